@@ -41,8 +41,8 @@ class Run:
     def requests(self) -> pd.DataFrame:
         """Requests of an endpoint run, one row per arrival.
 
-        Times are in monotonic ns; missing times are null. For streamed responses, `chunk_ns` and
-        `chunk_tokens` contain an array per row with one entry per non-empty chunk.
+        Times are in ns on the monotonic clock; missing times are null. For streamed responses,
+        `chunk_ns` and `chunk_tokens` contain an array per row with one entry per non-empty chunk.
         """
         frame: pd.DataFrame = self._stored.requests().to_pandas()
         return frame
@@ -51,8 +51,8 @@ class Run:
     def calls(self) -> pd.DataFrame:
         """Calls of a local run, one row per call.
 
-        Times are in monotonic ns at which parts of the call ended; missing times are null. `stage`
-        is the number of the scenario in execution order.
+        Each time is when one part of the call ended, in ns on the monotonic clock; missing times
+        are null. `stage` is the number of the scenario in execution order.
         """
         frame: pd.DataFrame = self._stored.calls().to_pandas()
         return frame
@@ -87,7 +87,7 @@ class Run:
                 "held": stage.meets_slo,
                 "verdict": stage.verdict.status,
             }
-            | _metrics(stage.metrics)
+            | _flatten_metrics(stage.metrics)
             for stage in stages
         ]
         return pd.DataFrame(rows)
@@ -96,8 +96,8 @@ class Run:
     def offers(self) -> pd.DataFrame:
         """Offers of the capacity plan, one row per offer, including excluded offers; empty without
         a plan."""
-        fleets = self.result.plan.offers if self.result and self.result.plan else ()
-        rows = [msgspec.structs.asdict(fleet) for fleet in fleets]
+        offers = self.result.plan.offers if self.result and self.result.plan else ()
+        rows = [msgspec.structs.asdict(offer) for offer in offers]
         return pd.DataFrame(
             [{key: cell.value if isinstance(cell, Estimate) else cell for key, cell in row.items()} for row in rows]
         )
@@ -115,7 +115,7 @@ def open_run(path: str | Path, *, recover: bool = False) -> Run:
     return Run(stored)
 
 
-def _metrics(metrics: dict[str, dict[str, Estimate]]) -> dict[str, float | None]:
+def _flatten_metrics(metrics: dict[str, dict[str, Estimate]]) -> dict[str, float | None]:
     return {
         name if aggregate == "value" else f"{name}.{aggregate}": estimate.value
         for name, estimates in metrics.items()

@@ -1,7 +1,8 @@
 """Entry point of the console script. Importing it is cheap, so that `sizewise --version` responds
 immediately.
 
-Only Python's startup and the installer's `import re` run before Ctrl-C is handled.
+Ctrl-C is handled from the start of `main`. Only Python's startup, and the `import re` of the
+installed script, run earlier.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ def main() -> int:
         signal.signal(signal.SIGINT, _exit)  # Python prints a traceback if its own shutdown is interrupted.
 
 
-def _exit(_number: int, _frame: object) -> None:
+def _exit(_signal_number: int, _frame: object) -> None:
     os._exit(130)
 
 

@@ -52,10 +52,11 @@ def clip_rate_curve(rates: Rates, start_s: float, end_s: float) -> tuple[Floats,
 
     Before its first point and after its last point, the curve is constant.
     """
-    times, values = np.array([at for at, _ in rates]), np.array([rate for _, rate in rates])
+    times, values = np.array([time_s for time_s, _ in rates]), np.array([rate for _, rate in rates])
     is_inside = (times > start_s) & (times < end_s)
-    first, last = _rate_after(start_s, times, values), _rate_before(end_s, times, values)
-    return np.concatenate(([start_s], times[is_inside], [end_s])), np.concatenate(([first], values[is_inside], [last]))
+    start_rate, end_rate = _compute_rate_after(start_s, times, values), _compute_rate_before(end_s, times, values)
+    clipped_times = np.concatenate(([start_s], times[is_inside], [end_s]))
+    return clipped_times, np.concatenate(([start_rate], values[is_inside], [end_rate]))
 
 
 def clip_rates(rates: Rates, start_s: float, end_s: float) -> Rates:
@@ -63,41 +64,42 @@ def clip_rates(rates: Rates, start_s: float, end_s: float) -> Rates:
     return tuple(zip(times.tolist(), values.tolist(), strict=True))
 
 
-def _rate_after(at_s: float, times: Floats, values: Floats) -> float:
-    """Return the rate immediately after `at_s`, which matters if the curve jumps at `at_s`."""
-    index = int(np.searchsorted(times, at_s, side="right"))
-    return _interpolate_rate(at_s, index, times, values)
+def _compute_rate_after(time_s: float, times: Floats, values: Floats) -> float:
+    """Return the rate of the curve immediately after `time_s`, which differs from the rate before
+    if the curve jumps at `time_s`."""
+    index = int(np.searchsorted(times, time_s, side="right"))
+    return _interpolate_rate(time_s, index, times, values)
 
 
-def _rate_before(at_s: float, times: Floats, values: Floats) -> float:
-    index = int(np.searchsorted(times, at_s, side="left"))
-    return _interpolate_rate(at_s, index, times, values)
+def _compute_rate_before(time_s: float, times: Floats, values: Floats) -> float:
+    index = int(np.searchsorted(times, time_s, side="left"))
+    return _interpolate_rate(time_s, index, times, values)
 
 
-def _interpolate_rate(at_s: float, index: int, times: Floats, values: Floats) -> float:
+def _interpolate_rate(time_s: float, index: int, times: Floats, values: Floats) -> float:
     if index == 0 or index == len(times):
         return float(values[min(index, len(times) - 1)])
-    fraction = (at_s - times[index - 1]) / (times[index] - times[index - 1])
+    fraction = (time_s - times[index - 1]) / (times[index] - times[index - 1])
     return float(values[index - 1] + fraction * (values[index] - values[index - 1]))
 
 
 def _draw_unit_process(
-    kind: Literal["constant", "poisson", "gamma"], cv: float, until: float, rng: np.random.Generator
+    process: Literal["constant", "poisson", "gamma"], cv: float, end: float, rng: np.random.Generator
 ) -> Floats:
-    """Return the arrival times of a process with one arrival per unit of time; the last arrival is
-    at or after `until`."""
-    if kind == "constant":
-        return np.arange(int(until) + 2, dtype=np.float64)
-    shape = 1.0 if kind == "poisson" else cv**-2
-    size = int(until + 5 * (until / shape) ** 0.5) + 16
-    blocks = [np.cumsum(_draw_gaps(kind, shape, size, rng))]
-    while blocks[-1][-1] < until:
-        blocks.append(blocks[-1][-1] + np.cumsum(_draw_gaps(kind, shape, size, rng)))
+    """Return the arrival times of a process with one arrival per unit of time on average; the last
+    arrival is at or after `end`."""
+    if process == "constant":
+        return np.arange(int(end) + 2, dtype=np.float64)
+    shape = 1.0 if process == "poisson" else cv**-2
+    size = int(end + 5 * (end / shape) ** 0.5) + 16
+    blocks = [np.cumsum(_draw_gaps(process, shape, size, rng))]
+    while blocks[-1][-1] < end:
+        blocks.append(blocks[-1][-1] + np.cumsum(_draw_gaps(process, shape, size, rng)))
     return np.concatenate(blocks)
 
 
-def _draw_gaps(kind: str, shape: float, size: int, rng: np.random.Generator) -> Floats:
-    return rng.exponential(1.0, size) if kind == "poisson" else rng.gamma(shape, 1 / shape, size)
+def _draw_gaps(process: str, shape: float, size: int, rng: np.random.Generator) -> Floats:
+    return rng.exponential(1.0, size) if process == "poisson" else rng.gamma(shape, 1 / shape, size)
 
 
 def _find_times_at_areas(target_areas: Floats, times: Floats, rates: Floats, areas: Floats) -> Floats:
@@ -105,10 +107,10 @@ def _find_times_at_areas(target_areas: Floats, times: Floats, rates: Floats, are
 
     Within a segment, solve rate × t + slope × t² / 2 = area for t.
     """
-    segment = np.clip(np.searchsorted(areas, target_areas, side="right") - 1, 0, len(times) - 2)
-    length = np.diff(times)
-    slopes = np.divide(np.diff(rates), length, out=np.zeros_like(length), where=length > 0)
-    area, rate, slope = target_areas - areas[segment], rates[segment], slopes[segment]
+    segments = np.clip(np.searchsorted(areas, target_areas, side="right") - 1, 0, len(times) - 2)
+    durations = np.diff(times)
+    slopes = np.divide(np.diff(rates), durations, out=np.zeros_like(durations), where=durations > 0)
+    remaining_areas, start_rates, segment_slopes = target_areas - areas[segments], rates[segments], slopes[segments]
     # This form of the quadratic formula is numerically stable for small slopes.
-    root = rate + np.sqrt(np.maximum(rate**2 + 2 * slope * area, 0))
-    return times[segment] + np.divide(2 * area, root, out=np.zeros_like(area), where=root > 0)
+    root = start_rates + np.sqrt(np.maximum(start_rates**2 + 2 * segment_slopes * remaining_areas, 0))
+    return times[segments] + np.divide(2 * remaining_areas, root, out=np.zeros_like(remaining_areas), where=root > 0)

@@ -21,20 +21,22 @@ import pyarrow as pa
 from loadgen.frames import encode_message_frame, read_report
 from loadgen.records import Command, Failed, Quit, Report, StopStage
 
-_QUIT_S = 2.0
-_SLICE_S = 0.25
-_MAX_STOPPED_S = 3.0
-"""Maximum time in seconds that a child process may be stopped, for example by SIGSTOP. An
-overloaded machine is slow but does not stop processes."""
-SUSPENDED_HINT = "A signal such as SIGSTOP suspended it. Run again without suspending the processes of the run."
-_STDERR_LINES = 20
+_QUIT_TIMEOUT_S = 2.0
+_POLL_INTERVAL_S = 0.25
+_MAX_SUSPENDED_S = 3.0
+"""Maximum time in seconds that a child process may be suspended, for example by SIGSTOP. An
+overloaded machine is slow but does not suspend processes."""
+SUSPENDED_HINT = (
+    "A signal such as SIGSTOP suspended the process. Run again without suspending the processes of the run."
+)
+_MAX_STDERR_LINES = 20
 _MAX_LINE_BYTES = 4096
 
 
 class LoadError(Exception):
     """Raised when the load worker cannot continue.
 
-    `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_wrong` is true if the
+    `error` is one of ERROR_CLASSES if the target is at fault. `is_workload_invalid` is true if the
     settings of the endpoint or the workload are at fault. Otherwise the worker itself failed.
     """
 
@@ -42,7 +44,7 @@ class LoadError(Exception):
         self, message: str, *, hint: str | None = None, error: str | None = None, is_workload_invalid: bool = False
     ) -> None:
         super().__init__(message)
-        self.message, self.hint, self.error, self.is_workload_wrong = message, hint, error, is_workload_invalid
+        self.message, self.hint, self.error, self.is_workload_invalid = message, hint, error, is_workload_invalid
 
 
 class ReportTimeoutError(LoadError):
@@ -50,8 +52,8 @@ class ReportTimeoutError(LoadError):
 
 
 class ProcessSuspendedError(LoadError):
-    """Raised when the child process is suspended, for example by SIGSTOP, so that waiting for a
-    report is pointless."""
+    """Raised when the child process has been suspended for too long, for example by SIGSTOP, so
+    that it cannot send a report."""
 
 
 def start_module(
@@ -79,9 +81,9 @@ def start_module(
     )
 
 
-def terminate_within(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
-    """Wait for a child that was requested to quit and return its exit code. Kill the child if it
-    has not exited within `timeout_s` seconds."""
+def wait_or_kill(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
+    """Wait for a child process to exit, and return its exit code. Kill the child if it has not
+    exited within `timeout_s` seconds."""
     try:
         return child.wait(timeout_s)
     except subprocess.TimeoutExpired:
@@ -102,7 +104,7 @@ def is_suspended(pid: int) -> bool:
     """Return True if a signal such as SIGSTOP has suspended the process.
 
     Return False if not reported by the OS; only Linux reports it. A process that is waiting, or
-    that gets no CPU, is not stopped.
+    that gets no CPU time, is not suspended.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -129,32 +131,32 @@ class SuspensionMonitor:
     """Detects that an awaited process has been suspended for too long, for example by SIGSTOP."""
 
     def __init__(self, pid: int) -> None:
-        self._pid, self._stopped_s = pid, 0.0
-        self._polled_s = time.monotonic()
+        self._pid, self._suspended_s = pid, 0.0
+        self._last_poll_s = time.monotonic()
 
     def poll(self) -> bool:
-        """Add the time since the last call if the process is suspended, and return True if the
-        suspension time exceeds the limit.
+        """Add the time since the last call to the suspension time if the process is suspended,
+        otherwise reset it. Return True if the suspension time has reached the limit.
 
-        Call `poll` repeatedly. A long gap between two calls, for example because this process
-        paused, counts only up to a limit.
+        Call `poll` several times per second. A longer gap between two calls, for example because
+        this process paused, counts as 0.5 s.
         """
-        before_s, self._polled_s = self._polled_s, time.monotonic()
-        return self.add_silent_time(min(self._polled_s - before_s, 2 * _SLICE_S))
+        previous_poll_s, self._last_poll_s = self._last_poll_s, time.monotonic()
+        return self.add_silent_time(min(self._last_poll_s - previous_poll_s, 2 * _POLL_INTERVAL_S))
 
     def add_silent_time(self, duration_s: float) -> bool:
-        """Add `slice_s` seconds without a message if the process is suspended, and return True if
-        the suspension time exceeds the limit."""
-        self._stopped_s = self._stopped_s + duration_s if is_suspended(self._pid) else 0.0
-        return self._stopped_s >= _MAX_STOPPED_S
+        """Add `duration_s` seconds without a message to the suspension time if the process is
+        suspended, otherwise reset it. Return True if the suspension time has reached the limit."""
+        self._suspended_s = self._suspended_s + duration_s if is_suspended(self._pid) else 0.0
+        return self._suspended_s >= _MAX_SUSPENDED_S
 
     def reset(self) -> None:
         """Reset the suspension time after a message was received."""
-        self._stopped_s = 0.0
+        self._suspended_s = 0.0
 
     @property
     def message(self) -> str:
-        return f"has not responded for {_MAX_STOPPED_S:g} s: process {self._pid} is suspended"
+        return f"has not responded for {_MAX_SUSPENDED_S:g} s: process {self._pid} is suspended"
 
 
 class ChildExit:
@@ -162,7 +164,7 @@ class ChildExit:
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child, self._suspension = child, SuspensionMonitor(child.pid)
-        self._was_stopped = False
+        self._was_suspended = False
 
     def describe(self) -> str | None:
         """Return how the child process ended, or None while it runs.
@@ -172,8 +174,8 @@ class ChildExit:
         code = self._child.poll()
         if code is not None:
             return describe_exit(code)
-        self._was_stopped = self._was_stopped or self._suspension.poll()
-        return "was suspended by a signal such as SIGSTOP" if self._was_stopped else None
+        self._was_suspended = self._was_suspended or self._suspension.poll()
+        return "was suspended by a signal such as SIGSTOP" if self._was_suspended else None
 
 
 class StderrTail:
@@ -182,7 +184,7 @@ class StderrTail:
 
     def __init__(self, stderr: IO[bytes]) -> None:
         self._stderr = stderr
-        self._lines: deque[str] = deque(maxlen=_STDERR_LINES)
+        self._lines: deque[str] = deque(maxlen=_MAX_STDERR_LINES)
         self._reader = threading.Thread(target=self._read, name="stderr-tail", daemon=True)
         self._reader.start()
 
@@ -191,8 +193,8 @@ class StderrTail:
         return "\n".join(self._lines) or None
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until all output has been read, which happens after the child has ended, or at most
-        `timeout_s` seconds."""
+        """Wait until the child has closed its standard error and all output has been read, but at
+        most `timeout_s` seconds."""
         self._reader.join(timeout_s)
 
     def _read(self) -> None:
@@ -213,7 +215,7 @@ class Child:
         self._stdin = cast(IO[bytes], self._process.stdin)
         if sys.platform != "win32":
             os.set_blocking(self._stdin.fileno(), False)
-        self._received: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
+        self._received_reports: queue.SimpleQueue[Report | pa.RecordBatch | StopStage | None] = queue.SimpleQueue()
         self._stderr_tail = StderrTail(cast(IO[bytes], self._process.stderr))
         self._failure: Failed | None = None
         self._suspension = SuspensionMonitor(self.pid)
@@ -225,7 +227,7 @@ class Child:
         try:
             self.write(command)
         except (OSError, ValueError) as error:
-            raise self._lost_error() from error
+            raise self._build_lost_error() from error
 
     def write(self, command: Command) -> None:
         """Send a command. Raises OSError or ValueError if the child can no longer receive it."""
@@ -236,72 +238,72 @@ class Child:
             try:
                 frame = frame[os.write(self._stdin.fileno(), frame) :]
             except BlockingIOError:
-                self._wait_for_room()
+                self._wait_until_writable()
 
-    def _wait_for_room(self) -> None:
+    def _wait_until_writable(self) -> None:
         """Wait until the pipe accepts data. Raises BlockingIOError if the child is suspended and
         cannot read."""
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
         suspension = SuspensionMonitor(self.pid)
-        while not poll.poll(_SLICE_S * 1e3):
-            if suspension.add_silent_time(_SLICE_S):
+        while not poll.poll(_POLL_INTERVAL_S * 1e3):
+            if suspension.add_silent_time(_POLL_INTERVAL_S):
                 raise BlockingIOError
 
-    def next_report(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
+    def receive_report(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch | StopStage:
         """Return the next report. Raises LoadError if the child fails or is lost, and
         ReportTimeoutError if no report is received within `timeout_s`.
 
         An overloaded machine can delay a child. During the first `busy_timeout_s` seconds, a time
-        slice in which the child used the CPU therefore counts only as the CPU time used. A child
-        that used no CPU time waits for something else, so the whole slice counts.
+        slice in which the child used the CPU therefore counts toward the timeout only with the CPU
+        time that the child used. A slice without CPU time of the child counts in full.
         """
         report = self._wait(timeout_s, busy_timeout_s)
         if report is None:
-            raise self._lost_error()
+            raise self._build_lost_error()
         if isinstance(report, Failed):
-            raise self._load_error(report)
+            raise self._build_load_error(report)
         return report
 
     def _wait(self, timeout_s: float, busy_timeout_s: float) -> Report | pa.RecordBatch | StopStage | None:
-        """Wait for a report in slices, so that a pause of this process counts as one slice and is
-        not attributed to the child."""
-        slice_s = min(timeout_s, _SLICE_S)
+        """Wait for a report in short time slices, so that a pause of this process counts as one
+        slice and is not attributed to the child. Return None if the child has closed its pipe."""
+        slice_s = min(timeout_s, _POLL_INTERVAL_S)
         silent_s = counted_s = 0.0
-        used_s = read_cpu_s(self.pid)
+        cpu_s = read_cpu_s(self.pid)
         while counted_s < timeout_s:
             with contextlib.suppress(queue.Empty):
-                report = self._received.get(timeout=slice_s)
+                report = self._received_reports.get(timeout=slice_s)
                 self._suspension.reset()
                 return report
             if self._suspension.add_silent_time(slice_s):
-                raise self._suspended_error()
+                raise self._build_suspended_error()
             silent_s += slice_s
-            before_s, used_s = used_s, read_cpu_s(self.pid)
-            spent_s = 0.0 if before_s is None or used_s is None else used_s - before_s
-            counted_s += min(spent_s, slice_s) if spent_s > 0 and silent_s < busy_timeout_s else slice_s
+            previous_cpu_s, cpu_s = cpu_s, read_cpu_s(self.pid)
+            slice_cpu_s = 0.0 if previous_cpu_s is None or cpu_s is None else cpu_s - previous_cpu_s
+            counted_s += min(slice_cpu_s, slice_s) if slice_cpu_s > 0 and silent_s < busy_timeout_s else slice_s
         message = f"the load worker has not responded for {silent_s:g} s"
         raise ReportTimeoutError(message, hint=self._stderr_tail.text)
 
-    def _suspended_error(self) -> ProcessSuspendedError:
+    def _build_suspended_error(self) -> ProcessSuspendedError:
         return ProcessSuspendedError(f"the load worker {self._suspension.message}", hint=SUSPENDED_HINT)
 
     def interrupt(self, stop: StopStage) -> None:
-        """Make `next_report` return `stop` after all reports that were received earlier."""
-        self._received.put(stop)
+        """Make `receive_report` return `stop` after all reports that were received earlier."""
+        self._received_reports.put(stop)
 
     def close(self) -> None:
         """End the child process; kill it if it does not exit by itself."""
         with contextlib.suppress(OSError, ValueError):  # the child has exited already
             self.write(Quit())
         self._stdin.close()
-        terminate_within(0.0 if is_suspended(self.pid) else _QUIT_S, self._process)
+        wait_or_kill(0.0 if is_suspended(self.pid) else _QUIT_TIMEOUT_S, self._process)
         self._reader.join()
         self._stderr_tail.wait()
         for pipe in (self._process.stdout, self._process.stderr):
             cast(IO[bytes], pipe).close()
 
-    def _load_error(self, failed: Failed) -> LoadError:
+    def _build_load_error(self, failed: Failed) -> LoadError:
         is_explained = (
             failed.is_workload_invalid or failed.error is not None
         )  # the worker's standard error has no further information
@@ -312,17 +314,17 @@ class Child:
             is_workload_invalid=failed.is_workload_invalid,
         )
 
-    def _lost_error(self) -> LoadError:
+    def _build_lost_error(self) -> LoadError:
         try:
-            code = self._process.wait(_QUIT_S)
+            code = self._process.wait(_QUIT_TIMEOUT_S)
         except subprocess.TimeoutExpired:
             if is_suspended(self.pid):
-                return self._suspended_error()
+                return self._build_suspended_error()
             return LoadError("the load worker closed its pipe", hint=self._stderr_tail.text)
-        self._reader.join(_QUIT_S)  # the reason for the exit and the standard error may still be in the pipes
-        self._stderr_tail.wait(_QUIT_S)
+        self._reader.join(_QUIT_TIMEOUT_S)  # the reason for the exit and the standard error may still be in the pipes
+        self._stderr_tail.wait(_QUIT_TIMEOUT_S)
         if self._failure is not None:
-            return self._load_error(self._failure)
+            return self._build_load_error(self._failure)
         return LoadError(f"the load worker {describe_exit(code)}", hint=self._stderr_tail.text)
 
     def _read_reports(self) -> None:
@@ -331,6 +333,6 @@ class Child:
             while (report := read_report(stream)) is not None:
                 if isinstance(report, Failed):
                     self._failure = report
-                self._received.put(report)
+                self._received_reports.put(report)
         finally:
-            self._received.put(None)
+            self._received_reports.put(None)

@@ -23,11 +23,11 @@ tokens offline."""
 
 MAX_FRAME_BYTES = 2**18
 """Maximum size of one frame of a message to a master, in bytes. A message may have many frames."""
-_ENCRYPTED = 64
+_ENCRYPTION_OVERHEAD_BYTES = 64
 """Maximum number of bytes that encryption adds to a frame."""
-_HANDSHAKE_MS = 5_000
+_HANDSHAKE_TIMEOUT_MS = 5_000
 
-_SCRYPT = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 2**20, "dklen": 64}
+_SCRYPT_PARAMETERS = {"n": 2**15, "r": 8, "p": 1, "maxmem": 64 * 2**20, "dklen": 64}
 
 
 def generate_token() -> str:
@@ -44,8 +44,8 @@ def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
     socket.curve_secretkey = secret
     socket.curve_publickey = zmq.curve_public(secret)
     socket.curve_server = True
-    socket.maxmsgsize = MAX_FRAME_BYTES + _ENCRYPTED
-    socket.handshake_ivl = _HANDSHAKE_MS
+    socket.maxmsgsize = MAX_FRAME_BYTES + _ENCRYPTION_OVERHEAD_BYTES
+    socket.handshake_ivl = _HANDSHAKE_TIMEOUT_MS
 
 
 def secure_worker_socket(socket: zmq.Socket[bytes], token: str) -> None:
@@ -62,11 +62,11 @@ def split_into_frames(message: bytes) -> Sequence[bytes | memoryview]:
     if len(message) <= MAX_FRAME_BYTES:
         return (message,)
     view = memoryview(message)
-    return [view[at : at + MAX_FRAME_BYTES] for at in range(0, len(view), MAX_FRAME_BYTES)]
+    return [view[offset : offset + MAX_FRAME_BYTES] for offset in range(0, len(view), MAX_FRAME_BYTES)]
 
 
 @lru_cache(maxsize=4)
 def _derive_keys(token: str) -> tuple[bytes, bytes]:
     """Derive the secret keys of the master and of the workers from the token."""
-    key_bytes = hashlib.scrypt(token.encode(), salt=b"sizewise load workers", **_SCRYPT)
+    key_bytes = hashlib.scrypt(token.encode(), salt=b"sizewise load workers", **_SCRYPT_PARAMETERS)
     return z85.encode(key_bytes[:32]), z85.encode(key_bytes[32:])

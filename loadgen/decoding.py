@@ -18,7 +18,7 @@ metadata."""
 MAX_METADATA_BYTES = 1 << 20
 """Maximum size in bytes of the metadata of an Arrow message. A batch of request rows has about
 2 KiB of metadata."""
-_RECORD_BATCH = 3
+_RECORD_BATCH_TYPE = 3
 _TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 1, 2, 3, 4
 _LENGTH, _COMPRESSION = 0, 3
 
@@ -78,12 +78,12 @@ def read_metadata_length(prefix: bytes) -> int:
         raise ValueError("not a batch of rows: the data is too short")
     marker, length = _PREFIX.unpack_from(prefix)
     if marker != _CONTINUATION or not 0 <= length <= MAX_METADATA_BYTES:
-        raise ValueError("not a batch of rows, or possibly compressed")
+        raise ValueError("not an uncompressed batch of rows")
     return int(length)
 
 
 def read_batch_header(message: bytes) -> BatchHeader:
-    """Read the metadata of an Arrow record batch from the bytes of the prefix and the metadata. The
+    """Read the size of an Arrow record batch from the prefix and the metadata of its message. The
     body is not needed.
 
     Raises ValueError for any other message, and for a compressed batch: 50 kB of compressed data
@@ -93,39 +93,49 @@ def read_batch_header(message: bytes) -> BatchHeader:
     """
     try:
         if not read_metadata_length(message):
-            raise ValueError("not a batch of rows: end of the stream")
-        root = _PREFIX.size + _unpack_at("<I", message, _PREFIX.size)
-        kind, header = _find_slot(message, root, _TYPE), _find_slot(message, root, _HEADER)
-        if kind is None or header is None or _unpack_at("<B", message, kind) != _RECORD_BATCH:
-            raise ValueError("not a batch of rows: different message type")
-        batch = header + _unpack_at("<I", message, header)
-        custom, compression = _find_slot(message, root, _CUSTOM_METADATA), _find_slot(message, batch, _COMPRESSION)
-        if custom is not None or compression is not None:
-            raise ValueError("a batch of rows that is possibly compressed")
-        parsed = BatchHeader(_read_int64_slot(message, batch, _LENGTH), _read_int64_slot(message, root, _BODY_LENGTH))
+            raise ValueError("not a batch of rows: the stream ends here")
+        root_position = _PREFIX.size + _unpack_at("<I", message, _PREFIX.size)
+        type_position = _find_field(message, root_position, _TYPE)
+        header_position = _find_field(message, root_position, _HEADER)
+        if (
+            type_position is None
+            or header_position is None
+            or _unpack_at("<B", message, type_position) != _RECORD_BATCH_TYPE
+        ):
+            raise ValueError("not a batch of rows: the message has a different type")
+        batch_position = header_position + _unpack_at("<I", message, header_position)
+        metadata_position = _find_field(message, root_position, _CUSTOM_METADATA)
+        compression_position = _find_field(message, batch_position, _COMPRESSION)
+        if metadata_position is not None or compression_position is not None:
+            raise ValueError("not an uncompressed batch of rows: it is compressed or has custom metadata")
+        batch_header = BatchHeader(
+            _read_int64_field(message, batch_position, _LENGTH), _read_int64_field(message, root_position, _BODY_LENGTH)
+        )
     except struct.error as error:
-        raise ValueError("not a batch of rows: corrupted metadata") from error
-    if parsed.rows < 0 or parsed.body_bytes < 0:
-        raise ValueError("not a batch of rows: negative length")
-    return parsed
+        raise ValueError("not a batch of rows: the metadata is corrupted") from error
+    if batch_header.rows < 0 or batch_header.body_bytes < 0:
+        raise ValueError("not a batch of rows: a length is negative")
+    return batch_header
 
 
-def _read_int64_slot(message: bytes, table: int, slot: int) -> int:
-    at = _find_slot(message, table, slot)
-    return 0 if at is None else _unpack_at("<q", message, at)
+def _read_int64_field(message: bytes, table: int, number: int) -> int:
+    position = _find_field(message, table, number)
+    return 0 if position is None else _unpack_at("<q", message, position)
 
 
-def _find_slot(message: bytes, table: int, number: int) -> int | None:
-    """Return the position of a field of a flatbuffer table; None if the table does not contain the
-    field."""
-    slots = table - _unpack_at("<i", message, table)
-    entry = 4 + 2 * number
-    offset = _unpack_at("<H", message, slots + entry) if entry < _unpack_at("<H", message, slots) else 0
+def _find_field(message: bytes, table: int, number: int) -> int | None:
+    """Return the position of field `number` of the flatbuffer table at `table`; None if the table
+    does not contain the field."""
+    vtable = table - _unpack_at("<i", message, table)
+    vtable_offset = 4 + 2 * number
+    offset = (
+        _unpack_at("<H", message, vtable + vtable_offset) if vtable_offset < _unpack_at("<H", message, vtable) else 0
+    )
     return table + offset if offset else None
 
 
-def _unpack_at(kind: str, message: bytes, at: int) -> int:
-    if at < 0:
-        raise struct.error("before the beginning")
-    value: int = struct.unpack_from(kind, message, at)[0]
+def _unpack_at(format_: str, message: bytes, position: int) -> int:
+    if position < 0:
+        raise struct.error("the position is negative")
+    value: int = struct.unpack_from(format_, message, position)[0]
     return value

@@ -11,10 +11,10 @@ import pyarrow as pa
 
 from loadgen.records import REQUEST_SCHEMA, Command, Report
 
-_HEAD = struct.Struct("<Ic")
+_FRAME_HEADER = struct.Struct("<Ic")
 _encode = msgspec.msgpack.Encoder().encode
-_commands: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
-_reports: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
+_command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)
+_report_decoder: msgspec.msgpack.Decoder[Report] = msgspec.msgpack.Decoder(Report)
 
 
 def encode_message(message: Command | Report) -> bytes:
@@ -23,12 +23,12 @@ def encode_message(message: Command | Report) -> bytes:
 
 def decode_command(body: bytes) -> Command:
     """Decode a command. Raises msgspec.DecodeError if `body` is not a command."""
-    return _commands.decode(body)
+    return _command_decoder.decode(body)
 
 
 def decode_report(body: bytes) -> Report:
     """Decode a report. Raises msgspec.DecodeError if `body` is not a report."""
-    return _reports.decode(body)
+    return _report_decoder.decode(body)
 
 
 def encode_rows(batch: pa.RecordBatch) -> bytes:
@@ -44,7 +44,7 @@ def decode_rows(body: bytes) -> pa.RecordBatch:
 
 def encode_message_frame(message: Command | Report) -> bytes:
     body = encode_message(message)
-    return _HEAD.pack(len(body), b"M") + body
+    return _FRAME_HEADER.pack(len(body), b"M") + body
 
 
 def encode_rows_frame(batch: pa.RecordBatch) -> bytes:
@@ -52,7 +52,7 @@ def encode_rows_frame(batch: pa.RecordBatch) -> bytes:
 
 
 def wrap_rows_frame(body: bytes) -> bytes:
-    return _HEAD.pack(len(body), b"R") + body
+    return _FRAME_HEADER.pack(len(body), b"R") + body
 
 
 class ReportSink(Protocol):
@@ -90,8 +90,8 @@ def read_command(stream: IO[bytes]) -> Command | None:
 
 
 def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
-    """Read the next report or batch of rows; return None at the end of the stream, even inside a
-    frame."""
+    """Read the next report or batch of rows; return None at the end of the stream, even if the
+    stream ends inside a frame."""
     frame = _read_frame(stream)
     if frame is None:
         return None
@@ -100,9 +100,9 @@ def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
 
 
 def _read_frame(stream: IO[bytes]) -> tuple[Literal[b"M", b"R"], bytes] | None:
-    head = stream.read(_HEAD.size)
-    if len(head) < _HEAD.size:
+    header = stream.read(_FRAME_HEADER.size)
+    if len(header) < _FRAME_HEADER.size:
         return None
-    length, kind = _HEAD.unpack(head)
+    length, kind = _FRAME_HEADER.unpack(header)
     body = stream.read(length)
     return (kind, body) if len(body) == length else None

@@ -27,14 +27,15 @@ def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPAC
         return f"process {uuid.uuid4()}"
 
 
-def read_cpu_wait_s(native_id: int) -> float | None:
-    """Return the seconds since the thread began in which it was ready to run but had no CPU core.
+def read_cpu_wait_s(native_thread_id: int) -> float | None:
+    """Return the time in seconds, since the thread was started, in which it was ready to run but
+    had no CPU core.
 
     Return None if not reported by the OS. Only Linux reports it: /proc/self/task/*/schedstat has
     the time on a core and the time in the run queue, in ns.
     """
     try:
-        schedstat = Path(f"/proc/self/task/{native_id}/schedstat").read_text("ascii")
+        schedstat = Path(f"/proc/self/task/{native_thread_id}/schedstat").read_text("ascii")
         running_ns, waiting_ns = map(int, schedstat.split()[:2])
     except (OSError, ValueError):
         return None
@@ -42,8 +43,8 @@ def read_cpu_wait_s(native_id: int) -> float | None:
     return waiting_ns / 1e9 if running_ns else None
 
 
-def subtract_cpu_wait_s(before_s: float | None, now_s: float | None) -> float | None:
-    return None if before_s is None or now_s is None else now_s - before_s
+def subtract_cpu_wait_s(start_s: float | None, end_s: float | None) -> float | None:
+    return None if start_s is None or end_s is None else end_s - start_s
 
 
 MAX_DESCRIPTORS = 65_536
@@ -58,9 +59,11 @@ def raise_descriptor_limit() -> None:
         return
     import resource
 
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     with contextlib.suppress(OSError, ValueError):  # macOS rejects values above a limit of its kernel
-        resource.setrlimit(resource.RLIMIT_NOFILE, (_compute_raised_limit(soft, hard, resource.RLIM_INFINITY), hard))
+        resource.setrlimit(
+            resource.RLIMIT_NOFILE, (_compute_raised_limit(soft_limit, hard_limit, resource.RLIM_INFINITY), hard_limit)
+        )
 
 
 def get_max_descriptors() -> int | None:
@@ -71,13 +74,13 @@ def get_max_descriptors() -> int | None:
     import resource
 
     infinity = resource.RLIM_INFINITY
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    raised = _compute_raised_limit(soft, hard, infinity)
-    return None if raised == infinity else raised
+    soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    raised_limit = _compute_raised_limit(soft_limit, hard_limit, infinity)
+    return None if raised_limit == infinity else raised_limit
 
 
-def _compute_raised_limit(soft: int, hard: int, infinity: int) -> int:
-    if soft == infinity:
-        return soft
-    target = MAX_DESCRIPTORS if hard == infinity else min(hard, MAX_DESCRIPTORS)
-    return max(soft, target)
+def _compute_raised_limit(soft_limit: int, hard_limit: int, infinity: int) -> int:
+    if soft_limit == infinity:
+        return soft_limit
+    target = MAX_DESCRIPTORS if hard_limit == infinity else min(hard_limit, MAX_DESCRIPTORS)
+    return max(soft_limit, target)

@@ -1,4 +1,4 @@
-"""Follow a schedule against a clock inside an event loop.
+"""Call functions at scheduled times inside an event loop.
 
 Event loops wake with millisecond resolution. On Linux, a timerfd that the loop polls like a socket
 wakes it within tens of microseconds. Elsewhere the loop's own timer is used, and the send lag shows
@@ -25,10 +25,10 @@ T = TypeVar("T")
 
 
 class Timer(Protocol):
-    """A timer that calls one function at the time last set, or as soon as possible if that time has
-    passed."""
+    """A timer that calls one function at the time that was last set (in ns on the monotonic clock),
+    or as soon as possible if that time has passed."""
 
-    def set(self, at_ns: int) -> None: ...
+    def set(self, due_ns: int) -> None: ...
 
     def close(self) -> None: ...
 
@@ -47,13 +47,13 @@ class Pacer:
         schedule_ns: Iterable[int],
         send: Callable[[int], None],
         on_end: Callable[[], None],
-        alarm: Callable[[Callable[[], None]], Timer],
+        new_timer: Callable[[Callable[[], None]], Timer],
         now_ns: Callable[[], int] = time.perf_counter_ns,
         end_ns: int = 0,
     ) -> None:
         self._schedule = iter(schedule_ns)
         self._send, self._on_end, self._now_ns, self._end_ns = send, on_end, now_ns, end_ns
-        self._alarm = alarm(self._wake)
+        self._timer = new_timer(self._wake)
         self._next_ns = next(self._schedule, None)
         self.has_ended = False
 
@@ -61,7 +61,7 @@ class Pacer:
         self._wake()
 
     def replace_schedule(self, schedule_ns: Iterable[int], end_ns: int | None = None) -> None:
-        """Replace the remaining arrivals, and the end time if `end_ns` is given."""
+        """Replace the remaining arrivals, and also the end time unless `end_ns` is None."""
         if not self.has_ended:
             self._end_ns = self._end_ns if end_ns is None else end_ns
             self._schedule = iter(schedule_ns)
@@ -69,7 +69,7 @@ class Pacer:
             self._wake()
 
     def cancel(self) -> None:
-        """End the schedule without starting the remaining arrivals."""
+        """End the schedule without sending the remaining arrivals."""
         self._next_ns = None
         self._end()
 
@@ -79,9 +79,9 @@ class Pacer:
         if self.has_ended:  # `send` canceled the schedule
             return
         if self._next_ns is not None:
-            self._alarm.set(self._next_ns)
+            self._timer.set(self._next_ns)
         elif now_ns < self._end_ns:
-            self._alarm.set(self._end_ns)
+            self._timer.set(self._end_ns)
         else:
             self._end()
 
@@ -94,7 +94,7 @@ class Pacer:
     def _end(self) -> None:
         if not self.has_ended:
             self.has_ended = True
-            self._alarm.close()
+            self._timer.close()
             self._on_end()
 
 
@@ -105,13 +105,13 @@ class TimerQueue(Generic[T]):
     def __init__(
         self,
         start: Callable[[int, T], None],
-        alarm: Callable[[Callable[[], None]], Timer],
+        new_timer: Callable[[Callable[[], None]], Timer],
         now_ns: Callable[[], int] = time.perf_counter_ns,
     ) -> None:
         self._start, self._now_ns = start, now_ns
-        self._alarm = alarm(self._wake)
-        self._due: list[tuple[int, int, T]] = []
-        self._added = 0
+        self._timer = new_timer(self._wake)
+        self._entries: list[tuple[int, int, T]] = []
+        self._sequence_number = 0
         self._is_closed = False
 
     def add(self, due_ns: int, item: T) -> None:
@@ -119,45 +119,46 @@ class TimerQueue(Generic[T]):
             return
         # The sequence number preserves the order of items due at the same time, and prevents items
         # from being compared.
-        entry = (due_ns, self._added, item)
-        self._added += 1
-        heapq.heappush(self._due, entry)
-        if self._due[0] is entry:
-            self._alarm.set(due_ns)
+        entry = (due_ns, self._sequence_number, item)
+        self._sequence_number += 1
+        heapq.heappush(self._entries, entry)
+        if self._entries[0] is entry:
+            self._timer.set(due_ns)
 
     def close(self) -> None:
         """Drop all items that are not yet due."""
         if not self._is_closed:
             self._is_closed = True
-            self._due.clear()
-            self._alarm.close()
+            self._entries.clear()
+            self._timer.close()
 
     def _wake(self) -> None:
         now_ns = self._now_ns()
-        while self._due and self._due[0][0] <= now_ns:
-            due_ns, _, item = heapq.heappop(self._due)
+        while self._entries and self._entries[0][0] <= now_ns:
+            due_ns, _, item = heapq.heappop(self._entries)
             self._start(due_ns, item)
         if not self._is_closed:
-            self._alarm.set(self._due[0][0] if self._due else _FAR_FUTURE_NS)
+            self._timer.set(self._entries[0][0] if self._entries else _FAR_FUTURE_NS)
 
 
-def alarm_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Timer]:
-    """Return a factory of alarms for `loop` that use the most accurate timer of the OS."""
+def get_timer_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Timer]:
+    """Return a function that creates a timer for a callback on `loop`; the timer uses the most
+    accurate mechanism of the OS."""
     if HAS_TIMERFD:
-        return lambda wake: TimerfdAlarm(loop, wake)
-    return lambda wake: LoopAlarm(loop, wake)
+        return lambda wake: TimerfdTimer(loop, wake)
+    return lambda wake: LoopTimer(loop, wake)
 
 
-class LoopAlarm:
-    """An alarm that uses the event loop's own timer."""
+class LoopTimer:
+    """A timer that uses the event loop's own timer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop, self._wake = loop, wake
         self._timer: asyncio.TimerHandle | None = None
 
-    def set(self, at_ns: int) -> None:
+    def set(self, due_ns: int) -> None:
         self.close()
-        self._timer = self._loop.call_later(max(0, at_ns - time.perf_counter_ns()) / 1e9, self._wake)
+        self._timer = self._loop.call_later(max(0, due_ns - time.perf_counter_ns()) / 1e9, self._wake)
 
     def close(self) -> None:
         if self._timer is not None:
@@ -166,12 +167,12 @@ class LoopAlarm:
 
 if sys.version_info >= (3, 13):
 
-    class _Timer:
+    class _Timerfd:
         def __init__(self) -> None:
             self.fd = os.timerfd_create(time.CLOCK_MONOTONIC, flags=os.TFD_NONBLOCK | os.TFD_CLOEXEC)
 
-        def arm(self, at_ns: int) -> None:
-            os.timerfd_settime_ns(self.fd, flags=os.TFD_TIMER_ABSTIME, initial=max(1, at_ns))
+        def arm(self, due_ns: int) -> None:
+            os.timerfd_settime_ns(self.fd, flags=os.TFD_TIMER_ABSTIME, initial=max(1, due_ns))
 
 else:
 
@@ -181,7 +182,7 @@ else:
     class _Itimerspec(ctypes.Structure):
         _fields_ = (("it_interval", _Timespec), ("it_value", _Timespec))
 
-    class _Timer:
+    class _Timerfd:
         def __init__(self) -> None:
             # PyDLL does not release the GIL: setting a timer never blocks, whereas reacquiring the
             # GIL could.
@@ -194,26 +195,26 @@ else:
             self._pointer = ctypes.byref(self._spec)
             self._settime = self._libc.timerfd_settime
 
-        def arm(self, at_ns: int) -> None:
+        def arm(self, due_ns: int) -> None:
             # A time of zero would disarm the timer.
-            self._value.tv_sec, self._value.tv_nsec = divmod(max(1, at_ns), 1_000_000_000)
+            self._value.tv_sec, self._value.tv_nsec = divmod(max(1, due_ns), 1_000_000_000)
             self._settime(self.fd, 1, self._pointer, None)  # 1: TFD_TIMER_ABSTIME
 
 
-class TimerfdAlarm:
-    """An alarm that uses a Linux timerfd on CLOCK_MONOTONIC, which the event loop polls.
+class TimerfdTimer:
+    """A timer that uses a Linux timerfd on CLOCK_MONOTONIC, which the event loop polls.
 
     The file descriptor is never read: setting the timer again also clears its readiness, and the
-    descriptor is closed after the last alarm.
+    descriptor is closed when the timer is no longer used.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop = loop
-        self._timer = _Timer()
+        self._timer = _Timerfd()
         loop.add_reader(self._timer.fd, wake)
 
-    def set(self, at_ns: int) -> None:
-        self._timer.arm(at_ns)
+    def set(self, due_ns: int) -> None:
+        self._timer.arm(due_ns)
 
     def close(self) -> None:
         self._loop.remove_reader(self._timer.fd)

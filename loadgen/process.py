@@ -44,7 +44,7 @@ report progress every 0.25 s; a worker short of CPU time is given longer. The li
 to a master, which monitors its workers itself."""
 _JOINING_INTERVAL_S = 0.25
 
-_LEAD_NS = 50_000_000
+_START_LEAD_NS = 50_000_000
 """Time in ns between sending the start time of a prepared stage and the first arrival of the
 lead-in, long enough for the first arrivals to be on time."""
 
@@ -55,14 +55,14 @@ class LoadProcess:
     """Child process that generates load: a single load worker or a user's Locust test, depending on
     `module`; with `gather`, the master of several workers.
 
-    A single thread uses the methods, except `stop`, `change_rate` and `extend`, which any thread or
-    a signal handler may call.
+    All methods must be called from the same thread, except `stop`, `change_rate` and `extend`,
+    which any thread or a signal handler may call.
 
     While workers join, `on_joining` is called for each worker that joins, and every 0.25 s with the
     last report. If `on_joining` raises an exception, the wait and the child process end.
 
-    Every method raises LoadError if the worker reports a failure, is lost, or sends nothing for too
-    long.
+    Every method raises LoadError if the worker reports a failure, is lost, or sends no report
+    within the time limit.
     """
 
     def __init__(
@@ -74,10 +74,10 @@ class LoadProcess:
     ) -> None:
         self._child = Child(module if gather is None else "loadgen.master")
         self._timeouts = Timeouts()
-        is_one_worker = module == "loadgen.worker" and gather is None
-        self._silence_in_stage_s = _STAGE_SILENCE_TIMEOUT_S if is_one_worker else _SILENCE_TIMEOUT_S
+        is_single_worker = module == "loadgen.worker" and gather is None
+        self._stage_silence_timeout_s = _STAGE_SILENCE_TIMEOUT_S if is_single_worker else _SILENCE_TIMEOUT_S
         self._is_running = self._is_in_preflight = False
-        self._stop_requested: StopStage | None = None
+        self._stop_request: StopStage | None = None
         try:
             ready = self._expect(Ready, _SILENCE_TIMEOUT_S) if gather is None else self._gather(gather, on_joining)
         except BaseException:
@@ -106,10 +106,10 @@ class LoadProcess:
         """
         self._child.send(Preflight())
         self._is_in_preflight = True
-        if self._stop_requested is not None:
-            self._child.interrupt(self._stop_requested)
+        if self._stop_request is not None:
+            self._child.interrupt(self._stop_request)
         try:
-            return self._expect(PreflightDone, self._preparation_timeout_s())
+            return self._expect(PreflightDone, self._compute_preparation_timeout_s())
         finally:
             self._is_in_preflight = False
 
@@ -123,24 +123,24 @@ class LoadProcess:
         """Run a stage and block until the stage has ended and all of its rows have been passed to
         `on_rows`.
 
-        If `on_progress` returns False, the stage is interrupted and requests in flight end as timed
-        out.
+        If `on_progress` returns False, the stage is interrupted, and requests in flight end with
+        the error `timeout`.
         """
         self._child.send(RunStage(plan))
         self._is_running = True
         # A stop may have been requested since the last stage ended: its caller cannot know whether
         # a stage is running.
-        if self._stop_requested is not None:
-            self._child.send(self._stop_requested)
-        is_interrupted, timeout_s, busy_timeout_s = False, self._preparation_timeout_s(), 0.0
+        if self._stop_request is not None:
+            self._child.send(self._stop_request)
+        is_interrupted, timeout_s, busy_timeout_s = False, self._compute_preparation_timeout_s(), 0.0
         while True:
-            report = self._next(timeout_s, busy_timeout_s)
+            report = self._receive(timeout_s, busy_timeout_s)
             match report:
                 case pa.RecordBatch() as rows:
                     on_rows(rows)
                 case StagePrepared():
-                    timeout_s, busy_timeout_s = self._silence_in_stage_s, _SILENCE_TIMEOUT_S
-                    start_ns = time.perf_counter_ns() + _LEAD_NS + round(plan.lead_in_s * 1e9)
+                    timeout_s, busy_timeout_s = self._stage_silence_timeout_s, _SILENCE_TIMEOUT_S
+                    start_ns = time.perf_counter_ns() + _START_LEAD_NS + round(plan.lead_in_s * 1e9)
                     self._child.send(StartStage(plan.index, start_ns))
                 case StageStarted() as started:
                     on_started(started)
@@ -149,10 +149,10 @@ class LoadProcess:
                         is_interrupted = True
                         self.stop(drain=False)
                 case StageEnded() as stage_ended:
-                    self._is_running, self._stop_requested = False, None
+                    self._is_running, self._stop_request = False, None
                     return stage_ended
-                case report_:
-                    raise _unexpected_report_error(report_)
+                case other_report:
+                    raise _build_unexpected_report_error(other_report)
 
     def stop(self, drain: bool) -> None:
         """Stop the arrivals of the running stage; if `drain` is false, also interrupt the requests
@@ -160,21 +160,21 @@ class LoadProcess:
 
         If no stage is running, the next stage is stopped.
         """
-        self._stop_requested = StopStage(drain)
+        self._stop_request = StopStage(drain)
         if self._is_in_preflight:
-            self._child.interrupt(self._stop_requested)
+            self._child.interrupt(self._stop_request)
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
-                self._child.write(self._stop_requested)
+                self._child.write(self._stop_request)
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the rate of the running stage's open arrivals from now on. Other kinds of arrivals
-        are unaffected.
+        """Change the rate of the running stage's open arrivals from now on, in requests per second.
+        Other kinds of arrivals are unaffected.
 
         Raises ValueError unless the rate is positive and finite.
         """
         if not (0 < rate_per_s < math.inf):
-            raise ValueError(f"a rate must be finite and greater than 0 (got {rate_per_s})")
+            raise ValueError(f"a rate must be finite and greater than 0 req/s (got {rate_per_s} req/s)")
         if self._is_running:
             with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
@@ -198,13 +198,13 @@ class LoadProcess:
 
     def _gather(self, gather: Gather, on_joining: Callable[[Joining], None]) -> Ready:
         self._child.send(gather)
-        until_s = time.monotonic() + gather.wait_s + _SILENCE_TIMEOUT_S
+        deadline_s = time.monotonic() + gather.wait_s + _SILENCE_TIMEOUT_S
         last_joining: Joining | None = None
         while True:
             try:
-                report = self._next(_JOINING_INTERVAL_S)
+                report = self._receive(_JOINING_INTERVAL_S)
             except ReportTimeoutError as timeout:
-                if time.monotonic() > until_s:
+                if time.monotonic() > deadline_s:
                     message = (
                         f"the workers did not join within {gather.wait_s:g} s, and the master process does not respond"
                     )
@@ -215,28 +215,28 @@ class LoadProcess:
                         return ready
                     case Joining() as last_joining:
                         pass
-                    case unexpected:
-                        raise _unexpected_report_error(unexpected)
+                    case other_report:
+                        raise _build_unexpected_report_error(other_report)
             if last_joining is not None:
                 on_joining(last_joining)
 
-    def _preparation_timeout_s(self) -> float:
+    def _compute_preparation_timeout_s(self) -> float:
         """Return the time limit, in seconds, for the worker to request the metadata and send one
         request."""
         return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_TIMEOUT_S
 
     def _expect(self, expected: type[T], timeout_s: float) -> T:
-        report = self._next(timeout_s)
+        report = self._receive(timeout_s)
         if not isinstance(report, expected):
-            raise _unexpected_report_error(report)
+            raise _build_unexpected_report_error(report)
         return report
 
-    def _next(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch:
-        report = self._child.next_report(timeout_s, busy_timeout_s)
+    def _receive(self, timeout_s: float, busy_timeout_s: float = 0.0) -> Report | pa.RecordBatch:
+        report = self._child.receive_report(timeout_s, busy_timeout_s)
         if isinstance(report, StopStage):
             raise LoadError("interrupted while waiting for the target's first response")
         return report
 
 
-def _unexpected_report_error(report: object) -> LoadError:
+def _build_unexpected_report_error(report: object) -> LoadError:
     return LoadError(f"the load worker sent an unexpected {type(report).__name__} report")

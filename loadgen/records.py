@@ -63,17 +63,17 @@ REQUEST_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.requests": "3"},
 )
-"""Schema of the request rows: one row per arrival that came due. Arrivals after an early stop of
+"""Schema of the request rows: one row per arrival that became due. Arrivals after an early stop of
 the stage have no row.
 
 `sent_ns` is null for an arrival that was never started; if the connection failed, it is the time at
 which the connection was requested. A successful request has no `error`. Requests that the end of
 the stage's drain interrupts, started or not, and requests that wait too long for a free connection
-have the error `timeout`. `index` counts the stage's requests in the order they came due, from 0;
-the k-th of n workers counts k, k + n, k + 2n…, which is the global order of a schedule, but only
-the order within each worker if responses determine the next arrival. `right`: number of rows of the
-request whose arg max equals their label, null if the rows were not checked. `target`: index of the
-endpoint's URL, from 0. `name`: name of the request in a Locust test.
+have the error `timeout`. `index` numbers the stage's requests in the order in which they became
+due, from 0; the k-th of n workers uses k, k + n, k + 2n…, which is the global order of a schedule,
+but only the order within each worker if responses determine the next arrival. `right`: number of
+input rows of the request whose predicted class equals their label, null without labels. `target`:
+index of the endpoint's URL, from 0. `name`: name of the request in a Locust test.
 
 For streamed responses, `first_token_ns` is the time of the first non-empty delta, `first_output_ns`
 of the first delta that is not reasoning, and `last_token_ns` of the last non-empty delta.
@@ -324,15 +324,15 @@ class ExtendStage(msgspec.Struct, frozen=True, tag="extend_stage"):
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
-    """Command to end the worker; closing the worker's standard input has the same effect. `why` is
-    the reason if a master dismisses a worker."""
+    """Command to end the worker; closing the worker's standard input has the same effect. `reason`
+    is set if a master dismisses a worker."""
 
     reason: str | None = None
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
-    """Message of a master that a worker answers immediately with a Pong. The reply shows that the
-    worker is alive, and the time on its clock."""
+    """Message of a master to which a worker replies immediately with a Pong. The reply shows that
+    the worker is alive, and contains the time on the worker's clock."""
 
     sent_ns: int
 
@@ -346,8 +346,8 @@ Command = (
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First message of a worker to its master. `clock` identifies the worker's clock: workers with
-    the master's clock need no offset."""
+    """First message of a worker to its master. `clock` identifies the worker's clock: a worker that
+    shares the master's clock needs no clock offset."""
 
     protocol_version: int
     host: str
@@ -493,7 +493,7 @@ class WorkerStageResult(msgspec.Struct, frozen=True):
     none.
 
     `clock_residual_ms`: largest observed deviation of the worker's clock from the linear fit that
-    converts its times, including half a round trip; None if the worker reads the master's clock.
+    converts its times, including half a round trip; None if the worker shares the master's clock.
     """
 
     worker: int

@@ -21,8 +21,9 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 class Popularity(msgspec.Struct, frozen=True):
-    """Selection of the prepared request for each arrival: in turn, uniformly at random, or by a
-    Zipf distribution, where the k-th request has the weight k^-exponent."""
+    """Selection of the prepared request for each arrival: all requests in order (`in-turn`),
+    uniformly at random, or by a Zipf distribution, in which a request of rank k has the weight
+    k^-`exponent` and ranks are assigned at random."""
 
     kind: Literal["in-turn", "uniform", "zipf"] = "in-turn"
     exponent: float = 1.0
@@ -77,8 +78,8 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes of
     `prefix_tokens` tokens, drawn by the workload's popularity, in addition to `input_tokens`. If
     `turns` is set, each arrival starts a session of `turns` requests. Every further request is sent
-    after the previous response and a think time (exponential with mean `think_s`). It contains all
-    earlier turns; the model's turns are also generated in advance, with `output_tokens` tokens.
+    after the previous response and a think time (exponential with mean `think_s`), and contains all
+    earlier turns. The model's turns are generated in advance, with `output_tokens` tokens.
     """
 
     input_tokens: Length

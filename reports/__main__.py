@@ -1,5 +1,5 @@
-"""Render a stored report.json again: `python -m reports report.json -o x.html`, or .md, .txt, .xml,
-.prom, .pdf."""
+"""Render a stored report.json in another format, as in `python -m reports report.json -o x.html`.
+The extension of the output file selects the format: .html, .json, .md, .txt, .xml, .prom or .pdf."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import argparse
 import sys
 from pathlib import Path
 
-from reports.formats import BY_SUFFIX
+from reports.formats import FORMATS_BY_SUFFIX
 from reports.model import PlanReport, Report, read_report
 from reports.rendering import render, render_document
 
@@ -15,7 +15,7 @@ from reports.rendering import render, render_document
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m reports", description="Render a report.json.")
     parser.add_argument("report", type=Path, help="report.json of a run or plan")
-    endings = ", ".join(BY_SUFFIX)
+    endings = ", ".join(FORMATS_BY_SUFFIX)
     parser.add_argument(
         "-o", "--out", type=Path, help=f"output file; its extension selects the format ({endings}); default: print text"
     )
@@ -33,10 +33,10 @@ def _write_report(report: Report | PlanReport, out: Path | None) -> None:
     if out is None:
         sys.stdout.write(render(report, "text") + "\n")
         return
-    form = BY_SUFFIX.get(out.suffix.lower())
-    if form is None:
-        raise ValueError(f"unsupported extension of {out.name}. Use one of {', '.join(BY_SUFFIX)}.")
-    out.write_bytes(render_document(report, form.id, _warn))
+    report_format = FORMATS_BY_SUFFIX.get(out.suffix.lower())
+    if report_format is None:
+        raise ValueError(f"unsupported extension of {out.name}. Use one of {', '.join(FORMATS_BY_SUFFIX)}.")
+    out.write_bytes(render_document(report, report_format.id, _warn))
 
 
 def _warn(sentence: str) -> None:

@@ -22,26 +22,26 @@ def render_comparison(section: ComparisonSection, width: int = 100) -> str:
     section = sanitize(section)
     blocks = [
         textwrap.wrap(section.headline, width),
-        _repeats(section, width),
+        _build_run_lines(section, width),
         textwrap.wrap(section.banner or "", width),
-        _differences(section.differences),
-        *_tables(section),
+        _build_difference_table(section.differences),
+        *_build_tables(section),
         [line for note in section.notes for line in textwrap.wrap(note, width, subsequent_indent="  ")],
     ]
     text = "\n\n".join("\n".join(block) for block in blocks if block)
-    return text.replace(formatting.THIN, " ")
+    return text.replace(formatting.THIN_SPACE, " ")
 
 
-def comparison_summary_lines(section: ComparisonSection) -> list[str]:
+def build_comparison_summary_lines(section: ComparisonSection) -> list[str]:
     """Return the lines about a comparison in the summary of a run: the outcome and the headline
     metrics that changed."""
-    decisive = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
+    changed_rows = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
     return [
         section.headline,
         *([section.banner] if section.banner else []),
         *(
             f"{row.verdict} {row.metric} in {row.stage}: {format_effect(row.ratio)}"
-            for row in decisive[:_MAX_OTHER_ROWS]
+            for row in changed_rows[:_MAX_OTHER_ROWS]
         ),
     ]
 
@@ -62,17 +62,17 @@ def format_remark(row: ChangeRow) -> str:
         return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
         return f"about {formatting.format_count(row.more_repeats)} more runs per side needed"
-    return "" if row.detectable is None else f"min. detectable {formatting.format_percent(row.detectable)}"
+    return "" if row.detectable is None else f"minimum detectable change {formatting.format_percent(row.detectable)}"
 
 
 def format_change(ratio: float) -> str:
     """Format a ratio as a signed relative change in percent."""
     percent = 100 * (ratio - 1)
     decimals = 1 if abs(percent) < 100 else 0
-    return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN}%"
+    return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN_SPACE}%"
 
 
-def _repeats(section: ComparisonSection, width: int) -> list[str]:
+def _build_run_lines(section: ComparisonSection, width: int) -> list[str]:
     return [
         line
         for name, runs in (("base", section.base), ("candidate", section.candidate))
@@ -80,37 +80,51 @@ def _repeats(section: ComparisonSection, width: int) -> list[str]:
     ]
 
 
-def _differences(rows: Sequence[DifferenceRow]) -> list[str]:
+def _build_difference_table(rows: Sequence[DifferenceRow]) -> list[str]:
     if not rows:
         return ["Environment: no differences"]
     cells = [
-        (row.name, _cut(row.base), _cut(row.candidate), "not comparable" if row.forbids else "informational")
+        (
+            row.name,
+            _truncate_text(row.base),
+            _truncate_text(row.candidate),
+            "not comparable" if row.forbids else "informational",
+        )
         for row in rows
     ]
-    return _table([("environment", "base", "candidate", ""), *cells])
+    return _format_table([("environment", "base", "candidate", "effect"), *cells])
 
 
-def _tables(section: ComparisonSection) -> list[list[str]]:
-    headlines = [row for row in section.rows if row.is_headline]
-    changed = [row for row in section.rows if not row.is_headline and row.verdict in ("better", "worse")]
-    same_count = len(section.rows) - len(headlines) - len(changed)
-    tables = [_changes(headlines, _MAX_ROWS), _changes(changed, _MAX_OTHER_ROWS, "informational")]
+def _build_tables(section: ComparisonSection) -> list[list[str]]:
+    headline_rows = [row for row in section.rows if row.is_headline]
+    changed_rows = [row for row in section.rows if not row.is_headline and row.verdict in ("better", "worse")]
+    same_count = len(section.rows) - len(headline_rows) - len(changed_rows)
+    tables = [
+        _build_change_table(headline_rows, _MAX_ROWS),
+        _build_change_table(changed_rows, _MAX_OTHER_ROWS, "informational"),
+    ]
     return [
         *tables,
         [f"{formatting.format_count(same_count)} other metrics without a significant change"] if same_count else [],
     ]
 
 
-def _changes(rows: Sequence[ChangeRow], most: int, title: str = "metric") -> list[str]:
+def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "metric") -> list[str]:
     if not rows:
         return []
     order = {"worse": 0, "better": 1, "inconclusive": 2, "same": 3}
-    ordered = sorted(rows, key=lambda row: order[row.verdict])
-    cells = [(title, "stage", "base", "candidate", "change", "p", "verdict", ""), *map(_cells, ordered[:most])]
-    return [*_table(cells), *([f"… and {len(rows) - most} more in the JSON"] if len(rows) > most else [])]
+    sorted_rows = sorted(rows, key=lambda row: order[row.verdict])
+    cells = [
+        (title, "stage", "base", "candidate", "change", "p-value", "verdict", ""),
+        *map(_format_cells, sorted_rows[:max_rows]),
+    ]
+    return [
+        *_format_table(cells),
+        *([f"… and {len(rows) - max_rows} more in the JSON report"] if len(rows) > max_rows else []),
+    ]
 
 
-def _cells(row: ChangeRow) -> tuple[str, ...]:
+def _format_cells(row: ChangeRow) -> tuple[str, ...]:
     p_value = "" if row.p_value is None else formatting.format_p_value(row.p_value)
     numbers = (
         formatting.format_value_unit(row.base),
@@ -120,11 +134,11 @@ def _cells(row: ChangeRow) -> tuple[str, ...]:
     return (row.metric, row.stage, *numbers, p_value, row.verdict, format_remark(row))
 
 
-def _cut(text: str) -> str:
+def _truncate_text(text: str) -> str:
     return text if len(text) <= _MAX_CELL_CHARS else f"{text[: _MAX_CELL_CHARS - 1]}…"
 
 
-def _table(rows: Sequence[Sequence[str]]) -> list[str]:
+def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return [
         "  ".join(cell.ljust(size) for cell, size in zip(row, widths, strict=True) if size).rstrip() for row in rows

@@ -1,8 +1,10 @@
 """Level of evidence for a result: high, medium or low.
 
-The level is the lowest of three levels, each derived from an identifier, never from a message. Basis of the capacity:
-measured or interpolated is high, extrapolated is medium, assumed is low. Validity of the measurement: VALID is high,
-WARN is medium, INVALID is low. Uncertainty of the capacity: "uncertain" and "unknown" are low.
+The level is the lowest of three levels, each derived from an identifier, never from a message:
+
+- Basis of the capacity: measured or interpolated is high, extrapolated is medium, assumed is low.
+- Validity of the measurement: VALID is high, WARN is medium, INVALID is low.
+- Uncertainty of the capacity: "uncertain" and "unknown" are low.
 
 The probability that the SLO is met has no influence on the level.
 """
@@ -14,7 +16,7 @@ from typing import Literal
 from reports.quantity import Basis, Validity
 
 EvidenceLevel = Literal["high", "medium", "low"]
-LADDER: dict[Basis, str] = {
+BASIS_MEANINGS: dict[Basis, str] = {
     "measured": "measured on this hardware",
     "interpolated": "between measured loads on this hardware",
     "extrapolated": "calculated from a measurement on other hardware or at other loads",
@@ -22,20 +24,20 @@ LADDER: dict[Basis, str] = {
 }
 """Every basis with its meaning, strongest first."""
 
-_BY_BASIS: dict[Basis, EvidenceLevel] = {
+_LEVEL_BY_BASIS: dict[Basis, EvidenceLevel] = {
     "measured": "high", "interpolated": "high", "extrapolated": "medium", "assumed": "low",
 }  # fmt: skip
-_BY_VALIDITY: dict[Validity, EvidenceLevel] = {"VALID": "high", "WARN": "medium", "INVALID": "low"}
-_BY_KNOWLEDGE: dict[Literal["uncertain", "unknown"], EvidenceLevel] = {"uncertain": "low", "unknown": "low"}
+_LEVEL_BY_VALIDITY: dict[Validity, EvidenceLevel] = {"VALID": "high", "WARN": "medium", "INVALID": "low"}
+_LEVEL_BY_UNCERTAINTY: dict[Literal["uncertain", "unknown"], EvidenceLevel] = {"uncertain": "low", "unknown": "low"}
 _WEAKEST_FIRST: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
 
 
 def grade_evidence(
-    basis: Basis, validity: Validity | None = None, knowledge: Literal["uncertain", "unknown"] | None = None
+    basis: Basis, validity: Validity | None = None, uncertainty: Literal["uncertain", "unknown"] | None = None
 ) -> EvidenceLevel:
-    """Return the lowest level of the basis, the validity and the knowledge of the capacity;
-    arguments that are `None` are ignored."""
-    levels = [_BY_BASIS[basis]]
-    levels += [] if validity is None else [_BY_VALIDITY[validity]]
-    levels += [] if knowledge is None else [_BY_KNOWLEDGE[knowledge]]
+    """Return the lowest of the levels of the basis, the validity and the uncertainty of the
+    capacity; arguments that are `None` are ignored."""
+    levels = [_LEVEL_BY_BASIS[basis]]
+    levels += [] if validity is None else [_LEVEL_BY_VALIDITY[validity]]
+    levels += [] if uncertainty is None else [_LEVEL_BY_UNCERTAINTY[uncertainty]]
     return min(levels, key=_WEAKEST_FIRST.index)

@@ -36,8 +36,8 @@ REPORT_FORMATS = (
     ReportFormat("openmetrics", "OpenMetrics", ".prom", "metrics.prom"),
     ReportFormat("pdf", "PDF", ".pdf", "report.pdf", is_always_written=False, has_profile=True, package="weasyprint"),
 )
-BY_ID = {format_.id: format_ for format_ in REPORT_FORMATS}
-"""Formats by ID, as in `BY_ID["html"]`."""
-BY_SUFFIX = {format_.suffix: format_ for format_ in REPORT_FORMATS}
+FORMATS_BY_ID = {format_.id: format_ for format_ in REPORT_FORMATS}
+"""Formats by ID, as in `FORMATS_BY_ID["html"]`."""
+FORMATS_BY_SUFFIX = {format_.suffix: format_ for format_ in REPORT_FORMATS}
 RUN_FILES = {format_.id: format_.file for format_ in REPORT_FORMATS if format_.is_always_written}
 """Names of the files that each run writes, by format ID."""

@@ -14,11 +14,11 @@ import msgspec
 
 from reports.model import CheckRow, HeadlineTile, Limit, Quantity, Report, StageRow
 
-THIN = "\u202f"
+THIN_SPACE = "\u202f"
 NOT_AVAILABLE = "n/a"
 _MAX_DECIMALS = 6
 _MONEY_DECIMALS = 9
-_SIGNIFICANT = 3
+_SIGNIFICANT_DIGITS = 3
 
 
 def format_number(value: float) -> str:
@@ -26,11 +26,11 @@ def format_number(value: float) -> str:
     and 0.000001 is shown as <0.000001."""
     if 0 < abs(value) < 10**-_MAX_DECIMALS:
         return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
-    return _fixed(value, _decimals(value))
+    return _format_fixed(value, _count_decimals(value))
 
 
 def format_plain(value: float) -> str:
-    """Format a number that a person entered, without trailing zeros: 50, 0.1, 2.5."""
+    """Format a number from user input, without trailing zeros: 50, 0.1, 2.5."""
     text = f"{value:,.{_MAX_DECIMALS}f}".rstrip("0").rstrip(".")
     return text if text not in ("", "-0") else "0"
 
@@ -39,28 +39,28 @@ def format_count(value: int) -> str:
     return f"{value:,}"
 
 
-def format_count_noun(number_of: int, noun: str) -> str:
+def format_count_noun(count: int, noun: str) -> str:
     """Format a count with its noun: `1 stage`, `1,200 requests`."""
-    return f"{format_count(number_of)} {noun}{'' if number_of == 1 else 's'}"
+    return f"{format_count(count)} {noun}{'' if count == 1 else 's'}"
 
 
-def format_money(value: float) -> str:
+def format_money(usd: float) -> str:
     """Format US dollars: no decimals from 100 upward, cents from 1 upward, three significant digits
     below 1."""
-    if abs(value) >= 100:
-        return _fixed(value, 0)
-    return _fixed(value, 2 if abs(value) >= 1 else max(2, _decimals(value, most=_MONEY_DECIMALS)))
+    if abs(usd) >= 100:
+        return _format_fixed(usd, 0)
+    return _format_fixed(usd, 2 if abs(usd) >= 1 else max(2, _count_decimals(usd, max_decimals=_MONEY_DECIMALS)))
 
 
 def format_percent(share: float) -> str:
-    return f"{format_number(share * 100)}{THIN}%"
+    return f"{format_number(share * 100)}{THIN_SPACE}%"
 
 
 def format_probability(value: float) -> str:
     """Format a probability to a tenth of a percent, never rounded to 0 or 1."""
     if 0.9995 <= value < 1 or 0 < value < 0.0005:
-        return f"{'over 99.9' if value > 0.5 else 'under 0.1'}{THIN}%"
-    return f"{100 * value:.1f}".removesuffix(".0") + f"{THIN}%"
+        return f"{'over 99.9' if value > 0.5 else 'under 0.1'}{THIN_SPACE}%"
+    return f"{100 * value:.1f}".removesuffix(".0") + f"{THIN_SPACE}%"
 
 
 def format_p_value(value: float) -> str:
@@ -75,47 +75,51 @@ def format_size(value_bytes: int) -> str:
     return with_unit(format_count(value_bytes), "bytes")
 
 
-def format_duration(value: float) -> str:
+def format_duration(duration_s: float) -> str:
     """Format a duration in seconds: 340 ms, 12.3 s, 2 min 5 s."""
-    if value < 1:
-        return f"{format_number(value * 1000)}{THIN}ms"
-    if value < 60:
-        return f"{format_number(value)}{THIN}s"
-    minutes, rest = divmod(round(value), 60)
-    return f"{minutes}{THIN}min {rest}{THIN}s"
+    if duration_s < 1:
+        return f"{format_number(duration_s * 1000)}{THIN_SPACE}ms"
+    if duration_s < 60:
+        return f"{format_number(duration_s)}{THIN_SPACE}s"
+    minutes, remainder_s = divmod(round(duration_s), 60)
+    return f"{minutes}{THIN_SPACE}min {remainder_s}{THIN_SPACE}s"
 
 
 def with_unit(text: str, unit: str) -> str:
     """Append a unit after a thin space, as in 238 req/s; a dollar sign is placed before the number,
     as in $310/month."""
-    shown = show_unit(unit)
-    if shown.startswith("$"):
-        return f"-${text[1:]}{shown[1:]}" if text.startswith("-") else f"${text}{shown[1:]}"
-    return text + shown if shown.startswith("/") or not shown else f"{text}{THIN}{shown}"
+    unit_text = show_unit(unit)
+    if unit_text.startswith("$"):
+        return f"-${text[1:]}{unit_text[1:]}" if text.startswith("-") else f"${text}{unit_text[1:]}"
+    return text + unit_text if unit_text.startswith("/") or not unit_text else f"{text}{THIN_SPACE}{unit_text}"
 
 
 def format_quantity(quantity: Quantity) -> str:
     """Format a value with its interval and unit, as in 238 (231–244) req/s or $310/month (290–330);
     n/a without a value."""
-    low_high = format_interval(quantity)
-    if low_high is None:
+    interval_text = format_interval(quantity)
+    if interval_text is None:
         return format_value_unit(quantity)
     if quantity.unit.startswith("USD"):
-        return f"{format_value_unit(quantity)} ({low_high})"
-    return with_unit(f"{format_value(quantity)} ({low_high})", display_unit(quantity))
+        return f"{format_value_unit(quantity)} ({interval_text})"
+    return with_unit(f"{format_value(quantity)} ({interval_text})", display_unit(quantity))
 
 
-def format_value_unit(one: Quantity) -> str:
+def format_value_unit(quantity: Quantity) -> str:
     """Format a value with its unit. A percentile of too few samples shows the sample size: 54.4 ms
     (n = 57)."""
-    shown = one.undersampled if one.value is None else one.value
-    return NOT_AVAILABLE if shown is None else with_unit(_digits(one, shown), display_unit(one)) + _sample_note(one)
+    value = quantity.undersampled if quantity.value is None else quantity.value
+    return (
+        NOT_AVAILABLE
+        if value is None
+        else with_unit(_format_digits(quantity, value), display_unit(quantity)) + _format_sample_note(quantity)
+    )
 
 
-def format_inference_rate(one: Quantity) -> str:
+def format_inference_rate(quantity: Quantity) -> str:
     """Format the throughput of a local model in inferences/s; the unit of the quantity is
     ignored."""
-    return NOT_AVAILABLE if one.value is None else with_unit(format_value(one), "inferences/s")
+    return NOT_AVAILABLE if quantity.value is None else with_unit(format_value(quantity), "inferences/s")
 
 
 def display_tiles(report: Report) -> list[HeadlineTile]:
@@ -130,42 +134,44 @@ def display_tiles(report: Report) -> list[HeadlineTile]:
     ]
 
 
-def format_value(one: Quantity) -> str:
+def format_value(quantity: Quantity) -> str:
     """Format a value without its unit, with the number of digits that its interval justifies."""
-    shown = one.undersampled if one.value is None else one.value
-    return NOT_AVAILABLE if shown is None else _digits(one, shown) + _sample_note(one)
+    value = quantity.undersampled if quantity.value is None else quantity.value
+    return NOT_AVAILABLE if value is None else _format_digits(quantity, value) + _format_sample_note(quantity)
 
 
-def _sample_note(one: Quantity) -> str:
-    return f" (n = {format_count(one.n)})" if one.is_undersampled and one.n is not None else ""
+def _format_sample_note(quantity: Quantity) -> str:
+    return f" (n = {format_count(quantity.n)})" if quantity.is_undersampled and quantity.n is not None else ""
 
 
-def format_interval(one: Quantity) -> str | None:
+def format_interval(quantity: Quantity) -> str | None:
     """Format the 95 % interval of a quantity with the decimals of its value, as in 231–244; `None`
     without an interval."""
-    if one.value is None or one.ci95 is None:
+    if quantity.value is None or quantity.ci95 is None:
         return None
-    between = " to " if one.ci95[0] < 0 else "–"  # a dash next to a minus sign would look like a second minus sign
-    return f"{_digits(one, one.ci95[0])}{between}{_digits(one, one.ci95[1])}"
+    separator = (
+        " to " if quantity.ci95[0] < 0 else "–"
+    )  # a dash next to a minus sign would look like a second minus sign
+    return f"{_format_digits(quantity, quantity.ci95[0])}{separator}{_format_digits(quantity, quantity.ci95[1])}"
 
 
-def display_unit(one: Quantity) -> str:
-    return show_unit(one.unit)
+def display_unit(quantity: Quantity) -> str:
+    return show_unit(quantity.unit)
 
 
-_UNITS = {"share": "%", "1/s": "req/s", "tokens/s": "tok/s", "kg CO2e/month": "kg CO₂e/month"}
+_UNIT_TEXTS = {"share": "%", "1/s": "req/s", "tokens/s": "tok/s", "kg CO2e/month": "kg CO₂e/month"}
 
 
 def show_unit(unit: str) -> str:
     """Return the display text of a unit: `req/s` for `1/s`, `$/month` for `USD/month`."""
-    return f"${unit.removeprefix('USD')}" if unit.startswith("USD") else _UNITS.get(unit, unit)
+    return f"${unit.removeprefix('USD')}" if unit.startswith("USD") else _UNIT_TEXTS.get(unit, unit)
 
 
 def format_limit(limit: Limit) -> str:
-    return f"{limit.comparator} {_limit_value(limit.value, limit.unit)}"
+    return f"{limit.comparator} {_format_limit_value(limit.value, limit.unit)}"
 
 
-_METRICS = {
+_METRIC_NAMES = {
     "latency_ms": "latency",
     "service_ms": "service time",
     "first_byte_ms": "time to first byte",
@@ -181,8 +187,8 @@ _METRICS = {
 def metric_name(name: str, aggregate: str = "") -> str:
     """Return the display name of a latency metric, such as `p99.9 latency`; an unknown name is
     returned without its `_ms`."""
-    shown = _METRICS.get(name, name.removesuffix("_ms"))
-    return f"{aggregate.replace('_', '.')} {shown}" if aggregate else shown
+    metric_text = _METRIC_NAMES.get(name, name.removesuffix("_ms"))
+    return f"{aggregate.replace('_', '.')} {metric_text}" if aggregate else metric_text
 
 
 StageState = Literal["passed", "not evaluated", "failed", "INVALID"]
@@ -207,32 +213,32 @@ def display_state(state: str) -> str:
 _COUNT_UNITS = ("responses", "different")
 
 
-def check_value(row: CheckRow) -> str:
-    return _measured_or_text(row.value, row.unit)
+def format_check_value(row: CheckRow) -> str:
+    return _format_check_number(row.value, row.unit)
 
 
-def check_text(row: CheckRow, write_status: Callable[[str], str] = str) -> str:
+def format_check(row: CheckRow, write_status: Callable[[str], str] = str) -> str:
     """Format a check with its verdict, value, limit and hint, as in
     `WARN step duration: 3.00 s, limit 10 s. …`."""
-    return f"{write_status(row.verdict)} {check_finding(row)}"
+    return f"{write_status(row.verdict)} {format_check_finding(row)}"
 
 
-def check_finding(row: CheckRow) -> str:
+def format_check_finding(row: CheckRow) -> str:
     """Format a check without its verdict."""
-    limit = "" if row.limit is None else f", limit {check_limit(row)}"
+    limit = "" if row.limit is None else f", limit {format_check_limit(row)}"
     hint = f" {row.hint}" if row.hint else ""
-    return f"{row.name}: {check_value(row)}{limit}.{hint}"
+    return f"{row.name}: {format_check_value(row)}{limit}.{hint}"
 
 
-def check_limit(row: CheckRow) -> str:
+def format_check_limit(row: CheckRow) -> str:
     if row.limit is None:
         return "–"
     if isinstance(row.limit, str):
         return row.limit
-    return _limit_value(row.limit, row.unit or "")
+    return _format_limit_value(row.limit, row.unit or "")
 
 
-def _measured_or_text(value: float | str | None, unit: str | None) -> str:
+def _format_check_number(value: float | str | None, unit: str | None) -> str:
     if value is None:
         return NOT_AVAILABLE
     if isinstance(value, str):
@@ -242,42 +248,46 @@ def _measured_or_text(value: float | str | None, unit: str | None) -> str:
     return with_unit(format_count(round(value)) if unit in _COUNT_UNITS else format_number(value), unit or "")
 
 
-def _limit_value(value: float, unit: str) -> str:
+def _format_limit_value(value: float, unit: str) -> str:
     return with_unit(format_plain(value * 100), "%") if unit == "share" else with_unit(format_plain(value), unit)
 
 
-def _digits(source: Quantity, shown: float) -> str:
-    if shown == 0:
+def _format_digits(quantity: Quantity, value: float) -> str:
+    if value == 0:
         return "0"
-    if source.unit.startswith("USD"):
-        return format_money(shown)
-    if source.unit in ("requests", "clients"):
-        return format_count(round(shown))
-    if source.unit == "share" and shown == 1:
+    if quantity.unit.startswith("USD"):
+        return format_money(value)
+    if quantity.unit in ("requests", "clients"):
+        return format_count(round(value))
+    if quantity.unit == "share" and value == 1:
         return "100"
-    scale = 100 if source.unit == "share" else 1
+    scale = 100 if quantity.unit == "share" else 1
     # An interval around zero takes the digits of its upper end: 0.00 (0.00–0.12) %
-    leading = (shown if source.value is None else source.value) or (source.ci95[1] if source.ci95 else 0.0)
-    decimals = _decimals(leading * scale)
-    return _fixed(shown * scale, max(decimals, _decimals_below_all(source)) if source.unit == "share" else decimals)
+    leading_value = (value if quantity.value is None else quantity.value) or (
+        quantity.ci95[1] if quantity.ci95 else 0.0
+    )
+    decimals = _count_decimals(leading_value * scale)
+    return _format_fixed(
+        value * scale, max(decimals, _count_decimals_near_one(quantity)) if quantity.unit == "share" else decimals
+    )
 
 
-def _decimals_below_all(share: Quantity) -> int:
-    """Return the decimals needed to show how far a share close to 1 is from 1: 99.96 %, not 100
-    %."""
+def _count_decimals_near_one(share: Quantity) -> int:
+    """Return the number of decimals needed to distinguish a share close to 1 from 1: 99.96 % must
+    not be shown as 100 %."""
     value = share.value or share.undersampled or 0.0
-    missing = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
-    return max(0, _decimals(100 * missing) - 2) if 0 < missing < 0.1 else 0
+    distance = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
+    return max(0, _count_decimals(100 * distance) - 2) if 0 < distance < 0.1 else 0
 
 
-def _decimals(value: float, most: int = _MAX_DECIMALS) -> int:
+def _count_decimals(value: float, max_decimals: int = _MAX_DECIMALS) -> int:
     if value == 0 or not math.isfinite(value):
         return 0
-    rounded = float(f"{value:.{_SIGNIFICANT - 1}e}")
-    return min(most, _SIGNIFICANT - 1 - math.floor(math.log10(abs(rounded))))
+    rounded = float(f"{value:.{_SIGNIFICANT_DIGITS - 1}e}")
+    return min(max_decimals, _SIGNIFICANT_DIGITS - 1 - math.floor(math.log10(abs(rounded))))
 
 
-def _fixed(value: float, decimals: int) -> str:
+def _format_fixed(value: float, decimals: int) -> str:
     """Round a number to `decimals`, which may be negative, and format it; -0 becomes 0."""
     if not math.isfinite(value):
         return NOT_AVAILABLE
@@ -286,7 +296,7 @@ def _fixed(value: float, decimals: int) -> str:
 
 
 _Record = TypeVar("_Record", bound=msgspec.Struct)
-_CONTROLS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
+_CONTROL_REPLACEMENTS = {code: "\ufffd" for code in (*range(32), *range(127, 160)) if chr(code) not in "\n\t"}
 
 
 def sanitize(record: _Record) -> _Record:
@@ -297,7 +307,7 @@ def sanitize(record: _Record) -> _Record:
 
 def _replace_controls(value: Any) -> Any:
     if isinstance(value, str):
-        return value.translate(_CONTROLS)
+        return value.translate(_CONTROL_REPLACEMENTS)
     if isinstance(value, dict):
         return {name: _replace_controls(item) for name, item in value.items()}
     return [_replace_controls(item) for item in value] if isinstance(value, list | tuple) else value

@@ -26,29 +26,29 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from reports import comparison_text, decision, formatting, plan_sentences
-from reports.charts.batch_size import batch_charts
-from reports.charts.capacity import demand_and_capacity
-from reports.charts.concurrency import concurrency_charts
-from reports.charts.curve import rate_curve
-from reports.charts.ecdf import latency_cdf
-from reports.charts.heat import latency_heat_map
-from reports.charts.over_time import latency_over_time, rates_over_time
-from reports.charts.pareto import cost_pareto_front, role_of
-from reports.charts.peak_day import peak_day
-from reports.charts.percentiles import latency_percentiles
+from reports.charts.batch_size import build_batch_charts
+from reports.charts.capacity import build_demand_chart
+from reports.charts.concurrency import build_concurrency_charts
+from reports.charts.curve import build_rate_chart
+from reports.charts.ecdf import build_cdf_chart
+from reports.charts.heat import build_heat_map_chart
+from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
+from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
+from reports.charts.peak_day import build_peak_day_chart
+from reports.charts.percentiles import build_percentile_chart
 from reports.charts.picture import Chart, render_svg
-from reports.charts.probability import slo_probability
-from reports.charts.renderer import ChartError, chart_renderer
-from reports.charts.roofline import roofline
-from reports.charts.telemetry import machine_charts
-from reports.charts.tokens import token_charts
-from reports.charts.tornado import tornado
-from reports.charts.variants import variant_pareto_front
+from reports.charts.probability import build_probability_chart
+from reports.charts.renderer import ChartError, get_chart_renderer
+from reports.charts.roofline import build_roofline_chart
+from reports.charts.telemetry import build_telemetry_charts
+from reports.charts.tokens import build_token_charts
+from reports.charts.tornado import build_tornado_chart
+from reports.charts.variants import build_variant_pareto_chart
 from reports.comparison_section import ComparisonReport
 from reports.formatting import sanitize
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Report
-from reports.tables import build_tables, plan_tables
+from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
 
 _MAX_TABLE_BYTES = 500_000
@@ -57,7 +57,7 @@ _MAX_TABLE_BYTES = 500_000
 
 class EmbeddedFile(msgspec.Struct, frozen=True):
     name: str
-    packed: Markup
+    encoded_content: Markup
     """Content of the file, compressed with zlib and base64-encoded."""
     sha256: str
     """SHA-256 of the uncompressed content."""
@@ -65,24 +65,28 @@ class EmbeddedFile(msgspec.Struct, frozen=True):
 
 def embed_text(name: str, text: str) -> EmbeddedFile:
     content = text.encode()
-    data = base64.b64encode(zlib.compress(content, 9)).decode()
-    return EmbeddedFile(name, Markup(data), hashlib.sha256(content).hexdigest())
+    encoded_content = base64.b64encode(zlib.compress(content, 9)).decode()
+    return EmbeddedFile(name, Markup(encoded_content), hashlib.sha256(content).hexdigest())
 
 
 def embed_tables(tables: Mapping[str, str]) -> tuple[EmbeddedFile, ...]:
-    blocks = (embed_text(f"{name}.csv", text) for name, text in tables.items())
-    return tuple(block for block in blocks if len(block.packed) <= _MAX_TABLE_BYTES)
+    embedded_files = (embed_text(f"{name}.csv", text) for name, text in tables.items())
+    return tuple(
+        embedded_file for embedded_file in embedded_files if len(embedded_file.encoded_content) <= _MAX_TABLE_BYTES
+    )
 
 
 WarnCallback = Callable[[str], None]
 PREFERRED_BYTES, MAX_BYTES = 2_000_000, 5_000_000
 _ROW_LIMITS = (1000, 300, 100)
 _TEMPLATES = Path(__file__).parent / "templates"
-_INERT = str.maketrans({"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"})
+_HTML_ESCAPES = str.maketrans(
+    {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
+)
 
 
 class Picture(msgspec.Struct, frozen=True):
-    drawing: Chart
+    chart: Chart
     svg: Markup
     data: Markup
 
@@ -94,7 +98,7 @@ class Pictures(msgspec.Struct, frozen=True):
     are missing from the report.
     """
 
-    drawn: dict[str, Picture]
+    by_key: dict[str, Picture]
     library: Markup | None = None
     failure: str | None = None
 
@@ -107,43 +111,45 @@ def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
     drawn, the page has none, and `warn` is called with the reason.
     """
     raw = embed_text("result.json", report.result_json)  # exact bytes, so before control characters are replaced
-    return _first_that_fits(_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn))
+    return _select_first_fitting_page(
+        _build_pages(sanitize(msgspec.structs.replace(report, result_json="")), raw, warn)
+    )
 
 
-def _pages(report: Report, raw: EmbeddedFile, warn: WarnCallback) -> Iterator[tuple[int, str]]:
+def _build_pages(report: Report, raw: EmbeddedFile, warn: WarnCallback) -> Iterator[tuple[int, str]]:
     """Yield versions of the page with decreasing content, each with its size limit in bytes."""
     tables = embed_tables(build_tables(report))
-    pictures = _pictures(report)
+    pictures = _render_pictures(report)
     if pictures.failure is not None:
-        warn(_charts_missing(pictures.failure))
+        warn(_format_charts_missing(pictures.failure))
     yield PREFERRED_BYTES, _render(report, pictures, (raw, *tables), raw.sha256)
     yield MAX_BYTES, _render(report, pictures, tables, raw.sha256)
     for row_limit in _ROW_LIMITS:
-        short = truncate_report(report, row_limit)
-        yield MAX_BYTES, _render(short, _pictures(short), tables, raw.sha256)
+        truncated_report = truncate_report(report, row_limit)
+        yield MAX_BYTES, _render(truncated_report, _render_pictures(truncated_report), tables, raw.sha256)
 
 
 def render_plan_html(report: PlanReport, warn: WarnCallback = lambda _: None) -> str:
     """Render a plan as a separate HTML page, with the same size limits as the page of a run."""
-    return _first_that_fits(_plan_pages(sanitize(report), warn))
+    return _select_first_fitting_page(_build_plan_pages(sanitize(report), warn))
 
 
 def render_comparison_html(report: ComparisonReport) -> str:
     """Render a comparison as a separate HTML page without scripts."""
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
-    template = _environment().get_template("comparison_report.html")
-    return template.render(report=sanitize(report), style=style, policy=_policy(style))
+    template = _build_environment().get_template("comparison_report.html")
+    return template.render(report=sanitize(report), style=style, policy=_build_content_policy(style))
 
 
-def _plan_pages(report: PlanReport, warn: WarnCallback) -> Iterator[tuple[int, str]]:
-    tables, pictures = embed_tables(plan_tables(report.plan)), _draw(_plan_charts(report.plan))
+def _build_plan_pages(report: PlanReport, warn: WarnCallback) -> Iterator[tuple[int, str]]:
+    tables, pictures = embed_tables(build_plan_tables(report.plan)), _render_charts(_build_plan_charts(report.plan))
     if pictures.failure is not None:
-        warn(_charts_missing(pictures.failure))
-    for short in (report, *(truncate_plan(report, row_limit) for row_limit in _ROW_LIMITS)):
-        yield MAX_BYTES, _render(short, pictures, tables, None, template="plan_report.html")
+        warn(_format_charts_missing(pictures.failure))
+    for truncated_report in (report, *(truncate_plan(report, row_limit) for row_limit in _ROW_LIMITS)):
+        yield MAX_BYTES, _render(truncated_report, pictures, tables, None, template="plan_report.html")
 
 
-def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
+def _select_first_fitting_page(pages: Iterable[tuple[int, str]]) -> str:
     """Return the first page that is within its size limit, or else the last page."""
     text = ""
     for limit, text in pages:
@@ -152,17 +158,17 @@ def _first_that_fits(pages: Iterable[tuple[int, str]]) -> str:
     return text
 
 
-def inert_json(value: Any) -> Markup:
+def encode_inert_json(value: Any) -> Markup:
     """Encode JSON for an HTML data block, escaping characters that could end the block or begin a
     tag."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return Markup(text.translate(_INERT))
+    return Markup(text.translate(_HTML_ESCAPES))
 
 
 def _render(
     report: Report | PlanReport,
     pictures: Pictures,
-    carried: tuple[EmbeddedFile, ...],
+    embedded_files: tuple[EmbeddedFile, ...],
     result_sha256: str | None,
     template: str = "report.html",
 ) -> str:
@@ -170,19 +176,19 @@ def _render(
     script = Markup((_TEMPLATES / "report.js").read_text("utf-8"))
     scripts = (script,) if pictures.library is None else (pictures.library, script)
     return (
-        _environment()
+        _build_environment()
         .get_template(template)
         .render(
             report=report,
             style=style,
             scripts=scripts,
-            policy=_policy(style, *scripts),
-            pictures=pictures.drawn,
-            charts_missing=None if pictures.failure is None else _charts_missing(pictures.failure),
-            carried=carried,
+            policy=_build_content_policy(style, *scripts),
+            pictures=pictures.by_key,
+            charts_missing=None if pictures.failure is None else _format_charts_missing(pictures.failure),
+            embedded_files=embedded_files,
             result_sha256=result_sha256,
-            refusals=_refusals(report.plan),
-            **_first_screen(report, pictures),
+            exclusions=_group_rejected_offers(report.plan),
+            **_build_first_screen(report, pictures),
         )
     )
 
@@ -192,24 +198,28 @@ _LEADING_CHARTS = ("curve", "clients-time", "token-times", "variants-front", "ra
 drawn is used."""
 
 
-def _first_screen(report: Report | PlanReport, pictures: Pictures) -> dict[str, Any]:
+def _build_first_screen(report: Report | PlanReport, pictures: Pictures) -> dict[str, Any]:
     """Build the template variables for the beginning of the page and for the list of its
     sections."""
     if isinstance(report, PlanReport):
-        planned, sections, missing = True, _PLAN_SECTIONS, []
+        is_plan_first, sections, missing_sections = True, _PLAN_SECTIONS, []
     else:
-        planned, sections, missing = decision.leads_with_plan(report), _sections(report, pictures), _missing(report)
-    leading = ("demand",) if planned else _LEADING_CHARTS
-    lead = next((key for key in leading if key in pictures.drawn), None)
-    basis = ("demand", "probability", "curve", "token-times", "token-frontier") if report.plan else ()
+        is_plan_first, sections, missing_sections = (
+            decision.leads_with_plan(report),
+            _list_sections(report, pictures),
+            _list_missing_sections(report),
+        )
+    candidate_keys = ("demand",) if is_plan_first else _LEADING_CHARTS
+    lead_key = next((key for key in candidate_keys if key in pictures.by_key), None)
+    basis_keys = ("demand", "probability", "curve", "token-times", "token-frontier") if report.plan else ()
     return {
-        "planned": planned,
+        "planned": is_plan_first,
         "result": None if isinstance(report, PlanReport) else decision.decide_run(report),
-        "lead": lead,
-        "basis_charts": [key for key in basis if key in pictures.drawn and key != lead],
+        "lead": lead_key,
+        "basis_charts": [key for key in basis_keys if key in pictures.by_key and key != lead_key],
         "has_load": not isinstance(report, PlanReport) and _has_load(report),
         "sections": sections,
-        "missing": missing,
+        "missing": missing_sections,
     }
 
 
@@ -221,7 +231,7 @@ _PLAN_SECTIONS = [
 ]
 
 
-def _sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
+def _list_sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
     """Return the IDs and titles of the sections of a run's page, in order."""
     has_plan, is_local = report.plan is not None, report.local is not None
     titles = {
@@ -230,7 +240,7 @@ def _sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
         "plan": ("Cost and alternatives", has_plan),
         "load": ("Endpoint under load", not is_local and _has_load(report)),
         "model": ("Model variants" if is_local else "Model only", is_local or report.model is not None),
-        "machine": ("Host and processes", bool(report.workers) or bool(_MACHINE_CHARTS & pictures.drawn.keys())),
+        "machine": ("Host and processes", bool(report.workers) or bool(_MACHINE_CHARTS & pictures.by_key.keys())),
         "errors": ("Errors", not is_local and bool(report.errors)),
         "comparison": ("Comparison", report.comparison is not None),
         "definitions": ("Other tools' definitions", report.definitions is not None),
@@ -246,21 +256,23 @@ def _has_load(report: Report) -> bool:
     return bool(report.stages or report.load or report.max_rate or report.cold_start)
 
 
-def _missing(report: Report) -> list[tuple[str, str]]:
+def _list_missing_sections(report: Report) -> list[tuple[str, str]]:
     """Return the titles of sections for which the run has no data, each with the reason. The
     appendix lists them."""
     is_local = report.local is not None
     has_gpu = any(series.metric == "gpu_utilization_percent" for series in report.telemetry)
-    machine = "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
-    no_search = "No max rate: this run did not search for one, or the search did not finish."
+    machine_reason = (
+        "Too few telemetry samples for a chart." if report.telemetry else "No machine telemetry in this run."
+    )
+    max_rate_reason = "No max rate: this run did not search for one, or the search did not finish."
     reasons = [
         ("Results", "No results: no measurement finished.", not report.tiles),
         ("Objectives", "No objectives.", not report.objectives),
-        ("Max rate", no_search, not is_local and report.max_rate is None),
+        ("Max rate", max_rate_reason, not is_local and report.max_rate is None),
         ("Requests", "No request data.", not is_local and not report.load),
         ("Errors", "No errors.", not is_local and bool(report.load) and not report.errors),
         ("Model only", "Not measured: this run measured only the endpoint.", not is_local and report.model is None),
-        ("Host and processes", machine, len(report.telemetry) == 0),
+        ("Host and processes", machine_reason, len(report.telemetry) == 0),
         ("GPU", "No GPU telemetry in this run.", not has_gpu),
         ("Cost and alternatives", "No plan. A plan requires a max rate, the hardware it was measured on, and traffic.",
          not is_local and report.plan is None),
@@ -268,46 +280,54 @@ def _missing(report: Report) -> list[tuple[str, str]]:
     return [(title, reason) for title, reason, is_missing in reasons if is_missing]
 
 
-def _pictures(report: Report) -> Pictures:
-    return _draw(
+def _render_pictures(report: Report) -> Pictures:
+    return _render_charts(
         (
-            rate_curve(report),
-            latency_percentiles(report),
-            latency_cdf(report),
-            rates_over_time(report),
-            latency_over_time(report),
-            latency_heat_map(report),
-            *concurrency_charts(report),
-            *token_charts(report),
-            *machine_charts(report),
-            variant_pareto_front(report),
-            *batch_charts(report),
-            roofline(report),
-            *_plan_charts(report.plan),
+            build_rate_chart(report),
+            build_percentile_chart(report),
+            build_cdf_chart(report),
+            build_rate_timeline_chart(report),
+            build_latency_timeline_chart(report),
+            build_heat_map_chart(report),
+            *build_concurrency_charts(report),
+            *build_token_charts(report),
+            *build_telemetry_charts(report),
+            build_variant_pareto_chart(report),
+            *build_batch_charts(report),
+            build_roofline_chart(report),
+            *_build_plan_charts(report.plan),
         )
     )
 
 
-def _plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:
-    return demand_and_capacity(plan), slo_probability(plan), cost_pareto_front(plan), tornado(plan), peak_day(plan)
+def _build_plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:
+    return (
+        build_demand_chart(plan),
+        build_probability_chart(plan),
+        build_cost_pareto_chart(plan),
+        build_tornado_chart(plan),
+        build_peak_day_chart(plan),
+    )
 
 
-def _draw(drawings: Iterable[Chart | None]) -> Pictures:
-    charts = [drawing for drawing in drawings if drawing is not None]
+def _render_charts(optional_charts: Iterable[Chart | None]) -> Pictures:
+    charts = [chart for chart in optional_charts if chart is not None]
     if not charts:
         return Pictures({})
     try:
-        pictures = {chart.key: Picture(chart, Markup(render_svg(chart)), inert_json(chart.spec)) for chart in charts}
-        return Pictures(pictures, _library())
+        pictures = {
+            chart.key: Picture(chart, Markup(render_svg(chart)), encode_inert_json(chart.spec)) for chart in charts
+        }
+        return Pictures(pictures, _load_library())
     except ChartError as error:
         return Pictures({}, failure=str(error))
 
 
-def _charts_missing(failure: str) -> str:
+def _format_charts_missing(failure: str) -> str:
     return f"The report has no charts: {failure}. See the tables for the numbers."
 
 
-def _refusals(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
+def _group_rejected_offers(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
     """Group the rejected offers by reason, most frequent reason first."""
     by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
     for row in plan.rejected_offers if plan else ():
@@ -326,44 +346,44 @@ def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str],
     return list(groups.values())
 
 
-def _link(name: str) -> str:
+def _build_link(name: str) -> str:
     """Return a relative link to a file in the folder of the page; the file name may contain any
     characters."""
     return f"./{quote(name, safe='')}"
 
 
-def _policy(style: str, *scripts: str) -> str:
-    allowed = " ".join(_source_hash(script) for script in scripts) or "'none'"
+def _build_content_policy(style: str, *scripts: str) -> str:
+    script_sources = " ".join(_compute_source_hash(script) for script in scripts) or "'none'"
     return (
-        f"default-src 'none'; style-src {_source_hash(style)}; script-src {allowed}; "
+        f"default-src 'none'; style-src {_compute_source_hash(style)}; script-src {script_sources}; "
         "base-uri 'none'; form-action 'none'"
     )
 
 
-def _source_hash(text: str) -> str:
+def _compute_source_hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
 @cache
-def _library() -> Markup:
+def _load_library() -> Markup:
     """Return the bundled JavaScript chart library. Raises ChartError.
 
     Bundling takes a second, so the bundle of each version is cached in the user's cache directory.
     """
-    cached = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
+    cache_path = platformdirs.user_cache_path("sizewise", appauthor=False) / f"vega-{version('vl-convert-python')}.js"
     with contextlib.suppress(OSError, UnicodeDecodeError):
-        return Markup(cached.read_bytes().decode())
-    bundle = chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
+        return Markup(cache_path.read_bytes().decode())
+    bundle = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
     with contextlib.suppress(OSError):  # without a cache, the next call bundles again
-        cached.parent.mkdir(parents=True, exist_ok=True)
-        temporary = cached.with_suffix(f".{os.getpid()}")
-        temporary.write_bytes(bundle.encode())
-        temporary.replace(cached)
+        cache_path.parent.mkdir(parents=True, exist_ok=True)
+        temporary_path = cache_path.with_suffix(f".{os.getpid()}")
+        temporary_path.write_bytes(bundle.encode())
+        temporary_path.replace(cache_path)
     return Markup(bundle)
 
 
 @cache
-def _environment() -> Environment:
+def _build_environment() -> Environment:
     environment = Environment(
         loader=FileSystemLoader(_TEMPLATES),
         autoescape=True,
@@ -385,19 +405,19 @@ def _environment() -> Environment:
             "quantity": formatting.format_quantity,
             "limit": formatting.format_limit,
             "metric": formatting.metric_name,
-            "check_value": formatting.check_value,
-            "check_limit": formatting.check_limit,
+            "format_check_value": formatting.format_check_value,
+            "format_check_limit": formatting.format_check_limit,
             "state": formatting.stage_state,
             "display_state": formatting.display_state,
             "rate": formatting.format_inference_rate,
             "p_value": formatting.format_p_value,
             "size": formatting.format_size,
-            "chance": formatting.format_probability,
-            "alike": _group_by_placement,
+            "probability": formatting.format_probability,
+            "group_by_placement": _group_by_placement,
             "effect": comparison_text.format_effect,
             "remark": comparison_text.format_remark,
-            "link": _link,
+            "link": _build_link,
         }
     )
-    environment.globals.update({"role_of": role_of, "say": plan_sentences, "decide": decision})
+    environment.globals.update({"get_offer_role": get_offer_role, "plan_sentences": plan_sentences, "decide": decision})
     return environment

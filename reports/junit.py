@@ -33,30 +33,30 @@ class CaseResult(msgspec.Struct, frozen=True):
     detail: str
 
 
-def case_results(report: Report) -> Iterator[CaseResult]:
+def build_case_results(report: Report) -> Iterator[CaseResult]:
     """Yield the results of a report as test cases. The first case is the verdict of the run:
     `failed` or `error` if, and only if, the exit code of the command was not 0."""
-    yield CaseResult("run", "verdict", _run_state(report.verdict), _run_detail(report.verdict))
+    yield CaseResult("run", "verdict", _get_run_state(report.verdict), _format_run_detail(report.verdict))
     for row in report.objectives:
         yield CaseResult(
-            row.kind, row.text, _objective_state(row, report.verdict), _objective_detail(row, report.verdict)
+            row.kind, row.text, _get_objective_state(row, report.verdict), _format_objective_detail(row, report.verdict)
         )
     for check in report.checks:
-        yield CaseResult("validity", check.name, _CHECK_STATES[check.verdict], _check_detail(check))
+        yield CaseResult("validity", check.name, _CHECK_STATES[check.verdict], _format_check_detail(check))
 
 
-def _run_state(verdict: ReportVerdict) -> State:
+def _get_run_state(verdict: ReportVerdict) -> State:
     if verdict.exit_code:
         return "failed" if verdict.exit_code in _FAILED_EXIT_CODES else "error"
     return "open" if verdict.outcome == "INCONCLUSIVE" else "passed"
 
 
-def _run_detail(verdict: ReportVerdict) -> str:
+def _format_run_detail(verdict: ReportVerdict) -> str:
     reasons = "".join(f" {reason};" for reason in verdict.reasons).rstrip(";")
     return f"{verdict.outcome}, measurement {verdict.validity}: {verdict.sentence}{reasons}"
 
 
-def _objective_state(row: ObjectiveRow, verdict: ReportVerdict) -> State:
+def _get_objective_state(row: ObjectiveRow, verdict: ReportVerdict) -> State:
     if verdict.validity == "INVALID" or row.outcome == "INCONCLUSIVE":
         return "open"
     if row.outcome == "PASS":
@@ -64,25 +64,25 @@ def _objective_state(row: ObjectiveRow, verdict: ReportVerdict) -> State:
     return "failed" if row.level == "fail" else "warned"
 
 
-def _objective_detail(row: ObjectiveRow, verdict: ReportVerdict) -> str:
+def _format_objective_detail(row: ObjectiveRow, verdict: ReportVerdict) -> str:
     location = f" in {row.stage}" if row.stage else ""
-    parts = [
+    detail_texts = [
         f"observed {formatting.format_quantity(row.observed)}{location}",
         f"limit {formatting.format_limit(row.limit)}",
         *([row.why] if row.why else []),
         *(["the measurement is INVALID"] if verdict.validity == "INVALID" else []),
         *(["warning only"] if row.level == "warn" else []),
     ]
-    return "; ".join(parts)
+    return "; ".join(detail_texts)
 
 
-def _check_detail(check: CheckRow) -> str:
-    limit = "" if check.limit is None else f"; limit {formatting.check_limit(check)}"
+def _format_check_detail(check: CheckRow) -> str:
+    limit = "" if check.limit is None else f"; limit {formatting.format_check_limit(check)}"
     hint = f"; {check.hint}" if check.hint else ""
-    return f"observed {formatting.check_value(check)}{limit}{hint}"
+    return f"observed {formatting.format_check_value(check)}{limit}{hint}"
 
 
-_NOT_XML = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+_NON_XML_CHARACTERS = re.compile("[^\t\n\r\x20-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _ELEMENTS: dict[State, str] = {"failed": "failure", "error": "error", "open": "skipped", "warned": "skipped"}
 
 
@@ -91,7 +91,7 @@ def render_junit(report: Report) -> str:
     an inconclusive case or a warning is skipped. Each case states the observed value, its interval
     and its limit."""
     report = sanitize(report)
-    cases = list(case_results(report))
+    cases = list(build_case_results(report))
     counts = {
         "tests": len(cases),
         "failures": sum(case.state == "failed" for case in cases),
@@ -99,12 +99,12 @@ def render_junit(report: Report) -> str:
         "skipped": sum(case.state in ("open", "warned") for case in cases),
     }
     totals = {name: str(count) for name, count in counts.items()} | {"time": f"{report.header.duration_s:.3f}"}
-    name = _clean(report.header.title)
+    name = _clean_text(report.header.title)
     root = ElementTree.Element("testsuites", {"name": "sizewise", **totals})
-    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **totals, **_timestamp(report.header)})
+    suite = ElementTree.SubElement(root, "testsuite", {"name": name, **totals, **_build_timestamp(report.header)})
     properties = ElementTree.SubElement(suite, "properties")
-    for label, value in _properties(report):
-        ElementTree.SubElement(properties, "property", {"name": _clean(label), "value": _clean(value)})
+    for label, value in _list_properties(report):
+        ElementTree.SubElement(properties, "property", {"name": _clean_text(label), "value": _clean_text(value)})
     for case in cases:
         _add_case(suite, name, case)
     ElementTree.indent(root)
@@ -114,9 +114,9 @@ def render_junit(report: Report) -> str:
 
 
 def _add_case(suite: ElementTree.Element, name: str, case: CaseResult) -> None:
-    attributes = {"classname": f"{name}.{case.subject}", "name": _clean(case.name), "time": "0"}
+    attributes = {"classname": f"{name}.{case.subject}", "name": _clean_text(case.name), "time": "0"}
     parent = ElementTree.SubElement(suite, "testcase", attributes)
-    detail = _clean(case.detail)
+    detail = _clean_text(case.detail)
     element = _ELEMENTS.get(case.state)
     if element is None:
         ElementTree.SubElement(parent, "system-out").text = detail
@@ -127,7 +127,7 @@ def _add_case(suite: ElementTree.Element, name: str, case: CaseResult) -> None:
         child.text = detail
 
 
-def _properties(report: Report) -> list[tuple[str, str]]:
+def _list_properties(report: Report) -> list[tuple[str, str]]:
     header = report.header
     properties = [
         ("run", header.run_id),
@@ -139,17 +139,17 @@ def _properties(report: Report) -> list[tuple[str, str]]:
     return [*properties, *((tile.label, formatting.format_quantity(tile.quantity)) for tile in report.tiles)]
 
 
-def _timestamp(header: ReportHeader) -> dict[str, str]:
+def _build_timestamp(header: ReportHeader) -> dict[str, str]:
     """Return the start time as a `timestamp` attribute in UTC without a zone, as the schema
     requires; empty if the time cannot be parsed."""
     try:
-        started = datetime.fromisoformat(header.started).astimezone(UTC)
+        start_time = datetime.fromisoformat(header.started).astimezone(UTC)
     except ValueError:
         return {}
-    return {"timestamp": f"{started:%Y-%m-%dT%H:%M:%S}"}
+    return {"timestamp": f"{start_time:%Y-%m-%dT%H:%M:%S}"}
 
 
-def _clean(raw: str) -> str:
+def _clean_text(raw: str) -> str:
     """Replace characters that XML 1.0 cannot represent, and replace thin spaces with normal
     spaces."""
-    return _NOT_XML.sub("\ufffd", raw).replace(formatting.THIN, " ")
+    return _NON_XML_CHARACTERS.sub("\ufffd", raw).replace(formatting.THIN_SPACE, " ")

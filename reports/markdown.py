@@ -19,12 +19,12 @@ from reports.decision import (
     decide_run,
     leads_with_plan,
     list_warnings,
+    select_tiles_beside_decision,
     summarize_caveats,
-    tiles_beside_decision,
 )
 from reports.formatting import sanitize
 from reports.local_model import LocalSection
-from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
+from reports.local_text import build_headline_variant_lines, build_remaining_variant_lines, build_variant_table
 from reports.model import (
     CheckRow,
     ErrorRow,
@@ -38,51 +38,51 @@ from reports.model import (
     StageRow,
     TokenRow,
 )
-from reports.plan_text import decision_lines, offer_lines
-from reports.plan_text import detail_lines as plan_lines
+from reports.plan_text import build_decision_lines, build_offer_lines
+from reports.plan_text import build_detail_lines as plan_lines
 
 _SPACES = re.compile(r"\s+")
-_ACTIVE = re.compile(r"[\\`*_\[\]|~$<>&]")
+_ACTIVE_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
 _LINKS = re.compile(r"(?i)(?<=:)//|(?<=www)\.|@")
-_BEGINS_A_BLOCK = re.compile(r"^[#+\-=]")
-_NUMBERED = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
+_BLOCK_START = re.compile(r"^[#+\-=]")
+_NUMBERED_ITEM = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 
 
 def escape_text(raw: str) -> str:
     """Escape a string for a single line of Markdown that displays `raw` literally, without markup,
     links or block markers."""
-    line = _ACTIVE.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
+    line = _ACTIVE_CHARACTERS.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
     line = _LINKS.sub(r"\\\g<0>", line)
-    return _NUMBERED.sub(r"\1\\\2", _BEGINS_A_BLOCK.sub(r"\\\g<0>", line))
+    return _NUMBERED_ITEM.sub(r"\1\\\2", _BLOCK_START.sub(r"\\\g<0>", line))
 
 
-def bullet_list(lines: Sequence[str]) -> list[str]:
+def build_bullet_list(lines: Sequence[str]) -> list[str]:
     """Build a Markdown list of the non-empty lines, which must already be Markdown."""
     return [f"- {line}" for line in lines if line]
 
 
-def table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+def build_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
     """Build a Markdown table; the cells must already be Markdown. Columns without a header are
     omitted. Returns no lines if there are no rows."""
-    columns_kept = [index for index, name in enumerate(columns) if name]
+    column_indices = [index for index, name in enumerate(columns) if name]
     lines = [columns, ["---"] * len(columns), *rows] if rows else []
-    return [f"| {' | '.join(line[index] for index in columns_kept)} |" for line in lines]
+    return [f"| {' | '.join(line[index] for index in column_indices)} |" for line in lines]
 
 
 _MAX_COMPARISON_ROWS = 50
 
 
-def comparison_page(report: ComparisonReport) -> str:
+def render_comparison_page(report: ComparisonReport) -> str:
     """Render a comparison as a separate Markdown document with a trailing newline."""
     report = sanitize(report)
     title = (
         f"# {escape_text(', '.join(report.comparison.base))} vs. {escape_text(', '.join(report.comparison.candidate))}"
     )
-    made_by = f"Created by {escape_text(report.tool)}: {escape_text(report.command)}"
-    return "\n".join([title, "", *comparison_markdown(report.comparison), made_by, ""])
+    footer = f"Created by {escape_text(report.tool)}: {escape_text(report.command)}"
+    return "\n".join([title, "", *build_comparison_lines(report.comparison), footer, ""])
 
 
-def comparison_markdown(section: ComparisonSection) -> list[str]:
+def build_comparison_lines(section: ComparisonSection) -> list[str]:
     differences = [
         [
             escape_text(row.name),
@@ -92,7 +92,7 @@ def comparison_markdown(section: ComparisonSection) -> list[str]:
         ]
         for row in section.differences
     ]
-    headlines = [row for row in section.rows if row.is_headline]
+    headline_rows = [row for row in section.rows if row.is_headline]
     changes = [
         [
             escape_text(row.metric),
@@ -108,18 +108,18 @@ def comparison_markdown(section: ComparisonSection) -> list[str]:
             "n/a" if row.p_value is None else escape_text(formatting.format_p_value(row.p_value)),
             f"**{row.verdict}** {escape_text(format_remark(row))}".rstrip(),
         ]
-        for row in headlines[:_MAX_COMPARISON_ROWS]
+        for row in headline_rows[:_MAX_COMPARISON_ROWS]
     ]
-    hidden_count = len(headlines) - len(changes)
-    parts = [
+    hidden_count = len(headline_rows) - len(changes)
+    blocks = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        table(["environment", "base", "candidate", "effect"], differences),
-        table(["metric", "stage", "base", "candidate", "change (95 % CI)", "p", "verdict"], changes),
+        build_table(["environment", "base", "candidate", "effect"], differences),
+        build_table(["metric", "stage", "base", "candidate", "change (95 % CI)", "p-value", "verdict"], changes),
         [f"… and {hidden_count} more in the result."] if hidden_count else [],
-        bullet_list([*map(escape_text, section.notes)]),
+        build_bullet_list([*map(escape_text, section.notes)]),
     ]
-    return [line for part in parts if part for line in (*part, "")]
+    return [line for block in blocks if block for line in (*block, "")]
 
 
 MAX_BYTES = 900 * 1024
@@ -133,18 +133,22 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
     """Render as many complete sections as fit in `max_bytes`. The result is empty if even the
     verdict does not fit."""
     report = sanitize(report)
-    planned = report.plan if leads_with_plan(report) else None
+    leading_plan = report.plan if leads_with_plan(report) else None
     sections = [
-        [*_head(report, planned), *_caveats(list_warnings(report), report.notes), *_checks(report.checks)],
-        _section("Numbers", _tiles(tiles_beside_decision(report))),
-        _section("Objectives", _objectives(report.objectives)),
-        _section("Comparison", comparison_markdown(report.comparison) if report.comparison else []),
-        _section("Stages", _stages(report.stages, formatting.metric_name(report.times))),
-        _section("Tokens", _tokens(report.tokens)),
-        _section("Errors", _errors(report.errors)),
-        *(_local(report.local) if report.local else []),
-        _section("Plan", _plan(report.plan, is_decided=planned is not None)),
-        _run(report.header),
+        [
+            *_build_head(report, leading_plan),
+            *_build_caveats(list_warnings(report), report.notes),
+            *_summarize_checks(report.checks),
+        ],
+        _build_section("Numbers", _build_tile_table(select_tiles_beside_decision(report))),
+        _build_section("Objectives", _build_objective_table(report.objectives)),
+        _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
+        _build_section("Stages", _build_stage_table(report.stages, formatting.metric_name(report.times))),
+        _build_section("Tokens", _build_token_table(report.tokens)),
+        _build_section("Errors", _build_error_table(report.errors)),
+        *(_build_local_sections(report.local) if report.local else []),
+        _build_section("Plan", _build_plan(report.plan, is_decided=leading_plan is not None)),
+        _build_run_line(report.header),
     ]
     return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], max_bytes)
 
@@ -152,79 +156,89 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
 def render_plan_markdown(report: PlanReport) -> str:
     report = sanitize(report)
     plan = report.plan
-    titled = [("Plan", offer_lines(plan)), *plan_lines(plan)]
+    titled_lines = [("Plan", build_offer_lines(plan)), *plan_lines(plan)]
     sections = [
-        [*_decision(plan, "## "), *_caveats(list(plan.checks), ())],
-        *(_section(title, bullet_list([*map(escape_text, lines)])) for title, lines in titled),
+        [*_build_decision(plan, "## "), *_build_caveats(list(plan.checks), ())],
+        *(_build_section(title, build_bullet_list([*map(escape_text, lines)])) for title, lines in titled_lines),
     ]
     return _fit_sections(["\n".join(lines) + "\n" for lines in sections if lines], MAX_BYTES)
 
 
-def _fit_sections(sections: Sequence[str], most_bytes: int) -> str:
-    shown, room = "", most_bytes - len(_TRUNCATED_NOTE.encode())
+def _fit_sections(sections: Sequence[str], max_bytes: int) -> str:
+    text, remaining_bytes = "", max_bytes - len(_TRUNCATED_NOTE.encode())
     for section in sections:
-        part = f"\n{section}" if shown else section
-        if len(part.encode()) > room:
-            return shown + _TRUNCATED_NOTE if shown else ""
-        shown, room = shown + part, room - len(part.encode())
-    return shown
+        section_text = f"\n{section}" if text else section
+        if len(section_text.encode()) > remaining_bytes:
+            return text + _TRUNCATED_NOTE if text else ""
+        text, remaining_bytes = text + section_text, remaining_bytes - len(section_text.encode())
+    return text
 
 
-def _section(title: str, lines: Sequence[str]) -> list[str]:
+def _build_section(title: str, lines: Sequence[str]) -> list[str]:
     return [f"### {title}", "", *lines] if lines else []
 
 
-def _head(report: Report, planned: PlanSection | None) -> list[str]:
+def _build_head(report: Report, leading_plan: PlanSection | None) -> list[str]:
     header, verdict, result = report.header, report.verdict, decide_run(report)
     location = f"{header.target}, on {header.hardware}" if header.hardware else header.target
     location = location if header.user_title is None else f"{header.title}: {location}"
     headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
-    evidence = "" if planned else result.evidence
-    measured = f"{result.sentence} {verdict.detail}".strip()
-    details = [line for line in (measured, evidence) if line]
+    evidence = "" if leading_plan else result.evidence
+    result_text = f"{result.sentence} {verdict.detail}".strip()
+    details = [line for line in (result_text, evidence) if line]
     return [
         f"## {verdict.outcome}: {escape_text(header.name)}",
         "",
-        *(_decision(planned, "### ") if planned else []),
+        *(_build_decision(leading_plan, "### ") if leading_plan else []),
         f"**{escape_text(headline)}**",
         "",
-        *bullet_list([*map(escape_text, (*details, *verdict.reasons))]),
+        *build_bullet_list([*map(escape_text, (*details, *verdict.reasons))]),
         *([""] if details or verdict.reasons else []),
         f"{escape_text(location)}. Measurement **{verdict.validity}**.",
         "",
     ]
 
 
-def _decision(plan: PlanSection, mark: str) -> list[str]:
-    first = (
+def _build_decision(plan: PlanSection, heading_prefix: str) -> list[str]:
+    uncertainty_lines = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
     headline, *lines = decide_plan(plan).lines
     return [
-        f"{mark}{escape_text(headline)}",
+        f"{heading_prefix}{escape_text(headline)}",
         "",
-        *bullet_list([*map(escape_text, (*first, *lines))]),
+        *build_bullet_list([*map(escape_text, (*uncertainty_lines, *lines))]),
         "",
     ]
 
 
-def _plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
+def _build_plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
     if plan is None:
         return []
-    decision = [] if is_decided else decision_lines(plan)
-    return bullet_list([*map(escape_text, (*decision, *offer_lines(plan, is_decided=is_decided), *plan.notes))])
+    decision = [] if is_decided else build_decision_lines(plan)
+    return build_bullet_list(
+        [*map(escape_text, (*decision, *build_offer_lines(plan, is_decided=is_decided), *plan.notes))]
+    )
 
 
-def _caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[str]:
+def _build_caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[str]:
     """Return the caveats as a collapsed section whose summary states their number and names."""
     summary = _SPACES.sub(" ", summarize_caveats(list(warnings), len(notes)))
     if not summary:
         return []
-    listed = [*map(_check, warnings[:_MAX_ROWS]), *map(escape_text, notes)]
-    return ["<details>", f"<summary>{html.escape(summary)}</summary>", "", *bullet_list(listed), "", "</details>", ""]
+    items = [*map(_format_check, warnings[:_MAX_ROWS]), *map(escape_text, notes)]
+    return [
+        "<details>",
+        f"<summary>{html.escape(summary)}</summary>",
+        "",
+        *build_bullet_list(items),
+        "",
+        "</details>",
+        "",
+    ]
 
 
-def _checks(checks: Sequence[CheckRow]) -> list[str]:
+def _summarize_checks(checks: Sequence[CheckRow]) -> list[str]:
     failed_count = sum(check.verdict != "VALID" for check in checks)
     if not checks:
         return ["No validity checks."]
@@ -233,47 +247,50 @@ def _checks(checks: Sequence[CheckRow]) -> list[str]:
     return [f"{len(checks) - failed_count} of {len(checks)} checks passed."]
 
 
-def _check(check: CheckRow) -> str:
-    limit = "" if check.limit is None else f", limit {escape_text(formatting.check_limit(check))}"
+def _format_check(check: CheckRow) -> str:
+    value = escape_text(formatting.format_check_value(check))
+    limit = "" if check.limit is None else f", limit {escape_text(formatting.format_check_limit(check))}"
     hint = f" {escape_text(check.hint)}" if check.hint else ""
-    return f"**{check.verdict}** {escape_text(check.name)}: {escape_text(formatting.check_value(check))}{limit}.{hint}"
+    return f"**{check.verdict}** {escape_text(check.name)}: {value}{limit}.{hint}"
 
 
-def _quantity(quantity: Quantity) -> str:
+def _format_quantity(quantity: Quantity) -> str:
     """Format a value with its interval; an INVALID value is struck through."""
     if quantity.value is None:
         text = formatting.format_value_unit(quantity)
         return escape_text(f"{text} ({quantity.reason})" if quantity.reason else text)
-    shown = escape_text(formatting.format_quantity(quantity))
-    return f"~~{shown}~~ INVALID" if quantity.validity == "INVALID" else shown
+    quantity_text = escape_text(formatting.format_quantity(quantity))
+    return f"~~{quantity_text}~~ INVALID" if quantity.validity == "INVALID" else quantity_text
 
 
-def _cell(quantity: Quantity) -> str:
+def _format_cell(quantity: Quantity) -> str:
     return (
-        _quantity(quantity) if quantity.validity == "INVALID" else escape_text(formatting.format_value_unit(quantity))
+        _format_quantity(quantity)
+        if quantity.validity == "INVALID"
+        else escape_text(formatting.format_value_unit(quantity))
     )
 
 
-def _tiles(tiles: Sequence[HeadlineTile]) -> list[str]:
+def _build_tile_table(tiles: Sequence[HeadlineTile]) -> list[str]:
     rows = [
         [
             escape_text(tile.label),
-            _quantity(tile.quantity),
+            _format_quantity(tile.quantity),
             escape_text(formatting.format_limit(tile.limit)) if tile.limit else "",
             tile.quantity.basis if tile.quantity.value is not None else "",
             escape_text(tile.note or ""),
         ]
         for tile in tiles
     ]
-    return table(["metric", "value (95 % CI)", "SLO", "basis", "note"], rows)
+    return build_table(["metric", "value (95 % CI)", "SLO", "basis", "note"], rows)
 
 
-def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
+def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
     cells = [
         [
             escape_text(row.display_text) + (" (default)" if row.implied else ""),
             row.kind if row.level == "fail" else f"{row.kind}, warning only",
-            _quantity(row.observed),
+            _format_quantity(row.observed),
             "n/a" if row.observed.n is None else formatting.format_count(row.observed.n),
             "n/a" if row.margin is None else escape_text(formatting.format_percent(row.margin)),
             escape_text(row.stage or "n/a"),
@@ -282,65 +299,71 @@ def _objectives(rows: Sequence[ObjectiveRow]) -> list[str]:
         for row in rows[:_MAX_ROWS]
     ]
     columns = ["objective", "kind", "observed (95 % CI)", "samples", "margin", "stage", "result"]
-    return table(columns, cells) + _more_note(len(rows))
+    return build_table(columns, cells) + _build_more_note(len(rows))
 
 
-def _stages(rows: Sequence[StageRow], times: str) -> list[str]:
+def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
     cells = [
         [
             escape_text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
             escape_text(row.arrivals or row.kind),
-            _cell(row.offered),
-            "n/a" if row.responses is None else _cell(row.responses),
-            *map(_cell, (row.p50, row.p95, row.p99)),
+            _format_cell(row.offered),
+            "n/a" if row.responses is None else _format_cell(row.responses),
+            *map(_format_cell, (row.p50, row.p95, row.p99)),
             formatting.format_count(row.failed),
             formatting.display_state(formatting.stage_state(row)),
         ]
         for row in rows[:_MAX_ROWS]
     ]
     columns = ["stage", "load", "offered", "throughput", f"p50 {escape_text(times)}", "p95", "p99", "failed", "result"]
-    return table(columns, cells) + _more_note(len(rows))
+    return build_table(columns, cells) + _build_more_note(len(rows))
 
 
-def _tokens(rows: Sequence[TokenRow]) -> list[str]:
-    names = ("TTFT p50", "TTFT p95", "TTFT p99", "TPOT p50", "TPOT p95", "ITL p50", "ITL p99", "tok/s")
-    cells = [[escape_text(row.stage), *map(_cell, _token_quantities(row))] for row in rows[:_MAX_ROWS]]
-    return table(["stage", *names], cells) + _more_note(len(rows))
+def _build_token_table(rows: Sequence[TokenRow]) -> list[str]:
+    names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p50 ITL", "p99 ITL", "tok/s")
+    cells = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
+    return build_table(["stage", *names], cells) + _build_more_note(len(rows))
 
 
-def _token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
-    ttft, per_token = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
-    return (*ttft, *per_token, row.itl_p50, row.itl_p99, row.tokens_per_s)
+def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
+    ttft_percentiles, tpot_percentiles = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
+    return (*ttft_percentiles, *tpot_percentiles, row.itl_p50, row.itl_p99, row.tokens_per_s)
 
 
-def _errors(rows: Sequence[ErrorRow]) -> list[str]:
+def _build_error_table(rows: Sequence[ErrorRow]) -> list[str]:
     cells = [
-        [escape_text(row.error), formatting.format_count(row.count), _cell(row.share), escape_text(row.sample or "n/a")]
+        [
+            escape_text(row.error),
+            formatting.format_count(row.count),
+            _format_cell(row.share),
+            escape_text(row.sample or "n/a"),
+        ]
         for row in rows[:_MAX_ROWS]
     ]
-    return table(["error", "count", "share of requests", "first example"], cells) + _more_note(len(rows))
+    return build_table(["error", "count", "share of requests", "first example"], cells) + _build_more_note(len(rows))
 
 
-def _more_note(count: int) -> list[str]:
+def _build_more_note(count: int) -> list[str]:
     return ["", f"… and {count - _MAX_ROWS} more in the report"] if count > _MAX_ROWS else []
 
 
-def _local(local: LocalSection) -> list[list[str]]:
-    head, *rows = variant_table(local, _MAX_WIDTH) or [[]]
+def _build_local_sections(local: LocalSection) -> list[list[str]]:
+    head, *rows = build_variant_table(local, _MAX_WIDTH) or [[]]
     lines = [
         escape_text(f"{local.common}; times in ms"),
         "",
-        *table([*map(escape_text, head)], [[*map(escape_text, row)] for row in rows]),
+        *build_table([*map(escape_text, head)], [[*map(escape_text, row)] for row in rows]),
         "",
-        *bullet_list([*map(escape_text, remaining_variant_lines(local))]),
+        *build_bullet_list([*map(escape_text, build_remaining_variant_lines(local))]),
     ]
-    titled = [
-        _section(title, bullet_list([*map(escape_text, lines)])) for title, lines in headline_variant_lines(local)
+    titled_sections = [
+        _build_section(title, build_bullet_list([*map(escape_text, lines)]))
+        for title, lines in build_headline_variant_lines(local)
     ]
-    return [_section("Variants", lines), *titled]
+    return [_build_section("Variants", lines), *titled_sections]
 
 
-def _run(header: ReportHeader) -> list[str]:
+def _build_run_line(header: ReportHeader) -> list[str]:
     items = (
         f"Run {header.run_id}",
         header.started,

@@ -1,5 +1,5 @@
-"""Marks in a string that a terminal shows as colors, so that nothing is recognized by searching the
-string for words.
+"""Marks in a string that a terminal shows as colors, without searching the string for words such as
+PASS.
 
 A status such as PASS is marked by replacing each letter with a private-use Unicode character, which
 keeps its length. A percentile of too few samples is marked by one such character at each end,
@@ -16,14 +16,14 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from reports.quantity import Quantity
 
-_FIRST = 0x10F000  # in a private-use plane of Unicode, whose characters occur in no message
-_LETTERS = {ord(letter): chr(_FIRST + ord(letter)) for letter in ascii_uppercase}
-_MARKED = re.compile(f"[{''.join(_LETTERS.values())}]+")
+_FIRST_CODE_POINT = 0x10F000  # in a private-use plane of Unicode, whose characters occur in no message
+_MARKED_LETTERS = {ord(letter): chr(_FIRST_CODE_POINT + ord(letter)) for letter in ascii_uppercase}
+_MARKED_PATTERN = re.compile(f"[{''.join(_MARKED_LETTERS.values())}]+")
 DIM_START, DIM_END = "\ue000", "\ue001"
 
 
 def mark_status(status: str) -> str:
-    return status.translate(_LETTERS)
+    return status.translate(_MARKED_LETTERS)
 
 
 def dim_undersampled(quantity: Quantity, text: str) -> str:
@@ -34,8 +34,10 @@ def dim_undersampled(quantity: Quantity, text: str) -> str:
 def replace_marks(text: str, write_status: Callable[[str], str], dim_start: str, dim_end: str) -> str:
     """Replace each marked status with the result of `write_status`, and the ends of dimmed
     strings."""
-    written = _MARKED.sub(lambda match: write_status("".join(chr(ord(mark) - _FIRST) for mark in match[0])), text)
-    return written.replace(DIM_START, dim_start).replace(DIM_END, dim_end)
+    text_with_statuses = _MARKED_PATTERN.sub(
+        lambda match: write_status("".join(chr(ord(mark) - _FIRST_CODE_POINT) for mark in match[0])), text
+    )
+    return text_with_statuses.replace(DIM_START, dim_start).replace(DIM_END, dim_end)
 
 
 def drop_marks(text: str) -> str:
@@ -45,8 +47,8 @@ def drop_marks(text: str) -> str:
 
 def pad(text: str, width: int) -> str:
     """Pad the text with spaces to the given display width, ignoring marks."""
-    return text + " " * (width - shown_width(text))
+    return text + " " * (width - compute_display_width(text))
 
 
-def shown_width(text: str) -> int:
+def compute_display_width(text: str) -> int:
     return len(drop_marks(text))

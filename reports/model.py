@@ -1,9 +1,9 @@
 """Schema of `report.json`: all data that a report shows, as numbers with unit and basis. Renderers
 do the formatting.
 
-The first schema number was 1. Additions keep the number; a removal or a change of meaning
-increments it. Fields that were added with the uncertainty of plans have defaults, and a plan may be
-a separate report (`"kind": "plan"`). `at_s`, `start_s` and `end_s` are in seconds from the start of
+The first schema number was 1. A removal or a change of meaning increments the number; additions do
+not. Fields that were added with the uncertainty of plans have defaults, and a plan may be a
+separate report (`"kind": "plan"`). `at_s`, `start_s` and `end_s` are in seconds from the start of
 the run. Shares are fractions.
 """
 
@@ -306,34 +306,34 @@ class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
 
 
-SpectrumMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call_ms"]
+DistributionMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "call_ms"]
 
 
 class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
     """Exact percentiles of a latency metric over all successful requests of the stages used for the
     result: the fraction `share` of the requests is at or below `ms`."""
 
-    metric: SpectrumMetric
+    metric: DistributionMetric
     n: int
     share: tuple[float, ...]
     ms: tuple[float, ...]
 
     @property
     def name(self) -> str:
-        return _SPECTRUM_NAMES[self.metric]
+        return _METRIC_NAMES[self.metric]
 
     @property
     def label(self) -> str:
         """Display name of the metric, with the event from which it is measured."""
-        start = _MEASURED_FROM.get(self.metric)
+        start = _START_EVENTS.get(self.metric)
         return self.name if start is None else f"{self.name} (from {start})"
 
 
-_SPECTRUM_NAMES: dict[SpectrumMetric, str] = {
+_METRIC_NAMES: dict[DistributionMetric, str] = {
     "latency_ms": "latency", "service_ms": "service time", "ttft_ms": "TTFT", "tpot_ms": "TPOT",
     "call_ms": "call time",
 }  # fmt: skip
-_MEASURED_FROM: dict[SpectrumMetric, str] = {
+_START_EVENTS: dict[DistributionMetric, str] = {
     "latency_ms": "scheduled start", "service_ms": "send", "ttft_ms": "scheduled start",
 }  # fmt: skip
 

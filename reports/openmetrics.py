@@ -18,11 +18,13 @@ from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, S
 Labels = dict[str, str]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _SUFFIXES = ("", "_ci95_low", "_ci95_high")
+_METRIC_TEXTS = {"latency": "Latency", "ttft": "Time to first token", "tpot": "Time per output token",
+                 "itl": "Inter-token latency"}  # fmt: skip
 
 
 class _Sample(msgspec.Struct, frozen=True):
     family: str
-    about: str
+    help_text: str
     labels: Labels
     value: float | None
 
@@ -31,26 +33,28 @@ def render_openmetrics(report: Report) -> str:
     """Render a report as OpenMetrics text, which ends with `# EOF`. If several samples have the
     same name and labels, the first sample is used."""
     families: dict[str, tuple[str, dict[str, float]]] = {}
-    for sample in _samples(sanitize(report)):
+    for sample in _list_samples(sanitize(report)):
         if sample.value is not None:
-            samples = families.setdefault(sample.family, (sample.about, {}))[1]
-            samples.setdefault(_labels(sample.labels), sample.value)
-    lines = [line for name, (about, samples) in families.items() for line in _family(name, about, samples)]
+            samples = families.setdefault(sample.family, (sample.help_text, {}))[1]
+            samples.setdefault(_format_labels(sample.labels), sample.value)
+    lines = [
+        line for name, (help_text, samples) in families.items() for line in _format_family(name, help_text, samples)
+    ]
     return "\n".join([*lines, "# EOF\n"])
 
 
-def _family(name: str, about: str, samples: dict[str, float]) -> Iterator[str]:
-    yield f"# HELP {name} {about}"
+def _format_family(name: str, help_text: str, samples: dict[str, float]) -> Iterator[str]:
+    yield f"# HELP {name} {help_text}"
     yield f"# TYPE {name} gauge"
     yield from (f"{name}{labels} {value!r}" for labels, value in samples.items())
 
 
-def _labels(labels: Labels) -> str:
-    joined = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
-    return f"{{{joined}}}" if joined else ""
+def _format_labels(labels: Labels) -> str:
+    labels_text = ",".join(f'{name}="{value.translate(_ESCAPES)}"' for name, value in labels.items())
+    return f"{{{labels_text}}}" if labels_text else ""
 
 
-def _samples(report: Report) -> Iterator[_Sample]:
+def _list_samples(report: Report) -> Iterator[_Sample]:
     header, verdict = report.header, report.verdict
     run_labels = {
         "run_id": header.run_id,
@@ -61,67 +65,81 @@ def _samples(report: Report) -> Iterator[_Sample]:
     if report.hidden:
         run_labels["hidden"] = ",".join(report.hidden)
     yield _Sample("sizewise_run_info", "Metadata of the run", run_labels, 1)
-    yield from _states("sizewise_verdict", "Outcome of the run", {}, verdict.outcome, get_args(Outcome))
+    yield from _list_state_samples("sizewise_verdict", "Outcome of the run", {}, verdict.outcome, get_args(Outcome))
     yield _Sample("sizewise_exit_code", "Exit code of the command", {}, verdict.exit_code)
     yield _Sample("sizewise_duration_seconds", "Duration of the run", {}, header.duration_s)
     if report.max_rate is not None:
-        about = "Highest rate within the SLO"
-        yield from _quantity("sizewise_max_rate_per_second", about, {}, report.max_rate.per_s)
+        help_text = "Highest rate within the SLO"
+        yield from _list_quantity_samples("sizewise_max_rate_per_second", help_text, {}, report.max_rate.per_s)
     for tile in report.tiles:
         labels = {"name": tile.label, "unit": tile.quantity.unit}
-        yield from _quantity("sizewise_headline", "Headline metrics", labels, tile.quantity)
+        yield from _list_quantity_samples("sizewise_headline", "Headline metrics", labels, tile.quantity)
     for row in report.objectives:
-        yield from _objective(row)
+        yield from _list_objective_samples(row)
     for check in report.checks:
-        yield from _states(
-            "sizewise_check", "Result of a validity check", {"check": check.name}, check.verdict, get_args(Validity)
+        yield from _list_state_samples(
+            "sizewise_check", "Result of a validity check", {"check": check.id}, check.verdict, get_args(Validity)
         )
     for stage in report.stages:
-        yield from _stage(stage)
+        yield from _list_stage_samples(stage)
     for tokens in report.tokens:
-        yield from _tokens(tokens)
+        yield from _list_token_samples(tokens)
 
 
-def _states(family: str, about: str, labels: Labels, current: str, states: tuple[str, ...]) -> Iterator[_Sample]:
+def _list_state_samples(
+    family: str, help_text: str, labels: Labels, current: str, states: tuple[str, ...]
+) -> Iterator[_Sample]:
     """Yield a sample for each possible state: 1 for the current state, 0 for all other states."""
-    return (_Sample(family, about, labels | {"state": state}, int(state == current)) for state in states)
+    return (_Sample(family, help_text, labels | {"state": state}, int(state == current)) for state in states)
 
 
-def _quantity(family: str, about: str, labels: Labels, quantity: Quantity) -> Iterator[_Sample]:
+def _list_quantity_samples(family: str, help_text: str, labels: Labels, quantity: Quantity) -> Iterator[_Sample]:
     """Yield samples for a value and, if available, for the bounds of its 95 % interval."""
     values = (quantity.value, *(quantity.ci95 or (None, None)))
     for suffix, value in zip(_SUFFIXES, values, strict=True):
-        yield _Sample(family + suffix, about + (", bound of the 95 % CI" if suffix else ""), labels, value)
+        yield _Sample(family + suffix, help_text + (", bound of the 95 % CI" if suffix else ""), labels, value)
 
 
-def _objective(row: ObjectiveRow) -> Iterator[_Sample]:
+def _list_objective_samples(row: ObjectiveRow) -> Iterator[_Sample]:
     labels = {"objective": row.text, "kind": row.kind, "level": row.level, "unit": row.observed.unit}
-    yield from _quantity("sizewise_objective_observed", "Observed value of an objective", labels, row.observed)
+    yield from _list_quantity_samples(
+        "sizewise_objective_observed", "Observed value of an objective", labels, row.observed
+    )
     yield _Sample("sizewise_objective_limit", "Limit of an objective", labels, row.limit.value)
-    yield from _states("sizewise_objective", "Result of an objective", labels, row.outcome, get_args(Evaluation))
+    yield from _list_state_samples(
+        "sizewise_objective", "Result of an objective", labels, row.outcome, get_args(Evaluation)
+    )
 
 
-def _stage(row: StageRow) -> Iterator[_Sample]:
+def _list_stage_samples(row: StageRow) -> Iterator[_Sample]:
     labels = {"stage": row.name, "kind": row.kind, "repeat": str(row.repeat)}
-    rates = {"offered": row.offered, "achieved": row.achieved, "good": row.good}
-    for name, quantity in rates.items():
-        yield from _quantity(f"sizewise_stage_{name}_per_second", f"{name} requests", labels, quantity)
+    rates = (
+        ("offered", "Rate of offered requests", row.offered),
+        ("achieved", "Rate of sent requests", row.achieved),
+        ("good", "Rate of requests within the SLO", row.good),
+    )
+    for name, help_text, quantity in rates:
+        yield from _list_quantity_samples(f"sizewise_stage_{name}_per_second", help_text, labels, quantity)
     yield _Sample("sizewise_stage_completed", "Successful requests", labels, row.completed)
     yield _Sample("sizewise_stage_failed", "Failed requests", labels, row.failed)
-    yield from _percentiles("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
+    yield from _list_percentile_samples("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
 
 
-def _tokens(row: TokenRow) -> Iterator[_Sample]:
+def _list_token_samples(row: TokenRow) -> Iterator[_Sample]:
     labels = {"stage": row.stage}
-    yield from _percentiles("ttft", labels, {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99})
-    yield from _percentiles("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95})
-    yield from _percentiles("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99})
-    yield from _quantity("sizewise_stage_output_tokens_per_second", "output tokens", labels, row.tokens_per_s)
+    yield from _list_percentile_samples("ttft", labels, {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99})
+    yield from _list_percentile_samples("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95})
+    yield from _list_percentile_samples("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99})
+    yield from _list_quantity_samples(
+        "sizewise_stage_output_tokens_per_second", "Rate of output tokens", labels, row.tokens_per_s
+    )
 
 
-def _percentiles(metric_name: str, labels: Labels, by_percentile: dict[str, Quantity]) -> Iterator[_Sample]:
-    for name, quantity in by_percentile.items():
-        about = f"{metric_name}, by percentile"
-        yield from _quantity(
-            f"sizewise_stage_{metric_name}_milliseconds", about, labels | {"percentile": name}, quantity
+def _list_percentile_samples(
+    metric_name: str, labels: Labels, quantities_by_percentile: dict[str, Quantity]
+) -> Iterator[_Sample]:
+    for name, quantity in quantities_by_percentile.items():
+        help_text = f"{_METRIC_TEXTS[metric_name]} by percentile"
+        yield from _list_quantity_samples(
+            f"sizewise_stage_{metric_name}_milliseconds", help_text, labels | {"percentile": name}, quantity
         )

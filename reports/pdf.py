@@ -9,7 +9,7 @@ from typing import Any, NoReturn
 from reports.html import render_html, render_plan_html
 from reports.model import PlanReport, Report
 
-_PROPERTY = re.compile(r"(--[\w-]+):\s*(#[0-9a-f]{6})")
+_COLOR_PROPERTY = re.compile(r"(--[\w-]+):\s*(#[0-9a-f]{6})")
 
 
 def render_pdf(report: Report | PlanReport) -> bytes:
@@ -20,14 +20,14 @@ def render_pdf(report: Report | PlanReport) -> bytes:
     except (ImportError, OSError) as error:  # OSError: Pango, a system library that draws the text, is missing
         raise ValueError(f"PDF export requires the extra `pdf` (WeasyPrint) and Pango: {error}") from error
     page = render_plan_html(report) if isinstance(report, PlanReport) else render_html(report)
-    return bytes(HTML(string=_with_light_colors(page), url_fetcher=_fetch_nothing).write_pdf())
+    return bytes(HTML(string=_replace_color_properties(page), url_fetcher=_fetch_nothing).write_pdf())
 
 
-def _with_light_colors(page: str) -> str:
+def _replace_color_properties(page: str) -> str:
     """Replace the page's CSS custom properties with their values, because WeasyPrint does not apply
     custom properties to SVG."""
     css = (resources.files("reports") / "templates" / "report.css").read_text("utf-8")
-    for name, color in _PROPERTY.findall(css[: css.index("@media")]):
+    for name, color in _COLOR_PROPERTY.findall(css[: css.index("@media")]):
         page = page.replace(f"var({name})", color)
     return page
 

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
-from reports.evidence import LADDER
+from reports.evidence import BASIS_MEANINGS
 from reports.plan_section import (
     DaySeries,
     OfferRow,
@@ -22,24 +22,26 @@ _CENT_USD = 0.01
 _RANGE_LABEL = "P10–P90"
 
 
-def load_instances(row: OfferRow) -> int | None:
+def count_load_instances(row: OfferRow) -> int | None:
     """Return the number of instances for the load, without spares; `None` if unknown."""
     return None if row.instances is None else row.instances - (row.spare or 0)
 
 
-def slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
+def build_slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
     """Return pairs of number of instances, without spares, and P(SLO met) at the peak: one instance
     fewer, as planned, and one instance more."""
-    count, chances = load_instances(row), row.slo_probabilities
-    if count is None or chances is None:
+    count, probabilities = count_load_instances(row), row.slo_probabilities
+    if count is None or probabilities is None:
         return []
-    fewer = (
-        [(formatting.format_count(count - 1), formatting.format_probability(chances.one_fewer))] if count > 1 else []
+    fewer_cells = (
+        [(formatting.format_count(count - 1), formatting.format_probability(probabilities.one_fewer))]
+        if count > 1
+        else []
     )
     return [
-        *fewer,
-        (f"{formatting.format_count(count)} (planned)", formatting.format_probability(chances.planned)),
-        (f"{formatting.format_count(count + 1)}", formatting.format_probability(chances.one_more)),
+        *fewer_cells,
+        (f"{formatting.format_count(count)} (planned)", formatting.format_probability(probabilities.planned)),
+        (f"{formatting.format_count(count + 1)}", formatting.format_probability(probabilities.one_more)),
     ]
 
 
@@ -53,72 +55,72 @@ def describe_fit_error(row: OfferRow) -> str | None:
 
 def describe_need(row: OfferRow) -> str | None:
     """Describe how many instances are planned and how many the load may need, without spares."""
-    count, spread = load_instances(row), row.instances_needed
-    if count is None or spread is None:
+    count, needed_range = count_load_instances(row), row.instances_needed
+    if count is None or needed_range is None:
         return None
-    likely = _format_range(spread, formatting.format_plain)
-    return f"{formatting.format_count(count)} planned (need {_RANGE_LABEL}: {likely})"
+    range_text = _format_range(needed_range, formatting.format_plain)
+    return f"{formatting.format_count(count)} planned (need {_RANGE_LABEL}: {range_text})"
 
 
 def format_cost(row: OfferRow) -> str:
     """Format the monthly cost, with its range from P10 to P90 if known."""
-    spread = row.usd_per_month_needed
-    if spread is None:
+    cost_range = row.usd_per_month_needed
+    if cost_range is None:
         return formatting.format_quantity(row.usd_per_month)
     return (
         f"{formatting.format_value_unit(row.usd_per_month)} ({_RANGE_LABEL}: "
-        f"{_format_range(spread, formatting.format_money)})"
+        f"{_format_range(cost_range, formatting.format_money)})"
     )
 
 
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
     """Describe how the size of the fleet was determined; `None` if a report of an older version
     does not contain the method."""
-    spread = f", load balancing {plan.router.replace('-', ' ')}" if plan.router else ""
-    location = f" of {row.measured_on}" if row.measured_on else ""
+    load_balancing_text = f", {plan.router} load balancing" if plan.router else ""
+    hardware_text = f" of {row.measured_on}" if row.measured_on else ""
     if row.sizing_method == "simulated":
-        return f"simulation{spread}, service model{location}"
+        return f"simulation{load_balancing_text}, service model{hardware_text}"
     if row.sizing_method == "formula":
-        return f"queueing formula, not simulated{spread}, service model{location}"
-    return f"measured max rate{location} only" if row.sizing_method == "measured" else None
+        return f"queueing formula, not simulated{load_balancing_text}, service model{hardware_text}"
+    return f"measured max rate{hardware_text} only" if row.sizing_method == "measured" else None
 
 
-def evidence_ladder(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
+def list_numbers_by_basis(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
     """Return every basis, strongest first, with its meaning and the numbers of the recommended
     fleet that have this basis."""
     return [
-        (basis, meaning, [text for number_basis, text in _numbers_by_basis(plan) if number_basis == basis])
-        for basis, meaning in LADDER.items()
+        (basis, meaning, [text for number_basis, text in _list_numbers_with_basis(plan) if number_basis == basis])
+        for basis, meaning in BASIS_MEANINGS.items()
     ]
 
 
-def _numbers_by_basis(plan: PlanSection) -> Iterator[tuple[Basis, str]]:
+def _list_numbers_with_basis(plan: PlanSection) -> Iterator[tuple[Basis, str]]:
     row, source = plan.recommended_row, plan.source
     if source is not None and source.max_rate.value is not None:
         rate = formatting.format_value_unit(source.max_rate)
         yield source.max_rate.basis, f"max rate of {source.hardware}: {rate}"
     if row is not None:
-        named = {
+        quantities_by_name = {
             "capacity per instance": row.capacity,
             "latency at peak": row.latency,
             "utilization at peak": row.utilization_at_peak,
             "monthly cost": row.usd_per_month,
         }
-        for name, quantity in named.items():
+        for name, quantity in quantities_by_name.items():
             if quantity.value is not None:
                 yield quantity.basis, f"{name}: {formatting.format_value_unit(quantity)}"
-    for name, energy in (("energy", plan.kwh_per_month), ("carbon", plan.kg_co2e_per_month)):
-        if energy is not None and energy.value is not None:
-            yield energy.basis, f"{name}: {formatting.format_value_unit(energy)}"
+    for name, monthly_quantity in (("energy", plan.kwh_per_month), ("carbon", plan.kg_co2e_per_month)):
+        if monthly_quantity is not None and monthly_quantity.value is not None:
+            yield monthly_quantity.basis, f"{name}: {formatting.format_value_unit(monthly_quantity)}"
     for basis, count in Counter(saving.basis for saving in plan.savings).items():
         yield basis, formatting.format_count_noun(count, "possible saving")
 
 
-def price_kinds(rows: Sequence[OfferRow]) -> str:
+def format_price_kinds(rows: Sequence[OfferRow]) -> str:
     return " or ".join(dict.fromkeys(row.price_kind for row in rows))
 
 
-def sensitive_inputs(plan: PlanSection) -> list[SensitivityRow]:
+def select_sensitive_inputs(plan: PlanSection) -> list[SensitivityRow]:
     """Return the inputs whose range changes the monthly cost or the cheapest offer."""
     return [sensitivity for sensitivity in plan.sensitivity if _changes_result(sensitivity, plan.recommended_row)]
 
@@ -132,40 +134,39 @@ def describe_insensitive_inputs(plan: PlanSection) -> str | None:
     return f"No effect on the monthly cost or the cheapest offer: {', '.join(names)}." if names else None
 
 
-def format_sensitivity(sensitivity: SensitivityRow, chosen: OfferRow | None) -> str:
+def format_sensitivity(sensitivity: SensitivityRow, recommended: OfferRow | None) -> str:
     """Format a sensitivity, as in
     `peak 800/s: $310/month; 1,200/s: $480/month (cheapest: aws/…)`."""
-    low = _end_text(sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, chosen)
-    high = _end_text(sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high, chosen)
+    low = _format_range_end(sensitivity.low, sensitivity.usd_per_month_low, sensitivity.winner_low, recommended)
+    high = _format_range_end(sensitivity.high, sensitivity.usd_per_month_high, sensitivity.winner_high, recommended)
     return f"{sensitivity.input} {low}; {high}"
 
 
-def other_cheapest(winner: str | None, chosen: OfferRow | None) -> str | None:
-    return None if chosen is None or winner == chosen.offer else winner
+def get_other_cheapest_offer(cheapest_offer: str | None, recommended: OfferRow | None) -> str | None:
+    return None if recommended is None or cheapest_offer == recommended.offer else cheapest_offer
 
 
 def describe_peak_day(plan: PlanSection) -> str | None:
     """Describe the peak day in one sentence: arrival rate, instances, cost and highest p95
     latency."""
-    series = plan.day
-    if series is None:
+    day = plan.day
+    if day is None:
         return None
-    low, high = (formatting.format_number(edge(series.arrivals_per_s)) for edge in (min, max))
-    sentence = f"{low} to {high} req/s on {_instances(series)}, ${formatting.format_money(sum(series.usd))}/day"
+    low, high = (formatting.format_number(select_extreme(day.arrivals_per_s)) for select_extreme in (min, max))
+    sentence = f"{low} to {high} req/s on {_format_instances(day)}, ${formatting.format_money(sum(day.usd))}/day"
     hours_with_latency = [
-        (time, hour) for time, hour in zip(series.p95_ms, series.hours, strict=True) if time is not None
+        (p95_ms, hour) for p95_ms, hour in zip(day.p95_ms, day.hours, strict=True) if p95_ms is not None
     ]
     if not hours_with_latency:
         return f"{sentence}; no responses"
-    slowest, hour = max(hours_with_latency, key=lambda pair: pair[0])
-    limit = peak_day_limit(plan)
+    max_p95_ms, hour = max(hours_with_latency, key=lambda pair: pair[0])
+    limit = get_peak_day_limit(plan)
     limit_note = f" (SLO on {limit[0]}: {limit[1]})" if limit else ""
-    return (
-        f"{sentence}; p95 at most {formatting.format_number(slowest)}{formatting.THIN}ms, at {hour:02}:00{limit_note}"
-    )
+    max_p95_text = formatting.with_unit(formatting.format_number(max_p95_ms), "ms")
+    return f"{sentence}; highest p95 latency {max_p95_text} at {hour:02}:00{limit_note}"
 
 
-def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
+def get_peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
     """Return the percentile of the latency that the SLO limits, and the limit; `None` if the SLO
     limits a metric that the simulation of the day does not report."""
     name, _, aggregate = plan.latency_metric.partition(".")
@@ -174,14 +175,14 @@ def peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
     return aggregate.replace("_", "."), formatting.format_limit(plan.latency_limit)
 
 
-def latency_name(plan: PlanSection) -> str:
+def format_latency_name(plan: PlanSection) -> str:
     """Return the display name of the plan's latency metric, such as "p95 latency"."""
     name, _, aggregate = plan.latency_metric.partition(".")
     return formatting.metric_name(name, aggregate)
 
 
 def describe_unit_cost(row: UnitCostRow) -> str:
-    parts = (
+    costs_and_conditions = (
         (row.at_saturation, "at 100 % utilization"),
         (row.at_slo, "at max rate within SLO"),
         (row.at_mean, "at average traffic"),
@@ -189,7 +190,7 @@ def describe_unit_cost(row: UnitCostRow) -> str:
     costs = (
         f"{formatting.format_value_unit(cost)} "
         f"{condition}{f' ({cost.reason})' if cost.value is None and cost.reason else ''}"
-        for cost, condition in parts
+        for cost, condition in costs_and_conditions
     )
     return f"per {row.unit}: {', '.join(costs)}"
 
@@ -201,7 +202,7 @@ def describe_energy(plan: PlanSection) -> str | None:
         return None
     if kwh.value is None and carbon.value is None:
         return f"{formatting.NOT_AVAILABLE}, {kwh.reason or 'unknown'}"
-    return "; ".join(_named_quantity(name, quantity) for name, quantity in (("energy", kwh), ("carbon", carbon)))
+    return "; ".join(_format_named_quantity(name, quantity) for name, quantity in (("energy", kwh), ("carbon", carbon)))
 
 
 def describe_savings(rows: Sequence[SavingRow]) -> str | None:
@@ -211,10 +212,10 @@ def describe_savings(rows: Sequence[SavingRow]) -> str | None:
         return None
     if all(_is_same_cost(row.saved_usd_per_month, 0.0) for row in rows):
         return f"No savings from {', '.join(f'{row.change} ({row.basis})' for row in rows)}"
-    return f"Savings: {'; '.join(map(_saving, rows))}"
+    return f"Savings: {'; '.join(map(_describe_saving, rows))}"
 
 
-def _saving(row: SavingRow) -> str:
+def _describe_saving(row: SavingRow) -> str:
     usd = row.saved_usd_per_month
     if usd is not None and usd < 0 and not _is_same_cost(usd, 0.0):
         return f"{row.change}: ${formatting.format_money(-usd)}/month more ({row.basis})"
@@ -230,37 +231,41 @@ def format_saving(row: SavingRow) -> str:
     return "none" if _is_same_cost(usd, 0.0) else formatting.format_money(usd)
 
 
-def _changes_result(sensitivity: SensitivityRow, chosen: OfferRow | None) -> bool:
+def _changes_result(sensitivity: SensitivityRow, recommended: OfferRow | None) -> bool:
     costs = (sensitivity.usd_per_month_low, sensitivity.usd_per_month_high)
-    planned = costs[0] if chosen is None else chosen.usd_per_month.value
-    winners = {sensitivity.winner_low, sensitivity.winner_high} - ({chosen.offer} if chosen else set())
-    return bool(winners if chosen else len(winners) > 1) or not all(_is_same_cost(cost, planned) for cost in costs)
+    planned_usd = costs[0] if recommended is None else recommended.usd_per_month.value
+    other_offers = {sensitivity.winner_low, sensitivity.winner_high} - ({recommended.offer} if recommended else set())
+    return bool(other_offers if recommended else len(other_offers) > 1) or not all(
+        _is_same_cost(cost, planned_usd) for cost in costs
+    )
 
 
-def _is_same_cost(left: float | None, right: float | None) -> bool:
+def _is_same_cost(first_usd: float | None, second_usd: float | None) -> bool:
     """Return whether two costs are equal to the cent; the order of summation can change the last
     digits of a cost."""
-    return left == right if left is None or right is None else abs(left - right) < _CENT_USD
+    return (
+        first_usd == second_usd if first_usd is None or second_usd is None else abs(first_usd - second_usd) < _CENT_USD
+    )
 
 
-def _end_text(label: str, usd: float | None, winner: str | None, chosen: OfferRow | None) -> str:
+def _format_range_end(label: str, usd: float | None, cheapest_offer: str | None, recommended: OfferRow | None) -> str:
     if usd is None:
         return f"{label}: no offer fits"
-    next_winner = other_cheapest(winner, chosen)
-    return f"{label}: ${formatting.format_money(usd)}/month{f' (cheapest: {next_winner})' if next_winner else ''}"
+    other_offer = get_other_cheapest_offer(cheapest_offer, recommended)
+    return f"{label}: ${formatting.format_money(usd)}/month{f' (cheapest: {other_offer})' if other_offer else ''}"
 
 
-def _instances(series: DaySeries) -> str:
-    low, high = min(series.instances), max(series.instances)
+def _format_instances(day: DaySeries) -> str:
+    low, high = min(day.instances), max(day.instances)
     return f"{formatting.format_plain(low)}{f' to {formatting.format_plain(high)}' if high > low else ''} instances"
 
 
-def _format_range(spread: PercentileRange, format_value: Callable[[float], str]) -> str:
-    low, high = format_value(spread.p10), format_value(spread.p90)
+def _format_range(percentile_range: PercentileRange, format_value: Callable[[float], str]) -> str:
+    low, high = format_value(percentile_range.p10), format_value(percentile_range.p90)
     return low if low == high else f"{low}–{high}"
 
 
-def _named_quantity(name: str, quantity: Quantity) -> str:
+def _format_named_quantity(name: str, quantity: Quantity) -> str:
     if quantity.value is None:
         return f"{name} {formatting.NOT_AVAILABLE}, {quantity.reason or 'unknown'}"
     return f"{name} {formatting.format_quantity(quantity)}, {quantity.basis}"

@@ -12,81 +12,86 @@ from reports.plan_section import OfferRow, PlanSection
 _MAX_INPUTS = 3
 
 
-def decision_lines(plan: PlanSection) -> list[str]:
-    """Return the lines about the decision: missing knowledge of the capacity if any, the decision,
+def build_decision_lines(plan: PlanSection) -> list[str]:
+    """Return the lines about the decision: the uncertainty of the capacity if any, the decision,
     its evidence and its cost."""
-    first = (
+    uncertainty_lines = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
-    return [*first, *decide_plan(plan).lines]
+    return [*uncertainty_lines, *decide_plan(plan).lines]
 
 
-def offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
-    """Return the limiting factor, the recommended offer, the runner-up and the cheapest excluded
-    offer. The recommended offer is omitted if `is_decided`, since the decision already states
-    it."""
-    chosen = plan.recommendation
-    limit = [f"Limiting factor: {chosen.binding_constraint}"] if chosen else []
-    return [*limit, *_named_offers(plan, is_decided=is_decided)]
+def build_offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
+    """Return the bottleneck, the recommended offer, the runner-up and the cheapest excluded offer.
+    The recommended offer is omitted if `is_decided`, since the decision already states it."""
+    recommendation = plan.recommendation
+    bottleneck_lines = [f"Bottleneck: {recommendation.binding_constraint}"] if recommendation else []
+    return [*bottleneck_lines, *_list_named_offers(plan, is_decided=is_decided)]
 
 
-def summary_lines(plan: PlanSection) -> list[str]:
+def build_summary_lines(plan: PlanSection) -> list[str]:
     """Return the summary of a plan: decision, offers, warnings and assumptions."""
-    return [*decision_lines(plan), *offer_lines(plan), *map(formatting.check_text, plan.checks), *plan.notes]
+    return [
+        *build_decision_lines(plan),
+        *build_offer_lines(plan),
+        *map(formatting.format_check, plan.checks),
+        *plan.notes,
+    ]
 
 
-def detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
+def build_detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
     """Return groups of lines about the recommended fleet, each with a title. A group without
     content has no lines."""
-    chosen, words = plan.recommendation, plan_sentences
+    recommendation = plan.recommendation
     return [
-        ("Confidence", [*_confidence_lines(plan)]),
-        ("Evidence", [*_evidence_lines(plan)] if chosen else []),
-        ("Why", [*chosen.why] if chosen else []),
-        ("Break-even", [*chosen.would_change_it] if chosen else []),
-        ("Sensitivity", [*_sensitivity_lines(plan)]),
-        ("Peak day", [day] if (day := words.describe_peak_day(plan)) else []),
-        ("Unit cost", [words.describe_unit_cost(row) for row in plan.unit_costs]),
-        ("Energy", [energy] if (energy := words.describe_energy(plan)) else []),
-        ("Alternatives", [*_alternative_lines(plan)]),
+        ("Confidence", [*_build_confidence_lines(plan)]),
+        ("Evidence", [*_build_evidence_lines(plan)] if recommendation else []),
+        ("Why", [*recommendation.why] if recommendation else []),
+        ("Break-even", [*recommendation.would_change_it] if recommendation else []),
+        ("Sensitivity", [*_build_sensitivity_lines(plan)]),
+        ("Peak day", [day_text] if (day_text := plan_sentences.describe_peak_day(plan)) else []),
+        ("Unit cost", [plan_sentences.describe_unit_cost(row) for row in plan.unit_costs]),
+        ("Energy", [energy_text] if (energy_text := plan_sentences.describe_energy(plan)) else []),
+        ("Alternatives", [*_build_alternative_lines(plan)]),
         ("Assumptions", [*plan.notes]),
     ]
 
 
-def _confidence_lines(plan: PlanSection) -> Iterator[str]:
+def _build_confidence_lines(plan: PlanSection) -> Iterator[str]:
     row = plan.recommended_row
     if row is None:
         return
-    cells = plan_sentences.slo_probability_cells(row)
+    cells = plan_sentences.build_slo_probability_cells(row)
     if cells:
-        chances = ", ".join(f"{chance} with {count}" for count, chance in cells)
-        error = plan_sentences.describe_fit_error(row)
-        error_note = "" if error is None else f"; {error}"
-        yield f"P(SLO met) at peak by number of instances, without spares: {chances}{error_note}"
+        probabilities_text = ", ".join(f"{probability} with {count}" for count, probability in cells)
+        fit_error_text = plan_sentences.describe_fit_error(row)
+        error_note = "" if fit_error_text is None else f"; {fit_error_text}"
+        yield f"P(SLO met) at peak by number of instances, without spares: {probabilities_text}{error_note}"
     if (needed_text := plan_sentences.describe_need(row)) is not None:
         yield f"Instances, without spares: {needed_text}"
-    if (sizing := plan_sentences.describe_sizing(plan, row)) is not None:
-        yield f"Sizing: {sizing}"
+    if (sizing_text := plan_sentences.describe_sizing(plan, row)) is not None:
+        yield f"Sizing: {sizing_text}"
 
 
-def _evidence_lines(plan: PlanSection) -> Iterator[str]:
+def _build_evidence_lines(plan: PlanSection) -> Iterator[str]:
     yield from (
-        f"{basis}: {'; '.join(numbers)}" for basis, _, numbers in plan_sentences.evidence_ladder(plan) if numbers
+        f"{basis}: {'; '.join(numbers)}" for basis, _, numbers in plan_sentences.list_numbers_by_basis(plan) if numbers
     )
 
 
-def _sensitivity_lines(plan: PlanSection) -> Iterator[str]:
-    sensitive = plan_sentences.sensitive_inputs(plan)
+def _build_sensitivity_lines(plan: PlanSection) -> Iterator[str]:
+    sensitive_rows = plan_sentences.select_sensitive_inputs(plan)
     yield from (
-        plan_sentences.format_sensitivity(sensitivity, plan.recommended_row) for sensitivity in sensitive[:_MAX_INPUTS]
+        plan_sentences.format_sensitivity(sensitivity, plan.recommended_row)
+        for sensitivity in sensitive_rows[:_MAX_INPUTS]
     )
-    if len(sensitive) > _MAX_INPUTS:
-        yield f"… and {len(sensitive) - _MAX_INPUTS} more in the report"
-    if plan.sensitivity and not sensitive:
+    if len(sensitive_rows) > _MAX_INPUTS:
+        yield f"… and {len(sensitive_rows) - _MAX_INPUTS} more in the report"
+    if plan.sensitivity and not sensitive_rows:
         yield plan_sentences.describe_insensitive_inputs(plan) or ""
 
 
-def _alternative_lines(plan: PlanSection) -> Iterator[str]:
+def _build_alternative_lines(plan: PlanSection) -> Iterator[str]:
     if plan.forecast is not None:
         yield plan.forecast
     yield from plan.break_even
@@ -98,23 +103,23 @@ def _alternative_lines(plan: PlanSection) -> Iterator[str]:
         yield savings
 
 
-def _named_offers(plan: PlanSection, *, is_decided: bool) -> Iterator[str]:
-    chosen = plan.recommendation.offer if plan.recommendation and not is_decided else None
+def _list_named_offers(plan: PlanSection, *, is_decided: bool) -> Iterator[str]:
+    recommended_offer = plan.recommendation.offer if plan.recommendation and not is_decided else None
     for label, offer, rows in (
-        ("Recommended", chosen, plan.offers),
+        ("Recommended", recommended_offer, plan.offers),
         ("Runner-up", plan.runner_up, plan.offers),
         ("Cheapest excluded", plan.cheapest_rejected, plan.rejected_offers),
     ):
-        yield from (f"{label}: {_offer_text(row)}" for row in rows if row.offer == offer)
+        yield from (f"{label}: {_format_offer(row)}" for row in rows if row.offer == offer)
 
 
-def _offer_text(row: OfferRow) -> str:
+def _format_offer(row: OfferRow) -> str:
     if row.rejected is not None:
         return f"{row.offer}: {row.rejected}"
-    chance = (
+    probability_text = (
         ""
         if row.slo_probabilities is None
         else f"P(SLO met) {formatting.format_probability(row.slo_probabilities.planned)}, "
     )
-    cost = plan_sentences.format_cost(row)
-    return f"{row.instances} × {row.offer}, {cost}, {chance}{row.basis}, price {row.price_date}"
+    cost_text = plan_sentences.format_cost(row)
+    return f"{row.instances} × {row.offer}, {cost_text}, {probability_text}{row.basis}, price {row.price_date}"

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from reports.comparison_section import ComparisonReport
+from reports.formats import FORMATS_BY_ID
 from reports.model import PlanReport, Report
 
 ComparisonFormat = Literal["text", "markdown", "html"]
@@ -23,68 +24,72 @@ def render_document(report: Report | PlanReport, format_id: str, warn: Callable[
     return render(report, format_id, warn).encode()
 
 
-def render(report: Report | PlanReport, form: str, warn: Callable[[str], None] = lambda _: None) -> str:
+def render(report: Report | PlanReport, format_id: str, warn: Callable[[str], None] = lambda _: None) -> str:
     """Render a report as a string in the given format; only the modules for this format are
     imported.
 
     `warn` is called with a message about content that is missing from the document, and why. Raises
     ValueError if the format is not supported.
     """
-    if form == "json":
+    if format_id == "json":
         return msgspec.json.encode(report).decode()
-    return _render_plan(report, form, warn) if isinstance(report, PlanReport) else _render_run(report, form, warn)
+    return (
+        _render_plan(report, format_id, warn)
+        if isinstance(report, PlanReport)
+        else _render_run(report, format_id, warn)
+    )
 
 
-def render_comparison(report: ComparisonReport, form: ComparisonFormat) -> str:
+def render_comparison(report: ComparisonReport, format_id: ComparisonFormat) -> str:
     """Render a comparison as a separate document."""
-    if form == "html":
+    if format_id == "html":
         from reports.html import render_comparison_html
 
         return render_comparison_html(report)
-    if form == "markdown":
-        from reports.markdown import comparison_page
+    if format_id == "markdown":
+        from reports.markdown import render_comparison_page
 
-        return comparison_page(report)
+        return render_comparison_page(report)
     from reports.comparison_text import render_comparison
 
     return render_comparison(report.comparison)
 
 
-def _render_run(report: Report, form: str, warn: Callable[[str], None]) -> str:
-    if form == "html":
+def _render_run(report: Report, format_id: str, warn: Callable[[str], None]) -> str:
+    if format_id == "html":
         from reports.html import render_html
 
         return render_html(report, warn)
-    if form == "text":
+    if format_id == "text":
         from reports.text import render_text
 
         return render_text(report)
-    if form == "markdown":
+    if format_id == "markdown":
         from reports.markdown import render_markdown
 
         return render_markdown(report)
-    if form == "junit":
+    if format_id == "junit":
         from reports.junit import render_junit
 
         return render_junit(report)
-    if form == "openmetrics":
+    if format_id == "openmetrics":
         from reports.openmetrics import render_openmetrics
 
         return render_openmetrics(report)
-    raise ValueError(f"{form!r} is not a report format")
+    raise ValueError(f"unknown report format {format_id!r}. Use one of {', '.join(FORMATS_BY_ID)}.")
 
 
-def _render_plan(report: PlanReport, form: str, warn: Callable[[str], None]) -> str:
-    if form == "html":
+def _render_plan(report: PlanReport, format_id: str, warn: Callable[[str], None]) -> str:
+    if format_id == "html":
         from reports.html import render_plan_html
 
         return render_plan_html(report, warn)
-    if form == "text":
+    if format_id == "text":
         from reports.text import render_plan
 
         return render_plan(report.plan)
-    if form == "markdown":
+    if format_id == "markdown":
         from reports.markdown import render_plan_markdown
 
         return render_plan_markdown(report)
-    raise ValueError(f"a plan is not written as {form}: nothing of it passed or failed")
+    raise ValueError(f"a plan has no report in the format {format_id!r}. Use html, json, text, markdown or pdf.")

@@ -17,73 +17,83 @@ _Record = TypeVar("_Record", bound=msgspec.Struct)
 _CHARS_PER_ROW = 100
 
 
-class _TableCutter:
-    """Truncates tables to `most` rows, and records which tables were truncated."""
+class _TableTruncator:
+    """Truncates tables to `max_rows` rows, and records which tables were truncated."""
 
-    def __init__(self, most: int) -> None:
-        self.most = most
-        self.truncated: list[str] = []
+    def __init__(self, max_rows: int) -> None:
+        self.max_rows = max_rows
+        self.truncated_tables: list[str] = []
 
-    def first(self, name: str, rows: Sequence[_T]) -> tuple[_T, ...]:
-        self._record(name, len(rows), self.most)
-        return tuple(rows[: self.most])
+    def take_first(self, name: str, rows: Sequence[_T]) -> tuple[_T, ...]:
+        self._record(name, len(rows), self.max_rows)
+        return tuple(rows[: self.max_rows])
 
-    def spread(self, name: str, stages: Sequence[StageRow]) -> tuple[StageRow, ...]:
+    def select_evenly(self, name: str, stages: Sequence[StageRow]) -> tuple[StageRow, ...]:
         """Select stages evenly over the run, which preserves the shape of the curve. The last
         stage, which may be a pooled stage, is always included."""
-        if len(stages) <= self.most:
+        if len(stages) <= self.max_rows:
             return tuple(stages)
-        self._record(name, len(stages), self.most)
-        last = len(stages) - 1
-        return tuple(stages[round(index * last / (self.most - 1))] for index in range(self.most))
+        self._record(name, len(stages), self.max_rows)
+        last_index = len(stages) - 1
+        return tuple(stages[round(index * last_index / (self.max_rows - 1))] for index in range(self.max_rows))
 
-    def note(self, where: str) -> tuple[str, ...]:
-        if not self.truncated:
+    def build_note(self, location_note: str) -> tuple[str, ...]:
+        if not self.truncated_tables:
             return ()
-        return (f"Truncated to limit the size of the page: {', '.join(self.truncated)}. {where}",)
+        return (f"Truncated to limit the size of the page: {', '.join(self.truncated_tables)}. {location_note}",)
 
-    def _record(self, name: str, total: int, shown: int) -> None:
-        if total > shown:
-            self.truncated.append(f"{formatting.format_count(shown)} of {formatting.format_count(total)} {name}")
+    def _record(self, name: str, total_count: int, shown_count: int) -> None:
+        if total_count > shown_count:
+            self.truncated_tables.append(
+                f"{formatting.format_count(shown_count)} of {formatting.format_count(total_count)} {name}"
+            )
 
 
 def truncate_report(report: Report, max_rows: int) -> Report:
     """Truncate the tables of a report to `max_rows` rows, and add a note about the omitted rows
     before the first number."""
-    cutter, report = _TableCutter(max_rows), _clip_texts(report, max_rows)
-    short = msgspec.structs.replace(
+    truncator, report = _TableTruncator(max_rows), _clip_texts(report, max_rows)
+    truncated_report = msgspec.structs.replace(
         report,
-        checks=cutter.first("checks", report.checks),
-        objectives=cutter.first("objectives", report.objectives),
-        stages=cutter.spread("stages", report.stages),
-        tokens=cutter.first("stages with tokens", report.tokens),
-        errors=cutter.first("error classes", report.errors),
-        artifacts=cutter.first("files of the run", report.artifacts),
-        plan=None if report.plan is None else _plan(report.plan, cutter),
-        local=None if report.local is None else _local(report.local, cutter),
+        checks=truncator.take_first("checks", report.checks),
+        objectives=truncator.take_first("objectives", report.objectives),
+        stages=truncator.select_evenly("stages", report.stages),
+        tokens=truncator.take_first("stages with tokens", report.tokens),
+        errors=truncator.take_first("error classes", report.errors),
+        artifacts=truncator.take_first("files of the run", report.artifacts),
+        plan=None if report.plan is None else _truncate_plan_section(report.plan, truncator),
+        local=None if report.local is None else _truncate_local_section(report.local, truncator),
         groups=tuple(
-            msgspec.structs.replace(group, rows=cutter.first(group.title, group.rows)) for group in report.groups
+            msgspec.structs.replace(group, rows=truncator.take_first(group.title, group.rows))
+            for group in report.groups
         ),
-        workers=cutter.first("workers", report.workers),
+        workers=truncator.take_first("workers", report.workers),
     )
-    note = cutter.note("report.json and the tables next to it are complete.")
-    return msgspec.structs.replace(short, notes=(*note, *report.notes))
+    note = truncator.build_note("report.json and the tables next to it are complete.")
+    return msgspec.structs.replace(truncated_report, notes=(*note, *report.notes))
 
 
-def truncate_plan(report: PlanReport, most: int) -> PlanReport:
-    cutter, report = _TableCutter(most), _clip_texts(report, most)
-    plan = _plan(report.plan, cutter)
-    plan = msgspec.structs.replace(plan, notes=(*cutter.note("The plan file is complete."), *plan.notes))
+def truncate_plan(report: PlanReport, max_rows: int) -> PlanReport:
+    truncator, report = _TableTruncator(max_rows), _clip_texts(report, max_rows)
+    plan = _truncate_plan_section(report.plan, truncator)
+    plan = msgspec.structs.replace(plan, notes=(*truncator.build_note("The plan file is complete."), *plan.notes))
     return msgspec.structs.replace(report, plan=plan)
 
 
-def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
+def _truncate_plan_section(plan: PlanSection, truncator: _TableTruncator) -> PlanSection:
     """Truncate the offers of a plan, preserving the offers that the plan refers to."""
-    named = (plan.recommendation.offer if plan.recommendation else None, plan.runner_up, plan.cheapest_rejected)
-    offers, refused = (
-        sorted(rows, key=lambda row: row.offer not in named) for rows in (plan.offers, plan.rejected_offers)
+    referenced_offers = (
+        plan.recommendation.offer if plan.recommendation else None,
+        plan.runner_up,
+        plan.cheapest_rejected,
     )
-    kept_ids = {id(row) for row in (*cutter.first("offers", offers), *cutter.first("excluded offers", refused))}
+    offers, excluded_offers = (
+        sorted(rows, key=lambda row: row.offer not in referenced_offers) for rows in (plan.offers, plan.rejected_offers)
+    )
+    kept_ids = {
+        id(row)
+        for row in (*truncator.take_first("offers", offers), *truncator.take_first("excluded offers", excluded_offers))
+    }
     return msgspec.structs.replace(
         plan,
         offers=tuple(row for row in plan.offers if id(row) in kept_ids),
@@ -91,29 +101,31 @@ def _plan(plan: PlanSection, cutter: _TableCutter) -> PlanSection:
     )
 
 
-def _local(local: LocalSection, cutter: _TableCutter) -> LocalSection:
+def _truncate_local_section(local: LocalSection, truncator: _TableTruncator) -> LocalSection:
     """Truncate the variants, preserving the best variant and the headline variant."""
-    kept = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
-    remaining = [variant for variant in local.variants if variant.name not in (local.best, local.headline_variant)]
-    variants = cutter.first("variants", [*kept, *remaining])
+    kept_variants = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
+    remaining_variants = [
+        variant for variant in local.variants if variant.name not in (local.best, local.headline_variant)
+    ]
+    variants = truncator.take_first("variants", [*kept_variants, *remaining_variants])
     return msgspec.structs.replace(
-        local, variants=variants, batch_models=cutter.first("batch fits", local.batch_models)
+        local, variants=variants, batch_models=truncator.take_first("batch models", local.batch_models)
     )
 
 
-def _clip_texts(record: _Record, most: int) -> _Record:
-    """Truncate all strings in a record to the length of `most` lines."""
-    return msgspec.convert(_clip_value(msgspec.to_builtins(record), most * _CHARS_PER_ROW), type=type(record))
+def _clip_texts(record: _Record, max_lines: int) -> _Record:
+    """Truncate all strings in a record to the length of `max_lines` lines."""
+    return msgspec.convert(_clip_value(msgspec.to_builtins(record), max_lines * _CHARS_PER_ROW), type=type(record))
 
 
-def _clip_value(value: Any, most: int) -> Any:
+def _clip_value(value: Any, max_chars: int) -> Any:
     if isinstance(value, str):
-        rest = len(value) - most
+        excess = len(value) - max_chars
         return (
             value
-            if rest <= 0
-            else f"{value[:most]}… ({formatting.format_count(rest)} more characters, see report.json)"
+            if excess <= 0
+            else f"{value[:max_chars]}… ({formatting.format_count(excess)} more characters, see report.json)"
         )
     if isinstance(value, dict):
-        return {name: _clip_value(item, most) for name, item in value.items()}
-    return [_clip_value(item, most) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _clip_value(item, max_chars) for name, item in value.items()}
+    return [_clip_value(item, max_chars) for item in value] if isinstance(value, list | tuple) else value

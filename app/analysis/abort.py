@@ -20,27 +20,28 @@ from app.records.estimate import Estimate
 from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
-ABORTABLE = ("error_rate", "latency_ms")
+ABORTABLE_METRICS = ("error_rate", "latency_ms")
 """Metrics that abort rules can use, because they are known while a stage runs."""
 
 
 def find_abort_reason(
     rule: AbortRule, stage: str, elapsed_s: float, *, failed: int, completed: int, recent_ms: Collection[float]
 ) -> str | None:
-    """Return the reason to abort the stage as a sentence; `None` if the stage may continue.
+    """Return the reason to abort the stage; `None` if the stage may continue.
 
     The error rate is computed over the whole stage so far, latency over its recent responses. The
     point estimate is compared with the limit, without a confidence interval, because aborting late
     is worse than aborting by chance."""
     if elapsed_s < rule.after_s:
         return None
-    value = _observe_value(rule.objective, failed, completed, recent_ms)
+    value = _compute_value(rule.objective, failed, completed, recent_ms)
     if is_met(rule.objective, Estimate(value)) is not True or value is None:
         return None
-    return f"abort_when: {rule.text}: {format_against_limit(rule.objective, value)} in {stage} after {elapsed_s:.3g} s"
+    value_text = format_against_limit(rule.objective, value)
+    return f"the abort rule {rule.text} was met in {stage} after {elapsed_s:.3g} s: measured {value_text}"
 
 
-def _observe_value(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
+def _compute_value(objective: Objective, failed: int, completed: int, recent_ms: Collection[float]) -> float | None:
     if objective.metric == "error_rate":
         return failed / (failed + completed) if failed + completed else None
     if not recent_ms:
@@ -52,16 +53,16 @@ def _observe_value(objective: Objective, failed: int, completed: int, recent_ms:
     return float(values.mean() if aggregate == "mean" else values.max())
 
 
-_MIN_READINGS = 6
+_MIN_SAMPLES = 6
 _MIN_ELAPSED_S = 1.25
 _SLO_BACKLOG_FACTOR = 2.0
-_CHANCE_SIGMAS = 3.0
-_GROWING_SHARE = 0.05
-_LIMIT_WITHOUT_SLO_S = 0.25
-_LATENCIES = ("latency_ms", "service_ms", "first_byte_ms")
+_RANDOM_BACKLOG_SIGMAS = 3.0
+_MIN_GROWTH_SHARE = 0.05
+_DEFAULT_LATENCY_LIMIT_S = 0.25
+_LATENCY_METRICS = ("latency_ms", "service_ms", "first_byte_ms")
 _WHOLE_RESPONSE_METRICS = ("latency_ms", "service_ms")
-FIRST_RESPONSES = 100
-_FILL_FACTOR = 2.0
+RESPONSE_TIME_SAMPLES = 100
+_MIN_ELAPSED_RESPONSE_TIMES = 2.0
 _IN_FLIGHT_SIGMAS = 4.0
 
 
@@ -74,7 +75,7 @@ def is_over_saturated(
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
     `history` holds pairs (timestamp in ns, open requests) from the start of the stage, several per
-    second. `response_s` is the p95 response time, in s, of the first `FIRST_RESPONSES` responses
+    second. `response_s` is the p95 response time, in s, of the first `RESPONSE_TIME_SAMPLES` responses
     (or of the responses so far); `None` if there is no response. Later responses are not used,
     because their latency includes the wait in the backlog.
 
@@ -87,27 +88,30 @@ def is_over_saturated(
     passed. Without an SLO limit on whole responses, the number in flight has no upper bound. In
     that case, twice the response time must pass first, and a queue of half a second is allowed;
     otherwise overload would stay undetected until requests time out."""
-    if len(history) < _MIN_READINGS:
+    if len(history) < _MIN_SAMPLES:
         return False
-    start_ns, at_ns, backlog = history[0][0], history[-1][0], history[-1][1]
-    elapsed_s = (at_ns - start_ns) / 1e9
+    start_ns, now_ns, backlog = history[0][0], history[-1][0], history[-1][1]
+    elapsed_s = (now_ns - start_ns) / 1e9
     if elapsed_s < _MIN_ELAPSED_S:
         return False
     if not _limits_whole_responses(slo) and not _exceeds_in_flight(history, elapsed_s, response_s):
         return False
     arrivals = rate_per_s * elapsed_s
-    limit = max(_SLO_BACKLOG_FACTOR * rate_per_s * _tightest_limit_s(slo), _CHANCE_SIGMAS * math.sqrt(arrivals))
+    limit = max(
+        _SLO_BACKLOG_FACTOR * rate_per_s * _find_tightest_limit_s(slo), _RANDOM_BACKLOG_SIGMAS * math.sqrt(arrivals)
+    )
     return backlog > limit and all(
-        later - earlier > _GROWING_SHARE * arrivals / 3 for earlier, later in pairwise(_backlog_at_thirds(history))
+        later - earlier > _MIN_GROWTH_SHARE * arrivals / 3
+        for earlier, later in pairwise(_get_backlog_at_thirds(history))
     )
 
 
-def _backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
+def _get_backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
     """Return the backlog at the start, after one third and two thirds of the elapsed time, and at
     the end."""
-    times_ns = [at_ns for at_ns, _ in history]
+    times_ns = [time_ns for time_ns, _ in history]
     length_ns = times_ns[-1] - times_ns[0]
-    return [history[bisect_left(times_ns, times_ns[0] + length_ns * part // 3)][1] for part in range(4)]
+    return [history[bisect_left(times_ns, times_ns[0] + length_ns * third // 3)][1] for third in range(4)]
 
 
 def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, response_s: float | None) -> bool:
@@ -116,19 +120,21 @@ def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, res
 
     For a stationary M/G/∞ system, the variance of the difference between two points in time is
     twice the number in flight."""
-    if response_s is None or elapsed_s < _FILL_FACTOR * response_s:
+    if response_s is None or elapsed_s < _MIN_ELAPSED_RESPONSE_TIMES * response_s:
         return False
     halfway_ns = (history[0][0] + history[-1][0]) // 2
-    backlog, before = history[-1][1], history[bisect_left(history, (halfway_ns, 0))][1]
-    return backlog - before > _IN_FLIGHT_SIGMAS * math.sqrt(2 * backlog)
+    backlog, halfway_backlog = history[-1][1], history[bisect_left(history, (halfway_ns, 0))][1]
+    return backlog - halfway_backlog > _IN_FLIGHT_SIGMAS * math.sqrt(2 * backlog)
 
 
 def _limits_whole_responses(slo: Sequence[Objective]) -> bool:
     return any(objective.metric in _WHOLE_RESPONSE_METRICS and objective.comparator in ("<", "<=") for objective in slo)
 
 
-def _tightest_limit_s(slo: Sequence[Objective]) -> float:
+def _find_tightest_limit_s(slo: Sequence[Objective]) -> float:
     limits_ms = [
-        objective.limit for objective in slo if objective.metric in _LATENCIES and objective.comparator in ("<", "<=")
+        objective.limit
+        for objective in slo
+        if objective.metric in _LATENCY_METRICS and objective.comparator in ("<", "<=")
     ]
-    return min(limits_ms) / 1e3 if limits_ms else _LIMIT_WITHOUT_SLO_S
+    return min(limits_ms) / 1e3 if limits_ms else _DEFAULT_LATENCY_LIMIT_S

@@ -16,31 +16,31 @@ from app.analysis.number_format import format_number
 from app.records.result import ArrivalKind, Stage
 from app.records.stage import StageData
 
-_NAMES: dict[ArrivalKind, str] = {"poisson": "Poisson", "constant": "constant", "gamma": "gamma"}
+_PROCESS_NAMES: dict[ArrivalKind, str] = {"poisson": "Poisson", "constant": "constant", "gamma": "gamma"}
 
 
 def format_process(kind: ArrivalKind, cv: float | None) -> str:
     """Return the display name of an open arrival process, such as "Poisson" or "gamma (cv 2)"."""
-    return _NAMES[kind] + (f" (cv {cv:.4g})" if kind == "gamma" else "")
+    return _PROCESS_NAMES[kind] + (f" (cv {cv:.4g})" if kind == "gamma" else "")
 
 
 def format_search_arrivals(stage: Stage) -> str | None:
     """Describe the arrivals of a search stage without the rate; `None` if they are unknown."""
     kind = stage.arrival_kind
-    return stage.arrivals if kind is None or kind not in _NAMES else format_process(kind, stage.arrival_cv)
+    return stage.arrivals if kind is None or kind not in _PROCESS_NAMES else format_process(kind, stage.arrival_cv)
 
 
 def build_arrivals_key(stage: Stage) -> tuple[object, ...]:
-    """Return a key that is equal for stages whose requests arrive alike.
+    """Return a key that is equal for stages with the same arrivals.
 
-    Numbers are rounded to 4 significant digits, because a rate that is a share of an earlier
-    stage's differs slightly from run to run. Of a rate curve, rates and jumps count, and their
-    times do not: stages may differ in duration.
+    Numbers are rounded to 4 significant digits, because a rate defined as a share of an earlier
+    stage's rate differs slightly from run to run. The key contains the rates and jumps of a rate
+    curve, but not their times, because stages may differ in duration.
     """
     rate_per_s = stage.scheduled_per_s
     curve = tuple(
-        (_round(per_s), index > 0 and stage.rates[index - 1][0] == at_s)
-        for index, (at_s, per_s) in enumerate(stage.rates)
+        (_round(rate), index > 0 and stage.rates[index - 1][0] == time_s)
+        for index, (time_s, rate) in enumerate(stage.rates)
         if rate_per_s is None
     )
     clients = (stage.concurrency, _round(stage.think_s))
@@ -63,19 +63,19 @@ def format_arrivals(stage_data: StageData) -> str:
         return "trace replay"
     if stage_data.arrival_kind in ("closed", "locust"):
         return _describe_clients(stage_data)
-    name = format_process(stage_data.arrival_kind, stage_data.cv)
+    process_name = format_process(stage_data.arrival_kind, stage_data.cv)
     unit = "sessions/s" if stage_data.sessions else "req/s"
     if stage_data.rate_per_s is not None:
-        return f"{name} at {format_number(stage_data.rate_per_s)} {unit}"
-    return f"{name}, {_describe_curve(stage_data, unit)}"
+        return f"{process_name} at {format_number(stage_data.rate_per_s)} {unit}"
+    return f"{process_name}, {_describe_curve(stage_data, unit)}"
 
 
 def _describe_clients(stage_data: StageData) -> str:
-    plural_s = "" if stage_data.concurrency == 1 else "s"
-    who = f"Locust user{plural_s}" if stage_data.arrival_kind == "locust" else f"client{plural_s}"
-    number = "" if stage_data.concurrency is None else f"{stage_data.concurrency:,} "
-    think = f", {stage_data.think_s:.4g} s think time" if stage_data.think_s else ""
-    return f"closed loop, {number}{who}{think}"
+    plural_suffix = "" if stage_data.concurrency == 1 else "s"
+    client_noun = f"Locust user{plural_suffix}" if stage_data.arrival_kind == "locust" else f"client{plural_suffix}"
+    count_text = "" if stage_data.concurrency is None else f"{stage_data.concurrency:,} "
+    think_time_text = f", {stage_data.think_s:.4g} s think time" if stage_data.think_s else ""
+    return f"closed loop, {count_text}{client_noun}{think_time_text}"
 
 
 def _describe_curve(stage_data: StageData, unit: str) -> str:
@@ -101,28 +101,28 @@ def _is_stepped(stage_data: StageData) -> bool:
 
 @dataclass(frozen=True)
 class RateCurve:
-    """A piecewise linear rate over time: `at_s` in seconds from the start of the stage, `per_s` in
-    requests per second. Two points with the same time represent a step."""
+    """A piecewise linear rate over time. `times_s` is in seconds from the start of the stage,
+    `rates_per_s` in requests per second. Two points with the same time represent a step."""
 
     times_s: Floats
     rates_per_s: Floats
 
-    def expected_arrivals(self, until_s: Floats) -> Floats:
+    def compute_expected_arrivals(self, until_s: Floats) -> Floats:
         """Compute the expected number of arrivals between the start of the stage and each time in
         `until_s` (at least 0)."""
         last_s = float(max(until_s.max(initial=0.0), self.times_s[-1])) + 1.0
-        at_s = np.concatenate(([min(0.0, self.times_s[0])], self.times_s, [last_s]))
+        point_times_s = np.concatenate(([min(0.0, self.times_s[0])], self.times_s, [last_s]))
         rates_per_s = np.concatenate((self.rates_per_s[:1], self.rates_per_s, self.rates_per_s[-1:]))
-        lengths = np.diff(at_s)
-        areas = np.concatenate(([0.0], np.cumsum(lengths * (rates_per_s[1:] + rates_per_s[:-1]) / 2)))
-        slopes = np.divide(np.diff(rates_per_s), lengths, out=np.zeros_like(lengths), where=lengths > 0)
+        durations_s = np.diff(point_times_s)
+        areas = np.concatenate(([0.0], np.cumsum(durations_s * (rates_per_s[1:] + rates_per_s[:-1]) / 2)))
+        slopes = np.divide(np.diff(rates_per_s), durations_s, out=np.zeros_like(durations_s), where=durations_s > 0)
 
-        def area(times_s: Floats) -> Floats:
-            segment = np.clip(np.searchsorted(at_s, times_s, side="right") - 1, 0, lengths.size - 1)
-            offset_s = times_s - at_s[segment]
+        def compute_area(times_s: Floats) -> Floats:
+            segment = np.clip(np.searchsorted(point_times_s, times_s, side="right") - 1, 0, durations_s.size - 1)
+            offset_s = times_s - point_times_s[segment]
             return np.asarray(areas[segment] + offset_s * (rates_per_s[segment] + slopes[segment] * offset_s / 2))
 
-        return np.asarray(area(until_s) - area(np.zeros(1)))
+        return np.asarray(compute_area(until_s) - compute_area(np.zeros(1)))
 
 
 def build_rate_curve(stage_data: StageData) -> RateCurve | None:

@@ -33,17 +33,19 @@ class Categories:
         category_counts = np.bincount(indices[indices >= 0], minlength=len(self.categories))
         return {category: int(count) for category, count in zip(self.categories, category_counts, strict=True) if count}
 
-    def equals(self, word: str) -> Mask:
-        return np.asarray(self.codes == self.categories.index(word))
+    def equals(self, category: str) -> Mask:
+        return np.asarray(self.codes == self.categories.index(category))
 
     def select(self, selection: Mask | Nanoseconds | slice) -> Categories:
         return Categories(self.codes[selection], self.categories)
 
 
 def join_categories(columns: Sequence[Categories]) -> Categories:
-    categories = tuple(dict.fromkeys(category for part in columns for category in part.categories))
+    categories = tuple(dict.fromkeys(category for column in columns for category in column.categories))
     # index -1 (missing) selects the last entry, which is -1 again
-    remapped = [np.array([*map(categories.index, part.categories), -1], dtype=np.int32)[part.codes] for part in columns]
+    remapped = [
+        np.array([*map(categories.index, column.categories), -1], dtype=np.int32)[column.codes] for column in columns
+    ]
     return Categories(np.concatenate(remapped), categories)
 
 
@@ -55,10 +57,10 @@ def read_categories(column: pd.Series) -> Categories:
 def read_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
     """Return the timestamps in ns (0 for missing values), and a mask that is true where a timestamp
     is present."""
-    known = column.notna().to_numpy(dtype=bool)
+    is_present = column.notna().to_numpy(dtype=bool)
     if isinstance(column.dtype, pd.ArrowDtype):
-        return np.asarray(_arrow(column).fill_null(0).to_numpy(), dtype=np.int64), known  # ten times as fast
-    return np.asarray(column.to_numpy(dtype=np.int64, na_value=0)), known
+        return np.asarray(_to_arrow(column).fill_null(0).to_numpy(), dtype=np.int64), is_present  # ten times as fast
+    return np.asarray(column.to_numpy(dtype=np.int64, na_value=0)), is_present
 
 
 def read_numbers(column: pd.Series) -> Floats:
@@ -72,9 +74,9 @@ def read_lists(column: pd.Series, kind: pa.DataType) -> pa.ListArray | None:
     if not column.notna().any():
         return None
     if isinstance(column.dtype, pd.ArrowDtype):
-        return _arrow(column).combine_chunks()
+        return _to_arrow(column).combine_chunks()
     return pa.array(column, type=pa.list_(kind), from_pandas=True)
 
 
-def _arrow(column: pd.Series) -> pa.ChunkedArray:
+def _to_arrow(column: pd.Series) -> pa.ChunkedArray:
     return pa.chunked_array(pa.array(column))

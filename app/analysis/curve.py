@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.objectives import binding_objectives
+from app.analysis.objectives import select_binding_objectives
 from app.analysis.spans import LIMIT_METRICS
 from app.analysis.token_samples import find_sample_error
 from app.records.metrics import PERCENTILES
@@ -47,7 +47,7 @@ def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_
         latency_metric=f"{metric}.{aggregate}",
         max_rate_per_s=rate.value or 0.0,
         max_rate_ci95=rate.ci95,
-        cores_used=_cores_used(
+        cores_used=_compute_cores_used(
             [
                 stage
                 for stage in curve_stages
@@ -57,7 +57,7 @@ def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_
     )
 
 
-_GAPS: dict[ArrivalKind, GapDistribution] = {"poisson": "random", "constant": "even"}
+_GAP_DISTRIBUTIONS: dict[ArrivalKind, GapDistribution] = {"poisson": "random", "constant": "even"}
 _LATENCY_NAMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot", "itl_ms": "itl"}
 
 
@@ -88,20 +88,22 @@ def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
             for metric, latency_name in _LATENCY_NAMES.items()
             if metric in stage.metrics
         },
-        input_tokens_mean=_mean(stage, "input_tokens"),
-        output_tokens_mean=_mean(stage, "output_tokens"),
-        gaps=_gaps(stage),
+        input_tokens_mean=_get_mean(stage, "input_tokens"),
+        output_tokens_mean=_get_mean(stage, "output_tokens"),
+        gaps=_get_gap_distribution(stage),
         lengths=None if stage.lengths is None or find_sample_error(stage.lengths) else stage.lengths,
     )
 
 
-def _gaps(stage: Stage) -> GapDistribution:
+def _get_gap_distribution(stage: Stage) -> GapDistribution:
     """Return the distribution of the gaps between requests; "other" for sessions, which send
     several requests each."""
-    return "other" if stage.sessions or stage.arrival_kind is None else _GAPS.get(stage.arrival_kind, "other")
+    return (
+        "other" if stage.sessions or stage.arrival_kind is None else _GAP_DISTRIBUTIONS.get(stage.arrival_kind, "other")
+    )
 
 
-def _mean(stage: Stage, metric: str) -> float | None:
+def _get_mean(stage: Stage, metric: str) -> float | None:
     mean = stage.metrics.get(metric, {}).get("mean")
     return None if mean is None else mean.value
 
@@ -111,7 +113,7 @@ def _find_slo_latency(slo: Sequence[Objective]) -> tuple[str, str]:
     if there is none."""
     latency_objectives = (
         (objective.metric, objective.aggregate)
-        for objective in binding_objectives(slo)
+        for objective in select_binding_objectives(slo)
         if objective.metric in LIMIT_METRICS
     )
     return next(
@@ -129,21 +131,21 @@ def _build_curve_point(stage: Stage, metric: str, aggregate: str) -> CurvePoint:
     )
 
 
-def _cores_used(holds: Sequence[Stage]) -> float | None:
-    means = [stage.metrics.get("endpoint_cpu_cores", {}).get("mean") for stage in holds]
-    known = [mean.value for mean in means if mean is not None and mean.value is not None]
-    return sum(known) / len(known) if known else None
+def _compute_cores_used(stages: Sequence[Stage]) -> float | None:
+    means = [stage.metrics.get("endpoint_cpu_cores", {}).get("mean") for stage in stages]
+    cores = [mean.value for mean in means if mean is not None and mean.value is not None]
+    return sum(cores) / len(cores) if cores else None
 
 
 KneeMethod = Literal["power", "chord", "two lines"]
 LoadUnit = Literal["rate", "clients"]
 
 _MIN_LOADS = 4
-_FLAT_RATIO = 1.5
+_MIN_LATENCY_RATIO = 1.5
 _MIN_BEND = 0.1
 _MIN_FIT_GAIN = 0.5
-_ROUNDING = 1e-12
-_CUTS = 200
+_MAX_ROUNDING_ERROR = 1e-12
+_BREAKPOINT_COUNT = 200
 _MAX_KNEE_RATIO = 1.3
 
 
@@ -159,11 +161,11 @@ class LoadPoint(msgspec.Struct, frozen=True):
 def find_sweep_knees(stages: Sequence[Stage]) -> tuple[Knee, ...]:
     """Find the knees of the sweep in these stages, ignoring INVALID stages; empty if there is no
     sweep."""
-    sweep = [stage for stage in stages if SWEEP_TAG in stage.tags]
-    if not sweep:
+    sweep_stages = [stage for stage in stages if SWEEP_TAG in stage.tags]
+    if not sweep_stages:
         return ()
-    kind: LoadUnit = "clients" if sweep[0].concurrency is not None else "rate"
-    return find_knees(_load_points([stage for stage in sweep if stage.verdict.status != "INVALID"]), kind)
+    kind: LoadUnit = "clients" if sweep_stages[0].concurrency is not None else "rate"
+    return find_knees(_build_sweep_points([stage for stage in sweep_stages if stage.verdict.status != "INVALID"]), kind)
 
 
 def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
@@ -175,12 +177,12 @@ def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
             _build_no_knee(method, kind, (f"needs {_MIN_LOADS} load points, has {len(points)}")) for method in methods
         )
     latencies = [point.latency_ms for point in points]
-    if max(latencies) < _FLAT_RATIO * min(latencies):
+    if max(latencies) < _MIN_LATENCY_RATIO * min(latencies):
         return tuple(
             _build_no_knee(method, kind, "the curve is still flat: no knee within the tested loads")
             for method in methods
         )
-    return _knee_by_power(points, kind), _knee_by_chord(points, kind), _knee_by_two_lines(points, kind)
+    return _find_knee_by_power(points, kind), _find_knee_by_chord(points, kind), _find_knee_by_two_lines(points, kind)
 
 
 def has_disagreement(knees: Sequence[Knee]) -> bool:
@@ -189,19 +191,19 @@ def has_disagreement(knees: Sequence[Knee]) -> bool:
     return len(loads) > 1 and max(loads) > _MAX_KNEE_RATIO * min(loads)
 
 
-def _knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
+def _find_knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     """Find the knee by power, which is throughput divided by mean latency: it is highest at the
     knee (Kleinrock, Power and deterministic rules of thumb for probabilistic problems in computer
     communications, ICC 1979). For M/M/1, this is half the capacity."""
-    best = max(points, key=lambda point: point.throughput_per_s / point.latency_ms)
-    if best is points[-1]:
+    best_point = max(points, key=lambda point: point.throughput_per_s / point.latency_ms)
+    if best_point is points[-1]:
         return _build_no_knee(
             "power", kind, ("throughput was still growing faster than latency at the highest tested load")
         )
-    return Knee("power", kind, best.load, best.latency_ms)
+    return Knee("power", kind, best_point.load, best_point.latency_ms)
 
 
-def _knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
+def _find_knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     """Find the knee by chord: with throughput and latency scaled to 0 … 1, the knee is the point
     farthest below the line from the first to the last point (Satopää et al., Finding a "Kneedle" in
     a haystack, ICDCS workshops 2011, for a complete curve)."""
@@ -215,7 +217,7 @@ def _knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     return Knee("chord", kind, points[index].load, points[index].latency_ms)
 
 
-def _knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
+def _find_knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     """Find the knee as the intersection of the two joined straight lines that best fit the
     logarithm of latency by least squares (Hinkley, Inference about the intersection in two-phase
     regression, Biometrika 56, 1969). The x axis is the rate, or the logarithm of the number of
@@ -223,17 +225,22 @@ def _knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
     loads = np.array([point.load for point in points])
     x = np.log(loads) if kind == "clients" else loads
     y = np.log(np.array([point.latency_ms for point in points]))
-    cuts = np.linspace(x[1], x[-2], _CUTS)
-    fits = [_fit(np.column_stack((np.ones_like(x), x, np.maximum(0.0, x - cut))), y) for cut in cuts]
+    breakpoints = np.linspace(x[1], x[-2], _BREAKPOINT_COUNT)
+    fits = [
+        _fit(np.column_stack((np.ones_like(x), x, np.maximum(0.0, x - breakpoint_x))), y)
+        for breakpoint_x in breakpoints
+    ]
     index = int(np.argmin([error for _, error in fits]))
     (intercept, slope, slope_change), error = fits[index]
     one_line_error = _fit(np.column_stack((np.ones_like(x), x)), y)[1]
-    is_straight = one_line_error <= _ROUNDING * float(np.sum((y - y.mean()) ** 2))  # the residuals are rounding errors
+    is_straight = one_line_error <= _MAX_ROUNDING_ERROR * float(
+        np.sum((y - y.mean()) ** 2)
+    )  # the residuals are rounding errors
     if slope_change <= 0 or is_straight or error > (1 - _MIN_FIT_GAIN) * one_line_error:
         return _build_no_knee("two lines", kind, "two lines do not fit the curve clearly better than one line")
-    cut = float(cuts[index])
-    load = math.exp(cut) if kind == "clients" else cut
-    return Knee("two lines", kind, load, math.exp(intercept + slope * cut))
+    breakpoint_x = float(breakpoints[index])
+    load = math.exp(breakpoint_x) if kind == "clients" else breakpoint_x
+    return Knee("two lines", kind, load, math.exp(intercept + slope * breakpoint_x))
 
 
 def _fit(columns: Floats, y: Floats) -> tuple[Floats, float]:
@@ -250,13 +257,13 @@ def _build_no_knee(method: KneeMethod, kind: LoadUnit, reason: str) -> Knee:
     return Knee(method, kind, None, None, reason)
 
 
-def _load_points(stages: Sequence[Stage]) -> list[LoadPoint]:
+def _build_sweep_points(stages: Sequence[Stage]) -> list[LoadPoint]:
     """Return one point per load, averaged over its repeats; loads without a response are
     dropped."""
     measurements_by_load: dict[float, list[tuple[float, float]]] = {}
     for stage in stages:
         load = stage.scheduled_per_s if stage.concurrency is None else float(stage.concurrency)
-        throughput, latency_ms = _value(stage, "completed_per_s", "value"), _latency_ms(stage)
+        throughput, latency_ms = _get_value(stage, "completed_per_s", "value"), _get_mean_latency_ms(stage)
         if load is not None and throughput is not None and latency_ms is not None and latency_ms > 0:
             measurements_by_load.setdefault(load, []).append((throughput, latency_ms))
     return [
@@ -265,11 +272,11 @@ def _load_points(stages: Sequence[Stage]) -> list[LoadPoint]:
     ]
 
 
-def _latency_ms(stage: Stage) -> float | None:
-    latency_ms = _value(stage, "latency_ms", "mean")
-    return _value(stage, "service_ms", "mean") if latency_ms is None else latency_ms
+def _get_mean_latency_ms(stage: Stage) -> float | None:
+    latency_ms = _get_value(stage, "latency_ms", "mean")
+    return _get_value(stage, "service_ms", "mean") if latency_ms is None else latency_ms
 
 
-def _value(stage: Stage, metric: str, aggregate: str) -> float | None:
+def _get_value(stage: Stage, metric: str, aggregate: str) -> float | None:
     estimate = stage.metrics.get(metric, {}).get(aggregate)
     return None if estimate is None else estimate.value

@@ -11,7 +11,7 @@ from app.analysis.estimates import BATCHES, compute_batch_means
 
 CHANGE_LIMIT = 0.25
 _MIN_VALUES = 5 * BATCHES
-_T = float(special.stdtrit(BATCHES - 2, 0.9995))
+_T_QUANTILE = float(special.stdtrit(BATCHES - 2, 0.9995))
 
 
 def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
@@ -22,11 +22,11 @@ def compute_latency_drift(latency_ms: npt.NDArray[np.float64]) -> float | None:
     and `None` for fewer than 100 values."""
     if latency_ms.size < _MIN_VALUES:
         return None
-    means = compute_batch_means(latency_ms)
+    batch_means = compute_batch_means(latency_ms)
     positions = np.arange(BATCHES) - (BATCHES - 1) / 2
-    slope = float(positions @ means / (positions @ positions))
-    residuals = means - means.mean() - slope * positions
+    slope = float(positions @ batch_means / (positions @ positions))
+    residuals = batch_means - batch_means.mean() - slope * positions
     slope_error = float(np.sqrt(residuals @ residuals / (BATCHES - 2) / (positions @ positions)))
-    if abs(slope) <= _T * slope_error or means.mean() <= 0:
+    if abs(slope) <= _T_QUANTILE * slope_error or batch_means.mean() <= 0:
         return 0.0
-    return slope * (BATCHES - 1) / float(means.mean())
+    return slope * (BATCHES - 1) / float(batch_means.mean())

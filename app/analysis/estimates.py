@@ -22,7 +22,7 @@ Hits = npt.NDArray[np.bool_]
 BATCHES = 20
 _Z = float(special.ndtri(1 - ALPHA / 2))
 _T = float(special.stdtrit(BATCHES - 1, 1 - ALPHA / 2))
-_FEW_EVENTS = 100
+_MIN_EVENTS_FOR_T = 100
 
 
 def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
@@ -30,49 +30,47 @@ def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
     least the proportion `q` of all values at or below it.
 
     The interval uses order statistics and assumes no distribution. With fewer than
-    `needed_samples(q)` values the estimate is withheld and given as `undersampled`; the interval is
-    withheld if its upper rank exceeds the number of values.
+    `count_needed_samples(q)` values, the value is withheld and returned as `undersampled`; the
+    interval is withheld if its upper rank exceeds the number of values.
     """
-    ordered_in_time = _drop_nan(values)
-    return _percentile(ordered_in_time, np.sort(ordered_in_time), q)
+    chronological = _drop_nan(values)
+    return _estimate_percentile(chronological, np.sort(chronological), q)
 
 
 def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
     """Compute all percentiles of the metric catalog, the mean and the maximum; the values are
     sorted only once."""
-    ordered_in_time = _drop_nan(values)
-    ordered = np.sort(ordered_in_time)
+    chronological = _drop_nan(values)
+    sorted_values = np.sort(chronological)
     return {
-        **{name: _percentile(ordered_in_time, ordered, q) for name, q in PERCENTILES.items()},
-        "mean": estimate_mean(ordered_in_time),
-        "max": find_maximum(ordered_in_time),
+        **{name: _estimate_percentile(chronological, sorted_values, q) for name, q in PERCENTILES.items()},
+        "mean": estimate_mean(chronological),
+        "max": find_maximum(chronological),
     }
 
 
 def estimate_mean(values: npt.ArrayLike) -> Estimate:
     """Estimate the mean with Student's t interval, computed on batch means, or on the values if
     there are too few for batches."""
-    ordered_in_time = _drop_nan(values)
-    n = ordered_in_time.size
+    chronological = _drop_nan(values)
+    n = chronological.size
     if n == 0:
         return _build_no_values()
-    value = float(ordered_in_time.mean())
+    value = float(chronological.mean())
     if n == 1:
         return Estimate(value, n=1, reason="no interval: only one value")
-    standard_error = float(ordered_in_time.std(ddof=1)) / math.sqrt(n)
+    standard_error = float(chronological.std(ddof=1)) / math.sqrt(n)
     t = float(special.stdtrit(n - 1, 1 - ALPHA / 2))
     half_width = t * standard_error
     if n >= 2 * BATCHES:
-        half_width = max(half_width, _T * float(compute_batch_means(ordered_in_time).std(ddof=1)) / math.sqrt(BATCHES))
+        half_width = max(half_width, _T * float(compute_batch_means(chronological).std(ddof=1)) / math.sqrt(BATCHES))
     return Estimate(value, (value - half_width, value + half_width), n)
 
 
 def find_maximum(values: npt.ArrayLike) -> Estimate:
     """Return the largest observed value, without an interval."""
-    ordered_in_time = _drop_nan(values)
-    return (
-        Estimate(float(ordered_in_time.max()), n=ordered_in_time.size) if ordered_in_time.size else _build_no_values()
-    )
+    chronological = _drop_nan(values)
+    return Estimate(float(chronological.max()), n=chronological.size) if chronological.size else _build_no_values()
 
 
 def estimate_proportion(k: int, n: int) -> Estimate:
@@ -100,13 +98,13 @@ def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> E
     length_s = (end_ns - start_ns) / 1e9
     if length_s <= 0:
         return Estimate(None, n=0, reason="the measurement window is empty")
-    inside = times_ns[(times_ns >= start_ns) & (times_ns < end_ns)]
-    n = inside.size
-    if n < _FEW_EVENTS:
+    times_inside_ns = times_ns[(times_ns >= start_ns) & (times_ns < end_ns)]
+    n = times_inside_ns.size
+    if n < _MIN_EVENTS_FOR_T:
         low = float(special.gammaincinv(n, ALPHA / 2)) if n else 0.0
         high = float(special.gammaincinv(n + 1, 1 - ALPHA / 2))
         return Estimate(n / length_s, (low / length_s, high / length_s), n)
-    bins = (inside - start_ns) * BATCHES // (end_ns - start_ns)
+    bins = (times_inside_ns - start_ns) * BATCHES // (end_ns - start_ns)
     counts = np.bincount(bins, minlength=BATCHES)
     half_width = _T * float(counts.std(ddof=1)) * math.sqrt(BATCHES) / length_s
     value = n / length_s
@@ -126,38 +124,38 @@ def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
     )
 
 
-def compute_batch_means(ordered_in_time: Values | Hits) -> Values:
+def compute_batch_means(chronological: Values | Hits) -> Values:
     """Compute the means of 20 equally large batches; leading values that do not fill a batch are
     dropped."""
-    size = ordered_in_time.size // BATCHES
-    means: Values = ordered_in_time[ordered_in_time.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
+    size = chronological.size // BATCHES
+    means: Values = chronological[chronological.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
     return means
 
 
-def _percentile(ordered_in_time: Values, ordered: Values, q: float) -> Estimate:
-    n, needed = ordered.size, count_needed_samples(q)
-    value = float(ordered[math.ceil(n * q - 1e-9) - 1]) if n else None
-    if value is None or n < needed:
-        return Estimate(None, n=n, reason=f"needs {needed:,}, has {n:,}", undersampled=value)
-    lower, upper = _compute_ranks(n, q, math.sqrt(_compute_inflation(ordered_in_time <= value)))
-    if upper > n:
+def _estimate_percentile(chronological: Values, sorted_values: Values, q: float) -> Estimate:
+    n, min_count = sorted_values.size, count_needed_samples(q)
+    value = float(sorted_values[math.ceil(n * q - 1e-9) - 1]) if n else None
+    if value is None or n < min_count:
+        return Estimate(None, n=n, reason=f"needs {min_count:,} samples, has {n:,}", undersampled=value)
+    lower_rank, upper_rank = _compute_ranks(n, q, math.sqrt(_compute_inflation(chronological <= value)))
+    if upper_rank > n:
         return Estimate(value, n=n, reason="no interval: too few samples in the tail")
-    return Estimate(value, (float(ordered[lower - 1]), float(ordered[upper - 1])), n)
+    return Estimate(value, (float(sorted_values[lower_rank - 1]), float(sorted_values[upper_rank - 1])), n)
 
 
-def _compute_ranks(n: int, q: float, widening: float) -> tuple[int, int]:
+def _compute_ranks(n: int, q: float, widening_factor: float) -> tuple[int, int]:
     """Compute the ranks (from 1) of the two order statistics that bound the interval: the binomial
-    ranks, with their distance from n q multiplied by `widening`."""
-    lower = _binomial_quantile(ALPHA / 2, n, q)
-    upper = _binomial_quantile(1 - ALPHA / 2, n, q) + 1
+    ranks, with their distance from n q multiplied by `widening_factor`."""
+    lower_rank = _compute_binomial_quantile(ALPHA / 2, n, q)
+    upper_rank = _compute_binomial_quantile(1 - ALPHA / 2, n, q) + 1
     center = n * q
     return (
-        max(1, math.floor(center - (center - lower) * widening)),
-        math.ceil(center + (upper - center) * widening - 1e-9),
+        max(1, math.floor(center - (center - lower_rank) * widening_factor)),
+        math.ceil(center + (upper_rank - center) * widening_factor - 1e-9),
     )
 
 
-def _binomial_quantile(p: float, n: int, q: float) -> int:
+def _compute_binomial_quantile(p: float, n: int, q: float) -> int:
     """Find the smallest k with P(Binomial(n, q) <= k) >= p."""
     k = max(0, math.ceil(float(special.bdtrik(p, n, q)) - 1e-9))
     return k if float(special.bdtr(k, n, q)) >= p else k + 1
@@ -184,9 +182,9 @@ def _compute_inflation(hits: Hits) -> float:
 
 
 def _drop_nan(values: npt.ArrayLike) -> Values:
-    ordered_in_time = np.asarray(values, dtype=np.float64)
-    missing = np.isnan(ordered_in_time)
-    return ordered_in_time[~missing] if missing.any() else ordered_in_time
+    chronological = np.asarray(values, dtype=np.float64)
+    is_nan = np.isnan(chronological)
+    return chronological[~is_nan] if is_nan.any() else chronological
 
 
 def _build_no_values() -> Estimate:

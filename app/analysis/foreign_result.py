@@ -24,7 +24,7 @@ from app.records.result import (
 
 _METRICS = {"latency": "latency_ms", "ttft": "ttft_ms", "tpot": "tpot_ms", "itl": "itl_ms"}
 _NO_INTERVAL = "the file contains no interval"
-_MACHINE = Environment(
+_UNKNOWN_ENVIRONMENT = Environment(
     host=NOT_REPORTED, os=NOT_REPORTED, python=NOT_REPORTED, cpu_model=None, cpu_architecture=NOT_REPORTED,
     physical_cores=None, logical_cores=0, memory_gib=0.0, cpu_governor=None,
     cpu_limit_cores=None, gpus=(), nvidia_driver=None,
@@ -37,17 +37,17 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
     """Convert a load curve measured by another tool to a result. Values are taken from the tool,
     without intervals. The verdict is WARN, because Sizewise did not check the measurement."""
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.load_points))
-    stages = tuple(_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
-    tool = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
-    reason = f"measured by {tool}: not checked by Sizewise"
-    check = Check("measured_by", tool, None, None, "WARN", "Measure with `sizewise run` to get validity checks.")
+    stages = tuple(_build_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
+    tool_text = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
+    reason = f"measured by {tool_text}: not checked by Sizewise"
+    check = Check("measured_by", tool_text, None, None, "WARN", "Measure with `sizewise run` to get validity checks.")
     return Result(
         tool=Tool(curve.tool, curve.version or NOT_REPORTED),
         run_id=curve.source,
         name=curve.source,
         profile_hash=NOT_REPORTED,
         target=Target("an endpoint", (), curve.model, None),
-        environment=_MACHINE,
+        environment=_UNKNOWN_ENVIRONMENT,
         clock=Clock(0, NOT_REPORTED, ends_s[-1] if ends_s else 0.0, None),
         verdict=Verdict("WARN", (reason,)),
         validity=(check,),
@@ -62,19 +62,19 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
     )
 
 
-def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
+def _build_stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
     """Convert one load point to a stage. The stage is named after its rate or number of clients, so
     that stages of two files can be matched."""
     is_open = point.offered_per_s is not None
-    load = f"{point.offered_per_s:.4g}/s" if is_open else _clients(point)
-    failed, completed = point.failed or 0, point.completed or 0
-    sent = failed + completed
+    load = f"{point.offered_per_s:.4g}/s" if is_open else _format_clients(point)
+    failed_count, completed_count = point.failed or 0, point.completed or 0
+    sent = failed_count + completed_count
     metrics = {
         _METRICS[latency_name]: {aggregate: Estimate(1000 * value) for aggregate, value in estimates.items()}
         for latency_name, estimates in point.latencies_s.items()
     }
     if point.completed is not None and point.failed is not None and sent:
-        metrics["error_rate"] = {"value": Estimate(failed / sent, n=sent)}
+        metrics["error_rate"] = {"value": Estimate(failed_count / sent, n=sent)}
     for metric_name, mean in (("input_tokens", point.input_tokens_mean), ("output_tokens", point.output_tokens_mean)):
         if mean is not None:
             metrics[metric_name] = {"mean": Estimate(mean)}
@@ -88,8 +88,8 @@ def _stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
         offered_per_s=Estimate(point.offered_per_s, reason=None if is_open else "a closed loop has no offered rate"),
         achieved_per_s=Estimate(point.achieved_per_s),
         good_per_s=Estimate(None, reason="no SLO was evaluated"),
-        completed=completed,
-        errors={"failed": failed} if failed else {},
+        completed=completed_count,
+        errors={"failed": failed_count} if failed_count else {},
         metrics=metrics | {"completed_per_s": {"value": Estimate(point.achieved_per_s)}},
         verdict=Verdict("WARN", (_NO_INTERVAL,)),
         scheduled_per_s=point.offered_per_s,
@@ -103,7 +103,7 @@ _ARRIVALS: dict[GapDistribution, str] = {"random": "Poisson (assumed)", "even": 
 _ARRIVAL_KINDS: dict[GapDistribution, ArrivalKind] = {"random": "poisson", "even": "constant"}
 
 
-def _clients(point: MeasuredLoadPoint) -> str:
+def _format_clients(point: MeasuredLoadPoint) -> str:
     if point.clients is None:
         return "all at once"
     return "1 client" if point.clients == 1 else f"{point.clients:g} clients"

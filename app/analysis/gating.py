@@ -23,28 +23,28 @@ from app.records.plan import Fleet, Plan
 from app.records.result import Cause, CauseId, Exit, MaxRate, Objective, ObjectiveResult, Result, Stage, Verdict
 
 _NO_BASELINE = "no baseline was specified"
-_RANK = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
+_SEVERITY_RANKS = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 
 
 def evaluate_gate(
-    gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
+    gate: Objective, evaluated_stages: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
 ) -> ObjectiveResult:
     """Evaluate a gate on the worst stage that has the gate's tags. A gate without tags is evaluated
-    on the worst stage of `evaluated_on`.
+    on the worst stage of `evaluated_stages`.
 
     A gate on a change is INCONCLUSIVE until `evaluate_change` is called with a comparison."""
     if gate.is_change:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     if gate.metric in RUN_METRICS:
         return evaluate_objective(gate, run_estimates[gate.metric])
-    return evaluate_worst(
+    return evaluate_worst_stage(
         gate,
-        filter_by_tags(stages, gate.tags) if gate.tags else evaluated_on,
+        filter_by_tags(stages, gate.tags) if gate.tags else evaluated_stages,
         missing_reason=_format_no_stage_reason(gate),
     )
 
 
-def evaluate_worst(
+def evaluate_worst_stage(
     objective: Objective, stages: Sequence[Stage], missing_reason: str = "not evaluated: no stage qualified"
 ) -> ObjectiveResult:
     if not stages:
@@ -76,8 +76,8 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
         return evaluate_objective(
             gate, Estimate(None, reason=f"the comparison does not contain {_format_gate_metric(gate)}")
         )
-    requested = [] if gate.tags else [change for change in changes if change.is_headline]
-    return _find_worst(_evaluate_metric_change(gate, change) for change in requested or changes)
+    requested_changes = [] if gate.tags else [change for change in changes if change.is_headline]
+    return _find_worst(_evaluate_metric_change(gate, change) for change in requested_changes or changes)
 
 
 def build_tags(stage: Stage) -> dict[str, str]:
@@ -105,17 +105,17 @@ def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveR
     else:
         relative_change = Estimate(ratio.value - 1, (ratio.ci95[0] - 1, ratio.ci95[1] - 1), ratio.n)
     gate = replace(gate, level="warn") if is_noisy(change) else gate
-    evaluated = replace(evaluate_objective(gate, relative_change), stage=change.stage or None)
-    return evaluated if relative_change.ci95 is not None else replace(evaluated, outcome="INCONCLUSIVE")
+    result = replace(evaluate_objective(gate, relative_change), stage=change.stage or None)
+    return result if relative_change.ci95 is not None else replace(result, outcome="INCONCLUSIVE")
 
 
-def _find_worst(evaluated: Iterable[ObjectiveResult]) -> ObjectiveResult:
-    def severity(candidate: ObjectiveResult) -> tuple[int, float]:
-        value = candidate.observed.value
-        is_low_good = candidate.objective.comparator in ("<", "<=")
-        return _RANK[candidate.outcome], (-math.inf if value is None else value if is_low_good else -value)
+def _find_worst(results: Iterable[ObjectiveResult]) -> ObjectiveResult:
+    def compute_severity(result: ObjectiveResult) -> tuple[int, float]:
+        value = result.observed.value
+        is_low_good = result.objective.comparator in ("<", "<=")
+        return _SEVERITY_RANKS[result.outcome], (-math.inf if value is None else value if is_low_good else -value)
 
-    return max(evaluated, key=severity)
+    return max(results, key=compute_severity)
 
 
 def _format_gate_metric(gate: Objective) -> str:
@@ -133,7 +133,7 @@ def _format_tags(tags: Mapping[str, str]) -> str:
 
 OnInconclusive = Literal["pass", "warn", "fail"]
 GateKind = Literal["slo", "regression"]
-_SPANS_LIMIT = "the 95 % CI crosses the limit"
+_CI_CROSSES_LIMIT = "the 95 % CI crosses the limit"
 
 
 class Gating(msgspec.Struct, frozen=True):
@@ -148,22 +148,30 @@ class Gating(msgspec.Struct, frozen=True):
 DEFAULT_GATING = Gating()
 
 
-_SHOWN_BY_DEMONSTRATIONS: tuple[CauseId, ...] = ("invalid", "objective_failed", "objective_inconclusive", "no_rate")
-"""Causes that a demonstration shows without failing: what was measured, not that nothing could be
-measured."""
+_ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
+    "invalid",
+    "objective_failed",
+    "objective_inconclusive",
+    "no_rate",
+)
+"""Causes that do not fail a demonstration, because they are results of its measurement."""
 
 
 def build_exit(causes: Sequence[Cause], *, is_demonstration: bool = False) -> Exit:
     """Sort the causes by precedence; the exit code is that of the first. A demonstration only fails
     if it was stopped, or its target did not respond."""
-    ordered = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
-    deciding = [cause for cause in ordered if not (is_demonstration and cause.id in _SHOWN_BY_DEMONSTRATIONS)]
-    return Exit(deciding[0].code if deciding else ExitCode.OK, ordered)
+    sorted_causes = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
+    deciding_causes = [
+        cause for cause in sorted_causes if not (is_demonstration and cause.id in _ALLOWED_DEMONSTRATION_CAUSES)
+    ]
+    return Exit(deciding_causes[0].code if deciding_causes else ExitCode.OK, sorted_causes)
 
 
 def find_causes(results: Iterable[ObjectiveResult], gating: Gating) -> list[Cause]:
     return [
-        cause for result in results if _decides(result, gating) and (cause := _build_cause(result, gating)) is not None
+        cause
+        for result in results
+        if _can_fail_run(result, gating) and (cause := _build_cause(result, gating)) is not None
     ]
 
 
@@ -181,8 +189,10 @@ def apply_comparison(
     """Return the result with change gates evaluated by the comparison, and with the new exit code.
     `extra_causes` result from the comparison itself."""
     gates = tuple(
-        evaluate_change(outcome.objective, result.stages, comparison) if outcome.objective.is_change else outcome
-        for outcome in result.gates
+        evaluate_change(gate_result.objective, result.stages, comparison)
+        if gate_result.objective.is_change
+        else gate_result
+        for gate_result in result.gates
     )
     comparison_codes = (ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
     unaffected_causes = [cause for cause in result.exit.causes if cause.code not in comparison_codes]
@@ -200,16 +210,16 @@ def apply_comparison(
 def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
     """Yield a sentence for each violated limit that does not fail the run, and for each
     inconclusive objective."""
-    for outcome in (*result.slo, *result.gates):
-        if outcome.outcome == "FAIL" and not _decides(outcome, gating):
-            yield f"{_format_failure(outcome)} (warning only)"
-        elif outcome.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
-            has_no_baseline = outcome.objective.is_change and result.comparison is None
+    for objective_result in (*result.slo, *result.gates):
+        if objective_result.outcome == "FAIL" and not _can_fail_run(objective_result, gating):
+            yield f"{_format_failure(objective_result)} (warning only)"
+        elif objective_result.outcome == "INCONCLUSIVE" and gating.on_inconclusive == "warn":
+            has_no_baseline = objective_result.objective.is_change and result.comparison is None
             hint = "; set a baseline with --baseline RUN" if has_no_baseline else ""
-            yield f"{_format_inconclusive(outcome)}{hint}"
+            yield f"{_format_inconclusive(objective_result)}{hint}"
 
 
-def _decides(result: ObjectiveResult, gating: Gating) -> bool:
+def _can_fail_run(result: ObjectiveResult, gating: Gating) -> bool:
     return result.objective.level == "fail" and get_gate_kind(result.objective) in gating.kinds
 
 
@@ -228,15 +238,15 @@ def _build_cause(result: ObjectiveResult, gating: Gating) -> Cause | None:
 
 
 def _format_failure(result: ObjectiveResult) -> str:
-    observed = result.observed.value or 0.0
+    value = result.observed.value or 0.0
     return (
         f"{result.objective.label} was not met{_format_stage_suffix(result)}: measured "
-        f"{format_against_limit(result.objective, observed)}"
+        f"{format_against_limit(result.objective, value)}"
     )
 
 
 def _format_inconclusive(result: ObjectiveResult) -> str:
-    reason = result.observed.reason or _SPANS_LIMIT
+    reason = result.observed.reason or _CI_CROSSES_LIMIT
     return f"{result.objective.label} is inconclusive{_format_stage_suffix(result)}: {reason}"
 
 
@@ -253,24 +263,26 @@ def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[
 
 def _build_cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
     if plan is None or plan.recommendation is None:
-        withheld = Estimate(None, reason="no plan was computed" if plan is None else "the plan recommends no fleet")
-        return dict.fromkeys(("usd_per_month", "usd_per_1k_inferences", "usd_per_1m_tokens"), withheld)
+        withheld_estimate = Estimate(
+            None, reason="no plan was computed" if plan is None else "the plan recommends no fleet"
+        )
+        return dict.fromkeys(("usd_per_month", "usd_per_1k_inferences", "usd_per_1m_tokens"), withheld_estimate)
     fleet = plan.recommendation.fleet
     return {
         "usd_per_month": fleet.usd_per_month,
         "usd_per_1k_inferences": fleet.usd_per_1k_inferences,
-        "usd_per_1m_tokens": _usd_per_1m_tokens(fleet),
+        "usd_per_1m_tokens": _build_token_cost(fleet),
     }
 
 
-def _usd_per_1m_tokens(fleet: Fleet) -> Estimate:
+def _build_token_cost(fleet: Fleet) -> Estimate:
     """Return the cost per 1M tokens at mean traffic. Its relative uncertainty is that of the
     monthly cost."""
     tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
-    month = fleet.usd_per_month
-    if tokens is None or tokens.at_mean is None or not month.value:
+    monthly_cost = fleet.usd_per_month
+    if tokens is None or tokens.at_mean is None or not monthly_cost.value:
         return Estimate(None, reason="the number of tokens in the traffic is unknown")
-    if month.ci95 is None:
-        return Estimate(tokens.at_mean, basis=month.basis, reason=month.reason)
-    low, high = (tokens.at_mean * bound / month.value for bound in month.ci95)
-    return Estimate(tokens.at_mean, (low, high), basis=month.basis)
+    if monthly_cost.ci95 is None:
+        return Estimate(tokens.at_mean, basis=monthly_cost.basis, reason=monthly_cost.reason)
+    low, high = (tokens.at_mean * bound / monthly_cost.value for bound in monthly_cost.ci95)
+    return Estimate(tokens.at_mean, (low, high), basis=monthly_cost.basis)

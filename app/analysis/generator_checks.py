@@ -25,14 +25,14 @@ MAX_UTILIZATION = 0.70
 generator itself."""
 _INVALID_UTILIZATION = 0.85
 _MAX_LATE_MS = 100.0
-_ALLOWED_WAIT_RATIO = 0.5
-_WAIT_WARN, _WAIT_INVALID = 0.05, 0.15
+_ALLOWED_WAIT_PER_CPU_TIME = 0.5
+_WARN_WAIT_SHARE, _INVALID_WAIT_SHARE = 0.05, 0.15
 """Limits on the proportion of time that a worker waited for a CPU core, beyond half of its own CPU
 time (an endpoint on the same cores alternates with the worker).
 
-Measured on two cores: at most 0.03 in 51 stages on an idle machine, of a quickstart and on null
-servers, although a closed loop of 32 clients waited up to 0.38 of the time. Next to two busy loops,
-closed loops waited 0.35 and 0.43; next to four, 0.31 and 0.52."""
+Measured on two cores: at most 0.03 in 51 stages of a quickstart and of null servers on an otherwise
+idle machine, although a closed loop of 32 clients waited up to 0.38 of the time. With two competing
+CPU-bound processes, closed loops waited 0.35 and 0.43; with four, 0.31 and 0.52."""
 _LIMITED_METRICS = ("service_ms", *INTENDED_START_METRICS)
 _SECOND_NS = 1_000_000_000
 
@@ -53,7 +53,7 @@ class GeneratorDemand(msgspec.Struct, frozen=True):
         return None if self.utilization is None or capacity_per_s is None else MAX_UTILIZATION * capacity_per_s
 
 
-def generator_checks(
+def check_generator(
     rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]
 ) -> tuple[Check, ...]:
     """Run the load generator checks. `rows` holds the requests scheduled inside the window."""
@@ -61,17 +61,17 @@ def generator_checks(
         hint = "The capacity applies to Sizewise's own load generator only. For a Locust test, see the generator CPU."
         return (
             Check("generator_capacity", None, None, "share", "VALID", hint),
-            _cpu_check(stage_data),
-            _wait_check(stage_data),
+            _check_cpu(stage_data),
+            _check_core_wait(stage_data),
         )
     demand = compute_demand(rows, stage_data, window)
-    reliable_rate = _format_reliable_rate(demand, stage_data)
+    reliable_rate_text = _format_reliable_rate(demand, stage_data)
     return (
-        *_lag_checks(rows, slo, reliable_rate),
-        _sent_check(rows, window, reliable_rate),
-        _capacity_check(demand, stage_data, reliable_rate),
-        _cpu_check(stage_data, reliable_rate),
-        _wait_check(stage_data),
+        *_check_lag(rows, slo, reliable_rate_text),
+        _check_sent_proportion(rows, window, reliable_rate_text),
+        _check_capacity(demand, stage_data, reliable_rate_text),
+        _check_cpu(stage_data, reliable_rate_text),
+        _check_core_wait(stage_data),
     )
 
 
@@ -114,12 +114,12 @@ def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str
     rate_per_s = demand.compute_reliable_rate_per_s(stage_data.generator_capacity_per_s)
     if rate_per_s is None or demand.utilization is None:
         return ""
-    unit = "streams like these" if demand.chunks_per_s else "requests"
+    noun = "streams like these" if demand.chunks_per_s else "requests"
     condition = "" if demand.utilization > MAX_UTILIZATION else " if nothing else uses the CPU of its machine"
-    return f" This load generator is reliable up to {rate_per_s:,.0f} {unit} per second{condition}."
+    return f" This load generator is reliable up to {rate_per_s:,.0f} {noun} per second{condition}."
 
 
-def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -> tuple[Check, Check]:
+def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: str) -> tuple[Check, Check]:
     """Check how late requests were sent. Lateness that is small compared with the SLO limit is
     accepted, but never 100 ms or more, because the endpoint would then receive a load other than
     the stated one."""
@@ -128,21 +128,21 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -
         for objective in slo
         if objective.metric in _LIMITED_METRICS and objective.comparator in ("<", "<=")
     ]
-    late_ms = min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
+    max_late_ms = min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
     lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
     hint = (
-        f"Requests were sent more than {late_ms:g} ms late. Lower the rate, or stop other work on the load "
+        f"Requests were sent more than {max_late_ms:g} ms late. Lower the rate, or stop other work on the load "
         "generator's machine."
     )
-    late = grade_high(
+    late_check = grade_high(
         "late_sends",
-        float(np.mean(lag_ms > late_ms)) if lag_ms.size else None,
+        float(np.mean(lag_ms > max_late_ms)) if lag_ms.size else None,
         unit="share",
         warn=0.01,
         invalid=0.01,
-        hint=hint + reliable_rate if lag_ms.size else "No requests were sent.",
+        hint=hint + reliable_rate_text if lag_ms.size else "No requests were sent.",
     )
-    lag = grade_high(
+    lag_check = grade_high(
         "send_lag_p99",
         float(np.quantile(lag_ms, 0.99, method="inverted_cdf")) if lag_ms.size else None,
         unit="ms",
@@ -152,22 +152,23 @@ def _lag_checks(rows: StageRows, slo: Sequence[Objective], reliable_rate: str) -
             "machine."
         ),
     )
-    return late, lag
+    return late_check, lag_check
 
 
-def _sent_check(rows: StageRows, window: Window, reliable_rate: str) -> Check:
-    in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
+def _check_sent_proportion(rows: StageRows, window: Window, reliable_rate_text: str) -> Check:
+    is_in_time = rows.was_sent & (rows.sent_ns < window.end_ns)
     return grade_low(
         "achieved_of_offered",
-        float(np.mean(in_time)) if in_time.size else None,
+        float(np.mean(is_in_time)) if is_in_time.size else None,
         unit="share",
         warn=0.98,
         invalid=0.95,
-        hint=f"Requests were not sent on time because CPU or connections were short. Lower the rate.{reliable_rate}",
+        hint="Requests were not sent on time, because the load generator ran out of CPU time or connections. Lower the "
+        f"rate.{reliable_rate_text}",
     )
 
 
-def _capacity_check(demand: GeneratorDemand, stage_data: StageData, reliable_rate: str) -> Check:
+def _check_capacity(demand: GeneratorDemand, stage_data: StageData, reliable_rate_text: str) -> Check:
     """Check the utilization of the generator. It is never INVALID if the capacity is a lower bound,
     because an overload then shows in the checks on late requests."""
     remedy = _LOWER_BOUND_HINT if stage_data.is_generator_capacity_lower_bound else _CAPACITY_HINT
@@ -179,7 +180,7 @@ def _capacity_check(demand: GeneratorDemand, stage_data: StageData, reliable_rat
         invalid=math.inf if stage_data.is_generator_capacity_lower_bound else _INVALID_UTILIZATION,
         hint=_format_unknown(stage_data)
         if demand.utilization is None
-        else f"{_format_load(demand, stage_data)}{reliable_rate} {remedy}",
+        else f"{_format_load(demand, stage_data)}{reliable_rate_text} {remedy}",
     )
 
 
@@ -213,7 +214,7 @@ def _format_load(demand: GeneratorDemand, stage_data: StageData) -> str:
     return f"{requests}, and {chunks}. Both use the same CPU."
 
 
-def _cpu_check(stage_data: StageData, reliable_rate: str = "") -> Check:
+def _check_cpu(stage_data: StageData, reliable_rate_text: str = "") -> Check:
     """Check the CPU time of the most utilized worker. Lost workers are ignored, as they do not
     report CPU time."""
     reported_s = [worker.cpu_s for worker in stage_data.workers if worker.lost_ns is None]
@@ -224,18 +225,18 @@ def _cpu_check(stage_data: StageData, reliable_rate: str = "") -> Check:
         unit="cores",
         warn=0.70,
         invalid=0.90,
-        hint=f"A load worker has one core. Lower the rate, or use more workers.{reliable_rate}",
+        hint=f"A load worker has one core. Lower the rate, or use more workers.{reliable_rate_text}",
     )
 
 
-def _wait_check(stage_data: StageData) -> Check:
+def _check_core_wait(stage_data: StageData) -> Check:
     """Check the worker that waited longest for a CPU core beyond the allowed time. In a closed
     loop, or while reading streams, such waits affect neither the send lag nor the CPU time."""
     wait_and_cpu_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in stage_data.workers] or [
         (stage_data.worker_cpu_wait_s, stage_data.worker_cpu_s)
     ]
     excess_s = [
-        max(0.0, wait_s - _ALLOWED_WAIT_RATIO * cpu_s) for wait_s, cpu_s in wait_and_cpu_s if wait_s is not None
+        max(0.0, wait_s - _ALLOWED_WAIT_PER_CPU_TIME * cpu_s) for wait_s, cpu_s in wait_and_cpu_s if wait_s is not None
     ]
     if not excess_s:
         return Check("generator_core_wait", None, None, "share", "VALID")
@@ -243,10 +244,10 @@ def _wait_check(stage_data: StageData) -> Check:
         "generator_core_wait",
         max(excess_s) / _compute_sending_time_s(stage_data),
         unit="share",
-        warn=_WAIT_WARN,
-        invalid=_WAIT_INVALID,
-        hint="The load generator was starved of CPU, so it sent and read late. Stop other work on its machine, or "
-        "add cores.",
+        warn=_WARN_WAIT_SHARE,
+        invalid=_INVALID_WAIT_SHARE,
+        hint="The load generator had to wait for a CPU core, so it sent requests and read responses late. Stop other "
+        "work on its machine, or add cores.",
     )
 
 
@@ -257,7 +258,7 @@ def _compute_sending_time_s(stage_data: StageData) -> float:
 
 LOCAL_LIMITS: CheckId = "local_limits"
 FILE_DESCRIPTORS: CheckId = "file_descriptors"
-_ERROR = "local-limit"
+_LOCAL_LIMIT_ERROR = "local-limit"
 _BASE_DESCRIPTORS = 64
 """Number of file descriptors that a load worker uses in addition to its connections."""
 _TIME_WAIT_S = 60.0
@@ -300,15 +301,15 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def ports(self) -> int:
         """Number of local ports needed per target address."""
-        waiting = 0.0 if self.has_keep_alive else _TIME_WAIT_S * max(self.rate_per_s, self._closed_rate_per_s)
-        return math.ceil((self.connections + waiting) / self.addresses)
+        time_wait_count = 0.0 if self.has_keep_alive else _TIME_WAIT_S * max(self.rate_per_s, self._closed_rate_per_s)
+        return math.ceil((self.connections + time_wait_count) / self.addresses)
 
     @property
     def _closed_rate_per_s(self) -> float:
         return min(self.concurrency, self.max_connections) / self.service_s if self.service_s else 0.0
 
 
-def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check, ...]:
+def check_demand(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check, ...]:
     """Return a WARN check for each limit that the load is expected to exceed, before any request is
     sent. Each check states the value needed."""
     checks = []
@@ -317,36 +318,39 @@ def demand_checks(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Chec
             f"{demand.concurrency:,} clients share {demand.max_connections:,} connections, so some clients wait. Set "
             f"target.max_connections to {demand.concurrency:,}."
         )
-        checks.append(_check("connections", demand.concurrency, demand.max_connections, hint))
+        checks.append(_build_check("connections", demand.concurrency, demand.max_connections, hint))
     if limits.descriptors is not None and demand.descriptors > limits.descriptors:
         hint = (
             f"A load worker needs about {demand.descriptors:,} open files, but the limit is {limits.descriptors:,}. "
             f"Raise the hard limit (`ulimit -Hn {demand.descriptors}`), use more workers, or lower the load."
         )
-        checks.append(_check(FILE_DESCRIPTORS, demand.descriptors, limits.descriptors, hint))
+        checks.append(_build_check(FILE_DESCRIPTORS, demand.descriptors, limits.descriptors, hint))
     if limits.ports is not None and demand.ports > limits.ports:
         hint = (
             f"The load needs about {demand.ports:,} local ports, but this machine has {limits.ports:,}. Widen "
             "net.ipv4.ip_local_port_range, let the target keep connections open, or send from more machines."
         )
-        checks.append(_check("local_ports", demand.ports, limits.ports, hint))
+        checks.append(_build_check("local_ports", demand.ports, limits.ports, hint))
     return tuple(checks)
 
 
-def local_limit_check(rows: StageRows, stage_data: StageData) -> tuple[Check, ...]:
+def check_local_limits(rows: StageRows, stage_data: StageData) -> tuple[Check, ...]:
     """Return an INVALID check if requests failed because of a limit of the sending machine, so that
     they never reached the target; otherwise return no check."""
-    failed = rows.count_errors().get(_ERROR, 0)
-    if not failed:
+    failed_count = rows.count_errors().get(_LOCAL_LIMIT_ERROR, 0)
+    if not failed_count:
         return ()
-    sample = next((sample.text for sample in stage_data.error_samples if sample.error == _ERROR), None)
-    detail = "" if sample is None else f" ({sample})"
-    hint = (
-        f"{failed:,} requests failed because of a limit of the load generator's machine, not of the target{detail}. "
-        "Raise the limit (`ulimit -n` for open files), use more workers or machines, or lower the load."
+    error_text = next(
+        (error_text.text for error_text in stage_data.error_samples if error_text.error == _LOCAL_LIMIT_ERROR), None
     )
-    return (Check(LOCAL_LIMITS, failed / len(rows.intended_ns), 0.0, "share", "INVALID", hint),)
+    detail = "" if error_text is None else f" ({error_text})"
+    hint = (
+        f"{failed_count:,} requests failed because of a limit of the load generator's machine, not of the "
+        f"target{detail}. Raise the limit (`ulimit -n` for open files), use more workers or machines, or lower the "
+        "load."
+    )
+    return (Check(LOCAL_LIMITS, failed_count / len(rows.intended_ns), 0.0, "share", "INVALID", hint),)
 
 
-def _check(check: CheckId, needed_count: int, limit: int, hint: str) -> Check:
-    return Check(check, float(needed_count), float(limit), None, "WARN", hint)
+def _build_check(check_id: CheckId, needed_count: int, limit: int, hint: str) -> Check:
+    return Check(check_id, float(needed_count), float(limit), None, "WARN", hint)

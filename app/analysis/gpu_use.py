@@ -18,7 +18,7 @@ from app.records.estimate import Estimate
 from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUse, GpuShares, list_throttle_reasons
 from app.records.result import Check, Stage, Window
 
-GAP_NS = 1_000_000_000
+MAX_SAMPLE_GAP_NS = 1_000_000_000
 """Maximum interval between telemetry samples, in ns. Across longer gaps, values are treated as
 unknown."""
 
@@ -27,12 +27,12 @@ class MetricSamples(NamedTuple):
     """Telemetry samples of one metric of one GPU, in chronological order; NaN for a failed
     sample."""
 
-    at_ns: Nanoseconds
+    times_ns: Nanoseconds
     values: Floats
 
     def drop_failed(self) -> MetricSamples:
-        known = ~np.isnan(self.values)
-        return MetricSamples(self.at_ns[known], self.values[known])
+        is_present = ~np.isnan(self.values)
+        return MetricSamples(self.times_ns[is_present], self.values[is_present])
 
 
 def list_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
@@ -44,10 +44,10 @@ def list_gpus(telemetry: pd.DataFrame) -> tuple[str, ...]:
 
 def select_samples(telemetry: pd.DataFrame, source: str, metric: str) -> MetricSamples:
     rows = telemetry[(telemetry["source"] == source) & (telemetry["metric"] == metric)]
-    at_ns = rows["at_ns"].to_numpy(dtype=np.int64)
+    times_ns = rows["at_ns"].to_numpy(dtype=np.int64)
     values = rows["value"].to_numpy(dtype=np.float64, na_value=np.nan)
-    order = np.argsort(at_ns, kind="stable")
-    return MetricSamples(at_ns[order], values[order])
+    order = np.argsort(times_ns, kind="stable")
+    return MetricSamples(times_ns[order], values[order])
 
 
 class _EnergyEstimate(NamedTuple):
@@ -58,11 +58,11 @@ class _EnergyEstimate(NamedTuple):
 def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: Window | None = None) -> EnergyUse:
     """Compute the energy of one GPU in the window. `idle` is a window in which the GPU was idle;
     without it, the energy above idle is withheld."""
-    seconds = _get_seconds(window)
+    duration_s = _get_duration_s(window)
     total = _compute_energy_in_window(telemetry, source, window)
     idle_w = _compute_idle_w(telemetry, source, idle)
     return EnergyUse(
-        total.estimate, _compute_energy_above_idle(total.estimate, idle_w, seconds), idle_w, seconds, total.method
+        total.estimate, _compute_energy_above_idle(total.estimate, idle_w, duration_s), idle_w, duration_s, total.method
     )
 
 
@@ -82,19 +82,20 @@ def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
 def divide_energy(use: EnergyUse, items: int) -> EnergyPerItem:
     """Divide the energy by the number of items produced in the same window (inferences, responses
     or tokens)."""
-    return EnergyPerItem(_divide(use.total_j, items), _divide(use.above_idle_j, items), items)
+    return EnergyPerItem(_divide_by_items(use.total_j, items), _divide_by_items(use.above_idle_j, items), items)
 
 
 def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _EnergyEstimate:
     """Compute the energy by the first method (counter, power, average power) with samples for the
-    whole window. If none has, return the reason for the most accurate method available."""
+    whole window. If no method has them, the estimate states the problem of the most accurate
+    method that the GPU reports."""
     if window.end_ns <= window.start_ns:
         return _EnergyEstimate(Estimate(None, n=0, reason="the measurement window is empty"), None)
-    reason: str | None = None
+    problem: str | None = None
     counter = select_samples(telemetry, source, "gpu_energy_j").drop_failed()
     if counter.values.size:
-        reason = _find_counter_problem(counter, window)
-        if reason is None:
+        problem = _find_counter_problem(counter, window)
+        if problem is None:
             return _EnergyEstimate(_compute_energy_from_counter(counter, window), "counter")
     methods: tuple[tuple[str, EnergyMethod], ...] = (
         ("gpu_power_w", "power"),
@@ -103,58 +104,61 @@ def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Wind
     for metric, method in methods:
         power = select_samples(telemetry, source, metric).drop_failed()
         if power.values.size:
-            problem = _find_edge_problem(power, window) or _find_gap_problem(power, window)
-            if problem is None:
+            power_problem = _find_edge_problem(power, window) or _find_gap_problem(power, window)
+            if power_problem is None:
                 return _EnergyEstimate(_compute_energy_from_power(power, window), method)
-            reason = reason or problem
-    return _EnergyEstimate(Estimate(None, n=0, reason=reason or f"{source} reports neither energy nor power"), None)
+            problem = problem or power_problem
+    return _EnergyEstimate(Estimate(None, n=0, reason=problem or f"{source} reports neither energy nor power"), None)
 
 
 def _find_counter_problem(counter: MetricSamples, window: Window) -> str | None:
     if problem := _find_edge_problem(counter, window):
         return problem
-    first, last = _find_sample_range(counter, window)
-    has_decreased = np.any(np.diff(counter.values[first : last + 1]) < 0)
+    first_index, last_index = _find_sample_range(counter, window)
+    has_decreased = np.any(np.diff(counter.values[first_index : last_index + 1]) < 0)
     return "the energy counter decreased" if has_decreased else None
 
 
 def _find_edge_problem(samples: MetricSamples, window: Window) -> str | None:
-    """Return why the value at the start or end of the window is unknown; `None` if it is known.
-    Interpolation needs a sample on either side, at most `GAP_NS` apart."""
+    """Return the reason why the value at the start or end of the window is unknown; `None` if both
+    are known. Interpolation needs a sample on either side, at most `MAX_SAMPLE_GAP_NS` apart."""
     for edge_ns, name in ((window.start_ns, "start"), (window.end_ns, "end")):
-        after = int(np.searchsorted(samples.at_ns, edge_ns))
-        if after < samples.at_ns.size and samples.at_ns[after] == edge_ns:
+        next_index = int(np.searchsorted(samples.times_ns, edge_ns))
+        if next_index < samples.times_ns.size and samples.times_ns[next_index] == edge_ns:
             continue
-        if after in (0, samples.at_ns.size) or samples.at_ns[after] - samples.at_ns[after - 1] > GAP_NS:
+        if (
+            next_index in (0, samples.times_ns.size)
+            or samples.times_ns[next_index] - samples.times_ns[next_index - 1] > MAX_SAMPLE_GAP_NS
+        ):
             return f"no samples around the {name} of the window"
     return None
 
 
 def _find_gap_problem(samples: MetricSamples, window: Window) -> str | None:
-    first, last = _find_sample_range(samples, window)
-    longest_ns = int(np.diff(samples.at_ns[first : last + 1]).max(initial=0))
-    return f"no samples for {longest_ns / 1e9:.1f} s" if longest_ns > GAP_NS else None
+    first_index, last_index = _find_sample_range(samples, window)
+    longest_ns = int(np.diff(samples.times_ns[first_index : last_index + 1]).max(initial=0))
+    return f"no samples for {longest_ns / 1e9:.1f} s" if longest_ns > MAX_SAMPLE_GAP_NS else None
 
 
 def _compute_energy_from_counter(counter: MetricSamples, window: Window) -> Estimate:
-    start, end = np.interp([window.start_ns, window.end_ns], counter.at_ns, counter.values)
-    first, last = _find_sample_range(counter, window)
-    return Estimate(float(end - start), n=last - first + 1)
+    start, end = np.interp([window.start_ns, window.end_ns], counter.times_ns, counter.values)
+    first_index, last_index = _find_sample_range(counter, window)
+    return Estimate(float(end - start), n=last_index - first_index + 1)
 
 
 def _compute_energy_from_power(power: MetricSamples, window: Window) -> Estimate:
-    inside = (power.at_ns > window.start_ns) & (power.at_ns < window.end_ns)
-    at_ns = np.concatenate(([window.start_ns], power.at_ns[inside], [window.end_ns]))
-    watts = np.interp(at_ns, power.at_ns, power.values)
-    return Estimate(float(np.trapezoid(watts, (at_ns - window.start_ns) / 1e9)), n=int(inside.sum()))
+    is_inside = (power.times_ns > window.start_ns) & (power.times_ns < window.end_ns)
+    times_ns = np.concatenate(([window.start_ns], power.times_ns[is_inside], [window.end_ns]))
+    watts = np.interp(times_ns, power.times_ns, power.values)
+    return Estimate(float(np.trapezoid(watts, (times_ns - window.start_ns) / 1e9)), n=int(is_inside.sum()))
 
 
 def _find_sample_range(samples: MetricSamples, window: Window) -> tuple[int, int]:
     """Return the indices of the first and last sample needed to cover the window: the last sample
     at or before the start, and the first at or after the end."""
-    first = int(np.searchsorted(samples.at_ns, window.start_ns, side="right")) - 1
-    last = int(np.searchsorted(samples.at_ns, window.end_ns, side="left"))
-    return first, last
+    first_index = int(np.searchsorted(samples.times_ns, window.start_ns, side="right")) - 1
+    last_index = int(np.searchsorted(samples.times_ns, window.end_ns, side="left"))
+    return first_index, last_index
 
 
 def _compute_idle_w(telemetry: pd.DataFrame, source: str, idle: Window | None) -> Estimate:
@@ -162,14 +166,14 @@ def _compute_idle_w(telemetry: pd.DataFrame, source: str, idle: Window | None) -
         return Estimate(None, n=0, reason="idle power was not measured")
     joules = _compute_energy_in_window(telemetry, source, idle).estimate
     if joules.value is None:
-        return Estimate(None, n=0, reason=f"idle: {joules.reason}")
-    return Estimate(joules.value / _get_seconds(idle), n=joules.n)
+        return Estimate(None, n=0, reason=f"idle power is unknown: {joules.reason}")
+    return Estimate(joules.value / _get_duration_s(idle), n=joules.n)
 
 
-def _compute_energy_above_idle(total: Estimate, idle_w: Estimate, seconds: float) -> Estimate:
+def _compute_energy_above_idle(total: Estimate, idle_w: Estimate, duration_s: float) -> Estimate:
     if total.value is None or idle_w.value is None:
         return Estimate(None, n=0, reason=total.reason or idle_w.reason)
-    return Estimate(total.value - idle_w.value * seconds, n=total.n)
+    return Estimate(total.value - idle_w.value * duration_s, n=total.n)
 
 
 def _sum_estimates(estimates: Sequence[Estimate]) -> Estimate:
@@ -180,13 +184,13 @@ def _sum_estimates(estimates: Sequence[Estimate]) -> Estimate:
     return Estimate(sum(values), n=sum(estimate.n or 0 for estimate in estimates))
 
 
-def _divide(joules: Estimate, items: int) -> Estimate:
+def _divide_by_items(joules: Estimate, items: int) -> Estimate:
     if joules.value is None:
         return joules
     return Estimate(joules.value / items, n=items) if items else Estimate(None, n=0, reason="no items")
 
 
-def _get_seconds(window: Window) -> float:
+def _get_duration_s(window: Window) -> float:
     return (window.end_ns - window.start_ns) / 1e9
 
 
@@ -209,22 +213,22 @@ def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> 
     )
 
 
-def _compute_time_share(samples: MetricSamples, hits: Mask, window: Window) -> float | None:
+def _compute_time_share(samples: MetricSamples, is_hit: Mask, window: Window) -> float | None:
     weights_ns = np.where(np.isnan(samples.values), 0.0, _compute_time_weights_ns(samples, window))
     known_ns = float(weights_ns.sum())
     if known_ns <= MIN_KNOWN_PROPORTION * (window.end_ns - window.start_ns):
         return None
-    return float(weights_ns[hits].sum()) / known_ns
+    return float(weights_ns[is_hit].sum()) / known_ns
 
 
 def _compute_time_weights_ns(samples: MetricSamples, window: Window) -> Floats:
     """Compute the part of the window that each sample represents, in ns."""
-    at_ns = samples.at_ns
-    midpoints = at_ns[:-1] + np.diff(at_ns) // 2
-    starts = np.concatenate(([-np.inf], midpoints))[: at_ns.size]
-    ends = np.concatenate((midpoints, [np.inf]))[: at_ns.size]
-    starts = np.maximum(np.maximum(starts, at_ns - GAP_NS / 2), window.start_ns)
-    ends = np.minimum(np.minimum(ends, at_ns + GAP_NS / 2), window.end_ns)
+    times_ns = samples.times_ns
+    midpoints = times_ns[:-1] + np.diff(times_ns) // 2
+    starts = np.concatenate(([-np.inf], midpoints))[: times_ns.size]
+    ends = np.concatenate((midpoints, [np.inf]))[: times_ns.size]
+    starts = np.maximum(np.maximum(starts, times_ns - MAX_SAMPLE_GAP_NS / 2), window.start_ns)
+    ends = np.minimum(np.minimum(ends, times_ns + MAX_SAMPLE_GAP_NS / 2), window.end_ns)
     return np.asarray(np.maximum(ends - starts, 0.0), dtype=np.float64)
 
 
@@ -259,9 +263,9 @@ def compute_gpu_metrics(
         "idle_power_w": use.idle_w,
         "energy_j_per_inference": inference.total_j,
         "energy_above_idle_j_per_inference": inference.above_idle_j,
-        "gpu_busy_share": _mean_estimate([gpu.busy for gpu in shares]),
-        "gpu_idle_share": _mean_estimate([gpu.idle for gpu in shares]),
-        "gpu_throttled_share": _mean_estimate([gpu.throttled for gpu in shares]),
+        "gpu_busy_share": _build_mean_estimate([gpu.busy for gpu in shares]),
+        "gpu_idle_share": _build_mean_estimate([gpu.idle for gpu in shares]),
+        "gpu_throttled_share": _build_mean_estimate([gpu.throttled for gpu in shares]),
     }
     if tokens:
         metrics |= {
@@ -277,36 +281,36 @@ def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) 
     tokens = stage.metrics.get("output_tokens", {}).get("mean", Estimate(None)).value
     output_tokens = 0 if tokens is None else round(tokens * stage.completed)
     use = compute_gpu_metrics(telemetry, stage.window, idle, inferences=stage.completed, tokens=output_tokens)
-    throttling = throttling_check(telemetry, stage.window)
+    throttling = check_throttling(telemetry, stage.window)
     checks = stage.checks if throttling is None else (*stage.checks, throttling)
     return replace(stage, metrics={**stage.metrics, **use}, checks=checks, verdict=compute_verdict(checks))
 
 
-def throttling_check(telemetry: pd.DataFrame, window: Window, gpus: Sequence[str] | None = None) -> Check | None:
+def check_throttling(telemetry: pd.DataFrame, window: Window, gpus: Sequence[str] | None = None) -> Check | None:
     """Return a check of GPU throttling; `None` if no GPU reports it."""
-    worst: float | None = None
+    worst_share: float | None = None
     reasons: set[str] = set()
     for source in list_gpus(telemetry) if gpus is None else gpus:
         share = compute_gpu_shares(telemetry, source, window).throttled
         if share is None:
             continue
-        worst = share if worst is None else max(worst, share)
+        worst_share = share if worst_share is None else max(worst_share, share)
         bits = select_samples(telemetry, source, "gpu_throttle_reasons").drop_failed()
-        inside = bits.values[(bits.at_ns >= window.start_ns) & (bits.at_ns < window.end_ns)]
+        values_inside = bits.values[(bits.times_ns >= window.start_ns) & (bits.times_ns < window.end_ns)]
         reasons |= {
             name
-            for value in set(inside.tolist())
+            for value in set(values_inside.tolist())
             if int(value) & THROTTLE_MASK
             for name in list_throttle_reasons(value)
         }
-    if worst is None:
+    if worst_share is None:
         return None
     hint = f"GPU clocks were throttled ({', '.join(sorted(reasons))}). Improve cooling, or raise the power limit."
-    return grade_high("gpu_throttled", worst, unit="share", warn=_MAX_THROTTLED_SHARE, hint=hint)
+    return grade_high("gpu_throttled", worst_share, unit="share", warn=_MAX_THROTTLED_SHARE, hint=hint)
 
 
-def _mean_estimate(values: Sequence[float | None]) -> Estimate:
-    known = [value for value in values if value is not None]
-    if len(known) < len(values):
+def _build_mean_estimate(values: Sequence[float | None]) -> Estimate:
+    known_values = [value for value in values if value is not None]
+    if len(known_values) < len(values):
         return Estimate(None, reason="not reported by the GPU")
-    return Estimate(sum(known) / len(known), n=len(known))
+    return Estimate(sum(known_values) / len(known_values), n=len(known_values))

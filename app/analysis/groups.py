@@ -17,7 +17,7 @@ from app.records.result import Estimate, Window
 
 MAX_GROUPS = 50
 _CHUNKS = ("chunk_ns", "chunk_tokens")
-_OTHERS = "all others"
+_OTHER_NAMES_LABEL = "all others"
 
 
 class Group(msgspec.Struct, frozen=True):
@@ -37,17 +37,17 @@ def group_by_target(
 ) -> tuple[Group, ...]:
     """Group the requests scheduled inside the windows by target. Labels are URLs, or target numbers
     from 1. Returns an empty tuple if there is only one target."""
-    labels = _labels(rows, "target")
+    labels = _read_labels(rows, "target")
     if labels is None or labels.nunique() < 2:
         return ()
     groups = _group_rows(rows, labels, windows)
     return tuple(
-        msgspec.structs.replace(group, label=_target_label(int(group.label), urls))
+        msgspec.structs.replace(group, label=_format_target_label(int(group.label), urls))
         for group in sorted(groups, key=lambda group: int(group.label))
     )
 
 
-def _target_label(target: int, urls: Sequence[str]) -> str:
+def _format_target_label(target: int, urls: Sequence[str]) -> str:
     if target < 0:
         return "never sent"
     return urls[target] if target < len(urls) and len(urls) > 1 else f"target {target + 1}"
@@ -57,39 +57,39 @@ def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> t
     """Group the requests scheduled inside the windows by name, most frequent first: at most
     `MAX_GROUPS` groups, and one more for all remaining names. Returns an empty tuple if no request
     has a name."""
-    labels = _labels(rows, "name")
+    labels = _read_labels(rows, "name")
     if labels is None:
         return ()
     frequent = labels.value_counts().index[:MAX_GROUPS]
-    groups = _group_rows(rows, labels.where(labels.isin(frequent), _OTHERS), windows)
-    return tuple(sorted(groups, key=lambda group: (group.label == _OTHERS, -group.requests, group.label)))
+    groups = _group_rows(rows, labels.where(labels.isin(frequent), _OTHER_NAMES_LABEL), windows)
+    return tuple(sorted(groups, key=lambda group: (group.label == _OTHER_NAMES_LABEL, -group.requests, group.label)))
 
 
-def _labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
+def _read_labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
     """Return a label per row, with a common label for unlabeled rows; `None` if the column is
     missing or empty."""
     frame = rows.select([column]).to_pandas() if isinstance(rows, pa.Table) else rows
     if column not in frame or not frame[column].notna().any():
         return None
     labels = frame[column].reset_index(drop=True)
-    return labels.fillna(-1).astype(int) if column == "target" else labels.astype(object).fillna(_OTHERS)
+    return labels.fillna(-1).astype(int) if column == "target" else labels.astype(object).fillna(_OTHER_NAMES_LABEL)
 
 
 def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Sequence[Window]) -> list[Group]:
     groups = []
-    total, slim_rows = 0, _without_chunks(rows)
+    total_requests, slim_rows = 0, _drop_chunks(rows)
     for label, indices in labels.groupby(labels, sort=False).indices.items():
         group_rows = slim_rows.take(pa.array(indices)) if isinstance(slim_rows, pa.Table) else slim_rows.iloc[indices]
         stage_rows = read_rows(group_rows)
-        inside = stage_rows.filter(_is_inside(stage_rows, windows))
-        size = len(inside.is_success)
-        total += size
-        if size:
-            groups.append(_summarize_group(str(label), inside))
-    return [msgspec.structs.replace(group, share=group.requests / total) for group in groups]
+        rows_inside = stage_rows.filter(_is_inside(stage_rows, windows))
+        request_count = len(rows_inside.is_success)
+        total_requests += request_count
+        if request_count:
+            groups.append(_summarize_group(str(label), rows_inside))
+    return [msgspec.structs.replace(group, share=group.requests / total_requests) for group in groups]
 
 
-def _without_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
+def _drop_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
     """Drop the chunk columns, which groups do not use and which make up most of the size of
     streamed rows."""
     if isinstance(rows, pa.Table):
@@ -98,10 +98,10 @@ def _without_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
 
 
 def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
-    inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
+    is_inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
     for window in windows:
-        inside |= (rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)
-    return inside
+        is_inside |= (rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)
+    return is_inside
 
 
 def _summarize_group(label: str, rows: StageRows) -> Group:

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 
 from app.analysis.curve import select_curve_stages
 from app.analysis.generator_checks import LOCAL_LIMITS
-from app.analysis.max_rate import compute_max_rate, find_highest_passed
+from app.analysis.max_rate import compute_max_rate, find_highest_passed_rate
 from app.analysis.search import SearchOutcome
 from app.analysis.stage_checks import TARGET_PROCESS
 from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
@@ -23,17 +23,21 @@ def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
     Lower loads are excluded, because fewer responses give wider intervals. INVALID stages are
     ignored."""
-    evaluated = [stage for stage in stages if _is_evaluated(stage)]
-    failed = find_lowest_failed_load(stages)
-    below = [get_load(stage) for stage in evaluated if failed is None or get_load(stage) < get_load(failed)]
-    return tuple(stage for stage in evaluated if get_load(stage) == max(below)) if below else ()
+    evaluated_stages = [stage for stage in stages if _is_evaluated(stage)]
+    failed_stage = find_lowest_failed_load(stages)
+    passed_loads = [
+        get_load(stage)
+        for stage in evaluated_stages
+        if failed_stage is None or get_load(stage) < get_load(failed_stage)
+    ]
+    return tuple(stage for stage in evaluated_stages if get_load(stage) == max(passed_loads)) if passed_loads else ()
 
 
 def find_lowest_failed_load(stages: Sequence[Stage]) -> Stage | None:
     """Return the first stage at the lowest load of a sweep that violated the SLO; `None` if no
     stage did."""
-    failed = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
-    return min(failed, key=get_load, default=None)
+    failed_stages = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
+    return min(failed_stages, key=get_load, default=None)
 
 
 def get_load(stage: Stage) -> float:
@@ -54,12 +58,12 @@ def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) ->
     without stages at a constant rate."""
     if not slo or not select_curve_stages(stages):
         return None
-    return compute_max_rate(stages, slo, find_highest_passed(stages))
+    return compute_max_rate(stages, slo, find_highest_passed_rate(stages))
 
 
-def find_accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
-    """Return the indices in `stages` of the holds at the max rate; empty if the search found no
-    rate."""
+def find_accepted_step_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
+    """Return the indices in `stages` of the search steps at the max rate; empty if the search found
+    no rate."""
     if search is None or search.max_rate_per_s is None:
         return ()
     return tuple(
@@ -68,32 +72,37 @@ def find_accepted_hold_indices(stages: Sequence[Stage], search: SearchOutcome | 
         if stage.kind == "step"
         and stage.meets_slo
         and stage.scheduled_per_s == search.max_rate_per_s
-        and stage.verdict.status != "INVALID"  # an INVALID hold was repeated and is not part of the result
+        and stage.verdict.status != "INVALID"  # an INVALID step was repeated and is not part of the result
     )
 
 
 def select_headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
     """Return the stages on which the headline metrics are based.
 
-    If there is a max rate, these are the holds at that rate or, without holds, all stages that met
-    the SLO at that rate. Otherwise, these are all steady stages; if there are none, closed-loop
-    stages and stages with a varying rate; if there are none either, the stages of a sweep."""
-    holds = find_accepted_hold_indices(stages, search)
-    if holds:
-        return tuple(stages[index] for index in holds)
+    If there is a max rate, these are the search steps at that rate or, without steps, all stages
+    that met the SLO at that rate. Otherwise, these are all steady stages; if there are none,
+    closed-loop stages and stages with a varying rate; if there are none either, the stages of a
+    sweep."""
+    step_indices = find_accepted_step_indices(stages, search)
+    if step_indices:
+        return tuple(stages[index] for index in step_indices)
     if search is not None and search.max_rate_per_s is not None:
         # after re-evaluation with another SLO, the max rate may only have been probed
-        return tuple(stage for stage in _stages_at_rate(stages, search.max_rate_per_s) if stage.meets_slo)
+        return tuple(stage for stage in _select_stages_at_rate(stages, search.max_rate_per_s) if stage.meets_slo)
     own_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
-    steady = tuple(stage for stage in own_stages if stage.kind == "steady")
-    return steady or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS) or _sweep_stages(stages)
+    steady_stages = tuple(stage for stage in own_stages if stage.kind == "steady")
+    return (
+        steady_stages
+        or tuple(stage for stage in own_stages if stage.kind in _UNSTEADY_KINDS)
+        or _select_sweep_stages(stages)
+    )
 
 
 def select_evaluated_stages(
     stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
-    """Return the stages on which the objectives are evaluated: the pooled holds if there are any;
-    for a sweep, the highest load that met the SLO; otherwise the headline stages."""
+    """Return the stages on which the objectives are evaluated: the pooled search steps if there are
+    any; for a sweep, the highest load that met the SLO; otherwise the headline stages."""
     if pooled is not None:
         return (pooled,)
     headline = tuple(stage for stage in headline if not _has_unrelated_errors(stage))
@@ -102,19 +111,19 @@ def select_evaluated_stages(
 
 
 def mark_headline(
-    stages: Sequence[Stage], evaluated_on: Sequence[Stage] = (), rate_result: MaxRate | None = None
+    stages: Sequence[Stage], evaluated_stages: Sequence[Stage] = (), max_rate: MaxRate | None = None
 ) -> tuple[Stage, ...]:
-    """Set `in_headline` on the headline stages among `stages`, which include pooled holds.
+    """Set `in_headline` on the headline stages among `stages`, which include pooled search steps.
 
     Headline stages are the stages at the max rate if there is one, else the stages on which the
-    objectives are evaluated, else the last holds of an interrupted search."""
-    rate = None if rate_result is None else rate_result.per_s.value
-    at_rate = () if rate is None else _stages_at_rate(evaluated_on, rate)
-    if rate is not None and not at_rate:
-        at_rate = tuple(stage for stage in _stages_at_rate(stages, rate) if stage.kind == "steady")
+    objectives are evaluated, else the last steps of an interrupted search."""
+    rate = None if max_rate is None else max_rate.per_s.value
+    stages_at_max_rate = () if rate is None else _select_stages_at_rate(evaluated_stages, rate)
+    if rate is not None and not stages_at_max_rate:
+        stages_at_max_rate = tuple(stage for stage in _select_stages_at_rate(stages, rate) if stage.kind == "steady")
     headline = select_headline_stages(stages, None)
-    fallback = select_evaluated_stages(stages, headline) or headline or _find_last_holds(stages)
-    return set_headline(stages, at_rate or evaluated_on or fallback)
+    fallback_stages = select_evaluated_stages(stages, headline) or headline or _find_last_steps(stages)
+    return set_headline(stages, stages_at_max_rate or evaluated_stages or fallback_stages)
 
 
 def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -124,21 +133,21 @@ def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[St
     return tuple(replace(stage, in_headline=id(stage) in headline_ids) for stage in stages)
 
 
-def _stages_at_rate(stages: Sequence[Stage], rate_per_s: float) -> tuple[Stage, ...]:
+def _select_stages_at_rate(stages: Sequence[Stage], rate_per_s: float) -> tuple[Stage, ...]:
     """Return the stages at the given rate, without INVALID stages, which may not have measured the
     endpoint."""
     return tuple(stage for stage in stages if stage.scheduled_per_s == rate_per_s and stage.verdict.status != "INVALID")
 
 
-def _find_last_holds(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return all repeats of the last hold that met the SLO; empty if none did."""
-    holds = [
+def _find_last_steps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+    """Return all repeats of the last search step that met the SLO; empty if none did."""
+    step_stages = [
         stage for stage in stages if stage.kind == "step" and stage.meets_slo and stage.verdict.status != "INVALID"
     ]
-    return tuple(stage for stage in holds if _hold_key(stage) == _hold_key(holds[-1]))
+    return tuple(stage for stage in step_stages if _get_step_key(stage) == _get_step_key(step_stages[-1]))
 
 
-def _hold_key(stage: Stage) -> tuple[float | None, bool]:
+def _get_step_key(stage: Stage) -> tuple[float | None, bool]:
     return stage.scheduled_per_s, stage.is_pooled
 
 
@@ -148,7 +157,7 @@ def _has_unrelated_errors(stage: Stage) -> bool:
     return any(check.id in (TARGET_PROCESS, LOCAL_LIMITS) and check.verdict == "INVALID" for check in stage.checks)
 
 
-def _sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
+def _select_sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep that met the SLO, or all stages if none did. A sweep continues
     until the SLO is violated."""
     sweep_stages = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 
 from app.analysis.curve import select_curve_stages
 from app.analysis.number_format import format_number
-from app.analysis.objectives import binding_objectives, evaluate_objective, find_estimate, get_unit, is_met
+from app.analysis.objectives import evaluate_objective, find_estimate, get_unit, is_met, select_binding_objectives
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import LIMIT_METRICS
 from app.records.metrics import METRICS, PERCENTILES, display_unit, metric_label
@@ -20,7 +20,7 @@ _UTILIZATION_TEXTS = (
 )
 
 _LATENESS_CHECKS = ("late_sends", "send_lag_p99")
-_MAX_DIGITS = 10
+_MAX_SIGNIFICANT_DIGITS = 10
 
 
 def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
@@ -29,26 +29,28 @@ def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome:
     The interval is found by test inversion: it extends from the highest rate at which the intervals
     of all metrics are within the SLO limits, to the lowest rate at which one interval is completely
     outside. If a rate was tried several times, this must apply to each stage."""
-    binding = binding_objectives(slo)
+    binding_slo = select_binding_objectives(slo)
     curve_stages = select_curve_stages(stages)
     max_rate_per_s = outcome.max_rate_per_s or 0.0
     valid_stages = [stage for stage in curve_stages if is_endpoint_evidence(stage)]
-    failed = [
+    failed_stages = [
         stage for stage in valid_stages if stage.meets_slo is False and _get_scheduled_rate(stage) > max_rate_per_s
     ]
     limited_by = (
         _format_generator_limit(curve_stages, outcome)
         if outcome.is_generator_limited
-        else _format_endpoint_limit(failed, binding)
+        else _format_endpoint_limit(failed_stages, binding_slo)
     )
     return MaxRate(
-        per_s=_estimate(valid_stages, binding, outcome),
-        slo=tuple(objective.text for objective in binding),
+        per_s=_estimate_max_rate(valid_stages, binding_slo, outcome),
+        slo=tuple(objective.text for objective in binding_slo),
         limited_by=limited_by,
-        is_lower_bound=outcome.max_rate_per_s is not None and (outcome.is_generator_limited or not failed),
+        is_lower_bound=outcome.max_rate_per_s is not None and (outcome.is_generator_limited or not failed_stages),
         sessions=any(stage.sessions for stage in curve_stages),
         is_generator_limit=outcome.is_generator_limited,
-        failed_per_s=None if outcome.is_generator_limited else min(map(_get_scheduled_rate, failed), default=None),
+        failed_per_s=None
+        if outcome.is_generator_limited
+        else min(map(_get_scheduled_rate, failed_stages), default=None),
     )
 
 
@@ -58,34 +60,38 @@ def is_endpoint_evidence(stage: Stage) -> bool:
     return stage.verdict.status != "INVALID"
 
 
-def find_highest_passed(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
+def find_highest_passed_rate(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
     """Evaluate stages at predefined rates as if a search had chosen the rates: find the highest
     rate at which each stage met the SLO. Only stages of the given `kinds` are included."""
     stages_by_rate: dict[float, list[Stage]] = {}
-    invalid = []
+    invalid_rates = []
     for stage in stages:
         if stage.kind not in kinds or stage.scheduled_per_s is None:
             continue
         if not is_endpoint_evidence(stage):
-            invalid.append(stage.scheduled_per_s)
+            invalid_rates.append(stage.scheduled_per_s)
         elif stage.meets_slo is not None:
             stages_by_rate.setdefault(stage.scheduled_per_s, []).append(stage)
-    failed = min(
+    lowest_failed = min(
         (rate for rate, rate_stages in stages_by_rate.items() if not all(stage.meets_slo for stage in rate_stages)),
         default=None,
     )
-    highest_passed = max((rate for rate in stages_by_rate if failed is None or rate < failed), default=None)
-    unsendable = [
-        rate for rate in invalid if rate > max(stages_by_rate, default=0.0)
+    highest_passed = max(
+        (rate for rate in stages_by_rate if lowest_failed is None or rate < lowest_failed), default=None
+    )
+    unsendable_rates = [
+        rate for rate in invalid_rates if rate > max(stages_by_rate, default=0.0)
     ]  # ignore rates below one that was sent successfully
     reason = None if highest_passed is not None else "no tested rate met the SLO"
-    if highest_passed is None and failed is None and unsendable:
+    if highest_passed is None and lowest_failed is None and unsendable_rates:
         reason = "the load generator could not send any of the rates"
-    stage_count = len(invalid) + sum(map(len, stages_by_rate.values()))
-    return SearchOutcome(highest_passed, reason, (highest_passed, failed), stage_count, min(unsendable, default=None))
+    stage_count = len(invalid_rates) + sum(map(len, stages_by_rate.values()))
+    return SearchOutcome(
+        highest_passed, reason, (highest_passed, lowest_failed), stage_count, min(unsendable_rates, default=None)
+    )
 
 
-def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
+def check_generator_reach(outcome: SearchOutcome) -> tuple[Check, ...]:
     """Return an INVALID check if the generator could not create enough load to find the max rate.
     Returns no check if a rate was found or if the endpoint failed at all rates."""
     if outcome.max_rate_per_s is not None or not outcome.is_generator_limited:
@@ -96,40 +102,41 @@ def reach_check(outcome: SearchOutcome) -> tuple[Check, ...]:
     return (Check("generator_reach", reliable_per_s, unsendable_per_s, "1/s", "INVALID", hint),)
 
 
-def _estimate(stages: Sequence[Stage], binding: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
+def _estimate_max_rate(stages: Sequence[Stage], binding_slo: Sequence[Objective], outcome: SearchOutcome) -> Estimate:
     max_rate_per_s = outcome.max_rate_per_s
     if max_rate_per_s is None:
         return Estimate(None, n=0, reason=outcome.reason)
     stages_by_rate: dict[float, list[Stage]] = {}
     for stage in stages:
         stages_by_rate.setdefault(_get_scheduled_rate(stage), []).append(stage)
-    inside = [
+    met_rates = [
         rate
         for rate, rate_stages in stages_by_rate.items()
-        if rate <= max_rate_per_s and _all_clearly_met(rate_stages, binding)
+        if rate <= max_rate_per_s and _are_all_clearly_met(rate_stages, binding_slo)
     ]
-    outside = [
+    violated_rates = [
         rate
         for rate, rate_stages in stages_by_rate.items()
-        if rate >= max_rate_per_s and _all_clearly_violated(rate_stages, binding)
+        if rate >= max_rate_per_s and _are_all_clearly_violated(rate_stages, binding_slo)
     ]
-    at_max_rate = stages_by_rate.get(max_rate_per_s, [])
+    stages_at_max_rate = stages_by_rate.get(max_rate_per_s, [])
     n = sum(
-        stage.completed for stage in [stage for stage in at_max_rate if stage.kind in ("step", "steady")] or at_max_rate
+        stage.completed
+        for stage in [stage for stage in stages_at_max_rate if stage.kind in ("step", "steady")] or stages_at_max_rate
     )
-    if not inside:
+    if not met_rates:
         return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly met at any rate")
-    if not outside:
+    if not violated_rates:
         return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly violated at any rate")
-    return Estimate(max_rate_per_s, (max(inside), min(outside)), n)
+    return Estimate(max_rate_per_s, (max(met_rates), min(violated_rates)), n)
 
 
-def _all_clearly_met(stages: Iterable[Stage], binding: Sequence[Objective]) -> bool:
-    return all(_is_clearly_met(stage, objective) for stage in stages for objective in binding)
+def _are_all_clearly_met(stages: Iterable[Stage], binding_slo: Sequence[Objective]) -> bool:
+    return all(_is_clearly_met(stage, objective) for stage in stages for objective in binding_slo)
 
 
-def _all_clearly_violated(stages: Iterable[Stage], binding: Sequence[Objective]) -> bool:
-    return all(any(_is_clearly_violated(stage, objective) for objective in binding) for stage in stages)
+def _are_all_clearly_violated(stages: Iterable[Stage], binding_slo: Sequence[Objective]) -> bool:
+    return all(any(_is_clearly_violated(stage, objective) for objective in binding_slo) for stage in stages)
 
 
 def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
@@ -143,7 +150,7 @@ def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
         return is_met(objective, estimate) is True
     if estimate.ci95 is not None:
         return evaluate_objective(objective, estimate).outcome == "PASS"
-    goodput, required_share = _goodput(stage, objective)
+    goodput, required_share = _get_goodput(stage, objective)
     return (
         is_met(objective, estimate) is True
         and required_share is not None
@@ -159,7 +166,7 @@ def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
         return evaluate_objective(objective, estimate).outcome == "FAIL"
-    goodput, required_share = _goodput(stage, objective)
+    goodput, required_share = _get_goodput(stage, objective)
     return (
         is_met(objective, estimate) is False
         and required_share is not None
@@ -168,7 +175,7 @@ def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
     )
 
 
-def _goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
+def _get_goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
     """Return the proportion of responses within the limits, and the proportion that the objective
     requires (`None` if the objective is not a latency percentile of whole requests)."""
     required_share = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
@@ -183,13 +190,13 @@ def _get_upper(estimate: Estimate) -> float:
     return 1.0 if estimate.ci95 is None else estimate.ci95[1]
 
 
-def _format_generator_limit(stages_tried: Sequence[Stage], outcome: SearchOutcome) -> str:
+def _format_generator_limit(curve_stages: Sequence[Stage], outcome: SearchOutcome) -> str:
     """Describe the limit of the load generator, the rate up to which it is reliable, and the
     remedy."""
     unsendable_per_s = outcome.unsendable_per_s or 0.0
     stages = [
         stage
-        for stage in stages_tried
+        for stage in curve_stages
         if not is_endpoint_evidence(stage) and _get_scheduled_rate(stage) == unsendable_per_s
     ]
     unit = " sessions/s" if any(stage.sessions for stage in stages) else " req/s"
@@ -206,13 +213,13 @@ def _format_generator_limit(stages_tried: Sequence[Stage], outcome: SearchOutcom
     )
 
 
-def _format_endpoint_limit(failed: Sequence[Stage], binding: Sequence[Objective]) -> str:
-    if not failed:
+def _format_endpoint_limit(failed_stages: Sequence[Stage], binding_slo: Sequence[Objective]) -> str:
+    if not failed_stages:
         return "highest rate tested; the maximum may be higher"
-    stage = min(failed, key=_get_scheduled_rate)
+    stage = min(failed_stages, key=_get_scheduled_rate)
     unit = " sessions/s" if stage.sessions else " req/s"
-    sentence = f"at {format_number(_get_scheduled_rate(stage))}{unit} {describe_failure(stage, binding)}"
-    if any(find_estimate(stage, objective).value is None for objective in binding):
+    sentence = f"at {format_number(_get_scheduled_rate(stage))}{unit} {describe_failure(stage, binding_slo)}"
+    if any(find_estimate(stage, objective).value is None for objective in binding_slo):
         return sentence  # too few responses to decide, so utilization is no explanation
     utilization = _format_utilization(stage)
     sentence += f"; at this rate, {utilization}" if utilization else ""
@@ -243,11 +250,11 @@ def format_against_limit(objective: Objective, value: float) -> str:
     rounded value would equal the limit."""
     unit = get_unit(objective)
     scale = 100 if unit == "share" else 1
-    limit = _round_to_digits(scale * objective.limit, _MAX_DIGITS)
+    limit = _round_to_digits(scale * objective.limit, _MAX_SIGNIFICANT_DIGITS)
     rounded = next(
         (
             candidate
-            for digits in range(3, _MAX_DIGITS)
+            for digits in range(3, _MAX_SIGNIFICANT_DIGITS)
             if (candidate := _round_to_digits(scale * value, digits)) != limit
         ),
         scale * value,

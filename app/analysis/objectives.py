@@ -22,7 +22,7 @@ from msgspec.structs import replace
 
 from app.analysis.sample_size import count_needed_samples
 from app.errors import UsageError
-from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS, Metric
+from app.records.metrics import METRICS, PERCENTILES, RUN_METRICS, Metric, metric_label
 from app.records.result import Estimate, Objective, ObjectiveOutcome, ObjectiveResult, Stage
 
 _GRAMMAR = re.compile(
@@ -71,12 +71,12 @@ def _match_grammar(text: str, hint: str) -> re.Match[str]:
     if match is None:
         raise UsageError(f'"{text}" is not a valid objective', hint=hint)
     if match["level"] not in (None, "warn"):
-        raise UsageError(f'"| {match["level"]}" is unknown', hint='Use "| warn", or remove it.')
+        raise UsageError(f'"| {match["level"]}" is not a valid level', hint='Use "| warn", or remove the level.')
     return match
 
 
-def _build_objective(text: str, match: re.Match[str], known: Mapping[str, Metric]) -> Objective:
-    metric = _find_metric(match["metric"], known)
+def _build_objective(text: str, match: re.Match[str], metrics: Mapping[str, Metric]) -> Objective:
+    metric = _find_metric(match["metric"], metrics)
     return Objective(
         text=" ".join(text.split()),
         metric=metric.name,
@@ -159,33 +159,36 @@ def _parse_share(name: str, number: str, unit: str) -> float:
     return limit
 
 
-def _find_metric(name: str, known: Mapping[str, Metric]) -> Metric:
-    metric = known.get(name)
+def _find_metric(name: str, metrics: Mapping[str, Metric]) -> Metric:
+    metric = metrics.get(name)
     if metric is None:
-        raise UsageError(f'unknown metric "{name}"', hint=_suggest_name(name, known))
+        raise UsageError(f'unknown metric "{name}"', hint=_suggest_name(name, metrics))
     return metric
 
 
-def _find_aggregate(metric: Metric, requested: str | None) -> str | None:
-    aggregate = None if requested is None else requested.replace(".", "_")
+def _find_aggregate(metric: Metric, requested_aggregate: str | None) -> str | None:
+    aggregate = None if requested_aggregate is None else requested_aggregate.replace(".", "_")
     choices = ", ".join(metric.aggregates).replace("_", ".")
     if aggregate is None and metric.aggregates:
-        raise UsageError(f"{metric.name} needs an aggregate", hint=f"Use {metric.name}. followed by one of {choices}.")
+        raise UsageError(
+            f"{metric.name} needs an aggregate",
+            hint=f"Append one of {choices}, as in {metric.name}.{choices.partition(',')[0]}.",
+        )
     if aggregate is not None and not metric.aggregates:
         scope = "run" if metric.name in RUN_METRICS else "stage"
         raise UsageError(f"{metric.name} has no aggregates: it has one value per {scope}", hint=f"Use {metric.name}.")
     if aggregate is not None and aggregate not in metric.aggregates:
-        raise UsageError(f'{metric.name} has no aggregate "{requested}"', hint=f"Aggregates: {choices}.")
+        raise UsageError(f'{metric.name} has no aggregate "{requested_aggregate}"', hint=f"Aggregates: {choices}.")
     return aggregate
 
 
-def _suggest_name(name: str, known: Iterable[str]) -> str:
-    names = list(known)
+def _suggest_name(name: str, known_names: Iterable[str]) -> str:
+    names = list(known_names)
     matches = difflib.get_close_matches(name, names, n=1, cutoff=0.5)
     return f"Did you mean {matches[0]}?" if matches else f"Metrics: {', '.join(names)}."
 
 
-_COMPARE: dict[str, Callable[[float, float], bool]] = {
+_COMPARATORS: dict[str, Callable[[float, float], bool]] = {
     "<": operator.lt,
     "<=": operator.le,
     ">": operator.gt,
@@ -198,17 +201,17 @@ _GOODPUT = ("good_per_s", "offered_per_s")
 requests, so this ratio has a confidence interval of its own."""
 
 
-def binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
+def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
     """Return the objectives that decide whether a stage meets the SLO, which are those not marked
     `warn`.
 
     Latency is measured over successful requests, so an SLO without a limit on the error rate or
     goodput could be met by failing slow requests. A limit of 1 % on the error rate is added to such
     an SLO."""
-    binding = tuple(objective for objective in slo if objective.level == "fail")
-    if not binding or any(objective.metric in ("error_rate", "goodput_share") for objective in binding):
-        return binding
-    return (*binding, _DEFAULT_ERROR_LIMIT)
+    binding_slo = tuple(objective for objective in slo if objective.level == "fail")
+    if not binding_slo or any(objective.metric in ("error_rate", "goodput_share") for objective in binding_slo):
+        return binding_slo
+    return (*binding_slo, _DEFAULT_ERROR_LIMIT)
 
 
 def count_samples_needed(slo: Iterable[Objective]) -> int:
@@ -217,11 +220,11 @@ def count_samples_needed(slo: Iterable[Objective]) -> int:
 
     Percentiles of gaps between tokens are not counted, because each stream has many gaps. A goodput
     of 99 % is equivalent to a p99 within the limits, and needs the same number of responses."""
-    shares = (_required_share(objective) for objective in slo)
+    shares = (_get_required_share(objective) for objective in slo)
     return max((count_needed_samples(q) for q in shares if q is not None), default=0)
 
 
-def _required_share(objective: Objective) -> float | None:
+def _get_required_share(objective: Objective) -> float | None:
     """Return the proportion of responses that must be within the limit; `None` if the objective
     does not require one."""
     if objective.metric in _GAP_METRICS:
@@ -235,7 +238,7 @@ def is_met(objective: Objective, estimate: Estimate) -> bool | None:
     """Return True if the point estimate meets the limit; `None` if there is no value."""
     if estimate.value is None:
         return None
-    return _COMPARE[objective.comparator](estimate.value, objective.limit)
+    return _COMPARATORS[objective.comparator](estimate.value, objective.limit)
 
 
 def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveResult:
@@ -245,19 +248,19 @@ def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveRes
     A value that never has an interval (a maximum) is evaluated by point estimate. If an interval
     was withheld (`reason` states why), the objective cannot PASS, but FAILs if the value violates
     the limit."""
-    return ObjectiveResult(objective=objective, observed=estimate, outcome=_evaluate(objective, estimate))
+    return ObjectiveResult(objective=objective, observed=estimate, outcome=_evaluate_outcome(objective, estimate))
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
     """Return the stage's estimate of the objective's metric, divided by the reference metric if the
     limit is relative. The value is withheld if it was not measured."""
-    estimate = _estimate(stage, objective.metric, objective.aggregate)
+    estimate = _get_estimate(stage, objective.metric, objective.aggregate)
     if objective.of is None:
         return estimate
     if (objective.metric, objective.of) == _GOODPUT:
-        return _estimate(stage, "goodput_share", None)
+        return _get_estimate(stage, "goodput_share", None)
     name, _, aggregate = objective.of.partition(".")
-    return _divide(estimate, _estimate(stage, name, aggregate or None), objective.of)
+    return _divide(estimate, _get_estimate(stage, name, aggregate or None), objective.of)
 
 
 def get_unit(objective: Objective) -> str:
@@ -267,45 +270,45 @@ def get_unit(objective: Objective) -> str:
     return (METRICS.get(objective.metric) or RUN_METRICS[objective.metric]).unit
 
 
-def _estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
+def _get_estimate(stage: Stage, metric: str, aggregate: str | None) -> Estimate:
     if metric in _STAGE_FIELDS:
         estimate: Estimate = getattr(stage, metric)
         return estimate
-    stored = stage.metrics.get(metric, {}).get(aggregate or "value")
-    return stored or Estimate(None, reason=f"{metric} was not measured")
+    stored_estimate = stage.metrics.get(metric, {}).get(aggregate or "value")
+    return stored_estimate or Estimate(None, reason=f"{metric_label(metric, aggregate)} was not measured")
 
 
-def _divide(part: Estimate, whole: Estimate, name: str) -> Estimate:
-    """Divide two estimates. The interval extends from the lowest `part` over the highest `whole` to
-    the highest `part` over the lowest `whole`.
+def _divide(numerator: Estimate, denominator: Estimate, name: str) -> Estimate:
+    """Divide two estimates. The interval extends from the lowest numerator over the highest
+    denominator to the highest numerator over the lowest denominator.
 
     Its coverage is at least 95 % for any dependence between the two: exact if they are perfectly
     negatively correlated, and higher if they rise together, as rates of the same stage do. It is
     withheld if either interval is withheld."""
-    if part.value is None or whole.value is None:
-        return Estimate(None, n=part.n, reason=part.reason if part.value is None else whole.reason)
-    if whole.value <= 0 or part.value < 0:
-        return Estimate(None, n=part.n, reason=f"not computed relative to {name}, which was {whole.value:g}")
-    value, reason = part.value / whole.value, part.reason or whole.reason
-    if reason is not None or (part.ci95 is None and whole.ci95 is None):
-        return Estimate(value, n=part.n, reason=reason)
-    low, high = part.ci95 or (part.value, part.value)
-    whole_low, whole_high = whole.ci95 or (whole.value, whole.value)
-    if whole_low <= 0:
-        return Estimate(value, n=part.n, reason=f"no interval: the interval of {name} includes 0")
-    return Estimate(value, (low / whole_high, high / whole_low), part.n)
+    if numerator.value is None or denominator.value is None:
+        return Estimate(None, n=numerator.n, reason=numerator.reason if numerator.value is None else denominator.reason)
+    if denominator.value <= 0 or numerator.value < 0:
+        return Estimate(None, n=numerator.n, reason=f"no ratio: {metric_label(name)} was {denominator.value:g}")
+    value, reason = numerator.value / denominator.value, numerator.reason or denominator.reason
+    if reason is not None or (numerator.ci95 is None and denominator.ci95 is None):
+        return Estimate(value, n=numerator.n, reason=reason)
+    numerator_low, numerator_high = numerator.ci95 or (numerator.value, numerator.value)
+    denominator_low, denominator_high = denominator.ci95 or (denominator.value, denominator.value)
+    if denominator_low <= 0:
+        return Estimate(value, n=numerator.n, reason=f"no interval: the interval of {metric_label(name)} includes 0")
+    return Estimate(value, (numerator_low / denominator_high, numerator_high / denominator_low), numerator.n)
 
 
-def _evaluate(objective: Objective, estimate: Estimate) -> ObjectiveOutcome:
-    met = is_met(objective, estimate)
-    if met is None:
+def _evaluate_outcome(objective: Objective, estimate: Estimate) -> ObjectiveOutcome:
+    has_met = is_met(objective, estimate)
+    if has_met is None:
         return "INCONCLUSIVE"
     if estimate.ci95 is None:
         is_withheld = estimate.reason is not None
-        return "FAIL" if not met else "INCONCLUSIVE" if is_withheld else "PASS"
-    compare = _COMPARE[objective.comparator]
-    ends_met = {compare(bound, objective.limit) for bound in estimate.ci95}
-    return "INCONCLUSIVE" if len(ends_met) == 2 else "PASS" if True in ends_met else "FAIL"
+        return "FAIL" if not has_met else "INCONCLUSIVE" if is_withheld else "PASS"
+    compare = _COMPARATORS[objective.comparator]
+    bounds_met = {compare(bound, objective.limit) for bound in estimate.ci95}
+    return "INCONCLUSIVE" if len(bounds_met) == 2 else "PASS" if True in bounds_met else "FAIL"
 
 
 _DEFAULT_ERROR_LIMIT = replace(parse_objective("error_rate <= 1%"), implied=True)

@@ -19,17 +19,17 @@ from app.analysis.stages import summarize_rows
 from app.records.result import ErrorSample, Objective, Stage, Window, WorkerData
 from app.records.stage import StageData
 
-MAX_CLASSES = 50
+MAX_ERROR_CLASSES = 50
 
 
 def select_first_samples(samples_by_stage: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
-    """Return the first sample of each error class in chronological order, for at most `MAX_CLASSES`
-    classes."""
+    """Return the first sample of each error class in chronological order, for at most
+    `MAX_ERROR_CLASSES` classes."""
     first_by_class: dict[str, ErrorSample] = {}
     samples = (sample for stage_samples in samples_by_stage for sample in stage_samples)
     for sample in sorted(samples, key=lambda sample: sample.at_ns):
         first_by_class.setdefault(sample.error, sample)
-    return tuple(first_by_class.values())[:MAX_CLASSES]
+    return tuple(first_by_class.values())[:MAX_ERROR_CLASSES]
 
 
 def sum_worker_totals(stages: Iterable[Sequence[WorkerData]]) -> tuple[WorkerData, ...]:
@@ -75,25 +75,25 @@ def pool_rows(
 
     `rows` contains the request rows of each stage, in the order in which the stages ran. The window
     of the pooled stage spans all stages, including pauses."""
-    first, last = stages_data[0], stages_data[-1]
+    first_stage, last_stage = stages_data[0], stages_data[-1]
     offsets_s = accumulate([0.0, *(stage_data.duration_s for stage_data in stages_data)])
-    starts_ns = [first.start_ns + round(offset_s * 1e9) for offset_s in offsets_s]
+    starts_ns = [first_stage.start_ns + round(offset_s * 1e9) for offset_s in offsets_s]
     shifts_ns = [start_ns - stage_data.start_ns for start_ns, stage_data in zip(starts_ns, stages_data, strict=False)]
     core_waits_s = [
         stage_data.worker_cpu_wait_s for stage_data in stages_data if stage_data.worker_cpu_wait_s is not None
     ]
-    pooled = replace(
-        first,
-        name=f"{len(stages_data)} steps at {format_number(first.rate_per_s or 0.0)} req/s",
+    pooled_stage_data = replace(
+        first_stage,
+        name=f"{len(stages_data)} steps at {format_number(first_stage.rate_per_s or 0.0)} req/s",
         repeat=1,
-        tags={**first.tags, "pooled": str(len(stages_data))},
+        tags={**first_stage.tags, "pooled": str(len(stages_data))},
         duration_s=sum(stage_data.duration_s for stage_data in stages_data),
-        end_ns=first.start_ns + sum(stage_data.end_ns - stage_data.start_ns for stage_data in stages_data),
+        end_ns=first_stage.start_ns + sum(stage_data.end_ns - stage_data.start_ns for stage_data in stages_data),
         worker_cpu_s=sum(stage_data.worker_cpu_s for stage_data in stages_data),
         worker_cpu_wait_s=sum(core_waits_s) if core_waits_s else None,
         connections_opened=sum(stage_data.connections_opened for stage_data in stages_data),
         error_samples=select_first_samples(stage_data.error_samples for stage_data in stages_data),
-        workers=sum_worker_totals(_correct_lost_times(stage_data, first) for stage_data in stages_data),
+        workers=sum_worker_totals(_correct_lost_times(stage_data, first_stage) for stage_data in stages_data),
     )
     rows_by_stage = [
         _drop_lead_in(stage_rows, stage_data) for stage_rows, stage_data in zip(rows, stages_data, strict=True)
@@ -107,16 +107,16 @@ def pool_rows(
             for stage_data, shift in zip(stages_data, shifts_ns, strict=True)
         ]
     )
-    stage = summarize_rows(pooled_rows, shifted_telemetry, pooled, slo)
-    return replace(stage, window=Window(first.start_ns, last.start_ns + round(last.duration_s * 1e9)))
+    stage = summarize_rows(pooled_rows, shifted_telemetry, pooled_stage_data, slo)
+    return replace(stage, window=Window(first_stage.start_ns, last_stage.start_ns + round(last_stage.duration_s * 1e9)))
 
 
-def _correct_lost_times(stage_data: StageData, first: StageData) -> tuple[WorkerData, ...]:
+def _correct_lost_times(stage_data: StageData, first_stage: StageData) -> tuple[WorkerData, ...]:
     """Return the workers of the stage. If a worker was lost before this stage, its loss is dated
     before the pooled stage, because the remaining workers took over its load."""
-    before_ns = first.start_ns - round(first.lead_in_s * 1e9) - 1
+    time_before_stage_ns = first_stage.start_ns - round(first_stage.lead_in_s * 1e9) - 1
     return tuple(
-        replace(worker, lost_ns=min(worker.lost_ns, before_ns))
+        replace(worker, lost_ns=min(worker.lost_ns, time_before_stage_ns))
         if worker.lost_ns is not None and was_lost_before_stage(worker, stage_data)
         else worker
         for worker in stage_data.workers
@@ -133,5 +133,5 @@ def _shift_telemetry(telemetry: pd.DataFrame, shift_ns: int) -> pd.DataFrame:
 
 
 def _drop_lead_in(rows: StageRows, stage_data: StageData) -> StageRows:
-    """Drop the lead-in; in the pooled stage, the drain of the previous hold takes its place."""
+    """Drop the lead-in, which the drain of the previous step replaces in the pooled stage."""
     return rows.filter(rows.intended_ns >= stage_data.start_ns)

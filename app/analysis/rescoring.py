@@ -16,24 +16,24 @@ from app.analysis.gating import (
     build_no_rate_cause,
     collect_run_metrics,
     evaluate_gate,
-    evaluate_worst,
+    evaluate_worst_stage,
     find_causes,
 )
 from app.analysis.gpu_use import add_gpu_metrics
 from app.analysis.headline import (
     compute_stage_max_rate,
-    find_accepted_hold_indices,
+    find_accepted_step_indices,
     mark_headline,
     select_evaluated_stages,
     select_headline_stages,
 )
-from app.analysis.max_rate import compute_max_rate, find_highest_passed, reach_check
-from app.analysis.objectives import binding_objectives, find_estimate, is_met
+from app.analysis.max_rate import check_generator_reach, compute_max_rate, find_highest_passed_rate
+from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
 from app.analysis.pooling import pool_rows
 from app.analysis.rows import StageRows, compute_offered_window
 from app.analysis.search import SearchOutcome
 from app.analysis.stages import add_telemetry, reevaluate_stage, summarize_rows
-from app.analysis.validity import compute_verdict, run_checks
+from app.analysis.validity import combine_stage_checks, compute_verdict
 from app.records.result import (
     Cause,
     CauseId,
@@ -64,9 +64,9 @@ def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageD
     if end_ns <= start_ns:
         return None
     includes_end, includes_start = end_ns == offered_window.end_ns, start_ns == offered_window.start_ns
-    last_ns = stage_data.end_ns if includes_end else end_ns
+    clipped_end_ns = stage_data.end_ns if includes_end else end_ns
     lead_in_s = stage_data.lead_in_s if includes_start else 0.0
-    proportion = _compute_sending_duration_s(start_ns, last_ns, lead_in_s) / _compute_sending_duration_s(
+    proportion = _compute_sending_duration_s(start_ns, clipped_end_ns, lead_in_s) / _compute_sending_duration_s(
         stage_data.start_ns, stage_data.end_ns, stage_data.lead_in_s
     )
     offset_s = (start_ns - stage_data.start_ns) / 1e9
@@ -74,10 +74,10 @@ def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageD
         stage_data,
         kind="varying" if stage_data.kind == "spike" else stage_data.kind,
         start_ns=start_ns,
-        end_ns=last_ns,
+        end_ns=clipped_end_ns,
         duration_s=(end_ns - start_ns) / 1e9,
         lead_in_s=lead_in_s,
-        rates=tuple((at_s - offset_s, rate_per_s) for at_s, rate_per_s in stage_data.rates),
+        rates=tuple((time_s - offset_s, rate_per_s) for time_s, rate_per_s in stage_data.rates),
         is_saturated=stage_data.is_saturated and includes_end,
         stopped_early=stage_data.stopped_early and includes_end,
         worker_cpu_s=stage_data.worker_cpu_s * proportion,
@@ -87,8 +87,8 @@ def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageD
 
 
 def _scale_worker(worker: WorkerData, proportion: float) -> WorkerData:
-    waited_s = None if worker.cpu_wait_s is None else worker.cpu_wait_s * proportion
-    return replace(worker, cpu_s=worker.cpu_s * proportion, sent=round(worker.sent * proportion), cpu_wait_s=waited_s)
+    cpu_wait_s = None if worker.cpu_wait_s is None else worker.cpu_wait_s * proportion
+    return replace(worker, cpu_s=worker.cpu_s * proportion, sent=round(worker.sent * proportion), cpu_wait_s=cpu_wait_s)
 
 
 def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) -> float:
@@ -123,43 +123,47 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tu
     """Re-evaluate a stored run with another SLO (`slo`) or within a time window (`window_s`).
 
     `window_s` holds start and end in s since the start of the run; only requests scheduled inside
-    it count. Stages outside are dropped, stages that overlap partly are clipped. With neither an
-    SLO nor a window, the result is that of the run."""
+    it count. Stages outside the window are dropped, and stages partly inside are clipped. With
+    neither an SLO nor a window, the result is that of the run."""
     objectives = run.slo if slo is None else slo
-    is_same = window_s is None and [objective.text for objective in objectives] == [
+    has_same_slo_and_window = window_s is None and [objective.text for objective in objectives] == [
         objective.text for objective in run.slo
     ]
-    is_own = is_same and run.is_complete
-    parts = _evaluate_parts(run, objectives, _absolute_window(run.result, window_s), is_own=is_own)
-    stages = tuple(stage for _, _, stage in parts)
-    search = _stored_search(run.result) if is_own else _simulate_search(run.result, stages)
-    new_rate = _find_max_rate(run.result, stages, objectives, search, is_own=is_own)
-    pooled = _pool_holds(run, parts, objectives, search)
-    headline = select_headline_stages(stages, search)
-    validity = _replace_stage_checks(run.result, headline or stages, None if is_own else search)
-    evaluated_on = select_evaluated_stages(stages, headline, pooled)
-    slo_results = tuple(evaluate_worst(objective, evaluated_on) for objective in binding_objectives(objectives))
-    plan = run.result.plan if is_own else None
+    is_unchanged = has_same_slo_and_window and run.is_complete
+    evaluated_parts = _evaluate_parts(
+        run, objectives, _compute_absolute_window(run.result, window_s), is_unchanged=is_unchanged
+    )
+    stages = tuple(stage for _, _, stage in evaluated_parts)
+    search = _reconstruct_search(run.result) if is_unchanged else _simulate_search(run.result, stages)
+    new_max_rate = _find_max_rate(run.result, stages, objectives, search, is_unchanged=is_unchanged)
+    pooled_stage = _pool_steps(run, evaluated_parts, objectives, search)
+    headline_stages = select_headline_stages(stages, search)
+    validity = _replace_stage_checks(run.result, headline_stages or stages, None if is_unchanged else search)
+    evaluated_stages = select_evaluated_stages(stages, headline_stages, pooled_stage)
+    slo_results = tuple(
+        evaluate_worst_stage(objective, evaluated_stages) for objective in select_binding_objectives(objectives)
+    )
+    plan = run.result.plan if is_unchanged else None
     gates = tuple(
-        evaluate_gate(gate.objective, evaluated_on, stages, collect_run_metrics(new_rate, plan))
+        evaluate_gate(gate.objective, evaluated_stages, stages, collect_run_metrics(new_max_rate, plan))
         for gate in run.result.gates
     )
-    local = tuple(stage for stage in run.result.stages if stage.variant is not None)
-    loaded = stages + (() if pooled is None else (pooled,))
+    local_stages = tuple(stage for stage in run.result.stages if stage.variant is not None)
+    endpoint_stages = stages + (() if pooled_stage is None else (pooled_stage,))
     result = replace(
         run.result,
         verdict=compute_verdict(validity),
         validity=validity,
-        stages=local + mark_headline(loaded, evaluated_on, new_rate),
-        max_rate=new_rate,
+        stages=local_stages + mark_headline(endpoint_stages, evaluated_stages, new_max_rate),
+        max_rate=new_max_rate,
         knees=find_sweep_knees(stages),
         slo=slo_results,
-        gates=run.result.gates if is_own else gates,
+        gates=run.result.gates if is_unchanged else gates,
     )
-    if is_own:
+    if is_unchanged:
         return result
-    rescored = mark_reevaluated(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_rate))
-    return replace(rescored, rescoring=None) if is_same else rescored
+    rescored = mark_reevaluated(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_max_rate))
+    return replace(rescored, rescoring=None) if has_same_slo_and_window else rescored
 
 
 def mark_reevaluated(
@@ -182,7 +186,7 @@ def mark_reevaluated(
 _EvaluatedPart = tuple[StageData, StageRows, Stage]
 
 
-def _absolute_window(result: Result, window_s: tuple[float, float] | None) -> Window | None:
+def _compute_absolute_window(result: Result, window_s: tuple[float, float] | None) -> Window | None:
     if window_s is None:
         return None
     start_ns = result.time_zero_ns
@@ -190,32 +194,32 @@ def _absolute_window(result: Result, window_s: tuple[float, float] | None) -> Wi
 
 
 def _evaluate_parts(
-    run: RunData, slo: Sequence[Objective], window: Window | None, *, is_own: bool
+    run: RunData, slo: Sequence[Objective], window: Window | None, *, is_unchanged: bool
 ) -> list[_EvaluatedPart]:
     """Evaluate the part of each stage that is inside the window.
 
     For complete stages, metrics that do not depend on the SLO are copied from the run. If the run's
     own SLO is requested, all metrics are recomputed instead, which verifies that recomputation
     gives the same numbers."""
-    stored = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
-    evaluated = []
-    for stage_data, rows, original in zip(run.stage_data, run.rows, stored, strict=True):
+    stored_stages = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
+    evaluated_parts = []
+    for stage_data, rows, original in zip(run.stage_data, run.rows, stored_stages, strict=True):
         clipped_data = stage_data if window is None else clip_stage(stage_data, rows, window)
-        if clipped_data is stage_data and run.is_complete and not is_own:
-            evaluated.append((stage_data, rows, reevaluate_stage(rows, stage_data, original, slo)))
+        if clipped_data is stage_data and run.is_complete and not is_unchanged:
+            evaluated_parts.append((stage_data, rows, reevaluate_stage(rows, stage_data, original, slo)))
         elif clipped_data is stage_data and run.is_complete:
-            stage = _with_stored_telemetry(summarize_rows(rows, None, stage_data, slo), original)
-            evaluated.append((stage_data, rows, add_telemetry(stage, None, stage_data, slo)))
+            stage = _copy_stored_telemetry(summarize_rows(rows, None, stage_data, slo), original)
+            evaluated_parts.append((stage_data, rows, add_telemetry(stage, None, stage_data, slo)))
         elif clipped_data is not None:
             stage = summarize_rows(rows, run.telemetry, clipped_data, slo)
             stage = add_gpu_metrics(stage, run.telemetry, run.idle) if _GPU_ENERGY in original.metrics else stage
-            evaluated.append(
+            evaluated_parts.append(
                 (clipped_data, rows, stage if clipped_data is stage_data else _finish_clipped(stage, original, slo))
             )
-    return evaluated
+    return evaluated_parts
 
 
-def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
+def _copy_stored_telemetry(stage: Stage, original: Stage) -> Stage:
     """Copy telemetry and GPU energy of a complete stage, which do not depend on the SLO."""
     metrics = {
         **stage.metrics,
@@ -228,8 +232,10 @@ def _with_stored_telemetry(stage: Stage, original: Stage) -> Stage:
 def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
     """Restore the kind and arrivals of a clipped stage. In a clipped search stage, a withheld
     percentile leaves it undecided whether the SLO was met."""
-    met = [is_met(objective, find_estimate(stage, objective)) for objective in binding_objectives(slo)]
-    is_undecided = stage.kind in _SEARCH_KINDS and None in met and False not in met
+    met_objectives = [
+        is_met(objective, find_estimate(stage, objective)) for objective in select_binding_objectives(slo)
+    ]
+    is_undecided = stage.kind in _SEARCH_KINDS and None in met_objectives and False not in met_objectives
     return replace(
         stage,
         kind=original.kind,
@@ -239,48 +245,53 @@ def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> 
     )
 
 
-def _stored_search(result: Result) -> SearchOutcome | None:
+def _reconstruct_search(result: Result) -> SearchOutcome | None:
     """Reconstruct the outcome of the run's own search from the result, which stores only the max
     rate."""
     if result.max_rate is None or not _is_searched(result.stages):
         return None
-    stored = result.max_rate
-    return SearchOutcome(stored.per_s.value, stored.per_s.reason, (None, None), 0)
+    stored_max_rate = result.max_rate
+    return SearchOutcome(stored_max_rate.per_s.value, stored_max_rate.per_s.reason, (None, None), 0)
 
 
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
     """Evaluate the tried rates as if a search for this SLO had chosen them; `None` for a run
     without a search."""
-    return find_highest_passed(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
+    return find_highest_passed_rate(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
 
 
 def _find_max_rate(
-    original: Result, stages: Sequence[Stage], slo: Sequence[Objective], search: SearchOutcome | None, *, is_own: bool
+    original: Result,
+    stages: Sequence[Stage],
+    slo: Sequence[Objective],
+    search: SearchOutcome | None,
+    *,
+    is_unchanged: bool,
 ) -> MaxRate | None:
     if search is None:
         return compute_stage_max_rate(stages, slo)
-    if is_own:
+    if is_unchanged:
         return original.max_rate
     return (
         compute_max_rate(stages, slo, search)
-        if binding_objectives(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages)
+        if select_binding_objectives(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages)
         else None
     )
 
 
-def _pool_holds(
+def _pool_steps(
     run: RunData, evaluated_parts: Sequence[_EvaluatedPart], slo: Sequence[Objective], search: SearchOutcome | None
 ) -> Stage | None:
-    holds = find_accepted_hold_indices([stage for _, _, stage in evaluated_parts], search)
-    if not holds:
+    step_indices = find_accepted_step_indices([stage for _, _, stage in evaluated_parts], search)
+    if not step_indices:
         return None
-    hold_parts = [evaluated_parts[index] for index in holds]
-    rows = [_drop_clipped_rows(rows, stage_data) for stage_data, rows, _ in hold_parts]
-    return pool_rows(rows, run.telemetry, [stage_data for stage_data, _, _ in hold_parts], slo)
+    step_parts = [evaluated_parts[index] for index in step_indices]
+    rows = [_drop_clipped_rows(rows, stage_data) for stage_data, rows, _ in step_parts]
+    return pool_rows(rows, run.telemetry, [stage_data for stage_data, _, _ in step_parts], slo)
 
 
 def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
-    """Drop rows outside a clipped stage, which would overlap with the next hold."""
+    """Drop rows outside a clipped stage, which would overlap with the next search step."""
     return rows.filter(rows.intended_ns < stage_data.start_ns + round(stage_data.duration_s * 1e9))
 
 
@@ -289,38 +300,42 @@ def _replace_stage_checks(
 ) -> tuple[Check, ...]:
     """Replace the stage checks of the run with those of the re-evaluated stages; checks of machine
     and clocks are preserved."""
-    names = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {*_RUN_CHECKS}
-    first = next((index for index, check in enumerate(original.validity) if check.id in names), len(original.validity))
-    reach = (
+    check_ids = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {
+        *_RUN_CHECKS
+    }
+    first_index = next(
+        (index for index, check in enumerate(original.validity) if check.id in check_ids), len(original.validity)
+    )
+    reach_checks = (
         tuple(check for check in original.validity if check.id == "generator_reach")
         if search is None
-        else reach_check(search)
+        else check_generator_reach(search)
     )
-    remaining_checks = [check for check in original.validity[first:] if check.id not in names]
-    return (*original.validity[:first], *run_checks(headline), *reach, *remaining_checks)
+    remaining_checks = [check for check in original.validity[first_index:] if check.id not in check_ids]
+    return (*original.validity[:first_index], *combine_stage_checks(headline), *reach_checks, *remaining_checks)
 
 
 def _build_exit(
-    original: Result, result: Result, evaluated: Sequence[ObjectiveResult], extra_causes: Sequence[Cause]
+    original: Result, result: Result, objective_results: Sequence[ObjectiveResult], extra_causes: Sequence[Cause]
 ) -> Exit:
     """Compute the exit state. Causes that stopped the run or came from its target are preserved;
     causes based on metrics are recomputed."""
     causes = [cause for cause in original.exit.causes if cause.id in _PRESERVED_CAUSES]
-    invalid = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
-    if invalid.status == "INVALID":
-        causes.append(build_invalid_cause(invalid))
-    return build_exit([*causes, *find_causes(evaluated, DEFAULT_GATING), *extra_causes])
+    invalid_verdict = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
+    if invalid_verdict.status == "INVALID":
+        causes.append(build_invalid_cause(invalid_verdict))
+    return build_exit([*causes, *find_causes(objective_results, DEFAULT_GATING), *extra_causes])
 
 
-def _build_no_rate_causes(original: Result, new_rate: MaxRate | None) -> list[Cause]:
+def _build_no_rate_causes(original: Result, new_max_rate: MaxRate | None) -> list[Cause]:
     if (
         not _is_searched(original.stages)
-        or new_rate is None
-        or new_rate.per_s.value is not None
-        or new_rate.is_generator_limit
+        or new_max_rate is None
+        or new_max_rate.per_s.value is not None
+        or new_max_rate.is_generator_limit
     ):
         return []
-    return [build_no_rate_cause(new_rate.per_s.reason)]
+    return [build_no_rate_cause(new_max_rate.per_s.reason)]
 
 
 def _is_searched(stages: Sequence[Stage]) -> bool:

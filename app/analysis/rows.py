@@ -31,8 +31,8 @@ _NULL_TOKENS = 0
 
 @dataclass(frozen=True)
 class Chunks:
-    """The deltas of all responses, concatenated. The deltas of row i have the indices `offsets[i]` to `offsets[i + 1]`
-    - 1."""
+    """The deltas of all responses, concatenated. The deltas of row i have the indices from
+    `offsets[i]` to `offsets[i + 1] - 1`."""
 
     offsets: Nanoseconds
     times_ns: Nanoseconds
@@ -83,22 +83,22 @@ class TokenRows:
             chunks=self.chunks,
         )
 
-    def shift(self, by_ns: int) -> TokenRows:
+    def shift(self, shift_ns: int) -> TokenRows:
         chunks = self.chunks
         return replace(
             self,
-            first_token_ns=shift_times(self.first_token_ns, by_ns),
-            first_output_ns=shift_times(self.first_output_ns, by_ns),
-            last_token_ns=shift_times(self.last_token_ns, by_ns),
-            first_event_ns=shift_times(self.first_event_ns, by_ns),
-            complete_ns=shift_times(self.complete_ns, by_ns),
-            chunks=None if chunks is None else replace(chunks, times_ns=chunks.times_ns + by_ns),
+            first_token_ns=shift_times(self.first_token_ns, shift_ns),
+            first_output_ns=shift_times(self.first_output_ns, shift_ns),
+            last_token_ns=shift_times(self.last_token_ns, shift_ns),
+            first_event_ns=shift_times(self.first_event_ns, shift_ns),
+            complete_ns=shift_times(self.complete_ns, shift_ns),
+            chunks=None if chunks is None else replace(chunks, times_ns=chunks.times_ns + shift_ns),
         )
 
 
-def shift_times(times_ns: Nanoseconds, by_ns: int) -> Nanoseconds:
-    """Shift known timestamps by `by_ns`; unknown timestamps remain 0."""
-    return np.where(times_ns > 0, times_ns + by_ns, 0)
+def shift_times(times_ns: Nanoseconds, shift_ns: int) -> Nanoseconds:
+    """Shift known timestamps by `shift_ns`; unknown timestamps remain 0."""
+    return np.where(times_ns > 0, times_ns + shift_ns, 0)
 
 
 def join_tokens(token_rows: Sequence[TokenRows]) -> TokenRows:
@@ -152,7 +152,7 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
         tokens_in=read_column_numbers("tokens_in"),
         tokens_out=read_column_numbers("tokens_out"),
         tokens_requested=read_column_numbers("tokens_asked"),
-        is_counted_by_chunks=_equals(frame, "tokens_from", "chunks"),
+        is_counted_by_chunks=_is_equal_to(frame, "tokens_from", "chunks"),
         chunk_index=np.arange(n),
         chunks=_read_chunks(frame),
     )
@@ -162,26 +162,26 @@ def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
     lists = read_lists(frame["chunk_ns"], pa.int64()) if "chunk_ns" in frame else None
     if lists is None:
         return None
-    lengths, times_ns = _lengths(lists), _flatten(lists)
+    lengths, times_ns = _get_lengths(lists), _flatten(lists)
     counts = read_lists(frame["chunk_tokens"], pa.int32()) if "chunk_tokens" in frame else None
     tokens = None if counts is None else _align_counts(counts, lengths, times_ns.size)
     return Chunks(np.concatenate(([0], np.cumsum(lengths))), times_ns, tokens)
 
 
-def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, total: int) -> npt.NDArray[np.int32]:
+def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, size: int) -> npt.NDArray[np.int32]:
     """Align token counts with chunk timestamps. Where the two lists of a row differ in length, the
     counts are treated as not reported."""
     values = np.asarray(_flatten(counts), dtype=np.int32)
-    count_lengths = _lengths(counts)
+    count_lengths = _get_lengths(counts)
     if np.array_equal(count_lengths, lengths):
         return values
-    aligned = np.zeros(total, dtype=np.int32)
+    aligned_counts = np.zeros(size, dtype=np.int32)
     is_reported = (count_lengths == lengths) & (count_lengths > 0)
-    aligned[np.repeat(is_reported, lengths)] = values[np.repeat(is_reported, count_lengths)]
-    return aligned
+    aligned_counts[np.repeat(is_reported, lengths)] = values[np.repeat(is_reported, count_lengths)]
+    return aligned_counts
 
 
-def _lengths(lists: pa.ListArray) -> Nanoseconds:
+def _get_lengths(lists: pa.ListArray) -> Nanoseconds:
     return np.asarray(lists.value_lengths().fill_null(0).to_numpy(zero_copy_only=False), dtype=np.int64)
 
 
@@ -190,7 +190,7 @@ def _flatten(lists: pa.ListArray) -> npt.NDArray[Any]:
     return np.asarray(lists.flatten().fill_null(_NULL_TOKENS).to_numpy(zero_copy_only=False))
 
 
-def _equals(frame: pd.DataFrame, name: str, value: str) -> Mask:
+def _is_equal_to(frame: pd.DataFrame, name: str, value: str) -> Mask:
     if name not in frame:
         return np.zeros(len(frame), dtype=bool)
     return np.asarray((frame[name] == value).to_numpy(dtype=bool, na_value=False))
@@ -220,7 +220,7 @@ class StageRows:
     is_success: Mask
     error: Categories
     """Error class of each row; undefined where `is_failed` is false."""
-    correct: Floats | None
+    correct_counts: Floats | None
     """Number of correct rows in the response to each request; NaN for requests without labels,
     `None` if no request has labels."""
     tokens: TokenRows | None
@@ -249,58 +249,63 @@ class StageRows:
 
     def sort(self) -> StageRows:
         """Sort the rows by scheduled start; rows that are already in order are not copied."""
-        order = _order(self.intended_ns)
+        order = _compute_order(self.intended_ns)
         return self if isinstance(order, slice) else self._select(order)
 
-    def shift(self, by_ns: int) -> StageRows:
+    def shift(self, shift_ns: int) -> StageRows:
         return replace(
             self,
-            intended_ns=self.intended_ns + by_ns,
-            sent_ns=shift_times(self.sent_ns, by_ns),
-            first_byte_ns=shift_times(self.first_byte_ns, by_ns),
-            end_ns=shift_times(self.end_ns, by_ns),
-            tokens=None if self.tokens is None else self.tokens.shift(by_ns),
+            intended_ns=self.intended_ns + shift_ns,
+            sent_ns=shift_times(self.sent_ns, shift_ns),
+            first_byte_ns=shift_times(self.first_byte_ns, shift_ns),
+            end_ns=shift_times(self.end_ns, shift_ns),
+            tokens=None if self.tokens is None else self.tokens.shift(shift_ns),
         )
 
     def _select(self, selection: Mask | Nanoseconds) -> StageRows:
         return StageRows(
-            **{name: getattr(self, name)[selection] for name in _ARRAYS},
+            **{name: getattr(self, name)[selection] for name in _ARRAY_FIELDS},
             error=self.error.select(selection),
-            correct=None if self.correct is None else self.correct[selection],
+            correct_counts=None if self.correct_counts is None else self.correct_counts[selection],
             tokens=None if self.tokens is None else self.tokens.select(selection),
         )
 
 
-_ARRAYS = tuple(field.name for field in fields(StageRows) if field.name not in ("error", "correct", "tokens"))
+_ARRAY_FIELDS = tuple(
+    field.name for field in fields(StageRows) if field.name not in ("error", "correct_counts", "tokens")
+)
 
 
 def join_rows(rows_by_stage: Sequence[StageRows]) -> StageRows:
     """Concatenate the rows of several stages, and sort them by scheduled start."""
-    token_parts = [rows.tokens for rows in rows_by_stage if rows.tokens is not None]
-    correct = [
-        np.full(len(rows.intended_ns), np.nan) if rows.correct is None else rows.correct for rows in rows_by_stage
+    tokens_by_stage = [rows.tokens for rows in rows_by_stage if rows.tokens is not None]
+    correct_counts = [
+        np.full(len(rows.intended_ns), np.nan) if rows.correct_counts is None else rows.correct_counts
+        for rows in rows_by_stage
     ]
     return StageRows(
-        **{name: np.concatenate([getattr(rows, name) for rows in rows_by_stage]) for name in _ARRAYS},
+        **{name: np.concatenate([getattr(rows, name) for rows in rows_by_stage]) for name in _ARRAY_FIELDS},
         error=join_categories([rows.error for rows in rows_by_stage]),
-        correct=None if all(rows.correct is None for rows in rows_by_stage) else np.concatenate(correct),
-        tokens=join_tokens(token_parts) if len(token_parts) == len(rows_by_stage) else None,
+        correct_counts=None
+        if all(rows.correct_counts is None for rows in rows_by_stage)
+        else np.concatenate(correct_counts),
+        tokens=join_tokens(tokens_by_stage) if len(tokens_by_stage) == len(rows_by_stage) else None,
     ).sort()
 
 
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     """Read the rows of one stage from columns in the wire format; they may be in any order.
 
-    Columns that the first version of the format lacks may be missing."""
+    Columns that are not part of the first version of the format may be missing."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     intended_ns, has_intended = read_times(frame["intended_ns"])
     if not has_intended.all():
         intended_ns = np.where(has_intended, intended_ns, read_times(frame["sent_ns"])[0])
-    order = _order(intended_ns)
+    order = _compute_order(intended_ns)
 
     def read_column_times(name: str) -> tuple[Nanoseconds, Mask]:
-        values, known = read_times(frame[name])
-        return values[order], known[order]
+        values, is_present = read_times(frame[name])
+        return values[order], is_present[order]
 
     sent_ns, was_sent = read_column_times("sent_ns")
     first_byte_ns, has_first_byte = read_column_times("first_byte_ns")
@@ -325,12 +330,12 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
         is_failed=is_failed,
         is_success=is_success,
         error=error,
-        correct=read_numbers(frame["right"])[order] if has_labels else None,
+        correct_counts=read_numbers(frame["right"])[order] if has_labels else None,
         tokens=tokens,
     )
 
 
-def _order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
+def _compute_order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
     """Return the order by scheduled start. If the rows are already in order, return a full slice,
     which avoids copying."""
     is_in_order = np.all(intended_ns[1:] >= intended_ns[:-1])

@@ -61,11 +61,11 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         if self.finished is not None:
             return None
         if self.variant is not None and self.variants_ns is not None and self.completed:
-            unit_s = (now_ns - self.variants_ns) / 1e9 / (self.completed + 0.5)
-            return unit_s * (self.variant.total - self.completed - 0.5)
+            duration_per_item_s = (now_ns - self.variants_ns) / 1e9 / (self.completed + 0.5)
+            return duration_per_item_s * (self.variant.total - self.completed - 0.5)
         if self.pair_run is not None and self.started_ns is not None and self.total is not None and self.completed:
-            unit_s = (now_ns - self.started_ns) / 1e9 / (self.completed + 0.5)
-            return unit_s * max(0.0, self.total - self.completed - 0.5)
+            duration_per_item_s = (now_ns - self.started_ns) / 1e9 / (self.completed + 0.5)
+            return duration_per_item_s * max(0.0, self.total - self.completed - 0.5)
         if self.planned_s is None or self.phase != "stages":
             return None
         running_s = 0.0 if self.stage is None else compute_stage_elapsed_s(self.stage, now_ns)
@@ -82,8 +82,8 @@ def compute_stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
 
 
 def format_load(stage: StageStarted) -> str | None:
-    """Format the rate or the number of clients of a stage; None if it varies, or if the name of the
-    stage has it."""
+    """Format the rate or the number of clients of a stage; `None` if the load varies, or if it is
+    part of the stage's name."""
     if stage.has_load_in_name:
         return None
     if stage.concurrency is not None:
@@ -97,17 +97,17 @@ def advance(progress: RunProgress, event: Event) -> RunProgress:
         case RunStarted(run_id=run_id, name=name, pid=pid):
             return replace(progress, run_id=run_id, name=name, pid=pid, started_ns=event.at_ns)
         case PhaseChanged():
-            return _in_phase(progress, event)
+            return _apply_phase(progress, event)
         case StageStarted():
             return replace(progress, stage=event)
         case StageExtended():
-            return _extended(progress, event)
+            return _apply_extension(progress, event)
         case StageFinished(stage=stage):
             duration_s = 0.0 if progress.stage is None else get_stage_duration_s(progress.stage)
             completed = progress.completed + (stage.kind != "warmup")
             return replace(progress, stage=None, completed=completed, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
-            return _in_variants(replace(progress, stage=None), event)
+            return _apply_variant_event(replace(progress, stage=None), event)
         case PairRunStarted(pair=pair, pairs=pairs):
             return replace(progress, pair_run=event, total=2 * pairs, completed=max(progress.completed, 2 * (pair - 1)))
         case PairRunFinished(status=status):
@@ -118,7 +118,7 @@ def advance(progress: RunProgress, event: Event) -> RunProgress:
             return progress  # other events do not change the progress
 
 
-def _extended(progress: RunProgress, event: StageExtended) -> RunProgress:
+def _apply_extension(progress: RunProgress, event: StageExtended) -> RunProgress:
     stage = progress.stage
     if stage is None or stage.index != event.index:
         return progress
@@ -126,7 +126,7 @@ def _extended(progress: RunProgress, event: StageExtended) -> RunProgress:
     return replace(progress, stage=replace(stage, duration_s=event.duration_s), planned_s=planned_s)
 
 
-def _in_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
+def _apply_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
     progress = replace(progress, phase=event.phase, message=event.message, stage=None)
     if event.phase == "search":
         return replace(progress, total=None)
@@ -135,7 +135,7 @@ def _in_phase(progress: RunProgress, event: PhaseChanged) -> RunProgress:
     return progress
 
 
-def _in_variants(progress: RunProgress, event: VariantStarted | CallsFinished | VariantFinished) -> RunProgress:
+def _apply_variant_event(progress: RunProgress, event: VariantStarted | CallsFinished | VariantFinished) -> RunProgress:
     match event:
         case VariantStarted(number=number, total=total):
             started_ns = event.at_ns if progress.variants_ns is None else progress.variants_ns

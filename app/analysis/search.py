@@ -1,4 +1,4 @@
-"""Search for the max rate within the SLO: chooses the next rate to test from the results so far.
+"""Searches for the max rate within the SLO: chooses the next rate to test from the results so far.
 
 The posterior of the endpoint's capacity is computed from stages at several rates that passed or
 failed."""
@@ -19,8 +19,8 @@ GRID_STEP = 0.0025
 """Relative step between neighboring rates of the grid."""
 LOGISTIC_SPREAD = 0.02
 _LAPSE_RATE = 0.02
-_MARGIN = 2.0
-_HALVINGS = 14
+_GRID_MARGIN_FACTOR = 2.0
+_BISECTIONS = 14
 
 
 class CapacityPosterior:
@@ -30,47 +30,50 @@ class CapacityPosterior:
     The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of 2
     %: the less probable outcome occurs in 1 % of the stages at any rate. The prior is uniform on a
     log scale. This is Bayesian estimation of a psychometric function (Watson and Pelli, QUEST,
-    Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001). The spread of 2
-    % is slightly more than holds of 30 s show for queues near saturation (logistic spread of 1 to 2
-    %): a smaller spread would overrate a random failure, a larger spread only requires more
-    stages."""
+    Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001). The default
+    spread of 0.02 is slightly more than steps of 30 s show for queues near saturation (logistic
+    spread of 0.01 to 0.02): a smaller spread would give a random failure too much weight, and a
+    larger spread only requires more stages."""
 
     def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD) -> None:
         """Compute the posterior. `trials` contains pairs (rate, whether the stage passed), with at
         least one pass and one failure. `spread` is the scale of the logistic function."""
         self._spread = spread
-        passed = [rate for rate, has_passed in trials if has_passed]
-        failed = [rate for rate, has_passed in trials if not has_passed]
-        lowest, highest = min([*failed, max(passed)]) / _MARGIN, max([*passed, min(failed)]) * _MARGIN
-        self._logs: Floats = np.arange(math.log(lowest), math.log(highest) + GRID_STEP, GRID_STEP)
-        log_odds = compute_log_likelihood(self._logs, trials, spread)
-        weights = np.exp(log_odds - log_odds.max())
+        passed_rates = [rate for rate, has_passed in trials if has_passed]
+        failed_rates = [rate for rate, has_passed in trials if not has_passed]
+        lowest_rate, highest_rate = (
+            min([*failed_rates, max(passed_rates)]) / _GRID_MARGIN_FACTOR,
+            max([*passed_rates, min(failed_rates)]) * _GRID_MARGIN_FACTOR,
+        )
+        self._log_capacities: Floats = np.arange(math.log(lowest_rate), math.log(highest_rate) + GRID_STEP, GRID_STEP)
+        log_likelihood = compute_log_likelihood(self._log_capacities, trials, spread)
+        weights = np.exp(log_likelihood - log_likelihood.max())
         self._weights: Floats = weights / weights.sum()
 
     def compute_quantile(self, q: float) -> float:
         index = int(np.searchsorted(np.cumsum(self._weights), q))
-        return math.exp(self._logs[min(index, self._logs.size - 1)])
+        return math.exp(self._log_capacities[min(index, self._log_capacities.size - 1)])
 
     def compute_pass_probability(self, rate_per_s: float, stage_count: int) -> float:
         """Compute the probability that `stage_count` stages at this rate all pass."""
-        return float(self._weights @ self._pass_probabilities(rate_per_s) ** stage_count)
+        return float(self._weights @ self._compute_pass_probabilities(rate_per_s) ** stage_count)
 
     def find_highest_rate(self, stage_count: int, probability: float) -> float:
         """Find the highest rate at which `stage_count` stages all pass with at least the given
         probability."""
-        low, high = float(self._logs[0]), float(self._logs[-1])
-        for _ in range(_HALVINGS):
-            middle = (low + high) / 2
-            if self.compute_pass_probability(math.exp(middle), stage_count) >= probability:
-                low = middle
+        log_low, log_high = float(self._log_capacities[0]), float(self._log_capacities[-1])
+        for _ in range(_BISECTIONS):
+            log_middle = (log_low + log_high) / 2
+            if self.compute_pass_probability(math.exp(log_middle), stage_count) >= probability:
+                log_low = log_middle
             else:
-                high = middle
-        return math.exp(low)
+                log_high = log_middle
+        return math.exp(log_low)
 
-    def _pass_probabilities(self, rate_per_s: float) -> Floats:
+    def _compute_pass_probabilities(self, rate_per_s: float) -> Floats:
         """Compute the probability that one stage at this rate passes, for each capacity of the
         grid."""
-        return _pass_probability(self._logs, rate_per_s, self._spread)
+        return _compute_pass_probability(self._log_capacities, rate_per_s, self._spread)
 
 
 def compute_log_likelihood(
@@ -78,28 +81,28 @@ def compute_log_likelihood(
 ) -> Floats:
     """Compute the log likelihood of the trials for each capacity. `log_limits` contains logarithms
     of capacities; `spread` is the scale of the logistic function in ln rate."""
-    total = np.zeros_like(log_limits)
+    log_likelihood = np.zeros_like(log_limits)
     for rate, has_passed in trials:
-        probability = _pass_probability(log_limits, rate, spread)
-        total += np.log(probability if has_passed else 1 - probability)
-    return total
+        probability = _compute_pass_probability(log_limits, rate, spread)
+        log_likelihood += np.log(probability if has_passed else 1 - probability)
+    return log_likelihood
 
 
-def _pass_probability(log_limits: Floats, rate_per_s: float, spread: float = LOGISTIC_SPREAD) -> Floats:
+def _compute_pass_probability(log_limits: Floats, rate_per_s: float, spread: float = LOGISTIC_SPREAD) -> Floats:
     distance = np.clip((log_limits - math.log(rate_per_s)) / spread, -50, 50)
     return np.asarray(_LAPSE_RATE / 2 + (1 - _LAPSE_RATE) / (1 + np.exp(-distance)))
 
 
 _MAX_HALVINGS = 6
 _WIDE_LOG_RANGE = 0.16
-_HOLD_SHARE_OF_MEDIAN = 0.99
+_STEP_SHARE_OF_MEDIAN = 0.99
 _SUFFICIENT_SHARE_OF_MEDIAN = 0.98
-_HOLD_PROBABILITIES = (0.45, 0.65, 0.8)
+_STEP_PROBABILITIES = (0.45, 0.65, 0.8)
 _NEAR_GENERATOR_RATIO = 1.05
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """A stage to run next. `repeat` counts the holds at one rate, from 1."""
+    """A stage to run next. `repeat` is the number of the step among those at one rate, from 1."""
 
     kind: Literal["probe", "step"]
     rate_per_s: float
@@ -135,67 +138,72 @@ class RateSearch:
 
     The rate is doubled from the start rate (or halved if that fails) until one rate passed and one
     failed. Then every stage updates the posterior of the capacity (`CapacityPosterior`): its median
-    is probed until the capacity is known to a few percent, then rates slightly below it are held.
+    is probed until the capacity is known to a few percent, then steps are run at rates slightly
+    below it.
 
-    All repeats of a rate must pass; a rate that failed once is never held again. If the rate that
-    passed is well below the capacity, a higher rate is held if the budget permits. A rate that the
-    generator cannot send provides no information about the endpoint: the search continues below
-    it."""
+    All repeats of a rate must pass; no step is repeated at a rate that failed once. If the rate
+    that passed is well below the capacity, steps are run at a higher rate if the budget permits. A
+    rate that the generator cannot send provides no information about the endpoint: the search
+    continues below it."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
         self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
         self._trials: list[tuple[float, bool]] = []
         self._unsendable_rates: list[float] = []
-        self._hold_rate: float | None = None
-        self._holds = 0
+        self._step_rate: float | None = None
+        self._step_count = 0
         self._max_rate: float | None = None
-        self._next: Probe | None = None
+        self._next_probe: Probe | None = None
         self.is_shortened = False
         """True if `limit_probes` reduced the number of probes."""
-        self._choose()
+        self._choose_next_probe()
 
     @property
-    def probes_left(self) -> int:
+    def remaining_probes(self) -> int:
         """Maximum number of remaining probes."""
         return self._max_probes - self._probe_count
 
     def next_probe(self) -> Probe | None:
         """Return the stage to run next, which does not change until its result is recorded; `None`
         if the search has finished."""
-        return self._next
+        return self._next_probe
 
-    def limit_probes(self, probes: int) -> None:
+    def limit_probes(self, max_probes: int) -> None:
         """Limit the number of further probes. This can change the result of `next_probe`."""
-        if probes < self.probes_left:
-            self._max_probes, self.is_shortened = self._probe_count + probes, True
-            self._choose()
+        if max_probes < self.remaining_probes:
+            self._max_probes, self.is_shortened = self._probe_count + max_probes, True
+            self._choose_next_probe()
 
     def record(self, probe: Probe, has_passed: bool) -> None:
         """Record whether the stage of `probe` passed. `probe` must come from `next_probe`."""
         self._trials.append((probe.rate_per_s, has_passed))
         if probe.kind == "step":
-            self._holds += 1
-            if has_passed and self._holds == self._repeats:
+            self._step_count += 1
+            if has_passed and self._step_count == self._repeats:
                 self._max_rate = probe.rate_per_s
-            if not has_passed or self._holds == self._repeats:
-                self._hold_rate = None
-        self._choose()
+            if not has_passed or self._step_count == self._repeats:
+                self._step_rate = None
+        self._choose_next_probe()
 
     def record_unsendable(self, probe: Probe) -> None:
         """Record that the generator could not send the rate of `probe`, which must come from
         `next_probe`."""
         self._unsendable_rates.append(probe.rate_per_s)
-        self._hold_rate = None
-        self._choose()
+        self._step_rate = None
+        self._choose_next_probe()
 
     def get_outcome(self) -> SearchOutcome:
         """Return the current outcome, even if the search has not finished."""
-        sustained = self._max_rate or self._sustained_rate
-        higher_failed_rates = (rate for rate in self._failed_rates if sustained is None or rate > sustained)
-        unsendable = min(self._unsendable_rates, default=None)
-        reason = None if self._max_rate else self._reason()
+        sustained_rate = self._max_rate or self._sustained_rate
+        higher_failed_rates = (rate for rate in self._failed_rates if sustained_rate is None or rate > sustained_rate)
+        unsendable_rate = min(self._unsendable_rates, default=None)
+        reason = None if self._max_rate else self._format_reason()
         return SearchOutcome(
-            self._max_rate, reason, (sustained, min(higher_failed_rates, default=None)), self._probe_count, unsendable
+            self._max_rate,
+            reason,
+            (sustained_rate, min(higher_failed_rates, default=None)),
+            self._probe_count,
+            unsendable_rate,
         )
 
     @property
@@ -208,7 +216,7 @@ class RateSearch:
 
     @property
     def _is_bracketed(self) -> bool:
-        """True if a rate passed and a higher rate failed. A failure at or below a passed rate is
+        """True if a rate passed and a higher rate failed. A failure at or below a rate that passed is
         treated as random."""
         return bool(self._passed_rates) and max(self._failed_rates, default=0.0) > max(self._passed_rates)
 
@@ -223,51 +231,51 @@ class RateSearch:
     def _probe_count(self) -> int:
         return len(self._trials) + len(self._unsendable_rates)
 
-    def _choose(self) -> None:
-        if self._hold_rate is None:
-            self._next = self._choose_rate()
-            if self._next is not None and self._next.kind == "step":
-                self._hold_rate, self._holds = self._next.rate_per_s, 0
+    def _choose_next_probe(self) -> None:
+        if self._step_rate is None:
+            self._next_probe = self._choose_rate()
+            if self._next_probe is not None and self._next_probe.kind == "step":
+                self._step_rate, self._step_count = self._next_probe.rate_per_s, 0
         else:
-            self._next = Probe("step", self._hold_rate, self._holds + 1)
-        needed_probes = self._repeats - self._holds if self._hold_rate is not None else 1
-        if self.probes_left < needed_probes:
-            self._next = self._hold_rate = None
+            self._next_probe = Probe("step", self._step_rate, self._step_count + 1)
+        needed_probes = self._repeats - self._step_count if self._step_rate is not None else 1
+        if self.remaining_probes < needed_probes:
+            self._next_probe = self._step_rate = None
 
     def _choose_rate(self) -> Probe | None:
         if self._is_bracketed:
             return self._choose_near_capacity(CapacityPosterior(self._trials))
-        unsendable, sustained = min(self._unsendable_rates, default=math.inf), self._sustained_rate
+        unsendable_rate, sustained_rate = min(self._unsendable_rates, default=math.inf), self._sustained_rate
         if self._max_rate is not None:
             return None
-        if sustained is None:
+        if sustained_rate is None:
             return self._choose_lower()
-        if self.probes_left <= self._repeats or unsendable / sustained <= _NEAR_GENERATOR_RATIO:
-            return Probe("step", self._nearest_allowed(sustained))
-        return Probe("probe", min(sustained * 2, math.sqrt(sustained * unsendable)))
+        if self.remaining_probes <= self._repeats or unsendable_rate / sustained_rate <= _NEAR_GENERATOR_RATIO:
+            return Probe("step", self._find_nearest_allowed_rate(sustained_rate))
+        return Probe("probe", min(sustained_rate * 2, math.sqrt(sustained_rate * unsendable_rate)))
 
     def _choose_lower(self) -> Probe | None:
-        lowest = min([*self._failed_rates, *self._unsendable_rates], default=None)
-        if lowest is None:
+        lowest_rate = min([*self._failed_rates, *self._unsendable_rates], default=None)
+        if lowest_rate is None:
             return Probe("probe", self._start_per_s)
-        is_lowest = lowest <= self._start_per_s / 2**_MAX_HALVINGS
-        return None if is_lowest else Probe("probe", lowest / 2)
+        is_lowest = lowest_rate <= self._start_per_s / 2**_MAX_HALVINGS
+        return None if is_lowest else Probe("probe", lowest_rate / 2)
 
     def _choose_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
         median = posterior.compute_quantile(0.5)
         if self._max_rate is not None:
-            higher = self._nearest_allowed(median * _HOLD_SHARE_OF_MEDIAN)
-            is_sufficient = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher <= self._max_rate * (
+            higher_rate = self._find_nearest_allowed_rate(median * _STEP_SHARE_OF_MEDIAN)
+            is_sufficient = self._max_rate >= median * _SUFFICIENT_SHARE_OF_MEDIAN or higher_rate <= self._max_rate * (
                 1 + GRID_STEP
             )
-            return None if is_sufficient else Probe("step", higher)
+            return None if is_sufficient else Probe("step", higher_rate)
         is_wide = math.log(posterior.compute_quantile(0.9) / posterior.compute_quantile(0.1)) > _WIDE_LOG_RANGE
-        if is_wide and self.probes_left > 2 * self._repeats:
-            return self._probe_within_generator(median)
+        if is_wide and self.remaining_probes > 2 * self._repeats:
+            return self._choose_probe_within_generator(median)
         if (rate_to_retry := self._rate_to_retry) is not None:
             return Probe("probe", rate_to_retry)
-        probable = posterior.find_highest_rate(self._repeats, self._required_probability)
-        return Probe("step", self._nearest_allowed(min(probable, median * _HOLD_SHARE_OF_MEDIAN)))
+        probable_rate = posterior.find_highest_rate(self._repeats, self._required_probability)
+        return Probe("step", self._find_nearest_allowed_rate(min(probable_rate, median * _STEP_SHARE_OF_MEDIAN)))
 
     @property
     def _rate_to_retry(self) -> float | None:
@@ -275,16 +283,18 @@ class RateSearch:
         affordable; otherwise `None`."""
         failed_rates = self._failed_rates
         is_single = len(failed_rates) == 1 and (failed_rates[0], True) not in self._trials
-        return failed_rates[0] if is_single and self.probes_left > 2 * self._repeats else None
+        return failed_rates[0] if is_single and self.remaining_probes > 2 * self._repeats else None
 
     @property
     def _required_probability(self) -> float:
         """Required probability that all repeats pass. It increases as the number of remaining
         attempts decreases."""
-        attempts_left = 2 if self.probes_left >= 2 * self._repeats else 1 if self.probes_left > self._repeats else 0
-        return _HOLD_PROBABILITIES[2 - attempts_left]
+        remaining_attempts = (
+            2 if self.remaining_probes >= 2 * self._repeats else 1 if self.remaining_probes > self._repeats else 0
+        )
+        return _STEP_PROBABILITIES[2 - remaining_attempts]
 
-    def _nearest_allowed(self, rate_per_s: float) -> float:
+    def _find_nearest_allowed_rate(self, rate_per_s: float) -> float:
         """Return the given rate, or the next lower rate that never failed and that the generator
         can send."""
         rate_per_s = min([rate_per_s, *(rate / (1 + GRID_STEP) for rate in self._unsendable_rates)])
@@ -292,16 +302,16 @@ class RateSearch:
             rate_per_s /= 1 + GRID_STEP
         return rate_per_s
 
-    def _probe_within_generator(self, rate_per_s: float) -> Probe:
+    def _choose_probe_within_generator(self, rate_per_s: float) -> Probe:
         """Return a probe at the given rate. If the generator cannot send that rate, return a probe
         at the geometric mean of the highest sustained and the lowest unsendable rate."""
-        unsendable = min(self._unsendable_rates, default=math.inf)
-        if rate_per_s < unsendable:
+        unsendable_rate = min(self._unsendable_rates, default=math.inf)
+        if rate_per_s < unsendable_rate:
             return Probe("probe", rate_per_s)
-        return Probe("probe", math.sqrt(unsendable * (self._sustained_rate or unsendable / 2)))
+        return Probe("probe", math.sqrt(unsendable_rate * (self._sustained_rate or unsendable_rate / 2)))
 
-    def _reason(self) -> str:
-        if self._next is not None:
+    def _format_reason(self) -> str:
+        if self._next_probe is not None:
             return "the search was stopped early"
         if self._unsendable_rates and not self._failed_rates:
             prefix = "" if self._passed_rates else "even "

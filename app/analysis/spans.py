@@ -13,7 +13,7 @@ from app.records.result import Objective
 INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
 """Metrics that require the scheduled start of a request."""
 NO_INTENDED_START = "the scheduled start is unknown"
-_OPTIONAL_SPANS = ("tpot_ms",)
+_OPTIONAL_METRICS = ("tpot_ms",)
 """Metrics that a response can lack and still meet its limits: a response of one token has no time
 per output token."""
 
@@ -37,27 +37,27 @@ def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
     limit is applied to each request, even if it is set on an aggregate such as p95.
 
     A response without a first token does not meet a limit on the time to first token."""
-    met = rows.is_success.copy()
+    is_within = rows.is_success.copy()
     for objective in slo:
         if objective.metric in LIMIT_METRICS and objective.comparator in ("<", "<="):
-            met &= is_within_limit(objective, compute_duration_ms(rows, objective.metric), len(met))
-    return met
+            is_within &= is_within_limit(objective, compute_duration_ms(rows, objective.metric), len(is_within))
+    return is_within
 
 
-def is_within_limit(objective: Objective, values_ms: Floats | None, n: int) -> Mask:
+def is_within_limit(objective: Objective, values_ms: Floats | None, count: int) -> Mask:
     """Return a mask of the values within the limit. A missing value passes only for metrics that a
     response can lack."""
     if values_ms is None:
-        return np.zeros(n, dtype=bool)
+        return np.zeros(count, dtype=bool)
     with np.errstate(invalid="ignore"):
-        met: Mask = values_ms < objective.limit if objective.comparator == "<" else values_ms <= objective.limit
-    return met | np.isnan(values_ms) if objective.metric in _OPTIONAL_SPANS else met
+        is_within: Mask = values_ms < objective.limit if objective.comparator == "<" else values_ms <= objective.limit
+    return is_within | np.isnan(values_ms) if objective.metric in _OPTIONAL_METRICS else is_within
 
 
-def _compute_spans_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, known: Mask) -> Floats:
+def _compute_spans_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, is_known: Mask) -> Floats:
     spans_ms: Floats = (end_ns - start_ns) / 1e6
-    if not known.all():
-        spans_ms[~known] = np.nan
+    if not is_known.all():
+        spans_ms[~is_known] = np.nan
     return spans_ms
 
 
@@ -65,9 +65,9 @@ def _compute_time_per_token(tokens: TokenRows) -> Floats:
     """Compute the time per output token in ms: (last − first)/(tokens − 1). It is NaN for fewer
     than two tokens, or if all tokens arrived at the same time."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
-    known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
-    gaps = np.where(known, tokens.tokens_out - 1, 1)
-    return np.where(known, (last_ns - first_ns) / 1e6 / gaps, np.nan)
+    is_known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
+    gap_counts = np.where(is_known, tokens.tokens_out - 1, 1)
+    return np.where(is_known, (last_ns - first_ns) / 1e6 / gap_counts, np.nan)
 
 
 _SPANS: dict[str, Callable[[StageRows], Floats]] = {

@@ -27,15 +27,17 @@ def analyze_spike(
     times_s = None if curve is None else _find_spike_times_s(curve)
     if curve is None or times_s is None:
         return None
-    start_ns, end_ns = (stage_data.start_ns + round(at_s * 1e9) for at_s in times_s)
-    at_ns, depth = _compute_backlog(rows, stage_data.end_ns)
+    start_ns, end_ns = (stage_data.start_ns + round(time_s * 1e9) for time_s in times_s)
+    change_times_ns, backlog = _compute_backlog(rows, stage_data.end_ns)
     return Spike(
         baseline_per_s=float(curve.rates_per_s[0]),
         peak_per_s=float(curve.rates_per_s.max()),
         spike_s=times_s[1] - times_s[0],
         slo_violated_s=_compute_violation_time(rows, window, objectives),
-        backlog_peak=_compute_peak_backlog(at_ns, depth, window),
-        drained_s=_compute_drain_time(at_ns, depth, Window(window.start_ns, start_ns), Window(end_ns, window.end_ns)),
+        backlog_peak=_compute_peak_backlog(change_times_ns, backlog, window),
+        drained_s=_compute_drain_time(
+            change_times_ns, backlog, Window(window.start_ns, start_ns), Window(end_ns, window.end_ns)
+        ),
     )
 
 
@@ -56,96 +58,116 @@ def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanosec
     """Compute the number of scheduled but uncompleted requests after each change. Requests that
     never completed count until the end of the stage."""
     ends_ns = np.where(rows.end_ns > 0, rows.end_ns, end_ns)
-    at_ns = np.concatenate((ends_ns, rows.intended_ns))
+    change_times_ns = np.concatenate((ends_ns, rows.intended_ns))
     steps = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
-    order = np.argsort(at_ns, kind="stable")  # responses precede arrivals with the same timestamp
-    return at_ns[order], np.cumsum(steps[order])
+    order = np.argsort(change_times_ns, kind="stable")  # responses precede arrivals with the same timestamp
+    return change_times_ns[order], np.cumsum(steps[order])
 
 
-def _compute_peak_backlog(at_ns: Nanoseconds, depth: Nanoseconds, window: Window) -> Estimate:
-    depths = depth[at_ns >= window.start_ns]
-    return Estimate(float(depths.max()), n=depths.size) if depths.size else Estimate(None, n=0, reason="no requests")
+def _compute_peak_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, window: Window) -> Estimate:
+    backlog_in_window = backlog[change_times_ns >= window.start_ns]
+    return (
+        Estimate(float(backlog_in_window.max()), n=backlog_in_window.size)
+        if backlog_in_window.size
+        else Estimate(None, n=0, reason="no requests")
+    )
 
 
-def _compute_drain_time(at_ns: Nanoseconds, depth: Nanoseconds, before: Window, after: Window) -> Estimate:
+def _compute_drain_time(
+    change_times_ns: Nanoseconds, backlog: Nanoseconds, window_before: Window, window_after: Window
+) -> Estimate:
     """Compute the time in s until the backlog is at or below the 99th percentile of the backlog
     before the spike. A backlog that drains only after the load has ended does not count as
     recovered."""
-    normal_backlog = _compute_normal_backlog(at_ns, depth, before)
+    normal_backlog = _compute_normal_backlog(change_times_ns, backlog, window_before)
     if normal_backlog is None:
         return Estimate(None, reason="no requests arrived before the spike")
-    last = int(np.searchsorted(at_ns, after.start_ns, side="right")) - 1
-    if last >= 0 and depth[last] <= normal_backlog:
+    last_index = int(np.searchsorted(change_times_ns, window_after.start_ns, side="right")) - 1
+    if last_index >= 0 and backlog[last_index] <= normal_backlog:
         return Estimate(0.0)
-    indices_recovered = np.flatnonzero((depth[last + 1 :] <= normal_backlog) & (at_ns[last + 1 :] < after.end_ns))
+    indices_recovered = np.flatnonzero(
+        (backlog[last_index + 1 :] <= normal_backlog) & (change_times_ns[last_index + 1 :] < window_after.end_ns)
+    )
     if not indices_recovered.size:
         return Estimate(None, reason="the backlog had not drained when the load ended")
-    return Estimate((int(at_ns[last + 1 + indices_recovered[0]]) - after.start_ns) / 1e9)
+    return Estimate((int(change_times_ns[last_index + 1 + indices_recovered[0]]) - window_after.start_ns) / 1e9)
 
 
-def _compute_normal_backlog(at_ns: Nanoseconds, depth: Nanoseconds, during: Window) -> float | None:
+def _compute_normal_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, window: Window) -> float | None:
     """Compute the time-weighted 99th percentile of the backlog in the window; `None` without
     requests."""
-    inside = (at_ns >= during.start_ns) & (at_ns < during.end_ns)
-    if not inside.any():
+    is_inside = (change_times_ns >= window.start_ns) & (change_times_ns < window.end_ns)
+    if not is_inside.any():
         return None
-    durations_ns = np.diff(at_ns[inside], append=during.end_ns)
-    order = np.argsort(depth[inside], kind="stable")
-    shares = np.cumsum(durations_ns[order]) / durations_ns.sum()
-    return float(depth[inside][order][min(np.searchsorted(shares, _NORMAL_QUANTILE), shares.size - 1)])
+    durations_ns = np.diff(change_times_ns[is_inside], append=window.end_ns)
+    order = np.argsort(backlog[is_inside], kind="stable")
+    cumulative_shares = np.cumsum(durations_ns[order]) / durations_ns.sum()
+    return float(
+        backlog[is_inside][order][min(np.searchsorted(cumulative_shares, _NORMAL_QUANTILE), cumulative_shares.size - 1)]
+    )
 
 
 def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequence[Objective]) -> Estimate:
     """Compute the time in s from the start of the first second that violated a limit to the end of
     the last. Requests are assigned to seconds by scheduled start."""
-    inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
-    second = (inside.intended_ns - window.start_ns) // 1_000_000_000
+    rows_inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
+    second_of_request = (rows_inside.intended_ns - window.start_ns) // 1_000_000_000
     violated_masks = [
         violated_mask
-        for violated_mask in (_violated_seconds(inside, second, objective) for objective in objectives)
+        for violated_mask in (
+            _find_violated_seconds(rows_inside, second_of_request, objective) for objective in objectives
+        )
         if violated_mask is not None
     ]
     if not violated_masks:
         return Estimate(None, reason="the SLO has no limit that can be evaluated per second")
-    seconds = np.flatnonzero(np.logical_or.reduce(violated_masks))
+    violated_seconds = np.flatnonzero(np.logical_or.reduce(violated_masks))
     length_s = (window.end_ns - window.start_ns) / 1e9
-    if not seconds.size:
+    if not violated_seconds.size:
         return Estimate(0.0, n=0)
-    end_s = min(length_s, float(seconds[-1]) + 1)
+    end_s = min(length_s, float(violated_seconds[-1]) + 1)
     reason = "lower bound: the SLO was still violated when the stage ended" if end_s >= length_s else None
-    return Estimate(end_s - float(seconds[0]), n=seconds.size, reason=reason)
+    return Estimate(end_s - float(violated_seconds[0]), n=violated_seconds.size, reason=reason)
 
 
-def _violated_seconds(rows: StageRows, second: Nanoseconds, objective: Objective) -> Mask | None:
+def _find_violated_seconds(rows: StageRows, second_of_request: Nanoseconds, objective: Objective) -> Mask | None:
     """Return a mask of the seconds that violated the objective; `None` if the objective limits
     neither a request duration nor the error rate."""
-    count = int(second.max(initial=0)) + 1
+    second_count = int(second_of_request.max(initial=0)) + 1
     if objective.comparator not in ("<", "<="):
         return None
     if objective.metric == "error_rate":
-        started = rows.was_started
-        return _ratio_exceeds_limit(second[started], rows.is_failed[started], objective, count)
+        was_started = rows.was_started
+        return _ratio_exceeds_limit(
+            second_of_request[was_started], rows.is_failed[was_started], objective, second_count
+        )
     values_ms = compute_duration_ms(rows, objective.metric) if objective.metric in LIMIT_METRICS else None
     if values_ms is None:
         return None
-    known = rows.is_success & ~np.isnan(values_ms)
-    second, values_ms = second[known], values_ms[known]
+    is_known = rows.is_success & ~np.isnan(values_ms)
+    second_of_request, values_ms = second_of_request[is_known], values_ms[is_known]
     if objective.aggregate == "mean":
-        return _mean_exceeds_limit(second, values_ms, objective, count)
+        return _mean_exceeds_limit(second_of_request, values_ms, objective, second_count)
     needed_counts = np.ceil(
-        PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second, minlength=count) - 1e-9
+        PERCENTILES.get(objective.aggregate or "", 1.0) * np.bincount(second_of_request, minlength=second_count) - 1e-9
     )
-    met = is_within_limit(objective, values_ms, values_ms.size)
-    return np.asarray(np.bincount(second[met], minlength=count) < needed_counts)
+    is_met = is_within_limit(objective, values_ms, values_ms.size)
+    return np.asarray(np.bincount(second_of_request[is_met], minlength=second_count) < needed_counts)
 
 
-def _ratio_exceeds_limit(second: Nanoseconds, hits: Mask, objective: Objective, count: int) -> Mask:
-    totals = np.bincount(second, minlength=count)
-    shares = np.bincount(second[hits], minlength=count) / np.maximum(totals, 1)
-    return (totals > 0) & ~(shares < objective.limit if objective.comparator == "<" else shares <= objective.limit)
+def _ratio_exceeds_limit(second_of_request: Nanoseconds, is_hit: Mask, objective: Objective, second_count: int) -> Mask:
+    request_counts = np.bincount(second_of_request, minlength=second_count)
+    shares = np.bincount(second_of_request[is_hit], minlength=second_count) / np.maximum(request_counts, 1)
+    return (request_counts > 0) & ~(
+        shares < objective.limit if objective.comparator == "<" else shares <= objective.limit
+    )
 
 
-def _mean_exceeds_limit(second: Nanoseconds, values_ms: Floats, objective: Objective, count: int) -> Mask:
-    totals = np.bincount(second, minlength=count)
-    means = np.bincount(second, values_ms, minlength=count) / np.maximum(totals, 1)
-    return (totals > 0) & ~(means < objective.limit if objective.comparator == "<" else means <= objective.limit)
+def _mean_exceeds_limit(
+    second_of_request: Nanoseconds, values_ms: Floats, objective: Objective, second_count: int
+) -> Mask:
+    request_counts = np.bincount(second_of_request, minlength=second_count)
+    means = np.bincount(second_of_request, values_ms, minlength=second_count) / np.maximum(request_counts, 1)
+    return (request_counts > 0) & ~(
+        means < objective.limit if objective.comparator == "<" else means <= objective.limit
+    )

@@ -4,7 +4,7 @@ A slow or failing endpoint does not make a measurement invalid: in an open loop,
 continues to send on time. Requests that were sent late or never, because the generator ran out of
 CPU time or connections, are the client's fault, even if a slow endpoint occupied those connections:
 it is unknown how the endpoint would have handled the load that it did not receive. Such a stage is
-INVALID; `run_checks` decides whether the result of the run is based on it.
+INVALID; `combine_stage_checks` decides whether the result of the run is based on it.
 
 The arrival checks compare the send times with the load in the profile. A varying rate is normalized
 first: if each send time is replaced by the area under the rate curve up to that time, the arrivals
@@ -28,7 +28,7 @@ from scipy import special
 from app.analysis.arrivals import build_rate_curve
 from app.analysis.columns import Floats, Nanoseconds
 from app.analysis.drift import CHANGE_LIMIT, compute_latency_drift
-from app.analysis.generator_checks import generator_checks, local_limit_check
+from app.analysis.generator_checks import check_generator, check_local_limits
 from app.analysis.objectives import count_samples_needed
 from app.analysis.rows import StageRows
 from app.analysis.token_metrics import compute_coalesced_share
@@ -40,15 +40,15 @@ _MIN_ARRIVALS = 100
 _ARRIVALS_PER_WINDOW = 10
 _ARRIVALS_PER_LARGE_WINDOW = 100
 _MAX_WINDOWS = 1_000
-_TAIL = 0.0005
-_CONSTANT_LIMIT = 0.1
-_SPACING_LIMIT = 0.05
+_TAIL_PROBABILITY = 0.0005
+_MAX_CONSTANT_DISPERSION = 0.1
+_MAX_SPACING_DISTANCE = 0.05
 _MIN_GAP_S = 0.0001
 _OVERLOADED_HINT = "The load generator's machine was overloaded. Stop other work on it, or lower the rate."
 _TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher rate."
 
 
-def arrival_checks(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
+def check_arrivals(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
     `sent_ns` contains the send times of the stage in any order. There is no check if responses
@@ -57,17 +57,19 @@ def arrival_checks(sent_ns: Nanoseconds, stage_data: StageData, window: Window) 
     curve = None if stage_data.sessions else build_rate_curve(stage_data)
     if curve is None:
         return ()
-    inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    length = curve.expected_arrivals(np.array([(window.end_ns - stage_data.start_ns) / 1e9]))
-    sent = curve.expected_arrivals((inside - stage_data.start_ns) / 1e9)
+    times_inside_ns = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
+    normalized_length = curve.compute_expected_arrivals(np.array([(window.end_ns - stage_data.start_ns) / 1e9]))
+    normalized_times = curve.compute_expected_arrivals((times_inside_ns - stage_data.start_ns) / 1e9)
     if stage_data.arrival_kind == "constant":
-        return (_evenness_check(sent, float(length[0])),)
+        return (_check_evenness(normalized_times, float(normalized_length[0])),)
     cv = stage_data.cv if stage_data.arrival_kind == "gamma" else 1.0
-    shortest = _MIN_GAP_S * float(curve.rates_per_s.max()) if cv > 1 else 0.0
-    return _dispersion_check(sent, float(length[0]), cv), _spacing_check(sent, cv, shortest)
+    min_gap = _MIN_GAP_S * float(curve.rates_per_s.max()) if cv > 1 else 0.0
+    return _check_dispersion(normalized_times, float(normalized_length[0]), cv), _check_spacing(
+        normalized_times, cv, min_gap
+    )
 
 
-def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
+def _check_dispersion(normalized_times: Floats, normalized_length: float, cv: float) -> Check:
     """Check the index of dispersion: the variance divided by the mean of the counts in equal
     windows.
 
@@ -78,63 +80,73 @@ def _dispersion_check(sent: Floats, length: float, cv: float) -> Check:
     for large windows, which are used instead."""
     expected, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
-    if sent.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
+    if normalized_times.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
         limits = f"{(1 - tolerance) * expected:.3g} to {(1 + tolerance) * expected:.3g}"
         return Check("arrival_dispersion", None, limits, "variance/mean", "WARN", _TOO_FEW_HINT)
     dispersion, window_count = _compute_dispersion_index(
-        sent, length, _ARRIVALS_PER_WINDOW if is_poisson else min(_ARRIVALS_PER_LARGE_WINDOW, sent.size // 10)
+        normalized_times,
+        normalized_length,
+        _ARRIVALS_PER_WINDOW if is_poisson else min(_ARRIVALS_PER_LARGE_WINDOW, normalized_times.size // 10),
     )
-    low = expected * min(1 - tolerance, float(special.chdtri(window_count - 1, 1 - _TAIL)) / (window_count - 1))
-    high = expected * max(1 + tolerance, float(special.chdtri(window_count - 1, _TAIL)) / (window_count - 1))
+    low = expected * min(
+        1 - tolerance, float(special.chdtri(window_count - 1, 1 - _TAIL_PROBABILITY)) / (window_count - 1)
+    )
+    high = expected * max(
+        1 + tolerance, float(special.chdtri(window_count - 1, _TAIL_PROBABILITY)) / (window_count - 1)
+    )
     is_valid = low <= dispersion <= high
     verdict: Validity = "VALID" if is_valid else "WARN"
     hint = None if is_valid else _OVERLOADED_HINT
     return Check("arrival_dispersion", dispersion, f"{low:.2f} to {high:.2f}", "variance/mean", verdict, hint)
 
 
-def _evenness_check(sent: Floats, length: float) -> Check:
+def _check_evenness(normalized_times: Floats, normalized_length: float) -> Check:
     """Check the index of dispersion of constant-rate arrivals, which is 0 except for arrivals at
     the edges of the windows."""
-    has_too_few = sent.size < _MIN_ARRIVALS
-    index = None if has_too_few else _compute_dispersion_index(sent, length, _ARRIVALS_PER_WINDOW)[0]
+    has_too_few = normalized_times.size < _MIN_ARRIVALS
+    index = (
+        None if has_too_few else _compute_dispersion_index(normalized_times, normalized_length, _ARRIVALS_PER_WINDOW)[0]
+    )
     hint = _TOO_FEW_HINT if has_too_few else _OVERLOADED_HINT
-    return grade_high("arrival_dispersion", index, unit="variance/mean", warn=_CONSTANT_LIMIT, hint=hint)
+    return grade_high("arrival_dispersion", index, unit="variance/mean", warn=_MAX_CONSTANT_DISPERSION, hint=hint)
 
 
-def _compute_dispersion_index(sent: Floats, length: float, arrivals_per_window: int) -> tuple[float, int]:
-    window_count = min(_MAX_WINDOWS, sent.size // arrivals_per_window)
-    window_counts = np.diff(np.searchsorted(sent, np.linspace(0.0, length, window_count + 1)))
+def _compute_dispersion_index(
+    normalized_times: Floats, normalized_length: float, arrivals_per_window: int
+) -> tuple[float, int]:
+    window_count = min(_MAX_WINDOWS, normalized_times.size // arrivals_per_window)
+    window_counts = np.diff(np.searchsorted(normalized_times, np.linspace(0.0, normalized_length, window_count + 1)))
     return float(window_counts.var(ddof=1) / window_counts.mean()), window_count
 
 
-def _spacing_check(sent: Floats, cv: float, shortest: float) -> Check:
+def _check_spacing(normalized_times: Floats, cv: float, min_gap: float) -> Check:
     """Check the Kolmogorov–Smirnov distance between the normalized gaps and the gamma distribution
     with mean 1 (exponential if cv is 1).
 
-    Gaps shorter than `shortest` are not compared, because bursts contain many gaps that are shorter
+    Gaps shorter than `min_gap` are not compared, because bursts contain many gaps that are shorter
     than the time a send takes."""
-    n = sent.size - 1
+    n = normalized_times.size - 1
     if n < _MIN_ARRIVALS:
-        return Check("arrival_spacing", None, _SPACING_LIMIT, "KS distance", "WARN", _TOO_FEW_HINT)
-    gaps, shape = np.sort(np.diff(sent)), cv**-2
+        return Check("arrival_spacing", None, _MAX_SPACING_DISTANCE, "KS distance", "WARN", _TOO_FEW_HINT)
+    gaps, shape = np.sort(np.diff(normalized_times)), cv**-2
     expected = -np.expm1(-gaps) if cv == 1.0 else special.gammainc(shape, shape * gaps)
     steps = np.arange(n + 1) / n
     distances = np.maximum(steps[1:] - expected, expected - steps[:-1])
-    distance = float(np.max(distances, where=gaps >= shortest, initial=0.0))
-    limit = round(_SPACING_LIMIT + 1.36 / math.sqrt(n), 3)
+    distance = float(np.max(distances, where=gaps >= min_gap, initial=0.0))
+    limit = round(_MAX_SPACING_DISTANCE + 1.36 / math.sqrt(n), 3)
     return grade_high("arrival_spacing", distance, unit="KS distance", warn=limit, hint=_OVERLOADED_HINT)
 
 
 _MAX_NEVER_STARTED_SHARE = 0.01
 _CYCLE_PARTS = 20
 _MIN_CYCLES = 10
-_MAX_IN_STEP_SHARE = 0.3
+_MAX_SYNCHRONIZED_SHARE = 0.3
 _MIN_PART_NS = 500_000
 """Minimum length in ns of the parts of a cycle that are checked. In less time, an event loop (of
 the generator or the server) that handles several responses at once makes clients send together."""
 
 
-def never_started_check(rows: StageRows) -> Check:
+def check_never_started(rows: StageRows) -> Check:
     """Check for requests that were never started. They are an extreme case of late sends, and too
     many make a stage INVALID."""
     return grade_high(
@@ -150,28 +162,32 @@ def never_started_check(rows: StageRows) -> Check:
     )
 
 
-def in_step_check(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
-    """Check whether clients of a closed loop send in step: for a given client, the proportion of
-    the remaining clients that send in the same twentieth of a cycle.
+def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
+    """Check whether the clients of a closed loop send synchronously. The check's value is the
+    proportion of the other clients that send in the same twentieth of a cycle as a given client.
 
     A cycle is the mean time between two sends of one client (by Little's law: clients divided by
-    rate). For independent clients the proportion is one in twenty; clients in step all send at once
-    and then all wait. Only sends of the same cycle are compared, so uneven cycles have no
+    rate). For independent clients, the proportion is one in twenty; synchronized clients all send
+    at once and then all wait. Only sends of the same cycle are compared, so uneven cycles have no
     effect."""
-    clients = stage_data.concurrency or 0
-    inside = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
-    if stage_data.arrival_kind not in ("closed", "locust") or clients < 2 or inside.size < _MIN_CYCLES * clients:
+    client_count = stage_data.concurrency or 0
+    times_inside_ns = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
+    if (
+        stage_data.arrival_kind not in ("closed", "locust")
+        or client_count < 2
+        or times_inside_ns.size < _MIN_CYCLES * client_count
+    ):
         return ()
-    cycle_ns = (window.end_ns - window.start_ns) * clients / inside.size
+    cycle_ns = (window.end_ns - window.start_ns) * client_count / times_inside_ns.size
     if cycle_ns < _CYCLE_PARTS * _MIN_PART_NS:
         return ()
-    counts = _count_runs(((inside - window.start_ns) * (_CYCLE_PARTS / cycle_ns)).astype(np.int64))
-    in_step_share = float(np.sum(counts * (counts - 1)) / np.sum(counts)) / (clients - 1)
+    run_lengths = _count_runs(((times_inside_ns - window.start_ns) * (_CYCLE_PARTS / cycle_ns)).astype(np.int64))
+    synchronized_share = float(np.sum(run_lengths * (run_lengths - 1)) / np.sum(run_lengths)) / (client_count - 1)
     check = grade_high(
         "synchronized_clients",
-        min(1.0, in_step_share),
+        min(1.0, synchronized_share),
         unit="share",
-        warn=_MAX_IN_STEP_SHARE,
+        warn=_MAX_SYNCHRONIZED_SHARE,
         hint="Clients send and wait at the same moment, unlike independent users. Set a think time (think, "
         "or Locust's wait_time), or use an open loop (arrivals: poisson).",
     )
@@ -180,17 +196,17 @@ def in_step_check(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -
 
 def _count_runs(values: Nanoseconds) -> Nanoseconds:
     """Count the occurrences of each value of a sorted array."""
-    edges = np.flatnonzero(np.diff(values)) + 1
-    return np.diff(np.concatenate(([0], edges, [values.size])))
+    run_starts = np.flatnonzero(np.diff(values)) + 1
+    return np.diff(np.concatenate(([0], run_starts, [values.size])))
 
 
-_WARN_MS, _INVALID_MS = 1.0, 10.0
+_MAX_CLOCK_ERROR_MS, _INVALID_CLOCK_ERROR_MS = 1.0, 10.0
 _FRACTION_NAMES = {2: "half", 3: "a third", 4: "a quarter"}
 
 
-def worker_checks(stage_data: StageData) -> tuple[Check, ...]:
+def check_workers(stage_data: StageData) -> tuple[Check, ...]:
     """Return the checks of the load workers; empty if the run used a single local worker."""
-    return (_presence_check(stage_data), _clock_check(stage_data.workers)) if stage_data.workers else ()
+    return (_check_presence(stage_data), _check_clocks(stage_data.workers)) if stage_data.workers else ()
 
 
 def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
@@ -199,29 +215,40 @@ def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
     return worker.lost_ns is not None and worker.lost_ns < stage_data.start_ns - round(stage_data.lead_in_s * 1e9)
 
 
-def _presence_check(stage_data: StageData) -> Check:
+def _check_presence(stage_data: StageData) -> Check:
     """Check for lost workers. Lost load makes the stage INVALID, unless the remaining workers took
     it over."""
-    total, lost = len(stage_data.workers), [worker for worker in stage_data.workers if worker.lost_ns is not None]
-    lost_in_stage = [worker for worker in lost if not was_lost_before_stage(worker, stage_data)]
-    present = f"{total - len(lost)} of {total}"
-    if not lost:
-        return Check("workers", present, str(total), None, "VALID")
-    if not lost_in_stage:
-        hint = f"{_format_lost(lost)} disconnected before the stage. {present} share the load since then."
-        return Check("workers", present, str(total), None, "WARN", hint)
-    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in lost_in_stage) - stage_data.start_ns) / 1e9)
-    fraction = _format_fraction(len(lost_in_stage), total - len(lost) + len(lost_in_stage))
+    worker_count, lost_workers = (
+        len(stage_data.workers),
+        [worker for worker in stage_data.workers if worker.lost_ns is not None],
+    )
+    workers_lost_in_stage = [worker for worker in lost_workers if not was_lost_before_stage(worker, stage_data)]
+    present_text = f"{worker_count - len(lost_workers)} of {worker_count}"
+    if not lost_workers:
+        return Check("workers", present_text, str(worker_count), None, "VALID")
+    if not workers_lost_in_stage:
+        hint = (
+            f"{_format_lost(lost_workers)} disconnected before the stage. {present_text} workers have shared the load "
+            "since."
+        )
+        return Check("workers", present_text, str(worker_count), None, "WARN", hint)
+    after_s = max(0.0, (min(worker.lost_ns or 0 for worker in workers_lost_in_stage) - stage_data.start_ns) / 1e9)
+    fraction = _format_fraction(
+        len(workers_lost_in_stage), worker_count - len(lost_workers) + len(workers_lost_in_stage)
+    )
     consequence = (
         f"{fraction} of the load was not sent from then on{', and the stage was stopped' * stage_data.stopped_early}."
     )
     if after_s >= stage_data.duration_s:
-        consequence = "pending responses are not counted."
-    hint = f"{_format_lost(lost_in_stage)} disconnected {after_s:.1f} s into the stage: {consequence}"
-    return Check("workers", present, str(total), None, "INVALID", hint)
+        consequence = "pending responses were not counted."
+    hint = (
+        f"{_format_lost(workers_lost_in_stage)} disconnected {after_s:.1f} s into the stage: {consequence} Restart the "
+        "worker and measure again."
+    )
+    return Check("workers", present_text, str(worker_count), None, "INVALID", hint)
 
 
-def _clock_check(workers: Sequence[WorkerData]) -> Check:
+def _check_clocks(workers: Sequence[WorkerData]) -> Check:
     """Check the maximum clock error between the rows of different workers."""
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
@@ -230,8 +257,8 @@ def _clock_check(workers: Sequence[WorkerData]) -> Check:
         "worker_clocks",
         max(residuals_ms),
         unit="ms",
-        warn=_WARN_MS,
-        invalid=_INVALID_MS,
+        warn=_MAX_CLOCK_ERROR_MS,
+        invalid=_INVALID_CLOCK_ERROR_MS,
         hint="Worker clocks were compared over the network and are only known to this accuracy. Use a quieter "
         "network between the workers, or workers on one machine.",
     )
@@ -252,36 +279,39 @@ _MIN_LENGTH_SHARE = 0.9
 _GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait")
 
 
-def stream_checks(rows: StageRows, stage_data: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
+def check_streams(rows: StageRows, stage_data: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     """Check the token data of streams; returns no checks if there is no token data.
 
     `rows` contains the requests scheduled inside the window; `send_checks` contains the checks of
     how they were sent.
     """
-    return (*_coalesced_check(rows, send_checks), *(_lengths_check(rows) if stage_data.requests_output_lengths else ()))
+    return (
+        *_check_coalescing(rows, send_checks),
+        *(_check_output_lengths(rows) if stage_data.requests_output_lengths else ()),
+    )
 
 
-def _coalesced_check(rows: StageRows, sending: Sequence[Check]) -> tuple[Check, ...]:
+def _check_coalescing(rows: StageRows, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     coalesced_share = compute_coalesced_share(rows)
     if coalesced_share is None:
         return ()
     hint = (
         "The load worker was overloaded, so it read several chunks at once. ICL and ITL reflect these reads, not the "
         "server. Use more workers, or lower the rate."
-        if _is_overloaded(sending)
+        if _is_overloaded(send_checks)
         else "The server, or a proxy in front of it, sent several tokens at once. ICL and ITL reflect the "
         "received chunks, not token generation. TPOT is not affected."
     )
     return (grade_high("coalesced_chunks", coalesced_share, unit="share", warn=_MAX_COALESCED_SHARE, hint=hint),)
 
 
-def _is_overloaded(sending: Sequence[Check]) -> bool:
+def _is_overloaded(send_checks: Sequence[Check]) -> bool:
     return any(
-        check.id in _GENERATOR_CHECKS and check.value is not None and check.verdict != "VALID" for check in sending
+        check.id in _GENERATOR_CHECKS and check.value is not None and check.verdict != "VALID" for check in send_checks
     )
 
 
-def _lengths_check(rows: StageRows) -> tuple[Check, ...]:
+def _check_output_lengths(rows: StageRows) -> tuple[Check, ...]:
     """Check the median ratio of received to requested output tokens. Responses whose chunks were
     counted as tokens are excluded, because their counts are meaningless here."""
     tokens = rows.tokens
@@ -309,37 +339,37 @@ longer."""
 _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
-def stage_checks(rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
+def check_stage(rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
     """Run all checks of a stage. `rows` contains the requests scheduled inside the window."""
-    sending = (
-        (_unpaced_check(), *generator_checks(rows, stage_data, window, slo))
+    send_checks = (
+        (_build_unpaced_check(), *check_generator(rows, stage_data, window, slo))
         if stage_data.arrival_kind == "locust"
-        else _sending_checks(rows, stage_data, window, slo)
+        else _check_sending(rows, stage_data, window, slo)
     )
     if stage_data.stopped_early and window.end_ns - window.start_ns < _MIN_STAGE_S * 1e9:
-        sending = tuple(map(_downgrade_too_short, sending))
+        send_checks = tuple(map(_downgrade_too_short, send_checks))
     return (
-        *_target_check(stage_data),
-        *local_limit_check(rows, stage_data),
-        *sending,
-        *worker_checks(stage_data),
-        _samples_check(rows, slo),
-        *(() if stage_data.kind in _CHANGING_KINDS else (_drift_check(rows, stage_data),)),
-        *_clients_check(rows, stage_data, window),
-        *in_step_check(rows.sent_ns[rows.was_sent], stage_data, window),
-        _error_check(rows),
-        *_token_check(rows),
-        *stream_checks(rows, stage_data, sending),
+        *_check_target(stage_data),
+        *check_local_limits(rows, stage_data),
+        *send_checks,
+        *check_workers(stage_data),
+        _check_samples(rows, slo),
+        *(() if stage_data.kind in _CHANGING_KINDS else (_check_drift(rows, stage_data),)),
+        *_check_littles_law(rows, stage_data, window),
+        *check_client_synchronization(rows.sent_ns[rows.was_sent], stage_data, window),
+        _check_errors(rows),
+        *_check_token_counts(rows),
+        *check_streams(rows, stage_data, send_checks),
     )
 
 
-def _sending_checks(
+def _check_sending(
     rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]
 ) -> tuple[Check, ...]:
     return (
-        *generator_checks(rows, stage_data, window, slo),
-        never_started_check(rows),
-        *arrival_checks(rows.sent_ns[rows.was_sent], stage_data, window),
+        *check_generator(rows, stage_data, window, slo),
+        check_never_started(rows),
+        *check_arrivals(rows.sent_ns[rows.was_sent], stage_data, window),
     )
 
 
@@ -350,7 +380,7 @@ def _downgrade_too_short(check: Check) -> Check:
     return msgspec.structs.replace(check, verdict="WARN", hint=hint)
 
 
-def _unpaced_check() -> Check:
+def _build_unpaced_check() -> Check:
     return Check(
         "locust_transport",
         "coordinated omission cannot be ruled out",
@@ -358,26 +388,26 @@ def _unpaced_check() -> Check:
         None,
         "WARN",
         (
-            "Locust does not report when a request should have started, so the time that users wait while a user is "
-            "blocked is not measured."
+            "Locust does not report when a request should have started, so the time that a blocked user delays its "
+            "requests is not measured. To measure it, use an open loop (arrivals: poisson)."
         ),
     )
 
 
-def _samples_check(rows: StageRows, slo: Sequence[Objective]) -> Check:
-    needed = count_samples_needed(slo)
+def _check_samples(rows: StageRows, slo: Sequence[Objective]) -> Check:
+    min_responses = count_samples_needed(slo)
     return grade_low(
         "samples",
         float(np.count_nonzero(rows.is_success)),
         unit="responses",
-        warn=float(max(1, needed)),
-        hint=f"The SLO's percentiles need {needed:,} successful requests. Use a longer stage."
+        warn=float(max(1, min_responses)),
+        hint=f"The SLO's percentiles need {min_responses:,} successful requests. Use a longer stage."
         if np.any(rows.is_success)
         else "No request succeeded. See the errors.",
     )
 
 
-def _drift_check(rows: StageRows, stage_data: StageData) -> Check:
+def _check_drift(rows: StageRows, stage_data: StageData) -> Check:
     change = compute_latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
     is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not stage_data.is_saturated
     if is_steady:
@@ -393,7 +423,7 @@ def _drift_check(rows: StageRows, stage_data: StageData) -> Check:
     return Check("stationarity", change, CHANGE_LIMIT, "share", "WARN", hint)
 
 
-def _clients_check(rows: StageRows, stage_data: StageData, window: Window) -> tuple[Check, ...]:
+def _check_littles_law(rows: StageRows, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + think
     time).
 
@@ -417,12 +447,17 @@ def _clients_check(rows: StageRows, stage_data: StageData, window: Window) -> tu
     hint = "Clients were idle for part of the time. The load generator was overloaded, or requests are missing."
     limits = f"{1 - tolerance:.2f} to {1 + tolerance:.2f}"
     check = Check(
-        "littles_law", clients_ratio, limits, ("of these"), "VALID" if is_valid else "WARN", None if is_valid else hint
+        "littles_law",
+        clients_ratio,
+        limits,
+        "of the clients",
+        "VALID" if is_valid else "WARN",
+        None if is_valid else hint,
     )
     return (check,)
 
 
-def _token_check(rows: StageRows) -> tuple[Check, ...]:
+def _check_token_counts(rows: StageRows) -> tuple[Check, ...]:
     """Return a check that states how tokens were counted; empty without token counts."""
     tokens = rows.tokens
     if tokens is None or not np.any(rows.is_success & (tokens.tokens_out > 0)):
@@ -436,7 +471,7 @@ def _token_check(rows: StageRows) -> tuple[Check, ...]:
     return (Check("token_counts", "tokens", None, None, "VALID"),)
 
 
-def _target_check(stage_data: StageData) -> tuple[Check, ...]:
+def _check_target(stage_data: StageData) -> tuple[Check, ...]:
     """Report a target whose process exited (INVALID), because the stage does not show what the
     target can sustain."""
     if stage_data.target_ended is None:
@@ -445,7 +480,7 @@ def _target_check(stage_data: StageData) -> tuple[Check, ...]:
     return (Check(TARGET_PROCESS, stage_data.target_ended, None, None, "INVALID", hint),)
 
 
-def _error_check(rows: StageRows) -> Check:
+def _check_errors(rows: StageRows) -> Check:
     started = int(np.count_nonzero(rows.was_started))
     return grade_high(
         "errors",

@@ -20,11 +20,11 @@ from app.analysis.estimates import (
     estimate_rate,
     find_maximum,
 )
-from app.analysis.objectives import binding_objectives, find_estimate, is_met
+from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
 from app.analysis.spans import INTENDED_START_METRICS, NO_INTENDED_START, compute_duration_ms, find_within_limits
 from app.analysis.spikes import analyze_spike
-from app.analysis.stage_checks import stage_checks
+from app.analysis.stage_checks import check_stage
 from app.analysis.token_metrics import compute_token_metrics, sample_tokens, withhold_distribution
 from app.analysis.validity import compute_verdict
 from app.records.metrics import METRICS
@@ -35,8 +35,10 @@ from app.records.stage import StageData
 def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
     """Return the telemetry sources scraped from other servers, and the devices that these report,
     such as `scrape1` and `scrape1/gpu0`."""
-    scraped = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
-    return frozenset(str(source) for source in telemetry["source"].unique() if str(source).partition("/")[0] in scraped)
+    scraped_sources = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
+    return frozenset(
+        str(source) for source in telemetry["source"].unique() if str(source).partition("/")[0] in scraped_sources
+    )
 
 
 Metrics = dict[str, dict[str, Estimate]]
@@ -64,10 +66,10 @@ def summarize_rows(
     endpoint would count as throughput.
     """
     window = compute_offered_window(rows, stage_data)
-    offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
-    bounds = (window.start_ns, window.end_ns)
-    checks = stage_checks(offered, stage_data, window, slo)
-    goodput = _goodput(offered, bounds, slo)
+    offered_rows = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
+    bounds_ns = (window.start_ns, window.end_ns)
+    checks = check_stage(offered_rows, stage_data, window, slo)
+    goodput = _compute_goodput(offered_rows, bounds_ns, slo)
     stage = Stage(
         name=stage_data.name,
         kind=stage_data.kind,
@@ -75,16 +77,16 @@ def summarize_rows(
         tags=stage_data.tags,
         variant=None,
         window=window,
-        offered_per_s=_offered_rate(offered, stage_data, bounds),
-        achieved_per_s=estimate_rate(offered.sent_ns[offered.was_sent], bounds),
+        offered_per_s=_estimate_offered_rate(offered_rows, stage_data, bounds_ns),
+        achieved_per_s=estimate_rate(offered_rows.sent_ns[offered_rows.was_sent], bounds_ns),
         good_per_s=goodput["good_per_s"],
-        completed=int(np.count_nonzero(offered.is_success)),
-        errors=offered.count_errors(),
+        completed=int(np.count_nonzero(offered_rows.is_success)),
+        errors=offered_rows.count_errors(),
         metrics={
-            **_build_request_metrics(offered, stage_data.rows_per_request),
+            **_build_request_metrics(offered_rows, stage_data.rows_per_request),
             "goodput_share": {"value": goodput["goodput_share"]},
-            "completed_per_s": {"value": estimate_rate(rows.end_ns[rows.is_success], bounds)},
-            **compute_token_metrics(offered, bounds, rows),
+            "completed_per_s": {"value": estimate_rate(rows.end_ns[rows.is_success], bounds_ns)},
+            **compute_token_metrics(offered_rows, bounds_ns, rows),
         },
         verdict=compute_verdict(checks),
         checks=checks,
@@ -96,10 +98,12 @@ def summarize_rows(
         rates=stage_data.rates,
         think_s=stage_data.think_s,
         sessions=stage_data.sessions,
-        spike=analyze_spike(rows, stage_data, window, binding_objectives(slo)) if stage_data.kind == "spike" else None,
+        spike=analyze_spike(rows, stage_data, window, select_binding_objectives(slo))
+        if stage_data.kind == "spike"
+        else None,
         workers=stage_data.workers,
         error_samples=stage_data.error_samples,
-        lengths=sample_tokens(offered),
+        lengths=sample_tokens(offered_rows),
     )
     return add_telemetry(stage, telemetry, stage_data, slo)
 
@@ -111,18 +115,20 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
     limit are not recomputed. `original` is the stage as evaluated with the run's own SLO, including
     telemetry."""
     window = compute_offered_window(rows, stage_data)
-    offered = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
-    checks = stage_checks(offered, stage_data, window, slo)
+    offered_rows = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
+    checks = check_stage(offered_rows, stage_data, window, slo)
     recomputed_ids = {check.id for check in checks}
     checks = (*checks, *(check for check in original.checks if check.id not in recomputed_ids))
-    goodput = _goodput(offered, (window.start_ns, window.end_ns), slo)
+    goodput = _compute_goodput(offered_rows, (window.start_ns, window.end_ns), slo)
     stage = msgspec.structs.replace(
         original,
         good_per_s=goodput["good_per_s"],
         metrics={**original.metrics, "goodput_share": {"value": goodput["goodput_share"]}},
         verdict=compute_verdict(checks),
         checks=checks,
-        spike=analyze_spike(rows, stage_data, window, binding_objectives(slo)) if stage_data.kind == "spike" else None,
+        spike=analyze_spike(rows, stage_data, window, select_binding_objectives(slo))
+        if stage_data.kind == "spike"
+        else None,
         in_headline=False,
     )
     return msgspec.structs.replace(stage, meets_slo=_meets_slo(stage, stage_data, slo))
@@ -146,37 +152,41 @@ def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) ->
     the profile it leaves the result undecided, unless an estimate fails. Returns `None` if
     undecided or if there is nothing to evaluate: a warm-up, no SLO, or a stage interrupted for a
     reason other than its backlog."""
-    binding = binding_objectives(slo)
+    binding_slo = select_binding_objectives(slo)
     if stage_data.is_saturated:
         return False
-    if stage_data.kind == "warmup" or stage_data.stopped_early or not binding:
+    if stage_data.kind == "warmup" or stage_data.stopped_early or not binding_slo:
         return None
-    met = [is_met(objective, find_estimate(stage, objective)) for objective in binding]
-    if None in met and False not in met and stage_data.kind not in ("probe", "step"):
+    met_objectives = [is_met(objective, find_estimate(stage, objective)) for objective in binding_slo]
+    if None in met_objectives and False not in met_objectives and stage_data.kind not in ("probe", "step"):
         return None
-    return all(met)
+    return all(met_objectives)
 
 
-def _offered_rate(offered: StageRows, stage_data: StageData, bounds: tuple[int, int]) -> Estimate:
+def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:
     if stage_data.arrival_kind in ("closed", "locust"):
         return Estimate(None, reason="closed loop: the next request waits for a response")
-    return estimate_rate(offered.intended_ns, bounds)
+    return estimate_rate(offered_rows.intended_ns, bounds_ns)
 
 
-def _goodput(offered: StageRows, bounds: tuple[int, int], slo: Sequence[Objective]) -> dict[str, Estimate]:
+def _compute_goodput(
+    offered_rows: StageRows, bounds_ns: tuple[int, int], slo: Sequence[Objective]
+) -> dict[str, Estimate]:
     """Compute rate and proportion of the responses within all SLO limits. Both are withheld if a
     limit refers to the scheduled start and that is unknown."""
     unavailable_objectives = (
         [objective.label for objective in slo if objective.metric in INTENDED_START_METRICS]
-        if not offered.has_all_intended
+        if not offered_rows.has_all_intended
         else []
     )
     if unavailable_objectives:
-        withheld = Estimate(None, reason=f"{NO_INTENDED_START}, but {unavailable_objectives[0]} is measured from it")
-        return {"good_per_s": withheld, "goodput_share": withheld}
-    is_good = find_within_limits(offered, slo)
+        withheld_estimate = Estimate(
+            None, reason=f"{NO_INTENDED_START}, but {unavailable_objectives[0]} is measured from it"
+        )
+        return {"good_per_s": withheld_estimate, "goodput_share": withheld_estimate}
+    is_good = find_within_limits(offered_rows, slo)
     return {
-        "good_per_s": estimate_rate(offered.intended_ns[is_good], bounds),
+        "good_per_s": estimate_rate(offered_rows.intended_ns[is_good], bounds_ns),
         "goodput_share": estimate_ordered_proportion(is_good),
     }
 
@@ -185,17 +195,21 @@ def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
     # Latency covers successful requests only: a quick rejection is not a fast response, and a
     # timeout has no latency. Failures are visible in error_rate and goodput_share, and a stage with
     # an error rate over 1 % does not meet the SLO.
-    success = rows.filter(rows.is_success)
-    metrics = {name: _distribution(success, name) for name in ("latency_ms", "service_ms", "first_byte_ms")}
-    metrics["send_lag_ms"] = _distribution(rows, "send_lag_ms")
+    success_rows = rows.filter(rows.is_success)
+    metrics = {
+        name: _compute_metric_distribution(success_rows, name) for name in ("latency_ms", "service_ms", "first_byte_ms")
+    }
+    metrics["send_lag_ms"] = _compute_metric_distribution(rows, "send_lag_ms")
     metrics["error_rate"] = {"value": estimate_ordered_proportion(rows.is_failed[rows.was_started])}
-    labeled = np.empty(0) if rows.correct is None else rows.correct[~np.isnan(rows.correct)]
-    if labeled.size:
-        metrics["accuracy"] = {"value": estimate_proportion(int(labeled.sum()), labeled.size * rows_per_request)}
+    labeled_counts = np.empty(0) if rows.correct_counts is None else rows.correct_counts[~np.isnan(rows.correct_counts)]
+    if labeled_counts.size:
+        metrics["accuracy"] = {
+            "value": estimate_proportion(int(labeled_counts.sum()), labeled_counts.size * rows_per_request)
+        }
     return metrics
 
 
-def _distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
+def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
     values_ms = compute_duration_ms(rows, metric)
     return withhold_distribution(NO_INTENDED_START) if values_ms is None else compute_distribution(values_ms)
 
@@ -205,12 +219,13 @@ def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) ->
     Samples of all GPUs are pooled."""
     if telemetry is None:
         return {}
-    inside = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]
-    inside = inside[
-        inside["metric"].isin(_SAMPLED_METRICS) & ~inside["source"].isin(find_remote_sources(telemetry))
+    samples_in_window = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]
+    samples_in_window = samples_in_window[
+        samples_in_window["metric"].isin(_SAMPLED_METRICS)
+        & ~samples_in_window["source"].isin(find_remote_sources(telemetry))
     ].sort_values("at_ns", kind="stable")
     metrics: Metrics = {}
-    for name, samples in inside.groupby("metric")["value"]:
+    for name, samples in samples_in_window.groupby("metric")["value"]:
         values = samples.to_numpy(dtype=np.float64, na_value=np.nan)
         metrics[str(name)] = {"mean": estimate_mean(values), "max": find_maximum(values)}
     return metrics

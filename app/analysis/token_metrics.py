@@ -25,13 +25,13 @@ def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: St
 
     `rows` contains the rows of the stage. `all_rows` also contains the rows before and after the
     stage, whose tokens count for the token rate if they arrived within `window`."""
-    success = rows.filter(rows.is_success)
-    tokens = success.tokens
+    success_rows = rows.filter(rows.is_success)
+    tokens = success_rows.tokens
     if tokens is None:
         return {}
     metrics: Metrics = {}
     if np.any(tokens.first_token_ns > 0):
-        metrics |= _build_span_metrics(success)
+        metrics |= _build_span_metrics(success_rows)
     if tokens.chunks is not None:
         metrics |= _build_chunk_metrics(tokens, tokens.chunks)
     for name, counts in (("output_tokens", tokens.tokens_out), ("input_tokens", tokens.tokens_in)):
@@ -49,14 +49,14 @@ def sample_tokens(rows: StageRows) -> TokenSample | None:
     return None if tokens is None else build_sample_from_rows(tokens.tokens_in, tokens.tokens_out)
 
 
-def _build_span_metrics(success: StageRows) -> Metrics:
+def _build_span_metrics(success_rows: StageRows) -> Metrics:
     metrics: Metrics = {}
     for name in _TOKEN_SPANS:
-        values_ms = compute_duration_ms(success, name)
+        values_ms = compute_duration_ms(success_rows, name)
         metrics[name] = (
             withhold_distribution(NO_INTENDED_START) if values_ms is None else compute_distribution(values_ms)
         )
-    if success.tokens is not None and np.isnan(success.tokens.tokens_out).all():
+    if success_rows.tokens is not None and np.isnan(success_rows.tokens.tokens_out).all():
         metrics["tpot_ms"] = withhold_distribution("the server does not report token counts")
     return metrics
 
@@ -71,15 +71,15 @@ def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
     so that batch means reflect autocorrelation."""
     is_selected = np.zeros(chunks.counts.size, dtype=bool)
     is_selected[tokens.chunk_index] = True
-    is_follower = _follows_in_row(chunks, is_selected)
+    is_follower = _find_followers(chunks, is_selected)
     gaps_ms: Floats = np.diff(chunks.times_ns)[is_follower] / 1e6
     if not gaps_ms.size:
         return {}
-    pooled = compute_distribution(gaps_ms)
+    gap_distribution = compute_distribution(gaps_ms)
     coalesced_count = int(np.count_nonzero(gaps_ms == 0))
     return {
-        "icl_ms": pooled,
-        "itl_ms": _token_gap_distribution(tokens, chunks, is_follower, gaps_ms) or pooled,
+        "icl_ms": gap_distribution,
+        "itl_ms": _compute_token_gap_distribution(tokens, chunks, is_follower, gaps_ms) or gap_distribution,
         "coalesced_share": {"value": estimate_proportion(coalesced_count, gaps_ms.size)},
     }
 
@@ -92,7 +92,7 @@ def compute_coalesced_share(rows: StageRows) -> float | None:
         return None
     is_selected = np.zeros(tokens.chunks.counts.size, dtype=bool)
     is_selected[tokens.chunk_index] = True
-    is_follower = _follows_in_row(tokens.chunks, is_selected)
+    is_follower = _find_followers(tokens.chunks, is_selected)
     follower_count = int(np.count_nonzero(is_follower))
     return (
         int(np.count_nonzero((np.diff(tokens.chunks.times_ns) == 0) & is_follower)) / follower_count
@@ -101,23 +101,23 @@ def compute_coalesced_share(rows: StageRows) -> float | None:
     )
 
 
-def _follows_in_row(chunks: Chunks, is_selected: Mask) -> Mask:
+def _find_followers(chunks: Chunks, is_selected: Mask) -> Mask:
     """Return a mask over all chunks except the first: true for chunks of selected rows that are not
     the first of their row."""
     is_follower: Mask = np.ones(max(0, chunks.times_ns.size - 1), dtype=bool)
-    firsts = chunks.offsets[1:-1]
-    is_follower[firsts[(firsts > 0) & (firsts < chunks.times_ns.size)] - 1] = False
+    first_indices = chunks.offsets[1:-1]
+    is_follower[first_indices[(first_indices > 0) & (first_indices < chunks.times_ns.size)] - 1] = False
     if not is_selected.all():
         is_follower &= np.repeat(is_selected, chunks.counts)[1:]
     return is_follower
 
 
-def _token_gap_distribution(
+def _compute_token_gap_distribution(
     tokens: TokenRows, chunks: Chunks, is_follower: Mask, gaps_ms: Floats
 ) -> dict[str, Estimate] | None:
     """Compute the gaps between tokens: a chunk of k tokens gives k gaps of 1/k each. Returns `None`
     if every chunk holds one token."""
-    is_reported = _reports_tokens(chunks)[tokens.chunk_index]
+    is_reported = _find_rows_with_token_counts(chunks)[tokens.chunk_index]
     counts = chunks.counts[tokens.chunk_index]
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
     if np.any(~is_reported & ~is_single & (counts > 1)):
@@ -132,12 +132,12 @@ def _token_gap_distribution(
     )
 
 
-def _reports_tokens(chunks: Chunks) -> Mask:
+def _find_rows_with_token_counts(chunks: Chunks) -> Mask:
     """Return a mask of the rows in which every chunk reports its number of tokens."""
     if chunks.tokens is None:
         return np.zeros(chunks.counts.size, dtype=bool)
-    unreported: Nanoseconds = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
-    return np.asarray(unreported[chunks.offsets[1:]] == unreported[chunks.offsets[:-1]])
+    unreported_counts: Nanoseconds = np.concatenate(([0], np.cumsum(chunks.tokens <= 0)))
+    return np.asarray(unreported_counts[chunks.offsets[1:]] == unreported_counts[chunks.offsets[:-1]])
 
 
 def _compute_output_rate(responses: StageRows, window: tuple[int, int]) -> Estimate:
@@ -149,5 +149,5 @@ def _compute_output_rate(responses: StageRows, window: tuple[int, int]) -> Estim
     first_ns = np.where(tokens.first_token_ns > 0, tokens.first_token_ns, responses.end_ns)
     length_ns = np.maximum(responses.end_ns - first_ns, 1)
     edges_ns = np.linspace(*window, BATCHES + 1)
-    received_tokens = [float(counts @ np.clip((edge - first_ns) / length_ns, 0.0, 1.0)) for edge in edges_ns]
+    received_tokens = [float(counts @ np.clip((edge_ns - first_ns) / length_ns, 0.0, 1.0)) for edge_ns in edges_ns]
     return estimate_rate_of_amounts(np.diff(received_tokens), (window[1] - window[0]) / 1e9)

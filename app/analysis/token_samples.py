@@ -14,8 +14,8 @@ from app.records.metrics import PERCENTILES
 MAX_PAIRS = 1024
 """Maximum number of pairs in a sample: enough for a p99 of lengths, and small enough to store one
 sample per stage."""
-_STRATA = 32
-_NODES = 256
+_STRATUM_COUNT = 32
+_QUANTILE_COUNT = 256
 
 Ints = npt.NDArray[np.int64]
 
@@ -29,7 +29,7 @@ def build_sample_from_rows(inputs: Sequence[float] | Floats, outputs: Sequence[f
 
 
 def build_sample_from_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSample:
-    inputs, outputs = np.clip(_thin(pairs, max_pairs), 1, 2**31 - 1).T
+    inputs, outputs = np.clip(_sample_systematically(pairs, max_pairs), 1, 2**31 - 1).T
     return TokenSample(inputs.astype("<i4").tobytes(), outputs.astype("<i4").tobytes())
 
 
@@ -39,10 +39,10 @@ def build_sample_from_percentiles(inputs: Mapping[str, float], outputs: Mapping[
 
     The median and a higher percentile of both are required (otherwise `None`); reported means are
     preserved."""
-    columns = [_quantiles_from_percentiles(levels) for levels in (inputs, outputs)]
+    columns = [_compute_quantiles(percentiles) for percentiles in (inputs, outputs)]
     if columns[0] is None or columns[1] is None:
         return None
-    order = np.random.default_rng(0).permutation(_NODES)
+    order = np.random.default_rng(0).permutation(_QUANTILE_COUNT)
     return build_sample_from_pairs(np.column_stack([columns[0], columns[1][order]]))
 
 
@@ -66,46 +66,50 @@ def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample
 
 
 def find_sample_error(sample: TokenSample) -> str | None:
-    """Return why a sample (possibly edited by hand) is invalid; `None` if it is valid."""
+    """Return the reason why a sample (possibly edited by hand) is invalid; `None` if it is
+    valid."""
     size, remainder = divmod(len(sample.input_tokens), 4)
     if remainder or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
         max_length = 4 * MAX_PAIRS
         return (
             f"a token length sample must have two columns of equal length, each with 1 to {max_length} 32-bit integers"
         )
-    return None if (unpack_pairs(sample) >= 1).all() else "a sample of lengths contains a length below 1"
+    return None if (unpack_pairs(sample) >= 1).all() else "a token length sample contains a length below 1"
 
 
-def _thin(pairs: Ints, max_pairs: int) -> Ints:
-    """Draw a systematic sample: every n-th pair along a path through all pairs on which neighbors
-    are similar.
+def _sample_systematically(pairs: Ints, max_pairs: int) -> Ints:
+    """Draw a systematic sample: every n-th pair in an order in which neighboring pairs are similar.
 
     The start is random, so that the longest requests are represented: without them, a fit could
     find too small a KV cache."""
     if len(pairs) <= max_pairs:
         return pairs
-    strata = np.array_split(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], _STRATA)
-    path = [
+    strata = np.array_split(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], _STRATUM_COUNT)
+    ordered_strata = [
         stratum[np.argsort(stratum[:, 0], kind="stable")][:: -1 if index % 2 else 1]
         for index, stratum in enumerate(strata)
     ]
     start = np.random.default_rng(len(pairs)).random()
     positions = (start + np.arange(max_pairs)) * len(pairs) / max_pairs
-    return np.asarray(np.concatenate(path)[positions.astype(int)])
+    return np.asarray(np.concatenate(ordered_strata)[positions.astype(int)])
 
 
-def _quantiles_from_percentiles(levels: Mapping[str, float]) -> Ints | None:
+def _compute_quantiles(percentiles: Mapping[str, float]) -> Ints | None:
     """Compute quantiles by linear interpolation of log lengths over normal scores, extrapolated
     beyond the highest percentile; `None` with too few percentiles."""
-    known = sorted((PERCENTILES[name], value) for name, value in levels.items() if name in PERCENTILES and value >= 1)
-    if len(known) < 2 or known[0][0] > 0.5:
+    known_quantiles = sorted(
+        (PERCENTILES[name], value) for name, value in percentiles.items() if name in PERCENTILES and value >= 1
+    )
+    if len(known_quantiles) < 2 or known_quantiles[0][0] > 0.5:
         return None
     from scipy import special  # imported lazily, as the import would delay the start of a run
 
-    probabilities, values = np.array(known).T
-    scores, logs = special.ndtri(probabilities), np.log(np.maximum.accumulate(values))
-    log_low = logs[0] - (logs[1] - logs[0]) / (scores[1] - scores[0]) * (scores[0] + 3.0)  # symmetric around the median
-    nodes = special.ndtri((np.arange(_NODES) + 0.5) / _NODES)
-    quantiles = np.exp(np.interp(nodes, [-3.0, *scores], [log_low, *logs]))
-    mean = levels.get("mean")
+    probabilities, values = np.array(known_quantiles).T
+    scores, log_lengths = special.ndtri(probabilities), np.log(np.maximum.accumulate(values))
+    log_low = log_lengths[0] - (log_lengths[1] - log_lengths[0]) / (scores[1] - scores[0]) * (
+        scores[0] + 3.0
+    )  # symmetric around the median
+    node_scores = special.ndtri((np.arange(_QUANTILE_COUNT) + 0.5) / _QUANTILE_COUNT)
+    quantiles = np.exp(np.interp(node_scores, [-3.0, *scores], [log_low, *log_lengths]))
+    mean = percentiles.get("mean")
     return np.asarray(np.maximum(np.rint(quantiles * (mean / quantiles.mean() if mean else 1.0)), 1), dtype=np.int64)

@@ -18,7 +18,7 @@ HOUR_S = 3_600.0
 DAY_S = 86_400.0
 MODULATION_WINDOW_S = 60.0
 _MIN_WINDOWS = 10
-_SIGMAS = 3.0
+_MIN_EXCESS_SIGMAS = 3.0
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
 
 Floats = npt.NDArray[np.float64]
@@ -26,116 +26,120 @@ Ints = npt.NDArray[np.int64]
 
 
 def compute_trace_statistics(
-    at_s: Floats, starts_at: datetime.datetime | None = None, tokens: tuple[float | None, float | None] = (None, None)
+    arrival_times_s: Floats,
+    start_time: datetime.datetime | None = None,
+    tokens: tuple[float | None, float | None] = (None, None),
 ) -> TraceStatistics:
     """Compute the statistics of a trace. `tokens` contains the mean input and output lengths.
-    Without `starts_at`, the trace is assumed to start at midnight, on an unknown weekday."""
-    span_s = float(at_s[-1])
-    since_midnight_s = 0.0 if starts_at is None else (starts_at - _EPOCH).total_seconds() % DAY_S
+    Without `start_time`, the trace is assumed to start at midnight, on an unknown weekday."""
+    span_s = float(arrival_times_s[-1])
+    since_midnight_s = 0.0 if start_time is None else (start_time - _EPOCH).total_seconds() % DAY_S
     return TraceStatistics(
-        count=len(at_s),
+        count=len(arrival_times_s),
         span_s=span_s,
-        mean_per_s=(len(at_s) - 1) / span_s if span_s else 0.0,
-        peak_1s_per_s=compute_peak_rate_per_s(at_s, 1.0),
-        peak_60s_per_s=compute_peak_rate_per_s(at_s, 60.0),
-        peak_1h_per_s=compute_peak_rate_per_s(at_s, HOUR_S),
-        ca2=compute_squared_cv(at_s),
-        index_1s=compute_dispersion_index(at_s, 1.0),
-        index_10s=compute_dispersion_index(at_s, 10.0),
-        index_60s=compute_dispersion_index(at_s, 60.0),
-        modulation_shape=compute_modulation_shape(at_s),
-        hourly_share=compute_hourly_profile(at_s, since_midnight_s) if span_s >= DAY_S else None,
+        mean_per_s=(len(arrival_times_s) - 1) / span_s if span_s else 0.0,
+        peak_1s_per_s=compute_peak_rate_per_s(arrival_times_s, 1.0),
+        peak_60s_per_s=compute_peak_rate_per_s(arrival_times_s, 60.0),
+        peak_1h_per_s=compute_peak_rate_per_s(arrival_times_s, HOUR_S),
+        ca2=compute_squared_cv(arrival_times_s),
+        index_1s=compute_dispersion_index(arrival_times_s, 1.0),
+        index_10s=compute_dispersion_index(arrival_times_s, 10.0),
+        index_60s=compute_dispersion_index(arrival_times_s, 60.0),
+        modulation_shape=compute_modulation_shape(arrival_times_s),
+        hourly_share=compute_hourly_profile(arrival_times_s, since_midnight_s) if span_s >= DAY_S else None,
         weekly_share=None
-        if starts_at is None or span_s < 7 * DAY_S
-        else compute_weekly_profile(at_s, since_midnight_s, starts_at.weekday()),
+        if start_time is None or span_s < 7 * DAY_S
+        else compute_weekly_profile(arrival_times_s, since_midnight_s, start_time.weekday()),
         mean_input_tokens=tokens[0],
         mean_output_tokens=tokens[1],
     )
 
 
-def compute_peak_rate_per_s(at_s: Floats, window_s: float) -> float | None:
+def compute_peak_rate_per_s(arrival_times_s: Floats, window_s: float) -> float | None:
     """Compute the peak arrival rate per second over all windows that start with an arrival; `None`
     if the trace is shorter than the window."""
-    if at_s[-1] < window_s:
+    if arrival_times_s[-1] < window_s:
         return None
-    counts = np.searchsorted(at_s, at_s + window_s, side="left") - np.arange(len(at_s))
+    counts = np.searchsorted(arrival_times_s, arrival_times_s + window_s, side="left") - np.arange(len(arrival_times_s))
     return float(counts.max()) / window_s
 
 
-def compute_squared_cv(at_s: Floats) -> float | None:
+def compute_squared_cv(arrival_times_s: Floats) -> float | None:
     """Compute the squared coefficient of variation of the gaps (1 for a Poisson process); `None`
     with fewer than three arrivals, or if all are simultaneous."""
-    gaps = np.diff(at_s)
-    if len(gaps) < 2 or at_s[-1] == 0:
+    gaps = np.diff(arrival_times_s)
+    if len(gaps) < 2 or arrival_times_s[-1] == 0:
         return None
     return float(gaps.var() / gaps.mean() ** 2)
 
 
-def compute_dispersion_index(at_s: Floats, window_s: float) -> float | None:
+def compute_dispersion_index(arrival_times_s: Floats, window_s: float) -> float | None:
     """Compute the variance-to-mean ratio of the counts in complete windows; `None` with fewer than
     ten windows."""
-    windows = math.floor(at_s[-1] / window_s)
-    if windows < _MIN_WINDOWS:
+    window_count = math.floor(arrival_times_s[-1] / window_s)
+    if window_count < _MIN_WINDOWS:
         return None
-    _, counts = _count_arrivals(at_s, window_s, windows)
-    mean = counts.sum() / windows
-    return float((np.square(counts).sum() - windows * mean**2) / (windows - 1) / mean) if mean else None
+    _, counts = _count_arrivals(arrival_times_s, window_s, window_count)
+    mean = counts.sum() / window_count
+    return float((np.square(counts).sum() - window_count * mean**2) / (window_count - 1) / mean) if mean else None
 
 
-def compute_modulation_shape(at_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
+def compute_modulation_shape(arrival_times_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
     """Compute the shape k of the gamma-distributed rate factor, drawn once per window, that
     explains the variance of counts within each hour.
 
     Over all hours, the variance in excess of a Poisson process equals the sum of the squared means
     divided by k. Differences between hours belong to the daily profile and are excluded. Returns
     `None` if random variation explains the excess, or with too little data."""
-    windows = math.floor(at_s[-1] / window_s)
-    windows_per_hour = min(windows, round(HOUR_S / window_s))
+    window_count = math.floor(arrival_times_s[-1] / window_s)
+    windows_per_hour = min(window_count, round(HOUR_S / window_s))
     if windows_per_hour < _MIN_WINDOWS:
         return None
-    hours = windows // windows_per_hour
-    windows_with_arrivals, counts = _count_arrivals(at_s, window_s, hours * windows_per_hour)
+    hour_count = window_count // windows_per_hour
+    windows_with_arrivals, counts = _count_arrivals(arrival_times_s, window_s, hour_count * windows_per_hour)
     _, hour = np.unique(windows_with_arrivals // windows_per_hour, return_inverse=True)
     means = np.bincount(hour, counts) / windows_per_hour
     variances = (np.bincount(hour, np.square(counts)) - windows_per_hour * means**2) / (windows_per_hour - 1)
-    squared_mean = means**2 - variances / windows_per_hour  # subtracts the variance of the mean itself
-    excess, relative_error = float((variances - means).sum()), math.sqrt(2 / (hours * (windows_per_hour - 1)))
-    if excess <= _SIGMAS * relative_error * float(means.sum()):
+    squared_means = means**2 - variances / windows_per_hour  # subtracts the variance of the mean itself
+    excess, relative_error = float((variances - means).sum()), math.sqrt(2 / (hour_count * (windows_per_hour - 1)))
+    if excess <= _MIN_EXCESS_SIGMAS * relative_error * float(means.sum()):
         return None
-    return max(float(squared_mean.sum()), 0.0) / excess or None
+    return max(float(squared_means.sum()), 0.0) / excess or None
 
 
-def compute_hourly_profile(at_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
+def compute_hourly_profile(arrival_times_s: Floats, since_midnight_s: float) -> tuple[float, ...]:
     """Compute the mean rate of each hour of the day, relative to the hour with the highest rate."""
-    return _compute_relative_rates(at_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
+    return _compute_relative_rates(arrival_times_s + since_midnight_s, since_midnight_s, HOUR_S, 24)
 
 
-def compute_weekly_profile(at_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
+def compute_weekly_profile(arrival_times_s: Floats, since_midnight_s: float, weekday: int) -> tuple[float, ...]:
     """Compute the mean rate of each weekday from Monday, relative to the day with the highest
     rate."""
-    since_s = since_midnight_s + weekday * DAY_S
-    return _compute_relative_rates(at_s + since_s, since_s, DAY_S, 7)
+    offset_s = since_midnight_s + weekday * DAY_S
+    return _compute_relative_rates(arrival_times_s + offset_s, offset_s, DAY_S, 7)
 
 
-def _compute_relative_rates(at_s: Floats, start_s: float, part_s: float, parts: int) -> tuple[float, ...]:
-    counts = np.bincount((at_s // part_s).astype(np.int64) % parts, minlength=parts)
-    rates = counts / (_compute_covered_s(float(at_s[-1]), part_s, parts) - _compute_covered_s(start_s, part_s, parts))
+def _compute_relative_rates(arrival_times_s: Floats, start_s: float, bin_s: float, bin_count: int) -> tuple[float, ...]:
+    counts = np.bincount((arrival_times_s // bin_s).astype(np.int64) % bin_count, minlength=bin_count)
+    rates = counts / (
+        _compute_covered_s(float(arrival_times_s[-1]), bin_s, bin_count) - _compute_covered_s(start_s, bin_s, bin_count)
+    )
     return tuple((rates / rates.max()).tolist())
 
 
-def _compute_covered_s(until_s: float, part_s: float, parts: int) -> Floats:
+def _compute_covered_s(until_s: float, bin_s: float, bin_count: int) -> Floats:
     """Compute the time spent in each part of the cycle between 0 and `until_s`, in s."""
-    cycles, rest_s = divmod(until_s, part_s * parts)
-    covered: Floats = cycles * part_s + np.clip(rest_s - np.arange(parts) * part_s, 0.0, part_s)
-    return covered
+    cycles, remainder_s = divmod(until_s, bin_s * bin_count)
+    covered_s: Floats = cycles * bin_s + np.clip(remainder_s - np.arange(bin_count) * bin_s, 0.0, bin_s)
+    return covered_s
 
 
-def _count_arrivals(at_s: Floats, window_s: float, windows: int) -> tuple[Ints, Floats]:
+def _count_arrivals(arrival_times_s: Floats, window_s: float, window_count: int) -> tuple[Ints, Floats]:
     """Count the arrivals per window; return the indices of the non-empty windows, and their
     counts."""
-    indices, counts = np.unique((at_s // window_s).astype(np.int64), return_counts=True)
-    inside = indices < windows
-    return indices[inside], counts[inside].astype(np.float64)
+    indices, counts = np.unique((arrival_times_s // window_s).astype(np.int64), return_counts=True)
+    is_inside = indices < window_count
+    return indices[is_inside], counts[is_inside].astype(np.float64)
 
 
 MAX_ROWS = 100_000
@@ -144,32 +148,36 @@ _MICROSECONDS = 1e6
 
 
 def select_busiest_rows(
-    at_s: Floats,
+    arrival_times_s: Floats,
     tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> TraceRows:
-    """Select the hour with the most requests of a trace, or all rows of a shorter trace. `at_s`
-    must ascend from 0 to a value above 0.
+    """Select the hour with the most requests of a trace, or all rows of a shorter trace.
+    `arrival_times_s` must ascend from 0 to a value above 0.
 
-    Of more than `max_rows` requests, an independent random sample is stored, so that bursts
-    preserve their relative size."""
-    span_s = float(at_s[-1])
-    first, stop, window_s = 0, len(at_s), WINDOW_S
+    If there are more than `max_rows` requests, an independent random sample of them is stored, so
+    that bursts preserve their relative size."""
+    span_s = float(arrival_times_s[-1])
+    first_index, stop_index, window_s = 0, len(arrival_times_s), WINDOW_S
     if span_s >= WINDOW_S:
-        ends = np.searchsorted(at_s, at_s + WINDOW_S, side="left")
-        first = int(np.argmax(ends - np.arange(len(at_s))))
-        stop = int(ends[first])
+        ends = np.searchsorted(arrival_times_s, arrival_times_s + WINDOW_S, side="left")
+        first_index = int(np.argmax(ends - np.arange(len(arrival_times_s))))
+        stop_index = int(ends[first_index])
     else:
         window_s = (
-            span_s * len(at_s) / (len(at_s) - 1)
+            span_s * len(arrival_times_s) / (len(arrival_times_s) - 1)
         )  # includes the mean gap after the last row, so that the mean rate is preserved
-    selected = np.arange(first, stop)
-    sampled_fraction = min(1.0, max_rows / selected.size)
+    selected_indices = np.arange(first_index, stop_index)
+    sampled_fraction = min(1.0, max_rows / selected_indices.size)
     if sampled_fraction < 1.0:
-        selected = np.sort(np.random.default_rng(0).choice(selected, max_rows, replace=False))
-    at_us = np.minimum(np.rint((at_s[selected] - at_s[first]) * _MICROSECONDS), 2**32 - 1)
-    inputs, outputs = (b"", b"") if tokens is None else (column[selected].astype("<i4").tobytes() for column in tokens)
-    return TraceRows(window_s, at_us.astype("<u4").tobytes(), inputs, outputs, sampled_fraction)
+        selected_indices = np.sort(np.random.default_rng(0).choice(selected_indices, max_rows, replace=False))
+    arrival_times_us = np.minimum(
+        np.rint((arrival_times_s[selected_indices] - arrival_times_s[first_index]) * _MICROSECONDS), 2**32 - 1
+    )
+    inputs, outputs = (
+        (b"", b"") if tokens is None else (column[selected_indices].astype("<i4").tobytes() for column in tokens)
+    )
+    return TraceRows(window_s, arrival_times_us.astype("<u4").tobytes(), inputs, outputs, sampled_fraction)
 
 
 def unpack_times_s(rows: TraceRows) -> Floats:
@@ -193,8 +201,8 @@ def compute_rate_per_s(rows: TraceRows) -> float:
 
 
 def find_rows_error(rows: TraceRows) -> str | None:
-    """Return why trace rows (possibly edited by hand) cannot be replayed; `None` if they are
-    valid."""
+    """Return the reason why trace rows (possibly edited by hand) cannot be replayed; `None` if they
+    are valid."""
     count, remainder = divmod(len(rows.at_us), 4)
     if remainder or not 2 <= count <= MAX_ROWS:
         return (
@@ -207,7 +215,7 @@ def find_rows_error(rows: TraceRows) -> str | None:
         return "traffic.rows must have both input tokens and output tokens, or neither"
     if not 0 < rows.window_s <= 2 * WINDOW_S or not 0 < rows.sampled_share <= 1:
         return "traffic.rows has an invalid window_s or kept_share"
-    at_s = unpack_times_s(rows)
-    if (np.diff(at_s) < 0).any() or at_s[-1] > rows.window_s:
+    arrival_times_s = unpack_times_s(rows)
+    if (np.diff(arrival_times_s) < 0).any() or arrival_times_s[-1] > rows.window_s:
         return "traffic.rows must have ascending timestamps within window_s"
     return None

@@ -20,34 +20,34 @@ from app.records.telemetry import Samples
 
 
 def grade_high(
-    check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
+    check_id: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
     """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or
     without a value."""
     if value is None:
-        return Check(check, None, warn, unit, "WARN", hint)
+        return Check(check_id, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
     return Check(
-        check, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
+        check_id, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
     )
 
 
 def grade_low(
-    check: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
+    check_id: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
     """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between
     or without a value."""
     if value is None:
-        return Check(check, None, warn, unit, "WARN", hint)
+        return Check(check_id, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
     return Check(
-        check, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
+        check_id, value, invalid if verdict == "INVALID" else warn, unit, verdict, None if verdict == "VALID" else hint
     )
 
 
-_RANK: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
+_SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
 _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
-_MIN_HOLD_S = 10.0
+_MIN_STEP_S = 10.0
 _MAX_SUSPENDED_S = 2.0
 _FAST_SOURCES = r"host|gpu\d+"
 """Pattern of telemetry sources that are sampled several times per second; all remaining sources are
@@ -57,11 +57,13 @@ slow by design."""
 def compute_verdict(checks: Sequence[Check]) -> Verdict:
     """Return the worst verdict of the checks, with all reasons, worst first; VALID without
     checks."""
-    problems = sorted((check for check in checks if check.verdict != "VALID"), key=lambda check: -_RANK[check.verdict])
-    return Verdict(problems[0].verdict if problems else "VALID", tuple(_reason(check) for check in problems))
+    problems = sorted(
+        (check for check in checks if check.verdict != "VALID"), key=lambda check: -_SEVERITY_RANKS[check.verdict]
+    )
+    return Verdict(problems[0].verdict if problems else "VALID", tuple(_format_reason(check) for check in problems))
 
 
-def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
+def combine_stage_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     """Return the worst instance of each check over the checked stages, and a check of the step
     duration.
 
@@ -69,19 +71,21 @@ def run_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
     rate is a finding about the endpoint, so failed probes and steps count only if no stage passed;
     a stage stopped because of its backlog is then reported as such.
     """
-    checked = _checked_stages(stages)
-    worst: dict[str, Check] = {}
-    for stage in checked:
+    checked_stages = _select_checked_stages(stages)
+    worst_checks: dict[str, Check] = {}
+    for stage in checked_stages:
         for check in stage.checks:
-            previous = worst.get(check.id)
-            if previous is None or _RANK[check.verdict] > _RANK[previous.verdict]:
+            previous = worst_checks.get(check.id)
+            if previous is None or _SEVERITY_RANKS[check.verdict] > _SEVERITY_RANKS[previous.verdict]:
                 hint = None if check.hint is None else f"{_format_label(stage)}: {check.hint}"
-                worst[check.id] = replace(check, hint=hint)
-    holds = [stage for stage in checked if stage.kind == "step"]
-    return (*worst.values(), _hold_check(holds)) if holds else tuple(worst.values())
+                worst_checks[check.id] = replace(check, hint=hint)
+    steps = [stage for stage in checked_stages if stage.kind == "step"]
+    return (*worst_checks.values(), _check_step_duration(steps)) if steps else tuple(worst_checks.values())
 
 
-def provider_check(requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None) -> Check:
+def check_execution_provider(
+    requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None
+) -> Check:
     """Check that the model ran on the requested execution provider. `fallback_nodes` lists
     operators that ran elsewhere, such as "Conv on CPUExecutionProvider"."""
     reason_suffix = f" ({reason})" if reason else ""
@@ -106,12 +110,12 @@ def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
     )
 
 
-def clock_check(clock: Clock, suspended_s: float | None) -> Check:
+def check_wall_clock(clock: Clock, suspended_s: float | None) -> Check:
     """Check that the wall clock and the monotonic clock ran at the same speed, and that the machine
     was not suspended. `suspended_s` is `None` if unknown.
 
-    Setting the wall clock affects no metric, as it is only used for dates; it is a WARN if a
-    suspension can be ruled out."""
+    If a suspension can be ruled out, a difference is only a WARN: the wall clock was set, which
+    affects no metric, because it is only used for dates."""
     if suspended_s is not None and suspended_s > _MAX_SUSPENDED_S:
         hint = "The machine was suspended during the run. Disable sleep and measure again."
         return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
@@ -127,7 +131,7 @@ def clock_check(clock: Clock, suspended_s: float | None) -> Check:
     )
 
 
-def telemetry_check(telemetry: pd.DataFrame) -> Check:
+def check_telemetry(telemetry: pd.DataFrame) -> Check:
     """Check the 99th percentile of the gaps between samples of the same telemetry source."""
     fast_samples = telemetry[telemetry["source"].str.fullmatch(_FAST_SOURCES)]
     sample_times = fast_samples[["source", "at_ns"]].drop_duplicates().sort_values("at_ns")
@@ -143,15 +147,17 @@ def telemetry_check(telemetry: pd.DataFrame) -> Check:
     )
 
 
-def _checked_stages(stages: Sequence[Stage]) -> list[Stage]:
-    # Not the stages with `in_headline`: every stage that the profile requested counts, also a spike
-    # beside steady stages, which is in no headline; and the window shows these checks during the
-    # run, before there is a headline.
-    measured = [stage for stage in stages if stage.kind != "warmup"]
-    valid = [stage for stage in measured if stage.verdict.status != "INVALID"]
-    checked = [stage for stage in measured if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)]
-    checked += [stage for stage in valid if stage.kind == "step" and stage.meets_slo]
-    return checked or [stage for stage in valid if stage.meets_slo] or valid or measured
+def _select_checked_stages(stages: Sequence[Stage]) -> list[Stage]:
+    # These are not the stages with `in_headline`: every stage that the profile requested counts,
+    # including a spike in addition to steady stages, which is never in the headline; and the window
+    # shows these checks during the run, before there is a headline.
+    measured_stages = [stage for stage in stages if stage.kind != "warmup"]
+    valid_stages = [stage for stage in measured_stages if stage.verdict.status != "INVALID"]
+    checked_stages = [
+        stage for stage in measured_stages if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)
+    ]
+    checked_stages += [stage for stage in valid_stages if stage.kind == "step" and stage.meets_slo]
+    return checked_stages or [stage for stage in valid_stages if stage.meets_slo] or valid_stages or measured_stages
 
 
 def _is_failed_sweep_stage(stage: Stage) -> bool:
@@ -160,13 +166,13 @@ def _is_failed_sweep_stage(stage: Stage) -> bool:
     return SWEEP_TAG in stage.tags and stage.meets_slo is False and stage.verdict.status != "INVALID"
 
 
-def _hold_check(holds: Sequence[Stage]) -> Check:
-    shortest_s = min((stage.window.end_ns - stage.window.start_ns) / 1e9 for stage in holds)
+def _check_step_duration(steps: Sequence[Stage]) -> Check:
+    shortest_s = min((stage.window.end_ns - stage.window.start_ns) / 1e9 for stage in steps)
     return grade_low(
         "step_duration",
         shortest_s,
         unit="s",
-        warn=_MIN_HOLD_S,
+        warn=_MIN_STEP_S,
         # from 100 simulated searches each (tests.performance.searches): M/M/1 with 1,000/s, p95 met
         # up to 850/s
         hint="In simulated searches, 87 % ended within 5 % of the true rate with 3 s per step, 98 % with 10 s, and "
@@ -178,7 +184,7 @@ def _format_label(stage: Stage) -> str:
     return f"{stage.name}, repeat {stage.repeat}" if stage.repeat > 1 else stage.name
 
 
-def _reason(check: Check) -> str:
+def _format_reason(check: Check) -> str:
     limit = None if check.limit is None else _format_value(check.limit, check.unit)
     return f"{check.name}: {_format_value(check.value, check.unit)}" + ("" if limit is None else f" (limit {limit})")
 
@@ -194,7 +200,7 @@ def _format_value(value: float | str | None, unit: str | None) -> str:
 
 
 _MAX_CACHED_SHARE = 0.05
-_CACHE_COUNTERS = (
+_CACHE_COUNTER_PAIRS = (
     ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
     ("vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_queries_total"),
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
@@ -206,7 +212,7 @@ vLLM exposed the second pair up to 0.9, for some versions together with the firs
 splits the first counter by `cache_source`; each request counts for one source."""
 
 
-def prefix_cache_check(
+def check_prefix_cache(
     before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_expected: bool
 ) -> Check | None:
     """Check the prefix cache hit rate, which is the proportion of prompt tokens served from prefix
@@ -217,9 +223,9 @@ def prefix_cache_check(
     small hit rate is VALID. `is_expected` is True if the profile requests prompts with a shared
     prefix."""
     counts_by_server = [
-        differences
+        increases
         for samples in zip(before, after, strict=False)
-        if (differences := _counter_differences(*samples)) is not None
+        if (increases := _compute_counter_increases(*samples)) is not None
     ]
     hits, prompt_tokens = (
         (sum(totals) for totals in zip(*counts_by_server, strict=True)) if counts_by_server else (0.0, 0.0)
@@ -240,32 +246,32 @@ def prefix_cache_check(
     )
 
 
-def prompts_check(distinct: int, prepared: int) -> Check:
+def check_prompts(distinct: int, prepared: int) -> Check:
     """Check that the requests to a language model had different prompts."""
     hint = (
         f"All {prepared:,} prepared requests have the same prompt, so a prefix cache computes it only once. Prepare "
         "more prompts (prompts.unique, or more rows in the dataset)."
         if prepared > 1
-        else "The same prompt is sent repeatedly, so a prefix cache computes it only once. Prepare more "
+        else "The same prompt is sent repeatedly, so a prefix cache computes it only once. Prepare more prompts "
         "(prompts.unique, or more rows in the dataset)."
     )
     return grade_low("prompts", float(distinct), unit="different", warn=2.0, hint=hint)
 
 
-def _counter_differences(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
+def _compute_counter_increases(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
     """Compute the increase of cache hits and prompt tokens between two samples; `None` if a server
     does not report them or was restarted."""
     if before is None or after is None:
         return None
-    for differences in _candidate_differences(before.totals, after.totals):
-        if all(math.isfinite(count) and count >= 0 for count in differences):
-            return differences
+    for increases in _list_counter_increases(before.totals, after.totals):
+        if all(math.isfinite(count) and count >= 0 for count in increases):
+            return increases
     return None
 
 
-def _candidate_differences(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
+def _list_counter_increases(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
     """Yield the increase of each pair of counters that the server exposes. A labeled counter is not
     exposed before its first event, so a missing counter is treated as 0."""
-    for hits, queries in _CACHE_COUNTERS:
+    for hits, queries in _CACHE_COUNTER_PAIRS:
         if queries in after:
             yield after.get(hits, 0.0) - before.get(hits, 0.0), after[queries] - before.get(queries, 0.0)

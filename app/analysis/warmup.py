@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 WINDOWS = 3
-_SPREAD = 1.10
+_MAX_RATIO = 1.10
 
 
 def is_stable(medians: Sequence[float]) -> bool:
     """Return True if the medians of the last three windows are within 10 % of each other."""
-    latest = medians[-WINDOWS:]
-    return len(latest) == WINDOWS and max(latest) <= _SPREAD * min(latest)
+    latest_medians = medians[-WINDOWS:]
+    return len(latest_medians) == WINDOWS and max(latest_medians) <= _MAX_RATIO * min(latest_medians)

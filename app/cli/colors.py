@@ -10,27 +10,27 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal, TextIO
 
-from app.cli.streams import escape_controls, unescaped_stream
+from app.cli.streams import escape_controls, get_unescaped_stream
 from reports.marks import drop_marks, replace_marks
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
 _COLORS = {"PASS": _GREEN, "WARN": _YELLOW, "FAIL": _RED, "FAILED": _RED, "INVALID": _RED}
-_DIM, _NOT_DIM = "\x1b[2m", "\x1b[22m"
+_DIM, _DIM_OFF = "\x1b[2m", "\x1b[22m"
 
 
-ColorWhen = Literal["auto", "always", "never"]
-_when: ContextVar[ColorWhen] = ContextVar("when", default="auto")
+ColorMode = Literal["auto", "always", "never"]
+_color_mode: ContextVar[ColorMode] = ContextVar("color_mode", default="auto")
 
 
 @contextmanager
-def use_colors(when: ColorWhen) -> Iterator[None]:
+def use_colors(mode: ColorMode) -> Iterator[None]:
     """Set the color mode of all output within the context: `auto` (see `is_colored`), `always` or
     `never`."""
-    token = _when.set(when)
+    token = _color_mode.set(mode)
     try:
         yield
     finally:
-        _when.reset(token)
+        _color_mode.reset(token)
 
 
 def print_with_colors(text: str, stream: TextIO | None = None) -> None:
@@ -38,7 +38,7 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
     statuses are colored and marked percentiles are dimmed; otherwise the marks are removed."""
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
-        print(color(escape_controls(text)), file=unescaped_stream(stream))
+        print(color(escape_controls(text)), file=get_unescaped_stream(stream))
     else:
         print(drop_marks(text), file=stream)
 
@@ -47,14 +47,14 @@ def color(text: str) -> str:
     """Replace the marks in the text with escape sequences: colors for statuses, dimming for
     percentiles of too few samples."""
     return replace_marks(
-        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status, _DIM, _NOT_DIM
+        text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status, _DIM, _DIM_OFF
     )
 
 
 def is_colored(stream: TextIO) -> bool:
     """Return whether output to the stream is colored. `--color` decides; by default, only terminals
     are colored, unless NO_COLOR is set or TERM is dumb."""
-    when = _when.get()
-    if when != "auto":
-        return when == "always"
+    mode = _color_mode.get()
+    if mode != "auto":
+        return mode == "always"
     return stream.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from app.session.interleaved import PairResults
 
 _MAX_PAIRS = 50
-_MAX_DURATION_S = 20 * 60.0
+_DEFAULT_MAX_DURATION_S = 20 * 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("base", metavar="BASE",
                         help="run ID, run directory, result.json, 'last' or 'promoted'; repeated runs separated by "
-                        "commas; "
-                        "with --measure, a profile")  # fmt: skip
+                        "commas; with --measure, a profile")  # fmt: skip
     parser.add_argument(
         "candidate",
         nargs="+",
         metavar="CANDIDATE",
-        help="the run or runs to compare with BASE, given in the same way; several are repeated runs",
+        help="the run or runs to compare with BASE, specified like BASE; several runs are repeated runs of one "
+        "candidate",
     )
     parser.add_argument("--tolerance", type=parse_tolerance, default=None, metavar="SHARE",
                         help="smallest change that counts as a difference (default: 5%%)")  # fmt: skip
@@ -43,45 +43,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--json", action="store_true", help="print the comparison as JSON")
     parser.add_argument("--format", choices=["text", "markdown", "html", "json"], help="output format (default: text)")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the comparison to this file and print its path")
-    measuring = parser.add_argument_group("measure two profiles in interleaved A/B pairs, each run in a new process")
-    measuring.add_argument("--measure", action="store_true", help="measure BASE and CANDIDATE, which are profiles")
-    measuring.add_argument("--pairs", type=_parse_pairs, default=None, metavar="N",
+    measure_group = parser.add_argument_group(
+        "measure two profiles in interleaved A/B pairs, each run in a new process"
+    )
+    measure_group.add_argument("--measure", action="store_true", help="measure BASE and CANDIDATE, which are profiles")
+    measure_group.add_argument("--pairs", type=_parse_pairs, default=None, metavar="N",
                            help="number of A/B pairs; doubled if a change is suspected (default: 7)")  # fmt: skip
-    measuring.add_argument("--max-duration", type=_parse_duration, default=_MAX_DURATION_S, metavar="TIME",
-                           dest="max_s",
+    measure_group.add_argument("--max-duration", type=_parse_duration, default=_DEFAULT_MAX_DURATION_S, metavar="TIME",
+                           dest="max_duration_s",
                            help="time limit; a pair that would exceed it is not started (default: 20m)")  # fmt: skip
-    measuring.add_argument("--record", type=Path, metavar="DIR",
+    measure_group.add_argument("--record", type=Path, metavar="DIR",
                            help="directory for progress events, which `runs attach` and `runs stop` use "
-                           "(default: beside the runs)")  # fmt: skip
+                           "(default: next to the runs)")  # fmt: skip
 
 
 def execute(arguments: argparse.Namespace) -> int:
     if arguments.measure:
         return _measure(arguments)
-    return _report(_compare(_read_sides(arguments), arguments), arguments)
+    return _report(_compare(_read_runs(arguments), arguments), arguments)
 
 
 def _measure(arguments: argparse.Namespace) -> int:
     from app.cli.measuring_pairs import measure_pairs
     from app.session.interleaved import DEFAULT_PAIRS, PairPlan
 
-    order = PairPlan(arguments.pairs or DEFAULT_PAIRS, arguments.max_s, _tolerance(arguments), arguments.force)
+    pair_plan = PairPlan(
+        arguments.pairs or DEFAULT_PAIRS, arguments.max_duration_s, _get_tolerance(arguments), arguments.force
+    )
     return measure_pairs(
-        arguments, order, lambda turns: _compare(turns, arguments), lambda comparison: _report(comparison, arguments)
+        arguments,
+        pair_plan,
+        lambda pair_results: _compare(pair_results, arguments),
+        lambda comparison: _report(comparison, arguments),
     )
 
 
-def _compare(turns: PairResults, arguments: argparse.Namespace) -> Comparison:
+def _compare(pair_results: PairResults, arguments: argparse.Namespace) -> Comparison:
     import msgspec
 
     from app.analysis.comparisons.comparison import compare_runs
 
-    tolerance = _tolerance(arguments)
-    comparison = compare_runs(turns.base, turns.candidate, tolerance=tolerance, is_forced=arguments.force)
-    return msgspec.structs.replace(comparison, notes=(*turns.notes, *comparison.notes))
+    tolerance = _get_tolerance(arguments)
+    comparison = compare_runs(pair_results.base, pair_results.candidate, tolerance=tolerance, is_forced=arguments.force)
+    return msgspec.structs.replace(comparison, notes=(*pair_results.notes, *comparison.notes))
 
 
-def _tolerance(arguments: argparse.Namespace) -> float:
+def _get_tolerance(arguments: argparse.Namespace) -> float:
     from app.analysis.comparisons.comparison import TOLERANCE
 
     return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
@@ -92,11 +99,11 @@ def _report(comparison: Comparison, arguments: argparse.Namespace) -> int:
     comparable or have no metric in common."""
     from app.analysis.comparisons.environment_differences import format_differences
 
-    _show(comparison, arguments)
-    forbidding = [difference for difference in comparison.differences if difference.forbids]
-    if forbidding and not arguments.force:
+    _print_comparison(comparison, arguments)
+    forbidding_differences = [difference for difference in comparison.differences if difference.forbids]
+    if forbidding_differences and not arguments.force:
         raise UsageError(
-            f"these runs are not comparable: {format_differences(forbidding)}",
+            f"these runs are not comparable: {format_differences(forbidding_differences)}",
             hint="Measure both on the same machine with the same workload, or use --force.",
         )
     if not comparison.changes:
@@ -114,20 +121,20 @@ def exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
     )
     from app.cli.tables import format_cell
 
-    worse, open_ones = find_regressions(comparison), find_inconclusive(comparison)
-    for change in worse:
+    regressions, inconclusive_changes = find_regressions(comparison), find_inconclusive(comparison)
+    for change in regressions:
         print(f"regression: {format_cell(format_regression(change))}", file=sys.stderr)
-    if open_ones:
-        named = "; ".join(map(format_change, open_ones[:3])) + (
-            f" and {len(open_ones) - 3} more" if open_ones[3:] else ""
+    if inconclusive_changes:
+        changes_text = "; ".join(map(format_change, inconclusive_changes[:3])) + (
+            f" and {len(inconclusive_changes) - 3} more" if inconclusive_changes[3:] else ""
         )
-        print(f"{'error' if is_inconclusive_failure else 'warning'}: inconclusive: {named}", file=sys.stderr)
-    if worse:
+        print(f"{'error' if is_inconclusive_failure else 'warning'}: inconclusive: {changes_text}", file=sys.stderr)
+    if regressions:
         return ExitCode.REGRESSION
-    return ExitCode.INCONCLUSIVE if open_ones and is_inconclusive_failure else ExitCode.OK
+    return ExitCode.INCONCLUSIVE if inconclusive_changes and is_inconclusive_failure else ExitCode.OK
 
 
-def _read_sides(arguments: argparse.Namespace) -> PairResults:
+def _read_runs(arguments: argparse.Namespace) -> PairResults:
     from app.session.interleaved import PairResults
     from app.storage.baselines import read_sides
 
@@ -138,7 +145,7 @@ def _read_sides(arguments: argparse.Namespace) -> PairResults:
     return PairResults(*read_sides(arguments.base, arguments.candidate))
 
 
-def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
+def _print_comparison(comparison: Comparison, arguments: argparse.Namespace) -> None:
     if arguments.json or arguments.format == "json":
         import msgspec
 
@@ -148,7 +155,7 @@ def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
         from reports.rendering import render_comparison
 
         content = render_comparison(
-            build_comparison_report(comparison, _command(arguments, comparison)), arguments.format or "text"
+            build_comparison_report(comparison, _build_command(arguments, comparison)), arguments.format or "text"
         )
     if arguments.out is None:
         print(content.removesuffix("\n"))
@@ -158,12 +165,14 @@ def _show(comparison: Comparison, arguments: argparse.Namespace) -> None:
         print(write_document(arguments.out, content.encode()))
 
 
-def _command(arguments: argparse.Namespace, comparison: Comparison) -> str:
+def _build_command(arguments: argparse.Namespace, comparison: Comparison) -> str:
     from app.reporting.comparison import build_comparison_command
 
-    sides = (arguments.base, arguments.candidate)
-    measured = ["--measure"] if arguments.measure else []
-    return build_comparison_command(*sides, comparison.tolerance, is_forced=arguments.force, options=measured)
+    run_arguments = (arguments.base, arguments.candidate)
+    extra_options = ["--measure"] if arguments.measure else []
+    return build_comparison_command(
+        *run_arguments, comparison.tolerance, is_forced=arguments.force, options=extra_options
+    )
 
 
 def _parse_pairs(text: str) -> int:

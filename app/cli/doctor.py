@@ -21,37 +21,41 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.telemetry.machine_state import read_machine_state
     from app.wiring.machine import read_machine_metadata
 
-    now, facts = read_machine_state(), read_machine_metadata()
+    machine_state, machine_info = read_machine_state(), read_machine_metadata()
     if arguments.json:
         document = {
-            "environment": facts.environment,
-            "checks": facts.checks,
-            "refused": facts.unavailable_providers,
-            "now": now,
+            "environment": machine_info.environment,
+            "checks": machine_info.checks,
+            "refused": machine_info.unavailable_providers,
+            "now": machine_state,
         }
         print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
         return 0
-    for line in (*format_environment(facts.environment), *_refused_provider_lines(facts), *_gpu_lines(now)):
+    for line in (
+        *format_environment(machine_info.environment),
+        *_format_unavailable_providers(machine_info),
+        *_format_gpus(machine_state),
+    ):
         print(line)
     print()
-    rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in facts.checks]
+    rows = [(check.verdict, check.name, check.value, check.unit, check.hint) for check in machine_info.checks]
     print_with_colors(format_table(("verdict", "check", "value", "unit", "action"), rows, status_columns=(0,)))
     return 0
 
 
-def _refused_provider_lines(machine_info: MachineInfo) -> list[str]:
+def _format_unavailable_providers(machine_info: MachineInfo) -> list[str]:
     return [
         f"            not available: {provider.provider} ({provider.reason})"
         for provider in machine_info.unavailable_providers
     ]
 
 
-def _gpu_lines(now: MachineNow) -> list[str]:
+def _format_gpus(machine_state: MachineNow) -> list[str]:
     from app.cli.tables import format_cell
 
     return [
         f"{gpu.source:<12}{format_cell(gpu.temperature_c)} °C, {format_cell(gpu.utilization_percent)} % utilization, "
         f"{format_cell(gpu.memory_gib)} GiB used, {format_cell(gpu.power_w)} W, {format_cell(gpu.clock_mhz)} MHz"
         + (f", throttled by {', '.join(gpu.throttled_by)}" if gpu.throttled_by else "")
-        for gpu in now.gpus
+        for gpu in machine_state.gpus
     ]

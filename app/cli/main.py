@@ -39,28 +39,28 @@ COMMANDS: tuple[ModuleType, ...] = (
 )  # fmt: skip
 
 
-_COLOR = "--color"
+_COLOR_OPTION = "--color"
 
 
 def build_parser() -> argparse.ArgumentParser:
-    root = argparse.ArgumentParser(
+    parser = argparse.ArgumentParser(
         prog="sizewise",
         description="Benchmark AI inference and plan the hardware for it.",
-        epilog="Start with `sizewise quickstart`. Every command accepts --color, --debug, which prints the traceback "
-        "of an error, and --error-json, which also prints the error as a line of JSON to standard error.",
+        epilog="Start with `sizewise quickstart`. Every command accepts --color, --debug (print the traceback of an "
+        "error) and --error-json (also print the error as one line of JSON to standard error).",
     )
-    root.add_argument("--version", action="version", version=f"sizewise {__version__}")
-    root.add_argument(_COLOR, choices=["auto", "always", "never"], default="auto", metavar="WHEN",
+    parser.add_argument("--version", action="version", version=f"sizewise {__version__}")
+    parser.add_argument(_COLOR_OPTION, choices=["auto", "always", "never"], default="auto", metavar="WHEN",
                       help="color verdicts: auto (default; on a terminal, unless NO_COLOR is set), always or "
                       "never")  # fmt: skip
-    commands = root.add_subparsers(metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
     for command in COMMANDS:
         name = command.__name__.rpartition(".")[2]
-        summary = (command.__doc__ or "").partition("\n")[0]
-        sub = commands.add_parser(name, help=summary, description=command.__doc__)
-        command.add_arguments(sub)
-        sub.set_defaults(execute=command.execute)
-    return root
+        summary = " ".join((command.__doc__ or "").partition("\n\n")[0].split())
+        subparser = commands.add_parser(name, help=summary, description=command.__doc__)
+        command.add_arguments(subparser)
+        subparser.set_defaults(execute=command.execute)
+    return parser
 
 
 def main(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], int] | None = None) -> int:
@@ -77,7 +77,9 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
     flags = {*argv} & {"--debug", "--error-json"}  # global options, accepted anywhere
     code = ExitCode.OK
     try:
-        arguments = build_parser().parse_args(_color_first([argument for argument in argv if argument not in flags]))
+        arguments = build_parser().parse_args(
+            _move_color_option_first([argument for argument in argv if argument not in flags])
+        )
         arguments.open_window = open_window
         with ignore_broken_pipe(), use_colors(arguments.color):
             code = arguments.execute(arguments)
@@ -93,18 +95,18 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
     return int(code)
 
 
-def _color_first(argv: Sequence[str]) -> list[str]:
+def _move_color_option_first(argv: Sequence[str]) -> list[str]:
     """Move `--color WHEN` to the front of the arguments: it is a global option that is accepted
     anywhere."""
-    first: list[str] = []
-    rest: list[str] = []
-    remaining = iter(argv)
-    for argument in remaining:
-        if argument == _COLOR:
-            first += [argument, *([when] if (when := next(remaining, None)) is not None else [])]
+    color_arguments: list[str] = []
+    other_arguments: list[str] = []
+    argument_iterator = iter(argv)
+    for argument in argument_iterator:
+        if argument == _COLOR_OPTION:
+            color_arguments += [argument, *([mode] if (mode := next(argument_iterator, None)) is not None else [])]
         else:
-            (first if argument.startswith(f"{_COLOR}=") else rest).append(argument)
-    return [*first, *rest]
+            (color_arguments if argument.startswith(f"{_COLOR_OPTION}=") else other_arguments).append(argument)
+    return [*color_arguments, *other_arguments]
 
 
 def _print_error(message: str, hint: str | None, code: ExitCode, flags: set[str]) -> int:
@@ -114,11 +116,11 @@ def _print_error(message: str, hint: str | None, code: ExitCode, flags: set[str]
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     if "--error-json" in flags:
-        print(_failure_json(message, hint, code), file=sys.stderr)
+        print(_encode_failure(message, hint, code), file=sys.stderr)
     return int(code)
 
 
-def _failure_json(message: str, hint: str | None, code: ExitCode) -> str:
+def _encode_failure(message: str, hint: str | None, code: ExitCode) -> str:
     import msgspec
 
     from app.records.trial import Failure

@@ -46,7 +46,7 @@ from app.wiring.local_spec import build_local_spec
 from app.wiring.spec import build_spec
 from app.wiring.stored_runs import load_stored_profile
 from app.wiring.workers import RemoteWorkers, build_gather
-from reports.annotations import workflow_commands
+from reports.annotations import build_workflow_commands
 from reports.formats import RUN_FILES
 from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
@@ -59,18 +59,18 @@ def write_github_annotations(report: Report, profile: str | None, environment: M
 
     `profile` is the argument of the command: a file or the name of a bundled profile.
     """
-    summary = environment.get("GITHUB_STEP_SUMMARY")
-    if summary:
-        _append(Path(summary), report)
+    summary_path = environment.get("GITHUB_STEP_SUMMARY")
+    if summary_path:
+        _append_job_summary(Path(summary_path), report)
     if environment.get("GITHUB_ACTIONS"):
         path = Path(profile) if profile and Path(profile).is_file() else None
-        lines = {} if path is None else find_objective_lines(path)
-        shown = None if path is None else _repository_path(path, environment.get("GITHUB_WORKSPACE"))
-        for command in workflow_commands(report, shown, lines):
+        objective_lines = {} if path is None else find_objective_lines(path)
+        annotation_path = None if path is None else _make_repository_relative(path, environment.get("GITHUB_WORKSPACE"))
+        for command in build_workflow_commands(report, annotation_path, objective_lines):
             print(command, file=sys.stderr)
 
 
-def _append(path: Path, report: Report) -> None:
+def _append_job_summary(path: Path, report: Report) -> None:
     """Append the report to the job summary, which must not exceed its maximum size. Existing
     content is preserved."""
     try:
@@ -81,16 +81,16 @@ def _append(path: Path, report: Report) -> None:
         print(f"the job summary could not be written: {error.strerror}", file=sys.stderr)
 
 
-def _repository_path(path: Path, workspace: str | None) -> str:
+def _make_repository_relative(path: Path, workspace: str | None) -> str:
     """Return the path relative to the root of the checkout, as GitHub expects; a path outside the
     checkout is returned unchanged."""
     absolute = path.resolve()
-    inside = workspace and absolute.is_relative_to(Path(workspace).resolve())
-    return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and inside else path.as_posix()
+    is_inside = workspace and absolute.is_relative_to(Path(workspace).resolve())
+    return absolute.relative_to(Path(workspace).resolve()).as_posix() if workspace and is_inside else path.as_posix()
 
 
 RunSession = Callable[[RunWriter, Callable[[Event], None], Interruption], RunOutcome]
-_NOT_WRITTEN_HINT = "Read the results so far with `sizewise.open_run` in Python."
+_INCOMPLETE_RUN_HINT = "Read the results so far with `sizewise.open_run` in Python."
 
 
 class NewRun(msgspec.Struct, frozen=True):
@@ -124,15 +124,15 @@ def measure(
     `remote` workers share the load. The results are stored even if the run is interrupted.
     """
     request_consent(profile, getattr(arguments, "allow_secrets", []))
-    new_run = _new_run(profile, arguments.out)
-    running = _build_session(profile, new_run, remote, gating, baseline, recalibrate=arguments.recalibrate)
-    return show_run(_run_and_store(new_run, running, None, arguments), arguments, gating)
+    new_run = _create_run(profile, arguments.out)
+    run_session = _build_session(profile, new_run, remote, gating, baseline, recalibrate=arguments.recalibrate)
+    return show_run(_run_and_store(new_run, run_session, None, arguments), arguments, gating)
 
 
 def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespace, out: Path | None) -> MeasuredRun:
     """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`,
     by default in the runs folder. Only progress is printed."""
-    new_run = _new_run(profile, out)
+    new_run = _create_run(profile, out)
     spec = build_spec(
         profile,
         new_run.run_id,
@@ -149,13 +149,13 @@ def measure_demonstration(profile: EndpointProfile, arguments: argparse.Namespac
     )
 
 
-def show_run(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT_GATING) -> int:
+def show_run(measured_run: MeasuredRun, arguments: argparse.Namespace, gating: Gating = DEFAULT_GATING) -> int:
     """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of
     the run."""
     with ignore_broken_pipe():
-        _print(measured, arguments, gating)
-    write_github_annotations(measured.report, getattr(arguments, "profile", None), os.environ)
-    return measured.outcome.result.exit.code
+        _print_summary(measured_run, arguments, gating)
+    write_github_annotations(measured_run.report, getattr(arguments, "profile", None), os.environ)
+    return measured_run.outcome.result.exit.code
 
 
 def resume(
@@ -163,29 +163,29 @@ def resume(
     arguments: argparse.Namespace,
     remote: RemoteWorkers | None,
     gating: Gating,
-    baseline_for: Callable[[str], BaselineSpec | None],
+    read_baseline: Callable[[str], BaselineSpec | None],
 ) -> int:
     """Resume an interrupted run in its directory, and return the exit code of the whole run.
 
     Raises UsageError if the run cannot be resumed.
     """
-    interrupted = read_interrupted_run(run_to_resume)
+    interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
-    run_id = interrupted.run_id
+    run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
-    spec = msgspec.structs.replace(spec, baseline=baseline_for(profile.name))
+    spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))
     gather = build_gather(profile, remote)
-    spec_text, now = run_to_resume.spec_text or "", datetime.now(UTC)
-    resumed = _run_and_store(
-        NewRun(run_id, profile.name, spec_text, run_to_resume.directory, profile.slo, now),
-        lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted),
-        lambda: reopen_run(run_to_resume, interrupted),
+    spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
+    measured_run = _run_and_store(
+        NewRun(run_id, profile.name, spec_text, run_to_resume.directory, profile.slo, resumed_at),
+        lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted_run),
+        lambda: reopen_run(run_to_resume, interrupted_run),
         arguments,
     )
-    return show_run(resumed, arguments, gating)
+    return show_run(measured_run, arguments, gating)
 
 
-def _new_run(profile: Profile, out: Path | None) -> NewRun:
+def _create_run(profile: Profile, out: Path | None) -> NewRun:
     started_at = datetime.now(UTC)
     run_id = _run_id(out, profile.name, started_at)
     directory = out or runs_home() / run_id
@@ -193,14 +193,14 @@ def _new_run(profile: Profile, out: Path | None) -> NewRun:
 
 
 def _run_and_store(
-    started: NewRun, running: RunSession, reopen: Callable[[], RunWriter] | None, arguments: argparse.Namespace
+    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, arguments: argparse.Namespace
 ) -> MeasuredRun:
-    directory = started.directory
+    directory = new_run.directory
     try:
-        outcome, report = _run_session(started, running, reopen, mirror=arguments.events == "-")
+        outcome, report = _run_session(new_run, run_session, reopen, is_mirrored=arguments.events == "-")
         write_checksums(directory, (*RUN_FILES.values(), *(download.name for download in report.downloads)))
     except OSError as error:
-        hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _NOT_WRITTEN_HINT
+        hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _INCOMPLETE_RUN_HINT
         raise StorageError(f"{directory} could not be written: {error.strerror}", hint=hint) from error
     return MeasuredRun(outcome, report, directory)
 
@@ -226,9 +226,12 @@ def _build_session(
     UnavailableError."""
     if isinstance(profile, LocalProfile):
         if remote is not None:
-            raise UsageError("remote workers need an endpoint, but this profile runs a model on this machine")
-        local = msgspec.structs.replace(build_local_spec(profile, new_run.run_id, gating), baseline=baseline)
-        return lambda store, emit, stop: run_locally(local, build_local_dependencies(profile, store), emit, stop)
+            raise UsageError(
+                "remote workers need an endpoint, but this profile runs a model on this machine",
+                hint="Remove --remote-workers and --bind.",
+            )
+        local_spec = msgspec.structs.replace(build_local_spec(profile, new_run.run_id, gating), baseline=baseline)
+        return lambda store, emit, stop: run_locally(local_spec, build_local_dependencies(profile, store), emit, stop)
     today = new_run.started_at.date()
     spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating)
     spec = msgspec.structs.replace(spec, baseline=baseline)
@@ -237,69 +240,68 @@ def _build_session(
 
 
 def _run_session(
-    started: NewRun, running: RunSession, reopen: Callable[[], RunWriter] | None, *, mirror: bool
+    new_run: NewRun, session: RunSession, reopen: Callable[[], RunWriter] | None, *, is_mirrored: bool
 ) -> tuple[RunOutcome, Report]:
     """Run the session and build its report.
 
     `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be
     written, which may become apparent only when it is closed.
     """
-    open_store = reopen or (lambda: RunWriter(started.directory))
+    open_store = reopen or (lambda: RunWriter(new_run.directory))
     with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:
-        emit = _listeners(store, progress, mirror=mirror)
+        emit = _build_event_listener(store, progress, is_mirrored=is_mirrored)
         now_ns = time.perf_counter_ns
         if reopen is None:
-            where = str(started.directory.resolve())
-            emit(RunStarted(now_ns(), started.run_id, started.name, where, os.getpid(), started.slo))
-            store.write_spec(started.spec_text)
+            directory = str(new_run.directory.resolve())
+            emit(RunStarted(now_ns(), new_run.run_id, new_run.name, directory, os.getpid(), new_run.slo))
+            store.write_spec(new_run.spec_text)
         try:
-            outcome = running(store, emit, interruption)
+            outcome = session(store, emit, interruption)
         except SizewiseError as error:
             if reopen is None:  # a run that could not be resumed is left unchanged
                 emit(RunFinished(now_ns(), error.exit_code.name, int(error.exit_code), (str(error),)))
             raise
-        report = _report(outcome, store, started.spec_text)
-        ended = outcome.result.exit
-        emit(RunFinished(now_ns(), outcome.result.verdict.status, ended.code, ended.texts))
+        report = _write_reports(outcome, store, new_run.spec_text)
+        run_exit = outcome.result.exit
+        emit(RunFinished(now_ns(), outcome.result.verdict.status, run_exit.code, run_exit.texts))
     return outcome, report
 
 
-def _report(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
+def _write_reports(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Report:
     rows = StoredRun(store.directory).requests(UNUSED_COLUMNS)
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
     report = write_sidecars(report, store.directory, store.directory / REPORT_HTML)
-    for form, name in RUN_FILES.items():
-        store.write_file(name, render(report, form, warn).encode())
+    for report_format, name in RUN_FILES.items():
+        store.write_file(name, render(report, report_format, warn).encode())
     return report
 
 
-def _print(measured: MeasuredRun, arguments: argparse.Namespace, gating: Gating) -> None:
-    outcome = measured.outcome
+def _print_summary(measured_run: MeasuredRun, arguments: argparse.Namespace, gating: Gating) -> None:
+    outcome = measured_run.outcome
     if arguments.json:
         print(outcome.result_text)
-    where = sys.stderr if arguments.json or arguments.events else sys.stdout
-    print_with_colors(render_text(measured.report, with_marks=True), where)
-    print(f"Report: {measured.directory}/{REPORT_HTML}", file=where)
-    for sentence in list_warnings(outcome.result, gating):
-        warn(sentence)
+    stream = sys.stderr if arguments.json or arguments.events else sys.stdout
+    print_with_colors(render_text(measured_run.report, with_marks=True), stream)
+    print(f"Report: {measured_run.directory}/{REPORT_HTML}", file=stream)
+    for warning in list_warnings(outcome.result, gating):
+        warn(warning)
     code = outcome.result.exit.code
-    first = f"exit {code}" if code else "exit 0, as a demonstration"
+    exit_text = f"exit {code}" if code else "exit 0, as a demonstration"
     for index, cause in enumerate(outcome.result.exit.texts):
-        print(f"{'also' if index else first}: {cause}", file=sys.stderr)
+        print(f"{'also' if index else exit_text}: {cause}", file=sys.stderr)
 
 
-def _listeners(store: RunWriter, progress: ProgressView, *, mirror: bool) -> Callable[[Event], None]:
+def _build_event_listener(store: RunWriter, progress: ProgressView, *, is_mirrored: bool) -> Callable[[Event], None]:
     encode = msgspec.json.Encoder().encode
-    is_mirrored = mirror
 
     def emit(event: Event) -> None:
         nonlocal is_mirrored
         store.append_event(event)
         progress.show(event)
         if is_mirrored:
-            with ignore_broken_pipe() as reader:
+            with ignore_broken_pipe() as pipe_state:
                 sys.stdout.buffer.write(escape_controls(encode(event).decode()).encode() + b"\n")
                 sys.stdout.buffer.flush()
-            is_mirrored = not reader.is_closed
+            is_mirrored = not pipe_state.is_closed
 
     return emit

@@ -1,5 +1,7 @@
-"""Implementation of `compare --measure`: measure two profiles in interleaved A/B pairs, which can
-be attached to and stopped like a run."""
+"""Measure two profiles in interleaved A/B pairs, for `compare --measure`.
+
+`runs attach` and `runs stop` work for such a measurement as for a run.
+"""
 
 from __future__ import annotations
 
@@ -41,43 +43,45 @@ def measure_pairs(
     )
     run_id = new_run_id(name, datetime.now(UTC))
     with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
-        where = store.directory.resolve()
-        store.append_event(RunStarted(time.perf_counter_ns(), where.name, name, str(where), os.getpid()))
+        directory = store.directory.resolve()
+        store.append_event(RunStarted(time.perf_counter_ns(), directory.name, name, str(directory), os.getpid()))
         try:
-            turns = _measure_turns(arguments, pair_plan, store)
-            comparison = compare(turns)
+            pair_results = _measure_pair_runs(arguments, pair_plan, store)
+            comparison = compare(pair_results)
             store.write_comparison(comparison)
             code = report(comparison)
         except SizewiseError as error:
-            store.append_event(_run_finished(int(error.exit_code), error.exit_code.name, str(error)))
+            store.append_event(_build_finish_event(int(error.exit_code), error.exit_code.name, str(error)))
             raise
-        store.append_event(_run_finished(code, ExitCode(code).name, " ".join(turns.notes)))
+        store.append_event(_build_finish_event(code, ExitCode(code).name, " ".join(pair_results.notes)))
     return code
 
 
-def _measure_turns(arguments: argparse.Namespace, order: PairPlan, store: ComparisonWriter) -> PairResults:
+def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store: ComparisonWriter) -> PairResults:
     with open_progress() as progress, handle_stop_signals() as interruption:
 
         def emit(event: Event) -> None:
             store.append_event(event)
             progress.show(event)
 
-        def report_phase(line: str) -> None:
-            emit(PhaseChanged(time.perf_counter_ns(), "pairs", line))
+        def report_phase(message: str) -> None:
+            emit(PhaseChanged(time.perf_counter_ns(), "pairs", message))
 
-        def note(text: str) -> None:
+        def add_note(text: str) -> None:
             emit(NoteAdded(time.perf_counter_ns(), text))
 
         report_phase("two profiles in interleaved A/B pairs, each run in a new process")
         runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
-        with CommandPoller(store, interruption, add_note=note, change_rate=_refuse, extend=_refuse):
-            return measure_interleaved(order, runs.measure, time.monotonic, report_phase)
+        with CommandPoller(
+            store, interruption, add_note=add_note, change_rate=_reject_stage_command, extend=_reject_stage_command
+        ):
+            return measure_interleaved(pair_plan, runs.measure, time.monotonic, report_phase)
 
 
-def _refuse(_: float) -> str:
+def _reject_stage_command(_: float) -> str:
     hint = "Use one of its runs; list them with `sizewise runs list`."
     raise UsageError("this is a comparison, which has no stage", hint=hint)
 
 
-def _run_finished(code: int, status: str, message: str) -> RunFinished:
+def _build_finish_event(code: int, status: str, message: str) -> RunFinished:
     return RunFinished(time.perf_counter_ns(), status, code, (message,) if message else ())

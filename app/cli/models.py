@@ -1,5 +1,4 @@
-"""Show the contents of a model file, the cost of an inference derived from it, and the GPUs that
-the model fits on."""
+"""Show the contents of a model file, the cost of an inference, and the GPUs the model fits on."""
 
 from __future__ import annotations
 
@@ -13,12 +12,14 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    inspect = actions.add_parser(
+    inspect_parser = actions.add_parser(
         "inspect", help="show inputs, parameters, FLOPs, bytes, memory by batch size, and GPUs that the model fits on"
     )
-    inspect.add_argument("file", type=Path, help=".onnx file or name of a bundled model; the model is read, not run")
-    inspect.add_argument("--json", action="store_true", help="print as JSON")
-    inspect.add_argument(
+    inspect_parser.add_argument(
+        "file", type=Path, help=".onnx file or name of a bundled model; the model is read, not run"
+    )
+    inspect_parser.add_argument("--json", action="store_true", help="print as JSON")
+    inspect_parser.add_argument(
         "--axis",
         dest="axes",
         action="append",
@@ -26,7 +27,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="NAME=LENGTH",
         help="length of a dynamic axis, such as seq=128",
     )
-    inspect.add_argument(
+    inspect_parser.add_argument(
         "--shape",
         dest="shapes",
         action="append",
@@ -57,16 +58,16 @@ def execute(arguments: argparse.Namespace) -> int:
 def _parse_shapes(axes: list[str], shapes: list[str]) -> ShapeOverrides:
     from app.records.model import ShapeOverrides
 
-    given = ShapeOverrides({}, {})
+    overrides = ShapeOverrides({}, {})
     for option in axes:
-        name, text = _parse_pair(option, "--axis seq=128")
-        given.axes[name] = _parse_length(text, f"--axis {option}")
+        name, value = _parse_pair(option, "--axis seq=128")
+        overrides.axes[name] = _parse_length(value, f"--axis {option}")
     for option in shapes:
-        name, text = _parse_pair(option, "--shape image=N,3,224,224")
-        given.shapes[name] = tuple(
-            None if size.strip() == "N" else _parse_length(size, f"--shape {option}") for size in text.split(",")
+        name, value = _parse_pair(option, "--shape image=N,3,224,224")
+        overrides.shapes[name] = tuple(
+            None if size.strip() == "N" else _parse_length(size, f"--shape {option}") for size in value.split(",")
         )
-    return given
+    return overrides
 
 
 def _parse_pair(option: str, example: str) -> tuple[str, str]:

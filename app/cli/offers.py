@@ -21,19 +21,19 @@ _HEADER = ("offer", "accelerator", "vCPUs", "GiB", "USD/h", "spot", "reserved 1y
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    listing = actions.add_parser("list", help="list the offers with price, price age and your own changes")
-    listing.add_argument(
+    list_parser = actions.add_parser("list", help="list the offers with price, price age and your own changes")
+    list_parser.add_argument(
         "--accelerator",
         metavar="KEY",
         help="only offers with this accelerator, such as l4 or h100-sxm5-80gb; none for CPU only",
     )
-    listing.add_argument("--region", help="only offers in this region, such as us-east-1")
-    listing.add_argument("--provider", help="only offers of this provider, such as aws")
-    listing.add_argument("--json", action="store_true", help="print as JSON")
-    check = actions.add_parser("check", help="validate a price list and print each problem with its line")
-    importing = actions.add_parser("import", help="import a price list that overrides the bundled one in all plans")
-    for action in (check, importing):
-        action.add_argument("file", type=Path, help=".csv with columns of the catalog, or .yaml")
+    list_parser.add_argument("--region", help="only offers in this region, such as us-east-1")
+    list_parser.add_argument("--provider", help="only offers of this provider, such as aws")
+    list_parser.add_argument("--json", action="store_true", help="print as JSON")
+    check_parser = actions.add_parser("check", help="validate a price list and print each problem with its line")
+    import_parser = actions.add_parser("import", help="import a price list that overrides the bundled one in all plans")
+    for file_parser in (check_parser, import_parser):
+        file_parser.add_argument("file", type=Path, help=".csv with columns of the catalog, or .yaml")
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -59,16 +59,16 @@ def _list(arguments: argparse.Namespace, today: datetime.date) -> int:
     if arguments.json:
         import msgspec
 
-        rows = [_facts(offer, today) for offer in offers]
+        rows = [_build_json_row(offer, today) for offer in offers]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
     else:
         from app.cli.tables import format_table
 
-        print(format_table(_HEADER, [_cells(build_offer_row(offer, today)) for offer in offers]))
+        print(format_table(_HEADER, [_build_cells(build_offer_row(offer, today)) for offer in offers]))
     return 0
 
 
-def _cells(row: PriceListRow) -> tuple[Cell, ...]:
+def _build_cells(row: PriceListRow) -> tuple[Cell, ...]:
     return (
         row.offer,
         row.accelerator,
@@ -83,60 +83,61 @@ def _cells(row: PriceListRow) -> tuple[Cell, ...]:
     )
 
 
-def _facts(offer: Offer, today: datetime.date) -> dict[str, object]:
+def _build_json_row(offer: Offer, today: datetime.date) -> dict[str, object]:
     import msgspec
 
     from app.planning.risk import compute_price_age_days
 
-    facts: dict[str, object] = msgspec.to_builtins(offer)
+    fields: dict[str, object] = msgspec.to_builtins(offer)
     return (
         {"key": offer.key}
-        | facts
+        | fields
         | {"price_age_days": compute_price_age_days(offer, today), "is_yours": offer.is_customized}
     )
 
 
 def _check(path: Path, today: datetime.date) -> int:
-    reading = _read(path, today)
-    if reading.problems:
-        _print_problems(reading)
+    price_list = _read_and_check(path, today)
+    if price_list.problems:
+        _print_problems(price_list)
         return ExitCode.USAGE
-    print(f"{path} is valid ({_row_counts(reading)})")
+    print(f"{path} is valid ({_format_row_counts(price_list)})")
     return ExitCode.OK
 
 
 def _import(path: Path, today: datetime.date) -> int:
-    from app.profiles.pricing.catalog import encode_price_list, price_list_path
+    from app.profiles.pricing.catalog import encode_price_list, get_price_list_path
     from app.records.offers import PriceList
     from app.storage.run_directory import write_atomically
 
-    reading = _read(path, today)
-    if reading.problems:
-        _print_problems(reading)
+    price_list = _read_and_check(path, today)
+    if price_list.problems:
+        _print_problems(price_list)
         raise UsageError(f"nothing was imported from {path}", hint="Fix the problems above and import it again.")
-    target, previous = price_list_path(), _previous_import()
+    destination, previous_list = get_price_list_path(), _load_previous_import()
     try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        write_atomically(target, encode_price_list(PriceList(reading.rows, str(path.resolve()), today)))
+        destination.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(destination, encode_price_list(PriceList(price_list.rows, str(path.resolve()), today)))
     except OSError as error:
-        raise UsageError(f"cannot write {target}: {error.strerror}") from error
-    print(f"{path}: imported ({_row_counts(reading)}) to {target}")
-    if previous is not None:
-        lost = len({row.key for row in previous.rows} - {row.key for row in reading.rows})
-        dropped = (
-            f"{lost} of its {len(previous.rows)} rows are not in the new list"
-            if lost
+        raise UsageError(f"cannot write {destination}: {error.strerror}") from error
+    print(f"{path}: imported ({_format_row_counts(price_list)}) to {destination}")
+    if previous_list is not None:
+        missing_count = len({row.key for row in previous_list.rows} - {row.key for row in price_list.rows})
+        missing_text = (
+            f"{missing_count} of its {len(previous_list.rows)} rows are not in the new list"
+            if missing_count
             else "the new list has all of its rows"
         )
         print(
-            f"It replaces the list imported from {previous.imported_from} on {previous.imported_on}: {dropped}. "
-            "To keep both, put all rows into one file.",
+            f"It replaces the list imported from {previous_list.imported_from} on {previous_list.imported_on}: "
+            f"{missing_text}. "
+            "To use both lists, combine all rows in one file.",
             file=sys.stderr,
         )
     return ExitCode.OK
 
 
-def _previous_import() -> PriceList | None:
+def _load_previous_import() -> PriceList | None:
     """Return the price list that an import replaces; `None` if there is none, or if it cannot be
     read."""
     from app.profiles.pricing.catalog import load_imported_prices
@@ -147,32 +148,33 @@ def _previous_import() -> PriceList | None:
         return None
 
 
-def _read(path: Path, today: datetime.date) -> ParsedPriceList:
+def _read_and_check(path: Path, today: datetime.date) -> ParsedPriceList:
     """Read a price list and validate it against the bundled catalog, because an import replaces the
     previous import."""
     from app.profiles.pricing.catalog import load_bundled_catalog
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.profiles.pricing.price_list import read_price_list
 
-    reading = read_price_list(path, load_bundled_catalog(), today)
-    for note in find_currency_warnings(reading.values, today):
+    price_list = read_price_list(path, load_bundled_catalog(), today)
+    for note in find_currency_warnings(price_list.values, today):
         print(note, file=sys.stderr)
-    return reading
+    return price_list
 
 
-def _print_problems(reading: ParsedPriceList) -> None:
+def _print_problems(price_list: ParsedPriceList) -> None:
     from app.profiles.pricing.price_list import MAX_PROBLEMS
 
-    for problem in reading.problems:
+    for problem in price_list.problems:
         print(f"{problem} ({problem.hint})" if problem.hint else problem)
-    if len(reading.problems) == MAX_PROBLEMS:
+    if len(price_list.problems) == MAX_PROBLEMS:
         print(f"only the first {MAX_PROBLEMS} problems are shown")
 
 
-def _row_counts(reading: ParsedPriceList) -> str:
+def _format_row_counts(price_list: ParsedPriceList) -> str:
     from app.profiles.pricing.catalog import load_bundled_catalog
 
-    known = {offer.key for offer in load_bundled_catalog().offers}
-    changed = sum(row.key in known for row in reading.rows)
-    total = len(reading.rows)
-    return f"{total} row{'' if total == 1 else 's'}: {changed} override the catalog, {total - changed} added"
+    catalog_keys = {offer.key for offer in load_bundled_catalog().offers}
+    override_count = sum(row.key in catalog_keys for row in price_list.rows)
+    total = len(price_list.rows)
+    rows_text = f"{total} row{'' if total == 1 else 's'}"
+    return f"{rows_text}: {override_count} override the catalog, {total - override_count} added"

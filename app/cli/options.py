@@ -54,14 +54,14 @@ def parse_tolerance(text: str) -> float:
     return share
 
 
-_KINDS: tuple[GateKind, ...] = ("slo", "regression")
+_GATE_KINDS: tuple[GateKind, ...] = ("slo", "regression")
 
 
 def add_gating_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--gate", type=_parse_kinds, default=_KINDS, metavar="KINDS",
+    parser.add_argument("--gate", type=_parse_gate_kinds, default=_GATE_KINDS, metavar="KINDS",
                         help="what determines the exit code: slo (SLO and gates), regression (gates on changes), or "
-                        "both, "
-                             "as in slo,regression (default); the other is evaluated and shown only")  # fmt: skip
+                        "both, as in slo,regression (default); the other kind is evaluated and shown, but does not "
+                        "affect the exit code")  # fmt: skip
     parser.add_argument("--on-inconclusive", choices=["pass", "warn", "fail"], default="warn",
                         help="how to treat an objective whose confidence interval crosses the limit: pass, warning "
                              "(default) or exit code 12")  # fmt: skip
@@ -73,12 +73,12 @@ def parse_gating(arguments: argparse.Namespace) -> Gating:
     return Gating(arguments.on_inconclusive, arguments.gate)
 
 
-def _parse_kinds(text: str) -> tuple[GateKind, ...]:
-    given = [kind.strip() for kind in text.split(",")]
-    unknown = next((kind for kind in given if kind not in _KINDS), None)
-    if unknown is not None:
-        raise argparse.ArgumentTypeError(f"{unknown!r} is not one of {', '.join(_KINDS)}")
-    return tuple(kind for kind in _KINDS if kind in given)
+def _parse_gate_kinds(text: str) -> tuple[GateKind, ...]:
+    requested_kinds = [kind.strip() for kind in text.split(",")]
+    unknown_kind = next((kind for kind in requested_kinds if kind not in _GATE_KINDS), None)
+    if unknown_kind is not None:
+        raise argparse.ArgumentTypeError(f"{unknown_kind!r} is not one of {', '.join(_GATE_KINDS)}")
+    return tuple(kind for kind in _GATE_KINDS if kind in requested_kinds)
 
 
 _MAX_WORKERS = 1_000  # as in app.profiles.load, which takes too long to import here
@@ -99,7 +99,7 @@ def add_remote_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def add_token_argument(parser: argparse._ActionsContainer) -> None:
-    parser.add_argument("--token", metavar="PLACE",
+    parser.add_argument("--token", metavar="REFERENCE",
                         help="env:NAME or file:PATH of the secret shared by the run and its workers "
                              "(default: env:SIZEWISE_TOKEN)")  # fmt: skip
 
@@ -138,8 +138,8 @@ def parse_worker_count(text: str) -> int:
     return int(text)
 
 
-def format_worker_count(number: int) -> str:
-    return "1 worker" if number == 1 else f"{number} workers"
+def format_worker_count(count: int) -> str:
+    return "1 worker" if count == 1 else f"{count} workers"
 
 
 def _parse_workers(text: str) -> str:

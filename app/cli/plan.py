@@ -21,16 +21,16 @@ _HEADER = (
     "instances", "offer", "$/month", "P10-P90 $", "P(SLO met)", "peak utilization %", "peak latency ms", "based on",
     "method", "risk (0-4)", "price date",
 )  # fmt: skip
-_WHAT_IF = ("what if", "fleet", "$/month", "change $/month", "P(SLO met)")
-_EXPORTS = ("k8s", "kserve", "terraform", "csv", "json")
+_WHAT_IF_HEADER = ("what if", "fleet", "$/month", "change $/month", "P(SLO met)")
+_EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE",
         help="one or more runs (directory, ID or its prefix, or 'last'); result files or a folder of "
-        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a typed-in curve; or a "
-        "plan file",
+        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a typed-in curve; or "
+        "a plan file",
     )  # fmt: skip
     parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a request trace")
     parser.add_argument("--slo", action="append", default=[], metavar="TEXT",
@@ -47,9 +47,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         "speed=1.3")  # fmt: skip
     parser.add_argument("--estimate", action="store_true", help="use the analytical estimate only, without simulation")
     parser.add_argument(
-        "--export", choices=_EXPORTS, help="print the fleet in another tool's format instead of the plan"
+        "--export", choices=_EXPORT_FORMATS, help="print the fleet in another tool's format instead of the plan"
     )
-    parser.add_argument("--with", dest="given", action="append", default=[], metavar="KEY=VALUE",
+    parser.add_argument("--with", dest="export_settings", action="append", default=[], metavar="KEY=VALUE",
                         help="settings of the export: name, namespace, image, port, model_uri, "
                         "autoscaler (none, hpa, keda, scheduled), …")  # fmt: skip
     parser.add_argument("--out", type=Path, metavar="PATH",
@@ -67,7 +67,7 @@ def execute(arguments: argparse.Namespace) -> int:
     if arguments.what_if and (arguments.json or arguments.export):
         hint = "Run `plan` once per change, with --set."
         raise UsageError("--what-if cannot be combined with --json or --export", hint=hint)
-    confidence = [] if arguments.confidence is None else [f"plan.confidence={_percent(arguments.confidence)}"]
+    confidence = [] if arguments.confidence is None else [f"plan.confidence={_format_percent(arguments.confidence)}"]
     request = PlanRequest(
         sources=tuple(arguments.sources),
         overrides=(*arguments.overrides, *confidence),
@@ -75,33 +75,34 @@ def execute(arguments: argparse.Namespace) -> int:
         slo=tuple(arguments.slo),
         offers=tuple(arguments.offers),
     )
-    question = build_plan_inputs(request, get_utc_now().date())
-    for note in find_currency_warnings(list(request.overrides), question.today):
+    plan_inputs = build_plan_inputs(request, get_utc_now().date())
+    for note in find_currency_warnings(list(request.overrides), plan_inputs.today):
         print(note, file=sys.stderr)
-    variations = {change: apply_change(question, change) for change in arguments.what_if}
-    settings = _export_settings(arguments.given)
-    plan = plan_fleets(question, estimate_only=arguments.estimate)
+    variations = {change: apply_change(plan_inputs, change) for change in arguments.what_if}
+    export_settings = _parse_export_settings(arguments.export_settings)
+    plan = plan_fleets(plan_inputs, estimate_only=arguments.estimate)
     if arguments.out is not None and arguments.export is None:
         _save(
-            arguments.out, question, plan
+            arguments.out, plan_inputs, plan
         )  # saved first, because printing may end the command, for example into `head`
     if arguments.export is not None:
-        _export(plan, arguments.export, settings, arguments.out)
+        _export(plan, arguments.export, export_settings, arguments.out)
     elif arguments.json:
-        _export(plan, "json", settings, None)
+        _export(plan, "json", export_settings, None)
     else:
-        _show(plan, question)
+        _show(plan, plan_inputs)
         if plan.recommendation is None:
-            _show_relaxations(question)
+            _show_relaxations(plan_inputs)
         if variations:
             plans = {
-                change: plan_fleets(varied, estimate_only=arguments.estimate) for change, varied in variations.items()
+                change: plan_fleets(changed_inputs, estimate_only=arguments.estimate)
+                for change, changed_inputs in variations.items()
             }
             _show_what_if(plan, plans)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 
-def _percent(text: str) -> str:
+def _format_percent(text: str) -> str:
     """Convert a probability such as 0.9 to a percentage; other text is returned unchanged."""
     try:
         number = float(text)
@@ -116,7 +117,7 @@ def _show(plan: Plan, plan_inputs: PlanningInputs) -> None:
     from reports.text import render_plan
 
     print(render_plan(build_plan_section(plan, build_source_rows(plan_inputs))))
-    rows = [_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
+    rows = [_build_row(fleet) for fleet in plan.offers if fleet.rejected is None][:_MAX_OFFERS]
     if rows:
         print()
         print(format_table(_HEADER, rows))
@@ -127,7 +128,7 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
 
     relaxations = find_relaxations(plan_inputs)
     if relaxations:
-        print("\nChanges that would make an offer fit, each on its own (analytical estimate):")
+        print("\nChanges that would make an offer fit, each applied separately (analytical estimate):")
     for relaxation in relaxations:
         options = [f'--set "{change}"' for change in relaxation.changes] + [
             f'--slo "{text}"' for text in relaxation.slo
@@ -135,17 +136,17 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
         print(f"  {relaxation.text} {' '.join(options)}")
 
 
-def _row(fleet: Fleet) -> tuple[Cell, ...]:
+def _build_row(fleet: Fleet) -> tuple[Cell, ...]:
     from app.planning.formatting import format_share
 
-    used, needed = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
+    utilization, needed_usd = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
     return (
         fleet.instances,
         fleet.offer,
         fleet.usd_per_month.value,
-        None if needed is None else f"{needed.p10:,.0f}-{needed.p90:,.0f}",
+        None if needed_usd is None else f"{needed_usd.p10:,.0f}-{needed_usd.p90:,.0f}",
         None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned),
-        None if used is None else 100 * used,
+        None if utilization is None else 100 * utilization,
         fleet.latency_at_peak.value,
         fleet.basis,
         fleet.sizing_method,
@@ -160,23 +161,28 @@ def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
     print()
     print(
         format_table(
-            _WHAT_IF,
-            [_what_if_row(change, planned, plan) for change, planned in {"as planned": plan, **variations}.items()],
+            _WHAT_IF_HEADER,
+            [
+                _build_what_if_row(change, what_if_plan, plan)
+                for change, what_if_plan in {"as planned": plan, **variations}.items()
+            ],
         )
     )
 
 
-def _what_if_row(change: str, plan: Plan, planned: Plan) -> tuple[Cell, ...]:
+def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Cell, ...]:
     from app.planning.formatting import format_share
 
     if plan.recommendation is None:
         return (change, "no offer fits", None, None, None)
     fleet = plan.recommendation.fleet
-    before = None if planned.recommendation is None else planned.recommendation.fleet.usd_per_month.value
-    cost = fleet.usd_per_month.value
-    more = None if before is None or cost is None else f"{cost - before:+,.0f}"
-    chance = None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
-    return (change, f"{fleet.instances} × {fleet.offer}", cost, more, chance)
+    original_usd = (
+        None if original_plan.recommendation is None else original_plan.recommendation.fleet.usd_per_month.value
+    )
+    usd = fleet.usd_per_month.value
+    change_text = None if original_usd is None or usd is None else f"{usd - original_usd:+,.0f}"
+    probability_text = None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
+    return (change, f"{fleet.instances} × {fleet.offer}", usd, change_text, probability_text)
 
 
 def _save(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
@@ -203,19 +209,19 @@ def _export(plan: Plan, kind: ExportKind, settings: ExportSettings, out: Path | 
         raise UsageError(f"{out} cannot be written: {error.strerror}") from error
 
 
-def _export_settings(given: list[str]) -> ExportSettings:
+def _parse_export_settings(options: list[str]) -> ExportSettings:
     import msgspec
 
     from app.planning.exports.settings import ExportSettings
     from app.profiles.problems import did_you_mean
 
-    known = [field.name for field in msgspec.structs.fields(ExportSettings)]
+    setting_names = [field.name for field in msgspec.structs.fields(ExportSettings)]
     values = {}
-    for text in given:
-        key, equals, value = text.partition("=")
-        if not equals or key not in known:
-            hint = did_you_mean(key, known) or f"Use one of {', '.join(known)}."
-            raise UsageError(f"--with {text} is not a setting of an export", hint=hint)
+    for option in options:
+        key, equals, value = option.partition("=")
+        if not equals or key not in setting_names:
+            hint = did_you_mean(key, setting_names) or f"Use one of {', '.join(setting_names)}."
+            raise UsageError(f"--with {option}: unknown export setting", hint=hint)
         values[key] = value
     try:
         return msgspec.convert(values, ExportSettings, strict=False)

@@ -10,27 +10,27 @@ from reports.formatting import format_count, format_count_noun, format_duration,
 
 def format_work(work: PlannedWork) -> str:
     """Format the planned work as one line: stages, duration, requests, tokens and cost."""
-    return "; ".join(_clauses(work))
+    return "; ".join(_format_clauses(work))
 
 
-def _clauses(work: PlannedWork) -> Iterator[str]:
-    yield _stages(work)
+def _format_clauses(work: PlannedWork) -> Iterator[str]:
+    yield _format_stages(work)
     yield f"about {format_duration(work.duration_s)}, at most {format_duration(work.max_duration_s)}"
     if work.requests:
-        more = " plus those of closed-loop stages" if work.closed_stages else ""
-        yield f"{format_count(round(work.requests))} requests expected{more}"
+        closed_loop_note = " plus those of closed-loop stages" if work.closed_stages else ""
+        yield f"{format_count(round(work.requests))} requests expected{closed_loop_note}"
     if work.search is not None:
         min_requests, max_requests = work.search.requests
         low, high = work.search.assumed_per_s
-        rates = f"between {format_number(low)} and {format_number(high)} req/s"
+        rates_text = f"between {format_number(low)} and {format_number(high)} req/s"
         yield (
             f"the search sends {format_count(round(min_requests))} to {format_count(round(max_requests))} requests "
             "if the max "
-            f"rate is {rates}"
+            f"rate is {rates_text}"
         )
     if work.tokens_in is not None and work.requests:
-        out = "n/a" if work.tokens_out is None else format_count(round(work.tokens_out))
-        yield f"{format_count(round(work.tokens_in))} input tokens, {out} output tokens"
+        tokens_out_text = "n/a" if work.tokens_out is None else format_count(round(work.tokens_out))
+        yield f"{format_count(round(work.tokens_in))} input tokens, {tokens_out_text} output tokens"
     if work.usd is not None:
         yield f"${format_money(work.usd[0])}, at most ${format_money(work.usd[1])}"
     if work.cut_after is not None:
@@ -39,11 +39,11 @@ def _clauses(work: PlannedWork) -> Iterator[str]:
         yield f"limited to {', '.join(work.limits)}"
 
 
-def _stages(work: PlannedWork) -> str:
+def _format_stages(work: PlannedWork) -> str:
     if work.variants is not None:
         return f"{format_count_noun(work.variants, 'variant')}, {format_count_noun(work.stages, 'stage')}"
-    parts = [format_count_noun(work.stages, "stage")] if work.stages or work.search is None else []
+    texts = [format_count_noun(work.stages, "stage")] if work.stages or work.search is None else []
     if work.search is not None:
         min_probes, max_probes = work.search.probes
-        parts.append(f"a search of {min_probes} to {max_probes} probes")
-    return " and ".join(parts)
+        texts.append(f"a search of {min_probes} to {max_probes} probes")
+    return " and ".join(texts)

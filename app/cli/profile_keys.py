@@ -7,31 +7,33 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-_PROTOCOL = "http"
+_DEFAULT_PROTOCOL = "http"
 
 
 def add_keys(actions: Any) -> None:
-    keys = actions.add_parser("keys", help="list all profile keys with unit, bounds, default and meaning")
-    keys.add_argument("protocol", nargs="?", default=_PROTOCOL, help=f"protocol of the target (default: {_PROTOCOL})")
-    keys.add_argument("--json", action="store_true", help="print as JSON")
-    keys.set_defaults(act=_keys)
+    keys_parser = actions.add_parser("keys", help="list all profile keys with unit, bounds, default and meaning")
+    keys_parser.add_argument(
+        "protocol", nargs="?", default=_DEFAULT_PROTOCOL, help=f"protocol of the target (default: {_DEFAULT_PROTOCOL})"
+    )
+    keys_parser.add_argument("--json", action="store_true", help="print as JSON")
+    keys_parser.set_defaults(handler=_list_keys)
 
 
 def add_ci(actions: Any) -> None:
-    job = actions.add_parser("ci", help="write a profile and a CI job that runs it to a repository")
-    job.add_argument("profile", help="profile file, or name of a bundled profile")
-    job.add_argument("--for", dest="pipeline", choices=["github", "gitlab"], required=True)
-    job.add_argument(
+    ci_parser = actions.add_parser("ci", help="write a profile and a CI job that runs it to a repository")
+    ci_parser.add_argument("profile", help="profile file, or name of a bundled profile")
+    ci_parser.add_argument("--for", dest="pipeline", choices=["github", "gitlab"], required=True)
+    ci_parser.add_argument(
         "--out",
         type=Path,
         default=Path(),
         metavar="DIR",
         help="directory of the repository (default: current directory)",
     )
-    job.set_defaults(act=_ci)
+    ci_parser.set_defaults(handler=_write_ci_job)
 
 
-def _keys(arguments: argparse.Namespace) -> int:
+def _list_keys(arguments: argparse.Namespace) -> int:
     from app.errors import UsageError
     from app.profiles.fields import iter_fields, profile_fields
     from app.profiles.problems import did_you_mean
@@ -44,19 +46,19 @@ def _keys(arguments: argparse.Namespace) -> int:
     if arguments.json:
         import msgspec
 
-        rows = [_row(path, field) for path, field in fields]
+        rows = [_build_row(path, field) for path, field in fields]
         print(msgspec.json.format(msgspec.json.encode(rows), indent=2).decode())
         return 0
     for path, field in fields:
-        row = _row(path, field)
+        row = _build_row(path, field)
         details = [row[name] for name in ("unit", "bounds") if row[name]]
         details += [f"default {row['default']}"] if row["default"] not in (None, [], {}) else []
-        beside = f"  ({'; '.join(map(str, details))})" if details else ""
-        print(f"{row['key']}{beside}\n    {field.help}")
+        details_text = f"  ({'; '.join(map(str, details))})" if details else ""
+        print(f"{row['key']}{details_text}\n    {field.help}")
     return 0
 
 
-def _row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
+def _build_row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
     return {
         "key": ".".join(path),
         "kind": field.kind,
@@ -68,7 +70,7 @@ def _row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
     }
 
 
-def _ci(arguments: argparse.Namespace) -> int:
+def _write_ci_job(arguments: argparse.Namespace) -> int:
     from app.profiles.bundled import find_profile
     from app.profiles.ci_job import write_ci_job
     from app.profiles.document import read_document
@@ -78,6 +80,6 @@ def _ci(arguments: argparse.Namespace) -> int:
     load_profile(path)
     text = path.read_text(encoding="utf-8")
     tree = read_document(text.encode(), str(path)).value
-    for written in write_ci_job(arguments.pipeline, text, tree, path.resolve().parent, arguments.out):
-        print(written)
+    for written_path in write_ci_job(arguments.pipeline, text, tree, path.resolve().parent, arguments.out):
+        print(written_path)
     return 0

@@ -19,37 +19,37 @@ if TYPE_CHECKING:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     actions = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    listing = actions.add_parser("list", help="list the bundled profiles")
-    listing.add_argument("--json", action="store_true", help="print as JSON, with file paths")
-    listing.set_defaults(act=_list)
-    for name, act, what in (
+    list_parser = actions.add_parser("list", help="list the bundled profiles")
+    list_parser.add_argument("--json", action="store_true", help="print as JSON, with file paths")
+    list_parser.set_defaults(handler=_list)
+    for name, handler, help_text in (
         ("show", _show, "show a profile with all defaults"),
         ("check", _check, "validate a profile and estimate its work, without running it"),
         ("try", _try, "send one request as the run would, and show the response"),
     ):
-        action = actions.add_parser(name, help=what)
-        action.add_argument("profile", help="profile file, name of a bundled profile, or - for standard input")
-        action.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+        action_parser = actions.add_parser(name, help=help_text)
+        action_parser.add_argument("profile", help="profile file, name of a bundled profile, or - for standard input")
+        action_parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
         if name != "show":
-            action.add_argument("--json", action="store_true", help="print as JSON")
+            action_parser.add_argument("--json", action="store_true", help="print as JSON")
         if name == "try":
-            add_consent_argument(action)
+            add_consent_argument(action_parser)
         if name == "check":
-            action.add_argument("--this-machine", action="store_true",
+            action_parser.add_argument("--this-machine", action="store_true",
                                 help="also list the variants that cannot run on this machine")  # fmt: skip
-        action.set_defaults(act=act)
+        action_parser.set_defaults(handler=handler)
     add_keys(actions)
     add_ci(actions)
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    return int(arguments.act(arguments))
+    return int(arguments.handler(arguments))
 
 
 def _show(arguments: argparse.Namespace) -> int:
     from app.profiles.resolved import format_spec
 
-    print(format_spec(_read(arguments)[1]), end="")
+    print(format_spec(_load_profile(arguments)[1]), end="")
     return 0
 
 
@@ -59,29 +59,35 @@ def _check(arguments: argparse.Namespace) -> int:
     from app.profiles.resolved import compute_profile_hash
     from app.wiring.planned_work import estimate_work
 
-    path, profile = _read(arguments)
+    path, profile = _load_profile(arguments)
     if arguments.this_machine and not isinstance(profile, LocalProfile):
-        raise UsageError("--this-machine requires a profile of a local model")
+        raise UsageError(
+            "--this-machine requires a profile of a local model", hint="Remove --this-machine, or set target.model."
+        )
     work = estimate_work(profile, load_catalog())
-    cells = _impossible(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None
+    unrunnable_variants = (
+        _find_unrunnable_variants(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None
+    )
     if arguments.json:
         import msgspec
 
         document = {"profile": str(path), "name": profile.name, "hash": compute_profile_hash(profile), "work": work}
-        content = msgspec.json.encode(document if cells is None else {**document, "impossible": cells})
+        content = msgspec.json.encode(
+            document if unrunnable_variants is None else {**document, "impossible": unrunnable_variants}
+        )
         print(msgspec.json.format(content, indent=2).decode())
     else:
         from app.cli.planned_work import format_work
 
         print(f"{path} is valid ({profile.name}, hash {compute_profile_hash(profile)[:12]})")
         print(f"will run {format_work(work)}")
-        for cell in cells or ():
-            print(f"cannot run here: {cell.cell}: {cell.reason} ({cell.hint})")
-    is_hopeless = bool(cells) and len(cells or ()) == work.variants
-    return ExitCode.UNAVAILABLE if is_hopeless else ExitCode.OK
+        for variant in unrunnable_variants or ():
+            print(f"cannot run here: {variant.cell}: {variant.reason} ({variant.hint})")
+    is_unrunnable = bool(unrunnable_variants) and len(unrunnable_variants or ()) == work.variants
+    return ExitCode.UNAVAILABLE if is_unrunnable else ExitCode.OK
 
 
-def _impossible(profile: LocalProfile) -> tuple[ImpossibleVariant, ...]:
+def _find_unrunnable_variants(profile: LocalProfile) -> tuple[ImpossibleVariant, ...]:
     from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_local_machine, inspect_models
 
     return find_unrunnable_variants(profile, inspect_local_machine(), inspect_models(profile))
@@ -90,7 +96,7 @@ def _impossible(profile: LocalProfile) -> tuple[ImpossibleVariant, ...]:
 def _try(arguments: argparse.Namespace) -> int:
     from app.wiring.target_check import check_target
 
-    profile = _read(arguments)[1]
+    profile = _load_profile(arguments)[1]
     request_consent(profile, arguments.allow_secrets)
     trial = check_target(profile)
     if arguments.json:
@@ -102,14 +108,14 @@ def _try(arguments: argparse.Namespace) -> int:
 
         for line in format_trial(trial):
             print(line)
-    is_answered = trial.problem in (None, "not streaming")
+    has_response = trial.problem in (None, "not streaming")
     if trial.problem is not None:
-        print(f"{'warning' if is_answered else 'error'}: {trial.problem}: {trial.summary}", file=sys.stderr)
+        print(f"{'warning' if has_response else 'error'}: {trial.problem}: {trial.summary}", file=sys.stderr)
         print(f"hint: {trial.hint}", file=sys.stderr)
-    return ExitCode.OK if is_answered else ExitCode.UNAVAILABLE
+    return ExitCode.OK if has_response else ExitCode.UNAVAILABLE
 
 
-def _read(arguments: argparse.Namespace) -> tuple[Path, Profile]:
+def _load_profile(arguments: argparse.Namespace) -> tuple[Path, Profile]:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile, load_profile_text
 
@@ -133,5 +139,5 @@ def _list(arguments: argparse.Namespace) -> int:
     else:
         from app.cli.tables import format_table
 
-        print(format_table(("profile", "description"), [(name, what) for name, what, _ in profiles]))
+        print(format_table(("profile", "description"), [(name, description) for name, description, _ in profiles]))
     return 0

@@ -18,7 +18,7 @@ from rich.text import Text
 from app.analysis.number_format import format_number
 from app.analysis.run_progress import compute_stage_elapsed_s, format_load, get_stage_duration_s
 from app.cli.colors import color, is_colored, print_with_colors
-from app.cli.streams import escape_controls, unescaped_stream
+from app.cli.streams import escape_controls, get_unescaped_stream
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
@@ -50,9 +50,9 @@ class ProgressView(Protocol):
 
 @contextmanager
 def open_progress() -> Iterator[ProgressView]:
-    console = Console(file=unescaped_stream(sys.stderr), highlight=False, markup=False, emoji=False)
-    if not sys.stderr.isatty():  # not rich's test, by which FORCE_COLOR would draw a bar into a log
-        yield _Lines()
+    console = Console(file=get_unescaped_stream(sys.stderr), highlight=False, markup=False, emoji=False)
+    if not sys.stderr.isatty():  # rich would draw a bar into a log if FORCE_COLOR is set
+        yield _LineProgress()
         return
     columns = (
         TextColumn("{task.description}", markup=False),
@@ -61,10 +61,10 @@ def open_progress() -> Iterator[ProgressView]:
         TimeRemainingColumn(),
     )
     with Bar(*columns, console=console, transient=True) as bar:
-        yield _Terminal(bar)
+        yield _BarProgress(bar)
 
 
-class _Lines:
+class _LineProgress:
     def __init__(self) -> None:
         self._last_s = float("-inf")
 
@@ -78,9 +78,9 @@ class _Lines:
             sys.stderr.flush()
 
 
-class _Terminal:
-    """Progress bar for the current stage. A bar for the whole run is not possible, since a search
-    does not know its number of stages in advance.
+class _BarProgress:
+    """Progress bar for the current stage. A bar for the whole run is not possible, since the
+    number of stages of a search is not known in advance.
 
     For a comparison, the bar shows the number of completed runs.
     """
@@ -89,7 +89,7 @@ class _Terminal:
         self._bar = bar
         self._task = bar.add_task("starting", total=None)
         self._stage: StageStarted | None = None
-        self._turns = 0
+        self._completed_runs = 0
 
     def show(self, event: Event) -> None:
         match event:
@@ -109,10 +109,12 @@ class _Terminal:
             case PhaseChanged():
                 self._bar.reset(self._task, total=None, description=escape_controls(event.message))
             case PairRunStarted(pairs=pairs):
-                self._bar.update(self._task, total=2 * pairs, completed=self._turns, description=_turn_sentence(event))
+                self._bar.update(
+                    self._task, total=2 * pairs, completed=self._completed_runs, description=_pair_sentence(event)
+                )
             case PairRunFinished(status=status):
-                self._turns += status != "INVALID"
-                self._bar.update(self._task, completed=self._turns)
+                self._completed_runs += status != "INVALID"
+                self._bar.update(self._task, completed=self._completed_runs)
             case _:
                 line = _event_sentence(event)
                 if line is not None:
@@ -124,18 +126,20 @@ class _Terminal:
 
 def _snapshot_text(event: Snapshot) -> str:
     """Format a snapshot of the load as text, omitting unknown values."""
-    waiting = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
-    recent = "" if event.latency_p95_ms is None else f", recent p95 {format_number(event.latency_p95_ms, 3)} ms"
-    return f"sent {event.sent:,}, failed {event.failed:,}{waiting}{recent}"
+    in_flight_text = "" if event.in_flight is None else f", in flight {event.in_flight:,}"
+    latency_text = (
+        "" if event.latency_p95_ms is None else f", recent p95 latency {format_number(event.latency_p95_ms, 3)} ms"
+    )
+    return f"sent {event.sent:,}, failed {event.failed:,}{in_flight_text}{latency_text}"
 
 
 def _progress_text(event: Snapshot) -> str:
-    parts = [] if event.latency_p95_ms is None else [f"p95 {format_number(event.latency_p95_ms, 3)} ms"]
-    parts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
-    return f": {', '.join(parts)}" if parts else ""
+    texts = [] if event.latency_p95_ms is None else [f"p95 latency {format_number(event.latency_p95_ms, 3)} ms"]
+    texts += [] if event.in_flight is None else [f"{event.in_flight:,} in flight"]
+    return f": {', '.join(texts)}" if texts else ""
 
 
-def _ms(value: float | None) -> str:
+def _format_ms(value: float | None) -> str:
     return "n/a" if value is None else f"{value:,.0f} ms"
 
 
@@ -144,7 +148,7 @@ def _event_sentence(event: Event) -> str | None:
         case PhaseChanged():
             return f"{event.phase}: {event.message}"
         case StageFinished():
-            return _stage(event)
+            return _stage_sentence(event)
         case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{mark_status(check.verdict)} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | NoteAdded():
@@ -152,11 +156,13 @@ def _event_sentence(event: Event) -> str | None:
         case ErrorReported(sample=sample):
             return f"first {sample.error} error: {sample.text}"
         case TargetReady(ready_ms=ready_ms, first_response_ms=first_response_ms):
-            return f"cold start: ready after {_ms(ready_ms)}, first response after {_ms(first_response_ms)}"
+            return (
+                f"cold start: ready after {_format_ms(ready_ms)}, first response after {_format_ms(first_response_ms)}"
+            )
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _variant_sentence(event)
         case PairRunStarted() | PairRunFinished():
-            return _turn_sentence(event)
+            return _pair_sentence(event)
         case RunStarted() | RunFinished() | StageStarted() | Snapshot() | CheckCompleted():
             return None  # the summary or the bar shows these events
 
@@ -183,18 +189,18 @@ def _variant_sentence(event: VariantStarted | CallsFinished | VariantFinished) -
             return None if data.failure is None else f"  ended early: {data.failure}"
 
 
-def _turn_sentence(event: PairRunStarted | PairRunFinished) -> str | None:
+def _pair_sentence(event: PairRunStarted | PairRunFinished) -> str | None:
     if isinstance(event, PairRunFinished):
         return None  # the next event or the summary reports it
     return f"pair {event.pair} of {event.pairs}: {event.side}"
 
 
 def _calls_sentence(stage: Stage) -> str:
-    schedule = "" if stage.scheduled_per_s is None else f" at {_per_s(stage.scheduled_per_s)}"
-    rate = _per_s(stage.metrics["throughput_per_s"]["value"].value)
-    warnings = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
-    validity = f" {mark_status(stage.verdict.status)} ({warnings})" if warnings else ""
-    return f"  {stage.tags['scenario']}{schedule}: {_latency_summary(stage)}, {rate}{validity}"
+    schedule_text = "" if stage.scheduled_per_s is None else f" at {_format_rate(stage.scheduled_per_s)}"
+    rate_text = _format_rate(stage.metrics["throughput_per_s"]["value"].value)
+    warning_names = ", ".join(check.name for check in stage.checks if check.verdict != "VALID")
+    validity_text = f" {mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
+    return f"  {stage.tags['scenario']}{schedule_text}: {_latency_summary(stage)}, {rate_text}{validity_text}"
 
 
 def _latency_summary(stage: Stage) -> str:
@@ -202,8 +208,8 @@ def _latency_summary(stage: Stage) -> str:
     otherwise the service time."""
     if "latency_ms" in stage.metrics:
         p50, p95 = (_percentile_text(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
-        return f"latency p50 {p50}, p95 {p95}"
-    return f"p50 {_percentile_text(stage.metrics['service_ms']['p50'])}"
+        return f"p50 latency {p50}, p95 latency {p95}"
+    return f"p50 service time {_percentile_text(stage.metrics['service_ms']['p50'])}"
 
 
 def _percentile_text(estimate: Estimate | None) -> str:
@@ -216,19 +222,19 @@ def _percentile_text(estimate: Estimate | None) -> str:
     return "n/a" if estimate.value is None else f"{format_number(estimate.value, 4)} ms"
 
 
-def _per_s(value: float | None) -> str:
+def _format_rate(value: float | None) -> str:
     return "n/a" if value is None else f"{format_number(value, 4)} req/s"
 
 
-def _stage(event: StageFinished) -> str | None:
+def _stage_sentence(event: StageFinished) -> str | None:
     stage = event.stage
     if stage.kind == "warmup":
         return None
-    shown = _percentile_text(stage.metrics.get("latency_ms", {}).get("p95"))
+    p95_text = _percentile_text(stage.metrics.get("latency_ms", {}).get("p95"))
     failed_checks = [check for check in stage.checks if check.verdict != "VALID"]
-    unknown = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
-    outcomes = {True: "SLO met", False: "SLO missed", None: unknown}[stage.meets_slo]
-    warnings = ", ".join(check.name for check in failed_checks)
-    validity = f"{mark_status(stage.verdict.status)} ({warnings})" if warnings else ""
-    texts = (f"  {stage.name}: p95 {shown}", outcomes, validity)
+    no_outcome_text = "too few samples" if any(check.id == "samples" for check in failed_checks) else ""
+    outcome_text = {True: "SLO met", False: "SLO missed", None: no_outcome_text}[stage.meets_slo]
+    warning_names = ", ".join(check.name for check in failed_checks)
+    validity_text = f"{mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
+    texts = (f"  {stage.name}: p95 latency {p95_text}", outcome_text, validity_text)
     return " ".join(text for text in texts if text)

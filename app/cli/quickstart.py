@@ -1,8 +1,8 @@
-"""Size a real endpoint on this machine: measure, plan and report, without configuration or network
-access.
+"""Measure a demo endpoint on this machine, plan a fleet for it and write a report.
 
-This is a demonstration: the exit code is 0 even if the measurement is INVALID or misses the SLO,
-which the report states. `sizewise run quickstart` exits with 4 or 10 in these cases.
+No configuration and no network access are needed. This is a demonstration: the exit code
+is 0 even if the measurement is INVALID or misses the SLO, which the report states.
+`sizewise run quickstart` exits with 4 or 10 in these cases.
 """
 
 from __future__ import annotations
@@ -35,15 +35,16 @@ _MIN_SEARCH_S = 45
 
 At a few requests per second, steps must be longer than requested to collect enough responses.
 """
-_LONGER_STEPS = 2
+_STEP_DURATION_FACTOR = 2
 """Factor by which the steps of the second attempt are longer."""
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    what = (
-        f"duration of each search step (default: 3); the search takes at most {_MAX_STEPS} steps or {_MIN_SEARCH_S} s"
+    help_text = (
+        "duration of each search step in seconds (default: 3); the search takes at most "
+        f"{_MAX_STEPS} steps or {_MIN_SEARCH_S} s"
     )
-    parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=what)
+    parser.add_argument("--seconds", type=_parse_seconds, default=3.0, metavar="N", help=help_text)
     parser.add_argument("--no-retry", dest="retry", action="store_false",
                         help="do not measure again, with longer steps, if the measurement is INVALID")  # fmt: skip
     add_run_arguments(parser)
@@ -55,7 +56,7 @@ def execute(arguments: argparse.Namespace) -> int:
     arguments.recalibrate = True
 
     def measure(step_s: float, out: Path | None) -> MeasuredRun:
-        return measure_demonstration(_profile(arguments, step_s), arguments, out)
+        return measure_demonstration(_load_profile(arguments, step_s), arguments, out)
 
     step_s, out = arguments.seconds, arguments.out
     return show_run(
@@ -63,43 +64,43 @@ def execute(arguments: argparse.Namespace) -> int:
     )
 
 
-Measure = Callable[[float, Path | None], "MeasuredRun"]
+MeasureFunction = Callable[[float, Path | None], "MeasuredRun"]
 """Function that measures with the given step duration in s and stores the run in the given
 directory."""
 
 
-def measure_twice_if_invalid(measure: Measure, step_s: float, out: Path | None) -> MeasuredRun:
+def measure_twice_if_invalid(measure: MeasureFunction, step_s: float, out: Path | None) -> MeasuredRun:
     """Measure once. If the run is INVALID, measure again with longer steps and return the second
     run, whatever its validity."""
-    first = measure(step_s, out)
-    why = _why_repeat(first.outcome.result)
-    if why is None:
-        return first
-    step_s *= _LONGER_STEPS
-    print(f"{escape_controls(why)}. Measuring once more, with steps of {step_s:g} s.", file=sys.stderr)
-    return measure(step_s, None if out is None else _next_directory(out))
+    first_run = measure(step_s, out)
+    reason = _find_invalid_reason(first_run.outcome.result)
+    if reason is None:
+        return first_run
+    step_s *= _STEP_DURATION_FACTOR
+    print(f"{escape_controls(reason)}. Measuring once more, with steps of {step_s:g} s.", file=sys.stderr)
+    return measure(step_s, None if out is None else _find_next_directory(out))
 
 
-def _why_repeat(result: Result) -> str | None:
-    """Return why the measurement is INVALID; `None` if it is valid, or if it was interrupted for
+def _find_invalid_reason(result: Result) -> str | None:
+    """Return why the measurement is INVALID; `None` if it is valid, or if the run ended early for
     another reason."""
     if result.exit.code != ExitCode.OK:
         return None
     return next((cause.text for cause in result.exit.causes if cause.id == "invalid"), None)
 
 
-def _next_directory(out: Path) -> Path:
+def _find_next_directory(out: Path) -> Path:
     """Return an unused directory next to that of the first attempt, whose run is kept."""
     return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
 
 
-def _profile(arguments: argparse.Namespace, step_s: float) -> EndpointProfile:
+def _load_profile(arguments: argparse.Namespace, step_s: float) -> EndpointProfile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.profile import OipProfile
 
-    within_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_s)
-    overrides = [f"load.search.step_duration={step_s:g}s", f"load.search.max_duration={within_s:g}s"]
+    max_duration_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_s)
+    overrides = [f"load.search.step_duration={step_s:g}s", f"load.search.max_duration={max_duration_s:g}s"]
     profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
     assert isinstance(profile, OipProfile)
     return profile
@@ -111,5 +112,5 @@ def _parse_seconds(text: str) -> float:
     except ValueError:
         raise argparse.ArgumentTypeError(f"{text!r} is not a number of seconds") from None
     if not 1 <= seconds <= 600:
-        raise argparse.ArgumentTypeError("between 1 and 600 seconds")
+        raise argparse.ArgumentTypeError(f"{text} is not between 1 and 600 seconds")
     return seconds

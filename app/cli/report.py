@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.streams import warn
 from app.errors import ExitCode, UsageError
-from reports.formats import BY_ID, REPORT_FORMATS
+from reports.formats import FORMATS_BY_ID, REPORT_FORMATS
 
 if TYPE_CHECKING:
     from app.records.result import Result
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from reports.model import Definitions, PlanReport, Report
 
 
-_EVALUATED = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
+_EVALUATION_EXIT_CODES = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
 
 
 def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
@@ -57,20 +57,22 @@ def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, 
     re-evaluation if there is one, otherwise 0."""
     from app.reporting.opened import load_run
 
-    opened = load_run(run, recover=arguments.recover)
+    opened_run = load_run(run, recover=arguments.recover)
     if not is_rescored(arguments):
-        return opened.report(), opened.result, 0
-    result = opened.rescore(arguments.slo, _parse_window(arguments, opened.result.clock.duration_s))
-    evaluated = [cause.code for cause in result.exit.causes if cause.code in _EVALUATED]
-    return opened.report(result), result, evaluated[0] if evaluated else 0
+        return opened_run.report(), opened_run.result, 0
+    result = opened_run.rescore(arguments.slo, _parse_window(arguments, opened_run.result.clock.duration_s))
+    evaluation_codes = [cause.code for cause in result.exit.causes if cause.code in _EVALUATION_EXIT_CODES]
+    return opened_run.report(result), result, evaluation_codes[0] if evaluation_codes else 0
 
 
-def refuse_rescoring(arguments: argparse.Namespace, what: str) -> None:
+def refuse_rescoring(arguments: argparse.Namespace, subject: str) -> None:
     if is_recomputed(arguments):
-        raise UsageError(f"{what} cannot be re-evaluated", hint="Specify a run, and a --format that shows its verdict.")
+        raise UsageError(
+            f"{subject} cannot be re-evaluated", hint="Specify a run, and a --format that shows its verdict."
+        )
 
 
-def rescored_name(name: str) -> str:
+def build_rescored_name(name: str) -> str:
     """Return the file name of a re-evaluated report, such as report-rescored.html for report.html.
     The original report is left unchanged."""
     path = Path(name)
@@ -94,22 +96,21 @@ def _parse_seconds(text: str, flag: str) -> float:
         raise UsageError(f"{flag}: {error}", hint=error.hint) from None
 
 
-_KINDS = ("hosts", "models", "prompts")  # as in app.reporting.redaction, which takes too long to import here
+_REDACTED_KINDS = ("hosts", "models", "prompts")  # as in app.reporting.redaction, which takes too long to import here
 
 
-def _add_hide_argument(parser: argparse.ArgumentParser) -> None:
+def _add_redaction_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--redact",
-        type=_parse_kinds,
+        type=_parse_redacted_kinds,
         metavar="WHAT",
         help="redact hosts, models or prompts (separate several with commas): names are replaced and request bodies "
-        "are "
-        "left out of the report and its data files; the run's own report is unchanged",
+        "are left out of the report and its data files; the run's own report is unchanged",
     )
     parser.add_argument(
         "--report-only",
         action="store_true",
-        help="write only the report file, without data files beside an html or json report",
+        help="write only the report file, without data files next to an html or json report",
     )
 
 
@@ -122,45 +123,45 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
 
     redacted = redact(report, result, arguments.redact)
     for redaction in redacted.redactions:
-        where = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
-        print(f"redacted: {redaction.original} → {redaction.replacement}, {where}", file=sys.stderr)
+        count_text = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
+        print(f"redacted: {redaction.original} → {redaction.replacement}, {count_text}", file=sys.stderr)
     for kind in arguments.redact:
         if kind not in redacted.report.hidden:
             print(f"nothing to redact: the report contains no {kind}", file=sys.stderr)
     return redacted
 
 
-def refuse_redaction(arguments: argparse.Namespace, what: str) -> None:
+def refuse_redaction(arguments: argparse.Namespace, subject: str) -> None:
     if arguments.redact is not None:
-        raise UsageError(f"{what} has no names to redact", hint="Remove --redact, or give a run.")
+        raise UsageError(f"{subject} has no names to redact", hint="Remove --redact, or specify a run.")
 
 
-def redacted_name(name: str) -> str:
+def build_redacted_name(name: str) -> str:
     """Return the file name of a redacted report, such as report-hidden.html for report.html. The
     original report is left unchanged."""
     path = Path(name)
     return f"{path.stem}-hidden{path.suffix}"
 
 
-def _parse_kinds(text: str) -> tuple[RedactedKind, ...]:
+def _parse_redacted_kinds(text: str) -> tuple[RedactedKind, ...]:
     requested = [kind.strip() for kind in text.split(",")]
-    unknown = next((kind for kind in requested if kind not in _KINDS), None)
-    if unknown is not None:
-        raise argparse.ArgumentTypeError(f"{unknown!r} is not one of {', '.join(_KINDS)}")
-    return tuple(known for known in _KINDS if known in requested)  # type: ignore[misc]
+    unknown_kind = next((kind for kind in requested if kind not in _REDACTED_KINDS), None)
+    if unknown_kind is not None:
+        raise argparse.ArgumentTypeError(f"{unknown_kind!r} is not one of {', '.join(_REDACTED_KINDS)}")
+    return tuple(kind for kind in _REDACTED_KINDS if kind in requested)  # type: ignore[misc]
 
 
 _LLM_D = "llm-d"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
+    file_names = ", ".join(report_format.file for report_format in REPORT_FORMATS if report_format.file)
     parser.add_argument("run", help="run directory, run ID or its prefix, 'last', plan file, or result of another tool")
     parser.add_argument(
         "--format",
-        choices=[*BY_ID, _LLM_D],
+        choices=[*FORMATS_BY_ID, _LLM_D],
         help="output format (default: html); pdf needs the pdf extra; llm-d writes a folder with a Benchmark Report "
-        "per load "
-        "point",
+        "per load point",
     )
     parser.add_argument(
         "--definitions",
@@ -172,12 +173,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--out",
         type=Path,
         metavar="FILE",
-        help=f"output file (default: {', '.join(known.file for known in REPORT_FORMATS if known.file)} or {_LLM_D} "
-        "in the run "
-        "directory, or beside the plan file; text goes to standard output)",
+        help=f"output file (default: {file_names} or {_LLM_D} in the run directory, or next to the plan file; text "
+        "goes to standard output)",
     )
     _add_rescoring_arguments(parser)
-    _add_hide_argument(parser)
+    _add_redaction_arguments(parser)
 
 
 def execute(arguments: argparse.Namespace) -> int:
@@ -191,52 +191,52 @@ def execute(arguments: argparse.Namespace) -> int:
         return _execute_foreign(arguments)
     run = find_run(arguments.run)
     if is_recomputed(arguments):
-        return _execute_again(run, arguments)
+        return _execute_recomputed(run, arguments)
     if arguments.definitions and not _has_definitions(arguments.format):
         raise UsageError(f"{arguments.format} cannot show other tools' definitions", hint="Remove --format.")
     if arguments.format == _LLM_D:
         return _execute_llm_d(run, arguments)
     if arguments.definitions and arguments.format is None:
         refuse_redaction(arguments, "a table of other tools' definitions")
-        return _deliver(_definitions_of(run), "text", arguments.out, run.directory)
+        return _write_or_print(_render_definitions(run), "text", arguments.out, run.directory)
     return _execute_run(run, arguments)
 
 
 def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
-    form: str = arguments.format or "html"
-    report = _report_of(run, arguments.definitions)
-    hidden = redact_report(report, run.complete_result, arguments)
-    usual = run.directory / BY_ID[form].file
-    if hidden is not None:
-        report, usual = hidden.report, usual.with_name(redacted_name(usual.name))
-    if BY_ID[form].has_linked_files and not arguments.report_only:
-        report = _add_sidecars(report, run, arguments.out or usual, hidden)
-    content = _content(report, form)
-    if arguments.out is None and form != "text" and hidden is None:
-        return _execute_in(run.directory, form, content, report)
-    return _deliver(content, form, arguments.out, usual)
+    format_id: str = arguments.format or "html"
+    report = _build_report(run, arguments.definitions)
+    redacted = redact_report(report, run.complete_result, arguments)
+    default_path = run.directory / FORMATS_BY_ID[format_id].file
+    if redacted is not None:
+        report, default_path = redacted.report, default_path.with_name(build_redacted_name(default_path.name))
+    if FORMATS_BY_ID[format_id].has_linked_files and not arguments.report_only:
+        report = _add_sidecars(report, run, arguments.out or default_path, redacted)
+    content = _render(report, format_id)
+    if arguments.out is None and format_id != "text" and redacted is None:
+        return _write_in_run_directory(run.directory, format_id, content, report)
+    return _write_or_print(content, format_id, arguments.out, default_path)
 
 
-def _execute_again(run: StoredRun, arguments: argparse.Namespace) -> int:
+def _execute_recomputed(run: StoredRun, arguments: argparse.Namespace) -> int:
     """Re-evaluate a run and write the report. The original report is never overwritten."""
-    form: str = arguments.format or "html"
-    if arguments.definitions or form == _LLM_D:
+    format_id: str = arguments.format or "html"
+    if arguments.definitions or format_id == _LLM_D:
         refuse_rescoring(arguments, "a report of other tools' definitions")
     report, result, code = rescore_run(run, arguments)
-    hidden, name = redact_report(report, result, arguments), BY_ID[form].file
-    name = rescored_name(name) if is_rescored(arguments) else name
-    if hidden is not None:
-        report, name = hidden.report, redacted_name(name)
-    _deliver(_content(report, form), form, arguments.out, run.directory / name)
+    redacted, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
+    name = build_rescored_name(name) if is_rescored(arguments) else name
+    if redacted is not None:
+        report, name = redacted.report, build_redacted_name(name)
+    _write_or_print(_render(report, format_id), format_id, arguments.out, run.directory / name)
     return code
 
 
-def _execute_in(directory: Path, form: str, content: bytes, report: Report) -> int:
+def _write_in_run_directory(directory: Path, format_id: str, content: bytes, report: Report) -> int:
     """Write the report into the run directory, and update its checksum."""
     from app.storage.checksums import update_checksum
     from app.storage.run_directory import write_document
 
-    report_name = BY_ID[form].file
+    report_name = FORMATS_BY_ID[format_id].file
     print(write_document(directory / report_name, content))
     for name in (report_name, *(download.name for download in report.downloads)):
         update_checksum(directory, name)
@@ -248,7 +248,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     from app.storage.plan_file import read_plan
 
     path = Path(arguments.run)
-    form: str = arguments.format or "html"
+    format_id: str = arguments.format or "html"
     refuse_rescoring(arguments, f"{path} is a plan and")
     refuse_redaction(arguments, f"{path} is a plan and")
     if arguments.definitions:
@@ -258,25 +258,27 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
     file = read_plan(path)
     report = build_plan_report(file.plan, file.inputs, file.tool, f"sizewise plan {path.name}")
     try:
-        content = _content(report, form)
+        content = _render(report, format_id)
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="Specify a run, or choose another --format.") from error
-    return _deliver(content, form, arguments.out, path.with_suffix(Path(BY_ID[form].file).suffix))
+    return _write_or_print(
+        content, format_id, arguments.out, path.with_suffix(Path(FORMATS_BY_ID[format_id].file).suffix)
+    )
 
 
 def _execute_foreign(arguments: argparse.Namespace) -> int:
-    from app.cli.report_foreign import foreign_report
+    from app.cli.report_foreign import build_foreign_report
 
     path = Path(arguments.run)
     refuse_rescoring(arguments, f"{path} is another tool's result and")
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, which has no requests", hint="Specify a run.")
-    form: str = arguments.format or "html"
-    report, result = foreign_report(path)
-    hidden, name = redact_report(report, result, arguments), BY_ID[form].file
-    if hidden is not None:
-        report, name = hidden.report, redacted_name(name)
-    return _deliver(_content(report, form), form, arguments.out, path.with_name(f"{path.stem}-{name}"))
+    format_id: str = arguments.format or "html"
+    report, result = build_foreign_report(path)
+    redacted, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
+    if redacted is not None:
+        report, name = redacted.report, build_redacted_name(name)
+    return _write_or_print(_render(report, format_id), format_id, arguments.out, path.with_name(f"{path.stem}-{name}"))
 
 
 def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
@@ -286,47 +288,47 @@ def _execute_llm_d(run: StoredRun, arguments: argparse.Namespace) -> int:
     from app.storage.run_directory import write_document
 
     result, spec_text = run.complete_result, run.spec_text or ""
-    hidden = None if arguments.redact is None else redact_report(_report_of(run, False), result, arguments)
-    if hidden is not None:
-        result, spec_text = hidden.result, hidden.report.reproduce.spec_text
+    redacted = None if arguments.redact is None else redact_report(_build_report(run, False), result, arguments)
+    if redacted is not None:
+        result, spec_text = redacted.result, redacted.report.reproduce.spec_text
     reports = build_llm_d_reports(result, spec_text)
     if not reports:
         raise UsageError(f"{run.directory} has no load point", hint="Specify a run of an endpoint.")
-    folder = arguments.out or run.directory / (_LLM_D if hidden is None else redacted_name(_LLM_D))
+    folder = arguments.out or run.directory / (_LLM_D if redacted is None else build_redacted_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise UsageError(f"cannot write {folder}: {error.strerror}", hint="Choose another --out.") from error
+        raise UsageError(f"cannot write {folder}: {error.strerror}", hint="Choose another path with --out.") from error
     for index, report in enumerate(reports):
         print(write_document(folder / f"{index:03d}.json", msgspec.json.format(msgspec.json.encode(report), indent=2)))
     return 0
 
 
-def _has_definitions(form: str | None) -> bool:
-    return form is None or (form in BY_ID and BY_ID[form].has_definitions)
+def _has_definitions(format_id: str | None) -> bool:
+    return format_id is None or (format_id in FORMATS_BY_ID and FORMATS_BY_ID[format_id].has_definitions)
 
 
-def _content(report: Report | PlanReport, form: str) -> bytes:
+def _render(report: Report | PlanReport, format_id: str) -> bytes:
     """Render a report; text has marks for statuses. Raises ValueError if a plan does not support
     the format."""
     from reports.model import Report
     from reports.rendering import render_document
     from reports.text import render_text
 
-    if form == _LLM_D:
-        raise ValueError(f"a plan cannot be written as {form} because it has no load point")
-    if form == "text" and isinstance(report, Report):
+    if format_id == _LLM_D:
+        raise ValueError(f"a plan cannot be written as {format_id} because it has no load point")
+    if format_id == "text" and isinstance(report, Report):
         return render_text(report, with_marks=True).encode()
     try:
-        return render_document(report, form, warn)
+        return render_document(report, format_id, warn)
     except ValueError as error:
-        if form != "pdf":
+        if format_id != "pdf":
             raise
         raise UsageError(str(error), hint="Alternatively, print report.html from a browser.") from error
 
 
-def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
-    if form == "text" and out is None:
+def _write_or_print(content: bytes, format_id: str, out: Path | None, default_path: Path) -> int:
+    if format_id == "text" and out is None:
         from app.cli.colors import print_with_colors
 
         print_with_colors(content.decode())
@@ -334,44 +336,46 @@ def _deliver(content: bytes, form: str, out: Path | None, usual: Path) -> int:
     from app.storage.run_directory import write_document
     from reports.marks import drop_marks
 
-    content = drop_marks(content.decode()).encode() if form == "text" else content
-    print(write_document(out or usual, content))
+    content = drop_marks(content.decode()).encode() if format_id == "text" else content
+    print(write_document(out or default_path, content))
     return 0
 
 
-def _report_of(run: StoredRun, with_definitions: bool) -> Report:
+def _build_report(run: StoredRun, with_definitions: bool) -> Report:
     import msgspec
 
     from app.reporting.stored import build_stored_report
 
     report: Report = build_stored_report(run)
-    return msgspec.structs.replace(report, definitions=_definitions(run)) if with_definitions else report
+    return msgspec.structs.replace(report, definitions=_compute_definitions(run)) if with_definitions else report
 
 
-def _add_sidecars(report: Report, run: StoredRun, page: Path, hidden: RedactedReport | None) -> Report:
+def _add_sidecars(report: Report, run: StoredRun, page: Path, redacted: RedactedReport | None) -> Report:
     from app.reporting.sidecars import write_sidecars
 
     try:
-        return write_sidecars(report, run.directory, page, None if hidden is None else hidden.build_replacer())
+        return write_sidecars(report, run.directory, page, None if redacted is None else redacted.build_replacer())
     except OSError as error:
-        raise UsageError(f"cannot write beside {page}: {error.strerror}", hint="Choose another --out.") from error
+        raise UsageError(
+            f"cannot write data files next to {page}: {error.strerror}", hint="Choose another path with --out."
+        ) from error
 
 
-def _definitions_of(run: StoredRun) -> bytes:
+def _render_definitions(run: StoredRun) -> bytes:
     from reports.definitions import render_definitions
 
-    return render_definitions(_definitions(run)).encode()
+    return render_definitions(_compute_definitions(run)).encode()
 
 
-def _definitions(run: StoredRun) -> Definitions:
+def _compute_definitions(run: StoredRun) -> Definitions:
     """Compute the metrics as defined by other tools. Raises UsageError for a run without
     requests."""
     from app.reporting.definitions import build_definitions
 
-    by_tool = build_definitions(run.requests(), run.complete_result)
-    if by_tool is None:
+    definitions = build_definitions(run.requests(), run.complete_result)
+    if definitions is None:
         raise UsageError(
             f"{run.directory} has no requests to apply other definitions to",
             hint="Specify a run of an endpoint. List the runs with `sizewise runs list`.",
         )
-    return by_tool
+    return definitions

@@ -20,7 +20,7 @@ def is_foreign(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and not (path / EVENTS).exists())
 
 
-def foreign_report(path: Path) -> tuple[Report, Result]:
+def build_foreign_report(path: Path) -> tuple[Report, Result]:
     """Build the report of another tool's load points. Raises UsageError if the format of the file
     is unknown."""
     import msgspec

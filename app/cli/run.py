@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from app.profiles.profile import Profile
 
 
-_LOCUST = ("users", "spawn_per_s", "duration", "host")
+_LOCUST_OPTIONS = ("users", "spawn_per_s", "duration", "host")
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -35,13 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="profile file, or name of a bundled profile (`sizewise profiles list`)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="override one value of the profile, e.g. --set load.seed=3")  # fmt: skip
-    locust = parser.add_argument_group("your own Locust test instead of a profile")
-    locust.add_argument("--locustfile", type=Path, metavar="FILE", help="Locust test to run unchanged")
-    locust.add_argument("--users", type=int, metavar="N", help="number of users (default: 10)")
-    locust.add_argument("--spawn-rate", type=float, dest="spawn_per_s", metavar="N",
+    locust_group = parser.add_argument_group("your own Locust test instead of a profile")
+    locust_group.add_argument("--locustfile", type=Path, metavar="FILE", help="Locust test to run unchanged")
+    locust_group.add_argument("--users", type=int, metavar="N", help="number of users (default: 10)")
+    locust_group.add_argument("--spawn-rate", type=float, dest="spawn_per_s", metavar="N",
                         help="users started per second (default: 10)")  # fmt: skip
-    locust.add_argument("--duration", metavar="TIME", help="duration of the test, like 30s (default: 1m)")
-    locust.add_argument("--host", metavar="URL", help="host of the users, if the test does not set it")
+    locust_group.add_argument("--duration", metavar="TIME", help="duration of the test, like 30s (default: 1m)")
+    locust_group.add_argument("--host", metavar="URL", help="host of the users, if the test does not set it")
     add_baseline_arguments(parser)
     add_consent_argument(parser)
     add_remote_arguments(parser)
@@ -61,13 +61,15 @@ def add_output_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--recalibrate", action="store_true",
                         help="measure the load generator's capacity again, even if a recent value is "
                         "stored")  # fmt: skip
-    output = parser.add_mutually_exclusive_group()
-    output.add_argument("--json", action="store_true", help="print result.json to standard output")
-    output.add_argument("--events", choices=["-"], metavar="-", help="stream events as JSON lines to standard output")
+    output_group = parser.add_mutually_exclusive_group()
+    output_group.add_argument("--json", action="store_true", help="print result.json to standard output")
+    output_group.add_argument(
+        "--events", choices=["-"], metavar="-", help="stream events as JSON lines to standard output"
+    )
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    profile = _profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
+    profile = _load_profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
     remote = parse_remote_workers(arguments)
 
     from app.cli.measuring import measure  # imported late, since it takes 1 s
@@ -75,38 +77,40 @@ def execute(arguments: argparse.Namespace) -> int:
     return measure(profile, arguments, remote, parse_gating(arguments), parse_baseline(arguments, profile.name))
 
 
-def _profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
+def _load_profile(arguments: argparse.Namespace, overrides: list[str]) -> Profile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
-    from app.profiles.locust import locust_profile
+    from app.profiles.locust import build_locust_profile
 
-    given = {name: value for name in _LOCUST if (value := getattr(arguments, name)) is not None}
+    locust_options = {name: value for name in _LOCUST_OPTIONS if (value := getattr(arguments, name)) is not None}
     if arguments.locustfile is not None:
         if arguments.profile is not None:
-            raise UsageError("give either a profile or --locustfile, not both")
-        return locust_profile(arguments.locustfile, **given, overrides=overrides)
+            raise UsageError(
+                "a profile and --locustfile cannot be combined", hint="Specify either a profile or a Locust test."
+            )
+        return build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
     if arguments.profile is None:
-        raise UsageError("nothing to run", hint="Name a profile, or give a Locust test with --locustfile.")
-    if given:
-        option = next(iter(given)).replace("spawn_per_s", "spawn-rate")
+        raise UsageError("nothing to run", hint="Specify a profile, or a Locust test with --locustfile.")
+    if locust_options:
+        option = next(iter(locust_options)).replace("spawn_per_s", "spawn-rate")
         raise UsageError(f"--{option} requires --locustfile", hint="In a profile, set it in load.stages.")
     return load_profile(find_profile(arguments.profile), overrides)
 
 
 def add_resume_subcommand(subcommands: Subcommands) -> None:
-    resume = subcommands.add_parser(
+    resume_parser = subcommands.add_parser(
         "resume",
         help="resume an interrupted run of an endpoint after its last complete stage",
         description="Resume a run of an endpoint that was killed or stopped by a signal, after its last complete "
         "stage, in its own directory. It has one result, which states that the run was resumed. A run of a local "
         "model, or a run from before a restart of the machine, cannot be resumed.",
     )
-    resume.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    add_baseline_arguments(resume)
-    add_remote_arguments(resume)
-    add_gating_arguments(resume)
-    add_output_arguments(resume)
-    resume.set_defaults(act=_resume)
+    resume_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    add_baseline_arguments(resume_parser)
+    add_remote_arguments(resume_parser)
+    add_gating_arguments(resume_parser)
+    add_output_arguments(resume_parser)
+    resume_parser.set_defaults(handler=_resume)
 
 
 def _resume(arguments: argparse.Namespace) -> int:

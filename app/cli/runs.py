@@ -17,22 +17,22 @@ if TYPE_CHECKING:
     from app.storage.run_directory import StoredRun
 
 
-def _add_label_verbs(verbs: Subcommands) -> None:
-    rename = verbs.add_parser("rename", help="set a run's title; trends and baselines still use its name")
-    rename.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    rename.add_argument("title", help='new title; an empty one ("") removes it')
-    rename.set_defaults(act=_rename)
-    tag = verbs.add_parser("tag", help="add tags to a run, or remove them")
-    tag.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    tag.add_argument("tags", nargs="+", metavar="TAG")
-    tag.add_argument("--remove", action="store_true", help="remove these tags")
-    tag.set_defaults(act=_tag)
-    note = verbs.add_parser(
+def _add_label_subcommands(subcommands: Subcommands) -> None:
+    rename_parser = subcommands.add_parser("rename", help="set a run's title; trends and baselines still use its name")
+    rename_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    rename_parser.add_argument("title", help='new title; an empty one ("") removes it')
+    rename_parser.set_defaults(handler=_rename)
+    tag_parser = subcommands.add_parser("tag", help="add tags to a run, or remove them")
+    tag_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    tag_parser.add_argument("tags", nargs="+", metavar="TAG")
+    tag_parser.add_argument("--remove", action="store_true", help="remove these tags")
+    tag_parser.set_defaults(handler=_tag)
+    note_parser = subcommands.add_parser(
         "note", help="add a note to a run; a note to an active run also appears in its events and result"
     )
-    note.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    note.add_argument("text")
-    note.set_defaults(act=_note)
+    note_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    note_parser.add_argument("text")
+    note_parser.set_defaults(handler=_note)
 
 
 def _rename(arguments: argparse.Namespace) -> int:
@@ -65,20 +65,20 @@ def _note(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_bundle_verbs(verbs: Subcommands) -> None:
-    export = verbs.add_parser("export", help="export a finished run as a zip file with checksums")
-    export.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    export.add_argument(
+def _add_bundle_subcommands(subcommands: Subcommands) -> None:
+    export_parser = subcommands.add_parser("export", help="export a finished run as a zip file with checksums")
+    export_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    export_parser.add_argument(
         "-o",
         dest="out",
         type=Path,
         metavar="FILE.zip",
         help="output file (default: RUN_ID.zip in the current directory)",
     )
-    export.set_defaults(act=_export)
-    taking = verbs.add_parser("import", help="import an exported run or a run directory")
-    taking.add_argument("bundle", type=Path, metavar="FILE.zip", help="exported zip file or run directory")
-    taking.set_defaults(act=_import)
+    export_parser.set_defaults(handler=_export)
+    import_parser = subcommands.add_parser("import", help="import an exported run or a run directory")
+    import_parser.add_argument("bundle", type=Path, metavar="FILE.zip", help="exported zip file or run directory")
+    import_parser.set_defaults(handler=_import)
 
 
 def _export(arguments: argparse.Namespace) -> int:
@@ -100,16 +100,16 @@ def _import(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_trash_verbs(verbs: Subcommands) -> None:
-    delete = verbs.add_parser("delete", help="move runs to the trash")
-    delete.add_argument("runs", nargs="*", metavar="RUN", help="run ID or its prefix, or 'last'")
-    delete.add_argument(
+def _add_trash_subcommands(subcommands: Subcommands) -> None:
+    delete_parser = subcommands.add_parser("delete", help="move runs to the trash")
+    delete_parser.add_argument("runs", nargs="*", metavar="RUN", help="run ID or its prefix, or 'last'")
+    delete_parser.add_argument(
         "--purge", action="store_true", help="permanently delete runs that have been in the trash for more than 30 days"
     )
-    delete.set_defaults(act=_delete)
-    restore = verbs.add_parser("restore", help="restore a deleted run (see `runs list --deleted`)")
-    restore.add_argument("run", help="run ID or its prefix")
-    restore.set_defaults(act=_restore)
+    delete_parser.set_defaults(handler=_delete)
+    restore_parser = subcommands.add_parser("restore", help="restore a deleted run (see `runs list --deleted`)")
+    restore_parser.add_argument("run", help="run ID or its prefix")
+    restore_parser.set_defaults(handler=_restore)
 
 
 def _delete(arguments: argparse.Namespace) -> int:
@@ -119,12 +119,16 @@ def _delete(arguments: argparse.Namespace) -> int:
     from app.storage.trash import delete_runs, purge
 
     if bool(arguments.runs) == arguments.purge:
-        raise UsageError("no run to delete", hint="Name the runs, or use --purge alone to empty the trash of old runs.")
+        raise UsageError(
+            "no run to delete",
+            hint="Specify the runs, or use only --purge to permanently delete old runs from the trash.",
+        )
     now = datetime.now(UTC)
     if arguments.purge:
-        purged = purge(now)
+        deleted_names = purge(now)
         print(
-            "\n".join(f"{name} permanently deleted" for name in purged) or "no run in the trash is older than 30 days"
+            "\n".join(f"{name} permanently deleted" for name in deleted_names)
+            or "no run in the trash is older than 30 days"
         )
         return 0
     runs = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
@@ -144,10 +148,12 @@ def _restore(arguments: argparse.Namespace) -> int:
 _POLL_S = 0.1
 
 
-def _add_attach_verb(verbs: Subcommands) -> None:
-    attach = verbs.add_parser("attach", help="follow an active run and exit with its exit code; Ctrl-C detaches")
-    attach.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    attach.set_defaults(act=_attach)
+def _add_attach_subcommand(subcommands: Subcommands) -> None:
+    attach_parser = subcommands.add_parser(
+        "attach", help="follow an active run and exit with its exit code; Ctrl-C detaches"
+    )
+    attach_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    attach_parser.set_defaults(handler=_attach)
 
 
 def _attach(arguments: argparse.Namespace) -> int:
@@ -172,18 +178,18 @@ def _follow(run: StoredRun) -> int:
     from app.cli.tables import format_cell
     from app.storage.following import RunFollower
 
-    follower, pause, is_written = RunFollower(run.directory), threading.Event(), True
+    follower, pause_event, is_active = RunFollower(run.directory), threading.Event(), True
     with open_progress() as progress:
-        while (finished := follower.finished) is None:
+        while (finished := follower.finished_event) is None:
             event = follower.read_next()
             if event is not None:
                 progress.show(event)
-            elif not is_written:
+            elif not is_active:
                 hint = "Read the results so far with `sizewise.open_run` in Python."
                 raise StorageError(f"the process of {run.directory} ended without a result", hint=hint)
             else:  # read once more after the process has ended, since it may just have written events
-                is_written = follower.is_active()
-                pause.wait(_POLL_S if is_written else 0)
+                is_active = follower.is_active()
+                pause_event.wait(_POLL_S if is_active else 0)
     print(f"{run.directory.name}: {finished.status}", file=sys.stderr)
     for cause in finished.causes:
         print(f"exit {finished.exit_code}: {format_cell(cause)}", file=sys.stderr)
@@ -193,25 +199,25 @@ def _follow(run: StoredRun) -> int:
 _MAX_NOTE_CHARACTERS = 60
 
 
-def _add_listing_verbs(verbs: Subcommands) -> None:
-    listing = verbs.add_parser("list", help="list the stored runs, oldest first")
-    listing.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
+def _add_listing_subcommands(subcommands: Subcommands) -> None:
+    list_parser = subcommands.add_parser("list", help="list the stored runs, oldest first")
+    list_parser.add_argument("--tag", dest="tags", action="append", default=[], metavar="TAG",
                          help="only runs with this tag; repeatable, all must match")  # fmt: skip
-    listing.add_argument("--validity", choices=["VALID", "WARN", "INVALID"], help="only runs with this validity")
-    listing.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
+    list_parser.add_argument("--validity", choices=["VALID", "WARN", "INVALID"], help="only runs with this validity")
+    list_parser.add_argument("--find", dest="words", action="append", default=[], metavar="WORDS",
                          help="only runs with all of these words in ID, name, title, target, tags or "
                          "notes")  # fmt: skip
-    listing.add_argument("--deleted", action="store_true", help="list the runs in the trash, in order of deletion")
-    listing.set_defaults(act=_list)
-    show = verbs.add_parser("show", help="show the summary of a run")
-    show.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-    show.set_defaults(act=_show)
-    for verb in (listing, show):
-        verb.add_argument("--json", action="store_true", help="print as JSON")
+    list_parser.add_argument("--deleted", action="store_true", help="list the runs in the trash, in order of deletion")
+    list_parser.set_defaults(handler=_list)
+    show_parser = subcommands.add_parser("show", help="show the summary of a run")
+    show_parser.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+    show_parser.set_defaults(handler=_show)
+    for subcommand in (list_parser, show_parser):
+        subcommand.add_argument("--json", action="store_true", help="print as JSON")
 
 
 def _list(arguments: argparse.Namespace) -> int:
-    rows = _rows(arguments)
+    rows = _build_rows(arguments)
     if arguments.json:
         import msgspec
 
@@ -219,7 +225,7 @@ def _list(arguments: argparse.Namespace) -> int:
     elif not rows:
         print(_empty_message(arguments))
     else:
-        _print(rows, deleted=arguments.deleted)
+        _print_rows(rows, has_deletion_times=arguments.deleted)
     return 0
 
 
@@ -231,7 +237,7 @@ def _empty_message(arguments: argparse.Namespace) -> str:
     return "no run has this tag" if arguments.tags else "no runs yet; start with `sizewise quickstart`"
 
 
-def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
+def _print_rows(rows: list[dict[str, Any]], *, has_deletion_times: bool) -> None:
     """Print the table of runs, omitting columns that are empty for all runs."""
     from app.cli.colors import print_with_colors
     from app.cli.tables import format_table
@@ -247,7 +253,7 @@ def _print(rows: list[dict[str, Any]], *, deleted: bool) -> None:
         ("tags", [tags for tags, _ in labels]),
         ("notes", [_shorten(notes) for _, notes in labels]),
     ]
-    if deleted:
+    if has_deletion_times:
         columns.append(("deleted", [row["deleted_at"] for row in rows]))
     for title, texts in columns:
         if any(texts):
@@ -261,7 +267,7 @@ def _shorten(text: str) -> str:
     return text if len(text) <= _MAX_NOTE_CHARACTERS else f"{text[: _MAX_NOTE_CHARACTERS - 1]}…"
 
 
-def _rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+def _build_rows(arguments: argparse.Namespace) -> list[dict[str, Any]]:
     from msgspec import to_builtins
 
     from app.reporting.run_rows import filter_rows, list_deleted, list_runs
@@ -291,12 +297,14 @@ def _show(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _add_trend_verb(verbs: Subcommands) -> None:
-    trend = verbs.add_parser("trend", help="show the metrics of a profile's runs over time, and where they changed")
-    trend.add_argument("name", nargs="?", help="name of the profile (default: profile of the last run)")
-    trend.add_argument("--metric", help="only this metric, like latency_ms.p95")
-    trend.add_argument("--json", action="store_true", help="print as JSON, with each run's value")
-    trend.set_defaults(act=_trend)
+def _add_trend_subcommand(subcommands: Subcommands) -> None:
+    trend_parser = subcommands.add_parser(
+        "trend", help="show the metrics of a profile's runs over time, and where they changed"
+    )
+    trend_parser.add_argument("name", nargs="?", help="name of the profile (default: profile of the last run)")
+    trend_parser.add_argument("--metric", help="only this metric, like latency_ms.p95")
+    trend_parser.add_argument("--json", action="store_true", help="print as JSON, with each run's value")
+    trend_parser.set_defaults(handler=_trend)
 
 
 def _trend(arguments: argparse.Namespace) -> int:
@@ -307,8 +315,8 @@ def _trend(arguments: argparse.Namespace) -> int:
     runs = trend.runs
     series = [history for history in trend.series if arguments.metric in (None, format_metric_name(history))]
     if not series:
-        what, whose = arguments.metric or "metrics", arguments.name or "this profile"
-        raise UsageError(f"the {len(runs)} runs of {whose} have no {what}")
+        metric_text, profile_text = arguments.metric or "metrics", arguments.name or "this profile"
+        raise UsageError(f"the {len(runs)} runs of {profile_text} have no {metric_text}")
     if arguments.json:
         import msgspec
 
@@ -323,7 +331,8 @@ def _trend(arguments: argparse.Namespace) -> int:
     print(f"{format_cell(trend.name)}: {len(runs)} runs, {first} to {last}{excluded_text}")
     print(
         format_table(
-            ("metric", "stage", "runs", "first", "last", "unit", "changed"), [_row(history) for history in series]
+            ("metric", "stage", "runs", "first", "last", "unit", "changed"),
+            [_build_trend_row(history) for history in series],
         )
     )
     if len(runs) < MIN_VALUES:
@@ -331,45 +340,49 @@ def _trend(arguments: argparse.Namespace) -> int:
     return 0
 
 
-def _row(series: MetricHistory) -> tuple[Cell, ...]:
+def _build_trend_row(series: MetricHistory) -> tuple[Cell, ...]:
     from app.reporting.run_rows import format_change, format_metric_name
 
-    changed = "; ".join(format_change(series, index) for index in range(len(series.changes)))
+    change_texts = "; ".join(format_change(series, index) for index in range(len(series.changes)))
     first, last = series.values[0], series.values[-1]
-    return format_metric_name(series), series.stage, len(series.values), first, last, series.unit, changed or "no"
+    return format_metric_name(series), series.stage, len(series.values), first, last, series.unit, change_texts or "no"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    verbs = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
-    for add in (
-        _add_listing_verbs,
-        _add_trend_verb,
-        _add_attach_verb,
+    subcommands = parser.add_subparsers(metavar="ACTION", required=True, dest="action")
+    for add_subcommand in (
+        _add_listing_subcommands,
+        _add_trend_subcommand,
+        _add_attach_subcommand,
         run.add_resume_subcommand,
-        _add_label_verbs,
-        _add_bundle_verbs,
-        _add_trash_verbs,
+        _add_label_subcommands,
+        _add_bundle_subcommands,
+        _add_trash_subcommands,
     ):
-        add(verbs)
-    stop = verbs.add_parser("stop", help="stop an active run after its in-flight requests; a second call cancels them")
-    rate = verbs.add_parser("rate", help="change the rate of an active run's current open-loop stage until it ends")
-    extend = verbs.add_parser(
+        add_subcommand(subcommands)
+    stop_parser = subcommands.add_parser(
+        "stop", help="stop an active run after its in-flight requests; a second call cancels them"
+    )
+    rate_parser = subcommands.add_parser(
+        "rate", help="change the rate of an active run's current open-loop stage until the stage ends"
+    )
+    extend_parser = subcommands.add_parser(
         "extend", help="extend an active run's current stage, if it has a constant rate or concurrency"
     )
-    for verb in (stop, rate, extend):
-        verb.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
-        verb.set_defaults(act=_send_command)
-    promote = verbs.add_parser(
+    for subcommand in (stop_parser, rate_parser, extend_parser):
+        subcommand.add_argument("run", help="run directory, run ID or its prefix, or 'last'")
+        subcommand.set_defaults(handler=_send_command)
+    promote_parser = subcommands.add_parser(
         "promote", help="set a run as the baseline of its profile, for `run --baseline promoted`"
     )
-    promote.add_argument("run", help="a run that passed: run directory, run ID or its prefix, or 'last'")
-    promote.set_defaults(act=_promote)
-    rate.add_argument("rate", help="new rate, like 300/s")
-    extend.add_argument("by", metavar="DURATION", help="time to add, like 30s")
+    promote_parser.add_argument("run", help="a run that passed: run directory, run ID or its prefix, or 'last'")
+    promote_parser.set_defaults(handler=_promote)
+    rate_parser.add_argument("rate", help="new rate, like 300/s")
+    extend_parser.add_argument("duration", metavar="DURATION", help="time to add, like 30s")
 
 
 def execute(arguments: argparse.Namespace) -> int:
-    code: int = arguments.act(arguments)
+    code: int = arguments.handler(arguments)
     return code
 
 
@@ -387,12 +400,12 @@ def _send_command(arguments: argparse.Namespace) -> int:
     from app.storage.control import send_command
     from app.storage.run_directory import find_run
 
-    command = _command(arguments)
+    command = _build_command(arguments)
     print(send_command(find_run(arguments.run).directory, command))
     return 0
 
 
-def _command(arguments: argparse.Namespace) -> ControlCommand:
+def _build_command(arguments: argparse.Namespace) -> ControlCommand:
     from app.records.control import StopRun
 
     if arguments.action == "stop":
@@ -401,12 +414,16 @@ def _command(arguments: argparse.Namespace) -> ControlCommand:
     from app.profiles.problems import BadValueError
 
     try:
-        return _extend_command(arguments.by) if arguments.action == "extend" else _rate_command(arguments.rate)
+        return (
+            _build_extend_command(arguments.duration)
+            if arguments.action == "extend"
+            else _build_rate_command(arguments.rate)
+        )
     except BadValueError as error:
         raise UsageError(str(error), hint=error.hint) from None
 
 
-def _rate_command(rate: str) -> ControlCommand:
+def _build_rate_command(rate: str) -> ControlCommand:
     from app.profiles.units import parse_rate_per_s
     from app.records.control import MAX_RATE_PER_S, SetRate
 
@@ -416,11 +433,11 @@ def _rate_command(rate: str) -> ControlCommand:
     return SetRate(rate_per_s)
 
 
-def _extend_command(by: str) -> ControlCommand:
+def _build_extend_command(duration: str) -> ControlCommand:
     from app.profiles.units import parse_duration_s
     from app.records.control import MAX_EXTENSION_S, Extend
 
-    by_s = parse_duration_s(by)
-    if not 0 < by_s <= MAX_EXTENSION_S:
-        raise UsageError(f"the extension must be greater than 0 s and at most 1 day (got {by})")
-    return Extend(by_s)
+    duration_s = parse_duration_s(duration)
+    if not 0 < duration_s <= MAX_EXTENSION_S:
+        raise UsageError(f"the extension must be greater than 0 s and at most 1 day (got {duration})")
+    return Extend(duration_s)

@@ -1,5 +1,7 @@
-"""Verify the load generator in a minute: stalls, capacity, clock, percentiles, injected delays and
-storage."""
+"""Verify the load generator of this machine in about a minute.
+
+The checks cover stalls, capacity, clock, percentiles, injected delays and storage.
+"""
 
 from __future__ import annotations
 
@@ -23,7 +25,7 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.selftest import run_machine_selftest
 
     with handle_stop_signals() as interruption:
-        selftest = run_machine_selftest(interruption, lambda what: print(f"checking: {what}", file=sys.stderr))
+        selftest = run_machine_selftest(interruption, lambda check: print(f"checking: {check}", file=sys.stderr))
     if selftest is None:
         return interruption.code or ExitCode.INTERRUPTED
     return print_selftest(selftest, as_json=arguments.json)
@@ -53,7 +55,7 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
             finding.check,
             finding.what,
             format_cell(finding.observed),
-            _limit(finding),
+            _format_limit(finding),
             finding.unit or "",
         )
         for finding in selftest.findings
@@ -75,7 +77,7 @@ def format_selftest(selftest: SelfTest) -> Iterator[str]:
         )
 
 
-def _limit(finding: Finding) -> str:
+def _format_limit(finding: Finding) -> str:
     from app.cli.tables import format_cell
 
     if finding.low is None:

@@ -44,18 +44,18 @@ def handle_stop_signals() -> Iterator[Interruption]:
     messages = iter(_MESSAGES)
 
     def stop(number: int, _frame: FrameType | None) -> None:
-        _acknowledge(next(messages, None))
+        _write_unbuffered(next(messages, None))
         interruption.request_stop(_CODES[signal.Signals(number)])
 
-    before = {number: signal.signal(number, stop) for number in _CODES}
+    previous_handlers = {number: signal.signal(number, stop) for number in _CODES}
     try:
         yield interruption
     finally:
-        for number, handler in before.items():
+        for number, handler in previous_handlers.items():
             signal.signal(number, handler)
 
 
-def _acknowledge(message: str | None) -> None:
+def _write_unbuffered(message: str | None) -> None:
     """Write a line to standard error, bypassing Python's buffers, which the interrupted code may be
     writing to."""
     if message is None:

@@ -1,5 +1,7 @@
-"""Simulate one day of a planned fleet, request by request: whether it meets the SLO, and what an
-autoscaler saves."""
+"""Simulate one day of a planned fleet, request by request, to check the SLO and autoscaling.
+
+The result states whether the fleet meets the SLO, and how much an autoscaler saves.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +12,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from app.cli.streams import unescaped_stream
+from app.cli.streams import get_unescaped_stream
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,8 +24,8 @@ _HEADER = (
     "hour", "req/s", "ready replicas", "billed replicas", "billed instances", "p50 ms", "p95 ms", "p99 ms",
     "within SLO %", "$",
 )  # fmt: skip
-_SILENT_S, _INTERVAL_S = 2.0, 1.0
-_KEYS = """keys of --set, with examples of values:
+_PROGRESS_AFTER_S, _PROGRESS_INTERVAL_S = 2.0, 1.0
+_SET_KEYS_HELP = """keys of --set, with examples of values:
   autoscaler.min, .max              replicas: --set autoscaler.min=2
   autoscaler.target                 per replica: 70% utilization, 4 (requests in flight) or 12/s
   autoscaler.metric                 busy, in-flight or rate, with the plan's target
@@ -43,7 +45,7 @@ An unknown key prints the list of all keys."""
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    parser.epilog = _KEYS
+    parser.epilog = _SET_KEYS_HELP
     parser.add_argument("plan", metavar="PLAN", help="plan file, or run that is planned first")
     parser.add_argument("--day", default="busiest", metavar="DATE",
                         help="day to simulate, like 2026-12-01 (default: the busiest of the next 12 "
@@ -52,7 +54,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
                         help="autoscaler to simulate (default: none, the planned fleet)")  # fmt: skip
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE",
                         help="settings of scaling, cold start, failures and queueing; repeatable")  # fmt: skip
-    parser.add_argument("--instances", type=_parse_count, metavar="N", help="number of instances (default: as planned)")
+    parser.add_argument(
+        "--instances", type=_parse_instance_count, metavar="N", help="number of instances (default: as planned)"
+    )
     parser.add_argument("--offer", metavar="KEY", help="another offer of the plan, like aws/g6.xlarge@us-east-1")
     parser.add_argument(
         "--seed", type=_parse_seed, default=1, metavar="N", help="seed; the same seed simulates the same day"
@@ -97,18 +101,18 @@ class _Progress:
         self._start_s: float | None = None
         self._last_line_s = 0.0
 
-    def report(self, played: float) -> None:
+    def report(self, simulated_share: float) -> None:
         now_s = time.monotonic()
         if self._start_s is None:
             self._start_s = now_s
         elapsed_s, is_terminal = now_s - self._start_s, sys.stderr.isatty()
-        if elapsed_s < _SILENT_S or (played < 1 and now_s - self._last_line_s < _INTERVAL_S):
+        if elapsed_s < _PROGRESS_AFTER_S or (simulated_share < 1 and now_s - self._last_line_s < _PROGRESS_INTERVAL_S):
             return
         self._last_line_s = now_s
-        left_s = elapsed_s * (1 - played) / max(played, 1e-9)
-        line = f"{100 * played:.0f}% of the day's requests simulated, about {left_s:.0f} s left"
-        end = "" if is_terminal and played < 1 else "\n"
-        print(f"\r{line:<60}" if is_terminal else line, end=end, file=unescaped_stream(sys.stderr))
+        remaining_s = elapsed_s * (1 - simulated_share) / max(simulated_share, 1e-9)
+        line = f"{100 * simulated_share:.0f} % of the day's requests simulated, about {remaining_s:.0f} s remaining"
+        end = "" if is_terminal and simulated_share < 1 else "\n"
+        print(f"\r{line:<60}" if is_terminal else line, end=end, file=get_unescaped_stream(sys.stderr))
 
 
 def _show(day: SimulatedDay) -> None:
@@ -122,13 +126,13 @@ def _show(day: SimulatedDay) -> None:
     for text in day.sentences:
         print(textwrap.fill(text, 110))
     print()
-    print(format_table(_HEADER, [_row(hour) for hour in day.hours]))
+    print(format_table(_HEADER, [_build_row(hour) for hour in day.hours]))
     print()
     for text in day.notes:
         print(textwrap.fill(text, 110, initial_indent="- ", subsequent_indent="  "))
 
 
-def _row(hour: SimulatedHour) -> tuple[Cell, ...]:
+def _build_row(hour: SimulatedHour) -> tuple[Cell, ...]:
     good_percent = (
         None if hour.good_share is None else f"{math.floor(10_000 * hour.good_share) / 100:.2f}"
     )  # rounded down, so that 100 means all requests
@@ -161,7 +165,7 @@ def _write_minutes(path: Path, day: SimulatedDay) -> None:
     print(f"Written: {path}", file=sys.stderr)
 
 
-def _parse_count(text: str) -> int:
+def _parse_instance_count(text: str) -> int:
     if not text.isdecimal() or not 1 <= int(text) <= 10_000:
         raise argparse.ArgumentTypeError(f"{text} is not a number of instances from 1 to 10,000")
     return int(text)

@@ -24,10 +24,10 @@ def replace_missing_streams() -> None:
         try:
             os.fstat(descriptor)
         except OSError:
-            opened = os.open(os.devnull, os.O_RDWR)
-            if opened != descriptor:
-                os.dup2(opened, descriptor)
-                os.close(opened)
+            null_descriptor = os.open(os.devnull, os.O_RDWR)
+            if null_descriptor != descriptor:
+                os.dup2(null_descriptor, descriptor)
+                os.close(null_descriptor)
             os.set_inheritable(descriptor, True)
     if sys.stdin is None:
         sys.stdin = open(0, encoding="utf-8", closefd=False)  # noqa: SIM115 - open until the process ends
@@ -67,15 +67,15 @@ def escape_output() -> Iterator[None]:
 
     Output to `sys.stdout.buffer` is not escaped.
     """
-    before = sys.stdout, sys.stderr
-    sys.stdout, sys.stderr = (cast(TextIO, _EscapingStream(stream)) for stream in before)
+    previous_streams = sys.stdout, sys.stderr
+    sys.stdout, sys.stderr = (cast(TextIO, _EscapingStream(stream)) for stream in previous_streams)
     try:
         yield
     finally:
-        sys.stdout, sys.stderr = before
+        sys.stdout, sys.stderr = previous_streams
 
 
-def unescaped_stream(stream: TextIO) -> TextIO:
+def get_unescaped_stream(stream: TextIO) -> TextIO:
     """Return the underlying stream without escaping, for output that moves the cursor.
 
     Strings from files must be passed through `escape_controls` first.
@@ -91,14 +91,14 @@ class PipeState:
 def ignore_broken_pipe() -> Iterator[PipeState]:
     """Ignore a broken pipe within the context. Once the reader has closed the pipe, as `head` does,
     all further output is discarded."""
-    reader = PipeState()
+    pipe_state = PipeState()
     try:
-        yield reader
+        yield pipe_state
         sys.stdout.flush()
     except BrokenPipeError:
-        reader.is_closed = True
+        pipe_state.is_closed = True
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
-def warn(sentence: str) -> None:
-    print(f"warning: {escape_controls(sentence)}", file=sys.stderr)
+def warn(message: str) -> None:
+    print(f"warning: {escape_controls(message)}", file=sys.stderr)

@@ -22,27 +22,32 @@ def format_table(header: Sequence[str], rows: Iterable[Sequence[Cell]], status_c
     Cells in `status_columns` are marked as statuses, so that `print_with_colors` colors them.
     """
     cells = [
-        [mark_status(format_cell(cell)) if i in status_columns else format_cell(cell) for i, cell in enumerate(row)]
+        [
+            mark_status(format_cell(cell)) if column in status_columns else format_cell(cell)
+            for column, cell in enumerate(row)
+        ]
         for row in rows
     ]
-    numeric = [bool(cells) and all(_is_number(row[i]) for row in cells) for i in range(len(header))]
-    widths = [max([len(title), *(len(row[i]) for row in cells)]) for i, title in enumerate(header)]
+    is_numeric_column = [bool(cells) and all(_is_number(row[column]) for row in cells) for column in range(len(header))]
+    widths = [max([len(title), *(len(row[column]) for row in cells)]) for column, title in enumerate(header)]
 
-    def line(texts: Sequence[str]) -> str:
-        padded = (
-            text.rjust(width) if right else text.ljust(width)
-            for text, width, right in zip(texts, widths, numeric, strict=True)
+    def format_line(texts: Sequence[str]) -> str:
+        padded_texts = (
+            text.rjust(width) if is_right_aligned else text.ljust(width)
+            for text, width, is_right_aligned in zip(texts, widths, is_numeric_column, strict=True)
         )
-        return "  ".join(padded).rstrip()
+        return "  ".join(padded_texts).rstrip()
 
-    return "\n".join([line(header), line(["-" * width for width in widths]), *(line(row) for row in cells)])
+    return "\n".join(
+        [format_line(header), format_line(["-" * width for width in widths]), *(format_line(row) for row in cells)]
+    )
 
 
 def format_cell(cell: Cell) -> str:
     if cell is None:
         return "n/a"
     if isinstance(cell, str):  # strings may come from an untrusted run, so control characters are replaced
-        return "".join(letter if letter.isprintable() else "\ufffd" for letter in cell)
+        return "".join(character if character.isprintable() else "\ufffd" for character in cell)
     if isinstance(cell, int):
         return f"{cell:,}"
     return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
@@ -69,4 +74,4 @@ def _is_number(text: str) -> bool:
 
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Subparsers of a command. Each subcommand's parser stores its handler function in `act`."""
+"""Subparsers of a command. Each subcommand's parser stores its handler function in `handler`."""

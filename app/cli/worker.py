@@ -9,7 +9,9 @@ from app.cli.options import add_token_argument, format_worker_count, parse_worke
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--master", required=True, metavar="HOST:PORT", help="address given to the run with --bind")
+    parser.add_argument(
+        "--master", required=True, metavar="HOST:PORT", help="address of the run, set there with --bind"
+    )
     parser.add_argument("--workers", type=parse_worker_count, metavar="N",
                         help="number of load worker processes (default: one per core)")  # fmt: skip
     add_token_argument(parser)
@@ -25,28 +27,39 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.wiring.lent_workers import LentWorkers
     from app.wiring.workers import count_usable_workers
 
-    join, count = (
+    join_options, worker_count = (
         parse_join_options(arguments.master, arguments.token, arguments.wait),
         arguments.workers or count_usable_workers(),
     )
     with handle_stop_signals() as interruption:
-        per_s, chunks_per_s = load_capacity_per_worker(count)
-        if per_s is None:
+        requests_per_s, chunks_per_s = load_capacity_per_worker(worker_count)
+        if requests_per_s is None:
             _print_line(
-                f"hint: The capacity of this machine is unknown. Run `sizewise calibrate --workers {count}` first."
+                "hint: The capacity of this machine is unknown. "
+                f"Run `sizewise calibrate --workers {worker_count}` first."
             )
-        join = msgspec.structs.replace(join, capacity_per_s=per_s, chunk_capacity_per_s=chunks_per_s)
-        with LentWorkers(join, count, should_continue=lambda: not interruption.is_requested) as joined:
-            joined.wait(on_joined=lambda number: _print_line(_joined_message(number, count, arguments.master)))
+        join_options = msgspec.structs.replace(
+            join_options, capacity_per_s=requests_per_s, chunk_capacity_per_s=chunks_per_s
+        )
+        with LentWorkers(join_options, worker_count, should_continue=lambda: not interruption.is_requested) as workers:
+            workers.wait(
+                on_joined=lambda joined_count: _print_line(
+                    _format_joined_message(joined_count, worker_count, arguments.master)
+                )
+            )
     if interruption.code is not None:
         return interruption.code
     _print_line("the run has ended")
     return ExitCode.OK
 
 
-def _joined_message(number: int, total: int, master: str) -> str:
-    rest = "" if number == total else f"; the run needed no more, so {total - number} on this machine stopped"
-    return f"{format_worker_count(number)} joined the run at {master}{rest}"
+def _format_joined_message(joined_count: int, worker_count: int, master: str) -> str:
+    stopped_note = (
+        ""
+        if joined_count == worker_count
+        else f"; the run needed no more workers, so {worker_count - joined_count} on this machine stopped"
+    )
+    return f"{format_worker_count(joined_count)} joined the run at {master}{stopped_note}"
 
 
 def _print_line(sentence: str) -> None:

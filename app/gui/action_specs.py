@@ -1,6 +1,6 @@
 """Actions of the window, in the order of its menus.
 
-These actions are available on all pages, and appear in the menus, the shortcuts and the command
+These actions are available on all pages: in the menus, by keyboard shortcut and in the command
 palette.
 """
 
@@ -22,51 +22,51 @@ Menu = Literal["file", "edit", "run", "view", "help"]
 class ActionSpec(msgspec.Struct, frozen=True):
     """Specification of an action.
 
-    `text` contains the mnemonic (&). `keys` are shortcuts in Qt's portable format; the menu shows
-    the first shortcut. A separator is placed between adjacent actions with different `group`
+    `text` contains the mnemonic (&). `shortcuts` are key sequences in Qt's portable format; the
+    menu shows the first one. A separator is placed between adjacent actions with different `group`
     values.
     """
 
     name: str
     menu: Menu
     text: str
-    keys: tuple[str, ...]
+    shortcuts: tuple[str, ...]
     handler: Callable[[], object]
     group: int = 0
 
 
 class Actions:
-    """QActions of the window by name, and the menu bar."""
+    """Menu bar of the window, and its actions (`QAction`) by name."""
 
     def __init__(self, window: QMainWindow, specs: tuple[ActionSpec, ...]) -> None:
         self.by_name: dict[str, QAction] = {}
         self._window = window
-        self.menus = {key: self._menu(key, title) for key, title in _TITLES.items()}
+        self.menus = {key: self._add_menu(key, title) for key, title in _MENU_TITLES.items()}
         for previous, spec in zip((None, *specs), specs, strict=False):
             menu = self.menus[spec.menu]
             if previous is not None and previous.menu == spec.menu and previous.group != spec.group:
                 menu.addSeparator()
-            menu.addAction(self._action(spec))
+            menu.addAction(self._create_action(spec))
 
     def list_actions(self) -> list[QAction]:
         return list(self.by_name.values())
 
-    def _menu(self, key: str, title: str) -> QMenu:
+    def _add_menu(self, key: str, title: str) -> QMenu:
         menu = self._window.menuBar().addMenu(title)
         menu.setObjectName(f"menu-{key}")
         return menu
 
-    def _action(self, spec: ActionSpec) -> QAction:
+    def _create_action(self, spec: ActionSpec) -> QAction:
         action = QAction(spec.text, self._window)
         action.setObjectName(spec.name)
-        action.setShortcuts([QKeySequence(keys) for keys in spec.keys])
+        action.setShortcuts([QKeySequence(shortcut) for shortcut in spec.shortcuts])
         action.triggered.connect(lambda: spec.handler())
         self.by_name[spec.name] = action
         self._window.addAction(action)
         return action
 
 
-_TITLES: dict[Menu, str] = {
+_MENU_TITLES: dict[Menu, str] = {
     "file": "&File",
     "edit": "&Edit",
     "run": "&Run",
@@ -76,7 +76,7 @@ _TITLES: dict[Menu, str] = {
 
 
 class ActionHandlers(msgspec.Struct, frozen=True):
-    """Handlers of the actions. Each handler calls the current page or the window."""
+    """Handlers of the actions: functions that call the current page or the window."""
 
     open_files: Callable[[], object]
     export: Callable[[], object]
@@ -99,10 +99,16 @@ class ActionHandlers(msgspec.Struct, frozen=True):
 
 
 def build_action_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
-    return (*_file(handlers), *_edit(handlers), *_run(handlers), *_view(handlers), *_help(handlers))
+    return (
+        *_file_specs(handlers),
+        *_edit_specs(handlers),
+        *_run_specs(handlers),
+        *_view_specs(handlers),
+        *_help_specs(handlers),
+    )
 
 
-def _file(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+def _file_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
         ActionSpec("new-profile", "file", "&New profile", ("Ctrl+N",), handlers.new_profile),
         ActionSpec("open", "file", "&Open…", ("Ctrl+O",), handlers.open_files),
@@ -112,7 +118,7 @@ def _file(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     )
 
 
-def _edit(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+def _edit_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
         ActionSpec("undo", "edit", "&Undo", ("Ctrl+Z",), handlers.undo),
         ActionSpec("redo", "edit", "&Redo", ("Ctrl+Shift+Z", "Ctrl+Y"), handlers.redo),
@@ -121,7 +127,7 @@ def _edit(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     )
 
 
-def _run(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+def _run_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (
         ActionSpec("start", "run", "&Start", ("F5",), handlers.start),
         ActionSpec("repeat", "run", "&Repeat last run", ("Shift+F5",), handlers.repeat),
@@ -130,7 +136,7 @@ def _run(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     )
 
 
-def _view(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+def _view_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     pages = tuple(
         ActionSpec(f"page-{key}", "view", title, (f"Ctrl+{number}",), _page_opener(handlers, key))
         for number, (key, title) in enumerate(TITLES.items(), 1)
@@ -143,7 +149,7 @@ def _view(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     )
 
 
-def _help(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
+def _help_specs(handlers: ActionHandlers) -> tuple[ActionSpec, ...]:
     return (ActionSpec("help", "help", "&Keyboard shortcuts", ("F1",), handlers.help),)
 
 

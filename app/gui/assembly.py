@@ -1,4 +1,4 @@
-"""Assembly of the main window: creates its components, and connects the signals of the pages to
+"""Assembly of the main window from its components, including the connections between signals and
 their handlers."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MIN_WIDTH_FOR_DOCKS_PX = 1600
 
 
 class WindowComponents(QObject):
-    """Components of a window, which are deleted together with the window."""
+    """Components of a window. They are deleted together with the window."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)
@@ -45,88 +45,88 @@ class WindowComponents(QObject):
         self.jobs = JobsDock(navigation, self.queue, window)
         self.gpu, self.log = GpuDock(self.machine, window), LogDock(navigation, window)
         self.status = StatusBar(navigation, self.queue, self.machine, window)
-        self._had_waiting = False
+        self._had_waiting_jobs = False
 
     def show_waiting_jobs(self) -> None:
         """Show the Jobs dock when a job has to wait for the first time. If the user closes the
         dock, it is not opened again."""
-        has_waiting = bool(self.queue.waiting or self.queue.offered)
-        if has_waiting and not self._had_waiting:
+        has_waiting_jobs = bool(self.queue.waiting or self.queue.offered_launches)
+        if has_waiting_jobs and not self._had_waiting_jobs:
             self.jobs.show()
-        self._had_waiting = has_waiting
+        self._had_waiting_jobs = has_waiting_jobs
 
 
 def assemble(application: QApplication) -> tuple[Window, WindowComponents]:
     """Build the window and its components, and restore the stored position and layout. The window
     is not shown yet."""
     settings = open_settings()
-    look = application.findChild(ThemeController) or ThemeController(application)
-    apply_settings(settings, look)
-    window = Window(Navigation(), look, settings)
+    theme_controller = application.findChild(ThemeController) or ThemeController(application)
+    apply_settings(settings, theme_controller)
+    window = Window(Navigation(), theme_controller, settings)
     window.navigation.setParent(window)
-    parts = WindowComponents(window)
-    window.set_actions(build_action_specs(_action_handlers(window, parts)))
-    right, bottom = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
-    window.add_docks(((right, parts.jobs), (right, parts.gpu), (bottom, parts.log)))
-    window.setStatusBar(parts.status)
-    _connect(window, parts)
+    components = WindowComponents(window)
+    window.set_actions(build_action_specs(_action_handlers(window, components)))
+    right_area, bottom_area = Qt.DockWidgetArea.RightDockWidgetArea, Qt.DockWidgetArea.BottomDockWidgetArea
+    window.add_docks(((right_area, components.jobs), (right_area, components.gpu), (bottom_area, components.log)))
+    window.setStatusBar(components.status)
+    _connect(window, components)
     window.show_page("home")
-    for dock in (parts.jobs, parts.gpu):
-        dock.setVisible(_has_room(window))
+    for dock in (components.jobs, components.gpu):
+        dock.setVisible(_has_room_for_docks(window))
     window.state.restore()
-    return window, parts
+    return window, components
 
 
-def _has_room(window: Window) -> bool:
+def _has_room_for_docks(window: Window) -> bool:
     """Return whether the screen is wide enough for docks beside the page. Otherwise the docks are
     hidden, and the user can open them from the status bar."""
     return window.screen().availableSize().width() >= _MIN_WIDTH_FOR_DOCKS_PX
 
 
-def _connect(window: Window, parts: WindowComponents) -> None:
-    window.entries = parts.file_opener.entries
-    parts.jobs.stop_requested.connect(parts.run_launcher.stop)
-    parts.queue.changed.connect(parts.show_waiting_jobs)
-    parts.show_waiting_jobs()
-    window.closed.connect(parts.machine.close)
-    window.closed.connect(parts.gui_thread_gc.stop)
+def _connect(window: Window, components: WindowComponents) -> None:
+    window.list_palette_entries = components.file_opener.list_palette_entries
+    components.jobs.stop_requested.connect(components.run_launcher.stop)
+    components.queue.changed.connect(components.show_waiting_jobs)
+    components.show_waiting_jobs()
+    window.closed.connect(components.machine.close)
+    window.closed.connect(components.gui_thread_gc.stop)
 
-    def explain(name: str) -> None:
-        docks = {dock.objectName(): dock for dock in (parts.jobs, parts.gpu, parts.log)}
-        if name in docks:
-            docks[name].show()
-            docks[name].raise_()
+    def show_explanation(target: str) -> None:
+        docks = {dock.objectName(): dock for dock in (components.jobs, components.gpu, components.log)}
+        if target in docks:
+            docks[target].show()
+            docks[target].raise_()
         else:
-            window.navigation.page_requested.emit(name)
+            window.navigation.page_requested.emit(target)
 
-    parts.status.explanation_requested.connect(explain)
+    components.status.explanation_requested.connect(show_explanation)
     home = window.pages.page("home")
     assert isinstance(home, HomePage)
-    home.set_machine(parts.machine)
-    home.set_recovery(parts.recovery)
-    parts.recovery.refresh()
-    parts.run_launcher.find_running_pairs()
+    home.set_machine(components.machine)
+    home.set_recovery(components.recovery)
+    components.recovery.refresh()
+    components.run_launcher.find_running_pairs()
 
 
-def _action_handlers(window: Window, parts: WindowComponents) -> ActionHandlers:
-    board, launching = parts.page_actions, parts.run_launcher
+def _action_handlers(window: Window, components: WindowComponents) -> ActionHandlers:
+    page_actions, launching = components.page_actions, components.run_launcher
     return ActionHandlers(
-        open_files=parts.file_opener.choose_files,
-        export=board.export,
-        settings=board.show_settings,
+        open_files=components.file_opener.choose_files,
+        export=page_actions.export,
+        settings=page_actions.show_settings,
         close=window.close,
-        undo=board.undo,
-        redo=board.redo,
-        filter=board.filter,
+        undo=page_actions.undo,
+        redo=page_actions.redo,
+        filter=page_actions.filter,
         copy_command=window.copy_command,
-        new_profile=parts.page_router.new_profile,
+        new_profile=components.page_router.new_profile,
         start=launching.start,
         repeat=launching.repeat,
         stop=launching.stop,
-        compare=board.compare,
+        compare=page_actions.compare,
         show_page=window.show_page,
         palette=window.open_palette,
-        next_pane=board.next_pane,
+        next_pane=page_actions.next_pane,
         reset_layout=window.state.reset,
-        help=board.show_help,
+        help=page_actions.show_help,
     )

@@ -18,9 +18,9 @@ class _ResultDispatcher(QObject):
     """Delivers results from worker threads to callbacks in the GUI thread.
 
     The process has a single dispatcher, which is never deleted: if a QObject is deleted while a
-    thread emits its signals, the process crashes. Worker threads only know the number of their
-    request and hold no reference to objects of the window, so no such object can be destroyed in a
-    worker thread.
+    thread emits its signals, the process crashes. A worker thread only has the ID of its request
+    and no reference to objects of the window, so no such object can be destroyed in a worker
+    thread.
     """
 
     delivered = Signal(int, object, bool)
@@ -28,25 +28,25 @@ class _ResultDispatcher(QObject):
     def __init__(self) -> None:
         super().__init__()
         self._requests: dict[int, _Callbacks] = {}
-        self._numbers = count()
+        self._request_ids = count()
         self.delivered.connect(self._deliver, Qt.ConnectionType.QueuedConnection)
 
-    def note(self, callbacks: _Callbacks) -> int:
-        number = next(self._numbers)
-        self._requests[number] = callbacks
-        return number
+    def register(self, callbacks: _Callbacks) -> int:
+        request_id = next(self._request_ids)
+        self._requests[request_id] = callbacks
+        return request_id
 
-    def _deliver(self, number: int, outcome: Any, has_failed: bool) -> None:
-        owner, on_done, on_error = self._requests.pop(number)
+    def _deliver(self, request_id: int, outcome: Any, has_failed: bool) -> None:
+        owner, on_done, on_error = self._requests.pop(request_id)
         if shiboken6.isValid(owner):
             (on_error if has_failed else on_done)(outcome)
 
 
 class _Work(QRunnable):
-    def __init__(self, function: Callable[[], object], number: int, dispatcher: _ResultDispatcher) -> None:
+    def __init__(self, function: Callable[[], object], request_id: int, dispatcher: _ResultDispatcher) -> None:
         super().__init__()
         self._function: Callable[[], object] | None = function
-        self._number, self._dispatcher = number, dispatcher
+        self._request_id, self._dispatcher = request_id, dispatcher
 
     def run(self) -> None:
         function, self._function = self._function, None
@@ -57,7 +57,7 @@ class _Work(QRunnable):
             outcome, has_failed = error, True
         del function  # release window objects in this thread while the dispatcher still references them
         try:
-            self._dispatcher.delivered.emit(self._number, outcome, has_failed)
+            self._dispatcher.delivered.emit(self._request_id, outcome, has_failed)
         except RuntimeError:  # the process is exiting, and Qt has deleted its objects
             return
 
@@ -79,7 +79,7 @@ def submit(
     if not _dispatchers:
         _dispatchers.append(_ResultDispatcher())
     dispatcher = _dispatchers[0]
-    QThreadPool.globalInstance().start(_Work(function, dispatcher.note((owner, on_done, on_error)), dispatcher))
+    QThreadPool.globalInstance().start(_Work(function, dispatcher.register((owner, on_done, on_error)), dispatcher))
 
 
 class Latest(Generic[T]):
@@ -92,38 +92,38 @@ class Latest(Generic[T]):
 
     def __init__(self, owner: QObject, on_done: Callable[[T], object], on_error: Callable[[Exception], object]) -> None:
         self._owner, self._on_done, self._on_error = owner, on_done, on_error
-        self._next: Callable[[], T] | None = None
-        self._requests = 0
+        self._next_function: Callable[[], T] | None = None
+        self._request_count = 0
         self.is_busy = False
 
     def request(self, function: Callable[[], T]) -> None:
-        self._requests += 1
-        self._next = function
+        self._request_count += 1
+        self._next_function = function
         if not self.is_busy:
             self._begin()
 
     def cancel(self) -> None:
         """Discard the running request and the waiting request. No callback is called."""
-        self._requests += 1
-        self._next = None
+        self._request_count += 1
+        self._next_function = None
 
     def _begin(self) -> None:
-        function, number = self._next, self._requests
-        self._next = None
+        function, request_id = self._next_function, self._request_count
+        self._next_function = None
         if function is None:
             return
         self.is_busy = True
 
-        def done(outcome: T) -> None:
+        def on_done(outcome: T) -> None:
             self.is_busy = False
-            if number == self._requests:
+            if request_id == self._request_count:
                 self._on_done(outcome)
             self._begin()
 
-        def failed(error: Exception) -> None:
+        def on_failed(error: Exception) -> None:
             self.is_busy = False
-            if number == self._requests:
+            if request_id == self._request_count:
                 self._on_error(error)
             self._begin()
 
-        submit(self._owner, function, done, failed)
+        submit(self._owner, function, on_done, on_failed)

@@ -1,5 +1,5 @@
-"""Caveats of a result, collapsed to one line with their number and names, and expanded to their
-full texts."""
+"""Caveats of a result. The collapsed list shows their number and names; the expanded list shows
+their full texts."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from reports.formatting import format_count_noun
 
 
 class Caveat(msgspec.Struct, frozen=True):
-    """Caveat of a result. `name` is shown in the collapsed line, `text` when the caveats are
-    expanded. `verdict` is empty if the caveat is not a check."""
+    """Caveat of a result. `name` is shown while the list is collapsed, `text` while it is expanded.
+    `verdict` is empty if the caveat is not a check."""
 
     name: str
     text: str
@@ -27,7 +27,7 @@ class Caveats(CollapsibleSection):
     """Collapsible list of caveats. Hidden if there are no caveats."""
 
     def __init__(self) -> None:
-        self.shown: tuple[Caveat, ...] = ()
+        self.displayed_caveats: tuple[Caveat, ...] = ()
         self._rows = QWidget()
         self._grid = QGridLayout(self._rows)
         self._grid.setContentsMargins(0, 0, 0, 0)
@@ -37,14 +37,14 @@ class Caveats(CollapsibleSection):
     def show_caveats(self, caveats: Sequence[Caveat]) -> None:
         """Replace the displayed caveats. The list is expanded if any caveat is INVALID, because the
         result then cannot be used."""
-        self.shown = tuple(caveats)
+        self.displayed_caveats = tuple(caveats)
         clear(self._grid)
-        for number, caveat in enumerate(caveats):
+        for row, caveat in enumerate(caveats):
             if caveat.verdict:
-                self._grid.addWidget(Badge(caveat.verdict, caveat.text), number, 0, Qt.AlignmentFlag.AlignTop)
+                self._grid.addWidget(Badge(caveat.verdict, caveat.text), row, 0, Qt.AlignmentFlag.AlignTop)
             text = label(caveat.text, wrap=True)
             text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            self._grid.addWidget(text, number, 1)
+            self._grid.addWidget(text, row, 1)
         names = dict.fromkeys(caveat.name for caveat in caveats)
         self.set_heading(format_count_noun(len(caveats), "caveat"), ", ".join(names))
         self.setVisible(bool(caveats))

@@ -11,36 +11,36 @@ from PySide6.QtWidgets import QAbstractItemView, QDialog, QLineEdit, QListView, 
 
 from app.gui.widgets import vbox
 
-_MAX_SHOWN = 200
+_MAX_ENTRIES = 200
 
 
-class Entry(msgspec.Struct, frozen=True):
+class PaletteEntry(msgspec.Struct, frozen=True):
     text: str
     run: Callable[[], object]
 
 
-def action_entries(actions: Sequence[QAction]) -> list[Entry]:
+def build_action_entries(actions: Sequence[QAction]) -> list[PaletteEntry]:
     """Return a palette entry with the shortcut for each enabled action."""
-    return [Entry(_entry_text(action), action.trigger) for action in actions if action.isEnabled()]
+    return [PaletteEntry(_format_entry(action), action.trigger) for action in actions if action.isEnabled()]
 
 
-def filter_entries(entries: Sequence[Entry], typed: str) -> list[Entry]:
+def filter_entries(entries: Sequence[PaletteEntry], query: str) -> list[PaletteEntry]:
     """Return the entries that contain all typed words. Entries that begin with the typed text come
     first."""
-    terms = typed.casefold().split()
+    terms = query.casefold().split()
     matches = [entry for entry in entries if all(term in entry.text.casefold() for term in terms)]
-    return sorted(matches, key=lambda entry: not entry.text.casefold().startswith(typed.casefold().strip()))
+    return sorted(matches, key=lambda entry: not entry.text.casefold().startswith(query.casefold().strip()))
 
 
 class CommandPalette(QDialog):
-    def __init__(self, parent: QWidget, entries: Sequence[Entry]) -> None:
+    def __init__(self, parent: QWidget, entries: Sequence[PaletteEntry]) -> None:
         super().__init__(parent, Qt.WindowType.Popup)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setProperty("role", "palette")
         self.setAccessibleName("Command palette")
-        self._entries, self._shown = list(entries), list(entries)
+        self._entries, self._matching_entries = list(entries), list(entries)
         self.field = QLineEdit()
-        self.field.setPlaceholderText("Type a command, a page, a run or a profile")
+        self.field.setPlaceholderText("Search commands, pages, runs and profiles")
         self.field.setAccessibleName("Command")
         self._model = QStringListModel(self)
         self.view = QListView()
@@ -52,14 +52,14 @@ class CommandPalette(QDialog):
         self.field.textChanged.connect(self._show)
         self.field.installEventFilter(self)
         self.view.clicked.connect(self._run_selected)
-        self._place(parent)
+        self._move_below_toolbar(parent)
         self._show("")
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:
         if watched is self.field and isinstance(event, QKeyEvent) and event.type() == QEvent.Type.KeyPress:
             step = {Qt.Key.Key_Down: 1, Qt.Key.Key_Up: -1}.get(Qt.Key(event.key()))
             if step is not None:
-                row = (self.view.currentIndex().row() + step) % max(1, len(self._shown))
+                row = (self.view.currentIndex().row() + step) % max(1, len(self._matching_entries))
                 self.view.setCurrentIndex(self._model.index(row))
                 return True
             if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
@@ -67,20 +67,20 @@ class CommandPalette(QDialog):
                 return True
         return super().eventFilter(watched, event)
 
-    def _show(self, typed: str) -> None:
-        self._shown = filter_entries(self._entries, typed)[:_MAX_SHOWN]
-        self._model.setStringList([entry.text for entry in self._shown])
+    def _show(self, query: str) -> None:
+        self._matching_entries = filter_entries(self._entries, query)[:_MAX_ENTRIES]
+        self._model.setStringList([entry.text for entry in self._matching_entries])
         self.view.setCurrentIndex(self._model.index(0))
 
     def _run_selected(self) -> None:
         row = self.view.currentIndex().row()
-        if not 0 <= row < len(self._shown):
+        if not 0 <= row < len(self._matching_entries):
             return
-        run = self._shown[row].run
+        run = self._matching_entries[row].run
         self.close()
         run()
 
-    def _place(self, parent: QWidget) -> None:
+    def _move_below_toolbar(self, parent: QWidget) -> None:
         width = min(max(parent.width() // 2, 420), parent.width())
         self.resize(width, min(420, parent.height() - 80))
         corner = parent.mapToGlobal(parent.rect().topLeft())
@@ -88,7 +88,7 @@ class CommandPalette(QDialog):
         self.field.setFocus()
 
 
-def _entry_text(action: QAction) -> str:
+def _format_entry(action: QAction) -> str:
     keys = action.shortcut().toString()
     text = action.text().replace("&", "").removesuffix("…")
     return f"{text}    {keys}" if keys else text

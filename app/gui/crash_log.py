@@ -1,4 +1,4 @@
-"""Detection that the previous window crashed or was killed, from its lock file and the log of its
+"""Detection of a crashed or killed previous window, based on its lock file and the log of its
 fault handler."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_CHARACTERS = 20_000
 
 
 class PreviousSession(msgspec.Struct, frozen=True):
-    """State left behind by the previous window.
+    """State that the previous window left behind.
 
     `crash_text` is the output of the fault handler (an empty string if the window was killed), or
     None if the window closed normally. `other_pid` is the process ID of another open window, or
@@ -49,13 +49,13 @@ class CrashLog:
             self._folder.mkdir(parents=True, exist_ok=True)
             if not self._lock.tryLock(0):
                 is_locked = self._lock.error() == QLockFile.LockError.LockFailedError
-                return PreviousSession(None, self._other_pid() if is_locked else None)
-            crash = self._previous_log()
+                return PreviousSession(None, self._read_other_pid() if is_locked else None)
+            crash_text = self._read_previous_log()
             self._file = (self._folder / LOG).open("w", encoding="utf-8")
         except OSError:
             return PreviousSession(None, None)
         faulthandler.enable(self._file)
-        return PreviousSession(crash, None)
+        return PreviousSession(crash_text, None)
 
     def end(self) -> None:
         """Remove the log and the lock after a normal shutdown."""
@@ -67,7 +67,7 @@ class CrashLog:
                 (self._folder / LOG).unlink()
         self._lock.unlock()
 
-    def _previous_log(self) -> str | None:
+    def _read_previous_log(self) -> str | None:
         """Return the log of the previous window, and rename its file so that it is not overwritten.
 
         Returns None if the previous window closed normally. An empty log means that it was killed.
@@ -79,22 +79,22 @@ class CrashLog:
         text = (self._folder / LAST_LOG).read_text(encoding="utf-8", errors="replace")
         return text[:_MAX_CHARACTERS]
 
-    def _other_pid(self) -> int | None:
+    def _read_other_pid(self) -> int | None:
         lock_info = self._lock.getLockInfo()
         pid = next((value for value in lock_info if isinstance(value, int) and not isinstance(value, bool)), None)
         return pid or None
 
 
-def crash_notice(found: PreviousSession) -> Notice | None:
-    if found.other_pid is not None:
+def build_crash_notice(previous_session: PreviousSession) -> Notice | None:
+    if previous_session.other_pid is not None:
         return Notice(
             "news",
-            f"Sizewise is already open in another window (process {found.other_pid}).",
+            f"Sizewise is already open in another window (process {previous_session.other_pid}).",
             "Both windows share runs and settings, and runs that are measured at the same time disturb each other.",
         )
-    if found.crash_text is None:
+    if previous_session.crash_text is None:
         return None
-    if not found.crash_text.strip():
+    if not previous_session.crash_text.strip():
         return Notice(
             "news",
             "Sizewise did not shut down normally last time.",
@@ -105,5 +105,5 @@ def crash_notice(found: PreviousSession) -> Notice | None:
         "Sizewise crashed last time.",
         "Runs continue without the window. Unfinished runs are listed below.",
         "Copy the details into a bug report.",
-        found.crash_text,
+        previous_session.crash_text,
     )

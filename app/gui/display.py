@@ -1,5 +1,5 @@
-"""Checks before Qt starts, because Qt itself aborts the process without a useful message if no
-display is available.
+"""Checks that run before Qt starts, because Qt itself aborts the process without a useful message
+if no display is available.
 
 PySide6 6.12 corrupts the reference counts of None and True on Python versions before 3.12, so that
 the process aborts later.
@@ -14,12 +14,14 @@ from collections.abc import Callable, Mapping
 from app.errors import UnavailableError
 
 
-def check_qt_version(qt: tuple[int | str, ...], python: tuple[int, ...] = tuple(sys.version_info[:2])) -> None:
-    """Raise UnavailableError if this combination of PySide6 version (`qt`) and Python version is
-    known to abort."""
-    if tuple(python) < (3, 12) and tuple(qt[:2]) == (6, 12):
+def check_qt_version(
+    qt_version: tuple[int | str, ...], python_version: tuple[int, ...] = tuple(sys.version_info[:2])
+) -> None:
+    """Raise UnavailableError if this combination of PySide6 version (`qt_version`) and Python
+    version is known to abort the process."""
+    if tuple(python_version) < (3, 12) and tuple(qt_version[:2]) == (6, 12):
         raise UnavailableError(
-            f"PySide6 {'.'.join(map(str, qt[:3]))} aborts on Python {python[0]}.{python[1]}",
+            f"PySide6 {'.'.join(map(str, qt_version[:3]))} aborts on Python {python_version[0]}.{python_version[1]}",
             hint='Install an older version: pip install "pyside6-essentials<6.12". Or use Python 3.12 or newer.',
         )
 
@@ -39,9 +41,9 @@ def can_connect_to_x(display: str) -> bool:
         return True
     xcb.xcb_connect.restype = ctypes.c_void_p
     connection = ctypes.c_void_p(xcb.xcb_connect(display.encode(), None))
-    is_reached = not xcb.xcb_connection_has_error(connection)
+    is_connected = not xcb.xcb_connection_has_error(connection)
     xcb.xcb_disconnect(connection)
-    return is_reached
+    return is_connected
 
 
 def require_display(
@@ -50,11 +52,11 @@ def require_display(
     """Raise UnavailableError if no display can be reached. Only Linux is checked."""
     if not platform.startswith("linux"):
         return
-    chosen, display = environment.get("QT_QPA_PLATFORM", ""), environment.get("DISPLAY", "")
-    if not (chosen or display or environment.get("WAYLAND_DISPLAY")):
+    platform_plugin, display = environment.get("QT_QPA_PLATFORM", ""), environment.get("DISPLAY", "")
+    if not (platform_plugin or display or environment.get("WAYLAND_DISPLAY")):
         raise UnavailableError("no display is available for the window", hint=f"Log in to a desktop. {_HEADLESS}")
-    is_x = chosen.startswith("xcb") or not (chosen or environment.get("WAYLAND_DISPLAY"))
-    if is_x and not can_connect(display):
+    uses_x11 = platform_plugin.startswith("xcb") or not (platform_plugin or environment.get("WAYLAND_DISPLAY"))
+    if uses_x11 and not can_connect(display):
         hint = f"Log in to the desktop as this user, or use SSH with -X. {_HEADLESS}"
         raise UnavailableError(f"cannot connect to the display {display or 'of this system'}", hint=hint)
 

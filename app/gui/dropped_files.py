@@ -7,13 +7,13 @@ from typing import Literal
 
 import msgspec
 
-Kind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
-_MAX_BYTES_READ = 65_536
+FileKind = Literal["model", "profile", "run", "bundle", "prices", "plan", "results", "unknown"]
+_MAX_READ_BYTES = 65_536
 
 
 class DroppedFile(msgspec.Struct, frozen=True):
     path: Path
-    kind: Kind
+    kind: FileKind
 
     @property
     def action_text(self) -> str:
@@ -25,22 +25,22 @@ class DroppedFile(msgspec.Struct, frozen=True):
             "bundle": "Import this run",
             "prices": "Plan with this price list",
             "plan": "Open this plan",
-            "results": "Plan from these results",
-            "unknown": "Sizewise cannot open this",
+            "results": "Plan with these results",
+            "unknown": "Sizewise cannot open this file",
         }[self.kind]
 
 
 def classify_path(path: Path) -> DroppedFile:
     """Classify a path by its name and its first bytes. The code that opens the file validates the
     remaining contents."""
-    return DroppedFile(path, _kind(path))
+    return DroppedFile(path, _detect_kind(path))
 
 
 def is_run_directory(path: Path) -> bool:
     return (path / "events.jsonl").exists() or (path / "result.json").exists()
 
 
-def _kind(path: Path) -> Kind:
+def _detect_kind(path: Path) -> FileKind:
     if path.is_dir():
         return "run" if is_run_directory(path) else "results"
     if not path.is_file():
@@ -51,7 +51,7 @@ def _kind(path: Path) -> Kind:
     if suffix in (".zip", ".sizewise") or path.name.endswith((".tar.gz", ".tgz")):
         return "bundle"
     if suffix in (".yaml", ".yml"):
-        return _kind_of_yaml(path)
+        return _detect_yaml_kind(path)
     if path.name in ("result.json", "events.jsonl"):
         return "run"
     if suffix == ".json":
@@ -62,12 +62,12 @@ def _kind(path: Path) -> Kind:
 def _read_start(path: Path) -> str:
     try:
         with path.open("rb") as file:
-            return file.read(_MAX_BYTES_READ).decode(errors="replace")
+            return file.read(_MAX_READ_BYTES).decode(errors="replace")
     except OSError:
         return ""
 
 
-def _kind_of_yaml(path: Path) -> Kind:
+def _detect_yaml_kind(path: Path) -> FileKind:
     from app.storage.plan_file import is_plan_file
 
     if is_plan_file(path):

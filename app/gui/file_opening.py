@@ -1,5 +1,5 @@
-"""Opening of files that were dropped, chosen or given on the command line, each on the page that
-handles it."""
+"""Opening of files that the user dropped, selected or passed on the command line. Each file is
+opened on the page that handles it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QFileDialog
 
 from app.gui.background import submit
-from app.gui.command_palette import Entry
+from app.gui.command_palette import PaletteEntry
 from app.gui.dropped_files import DroppedFile, classify_path
 from app.gui.window import Window
 
@@ -23,8 +23,8 @@ class FileOpener(QObject):
         window.files_dropped.connect(self.open)
 
     def choose_files(self) -> None:
-        """Let the user choose files in the file dialog of the system, and open them. Folders can
-        only be dropped, or given on the command line."""
+        """Let the user select files in the file dialog of the system, and open them. Folders can
+        only be dropped or passed on the command line."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window,
             "Open",
@@ -37,19 +37,19 @@ class FileOpener(QObject):
         for path in paths:
             self.open(classify_path(path.absolute()))
 
-    def entries(self) -> list[Entry]:
+    def list_palette_entries(self) -> list[PaletteEntry]:
         """Return the palette entries that open recent runs and bundled profiles."""
         from app.profiles.bundled import bundled_profiles
         from app.storage.run_directory import list_stored_runs
 
         runs = [run.directory for run in reversed(list_stored_runs()[-_MAX_RUN_ENTRIES:])]
         return [
-            *(self._entry("Open run {name}", path.name, path) for path in runs),
-            *(self._entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
+            *(self._build_entry("Open run {name}", path.name, path) for path in runs),
+            *(self._build_entry("Open profile {name}", name, path) for name, path in bundled_profiles().items()),
         ]
 
-    def _entry(self, text: str, name: str, path: Path) -> Entry:
-        return Entry(text.format(name=name), lambda: self.open(classify_path(path)))
+    def _build_entry(self, text: str, name: str, path: Path) -> PaletteEntry:
+        return PaletteEntry(text.format(name=name), lambda: self.open(classify_path(path)))
 
     def open(self, file: DroppedFile) -> None:
         match file.kind:
@@ -60,7 +60,7 @@ class FileOpener(QObject):
             case "run":
                 self._show_run(file.path if file.path.is_dir() else file.path.parent)
             case "bundle":
-                self._import(file.path)
+                self._import_bundle(file.path)
             case "prices":
                 self._navigation.open_prices_requested.emit(file.path)
             case "plan" | "results":
@@ -83,12 +83,12 @@ class FileOpener(QObject):
         is_running = find_run_state(directory) == "running"
         (self._navigation.watch_run_requested if is_running else self._navigation.open_run_requested).emit(directory)
 
-    def _import(self, path: Path) -> None:
+    def _import_bundle(self, path: Path) -> None:
         from app.wiring.sharing_runs import import_shared_run
 
-        submit(self, lambda: import_shared_run(path), self._imported, self._navigation.notify_error)
+        submit(self, lambda: import_shared_run(path), self._on_imported, self._navigation.notify_error)
 
-    def _imported(self, outcome: tuple[Path, bool]) -> None:
-        directory, _ = outcome
+    def _on_imported(self, result: tuple[Path, bool]) -> None:
+        directory, _ = result
         self._navigation.library_changed.emit()
         self._navigation.open_run_requested.emit(directory)

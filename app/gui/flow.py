@@ -40,11 +40,11 @@ class FlowLayout(QLayout):
         return True
 
     def heightForWidth(self, width: int) -> int:
-        return self._place(QRect(0, 0, width, 0), is_moving=False)
+        return self._arrange_items(QRect(0, 0, width, 0), is_moving=False)
 
     def setGeometry(self, rect: QRect) -> None:
         super().setGeometry(rect)
-        self._place(rect, is_moving=True)
+        self._arrange_items(rect, is_moving=True)
 
     def sizeHint(self) -> QSize:
         return self.minimumSize()
@@ -55,14 +55,14 @@ class FlowLayout(QLayout):
             size = size.expandedTo(item.minimumSize())
         return size
 
-    def _place(self, rect: QRect, *, is_moving: bool) -> int:
+    def _arrange_items(self, rect: QRect, *, is_moving: bool) -> int:
         """Arrange the items in lines, each as high as its tallest item, and return the total
         height. If `is_moving` is false, only the height is computed."""
         x, y, line_height = rect.x(), rect.y(), 0
         for item in self._items:
             if item.isEmpty():
                 continue
-            size = _size_of(item).boundedTo(QSize(max(rect.width(), item.minimumSize().width()), 1 << 20))
+            size = _size_hint(item).boundedTo(QSize(max(rect.width(), item.minimumSize().width()), 1 << 20))
             if x > rect.x() and x + size.width() > rect.right() + 1:
                 x, y, line_height = rect.x(), y + line_height + self._line_gap, 0
             if is_moving:
@@ -72,17 +72,17 @@ class FlowLayout(QLayout):
         return y + line_height - rect.y()
 
 
-def set_flow_layout(holder: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
-    """Set a FlowLayout on `holder`, and a size policy with exactly the height that the wrapped
-    lines need."""
-    policy = holder.sizePolicy()
+def set_flow_layout(widget: QWidget, gap: int = 14, line_gap: int = 4) -> FlowLayout:
+    """Set a FlowLayout on `widget`, and a size policy with exactly the height that the wrapped
+    lines need. Return the layout."""
+    policy = widget.sizePolicy()
     policy.setHeightForWidth(True)
     policy.setVerticalPolicy(QSizePolicy.Policy.Minimum)
-    holder.setSizePolicy(policy)
-    return FlowLayout(holder, gap, line_gap)
+    widget.setSizePolicy(policy)
+    return FlowLayout(widget, gap, line_gap)
 
 
-def _size_of(item: QLayoutItem) -> QSize:
+def _size_hint(item: QLayoutItem) -> QSize:
     """Return the size hint of the widget itself, because the hint of the layout item may have been
     cached before the style sheet was applied."""
     widget = item.widget()

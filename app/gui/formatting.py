@@ -35,9 +35,9 @@ _STATES: dict[str, State] = {
 }  # fmt: skip
 
 
-def state_for_verdict(word: str) -> State:
-    """Return the state that determines the display color of a verdict word."""
-    return _STATES.get(word, "plain")
+def state_for_verdict(verdict: str) -> State:
+    """Return the state that determines the display color of a verdict, such as PASS or INVALID."""
+    return _STATES.get(verdict, "plain")
 
 
 def cell(value: object) -> str:
@@ -58,13 +58,17 @@ def one_line(text: str, max_length: int = 200) -> str:
     """Make an untrusted string, such as the name of a run, safe to display: non-printable
     characters (line breaks, terminal escapes) become spaces, and the string is truncated to
     `max_length` characters."""
-    cut = text[:max_length]
-    return cut if cut.isprintable() else "".join(character if character.isprintable() else " " for character in cut)
+    truncated = text[:max_length]
+    return (
+        truncated
+        if truncated.isprintable()
+        else "".join(character if character.isprintable() else " " for character in truncated)
+    )
 
 
 def sentence(text: str) -> str:
-    """Capitalize the text and end it with a full stop. A first word that contains a dot, such as a
-    key or a file name, keeps its case."""
+    """Capitalize the text and end it with a full stop. The case of the first word is not changed if
+    the word contains a dot, as keys and file names do."""
     return with_full_stop(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
 
 
@@ -74,9 +78,9 @@ def with_full_stop(text: str) -> str:
 
 def elapsed(duration_s: float) -> str:
     """Format a duration as minutes and seconds (2:05), or with hours (1:02:05)."""
-    minutes, rest = divmod(int(duration_s), 60)
+    minutes, seconds = divmod(int(duration_s), 60)
     hours, minutes = divmod(minutes, 60)
-    return f"{hours}:{minutes:02}:{rest:02}" if hours else f"{minutes}:{rest:02}"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 def clock_time(iso: str) -> str:

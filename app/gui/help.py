@@ -53,6 +53,6 @@ _CHART_SHORTCUTS: list[tuple[str, str]] = [
     ("Chart: move the crosshair", "←, →"),
     ("Chart: zoom in, zoom out", "+, -"),
     ("Chart: show all data", "Home"),
-    ("Chart: show as table", "T"),
-    ("Chart: mark this time", "M"),
+    ("Chart: show as a table", "T"),
+    ("Chart: add a marker", "M"),
 ]

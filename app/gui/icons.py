@@ -1,4 +1,4 @@
-"""Line icons on a 24 × 24 grid, drawn in the color that the caller chooses."""
+"""Line icons, drawn on a 24 × 24 grid in any color."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ _PATHS = {
     "copy": "M9 9h11v11H9zM5 15V4h11",
     "search": "M10.5 4a6.5 6.5 0 1 0 0 13 6.5 6.5 0 0 0 0-13zM15.5 15.5 21 21",
 }
-_SIDE = 24
+_GRID_SIZE = 24
 
 
-def icon(name: str, color: str, side: int = _SIDE) -> QIcon:
-    """Return the icon with a size of `side` logical pixels, including a second pixmap for a device
-    pixel ratio of 2."""
+def icon(name: str, color: str, size_px: int = _GRID_SIZE) -> QIcon:
+    """Return the icon `name` at a size of `size_px` logical pixels, including a second pixmap for a
+    device pixel ratio of 2."""
     svg = (
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_SIDE} {_SIDE}" fill="none" stroke="{color}" '
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_GRID_SIZE} {_GRID_SIZE}" fill="none" stroke="{color}" '
         f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'
     )
     renderer, result = QSvgRenderer(QByteArray(svg.encode())), QIcon()
     for ratio in (1, 2):
-        picture = QPixmap(QSize(side, side) * ratio)
-        picture.fill(Qt.GlobalColor.transparent)
-        painter = QPainter(picture)
+        pixmap = QPixmap(QSize(size_px, size_px) * ratio)
+        pixmap.fill(Qt.GlobalColor.transparent)
+        painter = QPainter(pixmap)
         renderer.render(painter)
         painter.end()
-        picture.setDevicePixelRatio(ratio)
-        result.addPixmap(picture)
+        pixmap.setDevicePixelRatio(ratio)
+        result.addPixmap(pixmap)
     return result

@@ -25,16 +25,16 @@ class ImportPreloader(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._pending = list(_MODULES)
+        self._pending_modules = list(_MODULES)
         self._timer = QTimer(self, singleShot=True, interval=_DELAY_MS)
         self._timer.timeout.connect(self._import_next)
         self._timer.start()
 
     @property
     def is_busy(self) -> bool:
-        return bool(self._pending)
+        return bool(self._pending_modules)
 
     def _import_next(self) -> None:
-        importlib.import_module(self._pending.pop(0))
-        if self._pending:
+        importlib.import_module(self._pending_modules.pop(0))
+        if self._pending_modules:
             self._timer.start(_INTERVAL_MS)

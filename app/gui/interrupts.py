@@ -1,5 +1,5 @@
-"""Close the window on Ctrl-C or SIGTERM in the terminal. Runs in progress continue, as after a
-crash of the window."""
+"""Signal handling: Ctrl-C in the terminal and SIGTERM close the window. Runs in progress continue,
+as after a crash of the window."""
 
 from __future__ import annotations
 
@@ -40,11 +40,10 @@ class SignalHandler(QObject):
             socket_end.close()
 
     def _on_wakeup(self) -> None:
-        received = self._read_socket.recv(64)
-        if any(byte in (signal.SIGINT, signal.SIGTERM) for byte in received):
+        signal_bytes = self._read_socket.recv(64)
+        if any(byte in (signal.SIGINT, signal.SIGTERM) for byte in signal_bytes):
             self._close()
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Signal handler that does nothing, because the action is triggered by the byte in the wakeup
-    socket."""
+    """Do nothing. The byte in the wakeup socket triggers the action."""

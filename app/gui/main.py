@@ -30,19 +30,19 @@ def open_window(paths: tuple[Path, ...]) -> int:
     require_display(os.environ)
     from PySide6.QtCore import QTimer
 
-    from app.gui.crash_log import CrashLog, crash_notice
+    from app.gui.crash_log import CrashLog, build_crash_notice
     from app.gui.import_preloading import ImportPreloader
     from app.gui.interrupts import SignalHandler
 
-    application, window, parts = prepare()
+    application, window, components = prepare()
     interrupts, crash_log = SignalHandler(window, application.quit), CrashLog(_data_folder())
-    notice = crash_notice(crash_log.begin())
+    notice = build_crash_notice(crash_log.begin())
     _report_uncaught_errors(window)
     window.show()
     ImportPreloader(window)
     if notice is not None:
         window.navigation.notice_emitted.emit(notice)
-    QTimer.singleShot(0, lambda: parts.file_opener.open_paths(paths))
+    QTimer.singleShot(0, lambda: components.file_opener.open_paths(paths))
     try:
         code = application.exec()
     finally:
@@ -91,8 +91,10 @@ def _report_uncaught_errors(window: Window) -> None:
     """Report exceptions that no slot caught: show a notice in the window, with a traceback to copy,
     and keep the window running."""
 
-    def report_exception(kind: type[BaseException], error: BaseException, traceback: TracebackType | None) -> None:
-        sys.__excepthook__(kind, error, traceback)
+    def report_exception(
+        error_type: type[BaseException], error: BaseException, traceback: TracebackType | None
+    ) -> None:
+        sys.__excepthook__(error_type, error, traceback)
         if isinstance(error, Exception):
             window.navigation.notify_error(error)
 

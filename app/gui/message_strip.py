@@ -30,39 +30,39 @@ class MessageStrip(QFrame):
         self._text.setTextFormat(Qt.TextFormat.PlainText)
         self._text.setWordWrap(True)
         self._text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self._action = QPushButton()
-        self._action.clicked.connect(self.action_triggered)
-        self._more = QPushButton("&Details")
-        self._more.setCheckable(True)
-        self._copy = QPushButton("&Copy details")
-        self._close = tool_button("✕", "Dismiss this message", flat=True)
+        self._action_button = QPushButton()
+        self._action_button.clicked.connect(self.action_triggered)
+        self._details_button = QPushButton("&Details")
+        self._details_button.setCheckable(True)
+        self._copy_button = QPushButton("&Copy details")
+        self._close_button = tool_button("✕", "Dismiss this message", flat=True)
         self._details = QPlainTextEdit()
         self._details.setReadOnly(True)
         self._details.setAccessibleName("Details of this message")
         self._details.setMaximumHeight(140)
         line = hbox((self._text, 1))
-        for button in (self._action, self._more, self._copy, self._close):
+        for button in (self._action_button, self._details_button, self._copy_button, self._close_button):
             line.addWidget(button, 0, Qt.AlignmentFlag.AlignTop)
         vbox(line, self._details, within=self, margins=(12, 8, 8, 8))
-        self._more.toggled.connect(self._details.setVisible)
-        self._copy.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text_to_copy()))
-        self._close.clicked.connect(self.hide)
-        self._close.clicked.connect(self.dismissed)
+        self._details_button.toggled.connect(self._details.setVisible)
+        self._copy_button.clicked.connect(lambda: QGuiApplication.clipboard().setText(self._text_to_copy()))
+        self._close_button.clicked.connect(self.hide)
+        self._close_button.clicked.connect(self.dismissed)
         self.hide()
 
     def show_notice(self, notice: Notice, action: str | None = None) -> None:
-        """Show a notice. If `action` is given, a button with this text is also shown."""
+        """Show a notice. If `action` is set, a button with this text is also shown."""
         lines = [notice.summary, notice.reason, notice.next_step]
         self._text.setText("\n".join(line for line in lines if line))
         self.setAccessibleDescription(self._text.text())
         restyle(self, _STATES[notice.severity])
         self._details.setPlainText(notice.details or "")
         self._details.setVisible(False)
-        self._more.setChecked(False)
-        for button in (self._more, self._copy):
+        self._details_button.setChecked(False)
+        for button in (self._details_button, self._copy_button):
             button.setVisible(bool(notice.details))
-        self._action.setText(action or "")
-        self._action.setVisible(action is not None)
+        self._action_button.setText(action or "")
+        self._action_button.setVisible(action is not None)
         self.show()
 
     def text(self) -> str:

@@ -42,8 +42,8 @@ class Launch(msgspec.Struct, frozen=True):
 
 
 class Navigation(QObject):
-    """Requests of the pages as signals. Each request is handled by the window or by the page that
-    it concerns."""
+    """Signals that pages emit as requests. Each request is handled by the window or by another
+    page."""
 
     page_requested = Signal(str)
     """Request to show the page with this `PageKey`."""
@@ -98,4 +98,10 @@ def error_notice(error: Exception) -> Notice:
     if isinstance(error, SizewiseError):
         return Notice("error", sentence(str(error)), None, error.hint)
     details = "".join(traceback.format_exception(error))
-    return Notice("error", f"{type(error).__name__}: {error}", "This is a bug in Sizewise.", "Report it.", details)
+    return Notice(
+        "error",
+        f"{type(error).__name__}: {error}",
+        "This is a bug in Sizewise.",
+        "Copy the details into a bug report.",
+        details,
+    )

@@ -23,7 +23,7 @@ TITLES: dict[PageKey, str] = {
 
 
 class Page(QWidget):
-    """Base class of the pages. A subclass overrides the methods of the features that it
+    """Base class of the pages. A subclass overrides the methods for the features that it
     supports."""
 
     key: PageKey
@@ -52,7 +52,8 @@ class Page(QWidget):
         return None
 
     def export(self) -> bool:
-        """Open the export of the page (Ctrl+E). Return whether there was anything to export."""
+        """Open the export dialog of the page (Ctrl+E). Return whether there was anything to
+        export."""
         return False
 
     def filter_field(self) -> QLineEdit | None:

@@ -22,7 +22,7 @@ class PageActions(QObject):
 
     def export(self) -> None:
         if not self._pages.current.export():
-            self._navigation.notify("news", "Nothing to export here yet.")
+            self._navigation.notify("news", "This page has no result to export yet.")
 
     def undo(self) -> None:
         stack = self._pages.current.undo_stack()
@@ -55,7 +55,7 @@ class PageActions(QObject):
     def show_help(self) -> None:
         from app.gui.help import HelpDialog
 
-        actions = self._window.actions_
+        actions = self._window.menu_actions
         HelpDialog(self._window, actions.list_actions() if actions is not None else []).show()
 
     def next_pane(self) -> None:
@@ -63,21 +63,23 @@ class PageActions(QObject):
         the rail."""
         window = self._window
         panes: list[QWidget] = [window.rail, self._pages.current, *window.open_docks()]
-        focused = QApplication.focusWidget()
-        inside = [focused is not None and (pane is focused or pane.isAncestorOf(focused)) for pane in panes]
-        target = panes[(inside.index(True) + 1) % len(panes)] if True in inside else panes[0]
+        focus_widget = QApplication.focusWidget()
+        has_focus = [
+            focus_widget is not None and (pane is focus_widget or pane.isAncestorOf(focus_widget)) for pane in panes
+        ]
+        target = panes[(has_focus.index(True) + 1) % len(panes)] if True in has_focus else panes[0]
         _focus_first(target)
 
 
 def _focus_first(pane: QWidget) -> None:
     """Focus the first widget of the pane that can be reached by keyboard."""
     candidates = [pane, *pane.findChildren(QWidget)]
-    reachable = (
+    focusable_widgets = (
         widget
         for widget in candidates
         if widget.isVisibleTo(pane) and widget.isEnabled() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus
     )
-    widget = next(reachable, None)
+    widget = next(focusable_widgets, None)
     if widget is not None:
         widget.setFocus(Qt.FocusReason.ShortcutFocusReason)
 
@@ -90,22 +92,22 @@ class PageRouter(QObject):
         self._window, self._pages = window, window.pages
         navigation = window.navigation
         navigation.open_run_requested.connect(self._open_run)
-        navigation.show_time_requested.connect(self._show_moment)
+        navigation.show_time_requested.connect(self._show_time)
         navigation.comparison_requested.connect(self._compare)
         navigation.plan_requested.connect(self._plan)
         navigation.open_prices_requested.connect(self._open_prices)
         navigation.open_profile_requested.connect(self._open_profile)
         navigation.open_model_requested.connect(self._open_model)
-        navigation.new_profile_requested.connect(self._new_of_kind)
+        navigation.new_profile_requested.connect(self._create_profile)
 
     def new_profile(self) -> None:
         self._window.show_page("run")
-        self._pages.run.new_endpoint()
+        self._pages.run.create_endpoint_profile()
 
-    def _new_of_kind(self, kind: str) -> None:
+    def _create_profile(self, kind: str) -> None:
         if kind == "local":
             self._window.show_page("run")
-            self._pages.run.new_local()
+            self._pages.run.create_local_profile()
         else:
             self.new_profile()
 
@@ -113,9 +115,9 @@ class PageRouter(QObject):
         self._window.show_page("results")
         self._pages.results.open_run(directory)
 
-    def _show_moment(self, at_s: float) -> None:
+    def _show_time(self, time_s: float) -> None:
         self._window.show_page("results")
-        self._pages.results.show_time(at_s)
+        self._pages.results.show_time(time_s)
 
     def _compare(self, runs: tuple[Path, ...]) -> None:
         self._window.show_page("compare")

@@ -1,4 +1,4 @@
-"""The stack of the seven pages. A page is created when it is first shown, so that the window opens
+"""Stack of the seven pages. A page is created when it is first shown, so that the window opens
 before most page modules are imported."""
 
 from __future__ import annotations
@@ -35,37 +35,37 @@ _CLASSES: dict[PageKey, tuple[str, str]] = {
 class Pages(QStackedWidget):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._navigation, self._look = navigation, theme_controller
-        self._created: dict[PageKey, Page] = {}
-        self._shown: PageKey | None = None
+        self._navigation, self._theme_controller = navigation, theme_controller
+        self._pages_by_key: dict[PageKey, Page] = {}
+        self._current_key: PageKey | None = None
 
     @property
     def current(self) -> Page:
-        assert self._shown is not None, "no page is shown yet"
-        return self._created[self._shown]
+        assert self._current_key is not None, "no page is shown yet"
+        return self._pages_by_key[self._current_key]
 
     def created_pages(self) -> tuple[Page, ...]:
-        return tuple(self._created.values())
+        return tuple(self._pages_by_key.values())
 
     def show_page(self, key: PageKey) -> Page:
-        if self._shown is not None and self._shown != key:
+        if self._current_key is not None and self._current_key != key:
             self.current.leave()
         page = self.page(key)
-        self._shown = key
+        self._current_key = key
         self.setCurrentWidget(page)
         page.enter()
         return page
 
     def created_page(self, key: PageKey) -> Page | None:
         """Return the page, or None if the page has not been created yet."""
-        return self._created.get(key)
+        return self._pages_by_key.get(key)
 
     def page(self, key: PageKey) -> Page:
-        if key not in self._created:
+        if key not in self._pages_by_key:
             module, name = _CLASSES[key]
-            self._created[key] = getattr(import_module(module), name)(self._navigation, self._look)
-            self.addWidget(self._created[key])
-        return self._created[key]
+            self._pages_by_key[key] = getattr(import_module(module), name)(self._navigation, self._theme_controller)
+            self.addWidget(self._pages_by_key[key])
+        return self._pages_by_key[key]
 
     @property
     def run(self) -> RunPage:

@@ -1,5 +1,5 @@
-"""Recovery of runs that the previous window left behind: runs that are still running, and runs
-interrupted because their process ended."""
+"""Recovery of runs that the previous window left behind: runs that are still in progress, and runs
+that were interrupted because their process ended."""
 
 from __future__ import annotations
 
@@ -16,58 +16,58 @@ from app.gui.navigation import Launch, Navigation
 
 if TYPE_CHECKING:
     from app.gui.engine.reaper import Reaper
-    from app.storage.run_states import Unfinished
+    from app.storage.run_states import UnfinishedRun
 
-_KEY = "recovery/dismissed"
+_DISMISSED_KEY = "recovery/dismissed"
 _MAX_REMEMBERED = 200
 _POLL_MS = 100
 
 
 class Recovery(QObject):
-    """Runs left behind by the previous window, and the actions on these runs.
+    """Runs that the previous window left behind, and the actions on these runs.
 
     Call `refresh` once at startup. The Home page shows the runs emitted by `unfinished_changed`,
     and its buttons call the methods of this class.
     """
 
     unfinished_changed = Signal(object)
-    """Emitted with a tuple of `Unfinished` (running runs first, then newest first) when the runs
+    """Emitted with a tuple of `UnfinishedRun` (running runs first, then newest first) when the runs
     have been read and whenever one of the runs is handled."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self._navigation, self._settings = navigation, settings
-        self._unfinished: tuple[Unfinished, ...] = ()
-        self._own: set[Path] = set()
+        self._unfinished_runs: tuple[UnfinishedRun, ...] = ()
+        self._excluded: set[Path] = set()
         self.is_measuring: Callable[[], bool] = lambda: False
         """Callback that returns whether this window is measuring. A run is not resumed meanwhile,
         because two concurrent runs would disturb each other."""
         self._reaper: Reaper | None = None
-        self._resumed: EngineProcess | None = None
+        self._resumed_engine: EngineProcess | None = None
         self._resume_timer = QTimer(self, interval=_POLL_MS)
         self._resume_timer.timeout.connect(self._poll_resumed)
 
     @property
-    def unfinished(self) -> tuple[Unfinished, ...]:
-        return self._unfinished
+    def unfinished_runs(self) -> tuple[UnfinishedRun, ...]:
+        return self._unfinished_runs
 
     def refresh(self) -> None:
         submit(self, _find_unfinished, self._set_unfinished, self._navigation.notify_error)
 
     def exclude(self, directory: Path) -> None:
-        """Exclude a run that was started in this window."""
-        self._own.add(directory)
-        self._forget(directory)
+        """Exclude a run from the unfinished runs, because it was started in this window."""
+        self._excluded.add(directory)
+        self._remove_from_list(directory)
 
     def watch(self, directory: Path) -> None:
-        self._forget(directory)
+        self._remove_from_list(directory)
         self._navigation.watch_run_requested.emit(directory)
 
     def resume(self, directory: Path) -> None:
         """Resume the run after its last complete stage, and show the run on the Live page."""
         if self.is_measuring():
             message = "Another run is in progress."
-            self._navigation.notify("warning", message, None, "Resume this run when the other one has finished.")
+            self._navigation.notify("warning", message, None, "Resume this run after the other run has finished.")
             return
         try:
             engine = start_engine(Launch(("runs", "resume", str(directory)), directory, directory.name, "resume"))
@@ -75,30 +75,30 @@ class Recovery(QObject):
             self._navigation.notify_error(error)
             return
         self.exclude(directory)
-        self._resumed = engine
+        self._resumed_engine = engine
         self._resume_timer.start()
 
     def _poll_resumed(self) -> None:
-        engine = self._resumed
+        engine = self._resumed_engine
         if engine is None:
             return
         from app.gui.engine.reaper import Reaper
         from app.storage.run_states import find_run_state
 
-        code, ending = engine.poll(), find_run_state(engine.directory)
-        if ending == "cut short" and code is None:
+        exit_code, run_state = engine.poll(), find_run_state(engine.directory)
+        if run_state == "cut short" and exit_code is None:
             return
         self._resume_timer.stop()
-        self._resumed = None
-        if ending == "running":
+        self._resumed_engine = None
+        if run_state == "running":
             self._reaper = self._reaper or Reaper(self)
             self._reaper.add(engine)
             self._navigation.watch_run_requested.emit(engine.directory)
-        elif ending == "ended":
+        elif run_state == "ended":
             self._navigation.open_run_requested.emit(engine.directory)
         else:
             self._navigation.notice_emitted.emit(build_not_resumed_notice(engine))
-            self._own.discard(engine.directory)
+            self._excluded.discard(engine.directory)
             self.refresh()
 
     def open_results(self, directory: Path) -> None:
@@ -108,13 +108,13 @@ class Recovery(QObject):
 
     def dismiss(self, directory: Path) -> None:
         """Stop showing the run as unfinished. Its files are not changed."""
-        names = [*_texts(self._settings.value(_KEY)), directory.name]
-        self._settings.setValue(_KEY, names[-_MAX_REMEMBERED:])
-        self._forget(directory)
+        names = [*_parse_string_list(self._settings.value(_DISMISSED_KEY)), directory.name]
+        self._settings.setValue(_DISMISSED_KEY, names[-_MAX_REMEMBERED:])
+        self._remove_from_list(directory)
 
     def discard(self, directory: Path) -> None:
         """Move the run to the trash. `undo_discard` restores the run."""
-        self._forget(directory)
+        self._remove_from_list(directory)
         submit(self, lambda: _move_to_trash(directory), self._on_discarded, self._navigation.notify_error)
 
     def undo_discard(self, name: str) -> None:
@@ -123,29 +123,33 @@ class Recovery(QObject):
     discarded = Signal(str)
     """Emitted with the name of a run that was moved to the trash."""
 
-    def _set_unfinished(self, unfinished: Sequence[Unfinished]) -> None:
-        dismissed = set(_texts(self._settings.value(_KEY)))
-        shown = [run for run in unfinished if run.directory.name not in dismissed and run.directory not in self._own]
-        self._unfinished = tuple(sorted(shown, key=lambda run: run.state != "running"))
-        self.unfinished_changed.emit(self._unfinished)
+    def _set_unfinished(self, unfinished_runs: Sequence[UnfinishedRun]) -> None:
+        dismissed_names = set(_parse_string_list(self._settings.value(_DISMISSED_KEY)))
+        visible_runs = [
+            run
+            for run in unfinished_runs
+            if run.directory.name not in dismissed_names and run.directory not in self._excluded
+        ]
+        self._unfinished_runs = tuple(sorted(visible_runs, key=lambda run: run.state != "running"))
+        self.unfinished_changed.emit(self._unfinished_runs)
 
-    def _forget(self, directory: Path) -> None:
-        remaining = tuple(run for run in self._unfinished if run.directory != directory)
-        if remaining != self._unfinished:
-            self._unfinished = remaining
-            self.unfinished_changed.emit(remaining)
+    def _remove_from_list(self, directory: Path) -> None:
+        remaining_runs = tuple(run for run in self._unfinished_runs if run.directory != directory)
+        if remaining_runs != self._unfinished_runs:
+            self._unfinished_runs = remaining_runs
+            self.unfinished_changed.emit(remaining_runs)
 
     def _on_discarded(self, name: str) -> None:
         self.discarded.emit(name)
         self._navigation.library_changed.emit()
 
     def _on_restored(self, directory: Path) -> None:
-        self._navigation.notify("news", f"{directory.name} restored.")
+        self._navigation.notify("news", f"{directory.name} was restored.")
         self._navigation.library_changed.emit()
         self.refresh()
 
 
-def _find_unfinished() -> tuple[Unfinished, ...]:
+def _find_unfinished() -> tuple[UnfinishedRun, ...]:
     from app.storage.run_states import find_unfinished_runs
 
     return find_unfinished_runs(datetime.now(UTC))
@@ -165,7 +169,7 @@ def _restore(name: str) -> Path:
     return restore_run(name)
 
 
-def _texts(value: object) -> list[str]:
+def _parse_string_list(value: object) -> list[str]:
     """Return a stored list of strings. QSettings returns a string for a list with one entry, and
     None for an empty list."""
     if isinstance(value, str):

@@ -16,15 +16,15 @@ class RunBar(QObject):
     def __init__(self, toolbar: QToolBar, theme_controller: ThemeController) -> None:
         super().__init__(toolbar)
         self._toolbar = toolbar
-        self.start = _button("Start", "Start run (F5)")
-        self.stop = _button("Stop", "Stop the current run (Esc Esc on Live)")
+        self.start = _create_button("Start", "Start run (F5)")
+        self.stop = _create_button("Stop", "Stop the current run (Esc Esc on Live)")
         self.stop.setEnabled(False)
         self.progress, self.validity = label("", "muted"), Badge()
-        space = QWidget()
-        space.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
+        spacer = QWidget()
+        spacer.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Preferred)
         status = QWidget()  # a toolbar makes its direct children visible again, even an empty badge
         hbox(self.progress, self.validity, within=status)
-        for widget in (self.start, self.stop, space, status):
+        for widget in (self.start, self.stop, spacer, status):
             toolbar.addWidget(widget)
         theme_controller.changed.connect(self._recolor)
         self._recolor(theme_controller.theme)
@@ -35,10 +35,10 @@ class RunBar(QObject):
         self.validity.show_verdict(state.validity or "" if state.is_running else "", "\n".join(state.reasons))
 
     def _recolor(self, theme: Theme) -> None:
-        side = self._toolbar.fontMetrics().height()
-        self._toolbar.setIconSize(QSize(side, side))
-        self.start.setIcon(icon("start", theme.good, side))
-        self.stop.setIcon(icon("stop", theme.bad, side))
+        size_px = self._toolbar.fontMetrics().height()
+        self._toolbar.setIconSize(QSize(size_px, size_px))
+        self.start.setIcon(icon("start", theme.good, size_px))
+        self.stop.setIcon(icon("stop", theme.bad, size_px))
 
 
 def progress_line(state: LiveState) -> str:
@@ -54,7 +54,7 @@ def progress_line(state: LiveState) -> str:
     return f"{state.name}: {', '.join(parts)}"
 
 
-def _button(text: str, tip: str) -> QToolButton:
+def _create_button(text: str, tip: str) -> QToolButton:
     result = tool_button(text, tip=tip)
     result.setAccessibleDescription(tip)
     result.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

@@ -1,5 +1,5 @@
-"""Consent dialog before secrets of a profile are sent to a host for the first time, as on the
-command line."""
+"""Consent dialog that is shown before secrets of a profile are sent to a host for the first time.
+The command line asks the same question."""
 
 from __future__ import annotations
 
@@ -10,16 +10,18 @@ from PySide6.QtWidgets import QMessageBox, QWidget
 from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
-def confirm_secrets(parent: QWidget, wanted: Iterable[AllowedSecrets]) -> bool:
-    """Ask for consent for each entry of `wanted`, remember each consent, and return whether all
-    entries are allowed."""
-    return all(_is_allowed(parent, secrets) for secrets in wanted)
+def confirm_secrets(parent: QWidget, permissions: Iterable[AllowedSecrets]) -> bool:
+    """Ask the user for consent to each permission until one is refused, store each consent, and
+    return whether all permissions were granted."""
+    return all(_request_permission(parent, secrets) for secrets in permissions)
 
 
-def _is_allowed(parent: QWidget, grant: AllowedSecrets) -> bool:
-    secrets = ", ".join(grant.references)
-    question = f"Profile {grant.profile} sends {secrets} to {grant.host}. Allow it for this profile from now on?"
+def _request_permission(parent: QWidget, permission: AllowedSecrets) -> bool:
+    secrets = ", ".join(permission.references)
+    question = (
+        f"Profile {permission.profile} sends {secrets} to {permission.host}. Allow it for this profile from now on?"
+    )
     answer = QMessageBox.question(parent, "Send secrets", question)
     if answer == QMessageBox.StandardButton.Yes:
-        store_permission(grant)
+        store_permission(permission)
     return answer == QMessageBox.StandardButton.Yes

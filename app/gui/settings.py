@@ -27,7 +27,7 @@ def apply_settings(settings: QSettings, theme_controller: ThemeController) -> No
     """Apply the stored theme and text size. Values that cannot be read are treated as unset."""
     choice = settings.value(THEME, "system")
     theme_controller.set_choice(next((theme for theme in THEMES if theme == choice), "system"))
-    theme_controller.scale_text(_number(settings.value(TEXT_SCALE, 1.0)))
+    theme_controller.scale_text(_parse_number(settings.value(TEXT_SCALE, 1.0)))
 
 
 def are_notifications_enabled(settings: QSettings) -> bool:
@@ -42,7 +42,7 @@ THEMES: dict[ThemeChoice, str] = {
 }
 
 
-def _number(value: object) -> float:
+def _parse_number(value: object) -> float:
     try:
         return float(str(value))
     except ValueError:

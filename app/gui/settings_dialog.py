@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.formatting import format_percent
 from app.gui.settings import NOTIFICATIONS, TEXT_SCALE, THEME, THEMES, are_notifications_enabled
 from app.gui.theme import ThemeChoice, ThemeController
 from app.gui.widgets import button, label, scroll_area, search_field, vbox
@@ -32,37 +33,37 @@ class SettingsDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Settings")
         self.setAccessibleName("Settings")
-        self._settings, self._look = settings, theme_controller
+        self._settings, self._theme_controller = settings, theme_controller
         self._rows: list[tuple[str, QWidget]] = []
         self.search = search_field("Search settings")
         self.search.textChanged.connect(self._filter)
-        body = QWidget()
-        self._column = QVBoxLayout(body)
-        self._add("Theme", "Light, dark, high contrast or system.", self._theme())
-        self._add("Text size", "Scales all text.", self._text_size())
-        self._add(
+        content = QWidget()
+        self._column = QVBoxLayout(content)
+        self._add_row("Theme", "Light, dark or high contrast, or the theme of the system.", self._create_theme_box())
+        self._add_row("Text size", "Scales all text.", self._create_text_size_box())
+        self._add_row(
             "Notifications",
-            "Desktop notification when a run of more than 30 s ends while the window is in the background.",
-            self._notifications(),
+            "Shows a desktop notification when a run of more than 30 s ends while the window is in the background.",
+            self._create_notifications_box(),
         )
-        self._add(
+        self._add_row(
             "Runs folder",
             f"{runs_home()}. To change it, set SIZEWISE_HOME before you start Sizewise.",
             button("&Open folder", self._open_folder),
         )
-        self._add(
+        self._add_row(
             "Privacy",
             ("Sizewise connects only to the endpoints that you configure: no telemetry, no account, no update check."),
             None,
         )
         self._column.addStretch(1)
-        area = scroll_area(body)
+        area = scroll_area(content)
         close = QDialogButtonBox(QDialogButtonBox.StandardButton.Close)
         close.rejected.connect(self.close)
         vbox(self.search, (area, 1), close, within=self, margins=None)
         self.resize(620, 460)
 
-    def _add(self, name: str, explanation: str, editor: QWidget | None) -> None:
+    def _add_row(self, name: str, explanation: str, editor: QWidget | None) -> None:
         row = QFrame()
         row.setProperty("role", "card")
         line = QHBoxLayout(row)
@@ -75,41 +76,41 @@ class SettingsDialog(QDialog):
         self._rows.append((f"{name} {explanation}".casefold(), row))
         self._column.addWidget(row)
 
-    def _filter(self, typed: str) -> None:
-        terms = typed.casefold().split()
+    def _filter(self, query: str) -> None:
+        terms = query.casefold().split()
         for text, row in self._rows:
             row.setVisible(all(term in text for term in terms))
 
-    def _theme(self) -> QComboBox:
+    def _create_theme_box(self) -> QComboBox:
         choices = THEMES
         box = QComboBox()
         for choice, title in choices.items():
             box.addItem(title, choice)
-        box.setCurrentIndex(list(choices).index(self._look.choice))
+        box.setCurrentIndex(list(choices).index(self._theme_controller.choice))
         box.activated.connect(lambda row: self._choose_theme(list(choices)[row]))
         return box
 
     def _choose_theme(self, choice: ThemeChoice) -> None:
-        self._look.set_choice(choice)
+        self._theme_controller.set_choice(choice)
         self._settings.setValue(THEME, choice)
 
-    def _text_size(self) -> QComboBox:
+    def _create_text_size_box(self) -> QComboBox:
         box = QComboBox()
         for scale in _SCALES:
-            box.addItem(f"{scale:.0%}", scale)
-        nearest = min(_SCALES, key=lambda scale: abs(scale - self._look.text_scale))
+            box.addItem(format_percent(scale), scale)
+        nearest = min(_SCALES, key=lambda scale: abs(scale - self._theme_controller.text_scale))
         box.setCurrentIndex(_SCALES.index(nearest))
         box.activated.connect(lambda row: self._scale(_SCALES[row]))
         return box
 
     def _scale(self, scale: float) -> None:
-        self._look.scale_text(scale)
+        self._theme_controller.scale_text(scale)
         self._settings.setValue(TEXT_SCALE, scale)
 
-    def _notifications(self) -> QCheckBox:
+    def _create_notifications_box(self) -> QCheckBox:
         box = QCheckBox("Show notifications")
         box.setChecked(are_notifications_enabled(self._settings))
-        box.toggled.connect(lambda on: self._settings.setValue(NOTIFICATIONS, on))
+        box.toggled.connect(lambda is_on: self._settings.setValue(NOTIFICATIONS, is_on))
         return box
 
     def _open_folder(self) -> None:

@@ -59,7 +59,8 @@ class ObjectiveLine(QLineEdit):
 class SloEditor(QWidget):
     """Editable list of objectives.
 
-    If `is_narrow`, the error message of an objective is shown below its line instead of beside it.
+    If `is_narrow` is true, the error message of an objective is shown below its line instead of
+    beside it.
     """
 
     edited = Signal(object)
@@ -73,33 +74,35 @@ class SloEditor(QWidget):
         self._is_narrow = is_narrow
         self.lines: list[ObjectiveLine] = []
         self._run_slo: tuple[str, ...] = ()
-        self._is_filling = False
+        self._is_updating = False
         self._completions = QStringListModel(_completions(), self)
         self._rows = QWidget()
         self._grid = QGridLayout(self._rows)
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setColumnStretch(0 if is_narrow else 3, 1)
-        self.unlisted = label("", "muted", wrap=True)
+        self.unlisted_label = label("", "muted", wrap=True)
         self.add = button("Add &objective", self.add_line)
         self.reset = button("Reset to run's &SLO", self._reset)
         title = (label(heading, "heading", wrap=True),) if heading else ()
-        vbox(*title, self._rows, self.unlisted, hbox(self.add, self.reset, 1), within=self, spacing=4)
+        vbox(*title, self._rows, self.unlisted_label, hbox(self.add, self.reset, 1), within=self, spacing=4)
 
-    def show_slo(self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated: Sequence[ObjectiveRow] = ()) -> None:
+    def show_slo(
+        self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated_rows: Sequence[ObjectiveRow] = ()
+    ) -> None:
         """Show the objectives `slo` with their evaluation.
 
         Lines are only rebuilt if the objectives differ, so that the cursor position is preserved.
-        `run_slo` is the SLO of the run; `evaluated` holds the evaluated objectives and gates.
+        `run_slo` is the SLO of the run; `evaluated_rows` holds the evaluated objectives and gates.
         """
         self._run_slo = run_slo
         if self.texts() != slo and not self._is_editing():
             self._fill(slo)
-        rows = {row.text: row for row in evaluated if row.kind == "SLO"}
+        rows = {row.text: row for row in evaluated_rows if row.kind == "SLO"}
         for line in self.lines:
             line.show_row(rows.get(" ".join(line.text().split())))
-        unlisted = [row for row in evaluated if row.kind == "gate" or row.text not in self.texts()]
-        self.unlisted.setText("\n".join(_unlisted_text(row) for row in unlisted))
-        self.unlisted.setVisible(bool(unlisted))
+        unlisted_rows = [row for row in evaluated_rows if row.kind == "gate" or row.text not in self.texts()]
+        self.unlisted_label.setText("\n".join(_format_unlisted(row) for row in unlisted_rows))
+        self.unlisted_label.setVisible(bool(unlisted_rows))
         self._show_reset()
 
     def clear(self) -> None:
@@ -123,19 +126,19 @@ class SloEditor(QWidget):
         line.editingFinished.connect(self.finished)
         line.remove.clicked.connect(self._remove)
         line.show_row(None) if text else line.badge.show_verdict("")
-        if not self._is_filling:
+        if not self._is_updating:
             line.setFocus(Qt.FocusReason.OtherFocusReason)
         self._show_reset()
         return line
 
     def _fill(self, texts: Sequence[str]) -> None:
-        self._is_filling = True
+        self._is_updating = True
         for line in self.lines:
             self._delete_line(line)
         self.lines = []
         for text in texts:
             self.add_line(text)
-        self._is_filling = False
+        self._is_updating = False
 
     def _remove(self) -> None:
         line = next((line for line in self.lines if line.remove is self.sender()), None)
@@ -152,14 +155,14 @@ class SloEditor(QWidget):
 
     def _on_text_changed(self) -> None:
         """Emit `edited` if every line is valid or empty."""
-        if self._is_filling:
+        if self._is_updating:
             return
-        invalid = [line for line in self.lines if line.text().strip() and line.problem is not None]
+        invalid_lines = [line for line in self.lines if line.text().strip() and line.problem is not None]
         for line in self.lines:
-            if line in invalid:
+            if line in invalid_lines:
                 line.show_row(None)
         self._show_reset()
-        if not invalid:
+        if not invalid_lines:
             self.edited.emit(self.texts())
 
     def texts(self) -> tuple[str, ...]:
@@ -196,7 +199,7 @@ def observed_text(row: ObjectiveRow) -> str:
     return f"{formatting.format_quantity(row.observed)}{stage_text}{reason}"
 
 
-def _unlisted_text(row: ObjectiveRow) -> str:
+def _format_unlisted(row: ObjectiveRow) -> str:
     implied = " (default: no error limit set)" if row.implied else ""
     kind = "Gate: " if row.kind == "gate" else ""
     return f"{kind}{objective_label(row.text)}{implied}: {row.outcome}, {observed_text(row)}"

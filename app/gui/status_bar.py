@@ -1,5 +1,5 @@
-"""Status bar with the load generator, machine, clock, disk and validity. A click on a segment opens
-the dock or page that explains it."""
+"""Status bar with the state of the load generator, machine, clock, disk and validity. A click on a
+segment opens the dock or page with the details."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QStatusBar, QToolButton, QWidget
 
 from app.gui.background import Latest
 from app.gui.docks.job_queue import JobQueue
-from app.gui.docks.job_text import phase_line, time_line
+from app.gui.docks.job_text import format_job_time, format_phase
 from app.gui.docks.machine_format import format_reading, gpu_title, shorten
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.formatting import NOT_AVAILABLE, State, format_size, state_for_verdict
@@ -21,7 +21,7 @@ from app.gui.widgets import restyle, tool_tip_text
 
 LOW_DISK_BYTES = 2 * 2**30
 _DISK_INTERVAL_MS = 30_000
-_MARKS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
+_STATE_SYMBOLS: dict[State, str] = {"warn": "▲ ", "bad": "✕ "}
 
 
 class StatusBar(QStatusBar):
@@ -39,12 +39,12 @@ class StatusBar(QStatusBar):
         self.setSizeGripEnabled(False)
         self._navigation, self._queue = navigation, queue
         self._has_warned = False
-        self._trust_page = "live"
-        self.engine = self._segment("Benchmark", self._explain_engine)
-        self.machine = self._segment("Machine", self._explain_machine)
-        self.clock = self._segment("Clock", self._explain_clock)
-        self.disk = self._segment("Disk", self._explain_disk)
-        self.validity = self._segment("Validity", self._explain_trust)
+        self._validity_page = "live"
+        self.engine = self._add_segment("Benchmark", self._explain_engine)
+        self.machine = self._add_segment("Machine", self._explain_machine)
+        self.clock = self._add_segment("Clock", self._explain_clock)
+        self.disk = self._add_segment("Disk", self._explain_disk)
+        self.validity = self._add_segment("Validity", self._explain_validity)
         self._disk_reader: Latest[int] = Latest(self, self.show_disk, self._on_disk_error)
         self._disk_timer = QTimer(self, interval=_DISK_INTERVAL_MS)
         self._disk_timer.timeout.connect(self.read_disk)
@@ -64,12 +64,12 @@ class StatusBar(QStatusBar):
 
         `page` is the key of the page that explains the validity.
         """
-        self._trust_page = page
+        self._validity_page = page
         text = verdict or NOT_AVAILABLE
         self._set_segment(self.validity, f"Validity: {text}", reason or "No run yet", state_for_verdict(text))
 
     def read_disk(self) -> None:
-        self._disk_reader.request(_free_bytes)
+        self._disk_reader.request(_read_free_bytes)
 
     def show_disk(self, free_bytes: int) -> None:
         is_low = free_bytes < LOW_DISK_BYTES
@@ -78,7 +78,7 @@ class StatusBar(QStatusBar):
         if is_low and not self._has_warned:
             self._navigation.notify(
                 "warning",
-                f"Only {format_size(free_bytes)} of disk space left for runs.",
+                f"Only {format_size(free_bytes)} of disk space is left for runs.",
                 "A run ends early if the disk is full.",
                 "Delete runs in the Library and empty the trash.",
             )
@@ -89,24 +89,24 @@ class StatusBar(QStatusBar):
         text = "Benchmark: idle" if job is None else f"Benchmark: {shorten(job.launch.name)}"
         if waiting:
             text = f"{text}, {waiting} waiting"
-        details = "No job running" if job is None else f"{phase_line(job)}, {time_line(job)}"
+        details = "No job running" if job is None else f"{format_phase(job)}, {format_job_time(job)}"
         self._set_segment(self.engine, text, details)
 
     def _show_machine(self, state: MachineState) -> None:
-        now = state.readings
-        if now is not None and now.gpus:
-            first = now.gpus[0]
+        readings = state.readings
+        if readings is not None and readings.gpus:
+            first_gpu = readings.gpus[0]
             temperature, utilization = (
-                format_reading(first.temperature_c, "°C"),
-                format_reading(first.utilization_percent, "%"),
+                format_reading(first_gpu.temperature_c, "°C"),
+                format_reading(first_gpu.utilization_percent, "%"),
             )
-            text = f"{gpu_title(first)} {temperature}, {utilization}"
-            further = len(now.gpus) - 1
-            text = f"{text} (+{further})" if further else text
-            is_throttled = any(gpu.throttled_by for gpu in now.gpus)
-            self._set_segment(self.machine, text, shorten(first.name), "warn" if is_throttled else "plain")
+            text = f"{gpu_title(first_gpu)} {temperature}, {utilization}"
+            more_gpus = len(readings.gpus) - 1
+            text = f"{text} (+{more_gpus})" if more_gpus else text
+            is_throttled = any(gpu.throttled_by for gpu in readings.gpus)
+            self._set_segment(self.machine, text, shorten(first_gpu.name), "warn" if is_throttled else "plain")
         else:
-            percent = format_reading(None if now is None else now.cpu_percent, "%")
+            percent = format_reading(None if readings is None else readings.cpu_percent, "%")
             self._set_segment(self.machine, f"CPU {percent}", "No GPU detected")
         self._show_clock(state)
 
@@ -116,16 +116,16 @@ class StatusBar(QStatusBar):
         if check is None:
             self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "Not checked yet")
             return
-        is_fine = check.verdict == "VALID"
+        is_valid = check.verdict == "VALID"
         resolution = f"Resolution {check.value} ns"
         self._set_segment(
             self.clock,
-            "Clock ok" if is_fine else "Clock coarse",
+            "Clock OK" if is_valid else "Clock too coarse",
             check.hint or resolution,
-            "plain" if is_fine else "warn",
+            "plain" if is_valid else "warn",
         )
 
-    def _segment(self, name: str, on_click: Callable[[], None]) -> QToolButton:
+    def _add_segment(self, name: str, on_click: Callable[[], None]) -> QToolButton:
         segment = QToolButton()
         segment.setAutoRaise(True)
         segment.setProperty("role", "word")
@@ -135,7 +135,7 @@ class StatusBar(QStatusBar):
         return segment
 
     def _set_segment(self, segment: QToolButton, text: str, description: str, state: State = "plain") -> None:
-        segment.setText(_MARKS.get(state, "") + text)
+        segment.setText(_STATE_SYMBOLS.get(state, "") + text)
         segment.setToolTip(tool_tip_text(description))
         segment.setAccessibleName(text)
         segment.setAccessibleDescription(description)
@@ -156,11 +156,11 @@ class StatusBar(QStatusBar):
     def _explain_disk(self) -> None:
         self.explanation_requested.emit("library")
 
-    def _explain_trust(self) -> None:
-        self.explanation_requested.emit(self._trust_page)
+    def _explain_validity(self) -> None:
+        self.explanation_requested.emit(self._validity_page)
 
 
-def _free_bytes() -> int:
+def _read_free_bytes() -> int:
     """Return the free space, in bytes, of the disk on which runs are stored."""
     from app.storage.run_directory import runs_home
 

@@ -19,7 +19,7 @@ from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 from app.gui.formatting import cell
 
 Index = QModelIndex | QPersistentModelIndex
-_NOWHERE = QModelIndex()
+_NO_PARENT = QModelIndex()
 RAW = Qt.ItemDataRole.UserRole
 """Item role that returns the unformatted value of a cell."""
 _MAX_CACHED_TEXTS = 20_000
@@ -44,10 +44,10 @@ class FrameModel(QAbstractTableModel):
         """Create the model. `keys` maps column names to sort key functions, for columns with values
         other than numbers and strings."""
         super().__init__()
-        self._headers, self._formats, self._keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
+        self._headers, self._formats, self._sort_keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
         self._set_data(pd.DataFrame() if frame is None else frame)
         self._mask: npt.NDArray[np.bool_] | None = None
-        self._sorted_by: tuple[int, Qt.SortOrder] | None = None
+        self._sort_state: tuple[int, Qt.SortOrder] | None = None
         self._order = np.arange(len(self._frame))
 
     @property
@@ -65,8 +65,8 @@ class FrameModel(QAbstractTableModel):
         self.beginResetModel()
         self._set_data(frame)
         self._mask = None
-        if self._sorted_by is not None and self._sorted_by[0] >= frame.shape[1]:
-            self._sorted_by = None
+        if self._sort_state is not None and self._sort_state[0] >= frame.shape[1]:
+            self._sort_state = None
         self._order = self._compute_order()
         self.endResetModel()
 
@@ -90,10 +90,10 @@ class FrameModel(QAbstractTableModel):
         """Return the unformatted value of a cell in a displayed row."""
         return self._value(self.frame_row(row), column)
 
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
+    def rowCount(self, parent: Index = _NO_PARENT) -> int:
         return 0 if parent.isValid() else len(self._order)
 
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
+    def columnCount(self, parent: Index = _NO_PARENT) -> int:
         return 0 if parent.isValid() else self._frame.shape[1]
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -118,13 +118,13 @@ class FrameModel(QAbstractTableModel):
         return self._headers.get(name, name)
 
     def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
-        requested = (column, order) if 0 <= column < self._frame.shape[1] else None
-        if requested == self._sorted_by:
+        requested_sort = (column, order) if 0 <= column < self._frame.shape[1] else None
+        if requested_sort == self._sort_state:
             return  # a view sorts twice: on the signal of its header, and by itself
         self.layoutAboutToBeChanged.emit()
         old_indexes = self.persistentIndexList()
         rows = [self.frame_row(index.row()) for index in old_indexes]
-        self._sorted_by = requested
+        self._sort_state = requested_sort
         self._order = self._compute_order()
         if old_indexes:
             positions = np.empty(len(self._frame), dtype=np.int64)
@@ -137,11 +137,11 @@ class FrameModel(QAbstractTableModel):
 
     def _compute_order(self) -> npt.NDArray[np.int64]:
         rows = np.arange(len(self._frame)) if self._mask is None else np.flatnonzero(self._mask)
-        if self._sorted_by is None:
+        if self._sort_state is None:
             return rows
-        column, order = self._sorted_by
+        column, order = self._sort_state
         values = self._frame.iloc[rows, column]
-        key = self._keys.get(str(self._frame.columns[column]))
+        key = self._sort_keys.get(str(self._frame.columns[column]))
         if key is not None:
             values = values.map(key)
         elif values.dtype == object:
@@ -154,7 +154,7 @@ class FrameModel(QAbstractTableModel):
         return np.asarray(rows[ranks.index.to_numpy()])
 
     def _value(self, row: int, column: int) -> object:
-        return _without_numpy(self._columns[column][row])
+        return _to_python_value(self._columns[column][row])
 
     def _text(self, row: int, column: int) -> str:
         """Return the text of a cell, from the cache if possible: most cells are requested again
@@ -171,18 +171,18 @@ class FrameModel(QAbstractTableModel):
         thousands of cells per repaint."""
         self._frame = frame
         self._texts: dict[tuple[int, int], str] = {}
-        self._columns = [frame.iloc[:, number].array for number in range(frame.shape[1])]
-        self._alignments = [_alignment(column) for column in self._columns]
+        self._columns = [frame.iloc[:, column].array for column in range(frame.shape[1])]
+        self._alignments = [_column_alignment(column) for column in self._columns]
         self._formatters = [self._formats.get(str(name), cell) for name in frame.columns]
 
 
-def _alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
+def _column_alignment(column: pd.api.extensions.ExtensionArray) -> Qt.AlignmentFlag:
     is_number = pd.api.types.is_numeric_dtype(column.dtype)
     side = Qt.AlignmentFlag.AlignRight if is_number else Qt.AlignmentFlag.AlignLeft
     return side | Qt.AlignmentFlag.AlignVCenter
 
 
-def _without_numpy(value: object) -> object:
+def _to_python_value(value: object) -> object:
     """Convert a numpy scalar to a Python value, because Qt does not support numpy types."""
     return value.item() if isinstance(value, np.generic) else value
 
@@ -198,7 +198,7 @@ class FrameTable(QTableView):
         """Create the view. `max_column_characters` limits the initial width of each column; the
         user can widen the columns."""
         super().__init__()
-        self._widest = max_column_characters
+        self._max_column_characters = max_column_characters
         self.frame_model = model
         self.setModel(model)
         self.setAccessibleName(name)
@@ -230,8 +230,8 @@ class FrameTable(QTableView):
         header = self.horizontalHeader()
         header.setStretchLastSection(False)
         self.resizeColumnsToContents()
-        if self._widest is not None:
-            widest_px = self._widest * self.fontMetrics().averageCharWidth()
+        if self._max_column_characters is not None:
+            widest_px = self._max_column_characters * self.fontMetrics().averageCharWidth()
             for column in range(self.frame_model.columnCount()):
                 self.setColumnWidth(column, min(self.columnWidth(column), widest_px))
         header.setStretchLastSection(True)
@@ -259,8 +259,10 @@ class FrameTable(QTableView):
 
     def copy(self) -> None:
         rows = sorted({index.row() for index in self.selectionModel().selectedRows()})
-        shown = self.frame_model.visible_frame()
-        QGuiApplication.clipboard().setText((shown.iloc[rows] if rows else shown).to_csv(index=False))
+        displayed_frame = self.frame_model.visible_frame()
+        QGuiApplication.clipboard().setText(
+            (displayed_frame.iloc[rows] if rows else displayed_frame).to_csv(index=False)
+        )
 
 
 def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:

@@ -19,6 +19,7 @@ ThemeChoice = Literal["system", "light", "dark", "contrast"]
 class Theme(msgspec.Struct, frozen=True):
     """Colors of a theme, as #rrggbb strings.
 
+    `paper` and `raised` are the background colors of pages and cards; `ink` is the text color.
     `good`, `warn` and `bad` never carry meaning by color alone: a word or a symbol is always shown
     with them. Series of a chart also differ in dash pattern and marker. All text colors have a
     contrast ratio of at least 4.5:1 against `paper` and `raised`.
@@ -93,17 +94,17 @@ class ThemeController(QObject):
         size_pt = self._default_pt * self.text_scale
         font = self._application.font()
         font.setPointSizeF(size_pt)
-        with _without_collection():
+        with _disable_gc():
             self._application.setFont(font)
-            self._application.setPalette(_palette(theme))
+            self._application.setPalette(_build_palette(theme))
             for class_name in _FRAMED_CLASSES:
-                self._application.setPalette(_framed_palette(theme), class_name)  # type: ignore[arg-type]  # the stub: bytes
-            self._application.setStyleSheet(_style_sheet(theme, size_pt))
+                self._application.setPalette(_build_framed_palette(theme), class_name)  # type: ignore[arg-type]  # the stub: bytes
+            self._application.setStyleSheet(_build_style_sheet(theme, size_pt))
         self.changed.emit(theme)
 
 
 @contextmanager
-def _without_collection() -> Iterator[None]:
+def _disable_gc() -> Iterator[None]:
     """Disable garbage collection while Qt notifies all widgets of a change.
 
     The notification runs Python overrides, which can trigger a collection. If a widget were
@@ -123,7 +124,7 @@ def _system_theme() -> Theme:
     return DARK if QGuiApplication.styleHints().colorScheme() == Qt.ColorScheme.Dark else LIGHT
 
 
-def _palette(theme: Theme) -> QPalette:
+def _build_palette(theme: Theme) -> QPalette:
     role, palette = QPalette.ColorRole, QPalette()
     colors = {
         role.Window: theme.paper, role.Base: theme.paper, role.AlternateBase: theme.raised, role.Button: theme.raised,
@@ -140,19 +141,19 @@ def _palette(theme: Theme) -> QPalette:
     return palette
 
 
-def _framed_palette(theme: Theme) -> QPalette:
+def _build_framed_palette(theme: Theme) -> QPalette:
     """Return the palette for widgets with a frame.
 
     The Fusion style draws the frame in a darker shade of the window color, which is invisible on a
     dark background. Dark themes therefore use a lighter window color.
     """
-    palette = _palette(theme)
+    palette = _build_palette(theme)
     if QColor(theme.paper).lightness() < 128:
         palette.setColor(QPalette.ColorRole.Window, QColor(theme.muted))
     return palette
 
 
-def _style_sheet(theme: Theme, size_pt: float) -> str:
+def _build_style_sheet(theme: Theme, size_pt: float) -> str:
     """Build the style sheet. Widgets are styled by their dynamic property `role`, and some also by
     `state`."""
     return f"""

@@ -44,15 +44,16 @@ def restyle(widget: QWidget, state: State) -> None:
 
 
 def tool_tip_text(text: str) -> str:
-    """Return the text escaped, so that a tooltip or menu shows it literally.
+    """Escape a text, so that a tooltip or menu shows it literally. The text is truncated to 2,000
+    characters.
 
     Qt renders any text that looks like HTML as HTML, even text from untrusted files, and would load
     the files and images that the HTML references.
     """
-    cut = text if len(text) <= _MAX_TIP_LENGTH else f"{text[:_MAX_TIP_LENGTH]}…"
-    if not QtGui.Qt.mightBeRichText(cut):
-        return cut
-    return f'<p style="white-space: pre-wrap">{html.escape(cut)}</p>'
+    truncated = text if len(text) <= _MAX_TIP_LENGTH else f"{text[:_MAX_TIP_LENGTH]}…"
+    if not QtGui.Qt.mightBeRichText(truncated):
+        return truncated
+    return f'<p style="white-space: pre-wrap">{html.escape(truncated)}</p>'
 
 
 def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy: QWidget | None = None) -> QLabel:
@@ -72,8 +73,8 @@ def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy:
 
 
 class Badge(QLabel):
-    """Verdict word in the color of the verdict. The reason is shown as a tooltip and read by screen
-    readers."""
+    """Label with a verdict, in the color of the verdict. The reason is shown as a tooltip and read
+    by screen readers."""
 
     def __init__(self, verdict: str = "", reason: str = "") -> None:
         super().__init__()
@@ -113,26 +114,25 @@ Margins = tuple[int, int, int, int]
 
 
 def vbox(
-    *parts: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
+    *items: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QVBoxLayout:
-    """Stack parts vertically in a layout for `within`.
+    """Create a vertical layout with the items, and set it on the widget `within` if there is one.
 
     An integer is a stretch with that factor. A tuple contains a widget or layout, its stretch
     factor and, optionally, its alignment. If `margins` is None, the margins of the style apply.
     """
-    return _fill(QVBoxLayout(), parts, within, margins, spacing)
+    return _fill_layout(QVBoxLayout(), items, within, margins, spacing)
 
 
 def hbox(
-    *parts: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
+    *items: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QHBoxLayout:
-    """Place parts side by side in a layout for `within`. The arguments are the same as for
-    `vbox`."""
-    return _fill(QHBoxLayout(), parts, within, margins, spacing)
+    """Create a horizontal layout with the items. The arguments are the same as for `vbox`."""
+    return _fill_layout(QHBoxLayout(), items, within, margins, spacing)
 
 
-def _fill(
-    layout: Box, parts: tuple[BoxItem, ...], within: QWidget | None, margins: Margins | None, spacing: int | None
+def _fill_layout(
+    layout: Box, items: tuple[BoxItem, ...], within: QWidget | None, margins: Margins | None, spacing: int | None
 ) -> Box:
     if within is not None:
         within.setLayout(layout)
@@ -140,11 +140,11 @@ def _fill(
         layout.setContentsMargins(*margins)
     if spacing is not None:
         layout.setSpacing(spacing)
-    for part in parts:
-        if isinstance(part, int):
-            layout.addStretch(part)
+    for box_item in items:
+        if isinstance(box_item, int):
+            layout.addStretch(box_item)
             continue
-        item, *arguments = part if isinstance(part, tuple) else (part,)
+        item, *arguments = box_item if isinstance(box_item, tuple) else (box_item,)
         add: Callable[..., None] = layout.addLayout if isinstance(item, QLayout) else layout.addWidget
         add(item, *arguments)
     return layout
@@ -196,29 +196,29 @@ def stacked_widget(*pages: QWidget) -> QStackedWidget:
     return widget
 
 
-def scroll_area(inside: QWidget | None = None, *, focusable: bool = True) -> QScrollArea:
+def scroll_area(content: QWidget | None = None, *, focusable: bool = True) -> QScrollArea:
     """Create a frameless scroll area for content that may be larger than the available space."""
     widget = QScrollArea(widgetResizable=True)
     widget.setFrameShape(QFrame.Shape.NoFrame)
     if not focusable:
         widget.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    if inside is not None:
-        widget.setWidget(inside)
+    if content is not None:
+        widget.setWidget(content)
     return widget
 
 
-def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], chosen: object = None) -> None:
+def fill_choices(box: QComboBox, choices: Iterable[tuple[str, object]], selected_value: object = None) -> None:
     """Replace the items of a combo box, given as (text, value), without emitting signals.
 
-    The item with the value `chosen` is selected, or the previously selected item if `chosen` is
-    None. If there is no such item, the first item is selected.
+    The item with the value `selected_value` is selected, or the previously selected item if
+    `selected_value` is None. If there is no such item, the first item is selected.
     """
-    chosen = box.currentData() if chosen is None else chosen
+    selected_value = box.currentData() if selected_value is None else selected_value
     with QSignalBlocker(box):
         box.clear()
         for text, value in choices:
             box.addItem(text, value)
-        box.setCurrentIndex(max(box.findData(chosen), 0))
+        box.setCurrentIndex(max(box.findData(selected_value), 0))
 
 
 def search_field(placeholder: str, name: str = "") -> QLineEdit:

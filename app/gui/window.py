@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.action_specs import Actions, ActionSpec
-from app.gui.command_palette import CommandPalette, Entry, action_entries
+from app.gui.command_palette import CommandPalette, PaletteEntry, build_action_entries
 from app.gui.dropped_files import DroppedFile, classify_path
 from app.gui.icons import icon
 from app.gui.message_strip import MessageStrip
@@ -79,8 +79,11 @@ class WindowState(QObject):
 def _is_on_screen(window: QMainWindow) -> bool:
     """Return whether the window overlaps a screen enough for the user to drag it."""
     frame = window.frameGeometry()
-    screens = [screen.availableGeometry().intersected(frame) for screen in QGuiApplication.screens()]
-    return any(visible.width() >= _MIN_VISIBLE_PX and visible.height() >= _MIN_VISIBLE_PX for visible in screens)
+    visible_rects = [screen.availableGeometry().intersected(frame) for screen in QGuiApplication.screens()]
+    return any(
+        visible_rect.width() >= _MIN_VISIBLE_PX and visible_rect.height() >= _MIN_VISIBLE_PX
+        for visible_rect in visible_rects
+    )
 
 
 class NavigationRail(QFrame):
@@ -97,7 +100,7 @@ class NavigationRail(QFrame):
         self._buttons: dict[str, QToolButton] = {}
         layout = vbox(within=self, margins=(0, 8, 0, 8), spacing=2)
         for number, (key, title) in enumerate(titles.items(), 1):
-            self._buttons[key] = self._button(key, title, number)
+            self._buttons[key] = self._create_button(key, title, number)
             layout.addWidget(self._buttons[key])
         layout.addStretch(1)
         theme_controller.changed.connect(self._recolor)
@@ -117,7 +120,7 @@ class NavigationRail(QFrame):
         target.click()
         target.setFocus()
 
-    def _button(self, key: PageKey, title: str, number: int) -> QToolButton:
+    def _create_button(self, key: PageKey, title: str, number: int) -> QToolButton:
         result = QToolButton()
         result.setObjectName(f"rail-{key}")
         result.setText(title)
@@ -133,10 +136,10 @@ class NavigationRail(QFrame):
     def _recolor(self, theme: Theme) -> None:
         """Redraw the icons in the theme's color at the current text height, which changes with the
         theme settings."""
-        side = self.fontMetrics().height()
+        size_px = self.fontMetrics().height()
         for key, page_button in self._buttons.items():
-            page_button.setIconSize(QSize(side, side))
-            page_button.setIcon(icon(key, theme.ink, side))
+            page_button.setIconSize(QSize(size_px, size_px))
+            page_button.setIcon(icon(key, theme.ink, size_px))
 
 
 _MAX_DROPPED_FILES = 20
@@ -164,27 +167,27 @@ class Window(QMainWindow):
         self._drop_hint = label("", "heading")
         self._drop_hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._drop_hint.hide()
-        self.setCentralWidget(self._central_widget())
+        self.setCentralWidget(self._create_central_widget())
         self.toolbar = QToolBar("Run")
         self.toolbar.setObjectName("toolbar")
         self.toolbar.setMovable(False)
         self.addToolBar(self.toolbar)
         self.state = WindowState(self, settings)
-        self.actions_: Actions | None = None
-        self.entries: Callable[[], list[Entry]] = list
+        self.menu_actions: Actions | None = None
+        self.list_palette_entries: Callable[[], list[PaletteEntry]] = list
         self.rail.page_selected.connect(self.show_page)
         navigation.page_requested.connect(self.show_page)
         navigation.notice_emitted.connect(self.show_notice)
 
     def set_actions(self, specs: Sequence[ActionSpec]) -> None:
-        self.actions_ = Actions(self, tuple(specs))
+        self.menu_actions = Actions(self, tuple(specs))
 
     def add_docks(self, docks: Sequence[tuple[Qt.DockWidgetArea, QDockWidget]]) -> None:
         """Add docks to the window and to the View menu. Each dock must have an object name."""
         for area, dock in docks:
             self.addDockWidget(area, dock)
-            if self.actions_ is not None:
-                self.actions_.menus["view"].addAction(dock.toggleViewAction())
+            if self.menu_actions is not None:
+                self.menu_actions.menus["view"].addAction(dock.toggleViewAction())
 
     def open_docks(self) -> list[QDockWidget]:
         return [dock for dock in self.findChildren(QDockWidget) if dock.isVisibleTo(self)]
@@ -201,13 +204,13 @@ class Window(QMainWindow):
         self.strip.show_notice(notice)
 
     def open_palette(self) -> None:
-        actions = self.actions_.list_actions() if self.actions_ is not None else []
-        CommandPalette(self, [*action_entries(actions), *self.entries()]).show()
+        actions = self.menu_actions.list_actions() if self.menu_actions is not None else []
+        CommandPalette(self, [*build_action_entries(actions), *self.list_palette_entries()]).show()
 
     def copy_command(self) -> None:
         line = self.pages.current.command_line()
         if line is None:
-            self.navigation.notify("news", "Nothing to copy here yet.")
+            self.navigation.notify("news", "This page has no equivalent command to copy yet.")
             return
         QGuiApplication.clipboard().setText(line)
         self.navigation.notify("news", f"Copied: {line}")
@@ -223,7 +226,7 @@ class Window(QMainWindow):
         self.closed.emit()
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        files = _dropped(event)
+        files = _classify_dropped_files(event)
         if files:
             event.acceptProposedAction()
             self._drop_hint.setText("\n".join(dict.fromkeys(file.action_text for file in files)))
@@ -236,15 +239,15 @@ class Window(QMainWindow):
     def dropEvent(self, event: QDropEvent) -> None:
         self._drop_hint.hide()
         event.acceptProposedAction()
-        for file in _dropped(event):
+        for file in _classify_dropped_files(event):
             self.files_dropped.emit(file)
 
-    def _central_widget(self) -> QWidget:
+    def _create_central_widget(self) -> QWidget:
         page = QWidget()
         vbox(self.strip, self._drop_hint, (self.pages, 1), within=page, margins=(16, 12, 16, 8))
-        central = QWidget()
-        hbox(self.rail, (page, 1), within=central, spacing=0)
-        return central
+        central_widget = QWidget()
+        hbox(self.rail, (page, 1), within=central_widget, spacing=0)
+        return central_widget
 
     def drop_hint(self) -> str:
         """Return what dropping the dragged files would do, or an empty string if nothing is being
@@ -252,6 +255,6 @@ class Window(QMainWindow):
         return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 
 
-def _dropped(event: QDropEvent) -> list[DroppedFile]:
+def _classify_dropped_files(event: QDropEvent) -> list[DroppedFile]:
     paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
     return [classify_path(path) for path in paths[:_MAX_DROPPED_FILES]]

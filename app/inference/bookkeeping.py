@@ -1,4 +1,4 @@
-"""Detects the nodes of a model that only compute shapes, which output a few integers."""
+"""Detects bookkeeping nodes of a model, which only compute shapes and output a few integers."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ import onnx
 from onnx import shape_inference
 
 _INTEGER_TYPES = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL})
-_MAX_SHAPE_FACTORS = 8
-"""Maximum number of elements of a shape factor, equal to the maximum number of axes of a shape."""
+_MAX_SHAPE_ELEMENTS = 8
+"""Maximum number of elements of a value that is part of a shape computation, equal to the maximum
+number of axes of a shape."""
 
 
 class BookkeepingNodes:
@@ -19,28 +20,28 @@ class BookkeepingNodes:
     Nodes whose output shape cannot be inferred do not count as bookkeeping."""
 
     def __init__(self, model: Path) -> None:
-        parsed = onnx.load(str(model), load_external_data=False)
-        graph = shape_inference.infer_shapes(parsed).graph
+        model_proto = onnx.load(str(model), load_external_data=False)
+        graph = shape_inference.infer_shapes(model_proto).graph
         small_values = {value.name for value in (*graph.value_info, *graph.output) if _is_small(value)}
-        self._by_name: dict[str, bool] = {}
-        self._by_operator: defaultdict[str, bool] = defaultdict(lambda: True)
+        self._is_bookkeeping_by_name: dict[str, bool] = {}
+        self._is_bookkeeping_by_operator: defaultdict[str, bool] = defaultdict(lambda: True)
         for node in graph.node:
             is_small = small_values.issuperset(node.output)
             if node.name:
-                self._by_name[node.name] = is_small
-            self._by_operator[node.op_type] &= is_small
+                self._is_bookkeeping_by_name[node.name] = is_small
+            self._is_bookkeeping_by_operator[node.op_type] &= is_small
 
     def contains(self, name: str, operator: str) -> bool:
         """Return True if a node only computes shapes. For a name that is not in the file, return
-        True if this applies to all nodes of the operator."""
-        return self._by_name.get(name, self._by_operator[operator])
+        True if all nodes of the operator only compute shapes."""
+        return self._is_bookkeeping_by_name.get(name, self._is_bookkeeping_by_operator[operator])
 
 
 def _is_small(value: onnx.ValueInfoProto) -> bool:
-    """Return True if a value has at most one axis, and contains either integers or only as many
-    elements as a factor of a shape."""
+    """Return True if a value has at most one axis, and either an integer type or at most eight
+    elements."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or len(tensor.shape.dim) > 1:
         return False
     axis_lengths = [axis.dim_value for axis in tensor.shape.dim]
-    return tensor.elem_type in _INTEGER_TYPES or all(0 < length <= _MAX_SHAPE_FACTORS for length in axis_lengths)
+    return tensor.elem_type in _INTEGER_TYPES or all(0 < length <= _MAX_SHAPE_ELEMENTS for length in axis_lengths)

@@ -1,7 +1,8 @@
-"""Calls of a model with separate timestamps: prepare, copy in, execute, copy out and post-process.
+"""Calls of a model, with separate timestamps for preparation, copy in, execution, copy out and
+post-processing.
 
-Calls are rows of integer tables, to which streams append while a scenario runs and from which they
-are reported."""
+Each call is a row of an integer table. Streams append rows while a scenario runs, and the new rows
+are reported window by window."""
 
 from __future__ import annotations
 
@@ -22,23 +23,23 @@ from app.records.calls import COLUMNS
 
 Table = npt.NDArray[np.int64]
 """Table of calls with shape [calls, columns]; the columns are `COLUMNS`."""
-WIDTH = len(COLUMNS)
-_INTENDED, _PREPARED, _EXECUTED, _COPIED_OUT = (
+COLUMN_COUNT = len(COLUMNS)
+_INTENDED_COLUMN, _PREPARED_COLUMN, _EXECUTED_COLUMN, _COPIED_OUT_COLUMN = (
     COLUMNS.index(name) for name in ("intended_ns", "prepared_ns", "executed_ns", "copied_out_ns")
 )
 
 
 def view_as_table(rows: array[int]) -> Table:
     """View packed rows as a table, without copying."""
-    return np.frombuffer(rows, np.int64).reshape(-1, WIDTH)
+    return np.frombuffer(rows, np.int64).reshape(-1, COLUMN_COUNT)
 
 
-def read_new_rows(rows: array[int], reported: list[int], stream: int) -> Table:
-    """Return the calls that one stream has added since its last report. Other threads may append at
-    the same time."""
-    complete_length = len(rows) // WIDTH * WIDTH
-    added, reported[stream] = rows[reported[stream] : complete_length], complete_length
-    return view_as_table(added)
+def read_new_rows(rows: array[int], reported_lengths: list[int], stream: int) -> Table:
+    """Return the calls that one stream has added since its last report, and update the stream's
+    entry of `reported_lengths`. Other threads may append at the same time."""
+    complete_length = len(rows) // COLUMN_COUNT * COLUMN_COUNT
+    new_values, reported_lengths[stream] = rows[reported_lengths[stream] : complete_length], complete_length
+    return view_as_table(new_values)
 
 
 def concatenate_tables(tables: Sequence[Table]) -> Table:
@@ -46,17 +47,17 @@ def concatenate_tables(tables: Sequence[Table]) -> Table:
     return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
 
-def compute_service_ms(table: Table) -> npt.NDArray[np.float64]:
-    """Return the duration of each call in ms, including copies and execution."""
-    done_ns = np.where(table[:, _COPIED_OUT] >= 0, table[:, _COPIED_OUT], table[:, _EXECUTED])
-    durations_ms: npt.NDArray[np.float64] = (done_ns - table[:, _PREPARED]) / 1e6
+def compute_service_times_ms(table: Table) -> npt.NDArray[np.float64]:
+    """Return the service time of each call in ms, which includes copies and execution."""
+    end_ns = np.where(table[:, _COPIED_OUT_COLUMN] >= 0, table[:, _COPIED_OUT_COLUMN], table[:, _EXECUTED_COLUMN])
+    durations_ms: npt.NDArray[np.float64] = (end_ns - table[:, _PREPARED_COLUMN]) / 1e6
     return durations_ms
 
 
-def build_unstarted_calls(numbers: Sequence[int], intended_ns: Sequence[int]) -> Table:
-    """Return a table of arrivals whose calls were never started."""
-    table = np.full((len(numbers), WIDTH), -1, np.int64)
-    table[:, 0], table[:, _INTENDED] = numbers, intended_ns
+def build_unstarted_calls(arrival_indices: Sequence[int], intended_ns: Sequence[int]) -> Table:
+    """Build a table of arrivals whose calls were never started."""
+    table = np.full((len(arrival_indices), COLUMN_COUNT), -1, np.int64)
+    table[:, 0], table[:, _INTENDED_COLUMN] = arrival_indices, intended_ns
     return table
 
 
@@ -76,26 +77,26 @@ class Caller(Protocol):
 
 
 class PlainCaller:
-    """Calls a model with `run`, which includes the copies."""
+    """Caller that uses ONNX Runtime's `run`, whose execution time includes the copies."""
 
     def __init__(self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess) -> None:
         self.outputs: Sequence[Array] = ()
-        self._batch, self._size, self._post_process = rows.batch, batch, post_process
+        self._get_batch, self._batch_size, self._post_process = rows.batch, batch, post_process
         self._run = session.runtime_session.run
-        self._names = [output.name for output in session.outputs]
+        self._output_names = [output.name for output in session.outputs]
 
     def call(self, start: int) -> CallTimestamps:
         begin_ns = perf_counter_ns()
-        feeds = self._batch(start, self._size)
+        feeds = self._get_batch(start, self._batch_size)
         prepared_ns = perf_counter_ns()
-        self.outputs = outputs = self._run(self._names, feeds)
+        self.outputs = outputs = self._run(self._output_names, feeds)
         executed_ns = perf_counter_ns()
         self._post_process(outputs)
         return begin_ns, prepared_ns, -1, executed_ns, -1, perf_counter_ns()
 
 
 class BoundCaller:
-    """Calls a model with IO binding.
+    """Caller that uses IO binding.
 
     Each call copies its inputs to fixed device buffers. Outputs with a constant shape have fixed
     buffers as well, as CUDA graphs require."""
@@ -106,12 +107,14 @@ class BoundCaller:
         """Bind the buffers, and run the model once to determine the shapes of its outputs. `device`
         is the ONNX Runtime device, such as ("cuda", 0)."""
         self.outputs: Sequence[Array] = ()
-        self._batch, self._size, self._post_process = rows.batch, batch, post_process
+        self._get_batch, self._batch_size, self._post_process = rows.batch, batch, post_process
         self._session = session.runtime_session
         self._binding = self._session.io_binding()
         feeds = rows.batch(0, batch)
         if any(array.dtype == object for array in feeds.values()):
-            raise UsageError("io_binding does not support string inputs", hint="Remove runtime.io_binding.")
+            raise UsageError(
+                "runtime.io_binding does not support string inputs", hint="Remove runtime.io_binding from the profile."
+            )
         # Copy the array: on a CPU it is used as the buffer, and the rows must not be overwritten.
         self._input_buffers = {
             name: ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *device) for name, array in feeds.items()
@@ -134,7 +137,7 @@ class BoundCaller:
 
     def call(self, start: int) -> CallTimestamps:
         begin_ns = perf_counter_ns()
-        feeds = self._batch(start, self._size)
+        feeds = self._get_batch(start, self._batch_size)
         prepared_ns = perf_counter_ns()
         for name, buffer in self._input_buffers.items():
             buffer.update_inplace(feeds[name])
@@ -150,7 +153,7 @@ class BoundCaller:
 
 
 def _has_constant_shape(output: TensorSpec, batch_axes: Container[str | None]) -> bool:
-    """Return True if the shape of an output depends only on the batch size. A free first axis with
-    a different name may depend on the data, such as a number of detections."""
-    is_batch = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
-    return is_batch and all(axis > 0 for axis in output.shape[1:])
+    """Return True if the shape of an output depends only on the batch size. A free first axis whose
+    name is not that of a batch axis may depend on the data, such as a number of detections."""
+    is_first_axis_predictable = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
+    return is_first_axis_predictable and all(axis > 0 for axis in output.shape[1:])

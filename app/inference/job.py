@@ -1,4 +1,4 @@
-"""Messages between the engine and the child process that runs one variant: length-prefixed
+"""Messages between the parent process and the child process that runs one variant: length-prefixed
 MessagePack in both directions."""
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ class SessionSettings(msgspec.Struct, frozen=True):
     """Configuration of ONNX Runtime.
 
     `axes` maps symbolic axes to lengths; `devices` are GPU ordinals as visible to the child
-    process, with one session per device. `cached_model_path` is where the optimized model is read
-    from, or written to if it does not exist; `engine_folder` is where TensorRT caches its
-    engines."""
+    process, with one session per device. `cached_model_path` is the path of the optimized model,
+    which is read if it exists and written otherwise; `engine_folder` is the folder in which
+    TensorRT caches its engines."""
 
     threads: int = 1
     spinning: bool = False
@@ -35,8 +35,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
 
 class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant to open. `reference` is an .npz file with the `outputs` of the fp32 reference for
-    the first rows."""
+    """A variant to open. `reference` is the path of an .npz file whose array `outputs` contains the
+    outputs of the fp32 reference for the first rows."""
 
     model: str
     provider: str
@@ -57,10 +57,10 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
 class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """Command to run one scenario.
 
-    The warm-up ends when three windows agree, at the latest after `max_warmup_s`. The measurement
-    then takes at least `min_duration_s`, until the half-width of the confidence interval is at most
-    `half_width` and there are `min_calls` calls, but at most `max_duration_s`. The server scenario
-    always takes `max_duration_s`, at `rate_per_s`."""
+    The warm-up ends when the medians of three windows agree, at the latest after `max_warmup_s`.
+    The measurement then takes at least `min_duration_s`, until there are `min_calls` calls and the
+    95 % confidence interval of the mean has a relative half-width of at most `half_width`, but at
+    most `max_duration_s`. The server scenario always takes `max_duration_s`, at `rate_per_s`."""
 
     scenario: Scenario
     batch: int
@@ -88,11 +88,11 @@ class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
 Command = Measure | ComputeOutputs | Score
 
 
-class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
+class VariantOpened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
     """Report of an opened variant.
 
-    `start_ns` is the time when the program's first line ran; `first_inference_ms` is measured at
-    the batch size of the variant."""
+    `start_ns` is the time at which the first line of the child's program ran; `first_inference_ms`
+    is measured at the batch size of the variant."""
 
     start_ns: int
     library_load_ms: float
@@ -108,7 +108,8 @@ class Opened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
 
 
 class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="measurement_started"):
-    """Report that the warm-up has finished; calls that begin at or after `start_ns` count."""
+    """Report that the warm-up has finished. The measurement includes the calls that begin at or
+    after `start_ns`."""
 
     start_ns: int
     warmup_windows: int
@@ -122,7 +123,10 @@ class CallRows(msgspec.Struct, frozen=True, tag="calls"):
 
 
 class VariantMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="measured"):
-    """Report that a scenario has ended."""
+    """Report that a scenario has ended.
+
+    `half_width` is the relative half-width of the 95 % confidence interval of the mean service
+    time; `None` if there were too few calls to estimate it."""
 
     end_ns: int
     half_width: float | None
@@ -139,7 +143,7 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True, tag="given"):
     content: bytes
 
 
-class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
+class VariantScored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
     """Report with the scores of all labeled rows, as 64-bit floats."""
 
     metric: str
@@ -150,14 +154,14 @@ class Scored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
 
 
 class VariantFailed(msgspec.Struct, frozen=True, kw_only=True, tag="failed"):
-    """Report of the error that ended the variant, with the exit code for the user."""
+    """Report of the error that ended the variant, with the exit code of Sizewise for this error."""
 
     message: str
     hint: str | None
     exit_code: int
 
 
-Report = Opened | MeasurementStarted | CallRows | VariantMeasured | Outputs | Scored | VariantFailed
+Report = VariantOpened | MeasurementStarted | CallRows | VariantMeasured | Outputs | VariantScored | VariantFailed
 
 _encode = msgspec.msgpack.Encoder().encode
 _command_decoder: msgspec.msgpack.Decoder[Command] = msgspec.msgpack.Decoder(Command)

@@ -21,7 +21,7 @@ def limit_memory(limit_bytes: int | None) -> None:
     """Limit the private memory of this process (Linux only).
 
     Allocations beyond the limit fail, which the runtime reports. If the machine runs out of memory,
-    this process is killed first, not the engine."""
+    the OS kills this process first, not its parent."""
     if sys.platform != "linux":
         return
     import resource

@@ -1,5 +1,5 @@
 """Checks before a library opens a model: the model must be a regular file of a valid size, without
-references to foreign files."""
+references to files outside its folder."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 from app.errors import UsageError
 
 MAX_MODEL_BYTES = 2**31
-"""Size limit of protobuf, above which a file cannot be an ONNX model. Weights may be in separate
-files."""
+"""Size limit of protobuf in bytes, above which a file cannot be an ONNX model. Weights may be in
+external files."""
 
 _LOCATION_KEY = b"location"
 
@@ -23,9 +23,12 @@ def check_model_file(model: Path) -> None:
         raise UsageError(f"{model} is not a file", hint="Set the path of an .onnx file.")
     size = model.stat().st_size
     if size == 0:
-        raise UsageError(f"{model.name} is empty, so it is not a valid ONNX model")
+        raise UsageError(f"{model.name} is empty, so it is not a valid ONNX model", hint="Export the model again.")
     if size > MAX_MODEL_BYTES:
-        raise UsageError(f"{model.name} has {size} bytes, above the maximum of {MAX_MODEL_BYTES} for an ONNX model")
+        raise UsageError(
+            f"{model.name} has {size} bytes, above the maximum of {MAX_MODEL_BYTES} for an ONNX model",
+            hint="Export the model with its weights in external files.",
+        )
 
 
 def check_external_weights(model: Path) -> None:

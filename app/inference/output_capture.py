@@ -24,17 +24,17 @@ def capture_output() -> Iterator[CapturedOutput]:
     are redirected, because native loggers bypass Python's streams."""
     captured = CapturedOutput()
     with tempfile.TemporaryFile() as file:
-        originals = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
+        saved_descriptors = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
         _flush()
         try:
-            for descriptor in originals:
+            for descriptor in saved_descriptors:
                 os.dup2(file.fileno(), descriptor)
             yield captured
         finally:
             _flush()
-            for descriptor, original in originals.items():
-                os.dup2(original, descriptor)
-                os.close(original)
+            for descriptor, saved_descriptor in saved_descriptors.items():
+                os.dup2(saved_descriptor, descriptor)
+                os.close(saved_descriptor)
             file.seek(0)
             captured.text = file.read(_LIMIT_BYTES).decode(errors="replace")
 
@@ -44,9 +44,9 @@ def reserve_stdout_for_reports() -> Iterator[BinaryIO]:
     """Reserve standard output for reports: output of native code to standard output is redirected
     to standard error."""
     _flush()
-    original = os.dup(1)
+    saved_descriptor = os.dup(1)
     os.dup2(2, 1)
-    with os.fdopen(original, "wb") as reports:
+    with os.fdopen(saved_descriptor, "wb") as reports:
         yield reports
 
 

@@ -14,11 +14,11 @@ from loadgen.child import start_module
 
 _MAX_MESSAGE_LENGTH = 500
 _SIGKILL = getattr(signal, "SIGKILL", 9)
-_UNINFORMATIVE = re.compile(
+_UNINFORMATIVE_LINE = re.compile(
     r"\s*($|<no Python frame>|Current thread|Thread 0x|Extension modules:|Python runtime state:|File \""
     r"|Fatal Python error: (Aborted|Segmentation fault)$)"
 )
-"""Lines that Python prints when it is aborted, which state the position but not the reason."""
+"""Lines that Python prints when it is aborted, which state the position but not the cause."""
 
 
 class ChildKilledError(MeasurementError):
@@ -67,8 +67,8 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
 def build_child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
     """Return the error of a child process with this exit code and this standard error output.
     `memory_hint` is used as the hint if the child probably ran out of memory."""
-    message = _line(text, "error: ")
-    hint = _line(text, "hint: ")
+    message = _find_line(text, "error: ")
+    hint = _find_line(text, "hint: ")
     if message is not None and code == ExitCode.USAGE:
         return UsageError(message, hint=hint)
     if message is not None and code == ExitCode.UNAVAILABLE:
@@ -77,7 +77,7 @@ def build_child_error(description: str, code: int, text: str, *, memory_hint: st
         return MeasurementError(message, hint=hint)
     error_type = MeasurementError if code >= 0 else ChildKilledError
     is_out_of_memory = -code == _SIGKILL or is_out_of_memory_message(text)
-    hint = memory_hint if is_out_of_memory else _last_line(text)
+    hint = memory_hint if is_out_of_memory else _find_last_line(text)
     return error_type(
         f"{description} {_describe_exit(code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint
     )
@@ -93,12 +93,12 @@ def _describe_exit(code: int) -> str:
     return f"crashed ({signal.Signals(-code).name})"
 
 
-def _line(text: str, prefix: str) -> str | None:
+def _find_line(text: str, prefix: str) -> str | None:
     matches = [line for line in text.splitlines() if line.startswith(prefix)]
     return matches[-1].removeprefix(prefix)[:_MAX_MESSAGE_LENGTH] if matches else None
 
 
-def _last_line(text: str) -> str | None:
+def _find_last_line(text: str) -> str | None:
     """Return the last informative line of the output; `None` if there is none."""
-    lines = [line for line in text.splitlines() if not _UNINFORMATIVE.match(line)]
+    lines = [line for line in text.splitlines() if not _UNINFORMATIVE_LINE.match(line)]
     return lines[-1].strip()[:_MAX_MESSAGE_LENGTH] if lines else None

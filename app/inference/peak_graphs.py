@@ -1,4 +1,5 @@
-"""Single-operator models for measuring peak rates: FLOPs only, or memory reads only."""
+"""Single-operator models for measuring the peak rates of floating-point or integer operations, and
+of memory reads."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ import numpy as np
 import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
-_SIDE = 768
+_MATRIX_SIDE = 768
 """Side of the square matrices: large enough for the peak of the kernels, small enough for many
 calls in 0.25 s."""
 _MIN_BYTES = 4 * 2**20
@@ -24,7 +25,8 @@ bandwidth."""
 
 
 class PeakGraph(msgspec.Struct, frozen=True):
-    """A benchmark model. `work_per_call` is the number of FLOPs or bytes of one call."""
+    """A benchmark model with its inputs. `work_per_call` is the number of operations of one call,
+    or the number of bytes that it reads."""
 
     model: Path
     feeds: dict[str, npt.NDArray[Any]]
@@ -36,10 +38,15 @@ def build_float_product(folder: Path) -> PeakGraph:
     """Build a model that multiplies float32 values by constant float32 weights, as in a dense
     layer."""
     rng = np.random.default_rng(0)
-    weights = numpy_helper.from_array(rng.random((_SIDE, _SIDE), np.float32), "w")
+    weights = numpy_helper.from_array(rng.random((_MATRIX_SIDE, _MATRIX_SIDE), np.float32), "w")
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
-    model = _write_model(folder / "float.onnx", [node], [weights], (_SIDE, _SIDE))
-    return PeakGraph(model, {"x": rng.random((_SIDE, _SIDE), np.float32)}, 2 * _SIDE**3, f"MatMul of {_SIDE}³ float32")
+    model = _write_model(folder / "float.onnx", [node], [weights], (_MATRIX_SIDE, _MATRIX_SIDE))
+    return PeakGraph(
+        model,
+        {"x": rng.random((_MATRIX_SIDE, _MATRIX_SIDE), np.float32)},
+        2 * _MATRIX_SIDE**3,
+        f"MatMul of {_MATRIX_SIDE} × {_MATRIX_SIDE} float32 matrices",
+    )
 
 
 def build_integer_product(folder: Path) -> PeakGraph:
@@ -47,15 +54,17 @@ def build_integer_product(folder: Path) -> PeakGraph:
     quantized layer."""
     rng = np.random.default_rng(0)
     constants = [
-        numpy_helper.from_array(rng.integers(-100, 100, (_SIDE, _SIDE)).astype(np.int8), "w"),
+        numpy_helper.from_array(rng.integers(-100, 100, (_MATRIX_SIDE, _MATRIX_SIDE)).astype(np.int8), "w"),
         numpy_helper.from_array(np.array(128, np.uint8), "x_zero"),
         numpy_helper.from_array(np.array(0, np.int8), "w_zero"),
     ]
     node = helper.make_node("MatMulInteger", ["x", "w", "x_zero", "w_zero"], ["y"])
     path = folder / "integer.onnx"
-    model = _write_model(path, [node], constants, (_SIDE, _SIDE), TensorProto.UINT8, TensorProto.INT32)
-    rows = rng.integers(0, 255, (_SIDE, _SIDE)).astype(np.uint8)
-    return PeakGraph(model, {"x": rows}, 2 * _SIDE**3, f"MatMulInteger of {_SIDE}³ 8-bit numbers")
+    model = _write_model(path, [node], constants, (_MATRIX_SIDE, _MATRIX_SIDE), TensorProto.UINT8, TensorProto.INT32)
+    rows = rng.integers(0, 255, (_MATRIX_SIDE, _MATRIX_SIDE)).astype(np.uint8)
+    return PeakGraph(
+        model, {"x": rows}, 2 * _MATRIX_SIDE**3, f"MatMulInteger of {_MATRIX_SIDE} × {_MATRIX_SIDE} 8-bit matrices"
+    )
 
 
 def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
@@ -74,7 +83,7 @@ def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
     model = _write_model(folder / "read.onnx", nodes, constants, (1, side))
     size_bytes = 4 * side**2
     feeds: dict[str, npt.NDArray[Any]] = {"x": np.ones((1, side), np.float32)}
-    return PeakGraph(model, feeds, size_bytes, f"one row times {size_bytes / 2**20:.0f} MiB of weights")
+    return PeakGraph(model, feeds, size_bytes, f"MatMul of one row with {size_bytes / 2**20:.0f} MiB of weights")
 
 
 def _write_model(

@@ -29,8 +29,9 @@ def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> d
 
     Each rate is the best within 0.25 s; other load on the same cores reduces it. The bandwidth is
     that of reading as many weights as the model has (`weight_bytes`, limited to 4 to 128 MiB),
-    which may be cached. Runs in a child process, so that its buffers are released. Raises
-    UsageError for more threads than cores, and MeasurementError if the child process fails."""
+    which may be cached. The measurement runs in a child process, so that its buffers are released.
+    Raises UsageError for more threads than cores, and MeasurementError if the child process
+    fails."""
     from app.inference.parent import run_child
 
     description = "the measurement of this CPU's peaks"
@@ -45,29 +46,33 @@ def _main() -> None:
     parser.add_argument("--threads", type=int, required=True)
     parser.add_argument("--weight-bytes", type=int, required=True)
     arguments = parser.parse_args()
-    sys.stdout.buffer.write(msgspec.json.encode(_read_peaks(arguments.threads, arguments.weight_bytes)))
+    sys.stdout.buffer.write(msgspec.json.encode(_measure_all_peaks(arguments.threads, arguments.weight_bytes)))
 
 
-def _read_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
+def _measure_all_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     from app.inference.peak_graphs import build_float_product, build_integer_product, build_weight_read
     from app.inference.session import get_runtime_version
 
     runtime = f"ONNX Runtime {get_runtime_version()}"
-    cpu = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
+    cpu_text = f"this CPU with {threads} thread{'s' if threads > 1 else ''}"
     with TemporaryDirectory() as folder:
-        read = build_weight_read(Path(folder), weight_bytes)
-        floats, integers = build_float_product(Path(folder)), build_integer_product(Path(folder))
-        bytes_per_s = _best_rate_per_s(read, threads)
-        rates = {"fp32": _best_rate_per_s(floats, threads), "int8": _best_rate_per_s(integers, threads), "fp16": None}
+        read_graph = build_weight_read(Path(folder), weight_bytes)
+        float_graph, integer_graph = build_float_product(Path(folder)), build_integer_product(Path(folder))
+        bytes_per_s = _measure_best_rate_per_s(read_graph, threads)
+        rates = {
+            "fp32": _measure_best_rate_per_s(float_graph, threads),
+            "int8": _measure_best_rate_per_s(integer_graph, threads),
+            "fp16": None,
+        }
     sources = {
-        "fp32": f"{runtime}: {floats.description}; {read.description}",
-        "int8": f"{runtime}: {integers.description}; {read.description}",
+        "fp32": f"{runtime}: {float_graph.description}; {read_graph.description}",
+        "int8": f"{runtime}: {integer_graph.description}; {read_graph.description}",
         # fp16 is converted to fp32 and back, so it has no separate peak.
-        "fp16": f"{runtime}: {read.description}; fp16 is computed in fp32 on a CPU",
+        "fp16": f"{runtime}: {read_graph.description}; fp16 is computed in fp32 on a CPU",
     }
     return {
         arithmetic: Peaks(
-            name=f"{cpu} in {arithmetic}",
+            name=f"{cpu_text} in {arithmetic}",
             flops_per_s=flops_per_s,
             bytes_per_s=bytes_per_s,
             basis="measured",
@@ -77,20 +82,20 @@ def _read_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
     }
 
 
-def _best_rate_per_s(graph: PeakGraph, threads: int) -> float:
-    """Return the best rate of a graph in FLOP/s or bytes/s. The first call, which allocates
+def _measure_best_rate_per_s(graph: PeakGraph, threads: int) -> float:
+    """Measure the best rate of a graph in operations/s or bytes/s. The first call, which allocates
     buffers, is not counted."""
     from app.inference.session import open_session
 
     session = open_session(graph.model, "cpu", threads)
     session.run(graph.feeds)
-    best_ns, calls = sys.maxsize, 0
-    deadline = perf_counter_ns() + _DURATION_NS
-    while calls < _MIN_CALLS or perf_counter_ns() < deadline:
-        start = perf_counter_ns()
+    best_ns, call_count = sys.maxsize, 0
+    deadline_ns = perf_counter_ns() + _DURATION_NS
+    while call_count < _MIN_CALLS or perf_counter_ns() < deadline_ns:
+        start_ns = perf_counter_ns()
         session.run(graph.feeds)
-        best_ns = min(best_ns, perf_counter_ns() - start)
-        calls += 1
+        best_ns = min(best_ns, perf_counter_ns() - start_ns)
+        call_count += 1
     return graph.work_per_call / best_ns * 1e9
 
 

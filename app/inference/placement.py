@@ -13,7 +13,7 @@ from app.errors import UnavailableError
 from app.inference.providers import get_runtime_name
 from app.records.local import Placement
 
-_MAYBE_BOOKKEEPING = frozenset(
+_BOOKKEEPING_OPERATORS = frozenset(
     {"Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Range", "ConstantOfShape"}
 )
 """Operators that GPU providers intentionally assign to the CPU if they only compute shapes."""
@@ -21,7 +21,7 @@ _MAYBE_BOOKKEEPING = frozenset(
 
 def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement, ...]:
     """Return the placement of all nodes of an ONNX Runtime session for `model`, most frequent
-    operators first. Nodes that a provider does not support always fall back to the CPU.
+    operators first. Nodes that the provider does not support always fall back to the CPU.
 
     Raises UnavailableError if this runtime does not report placements and the provider is not the
     CPU."""
@@ -29,29 +29,34 @@ def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement
         if provider == "cpu":
             return ()
         raise UnavailableError(
-            f"ONNX Runtime {ort.__version__} does not report which provider runs which node",
-            hint="Install version 1.24 or newer, or use the cpu provider.",
+            f"ONNX Runtime {ort.__version__} does not report which provider runs each node",
+            hint="Install ONNX Runtime 1.24 or newer, or use the cpu provider.",
         )
-    requested = get_runtime_name(provider)
-    nodes = [(node, part.ep_name) for part in session.get_provider_graph_assignment_info() for node in part.get_nodes()]
-    fallback_nodes = [node for node, ran_on in nodes if ran_on != requested]
+    requested_name = get_runtime_name(provider)
+    nodes = [
+        (node, assignment.ep_name)
+        for assignment in session.get_provider_graph_assignment_info()
+        for node in assignment.get_nodes()
+    ]
+    fallback_nodes = [node for node, used_name in nodes if used_name != requested_name]
     computing_ids = _find_computing_nodes(model, fallback_nodes)
     counts = Counter(
-        (node.op_type, ran_on, ran_on != requested and id(node) in computing_ids) for node, ran_on in nodes
+        (node.op_type, used_name, used_name != requested_name and id(node) in computing_ids)
+        for node, used_name in nodes
     )
     return tuple(
-        Placement(operator, ran_on, count, is_fallback=is_fallback)
-        for (operator, ran_on, is_fallback), count in counts.most_common()
+        Placement(operator, used_name, count, is_fallback=is_fallback)
+        for (operator, used_name, is_fallback), count in counts.most_common()
     )
 
 
 def _find_computing_nodes(model: Path, nodes: list[Any]) -> frozenset[int]:
     """Return the ids of the nodes that do more than compute shapes."""
-    candidates = [node for node in nodes if node.op_type in _MAYBE_BOOKKEEPING]
-    computing = [node for node in nodes if node.op_type not in _MAYBE_BOOKKEEPING]
+    candidates = [node for node in nodes if node.op_type in _BOOKKEEPING_OPERATORS]
+    computing_nodes = [node for node in nodes if node.op_type not in _BOOKKEEPING_OPERATORS]
     if candidates:
         from app.inference.bookkeeping import BookkeepingNodes  # This imports onnx, which most sessions do not need.
 
         bookkeeping = BookkeepingNodes(model)
-        computing += [node for node in candidates if not bookkeeping.contains(node.name, node.op_type)]
-    return frozenset(map(id, computing))
+        computing_nodes += [node for node in candidates if not bookkeeping.contains(node.name, node.op_type)]
+    return frozenset(map(id, computing_nodes))

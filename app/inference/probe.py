@@ -30,21 +30,21 @@ class FailedProvider(msgspec.Struct, frozen=True):
 
 
 class ProviderProbe(msgspec.Struct, frozen=True):
-    """Execution providers on this machine: those in `listed` are part of the build; those in
-    `working` opened and ran a session."""
+    """Execution providers on this machine: `build_providers` are part of the installed build of
+    ONNX Runtime, `working_providers` can open and run a session, `failed_providers` cannot."""
 
     runtime_version: str
-    listed: tuple[str, ...]
-    working: tuple[str, ...]
-    unavailable: tuple[FailedProvider, ...]
+    build_providers: tuple[str, ...]
+    working_providers: tuple[str, ...]
+    failed_providers: tuple[FailedProvider, ...]
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
     """Probe the execution providers in a child process, because a broken provider may crash it.
-    Raises MeasurementError if it crashes."""
+    Raises MeasurementError if the child process crashes or does not finish in time."""
     from app.inference.parent import run_child
 
-    output = run_child("the probe of ONNX Runtime's providers", "app.inference.probe", timeout_s=timeout_s)
+    output = run_child("the check of ONNX Runtime's execution providers", "app.inference.probe", timeout_s=timeout_s)
     return decode_json(output, ProviderProbe)
 
 
@@ -56,16 +56,16 @@ def _main() -> None:
 def _probe() -> ProviderProbe:
     from app.inference.session import get_runtime_version, list_providers
 
-    reasons = {provider: _failure_reason(provider) for provider in list_providers()}
+    reasons = {provider: _find_failure_reason(provider) for provider in list_providers()}
     return ProviderProbe(
         runtime_version=get_runtime_version(),
-        listed=tuple(reasons),
-        working=tuple(provider for provider, reason in reasons.items() if reason is None),
-        unavailable=tuple(FailedProvider(provider, reason) for provider, reason in reasons.items() if reason),
+        build_providers=tuple(reasons),
+        working_providers=tuple(provider for provider, reason in reasons.items() if reason is None),
+        failed_providers=tuple(FailedProvider(provider, reason) for provider, reason in reasons.items() if reason),
     )
 
 
-def _failure_reason(provider: str) -> str | None:
+def _find_failure_reason(provider: str) -> str | None:
     import numpy as np
 
     from app.inference.session import open_session

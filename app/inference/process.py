@@ -1,4 +1,4 @@
-"""Runs a variant in a separate process: returns its reports, or raises how it ended."""
+"""Runs a variant in a separate process: returns its reports, or raises the error that ended it."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from app.inference.job import (
     ComputeOutputs,
     Measure,
     MeasurementStarted,
-    Opened,
     Outputs,
     Report,
     Score,
-    Scored,
     VariantFailed,
     VariantJob,
     VariantMeasured,
+    VariantOpened,
+    VariantScored,
     read_report,
     write_message,
 )
 from app.inference.parent import ChildKilledError, build_child_error
-from loadgen.child import SUSPENDED_HINT, StderrTail, SuspensionMonitor, start_module, terminate_within
+from loadgen.child import SUSPENDED_HINT, StderrTail, SuspensionMonitor, start_module, wait_or_kill
 
-_EXIT_LIMIT_S = 5.0
+_EXIT_TIMEOUT_S = 5.0
 _POLL_S = 0.25
 _GRACE_S = 60.0
 """Time in s beyond the maximum duration of a stage, after which a call is considered hung."""
-_ERRORS = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
+_ERROR_TYPES = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
 
-_Reply = TypeVar("_Reply", Opened, VariantMeasured, Outputs, Scored)
+_Reply = TypeVar("_Reply", VariantOpened, VariantMeasured, Outputs, VariantScored)
 
 
 class VariantProcess:
@@ -70,10 +70,10 @@ class VariantProcess:
         self._listener = threading.Thread(target=self._listen, name="variant reports", daemon=True)
         self._listener.start()
 
-    def wait_until_open(self, timeout_s: float) -> Opened:
+    def wait_until_open(self, timeout_s: float) -> VariantOpened:
         """Return the report of the opened variant; must be called first. Start times are measured
         from the start of the process."""
-        return self._await_report(Opened, timeout_s)
+        return self._await_report(VariantOpened, timeout_s)
 
     @property
     def started_ns(self) -> int:
@@ -83,16 +83,16 @@ class VariantProcess:
         """Run one scenario. `on_report` receives packed rows as they arrive, and a report when the
         warm-up has finished."""
         self._send(plan)
-        limit_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
-        return self._await_report(VariantMeasured, limit_s, on_report)
+        timeout_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
+        return self._await_report(VariantMeasured, timeout_s, on_report)
 
     def compute_outputs(self, rows: int, timeout_s: float) -> Outputs:
         self._send(ComputeOutputs(rows=rows))
         return self._await_report(Outputs, timeout_s)
 
-    def score(self, timeout_s: float) -> Scored:
+    def score(self, timeout_s: float) -> VariantScored:
         self._send(Score())
-        return self._await_report(Scored, timeout_s)
+        return self._await_report(VariantScored, timeout_s)
 
     def kill(self) -> None:
         self._process.kill()
@@ -101,7 +101,7 @@ class VariantProcess:
         """End the process, and wait until it has exited and its memory is released."""
         with contextlib.suppress(OSError):  # The process has already exited, with a command still unread.
             self._stdin.close()
-        terminate_within(_EXIT_LIMIT_S, self._process)
+        wait_or_kill(_EXIT_TIMEOUT_S, self._process)
         self._listener.join()
         self._stderr_tail.wait()
         self._stdout.close()
@@ -115,7 +115,7 @@ class VariantProcess:
 
     def _await_report(
         self,
-        kind: type[_Reply],
+        report_type: type[_Reply],
         timeout_s: float,
         on_report: Callable[[MeasurementStarted | CallRows], None] | None = None,
     ) -> _Reply:
@@ -141,25 +141,23 @@ class VariantProcess:
                 case MeasurementStarted() | CallRows() if on_report is not None:
                     on_report(report)
                 case VariantFailed(message=message, hint=hint, exit_code=code):
-                    raise _ERRORS.get(ExitCode(code), MeasurementError)(message, hint=hint)
+                    raise _ERROR_TYPES.get(ExitCode(code), MeasurementError)(message, hint=hint)
                 case None:
                     raise self._build_exit_error()
-                case _ if isinstance(report, kind):
+                case _ if isinstance(report, report_type):
                     return report
 
     def _build_exit_error(self) -> SizewiseError:
-        code = terminate_within(_EXIT_LIMIT_S, self._process)
-        self._stderr_tail.wait(_EXIT_LIMIT_S)
+        code = wait_or_kill(_EXIT_TIMEOUT_S, self._process)
+        self._stderr_tail.wait(_EXIT_TIMEOUT_S)
         return build_child_error(self._name, code, self._stderr_tail.text or "")
 
     def _listen(self) -> None:
         try:
             while (report := read_report(self._stdout)) is not None:
                 self._reports.put(report)
-        except (
-            msgspec.DecodeError,
-            UnicodeDecodeError,
-        ):  # Native code has overwritten a message, so the stream is unreadable.
+        except (msgspec.DecodeError, UnicodeDecodeError):
+            # Native code has overwritten a message, so the stream is unreadable.
             self._process.kill()
         finally:
             self._reports.put(None)

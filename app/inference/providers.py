@@ -32,19 +32,19 @@ PROVIDERS = {
     "rocm": "ROCMExecutionProvider",
     "migraphx": "MIGraphXExecutionProvider",
 }
-NVIDIA = frozenset({"cuda", "tensorrt"})
+NVIDIA_PROVIDERS = frozenset({"cuda", "tensorrt"})
 NVIDIA_DRIVER = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 
-_PROFILE_NAMES = {get_runtime_name: name for name, get_runtime_name in PROVIDERS.items()}
+_PROFILE_NAMES = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
 
 
 def get_runtime_name(provider: str) -> str:
-    """Return ONNX Runtime's name of an execution provider. Raises UsageError, whose hint suggests
-    the closest valid name."""
+    """Return ONNX Runtime's name of an execution provider. Raises UsageError for an unknown name;
+    the hint suggests the closest valid name."""
     if provider in PROVIDERS:
         return PROVIDERS[provider]
-    nearest = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
-    hint = f"Did you mean {nearest[0]}?" if nearest else f"Providers: {', '.join(PROVIDERS)}."
+    close_names = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
+    hint = f"Did you mean {close_names[0]}?" if close_names else f"Use one of {', '.join(PROVIDERS)}."
     raise UsageError(f"unknown provider {provider!r}", hint=hint)
 
 

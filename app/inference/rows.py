@@ -1,4 +1,4 @@
-"""Input rows of a measurement: stored rows, or seeded random numbers of the required shape.
+"""Input rows of a measurement: stored rows, or seeded random values of the required shapes.
 
 An input is fed row by row if its first axis is free or, in a model without free first axes, has the
 length of the batch. All other inputs (a scalar, a state, or a fixed example) are passed whole with
@@ -22,10 +22,10 @@ Feeds = Mapping[str, Array]
 _SEED = 7
 _DEFAULT_AXIS_LENGTH = 8
 """Assumed length of free axes other than the batch, such as a sequence."""
-_DISTINCT_ROWS = 256
-"""Number of distinct rows, which are fed in turn so that no cache holds the result: at least two,
-and at most 64 MiB."""
-_DISTINCT_BYTES = 64 * 2**20
+_MAX_DISTINCT_ROWS = 256
+"""Maximum number of distinct rows, which are fed in turn so that no cache holds the result. If they
+would exceed 64 MiB, fewer rows are generated, but at least two."""
+_MAX_DISTINCT_BYTES = 64 * 2**20
 _MAX_BYTES = 4 * 2**30
 _STRING_BYTES = 64
 
@@ -47,25 +47,25 @@ class InputRows(Protocol):
 
 
 class _CircularRows:
-    """Rows with the first rows repeated at the end, so that a batch of up to `largest_batch` rows
-    is a slice."""
+    """Rows with the first rows repeated at the end, so that a batch of up to `max_batch` rows is a
+    slice."""
 
-    def __init__(self, feeds: Feeds, whole_inputs: Feeds, count: int, largest_batch: int) -> None:
-        indices = np.arange(count + largest_batch) % count
+    def __init__(self, feeds: Feeds, whole_inputs: Feeds, row_count: int, max_batch: int) -> None:
+        indices = np.arange(row_count + max_batch) % row_count
         self._feeds = {name: rows.take(indices, axis=0) for name, rows in feeds.items()}
         self._whole_inputs = dict(whole_inputs)
-        self._count, self._stored_rows = count, len(indices)
+        self._row_count, self._stored_row_count = row_count, len(indices)
 
     def __len__(self) -> int:
-        return self._count
+        return self._row_count
 
     def batch(self, start: int, size: int) -> Feeds:
-        first = start % self._count
-        stop = first + size
-        if stop > self._stored_rows:
-            indices = np.arange(first, stop) % self._count
+        first_index = start % self._row_count
+        end_index = first_index + size
+        if end_index > self._stored_row_count:
+            indices = np.arange(first_index, end_index) % self._row_count
             return self._whole_inputs | {name: rows.take(indices, axis=0) for name, rows in self._feeds.items()}
-        feeds = {name: rows[first:stop] for name, rows in self._feeds.items()}
+        feeds = {name: rows[first_index:end_index] for name, rows in self._feeds.items()}
         return self._whole_inputs | feeds if self._whole_inputs else feeds
 
 
@@ -74,7 +74,7 @@ class StoredRows(_CircularRows):
 
     `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has
     one value per row, or is `None`. `whole_inputs` is passed with each call. Batches larger than
-    `largest_batch` are copied."""
+    `max_batch` are copied."""
 
     def __init__(
         self,
@@ -103,16 +103,16 @@ class SyntheticRows(_CircularRows):
         axis_lengths = axes or {}
         batched_names = find_batched_inputs(inputs, max_batch)
         shapes = {spec.name: _resolve_shape(spec, axis_lengths)[spec.name in batched_names :] for spec in inputs}
-        count = _row_count(inputs, shapes, batched_names, max_batch)
+        row_count = _count_distinct_rows(inputs, shapes, batched_names, max_batch)
         self.notes = (*_build_length_notes(inputs, axis_lengths), *_build_batch_notes(inputs, batched_names))
         feeds, whole_inputs = {}, {}
         for index, spec in enumerate(inputs):
             generator = np.random.default_rng([_SEED, index])
             if spec.name in batched_names:
-                feeds[spec.name] = _generate(spec, (count, *shapes[spec.name]), generator)
+                feeds[spec.name] = _generate_values(spec, (row_count, *shapes[spec.name]), generator)
             else:
-                whole_inputs[spec.name] = _generate(spec, shapes[spec.name], generator, is_whole=True)
-        super().__init__(feeds, whole_inputs, count, max_batch if feeds else 1)
+                whole_inputs[spec.name] = _generate_values(spec, shapes[spec.name], generator, is_whole=True)
+        super().__init__(feeds, whole_inputs, row_count, max_batch if feeds else 1)
 
 
 def build_synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
@@ -133,46 +133,48 @@ def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
         return
     input_spec = next((spec for spec in inputs if spec.shape), None)
     if input_spec is None:
-        raise UsageError(f"the model has no batch axis, so it does not support batch {batch}", hint="Use batch 1.")
+        raise UsageError(
+            f"the model has no batch axis, so it does not support batch size {batch}", hint="Use batch size 1."
+        )
     raise UsageError(
-        f"the model has a fixed batch size of {input_spec.shape[0]} in {printable(input_spec.name)}, not {batch}",
-        hint=f"Use batch {input_spec.shape[0]}, or export the model with a dynamic first axis.",
+        f"the model has a fixed batch size of {input_spec.shape[0]} in input {printable(input_spec.name)}, not {batch}",
+        hint=f"Use batch size {input_spec.shape[0]}, or export the model with a dynamic first axis.",
     )
 
 
-def _resolve_shape(spec: TensorSpec, lengths: Mapping[str, int]) -> tuple[int, ...]:
+def _resolve_shape(spec: TensorSpec, axis_lengths: Mapping[str, int]) -> tuple[int, ...]:
     """Return the shape with a length for each free axis."""
     names = (*spec.axes, *[None] * len(spec.shape))
     return tuple(
-        axis if axis != -1 else lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
+        axis if axis != -1 else axis_lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
         for axis, name in zip(spec.shape, names, strict=False)
     )
 
 
-def _row_count(
-    inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]], batched: frozenset[str], largest_batch: int
+def _count_distinct_rows(
+    inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]], batched_names: frozenset[str], max_batch: int
 ) -> int:
     """Return the number of distinct rows. Raises UsageError if even the minimum number needs too
     much memory."""
-    sizes = {spec.name: math.prod(shapes[spec.name]) * _item_bytes(spec) for spec in inputs}
-    row_bytes = sum(size for name, size in sizes.items() if name in batched)
-    count = min(_DISTINCT_ROWS, max(2, _DISTINCT_BYTES // max(1, row_bytes))) if batched else 1
-    if (needed_bytes := sum(sizes.values()) - row_bytes + (count + largest_batch) * row_bytes) > _MAX_BYTES:
+    sizes = {spec.name: math.prod(shapes[spec.name]) * _get_item_bytes(spec) for spec in inputs}
+    row_bytes = sum(size for name, size in sizes.items() if name in batched_names)
+    row_count = min(_MAX_DISTINCT_ROWS, max(2, _MAX_DISTINCT_BYTES // max(1, row_bytes))) if batched_names else 1
+    if (needed_bytes := sum(sizes.values()) - row_bytes + (row_count + max_batch) * row_bytes) > _MAX_BYTES:
         raise UsageError(
             (
-                f"the model's inputs need {needed_bytes / 2**30:,.1f} GiB for a batch of {largest_batch}, above the "
+                f"the model's inputs need {needed_bytes / 2**30:,.1f} GiB for a batch of {max_batch}, above the "
                 "maximum of 4 GiB"
             ),
-            hint="Use a smaller batch, or shorter axes.",
+            hint="Use a smaller batch, or set smaller axis lengths.",
         )
-    return count
+    return row_count
 
 
-def _item_bytes(spec: TensorSpec) -> int:
+def _get_item_bytes(spec: TensorSpec) -> int:
     return _STRING_BYTES if spec.dtype == "object" else np.dtype(spec.dtype).itemsize
 
 
-def _generate(
+def _generate_values(
     spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator, is_whole: bool = False
 ) -> Array:
     dtype = np.dtype(spec.dtype)
@@ -185,24 +187,24 @@ def _generate(
     return np.ones(shape, dtype) if is_whole else np.asarray(generator.integers(0, 2, shape), dtype)
 
 
-def _build_length_notes(inputs: tuple[TensorSpec, ...], lengths: Mapping[str, int]) -> list[str]:
+def _build_length_notes(inputs: tuple[TensorSpec, ...], axis_lengths: Mapping[str, int]) -> list[str]:
     """Return a note for each free axis without a configured length, except the batch."""
-    assumed: dict[str, None] = {}
+    dynamic_axes: dict[str, None] = {}
     for spec in inputs:
         for index, axis in enumerate(spec.shape):
             name = spec.axes[index] if index < len(spec.axes) else None
-            if index and axis == -1 and name not in lengths:
-                assumed[printable(name) if name else f"axis {index} of {printable(spec.name)}"] = None
-    return [f"{name} is dynamic; a length of {_DEFAULT_AXIS_LENGTH} was assumed" for name in assumed]
+            if index and axis == -1 and name not in axis_lengths:
+                dynamic_axes[printable(name) if name else f"{index} of {printable(spec.name)}"] = None
+    return [f"axis {axis} is dynamic; its length is assumed to be {_DEFAULT_AXIS_LENGTH}" for axis in dynamic_axes]
 
 
-def _build_batch_notes(inputs: tuple[TensorSpec, ...], batched: frozenset[str]) -> list[str]:
-    if batched:
+def _build_batch_notes(inputs: tuple[TensorSpec, ...], batched_names: frozenset[str]) -> list[str]:
+    if batched_names:
         return []
     input_spec = next((spec for spec in inputs if spec.shape), None)
-    hint = (
-        f". If the {input_spec.shape[0]} of {printable(input_spec.name)} are rows, use batch {input_spec.shape[0]}"
+    suggestion = (
+        f". If the first axis of {printable(input_spec.name)} contains rows, use batch size {input_spec.shape[0]}"
         if input_spec
         else ""
     )
-    return [f"no input has a batch axis, so a call counts as one row{hint}"]
+    return [f"no input has a batch axis, so a call counts as one row{suggestion}"]

@@ -1,4 +1,4 @@
-"""Samples outputs during the measured run, for comparison with the reference."""
+"""Samples the outputs of calls during a measurement, for comparison with the reference."""
 
 from __future__ import annotations
 
@@ -13,12 +13,12 @@ Array = npt.NDArray[Any]
 
 MAX_ROWS = 64
 _MAX_BYTES = 64 * 2**20
-_GROWTH = 1.1
+_INTERVAL_GROWTH = 1.1
 
 
 class OutputSampler:
-    """Samples of the first output of calls at increasing distances, so that they are spread over a
-    run of any length.
+    """Sampler of the first output of calls, at growing intervals, so that the samples are spread
+    over a measurement of any length.
 
     Only references to the arrays are stored. Threads may sample concurrently, in which case one or
     two additional outputs are stored."""
@@ -26,17 +26,17 @@ class OutputSampler:
     def __init__(self, *, is_enabled: bool) -> None:
         self.next_index = 0 if is_enabled else sys.maxsize
         self._samples: list[tuple[int, Array]] = []
-        self._rows = self._bytes = 0
+        self._row_count = self._size_bytes = 0
 
     def add(self, index: int, start: int, outputs: Sequence[Array]) -> int:
         """Store the outputs of call `index`, whose first row is `start`. Return the index of the
         next call to sample."""
         output = outputs[0]
         self._samples.append((start, output))
-        self._rows += len(output) if output.ndim else 1
-        self._bytes += output.nbytes
-        is_enough = self._rows >= MAX_ROWS or self._bytes >= _MAX_BYTES
-        self.next_index = sys.maxsize if is_enough else max(index + 1, int(index * _GROWTH) + 1)
+        self._row_count += len(output) if output.ndim else 1
+        self._size_bytes += output.nbytes
+        has_enough_samples = self._row_count >= MAX_ROWS or self._size_bytes >= _MAX_BYTES
+        self.next_index = sys.maxsize if has_enough_samples else max(index + 1, int(index * _INTERVAL_GROWTH) + 1)
         return self.next_index
 
     def pair_with_reference(self, reference: Array, batch: int) -> tuple[Array, Array] | None:

@@ -1,5 +1,4 @@
-"""MLPerf scenarios as loops around calls: which call starts when, on which thread, and when to
-stop.
+"""Runs MLPerf scenarios: decides when each call starts, on which thread, and when a scenario ends.
 
 Each call becomes a row of `app.records.calls`. Rows are reported window by window, so that a crash
 loses at most one window."""
@@ -20,11 +19,11 @@ import numpy.typing as npt
 
 from app.analysis.warmup import is_stable
 from app.inference.callers import (
-    WIDTH,
+    COLUMN_COUNT,
     Caller,
     Table,
     build_unstarted_calls,
-    compute_service_ms,
+    compute_service_times_ms,
     concatenate_tables,
     read_new_rows,
     view_as_table,
@@ -38,21 +37,22 @@ WINDOW_NS = 250_000_000
 _MIN_CALLS = 3
 """Minimum number of calls in a warm-up window, regardless of their duration."""
 _BUSY_WAIT_NS = 150_000
-"""Time before a call is due at which to stop sleeping, in ns; longer than a typical wake-up
-takes."""
-_GROWTH = 1.25
-_NARROW_CHECKS = 2
+"""Time in ns before a call is due at which the thread stops sleeping and busy-waits. It exceeds the
+usual delay of a wake-up."""
+_CHECK_GROWTH = 1.25
+_REQUIRED_NARROW_CHECKS = 2
 """Number of consecutive checks in which the confidence interval must be narrow enough.
 
-The interval is checked whenever the number of calls has grown by `_GROWTH`. Stopping at the first
-narrow interval would end too many stages early."""
-_OVERTIME_SHARE = 0.5
+The interval is checked whenever the number of calls has grown by the factor `_CHECK_GROWTH`.
+Stopping at the first narrow interval would end too many stages early."""
+_MAX_OVERTIME_SHARE = 0.5
 """Maximum overtime for draining the backlog of the server scenario, relative to the requested
 duration."""
 
 
 class ScenarioEnd(msgspec.Struct, frozen=True):
-    """End of a scenario. `half_width` is `None` if there were too few calls to estimate it."""
+    """End of a scenario. `half_width` is the relative half-width of the 95 % confidence interval of
+    the mean service time; `None` if there were too few calls to estimate it."""
 
     end_ns: int
     half_width: float | None
@@ -76,8 +76,8 @@ def run_scenario(
 ) -> ScenarioEnd:
     """Run one scenario to its end.
 
-    `callers` has one entry per stream; `starts` are the first rows of calls, used in turn; `now_ns`
-    is the clock of the callers' timestamps. Raises the errors of a call."""
+    `callers` has one entry per stream; `starts` are the indices of the first rows of the calls,
+    used in turn; `now_ns` is the clock of the callers' timestamps. Raises the errors of a call."""
     stage = _Stage(plan, callers, starts, listener, sampler, now_ns)
     stage.warm_up()
     match plan.scenario:
@@ -104,9 +104,9 @@ class _Stage:
         # Import scipy here, outside the cold start and the measured windows.
         from app.analysis.estimates import estimate_mean
 
-        self._mean = estimate_mean
+        self._estimate_mean = estimate_mean
         self._plan, self._callers, self._listener, self._sampler = plan, callers, listener, sampler
-        self._starts, self._count, self._now_ns = starts, len(starts), now_ns
+        self._starts, self._start_count, self._now_ns = starts, len(starts), now_ns
         self._durations_ms: list[npt.NDArray[np.float64]] = []
         self._next_check_calls, self._narrow_checks = 0.0, 0
         self._started_indices: set[int] = set()
@@ -115,70 +115,70 @@ class _Stage:
     def warm_up(self) -> None:
         medians: list[float] = []
         deadline_ns = self._now_ns() + round(self._plan.max_warmup_s * 1e9)
-        index = itertools.count()
+        indices = itertools.count()
         while self._now_ns() < deadline_ns and not is_stable(medians):
             rows = array("q")
-            until_ns = self._now_ns() + WINDOW_NS
-            while len(rows) < _MIN_CALLS * WIDTH or self._now_ns() < until_ns:
-                call_index = next(index)
+            window_end_ns = self._now_ns() + WINDOW_NS
+            while len(rows) < _MIN_CALLS * COLUMN_COUNT or self._now_ns() < window_end_ns:
+                call_index = next(indices)
                 stream = call_index % len(self._callers)
                 call = self._callers[stream].call
-                rows.extend((call_index, stream, -1, *call(self._starts[call_index % self._count])))
+                rows.extend((call_index, stream, -1, *call(self._starts[call_index % self._start_count])))
                 if self._now_ns() > deadline_ns:
                     break
             table = view_as_table(rows)
-            medians.append(float(np.median(compute_service_ms(table))))
+            medians.append(float(np.median(compute_service_times_ms(table))))
             self._listener.on_calls(table.tobytes())
-        self._warmup_windows, self._is_warm = len(medians), is_stable(medians)
+        self._warmup_windows, self._is_stationary = len(medians), is_stable(medians)
 
     def _report_start(self, start_ns: int) -> None:
-        self._listener.on_started(start_ns, self._warmup_windows, self._is_warm)
+        self._listener.on_started(start_ns, self._warmup_windows, self._is_stationary)
 
     def run_single_stream(self) -> ScenarioEnd:
         """Run calls one after another on this thread, without contention for the interpreter. Time
         between windows is not measured."""
-        call, starts, count, sampler = self._callers[0].call, self._starts, self._count, self._sampler
+        call, starts, start_count, sampler = self._callers[0].call, self._starts, self._start_count, self._sampler
         index, next_sample = 0, sampler.next_index
         start_ns = self._now_ns()
         self._report_start(start_ns)
         while True:
             rows = array("q")
             extend = rows.extend
-            until_ns = self._now_ns() + WINDOW_NS
+            window_end_ns = self._now_ns() + WINDOW_NS
             while True:
-                timestamps = call(starts[index % count])
+                timestamps = call(starts[index % start_count])
                 extend((index, 0, -1, *timestamps))
                 if index == next_sample:
-                    next_sample = sampler.add(index, starts[index % count], self._callers[0].outputs)
+                    next_sample = sampler.add(index, starts[index % start_count], self._callers[0].outputs)
                 index += 1
-                if timestamps[5] >= until_ns:
+                if timestamps[5] >= window_end_ns:
                     break
             self._record_window(view_as_table(rows))
-            if self._is_enough(start_ns):
-                return ScenarioEnd(timestamps[5], self._half_width())
+            if self._must_end(start_ns):
+                return ScenarioEnd(timestamps[5], self._compute_half_width())
 
     def run_offline(self) -> ScenarioEnd:
-        """Run one thread per stream, which starts its next call as soon as the previous one has
-        ended."""
+        """Run one thread per stream. Each thread starts its next call as soon as its previous call
+        has ended."""
         if len(self._callers) == 1:
             return self.run_single_stream()
-        numbers = itertools.count()
+        indices = itertools.count()
         stop = threading.Event()
 
-        def work(stream: int, rows: array[int]) -> None:
+        def run_calls(stream: int, rows: array[int]) -> None:
             caller = self._callers[stream]
             while not stop.is_set():
-                call_index = next(numbers)
-                start = self._starts[call_index % self._count]
+                call_index = next(indices)
+                start = self._starts[call_index % self._start_count]
                 rows.extend((call_index, stream, -1, *caller.call(start)))
                 if call_index >= self._sampler.next_index:
                     self._sampler.add(call_index, start, caller.outputs)
 
-        return self._run_threads(work, stop)
+        return self._run_threads(run_calls, stop)
 
     def run_multi_stream(self) -> ScenarioEnd:
         """Run queries of one concurrent call per stream; the next query starts when all calls of
-        the query have ended."""
+        the current query have ended."""
         stop, has_ended = threading.Event(), threading.Event()
         current_query = [0, -1]
 
@@ -189,16 +189,16 @@ class _Stage:
 
         barrier = threading.Barrier(len(self._callers), action=begin_query)
 
-        def next_query() -> bool:
+        def wait_for_query() -> bool:
             barrier.wait()
             return not has_ended.is_set()
 
-        def work(stream: int, rows: array[int]) -> None:
+        def run_calls(stream: int, rows: array[int]) -> None:
             caller, streams = self._callers[stream], len(self._callers)
             try:
-                while next_query():
+                while wait_for_query():
                     intended_ns, query = current_query
-                    start = self._starts[(query * streams + stream) % self._count]
+                    start = self._starts[(query * streams + stream) % self._start_count]
                     rows.extend((query, stream, intended_ns, *caller.call(start)))
                     if stream == 0 and query >= self._sampler.next_index:
                         self._sampler.add(query, start, caller.outputs)
@@ -207,7 +207,7 @@ class _Stage:
             finally:
                 barrier.abort()  # Release all streams if this one failed.
 
-        return self._run_threads(work, stop)
+        return self._run_threads(run_calls, stop)
 
     def run_server(self) -> ScenarioEnd:
         """Run Poisson arrivals in order, each on the first free stream."""
@@ -216,30 +216,32 @@ class _Stage:
         process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
         offsets: list[int] = compute_offsets_ns(process, plan.max_duration_s, 0.0, plan.seed).tolist()
         start_ns = self._now_ns() + 10_000_000
-        deadline_ns = start_ns + round(plan.max_duration_s * (1 + _OVERTIME_SHARE) * 1e9)
+        deadline_ns = start_ns + round(plan.max_duration_s * (1 + _MAX_OVERTIME_SHARE) * 1e9)
         self._report_start(start_ns)
-        numbers = itertools.count()
+        indices = itertools.count()
         stop = threading.Event()
 
-        def work(stream: int, rows: array[int]) -> None:
+        def run_calls(stream: int, rows: array[int]) -> None:
             caller = self._callers[stream]
             while not stop.is_set():
-                arrival = next(numbers)
+                arrival = next(indices)
                 if arrival >= len(offsets) or self._now_ns() > deadline_ns:
                     return
                 intended_ns = start_ns + offsets[arrival]
                 self._wait_until(intended_ns)
-                start = self._starts[arrival % self._count]
+                start = self._starts[arrival % self._start_count]
                 rows.extend((arrival, stream, intended_ns, *caller.call(start)))
                 if arrival >= self._sampler.next_index:
                     self._sampler.add(arrival, start, caller.outputs)
 
-        self._run_threads(work, stop, is_over=lambda: self._now_ns() > deadline_ns)
-        not_started = [arrival for arrival in range(len(offsets)) if arrival not in self._started_indices]
+        self._run_threads(run_calls, stop, is_over=lambda: self._now_ns() > deadline_ns)
+        unstarted_arrivals = [arrival for arrival in range(len(offsets)) if arrival not in self._started_indices]
         self._listener.on_calls(
-            build_unstarted_calls(not_started, [start_ns + offsets[arrival] for arrival in not_started]).tobytes()
+            build_unstarted_calls(
+                unstarted_arrivals, [start_ns + offsets[arrival] for arrival in unstarted_arrivals]
+            ).tobytes()
         )
-        return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._half_width())
+        return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._compute_half_width())
 
     def _wait_until(self, due_ns: int) -> None:
         """Sleep until shortly before the due time, because threads wake up late, and then
@@ -251,7 +253,7 @@ class _Stage:
 
     def _run_threads(
         self,
-        work: Callable[[int, array[int]], None],
+        run_calls: Callable[[int, array[int]], None],
         stop: threading.Event,
         is_over: Callable[[], bool] | None = None,
     ) -> ScenarioEnd:
@@ -262,7 +264,7 @@ class _Stage:
 
         def run_stream(stream: int) -> None:
             try:
-                work(stream, rows[stream])
+                run_calls(stream, rows[stream])
             except BaseException as failure:  # The calling thread raises the error again.
                 failures.append(failure)
             finally:
@@ -278,15 +280,15 @@ class _Stage:
             self._report_start(start_ns)
         for thread in threads:
             thread.start()
-        reported = [0] * len(rows)
+        reported_lengths = [0] * len(rows)
         while any(thread.is_alive() for thread in threads) and not stop.is_set():
             stop.wait(WINDOW_NS / 1e9)
             self._record_window(
                 concatenate_tables(
-                    [read_new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)]
+                    [read_new_rows(stream_rows, reported_lengths, stream) for stream, stream_rows in enumerate(rows)]
                 )
             )
-            if self._is_enough(start_ns) if is_over is None else is_over():
+            if self._must_end(start_ns) if is_over is None else is_over():
                 break
         end_ns = self._now_ns()
         stop.set()
@@ -294,21 +296,21 @@ class _Stage:
             thread.join()
         self._record_window(
             concatenate_tables(
-                [read_new_rows(stream_rows, reported, stream) for stream, stream_rows in enumerate(rows)]
+                [read_new_rows(stream_rows, reported_lengths, stream) for stream, stream_rows in enumerate(rows)]
             )
         )
         if failures:
             raise failures[0]
-        return ScenarioEnd(end_ns, self._half_width())
+        return ScenarioEnd(end_ns, self._compute_half_width())
 
     def _record_window(self, table: Table) -> None:
         if len(table):
-            self._durations_ms.append(compute_service_ms(table))
+            self._durations_ms.append(compute_service_times_ms(table))
             if self._plan.scenario == "server":
                 self._started_indices.update(table[:, 0].tolist())
             self._listener.on_calls(table.tobytes())
 
-    def _is_enough(self, start_ns: int) -> bool:
+    def _must_end(self, start_ns: int) -> bool:
         elapsed_s = (self._now_ns() - start_ns) / 1e9
         if elapsed_s >= self._plan.max_duration_s:
             return True
@@ -317,14 +319,14 @@ class _Stage:
         calls = sum(map(len, self._durations_ms))
         if calls < self._next_check_calls:
             return False
-        self._next_check_calls = calls * _GROWTH
-        half_width = self._half_width()
+        self._next_check_calls = calls * _CHECK_GROWTH
+        half_width = self._compute_half_width()
         is_narrow = half_width is not None and half_width <= self._plan.half_width
         self._narrow_checks = self._narrow_checks + 1 if is_narrow else 0
-        return self._narrow_checks >= _NARROW_CHECKS
+        return self._narrow_checks >= _REQUIRED_NARROW_CHECKS
 
-    def _half_width(self) -> float | None:
-        estimate = self._mean(np.concatenate(self._durations_ms)) if self._durations_ms else None
+    def _compute_half_width(self) -> float | None:
+        estimate = self._estimate_mean(np.concatenate(self._durations_ms)) if self._durations_ms else None
         if estimate is None or estimate.ci95 is None or not estimate.value:
             return None
         return (estimate.ci95[1] - estimate.ci95[0]) / 2 / estimate.value

@@ -28,7 +28,9 @@ def find_scored_output_index(outputs: Sequence[NamedTensor], labels: Array, outp
     if select_metric(labels) != "top-1":
         names = [name for name, _ in outputs]
         if output_name is not None and output_name not in names:
-            raise UsageError(f"the model has no output {output_name!r}; its outputs are {', '.join(map(repr, names))}")
+            raise UsageError(
+                f"the model has no output {output_name!r}", hint=f"Use one of {', '.join(map(repr, names))}."
+            )
         return 0 if output_name is None else names.index(output_name)
     try:
         return find_class_output(outputs, len(labels), output_name)
@@ -46,23 +48,27 @@ def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
     contains one integer per row that equals the label; otherwise 0, also if a score is NaN. For an
     error metric, it is the absolute error (NaN if the output is NaN). Raises UsageError for an
     output without one result per row."""
-    row_outputs = _row_outputs(output, len(labels))
+    row_outputs = _get_row_outputs(output, len(labels))
     if metric == "mean absolute error":
         if row_outputs.ndim != 1:
             raise _build_output_error(
-                output, "one number per row", "Use integers for class labels, without a decimal point."
+                output,
+                "one number per row",
+                "If the labels are classes, write them as integers without a decimal point.",
             )
         with np.errstate(invalid="ignore", over="ignore"):
             return np.asarray(np.abs(row_outputs.astype(np.float64) - labels))
     if row_outputs.ndim == 1:
         if row_outputs.dtype.kind not in "iu":
-            raise _build_output_error(output, "class scores or a class", "Export scores, one per class.")
+            raise _build_output_error(
+                output, "class scores or a class index per row", "Export the model with one score per class."
+            )
         return np.asarray(row_outputs == labels, dtype=np.float64)
     if row_outputs.ndim > 2:
         raise _build_output_error(
             output,
             "one prediction per row",
-            "Predictions within a row, such as pixels, cannot be scored. Set labels: null.",
+            "Predictions within a row, such as pixels, cannot be scored. Set labels: null in the profile.",
         )
     _check_classes(labels, row_outputs.shape[1])
     is_correct = (row_outputs.argmax(axis=1) == labels) & ~np.isnan(row_outputs).any(axis=1)
@@ -74,15 +80,15 @@ def check_outputs(output: Array, labels: Array, batch: int) -> None:
     class of a later label. `labels` contains the labels of all rows."""
     metric, first_labels = select_metric(labels), labels[:batch]
     compute_scores(output, first_labels, metric)
-    row_outputs = _row_outputs(output, len(first_labels))
+    row_outputs = _get_row_outputs(output, len(first_labels))
     if metric == "top-1" and row_outputs.ndim > 1:
         _check_classes(labels, row_outputs.shape[1])
 
 
-def _row_outputs(output: Array, rows: int) -> Array:
+def _get_row_outputs(output: Array, rows: int) -> Array:
     """Return the outputs of the first `rows` rows, without axes of length 1 after the first."""
     if output.dtype.kind not in "fiub":
-        raise _build_output_error(output, "numbers", "Use integers as labels, and export the model with scores.")
+        raise _build_output_error(output, "numbers", "Use integer labels, and export the model with class scores.")
     if not output.ndim or len(output) < rows:
         raise _build_output_error(output, "one prediction per row", "The first axis of the output must be the batch.")
     return output[:rows].reshape(rows, *(axis for axis in output.shape[1:] if axis != 1))
@@ -97,8 +103,10 @@ def _check_classes(labels: Array, classes: int) -> None:
         )
 
 
-def _build_output_error(output: Array, expected: str, hint: str) -> UsageError:
-    shape = " x ".join(map(str, output.shape)) or "a single number"
+def _build_output_error(output: Array, expected_content: str, hint: str) -> UsageError:
+    shape = " x ".join(map(str, output.shape)) or "()"
     return UsageError(
-        f"the model's first output, {output.dtype} of {shape}, does not have {expected} to score", hint=hint
+        f"the model's first output ({output.dtype}, shape {shape}) cannot be scored: it must contain "
+        f"{expected_content}",
+        hint=hint,
     )

@@ -21,8 +21,8 @@ from app.inference.model_file import check_external_weights, check_model_file
 from app.inference.output_capture import capture_output
 from app.inference.placement import read_placements
 from app.inference.providers import (
-    NVIDIA,
     NVIDIA_DRIVER,
+    NVIDIA_PROVIDERS,
     count_usable_cores,
     format_too_many_threads,
     get_profile_name,
@@ -47,10 +47,10 @@ _DTYPES = {
     "tensor(string)": "object",
 }
 _MISSING_LIBRARY = re.compile(r"(lib[\w.+-]+\.so[\w.]*): cannot open shared object|(\w+\.dll)\W+which is missing")
-_NO_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE)
+_OUT_OF_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA_ERROR_OUT_OF_MEMORY", re.IGNORECASE)
 _REQUESTED_BYTES = re.compile(r"requested buffer of size (\d+)")
-_NODE = re.compile(r"while running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
-_SOURCE = re.compile(r"^/\S+\.\w+:\d+ .*?\) (?=\S)")
+_NODE_ERROR = re.compile(r"while running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
+_SOURCE_LOCATION = re.compile(r"^/\S+\.\w+:\d+ .*?\) (?=\S)")
 """Source location and function name in messages of ONNX Runtime."""
 _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTILINE)
 
@@ -58,7 +58,7 @@ _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTIL
 class ModelSession:
     """An opened model, created by `open_session`. `run` may be called by one thread at a time."""
 
-    def __init__(self, session: Any, provider: str, opening_text: str, model: Path) -> None:
+    def __init__(self, session: Any, provider: str, opening_log: str, model: Path) -> None:
         self._session = session
         self.inputs = _build_inputs(session)
         self.outputs = _build_outputs(session)
@@ -66,7 +66,7 @@ class ModelSession:
         self.provider_requested = provider
         self.provider_used = get_profile_name(session.get_providers()[0])
         self.placements = read_placements(session, provider, model)
-        self.provider_reason = None if self.provider_used == provider else parse_fallback_reason(opening_text)
+        self.provider_reason = None if self.provider_used == provider else parse_fallback_reason(opening_log)
         """Message of ONNX Runtime on why the provider in use is not the requested one; `None` if it
         is the requested provider."""
 
@@ -101,18 +101,18 @@ def open_session(
     overrides the settings; `device` is the GPU ordinal as visible to this process."""
     _check_threads(threads)
     settings = SessionSettings() if settings is None else settings
-    name = get_runtime_name(provider)
+    runtime_name = get_runtime_name(provider)
     check_model_file(model)
     check_external_weights(model)
-    _check_provider(provider, name)
-    with capture_output() as captured:
-        if provider in NVIDIA:
+    _check_provider(provider, runtime_name)
+    with capture_output() as captured_output:
+        if provider in NVIDIA_PROVIDERS:
             ort.preload_dlls()
         session = _create_session(model, provider, threads, settings, device)
     # A provider that fails during a run must raise an error instead of silently changing the
     # provider.
     session.disable_fallback()
-    return ModelSession(session, provider, captured.text, model)
+    return ModelSession(session, provider, captured_output.text, model)
 
 
 def translate_run_error(error: Exception) -> SizewiseError:
@@ -120,10 +120,10 @@ def translate_run_error(error: Exception) -> SizewiseError:
     if isinstance(error, SizewiseError):
         return error
     if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
-        return UsageError(f"the model rejects these inputs: {_first_line(error)}")
-    if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-        return MeasurementError(f"the inference ran out of memory: {_first_line(error)}")
-    return MeasurementError(f"the inference failed: {_first_line(error)}")
+        return UsageError(f"the model rejects these inputs: {_extract_message(error)}")
+    if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+        return MeasurementError(f"the inference ran out of memory: {_extract_message(error)}")
+    return MeasurementError(f"the inference failed: {_extract_message(error)}")
 
 
 def get_runtime_version() -> str:
@@ -155,18 +155,20 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for axis, length in settings.axes.items():
         options.add_free_dimension_override_by_name(axis, length)
-    file, draft = _cached_or_original(model, settings, options)
+    model_file, draft = _select_model_file(model, settings, options)
     try:
         session = ort.InferenceSession(
-            str(file),
+            str(model_file),
             options,
             providers=[(get_runtime_name(provider), _build_provider_options(provider, settings, device))],
         )
     except Exception as error:  # ONNX Runtime's errors share no base class
-        if isinstance(error, MemoryError) or _NO_MEMORY.search(str(error)):
-            raise MeasurementError(f"{model.name} needs more memory than available: {_first_line(error)}") from error
+        if isinstance(error, MemoryError) or _OUT_OF_MEMORY.search(str(error)):
+            raise MeasurementError(
+                f"{model.name} needs more memory than available: {_extract_message(error)}"
+            ) from error
         raise UsageError(
-            f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_first_line(error)}",
+            f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_extract_message(error)}",
             hint="Check the file with onnx.checker, and make sure that its opset is not newer than this runtime.",
         ) from error
     if draft is not None and settings.cached_model_path is not None and draft.exists():
@@ -174,7 +176,7 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
     return session
 
 
-def _cached_or_original(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
+def _select_model_file(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
     """Return the file to open, and the path for writing the optimized model. A cached optimized
     model is opened without optimizing it again; otherwise the original model is opened."""
     if settings.cached_model_path is None:
@@ -190,7 +192,7 @@ def _cached_or_original(model: Path, settings: SessionSettings, options: Any) ->
 
 def _build_provider_options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
     """Return the options of the provider, as documented by ONNX Runtime for CUDA and TensorRT."""
-    if provider not in NVIDIA:
+    if provider not in NVIDIA_PROVIDERS:
         return {}
     options = {"device_id": str(device)}
     if provider == "cuda":
@@ -204,15 +206,15 @@ def _build_provider_options(provider: str, settings: SessionSettings, device: in
     return options
 
 
-def _check_provider(provider: str, name: str) -> None:
-    if name not in ort.get_available_providers():
+def _check_provider(provider: str, runtime_name: str) -> None:
+    if runtime_name not in ort.get_available_providers():
         raise UnavailableError(
             f"this build of ONNX Runtime {ort.__version__} has no {provider} provider",
-            hint=f"Available: {', '.join(list_providers())}. Install an onnxruntime build with {provider}.",
+            hint=f"Use one of {', '.join(list_providers())}, or install an ONNX Runtime build with {provider}.",
         )
-    if provider in NVIDIA and not is_nvidia_driver_available():
+    if provider in NVIDIA_PROVIDERS and not is_nvidia_driver_available():
         raise UnavailableError(
-            f"{provider} needs an NVIDIA GPU, but no NVIDIA driver was found ({NVIDIA_DRIVER} does not load)",
+            f"{provider} needs an NVIDIA GPU, but no NVIDIA driver was found ({NVIDIA_DRIVER} cannot be loaded)",
             hint="Use the cpu provider, or install the NVIDIA driver.",
         )
 
@@ -221,7 +223,10 @@ def _build_inputs(session: Any) -> tuple[TensorSpec, ...]:
     specs = []
     for value in session.get_inputs():
         if value.type not in _DTYPES:
-            raise UsageError(f"input {value.name!r} is a {value.type}, but only plain tensors are supported")
+            raise UsageError(
+                f"input {value.name!r} is a {value.type}, but only plain tensors are supported",
+                hint="Export the model with tensor inputs.",
+            )
         specs.append(_build_spec(value))
     return tuple(specs)
 
@@ -231,7 +236,10 @@ def _build_outputs(session: Any) -> tuple[TensorSpec, ...]:
     omitted."""
     specs = tuple(_build_spec(value) for value in session.get_outputs() if value.type in _DTYPES)
     if not specs:
-        raise UsageError("the model has no output that is a plain tensor")
+        raise UsageError(
+            "the model has no output that is a plain tensor",
+            hint="Export the model with tensor outputs, such as without the ZipMap operator.",
+        )
     return specs
 
 
@@ -245,20 +253,23 @@ def parse_fallback_reason(log_text: str) -> str:
     """Return why a provider fell back, extracted from ONNX Runtime's log output while the model was
     opened."""
     if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
-        return "no NVIDIA driver: libcuda.so.1 does not load"
-    missing = _MISSING_LIBRARY.search(log_text)
-    if missing:
-        return f"libraries of the provider are missing: {missing[1] or missing[2]}"
+        return "no NVIDIA driver: libcuda.so.1 cannot be loaded"
+    missing_library = _MISSING_LIBRARY.search(log_text)
+    if missing_library:
+        return f"a library of the provider is missing: {missing_library[1] or missing_library[2]}"
     message = _LOG_NOISE.sub("", log_text).strip()
     return message.splitlines()[0] if message else "not reported by ONNX Runtime"
 
 
-def _first_line(error: Exception) -> str:
-    """Return the first line of an error without ONNX Runtime's error code and source location."""
+def _extract_message(error: Exception) -> str:
+    """Return the message in the first line of an error, without ONNX Runtime's error code and
+    source location."""
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0].rsplit(" : ", 1)[-1]
-    requested = _REQUESTED_BYTES.search(line)
-    if requested is not None:
-        return f"{int(requested[1]) / 1e9:.3g} GB were requested at once"
-    node = _NODE.search(line)
-    return line if node is None else f"{node[1]} {node[2]!r}: {_SOURCE.sub('', node[3])}"
+    requested_bytes = _REQUESTED_BYTES.search(line)
+    if requested_bytes is not None:
+        return f"{int(requested_bytes[1]) / 1e9:.3g} GB were requested at once"
+    node_error = _NODE_ERROR.search(line)
+    if node_error is None:
+        return line
+    return f"{node_error[1]} {node_error[2]!r}: {_SOURCE_LOCATION.sub('', node_error[3])}"

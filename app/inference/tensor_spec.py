@@ -25,5 +25,5 @@ _MAX_LENGTH = 120
 def printable(text: str) -> str:
     """Replace control characters, which could control the terminal, and truncate the string to
     120 characters."""
-    cleaned = "".join(char if char.isprintable() else "�" for char in text[: _MAX_LENGTH + 1])
-    return cleaned if len(cleaned) <= _MAX_LENGTH else f"{cleaned[: _MAX_LENGTH - 1]}…"
+    sanitized_text = "".join(char if char.isprintable() else "�" for char in text[: _MAX_LENGTH + 1])
+    return sanitized_text if len(sanitized_text) <= _MAX_LENGTH else f"{sanitized_text[: _MAX_LENGTH - 1]}…"

@@ -19,23 +19,23 @@ from app.inference.job import (
     ComputeOutputs,
     Measure,
     MeasurementStarted,
-    Opened,
     Outputs,
     Report,
-    Scored,
     VariantJob,
     VariantMeasured,
+    VariantOpened,
+    VariantScored,
 )
 from app.inference.memory import read_peak_memory_bytes
-from app.inference.providers import NVIDIA
+from app.inference.providers import NVIDIA_PROVIDERS
 from app.inference.rows import Array, InputRows, StoredRows, SyntheticRows, check_batch
 from app.inference.sampling import OutputSampler
 from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, get_runtime_version, open_session, translate_run_error
 from app.records.local import Fidelity
 
-FED_ROWS = 256
-"""Number of rows that are fed in turn in a stage, or one batch if that is more."""
+MAX_FED_ROWS = 256
+"""Maximum number of rows that a stage feeds in turn. At least one batch is fed."""
 _MAX_BYTES = 64 * 2**20
 """Maximum size of the outputs returned as a reference, in bytes."""
 
@@ -44,47 +44,48 @@ class OpenVariant:
     """An opened variant, used by one thread. Errors while opening and running a model are raised as
     errors of Sizewise."""
 
-    def __init__(self, job: VariantJob, begun_ns: int, library_load_ms: float) -> None:
-        self._job, self._start_ns, self._library_load_ms = job, begun_ns, library_load_ms
+    def __init__(self, job: VariantJob, process_start_ns: int, library_load_ms: float) -> None:
+        self._job, self._start_ns, self._library_load_ms = job, process_start_ns, library_load_ms
         start_ns = perf_counter_ns()
         self._sessions = [
             open_session(Path(job.model), job.provider, job.settings.threads, job.settings, device)
             for device in job.settings.devices
         ]
         self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
-        first = self._sessions[0]
+        first_session = self._sessions[0]
         self._scored_output_index = 0
         """Index of the output that is compared with the labels."""
-        check_batch(first.inputs, job.batch)
-        self._stored_rows = None if job.rows is None else _stored_rows(job, first)
-        rows = self._rows(job.batch)
+        check_batch(first_session.inputs, job.batch)
+        self._stored_rows = None if job.rows is None else _load_stored_rows(job, first_session)
+        rows = self._get_rows(job.batch)
         self._notes = rows.notes
         feeds = rows.batch(0, job.batch)
         start_ns = perf_counter_ns()
         self._graph_caller: Caller | None = None
         if job.settings.cuda_graph:  # The first run is captured with its buffers, and later runs replay it.
-            self._graph_caller = self._caller(first, job.settings.devices[0], rows, job.batch)
+            self._graph_caller = self._build_caller(first_session, job.settings.devices[0], rows, job.batch)
             outputs: Sequence[Array] = ()
         else:
-            outputs = first.run(feeds)
+            outputs = first_session.run(feeds)
         self._first_inference_ms = (perf_counter_ns() - start_ns) / 1e6
         self._check_labels(outputs)
 
-    def build_opened_report(self) -> Opened:
-        first = self._sessions[0]
-        fallback = next(
-            (session for session in self._sessions if session.provider_used != session.provider_requested), first
+    def build_opened_report(self) -> VariantOpened:
+        first_session = self._sessions[0]
+        reported_session = next(
+            (session for session in self._sessions if session.provider_used != session.provider_requested),
+            first_session,
         )
-        return Opened(
+        return VariantOpened(
             start_ns=self._start_ns,
             library_load_ms=self._library_load_ms,
             session_build_ms=self._session_build_ms,
             first_inference_ms=self._first_inference_ms,
-            inputs=first.inputs,
-            outputs=first.outputs,
+            inputs=first_session.inputs,
+            outputs=first_session.outputs,
             runtime_version=get_runtime_version(),
-            provider_used=fallback.provider_used,
-            provider_reason=fallback.provider_reason,
+            provider_used=reported_session.provider_used,
+            provider_reason=reported_session.provider_reason,
             placements=tuple(
                 dict.fromkeys(placement for session in self._sessions for placement in session.placements)
             ),
@@ -94,11 +95,11 @@ class OpenVariant:
     def measure(self, plan: Measure, send: Callable[[Report], None]) -> VariantMeasured:
         """Run one scenario. Rows are reported window by window."""
         check_batch(self._sessions[0].inputs, plan.batch)
-        rows = self._rows(plan.batch)
+        rows = self._get_rows(plan.batch)
         sampler = OutputSampler(is_enabled=self._job.reference is not None)
-        starts = range(0, max(1, min(FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
+        starts = range(0, max(1, min(MAX_FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
         try:
-            callers = [self._graph_caller] if self._graph_caller is not None else self._callers(rows, plan)
+            callers = [self._graph_caller] if self._graph_caller is not None else self._build_callers(rows, plan)
             scenario_end = run_scenario(plan, callers, starts, _ReportSender(send), sampler)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise translate_run_error(error) from error
@@ -106,14 +107,14 @@ class OpenVariant:
             end_ns=scenario_end.end_ns,
             half_width=scenario_end.half_width,
             peak_memory_bytes=read_peak_memory_bytes(),
-            fidelity=self._fidelity(sampler, plan.batch),
+            fidelity=self._compute_fidelity(sampler, plan.batch),
         )
 
     def compute_outputs(self, request: ComputeOutputs) -> Outputs:
         """Return the first output for the requested rows, limited to the available rows and to
         64 MiB."""
         batch = self._job.batch
-        rows = self._rows(batch)
+        rows = self._get_rows(batch)
         outputs_by_batch: list[Array] = []
         for start in range(0, max(1, min(request.rows, len(rows)) - batch + 1), batch):
             outputs_by_batch.append(self._plain_session.run(rows.batch(start, batch))[0])
@@ -126,25 +127,26 @@ class OpenVariant:
             raise UsageError("the model's first output is not numeric, so outputs cannot be compared")
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
 
-    def score(self) -> Scored:
-        """Score all labeled rows. Raises UsageError for outputs without one result per row."""
+    def score(self) -> VariantScored:
+        """Score all labeled rows. Raises UsageError if there are none, or if the outputs do not
+        have one result per row."""
         from app.analysis.local.accuracy import compute_chance_accuracy
         from app.inference.scoring import compute_scores, select_metric
 
-        stored = self._stored_rows
-        if stored is None or stored.labels is None:
+        stored_rows = self._stored_rows
+        if stored_rows is None or stored_rows.labels is None:
             raise UsageError("there are no labeled rows to score")
-        metric, size = select_metric(stored.labels), self._job.batch
+        metric, size = select_metric(stored_rows.labels), self._job.batch
         scores = []
-        for start in range(0, len(stored), size):
-            labels = stored.labels[start : start + size]
-            output = self._plain_session.run(stored.batch(start, size))[self._scored_output_index]
+        for start in range(0, len(stored_rows), size):
+            labels = stored_rows.labels[start : start + size]
+            output = self._plain_session.run(stored_rows.batch(start, size))[self._scored_output_index]
             scores.append(compute_scores(output, labels, metric))
         all_scores = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
             all_scores = np.delete(all_scores, select_calibration_rows(len(all_scores), self._job.unscored_rows))
-        return Scored(
-            metric=metric, scores=all_scores.tobytes(), chance_accuracy=compute_chance_accuracy(stored.labels)
+        return VariantScored(
+            metric=metric, scores=all_scores.tobytes(), chance_accuracy=compute_chance_accuracy(stored_rows.labels)
         )
 
     @functools.cached_property
@@ -171,27 +173,27 @@ class OpenVariant:
         self._scored_output_index = find_scored_output_index(named_outputs, labels[: self._job.batch], self._job.output)
         check_outputs(outputs[self._scored_output_index], labels, self._job.batch)
 
-    def _rows(self, batch: int) -> InputRows:
+    def _get_rows(self, batch: int) -> InputRows:
         if self._stored_rows is not None:
             return self._stored_rows
         return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
 
-    def _callers(self, rows: InputRows, plan: Measure) -> list[Caller]:
+    def _build_callers(self, rows: InputRows, plan: Measure) -> list[Caller]:
         return [
-            self._caller(session, device, rows, plan.batch)
+            self._build_caller(session, device, rows, plan.batch)
             for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
             for _ in range(plan.streams)
         ]
 
-    def _caller(self, session: ModelSession, device: int, rows: InputRows, batch: int) -> Caller:
-        post_process = self._post_process()
+    def _build_caller(self, session: ModelSession, device: int, rows: InputRows, batch: int) -> Caller:
+        post_process = self._select_post_process()
         if not self._job.settings.io_binding:
             return PlainCaller(session, rows, batch, post_process)
         # After a fallback, the tensors are on the fallback device as well.
-        device_type = "cuda" if session.provider_used in NVIDIA else "cpu"
+        device_type = "cuda" if session.provider_used in NVIDIA_PROVIDERS else "cpu"
         return BoundCaller(session, rows, batch, post_process, (device_type, device if device_type == "cuda" else 0))
 
-    def _post_process(self) -> PostProcess:
+    def _select_post_process(self) -> PostProcess:
         """Return the post-processing step: the most likely class for classifiers; nothing for other
         models, which have no common step."""
         labels = None if self._stored_rows is None else self._stored_rows.labels
@@ -203,17 +205,17 @@ class OpenVariant:
         scores = outputs[self._scored_output_index]
         return scores.argmax(axis=-1) if scores.ndim > 1 else scores
 
-    def _fidelity(self, sampler: OutputSampler, batch: int) -> Fidelity | None:
+    def _compute_fidelity(self, sampler: OutputSampler, batch: int) -> Fidelity | None:
         if self._job.reference is None:
             return None
         from app.analysis.local.fidelity import compute_fidelity
 
-        with np.load(self._job.reference, allow_pickle=False) as stored:
-            pair = sampler.pair_with_reference(stored["outputs"], batch)
+        with np.load(self._job.reference, allow_pickle=False) as archive:
+            pair = sampler.pair_with_reference(archive["outputs"], batch)
         return None if pair is None or pair[0].dtype.kind not in "fiub" else compute_fidelity(*pair)
 
 
-def _stored_rows(job: VariantJob, session: ModelSession) -> StoredRows:
+def _load_stored_rows(job: VariantJob, session: ModelSession) -> StoredRows:
     assert job.rows is not None
     return load_labeled_rows(Path(job.rows), session.inputs, job.label, max_batch=job.batch)
 

@@ -37,18 +37,28 @@ def build_assumed_target(
     """Build the target of a single replica on as many accelerators as its weights and KV cache
     need.
 
-    Returns a Refusal if they do not fit, or if the model or the data sheet is incomplete.
+    Returns `Unavailable` if they do not fit, or if the model or the data sheet is incomplete.
     """
-    assumed, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
-    if assumed is None or lengths is None:
+    assumed_model, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
+    if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
     memory = find_smallest_degree(
-        assumed.model, accelerator, assumed.precision, math.ceil(sum(lengths)), assumed.engine, _MIN_SEQUENCES
+        assumed_model.model,
+        accelerator,
+        assumed_model.precision,
+        math.ceil(sum(lengths)),
+        assumed_model.engine,
+        _MIN_SEQUENCES,
     )
     if not isinstance(memory, MemoryPlan):
         return memory
     deployment = Deployment(
-        assumed.model, accelerator, *lengths, assumed.precision, degree=memory.degree, engine=assumed.engine
+        assumed_model.model,
+        accelerator,
+        *lengths,
+        assumed_model.precision,
+        degree=memory.degree,
+        engine=assumed_model.engine,
     )
     service, full_replica = build_assumed_service(deployment), size_replica(deployment)
     if isinstance(service, Unavailable):
@@ -61,7 +71,7 @@ def build_assumed_target(
         (FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.rate_per_s * efficiency
     )
     rate = estimate_rate_within_slo(scaled_service, goals, 1, "random", lengths)
-    name = f"{assumed.name} on {memory.degree} × {accelerator.key}, analytical estimate"
+    name = f"{assumed_model.name} on {memory.degree} × {accelerator.key}, analytical estimate"
     hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory.degree)
     curve = CapacityCurve((), goals.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
@@ -74,7 +84,7 @@ def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: Assume
     if replicas < 1:
         return Unavailable(
             "accelerator_count",
-            f"has {offer.accelerator_count:g} accelerators, but {model.name} needs {degree:g}",
+            f"the instance has too few accelerators: {offer.accelerator_count:g}, but {model.name} needs {degree:g}",
         )
     risk = Risk(3, "not measured: calculated from the model's shape and the accelerator's data sheet")
     rate = target.curve.max_rate_per_s * replicas
@@ -82,9 +92,9 @@ def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: Assume
 
 
 def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
-    share = sum(lengths.share for lengths in tokens)
-    if not share:
+    total_share = sum(lengths.share for lengths in tokens)
+    if not total_share:
         return None
-    return sum(lengths.share * lengths.input for lengths in tokens) / share, sum(
+    return sum(lengths.share * lengths.input for lengths in tokens) / total_share, sum(
         lengths.share * lengths.output for lengths in tokens
-    ) / share
+    ) / total_share

@@ -59,9 +59,9 @@ def compute_burst_factor(
     """Return the factor (at most 1) by which the steady rate is reduced so that at most
     `allowed_late_share` of the requests are late.
 
-    `late_shares` are the simulated shares of late requests at `loads`, in ascending multiples of
-    the steady rate; above the last load all requests are late. `shape` is the shape of the gamma
-    factor, whose mean is 1.
+    `loads` are ascending multiples of the steady rate, and `late_shares` the simulated shares of
+    late requests at these loads; above the last load, all requests are late. `shape` is the shape
+    of the gamma factor, whose mean is 1.
     """
     from scipy import stats  # deferred, because the import takes half a second
 
@@ -84,8 +84,8 @@ def _compute_modulated_late_share(
     factors: Floats, loads: Sequence[float], late_shares: Sequence[float], rate: float
 ) -> float:
     rates = factors * rate
-    late = np.where(rates > loads[-1], 1.0, np.interp(rates, loads, late_shares))
-    return float((late * factors).mean())
+    modulated_late_shares = np.where(rates > loads[-1], 1.0, np.interp(rates, loads, late_shares))
+    return float((modulated_late_shares * factors).mean())
 
 
 MAX_REQUESTS = 120_000
@@ -94,7 +94,7 @@ MAX_REQUESTS = 120_000
 With more requests, bursts are planned in the fluid limit, which is a good approximation for large
 fleets.
 """
-_ALL_SEEDS, _MAX_SEEDS = 30_000, 5
+_TOTAL_REQUESTS, _MAX_SEEDS = 30_000, 5
 _MIN_WINDOWS, _MAX_WINDOWS = 100, 400
 _BISECTIONS = 22
 _RESOLUTION = 5
@@ -117,6 +117,7 @@ class Bursts(msgspec.Struct, frozen=True):
 
 
 def is_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
+    """Return whether arrivals come from a trace or vary more than Poisson arrivals."""
     return rows is not None or dispersion.index > 1
 
 
@@ -134,18 +135,20 @@ def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
 
 
 def _draw_trace_arrivals(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
-    recorded_s = unpack_times_s(rows)
+    trace_times_s = unpack_times_s(rows)
     copies = bursts.copies * share / rows.sampled_share
-    requests = copies * recorded_s.size
+    requests = copies * trace_times_s.size
     if requests > MAX_REQUESTS:
         return None
-    seeds = int(np.clip(_ALL_SEEDS / max(requests, 1.0), 1, _MAX_SEEDS))
-    drawn = (superpose(recorded_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds))
+    seeds = int(np.clip(_TOTAL_REQUESTS / max(requests, 1.0), 1, _MAX_SEEDS))
+    draws = (
+        superpose(trace_times_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds)
+    )
     tokens = unpack_token_pairs(rows)
     if tokens is None:
-        return tuple(Arrivals(rows.window_s, at_s) for at_s, _ in drawn)
+        return tuple(Arrivals(rows.window_s, times_s) for times_s, _ in draws)
     normals = rank_normals(tokens[:, 1])
-    return tuple(Arrivals(rows.window_s, at_s, normals[row_numbers], row_numbers) for at_s, row_numbers in drawn)
+    return tuple(Arrivals(rows.window_s, times_s, normals[row_numbers], row_numbers) for times_s, row_numbers in draws)
 
 
 def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
@@ -154,8 +157,8 @@ def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ..
     The factors are evenly spaced quantiles in random order, so that each draw contains its rare
     bursts.
     """
-    window_s, per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
-    windows = int(min(_MAX_WINDOWS, _ALL_SEEDS * 2 / max(per_s * window_s, 1e-9)))
+    window_s, rate_per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
+    windows = int(min(_MAX_WINDOWS, _TOTAL_REQUESTS * 2 / max(rate_per_s * window_s, 1e-9)))
     if windows < _MIN_WINDOWS:
         return None
     return tuple(_draw_windows(bursts, share, windows, seed) for seed in range(2))
@@ -181,12 +184,12 @@ def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share:
     At that rate, at most the share `allowed_late_share` of the requests waits longer than `slack_s`
     seconds.
     """
-    thinned = _draw_thinned_arrivals(bursts)
-    share = thinned.at_s.size / thinned.end_s / bursts.peak_per_s
-    gaps_s = np.diff(thinned.at_s)
+    sampled_arrivals = _draw_sampled_arrivals(bursts)
+    share = sampled_arrivals.times_s.size / sampled_arrivals.end_s / bursts.peak_per_s
+    gaps_s = np.diff(sampled_arrivals.times_s)
     if gaps_s.size == 0 or share == 0:
         return bursts.peak_per_s
-    slack_s = max(slack_s, _RESOLUTION * thinned.end_s / thinned.at_s.size)
+    slack_s = max(slack_s, _RESOLUTION * sampled_arrivals.end_s / sampled_arrivals.times_s.size)
     low = high = bursts.peak_per_s * share
     while _compute_late_share(gaps_s, high, slack_s) > allowed_late_share:
         low, high = high, 2 * high
@@ -200,19 +203,19 @@ def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share:
     return max(bursts.peak_per_s, high / share)
 
 
-def _draw_thinned_arrivals(bursts: Bursts) -> Arrivals:
+def _draw_sampled_arrivals(bursts: Bursts) -> Arrivals:
     """Return the arrivals of the largest share of the traffic that can be simulated with a single
     seed."""
     window_s = _MIN_WINDOWS * bursts.dispersion.window_s if bursts.rows is None else bursts.rows.window_s
-    share = min(1.0, 0.99 * _ALL_SEEDS / (bursts.peak_per_s * window_s))
-    drawn = draw_arrivals(bursts, share)
-    assert drawn is not None
-    return drawn[0]
+    share = min(1.0, 0.99 * _TOTAL_REQUESTS / (bursts.peak_per_s * window_s))
+    arrivals_per_seed = draw_arrivals(bursts, share)
+    assert arrivals_per_seed is not None
+    return arrivals_per_seed[0]
 
 
-def _compute_late_share(gaps_s: Floats, per_s: float, slack_s: float) -> float:
+def _compute_late_share(gaps_s: Floats, rate_per_s: float, slack_s: float) -> float:
     """Return the share of arrivals that wait longer than `slack_s` seconds, by Lindley's
     recursion."""
-    backlog_s = np.cumsum(1 / per_s - gaps_s)
+    backlog_s = np.cumsum(1 / rate_per_s - gaps_s)
     waits_s = backlog_s - np.minimum(np.minimum.accumulate(backlog_s), 0.0)
     return float(np.count_nonzero(waits_s > slack_s)) / (gaps_s.size + 1)

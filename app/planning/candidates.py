@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from app.planning.capacity import Capacity
-from app.planning.formatting import format_usd
+from app.planning.formatting import format_share, format_usd
 from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak
 from app.planning.pricing.ownership import compute_owned_cost
 from app.planning.rates import Unavailable
@@ -41,7 +41,7 @@ from app.records.offers import Offer, PlanLimits, PriceKind
 from app.records.plan import RejectedBy, RejectionId, SloProbabilities
 from app.records.result import Estimate, Fleet
 
-_LARGER_FLEETS = 4
+_MAX_LARGER_FLEETS = 4
 
 
 class Candidate(msgspec.Struct, frozen=True):
@@ -55,7 +55,7 @@ class Candidate(msgspec.Struct, frozen=True):
     usd_per_hour: float
     price_kind: PriceKind
     capacity: Capacity
-    needed: int
+    needed_instances: int
     spares: int
     rejected: str | None
     rejected_by: RejectedBy | None = None
@@ -63,7 +63,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
     @property
     def instances(self) -> int:
-        return self.needed + self.spares
+        return self.needed_instances + self.spares
 
     @property
     def usd_per_month(self) -> float:
@@ -88,24 +88,27 @@ def evaluate_offer(
     if isinstance(capacity, Unavailable):
         return _reject_offer(offer, violation, "capacity", capacity.reason, capacity.id)
     if price is None:
-        return _reject_offer(offer, violation, "price", f"no {limits.price} price available")
+        return _reject_offer(offer, violation, "price", f"the price list has no {limits.price} price")
     if capacity.rate_per_s <= 0:
-        return _reject_offer(offer, violation, "slo", "misses the SLO at any load")
+        return _reject_offer(offer, violation, "slo", "the SLO is missed at any load")
     usd_per_hour, kind = price
-    needed = count_instances(demand, capacity, demand.z)
-    spares = demand.count_spares(needed)
-    spot_count = count_spot_spares(needed, spares, capacity, demand) if kind == "spot" else 0
+    needed_instances = count_instances(demand, capacity, demand.z)
+    spares = demand.count_spares(needed_instances)
+    spot_spares = count_spot_spares(needed_instances, spares, capacity, demand) if kind == "spot" else 0
     candidate = Candidate(
-        offer, usd_per_hour, kind, capacity, needed, spares + spot_count, None, spot_spares=spot_count
+        offer, usd_per_hour, kind, capacity, needed_instances, spares + spot_spares, None, spot_spares=spot_spares
     )
     if violation is not None:
         return msgspec.structs.replace(candidate, rejected=violation[1], rejected_by=violation[0])
     if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
-        reason = "marketplace or manually maintained price (low trust); set plan.low_trust_prices=true to allow it"
+        reason = (
+            "the price comes from a marketplace or a manually maintained list (low trust); set "
+            "plan.low_trust_prices=true to allow it"
+        )
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="price trust")
-    owned = offer.owned.units if offer.owned is not None else None
-    if owned is not None and candidate.instances > owned:
-        reason = f"needs {candidate.instances} instances, but you own {owned}"
+    owned_units = offer.owned.units if offer.owned is not None else None
+    if owned_units is not None and candidate.instances > owned_units:
+        reason = f"the traffic needs {candidate.instances} instances, but you own {owned_units}"
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="owned")
     budget, cost = limits.budget_usd_per_month, candidate.usd_per_month
     if budget is not None and cost > budget:
@@ -122,10 +125,10 @@ def _reject_offer(
     violation: tuple[RejectedBy, str] | None,
     rejected_by: RejectedBy,
     reason: str,
-    refusal_id: RejectionId | None = None,
+    reason_id: RejectionId | None = None,
 ) -> RejectedOffer:
     return (
-        RejectedOffer(offer, reason, rejected_by, refusal_id)
+        RejectedOffer(offer, reason, rejected_by, reason_id)
         if violation is None
         else RejectedOffer(offer, violation[1], violation[0])
     )
@@ -185,8 +188,10 @@ def list_fleets(
     """Yield the smallest sufficient fleet, then a few larger fleets with up to 50 % more instances,
     within the budget.
     """
-    max_extra = math.ceil(candidate.needed / 2)
-    for extra_instances in sorted({round(max_extra * step / _LARGER_FLEETS) for step in range(_LARGER_FLEETS + 1)}):
+    max_extra = math.ceil(candidate.needed_instances / 2)
+    for extra_instances in sorted(
+        {round(max_extra * step / _MAX_LARGER_FLEETS) for step in range(_MAX_LARGER_FLEETS + 1)}
+    ):
         instances = candidate.instances + extra_instances
         if budget_usd is None or compute_monthly_cost(instances, candidate.usd_per_hour) <= budget_usd:
             yield build_fleet(candidate, instances, demand, curve, today)
@@ -202,18 +207,18 @@ def build_fleet(
     offer, capacity = candidate.offer, candidate.capacity
     utilization = demand.peak_per_s / (instances * capacity.rate_per_s)
     low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.rate_per_s, capacity.rate_per_s)
-    utilisation_ci95 = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
-    price_log_sigma, spot_count = compute_price_sigma(offer, today), candidate.spot_spares
-    monthly = estimate_monthly_cost(instances, candidate.usd_per_hour, capacity, demand, price_log_sigma, spot_count)
+    utilization_ci95 = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
+    price_log_sigma, spot_spares = compute_price_sigma(offer, today), candidate.spot_spares
+    monthly = estimate_monthly_cost(instances, candidate.usd_per_hour, capacity, demand, price_log_sigma, spot_spares)
     risks = [*capacity.risks, *list_price_risks(offer, today)]
-    instance_range, spares = estimate_instance_range(capacity, demand), demand.count_spares(candidate.needed)
+    instance_range, spares = estimate_instance_range(capacity, demand), demand.count_spares(candidate.needed_instances)
     if candidate.price_kind == "spot":
         probabilities = compute_spot_probabilities(instances, spares, capacity, demand)
         risks.append(Risk(2, _describe_spot_risk(candidate, probabilities, demand)))
     else:
         probabilities = compute_probabilities(instances - spares, capacity, demand)
-    if instances == candidate.needed:
-        risks.append(Risk(1, "no spare instance: losing one leaves too few at the peak"))
+    if instances == candidate.needed_instances:
+        risks.append(Risk(1, "no spare instance: if one instance fails, the others cannot sustain the peak"))
     return Fleet(
         offer=offer.key,
         provider=offer.provider,
@@ -224,10 +229,10 @@ def build_fleet(
         vcpus=offer.vcpus,
         basis=capacity.basis,
         instances=instances,
-        spare_instances=instances - candidate.needed,
+        spare_instances=instances - candidate.needed_instances,
         replicas_per_instance=capacity.replicas,
         capacity_per_instance_per_s=capacity.estimate,
-        utilization_at_peak=Estimate(utilization, utilisation_ci95, basis=capacity.basis),
+        utilization_at_peak=Estimate(utilization, utilization_ci95, basis=capacity.basis),
         latency_at_peak=estimate_latency_at_peak(curve, utilization, capacity),
         usd_per_hour_each=candidate.usd_per_hour,
         usd_per_month=monthly,
@@ -241,7 +246,7 @@ def build_fleet(
         price_kind=candidate.price_kind,
         instances_needed=instance_range,
         usd_per_month_needed=estimate_cost_range(
-            instance_range, candidate.usd_per_hour, price_log_sigma, demand, spot_count
+            instance_range, candidate.usd_per_hour, price_log_sigma, demand, spot_spares
         ),
         slo_probabilities=probabilities,
         planned_rate_per_replica_per_s=compute_sustained_peak_per_s(1, capacity, demand) / capacity.replicas,
@@ -250,13 +255,14 @@ def build_fleet(
 
 def _describe_spot_risk(candidate: Candidate, probabilities: SloProbabilities, demand: Demand) -> str:
     description = (
-        "spot price: it changes hourly, and the instance may be interrupted; P(SLO met) assumes that each instance is "
+        "spot price: it changes hourly, and instances may be interrupted; P(SLO met) assumes that each instance is "
+        f"unavailable {format_share(SPOT_UNAVAILABLE_SHARE)} of the time"
     )
-    description += f"interrupted {SPOT_UNAVAILABLE_SHARE:.0%} of the time"
     if candidate.spot_spares:
-        description += f", and {candidate.spot_spares} of the spares cover that"
+        verb = "covers" if candidate.spot_spares == 1 else "cover"
+        description += f"; {candidate.spot_spares} of the spares {verb} this"
     if not reaches_confidence(probabilities.planned, demand):
-        description += f", and at {probabilities.planned:.1%} it is below the requested confidence"
+        description += f"; P(SLO met) is {format_share(probabilities.planned)}, below the plan's confidence"
     return description
 
 

@@ -56,8 +56,8 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
     """
 
     change: WhatIfChange
-    before: FleetSize
-    after: FleetSize
+    baseline_size: FleetSize
+    changed_size: FleetSize
     usd_per_month: float | None
     share: float | None
 
@@ -85,7 +85,7 @@ def build_variant_change(
     """Build the change to a variant (precision, batching window or smaller model) that sustains
     `rate_per_s`.
 
-    The capacity changes by the factor `per_s / baseline_per_s`.
+    The capacity changes by the factor `rate_per_s / baseline_rate_per_s`.
     """
     factor = rate_per_s / baseline_rate_per_s
     return WhatIfChange(name, basis, f"{factor:.2f} × the current max rate within SLO, {basis}", capacity_factor=factor)
@@ -94,7 +94,7 @@ def build_variant_change(
 def build_cache_change(hit_rate: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
     """Build the change that adds a cache with this hit rate; requests that it serves do not reach
     the fleet."""
-    reason = f"{hit_rate:.0%} of the requests served from a cache, {basis}"
+    reason = f"{100 * hit_rate:.0f} % of the requests are served from a cache, {basis}"
     return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_rate, extra_usd_per_month=usd_per_month)
 
 
@@ -105,13 +105,17 @@ def _compute_saving(change: WhatIfChange, baseline: FleetSize, changed_size: Fle
         )
     if baseline.usd_per_month is None or changed_size.usd_per_month is None:
         return WhatIfSaving(change, baseline, changed_size, None, None)
-    saved = baseline.usd_per_month - changed_size.usd_per_month
+    saving_usd = baseline.usd_per_month - changed_size.usd_per_month
     return WhatIfSaving(
-        change, baseline, changed_size, saved, saved / baseline.usd_per_month if baseline.usd_per_month else None
+        change,
+        baseline,
+        changed_size,
+        saving_usd,
+        saving_usd / baseline.usd_per_month if baseline.usd_per_month else None,
     )
 
 
-COLD_MINUTES, WARM_MINUTES = 5, 1
+COLD_START_MINUTES, WARM_START_MINUTES = 5, 1
 """Assumed minutes from requesting an instance to its first request.
 
 A cold start provisions a node and loads the model; a warm start needs neither.
@@ -129,27 +133,31 @@ def compute_warm_pool_saving(best: Candidate, demand: Demand, plan_inputs: Plann
     if instance_usd is None or best.price_kind == "owned":
         return
     rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
-    needed = np.maximum(np.ceil(rates / compute_sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
-    cold_counts, warm_counts = (_max_ahead(needed, minutes) for minutes in (COLD_MINUTES, WARM_MINUTES))
-    pool_size = max(1.0, float((cold_counts - needed).max()))
+    needed_counts = np.maximum(np.ceil(rates / compute_sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
+    cold_counts, warm_counts = (
+        _compute_max_ahead(needed_counts, minutes) for minutes in (COLD_START_MINUTES, WARM_START_MINUTES)
+    )
+    pool_size = max(1.0, float((cold_counts - needed_counts).max()))
     monthly_usd = HOURS_PER_MONTH * instance_usd
     cold_usd, pool_usd = float(cold_counts.mean()) * monthly_usd, (float(warm_counts.mean()) + pool_size) * monthly_usd
-    instances = "1 instance" if pool_size == 1 else f"{pool_size:.0f} instances"
+    instances_text = "1 instance" if pool_size == 1 else f"{pool_size:.0f} instances"
     name = (
-        f"a warm pool of {instances} with autoscaling by the minute: ready in {WARM_MINUTES} min instead of "
-        f"{COLD_MINUTES}"
+        f"a warm pool of {instances_text} with autoscaling by the minute: ready in {WARM_START_MINUTES} min instead of "
+        f"{COLD_START_MINUTES} min"
     )
     yield Saving(name, "assumed", pool_usd, cold_usd - pool_usd)
 
 
-def _max_ahead(needed: Floats, minutes: int) -> Floats:
+def _compute_max_ahead(instance_counts: Floats, minutes: int) -> Floats:
     """Return, for each minute, the maximum of that minute and the next `minutes` minutes."""
     from scipy import ndimage  # deferred, because the import would delay the start of a run
 
-    return np.asarray(ndimage.maximum_filter1d(needed, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest"))
+    return np.asarray(
+        ndimage.maximum_filter1d(instance_counts, minutes + 1, origin=-((minutes + 1) // 2), mode="nearest")
+    )
 
 
-_ASSUMED = (
+_ASSUMED_CHANGES = (
     WhatIfChange(
         "a 1.5× faster variant (precision, runtime or a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
     ),
@@ -164,15 +172,21 @@ _MAX_VARIANTS = 8
 
 
 def plan_savings(
-    options: Sequence[Option], best: Option, demand: Demand, plan_inputs: PlanningInputs, goals: Goals, *, preview: bool
+    options: Sequence[Option],
+    best: Option,
+    demand: Demand,
+    plan_inputs: PlanningInputs,
+    goals: Goals,
+    *,
+    estimate_only: bool,
 ) -> tuple[Saving, ...]:
     """Compute the savings that are shown with a plan.
 
-    Measured alternatives are planned from their own runs, except in a preview. Other savings are
-    based on assumed factors.
+    With `estimate_only`, only savings by assumed factors are returned. Otherwise, savings by the
+    measured alternatives, which are planned from their own runs, and by a warm pool are added.
     """
     feasible = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED, *_find_batching_window_change(best, plan_inputs, goals)]
+    changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best, plan_inputs, goals)]
 
     def size_fleet(change: WhatIfChange) -> FleetSize:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
@@ -181,14 +195,14 @@ def plan_savings(
         )
         return FleetSize(None, None) if cheapest is None else FleetSize(cheapest[1], cheapest[0])
 
-    assumed = tuple(
-        Saving(saving.change.name, saving.change.basis, saving.after.usd_per_month, saving.usd_per_month)
+    assumed_savings = tuple(
+        Saving(saving.change.name, saving.change.basis, saving.changed_size.usd_per_month, saving.usd_per_month)
         for saving in compute_savings(changes, size_fleet)
     )
-    if preview:
-        return assumed
+    if estimate_only:
+        return assumed_savings
     pool_savings = compute_warm_pool_saving(get_candidate(best), demand, plan_inputs)
-    return (*_compute_target_savings(best, demand, plan_inputs, goals), *assumed, *pool_savings)
+    return (*_compute_target_savings(best, demand, plan_inputs, goals), *assumed_savings, *pool_savings)
 
 
 def _compute_target_savings(
@@ -200,8 +214,8 @@ def _compute_target_savings(
     for target in plan_inputs.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
             continue
-        target_question = msgspec.structs.replace(plan_inputs, measured=(target,))
-        options = list_options(target_question, demand, goals, estimate_only=True)
+        target_inputs = msgspec.structs.replace(plan_inputs, measured=(target,))
+        options = list_options(target_inputs, demand, goals, estimate_only=True)
         cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
         yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
@@ -217,12 +231,17 @@ def _find_batching_window_change(best: Option, plan_inputs: PlanningInputs, goal
     service = None if fit is None else speed_up(fit.services[0].service, get_candidate(best).capacity.speed)
     if not isinstance(service, BatchService):
         return
-    reference_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
-    models = [msgspec.structs.replace(service, window_s=factor * reference_s) for factor in _WINDOW_FACTORS]
-    rates = [estimate_rate_within_slo(model, goals, 1, router) for model in (service, *models)]
-    best_index = max(range(len(models)), key=lambda index: rates[index + 1])
+    reference_window_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
+    candidate_services = [
+        msgspec.structs.replace(service, window_s=factor * reference_window_s) for factor in _WINDOW_FACTORS
+    ]
+    rates = [
+        estimate_rate_within_slo(candidate_service, goals, 1, router)
+        for candidate_service in (service, *candidate_services)
+    ]
+    best_index = max(range(len(candidate_services)), key=lambda index: rates[index + 1])
     if rates[0] > 0 and rates[best_index + 1] > _MIN_GAIN * rates[0]:
-        name = f"a batching window of {format_number(1000 * models[best_index].window_s)} ms"
+        name = f"a batching window of {format_number(1000 * candidate_services[best_index].window_s)} ms"
         yield build_variant_change(name, rates[best_index + 1], rates[0], "assumed")
 
 

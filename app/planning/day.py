@@ -78,17 +78,17 @@ def simulate_fleet_day(
     Raises UsageError for a design without services, for missing or negative rates, and for a time
     slot that does not divide a minute.
     """
-    _check(design, rates_per_s, slot_s)
-    per_replica_per_s = compute_max_throughput_per_s(design.services[0], design.lengths)
-    cell = _build_cell(rates_per_s, bin_s, autoscaler, operations, per_replica_per_s)
-    replicas = count_initial_replicas(cell.autoscaler, per_replica_per_s, cell.rates_per_s, bin_s, start_s)
-    slot_count = _count_replica_slots(cell, per_replica_per_s)
+    _validate_inputs(design, rates_per_s, slot_s)
+    rate_per_replica_per_s = compute_max_throughput_per_s(design.services[0], design.lengths)
+    cell = _build_cell(rates_per_s, bin_s, autoscaler, operations, rate_per_replica_per_s)
+    replicas = count_initial_replicas(cell.autoscaler, rate_per_replica_per_s, cell.rates_per_s, bin_s, start_s)
+    slot_count = _count_replica_slots(cell, rate_per_replica_per_s)
     has_activator = isinstance(autoscaler, Knative) or (isinstance(autoscaler, Keda) and autoscaler.buffers_requests)
     fleet = create_fleet(_expand_design(design, slot_count, has_activator), np.random.SeedSequence((seed, 1)))
     replica_pool = ReplicaPool(
         cell.operations.cold_start, operations.failures, seed, replicas=min(replicas, slot_count), now_s=start_s
     )
-    operated = OperatedFleet(
+    operated_fleet = OperatedFleet(
         fleet, replica_pool, cell.operations, slot_count, slot_count if has_activator else None, start_s
     )
     decide = build_autoscaler(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
@@ -96,7 +96,7 @@ def simulate_fleet_day(
     minute_meter, hour_meter = (MinuteMeter(fleet, usd_per_hour, start_s, cell.divisor) for _ in range(2))
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
-    now_s, requested, until_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
+    now_s, requested_replicas, end_of_day_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
     for minute in (
         iterate_arrivals(cell.rates_per_s, bin_s, start_s, seed, modulation_shape, modulation_window_s)
         if rows is None
@@ -105,51 +105,55 @@ def simulate_fleet_day(
         end_s = minute.end_s
         normals = compute_fleet_normals(minute.normals, design.services[0])
         minute = msgspec.structs.replace(minute, normals=normals)
-        requested = _simulate_minute(fleet, operated, slot_meter, decide, (now_s, slot_s), minute, requested)
-        minutes.append(minute_meter.read(operated, end_s, requested))
+        requested_replicas = _simulate_minute(
+            fleet, operated_fleet, slot_meter, decide, (now_s, slot_s), minute, requested_replicas
+        )
+        minutes.append(minute_meter.read(operated_fleet, end_s, requested_replicas))
         now_s = end_s
-        if len(minutes) % _MINUTES_PER_HOUR == 0 or now_s >= until_s:
-            hours.append(hour_meter.read(operated, end_s, requested))
+        if len(minutes) % _MINUTES_PER_HOUR == 0 or now_s >= end_of_day_s:
+            hours.append(hour_meter.read(operated_fleet, end_s, requested_replicas))
         if on_progress is not None:
             on_progress(_compute_arrival_share(cell.rates_per_s, (now_s - start_s) / bin_s))
-    return _build_outcome(fleet, operated, now_s, (minutes, hours), cell.divisor, usd_per_hour, slot_count)
+    return _build_outcome(fleet, operated_fleet, now_s, (minutes, hours), cell.divisor, usd_per_hour, slot_count)
 
 
 def _simulate_minute(
     fleet: Fleet,
-    operated: OperatedFleet,
+    operated_fleet: OperatedFleet,
     meter: SlotMeter,
     decide: Decide,
-    span_s: tuple[float, float],
+    start_and_slot_s: tuple[float, float],
     minute: Arrivals,
-    requested: int,
+    requested_replicas: int,
 ) -> int:
     """Simulate one minute in time slots and return the number of replicas requested at the end of
     the minute."""
-    (begin_s, slot_s), end_s = span_s, minute.end_s
-    ends_s = np.append(np.arange(begin_s + slot_s, end_s - 1e-9, slot_s), end_s)
-    stops = np.searchsorted(minute.at_s, ends_s, side="left")
+    (start_s, slot_s), end_s = start_and_slot_s, minute.end_s
+    slot_ends_s = np.append(np.arange(start_s + slot_s, end_s - 1e-9, slot_s), end_s)
+    stops = np.searchsorted(minute.times_s, slot_ends_s, side="left")
     start = 0
-    for slot_end_s, stop in zip(ends_s.tolist(), stops.tolist(), strict=True):
-        serve(fleet, minute.at_s[start:stop], minute.normals[start:stop], minute.rows[start:stop])
+    for slot_end_s, stop in zip(slot_ends_s.tolist(), stops.tolist(), strict=True):
+        serve(fleet, minute.times_s[start:stop], minute.normals[start:stop], minute.rows[start:stop])
         advance_to(fleet, slot_end_s)
         start = stop
-        requested = decide(meter.read(operated, slot_end_s, requested))
-        if operated.step(slot_end_s, requested):
+        requested_replicas = decide(meter.read(operated_fleet, slot_end_s, requested_replicas))
+        if operated_fleet.step(slot_end_s, requested_replicas):
             meter.restart()
-    return requested
+    return requested_replicas
 
 
 def _compute_arrival_share(rates_per_s: Floats, bins: float) -> float:
     """Return the expected share of arrivals in the first `bins` bins, or the share of time if there
     are no arrivals."""
-    whole = int(bins)
-    arrived = float(rates_per_s[:whole].sum() + rates_per_s[whole : whole + 1].sum() * (bins - whole))
-    expected = float(rates_per_s.sum())
-    return arrived / expected if expected else bins / rates_per_s.size
+    whole_bins = int(bins)
+    elapsed_arrivals = float(
+        rates_per_s[:whole_bins].sum() + rates_per_s[whole_bins : whole_bins + 1].sum() * (bins - whole_bins)
+    )
+    total_arrivals = float(rates_per_s.sum())
+    return elapsed_arrivals / total_arrivals if total_arrivals else bins / rates_per_s.size
 
 
-def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
+def _validate_inputs(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
     if not design.services:
         raise UsageError("a fleet needs at least one service", hint="Set one service per replica in the design.")
     if rates_per_s.size == 0 or not np.isfinite(rates_per_s).all() or (rates_per_s < 0).any():
@@ -159,10 +163,10 @@ def _check(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
 
 
 def _build_cell(
-    rates_per_s: Floats, bin_s: float, autoscaler: Autoscaler, operations: Operations, per_replica_per_s: float
+    rates_per_s: Floats, bin_s: float, autoscaler: Autoscaler, operations: Operations, rate_per_replica_per_s: float
 ) -> _Cell:
-    at_peak = math.ceil(float(rates_per_s.max()) / per_replica_per_s)
-    cell_count = choose_divisor(float(rates_per_s.sum()) * bin_s, autoscaler, at_peak)
+    peak_replicas = math.ceil(float(rates_per_s.max()) / rate_per_replica_per_s)
+    cell_count = choose_divisor(float(rates_per_s.sum()) * bin_s, autoscaler, peak_replicas)
     if cell_count == 1:
         return _Cell(1, rates_per_s, autoscaler, operations)
     return _Cell(
@@ -173,12 +177,12 @@ def _build_cell(
     )
 
 
-def _count_replica_slots(cell: _Cell, per_replica_per_s: float) -> int:
+def _count_replica_slots(cell: _Cell, rate_per_replica_per_s: float) -> int:
     """Return the number of replica slots: the maximum number of serving replicas, plus as many
     slots for draining ones.
     """
-    at_peak = math.ceil(float(cell.rates_per_s.max()) / per_replica_per_s)
-    max_count = max(1, get_max_replicas(cell.autoscaler) or 4 * at_peak + 4)
+    peak_replicas = math.ceil(float(cell.rates_per_s.max()) / rate_per_replica_per_s)
+    max_count = max(1, get_max_replicas(cell.autoscaler) or 4 * peak_replicas + 4)
     if isinstance(cell.autoscaler, Fixed) and not cell.operations.updates:
         return max_count
     return 2 * max_count + max(
@@ -198,27 +202,27 @@ def _expand_design(design: FleetDesign, slot_count: int, has_activator: bool) ->
 
 def _build_outcome(
     fleet: Fleet,
-    operated: OperatedFleet,
+    operated_fleet: OperatedFleet,
     now_s: float,
-    spans: tuple[list[DayMinute], list[DayMinute]],
+    minutes_and_hours: tuple[list[DayMinute], list[DayMinute]],
     divisor: int,
     usd_per_hour: float,
     slot_count: int,
 ) -> DayOutcome:
-    minutes, hours = spans
+    minutes, hours = minutes_and_hours
     counts, histogram = get_totals(fleet), get_histogram(fleet)
-    billed_s = {phase: divisor * seconds for phase, seconds in operated.replicas.compute_billed_s(now_s).items()}
-    p50_s, p95_s, p99_s = (compute_quantile_s(histogram, share) for share in (0.50, 0.95, 0.99))
+    billed_s = {phase: divisor * seconds for phase, seconds in operated_fleet.replicas.compute_billed_s(now_s).items()}
+    p50_s, p95_s, p99_s = (compute_quantile_s(histogram, probability) for probability in (0.50, 0.95, 0.99))
     notes = []
     if divisor > 1:
         notes.append(
-            f"Simulated as a cell: one of {divisor} equal cells, each with 1/{divisor} of the traffic and of the "
+            f"The day is simulated for one of {divisor} equal cells, each with 1/{divisor} of the traffic and of the "
             "replicas. Smaller cells have higher percentiles: p99 is up to 7 % higher at 16 replicas."
         )
     if any(minute.desired > slot_count * divisor for minute in minutes):
         notes.append(
-            f"At times, the autoscaler requested more than {format_number(slot_count * divisor)} replicas; the "
-            "excess had no capacity."
+            f"At times, the autoscaler requested more than {format_number(slot_count * divisor)} replicas; replicas "
+            "beyond this number served no requests."
         )
     return DayOutcome(
         minutes=tuple(minutes),

@@ -18,27 +18,27 @@ _METRIC_LABELS: dict[ScalingMetric, str] = {"busy": "utilization", "in_flight": 
 
 
 def format_request_counts(totals: DayTotals) -> str:
-    """Format arrivals as the sum of all outcomes, which shows that every request is counted
-    once."""
+    """Format the number of arrivals as the sum of the requests with each outcome, to show that every
+    request is counted once."""
     return (
         f"{totals.arrivals} requests = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
         f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
     )
 
 
-def format_day(day: SimulatedDay, planned: PlannedFleet) -> tuple[str, ...]:
+def format_day(day: SimulatedDay, planned_fleet: PlannedFleet) -> tuple[str, ...]:
     return (
         _format_verdict(day),
-        *_format_attainment(day, planned),
+        *_format_attainment(day, planned_fleet),
         _format_lost_requests(day),
-        _format_cost(day, planned),
-        *_format_comparison(day, planned),
+        _format_cost(day, planned_fleet),
+        *_format_comparison(day, planned_fleet),
     )
 
 
 def format_day_notes(
     day: SimulatedDay,
-    planned: PlannedFleet,
+    planned_fleet: PlannedFleet,
     simulation_notes: Sequence[str],
     timeout_s: float,
     queue_limit: int,
@@ -46,17 +46,18 @@ def format_day_notes(
 ) -> tuple[str, ...]:
     return (
         f"{_format_autoscaler(day.autoscaler)}.",
-        *_format_load_notes(planned, rates),
-        *_format_trace_notes(planned, rates),
+        *_format_load_notes(planned_fleet, rates),
+        *_format_trace_notes(planned_fleet, rates),
         *_format_instance_notes(day),
         *_format_cold_start_notes(day),
         *_format_event_notes(day.operations),
         *simulation_notes,
-        f"{_format_timeout(timeout_s)}, and a request that finds {queue_limit:,} queued at its replica is dropped.",
+        f"{_format_timeout(timeout_s)}, and a request is dropped if {queue_limit:,} requests are queued at its "
+        "replica.",
         "The median error of the service model against the measured percentiles is "
-        f"{100 * planned.median_error:.0f} %, and the instance capacity is {planned.fleet.basis}. The day is "
-        "simulated at the most likely speed; the plan's confidence covers the risk of a lower one.",
-        *planned.shape.goals.notes,
+        f"{100 * planned_fleet.median_error:.0f} %, and the instance capacity is {planned_fleet.fleet.basis}. The day "
+        "is simulated at the most likely speed; the plan's confidence covers the risk of a lower speed.",
+        *planned_fleet.shape.goals.notes,
         "Not simulated: errors and slowdowns of the model server, network latency beyond the measured one, zone "
         "failures, spot interruptions, and how the scheduler packs replicas.",
     )
@@ -88,23 +89,27 @@ def _meets_error_rate(day: SimulatedDay) -> bool | None:
         for objective in map(parse_objective, day.slo)
         if objective.metric == "error_rate" and objective.level == "fail"
     ]
-    lost = _compute_lost_share(day.totals)
-    return None if not limits or lost is None else lost <= min(limits)
+    lost_share = _compute_lost_share(day.totals)
+    return None if not limits or lost_share is None else lost_share <= min(limits)
 
 
 def _compute_lost_share(totals: DayTotals) -> float | None:
-    ended = totals.arrivals - totals.in_flight
-    return (totals.dropped + totals.timed_out + totals.failed) / ended if ended else None
+    finished_requests = totals.arrivals - totals.in_flight
+    return (totals.dropped + totals.timed_out + totals.failed) / finished_requests if finished_requests else None
 
 
-def _format_attainment(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+def _format_attainment(day: SimulatedDay, planned_fleet: PlannedFleet) -> Iterator[str]:
     if day.attainment is None or day.target_share is None:
         return
-    limits = " and ".join(goal.text for goal in planned.shape.goals.latency_goals)
-    shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
-    hours_met = sum(1 for good_share in shares if good_share >= day.target_share)
-    met_text = f"met the limit{'' if len(planned.shape.goals.latency_goals) == 1 else 's'} of {limits or 'the SLO'}"
-    target_text = f"the target of {format_share(day.target_share)} was reached in {hours_met} of {len(shares)} hours"
+    limits_text = " and ".join(goal.text for goal in planned_fleet.shape.goals.latency_goals)
+    hourly_shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
+    hours_met = sum(1 for good_share in hourly_shares if good_share >= day.target_share)
+    met_text = (
+        f"met the limit{'' if len(planned_fleet.shape.goals.latency_goals) == 1 else 's'} of {limits_text or 'the SLO'}"
+    )
+    target_text = (
+        f"the target of {format_share(day.target_share)} was reached in {hours_met} of {len(hourly_shares)} hours"
+    )
     yield f"{format_share(day.attainment).capitalize()} of {day.totals.arrivals:,} requests {met_text}; {target_text}."
 
 
@@ -113,34 +118,35 @@ def _format_lost_requests(day: SimulatedDay) -> str:
     return f"{totals.dropped:,} requests were dropped, {totals.timed_out:,} timed out and {totals.failed:,} failed."
 
 
-def _format_cost(day: SimulatedDay, planned: PlannedFleet) -> str:
-    span = day.billed_instances
-    noun = "instance" if span.min == span.max == 1 else "instances"
+def _format_cost(day: SimulatedDay, planned_fleet: PlannedFleet) -> str:
+    value_range = day.billed_instances
+    instance_noun = "instance" if value_range.min == value_range.max == 1 else "instances"
     replicas_text = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
-    instances = f"{_format_range(span)} {noun}{replicas_text} at {format_usd(planned.usd_per_hour_each)}/h each"
-    ready = f"{_format_range(day.ready)} {'replica was' if day.ready.max == 1 else 'replicas were'} ready"
-    return f"The day costs {format_usd(day.usd)}: {instances}; {ready}."
+    price_text = f"{format_usd(planned_fleet.usd_per_hour_each)}/h"
+    instances_text = f"{_format_range(value_range)} {instance_noun}{replicas_text} at {price_text} each"
+    ready_text = f"{_format_range(day.ready)} {'replica was' if day.ready.max == 1 else 'replicas were'} ready"
+    return f"The day costs {format_usd(day.usd)}: {instances_text}; {ready_text}."
 
 
-def _format_range(span: Range) -> str:
-    if span.min == span.max:
-        return format_number(span.max)
-    return f"{format_number(span.min)}–{format_number(span.max)} (mean {format_number(span.mean)})"
+def _format_range(value_range: Range) -> str:
+    if value_range.min == value_range.max:
+        return format_number(value_range.max)
+    return f"{format_number(value_range.min)}–{format_number(value_range.max)} (mean {format_number(value_range.mean)})"
 
 
-def _format_comparison(day: SimulatedDay, planned: PlannedFleet) -> Iterator[str]:
+def _format_comparison(day: SimulatedDay, planned_fleet: PlannedFleet) -> Iterator[str]:
     if isinstance(day.autoscaler, Fixed) or not day.usd_static:
         return
-    saved = day.usd_static - day.usd
-    static = f"{day.instances} static instances all day, which cost {format_usd(day.usd_static)}"
-    saved_share = format_share(abs(saved) / day.usd_static)
-    if abs(saved) < 0.005 * day.usd_static:
-        yield f"This is about the same as {static}."
-    elif saved > 0:
-        yield f"This is {format_usd(saved)} ({saved_share}) less than {static}."
+    saving_usd = day.usd_static - day.usd
+    static_text = f"{day.instances} instances without autoscaling, which would cost {format_usd(day.usd_static)}"
+    share_text = format_share(abs(saving_usd) / day.usd_static)
+    if abs(saving_usd) < 0.005 * day.usd_static:
+        yield f"This is about the same as {static_text}."
+    elif saving_usd > 0:
+        yield f"This is {format_usd(saving_usd)} ({share_text}) less than {static_text}."
     else:
-        yield f"This is {format_usd(-saved)} ({saved_share}) more than {static}."
-    if spares := planned.fleet.spare_instances:
+        yield f"This is {format_usd(-saving_usd)} ({share_text}) more than {static_text}."
+    if spares := planned_fleet.fleet.spare_instances:
         spares_text = f"{spares:,} of them {'is a spare' if spares == 1 else 'are spares'}"
         yield f"{spares_text.capitalize()}. The autoscaler runs no spares beyond its target and autoscaler.min."
 
@@ -157,20 +163,20 @@ def _format_autoscaler(autoscaler: Autoscaler) -> str:
             return f"KEDA: {target_text}, {_format_bounds(autoscaler.min, autoscaler.max)}"
         case Knative():
             target_text = _format_target(autoscaler.metric, autoscaler.capacity * autoscaler.utilization)
-            note = f"{100 * autoscaler.utilization:g}% of a target of {format_number(autoscaler.capacity)}"
+            target_note = f"{100 * autoscaler.utilization:g} % of a target of {format_number(autoscaler.capacity)}"
             bounds_text = _format_bounds(autoscaler.min, autoscaler.max)
-            return f"Knative (also KServe serverless): {target_text} ({note}), {bounds_text}"
+            return f"Knative (also KServe serverless): {target_text} ({target_note}), {bounds_text}"
         case Scheduled(table=table):
             rows = [row for index, row in enumerate(table) if not index or row.replicas != table[index - 1].replicas]
-            times_text = ", ".join(f"{_format_clock(row.at_s)} {row.replicas:,}" for row in rows)
+            times_text = ", ".join(f"{row.replicas:,} from {_format_clock(row.at_s)}" for row in rows)
             return f"Replica schedule: {times_text}"
         case Predictive():
-            rate = (
-                f"the highest rate of the next {format_number(autoscaler.lead_s)} s, "
+            rate_text = (
+                f"replicas for the highest rate of the next {format_number(autoscaler.lead_s)} s at "
                 f"{format_number(autoscaler.per_replica_per_s)} req/s"
             )
             return (
-                f"Predictive, with known rates of the day: {rate} per replica, "
+                f"Predictive, with the rates of the day known in advance: {rate_text} per replica, "
                 f"{_format_bounds(autoscaler.min, autoscaler.max)}"
             )
         case _:
@@ -186,72 +192,73 @@ def _format_bounds(min_count: int, max_count: int) -> str:
     return f"from {min_count:,} to {max_count:,} replicas"
 
 
-def _format_clock(at_s: float) -> str:
-    return f"{int(at_s // 3600):02}:{int(at_s // 60 % 60):02}"
+def _format_clock(time_s: float) -> str:
+    return f"{int(time_s // 3600):02}:{int(time_s // 60 % 60):02}"
 
 
-def _format_load_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
-    size_text = f"a replica is sized for {format_number(planned.planned_rate_per_s)} req/s"
+def _format_load_notes(planned_fleet: PlannedFleet, rates: Floats) -> Iterator[str]:
+    size_text = f"a replica is sized for {format_number(planned_fleet.planned_rate_per_s)} req/s"
     yield (
         f"The busiest minute has {format_number(float(rates.max()))} req/s and the day has a mean of "
         f"{format_number(float(rates.mean()))} req/s; {size_text}."
     )
-    if is_saturated(planned, rates):
-        yield f"All {planned.replicas:,} planned replicas together cannot handle the busiest minute."
+    if is_saturated(planned_fleet, rates):
+        yield f"All {planned_fleet.replicas:,} planned replicas together cannot handle the busiest minute."
 
 
-def _format_trace_notes(planned: PlannedFleet, rates: Floats) -> Iterator[str]:
-    rows = None if planned.shape.bursts is None else planned.shape.bursts.rows
+def _format_trace_notes(planned_fleet: PlannedFleet, rates: Floats) -> Iterator[str]:
+    rows = None if planned_fleet.shape.bursts is None else planned_fleet.shape.bursts.rows
     if rows is not None:
         copies = float(rates.max()) / compute_rate_per_s(rows)
         yield (
             f"The trace of {format_number(rows.window_s / 60)} min is replayed in a loop, scaled to each minute's "
-            f"rate, up to {copies:.3g} times the trace's own rate. Above 1 it is overlaid with independent copies; "
-            "below 1 a random part of it is used."
+            f"rate, up to {copies:.3g} times the trace's own rate. Above its own rate, independent copies are added; "
+            "below it, a random part of the trace is used."
         )
 
 
 def _format_instance_notes(day: SimulatedDay) -> Iterator[str]:
     if day.replicas_per_instance > 1 and not isinstance(day.autoscaler, Fixed):
         yield (
-            f"An instance runs {day.replicas_per_instance} replicas. The autoscaler scales by replica. Billed are the "
-            "fewest instances that fit the replicas, rounded up each minute. Each new replica waits for a node as if "
-            "it had a node of its own."
+            f"An instance runs {day.replicas_per_instance} replicas. The autoscaler scales by replica. The cost is "
+            "that of the fewest instances that fit the replicas, rounded up each minute. Each new replica waits for a "
+            "node as if it had a node of its own."
         )
 
 
 def _format_cold_start_notes(day: SimulatedDay) -> Iterator[str]:
-    start, operations = day.operations.cold_start, day.operations
+    cold_start, operations = day.operations.cold_start, day.operations
     if isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates:
         return
     phase_texts = [
         f"{name} {format_number(seconds)} s"
         for name, seconds in (
-            ("node", start.node_s),
-            ("image", start.image.median_s),
-            ("weights", start.weights.median_s),
-            ("build", start.engine_s),
-            ("warm-up", start.warm_up_s),
+            ("node", cold_start.node_s),
+            ("image", cold_start.image.median_s),
+            ("weights", cold_start.weights.median_s),
+            ("engine build", cold_start.engine_s),
+            ("warm-up", cold_start.warm_up_s),
         )
         if seconds
     ]
     yield (
-        f"The median cold start takes {format_number(start.median_s)} s ({', '.join(phase_texts) or 'nothing'}), an "
-        "assumption unless set with --set cold_start.…; it is billed from the node start."
+        f"The median cold start takes {format_number(cold_start.median_s)} s "
+        f"({', '.join(phase_texts) or 'no phases'}). This is an assumption unless it is set with "
+        "`--set cold_start.…`. A replica is billed from the start of its node."
     )
 
 
 def _format_event_notes(operations: Operations) -> Iterator[str]:
     failures, warm_nodes = operations.failures, operations.cold_start.warm_nodes
     if failures is not None:
-        lost = "restarts on a new node" if failures.new_node else "restarts on the same node"
-        note = f"is detected after {format_number(failures.detect_s)} s and {lost}"
+        node_text = "a new node" if failures.new_node else "the same node"
         yield (
-            f"A replica fails every {format_number(failures.mtbf_hours)} hours on average, loses its requests, {note}."
+            f"A replica fails every {format_number(failures.mtbf_hours)} hours on average and loses its requests. The "
+            f"failure is detected after {format_number(failures.detect_s)} s, and the replica restarts on {node_text}."
         )
     for update in operations.updates:
-        limits = f"maxSurge {100 * update.surge:.4g}%, maxUnavailable {100 * update.unavailable:.4g}%"
-        yield f"Rolling update of all replicas from {_format_clock(update.at_s)}: {limits}."
+        limits_text = f"maxSurge {100 * update.surge:.4g}%, maxUnavailable {100 * update.unavailable:.4g}%"
+        yield f"Rolling update of all replicas from {_format_clock(update.at_s)}: {limits_text}."
     if warm_nodes:
         yield f"Nodes for {warm_nodes:,} replicas are kept warm and empty, and are billed."
 

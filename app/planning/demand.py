@@ -1,11 +1,11 @@
 """Traffic as expected rates over time: requests per time bin that reach the replicas after the
 cache.
 
-The middle of each hour has the rate peak × hourly share × weekday share, and the rate is linear
-between the middles, also across midnight. So a week contains exactly the requests that its 168
-shares specify, and at the edges of a peak hour the rate is below the peak. Growth is compound from
-today's midnight. Spikes and campaigns multiply the rate; a bin that is covered in part is raised in
-proportion.
+In the middle of each hour, the rate is peak × hourly share × weekday share; between these times, it
+is interpolated linearly, also across midnight. So a week contains exactly the requests that its 168
+shares specify, and the rate is below the peak at the edges of a peak hour. Growth compounds from
+midnight of today. Spikes and campaigns multiply the rate; a bin that they cover in part is raised
+in proportion.
 """
 
 from __future__ import annotations
@@ -37,15 +37,15 @@ def compute_rates_per_s(
     Growth is counted from `today`, or from the day of `start` if `today` is `None`.
     """
     bins = round(hours * _HOUR_S / bin_s)
-    since_s = (start - _get_midnight(start.date())).total_seconds()
-    from_s: Floats = since_s + np.arange(bins, dtype=np.float64) * bin_s
-    rates = _compute_weekly_shares(traffic, start.date(), from_s + bin_s / 2)
+    start_offset_s = (start - _get_midnight(start.date())).total_seconds()
+    bin_starts_s: Floats = start_offset_s + np.arange(bins, dtype=np.float64) * bin_s
+    rates = _compute_weekly_shares(traffic, start.date(), bin_starts_s + bin_s / 2)
     rates *= traffic.peak_per_s * (1.0 - traffic.cache_share)
     if traffic.growth_per_year:
-        growth_s = (start.date() - (today or start.date())).days * DAY_S
-        rates *= np.power(1.0 + traffic.growth_per_year, (from_s + (bin_s / 2 + growth_s)) / _YEAR_S)
-    for begin_s, end_s, factor in _iterate_surges(traffic, start.date(), since_s + bins * bin_s):
-        _scale_bins(rates, (begin_s - since_s) / bin_s, (end_s - since_s) / bin_s, factor)
+        growth_duration_s = (start.date() - (today or start.date())).days * DAY_S
+        rates *= np.power(1.0 + traffic.growth_per_year, (bin_starts_s + (bin_s / 2 + growth_duration_s)) / _YEAR_S)
+    for begin_s, end_s, factor in _iterate_surges(traffic, start.date(), start_offset_s + bins * bin_s):
+        _scale_bins(rates, (begin_s - start_offset_s) / bin_s, (end_s - start_offset_s) / bin_s, factor)
     return rates
 
 
@@ -57,14 +57,16 @@ def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
 def compute_peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
     """Return the highest rate in req/s of the next 12 months that reaches the replicas.
 
-    Recurring traffic counts at its level in 12 months if it grows, and a campaign at its level on
-    its days. Without `today`, campaigns are ignored.
+    If the traffic grows, the recurring peak is the one in 12 months. A campaign counts with the
+    growth until its days. Without `today`, campaigns are ignored.
     """
-    recurring = max(traffic.peak_per_s * (1.0 - traffic.cache_share), float(_compute_typical_week(traffic).max()))
-    peak = recurring * max(1.0, 1.0 + traffic.growth_per_year)
+    recurring_peak_per_s = max(
+        traffic.peak_per_s * (1.0 - traffic.cache_share), float(_compute_typical_week(traffic).max())
+    )
+    peak_per_s = recurring_peak_per_s * max(1.0, 1.0 + traffic.growth_per_year)
     if today is None or not any(campaign.times > 1 and campaign.last >= today for campaign in traffic.campaigns):
-        return peak
-    return max(peak, float(compute_year_rates_per_s(traffic, today).max()))
+        return peak_per_s
+    return max(peak_per_s, float(compute_year_rates_per_s(traffic, today).max()))
 
 
 def compute_mean_per_s(traffic: Traffic) -> float:
@@ -78,13 +80,13 @@ def compute_mean_per_s(traffic: Traffic) -> float:
 def compute_peak_sigma(traffic: Traffic) -> float:
     """Return the sigma of the peak's logarithm.
 
-    It is that of a log-normal whose relative standard deviation is `Traffic.uncertainty`.
+    It is that of a lognormal whose relative standard deviation is `Traffic.uncertainty`.
     """
     return math.sqrt(math.log1p(traffic.uncertainty**2))
 
 
 def _compute_typical_week(traffic: Traffic) -> Floats:
-    current = Traffic(
+    current_traffic = Traffic(
         traffic.peak_per_s,
         traffic.shape,
         traffic.hourly_share,
@@ -92,52 +94,54 @@ def _compute_typical_week(traffic: Traffic) -> Floats:
         spikes=traffic.spikes,
         cache_share=traffic.cache_share,
     )
-    return compute_rates_per_s(current, _get_midnight(_MONDAY), 7 * 24)
+    return compute_rates_per_s(current_traffic, _get_midnight(_MONDAY), 7 * 24)
 
 
 def _get_midnight(day: datetime.date) -> datetime.datetime:
     return datetime.datetime.combine(day, datetime.time())
 
 
-def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, at_s: Floats) -> Floats:
+def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, times_s: Floats) -> Floats:
     """Return the hourly share multiplied by the weekday share of the peak, for times in s after the
     first day's midnight."""
-    if not len(at_s):
+    if not len(times_s):
         return np.zeros(0)
-    hours = np.arange(-1, math.ceil(at_s[-1] / _HOUR_S) + 2)
+    hours = np.arange(-1, math.ceil(times_s[-1] / _HOUR_S) + 2)
     days = (first_day.weekday() + hours // 24) % 7
-    values = np.asarray(traffic.hourly_share)[hours % 24] * np.asarray(traffic.weekly_share)[days]
-    shares: Floats = np.interp(at_s, (hours + 0.5) * _HOUR_S, values)
+    hourly_weights = np.asarray(traffic.hourly_share)[hours % 24] * np.asarray(traffic.weekly_share)[days]
+    shares: Floats = np.interp(times_s, (hours + 0.5) * _HOUR_S, hourly_weights)
     return shares
 
 
-def _iterate_surges(traffic: Traffic, first_day: datetime.date, until_s: float) -> Iterator[tuple[float, float, float]]:
+def _iterate_surges(
+    traffic: Traffic, first_day: datetime.date, horizon_s: float
+) -> Iterator[tuple[float, float, float]]:
     """Yield the start and end of each campaign and spike, in seconds after the first day's
-    midnight, and the rate factor.
+    midnight, and its rate factor.
     """
     for campaign in traffic.campaigns:
-        begin = (campaign.first - first_day).days
-        yield begin * DAY_S, ((campaign.last - first_day).days + 1) * DAY_S, campaign.times
+        start_day = (campaign.first - first_day).days
+        yield start_day * DAY_S, ((campaign.last - first_day).days + 1) * DAY_S, campaign.times
     for spike in traffic.spikes:
-        yield from _iterate_spike(spike, first_day, until_s)
+        yield from _iterate_spike(spike, first_day, horizon_s)
 
 
 def _iterate_spike(
-    spike: RecurringSpike, first_day: datetime.date, until_s: float
+    spike: RecurringSpike, first_day: datetime.date, horizon_s: float
 ) -> Iterator[tuple[float, float, float]]:
-    for day in range(-1, math.ceil(until_s / DAY_S)):  # yesterday's spike may last past midnight
+    for day in range(-1, math.ceil(horizon_s / DAY_S)):  # yesterday's spike may last past midnight
         if (first_day.weekday() + day) % 7 in spike.days:
             begin_s = day * DAY_S + spike.at_s
             yield begin_s, begin_s + spike.duration_s, spike.times
 
 
-def _scale_bins(rates: Floats, begin: float, end: float, factor: float) -> None:
+def _scale_bins(rates: Floats, first_position: float, end_position: float, factor: float) -> None:
     """Multiply the rates between two bin positions, which may be fractional, by a factor."""
-    begin, end = max(0.0, begin), min(float(len(rates)), end)
-    if end <= begin:
+    first_position, end_position = max(0.0, first_position), min(float(len(rates)), end_position)
+    if end_position <= first_position:
         return
-    first_bin, last_bin = math.floor(begin), math.ceil(end)
+    first_bin, last_bin = math.floor(first_position), math.ceil(end_position)
     coverage = np.ones(last_bin - first_bin)
-    coverage[0] -= begin - first_bin
-    coverage[-1] -= last_bin - end
+    coverage[0] -= first_position - first_bin
+    coverage[-1] -= last_bin - end_position
     rates[first_bin:last_bin] *= 1.0 + (factor - 1.0) * coverage

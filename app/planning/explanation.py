@@ -1,7 +1,7 @@
 """Explanation of the recommendation as text, built from the plan's numbers.
 
-Includes the break-even points of owned against rented hardware, and of the fleet against the price
-of an API.
+It includes the break-even points of owned against rented hardware, and of the fleet against the
+price of an API.
 """
 
 from __future__ import annotations
@@ -64,31 +64,34 @@ def _format_candidate(candidate: Candidate) -> str:
 
 
 def _format_headline(best: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
-    spares = f", {best.spares} spare" if best.spares else ", no spare"
-    per_1k = fleet.usd_per_1k_inferences.value
-    cost = "" if per_1k is None else f", {format_usd(per_1k)}/1k inferences"
+    spares_text = f", {best.spares} spare" if best.spares else ", no spare"
+    usd_per_1k = fleet.usd_per_1k_inferences.value
+    cost_text = "" if usd_per_1k is None else f", {format_usd(usd_per_1k)}/1k inferences"
     age_warning = "" if not checks else f". WARN: the price is {fleet.price_age_days} days old"
     return (
-        f"{_format_candidate(best)} ({best.needed} for the load{spares}): "
-        f"{format_usd(best.usd_per_month)}/month{cost}{age_warning}"
+        f"{_format_candidate(best)} ({best.needed_instances} for the load{spares_text}): "
+        f"{format_usd(best.usd_per_month)}/month{cost_text}{age_warning}"
     )
 
 
 def _format_binding_constraint(
     best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: Sequence[Objective]
 ) -> str:
-    limits_latency = [objective for objective in slo if objective.name == curve.latency_metric]
-    limiting = " and ".join(objective.label for objective in limits_latency[:1] or slo)
-    sized_per_s = compute_sustained_peak_per_s(1, best.capacity, demand)
-    sized_text = f"one instance handles {format_number(sized_per_s)} req/s within {limiting}"
-    peak = f"the peak of {format_number(demand.peak_per_s)} req/s"
-    if best.needed == 1 and best.spares:
-        text = f"redundancy: {sized_text}, enough for {peak}; n+{best.spares} makes it {best.instances}"
-    elif best.needed == 1:
-        text = f"instance size: {sized_text}, more than {peak} needs"
+    curve_objectives = [objective for objective in slo if objective.name == curve.latency_metric]
+    objectives_text = " and ".join(objective.label for objective in curve_objectives[:1] or slo)
+    sustained_per_s = compute_sustained_peak_per_s(1, best.capacity, demand)
+    capacity_text = f"one instance handles {format_number(sustained_per_s)} req/s within {objectives_text}"
+    peak_text = f"the peak of {format_number(demand.peak_per_s)} req/s"
+    if best.needed_instances == 1 and best.spares:
+        text = (
+            f"redundancy: {capacity_text}, enough for {peak_text}; n+{best.spares} requires {best.instances} instances"
+        )
+    elif best.needed_instances == 1:
+        text = f"instance size: {capacity_text}, more than {peak_text} needs"
     else:
-        text = f"peak: {sized_text} at {format_share(limits.confidence)} confidence, so {peak} needs {best.needed}"
-        text += f", and n+{best.spares} makes it {best.instances}" if best.spares else ""
+        confidence_text = f"{format_share(limits.confidence)} confidence"
+        text = f"peak: {capacity_text} at {confidence_text}, so {peak_text} needs {best.needed_instances} instances"
+        text += f", and n+{best.spares} requires {best.instances}" if best.spares else ""
     budget = limits.budget_usd_per_month
     if budget is not None and compute_monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
         text += f"; the budget of {format_usd(budget)}/month does not cover another instance"
@@ -96,13 +99,13 @@ def _format_binding_constraint(
 
 
 def _format_reasons(
-    choice: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None
+    selection: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None
 ) -> list[str]:
-    best, runner_up, rejected = choice.best, choice.runner_up, choice.cheapest_rejected
-    reached = format_share(compute_confidence(best.needed, best.capacity, demand))
-    subject = "One instance sustains" if best.needed == 1 else f"{best.needed} instances sustain"
+    best, runner_up, cheapest_rejected = selection.best, selection.runner_up, selection.cheapest_rejected
+    probability_text = format_share(compute_confidence(best.needed_instances, best.capacity, demand))
+    subject = "One instance sustains" if best.needed_instances == 1 else f"{best.needed_instances} instances sustain"
     sentences = [
-        f"{subject} the peak with a probability of {reached}; the target is {format_share(limits.confidence)}."
+        f"{subject} the peak with a probability of {probability_text}; the target is {format_share(limits.confidence)}."
     ]
     if knowledge is not None and knowledge.state != "known":
         sentences = [knowledge.headline, knowledge.next_step, *sentences]
@@ -112,46 +115,58 @@ def _format_reasons(
         sentences.append("No other instance type qualifies.")
     else:
         extra_cost = runner_up.usd_per_month - best.usd_per_month
-        direction = "more" if extra_cost >= 0 else "less"
-        cost = f"costs {format_usd(abs(extra_cost))}/month {direction} ({abs(extra_cost) / best.usd_per_month:.0%})"
+        comparison = "more" if extra_cost >= 0 else "less"
+        percentage = 100 * abs(extra_cost) / best.usd_per_month
+        cost_text = f"costs {format_usd(abs(extra_cost))}/month {comparison} ({percentage:.0f} %)"
         if extra_cost == 0:
-            cost = "costs the same"
+            cost_text = "costs the same"
         price_note = "" if extra_cost >= 0 else f", at a less certain price from {runner_up.offer.as_of}"
-        sentences.append(f"The runner-up, {_format_candidate(runner_up)}, {cost}{price_note}.")
-    if rejected is not None:
-        price = "" if rejected.usd_per_hour_each is None else f", at {format_usd(rejected.usd_per_hour_each)}/h each"
-        sentences.append(f"The cheapest excluded option is {rejected.offer}{price}: {rejected.rejected}.")
+        sentences.append(f"The runner-up, {_format_candidate(runner_up)}, {cost_text}{price_note}.")
+    if cheapest_rejected is not None:
+        price_text = (
+            ""
+            if cheapest_rejected.usd_per_hour_each is None
+            else f", at {format_usd(cheapest_rejected.usd_per_hour_each)}/h each"
+        )
+        sentences.append(
+            f"The cheapest excluded option is {cheapest_rejected.offer}{price_text}: {cheapest_rejected.rejected}."
+        )
     return sentences
 
 
 def _format_change_conditions(
     best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits
 ) -> list[str]:
-    max_peak_per_s = compute_sustained_peak_per_s(best.needed, best.capacity, demand)
+    max_peak_per_s = compute_sustained_peak_per_s(best.needed_instances, best.capacity, demand)
     sentences = [f"A peak above {format_number(max_peak_per_s)} req/s needs one more instance."]
-    if best.needed > 1:
-        lower_peak_per_s = compute_sustained_peak_per_s(best.needed - 1, best.capacity, demand)
+    if best.needed_instances > 1:
+        lower_peak_per_s = compute_sustained_peak_per_s(best.needed_instances - 1, best.capacity, demand)
         sentences.append(f"A peak up to {format_number(lower_peak_per_s)} req/s needs one instance fewer.")
     if limits.budget_usd_per_month is not None:
         sentences.append(f"A budget below {format_usd(best.usd_per_month)}/month does not cover this fleet.")
     if runner_up is not None:
-        flip = best.usd_per_month / (HOURS_PER_MONTH * runner_up.instances)
+        break_even_usd_per_hour = best.usd_per_month / (HOURS_PER_MONTH * runner_up.instances)
         name = f"{runner_up.offer.provider}/{runner_up.offer.instance_type} in {runner_up.offer.region}"
-        if flip < runner_up.usd_per_hour:
+        if break_even_usd_per_hour < runner_up.usd_per_hour:
             sentences.append(
-                f"{name} becomes cheaper below {format_usd(flip)}/h; it costs {format_usd(runner_up.usd_per_hour)}/h."
+                f"{name} becomes cheaper below {format_usd(break_even_usd_per_hour)}/h; it costs "
+                f"{format_usd(runner_up.usd_per_hour)}/h."
             )
-        peaks = [format_number(peak) for peak in _find_break_even_peaks(runner_up, best, demand) if peak is not None]
-        if peaks:
-            sentences.append(f"{name} becomes cheaper at a peak of {' req/s or '.join(dict.fromkeys(peaks))} req/s.")
+        peak_texts = [
+            format_number(peak) for peak in _find_break_even_peaks(runner_up, best, demand) if peak is not None
+        ]
+        if peak_texts:
+            sentences.append(
+                f"{name} becomes cheaper at a peak of {' req/s or '.join(dict.fromkeys(peak_texts))} req/s."
+            )
     return sentences
 
 
 def _find_break_even_peaks(
     other_candidate: Candidate, best: Candidate, demand: Demand
 ) -> tuple[float | None, float | None]:
-    """Return the nearest peaks below and above the planned peak at which the other fleet is
-    cheaper, or `None`.
+    """Return the nearest peaks in req/s, below and above the planned peak, at which the other fleet
+    is cheaper; `None` in place of a peak that does not exist.
 
     Only peaks that fully utilize the other fleet are tried, because costs are step functions and
     each step is cheapest at its end.
@@ -168,16 +183,19 @@ def _find_break_even_peaks(
             best_instances, best.usd_per_hour
         )
 
-    below = range(other_candidate.needed - 1, max(0, other_candidate.needed - _MAX_STEPS), -1)
-    above = range(other_candidate.needed, other_candidate.needed + _MAX_STEPS)
-    sizes = (
+    smaller_sizes = range(
+        other_candidate.needed_instances - 1, max(0, other_candidate.needed_instances - _MAX_STEPS), -1
+    )
+    larger_sizes = range(other_candidate.needed_instances, other_candidate.needed_instances + _MAX_STEPS)
+    break_even_sizes = (
         next((instances for instances in instance_counts if is_cheaper(instances)), None)
-        for instance_counts in (below, above)
+        for instance_counts in (smaller_sizes, larger_sizes)
     )
-    lower, higher = (
-        None if size is None else compute_sustained_peak_per_s(size, other_candidate.capacity, demand) for size in sizes
+    lower_peak_per_s, higher_peak_per_s = (
+        None if size is None else compute_sustained_peak_per_s(size, other_candidate.capacity, demand)
+        for size in break_even_sizes
     )
-    return lower, higher
+    return lower_peak_per_s, higher_peak_per_s
 
 
 _SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
@@ -192,13 +210,18 @@ def explain_break_even(options: Sequence[Option], demand: Demand, plan_inputs: P
 
 
 def _format_owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
-    rented = next((candidate for candidate in feasible if candidate.price_kind != "owned"), None)
-    for owned in (candidate for candidate in feasible if candidate.offer.owned is not None):
-        if rented is None or owned.offer.owned is None:
+    rented_candidate = next((candidate for candidate in feasible if candidate.price_kind != "owned"), None)
+    for owned_candidate in (candidate for candidate in feasible if candidate.offer.owned is not None):
+        if rented_candidate is None or owned_candidate.offer.owned is None:
             continue
-        months = compute_owned_break_even_months(owned.offer.owned, rented.usd_per_month / owned.instances)
-        rented_text = f"{rented.instances} × {rented.offer.key} at {format_usd(rented.usd_per_month)}/month"
-        owned_text = f"{owned.instances} × {owned.offer.key} (purchased)"
+        months = compute_owned_break_even_months(
+            owned_candidate.offer.owned, rented_candidate.usd_per_month / owned_candidate.instances
+        )
+        rented_text = (
+            f"{rented_candidate.instances} × {rented_candidate.offer.key} at "
+            f"{format_usd(rented_candidate.usd_per_month)}/month"
+        )
+        owned_text = f"{owned_candidate.instances} × {owned_candidate.offer.key} (purchased)"
         if months is None:
             yield f"{owned_text} never pays off against {rented_text} within the hardware's lifetime."
         else:
@@ -211,18 +234,19 @@ def _format_api_break_even(best: Candidate, demand: Demand, plan_inputs: Plannin
     price = plan_inputs.limits.api
     if price is None:
         return
-    units = _compute_units_per_month(price, demand, plan_inputs)
-    if units is None:
+    units_per_month = _compute_units_per_month(price, demand, plan_inputs)
+    if units_per_month is None:
         yield "To compare with a per-token API price, set traffic.tokens to the tokens per request."
         return
-    api_usd, fleet_usd = price.usd * units, best.usd_per_month
-    break_even = compute_break_even_volume(fleet_usd, price.usd)
-    assert break_even is not None
+    api_usd, fleet_usd = price.usd * units_per_month, best.usd_per_month
+    break_even_units = compute_break_even_volume(fleet_usd, price.usd)
+    assert break_even_units is not None
     comparison = "less" if fleet_usd < api_usd else "more"
+    factor_text = format_number(break_even_units / units_per_month)
     yield (
         f"The API would cost {format_usd(api_usd)}/month at this traffic, and this fleet costs "
-        f"{format_usd(fleet_usd)}/month, which is {comparison}; break-even is at {format_number(break_even / units)} "
-        "of the traffic, with the same fleet."
+        f"{format_usd(fleet_usd)}/month, which is {comparison}; break-even is at {factor_text} times this traffic, "
+        "with the same fleet."
     )
 
 
@@ -236,7 +260,7 @@ def _compute_units_per_month(price: ApiPrice, demand: Demand, plan_inputs: Plann
     if price.per == "1k requests":
         return requests / 1e3
     tokens = plan_inputs.traffic.tokens
-    share = sum(lengths.share for lengths in tokens)
-    if not share:
+    total_share = sum(lengths.share for lengths in tokens)
+    if not total_share:
         return None
-    return requests * sum(lengths.share * (lengths.input + lengths.output) for lengths in tokens) / share / 1e6
+    return requests * sum(lengths.share * (lengths.input + lengths.output) for lengths in tokens) / total_share / 1e6

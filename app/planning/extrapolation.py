@@ -41,6 +41,8 @@ class RatioExponents(msgspec.Struct, frozen=True):
 
 
 class ScalingModel(msgspec.Struct, frozen=True):
+    """Exponents of the ratios, and the sigma of the extrapolated logarithm by kind of rate."""
+
     weights: RatioExponents
     throughput_sigma: float
     slo_sigma: float
@@ -64,10 +66,10 @@ _MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
 
 class Ratio(msgspec.Struct, frozen=True):
     """Throughput of another accelerator divided by that of the measured one: median and sigma of a
-    log-normal.
+    lognormal.
 
-    `low` and `high` span the ratios of the individual figures (peak, bandwidth, power), widened by
-    20 % at each end.
+    `low` and `high` span the ratios of the individual data sheet values (peak, bandwidth, power),
+    widened by 20 % at each end.
     """
 
     factor: float
@@ -92,86 +94,89 @@ def estimate_ratio(
 
     `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number
     of accelerators on both; a model that must be split for the other accelerator loses more.
-    Returns a Refusal if the ratio cannot be estimated.
+    Returns `Unavailable` if the ratio cannot be estimated.
     """
-    measured_name, other_name = format_accelerator_name(measured), format_accelerator_name(target)
+    measured_name, target_name = format_accelerator_name(measured), format_accelerator_name(target)
     if measured.key == target.key:
         return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {measured_name}")
-    refusal = _check_comparable(measured, target, dtype)
-    if refusal is not None:
-        return refusal
-    same_architecture = measured.architecture == target.architecture
-    within, across = _MODELS[workload]
-    model = within if same_architecture else across
+    unavailable = _check_comparable(measured, target, dtype)
+    if unavailable is not None:
+        return unavailable
+    is_same_architecture = measured.architecture == target.architecture
+    same_architecture_model, other_architecture_model = _MODELS[workload]
+    model = same_architecture_model if is_same_architecture else other_architecture_model
     sigma = model.slo_sigma if rate_kind == "slo" else model.throughput_sigma
     ratios = _compute_ratios(measured, target, dtype, model.weights)
     if isinstance(ratios, Unavailable):
         return ratios
     factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
-    known_ratios = [ratio for _, ratio in ratios]
-    if same_architecture:
+    ratio_values = [ratio for _, ratio in ratios]
+    if is_same_architecture:
         risk, origin = 2, f"scaled from {measured_name} of the same architecture"
     else:
         risk, origin = 3, f"scaled from {measured_name} of a different architecture"
-    reason = f"{origin}: ×{factor:.2f} ± {math.expm1(sigma):.0%}. Measure on {other_name} to confirm"
-    return Ratio(factor, sigma, min(known_ratios) / BRACKET_MARGIN, max(known_ratios) * BRACKET_MARGIN, risk, reason)
+    reason = f"{origin}: ×{factor:.2f} ± {100 * math.expm1(sigma):.0f} %. Measure on {target_name} to confirm"
+    return Ratio(factor, sigma, min(ratio_values) / BRACKET_MARGIN, max(ratio_values) * BRACKET_MARGIN, risk, reason)
 
 
 def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) -> Unavailable | None:
-    measured_name, other_name = format_accelerator_name(measured), format_accelerator_name(target)
+    measured_name, target_name = format_accelerator_name(measured), format_accelerator_name(target)
     if measured.key.startswith(_CPU) or target.key.startswith(_CPU):
         return Unavailable(
             "processor",
             (
-                f"{measured_name} to {other_name}: the rate of a CPU scales with the number of cores, not with data "
-                "sheet values"
+                f"the rate cannot be scaled from {measured_name} to {target_name}: the rate of a CPU scales with the "
+                "number of cores, not with data sheet values"
             ),
         )
     if measured.vendor != target.vendor:
         return Unavailable(
-            "vendor", f"measured on {measured_name}; {other_name} needs another vendor's runtime, so measure on it"
+            "vendor",
+            f"measured on {measured_name}; {target_name} needs another vendor's runtime, so it must be measured",
         )
-    lacking = next((accelerator for accelerator in (measured, target) if lacks_precision(accelerator, dtype)), None)
-    peak = None if lacking is None else find_peak_per_s(lacking, dtype)
+    accelerator_without_precision = next(
+        (accelerator for accelerator in (measured, target) if lacks_precision(accelerator, dtype)), None
+    )
+    peak = None if accelerator_without_precision is None else find_peak_per_s(accelerator_without_precision, dtype)
     return peak if isinstance(peak, Unavailable) else None
 
 
 def _compute_ratios(
     measured: Accelerator, target: Accelerator, dtype: str, weights: RatioExponents
 ) -> list[tuple[float, float]] | Unavailable:
-    """Return the weight and the ratio of each figure; unknown figures are omitted if their weight
-    is 0."""
+    """Return the weight and the ratio of each data sheet value; unknown values are omitted if their
+    weight is 0."""
     ratios = []
     pairs = (
         (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(target, dtype)),
-        (weights.bandwidth, *_get_figures(measured, target, "memory_bandwidth_gb_s", "memory bandwidth")),
-        (weights.power, *_get_figures(measured, target, "tdp_w", "board power")),
+        (weights.bandwidth, *_get_data_sheet_values(measured, target, "memory_bandwidth_gb_s", "memory bandwidth")),
+        (weights.power, *_get_data_sheet_values(measured, target, "tdp_w", "board power")),
     )
-    for weight, measured_figure, other_figure in pairs:
-        refusal = next((figure for figure in (measured_figure, other_figure) if isinstance(figure, Unavailable)), None)
+    for weight, measured_value, target_value in pairs:
+        unavailable = next((value for value in (measured_value, target_value) if isinstance(value, Unavailable)), None)
         if (
-            refusal is None
-            and not isinstance(measured_figure, Unavailable)
-            and not isinstance(other_figure, Unavailable)
+            unavailable is None
+            and not isinstance(measured_value, Unavailable)
+            and not isinstance(target_value, Unavailable)
         ):
-            ratios.append((weight, other_figure / measured_figure))
-        elif refusal is not None and weight:
-            return refusal
+            ratios.append((weight, target_value / measured_value))
+        elif unavailable is not None and weight:
+            return unavailable
     return ratios
 
 
-def _get_figures(
+def _get_data_sheet_values(
     measured: Accelerator, target: Accelerator, field: str, name: str
 ) -> tuple[float | Unavailable, float | Unavailable]:
-    measured_figure, other_figure = (
-        _get_figure(accelerator, getattr(accelerator, field), name) for accelerator in (measured, target)
+    measured_value, target_value = (
+        _get_data_sheet_value(accelerator, getattr(accelerator, field), name) for accelerator in (measured, target)
     )
-    return measured_figure, other_figure
+    return measured_value, target_value
 
 
-def _get_figure(accelerator: Accelerator, figure: float | None, name: str) -> float | Unavailable:
+def _get_data_sheet_value(accelerator: Accelerator, value: float | None, name: str) -> float | Unavailable:
     return (
-        figure
-        if figure
+        value
+        if value
         else Unavailable("unknown_figure", f"the {name} of {format_accelerator_name(accelerator)} is unknown")
     )

@@ -27,7 +27,7 @@ from app.planning.simulation.arrivals import Arrivals
 from app.planning.simulation.design import FleetDesign, SimulatedClass, compute_max_throughput_per_s
 from app.planning.simulation.replay import ReplayResult, replay
 from app.planning.simulation.results import ClassOutcome
-from app.planning.simulation.steady import CELL, SteadyOutcome, simulate_steady
+from app.planning.simulation.steady import MAX_CELL_REPLICAS, SteadyOutcome, simulate_steady
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
@@ -41,7 +41,7 @@ The larger one applies. With only a few hundred requests per replica, replicas t
 one never build up queues, so round robin over 64 replicas would appear to sustain 4 to 6 % more
 than it does.
 """
-_TOKEN_CELLS, _TOKEN_CELL = {"random": 1, "round-robin": 6}, 8
+_TOKEN_CELL_BY_ROUTER, _DEFAULT_TOKEN_CELL = {"random": 1, "round-robin": 6}, 8
 """Number of language model replicas that are simulated in place of the entire fleet: by router, and
 for other routers.
 
@@ -67,10 +67,10 @@ _FULL_LOAD = 0.995
 _MAX_STEP = 0.5
 _ROUGH_PRECISION = 0.01
 _SLOPE_STEP = 0.01
-_NO_MODEL_SIGMA = 1.0
-_SAME_LENGTHS = 0.02
+_MISSING_MODEL_SIGMA = 1.0
+_LENGTH_TOLERANCE = 0.02
 _MIN_SIGMA = 0.01
-_NO_POOLING = 0.98
+_MIN_POOLING_RATIO = 0.98
 """Ratio of the rate per replica in a fleet to that of a single replica below which load points are
 no lower bound.
 
@@ -105,9 +105,11 @@ class FleetShape(msgspec.Struct, frozen=True):
     @property
     def mean_work(self) -> float:
         """Mean work per request relative to a measured request."""
-        shares = sum(request_class.share for request_class in self.classes)
+        total_share = sum(request_class.share for request_class in self.classes)
         return (
-            sum(request_class.share * request_class.work for request_class in self.classes) / shares if shares else 1.0
+            sum(request_class.share * request_class.work for request_class in self.classes) / total_share
+            if total_share
+            else 1.0
         )
 
     @property
@@ -121,11 +123,11 @@ def _compute_mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, 
     return float(inputs), float(outputs)
 
 
-def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: float | None = None) -> FleetShape:
+def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak_per_s: float | None = None) -> FleetShape:
     """Build the shape of a fleet for this traffic.
 
-    Traffic classes without an SLO of their own get the goals of the plan. `peak` is the peak rate
-    of the fleet in req/s; if `None`, it is the highest rate of the next 12 months without
+    Traffic classes without an SLO of their own get the goals of the plan. `peak_per_s` is the peak
+    rate of the fleet in req/s; if `None`, it is the highest rate of the next 12 months without
     campaigns.
     """
     class_goals = tuple(
@@ -135,12 +137,12 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: floa
     classes = tuple(
         SimulatedClass(
             traffic_class.share,
-            own_goals.get_limit_s("latency"),
+            goals_of_class.get_limit_s("latency"),
             traffic_class.work,
-            own_goals.get_limit_s("first_token"),
-            own_goals.get_limit_s("per_token"),
+            goals_of_class.get_limit_s("first_token"),
+            goals_of_class.get_limit_s("per_token"),
         )
-        for traffic_class, own_goals in zip(traffic.classes, class_goals, strict=True)
+        for traffic_class, goals_of_class in zip(traffic.classes, class_goals, strict=True)
     )
     lengths = tuple(
         (max(1, round(pair.input)), max(1, round(pair.output))) for pair in _repeat_by_share(traffic.tokens)
@@ -150,10 +152,10 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak: floa
     bursts = None
     if is_bursty(traffic.rows, traffic.dispersion):
         dispersion = traffic.dispersion if traffic.rows is None else Dispersion()
-        bursts = Bursts(traffic.rows, dispersion, compute_peak_per_s(traffic) if peak is None else peak)
-    recorded = None if traffic.rows is None else unpack_token_pairs(traffic.rows)
-    if recorded is not None:
-        lengths = tuple((inputs, outputs) for inputs, outputs in recorded.tolist())
+        bursts = Bursts(traffic.rows, dispersion, compute_peak_per_s(traffic) if peak_per_s is None else peak_per_s)
+    trace_lengths = None if traffic.rows is None else unpack_token_pairs(traffic.rows)
+    if trace_lengths is not None:
+        lengths = tuple((inputs, outputs) for inputs, outputs in trace_lengths.tolist())
     return FleetShape(router, goals, classes, class_goals, lengths or ((1, 1),), bursts)
 
 
@@ -164,7 +166,7 @@ def _repeat_by_share(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
 
 
 class ReplicaRate(msgspec.Struct, frozen=True):
-    """Request rate of one replica within the SLO: median and sigma of a log-normal; 0 if no rate
+    """Request rate of one replica within the SLO: median and sigma of a lognormal; 0 if no rate
     meets the SLO.
 
     `extrapolated_per_s` is the rate that the service model predicts beyond the highest observed
@@ -186,13 +188,13 @@ NO_EVIDENCE = Evidence()
 class _ModelRates(msgspec.Struct, frozen=True):
     """Rates that the service model predicts, without correction by load points.
 
-    `per_s` is the rate per replica in the fleet, and `single_per_s` that of a single replica under
-    Poisson arrivals, which is how load points are measured. `sigma` applies to both rates;
-    `speed_sigma` is the part of it that comes from extrapolation to other hardware.
+    `rate_per_s` is the rate per replica in the fleet, and `single_replica_per_s` that of a single
+    replica under Poisson arrivals, which is how load points are measured. `sigma` applies to both
+    rates; `speed_sigma` is the part of it that comes from extrapolation to other hardware.
     """
 
-    per_s: float
-    single_per_s: float
+    rate_per_s: float
+    single_replica_per_s: float
     sigma: float
     speed_sigma: float
 
@@ -207,19 +209,19 @@ def estimate_rate(
         speed_up(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths
     )
     sigma = math.hypot(speed_sigma, _compute_throughput_sigma(best, shape), RUN_TO_RUN_SIGMA)
-    single_per_s = (
+    single_replica_per_s = (
         estimate_rate_within_slo(service, goals, 1, "random", lengths) if evidence.tested_rates else rate_per_s
     )
-    model = _ModelRates(rate_per_s, single_per_s, sigma, speed_sigma)
+    model_rates = _ModelRates(rate_per_s, single_replica_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _compute_fluid_factor(shape, shape.bursts)
-    rate = _correct_by_load_points(model, evidence.scale(speed), fit.highest_per_s * speed, shape, factor)
+    rate = _correct_by_load_points(model_rates, evidence.scale(speed), fit.highest_per_s * speed, shape, factor)
     return msgspec.structs.replace(
         rate, max_throughput_per_s=_compute_upper_throughput_per_s(best, shape, speed, speed_sigma)
     )
 
 
 def _correct_by_load_points(
-    model: _ModelRates, evidence: Evidence, max_observed_per_s: float, shape: FleetShape, burst_factor: float
+    model_rates: _ModelRates, evidence: Evidence, max_observed_per_s: float, shape: FleetShape, burst_factor: float
 ) -> ReplicaRate:
     """Return the model's rate corrected by load points near the SLO and limited to the highest
     observed rate.
@@ -229,29 +231,38 @@ def _correct_by_load_points(
     least the rate that a single replica was observed to sustain.
     """
     if not evidence.tested_rates:
-        return _limit_to_observed(model.per_s, max_observed_per_s, burst_factor, model.sigma)
-    own_sigma = math.sqrt(max(model.sigma**2 - model.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2))
-    posterior, (low, high) = evidence.compute_posterior(model.single_per_s, own_sigma), evidence.interval
-    pooling = model.per_s / model.single_per_s if model.single_per_s > 0 and model.per_s > 0 else 1.0
-    pooled_per_s = posterior.p50 * pooling
-    has_lower_bound = pooling > _NO_POOLING and not shape.classes
+        return _limit_to_observed(model_rates.rate_per_s, max_observed_per_s, burst_factor, model_rates.sigma)
+    service_sigma = math.sqrt(
+        max(model_rates.sigma**2 - model_rates.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2)
+    )
+    posterior, (low, high) = (
+        evidence.compute_posterior(model_rates.single_replica_per_s, service_sigma),
+        evidence.interval,
+    )
+    pooling_ratio = (
+        model_rates.rate_per_s / model_rates.single_replica_per_s
+        if model_rates.single_replica_per_s > 0 and model_rates.rate_per_s > 0
+        else 1.0
+    )
+    pooled_per_s = posterior.p50 * pooling_ratio
+    has_lower_bound = pooling_ratio > _MIN_POOLING_RATIO and not shape.classes
     lower_bound_per_s = evidence.min_rate_per_s if has_lower_bound else 0.0
     min_per_s = max(low, min(lower_bound_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA), high)) if has_lower_bound else 0.0
     rate_per_s = max(pooled_per_s, min_per_s)
     if rate_per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     observed_per_s = min(rate_per_s, max_observed_per_s)
-    pooling_sigma = math.hypot(min(_POOLING_SIGMA * abs(math.log(pooling)), _MAX_POOLING_SIGMA), RUN_TO_RUN_SIGMA)
+    pooling_sigma = math.hypot(min(_POOLING_SIGMA * abs(math.log(pooling_ratio)), _MAX_POOLING_SIGMA), RUN_TO_RUN_SIGMA)
     low_sigma, high_sigma = (
         math.hypot(math.log(posterior.p50 / end) / Z80, pooling_sigma) for end in (posterior.p10, posterior.p90)
     )
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-low_sigma, high_sigma))
     lower_sigma = max(0.0, math.log(observed_per_s / min(observed_per_s, max(low_per_s, lower_bound_per_s)))) / Z80
-    sigma = math.hypot(max(lower_sigma, RUN_TO_RUN_SIGMA), model.speed_sigma)
+    sigma = math.hypot(max(lower_sigma, RUN_TO_RUN_SIGMA), model_rates.speed_sigma)
     extrapolated_per_s = None
     if rate_per_s > max_observed_per_s:
         extrapolated_per_s = max(rate_per_s, high_per_s * math.exp(-Z80 * sigma)) * burst_factor
-    return ReplicaRate(observed_per_s * burst_factor, sigma, extrapolated_per_s, model.sigma)
+    return ReplicaRate(observed_per_s * burst_factor, sigma, extrapolated_per_s, model_rates.sigma)
 
 
 def _limit_to_observed(rate_per_s: float, max_observed_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
@@ -264,12 +275,12 @@ class _SingleReplica(msgspec.Struct, frozen=True):
     """Prediction of a service model for a single replica under Poisson arrivals, which is how load
     points are measured.
 
-    `per_s` is the rate within the SLO, `evidence` the load points corrected to steady state, and
-    `max_observed_per_s` the highest observed rate; all of them for requests of the traffic's token
-    lengths.
+    `rate_per_s` is the rate within the SLO, `evidence` the load points corrected to steady state,
+    and `max_observed_per_s` the highest observed rate; all of them for requests of the traffic's
+    token lengths.
     """
 
-    per_s: float
+    rate_per_s: float
     evidence: Evidence
     max_observed_per_s: float
 
@@ -284,32 +295,34 @@ def _predict_single_replica(
     equivalent to a single replica.
     """
     uses_measured_lengths = (
-        isinstance(service, TokenService) and evidence.lengths and _differ_in_mean(evidence.lengths, shape.lengths)
+        isinstance(service, TokenService)
+        and evidence.lengths
+        and _have_different_means(evidence.lengths, shape.lengths)
     )
     lengths = evidence.lengths if uses_measured_lengths else shape.lengths
     relative_work = compute_max_throughput_per_s(service, shape.lengths) / compute_max_throughput_per_s(
         service, lengths
     )
-    if 1.0 < relative_work < 1.0 + _SAME_LENGTHS:  # within the difference of two samples of the same lengths
+    if 1.0 < relative_work < 1.0 + _LENGTH_TOLERANCE:  # within the difference of two samples of the same lengths
         relative_work = 1.0
     if not evidence.tested_rates:
         return _SingleReplica(median_per_s, evidence, max_observed_per_s * relative_work)
     measured_shape = FleetShape("random", shape.goals, lengths=lengths)
     rate_per_s = median_per_s
     if measured_shape != msgspec.structs.replace(shape, bursts=None):
-        guess = estimate_rate_within_slo(service, shape.goals, 1, "random", measured_shape.mean_lengths)
-        rate_per_s = _find_steady_rate(service, measured_shape, 1, guess)
+        guess_per_s = estimate_rate_within_slo(service, shape.goals, 1, "random", measured_shape.mean_lengths)
+        rate_per_s = _find_steady_rate(service, measured_shape, 1, guess_per_s)
     if rate_per_s > 0 and evidence.stage_requests is not None:
         effect = compute_stage_effect(service, shape.goals, lengths, evidence.stage_requests, rate_per_s)
-        evidence = evidence.to_steady_state(effect, rate_per_s, fit_spread)
+        evidence = evidence.correct_to_steady_state(effect, rate_per_s, fit_spread)
     return _SingleReplica(rate_per_s, evidence, max_observed_per_s * relative_work)
 
 
-def _differ_in_mean(lengths: tuple[tuple[int, int], ...], other_lengths: tuple[tuple[int, int], ...]) -> bool:
+def _have_different_means(lengths: tuple[tuple[int, int], ...], other_lengths: tuple[tuple[int, int], ...]) -> bool:
     """Return whether the mean token lengths differ, with a tolerance for the rounding of scaled
     samples."""
     pairs = zip(_compute_mean_lengths(lengths), _compute_mean_lengths(other_lengths), strict=True)
-    return any(abs(math.log(mean / other_mean)) > _SAME_LENGTHS for mean, other_mean in pairs)
+    return any(abs(math.log(mean / other_mean)) > _LENGTH_TOLERANCE for mean, other_mean in pairs)
 
 
 def _compute_throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
@@ -317,11 +330,11 @@ def _compute_throughput_sigma(fitted: FittedService, shape: FleetShape) -> float
     parameters' covariance."""
     if not fitted.parameters:
         return 0.0
-    logs, slopes = _get_log_parameters(fitted), []
-    for step_logs in np.eye(logs.size) * _SLOPE_STEP:
+    log_parameters, slopes = _get_log_parameters(fitted), []
+    for log_step in np.eye(log_parameters.size) * _SLOPE_STEP:
         rates = (
             compute_max_throughput_per_s(
-                with_parameters(fitted.service, fitted.parameters, logs + sign * step_logs), shape.lengths
+                with_parameters(fitted.service, fitted.parameters, log_parameters + sign * log_step), shape.lengths
             )
             for sign in (-1, 1)
         )
@@ -349,14 +362,14 @@ def simulate_rate(
 
     `speed` is relative to the measured replica; `speed_sigma` is the sigma of its logarithm.
     """
-    simulated = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
-    median_per_s, evidence = simulated.rate_per_s, evidence.scale(speed)
+    model_rate = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
+    median_per_s, evidence = model_rate.rate_per_s, evidence.scale(speed)
     if median_per_s <= 0:
-        no_model = _ModelRates(0.0, 0.0, _NO_MODEL_SIGMA, speed_sigma)
+        missing_model_rates = _ModelRates(0.0, 0.0, _MISSING_MODEL_SIGMA, speed_sigma)
         return (
-            _correct_by_load_points(no_model, evidence, fit.highest_per_s * speed, shape, 1.0)
+            _correct_by_load_points(missing_model_rates, evidence, fit.highest_per_s * speed, shape, 1.0)
             if evidence.tested_rates
-            else simulated
+            else model_rate
         )
     alternatives_variance = sum(
         fitted.probability
@@ -366,13 +379,15 @@ def simulate_rate(
     max_observed_per_s = fit.highest_per_s * speed
     service, sigma = (
         speed_up(fit.services[0].service, speed),
-        math.hypot(simulated.sigma, math.sqrt(alternatives_variance), RUN_TO_RUN_SIGMA),
+        math.hypot(model_rate.sigma, math.sqrt(alternatives_variance), RUN_TO_RUN_SIGMA),
     )
-    single = _predict_single_replica(service, shape, median_per_s, max_observed_per_s, evidence, fit.spread)
-    effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single.max_observed_per_s), True)
-    model = _ModelRates(median_per_s, single.per_s, sigma, speed_sigma)
-    rate = effect.widen(
-        _correct_by_load_points(model, single.evidence, single.max_observed_per_s, shape, effect.factor)
+    single_replica = _predict_single_replica(service, shape, median_per_s, max_observed_per_s, evidence, fit.spread)
+    effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single_replica.max_observed_per_s), True)
+    model_rates = _ModelRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
+    rate = effect.add_sigma(
+        _correct_by_load_points(
+            model_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
+        )
     )
     upper_throughput_per_s = max(
         _compute_upper_throughput_per_s(fitted, shape, speed, speed_sigma) for fitted in fit.services
@@ -384,28 +399,30 @@ def simulate_median_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, similar_rate: ReplicaRate,
     evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0, steady_replicas: int | None = None,
 ) -> ReplicaRate:  # fmt: skip
-    """Simulate the median rate of the most likely service model; the sigma is taken from
-    `similar_rate`.
+    """Simulate the median rate of one replica with the most likely service model; the sigma is
+    taken from `similar_rate`.
 
     `steady_replicas` is a nearby number of replicas at which the steady rate is simulated, because
     only bursts need the exact number.
     """
     service, max_observed_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
     median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.rate_per_s)
-    single = _predict_single_replica(
+    single_replica = _predict_single_replica(
         service, shape, median_per_s, max_observed_per_s, evidence.scale(speed), fit.spread
     )
-    effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single.max_observed_per_s), False)
+    effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single_replica.max_observed_per_s), False)
     sigma = similar_rate.sigma if similar_rate.model_sigma is None else similar_rate.model_sigma
-    model = _ModelRates(median_per_s, single.per_s, sigma, speed_sigma)
-    rate = _correct_by_load_points(model, single.evidence, single.max_observed_per_s, shape, effect.factor)
+    model_rates = _ModelRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
+    rate = _correct_by_load_points(
+        model_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
+    )
     rate = msgspec.structs.replace(rate, max_throughput_per_s=similar_rate.max_throughput_per_s)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, similar_rate.sigma))
 
 
 @lru_cache(64)
-def _find_steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
-    return find_highest_rate(service, shape, replicas, near_per_s)[0]
+def _find_steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float) -> float:
+    return find_highest_rate(service, shape, replicas, guess_per_s)[0]
 
 
 class BurstEffect(msgspec.Struct, frozen=True):
@@ -416,12 +433,12 @@ class BurstEffect(msgspec.Struct, frozen=True):
     factor: float
     sigma: float = 0.0
 
-    def widen(self, rate: ReplicaRate) -> ReplicaRate:
+    def add_sigma(self, rate: ReplicaRate) -> ReplicaRate:
         return msgspec.structs.replace(rate, sigma=math.hypot(rate.sigma, self.sigma))
 
 
 def _compute_burst_effect(
-    service: ServiceModel, shape: FleetShape, replicas: int, rates_per_s: tuple[float, float], with_sigma: bool
+    service: ServiceModel, shape: FleetShape, replicas: int, rates_per_s: tuple[float, float], needs_sigma: bool
 ) -> BurstEffect:
     """Return the effect of bursts on a replica's rate.
 
@@ -432,7 +449,7 @@ def _compute_burst_effect(
         return BurstEffect(1.0)
     arrivals = draw_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
     if arrivals is not None:
-        return replay_bursts(service, shape, replicas, steady_per_s, arrivals, with_sigma)
+        return replay_bursts(service, shape, replicas, steady_per_s, arrivals, needs_sigma)
     if bursts.rows is None:
         return BurstEffect(
             _compute_burst_factor(service, shape, bursts, replicas, min(steady_per_s, max_observed_per_s))
@@ -458,10 +475,13 @@ def replay_bursts(
     replicas: int,
     steady_per_s: float,
     arrivals: tuple[Arrivals, ...],
-    with_sigma: bool,
+    needs_sigma: bool,
 ) -> BurstEffect:
-    """Find how fast the peak's requests can be replayed so that this number of replicas just meets
-    the SLO."""
+    """Return the effect of bursts on a replica's rate.
+
+    It is derived from the highest speed at which the peak's requests can be replayed so that this
+    number of replicas meets the SLO.
+    """
     bursts = shape.bursts
     assert bursts is not None
     design, steady_factor = (
@@ -471,22 +491,22 @@ def replay_bursts(
     if isinstance(service, TokenService):
         arrivals = arrivals[:1]
 
-    def replay_at(faster_by: float) -> ReplayResult:
-        compressed = [seed_arrivals.compress(faster_by) for seed_arrivals in arrivals]
-        return replay(design, bursts.peak_per_s * faster_by, compressed, list_percentiles(shape), replicas)
+    def replay_at(speed_factor: float) -> ReplayResult:
+        compressed = [seed_arrivals.compress(speed_factor) for seed_arrivals in arrivals]
+        return replay(design, bursts.peak_per_s * speed_factor, compressed, list_percentiles(shape), replicas)
 
     start_factor = min(
         steady_factor, max(MIN_LOAD * steady_factor, steady_factor * _compute_fluid_factor(shape, bursts))
     )
     factor, _ = find_crossing(
-        lambda faster_by: compute_margin(replay_at(faster_by).outcome, shape),
+        lambda speed_factor: compute_margin(replay_at(speed_factor).outcome, shape),
         (MIN_LOAD * steady_factor, start_factor, steady_factor),
         _BURST_PRECISION,
     )
     if factor <= 0:
         return BurstEffect(_MIN_FACTOR)
     sigma = (
-        _compute_short_trace_sigma(bursts.rows, replay_at, factor) if with_sigma and bursts.rows is not None else 0.0
+        _compute_short_trace_sigma(bursts.rows, replay_at, factor) if needs_sigma and bursts.rows is not None else 0.0
     )
     return BurstEffect(factor / steady_factor, sigma)
 
@@ -497,15 +517,15 @@ def _compute_short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], Rep
     It is the standard deviation of the number of late requests between parts of the trace, divided
     by the growth of that number with the rate.
     """
-    unseen = 1.0 - rows.window_s / WINDOW_S
-    if unseen <= 0.01:
+    unobserved_share = 1.0 - rows.window_s / WINDOW_S
+    if unobserved_share <= 0.01:
         return 0.0
     late_per_block = np.array(replay_at(factor).late_per_block, dtype=float)
-    additional = sum(replay_at(factor * _SIGMA_STEP).late_per_block) - float(late_per_block.sum())
-    if additional <= 0:
+    additional_late = sum(replay_at(factor * _SIGMA_STEP).late_per_block) - float(late_per_block.sum())
+    if additional_late <= 0:
         return _MAX_TRACE_SIGMA if late_per_block.any() else 0.0
     deviation = math.sqrt(late_per_block.size) * float(late_per_block.std(ddof=1))
-    return min(_MAX_TRACE_SIGMA, deviation / additional * math.log(_SIGMA_STEP) * math.sqrt(unseen))
+    return min(_MAX_TRACE_SIGMA, deviation / additional_late * math.log(_SIGMA_STEP) * math.sqrt(unobserved_share))
 
 
 def _compute_burst_factor(
@@ -528,7 +548,7 @@ def _compute_burst_factor(
     ]
     squared_cv = (bursts.dispersion.index - 1) / (bursts.peak_per_s * bursts.dispersion.window_s)
     return compute_burst_factor(
-        loads, [1 - share for share in good_shares], _compute_allowed_late_share(shape), 1 / squared_cv
+        loads, [1 - good_share for good_share in good_shares], _compute_allowed_late_share(shape), 1 / squared_cv
     )
 
 
@@ -536,26 +556,28 @@ def _simulate_model(
     fitted: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float
 ) -> ReplicaRate:
     service = speed_up(fitted.service, speed)
-    guess = estimate_rate_within_slo(
+    guess_per_s = estimate_rate_within_slo(
         speed_up(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
     )
-    median_per_s, sigma = find_highest_rate(service, shape, replicas, guess)
+    median_per_s, sigma = find_highest_rate(service, shape, replicas, guess_per_s)
     if median_per_s <= 0:
         return ReplicaRate(0.0, 0.0)
-    squares = sigma**2
-    for ends, scale in _iterate_uncertainty(fitted, speed, speed_sigma):
-        slow, fast = (_find_rough_rate(end, shape, replicas, median_per_s) for end in ends)
-        squares += (math.log(fast / slow) / 2 * scale) ** 2
-    return ReplicaRate(median_per_s, math.sqrt(squares))
+    variance = sigma**2
+    for services, scale in _iterate_uncertainty(fitted, speed, speed_sigma):
+        slow_per_s, fast_per_s = (
+            _find_rough_rate(service_at_end, shape, replicas, median_per_s) for service_at_end in services
+        )
+        variance += (math.log(fast_per_s / slow_per_s) / 2 * scale) ** 2
+    return ReplicaRate(median_per_s, math.sqrt(variance))
 
 
-def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, near_per_s: float) -> float:
+def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float) -> float:
     """Return a roughly simulated rate, at least that of the lowest load that is tried.
 
     A model that misses the SLO even at that load then results in a large uncertainty, not an
     infinite one.
     """
-    rate_per_s, _ = find_highest_rate(service, shape, replicas, near_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
+    rate_per_s, _ = find_highest_rate(service, shape, replicas, guess_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
     return max(rate_per_s, MIN_LOAD * compute_max_throughput_per_s(service, shape.lengths))
 
 
@@ -577,17 +599,17 @@ def _iterate_uncertainty(
         )
     if not fitted.parameters:
         return
-    logs = _get_log_parameters(fitted)
+    log_parameters = _get_log_parameters(fitted)
     sizes, directions = np.linalg.eigh(np.array(fitted.log_covariance))
     for size, direction in zip(sizes, directions.T, strict=True):
         sigma = math.sqrt(max(float(size), 1e-12))
-        share = min(1.0, _MAX_STEP / sigma)
-        step_logs = direction * sigma * share
+        step_share = min(1.0, _MAX_STEP / sigma)
+        log_step = direction * sigma * step_share
         ends = [
-            speed_up(with_parameters(fitted.service, fitted.parameters, logs + sign * step_logs), speed)
+            speed_up(with_parameters(fitted.service, fitted.parameters, log_parameters + sign * log_step), speed)
             for sign in (-1.0, 1.0)
         ]
-        yield (ends[0], ends[1]), 1 / share
+        yield (ends[0], ends[1]), 1 / step_share
 
 
 def _get_log_parameters(fitted: FittedService) -> Floats:
@@ -608,9 +630,9 @@ def find_highest_rate(
     max_per_s = compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD
     design, request_count = build_design(service, shape, replicas), count_requests(replicas, *requests)
 
-    def compute_margin_at(per_s: float) -> float:
+    def compute_margin_at(rate_per_s: float) -> float:
         """Return the largest log ratio of a latency to its limit; above 0 if a goal is missed."""
-        return compute_margin(simulate_fleet(design, shape, per_s, request_count), shape)
+        return compute_margin(simulate_fleet(design, shape, rate_per_s, request_count), shape)
 
     start_rate_per_s = min(max(start_per_s, MIN_LOAD * max_per_s), max_per_s)
     return find_crossing(compute_margin_at, (MIN_LOAD * max_per_s, start_rate_per_s, max_per_s), precision)
@@ -629,21 +651,23 @@ def build_design(service: ServiceModel, shape: FleetShape, replicas: int) -> Fle
 
 
 def count_requests(replicas: int, min_requests: int, min_requests_per_replica: int) -> int:
-    return max(min_requests, min_requests_per_replica * min(replicas, CELL))
+    return max(min_requests, min_requests_per_replica * min(replicas, MAX_CELL_REPLICAS))
 
 
-def simulate_fleet(design: FleetDesign, shape: FleetShape, per_replica_per_s: float, requests: int) -> SteadyOutcome:
+def simulate_fleet(
+    design: FleetDesign, shape: FleetShape, rate_per_replica_per_s: float, requests: int
+) -> SteadyOutcome:
     """Simulate a fleet in steady state under Poisson arrivals at this rate per replica."""
-    replicas, service, cell = len(design.services), design.services[0], CELL
+    replicas, service, cell = len(design.services), design.services[0], MAX_CELL_REPLICAS
     seeds: tuple[int, ...] = SEEDS
     if isinstance(service, TokenService):
-        cell = _TOKEN_CELLS.get(design.router, _TOKEN_CELL)
+        cell = _TOKEN_CELL_BY_ROUTER.get(design.router, _DEFAULT_TOKEN_CELL)
         if requests < _MIN_RESIDENCES * compute_max_sequences_in_flight(service, shape.mean_lengths) * min(
             cell, replicas
         ):
             seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
     return simulate_steady(
-        design, per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell
+        design, rate_per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell
     )
 
 
@@ -655,7 +679,7 @@ def simulate_traffic(
     """
     bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
     arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * rate_per_s / bursts.peak_per_s)
-    if arrivals is None or not arrivals[0].at_s.size:
+    if arrivals is None or not arrivals[0].times_s.size:
         return simulate_fleet(build_design(service, shape, replicas), shape, rate_per_s / replicas, requests)
     return replay(
         build_design(service, shape, cell), rate_per_s, arrivals[:1], list_percentiles(shape), replicas
@@ -702,5 +726,5 @@ def get_latency_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcom
     if statistics is None:
         return math.inf
     index = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)
-    value = statistics.mean_s if index is None else statistics.percentiles_s[index]
-    return math.inf if value is None else value
+    latency_s = statistics.mean_s if index is None else statistics.percentiles_s[index]
+    return math.inf if latency_s is None else latency_s

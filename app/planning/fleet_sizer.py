@@ -63,14 +63,14 @@ def simulate_fleet_curve(
         1000 * get_latency_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), goal)
         for rate in rates
     ]
-    rising_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]
-    return LatencyCurve(tuple(rates), tuple(math.log(latency_ms) for latency_ms in rising_ms), highest_per_s)
+    nondecreasing_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]
+    return LatencyCurve(tuple(rates), tuple(math.log(latency_ms) for latency_ms in nondecreasing_ms), highest_per_s)
 
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 """Fleet sizes in replicas that are simulated; a size in between is rounded down, to the smaller
 benefit of pooling."""
-_NEXT_SIZE = 3
+_SKIPPED_SIZES = 3
 """Number of steps in `_SIZES` to skip after a size that misses the SLO at any load."""
 
 
@@ -98,6 +98,8 @@ class ReplicaKind(msgspec.Struct, frozen=True):
 
 
 class SimulatedKind(msgspec.Struct, frozen=True):
+    """Simulated rate and latency curve of a kind of replica, in a fleet of a certain size."""
+
     rate: ReplicaRate
     latencies: LatencyCurve
 
@@ -106,7 +108,7 @@ class FleetSizer:
     """Computes the capacity of instances in a fleet by formula or simulation, and caches the
     results.
 
-    Not thread-safe.
+    The class is not thread-safe.
     """
 
     def __init__(
@@ -120,8 +122,8 @@ class FleetSizer:
         used as evidence."""
         self._shape, self._demand, self._should_continue, self._slo = shape, demand, should_continue, slo
         self._evidence: dict[str, Evidence] = {}
-        self._estimated: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
-        self._simulated: dict[tuple[ReplicaKind, int], SimulatedKind] = {}
+        self._estimated_rates: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
+        self._simulated_kinds: dict[tuple[ReplicaKind, int], SimulatedKind] = {}
 
     def estimate(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
         """Estimate the capacity by formula; return `capacity` unchanged if the target has no
@@ -165,23 +167,28 @@ class FleetSizer:
         pooling their queues.
         """
         last_index = len(_SIZES) - 1
-        insufficient, sufficient, lowest_per_s, index = -1, len(_SIZES), 0.0, self._find_size_index(capacity)
+        insufficient_index, sufficient_index, lowest_per_s, size_index = (
+            -1,
+            len(_SIZES),
+            0.0,
+            self._find_size_index(capacity),
+        )
         sufficient_capacity = capacity
         while True:
-            sized_capacity = _with_rate(compute_rate(_SIZES[index]), capacity, method)
+            sized_capacity = _set_rate(compute_rate(_SIZES[size_index]), capacity, method)
             needed_index = (
                 self._find_size_index(sized_capacity)
                 if sized_capacity.rate_per_s > 0
-                else min(index + _NEXT_SIZE, last_index)
+                else min(size_index + _SKIPPED_SIZES, last_index)
             )
-            if needed_index == index:
+            if needed_index == size_index:
                 return sized_capacity
-            if needed_index > index:
-                insufficient, lowest_per_s = index, sized_capacity.rate_per_s
+            if needed_index > size_index:
+                insufficient_index, lowest_per_s = size_index, sized_capacity.rate_per_s
             else:
-                sufficient, sufficient_capacity = index, sized_capacity
-            if sufficient - insufficient == 1:
-                instances = math.ceil(_SIZES[sufficient] / capacity.replicas)
+                sufficient_index, sufficient_capacity = size_index, sized_capacity
+            if sufficient_index - insufficient_index == 1:
+                instances = math.ceil(_SIZES[sufficient_index] / capacity.replicas)
                 basis_capacity = sized_capacity if sized_capacity.rate_per_s > 0 else sufficient_capacity
                 exact_per_s = (
                     basis_capacity.rate_per_s
@@ -189,7 +196,7 @@ class FleetSizer:
                     / compute_sustained_peak_per_s(instances, basis_capacity, self._demand)
                 )
                 return msgspec.structs.replace(basis_capacity, rate_per_s=max(lowest_per_s, exact_per_s))
-            index = min(max(needed_index, insufficient + 1), sufficient - 1)
+            size_index = min(max(needed_index, insufficient_index + 1), sufficient_index - 1)
 
     def _get_evidence(self, target: MeasuredTarget) -> Evidence:
         if target.name not in self._evidence:
@@ -204,34 +211,34 @@ class FleetSizer:
         between `_SIZES` are too coarse. The number is found by interpolation between a number that
         is too small and one that is sufficient.
         """
-        insufficient, sufficient, instances = (0, -math.inf), None, self._count_needed(capacity)
+        insufficient_point, sufficient_point, instances = (0, -math.inf), None, self._count_needed(capacity)
         for _ in range(_MAX_EXACT_STEPS):
-            sized_capacity = _with_rate(compute_rate(instances * capacity.replicas), capacity, "simulated")
+            sized_capacity = _set_rate(compute_rate(instances * capacity.replicas), capacity, "simulated")
             if sized_capacity.rate_per_s <= 0:
                 break
             log_margin = math.log(
                 compute_sustained_peak_per_s(instances, sized_capacity, self._demand) / self._demand.peak_per_s
             )
             if log_margin >= -1e-9:
-                sufficient, capacity = (instances, log_margin), sized_capacity
+                sufficient_point, capacity = (instances, log_margin), sized_capacity
             else:
-                insufficient = (instances, log_margin)
-            min_instances = insufficient[0]
-            if sufficient is None:
+                insufficient_point = (instances, log_margin)
+            min_instances = insufficient_point[0]
+            if sufficient_point is None:
                 instances = max(min_instances + 1, self._count_needed(sized_capacity))
-            elif sufficient[0] - min_instances <= 1:
+            elif sufficient_point[0] - min_instances <= 1:
                 break
             elif min_instances:
-                fraction = -insufficient[1] / (sufficient[1] - insufficient[1])
+                fraction = -insufficient_point[1] / (sufficient_point[1] - insufficient_point[1])
                 instances = min(
-                    max(round(min_instances + fraction * (sufficient[0] - min_instances)), min_instances + 1),
-                    sufficient[0] - 1,
+                    max(round(min_instances + fraction * (sufficient_point[0] - min_instances)), min_instances + 1),
+                    sufficient_point[0] - 1,
                 )
             else:
-                instances = min(max(self._count_needed(sized_capacity), 1), sufficient[0] - 1)
-        if sufficient is None or self._count_needed(capacity) == sufficient[0]:
+                instances = min(max(self._count_needed(sized_capacity), 1), sufficient_point[0] - 1)
+        if sufficient_point is None or self._count_needed(capacity) == sufficient_point[0]:
             return capacity
-        return msgspec.structs.replace(capacity, rate_per_s=capacity.rate_per_s * math.exp(-sufficient[1]))
+        return msgspec.structs.replace(capacity, rate_per_s=capacity.rate_per_s * math.exp(-sufficient_point[1]))
 
     def _count_needed(self, capacity: Capacity) -> int:
         return count_instances(self._demand, capacity, self._demand.z)
@@ -241,12 +248,12 @@ class FleetSizer:
     ) -> ReplicaRate:
         replicas = replicas if depends_on_replicas(fit.services[0].service) else 1
         key = (_build_kind(target.name, capacity), replicas)
-        if key not in self._estimated:
+        if key not in self._estimated_rates:
             evidence = self._get_evidence(target)
-            self._estimated[key] = _cached_estimate_rate(
+            self._estimated_rates[key] = _cached_estimate_rate(
                 fit, self._shape, replicas, capacity.speed, capacity.speed_sigma, evidence
             )
-        return self._estimated[key]
+        return self._estimated_rates[key]
 
     def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> SimulatedKind:
         """Simulate one kind of replica in a fleet of this size.
@@ -258,38 +265,38 @@ class FleetSizer:
         steady_replicas = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
         if not self._should_continue():
             raise CancelledError
-        if key not in self._simulated:
-            similar = next(
+        if key not in self._simulated_kinds:
+            similar_kind = next(
                 (
-                    simulated
-                    for (kind, _), simulated in self._simulated.items()
-                    if kind == key[0] and simulated.rate.rate_per_s > 0
+                    simulated_kind
+                    for (kind, _), simulated_kind in self._simulated_kinds.items()
+                    if kind == key[0] and simulated_kind.rate.rate_per_s > 0
                 ),
                 None,
             )
-            if similar is None:
+            if similar_kind is None:
                 rate = _cached_simulate_rate(
                     fit, self._shape, steady_replicas, capacity.speed, capacity.speed_sigma, evidence
                 )
                 latencies = _cached_simulate_fleet_curve(
                     fit, self._shape, steady_replicas, capacity.speed, rate.rate_per_s
                 )
-                self._simulated[key] = SimulatedKind(rate, latencies)
+                self._simulated_kinds[key] = SimulatedKind(rate, latencies)
             else:
                 rate = _cached_simulate_median_rate(
                     fit,
                     self._shape,
                     replicas,
                     capacity.speed,
-                    similar.rate,
+                    similar_kind.rate,
                     evidence,
                     capacity.speed_sigma,
                     steady_replicas,
                 )
-                self._simulated[key] = SimulatedKind(
-                    rate, similar.latencies.scale_rates(rate.rate_per_s / similar.rate.rate_per_s)
+                self._simulated_kinds[key] = SimulatedKind(
+                    rate, similar_kind.latencies.scale_rates(rate.rate_per_s / similar_kind.rate.rate_per_s)
                 )
-        return self._simulated[key]
+        return self._simulated_kinds[key]
 
     def _round_replicas(self, capacity: Capacity) -> int:
         """Return the number of replicas that the demand needs at the plan's confidence, rounded
@@ -300,15 +307,15 @@ class FleetSizer:
     def _find_size_index(self, capacity: Capacity) -> int:
         if capacity.rate_per_s <= 0:
             return 0
-        needed = count_instances(self._demand, capacity, self._demand.z) * capacity.replicas
-        return bisect.bisect_right(_SIZES, needed) - 1
+        needed_replicas = count_instances(self._demand, capacity, self._demand.z) * capacity.replicas
+        return bisect.bisect_right(_SIZES, needed_replicas) - 1
 
 
-def _with_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> Capacity:
-    extrapolated = None if rate.extrapolated_per_s is None else rate.extrapolated_per_s * capacity.replicas
+def _set_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> Capacity:
+    extrapolated_per_s = None if rate.extrapolated_per_s is None else rate.extrapolated_per_s * capacity.replicas
     return msgspec.structs.replace(
         capacity, rate_per_s=rate.rate_per_s * capacity.replicas, sigma=rate.sigma, sizing_method=method,
-        extrapolated_per_s=extrapolated,
+        extrapolated_per_s=extrapolated_per_s,
         max_throughput_per_s=rate.max_throughput_per_s * capacity.replicas,
     )  # fmt: skip
 

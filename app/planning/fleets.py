@@ -54,12 +54,12 @@ def plan_fleets(
         _exclude_if_unknown(option, offer_knowledge)
         for option, offer_knowledge in zip(evaluated_options, knowledge, strict=True)
     ]
-    ranked = _rank(options, demand, plan_inputs, evidence)
-    excluded = _list_excluded(options, plan_inputs.today)
-    best, best_fleet = ranked[0] if ranked else (None, None)
-    other_choices = [(option, fleet) for option, fleet in ranked[1:] if best and _is_different_type(option, best)]
-    runner_up, runner_up_fleet = other_choices[0] if other_choices else (None, None)
-    cheapest_rejected = excluded[0] if excluded else None
+    ranked_fleets = _rank(options, demand, plan_inputs, evidence)
+    excluded_fleets = _list_excluded(options, plan_inputs.today)
+    best, best_fleet = ranked_fleets[0] if ranked_fleets else (None, None)
+    other_types = [(option, fleet) for option, fleet in ranked_fleets[1:] if best and _is_different_type(option, best)]
+    runner_up, runner_up_fleet = other_types[0] if other_types else (None, None)
+    cheapest_rejected = excluded_fleets[0] if excluded_fleets else None
     targets = [best.target] if best else [option.target for option in options] or list(plan_inputs.measured)
     target = targets[0]
     limits = plan_inputs.limits
@@ -73,9 +73,9 @@ def plan_fleets(
         recommendation=None,
         runner_up=runner_up_fleet,
         cheapest_rejected=cheapest_rejected,
-        offers=(*(fleet for _, fleet in ranked), *excluded),
+        offers=(*(fleet for _, fleet in ranked_fleets), *excluded_fleets),
         pareto=(),
-        notes=build_plan_notes(plan_inputs, demand, goals, [fleet for _, fleet in ranked], excluded),
+        notes=build_plan_notes(plan_inputs, demand, goals, [fleet for _, fleet in ranked_fleets], excluded_fleets),
         router=limits.router,
         capacity_knowledge=_get_leading_knowledge(best, options, knowledge),
     )
@@ -89,11 +89,7 @@ def plan_fleets(
     )
     return msgspec.structs.replace(
         plan,
-        notes=(
-            *(f"{check.verdict} {check.name}: {check.hint}" for check in checks),
-            *plan.notes,
-            *(() if rate_limit_note is None else (rate_limit_note,)),
-        ),
+        notes=(*plan.notes, *(() if rate_limit_note is None else (rate_limit_note,))),
         recommendation=build_recommendation(
             selection, demand, limits, target.curve, plan_inputs.slo, plan.capacity_knowledge, checks
         ),
@@ -104,7 +100,7 @@ def plan_fleets(
         forecast=None if estimate_only else forecast_year(best_candidate, demand, plan_inputs),
         commitment=plan_commitment(best_candidate, demand, plan_inputs),
         break_even=explain_break_even(options, demand, plan_inputs),
-        savings=plan_savings(options, best, demand, plan_inputs, goals, preview=estimate_only),
+        savings=plan_savings(options, best, demand, plan_inputs, goals, estimate_only=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )
 
@@ -128,10 +124,9 @@ def _assess_option(
 def _exclude_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
     if knowledge is None or knowledge.state != "unknown":
         return option
-    spread = knowledge.per_instance_per_s
-    reason = (
-        f"the capacity is too uncertain: {format_number(spread.p10)} to {format_number(spread.p90)} req/s per instance"
-    )
+    capacity_range = knowledge.per_instance_per_s
+    range_text = f"{format_number(capacity_range.p10)} to {format_number(capacity_range.p90)} req/s per instance"
+    reason = f"the capacity is too uncertain: {range_text}"
     return msgspec.structs.replace(option, evaluation=msgspec.structs.replace(get_candidate(option), rejected=reason))
 
 
@@ -147,12 +142,12 @@ def _get_leading_knowledge(
         return next(
             option_knowledge for option, option_knowledge in zip(options, knowledge, strict=True) if option is best
         )
-    excluded = [
+    excluded_options = [
         (option, option_knowledge)
         for option, option_knowledge in zip(options, knowledge, strict=True)
         if option_knowledge is not None
     ]
-    cheapest = min(excluded, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
+    cheapest = min(excluded_options, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
     return cheapest[1]
 
 
@@ -187,13 +182,13 @@ def _rank(
         for option in options
         if option.is_feasible
     ]
-    unknown_ms = float("inf")
+    unknown_latency_ms = float("inf")
     return sorted(
         fleets,
         key=lambda pair: (
             compute_ranking_cost(get_candidate(pair[0]), plan_inputs.today),
             pair[1].risk,
-            unknown_ms if pair[1].latency_at_peak.value is None else pair[1].latency_at_peak.value,
+            unknown_latency_ms if pair[1].latency_at_peak.value is None else pair[1].latency_at_peak.value,
             pair[1].offer,
         ),
     )
@@ -214,29 +209,29 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
 def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
     """Return the excluded fleets: first those with a monthly cost, by cost; then the others, by
     price per instance."""
-    no_price = float("inf")
-    ranked: list[tuple[tuple[int, float], Fleet]] = []
-    for candidate in (option.evaluation for option in options):
-        if isinstance(candidate, RejectedOffer):
-            price = candidate.offer.on_demand_usd_per_hour
-            rank = (1, no_price if price is None else price)
-            ranked.append(
+    unknown_price_usd = float("inf")
+    ranked_fleets: list[tuple[tuple[int, float], Fleet]] = []
+    for evaluation in (option.evaluation for option in options):
+        if isinstance(evaluation, RejectedOffer):
+            price_usd = evaluation.offer.on_demand_usd_per_hour
+            rank = (1, unknown_price_usd if price_usd is None else price_usd)
+            ranked_fleets.append(
                 (
                     rank,
                     build_rejected_fleet(
-                        candidate.offer, candidate.reason, today, candidate.rejected_by, candidate.reason_id
+                        evaluation.offer, evaluation.reason, today, evaluation.rejected_by, evaluation.reason_id
                     ),
                 )
             )
-        elif candidate.rejected is not None:
-            rejected_by = candidate.rejected_by or "capacity"
-            ranked.append(
+        elif evaluation.rejected is not None:
+            rejected_by = evaluation.rejected_by or "capacity"
+            ranked_fleets.append(
                 (
-                    (0, candidate.usd_per_month),
-                    build_rejected_fleet(candidate.offer, candidate.rejected, today, rejected_by),
+                    (0, evaluation.usd_per_month),
+                    build_rejected_fleet(evaluation.offer, evaluation.rejected, today, rejected_by),
                 )
             )
-    return [fleet for _, fleet in sorted(ranked, key=lambda pair: (pair[0], pair[1].offer))]
+    return [fleet for _, fleet in sorted(ranked_fleets, key=lambda pair: (pair[0], pair[1].offer))]
 
 
 def _is_different_type(option: Option, best: Option) -> bool:

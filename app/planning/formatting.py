@@ -31,33 +31,34 @@ def format_share(number: float) -> str:
 def format_service_model(service: ServiceModel) -> str:
     """Describe a service model, such as
     `1 request at a time, 2.1 ms each, CV 0.5, and 2.9 ms overhead`."""
-    outside = f"{format_number(1000 * service.outside_s)} ms overhead"
+    overhead_text = f"{format_number(1000 * service.outside_s)} ms overhead"
     match service:
         case RequestService():
             requests_text = "1 request" if service.slots == 1 else f"{service.slots} requests"
-            text = (
+            service_text = (
                 f"{requests_text} at a time, {format_number(1000 * service.mean_s)} ms each, CV "
                 f"{compute_total_cv(service):.2g}"
             )
             if service.is_shared:
-                cores = "1 core" if service.slots == 1 else f"{service.slots} cores"
-                single = (
+                cores_text = "1 core" if service.slots == 1 else f"{service.slots} cores"
+                request_text = (
                     f"{format_number(1000 * service.mean_s)} ms each without contention, CV "
                     f"{compute_total_cv(service):.2g}"
                 )
-                text = f"processor sharing on {cores}, {single}"
+                service_text = f"processor sharing on {cores_text}, {request_text}"
             if is_two_phase(service):
-                slow = (
-                    f"{100 * service.slow_share:.2g} % of them {service.slow_factor:.2g} times slower than the others"
-                )
-                return f"{text}, {slow}, and {outside}"
-            return f"{text}, and {outside}"
+                share_text = f"{100 * service.slow_share:.2g} %"
+                slow_text = f"{share_text} of them take {service.slow_factor:.2g} times as long as the others"
+                return f"{service_text}, {slow_text}, and {overhead_text}"
+            return f"{service_text}, and {overhead_text}"
         case BatchService():
             fixed_ms, per_item_ms = format_number(1000 * service.fixed_s), format_number(1000 * service.per_item_s)
-            text = f"{fixed_ms} ms + {per_item_ms} ms per request"
-            window = f" after waiting up to {format_number(1000 * service.window_s)} ms" if service.window_s > 0 else ""
-            return f"batches of up to {service.max_batch}{window}, {text}, and {outside}"
+            service_text = f"{fixed_ms} ms + {per_item_ms} ms per request"
+            window_text = (
+                f" after waiting up to {format_number(1000 * service.window_s)} ms" if service.window_s > 0 else ""
+            )
+            return f"batches of up to {service.max_batch}{window_text}, {service_text}, and {overhead_text}"
         case _:
             step_ms, sequence_ms = format_number(1000 * service.step_s), format_number(1000 * service.per_sequence_s)
-            text = f"{step_ms} ms + {sequence_ms} ms per sequence"
-            return f"steps of {text}, up to {service.max_sequences} sequences, and {outside}"
+            service_text = f"{step_ms} ms + {sequence_ms} ms per sequence"
+            return f"steps of {service_text}, up to {service.max_sequences} sequences, and {overhead_text}"

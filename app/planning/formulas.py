@@ -18,7 +18,7 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 
 MIN_LOAD = 0.02
 """Lowest load that is tried, as a share of a replica's max throughput; if a goal is missed even
-then, the rate is 0."""
+at this load, the rate is 0."""
 _QUANTILES = (np.arange(1000) + 0.5) / 1000
 """Quantiles at which the distribution of service times is evaluated; fine enough for p99.9."""
 _NORMAL_QUANTILES = special.ndtri(_QUANTILES)
@@ -26,7 +26,7 @@ _STEPS = 40
 
 
 def compute_erlang_b(servers: float, erlangs: float) -> float:
-    """Return Erlang's B formula: the share of arrivals that find all `servers` busy and leave.
+    """Return the Erlang B probability that an arrival finds all `servers` busy and is lost.
 
     `servers` need not be an integer.
     """
@@ -41,8 +41,8 @@ def compute_erlang_c(servers: float, erlangs: float) -> float:
     load = erlangs / servers
     if load >= 1:
         return 1.0
-    blocked = compute_erlang_b(servers, erlangs)
-    return blocked / (1 - load * (1 - blocked))
+    blocking_probability = compute_erlang_b(servers, erlangs)
+    return blocking_probability / (1 - load * (1 - blocking_probability))
 
 
 def estimate_rate_within_slo(
@@ -54,8 +54,8 @@ def estimate_rate_within_slo(
     if not goals.latency_goals:
         return 0.95 * high
 
-    def is_met(per_s: float) -> bool:
-        return all(_is_met(service, goal, per_s, replicas, router, lengths) for goal in goals.latency_goals)
+    def is_met(rate_per_s: float) -> bool:
+        return all(_is_met(service, goal, rate_per_s, replicas, router, lengths) for goal in goals.latency_goals)
 
     low = MIN_LOAD * high
     if not is_met(low):
@@ -69,10 +69,10 @@ def estimate_rate_within_slo(
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
     """Return whether requests that never wait meet the goals, as in a large fleet whose replicas
     share a queue."""
-    return all(_compute_unloaded_s(service, goal) <= goal.limit_s for goal in goals.latency_goals)
+    return all(_compute_unloaded_latency_s(service, goal) <= goal.limit_s for goal in goals.latency_goals)
 
 
-def _compute_unloaded_s(service: ServiceModel, goal: Goal) -> float:
+def _compute_unloaded_latency_s(service: ServiceModel, goal: Goal) -> float:
     match service:
         case RequestService(mean_s=service_s) if goal.quantile is not None:
             service_s = float(np.quantile(_compute_lognormal_quantiles_s(service_s, service.cv), goal.quantile))
@@ -101,18 +101,18 @@ def _compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[float, f
 
 
 def _is_met(
-    service: ServiceModel, goal: Goal, per_s: float, replicas: int, router: str, lengths: tuple[float, float]
+    service: ServiceModel, goal: Goal, rate_per_s: float, replicas: int, router: str, lengths: tuple[float, float]
 ) -> bool:
     match service:
         case RequestService():
-            return _is_met_by_slots(service, goal, per_s, replicas, router)
+            return _is_met_by_slots(service, goal, rate_per_s, replicas, router)
         case BatchService():
-            return _estimate_batch_latency_s(service, goal.quantile, per_s) <= goal.limit_s
+            return _estimate_batch_latency_s(service, goal.quantile, rate_per_s) <= goal.limit_s
         case TokenService():
-            return _estimate_token_latency_s(service, goal, per_s, lengths) <= goal.limit_s
+            return _estimate_token_latency_s(service, goal, rate_per_s, lengths) <= goal.limit_s
 
 
-def _is_met_by_slots(service: RequestService, goal: Goal, per_s: float, replicas: int, router: str) -> bool:
+def _is_met_by_slots(service: RequestService, goal: Goal, rate_per_s: float, replicas: int, router: str) -> bool:
     """Return whether a fleet of replicas with request slots meets the goal.
 
     Depending on the router, several replicas are treated as a pooled queue, and arrivals are more
@@ -121,7 +121,7 @@ def _is_met_by_slots(service: RequestService, goal: Goal, per_s: float, replicas
     pooled_replicas = replicas if router in ("least-work", "least-outstanding", "weighted") else 1
     pooled_replicas = min(2, replicas) if router == "power-of-two" else pooled_replicas
     arrival_cv2 = 1 / replicas if router == "round-robin" else 1.0
-    servers, rate = pooled_replicas * service.slots, per_s * pooled_replicas
+    servers, rate = pooled_replicas * service.slots, rate_per_s * pooled_replicas
     erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
     if erlangs >= servers or limit_s <= 0:
         return False
@@ -160,26 +160,29 @@ def _compute_lognormal_quantiles_s(mean_s: float, cv: float) -> Floats:
 
 
 @lru_cache(64)
-def _compute_normal_quantile(share: float) -> float:
-    return float(special.ndtri(share))
+def _compute_normal_quantile(probability: float) -> float:
+    return float(special.ndtri(probability))
 
 
-def _estimate_batch_latency_s(service: BatchService, quantile: float | None, per_s: float) -> float:
-    free = 1 - per_s * service.per_item_s
+def _estimate_batch_latency_s(service: BatchService, quantile: float | None, rate_per_s: float) -> float:
+    free_share = 1 - rate_per_s * service.per_item_s
     max_batch = service.max_batch
-    batch = max_batch if free <= 0 else min(max_batch, max(1.0, per_s * service.fixed_s / free))
-    batch = min(max_batch, max(batch, per_s * service.window_s))
-    batch_s = service.fixed_s + service.per_item_s * batch
-    if per_s >= service.max_per_s:
+    batch_size = max_batch if free_share <= 0 else min(max_batch, max(1.0, rate_per_s * service.fixed_s / free_share))
+    batch_size = min(max_batch, max(batch_size, rate_per_s * service.window_s))
+    batch_s = service.fixed_s + service.per_item_s * batch_size
+    if rate_per_s >= service.max_per_s:
         return math.inf
-    utilization = min(1.0, per_s * batch_s / batch)
-    window_s = service.window_s if batch < max_batch else 0.0
+    utilization = min(1.0, rate_per_s * batch_s / batch_size)
+    window_s = service.window_s if batch_size < max_batch else 0.0
     mean_s = batch_s * (1 + 0.5 * utilization) + 0.5 * window_s
-    p99_s = 2 * (service.fixed_s + service.per_item_s * min(max_batch, batch + 2.33 * math.sqrt(batch))) + window_s
+    p99_s = (
+        2 * (service.fixed_s + service.per_item_s * min(max_batch, batch_size + 2.33 * math.sqrt(batch_size)))
+        + window_s
+    )
     if quantile is None:
         return service.outside_s + mean_s
-    spread = math.log(max(p99_s / mean_s, 1.0)) / 2.326
-    return service.outside_s + mean_s * math.exp(_compute_normal_quantile(quantile) * spread)
+    log_sigma = math.log(max(p99_s / mean_s, 1.0)) / 2.326
+    return service.outside_s + mean_s * math.exp(_compute_normal_quantile(quantile) * log_sigma)
 
 
 def compute_max_sequences_in_flight(service: TokenService, lengths: tuple[float, float]) -> float:
@@ -187,8 +190,8 @@ def compute_max_sequences_in_flight(service: TokenService, lengths: tuple[float,
 
 
 def _compute_step_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
-    context = batch * (lengths[0] + lengths[1] / 2)
-    return service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context
+    context_tokens = batch * (lengths[0] + lengths[1] / 2)
+    return service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context_tokens
 
 
 def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
@@ -200,28 +203,30 @@ def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[flo
     return lengths[1] * _compute_step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
 
 
-def _estimate_token_latency_s(service: TokenService, goal: Goal, per_s: float, lengths: tuple[float, float]) -> float:
+def _estimate_token_latency_s(
+    service: TokenService, goal: Goal, rate_per_s: float, lengths: tuple[float, float]
+) -> float:
     max_batch = compute_max_sequences_in_flight(service, lengths)
     low, high = 0.0, max_batch
     for _ in range(_STEPS):  # Little's law: requests in flight = rate × residence time
         middle = (low + high) / 2
         low, high = (
             (middle, high)
-            if per_s * _compute_residence_s(service, max(middle, 1.0), lengths) > middle
+            if rate_per_s * _compute_residence_s(service, max(middle, 1.0), lengths) > middle
             else (low, middle)
         )
     batch = max(high, 1.0)
     prompt_s = lengths[0] * service.prefill_s_per_token
-    prefill_load = min(0.99, per_s * prompt_s)
+    prefill_load = min(0.99, rate_per_s * prompt_s)
     if batch >= max_batch * (1 - 1e-6):
         return math.inf
     step_s = _compute_step_s(service, batch, lengths) / (1 - prefill_load)
     ttft_s = service.outside_s + step_s + prompt_s * (1 + prefill_load / (1 - prefill_load))
-    tail = 1.0 if goal.quantile is None else -math.log(1 - goal.quantile) / math.log(2)
+    tail_factor = 1.0 if goal.quantile is None else -math.log(1 - goal.quantile) / math.log(2)
     match goal.kind:
         case "per_token":
             return step_s
         case "first_token":
-            return ttft_s + (tail - 1) * prompt_s * prefill_load / (1 - prefill_load)
+            return ttft_s + (tail_factor - 1) * prompt_s * prefill_load / (1 - prefill_load)
         case "latency":
             return ttft_s + lengths[1] * step_s

@@ -27,9 +27,13 @@ _KIND_BY_METRIC: dict[str, LatencyKind] = {
     "itl_ms": "per_token",
     "icl_ms": "per_token",
 }
-_KIND_LABELS: dict[LatencyKind, str] = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}
+_KIND_LABELS: dict[LatencyKind, str] = {
+    "latency": "the latency of the entire request",
+    "first_token": "TTFT",
+    "per_token": "TPOT",
+}
 DEFAULT_LATENCY_METRIC = "latency_ms.p95"
-_PARTIAL_METRICS = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
+_APPROXIMATED_METRICS = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
 
 
 class Goal(msgspec.Struct, frozen=True):
@@ -69,26 +73,27 @@ class Goals(msgspec.Struct, frozen=True):
 def build_goals(slo: Sequence[Objective]) -> Goals:
     """Build the goals that a simulation can evaluate from an SLO; `notes` of the result lists the
     other objectives."""
-    time_goals, notes, share = [], [], None
+    latency_goals, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
         kind = _KIND_BY_METRIC.get(objective.metric)
         if kind is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
-            time_goals.append(
+            latency_goals.append(
                 Goal(
                     objective.label, objective.name, kind, PERCENTILES.get(objective.aggregate), objective.limit / 1000
                 )
             )
-            if objective.metric in _PARTIAL_METRICS:
+            if objective.metric in _APPROXIMATED_METRICS:
                 notes.append(f"{objective.label} is evaluated as a limit on {_KIND_LABELS[kind]}.")
         elif objective.metric == "goodput_share":
             share = objective.limit
         elif objective.metric == "error_rate":
             notes.append(
-                f"{objective.label}: dropped and timed-out requests count; errors of the model are not simulated."
+                f"{objective.label}: dropped and timed-out requests count as errors; errors of the model are not "
+                "simulated."
             )
         else:
             notes.append(f"{objective.label} does not apply to a fleet, so the plan ignores it.")
-    return Goals(tuple(time_goals), share, tuple(notes))
+    return Goals(tuple(latency_goals), share, tuple(notes))
 
 
 ShouldContinue = Callable[[], bool]

@@ -62,7 +62,7 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
     capacity that does not change the number of instances counts as known well enough.
     """
     low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
-    spread, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
+    capacity_range, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
     ratio = min(high / low, instance_range.p90 / instance_range.p10)
     state: KnowledgeState = "known"
     if ratio > UNKNOWN_RATIO:
@@ -70,14 +70,14 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
     elif ratio > UNCERTAIN_RATIO or slo_evidence.is_contradictory:
         state = "uncertain"
     if state == "known":
-        return CapacityKnowledge(state, "narrow range", spread)
+        return CapacityKnowledge(state, "narrow range", capacity_range)
     reason: KnowledgeReason = "contradictory load points" if slo_evidence.is_contradictory else "wide range"
-    measurement = _propose_measurement(spread, capacity, slo_evidence, goals)
+    measurement = _propose_measurement(capacity_range, capacity, slo_evidence, goals)
     headline, next_step = (
-        _format_headline(spread, instance_range, reason),
+        _format_headline(capacity_range, instance_range, reason),
         _format_next_step(measurement, slo_evidence.target),
     )
-    return CapacityKnowledge(state, reason, spread, measurement, headline, next_step)
+    return CapacityKnowledge(state, reason, capacity_range, measurement, headline, next_step)
 
 
 def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
@@ -92,8 +92,13 @@ def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
 
 def _compute_error(fit: ServiceFit, goal: Goal) -> float | None:
     aggregate = "mean" if goal.quantile is None else f"p{100 * goal.quantile:g}"
-    names = {f"{_ERROR_PREFIXES[goal.kind]}{aggregate}", f"latency {aggregate}" if goal.kind == "latency" else ""}
-    log_errors = [abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in names]
+    aggregate_names = {
+        f"{_ERROR_PREFIXES[goal.kind]}{aggregate}",
+        f"latency {aggregate}" if goal.kind == "latency" else "",
+    }
+    log_errors = [
+        abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in aggregate_names
+    ]
     return math.expm1(median(log_errors)) if log_errors else None
 
 
@@ -104,13 +109,13 @@ def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
     explains the measurements and the measured rates do not narrow the capacity either.
     """
     if evidence.is_contradictory:
-        return evidence.highest_met > _CONTRADICTION_RATIO * evidence.lowest_missed
+        return evidence.highest_met_per_s > _CONTRADICTION_RATIO * evidence.lowest_missed_per_s
     low, high = evidence.interval
     return fit_error is not None and fit_error > _MAX_FIT_ERROR and not high <= _MAX_NARROW_RATIO * low
 
 
 def _propose_measurement(
-    spread: Spread, capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
+    capacity_range: Spread, capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
 ) -> NextMeasurement:
     """Return the measurement that narrows the range of the capacity most.
 
@@ -119,18 +124,23 @@ def _propose_measurement(
     as long.
     """
     evidence = slo_evidence.evidence
-    rate = math.sqrt(spread.p10 * spread.p90) / (capacity.replicas * capacity.speed)
+    rate_per_s = math.sqrt(capacity_range.p10 * capacity_range.p90) / (capacity.replicas * capacity.speed)
     quantiles = [goal.quantile for goal in goals.latency_goals if goal.quantile is not None]
-    requests = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
+    request_count = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
     if slo_evidence.is_contradictory and evidence.is_contradictory:
-        rate, requests = math.sqrt(evidence.lowest_missed * evidence.highest_met), 3 * requests
-    duration_s = max(_MIN_DURATION_S, 10.0 * math.ceil(requests / rate / 10))
-    return NextMeasurement(rate, duration_s, max(_MIN_EXPECTED_RATIO, math.sqrt(spread.p90 / spread.p10)))
+        rate_per_s, request_count = (
+            math.sqrt(evidence.lowest_missed_per_s * evidence.highest_met_per_s),
+            3 * request_count,
+        )
+    duration_s = max(_MIN_DURATION_S, 10.0 * math.ceil(request_count / rate_per_s / 10))
+    return NextMeasurement(
+        rate_per_s, duration_s, max(_MIN_EXPECTED_RATIO, math.sqrt(capacity_range.p90 / capacity_range.p10))
+    )
 
 
-def _format_headline(spread: Spread, instance_range: Spread, reason: KnowledgeReason) -> str:
+def _format_headline(capacity_range: Spread, instance_range: Spread, reason: KnowledgeReason) -> str:
     range_text = (
-        f"{format_number(spread.p10)} to {format_number(spread.p90)} req/s per instance (P10–P90), so "
+        f"{format_number(capacity_range.p10)} to {format_number(capacity_range.p90)} req/s per instance (P10–P90), so "
         f"{instance_range.p10:,.0f} to "
     )
     range_text += f"{instance_range.p90:,.0f} instances may be needed"
@@ -143,5 +153,5 @@ def _format_next_step(measurement: NextMeasurement, target: str) -> str:
     duration_text = f"{measurement.duration_s:.0f} s" if minutes < 3 else f"{minutes:.0f} min"
     return (
         f"Next, measure one replica of {target} at {format_number(measurement.rate_per_s)} req/s for "
-        f"{duration_text}. This narrows the range to about {measurement.expected_ratio:.2g}×."
+        f"{duration_text}. This narrows the range (P90/P10) to a factor of about {measurement.expected_ratio:.2g}."
     )

@@ -34,13 +34,19 @@ class LatencyCurve(msgspec.Struct, frozen=True):
         """
         if not self.rates_per_s or rate_per_s > self.max_rate_per_s * (1 + 1e-9):
             return None
-        above = bisect.bisect_left(self.rates_per_s, rate_per_s)
-        if above == 0:
+        upper_index = bisect.bisect_left(self.rates_per_s, rate_per_s)
+        if upper_index == 0:
             return math.exp(self.log_latencies[0])
-        if above == len(self.rates_per_s):
+        if upper_index == len(self.rates_per_s):
             return math.exp(self.log_latencies[-1])
-        (left, right), (low, high) = self.rates_per_s[above - 1 : above + 1], self.log_latencies[above - 1 : above + 1]
-        return math.exp(low + (high - low) * (rate_per_s - left) / (right - left))
+        (lower_rate_per_s, upper_rate_per_s), (lower_log_ms, upper_log_ms) = (
+            self.rates_per_s[upper_index - 1 : upper_index + 1],
+            self.log_latencies[upper_index - 1 : upper_index + 1],
+        )
+        return math.exp(
+            lower_log_ms
+            + (upper_log_ms - lower_log_ms) * (rate_per_s - lower_rate_per_s) / (upper_rate_per_s - lower_rate_per_s)
+        )
 
     def scale_rates(self, factor: float) -> LatencyCurve:
         """Return a copy of the curve with all rates multiplied by `factor`; latencies are
@@ -71,20 +77,28 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
     If the slowest machine of the interval would be beyond the max rate, the estimate has no
     interval, and `reason` says so.
     """
-    value = curve.interpolate_ms(utilization * curve.max_rate_per_s)
-    if value is None:
+    latency_ms = curve.interpolate_ms(utilization * curve.max_rate_per_s)
+    if latency_ms is None:
         missing_reason = "latency was not measured" if not curve.rates_per_s else "the peak is beyond the max rate"
         return Estimate(None, basis=capacity.basis, reason=missing_reason)
     is_below_lowest = bool(curve.rates_per_s) and utilization * curve.max_rate_per_s < curve.rates_per_s[0]
-    reason = "below the lowest measured rate; latency at that rate" if is_below_lowest else None
+    reason = (
+        "the peak is below the lowest measured rate, so the latency is that at the lowest measured rate"
+        if is_below_lowest
+        else None
+    )
     if capacity.basis == "measured":
-        return Estimate(value, basis="interpolated", reason=reason)
-    spread = capacity.compute_quantile_per_s(Z95) / capacity.rate_per_s
-    fast, slow = (curve.interpolate_ms(utilization * factor * curve.max_rate_per_s) for factor in (1 / spread, spread))
-    if fast is None or slow is None:
+        return Estimate(latency_ms, basis="interpolated", reason=reason)
+    speed_factor = capacity.compute_quantile_per_s(Z95) / capacity.rate_per_s
+    fastest_ms, slowest_ms = (
+        curve.interpolate_ms(utilization * factor * curve.max_rate_per_s) for factor in (1 / speed_factor, speed_factor)
+    )
+    if fastest_ms is None or slowest_ms is None:
         reason = "no interval: at the lower bound of its capacity, the fleet is above its max rate"
-        return Estimate(value, basis="extrapolated", reason=reason)
-    return Estimate(value, (fast / spread, slow * spread), basis="extrapolated", reason=reason)
+        return Estimate(latency_ms, basis="extrapolated", reason=reason)
+    return Estimate(
+        latency_ms, (fastest_ms / speed_factor, slowest_ms * speed_factor), basis="extrapolated", reason=reason
+    )
 
 
 def _fit_isotonic(levels: list[tuple[float, int]]) -> list[float]:
@@ -97,7 +111,7 @@ def _fit_isotonic(levels: list[tuple[float, int]]) -> list[float]:
         while pools and pools[-1][0] > pool[0]:
             previous = pools.pop()
             total_weight = previous[1] + pool[1]
-            mean = (previous[0] * previous[1] + pool[0] * pool[1]) / total_weight
-            pool = (mean, total_weight, previous[2] + pool[2])
+            pooled_mean = (previous[0] * previous[1] + pool[0] * pool[1]) / total_weight
+            pool = (pooled_mean, total_weight, previous[2] + pool[2])
         pools.append(pool)
     return [level for level, _, length in pools for _ in range(length)]

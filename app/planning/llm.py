@@ -27,7 +27,7 @@ from app.records.service import UNLIMITED_TOKENS, TokenService
 # bandwidth of PCIe 4.0 x16 in one direction, as achieved by collectives
 _PCIE_BYTES_PER_S = 25e9
 ASSUMED_SIGMA = 0.35
-"""Log-normal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated
+"""Lognormal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated
 with published rates.
 """
 
@@ -46,8 +46,8 @@ class Efficiency(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """Replica on `degree` accelerators with tensor parallelism, for prompts and responses of these
-    mean lengths.
+    """Replica on `degree` accelerators with tensor parallelism, for prompts and responses with the
+    given mean numbers of tokens.
 
     `prefix_hit_rate` is the prefix cache hit rate: the share of prompt tokens whose keys and values
     are cached.
@@ -92,15 +92,19 @@ class Replica(msgspec.Struct, frozen=True):
 
 def compute_speeds(deployment: Deployment) -> Speeds | Unavailable:
     accelerator, efficiency = deployment.accelerator, deployment.efficiency
-    peak = find_peak_per_s(accelerator, deployment.precision.compute)
-    if isinstance(peak, Unavailable):
-        return peak
+    peak_per_s = find_peak_per_s(accelerator, deployment.precision.compute)
+    if isinstance(peak_per_s, Unavailable):
+        return peak_per_s
     if not accelerator.memory_bandwidth_gb_s:
         return Unavailable(
             "unknown_figure", f"the memory bandwidth of {format_accelerator_name(accelerator)} is unknown"
         )
-    link = accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else _PCIE_BYTES_PER_S
-    return Speeds(peak * efficiency.compute, accelerator.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth, link)
+    link_bytes_per_s = accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else _PCIE_BYTES_PER_S
+    return Speeds(
+        peak_per_s * efficiency.compute,
+        accelerator.memory_bandwidth_gb_s * 1e9 * efficiency.bandwidth,
+        link_bytes_per_s,
+    )
 
 
 def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
@@ -136,8 +140,8 @@ def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) 
 def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Unavailable:
     """Return the replica at the largest batch that memory, engine and the limit on mean ITL allow.
 
-    Returns a Refusal if not even one sequence fits in memory, or if a single sequence exceeds the
-    ITL limit.
+    Returns `Unavailable` if not even one sequence fits in memory, or if a single sequence exceeds
+    the ITL limit.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
@@ -147,19 +151,19 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
     )
     if isinstance(memory, Unavailable):
         return memory
-    sequences = count_sequences(
+    max_sequences = count_sequences(
         memory,
         deployment.model,
         _compute_mean_tokens(deployment),
         deployment.precision.kv,
         deployment.engine.block_tokens,
     )
-    if sequences < 1:
+    if max_sequences < 1:
         return Unavailable(
             "memory",
             f"no sequence of {_compute_mean_tokens(deployment):.0f} tokens fits in the memory that the weights leave",
         )
-    max_batch = min(sequences, deployment.engine.max_sequences)
+    max_batch = min(max_sequences, deployment.engine.max_sequences)
     batch = max_batch if itl_limit_s is None else _find_largest_batch(deployment, speeds, max_batch, itl_limit_s)
     if batch == 0:
         return Unavailable(
@@ -237,7 +241,7 @@ def _estimate_decode_compute_s(deployment: Deployment, speeds: Speeds, batch: fl
 
 
 def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
-    """Return the duration of two all-reduces of the 16-bit hidden states per layer."""
+    """Return the duration in seconds of two all-reduces of the 16-bit hidden states per layer."""
     degree = deployment.degree
     if degree == 1:
         return 0.0
@@ -246,7 +250,7 @@ def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
-    """Token service that was not measured. `sigma` is the common log-normal sigma of all step and
+    """Token service that was not measured. `sigma` is the common lognormal sigma of all step and
     prefill durations."""
 
     service: TokenService
@@ -256,8 +260,8 @@ class UnmeasuredService(msgspec.Struct, frozen=True):
 
 
 class MeasuredReplica(msgspec.Struct, frozen=True):
-    """Measured replica to extrapolate from; `weight_bytes` is the size of all weights, on `degree`
-    accelerators."""
+    """Measured replica, as the basis of an extrapolation; `weight_bytes` is the size of all
+    weights, on `degree` accelerators."""
 
     weight_bytes: float
     dtype: str
@@ -271,9 +275,9 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
     """Build a service whose step time is linear in the batch size, exact at one sequence and at the
     largest batch.
 
-    Between these two sizes it is slightly slow where compute becomes the bottleneck, and slightly
-    fast for mixture-of-experts models. Returns a Refusal if the model does not fit or a data sheet
-    value is unknown.
+    Between these two sizes, the step time is slightly too long where compute becomes the
+    bottleneck, and slightly too short for mixture-of-experts models. Returns `Unavailable` if the
+    model does not fit or a data sheet value is unknown.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
@@ -290,13 +294,13 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
     if max_batch < 1:
         return Unavailable("memory", f"no sequence of {tokens:.0f} tokens fits in the memory that the weights leave")
     per_kv_token_s = kv_token_bytes / speeds.memory_bytes_per_s
-    first_s, last_s = (
+    single_sequence_s, full_batch_s = (
         compute_decode_step_s(deployment, speeds, batch) - batch * tokens * per_kv_token_s for batch in (1, max_batch)
     )
-    per_sequence_s = max(0.0, (last_s - first_s) / (max_batch - 1)) if max_batch > 1 else 0.0
+    per_sequence_s = max(0.0, (full_batch_s - single_sequence_s) / (max_batch - 1)) if max_batch > 1 else 0.0
     prompt_tokens = max(1.0, deployment.input_tokens * (1 - deployment.prefix_hit_rate))
     service = TokenService(
-        step_s=first_s - per_sequence_s,
+        step_s=single_sequence_s - per_sequence_s,
         per_sequence_s=per_sequence_s,
         prefill_s_per_token=compute_prefill_s(deployment, speeds) / prompt_tokens,
         max_sequences=deployment.engine.max_sequences,
@@ -329,7 +333,7 @@ def extrapolate_service(
     cache_ratio = _compute_cache_ratio(replica, measured, target)
     if isinstance(cache_ratio, Unavailable):
         return cache_ratio
-    scaled = msgspec.structs.replace(
+    scaled_service = msgspec.structs.replace(
         service,
         step_s=replica.host_s + max(0.0, service.step_s - replica.host_s) / memory_ratio.factor,
         per_kv_token_s=service.per_kv_token_s / memory_ratio.factor,
@@ -337,9 +341,9 @@ def extrapolate_service(
         prefill_s_per_token=service.prefill_s_per_token / compute_ratio.factor,
         kv_tokens=math.floor(service.kv_tokens * cache_ratio),
     )
-    least_certain = max(memory_ratio, compute_ratio, key=_get_sigma)
+    least_certain_ratio = max(memory_ratio, compute_ratio, key=_get_sigma)
     basis: Basis = "measured" if measured.key == target.key else "extrapolated"
-    return UnmeasuredService(scaled, basis, least_certain.sigma, least_certain.risks)
+    return UnmeasuredService(scaled_service, basis, least_certain_ratio.sigma, least_certain_ratio.risks)
 
 
 def _get_sigma(ratio: Ratio) -> float:
@@ -352,12 +356,12 @@ def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target
     """
     free_bytes = []
     for accelerator in (measured, target):
-        usable = compute_usable_bytes(accelerator)
-        if isinstance(usable, Unavailable):
-            return usable
-        free_bytes.append(replica.engine.utilization * usable * replica.degree - replica.weight_bytes)
-    measured_bytes, other_bytes = free_bytes
-    if other_bytes <= 0:
+        usable_bytes = compute_usable_bytes(accelerator)
+        if isinstance(usable_bytes, Unavailable):
+            return usable_bytes
+        free_bytes.append(replica.engine.utilization * usable_bytes * replica.degree - replica.weight_bytes)
+    measured_bytes, target_bytes = free_bytes
+    if target_bytes <= 0:
         count_text = "one" if replica.degree == 1 else str(replica.degree)
         return Unavailable(
             "memory",
@@ -370,4 +374,4 @@ def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target
             f"weights of {replica.weight_bytes / 2**30:.1f} GiB cannot have fit on {replica.degree} "
             f"{format_accelerator_name(measured)}: correct the description of the measured replica",
         )
-    return other_bytes / measured_bytes
+    return target_bytes / measured_bytes

@@ -21,9 +21,9 @@ BYTES_PER_PARAMETER = {
 # usable share of the nominal memory: drivers report 99 % for stacked memory, and 93 % for GDDR6
 # with error correction
 _MIN_STACKED_GB_S = 1500.0
-_GDDR7_CARDS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
+_GDDR7_GPUS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
 """Keys of GPUs whose bandwidth is as high as that of HBM, but that use GDDR memory."""
-_USABLE_STACKED, _USABLE_OTHER = 0.985, 0.93
+_USABLE_SHARE_STACKED, _USABLE_SHARE_OTHER = 0.985, 0.93
 # memory of the context, kernels and collectives, outside the memory pool of the inference engine
 _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
 # number of hidden-size tensors that are alive at once; logits are held twice in fp32
@@ -47,8 +47,8 @@ def compute_usable_bytes(accelerator: Accelerator) -> float | Unavailable:
     the nominal size."""
     if accelerator.memory_gib is None:
         return Unavailable("unknown_figure", f"the memory of {format_accelerator_name(accelerator)} is unknown")
-    is_stacked = (accelerator.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and accelerator.key not in _GDDR7_CARDS
-    return accelerator.memory_gib * GIB * (_USABLE_STACKED if is_stacked else _USABLE_OTHER)
+    is_stacked = (accelerator.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and accelerator.key not in _GDDR7_GPUS
+    return accelerator.memory_gib * GIB * (_USABLE_SHARE_STACKED if is_stacked else _USABLE_SHARE_OTHER)
 
 
 def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
@@ -62,13 +62,15 @@ def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: in
     KV heads are split across accelerators until each has only one head; a latent cache (MLA) is
     replicated on each accelerator.
     """
-    growing = model.layers - model.window_layers - model.linear_layers
-    in_window = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
+    full_attention_layers = model.layers - model.window_layers - model.linear_layers
+    window_tokens = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
     if model.latent_dim is None:
-        per_layer = 2 * model.kv_heads * model.head_dim * BYTES_PER_PARAMETER[dtype] / min(degree, model.kv_heads)
+        layer_bytes_per_token = (
+            2 * model.kv_heads * model.head_dim * BYTES_PER_PARAMETER[dtype] / min(degree, model.kv_heads)
+        )
     else:
-        per_layer = model.latent_dim * BYTES_PER_PARAMETER[dtype]
-    return per_layer * (growing * tokens + model.window_layers * in_window)
+        layer_bytes_per_token = model.latent_dim * BYTES_PER_PARAMETER[dtype]
+    return layer_bytes_per_token * (full_attention_layers * tokens + model.window_layers * window_tokens)
 
 
 def plan_memory(
@@ -76,25 +78,26 @@ def plan_memory(
 ) -> MemoryPlan | Unavailable:
     """Plan the memory for tensor parallelism over `degree` accelerators.
 
-    Returns a Refusal if the weights leave no memory for a KV cache.
+    Returns `Unavailable` if the weights leave no memory for a KV cache.
     """
     engine = engine or Engine()
-    usable = compute_usable_bytes(accelerator)
-    if isinstance(usable, Unavailable):
-        return usable
-    weights = compute_weight_bytes(model, precision.weights) / degree
-    activations = (
+    usable_bytes = compute_usable_bytes(accelerator)
+    if isinstance(usable_bytes, Unavailable):
+        return usable_bytes
+    weight_bytes = compute_weight_bytes(model, precision.weights) / degree
+    activation_bytes = (
         _ACTIVATION_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
     ) / degree
-    overhead = activations + (_RUNTIME_BYTES_SINGLE if degree == 1 else _RUNTIME_BYTES_SHARDED)
-    pool = engine.utilization * usable - weights - overhead
-    if pool <= 0:
+    overhead_bytes = activation_bytes + (_RUNTIME_BYTES_SINGLE if degree == 1 else _RUNTIME_BYTES_SHARDED)
+    kv_pool_bytes = engine.utilization * usable_bytes - weight_bytes - overhead_bytes
+    if kv_pool_bytes <= 0:
         return Unavailable(
             "memory",
-            f"the weights need {weights / GIB:.1f} GiB and the inference server {overhead / GIB:.1f} GiB, but only "
-            f"{engine.utilization * usable / GIB:.1f} GiB are available on {_format_accelerators(accelerator, degree)}",
+            f"the weights need {weight_bytes / GIB:.1f} GiB and the inference server {overhead_bytes / GIB:.1f} GiB, "
+            f"but only {engine.utilization * usable_bytes / GIB:.1f} GiB are available on "
+            f"{_format_accelerators(accelerator, degree)}",
         )
-    return MemoryPlan(degree, usable, weights, overhead, pool)
+    return MemoryPlan(degree, usable_bytes, weight_bytes, overhead_bytes, kv_pool_bytes)
 
 
 def count_sequences(
@@ -102,8 +105,8 @@ def count_sequences(
 ) -> int:
     """Return how many sequences of `tokens` fit in the KV cache at once, each rounded up to whole
     blocks."""
-    rounded = math.ceil(tokens / block_tokens) * block_tokens
-    sequence_bytes = compute_kv_bytes(model, rounded, kv_dtype, plan.degree)
+    rounded_tokens = math.ceil(tokens / block_tokens) * block_tokens
+    sequence_bytes = compute_kv_bytes(model, rounded_tokens, kv_dtype, plan.degree)
     # with linear layers only, the cache does not grow, and only the engine's own limit applies
     return math.floor(plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else UNLIMITED_TOKENS
 
@@ -120,7 +123,7 @@ def find_smallest_degree(
     """Return the memory plan with the fewest accelerators that fits the weights and `sequences`
     sequences of `tokens`.
 
-    The number of accelerators divides the number of attention heads. Returns a Refusal if even
+    The number of accelerators divides the number of attention heads. Returns `Unavailable` if even
     `max_degree` accelerators are too few.
     """
     plan: MemoryPlan | Unavailable = Unavailable(
@@ -144,8 +147,8 @@ def find_smallest_degree(
 
 
 def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
-    """Return whether the weights or the KV cache take more memory, as the one to reduce if too few
-    sequences fit."""
+    """Return which takes more memory, the weights or the KV cache; reduce it if too few sequences
+    fit."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
 
 

@@ -26,11 +26,11 @@ from app.records.service import TokenService
 if TYPE_CHECKING:
     from app.planning.fleet_sizer import FleetSizer
 
-_MIN_SIMULATED = 5
-_MAX_SIMULATED = 12
+_MIN_SIMULATED_KINDS = 5
+_MAX_SIMULATED_KINDS = 12
 """Maximum number of kinds of replica to simulate.
 
-At least `_MIN_SIMULATED` kinds are simulated, and more only while the cheapest option has not been
+At least `_MIN_SIMULATED_KINDS` kinds are simulated, and more only while the cheapest option has not been
 simulated.
 """
 
@@ -112,36 +112,36 @@ def _build_option(
     It is based on the most informative target: the one with the lowest risk, then the narrowest
     interval, then the highest rate.
     """
-    capacities = [(target, _extrapolate(target, offer, plan_inputs)) for target in plan_inputs.measured]
+    capacities = [(target, _extrapolate_capacity(target, offer, plan_inputs)) for target in plan_inputs.measured]
     capacities_by_target = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
-    refusals = [capacity for _, capacity in capacities if isinstance(capacity, Unavailable)]
+    unavailable_capacities = [capacity for _, capacity in capacities if isinstance(capacity, Unavailable)]
     if not capacities_by_target and plan_inputs.assumed_model is not None:
-        assumed = assumed_targets.get(
+        assumed_target = assumed_targets.get(
             offer.accelerator or "", Unavailable("no_accelerator", "a language model is planned on accelerators only")
         )
         capacity = (
-            assumed
-            if isinstance(assumed, Unavailable)
-            else compute_assumed_capacity(assumed, offer, plan_inputs.assumed_model)
+            assumed_target
+            if isinstance(assumed_target, Unavailable)
+            else compute_assumed_capacity(assumed_target, offer, plan_inputs.assumed_model)
         )
-        if isinstance(assumed, MeasuredTarget) and isinstance(capacity, Capacity):
-            capacities_by_target = [(assumed, capacity)]
+        if isinstance(assumed_target, MeasuredTarget) and isinstance(capacity, Capacity):
+            capacities_by_target = [(assumed_target, capacity)]
         elif isinstance(capacity, Unavailable):
-            refusals = [capacity]
+            unavailable_capacities = [capacity]
     if not capacities_by_target:
-        evaluated = evaluate_offer(offer, refusals[0], demand, plan_inputs.limits, plan_inputs.today)
+        evaluation = evaluate_offer(offer, unavailable_capacities[0], demand, plan_inputs.limits, plan_inputs.today)
         return Option(
-            evaluated, plan_inputs.measured[0] if plan_inputs.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
+            evaluation, plan_inputs.measured[0] if plan_inputs.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
         )
-    estimated = [
+    estimated_capacities = [
         (target, measured_capacity if sizer is None else sizer.estimate(target, measured_capacity))
         for target, measured_capacity in capacities_by_target
     ]
     target, capacity = min(
-        estimated, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].rate_per_s)
+        estimated_capacities, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].rate_per_s)
     )
-    evaluated = _evaluate_option(offer, target, capacity, demand, plan_inputs)
-    return Option(evaluated, target, build_latency_curve(target.curve), capacity)
+    evaluation = _evaluate_option(offer, target, capacity, demand, plan_inputs)
+    return Option(evaluation, target, build_latency_curve(target.curve), capacity)
 
 
 def _evaluate_option(
@@ -149,33 +149,33 @@ def _evaluate_option(
 ) -> Candidate | RejectedOffer:
     """Evaluate the offer, including the limits that need the accelerator's data sheet."""
     limits, accelerator = plan_inputs.limits, plan_inputs.catalog.accelerators.get(offer.accelerator or "")
-    evaluated = evaluate_offer(offer, capacity, demand, limits, plan_inputs.today)
+    evaluation = evaluate_offer(offer, capacity, demand, limits, plan_inputs.today)
     missing_reason = _explain_missing_token_times(target, plan_inputs)
-    if missing_reason is not None and (isinstance(evaluated, Candidate) or evaluated.rejected_by == "slo"):
+    if missing_reason is not None and (isinstance(evaluation, Candidate) or evaluation.rejected_by == "slo"):
         rejected_by, reason = (
-            (evaluated.rejected_by, evaluated.rejected) if isinstance(evaluated, Candidate) else (None, None)
+            (evaluation.rejected_by, evaluation.rejected) if isinstance(evaluation, Candidate) else (None, None)
         )
         return RejectedOffer(
             offer, reason or missing_reason, rejected_by or "slo", None if reason else "token_times_unknown"
         )
-    if not isinstance(evaluated, Candidate) or evaluated.rejected is not None:
-        return evaluated
+    if not isinstance(evaluation, Candidate) or evaluation.rejected is not None:
+        return evaluation
     if limits.vendors and accelerator is not None and accelerator.vendor not in limits.vendors:
         reason = f"vendor {accelerator.vendor} is excluded by plan.vendors"
-        return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="vendor")
+        return msgspec.structs.replace(evaluation, rejected=reason, rejected_by="vendor")
     if limits.max_power_w is None or accelerator is None:
-        return evaluated
+        return evaluation
     if accelerator.tdp_w is None:
         reason = f"the power of {accelerator.name} is unknown"
-        return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
-    power_w = accelerator.tdp_w * offer.accelerator_count * evaluated.instances
+        return msgspec.structs.replace(evaluation, rejected=reason, rejected_by="power")
+    power_w = accelerator.tdp_w * offer.accelerator_count * evaluation.instances
     if power_w > limits.max_power_w:
         reason = (
-            f"{evaluated.instances} instances draw {power_w:,.0f} W, above plan.max_power of "
+            f"{evaluation.instances} instances draw {power_w:,.0f} W, above plan.max_power of "
             f"{limits.max_power_w:,.0f} W"
         )
-        return msgspec.structs.replace(evaluated, rejected=reason, rejected_by="power")
-    return evaluated
+        return msgspec.structs.replace(evaluation, rejected=reason, rejected_by="power")
+    return evaluation
 
 
 def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningInputs) -> str | None:
@@ -183,7 +183,7 @@ def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningIn
     if target.fit is None or isinstance(target.fit.services[0].service, TokenService):
         return None
     goal = next(
-        (goal_of_slo for goal_of_slo in build_goals(plan_inputs.slo).latency_goals if goal_of_slo.kind != "latency"),
+        (slo_goal for slo_goal in build_goals(plan_inputs.slo).latency_goals if slo_goal.kind != "latency"),
         None,
     )
     if goal is None:
@@ -194,7 +194,7 @@ def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningIn
     )
 
 
-def _extrapolate(target: MeasuredTarget, offer: Offer, plan_inputs: PlanningInputs) -> Capacity | Unavailable:
+def _extrapolate_capacity(target: MeasuredTarget, offer: Offer, plan_inputs: PlanningInputs) -> Capacity | Unavailable:
     accelerators, unmeasured_gpus = plan_inputs.catalog.accelerators, plan_inputs.limits.unmeasured_gpus
     capacity = extrapolate_capacity(target.curve, target.hardware, offer, accelerators, unmeasured_gpus)
     if isinstance(capacity, Capacity) and target.disturbance_sigma:
@@ -224,25 +224,29 @@ def _simulate_leading(
     Options that miss the SLO by formula are simulated last, since the simulation may find that they
     meet it by pooling their queues.
     """
-    simulated: dict[tuple[str, float, float], int] = {}
+    simulated_kinds: dict[tuple[str, float, float], int] = {}
     options = list(options)
-    for _ in range(_MAX_SIMULATED * 2):
-        feasible = sorted(
+    for _ in range(_MAX_SIMULATED_KINDS * 2):
+        feasible_indices = sorted(
             (index for index, option in enumerate(options) if option.is_feasible),
             key=lambda index: get_candidate(options[index]).usd_per_month,
         )
-        missing_slo = [index for index, option in enumerate(options) if _misses_by_formula(option)]
-        missing_slo.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
-        pending = [
+        missing_slo_indices = [index for index, option in enumerate(options) if _misses_by_formula(option)]
+        missing_slo_indices.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
+        pending_indices = [
             index
-            for index in (*feasible, *missing_slo)
-            if _build_kind(options[index]) not in simulated and options[index].target.fit
+            for index in (*feasible_indices, *missing_slo_indices)
+            if _build_kind(options[index]) not in simulated_kinds and options[index].target.fit
         ]
-        is_leading = bool(pending) and pending[0] == (feasible or missing_slo)[0]
-        if not pending or len(simulated) >= _MAX_SIMULATED or (len(simulated) >= _MIN_SIMULATED and not is_leading):
+        is_leading = bool(pending_indices) and pending_indices[0] == (feasible_indices or missing_slo_indices)[0]
+        if (
+            not pending_indices
+            or len(simulated_kinds) >= _MAX_SIMULATED_KINDS
+            or (len(simulated_kinds) >= _MIN_SIMULATED_KINDS and not is_leading)
+        ):
             break
-        kind = _build_kind(options[pending[0]])
-        simulated[kind] = len(simulated)
+        kind = _build_kind(options[pending_indices[0]])
+        simulated_kinds[kind] = len(simulated_kinds)
         options = [
             _simulate_option(option, plan_inputs, demand, sizer)
             if option.capacity and _build_kind(option) == kind
@@ -271,5 +275,5 @@ def _simulate_option(option: Option, plan_inputs: PlanningInputs, demand: Demand
     if result is None:
         return option
     capacity, latencies = result
-    evaluated = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
-    return msgspec.structs.replace(option, evaluation=evaluated, latencies=latencies, capacity=capacity)
+    evaluation = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
+    return msgspec.structs.replace(option, evaluation=evaluation, latencies=latencies, capacity=capacity)

@@ -22,14 +22,14 @@ def find_pareto_front(fleets: Iterable[Fleet]) -> tuple[Fleet, ...]:
 
     Of equal fleets only one is returned; fleets without a known cost or latency are ignored.
     """
-    comparable = [
+    comparable_rows = [
         (fleet.usd_per_month.value, fleet.latency_at_peak.value, fleet)
         for fleet in fleets
         if fleet.usd_per_month.value is not None and fleet.latency_at_peak.value is not None
     ]
     front: list[Fleet] = []
     fastest_ms = float("inf")
-    for _, latency_ms, fleet in sorted(comparable, key=lambda row: row[:2]):
+    for _, latency_ms, fleet in sorted(comparable_rows, key=lambda row: row[:2]):
         if latency_ms < fastest_ms:
             front.append(fleet)
             fastest_ms = latency_ms
@@ -60,52 +60,58 @@ def add_front_probabilities(
         for option, fleet in option_fleets
         if fleet not in front and fleet.latency_at_peak.value is not None
     ]
-    rivals.sort(key=lambda pair: min(_cost_distance(pair[1], front_fleet) for front_fleet in front))
+    rivals.sort(key=lambda pair: min(_compute_cost_distance(pair[1], front_fleet) for front_fleet in front))
     options = {(fleet.offer, fleet.instances): option for option, fleet in option_fleets}
     pairs = [(options[front_fleet.offer, front_fleet.instances], front_fleet) for front_fleet in front] + rivals[
         :_MAX_RIVALS
     ]
-    costs, latencies_ms = _draw(pairs, demand, today)
-    dominated = np.zeros((_DRAW_COUNT, len(front)), dtype=bool)
+    costs, latencies_ms = _draw_costs_and_latencies(pairs, demand, today)
+    is_dominated = np.zeros((_DRAW_COUNT, len(front)), dtype=bool)
     for index in range(len(front)):
-        cheaper = costs <= costs[:, [index]]
-        faster = latencies_ms <= latencies_ms[:, [index]]
-        better = (costs < costs[:, [index]]) | (latencies_ms < latencies_ms[:, [index]])
-        dominated[:, index] = (cheaper & faster & better).any(axis=1) | np.isinf(latencies_ms[:, index])
-    probabilities = 1 - dominated.mean(axis=0)
+        is_cheaper = costs <= costs[:, [index]]
+        is_faster = latencies_ms <= latencies_ms[:, [index]]
+        is_better = (costs < costs[:, [index]]) | (latencies_ms < latencies_ms[:, [index]])
+        is_dominated[:, index] = (is_cheaper & is_faster & is_better).any(axis=1) | np.isinf(latencies_ms[:, index])
+    probabilities = 1 - is_dominated.mean(axis=0)
     return tuple(
         msgspec.structs.replace(front_fleet, frontier_probability=float(probability))
         for front_fleet, probability in zip(front, probabilities, strict=True)
     )
 
 
-def _cost_distance(fleet: Fleet, other_fleet: Fleet) -> float:
+def _compute_cost_distance(fleet: Fleet, other_fleet: Fleet) -> float:
     return abs(math.log((fleet.usd_per_month.value or 1.0) / (other_fleet.usd_per_month.value or 1.0)))
 
 
-def _draw(pairs: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date) -> tuple[Floats, Floats]:
+def _draw_costs_and_latencies(
+    pairs: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
+) -> tuple[Floats, Floats]:
     """Draw costs in USD and latencies in ms; both arrays have the shape draws × fleets.
 
     A fleet that is beyond its max rate in a draw has infinite latency, so it is not on the front.
     """
-    random = np.random.default_rng(_SEED)
-    kinds = sorted({_speed_key(option) for option, _ in pairs})
-    speeds = dict(zip(kinds, random.standard_normal((len(kinds), _DRAW_COUNT)), strict=True))
-    peaks = demand.peak_per_s * np.exp(demand.peak_sigma * random.standard_normal(_DRAW_COUNT))
+    rng = np.random.default_rng(_SEED)
+    speed_keys = sorted({_get_speed_key(option) for option, _ in pairs})
+    speed_normals = dict(zip(speed_keys, rng.standard_normal((len(speed_keys), _DRAW_COUNT)), strict=True))
+    peaks_per_s = demand.peak_per_s * np.exp(demand.peak_sigma * rng.standard_normal(_DRAW_COUNT))
     costs, latencies_ms = np.empty((_DRAW_COUNT, len(pairs))), np.empty((_DRAW_COUNT, len(pairs)))
     for index, (option, fleet) in enumerate(pairs):
         candidate = get_candidate(option)
         sigma = compute_price_sigma(candidate.offer, today)
-        costs[:, index] = (fleet.usd_per_month.value or 0.0) * np.exp(sigma * random.standard_normal(_DRAW_COUNT))
-        factors = np.exp(candidate.capacity.sigma * speeds[_speed_key(option)])
-        loads = peaks / ((fleet.instances or 1) * candidate.capacity.rate_per_s * factors)
-        times_ms = [option.latencies.interpolate_ms(float(load) * option.latencies.max_rate_per_s) for load in loads]
+        costs[:, index] = (fleet.usd_per_month.value or 0.0) * np.exp(sigma * rng.standard_normal(_DRAW_COUNT))
+        factors = np.exp(candidate.capacity.sigma * speed_normals[_get_speed_key(option)])
+        utilizations = peaks_per_s / ((fleet.instances or 1) * candidate.capacity.rate_per_s * factors)
+        base_latencies_ms = [
+            option.latencies.interpolate_ms(float(utilization) * option.latencies.max_rate_per_s)
+            for utilization in utilizations
+        ]
         latencies_ms[:, index] = [
-            _OVERLOADED_MS if time is None else time / factor for time, factor in zip(times_ms, factors, strict=True)
+            _OVERLOADED_MS if latency_ms is None else latency_ms / factor
+            for latency_ms, factor in zip(base_latencies_ms, factors, strict=True)
         ]
     return costs, latencies_ms
 
 
-def _speed_key(option: Option) -> tuple[str, float, float]:
+def _get_speed_key(option: Option) -> tuple[str, float, float]:
     capacity = get_candidate(option).capacity
     return option.target.name, round(capacity.speed, 9), round(capacity.speed_sigma, 9)

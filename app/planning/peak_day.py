@@ -41,7 +41,7 @@ def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, goals: G
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
     hours: list[Hour] = []
     outcomes: dict[float, SteadyOutcome] = {}
-    for hour, mean_rate_per_s in enumerate(find_busiest_day(plan_inputs)):
+    for hour, mean_rate_per_s in enumerate(compute_busiest_day_rates(plan_inputs)):
         rate_per_s = max(float(f"{mean_rate_per_s:.6g}"), 1e-6)
         if rate_per_s not in outcomes:
             outcomes[rate_per_s] = simulate_traffic(service, shape, replicas, rate_per_s, _REQUESTS)
@@ -62,9 +62,11 @@ def _to_ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
 
-def find_busiest_day(plan_inputs: PlanningInputs) -> Floats:
+def compute_busiest_day_rates(plan_inputs: PlanningInputs) -> Floats:
     """Return the 24 hourly mean rates of the day with the busiest hour among the next seven
     days."""
     start = datetime.datetime.combine(plan_inputs.today, datetime.time())
-    week = compute_rates_per_s(plan_inputs.traffic, start, 7 * 24, 3600.0, today=plan_inputs.today).reshape(7, 24)
-    return np.asarray(week[int(week.max(axis=1).argmax())])
+    rates_by_day = compute_rates_per_s(plan_inputs.traffic, start, 7 * 24, 3600.0, today=plan_inputs.today).reshape(
+        7, 24
+    )
+    return np.asarray(rates_by_day[int(rates_by_day.max(axis=1).argmax())])

@@ -18,25 +18,25 @@ from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import RequestService, ServiceModel
 from app.records.traffic import TraceRows, TraceStatistics
 
-_SAME_LEVEL = 0.005
+_LEVEL_TOLERANCE = 0.005
 
 
 def build_plan_notes(
     plan_inputs: PlanningInputs,
     demand: Demand,
     goals: Goals,
-    ranked: Sequence[Fleet],
-    excluded: Sequence[Fleet],
+    ranked_fleets: Sequence[Fleet],
+    excluded_fleets: Sequence[Fleet],
 ) -> tuple[str, ...]:
     return (
         *(note for target in plan_inputs.measured for note in _format_measurement_notes(target)),
         *_format_assumption_notes(plan_inputs),
-        f"A month is {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. Disk, network, "
-        "taxes and support are not included.",
+        f"A monthly cost is {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. Disk, "
+        "network, taxes and support are not included.",
         f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
         *_format_traffic_notes(plan_inputs, demand),
         *goals.notes,
-        *_format_fleet_notes(ranked, excluded),
+        *_format_fleet_notes(ranked_fleets, excluded_fleets),
     )
 
 
@@ -62,7 +62,7 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
         yield (f"Service model: {format_service_model(target.fit.services[0].service)}; {fit_text}.")
 
 
-def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
+def explain_rate_limit(capacity: Capacity, target_name: str) -> str | None:
     """Return a note if the plan limits a replica to its highest observed rate although the service
     model predicts more.
 
@@ -70,39 +70,39 @@ def explain_rate_limit(capacity: Capacity, measured_on: str) -> str | None:
     """
     if capacity.extrapolated_per_s is None:
         return None
-    observed, beyond = (
-        format_number(per_s / capacity.replicas) for per_s in (capacity.rate_per_s, capacity.extrapolated_per_s)
+    observed_text, extrapolated_text = (
+        format_number(rate_per_s / capacity.replicas)
+        for rate_per_s in (capacity.rate_per_s, capacity.extrapolated_per_s)
     )
     scaling_text = "" if capacity.speed == 1 else ", scaled to this accelerator"
     return (
-        f"A replica is planned at {observed} req/s, the highest rate measured on {measured_on}{scaling_text}. Its "
-        f"service model would sustain {beyond} req/s. Measure at higher rates to confirm; until then, the lower bound "
-        "of needed instances is based on the model only."
+        f"A replica is planned at {observed_text} req/s, the highest rate measured on {target_name}{scaling_text}. Its "
+        f"service model would sustain {extrapolated_text} req/s. Measure at higher rates to confirm; until then, the "
+        "lower bound of needed instances is based on the model only."
     )
 
 
 def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
     if plan_inputs.assumed_model is not None:
-        billions = f"{plan_inputs.assumed_model.model.parameters / 1e9:.3g} billion parameters"
+        size_text = f"{plan_inputs.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
-            f"{plan_inputs.assumed_model.name} ({billions}) is planned from its shape and each accelerator's data "
-            "sheet if it was not measured. With 80 % probability the true rate is within a factor of 1.6. One minute "
-            "on "
-            "a rented accelerator removes most of this uncertainty."
+            f"{plan_inputs.assumed_model.name} ({size_text}) is planned from its shape and each accelerator's data "
+            "sheet if it was not measured. With 80 % probability, the true rate is within a factor of 1.6. A "
+            "one-minute measurement on a rented accelerator removes most of this uncertainty."
         )
 
 
 def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterator[str]:
     traffic = plan_inputs.traffic
-    targets = [
+    target_names = [
         target.name
         for target in plan_inputs.measured
         if target.lengths and traffic.tokens == build_measured_tokens(target.lengths)
     ]
-    if targets:
+    if target_names:
         mean_lengths = traffic.tokens[0]
         yield (
-            f"Requests are assumed to be as long as those of {targets[0]}: on average "
+            f"Requests are assumed to be as long as those of {target_names[0]}: on average "
             f"{format_number(mean_lengths.input)} input and {format_number(mean_lengths.output)} output tokens. "
             "Set traffic.tokens to change this."
         )
@@ -115,12 +115,12 @@ def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterat
         yield from _format_trace_notes(traffic.rows, traffic.trace, demand.peak_per_s, services)
     elif traffic.dispersion.index > 1:
         index, window_s = traffic.dispersion.index, traffic.dispersion.window_s
-        variation = f"the variance of counts over {window_s:g} s is {index:.3g} times that of a Poisson process"
-        yield f"Requests arrive in bursts, and the fleet is sized for them: {variation}."
+        variation_text = f"the variance of counts over {window_s:g} s is {index:.3g} times that of a Poisson process"
+        yield f"Requests arrive in bursts, and the fleet is sized for them: {variation_text}."
 
 
 def _format_trace_notes(
-    rows: TraceRows, metadata: TraceStatistics | None, peak_per_s: float, services: Sequence[ServiceModel]
+    rows: TraceRows, statistics: TraceStatistics | None, peak_per_s: float, services: Sequence[ServiceModel]
 ) -> Iterator[str]:
     """Yield notes on how the trace is replayed, and on which time scales the trace is bursty."""
     copies = peak_per_s / compute_rate_per_s(rows)
@@ -128,69 +128,74 @@ def _format_trace_notes(
     part_text = (
         f"the whole trace ({format_number(rows.window_s / 60)} min)" if is_whole_trace else "the trace's busiest hour"
     )
-    replayed = f"The fleet is sized by replaying {part_text}"
-    if abs(copies - 1) <= _SAME_LEVEL:
-        yield f"{replayed} as recorded."
+    replay_text = f"The fleet is sized by replaying {part_text}"
+    if abs(copies - 1) <= _LEVEL_TOLERANCE:
+        yield f"{replay_text} as recorded."
     elif copies < 1:
-        yield f"{replayed}: the peak is {100 * copies:.3g} % of its level, a random part of its requests."
+        yield f"{replay_text}: the peak is {100 * copies:.3g} % of its level, a random part of its requests."
     else:
         yield (
-            f"{replayed}: the peak is {copies:.3g} times its level, built from independent copies with different "
+            f"{replay_text}: the peak is {copies:.3g} times its level, built from independent copies with different "
             "start times. Bursts keep their length and rarely coincide."
         )
     if rows.output_tokens and any(isinstance(service, RequestService) and service.cv > 0 for service in services):
         yield "Service times vary as measured and are assumed to be longer for requests with more output tokens."
-    if metadata is not None:
-        scales = ((1, metadata.index_1s), (10, metadata.index_10s), (60, metadata.index_60s))
-        indices = [f"{index:.3g} times the variance over {seconds} s" for seconds, index in scales if index is not None]
-        busiest = (
+    if statistics is not None:
+        index_by_scale = ((1, statistics.index_1s), (10, statistics.index_10s), (60, statistics.index_60s))
+        index_texts = [
+            f"{index:.3g} times the variance over {seconds} s" for seconds, index in index_by_scale if index is not None
+        ]
+        busiest_text = (
             ""
-            if metadata.peak_1s_per_s is None
-            else f"; its busiest second had {format_number(metadata.peak_1s_per_s)} req/s"
+            if statistics.peak_1s_per_s is None
+            else f"; its busiest second had {format_number(statistics.peak_1s_per_s)} req/s"
         )
-        if indices:
-            yield f"The trace's counts vary more than in a Poisson process ({', '.join(indices)}){busiest}."
+        if index_texts:
+            yield f"The trace's counts vary more than in a Poisson process ({', '.join(index_texts)}){busiest_text}."
     if rows.sampled_share < 1:
         yield f"A random {100 * rows.sampled_share:.2g} % of the trace's requests are replayed instead of all."
-    if rows.window_s < (1 - _SAME_LEVEL) * WINDOW_S:
+    if rows.window_s < (1 - _LEVEL_TOLERANCE) * WINDOW_S:
         yield (
             "The trace is shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval."
         )
 
 
-def _format_fleet_notes(ranked: Sequence[Fleet], excluded: Sequence[Fleet]) -> Iterator[str]:
-    if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked):
-        yield "vCPUs vary (core or hyperthread). Benchmark on this instance type to narrow the range."
-    if any(fleet.sizing_method == "formula" for fleet in ranked):
+def _format_fleet_notes(ranked_fleets: Sequence[Fleet], excluded_fleets: Sequence[Fleet]) -> Iterator[str]:
+    if any(fleet.basis == "extrapolated" and fleet.accelerator is None for fleet in ranked_fleets):
+        yield "A vCPU is a core or a hyperthread, so the range is wide. Benchmark on this instance type to narrow it."
+    if any(fleet.sizing_method == "formula" for fleet in ranked_fleets):
         yield "Lower-ranked options are sized analytically, not simulated."
-    if not ranked:
-        yield explain_no_fit(excluded)
+    if not ranked_fleets:
+        yield explain_no_fit(excluded_fleets)
 
 
-def explain_no_fit(excluded: Sequence[Fleet]) -> str:
+def explain_no_fit(excluded_fleets: Sequence[Fleet]) -> str:
     """Explain why no offer is feasible: the reason of the nearest offer, and the most common other
     reasons."""
-    if not excluded:
+    if not excluded_fleets:
         return "No instance type qualifies: the catalog is empty."
-    nearest = find_nearest_excluded(excluded)
-    reasons = Counter(fleet.rejected for fleet in excluded if fleet.rejected != nearest.rejected).most_common(3)
+    nearest_fleet = find_nearest_excluded(excluded_fleets)
+    reasons = Counter(
+        fleet.rejected for fleet in excluded_fleets if fleet.rejected != nearest_fleet.rejected
+    ).most_common(3)
     other_reasons = "; ".join(f"{reason} ({count})" for reason, count in reasons)
-    same = sum(fleet.rejected == nearest.rejected for fleet in excluded)
-    same_text = f", and {same - 1} more" if same > 1 else ""
-    others_text = f" Others: {other_reasons}." if other_reasons else ""
-    return f"No instance type qualifies: {nearest.rejected} ({nearest.offer}, the nearest{same_text}).{others_text}"
+    same_count = sum(fleet.rejected == nearest_fleet.rejected for fleet in excluded_fleets)
+    same_text = f", and {same_count - 1} more" if same_count > 1 else ""
+    others_text = f" Other offers: {other_reasons}." if other_reasons else ""
+    nearest_text = f"{nearest_fleet.rejected} ({nearest_fleet.offer}, the closest to qualifying{same_text})"
+    return f"No instance type qualifies: {nearest_text}.{others_text}"
 
 
-def find_nearest_excluded(excluded: Sequence[Fleet]) -> Fleet:
+def find_nearest_excluded(excluded_fleets: Sequence[Fleet]) -> Fleet:
     """Return the excluded fleet that is closest to being feasible.
 
     Offers that the user's own filters exclude rank last; among equal reasons, the lowest price per
     instance wins.
     """
-    order = get_args(RejectedBy)
+    reason_order = get_args(RejectedBy)
 
-    def rank(fleet: Fleet) -> tuple[int, float]:
-        kind = len(order) if fleet.rejected_by is None else order.index(fleet.rejected_by)
-        return kind, math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
+    def get_rank(fleet: Fleet) -> tuple[int, float]:
+        position = len(reason_order) if fleet.rejected_by is None else reason_order.index(fleet.rejected_by)
+        return position, math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
 
-    return min(excluded, key=rank)
+    return min(excluded_fleets, key=get_rank)

@@ -39,7 +39,7 @@ class DayOptions(msgspec.Struct, frozen=True):
 
 
 def simulate_day(
-    planned: PlannedFleet,
+    planned_fleet: PlannedFleet,
     plan_inputs: PlanningInputs,
     day: DayOptions,
     on_progress: Callable[[float], None] | None = None,
@@ -48,24 +48,24 @@ def simulate_day(
 
     `on_progress` is called once per simulated minute with the share of arrivals simulated so far.
     """
-    rates = compute_day_rates(plan_inputs, day.date)
+    rates_per_s = compute_day_rates(plan_inputs, day.date)
     rows = plan_inputs.traffic.rows
     modulation = None if rows is not None else find_modulation(plan_inputs.traffic)
     outcome = simulate_fleet_day(
-        _build_design(planned, day),
-        rates,
+        _build_design(planned_fleet, day),
+        rates_per_s,
         BIN_S,
         day.autoscaler,
         day.operations,
         seed=day.seed,
-        usd_per_hour=planned.usd_per_hour_each / planned.replicas_per_instance,
+        usd_per_hour=planned_fleet.usd_per_hour_each / planned_fleet.replicas_per_instance,
         slot_s=_IDLE_SLOT_S if _is_uncontrolled(day) else _SLOT_S,
         modulation_shape=None if modulation is None else modulation.shape,
         modulation_window_s=30.0 if modulation is None else modulation.window_s,
         rows=rows,
         on_progress=on_progress,
     )
-    return summarize_day(planned, plan_inputs, day, outcome, rates)
+    return summarize_day(planned_fleet, plan_inputs, day, outcome, rates_per_s)
 
 
 def _is_uncontrolled(day: DayOptions) -> bool:
@@ -75,30 +75,30 @@ def _is_uncontrolled(day: DayOptions) -> bool:
     return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
 
-def _build_design(planned: PlannedFleet, day: DayOptions) -> FleetDesign:
-    shape = planned.shape
+def _build_design(planned_fleet: PlannedFleet, day: DayOptions) -> FleetDesign:
+    shape = planned_fleet.shape
     if day.router is not None:
         shape = msgspec.structs.replace(shape, router=day.router)
-    design = build_design(planned.service, shape, planned.replicas)
+    design = build_design(planned_fleet.service, shape, planned_fleet.replicas)
     return msgspec.structs.replace(design, timeout_s=day.timeout_s, queue_limit=day.queue_limit)
 
 
 def summarize_day(
-    planned: PlannedFleet, plan_inputs: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates: Floats
+    planned_fleet: PlannedFleet, plan_inputs: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates_per_s: Floats
 ) -> SimulatedDay:
-    """Build the results of a day from an outcome of `play_day` whose `usd_per_hour` was the price
-    of one replica."""
+    """Build the results of a day from an outcome of `simulate_fleet_day`, whose `usd_per_hour` must
+    have been the price of one replica."""
     minutes = outcome.minutes
-    instances = _compute_billed_instances(planned, minutes)
+    billed_instances = _compute_billed_instances(planned_fleet, minutes)
     result = SimulatedDay(
         date=day.date.isoformat(),
-        offer=planned.fleet.offer,
-        instances=planned.instances,
-        replicas_per_instance=planned.replicas_per_instance,
+        offer=planned_fleet.fleet.offer,
+        instances=planned_fleet.instances,
+        replicas_per_instance=planned_fleet.replicas_per_instance,
         autoscaler=day.autoscaler,
         operations=day.operations,
         slo=tuple(objective.text for objective in plan_inputs.slo),
-        target_share=get_required_share(planned.shape.goals),
+        target_share=get_required_share(planned_fleet.shape.goals),
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
         conservation=format_request_counts(outcome.totals),
@@ -106,52 +106,54 @@ def summarize_day(
         p95_ms=_to_ms(outcome.p95_s),
         p99_ms=_to_ms(outcome.p99_s),
         ready=_build_range([minute.ready for minute in minutes]),
-        billed=_build_range(_compute_billed_replicas(planned, minutes)),
-        billed_instances=_build_range(instances),
-        usd=float(instances.sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
-        usd_static=24 * planned.instances * planned.usd_per_hour_each,
+        billed=_build_range(_compute_billed_replicas(planned_fleet, minutes)),
+        billed_instances=_build_range(billed_instances),
+        usd=float(billed_instances.sum()) / _MINUTES_PER_HOUR * planned_fleet.usd_per_hour_each,
+        usd_static=24 * planned_fleet.instances * planned_fleet.usd_per_hour_each,
         seed=day.seed,
         scale_divisor=outcome.scale_divisor,
         sentences=(),
         notes=(),
-        hours=_build_hours(planned, outcome, instances),
+        hours=_build_hours(planned_fleet, outcome, billed_instances),
         minutes=minutes,
     )
-    notes = format_day_notes(result, planned, outcome.notes, day.timeout_s, day.queue_limit, rates)
-    return msgspec.structs.replace(result, sentences=format_day(result, planned), notes=notes)
+    notes = format_day_notes(result, planned_fleet, outcome.notes, day.timeout_s, day.queue_limit, rates_per_s)
+    return msgspec.structs.replace(result, sentences=format_day(result, planned_fleet), notes=notes)
 
 
-def _compute_billed_replicas(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
+def _compute_billed_replicas(planned_fleet: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
     """Return the mean number of billed replicas in each minute."""
-    per_replica = planned.usd_per_hour_each / planned.replicas_per_instance
-    if per_replica == 0:
+    usd_per_replica_hour = planned_fleet.usd_per_hour_each / planned_fleet.replicas_per_instance
+    if usd_per_replica_hour == 0:
         return np.array([float(minute.billed) for minute in minutes])
-    return np.array([minute.usd for minute in minutes]) * _MINUTES_PER_HOUR / per_replica
+    return np.array([minute.usd for minute in minutes]) * _MINUTES_PER_HOUR / usd_per_replica_hour
 
 
-def _compute_billed_instances(planned: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
+def _compute_billed_instances(planned_fleet: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
     """Return the minimum number of instances that can run the billed replicas, for each minute."""
-    return np.ceil(_compute_billed_replicas(planned, minutes) / planned.replicas_per_instance - 1e-6)
+    return np.ceil(_compute_billed_replicas(planned_fleet, minutes) / planned_fleet.replicas_per_instance - 1e-6)
 
 
-def _build_hours(planned: PlannedFleet, outcome: DayOutcome, instances: Floats) -> tuple[SimulatedHour, ...]:
-    billed = _compute_billed_replicas(planned, outcome.minutes)
+def _build_hours(
+    planned_fleet: PlannedFleet, outcome: DayOutcome, billed_instances: Floats
+) -> tuple[SimulatedHour, ...]:
+    billed_replicas = _compute_billed_replicas(planned_fleet, outcome.minutes)
     hours = []
-    for number, hour in enumerate(outcome.hours):
-        span = slice(number * _MINUTES_PER_HOUR, (number + 1) * _MINUTES_PER_HOUR)
-        ended = hour.good + hour.late + hour.dropped + hour.timed_out + hour.failed
+    for hour_index, hour in enumerate(outcome.hours):
+        minute_range = slice(hour_index * _MINUTES_PER_HOUR, (hour_index + 1) * _MINUTES_PER_HOUR)
+        finished_requests = hour.good + hour.late + hour.dropped + hour.timed_out + hour.failed
         hours.append(
             SimulatedHour(
                 hour=round(hour.at_s / _HOUR_S),
                 arrivals_per_s=hour.arrivals_per_s,
-                ready=float(np.mean([minute.ready for minute in outcome.minutes[span]])),
-                billed=float(billed[span].mean()),
-                instances=float(instances[span].mean()),
+                ready=float(np.mean([minute.ready for minute in outcome.minutes[minute_range]])),
+                billed=float(billed_replicas[minute_range].mean()),
+                instances=float(billed_instances[minute_range].mean()),
                 p50_ms=_to_ms(hour.p50_s),
                 p95_ms=_to_ms(hour.p95_s),
                 p99_ms=_to_ms(hour.p99_s),
-                good_share=hour.good / ended if ended else None,
-                usd=float(instances[span].sum()) / _MINUTES_PER_HOUR * planned.usd_per_hour_each,
+                good_share=hour.good / finished_requests if finished_requests else None,
+                usd=float(billed_instances[minute_range].sum()) / _MINUTES_PER_HOUR * planned_fleet.usd_per_hour_each,
             )
         )
     return tuple(hours)

@@ -34,7 +34,7 @@ _MIN_IN_FLIGHT = 0.01
 
 
 class PlannedFleet(msgspec.Struct, frozen=True):
-    """Fleet of a plan with what its simulation needs.
+    """Fleet of a plan with the inputs of its simulation.
 
     `usd_per_hour_each` is the price of one instance, `planned_rate_per_s` the rate in req/s that
     each replica is sized for, and `median_error` the relative error of the service model.
@@ -70,16 +70,16 @@ def prepare_fleet(
     shape = build_fleet_shape(
         plan_inputs.traffic, select_day_goals(build_goals(plan_inputs.slo)), plan_inputs.limits.router
     )
-    per_instance, count = fleet.replicas_per_instance, instances or fleet.instances
+    replicas_per_instance, instance_count = fleet.replicas_per_instance, instances or fleet.instances
     planned_rate_per_s = get_planned_rate_per_s(fleet)
-    assert per_instance is not None
-    assert count is not None
+    assert replicas_per_instance is not None
+    assert instance_count is not None
     assert fleet.usd_per_hour_each is not None
     assert planned_rate_per_s is not None
     return PlannedFleet(
         fleet=fleet,
-        instances=count,
-        replicas_per_instance=per_instance,
+        instances=instance_count,
+        replicas_per_instance=replicas_per_instance,
         usd_per_hour_each=fleet.usd_per_hour_each,
         service=speed_up(fit.services[0].service, speed),
         shape=shape,
@@ -97,9 +97,11 @@ def select_day_goals(goals: Goals) -> Goals:
     ranked = sorted(
         (goal for goal in goals.latency_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
     )
-    evaluated = tuple({goal.kind: goal for goal in ranked}.values())
-    notes = tuple(f"{goal.text} is not evaluated over a day." for goal in goals.latency_goals if goal not in evaluated)
-    return Goals(evaluated, goals.share, (*goals.notes, *notes))
+    evaluated_goals = tuple({goal.kind: goal for goal in ranked}.values())
+    notes = tuple(
+        f"{goal.text} is not evaluated over a day." for goal in goals.latency_goals if goal not in evaluated_goals
+    )
+    return Goals(evaluated_goals, goals.share, (*goals.notes, *notes))
 
 
 def get_required_share(goals: Goals) -> float | None:
@@ -111,25 +113,31 @@ def get_required_share(goals: Goals) -> float | None:
     return max(shares, default=None)
 
 
-def prepare_replica(planned: PlannedFleet, rates: Floats) -> PlannedReplica:
+def prepare_replica(planned_fleet: PlannedFleet, rates: Floats) -> PlannedReplica:
     """Compute the default autoscaler settings for a day with these rates, one per minute."""
-    replicas, planned_rate_per_s = planned.replicas, planned.planned_rate_per_s
+    replicas, planned_rate_per_s = planned_fleet.replicas, planned_fleet.planned_rate_per_s
     outcome = simulate_fleet(
-        build_design(planned.service, planned.shape, replicas), planned.shape, planned_rate_per_s, _REQUESTS
+        build_design(planned_fleet.service, planned_fleet.shape, replicas),
+        planned_fleet.shape,
+        planned_rate_per_s,
+        _REQUESTS,
     )
     mean_s = outcome.overall.latency.mean_s or 0.0
-    in_server_s = max(0.0, mean_s - planned.service.outside_s)
+    server_latency_s = max(0.0, mean_s - planned_fleet.service.outside_s)
     hourly_max_per_s = rates.reshape(-1, _BINS_PER_HOUR).max(axis=1)
-    per_instance = planned.replicas_per_instance
+    replicas_per_instance = planned_fleet.replicas_per_instance
     replicas_by_hour = tuple(
-        min(replicas, per_instance * max(1, math.ceil(rate / planned_rate_per_s / per_instance - 1e-9)))
+        min(
+            replicas,
+            replicas_per_instance * max(1, math.ceil(rate / planned_rate_per_s / replicas_per_instance - 1e-9)),
+        )
         for rate in hourly_max_per_s.tolist()
     )
     return PlannedReplica(
         replicas,
         planned_rate_per_s,
         outcome.utilization,
-        max(_MIN_IN_FLIGHT, planned_rate_per_s * in_server_s),
+        max(_MIN_IN_FLIGHT, planned_rate_per_s * server_latency_s),
         replicas_by_hour,
     )
 
@@ -143,31 +151,40 @@ def compute_day_rates(plan_inputs: PlanningInputs, date: datetime.date) -> Float
 def find_busiest_date(plan_inputs: PlanningInputs) -> datetime.date:
     """Return the first day of the next 12 months with the busiest minute, for which the fleet is
     sized."""
-    peaks = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
-    return plan_inputs.today + datetime.timedelta(days=int(np.argmax(peaks >= peaks.max() * (1 - 1e-9))))
+    daily_peaks_per_s = (
+        compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
+    )
+    return plan_inputs.today + datetime.timedelta(
+        days=int(np.argmax(daily_peaks_per_s >= daily_peaks_per_s.max() * (1 - 1e-9)))
+    )
 
 
-def is_saturated(planned: PlannedFleet, rates: Floats) -> bool:
+def is_saturated(planned_fleet: PlannedFleet, rates: Floats) -> bool:
     """Return whether the busiest minute exceeds the max throughput of all replicas."""
-    return float(rates.max()) > planned.replicas * compute_max_throughput_per_s(planned.service, planned.shape.lengths)
+    return float(rates.max()) > planned_fleet.replicas * compute_max_throughput_per_s(
+        planned_fleet.service, planned_fleet.shape.lengths
+    )
 
 
-def _select_fleet(plan: Plan, key: str | None) -> Fleet:
-    if key is None:
+def _select_fleet(plan: Plan, offer_key: str | None) -> Fleet:
+    if offer_key is None:
         if plan.recommendation is None:
             raise UsageError(
                 "the plan recommends no fleet, so there is nothing to simulate",
                 hint="See the notes of the plan for the reason.",
             )
         return plan.recommendation.fleet
-    match = next((fleet for fleet in plan.offers if fleet.offer == key), None)
-    if match is None:
-        close_matches = difflib.get_close_matches(key, [fleet.offer for fleet in plan.offers], n=1)
+    fleet = next((fleet for fleet in plan.offers if fleet.offer == offer_key), None)
+    if fleet is None:
+        close_matches = difflib.get_close_matches(offer_key, [fleet.offer for fleet in plan.offers], n=1)
         hint = f"Did you mean {close_matches[0]!r}?" if close_matches else "`sizewise plan` lists the offers."
-        raise UsageError(f"the plan has no offer {key!r}", hint=hint)
-    if match.instances is None:
-        raise UsageError(f"{key} is excluded from this plan: {match.rejected}")
-    return match
+        raise UsageError(f"the plan has no offer {offer_key!r}", hint=hint)
+    if fleet.instances is None:
+        raise UsageError(
+            f"{offer_key} is excluded from this plan: {fleet.rejected}",
+            hint="`sizewise plan` lists the offers that qualify.",
+        )
+    return fleet
 
 
 def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
@@ -177,8 +194,8 @@ def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
     target = next((measured for measured in plan_inputs.measured if measured.name == fleet.measured_on), None)
     if target is None and plan_inputs.assumed_model is not None and fleet.accelerator is not None:
         accelerator = plan_inputs.catalog.accelerators[fleet.accelerator]
-        assumed = build_assumed_target(accelerator, plan_inputs, build_goals(plan_inputs.slo))
-        target = None if isinstance(assumed, Unavailable) else assumed
+        assumed_target = build_assumed_target(accelerator, plan_inputs, build_goals(plan_inputs.slo))
+        target = None if isinstance(assumed_target, Unavailable) else assumed_target
     return target or plan_inputs.measured[0]
 
 
@@ -196,10 +213,8 @@ def _compute_speed(fleet: Fleet, target: MeasuredTarget, plan_inputs: PlanningIn
     if target not in plan_inputs.measured:
         return 1.0
     offer = next(candidate for candidate in plan_inputs.catalog.offers if candidate.key == fleet.offer)
-    catalogue, limits = plan_inputs.catalog, plan_inputs.limits
-    capacity = extrapolate_capacity(
-        target.curve, target.hardware, offer, catalogue.accelerators, limits.unmeasured_gpus
-    )
+    catalog, limits = plan_inputs.catalog, plan_inputs.limits
+    capacity = extrapolate_capacity(target.curve, target.hardware, offer, catalog.accelerators, limits.unmeasured_gpus)
     if isinstance(capacity, Unavailable):
         raise UsageError(f"{fleet.offer} cannot be simulated: {capacity.reason}")
     return capacity.speed

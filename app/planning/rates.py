@@ -20,7 +20,7 @@ DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 
 # precisions that the data sheets exclude; a missing value in the catalog only means "unknown"
 _BEFORE_AMPERE = frozenset(("tf32", "bf16", "fp8", "fp4"))
-_LACKING = {
+_UNSUPPORTED_PRECISIONS = {
     "Pascal": _BEFORE_AMPERE,
     "Volta": _BEFORE_AMPERE,
     "Turing": _BEFORE_AMPERE,
@@ -38,11 +38,14 @@ def format_accelerator_name(accelerator: Accelerator) -> str:
 
 def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
     """Return whether the accelerator is known not to support this precision; False if unknown."""
-    return dtype in _LACKING.get(accelerator.architecture, ()) and _get_peak(accelerator, dtype) is None
+    return (
+        dtype in _UNSUPPORTED_PRECISIONS.get(accelerator.architecture, ())
+        and _get_peak_tflops(accelerator, dtype) is None
+    )
 
 
 def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
-    """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; a Refusal if
+    """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; `Unavailable` if
     unknown or unsupported.
     """
     if dtype not in DTYPES:
@@ -50,9 +53,9 @@ def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable
             "unknown_precision",
             f"unknown data type {dtype!r} for an accelerator's peak: use one of {', '.join(DTYPES)}",
         )
-    peak = _get_peak(accelerator, dtype)
-    if peak is not None:
-        return peak * 1e12
+    peak_tflops = _get_peak_tflops(accelerator, dtype)
+    if peak_tflops is not None:
+        return peak_tflops * 1e12
     if lacks_precision(accelerator, dtype):
         return Unavailable(
             "unsupported_precision",
@@ -62,7 +65,7 @@ def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable
     return Unavailable("unknown_figure", f"the dense {dtype} peak of {format_accelerator_name(accelerator)} is unknown")
 
 
-def _get_peak(accelerator: Accelerator, dtype: str) -> float | None:
+def _get_peak_tflops(accelerator: Accelerator, dtype: str) -> float | None:
     return {
         "fp32": accelerator.fp32_tflops,
         "tf32": accelerator.tf32_tflops,

@@ -23,7 +23,7 @@ _PEAK_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 
 
 class Relaxation(msgspec.Struct, frozen=True):
-    """Relaxation of a single limit.
+    """Change of a single limit that makes an offer feasible.
 
     `changes` holds `key=value` strings as `sizewise plan --set` accepts them. For an objective,
     `changes` is empty and `slo` is the entire changed SLO.
@@ -50,19 +50,19 @@ def _find_cheapest(plan_inputs: PlanningInputs) -> Fleet | None:
     feasible fleet."""
     return (
         None
-        if _plan_recommended_fleet(plan_inputs, preview=True) is None
-        else _plan_recommended_fleet(plan_inputs, preview=False)
+        if _plan_recommended_fleet(plan_inputs, estimate_only=True) is None
+        else _plan_recommended_fleet(plan_inputs, estimate_only=False)
     )
 
 
-def _plan_recommended_fleet(plan_inputs: PlanningInputs, *, preview: bool) -> Fleet | None:
-    recommendation = plan_fleets(plan_inputs, estimate_only=preview).recommendation
+def _plan_recommended_fleet(plan_inputs: PlanningInputs, *, estimate_only: bool) -> Fleet | None:
+    recommendation = plan_fleets(plan_inputs, estimate_only=estimate_only).recommendation
     return None if recommendation is None else recommendation.fleet
 
 
 def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
     limits = plan_inputs.limits
-    attempts: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
+    relaxation_attempts: tuple[tuple[bool, dict[str, object], Callable[[Fleet], tuple[str, str]]], ...] = (
         (limits.budget_usd_per_month is not None, {"budget_usd_per_month": None}, _describe_budget),
         (limits.max_price_age_days is not None, {"max_price_age_days": None}, _describe_price_age),
         (limits.max_accelerators is not None, {"max_accelerators": None}, _describe_accelerators),
@@ -83,21 +83,21 @@ def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
             lambda _: ("plan.low_trust_prices=true", "low-trust prices"),
         ),
     )
-    for is_set, relaxed_fields, describe in attempts:
-        fleet = _find_cheapest(_with_limits(plan_inputs, relaxed_fields)) if is_set else None
+    for is_set, relaxed_fields, describe in relaxation_attempts:
+        fleet = _find_cheapest(_replace_limits(plan_inputs, relaxed_fields)) if is_set else None
         if fleet is not None:
             change, description = describe(fleet)
             yield Relaxation((change,), f"With {description}, {_format_fleet(fleet)} qualifies.")
 
 
-def _with_limits(plan_inputs: PlanningInputs, relaxed_fields: dict[str, object]) -> PlanningInputs:
+def _replace_limits(plan_inputs: PlanningInputs, relaxed_fields: dict[str, object]) -> PlanningInputs:
     limits: PlanLimits = msgspec.structs.replace(plan_inputs.limits, **relaxed_fields)
     return msgspec.structs.replace(plan_inputs, limits=limits)
 
 
 def _describe_budget(fleet: Fleet) -> tuple[str, str]:
-    needed = math.ceil(fleet.usd_per_month.value or 0.0)
-    return f"plan.budget={needed} USD/month", f"a budget of ${needed:,}/month"
+    budget_usd = math.ceil(fleet.usd_per_month.value or 0.0)
+    return f"plan.budget={budget_usd} USD/month", f"a budget of ${budget_usd:,}/month"
 
 
 def _describe_price_age(fleet: Fleet) -> tuple[str, str]:
@@ -105,12 +105,12 @@ def _describe_price_age(fleet: Fleet) -> tuple[str, str]:
 
 
 def _describe_accelerators(fleet: Fleet) -> tuple[str, str]:
-    count = fleet.accelerator_count
-    return f"plan.max_accelerators={count:g}", f"up to {count:g} accelerators per instance"
+    accelerator_count = fleet.accelerator_count
+    return f"plan.max_accelerators={accelerator_count:g}", f"up to {accelerator_count:g} accelerators per instance"
 
 
-def _extend_list(key: str, allowed: tuple[str, ...], value: str) -> tuple[str, str]:
-    return f"plan.{key}=[{', '.join((*allowed, value))}]", f"{value} allowed in {key}"
+def _extend_list(limit_name: str, allowed_values: tuple[str, ...], value: str) -> tuple[str, str]:
+    return f"plan.{limit_name}=[{', '.join((*allowed_values, value))}]", f"{value} added to plan.{limit_name}"
 
 
 def _relax_slo(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
@@ -118,11 +118,11 @@ def _relax_slo(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
         if not objective.comparator.startswith("<") or objective.level != "fail":
             continue
         for factor in _LIMIT_FACTORS:
-            loosened = _loosen(objective, factor)
-            slo = (*plan_inputs.slo[:index], loosened, *plan_inputs.slo[index + 1 :])
+            loosened_objective = _loosen(objective, factor)
+            slo = (*plan_inputs.slo[:index], loosened_objective, *plan_inputs.slo[index + 1 :])
             fleet = _find_cheapest(msgspec.structs.replace(plan_inputs, slo=slo))
             if fleet is not None:
-                text = f"With {loosened.label}, {_format_fleet(fleet)} qualifies."
+                text = f"With {loosened_objective.label}, {_format_fleet(fleet)} qualifies."
                 yield Relaxation((), text, tuple(changed_objective.text for changed_objective in slo))
                 break
 
@@ -137,14 +137,14 @@ def _loosen(objective: Objective, factor: float) -> Objective:
 def _relax_peak(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
     for share in _PEAK_SHARES:
         peak_per_s = float(f"{plan_inputs.traffic.peak_per_s * share:.3g}")
-        fleet = _find_cheapest(_with_peak(plan_inputs, peak_per_s)) if peak_per_s > 0 else None
+        fleet = _find_cheapest(_replace_peak(plan_inputs, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
             text = f"At a peak of {format_number(peak_per_s)} req/s, {_format_fleet(fleet)} qualifies."
             yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)
             return
 
 
-def _with_peak(plan_inputs: PlanningInputs, peak_per_s: float) -> PlanningInputs:
+def _replace_peak(plan_inputs: PlanningInputs, peak_per_s: float) -> PlanningInputs:
     traffic = msgspec.structs.replace(plan_inputs.traffic, peak_per_s=peak_per_s)
     return msgspec.structs.replace(plan_inputs, traffic=traffic)
 

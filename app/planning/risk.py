@@ -33,6 +33,8 @@ age."""
 
 
 class Risk(msgspec.Struct, frozen=True):
+    """Reason why a number may be wrong, with its level from 0 to 4."""
+
     level: int
     reason: str
 
@@ -70,7 +72,7 @@ def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
     hint = (
         f"The price of {offer.key} is from {offer.as_of}. Import a current price list with `sizewise offers import "
         "FILE`, or plan with `--set price.OFFER=USD/h`. The cost interval includes a price drift of "
-        f"{PRICE_DRIFT_PER_YEAR:.0%} per year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` "
+        f"{100 * PRICE_DRIFT_PER_YEAR:.0f} % per year (one sigma). `--set plan.max_price_age={MAX_PRICE_AGE_DAYS}d` "
         "excludes older prices."
     )
     return (Check("price_age", age_days, MAX_PRICE_AGE_DAYS, "d", "WARN", hint),)
@@ -87,7 +89,8 @@ def list_price_risks(offer: Offer, today: datetime.date) -> tuple[Risk, ...]:
     # of several sources, the first one is that of the on-demand price
     source = offer.source.partition("+")[0]
     if source in _LOW_TRUST_SOURCES:
-        risks.append(Risk(3, "spot-market or manual price; availability not guaranteed"))
+        reason = "the price comes from a marketplace or a manually maintained list; availability is not guaranteed"
+        risks.append(Risk(3, reason))
     elif source in _FAIR_TRUST_SOURCES:
         risks.append(Risk(1, "the price comes from an aggregator's list"))
     return tuple(risks)

@@ -43,23 +43,23 @@ _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 def _iterate_inputs(
     demand: Demand, plan_inputs: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
-    peak = demand.peak_per_s
-    sigma = demand.peak_sigma * Z80
-    low, high = (math.exp(-sigma), math.exp(sigma)) if sigma else (1 - _CHANGE_SHARE, 1 + _CHANGE_SHARE)
+    peak_per_s = demand.peak_per_s
+    half_width = demand.peak_sigma * Z80
+    low, high = (math.exp(-half_width), math.exp(half_width)) if half_width else (1 - _CHANGE_SHARE, 1 + _CHANGE_SHARE)
     yield (
         "peak",
-        (f"{format_number(peak * low)} req/s", f"{format_number(peak * high)} req/s"),
+        (f"{format_number(peak_per_s * low)} req/s", f"{format_number(peak_per_s * high)} req/s"),
         (
-            (_with(demand, peak_per_s=peak * low), _unchanged_rate, _unchanged_price),
-            (_with(demand, peak_per_s=peak * high), _unchanged_rate, _unchanged_price),
+            (_replace_demand(demand, peak_per_s=peak_per_s * low), _get_unit_rate_factor, _get_unit_price_factor),
+            (_replace_demand(demand, peak_per_s=peak_per_s * high), _get_unit_rate_factor, _get_unit_price_factor),
         ),
     )
     yield (
         "max rate of a replica",
         ("P90", "P10"),
         (
-            (demand, lambda capacity: math.exp(Z80 * capacity.sigma), _unchanged_price),
-            (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _unchanged_price),
+            (demand, lambda capacity: math.exp(Z80 * capacity.sigma), _get_unit_price_factor),
+            (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _get_unit_price_factor),
         ),
     )
     best_key = get_candidate(best).offer.key
@@ -67,24 +67,32 @@ def _iterate_inputs(
         "price of the recommended offer",
         ("−20 %", "+20 %"),
         (
-            (demand, _unchanged_rate, lambda candidate: 1 - _CHANGE_SHARE if candidate.offer.key == best_key else 1.0),
-            (demand, _unchanged_rate, lambda candidate: 1 + _CHANGE_SHARE if candidate.offer.key == best_key else 1.0),
+            (
+                demand,
+                _get_unit_rate_factor,
+                lambda candidate: 1 - _CHANGE_SHARE if candidate.offer.key == best_key else 1.0,
+            ),
+            (
+                demand,
+                _get_unit_rate_factor,
+                lambda candidate: 1 + _CHANGE_SHARE if candidate.offer.key == best_key else 1.0,
+            ),
         ),
     )
     yield (
         "confidence",
         ("80 %", "99 %"),
         (
-            (_with(demand, z=0.841621), _unchanged_rate, _unchanged_price),
-            (_with(demand, z=2.326348), _unchanged_rate, _unchanged_price),
+            (_replace_demand(demand, z=0.841621), _get_unit_rate_factor, _get_unit_price_factor),
+            (_replace_demand(demand, z=2.326348), _get_unit_rate_factor, _get_unit_price_factor),
         ),
     )
     yield (
         "spare instances",
         (str(max(0, demand.spares - 1)), str(demand.spares + 1)),
         (
-            (_with(demand, spares=max(0, demand.spares - 1)), _unchanged_rate, _unchanged_price),
-            (_with(demand, spares=demand.spares + 1), _unchanged_rate, _unchanged_price),
+            (_replace_demand(demand, spares=max(0, demand.spares - 1)), _get_unit_rate_factor, _get_unit_price_factor),
+            (_replace_demand(demand, spares=demand.spares + 1), _get_unit_rate_factor, _get_unit_price_factor),
         ),
     )
     if best.target.fit is not None:
@@ -100,29 +108,29 @@ def _iterate_model_inputs(
     without the change.
     """
 
-    def scale_rate(changed: Goals, router: Router) -> Callable[[Capacity], float]:
-        factor = _estimate_rate(best, changed, router) / max(
+    def build_rate_factor(changed_goals: Goals, router: Router) -> Callable[[Capacity], float]:
+        factor = _estimate_rate(best, changed_goals, router) / max(
             _estimate_rate(best, goals, plan_inputs.limits.router), 1e-9
         )
         return lambda _: factor
 
     router = plan_inputs.limits.router
-    looser, tighter = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
+    looser_goals, tighter_goals = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
     if goals.latency_goals:
         yield (
             "SLO limits",
             ("+20 %", "−20 %"),
             (
-                (demand, scale_rate(looser, router), _unchanged_price),
-                (demand, scale_rate(tighter, router), _unchanged_price),
+                (demand, build_rate_factor(looser_goals, router), _get_unit_price_factor),
+                (demand, build_rate_factor(tighter_goals, router), _get_unit_price_factor),
             ),
         )
     yield (
         "router",
-        ("least outstanding", "random"),
+        ("least-outstanding", "random"),
         (
-            (demand, scale_rate(goals, "least-outstanding"), _unchanged_price),
-            (demand, scale_rate(goals, "random"), _unchanged_price),
+            (demand, build_rate_factor(goals, "least-outstanding"), _get_unit_price_factor),
+            (demand, build_rate_factor(goals, "random"), _get_unit_price_factor),
         ),
     )
 
@@ -133,25 +141,25 @@ def _estimate_rate(option: Option, goals: Goals, router: Router) -> float:
 
     fit, candidate = option.target.fit, get_candidate(option)
     assert fit is not None
-    replicas = candidate.needed * candidate.capacity.replicas
+    replicas = candidate.needed_instances * candidate.capacity.replicas
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
     return min(estimate_rate_within_slo(service, goals, replicas, router), fit.highest_per_s * candidate.capacity.speed)
 
 
 def _scale_limits(goals: Goals, factor: float) -> Goals:
-    time_goals = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.latency_goals)
-    return msgspec.structs.replace(goals, latency_goals=time_goals)
+    latency_goals = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.latency_goals)
+    return msgspec.structs.replace(goals, latency_goals=latency_goals)
 
 
-def _with(demand: Demand, **changes: float) -> Demand:
+def _replace_demand(demand: Demand, **changes: float) -> Demand:
     return msgspec.structs.replace(demand, **changes)
 
 
-def _unchanged_rate(_: Capacity) -> float:
+def _get_unit_rate_factor(_: Capacity) -> float:
     return 1.0
 
 
-def _unchanged_price(_: Candidate) -> float:
+def _get_unit_price_factor(_: Candidate) -> float:
     return 1.0
 
 
@@ -168,10 +176,10 @@ def _find_cheapest(
     for option in options:
         candidate = get_candidate(option)
         capacity = candidate.capacity
-        per_s = capacity.rate_per_s * rate_factor(capacity)
-        if per_s <= 0:
+        rate_per_s = capacity.rate_per_s * rate_factor(capacity)
+        if rate_per_s <= 0:
             continue
-        needed = count_instances_at_rate(demand, per_s, capacity.sigma, demand.z)
+        needed = count_instances_at_rate(demand, rate_per_s, capacity.sigma, demand.z)
         instances = needed + demand.count_spares(needed) + candidate.spot_spares
         costs.append(
             (HOURS_PER_MONTH * instances * candidate.usd_per_hour * price_factor(candidate), candidate.offer.key)
@@ -180,11 +188,11 @@ def _find_cheapest(
 
 
 def _build_range(
-    name: str, labels: tuple[str, str], cheapest_by_end: Sequence[tuple[float, str] | None]
+    input_name: str, labels: tuple[str, str], cheapest_by_end: Sequence[tuple[float, str] | None]
 ) -> SensitivityRange:
     low_end, high_end = cheapest_by_end
     return SensitivityRange(
-        input=name,
+        input=input_name,
         low=labels[0],
         high=labels[1],
         usd_per_month_low=low_end[0] if low_end else None,

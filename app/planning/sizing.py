@@ -1,10 +1,10 @@
-"""Number of instances that a peak needs if the capacity of an instance is log-normal, and the cost
+"""Number of instances that a peak needs if the capacity of an instance is lognormal, and the cost
 of the instances.
 
 All instances of a fleet share the same capacity error, because it comes from the same measurement.
 So P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the
 confidence is ⌈peak × exp(sigma × z) / median⌉, with z the normal quantile of the confidence. An
-uncertain peak is log-normal too, and its variance is added to that of the capacity.
+uncertain peak is lognormal too, and its variance is added to that of the capacity.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class Demand(msgspec.Struct, frozen=True):
         """
         if self.zones == 1:
             return self.spares
-        per_zone = math.ceil(needed / (self.zones - 1))
-        return max(self.spares, self.zones * per_zone - needed)
+        instances_per_zone = math.ceil(needed / (self.zones - 1))
+        return max(self.spares, self.zones * instances_per_zone - needed)
 
 
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
     """Build the demand from the traffic and the plan limits; campaigns are included only if `today`
-    is given."""
+    is set."""
     return Demand(
         peak_per_s=compute_peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
@@ -108,37 +108,43 @@ def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> fl
     """Return the probability that the instances together sustain the peak; 0 without instances."""
     if instances < 1:
         return 0.0
-    margin = math.log(instances * capacity.rate_per_s / demand.peak_per_s)
+    log_margin = math.log(instances * capacity.rate_per_s / demand.peak_per_s)
     sigma = math.hypot(capacity.sigma, demand.peak_sigma)
     if sigma == 0:
-        return 1.0 if margin >= -1e-9 else 0.0
-    return _NORMAL.cdf(margin / sigma)
+        return 1.0 if log_margin >= -1e-9 else 0.0
+    return _NORMAL.cdf(log_margin / sigma)
 
 
 def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
-    return SloProbabilities(*(compute_confidence(needed + additional, capacity, demand) for additional in (-1, 0, 1)))
+    return SloProbabilities(
+        *(compute_confidence(needed + extra_instances, capacity, demand) for extra_instances in (-1, 0, 1))
+    )
 
 
 def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
-    """Return the probabilities of `compute_probabilities` for spot instances, which are unavailable
-    at times.
+    """Return the probabilities that the SLO is met with one spot instance fewer, with `instances`,
+    and with one more.
 
-    Spares replace interrupted instances; if more instances are interrupted, fewer serve the peak.
+    Spot instances are unavailable at times. Spares replace interrupted instances; if more instances
+    are interrupted, fewer serve the peak.
     """
     return SloProbabilities(
-        *(_compute_spot_probability(instances + additional, spares, capacity, demand) for additional in (-1, 0, 1))
+        *(
+            _compute_spot_probability(instances + extra_instances, spares, capacity, demand)
+            for extra_instances in (-1, 0, 1)
+        )
     )
 
 
 def count_spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
-    """Return the minimum number of additional instances with which spot instances reach the
+    """Return the minimum number of additional instances with which spot instances reach the plan's
     confidence, up to `needed`.
     """
-    for additional in range(needed):
+    for extra_instances in range(needed):
         if reaches_confidence(
-            _compute_spot_probability(needed + spares + additional, spares, capacity, demand), demand
+            _compute_spot_probability(needed + spares + extra_instances, spares, capacity, demand), demand
         ):
-            return additional
+            return extra_instances
     return needed
 
 
@@ -153,8 +159,8 @@ def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, d
     interrupted instances.
     """
     log_missing, log_present = math.log(SPOT_UNAVAILABLE_SHARE), math.log1p(-SPOT_UNAVAILABLE_SHARE)
-    mean = SPOT_UNAVAILABLE_SHARE * instances
-    max_interrupted = min(instances, math.ceil(mean + 10 * math.sqrt(mean) + 10))
+    mean_interrupted = SPOT_UNAVAILABLE_SHARE * instances
+    max_interrupted = min(instances, math.ceil(mean_interrupted + 10 * math.sqrt(mean_interrupted) + 10))
     return min(
         1.0,
         math.fsum(
@@ -178,7 +184,7 @@ def estimate_instance_range(capacity: Capacity, demand: Demand) -> Spread:
 
 
 def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
-    """Return the lower end of the number of instances.
+    """Return the lower bound of the number of needed instances at the normal quantile `z`.
 
     It is at least the number that the lowest peak needs at the maximum throughput of the service
     model.
@@ -198,12 +204,12 @@ def estimate_cost_range(
     counts = [
         round(count) + demand.count_spares(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
     ]
-    middle = compute_monthly_cost(counts[1], usd_per_hour)
-    ends = []
+    median_cost_usd = compute_monthly_cost(counts[1], usd_per_hour)
+    range_ends_usd = []
     for sign, count in ((-1, counts[0]), (1, counts[2])):
         log_ratio = math.log(count / counts[1])
-        ends.append(middle * math.exp(sign * math.hypot(log_ratio, Z80 * price_sigma)))
-    return Spread(ends[0], middle, ends[1])
+        range_ends_usd.append(median_cost_usd * math.exp(sign * math.hypot(log_ratio, Z80 * price_sigma)))
+    return Spread(range_ends_usd[0], median_cost_usd, range_ends_usd[1])
 
 
 def compute_monthly_cost(instances: int, usd_per_hour_each: float) -> float:
@@ -226,19 +232,25 @@ def estimate_monthly_cost(
     min_instances = _count_min_instances(demand, capacity, Z95)
     counts = (min_instances, count_instances(demand, capacity, Z95))
     min_instances, max_instances = (count + demand.count_spares(count) + spot_spares for count in counts)
-    low, high = (
+    low_log_ratio, high_log_ratio = (
         sign * math.hypot(math.log(count / instances), Z95 * price_sigma)
         for sign, count in ((-1, min(min_instances, instances)), (1, max(max_instances, instances)))
     )
-    cost = compute_monthly_cost(instances, usd_per_hour_each)
-    return Estimate(cost, (cost * math.exp(low), cost * math.exp(high)), basis=capacity.basis)
+    cost_usd = compute_monthly_cost(instances, usd_per_hour_each)
+    return Estimate(
+        cost_usd, (cost_usd * math.exp(low_log_ratio), cost_usd * math.exp(high_log_ratio)), basis=capacity.basis
+    )
 
 
 def estimate_cost_per_1k(monthly: Estimate, demand: Demand) -> Estimate:
     """Return the cost per 1,000 inferences: the monthly cost divided by the inferences of a month
     at the mean rate."""
-    thousands = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
-    if thousands == 0 or monthly.value is None or monthly.ci95 is None:
+    thousands_of_inferences = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
+    if thousands_of_inferences == 0 or monthly.value is None or monthly.ci95 is None:
         return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)
     low, high = monthly.ci95
-    return Estimate(monthly.value / thousands, (low / thousands, high / thousands), basis=monthly.basis)
+    return Estimate(
+        monthly.value / thousands_of_inferences,
+        (low / thousands_of_inferences, high / thousands_of_inferences),
+        basis=monthly.basis,
+    )

@@ -26,10 +26,10 @@ def find_profile(name_or_path: str) -> Path:
     path = Path(name_or_path)
     if path.is_file():
         return path
-    known = bundled_profiles()
+    profiles = bundled_profiles()
     if path.is_dir():
-        raise UsageError(f"{name_or_path} is a folder, not a profile", hint="Name the .yaml file in it.")
-    if name_or_path not in known:
-        hint = did_you_mean(name_or_path, known) or f"Bundled profiles: {', '.join(known)}."
+        raise UsageError(f"{name_or_path} is a folder, not a profile", hint="Specify the .yaml file in it.")
+    if name_or_path not in profiles:
+        hint = did_you_mean(name_or_path, profiles) or f"Bundled profiles: {', '.join(profiles)}."
         raise UsageError(f"{name_or_path} is neither a file nor a bundled profile", hint=hint)
-    return known[name_or_path]
+    return profiles[name_or_path]

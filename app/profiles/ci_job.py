@@ -14,7 +14,7 @@ from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_pat
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
 _FILES: dict[Pipeline, str] = {"github": ".github/workflows/benchmark.yml", "gitlab": ".gitlab-ci.benchmark.yml"}
-_GITHUB = """\
+_GITHUB_TEMPLATE = """\
 name: benchmark
 on: [pull_request, workflow_dispatch]
 permissions:
@@ -37,8 +37,8 @@ jobs:
           path: results
           if-no-files-found: ignore
 """
-_GITLAB = """\
-# Take it into .gitlab-ci.yml: include: {{local: .gitlab-ci.benchmark.yml}}
+_GITLAB_TEMPLATE = """\
+# To use this job, add to .gitlab-ci.yml: include: {{local: .gitlab-ci.benchmark.yml}}
 benchmark:
   image: python:3.12-slim
   timeout: 30 minutes
@@ -48,7 +48,7 @@ benchmark:
     - {command}
   retry:
     max: 1
-    exit_codes: [4] # the runner was too busy to measure: once more
+    exit_codes: [4] # the runner was too busy to measure, so retry once
   artifacts:
     when: always
     paths:
@@ -57,7 +57,7 @@ benchmark:
       junit: results/junit.xml
       metrics: results/metrics.prom
 """
-_TEXTS: dict[Pipeline, str] = {"github": _GITHUB, "gitlab": _GITLAB}
+_TEMPLATES: dict[Pipeline, str] = {"github": _GITHUB_TEMPLATE, "gitlab": _GITLAB_TEMPLATE}
 
 
 def write_ci_job(
@@ -70,17 +70,17 @@ def write_ci_job(
     files. Raises UsageError if the profile contains a secret, if a file with different content
     exists, or if a file cannot be written.
     """
-    places = find_secret_keys(text)
-    if places:
+    secret_keys = find_secret_keys(text)
+    if secret_keys:
         hint = "Write env:NAME instead, and add a secret of that name to the pipeline."
-        raise UsageError(f"{places[0]} contains a secret, which must not be stored in a repository", hint=hint)
+        raise UsageError(f"{secret_keys[0]} contains a secret, which must not be stored in a repository", hint=hint)
     name = str(tree.get("name") or "profile")
     if directory.resolve() != repository.resolve():
         text = rewrite(text, _make_relative(make_paths_absolute(tree, directory), repository.resolve())).text
-    command = " ".join([f"sizewise run {name}.yaml --out results", *_allowed_hosts(text, directory)])
+    command = " ".join([f"sizewise run {name}.yaml --out results", *_build_consent_options(text, directory)])
     files = {
         repository / f"{name}.yaml": text,
-        repository / _FILES[pipeline]: _TEXTS[pipeline].format(command=command),
+        repository / _FILES[pipeline]: _TEMPLATES[pipeline].format(command=command),
     }
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content.encode():
@@ -94,7 +94,7 @@ def write_ci_job(
     return tuple(files)
 
 
-def _allowed_hosts(text: str, directory: Path) -> list[str]:
+def _build_consent_options(text: str, directory: Path) -> list[str]:
     """Return the options that allow the profile's secrets to be sent to its hosts, because a
     pipeline cannot ask for consent."""
     try:

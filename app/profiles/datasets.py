@@ -25,7 +25,7 @@ Format = Literal["jsonl", "csv", "parquet", "folder"]
 _FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
-def _existing_dataset(value: object, info: ValidationInfo) -> Path:
+def _parse_dataset_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not the path of a file or folder")
     path = (profile_directory(info) / value).resolve()
@@ -42,11 +42,11 @@ def build_dataset(path: Path) -> Dataset:
     return Dataset(str(path), "folder" if path.is_dir() else _FORMATS[path.suffix.casefold()])
 
 
-DatasetPath = Annotated[Path, BeforeValidator(_existing_dataset), PlainSerializer(str)]
+DatasetPath = Annotated[Path, BeforeValidator(_parse_dataset_path), PlainSerializer(str)]
 
 
 _KINDS = ("in-turn", "uniform", "zipf")
-_HINT = "Write in-turn, uniform, zipf, or {zipf: 1.1} with its exponent."
+_POPULARITY_HINT = "Write in-turn, uniform, zipf, or {zipf: 1.1} with its exponent."
 
 
 def parse_popularity(value: object) -> Popularity:
@@ -62,7 +62,7 @@ def parse_popularity(value: object) -> Popularity:
     if value == "in-turn":
         return Popularity()
     hint = did_you_mean(value, _KINDS) if isinstance(value, str) else None
-    raise BadValueError(f"{value!r} is not a valid popularity", hint=hint or _HINT)
+    raise BadValueError(f"{value!r} is not a valid popularity", hint=hint or _POPULARITY_HINT)
 
 
 def format_popularity(popularity: Popularity) -> Any:
@@ -72,7 +72,7 @@ def format_popularity(popularity: Popularity) -> Any:
 PopularityText = Annotated[Popularity, PlainValidator(parse_popularity), PlainSerializer(format_popularity)]
 
 
-_FORM = re.compile(r"[^\s&={}\"]+=[^\s&{}\"]*(?:&[^\s&={}\"]+=[^\s&{}\"]*)*")
+_FORM_DATA = re.compile(r"[^\s&={}\"]+=[^\s&{}\"]*(?:&[^\s&={}\"]+=[^\s&{}\"]*)*")
 
 
 def redact_body(value: JsonValue) -> JsonValue:
@@ -122,7 +122,7 @@ def _redact_text(text: str) -> str:
             return _QUOTED.sub(_redact_match, text)
         redacted = redact_body(document)
         return text if redacted == document else json.dumps(redacted, ensure_ascii=False)
-    if _FORM.fullmatch(text):
+    if _FORM_DATA.fullmatch(text):
         return "&".join(map(_redact_field, text.split("&")))
     return secrets.REDACTED if secrets.is_token(text) else text
 

@@ -24,7 +24,7 @@ MAX_DEPTH = 64
 # libyaml parses a file of the maximum size in less than a second; the pure Python loader takes many
 # seconds.
 _LOADER = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-_WORDS: dict[str, bool | None] = {
+_CONSTANTS: dict[str, bool | None] = {
     "": None, "~": None, "null": None, "Null": None, "NULL": None,
     "true": True, "True": True, "TRUE": True, "false": False, "False": False, "FALSE": False,
 }  # fmt: skip
@@ -55,7 +55,7 @@ def read_limited(path: Path) -> bytes:
 
 def read_document(content: bytes, source: str) -> Document:
     """Parse a document. Raises ProfileError with `source` and the line of the error."""
-    text = _text(content, source)
+    text = _decode(content, source)
     reader = _Reader(source, yaml.parse(text, Loader=_LOADER))
     try:
         return reader.read()
@@ -70,23 +70,23 @@ def read_text(path: Path) -> str:
 
     Raises ProfileError if the file is too large or not UTF-8.
     """
-    return _text(read_limited(path), str(path))
+    return _decode(read_limited(path), str(path))
 
 
-def _text(content: bytes, source: str) -> str:
+def _decode(content: bytes, source: str) -> str:
     if len(content) > MAX_BYTES:
-        raise ProfileError("larger than 1 MiB", path=source)
+        raise ProfileError("the file is larger than 1 MiB", path=source)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = content.count(b"\n", 0, error.start) + 1
-        raise ProfileError("not UTF-8 text", path=source, line=line) from error
+        raise ProfileError("the file is not UTF-8 text", path=source, line=line) from error
 
 
 def parse_scalar(text: str) -> str | int | float | bool | None:
     """Return the value of an unquoted YAML scalar."""
-    if text in _WORDS:
-        return _WORDS[text]
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
     if _INTEGER.fullmatch(text):
         return int(text)
     if _FLOAT.fullmatch(text) and math.isfinite(number := float(text)):
@@ -128,48 +128,48 @@ class _Reader:
             if isinstance(event, yaml.DocumentStartEvent):
                 documents += 1
                 if documents > 1:
-                    raise self._error("more than one YAML document", event)
-                value = self._value(next(self._events), (), 0)
+                    raise self._build_error("more than one YAML document", event)
+                value = self._read_value(next(self._events), (), 0)
         return Document(value, self._lines)
 
-    def _value(self, event: yaml.Event, path: KeyPath, depth: int) -> Any:
+    def _read_value(self, event: yaml.Event, path: KeyPath, depth: int) -> Any:
         if isinstance(event, yaml.AliasEvent) or getattr(event, "anchor", None) is not None:
-            raise self._error("anchors and aliases are not supported", event)
+            raise self._build_error("anchors and aliases are not supported", event)
         if (tag := getattr(event, "tag", None)) is not None:
-            raise self._error(f"tags are not supported: {tag}", event)
+            raise self._build_error(f"tags are not supported: {tag}", event)
         if depth > MAX_DEPTH:
-            raise self._error(f"nesting is deeper than {MAX_DEPTH}", event)
+            raise self._build_error(f"nesting is deeper than {MAX_DEPTH} levels", event)
         if isinstance(event, yaml.ScalarEvent):
             return parse_scalar(event.value) if event.implicit[0] else event.value
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._sequence(path, depth)
-        return self._mapping(path, depth)
+            return self._read_sequence(path, depth)
+        return self._read_mapping(path, depth)
 
-    def _sequence(self, path: KeyPath, depth: int) -> list[Any]:
+    def _read_sequence(self, path: KeyPath, depth: int) -> list[Any]:
         items: list[Any] = []
         while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            here = (*path, len(items))
-            self._lines[here] = _line(event)
-            items.append(self._value(event, here, depth + 1))
+            item_path = (*path, len(items))
+            self._lines[item_path] = _get_line_number(event)
+            items.append(self._read_value(event, item_path, depth + 1))
         return items
 
-    def _mapping(self, path: KeyPath, depth: int) -> dict[str, Any]:
+    def _read_mapping(self, path: KeyPath, depth: int) -> dict[str, Any]:
         mapping: dict[str, Any] = {}
         while not isinstance(event := next(self._events), yaml.MappingEndEvent):
             if not isinstance(event, yaml.ScalarEvent) or event.tag is not None or event.anchor is not None:
-                raise self._error("a key must be plain text", event)
+                raise self._build_error("a key must be plain text", event)
             key = event.value
             if key in mapping:
-                raise self._error(f"duplicate key {key!r}", event)
-            here = (*path, key)
-            self._lines[here] = _line(event)
-            mapping[key] = self._value(next(self._events), here, depth + 1)
+                raise self._build_error(f"duplicate key {key!r}", event)
+            item_path = (*path, key)
+            self._lines[item_path] = _get_line_number(event)
+            mapping[key] = self._read_value(next(self._events), item_path, depth + 1)
         return mapping
 
-    def _error(self, message: str, event: yaml.Event) -> ProfileError:
-        return ProfileError(message, path=self._source, line=_line(event))
+    def _build_error(self, message: str, event: yaml.Event) -> ProfileError:
+        return ProfileError(message, path=self._source, line=_get_line_number(event))
 
 
-def _line(event: yaml.Event) -> int:
+def _get_line_number(event: yaml.Event) -> int:
     assert event.start_mark is not None
     return event.start_mark.line + 1

@@ -25,11 +25,11 @@ _INDENT = 2
 
 
 class EditedText(msgspec.Struct, frozen=True):
-    """The edited text. `is_anew` is true if the whole text was rewritten, so that comments were
-    lost."""
+    """Edited text of a profile. `is_rewritten` is true if the whole text was rewritten, so that
+    comments were lost."""
 
     text: str
-    is_anew: bool = False
+    is_rewritten: bool = False
 
 
 def edit(text: str, path: KeyPath, value: Any) -> EditedText:
@@ -43,39 +43,41 @@ def rewrite(text: str, target: dict[str, Any]) -> EditedText:
     """Change a valid document `text` to have the values of `target`, without touching values that
     are already equal."""
     edited = text
-    for path, value in list(_changes(_read(text), target, ())):
-        changed = _apply_change(edited, path, value)
-        if changed is None:
-            return EditedText(format_profile(target), is_anew=True)
-        edited = changed
-    return EditedText(edited) if _is_equivalent(edited, target) else EditedText(format_profile(target), is_anew=True)
+    for path, value in list(_list_changes(_read(text), target, ())):
+        changed_text = _apply_change(edited, path, value)
+        if changed_text is None:
+            return EditedText(format_profile(target), is_rewritten=True)
+        edited = changed_text
+    return (
+        EditedText(edited) if _is_equivalent(edited, target) else EditedText(format_profile(target), is_rewritten=True)
+    )
 
 
 def _apply_change(text: str, path: KeyPath, value: Any) -> str | None:
-    wanted = set_value(_read(text), path, value)
+    expected = set_value(_read(text), path, value)
     for attempt in (_edit_in_place, _rewrite_container):
         try:
-            edited = attempt(text, path, value, wanted)
+            edited = attempt(text, path, value, expected)
         except (yaml.YAMLError, LookupError):
             continue
-        if edited is not None and _is_equivalent(edited, wanted):
+        if edited is not None and _is_equivalent(edited, expected):
             return edited
     return None
 
 
-def _changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _list_changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     """Yield a minimal list of values to set or remove, in an order in which each change can be
     applied."""
     if isinstance(old, dict) and isinstance(new, dict) and new:
         for key in [key for key in old if key not in new]:
             yield (*path, key), REMOVED
         for key, value in new.items():
-            yield from _changes(old[key], value, (*path, key)) if key in old else [((*path, key), value)]
+            yield from _list_changes(old[key], value, (*path, key)) if key in old else [((*path, key), value)]
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
         for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
-            yield from _changes(old_item, new_item, (*path, index))
+            yield from _list_changes(old_item, new_item, (*path, index))
     elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) + 1:
-        yield from _remove_one(old, new, path)
+        yield from _list_removal(old, new, path)
     elif isinstance(old, list) and isinstance(new, list) and _starts_with(new, old):
         yield from (((*path, index), new[index]) for index in range(len(old), len(new)))
     elif not _is_equal(old, new):
@@ -86,7 +88,7 @@ def _starts_with(new: list[Any], old: list[Any]) -> bool:
     return 0 < len(old) < len(new) and _is_equal(old, new[: len(old)])
 
 
-def _remove_one(old: list[Any], new: list[Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _list_removal(old: list[Any], new: list[Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     index = next((index for index in range(len(new)) if not _is_equal(old[index], new[index])), len(new))
     if _is_equal(old[index + 1 :], new[index:]):
         yield (*path, index), REMOVED
@@ -106,26 +108,26 @@ def set_value(tree: Any, path: KeyPath, value: Any) -> Any:
         return copy.deepcopy(value)
     empty: Any = [] if isinstance(path[0], int) else {}
     copied = copy.copy(tree) if isinstance(tree, dict | list) else empty
-    first, *rest = path
+    key, *remaining_path = path
     if isinstance(copied, list):
-        return _with_item(copied, first, tuple(rest), value)
+        return _set_item(copied, key, tuple(remaining_path), value)
     if value is REMOVED:
-        if first in copied and (not rest or not isinstance(copied[first], dict | list)):
-            del copied[first]
-        elif first in copied:
-            copied[first] = set_value(copied[first], tuple(rest), value)
+        if key in copied and (not remaining_path or not isinstance(copied[key], dict | list)):
+            del copied[key]
+        elif key in copied:
+            copied[key] = set_value(copied[key], tuple(remaining_path), value)
         return copied
-    copied[str(first)] = set_value(copied.get(str(first)), tuple(rest), value)
+    copied[str(key)] = set_value(copied.get(str(key)), tuple(remaining_path), value)
     return copied
 
 
-def _with_item(items: list[Any], at: str | int, rest: KeyPath, value: Any) -> list[Any]:
-    if not isinstance(at, int) or at > len(items):
-        raise KeyError(at)
-    if value is REMOVED and not rest:
-        return [*items[:at], *items[at + 1 :]]
-    item = items[at] if at < len(items) else None
-    return [*items[:at], set_value(item, rest, value), *items[at + 1 :]]
+def _set_item(items: list[Any], index: str | int, remaining_path: KeyPath, value: Any) -> list[Any]:
+    if not isinstance(index, int) or index > len(items):
+        raise KeyError(index)
+    if value is REMOVED and not remaining_path:
+        return [*items[:index], *items[index + 1 :]]
+    item = items[index] if index < len(items) else None
+    return [*items[:index], set_value(item, remaining_path, value), *items[index + 1 :]]
 
 
 def get_value(tree: Any, path: KeyPath) -> Any:
@@ -143,7 +145,7 @@ def get_value(tree: Any, path: KeyPath) -> Any:
 def format_profile(tree: Any) -> str:
     """Format a whole profile as YAML in the usual style: keys in block style, small values on one
     line."""
-    return _block(tree, 0)
+    return _format_block(tree, 0)
 
 
 def format_inline(value: Any) -> str:
@@ -154,15 +156,15 @@ def format_inline(value: Any) -> str:
     return flow.removesuffix("\n").removesuffix("\n...")
 
 
-def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
+def _edit_in_place(text: str, path: KeyPath, value: Any, expected: Any) -> str | None:
     """Change the value in place, or append it to the mapping or list that does not contain it
     yet."""
-    del wanted
-    node, key_node, container = _find(text, path)
+    del expected
+    node, key_node, container = _find_nodes(text, path)
     if value is REMOVED:
         return None if node is None else _delete(text, path, container)
     if node is not None:
-        return _replace(text, node, key_node, value)
+        return _replace_node(text, node, key_node, value)
     if isinstance(container, yaml.SequenceNode) and container.value:
         return _append_item(text, container, value)
     if isinstance(container, yaml.MappingNode) and isinstance(path[-1], str):
@@ -170,41 +172,41 @@ def _edit_in_place(text: str, path: KeyPath, value: Any, wanted: Any) -> str | N
     return None
 
 
-def _rewrite_container(text: str, path: KeyPath, value: Any, wanted: Any) -> str | None:
+def _rewrite_container(text: str, path: KeyPath, value: Any, expected: Any) -> str | None:
     """Rewrite the nearest mapping or list around `path` that exists in the text. Return the new
     text, or `None` if there is none."""
     del value
     for length in range(len(path) - 1, 0, -1):
-        node, key_node, container = _find(text, path[:length])
-        whole = get_value(wanted, path[:length])
+        node, key_node, container = _find_nodes(text, path[:length])
+        container_value = get_value(expected, path[:length])
         if node is not None:
-            return _replace(text, node, key_node, whole)
+            return _replace_node(text, node, key_node, container_value)
         if isinstance(container, yaml.MappingNode) and isinstance(path[length - 1], str):
-            return _append_key(text, container, str(path[length - 1]), whole)
+            return _append_key(text, container, str(path[length - 1]), container_value)
     return None
 
 
-def _find(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None, yaml.Node | None]:
+def _find_nodes(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None, yaml.Node | None]:
     """Return the YAML nodes of the value at `path`, of its key and of its container; each node is
     `None` if it does not exist."""
     node, key_node, container = yaml.compose(text, Loader=_LOADER), None, None
     for key in path:
-        container, node_here, key_node = node, None, None
+        container, child_node, key_node = node, None, None
         if isinstance(container, yaml.MappingNode):
             for candidate, value_node in container.value:
                 if candidate.value == key:
-                    key_node, node_here = candidate, value_node
+                    key_node, child_node = candidate, value_node
         elif isinstance(container, yaml.SequenceNode) and isinstance(key, int) and key < len(container.value):
-            node_here = container.value[key]
-        if node_here is None and key != path[-1]:
+            child_node = container.value[key]
+        if child_node is None and key != path[-1]:
             return None, None, None
-        node = node_here
+        node = child_node
         if node is None:
             break
     return node, key_node, container
 
 
-def _replace(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
+def _replace_node(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
     """Replace `node`, whose key is `key_node`, by `value`. Return the new text, or `None` if that
     is impossible."""
     start, end = node.start_mark.index, node.end_mark.index
@@ -215,25 +217,25 @@ def _replace(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any)
         if key_node is None:
             return None
         colon = text.index(":", key_node.end_mark.index) + 1
-        return text[:colon] + f" {format_inline(value)}" + text[_node_end(text, node) :]
-    gap = " " if start == end and not text[:start].endswith((" ", "\n")) else ""
-    return text[:start] + gap + format_inline(value) + text[end:]
+        return text[:colon] + f" {format_inline(value)}" + text[_find_node_end(text, node) :]
+    separator = " " if start == end and not text[:start].endswith((" ", "\n")) else ""
+    return text[:start] + separator + format_inline(value) + text[end:]
 
 
 def _replace_block(text: str, node: yaml.Node, value: Any) -> str | None:
     column = node.start_mark.column
-    start, end = node.start_mark.index, _node_end(text, node)
-    return text[:start] + _block(value, column).strip(" ").removesuffix("\n") + text[end:]
+    start, end = node.start_mark.index, _find_node_end(text, node)
+    return text[:start] + _format_block(value, column).strip(" ").removesuffix("\n") + text[end:]
 
 
-def _node_end(text: str, node: yaml.Node) -> int:
+def _find_node_end(text: str, node: yaml.Node) -> int:
     """Return the position after the last character of the node's last scalar.
 
     The end mark of a block node cannot be used, because it is the start of the next node.
     """
     while isinstance(node, yaml.CollectionNode) and not node.flow_style and node.value:
-        last = node.value[-1]
-        node = last[1] if isinstance(last, tuple) else last
+        last_entry = node.value[-1]
+        node = last_entry[1] if isinstance(last_entry, tuple) else last_entry
     end = node.end_mark.index
     return len(text[:end].rstrip()) if isinstance(node, yaml.ScalarNode) and node.style in ("|", ">") else end
 
@@ -243,33 +245,38 @@ def _append_key(text: str, container: yaml.MappingNode, key: str, value: Any) ->
         end = container.end_mark.index - 1
         comma = ", " if container.value else ""
         return text[:end].rstrip() + f"{comma}{format_inline(key)}: {format_inline(value)}" + text[end:]
-    after = _line_end(text, _node_end(text, container))
-    newline = "" if text[:after].endswith("\n") else "\n"
-    return text[:after] + newline + _entry(key, value, container.start_mark.column) + text[after:]
+    insert_position = _find_line_end(text, _find_node_end(text, container))
+    newline = "" if text[:insert_position].endswith("\n") else "\n"
+    return (
+        text[:insert_position]
+        + newline
+        + _format_entry(key, value, container.start_mark.column)
+        + text[insert_position:]
+    )
 
 
 def _append_item(text: str, container: yaml.SequenceNode, value: Any) -> str:
     if container.flow_style:
         end = container.end_mark.index - 1
         return text[:end].rstrip() + f", {format_inline(value)}" + text[end:]
-    after = _line_end(text, _node_end(text, container))
-    newline = "" if text[:after].endswith("\n") else "\n"
-    return text[:after] + newline + _item(value, container.start_mark.column) + text[after:]
+    insert_position = _find_line_end(text, _find_node_end(text, container))
+    newline = "" if text[:insert_position].endswith("\n") else "\n"
+    return text[:insert_position] + newline + _format_item(value, container.start_mark.column) + text[insert_position:]
 
 
 def _delete(text: str, path: KeyPath, container: yaml.Node | None) -> str | None:
     if not isinstance(container, yaml.CollectionNode) or len(container.value) < 2:
         return None
     entries = [entry if isinstance(entry, tuple) else (entry, entry) for entry in container.value]
-    last = path[-1]
-    index = last if isinstance(last, int) else [key.value for key, _ in entries].index(last)
+    last_key = path[-1]
+    index = last_key if isinstance(last_key, int) else [key.value for key, _ in entries].index(last_key)
     if container.flow_style:
         return _delete_in_flow(text, entries, index)
     start = entries[index][0].start_mark.index
-    begin = text.rfind("\n", 0, start) + 1
-    if text[begin:start].strip() != ("" if isinstance(last, str) else "-"):
+    line_start = text.rfind("\n", 0, start) + 1
+    if text[line_start:start].strip() != ("" if isinstance(last_key, str) else "-"):
         return None
-    return text[:begin] + text[_line_end(text, _node_end(text, entries[index][1])) :]
+    return text[:line_start] + text[_find_line_end(text, _find_node_end(text, entries[index][1])) :]
 
 
 def _delete_in_flow(text: str, entries: list[tuple[yaml.Node, yaml.Node]], index: int) -> str:
@@ -278,17 +285,17 @@ def _delete_in_flow(text: str, entries: list[tuple[yaml.Node, yaml.Node]], index
     return text[: entries[index - 1][1].end_mark.index] + text[entries[index][1].end_mark.index :]
 
 
-def _line_end(text: str, at: int) -> int:
-    """Return the position after the end of the line that contains the position `at`."""
-    end = text.find("\n", at)
+def _find_line_end(text: str, position: int) -> int:
+    """Return the position after the end of the line that contains `position`."""
+    end = text.find("\n", position)
     return len(text) if end < 0 else end + 1
 
 
-def _entry(key: str, value: Any, column: int) -> str:
+def _format_entry(key: str, value: Any, column: int) -> str:
     margin, flow = " " * column, format_inline(value)
     is_long = len(flow) + len(key) + column + 2 > _WIDTH or "\n" in flow
     if isinstance(value, dict | list) and value and (is_long or _is_multiline(value)):
-        return f"{margin}{format_inline(key)}:\n{_block(value, column + _INDENT)}"
+        return f"{margin}{format_inline(key)}:\n{_format_block(value, column + _INDENT)}"
     return f"{margin}{format_inline(key)}: {flow}\n"
 
 
@@ -300,22 +307,22 @@ def _is_multiline(value: Any) -> bool:
     return any(isinstance(item, dict) or (isinstance(item, str) and " " in item) for item in value)
 
 
-def _block(value: Any, column: int) -> str:
+def _format_block(value: Any, column: int) -> str:
     if isinstance(value, dict):
-        return "".join(_entry(key, item, column) for key, item in value.items())
-    return "".join(_item(item, column) for item in value)
+        return "".join(_format_entry(key, item, column) for key, item in value.items())
+    return "".join(_format_item(item, column) for item in value)
 
 
-def _item(value: Any, column: int) -> str:
+def _format_item(value: Any, column: int) -> str:
     flow = format_inline(value)
     if isinstance(value, dict) and value and len(flow) + column > _WIDTH:
-        return f"{' ' * column}- {_block(value, column + _INDENT).lstrip(' ')}"
+        return f"{' ' * column}- {_format_block(value, column + _INDENT).lstrip(' ')}"
     return f"{' ' * column}- {flow}\n"
 
 
-def _is_equivalent(text: str, wanted: Any) -> bool:
+def _is_equivalent(text: str, expected: Any) -> bool:
     try:
-        return _is_equal(_read(text), wanted)
+        return _is_equal(_read(text), expected)
     except ProfileError:
         return False
 

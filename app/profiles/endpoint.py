@@ -1,8 +1,9 @@
 """Settings that all targets share: addresses, connections, hardware and the server that the run may
 start.
 
-They include URLs, headers and environments that may hold secrets (checked, and written back without
-them), and the target's own server, which the run starts before measuring and stops afterwards.
+They include URLs, headers and environment variables, which are checked for secrets and serialized
+without them, and the target's own server, which the run starts before measuring and stops
+afterwards.
 """
 
 from __future__ import annotations
@@ -37,60 +38,60 @@ from app.records.result import DeclaredHardware
 from loadgen.records import Endpoint, Timeouts, Tls
 
 
-def _reader(*schemes: str) -> Callable[[object], str]:
+def _build_url_parser(*schemes: str) -> Callable[[object], str]:
     allowed_schemes = " or ".join(f"{scheme}://" for scheme in schemes)
 
     def read(value: object) -> str:
         if not isinstance(value, str):
             raise BadValueError("the URL must be text")
         try:
-            parts = urlsplit(value)
-            parts.port  # noqa: B018 - reading it checks it
+            url_parts = urlsplit(value)
+            url_parts.port  # noqa: B018 - reading it checks it
         except ValueError as error:
             raise BadValueError("not a valid URL") from error
         secrets.check_url_has_no_secret(value)
-        if parts.scheme not in schemes or not parts.hostname:
-            raise BadValueError(f"the URL must start with {allowed_schemes} and name a host")
-        if not value.isprintable() or not value.isascii() or " " in value or parts.fragment:
+        if url_parts.scheme not in schemes or not url_parts.hostname:
+            raise BadValueError(f"the URL must start with {allowed_schemes} and contain a host")
+        if not value.isprintable() or not value.isascii() or " " in value or url_parts.fragment:
             raise BadValueError("the URL must be percent-encoded and have no fragment")
         return value
 
     return read
 
 
-_read_http = _reader("http", "https")
-_read_grpc = _reader("grpc", "grpcs")
+_parse_http_url = _build_url_parser("http", "https")
+_parse_grpc_scheme = _build_url_parser("grpc", "grpcs")
 
 
-def _read_grpc_url(value: object) -> str:
-    url = _read_grpc(value)
-    parts = urlsplit(url)
-    if parts.path.rstrip("/") or parts.query:
+def _parse_grpc_url(value: object) -> str:
+    url = _parse_grpc_scheme(value)
+    url_parts = urlsplit(url)
+    if url_parts.path.rstrip("/") or url_parts.query:
         raise BadValueError("a gRPC URL has neither a path nor a query", hint="Write grpc://host:port.")
-    if parts.port is None:
+    if url_parts.port is None:
         raise BadValueError("a gRPC URL needs its port", hint="Write grpc://host:port; Triton's is usually 8001.")
     return url
 
 
-def _read_ready(value: object) -> str:
+def _parse_ready_url(value: object) -> str:
     if isinstance(value, str) and value.startswith("/"):
-        _read_http(f"http://host{value}")
+        _parse_http_url(f"http://host{value}")
         return value
-    return _read_http(value)
+    return _parse_http_url(value)
 
 
-HttpUrl = Annotated[str, BeforeValidator(_read_http)]
-GrpcUrl = Annotated[str, BeforeValidator(_read_grpc_url)]
-ReadyUrl = Annotated[str, BeforeValidator(_read_ready)]
-"""A URL, or a path on the host of the target."""
+HttpUrl = Annotated[str, BeforeValidator(_parse_http_url)]
+GrpcUrl = Annotated[str, BeforeValidator(_parse_grpc_url)]
+ReadyUrl = Annotated[str, BeforeValidator(_parse_ready_url)]
+"""URL, or path on the host of the target."""
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
 _VARIABLE_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_REFERENCES = "Write env:NAME, or file:PATH for a file that contains it."
+_REFERENCE_HINT = "Write env:NAME, or file:PATH for a file that contains it."
 
 
-def _read_headers(value: object, info: ValidationInfo) -> object:
+def _parse_headers(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, dict):
         return value
     for name, text in value.items():
@@ -105,15 +106,15 @@ def _redact_headers(headers: dict[str, str]) -> dict[str, str]:
     return {name: secrets.redact(name, value) for name, value in headers.items()}
 
 
-def _read_key(value: object, info: ValidationInfo) -> object:
+def _parse_api_key(value: object, info: ValidationInfo) -> object:
     if value is None or value == secrets.REDACTED:
         return value
     if not isinstance(value, str) or not secrets.is_reference(value) or value.startswith(("Bearer", "Basic")):
-        raise BadValueError("api_key must name where the key is stored, not contain the key", hint=_REFERENCES)
+        raise BadValueError("api_key must name where the key is stored, not contain the key", hint=_REFERENCE_HINT)
     return secrets.make_reference_absolute(value, profile_directory(info))
 
 
-def _read_variables(value: object, info: ValidationInfo) -> object:
+def _parse_variables(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, dict):
         return value
     for name, text in value.items():
@@ -123,17 +124,17 @@ def _read_variables(value: object, info: ValidationInfo) -> object:
             raise BadValueError(f"variable {name} must be text", hint="Put numbers in quotes.")
         if secrets.is_secret_name(name) and not secrets.is_reference(text):
             raise BadValueError(
-                f"variable {name} looks like a secret, which a profile must not contain", hint=_REFERENCES
+                f"variable {name} looks like a secret, which a profile must not contain", hint=_REFERENCE_HINT
             )
     return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
 
 
-Headers = Annotated[dict[str, str], BeforeValidator(_read_headers), PlainSerializer(_redact_headers)]
-ApiKey = Annotated[str, BeforeValidator(_read_key)]
-Variables = Annotated[dict[str, str], BeforeValidator(_read_variables)]
+Headers = Annotated[dict[str, str], BeforeValidator(_parse_headers), PlainSerializer(_redact_headers)]
+ApiKey = Annotated[str, BeforeValidator(_parse_api_key)]
+Variables = Annotated[dict[str, str], BeforeValidator(_parse_variables)]
 
 
-def _read_command(value: object) -> object:
+def _parse_command(value: object) -> object:
     """Parse a command: a list, or text that is split into words like in a shell. No shell is ever
     involved."""
     if isinstance(value, str):
@@ -143,15 +144,19 @@ def _read_command(value: object) -> object:
             raise BadValueError(f"the command cannot be split into words: {error}") from error
     if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) and word for word in value):
         raise BadValueError("a command must be text or a list of texts", hint="Put numbers in quotes.")
-    for word, following in zip(value, [*value[1:], ""], strict=True):
-        option, equals, given = word.partition("=")
-        if word.startswith("-") and secrets.is_secret_name(option) and (given if equals else following[:1] not in "-"):
+    for word, next_word in zip(value, [*value[1:], ""], strict=True):
+        option, equals, option_value = word.partition("=")
+        if (
+            word.startswith("-")
+            and secrets.is_secret_name(option)
+            and (option_value if equals else next_word[:1] not in "-")
+        ):
             hint = "Pass the secret to the server in target.start.env as env:NAME, or let the server read a file."
             raise BadValueError(f"the command seems to contain a secret: {option}", hint=hint)
     return tuple(value)
 
 
-def _read_directory(value: object, info: ValidationInfo) -> Path:
+def _parse_directory(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid folder path")
     path = (profile_directory(info) / value).resolve()
@@ -167,14 +172,16 @@ class StartSettings(Settings):
     `env` is added to the environment of Sizewise.
     """
 
-    command: Annotated[Listed[str], BeforeValidator(_read_command)] = Field(examples=[["python server.py --port 8000"]])
+    command: Annotated[Listed[str], BeforeValidator(_parse_command)] = Field(
+        examples=[["python server.py --port 8000"]]
+    )
     """Command that starts the server, as text, like python server.py --port 8000. It does not run
     in a shell."""
     ready: ReadyUrl = Field(examples=["/health"])
     """URL or path that returns a 2xx status once the server is ready, like /health."""
     timeout_s: PositiveSeconds = Field(default=120.0, alias="timeout", examples=["120s"])
     """Maximum time to wait until the server is ready, like 120s."""
-    directory: Annotated[Path, BeforeValidator(_read_directory), PlainSerializer(str)] = Field(
+    directory: Annotated[Path, BeforeValidator(_parse_directory), PlainSerializer(str)] = Field(
         default="./", validate_default=True
     )
     """Working directory of the server."""
@@ -182,15 +189,15 @@ class StartSettings(Settings):
     """Additional environment variables of the server. Write secrets as env:NAME."""
 
 
-_PLAIN = ("http", "grpc")
+_PLAINTEXT_SCHEMES = ("http", "grpc")
 ADDRESS_KEYS = ("url", "urls", "serve", "scripted")
-"""Keys that locate an endpoint. Exactly one of them must be given."""
+"""Keys that locate an endpoint. Exactly one of them must be set."""
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
 class _HardwareForms(Settings):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {
-        "what it is": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
+        "hardware type": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
     }
 
 
@@ -216,12 +223,12 @@ HardwareSettings = build_settings(
 
 
 def _check_hardware(hardware: DeclaredHardware) -> None:
-    has_own = hardware.accelerator is not None or hardware.vcpus is not None
-    if has_own == (hardware.offer is not None):
+    has_components = hardware.accelerator is not None or hardware.vcpus is not None
+    if has_components == (hardware.offer is not None):
         raise BadValueError("hardware needs offer, or accelerator, vcpus or both")
 
 
-HardwareOfTarget = Annotated[DeclaredHardware, ReadAs(HardwareSettings, _check_hardware)]
+TargetHardware = Annotated[DeclaredHardware, ReadAs(HardwareSettings, _check_hardware)]
 
 
 FileName = Annotated[str, WrittenAs(ExistingFile, str, str)]
@@ -258,17 +265,17 @@ class TimeoutSettings(Settings):
 class TargetSettings(Settings):
     """Settings that every target has.
 
-    Exactly one of `url` and `urls` is given, unless the run itself serves the target.
+    Exactly one of `url` and `urls` is set, unless the run itself serves the target.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"where it is": ADDRESS_KEYS}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"address": ADDRESS_KEYS}
 
     url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
     """URL of the target, like http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
     """URLs of the replicas of one service. Requests are spread over them."""
-    hardware: HardwareOfTarget | None = None
-    """Hardware of the target. Without it nothing is planned, unless the target is on this
+    hardware: TargetHardware | None = None
+    """Hardware of the target. Without it, no fleet is planned, unless the target is on this
     machine."""
     permitted: bool = False
     """Confirms that you may load-test this host. Required for hosts outside this machine and
@@ -286,7 +293,7 @@ class TargetSettings(Settings):
     @model_validator(mode="after")
     def _check_started_url(self) -> Self:
         if self.start is not None and not self.all_urls:
-            raise BadValueError("target.start needs the url of the started server")
+            raise BadValueError("target.start needs target.url, the URL of the started server")
         return self
 
 
@@ -297,7 +304,7 @@ class EndpointSettings(TargetSettings):
     """
 
     balance: Balance = "round-robin"
-    """Load-balancing strategy across several URLs."""
+    """Load-balancing policy across several URLs."""
     socket: UncheckedPath | None = Field(default=None, examples=["/run/server.sock"])
     """Unix socket to connect to instead of the URL's host, like /run/server.sock."""
     headers: Headers = Field(default_factory=dict)
@@ -322,9 +329,9 @@ class EndpointSettings(TargetSettings):
 
     @model_validator(mode="after")
     def _check_single_endpoint(self) -> Self:
-        *first, last = places = [name for name in ADDRESS_KEYS if name in type(self).model_fields]
-        if sum(bool(getattr(self, place)) for place in places) != 1:
-            raise BadValueError(f"target needs exactly one of {', '.join(first)} and {last}")
+        *first_keys, last_key = address_keys = [name for name in ADDRESS_KEYS if name in type(self).model_fields]
+        if sum(bool(getattr(self, key)) for key in address_keys) != 1:
+            raise BadValueError(f"target needs exactly one of {', '.join(first_keys)} and {last_key}")
         if self.hardware is not None and getattr(self, "scripted", None) is not None:
             hint = "Remove hardware, or measure a real target."
             raise BadValueError("the timings of a scripted target do not represent hardware", hint=hint)
@@ -333,7 +340,7 @@ class EndpointSettings(TargetSettings):
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
         if self.api_key is not None and any(name.casefold() == "authorization" for name in self.headers):
-            raise BadValueError("target has both api_key and an Authorization header; remove one")
+            raise BadValueError("target has both api_key and an Authorization header", hint="Remove one of them.")
         if len({urlsplit(url).path.rstrip("/") for url in self.urls}) > 1:
             raise BadValueError("target.urls are replicas of one service, so all must have the same path")
         if len({urlsplit(url).scheme for url in self.urls}) > 1:
@@ -341,10 +348,10 @@ class EndpointSettings(TargetSettings):
         if len(set(self.urls)) < len(self.urls):
             raise BadValueError("target.urls contains a duplicate")
         scheme = next((urlsplit(url).scheme for url in self.all_urls), "https")
-        if (self.tls.ca_file or self.tls.cert_file) and scheme in _PLAIN:
+        if (self.tls.ca_file or self.tls.cert_file) and scheme in _PLAINTEXT_SCHEMES:
             raise BadValueError(f"target.tls has certificates, but they are used only with {scheme}s:// URLs")
         if self.socket is not None and self.url is None:
-            raise BadValueError("target.socket needs a single url: the one to request through the socket")
+            raise BadValueError("target.socket needs target.url, the URL to request through the socket")
         if self.wake and not self.all_urls:
-            raise BadValueError("target.wake needs a url of an endpoint")
+            raise BadValueError("target.wake needs target.url or target.urls")
         return self

@@ -25,14 +25,14 @@ Kind = Literal[
 ]
 _LOWER_BOUNDS = {annotated_types.Ge: "at least {}", annotated_types.Gt: "above {}"}
 _UPPER_BOUNDS = {annotated_types.Le: "at most {}", annotated_types.Lt: "below {}"}
-_FREE_FORM = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
+_FREE_FORM_TYPES = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
 
 
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Description of one field of a profile.
 
-    A field of kind `text` is always a string, a `scalar` is converted to the type that YAML gives
-    it, and `any` may be any YAML. `item` describes the items of a list, a mapping or a list of
+    A field of kind `text` is always a string, a `scalar` is converted to the type that YAML
+    infers, and `any` may be any YAML. `item` describes the items of a list, a mapping or a list of
     records; `fields` are the fields of a group. `one_of` has the same meaning as in Settings.
     """
 
@@ -55,8 +55,8 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
 
     def find_field(self, key: str) -> FieldSpec | None:
         """Return the field `key` of a group or record; `None` if there is no such field."""
-        holder = self.item if self.item is not None and self.kind == "records" else self
-        return next((field for field in holder.fields if field.key == key), None)
+        group = self.item if self.item is not None and self.kind == "records" else self
+        return next((field for field in group.fields if field.key == key), None)
 
 
 @cache
@@ -66,30 +66,32 @@ def profile_fields(protocol: str) -> FieldSpec:
 
 
 def build_group(settings: type[Settings], key: str = "") -> FieldSpec:
-    fields = tuple(_field(field, name) for name, field in settings.model_fields.items())
-    return FieldSpec(key=key, kind="group", fields=fields, one_of=_one_of(settings), settings=settings.__name__)
+    fields = tuple(_describe_field(field, name) for name, field in settings.model_fields.items())
+    return FieldSpec(
+        key=key, kind="group", fields=fields, one_of=_list_exclusive_forms(settings), settings=settings.__name__
+    )
 
 
 def iter_fields(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[tuple[str, ...], FieldSpec]]:
     """Yield each field below `spec` with its path of keys. The items of a list have the key `*`."""
     children = spec.fields if spec.item is None else (*spec.fields, msgspec.structs.replace(spec.item, key="*"))
     for field in children:
-        here = (*path, field.key)
-        yield here, field
-        yield from iter_fields(field, here)
+        field_path = (*path, field.key)
+        yield field_path, field
+        yield from iter_fields(field, field_path)
 
 
-def _one_of(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
+def _list_exclusive_forms(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
     keys = {field.alias or name for name, field in settings.model_fields.items()}
     return {
-        what: tuple(form for form in forms if set(form.split("+")) <= keys)
-        for what, forms in settings.one_of.items()
+        label: tuple(form for form in forms if set(form.split("+")) <= keys)
+        for label, forms in settings.one_of.items()
         if any(set(form.split("+")) <= keys for form in forms)
     }
 
 
-def _field(field: FieldInfo, name: str) -> FieldSpec:
-    spec = _spec(field.annotation, tuple(field.metadata), field.alias or name)
+def _describe_field(field: FieldInfo, name: str) -> FieldSpec:
+    spec = _describe_type(field.annotation, tuple(field.metadata), field.alias or name)
     default = field.get_default(call_default_factory=True, validated_data={})
     is_group = spec.kind == "group" and default not in (None, PydanticUndefined)
     return msgspec.structs.replace(
@@ -102,41 +104,43 @@ def _field(field: FieldInfo, name: str) -> FieldSpec:
     )
 
 
-def _spec(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
-    metadata = tuple(_flat(metadata))
+def _describe_type(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
+    metadata = tuple(_flatten_metadata(metadata))
     if get_origin(annotation) is Annotated:
-        inner, *more = get_args(annotation)
-        return _spec(inner, (*_flat(more), *metadata), key)
+        inner, *extra_metadata = get_args(annotation)
+        return _describe_type(inner, (*_flatten_metadata(extra_metadata), *metadata), key)
     for entry in metadata:
         if isinstance(entry, WrittenAs):
-            return _spec(entry.written, tuple(other for other in metadata if other is not entry), key)
+            return _describe_type(entry.profile_type, tuple(item for item in metadata if item is not entry), key)
         if isinstance(entry, ReadAs):
             return build_group(entry.settings, key)
     if get_origin(annotation) in (Union, types.UnionType):
-        return _union(annotation, metadata, key)
+        return _describe_union(annotation, metadata, key)
     unit = next((entry.text for entry in metadata if isinstance(entry, Unit)), "")
-    attributes: dict[str, Any] = {"key": key, "unit": unit, "bounds": _bounds(metadata)}
-    if annotation is JsonValue or getattr(annotation, "__name__", "") in _FREE_FORM:
+    attributes: dict[str, Any] = {"key": key, "unit": unit, "bounds": _format_bounds(metadata)}
+    if annotation is JsonValue or getattr(annotation, "__name__", "") in _FREE_FORM_TYPES:
         return FieldSpec(kind="text" if annotation is AbortRule else "any", **attributes)
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return build_group(annotation, key)
     if get_origin(annotation) is Literal:
         choices = tuple(str(entry) for entry in get_args(annotation))
         return FieldSpec(kind="whole" if annotation == Literal[1] else "choice", choices=choices, **attributes)
-    return _container(annotation, attributes) or FieldSpec(kind=_scalar(annotation, bool(unit)), **attributes)
+    return _describe_container(annotation, attributes) or FieldSpec(
+        kind=_find_scalar_kind(annotation, bool(unit)), **attributes
+    )
 
 
-def _container(annotation: Any, attributes: dict[str, Any]) -> FieldSpec | None:
+def _describe_container(annotation: Any, attributes: dict[str, Any]) -> FieldSpec | None:
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is tuple:
-        item = _spec(arguments[0], (), "")
+        item = _describe_type(arguments[0], (), "")
         return FieldSpec(kind="records" if item.kind == "group" else "list", item=item, **attributes)
     if origin is dict:
-        return FieldSpec(kind="mapping", item=_spec(arguments[1], (), ""), **attributes)
+        return FieldSpec(kind="mapping", item=_describe_type(arguments[1], (), ""), **attributes)
     return None
 
 
-def _union(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
+def _describe_union(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     """Describe a union type.
 
     A union of `None` and one other type is nullable. A union of several other types is a scalar, or
@@ -145,14 +149,14 @@ def _union(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
     is_nullable = len(members) < len(get_args(annotation))
     if len(members) == 1:
-        spec = _spec(members[0], metadata, key)
+        spec = _describe_type(members[0], metadata, key)
         return msgspec.structs.replace(spec, is_nullable=is_nullable)
-    is_free = any(get_origin(entry) is tuple or getattr(entry, "__name__", "") in _FREE_FORM for entry in members)
-    unit = next((entry.text for entry in _flat(metadata) if isinstance(entry, Unit)), "")
+    is_free = any(get_origin(entry) is tuple or getattr(entry, "__name__", "") in _FREE_FORM_TYPES for entry in members)
+    unit = next((entry.text for entry in _flatten_metadata(metadata) if isinstance(entry, Unit)), "")
     return FieldSpec(key=key, kind="any" if is_free else "scalar", unit=unit, is_nullable=is_nullable)
 
 
-def _scalar(annotation: Any, has_unit: bool) -> Kind:
+def _find_scalar_kind(annotation: Any, has_unit: bool) -> Kind:
     if annotation is bool:
         return "yes_no"
     if isinstance(annotation, type) and issubclass(annotation, Path):
@@ -164,7 +168,7 @@ def _scalar(annotation: Any, has_unit: bool) -> Kind:
     return "whole" if annotation is int else "number"
 
 
-def _flat(metadata: Any) -> Iterator[Any]:
+def _flatten_metadata(metadata: Any) -> Iterator[Any]:
     for entry in metadata:
         if isinstance(entry, FieldInfo):
             yield from entry.metadata
@@ -172,18 +176,18 @@ def _flat(metadata: Any) -> Iterator[Any]:
             yield entry
 
 
-def _bounds(metadata: tuple[Any, ...]) -> str:
+def _format_bounds(metadata: tuple[Any, ...]) -> str:
     """Return the bounds of a field as text, in the unit of the field and in profile notation."""
-    lower = _bound_texts(metadata, _LOWER_BOUNDS)
+    lower = _format_each_bound(metadata, _LOWER_BOUNDS)
     if not lower and any(getattr(entry, "func", None) is parse_count for entry in metadata):
         lower = ["at least 1"]
-    upper = _bound_texts(metadata, _UPPER_BOUNDS)
-    limits = [entry.func for entry in metadata if isinstance(getattr(entry, "func", None), UpperBound)]
-    upper = upper or [f"at most {limit.shown(limit.limit)}" for limit in limits[-1:]]
+    upper = _format_each_bound(metadata, _UPPER_BOUNDS)
+    upper_bounds = [entry.func for entry in metadata if isinstance(getattr(entry, "func", None), UpperBound)]
+    upper = upper or [f"at most {upper_bound.format_value(upper_bound.limit)}" for upper_bound in upper_bounds[-1:]]
     return ", ".join(lower[-1:] + upper)
 
 
-def _bound_texts(metadata: tuple[Any, ...], templates: dict[Any, str]) -> list[str]:
+def _format_each_bound(metadata: tuple[Any, ...], templates: dict[Any, str]) -> list[str]:
     return [
         templates[type(entry)].format(_format_bound(entry, metadata)) for entry in metadata if type(entry) in templates
     ]
@@ -193,30 +197,30 @@ def _format_bound(bound: Any, metadata: tuple[Any, ...]) -> str:
     limit = float(next(value for name in ("ge", "gt", "le", "lt") if (value := getattr(bound, name, None)) is not None))
     if Unit("%") in metadata:
         return f"{100 * limit:.6g}%"
-    written = _serialized(limit, metadata)
-    return written if isinstance(written, str) else f"{limit:,.10g}"
+    text = _serialize(limit, metadata)
+    return text if isinstance(text, str) else f"{limit:,.10g}"
 
 
 def _format_default(value: Any, field: FieldInfo) -> Any:
-    return _plain(value, field.annotation, tuple(field.metadata))
+    return _to_profile_notation(value, field.annotation, tuple(field.metadata))
 
 
-def _plain(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> Any:
+def _to_profile_notation(value: Any, annotation: Any, metadata: tuple[Any, ...]) -> Any:
     """Return a value in profile notation, converted by the serializers of the field's
     annotation."""
-    metadata = tuple(_flat(metadata))
+    metadata = tuple(_flatten_metadata(metadata))
     if get_origin(annotation) is Annotated:
-        inner, *more = get_args(annotation)
-        return _plain(value, inner, (*_flat(more), *metadata))
+        inner, *extra_metadata = get_args(annotation)
+        return _to_profile_notation(value, inner, (*_flatten_metadata(extra_metadata), *metadata))
     if get_origin(annotation) in (Union, types.UnionType) and value is not None:
         members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
-        return _plain(value, members[0], metadata) if len(members) == 1 else _serialized(value, metadata)
+        return _to_profile_notation(value, members[0], metadata) if len(members) == 1 else _serialize(value, metadata)
     if get_origin(annotation) is tuple and isinstance(value, tuple):
-        return [_plain(entry, get_args(annotation)[0], ()) for entry in value]
-    return _serialized(value, metadata)
+        return [_to_profile_notation(entry, get_args(annotation)[0], ()) for entry in value]
+    return _serialize(value, metadata)
 
 
-def _serialized(value: Any, metadata: tuple[Any, ...]) -> Any:
+def _serialize(value: Any, metadata: tuple[Any, ...]) -> Any:
     serializers = [entry.func for entry in metadata if isinstance(entry, PlainSerializer)]
     serializers += [entry.write for entry in metadata if isinstance(entry, WrittenAs)]
     if value is None or not serializers:

@@ -23,22 +23,22 @@ if TYPE_CHECKING:
     from app.profiles.profile import EndpointProfile, Profile
 
 
-_GENERATING = ("openai-chat", "openai-completions", "openai-responses")
-_MAY_BE_NEGATIVE = (
+_LLM_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses")
+_POSSIBLY_NEGATIVE_METRICS = (
     "scrape_clock_offset_s",
     "energy_above_idle_j_per_inference",
     "energy_above_idle_j_per_output_token",
 )
-_ABOVE = (">", ">=")
+_LOWER_LIMIT_COMPARATORS = (">", ">=")
 
 
 def find_gate_problem(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     """Return the problem with a gate and a hint on how to fix the gate; `None` if the gate is
     valid."""
     if gate.metric in RUN_METRICS:
-        why = _check_run_metric(profile, gate)
-        if why is not None:
-            return why
+        problem = _check_run_metric(profile, gate)
+        if problem is not None:
+            return problem
     return _check_tags(profile, gate) or _check_can_fail(gate)
 
 
@@ -52,9 +52,15 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
         hint = "Add load.search, and an objective to slo."
         return f"{gate.metric} needs a search for the max rate within SLO, and the profile has none", hint
     if RUN_METRICS[gate.metric].unit == "USD" and profile.traffic is None:
-        return f"{gate.metric} is a metric of the planned fleet, but without traffic nothing is planned", "Add traffic."
-    if gate.metric == "usd_per_1m_tokens" and profile.target.protocol not in _GENERATING:
-        return f"{gate.metric} is a metric of {', '.join(_GENERATING)}", "Use usd_per_1k_inferences."
+        return (
+            f"{gate.metric} is a metric of the planned fleet, but without traffic, no fleet is planned",
+            "Add traffic.",
+        )
+    if gate.metric == "usd_per_1m_tokens" and profile.target.protocol not in _LLM_PROTOCOLS:
+        return (
+            f"{gate.metric} is available only with protocol {', '.join(_LLM_PROTOCOLS)}",
+            "Use usd_per_1k_inferences.",
+        )
     return None
 
 
@@ -65,15 +71,15 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
     Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases
     by more than 100 %.
     """
-    if gate.metric in _MAY_BE_NEGATIVE and not gate.is_change:
+    if gate.metric in _POSSIBLY_NEGATIVE_METRICS and not gate.is_change:
         return None
     minimum = -1.0 if gate.is_change else 0.0
-    is_always = gate.comparator in _ABOVE and (
+    is_met_by_any_value = gate.comparator in _LOWER_LIMIT_COMPARATORS and (
         gate.limit < minimum or (gate.limit == minimum and gate.comparator == ">=")
     )
     is_share = get_unit(gate) == "share" and not gate.of and not gate.is_change
-    is_all = is_share and gate.comparator == "<=" and gate.limit >= 1
-    if not is_always and not is_all:
+    is_met_by_any_share = is_share and gate.comparator == "<=" and gate.limit >= 1
+    if not is_met_by_any_value and not is_met_by_any_share:
         return None
     return f'"{gate.text}" can never fail', "Set a limit that a bad run exceeds."
 
@@ -81,20 +87,22 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
 def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
     """Return the problem with the gate's tags and a hint; `None` if some stage will have these
     tags."""
-    known = _variant_tags(profile) if isinstance(profile, LocalProfile) else _stage_tags(profile)
+    values_by_tag = _list_variant_tags(profile) if isinstance(profile, LocalProfile) else _list_stage_tags(profile)
     for tag, value in gate.tags.items():
-        if tag not in known:
-            hint = did_you_mean(tag, known) or f"Tags: {', '.join(known)}."
+        if tag not in values_by_tag:
+            hint = did_you_mean(tag, values_by_tag) or f"Use one of these tags: {', '.join(values_by_tag)}."
             return f'no stage has a tag "{tag}"', hint
-        if value not in known[tag]:
-            there_are = (
-                f"Values: {', '.join(known[tag])}." if known[tag] else "Remove it: the search names its own stages."
+        if value not in values_by_tag[tag]:
+            values_hint = (
+                f"Use one of these values: {', '.join(values_by_tag[tag])}."
+                if values_by_tag[tag]
+                else "Remove the tag, because the search names its own stages."
             )
-            return f"no stage has {tag}={value}", did_you_mean(value, known[tag]) or there_are
+            return f"no stage has {tag}={value}", did_you_mean(value, values_by_tag[tag]) or values_hint
     return None
 
 
-def _stage_tags(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
+def _list_stage_tags(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
     load = profile.load
     names = tuple(stage.name for stage in load.stages)
     if load.sweep is None:
@@ -102,10 +110,10 @@ def _stage_tags(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
     return {"stage": (*names, *load.sweep.stage_names), SWEEP_TAG: ("yes",)}
 
 
-def _variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
+def _list_variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     variants = profile.target.all_variants
-    chosen = ("provider", "precision", "batch", "streams", "threads")
-    tags = {name: tuple(dict.fromkeys(str(getattr(variant, name)) for variant in variants)) for name in chosen}
+    tag_names = ("provider", "precision", "batch", "streams", "threads")
+    tags = {name: tuple(dict.fromkeys(str(getattr(variant, name)) for variant in variants)) for name in tag_names}
     return {"scenario": tuple(profile.load.scenarios), **tags}
 
 
@@ -117,13 +125,13 @@ def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], Bad
     """
     for key, objectives in (("slo", profile.slo), ("gates", profile.gates)):
         for index, objective in enumerate(objectives):
-            why = _find_problem(profile, objective, key)
-            if why is not None:
-                message, hint = why
+            problem = _find_problem(profile, objective, key)
+            if problem is not None:
+                message, hint = problem
                 return (key, index), BadValueError(f"{key}[{index}]: {message}", hint=hint)
-    why = None if isinstance(profile, LocalProfile) else _check_abort_rule(profile)
-    if why is not None:
-        message, hint = why
+    problem = None if isinstance(profile, LocalProfile) else _check_abort_rule(profile)
+    if problem is not None:
+        message, hint = problem
         return ("options", "abort_when"), BadValueError(f"options.abort_when: {message}", hint=hint)
     return None
 
@@ -135,9 +143,11 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     if profile.target.protocol == "locust" and rule.objective.metric != "error_rate":
         return f"{rule.objective.metric} is not available while a Locust test runs", "Use error_rate."
     load = profile.load
-    lengths_s = [stage.duration_s for stage in load.stages]
-    lengths_s += [form.step_duration_s for form in (load.sweep, load.search) if form is not None]
-    longest_s = max((math.inf if length_s is None else length_s for length_s in lengths_s), default=0.0)
+    durations_s = [stage.duration_s for stage in load.stages]
+    durations_s += [
+        load_settings.step_duration_s for load_settings in (load.sweep, load.search) if load_settings is not None
+    ]
+    longest_s = max((math.inf if duration_s is None else duration_s for duration_s in durations_s), default=0.0)
     if rule.after_s >= longest_s:
         after = format_duration(rule.after_s)
         message = (
@@ -152,10 +162,10 @@ def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str
         return _check_gate_metrics(profile, objective) or find_gate_problem(profile, objective)
     if isinstance(profile, LocalProfile):
         return _check_measured_locally(profile, objective) or _check_can_be_met(objective)
-    why = _check_measured(profile, objective) or _check_can_be_met(objective) or _check_goodput(profile, objective)
-    if why is None and key == "slo" and objective.level == "fail":
+    problem = _check_measured(profile, objective) or _check_can_be_met(objective) or _check_goodput(profile, objective)
+    if problem is None and key == "slo" and objective.level == "fail":
         return _check_searchable(profile, objective)
-    return why
+    return problem
 
 
 def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | None:
@@ -163,14 +173,14 @@ def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | 
     metric too."""
     if gate.metric in RUN_METRICS:
         return _check_can_be_met(gate)
-    whole = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
-    for measured in (gate, *whole):
+    references = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
+    for objective in (gate, *references):
         if isinstance(profile, LocalProfile):
-            why = _check_measured_locally(profile, measured)
+            problem = _check_measured_locally(profile, objective)
         else:
-            why = _check_measured(profile, measured) or _check_goodput(profile, measured)
-        if why is not None:
-            return why
+            problem = _check_measured(profile, objective) or _check_goodput(profile, objective)
+        if problem is not None:
+            return problem
     return _check_can_be_met(gate)
 
 
@@ -181,14 +191,23 @@ def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[s
         return None
     metric = objective.metric
     if "rate" in METRICS[metric].traits and objective.comparator in (">", ">="):
-        return f"{metric} is low at every low rate, so a rate cannot be searched by it", "Write it as a gate."
+        return (
+            f"{metric} is low at every low rate, so a search cannot use it to find the max rate",
+            "Write it as a gate.",
+        )
     if "beside" in METRICS[metric].traits:
-        return f"{metric} is not measured per request, so a rate cannot be searched by it", "Write it as a gate."
-    wrong_way = {"lower": (">", ">="), "higher": ("<", "<="), "neither": ()}[METRICS[metric].better]
-    if objective.comparator in wrong_way:
+        return (
+            f"{metric} is not measured per request, so a search cannot use it to find the max rate",
+            "Write it as a gate.",
+        )
+    wrong_comparators = {"lower": (">", ">="), "higher": ("<", "<="), "neither": ()}[METRICS[metric].better]
+    if objective.comparator in wrong_comparators:
         better = METRICS[metric].better
         hint = f"Reverse the comparison: for {metric}, {better} is better."
-        return f'"{objective.text}" would be met by the worst values, so a rate cannot be searched by it', hint
+        return (
+            f'"{objective.text}" would be met by the worst values, so a search cannot use it to find the max rate',
+            hint,
+        )
     return None
 
 
@@ -199,15 +218,15 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
     Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases
     by more than 100 %.
     """
-    name, sign, limit = objective.metric, objective.comparator, objective.limit
+    name, comparator, limit = objective.metric, objective.comparator, objective.limit
     minimum = -1 if objective.is_change else 0
-    is_never = (sign == "<" and limit <= minimum) or (sign == "<=" and limit < minimum)
-    if is_never and objective.is_change:
+    can_never_be_met = (comparator == "<" and limit <= minimum) or (comparator == "<=" and limit < minimum)
+    if can_never_be_met and objective.is_change:
         return f'"{objective.text}" can never be met: nothing decreases by more than 100%', "Set a limit above -100%."
-    if is_never:
+    if can_never_be_met:
         return f'"{objective.text}" can never be met: {name} is never below 0', "Set a limit above 0."
-    is_whole = objective.of is None and not objective.is_change
-    if is_whole and get_unit(objective) == "share" and sign == ">" and limit >= 1:
+    is_absolute = objective.of is None and not objective.is_change
+    if is_absolute and get_unit(objective) == "share" and comparator == ">" and limit >= 1:
         return f'"{objective.text}" can never be met: {name} is at most 100%', "Write >= 100%, or a lower limit."
     return None
 
@@ -238,7 +257,10 @@ def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tupl
     if metric.startswith("copy_") and not _uses_io_binding(profile):
         return f"{metric} is not measured separately without io_binding", "Use service_ms, which includes the copies."
     if not {"local", "device"} & set(METRICS[metric].traits):
-        return f"{metric} is a metric of endpoints", f"Metrics of a local model: {', '.join(find_metrics('local'))}."
+        return (
+            f"{metric} is a metric of endpoints",
+            f"Use a metric of local models: {', '.join(find_metrics('local'))}.",
+        )
     return None
 
 
@@ -261,8 +283,11 @@ def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str
         return "gRPC does not report the first byte", "Use latency_ms."
     if "stream" in traits and not getattr(profile.workload, "stream", False):
         return f"{metric} needs streamed responses, but streaming is not requested", "Use latency_ms."
-    if {"stream", "tokens"} & set(traits) and protocol not in _GENERATING:
-        return f"{metric} is a metric of {', '.join(_GENERATING)}", "Use latency_ms, or a rate such as completed_per_s."
+    if {"stream", "tokens"} & set(traits) and protocol not in _LLM_PROTOCOLS:
+        return (
+            f"{metric} is available only with protocol {', '.join(_LLM_PROTOCOLS)}",
+            "Use latency_ms, or a rate such as completed_per_s.",
+        )
     if metric == "accuracy" and getattr(profile.workload, "labels", None) is None:
         return "accuracy needs labels", "Name their array in workload.labels, with protocol oip or oip-grpc."
     return None

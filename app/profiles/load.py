@@ -62,11 +62,11 @@ Burstiness = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum number of arrivals in a stage. The schedule is built before the stage starts; its times
-take 400 MB."""
+"""Maximum number of arrivals in a stage. The schedule is built before the stage starts; its arrival
+times need 400 MB."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
-_FORM_OF = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
-_WITHOUT_PROCESS = ("trace", "concurrency")
+_REQUIRED_FORMS = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
+_FORMS_WITHOUT_ARRIVALS = ("trace", "concurrency")
 
 
 class StageSettings(Settings):
@@ -79,7 +79,7 @@ class StageSettings(Settings):
     shifted copies at once.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what comes": _FORMS}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"load pattern": _FORMS}
 
     name: Name = Field(default="steady", examples=["steady"])
     """Name of the stage in results, like steady."""
@@ -129,19 +129,19 @@ class StageSettings(Settings):
             defaults: dict[str, Any] = {"speed": "1x", "superpose": 1}
         else:
             defaults = {"think_time": "0s"} if form == "concurrency" else {"arrivals": "poisson"}
-        return {**value, **{key: given for key, given in defaults.items() if value.get(key) is None}}
+        return {**value, **{key: default for key, default in defaults.items() if value.get(key) is None}}
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
-        given = [form for form in _FORMS if self._is_given(form)]
-        if len(given) != 1:
-            what = f"has {' and '.join(given)}" if given else "has no rate"
-            raise BadValueError(f"stage {self.name} {what}", hint=f"Set exactly one of {', '.join(_FORMS)}.")
-        for key, form in _FORM_OF.items():
-            if self._is_given(key) and form not in given:
+        forms = [form for form in _FORMS if self._is_set(form)]
+        if len(forms) != 1:
+            problem = f"has {' and '.join(forms)}" if forms else "has no rate"
+            raise BadValueError(f"stage {self.name} {problem}", hint=f"Set exactly one of {', '.join(_FORMS)}.")
+        for key, form in _REQUIRED_FORMS.items():
+            if self._is_set(key) and form not in forms:
                 raise BadValueError(f"stage {self.name}: {key} requires {form}")
-        if given[0] in _WITHOUT_PROCESS and self.arrivals is not None:
-            raise BadValueError(f"stage {self.name}: {given[0]} determines the arrivals, so remove arrivals")
+        if forms[0] in _FORMS_WITHOUT_ARRIVALS and self.arrivals is not None:
+            raise BadValueError(f"stage {self.name}: {forms[0]} determines the arrivals, so remove arrivals")
         check_burstiness(self.arrivals, self.burstiness)
         if self.duration_s is None and self.trace is None:
             raise BadValueError(f"stage {self.name} has no duration", hint="Write it like duration: 30s.")
@@ -159,7 +159,7 @@ class StageSettings(Settings):
         if expected == 0:
             raise BadValueError(f"stage {self.name} sends no requests: every rate is 0/s")
         if expected > MAX_ARRIVALS:
-            hint = f"The maximum per stage is {MAX_ARRIVALS:,}. Make it shorter, or split it into several stages."
+            hint = f"The maximum per stage is {MAX_ARRIVALS:,} requests. Shorten the stage, or split it into several."
             raise BadValueError(f"stage {self.name} would send {expected:.2g} requests", hint=hint)
         return self
 
@@ -171,7 +171,7 @@ class StageSettings(Settings):
         if self.steps_per_s:
             return build_steps_curve(self.steps_per_s, self.duration_s or 0.0)
         shape = self.ramp or self.spike or self.sine or self.diurnal
-        return None if shape is None else shape.curve(self.duration_s or 0.0)
+        return None if shape is None else shape.build_curve(self.duration_s or 0.0)
 
     @property
     def kind(self) -> StageKind:
@@ -181,54 +181,55 @@ class StageSettings(Settings):
             return "spike"
         return "varying" if self.rate_per_s is None else "steady"
 
-    def _is_given(self, key: str) -> bool:
+    def _is_set(self, key: str) -> bool:
         values = {"rate": self.rate_per_s, "steps": self.steps_per_s or None, "think_time": self.think_s}
         return values.get(key, getattr(self, key, None)) is not None
 
     def _check_trace(self, trace: Trace) -> Trace:
-        trace_s = float(trace.at_s[-1]) / (self.speed or 1.0)
+        trace_duration_s = float(trace.at_s[-1]) / (self.speed or 1.0)
         requested_s = (self.duration_s or 0.0) + self.lead_in_s
-        if trace_s == 0:
+        if trace_duration_s == 0:
             hint = "A replay needs requests at two different times, or a lower speed."
             raise BadValueError("the duration of the trace is 0", hint=hint)
-        if self.duration_s is None and trace_s <= self.lead_in_s:
-            raise BadValueError(f"the trace is {trace_s:.6g} s long, which lead_in uses up")
-        if requested_s > trace_s and self.duration_s is not None:
+        if self.duration_s is None and trace_duration_s <= self.lead_in_s:
+            raise BadValueError(f"the trace is {trace_duration_s:.6g} s long, so no time remains after lead_in")
+        if requested_s > trace_duration_s and self.duration_s is not None:
             raise BadValueError(
-                (f"the trace is {trace_s:.6g} s long at that speed, but lead_in and duration need {requested_s:.6g} s"),
+                f"the trace is {trace_duration_s:.6g} s long at that speed, but lead_in and duration need "
+                f"{requested_s:.6g} s",
                 hint="Remove duration to replay it to its end.",
             )
         return trace
 
     @model_serializer(mode="wrap")
-    def _serialize_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialize_set_values(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in serialize(self).items() if value is not None and value != []}
 
 
 def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
     if (arrivals == "gamma") != (burstiness is not None):
-        hint = "burstiness is the coefficient of variation of the gaps: 1 is Poisson, above 1 is bursty."
+        hint = "burstiness is the coefficient of variation of interarrival times: 1 is Poisson, above 1 is bursty."
         raise BadValueError("arrivals: gamma and burstiness must be used together", hint=hint)
 
 
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
     """Check that rates relative to another stage refer to an earlier stage. Raises BadValueError
     otherwise."""
-    earlier: list[str] = []
+    earlier_stages: list[str] = []
     for stage in stages:
-        if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier:
-            known = ", ".join(earlier) or "none"
+        if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier_stages:
+            earlier_names = ", ".join(earlier_stages) or "none"
             raise BadValueError(
                 f"stage {stage.name} refers to {stage.rate_per_s.stage!r}, which is not an earlier stage",
-                hint=f"Earlier stages: {known}.",
+                hint=f"Earlier stages: {earlier_names}.",
             )
-        earlier.append(stage.name)
+        earlier_stages.append(stage.name)
 
 
 MAX_WORKERS = 1_000
 
 
-def _read_workers(value: object) -> object:
+def _parse_workers(value: object) -> object:
     if value == "auto":
         return value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -239,13 +240,13 @@ def _read_workers(value: object) -> object:
     return value
 
 
-Workers = Annotated[int | Literal["auto"], BeforeValidator(_read_workers)]
+Workers = Annotated[int | Literal["auto"], BeforeValidator(_parse_workers)]
 """Number of worker processes that send the load; `auto` means one worker per spare core."""
 
 
 _MAX_LOADS = 100
 _MAX_CLIENTS = 100_000
-_POINTS = 8
+_DEFAULT_POINTS = 8
 _SWEEP_FORMS = ("rates", "from and to", "concurrency", "max_concurrency")
 
 Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
@@ -259,9 +260,7 @@ class SweepSettings(Settings):
     load is applied for `step_duration` and is run `repeats` times.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {
-        "which loads": ("rates", "from+to", "concurrency", "max_concurrency")
-    }
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"loads": ("rates", "from+to", "concurrency", "max_concurrency")}
 
     rates_per_s: Listed[Rate] = Field(default=(), alias="rates", examples=[["10/s", "50/s", "200/s"]])
     """Rates in ascending order, like 10/s, 50/s, 200/s."""
@@ -291,17 +290,17 @@ class SweepSettings(Settings):
     def _fill_in_form_defaults(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not {"rates", "from", "to"} & value.keys():
             return value
-        points = {"points": _POINTS} if value.get("from") is not None and value.get("points") is None else {}
+        points = {"points": _DEFAULT_POINTS} if value.get("from") is not None and value.get("points") is None else {}
         return {**value, **points, "arrivals": value.get("arrivals") or "poisson"}
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
         has_range = self.from_per_s is not None or self.to_per_s is not None
-        given = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.max_concurrency is not None)
-        if sum(given) != 1:
-            named = " and ".join(form for form, is_given in zip(_SWEEP_FORMS, given, strict=True) if is_given)
-            what = f"{named} cannot be combined" if named else "it has no loads"
-            raise BadValueError(what, hint=f"Set exactly one of {'; '.join(_SWEEP_FORMS)}.")
+        is_form_set = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.max_concurrency is not None)
+        if sum(is_form_set) != 1:
+            form_names = " and ".join(form for form, is_set in zip(_SWEEP_FORMS, is_form_set, strict=True) if is_set)
+            problem = f"{form_names} cannot be combined" if form_names else "the sweep has no loads"
+            raise BadValueError(problem, hint=f"Set exactly one of {'; '.join(_SWEEP_FORMS)}.")
         if has_range and (self.from_per_s is None or self.to_per_s is None):
             raise BadValueError("from and to must be used together", hint="Write it like from: 10/s, to: 500/s.")
         if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s >= self.to_per_s:
@@ -309,7 +308,7 @@ class SweepSettings(Settings):
         if self.points is not None and not has_range:
             raise BadValueError("points requires from and to")
         if self.arrivals is not None and not self.swept_rates_per_s:
-            raise BadValueError("clients determines the arrivals, so remove arrivals")
+            raise BadValueError("the number of clients determines the arrivals, so remove arrivals")
         check_burstiness(self.arrivals, self.burstiness)
         return self
 
@@ -317,12 +316,16 @@ class SweepSettings(Settings):
     def _check_size(self) -> Self:
         loads = (*self.swept_rates_per_s, *self.swept_concurrency)
         if len(loads) > _MAX_LOADS:
-            raise BadValueError(f"has {len(loads)} loads, above the maximum of {_MAX_LOADS}")
+            raise BadValueError(f"the sweep has {len(loads)} loads, above the maximum of {_MAX_LOADS}")
         if any(later <= earlier for earlier, later in itertools.pairwise(loads)):
-            raise BadValueError("the loads must increase", hint="List them from low to high.")
+            raise BadValueError("the loads of a sweep must increase", hint="List the loads from low to high.")
         if self.swept_rates_per_s and self.swept_rates_per_s[-1] * self.step_duration_s > MAX_ARRIVALS:
             rate = units.format_rate(self.swept_rates_per_s[-1])
-            raise BadValueError(f"{rate} for {units.format_duration(self.step_duration_s)} are too many requests")
+            duration = units.format_duration(self.step_duration_s)
+            raise BadValueError(
+                f"{rate} for {duration} would send too many requests",
+                hint=f"The maximum per stage is {MAX_ARRIVALS:,} requests.",
+            )
         return self
 
     @property
@@ -337,10 +340,10 @@ class SweepSettings(Settings):
         """Numbers of concurrent clients of the sweep; empty for a sweep over rates."""
         if self.max_concurrency is None:
             return self.concurrency
-        doubled = itertools.takewhile(
+        powers_of_two = itertools.takewhile(
             lambda clients: clients < self.max_concurrency, (2**step for step in itertools.count())
         )
-        return (*doubled, self.max_concurrency)
+        return (*powers_of_two, self.max_concurrency)
 
     @property
     def stage_names(self) -> tuple[str, ...]:
@@ -350,7 +353,7 @@ class SweepSettings(Settings):
         return (*rates, *clients)
 
     @model_serializer(mode="wrap")
-    def _serialize_given(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
+    def _serialize_set_values(self, serialize: SerializerFunctionWrapHandler) -> dict[str, Any]:
         return {key: value for key, value in serialize(self).items() if value is not None and value != []}
 
 
@@ -364,7 +367,7 @@ SearchSettings = build_settings(
     arrivals=Key(ArrivalProcess, "Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."),
     burstiness=Key(
         Burstiness | None,
-        "Coefficient of variation of the gaps between gamma arrivals: 1 is Poisson, larger values are burstier.",
+        "Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are burstier.",
     ),
     start_per_s=Key(Rate, "Rate at which the search starts, like 10/s.", "10/s", alias="start"),
     step_duration_s=Key(
@@ -373,7 +376,7 @@ SearchSettings = build_settings(
         "10s",
         alias="step_duration",
     ),
-    repeats=Key(Repeats, "Number of times the resulting rate is measured again, like 3.", 3),
+    repeats=Key(Repeats, "Number of times that the resulting rate is measured again, like 3.", 3),
     max_duration_s=Key(
         PositiveSeconds | None,
         "Time limit, after which the search ends with the rate confirmed so far, like 2m. Leave it empty for no limit.",
@@ -411,8 +414,8 @@ class LoadSettings(Settings):
         if not self.stages and self.sweep is None and self.search is None:
             raise BadValueError("load needs stages, a sweep or a search")
         names = [stage.name for stage in self.stages]
-        twice = next((name for name in names if names.count(name) > 1), None)
-        if twice is not None:
-            raise BadValueError(f"two load stages are named {twice!r}")
+        duplicate = next((name for name in names if names.count(name) > 1), None)
+        if duplicate is not None:
+            raise BadValueError(f"two load stages are named {duplicate!r}", hint="Use a different name for each stage.")
         check_shares(self.stages)
         return self

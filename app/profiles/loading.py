@@ -16,7 +16,7 @@ from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
 from app.profiles.document import Document, KeyPath, read_document, read_limited
-from app.profiles.endpoint import HardwareOfTarget
+from app.profiles.endpoint import TargetHardware
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
 from app.profiles.plan import AssumedModelSettings, PlanKeys
@@ -30,7 +30,7 @@ from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import AssumedModel
 from app.records.result import DeclaredHardware
 
-_EXPECTED = {
+_EXPECTED_TYPES = {
     "model_type": "a mapping of keys",
     "model_attributes_type": "a mapping of keys",
     "dict_type": "a mapping of keys",
@@ -41,7 +41,7 @@ _EXPECTED = {
     "bool_type": "true or false",
 }
 
-_PREFIXES = {
+_MESSAGE_PREFIXES = {
     "Input should be ": "",
     "String should match pattern": "text that matches the pattern",
     "String should have": "text of",
@@ -54,24 +54,24 @@ _DOCUMENTS = {
 }
 """Name of each kind of document in error messages, and an example of its first line."""
 _LIST_INDEX = re.compile(r"[0-9]{1,9}")
-_MAY_BE_SECRET = {"headers", "api_key", "env", "command"}
+_SECRET_KEYS = {"headers", "api_key", "env", "command"}
 
 
-Kind = TypeVar("Kind", bound=Settings)
+SettingsType = TypeVar("SettingsType", bound=Settings)
 
 
 class _TrafficFile(Settings):
     traffic: TrafficSettings
 
 
-class _TargetOfPlan(Settings):
-    hardware: HardwareOfTarget | None = None
+class _PlanTarget(Settings):
+    hardware: TargetHardware | None = None
 
 
 class PlanningSettings(Settings):
     """Settings of a plan in addition to the measurement, with the same keys as in a profile."""
 
-    target: _TargetOfPlan = _TargetOfPlan()
+    target: _PlanTarget = _PlanTarget()
     slo: Listed[ObjectiveText] = ()
     traffic: TrafficSettings | None = None
     plan: PlanKeys = PlanLimits()
@@ -87,17 +87,19 @@ class _Source(msgspec.Struct, frozen=True):
     document: Document
     overridden: dict[KeyPath, str]
 
-    def error(self, message: str, where: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
-        """Build an error with the nearest known location of `where`: a `--set` override, otherwise
-        a line."""
-        for length in range(len(where), -1, -1):
-            path = where[:length]
+    def build_error(self, message: str, key_path: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
+        """Build an error with the nearest known location of `key_path`: a `--set` override,
+        otherwise a line."""
+        for length in range(len(key_path), -1, -1):
+            path = key_path[:length]
             if path in self.overridden:
-                return ProfileError(message, path=f"--set {self.overridden[path]}", hint=hint, key_path=where, key=key)
+                return ProfileError(
+                    message, path=f"--set {self.overridden[path]}", hint=hint, key_path=key_path, key=key
+                )
             if path in self.document.lines:
                 line = self.document.lines[path]
-                return ProfileError(message, path=str(self.path), line=line, hint=hint, key_path=where, key=key)
-        return ProfileError(message, path=str(self.path), hint=hint, key_path=where, key=key)
+                return ProfileError(message, path=str(self.path), line=line, hint=hint, key_path=key_path, key=key)
+        return ProfileError(message, path=str(self.path), hint=hint, key_path=key_path, key=key)
 
 
 def load_profile(
@@ -121,38 +123,38 @@ def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str
 
 
 def _validate_source(source: _Source, files_must_exist: bool, catalog: Catalog | None = None) -> Profile:
-    profile = _validate(source, _profile_class(source), files_must_exist)
+    profile = _validate(source, _find_profile_class(source), files_must_exist)
     plan = PlanLimits() if isinstance(profile, LocalProfile) else profile.plan
-    _check_against_catalogue(source, profile.target.hardware, plan, catalog)
+    _check_against_catalog(source, profile.target.hardware, plan, catalog)
     return profile
 
 
 def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> PlanningSettings:
     """Load the settings of a plan only from `--set` overrides, without a profile. Raises
     ProfileError."""
-    source = _source_of_overrides(overrides)
+    source = _build_override_source(overrides)
     settings = _validate_settings(PlanningSettings, source)
-    _check_against_catalogue(source, settings.target.hardware, settings.plan, catalog)
+    _check_against_catalog(source, settings.target.hardware, settings.plan, catalog)
     return settings
 
 
-def load_overrides(kind: type[Kind], overrides: Sequence[str]) -> Kind:
+def load_overrides(kind: type[SettingsType], overrides: Sequence[str]) -> SettingsType:
     """Load settings of class `kind` only from `--set` overrides. Raises ProfileError."""
-    return _validate_settings(kind, _source_of_overrides(overrides))
+    return _validate_settings(kind, _build_override_source(overrides))
 
 
-def _source_of_overrides(overrides: Sequence[str]) -> _Source:
+def _build_override_source(overrides: Sequence[str]) -> _Source:
     source = _Source(Path("--set"), Document({}, {}), {})
     for text in overrides:
-        _override(source, text)
+        _apply_override(source, text)
     return source
 
 
-def _validate_settings(kind: type[Kind], source: _Source) -> Kind:
+def _validate_settings(kind: type[SettingsType], source: _Source) -> SettingsType:
     try:
-        return kind.model_validate(source.document.value, context=_context(source, True))
+        return kind.model_validate(source.document.value, context=_build_context(source, True))
     except ValidationError as error:
-        raise _first_error(source, error) from error
+        raise _build_first_error(source, error) from error
 
 
 def load_language_model(path: Path) -> AssumedModel:
@@ -160,9 +162,9 @@ def load_language_model(path: Path) -> AssumedModel:
     source = _read(path, (), "language_model")
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
-        return adapter.validate_python(source.document.value, context=_context(source, True))
+        return adapter.validate_python(source.document.value, context=_build_context(source, True))
     except ValidationError as error:
-        raise _first_error(source, error) from error
+        raise _build_first_error(source, error) from error
 
 
 def load_traffic(path: Path) -> TrafficSettings:
@@ -172,20 +174,20 @@ def load_traffic(path: Path) -> TrafficSettings:
     The path of a trace in a YAML file is relative to the folder of that file. Raises UsageError.
     """
     if is_trace(path):
-        return _trace_traffic(path)
+        return _load_trace_traffic(path)
     source = _read(path, (), "traffic")
     document = source.document
     if "traffic" not in document.value:
-        lines: dict[KeyPath, int] = {("traffic", *where): line for where, line in document.lines.items()}
+        lines: dict[KeyPath, int] = {("traffic", *key_path): line for key_path, line in document.lines.items()}
         lines["traffic",] = 1
         source = replace(source, document=Document({"traffic": document.value}, lines))
     try:
-        return _TrafficFile.model_validate(source.document.value, context=_context(source, True)).traffic
+        return _TrafficFile.model_validate(source.document.value, context=_build_context(source, True)).traffic
     except ValidationError as error:
-        raise _first_error(source, error) from error
+        raise _build_first_error(source, error) from error
 
 
-def _trace_traffic(path: Path) -> TrafficSettings:
+def _load_trace_traffic(path: Path) -> TrafficSettings:
     try:
         read_trace_statistics(path)
     except BadValueError as error:
@@ -199,40 +201,40 @@ def load_values(values: dict[str, Any], source_name: str, overrides: Sequence[st
     the working directory."""
     source = _Source(Path(source_name), Document(values, {}), {})
     for text in overrides:
-        _override(source, text)
+        _apply_override(source, text)
     return _validate_source(source, True)
 
 
-def _read(path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
-    return _parse(read_limited(path), path, overrides, what)
+def _read(path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
+    return _parse(read_limited(path), path, overrides, kind)
 
 
-def _parse(content: bytes, path: Path, overrides: Sequence[str], what: str = "profile") -> _Source:
+def _parse(content: bytes, path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
-        name, first = _DOCUMENTS[what]
-        raise ProfileError(f"{name} must be a mapping of keys", path=str(path), hint=f"Start with `{first}`.")
+        name, first_line = _DOCUMENTS[kind]
+        raise ProfileError(f"{name} must be a mapping of keys", path=str(path), hint=f"Start with `{first_line}`.")
     source = _Source(path, document, {})
     for text in overrides:
-        _override(source, text)
+        _apply_override(source, text)
     return source
 
 
-def _override(source: _Source, text: str) -> None:
-    written, equals, value = text.partition("=")
-    dotted = written.replace("[", ".").replace("]", "")  # error messages write stages[0], so it is accepted too
-    label = f"--set {dotted}"
-    if not equals or not all(dotted.split(".")):
+def _apply_override(source: _Source, text: str) -> None:
+    key_text, equals, value = text.partition("=")
+    dotted_key = key_text.replace("[", ".").replace("]", "")  # error messages write stages[0], so it is accepted too
+    label = f"--set {dotted_key}"
+    if not equals or not all(dotted_key.split(".")):
         raise ProfileError("an override must be key.key=value", path=label)
-    where = tuple(int(part) if _LIST_INDEX.fullmatch(part) else part for part in dotted.split("."))
+    key_path = tuple(int(part) if _LIST_INDEX.fullmatch(part) else part for part in dotted_key.split("."))
     container: Any = source.document.value
-    for part, following in itertools.pairwise(where):
-        container = _descend(container, part, label, default={} if isinstance(following, str) else [])
-    _descend(container, where[-1], label, default=None)
-    container[where[-1]] = read_document(value.encode(), label).value
-    for path_below in [path for path in source.document.lines if path[: len(where)] == where]:
+    for part, next_part in itertools.pairwise(key_path):
+        container = _descend(container, part, label, default={} if isinstance(next_part, str) else [])
+    _descend(container, key_path[-1], label, default=None)
+    container[key_path[-1]] = read_document(value.encode(), label).value
+    for path_below in [path for path in source.document.lines if path[: len(key_path)] == key_path]:
         del source.document.lines[path_below]
-    source.overridden[where] = dotted
+    source.overridden[key_path] = dotted_key
 
 
 def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
@@ -253,88 +255,90 @@ def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
     return container[part]
 
 
-def _profile_class(source: _Source) -> type[Profile]:
+def _find_profile_class(source: _Source) -> type[Profile]:
     target = source.document.value.get("target")
     if not isinstance(target, dict):
-        raise source.error(
-            "target must be a mapping of keys", ("target",), hint="It needs protocol and url or serve, or a model."
+        raise source.build_error(
+            "target must be a mapping of keys", ("target",), hint="Set protocol and url or serve, or model."
         )
     protocol = find_protocol(source.document.value)
     if protocol is not None:
         return PROFILES[protocol]
-    written = target.get("protocol")
-    if written is None:
-        raise source.error("missing key `target.protocol`", ("target",), hint=f"Write one of {', '.join(PROFILES)}.")
-    hint = did_you_mean(str(written), PROFILES) or f"Write one of {', '.join(PROFILES)}."
-    raise source.error(f"unknown protocol {written!r}", ("target", "protocol"), hint=hint)
+    protocol_text = target.get("protocol")
+    if protocol_text is None:
+        raise source.build_error(
+            "missing key `target.protocol`", ("target",), hint=f"Write one of {', '.join(PROFILES)}."
+        )
+    hint = did_you_mean(str(protocol_text), PROFILES) or f"Write one of {', '.join(PROFILES)}."
+    raise source.build_error(f"unknown protocol {protocol_text!r}", ("target", "protocol"), hint=hint)
 
 
 def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> Profile:
     try:
-        profile = kind.model_validate(source.document.value, context=_context(source, files_must_exist))
+        profile = kind.model_validate(source.document.value, context=_build_context(source, files_must_exist))
     except ValidationError as error:
-        raise _first_error(source, error) from error
-    if (wrong := find_objective_problem(profile)) is not None:
-        where, problem = wrong
-        raise source.error(str(problem), where, problem.hint)
+        raise _build_first_error(source, error) from error
+    if (invalid_objective := find_objective_problem(profile)) is not None:
+        key_path, problem = invalid_objective
+        raise source.build_error(str(problem), key_path, problem.hint)
     return profile
 
 
-def _context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
+def _build_context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
     return {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
 
 
-def _first_error(source: _Source, error: ValidationError) -> ProfileError:
+def _build_first_error(source: _Source, error: ValidationError) -> ProfileError:
     """Return the error that comes first in the file, with all other errors in `other_errors`."""
-    first, *others = sorted(
+    first_error, *other_errors = sorted(
         (_to_profile_error(source, detail) for detail in error.errors()), key=lambda problem: problem.line or 0
     )
-    first.other_errors = tuple(others)
-    return first
+    first_error.other_errors = tuple(other_errors)
+    return first_error
 
 
 def _to_profile_error(source: _Source, detail: ErrorDetails) -> ProfileError:
     cause = detail.get("ctx", {}).get("error")
     if isinstance(cause, UnknownKeyError):
-        holder = f" in {_format_path(detail['loc'])}" if detail["loc"] else ""
-        unknown = source.error(f"{cause}{holder}", (*detail["loc"], cause.key), cause.hint)
-        unknown.is_unknown_key = True
-        return unknown
+        location = f" in {_format_path(detail['loc'])}" if detail["loc"] else ""
+        unknown_key_error = source.build_error(f"{cause}{location}", (*detail["loc"], cause.key), cause.hint)
+        unknown_key_error.is_unknown_key = True
+        return unknown_key_error
     if cause is not None:
         hint = cause.hint if isinstance(cause, BadValueError) else None
-        return source.error(str(cause), detail["loc"], hint, _format_path(detail["loc"]))
-    hint = _nearest_literal(detail) if detail["type"] == "literal_error" else None
-    return source.error(_message(detail), detail["loc"], hint)
+        return source.build_error(str(cause), detail["loc"], hint, _format_path(detail["loc"]))
+    hint = _suggest_literal(detail) if detail["type"] == "literal_error" else None
+    return source.build_error(_build_message(detail), detail["loc"], hint)
 
 
-def _message(detail: ErrorDetails) -> str:
+def _build_message(detail: ErrorDetails) -> str:
     """Build the message for an error detected by pydantic itself."""
     name = _format_path(detail["loc"])
     if detail["type"] == "missing":
-        *holder, key = detail["loc"]
-        return f"{_format_path(tuple(holder)) or 'the profile'} is missing the key {key}"
-    value = "" if _MAY_BE_SECRET & set(detail["loc"]) else f", not {detail['input']!r:.60}"
-    return f"{name} must be {_EXPECTED.get(detail['type']) or _rephrase(detail['msg'])}{value}"
+        *parent_path, key = detail["loc"]
+        return f"{_format_path(tuple(parent_path)) or 'the profile'} is missing the key {key}"
+    value = "" if _SECRET_KEYS & set(detail["loc"]) else f", not {detail['input']!r:.60}"
+    return f"{name} must be {_EXPECTED_TYPES.get(detail['type']) or _rephrase(detail['msg'])}{value}"
 
 
 def _rephrase(message: str) -> str:
     """Rephrase a pydantic message so that it can follow `must be`."""
-    for prefix, replacement in _PREFIXES.items():
+    for prefix, replacement in _MESSAGE_PREFIXES.items():
         if message.startswith(prefix):
             return replacement + message.removeprefix(prefix)
     return message
 
 
-def _nearest_literal(detail: ErrorDetails) -> str | None:
-    known = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
-    return did_you_mean(str(detail["input"]), (name.strip("'") for name in known))
+def _suggest_literal(detail: ErrorDetails) -> str | None:
+    choices = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
+    return did_you_mean(str(detail["input"]), (name.strip("'") for name in choices))
 
 
-def _format_path(where: KeyPath) -> str:
-    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in where).removeprefix(".")
+def _format_path(key_path: KeyPath) -> str:
+    return "".join(f"[{part}]" if isinstance(part, int) else f".{part}" for part in key_path).removeprefix(".")
 
 
-def _check_against_catalogue(
+def _check_against_catalog(
     source: _Source, hardware: DeclaredHardware | None, plan: PlanLimits, catalog: Catalog | None
 ) -> None:
     if hardware is None and not plan.regions and not plan.providers:
@@ -348,8 +352,8 @@ def _check_against_catalogue(
         checks.append((("target", "hardware", "offer"), find_offer, hardware.offer))
     if hardware is not None and hardware.accelerator is not None:
         checks.append((("target", "hardware", "accelerator"), find_accelerator, hardware.accelerator))
-    for where, check, name in checks:
+    for key_path, check, name in checks:
         try:
             check(catalog, name)
         except UsageError as error:
-            raise source.error(str(error), where, hint=error.hint) from error
+            raise source.build_error(str(error), key_path, hint=error.hint) from error

@@ -12,7 +12,7 @@ import msgspec
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator, ValidationInfo, model_validator
 
 from app.profiles import units
-from app.profiles.endpoint import HardwareOfTarget
+from app.profiles.endpoint import TargetHardware
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.serve import ModelFile
 from app.profiles.settings import (
@@ -34,36 +34,36 @@ from app.profiles.telemetry import Scrapes
 from app.records.local import Precision, Scenario
 
 Provider = Literal["cpu", "cuda", "tensorrt", "openvino", "directml", "coreml", "rocm", "migraphx"]
-_ON_NVIDIA = ("cuda", "tensorrt")
+_NVIDIA_PROVIDERS = ("cuda", "tensorrt")
 _PRECISIONS = ("as-is", "fp16", "int8-dynamic", "int8-static")
 _MAX_VARIANTS = 1000
 _MAX_ARRIVALS = 1_000_000
-_GRID = ("providers", "precision", "batch", "streams", "threads", "devices")
-_ENDPOINT_ONLY = "It applies to endpoints, but this target is a local model."
+_GRID_KEYS = ("providers", "precision", "batch", "streams", "threads", "devices")
+_ENDPOINT_ONLY_HINT = "It applies to endpoints, but this target is a local model."
 
 
-def _as_list(value: object) -> object:
+def _wrap_in_list(value: object) -> object:
     """Wrap a single value in a list, so that brackets are optional in a profile."""
     return value if isinstance(value, list | tuple) else [value]
 
 
-def _non_empty_list(value: object) -> object:
+def _wrap_in_non_empty_list(value: object) -> object:
     """Wrap a single value in a list. Raises BadValueError for an empty list."""
     if value == []:
         raise BadValueError("the list is empty", hint="Remove the key to use its default.")
-    return _as_list(value)
+    return _wrap_in_list(value)
 
 
-def _read_precision(value: object) -> str:
+def _parse_precision(value: object) -> str:
     if value == "fp32":
         return "as-is"
     if isinstance(value, str) and value in _PRECISIONS:
         return value
     hint = "Use int8-dynamic or int8-static." if value == "int8" else did_you_mean(str(value), _PRECISIONS)
-    raise BadValueError(f"unknown precision {value!r}", hint=hint or f"Precisions are {', '.join(_PRECISIONS)}.")
+    raise BadValueError(f"unknown precision {value!r}", hint=hint or f"Use one of {', '.join(_PRECISIONS)}.")
 
 
-def _read_memory(value: object) -> int | None:
+def _parse_memory(value: object) -> int | None:
     for unit, size in (("GiB", 2**30), ("MiB", 2**20), ("GB", 10**9), ("MB", 10**6)):
         number = value.removesuffix(unit).strip() if isinstance(value, str) and value.endswith(unit) else ""
         if number.replace(".", "", 1).isdecimal() and float(number) > 0:
@@ -72,10 +72,10 @@ def _read_memory(value: object) -> int | None:
 
 
 def _format_memory(size: int) -> str:
-    return f"{size / 2**20:.9f}".rstrip("0").rstrip(".") + " MiB"  # to the byte
+    return f"{size / 2**20:.9f}".rstrip("0").rstrip(".") + " MiB"  # exact to the byte
 
 
-def _read_data(value: object, info: ValidationInfo) -> Path:
+def _parse_data_path(value: object, info: ValidationInfo) -> Path:
     """Return the absolute path of a data file or folder. Raises BadValueError if the path does not
     exist."""
     if not isinstance(value, str) or not value:
@@ -86,15 +86,15 @@ def _read_data(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
-PrecisionName = Annotated[Precision, BeforeValidator(_read_precision)]
-PrecisionList = Annotated[tuple[PrecisionName, ...], Field(strict=False), BeforeValidator(_non_empty_list)]
+ProviderList = Annotated[tuple[Provider, ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)]
+PrecisionName = Annotated[Precision, BeforeValidator(_parse_precision)]
+PrecisionList = Annotated[tuple[PrecisionName, ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)]
 Counts = Annotated[
-    tuple[Annotated[Count, upper_bound(65_536)], ...], Field(strict=False), BeforeValidator(_non_empty_list)
+    tuple[Annotated[Count, upper_bound(65_536)], ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)
 ]
-Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_as_list)]
-DataPath = Annotated[Path, BeforeValidator(_read_data), PlainSerializer(str)]
-Memory = Annotated[int, BeforeValidator(_read_memory), PlainSerializer(_format_memory), Unit("MiB, GiB, MB, GB")]
+Devices = Annotated[tuple[int | str, ...], Field(strict=False), BeforeValidator(_wrap_in_list)]
+DataPath = Annotated[Path, BeforeValidator(_parse_data_path), PlainSerializer(str)]
+Memory = Annotated[int, BeforeValidator(_parse_memory), PlainSerializer(_format_memory), Unit("MiB, GiB, MB, GB")]
 
 
 class VariantSettings(Settings):
@@ -148,13 +148,13 @@ class LocalTarget(Settings):
     The accuracy of all variants is compared with the accuracy of the first of `models`.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
-        ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _ENDPOINT_ONLY
+    misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _ENDPOINT_ONLY_HINT
     )
     protocol: Literal["local"] = "local"
     """Always local: the model runs on this machine, without a network protocol."""
-    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_as_list)] = Field(
-        default=(), examples=[["digits"]]
+    models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
+        Field(default=(), examples=[["digits"]])
     )
     """Path of an .onnx file, or name of a bundled model, like digits. Several models are
     compared."""
@@ -175,7 +175,7 @@ class LocalTarget(Settings):
     """List of variants to measure instead of the grid of the keys above."""
     runtime: RuntimeSettings = RuntimeSettings()
     """Configuration of ONNX Runtime."""
-    hardware: HardwareOfTarget | None = None
+    hardware: TargetHardware | None = None
     """Price-list entry of this machine's hardware. By default, it is detected."""
 
     @property
@@ -186,9 +186,10 @@ class LocalTarget(Settings):
         size that is too slow.
         """
         if self.variants:
-            first = self.models[0]
+            default_model = self.models[0]
             return tuple(
-                variant if variant.model else variant.model_copy(update={"model": first}) for variant in self.variants
+                variant if variant.model else variant.model_copy(update={"model": default_model})
+                for variant in self.variants
             )
         grid = itertools.product(
             self.models, self.providers, self.precision, self.threads, self.streams, sorted(set(self.batch))
@@ -199,17 +200,17 @@ class LocalTarget(Settings):
                 devices=devices,
             )
             for model, provider, precision, threads, streams, batch in grid
-            for devices in self._device_sets(provider)
+            for devices in self._list_device_sets(provider)
         )  # fmt: skip
 
-    def _device_sets(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
+    def _list_device_sets(self, provider: str) -> tuple[tuple[int | str, ...], ...]:
         """Return the device sets to measure: all devices together and, if there are several, also
         the first device alone.
 
         Both sets are needed to compute the scaling efficiency of the devices.
         """
-        if provider not in _ON_NVIDIA or len(self.devices) < 2:
-            return (self.devices if provider in _ON_NVIDIA else (),)
+        if provider not in _NVIDIA_PROVIDERS or len(self.devices) < 2:
+            return (self.devices if provider in _NVIDIA_PROVIDERS else (),)
         return (self.devices[:1], self.devices)
 
     @model_validator(mode="before")
@@ -227,12 +228,14 @@ class LocalTarget(Settings):
     @model_validator(mode="after")
     def _check_variants(self) -> Self:
         if not self.models:
-            raise BadValueError("target has no model", hint="Name an .onnx file, or a bundled model.")
+            raise BadValueError("target has no model", hint="Set target.model to an .onnx file or a bundled model.")
         # A value equal to the default does not count as set, because a stored profile contains all
         # defaults.
-        grid = {name for name in _GRID if getattr(self, name) != type(self).model_fields[name].default}
-        if self.variants and grid:
-            raise BadValueError(f"target has both variants and {', '.join(sorted(grid))}; use either a list or a grid")
+        grid_keys = {name for name in _GRID_KEYS if getattr(self, name) != type(self).model_fields[name].default}
+        if self.variants and grid_keys:
+            raise BadValueError(
+                f"target has both variants and {', '.join(sorted(grid_keys))}; use either a list or a grid"
+            )
         all_variants = self.all_variants
         if len(all_variants) > _MAX_VARIANTS:
             raise BadValueError(f"the grid has {len(all_variants):,} variants, above the maximum of {_MAX_VARIANTS}")
@@ -243,10 +246,10 @@ class LocalTarget(Settings):
 
     @model_validator(mode="after")
     def _check_devices(self) -> Self:
-        is_on_nvidia = any(variant.provider in _ON_NVIDIA for variant in self.all_variants)
-        if not is_on_nvidia and (self.devices or any(variant.devices for variant in self.variants)):
+        has_nvidia_variant = any(variant.provider in _NVIDIA_PROVIDERS for variant in self.all_variants)
+        if not has_nvidia_variant and (self.devices or any(variant.devices for variant in self.variants)):
             raise BadValueError("target.devices needs cuda or tensorrt, but no variant uses one of them")
-        if not is_on_nvidia and self.runtime.cuda_graph:
+        if not has_nvidia_variant and self.runtime.cuda_graph:
             raise BadValueError("cuda_graph needs cuda or tensorrt, but no variant uses one of them")
         if self.runtime.cuda_graph and any(is_concurrent(variant) for variant in self.all_variants):
             raise BadValueError(
@@ -269,7 +272,9 @@ class LocalData(Settings):
     `tensors`, at most a quarter of them, which are then excluded from scoring.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("method", "path", "body", "prompts"), _ENDPOINT_ONLY)
+    misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(
+        ("method", "path", "body", "prompts"), _ENDPOINT_ONLY_HINT
+    )
     tensors: DataPath | None = None
     """An .npz or .csv file, or a folder with one subfolder per class. Without it, inputs are
     synthetic."""
@@ -295,7 +300,7 @@ ServerRate = float | ShareOfMax | Literal["max"]
 meets the SLO."""
 
 
-def _read_server_rate(value: object) -> ServerRate:
+def _parse_server_rate(value: object) -> ServerRate:
     if value == "max":
         return "max"
     if isinstance(value, str) and value.strip().endswith("%"):
@@ -317,18 +322,18 @@ class LocalLoad(Settings):
     limits the time until three consecutive windows agree.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY)
+    misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY_HINT)
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
     """Seed of synthetic rows and random arrivals, like 7. The same seed gives the same values."""
-    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_non_empty_list)] = (
+    scenarios: Annotated[tuple[Scenario, ...], Field(strict=False), BeforeValidator(_wrap_in_non_empty_list)] = (
         "single-stream",
     )
     """Scenarios: single-stream, multi-stream, offline (as fast as possible) or server (random
     arrivals)."""
     server_rates: Annotated[
-        tuple[Annotated[ServerRate, PlainValidator(_read_server_rate), PlainSerializer(_format_server_rate)], ...],
+        tuple[Annotated[ServerRate, PlainValidator(_parse_server_rate), PlainSerializer(_format_server_rate)], ...],
         Field(strict=False, alias="rates"),
-        BeforeValidator(_as_list),
+        BeforeValidator(_wrap_in_list),
     ] = ()
     """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate
     within the SLO)."""
@@ -352,11 +357,11 @@ class LocalLoad(Settings):
             raise BadValueError("load.min_duration is longer than load.max_duration")
         if len(set(self.scenarios)) < len(self.scenarios):
             raise BadValueError("load.scenarios contains a duplicate")
-        highest = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
-        if highest * self.max_duration_s > _MAX_ARRIVALS:
+        max_rate_per_s = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
+        if max_rate_per_s * self.max_duration_s > _MAX_ARRIVALS:
             raise BadValueError(
-                f"load.rates: {units.format_rate(highest)} for {units.format_duration(self.max_duration_s)} exceed the "
-                f"maximum of {_MAX_ARRIVALS:,} arrivals"
+                f"load.rates: {units.format_rate(max_rate_per_s)} for {units.format_duration(self.max_duration_s)} "
+                f"exceeds the maximum of {_MAX_ARRIVALS:,} arrivals"
             )
         if self.server_rates and "server" not in self.scenarios:
             raise BadValueError("load.rates requires the server scenario, which load.scenarios does not include")
@@ -398,9 +403,9 @@ class CommonProfile(Settings):
 
 
 class LocalProfile(CommonProfile):
-    keys_of_others: ClassVar[dict[str, str]] = dict.fromkeys(
+    misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(
         ("traffic", "plan"), "Plans need runs of endpoints. Serve the model with protocol oip."
-    ) | {"options": _ENDPOINT_ONLY}
+    ) | {"options": _ENDPOINT_ONLY_HINT}
     name: Name = Field(examples=["my-model"])
     """Name of the profile, used for its runs: letters, digits, dots, dashes and underscores,
     like my-model."""

@@ -9,15 +9,15 @@ from typing import Any
 from app.profiles.loading import load_values
 from app.profiles.profile import Profile
 
-USERS, SPAWN_PER_S, DURATION = 10, 10.0, "1m"
+DEFAULT_USERS, DEFAULT_SPAWN_PER_S, DEFAULT_DURATION = 10, 10.0, "1m"
 
 
-def locust_profile(
+def build_locust_profile(
     file: Path,
     *,
-    users: int = USERS,
-    spawn_per_s: float = SPAWN_PER_S,
-    duration: str = DURATION,
+    users: int = DEFAULT_USERS,
+    spawn_per_s: float = DEFAULT_SPAWN_PER_S,
+    duration: str = DEFAULT_DURATION,
     host: str | None = None,
     overrides: Sequence[str] = (),
 ) -> Profile:
@@ -30,7 +30,7 @@ def locust_profile(
     target: dict[str, Any] = {"protocol": "locust", "file": str(file)}
     values = {
         "sizewise": 1,
-        "name": _name(file),
+        "name": _build_run_name(file),
         "target": target if host is None else {**target, "url": host},
         "workload": {"spawn": f"{spawn_per_s:g}/s"},
         "load": {"stages": [{"name": "users", "concurrency": users, "duration": duration}]},
@@ -38,10 +38,11 @@ def locust_profile(
     return load_values(values, "--locustfile", overrides)
 
 
-def _name(file: Path) -> str:
-    """Return the name of the file with characters replaced that are not allowed in the name of a
-    run."""
+def _build_run_name(file: Path) -> str:
+    """Return the name of the file, with dashes in place of characters that are not allowed in the
+    name of a run."""
     name = "".join(
-        letter if letter.isascii() and (letter.isalnum() or letter in "._-") else "-" for letter in file.stem
+        character if character.isascii() and (character.isalnum() or character in "._-") else "-"
+        for character in file.stem
     )
     return name.lstrip("._-")[:64] or "locustfile"

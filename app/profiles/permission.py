@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from ipaddress import IPv4Address, IPv6Address, ip_address, ip_network
 
-_OWN_NETWORKS = tuple(
+_PRIVATE_NETWORKS = tuple(
     ip_network(network)
     for network in (
         "127.0.0.0/8", "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "0.0.0.0/32",
@@ -17,7 +17,7 @@ _OWN_NETWORKS = tuple(
 def needs_permission(addresses: Iterable[str]) -> bool:
     """Return whether any of the resolved addresses of a target is neither loopback, private nor
     link-local."""
-    return any(not _is_own(_address(text)) for text in addresses)
+    return any(not _is_private(_parse_address(text)) for text in addresses)
 
 
 def is_loopback(host: str) -> bool:
@@ -25,22 +25,22 @@ def is_loopback(host: str) -> bool:
     if host.casefold().rstrip(".") == "localhost" or host.casefold().rstrip(".").endswith(".localhost"):
         return True
     try:
-        return _address(host).is_loopback
+        return _parse_address(host).is_loopback
     except ValueError:
         return False
 
 
 def is_this_machine(addresses: Iterable[str]) -> bool:
     """Return whether all resolved addresses of a target are loopback addresses."""
-    own = [address.is_loopback or address.is_unspecified for address in map(_address, addresses)]
-    return bool(own) and all(own)
+    is_local = [address.is_loopback or address.is_unspecified for address in map(_parse_address, addresses)]
+    return bool(is_local) and all(is_local)
 
 
-def _address(text: str) -> IPv4Address | IPv6Address:
+def _parse_address(text: str) -> IPv4Address | IPv6Address:
     address = ip_address(text)
-    mapped = address.ipv4_mapped if isinstance(address, IPv6Address) else None
-    return mapped or address
+    ipv4_address = address.ipv4_mapped if isinstance(address, IPv6Address) else None
+    return ipv4_address or address
 
 
-def _is_own(address: IPv4Address | IPv6Address) -> bool:
-    return any(address in network for network in _OWN_NETWORKS if network.version == address.version)
+def _is_private(address: IPv4Address | IPv6Address) -> bool:
+    return any(address in network for network in _PRIVATE_NETWORKS if network.version == address.version)

@@ -34,12 +34,12 @@ _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _Whole = Annotated[int, Field(ge=1, le=10_000_000)]
 _Layers = Annotated[int, Field(ge=0)]
 _Parameters = Annotated[float, Field(gt=0, le=1e14)]
-_NUMBERS = {int: _Whole, int | None: _Whole | None, float: _Parameters, float | None: _Parameters | None}
+_TYPES = {int: _Whole, int | None: _Whole | None, float: _Parameters, float | None: _Parameters | None}
 
-ShapeSettings = build_settings(LanguageModel, _NUMBERS, window_layers=_Layers, linear_layers=_Layers)
+ShapeSettings = build_settings(LanguageModel, _TYPES, window_layers=_Layers, linear_layers=_Layers)
 PrecisionSettings = build_settings(Precision, {str: _Dtype})
 EngineSettings = build_settings(
-    Engine, _NUMBERS, utilization=Annotated[float, Field(gt=0, le=1)], without=("block_tokens",)
+    Engine, _TYPES, utilization=Annotated[float, Field(gt=0, le=1)], excluded=("block_tokens",)
 )
 
 
@@ -69,30 +69,30 @@ _MAX_ZONES = 9
 _GIB = 2.0**30
 
 
-def _or_none(read: Callable[[object], T]) -> Callable[[object], T | None]:
-    return lambda value: None if value is None else read(value)
+def _make_optional(parse: Callable[[object], T]) -> Callable[[object], T | None]:
+    return lambda value: None if value is None else parse(value)
 
 
-def _power_or_none(watts: float | None) -> str | None:
+def _format_optional_power(watts: float | None) -> str | None:
     return None if watts is None else format_power(watts)
 
 
-def _read_gib(value: object) -> float:
+def _parse_gib(value: object) -> float:
     return parse_bytes(value) / _GIB
 
 
-def _write_gib(gib: float | None) -> str | None:
+def _format_gib(gib: float | None) -> str | None:
     return None if gib is None else f"{gib!r}GiB"
 
 
-def _read_api_price(value: object) -> ApiPrice:
+def _parse_api_price(value: object) -> ApiPrice:
     """Parse the price of an API: 2 USD/1k is per 1,000 requests, 0.60 USD/1M is per million
     tokens."""
     usd = parse_usd_per_unit(value)
     return ApiPrice(usd, "1M tokens" if str(value).strip().endswith("M") else "1k requests")
 
 
-def _write_api_price(price: ApiPrice | None) -> str | None:
+def _format_api_price(price: ApiPrice | None) -> str | None:
     return None if price is None else f"{price.usd!r} USD/{'1M' if price.per == '1M tokens' else '1k'}"
 
 
@@ -103,10 +103,13 @@ UnmeasuredGpuSettings = build_settings(
         Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"],
         "Data type of the model's arithmetic, on the measured GPU and on the other GPUs.",
     ),
-    work=Key(Workload, "Limiting factor of the workload: saturated arithmetic, decoding, or unknown."),
+    work=Key(Workload, "Bottleneck of the workload: saturated arithmetic, decoding, or unknown."),
     memory_gib=Key(
         Annotated[
-            float | None, BeforeValidator(_or_none(_read_gib)), PlainSerializer(_write_gib), Unit("MiB, GiB, MB, GB")
+            float | None,
+            BeforeValidator(_make_optional(_parse_gib)),
+            PlainSerializer(_format_gib),
+            Unit("MiB, GiB, MB, GB"),
         ],
         "Memory that a replica needs on a GPU, like 8GiB. Without it, GPUs with less memory are rejected.",
         "8GiB",
@@ -132,12 +135,12 @@ PlanSettings = build_settings(
     ),
     surge=Key(
         Annotated[int, Field(ge=0, le=1000)],
-        "Additional instances to replace those that a rolling update takes out, like 0. They are paid for all month.",
+        "Additional instances to replace those that a rolling update removes, like 0. They are paid for all month.",
         0,
     ),
     router=Key(
         Router,
-        "Load-balancing strategy across replicas.",
+        "Load-balancing policy across replicas.",
     ),
     regions=Key(Listed[str], "Regions to consider, like us-east-1. Leave it empty for all.", ["us-east-1"]),
     providers=Key(Listed[str], "Cloud providers to consider, like aws. Leave it empty for all.", ["aws"]),
@@ -147,7 +150,10 @@ PlanSettings = build_settings(
     vendors=Key(Listed[str], "GPU vendors to consider, like nvidia. Leave it empty for all.", ["nvidia"]),
     max_power_w=Key(
         Annotated[
-            float | None, BeforeValidator(_or_none(parse_power_w)), PlainSerializer(_power_or_none), Unit("W, kW, MW")
+            float | None,
+            BeforeValidator(_make_optional(parse_power_w)),
+            PlainSerializer(_format_optional_power),
+            Unit("W, kW, MW"),
         ],
         "Maximum power of all accelerators together, like 20 kW.",
         "20 kW",
@@ -156,8 +162,8 @@ PlanSettings = build_settings(
     api=Key(
         Annotated[
             ApiPrice | None,
-            PlainValidator(_or_none(_read_api_price)),
-            PlainSerializer(_write_api_price),
+            PlainValidator(_make_optional(_parse_api_price)),
+            PlainSerializer(_format_api_price),
             Unit("USD/1k, USD/1M"),
         ],
         "Price of the same work from an API, like 0.60 USD/1M or 2 USD/1k.",
@@ -175,18 +181,18 @@ PlanSettings = build_settings(
     ),
     max_price_age_days=Key(
         Days | None,
-        "Leaves out prices older than this, like 180d. Without it, prices older than 90 days carry a warning.",
+        "Excludes prices older than this, like 180d. Without it, prices older than 90 days only cause a warning.",
         "180d",
         alias="max_price_age",
     ),
     low_trust_prices=Key(
         bool,
-        'Allows recommendations based on marketplace asks and manually maintained prices (trust "low"), like true.',
+        'Allows recommendations based on marketplace asks and on manually maintained prices (trust "low"), like true.',
         True,
     ),
     unmeasured_gpus=Key(
         Annotated[UnmeasuredGpus, ReadAs(UnmeasuredGpuSettings)] | None,
-        "Settings to plan accelerators that were not measured, by ratios and with wide intervals.",
+        "Settings for accelerators that were not measured: hardware ratios scale their capacity, with wide intervals.",
     ),
 )
 PlanKeys = Annotated[PlanLimits, ReadAs(PlanSettings)]

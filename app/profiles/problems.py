@@ -23,9 +23,9 @@ class BadValueError(ValueError):
 class UnknownKeyError(BadValueError):
     """Error for a mapping that contains the unknown key `key`."""
 
-    def __init__(self, key: str, known: Iterable[str], hint: str | None) -> None:
-        known = tuple(known)
-        hint = hint or did_you_mean(key, known) or f"Known keys: {', '.join(known)}"
+    def __init__(self, key: str, valid_names: Iterable[str], hint: str | None) -> None:
+        valid_names = tuple(valid_names)
+        hint = hint or did_you_mean(key, valid_names) or f"Use one of these keys: {', '.join(valid_names)}."
         super().__init__(f"unknown key {key!r}", hint=hint)
         self.key = key
 
@@ -41,17 +41,17 @@ class Suggestion(str):
         return hint
 
 
-def did_you_mean(name: str, known: Iterable[str]) -> Suggestion | None:
-    """Return a hint with the most similar known name; `None` if no known name is similar."""
-    by_folded = {known_name.casefold(): known_name for known_name in known}
+def did_you_mean(name: str, valid_names: Iterable[str]) -> Suggestion | None:
+    """Return a hint with the most similar valid name; `None` if no valid name is similar."""
+    names_by_folded = {valid_name.casefold(): valid_name for valid_name in valid_names}
     folded = name.casefold()
-    near = difflib.get_close_matches(folded, by_folded, n=5, cutoff=_CUTOFF)
-    close = (candidate for candidate in near if _is_close(folded, candidate))
-    return next((Suggestion(by_folded[candidate]) for candidate in close), None)
+    matches = difflib.get_close_matches(folded, names_by_folded, n=5, cutoff=_CUTOFF)
+    close_matches = (candidate for candidate in matches if _is_close(folded, candidate))
+    return next((Suggestion(names_by_folded[candidate]) for candidate in close_matches), None)
 
 
 def _is_close(name: str, candidate: str) -> bool:
     """Return whether two names are similar enough for a suggestion: one is a prefix of the other,
     or few letters differ."""
-    is_beginning = name.startswith(candidate) or candidate.startswith(name)
-    return is_beginning or difflib.SequenceMatcher(None, candidate, name).ratio() >= _MIN_RATIO
+    is_prefix = name.startswith(candidate) or candidate.startswith(name)
+    return is_prefix or difflib.SequenceMatcher(None, candidate, name).ratio() >= _MIN_RATIO

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
-from app.analysis.abort import ABORTABLE
+from app.analysis.abort import ABORTABLE_METRICS
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.profiles import units
@@ -45,24 +45,24 @@ from app.profiles.workload import (
 from app.records.abort import AbortRule
 from app.records.offers import PlanLimits
 
-_GRAMMAR = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
+_ABORT_RULE = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
 _ABORT_HINT = 'Write it like "error_rate > 20% after 15s"; the time counts from the start of each stage.'
 
 
-def _read_abort(value: object) -> AbortRule:
-    parts = _GRAMMAR.fullmatch(value) if isinstance(value, str) else None
-    if not isinstance(value, str) or parts is None:
+def _parse_abort_rule(value: object) -> AbortRule:
+    match = _ABORT_RULE.fullmatch(value) if isinstance(value, str) else None
+    if not isinstance(value, str) or match is None:
         raise BadValueError(f'{value!r} has no "after" time', hint=_ABORT_HINT)
     try:
-        objective = parse_objective(parts["objective"])
+        objective = parse_objective(match["objective"])
     except UsageError as error:
         raise BadValueError(str(error), hint=error.hint) from error
-    if objective.metric not in ABORTABLE:
-        hint = f"Use {' or '.join(ABORTABLE)}."
+    if objective.metric not in ABORTABLE_METRICS:
+        hint = f"Use {' or '.join(ABORTABLE_METRICS)}."
         raise BadValueError(f"{objective.metric} is not available while a stage runs", hint=hint)
     if objective.comparator in ("<", "<=") or objective.level == "warn":
-        raise BadValueError(f'"{objective.text}" cannot be a reason to abort', hint=_ABORT_HINT)
-    return AbortRule(" ".join(value.split()), objective, units.parse_duration_s(parts["after"]))
+        raise BadValueError(f'"{objective.text}" cannot be used to abort a run', hint=_ABORT_HINT)
+    return AbortRule(" ".join(value.split()), objective, units.parse_duration_s(match["after"]))
 
 
 class RunOptions(Settings):
@@ -72,9 +72,9 @@ class RunOptions(Settings):
     so far.
     """
 
-    abort_when: Annotated[AbortRule, PlainValidator(_read_abort), PlainSerializer(lambda rule: rule.text)] | None = (
-        Field(default=None, examples=["error_rate > 20% after 15s"])
-    )
+    abort_when: (
+        Annotated[AbortRule, PlainValidator(_parse_abort_rule), PlainSerializer(lambda rule: rule.text)] | None
+    ) = Field(default=None, examples=["error_rate > 20% after 15s"])
     """Rule that aborts the run, like error_rate > 20% after 15s; the time is measured from the
     start of each stage."""
 
@@ -111,9 +111,9 @@ class _BaseProfile(CommonProfile):
     @model_validator(mode="after")
     def _check_search(self) -> Self:
         if self.load.search is not None and not any(objective.level == "fail" for objective in self.slo):
-            what = "only warns" if self.slo else "is empty"
+            problem = "has only warnings" if self.slo else "is empty"
             raise BadValueError(
-                f"load.search needs an SLO for the max rate, but slo {what}",
+                f"load.search needs an SLO for the max rate, but slo {problem}",
                 hint='Add an objective to slo, such as "latency_ms.p95 < 50".',
             )
         return self
@@ -140,11 +140,14 @@ class GeneratingProfile(_BaseProfile):
         The prompts of a replayed trace are sent in the order of its arrivals, so there can be only
         one order.
         """
-        replays = [stage for stage in self.load.stages if stage.trace is not None]
-        if self.workload.trace is not None and replays:
-            modes = {(stage.trace, stage.speed, stage.superpose, stage.lead_in_s) for stage in replays}
-            if len(modes) > 1 or replays[0].trace != self.workload.trace:
-                raise BadValueError("workload.trace is replayed differently by load.stages, or another trace is")
+        replay_stages = [stage for stage in self.load.stages if stage.trace is not None]
+        if self.workload.trace is not None and replay_stages:
+            replay_settings = {(stage.trace, stage.speed, stage.superpose, stage.lead_in_s) for stage in replay_stages}
+            if len(replay_settings) > 1 or replay_stages[0].trace != self.workload.trace:
+                raise BadValueError(
+                    "all stages with a trace must replay workload.trace in the same way",
+                    hint="Use the same trace, speed, superpose and lead_in.",
+                )
         return self
 
 
@@ -202,7 +205,9 @@ class LocustProfile(_BaseProfile):
         if self.load.search is not None:
             raise BadValueError("load.search needs arrivals at a rate, which a Locust test does not have", hint=hint)
         if self.load.sweep is not None and not self.load.sweep.swept_concurrency:
-            raise BadValueError("load.sweep needs rates, which a Locust test does not have", hint=hint)
+            raise BadValueError(
+                "load.sweep has rates, but a Locust test is controlled by its number of users", hint=hint
+            )
         if self.load.workers not in ("auto", 1):
             raise BadValueError(
                 f"load.workers is {self.load.workers}, but your own Locust test runs in a single process",
@@ -213,8 +218,8 @@ class LocustProfile(_BaseProfile):
                 raise BadValueError(f"stage {stage.name} has no concurrency", hint=hint)
             if stage.think_s or stage.lead_in_s:
                 raise BadValueError(
-                    f"stage {stage.name}: think and lead_in cannot be used with a Locust test, whose users wait "
-                    "by themselves"
+                    f"stage {stage.name}: think_time and lead_in cannot be used with a Locust test, "
+                    "because its users define their own wait times"
                 )
         return self
 

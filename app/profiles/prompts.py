@@ -38,7 +38,7 @@ from loadgen.workloads import (
 
 MAX_TOKENS = 2_000_000
 _UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
-_HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
+_LENGTH_HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
 # Maximum distance of the bounds from the center in standard deviations, which leaves enough
 # probability to draw from.
 _MAX_DEVIATIONS = 4.0
@@ -48,22 +48,24 @@ def parse_length(value: object) -> Length:
     if isinstance(value, str):
         match = _UNIFORM.fullmatch(value.strip())
         if match is None:
-            raise BadValueError(f"{value!r} is not a valid length", hint=_HINT)
+            raise BadValueError(f"{value!r} is not a valid length", hint=_LENGTH_HINT)
         value = {"uniform": {"min": int(match[1]), "max": int(match[2])}}
     if not isinstance(value, dict):
-        return FixedLength(_tokens(value, "a length"))
+        return FixedLength(_parse_tokens(value, "a length"))
     if len(value) != 1:
-        raise BadValueError("a length distribution must be a mapping with one key, its name", hint=_HINT)
-    ((name, given),) = value.items()
-    if name not in _READERS:
-        raise BadValueError(f"unknown length distribution {name!r}", hint=did_you_mean(name, _READERS) or _HINT)
-    keys, read = _READERS[name]
-    if not isinstance(given, dict):
-        raise BadValueError(f"{name} must be a mapping of {', '.join(keys)}", hint=_HINT)
-    for key in given:
+        raise BadValueError("a length distribution must be a mapping with one key, its name", hint=_LENGTH_HINT)
+    ((name, parameters),) = value.items()
+    if name not in _DISTRIBUTIONS:
+        raise BadValueError(
+            f"unknown length distribution {name!r}", hint=did_you_mean(name, _DISTRIBUTIONS) or _LENGTH_HINT
+        )
+    keys, read = _DISTRIBUTIONS[name]
+    if not isinstance(parameters, dict):
+        raise BadValueError(f"{name} must be a mapping of {', '.join(keys)}", hint=_LENGTH_HINT)
+    for key in parameters:
         if key not in keys:
             raise UnknownKeyError(key, keys, None)
-    return read(given)
+    return read(parameters)
 
 
 def format_length(length: Length) -> Any:
@@ -71,33 +73,35 @@ def format_length(length: Length) -> Any:
     distribution."""
     if isinstance(length, FixedLength):
         return length.tokens
-    given = {_KEYS.get(key, key): value for key, value in msgspec.structs.asdict(length).items()}
-    given = {key: list(value) if isinstance(value, tuple) else value for key, value in given.items()}
-    return {type(length).__struct_config__.tag: {key: value for key, value in given.items() if value not in (None, [])}}
+    parameters = {_PROFILE_KEYS.get(key, key): value for key, value in msgspec.structs.asdict(length).items()}
+    parameters = {key: list(value) if isinstance(value, tuple) else value for key, value in parameters.items()}
+    return {
+        type(length).__struct_config__.tag: {key: value for key, value in parameters.items() if value not in (None, [])}
+    }
 
 
-_KEYS = {"low": "min", "high": "max"}
+_PROFILE_KEYS = {"low": "min", "high": "max"}
 
 
-def _uniform(given: dict[str, Any]) -> Length:
-    low, high = _tokens(given.get("min", 1), "min"), _tokens(given.get("max"), "max")
+def _parse_uniform(parameters: dict[str, Any]) -> Length:
+    low, high = _parse_tokens(parameters.get("min", 1), "min"), _parse_tokens(parameters.get("max"), "max")
     _check_order(low, high)
     return UniformLength(low, high)
 
 
-def _normal(given: dict[str, Any]) -> Length:
-    mean, sd = _number(given.get("mean"), "mean"), _number(given.get("sd"), "sd")
-    low, high = _bounds(given)
+def _parse_normal(parameters: dict[str, Any]) -> Length:
+    mean, sd = _parse_number(parameters.get("mean"), "mean"), _parse_number(parameters.get("sd"), "sd")
+    low, high = _parse_bounds(parameters)
     if low - mean > _MAX_DEVIATIONS * sd or (high is not None and mean - high > _MAX_DEVIATIONS * sd):
         raise BadValueError("min and max cut off almost all of the distribution")
     return NormalLength(mean, sd, low, high)
 
 
-def _lognormal(given: dict[str, Any]) -> Length:
-    median, sigma = _number(given.get("median"), "median"), _number(given.get("sigma"), "sigma")
+def _parse_lognormal(parameters: dict[str, Any]) -> Length:
+    median, sigma = _parse_number(parameters.get("median"), "median"), _parse_number(parameters.get("sigma"), "sigma")
     if sigma > 5:
         raise BadValueError("sigma, the standard deviation of the logarithm, must be at most 5")
-    low, high = _bounds(given)
+    low, high = _parse_bounds(parameters)
     if math.log(low / median) > _MAX_DEVIATIONS * sigma or (
         high is not None and math.log(median / high) > _MAX_DEVIATIONS * sigma
     ):
@@ -105,31 +109,31 @@ def _lognormal(given: dict[str, Any]) -> Length:
     return LognormalLength(median, sigma, low, high)
 
 
-def _empirical(given: dict[str, Any]) -> Length:
-    values, weights = given.get("values"), given.get("weights", [])
+def _parse_empirical(parameters: dict[str, Any]) -> Length:
+    values, weights = parameters.get("values"), parameters.get("weights", [])
     if not isinstance(values, list) or not values or not isinstance(weights, list) or len(values) > 100_000:
         raise BadValueError(
             "empirical needs values, a list of lengths, and optionally weights, a list of the same length"
         )
     if weights and len(weights) != len(values):
         raise BadValueError(f"empirical has {len(values)} values but {len(weights)} weights")
-    numbers = tuple(_number(weight, "a weight", minimum=0.0) for weight in weights)
-    if numbers and not sum(numbers) > 0:
-        raise BadValueError("empirical has no weight above zero")
-    return EmpiricalLength(tuple(_tokens(value, "a value") for value in values), numbers)
+    weight_numbers = tuple(_parse_number(weight, "a weight", minimum=0.0) for weight in weights)
+    if weight_numbers and not sum(weight_numbers) > 0:
+        raise BadValueError("empirical has no weight above 0")
+    return EmpiricalLength(tuple(_parse_tokens(value, "a value") for value in values), weight_numbers)
 
 
-_READERS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Length]]] = {
-    "uniform": (("min", "max"), _uniform),
-    "normal": (("mean", "sd", "min", "max"), _normal),
-    "lognormal": (("median", "sigma", "min", "max"), _lognormal),
-    "empirical": (("values", "weights"), _empirical),
+_DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Length]]] = {
+    "uniform": (("min", "max"), _parse_uniform),
+    "normal": (("mean", "sd", "min", "max"), _parse_normal),
+    "lognormal": (("median", "sigma", "min", "max"), _parse_lognormal),
+    "empirical": (("values", "weights"), _parse_empirical),
 }
 
 
-def _bounds(given: dict[str, Any]) -> tuple[int, int | None]:
-    low = _tokens(given.get("min", 1), "min")
-    high = None if given.get("max") is None else _tokens(given["max"], "max")
+def _parse_bounds(parameters: dict[str, Any]) -> tuple[int, int | None]:
+    low = _parse_tokens(parameters.get("min", 1), "min")
+    high = None if parameters.get("max") is None else _parse_tokens(parameters["max"], "max")
     _check_order(low, high)
     return low, high
 
@@ -139,17 +143,18 @@ def _check_order(low: int, high: int | None) -> None:
         raise BadValueError(f"min {low} is above max {high}")
 
 
-def _tokens(value: object, what: str) -> int:
+def _parse_tokens(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or not value >= 1:
-        raise BadValueError(f"{what} must be a whole number of at least 1, not {value!r}", hint=_HINT)
+        raise BadValueError(f"{name} must be a whole number of at least 1, not {value!r}", hint=_LENGTH_HINT)
     if value > MAX_TOKENS:
-        raise BadValueError(f"{what} exceeds the maximum of {MAX_TOKENS:,}")
+        raise BadValueError(f"{name} exceeds the maximum of {MAX_TOKENS:,}")
     return int(value)
 
 
-def _number(value: object, what: str, minimum: float = 1e-9) -> float:
+def _parse_number(value: object, name: str, minimum: float = 1e-9) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not minimum <= value <= 1e12:
-        raise BadValueError(f"{what} must be a number above zero, not {value!r}")
+        bound = "of at least 0" if minimum == 0 else "above 0"
+        raise BadValueError(f"{name} must be a number {bound}, not {value!r}")
     return float(value)
 
 
@@ -157,11 +162,11 @@ TokenLength = Annotated[Length, PlainValidator(parse_length), PlainSerializer(fo
 
 
 Column = Annotated[str, Field(min_length=1, max_length=256)]
-_GENERATING = {
+_GENERATION_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
     for key in ("output_tokens", "turns", "think_time", "stream", "trace")
 }
-_DOCUMENTS = {"documents": "documents is only for openai-rerank."}
+_DOCUMENT_KEY_HINTS = {"documents": "documents is only for openai-rerank."}
 
 
 class PrefixSettings(Settings):
@@ -177,7 +182,7 @@ class PrefixSettings(Settings):
 class TextSettings(Settings):
     """Synthetic texts of the given length."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _GENERATING
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     input_tokens: TokenLength
     """Length of a text in tokens: 512, uniform 100 to 800, or {lognormal: {median: 300, sigma: 0.8,
     max: 4000}}."""
@@ -194,7 +199,7 @@ class PromptSettings(TextSettings):
     `think_time` between them.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = {}
+    misplaced_key_hints: ClassVar[dict[str, str]] = {}
     output_tokens: TokenLength | None = None
     """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
     decide."""
@@ -220,7 +225,7 @@ class PromptSettings(TextSettings):
 class TextDatasetSettings(Settings):
     """Texts from a dataset. Each value in the column `prompt` is a string or a list of strings."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _GENERATING
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     path: DatasetPath
     """Dataset: a .jsonl, .csv or .parquet file, or a folder."""
     prompt: Column = "prompt"
@@ -239,7 +244,7 @@ class PromptDatasetSettings(TextDatasetSettings):
     name of a column with token counts.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = {}
+    misplaced_key_hints: ClassVar[dict[str, str]] = {}
     output_tokens: Column | None = None
     """Name of the column with the number of tokens to generate."""
 
@@ -261,9 +266,11 @@ class _OpenAiRequests(Settings):
 
     @model_validator(mode="after")
     def _check_extra_body(self) -> Self:
-        for key, place in (("stream", "workload.stream"), ("model", "target.model")):
+        for key, profile_key in (("stream", "workload.stream"), ("model", "target.model")):
             if key in self.extra_body:
-                raise BadValueError(f"workload.extra_body.{key} conflicts with {place}", hint=f"Set {place}.")
+                raise BadValueError(
+                    f"workload.extra_body.{key} conflicts with {profile_key}", hint=f"Set {profile_key}."
+                )
         return self
 
 
@@ -273,9 +280,9 @@ class PromptRequests(_OpenAiRequests):
     A trace must have columns with input and output tokens.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset", "trace")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"prompt source": ("prompts", "dataset", "trace")}
 
-    keys_of_others: ClassVar[dict[str, str]] = _DOCUMENTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _DOCUMENT_KEY_HINTS
     prompts: PromptSettings | None = None
     """Synthetic prompts of the given length."""
     dataset: PromptDatasetSettings | None = None
@@ -295,8 +302,8 @@ class PromptRequests(_OpenAiRequests):
 
 
 class EmbeddingRequests(_OpenAiRequests):
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is asked": ("prompts", "dataset")}
-    keys_of_others: ClassVar[dict[str, str]] = _GENERATING | _DOCUMENTS
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"text source": ("prompts", "dataset")}
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS | _DOCUMENT_KEY_HINTS
     prompts: TextSettings | None = None
     """Synthetic texts of the given length."""
     dataset: TextDatasetSettings | None = None
@@ -313,6 +320,6 @@ class RerankRequests(EmbeddingRequests):
     """Rerank requests. Each request has a query and `documents` texts, all with `input_tokens`
     tokens."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _GENERATING
+    misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])
     """Number of texts per query, like 8."""

@@ -68,10 +68,10 @@ class RampSettings(Settings):
     @model_validator(mode="after")
     def _check_rates(self) -> Self:
         if self.from_per_s == self.to_per_s == 0:
-            raise BadValueError("the ramp stays at 0/s")
+            raise BadValueError("the rate of the ramp is always 0/s")
         return self
 
-    def curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> Curve:
         return (0.0, self.from_per_s), (duration_s, self.to_per_s)
 
 
@@ -94,7 +94,7 @@ class RateSpikeSettings(Settings):
             raise BadValueError("spike.peak must be above spike.base")
         return self
 
-    def curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> Curve:
         end_s = self.at_s + self.for_s
         if end_s >= duration_s:
             raise BadValueError(
@@ -123,14 +123,19 @@ class SineSettings(Settings):
             raise BadValueError("sine.amplitude exceeds sine.mean, so the rate would be negative")
         return self
 
-    def curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> Curve:
         periods = duration_s / self.period_s
         if periods > _MAX_PERIODS:
-            raise BadValueError(f"the sine has {periods:.0f} periods in the stage, above the maximum of {_MAX_PERIODS}")
+            raise BadValueError(
+                f"the sine wave has {periods:.0f} periods in the stage, above the maximum of {_MAX_PERIODS}"
+            )
         step_s = self.period_s / _SINE_POINTS
-        times = [*(index * step_s for index in range(math.ceil(duration_s / step_s))), duration_s]
-        turn = 2 * math.pi / self.period_s
-        return tuple((at, max(0.0, self.mean_per_s + self.amplitude_per_s * math.sin(turn * at))) for at in times)
+        times_s = [*(index * step_s for index in range(math.ceil(duration_s / step_s))), duration_s]
+        radians_per_s = 2 * math.pi / self.period_s
+        return tuple(
+            (time_s, max(0.0, self.mean_per_s + self.amplitude_per_s * math.sin(radians_per_s * time_s)))
+            for time_s in times_s
+        )
 
 
 class DiurnalSettings(Settings):
@@ -142,12 +147,12 @@ class DiurnalSettings(Settings):
     shape: Shape = "workday"
     """Hourly profile of a typical day."""
 
-    def curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> Curve:
         shares = SHAPES[self.shape]
         hour_s = duration_s / len(shares)
-        middles = [((hour + 0.5) * hour_s, share * self.peak_per_s) for hour, share in enumerate(shares)]
-        midnight = (shares[0] + shares[-1]) / 2 * self.peak_per_s
-        return ((0.0, midnight), *middles, (duration_s, midnight))
+        hour_points = [((hour + 0.5) * hour_s, share * self.peak_per_s) for hour, share in enumerate(shares)]
+        midnight_per_s = (shares[0] + shares[-1]) / 2 * self.peak_per_s
+        return ((0.0, midnight_per_s), *hour_points, (duration_s, midnight_per_s))
 
 
 def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
@@ -163,8 +168,8 @@ def compute_expected_arrivals(curve: Curve, duration_s: float, lead_in_s: float)
     """Compute the expected number of arrivals of a stage with the given rate curve, including
     arrivals in the lead-in."""
     points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
-    area = sum(
+    arrivals = sum(
         (end - start) * (start_per_s + end_per_s) / 2
         for (start, start_per_s), (end, end_per_s) in itertools.pairwise(points)
     )
-    return area + lead_in_s * curve[0][1]
+    return arrivals + lead_in_s * curve[0][1]

@@ -28,7 +28,7 @@ from app.profiles.problems import BadValueError
 from app.profiles.profile import Profile, find_protocol
 from app.profiles.secrets import find_reference
 
-_MAY_HOLD_SECRET = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
+_POSSIBLE_SECRET = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://[^\s/]*@|[?&][\w-]+=", re.IGNORECASE)
 
 
 def find_secret_keys(spec_text: str) -> tuple[str, ...]:
@@ -39,7 +39,7 @@ def find_secret_keys(spec_text: str) -> tuple[str, ...]:
     ProfileError if the text is not a valid document.
     """
     profile = read_document(spec_text.encode(), "spec.yaml").value
-    return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _secret_paths(profile))
+    return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _find_secret_paths(profile))
 
 
 def redact_profile(text: str) -> str | None:
@@ -48,40 +48,40 @@ def redact_profile(text: str) -> str | None:
     try:
         profile = read_document(text.encode(), "profile").value
     except ProfileError:
-        return None if _MAY_HOLD_SECRET.search(text) else text
-    paths = tuple(_secret_paths(profile))
+        return None if _POSSIBLE_SECRET.search(text) else text
+    paths = tuple(_find_secret_paths(profile))
     for path in paths:
         profile = set_value(profile, path, secrets.REDACTED)
     return rewrite(text, profile).text if paths else text
 
 
-def _secret_paths(profile: Any) -> Iterator[KeyPath]:
-    target = _mapping(_mapping(profile).get("target"))
-    yield from _in_headers(target, ("target",))
+def _find_secret_paths(profile: Any) -> Iterator[KeyPath]:
+    target = _as_mapping(_as_mapping(profile).get("target"))
+    yield from _find_secret_headers(target, ("target",))
     if _is_literal(target.get("api_key")):
         yield "target", "api_key"
-    for name, value in _mapping(_mapping(target.get("start")).get("env")).items():
+    for name, value in _as_mapping(_as_mapping(target.get("start")).get("env")).items():
         if secrets.is_secret_name(name) and _is_literal(value):
             yield "target", "start", "env", name
     for key in ("url", "urls"):
-        yield from _in_urls(target.get(key), ("target", key))
-    workload = _mapping(_mapping(profile).get("workload"))
+        yield from _find_secret_urls(target.get(key), ("target", key))
+    workload = _as_mapping(_as_mapping(profile).get("workload"))
     for key in ("body", "bodies", "template", "extra_body"):
         yield from find_secrets_in_body(workload.get(key), ("workload", key))
-    yield from _in_urls(workload.get("path"), ("workload", "path"))
-    scraped = _mapping(profile).get("telemetry")
-    for path, scrape in _iter_items(scraped, ("telemetry",)):
-        yield from _in_headers(_mapping(scrape), path)
-        yield from _in_urls(_mapping(scrape).get("scrape"), (*path, "scrape"))
+    yield from _find_secret_urls(workload.get("path"), ("workload", "path"))
+    telemetry = _as_mapping(profile).get("telemetry")
+    for path, scrape in _iter_items(telemetry, ("telemetry",)):
+        yield from _find_secret_headers(_as_mapping(scrape), path)
+        yield from _find_secret_urls(_as_mapping(scrape).get("scrape"), (*path, "scrape"))
 
 
-def _in_headers(container: dict[str, Any], path: KeyPath) -> Iterator[KeyPath]:
-    for name, value in _mapping(container.get("headers")).items():
+def _find_secret_headers(container: dict[str, Any], path: KeyPath) -> Iterator[KeyPath]:
+    for name, value in _as_mapping(container.get("headers")).items():
         if secrets.is_sensitive(name) and _is_literal(value):
             yield *path, "headers", name
 
 
-def _in_urls(value: object, path: KeyPath) -> Iterator[KeyPath]:
+def _find_secret_urls(value: object, path: KeyPath) -> Iterator[KeyPath]:
     for url_path, url in _iter_items(value, path):
         try:
             secrets.check_url_has_no_secret(str(url))
@@ -101,11 +101,11 @@ def _is_literal(value: object) -> bool:
     return value is not None and value != secrets.REDACTED and not secrets.is_reference(str(value))
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _as_mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-_MODEL_HOLDERS = ("ServeSettings", "VariantSettings", "LocalTarget")
+_MODEL_SETTINGS = ("ServeSettings", "VariantSettings", "LocalTarget")
 _SECRET_KEYS = ("headers", "env", "api_key")
 
 
@@ -115,41 +115,43 @@ def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]
     protocol = find_protocol(tree)
     if protocol is None:
         return tree
-    moved = _relocate_value(tree, profile_fields(protocol), directory.resolve(), "")
-    start = moved["target"].get("start")
+    relocated = _relocate_value(tree, profile_fields(protocol), directory.resolve(), "")
+    start = relocated["target"].get("start")
     if isinstance(start, dict):
-        moved["target"]["start"] = {"directory": str(directory.resolve()), **start}
-    return dict(moved)
+        relocated["target"]["start"] = {"directory": str(directory.resolve()), **start}
+    return dict(relocated)
 
 
 def _relocate_value(value: Any, spec: FieldSpec, directory: Path, parent: str) -> Any:
     if isinstance(value, dict) and spec.fields:
-        known = {field.key: field for field in spec.fields}
+        fields_by_key = {field.key: field for field in spec.fields}
         return {
-            key: _relocate_value(item, known[key], directory, spec.settings) if key in known else item
+            key: _relocate_value(item, fields_by_key[key], directory, spec.settings) if key in fields_by_key else item
             for key, item in value.items()
         }
     if spec.key in _SECRET_KEYS:
-        return _anchor_all(value, directory)
+        return _make_references_absolute(value, directory)
     if isinstance(value, list) and spec.item is not None:
-        return [_relocate_value(item, _with_key(spec.item, spec.key), directory, parent) for item in value]
+        return [_relocate_value(item, _copy_with_key(spec.item, spec.key), directory, parent) for item in value]
     if not isinstance(value, str):
         return value
-    is_model = spec.key == "model" and parent in _MODEL_HOLDERS and value not in bundled_models()
+    is_model = spec.key == "model" and parent in _MODEL_SETTINGS and value not in bundled_models()
     # Some groups, such as datasets, may be written as a path only.
-    is_short = spec.kind == "group" and any(field.kind == "path" and field.is_required for field in spec.fields)
-    return str(directory / value) if spec.kind == "path" or is_model or is_short else value
+    is_path_shorthand = spec.kind == "group" and any(
+        field.kind == "path" and field.is_required for field in spec.fields
+    )
+    return str(directory / value) if spec.kind == "path" or is_model or is_path_shorthand else value
 
 
-def _with_key(item: FieldSpec, key: str) -> FieldSpec:
+def _copy_with_key(item: FieldSpec, key: str) -> FieldSpec:
     """Return a copy of an item with the key of its list, so that the items of a list of models are
     recognized as models."""
     return msgspec.structs.replace(item, key=key)
 
 
-def _anchor_all(value: Any, directory: Path) -> Any:
+def _make_references_absolute(value: Any, directory: Path) -> Any:
     if isinstance(value, dict):
-        return {key: _anchor_all(item, directory) for key, item in value.items()}
+        return {key: _make_references_absolute(item, directory) for key, item in value.items()}
     return secrets.make_reference_absolute(value, directory) if isinstance(value, str) else value
 
 
@@ -160,19 +162,19 @@ def find_secret_hosts(profile: Profile) -> dict[str, tuple[str, ...]]:
     Secrets sent to loopback addresses or to a Unix socket are excluded, because they do not leave
     this machine.
     """
-    sent: dict[str, set[str]] = {}
+    references_by_host: dict[str, set[str]] = {}
     target = None if isinstance(profile, LocalProfile) else profile.target
     if isinstance(target, EndpointSettings) and target.socket is None:
         texts = [*target.headers.values(), *([] if target.api_key is None else [target.api_key])]
-        _add_references(sent, target.all_urls, texts)
+        _add_references(references_by_host, target.all_urls, texts)
     for scrape in profile.telemetry:
-        _add_references(sent, (scrape.scrape,), list(scrape.headers.values()))
-    return {host: tuple(sorted(references)) for host, references in sorted(sent.items())}
+        _add_references(references_by_host, (scrape.scrape,), list(scrape.headers.values()))
+    return {host: tuple(sorted(references)) for host, references in sorted(references_by_host.items())}
 
 
-def _add_references(sent: dict[str, set[str]], urls: tuple[str, ...], texts: list[str]) -> None:
+def _add_references(references_by_host: dict[str, set[str]], urls: tuple[str, ...], texts: list[str]) -> None:
     references = {reference for text in texts if (reference := find_reference(text)) is not None}
     for url in urls if references else ():
         host = (urlsplit(url).hostname or "").casefold()
         if not is_loopback(host):
-            sent.setdefault(host, set()).update(references)
+            references_by_host.setdefault(host, set()).update(references)

@@ -16,7 +16,7 @@ from app.profiles.secrets import REDACTED, is_reference, is_sensitive
 from app.profiles.serve import model_path
 from loadgen.records import Tls
 
-_ORDER = (
+_KEY_ORDER = (
     "sizewise",
     "name",
     "description",
@@ -31,7 +31,7 @@ _ORDER = (
     "plan",
     "telemetry",
 )
-_SKIPPED_PATHS = ("socket", "directory")
+_UNHASHED_PATHS = ("socket", "directory")
 
 
 def format_spec(profile: Profile) -> str:
@@ -40,26 +40,26 @@ def format_spec(profile: Profile) -> str:
     The returned profile, when loaded, has the same hash.
     """
     plain = _to_plain(profile)
-    return format_document({key: plain[key] for key in _ORDER if key in plain})
+    return format_document({key: plain[key] for key in _KEY_ORDER if key in plain})
 
 
 def compute_profile_hash(profile: Profile) -> str:
     """Compute a hash that is equal for profiles that measure the same thing.
 
-    Files contribute their content, secrets only the name of their header. The description, the
-    telemetry, the options and the number of workers are ignored.
+    A file contributes a hash of its content, a secret only the name of its header. The description,
+    the telemetry, the options and the number of workers are ignored.
     """
     plain = _to_plain(profile)
     plain["description"] = None
     del plain["telemetry"]  # telemetry does not change what is measured
     if isinstance(profile, LocalProfile):
-        return _local_hash(plain, profile)
+        return _compute_local_hash(plain, profile)
     del plain["load"]["workers"]  # the arrivals do not depend on the number of workers
     _replace_paths(plain, profile)
     del plain["options"]  # abort rules do not change what is measured
     target = plain["target"]
     if isinstance(profile, OipProfile) and profile.target.serve is not None:
-        target["serve"]["model"] = _digest(profile.target.serve.model_path)
+        target["serve"]["model"] = _hash_path(profile.target.serve.model_path)
     if "headers" in target:
         headers = target["headers"]
         target["headers"] = {name: REDACTED if is_sensitive(name) else text for name, text in headers.items()}
@@ -67,7 +67,7 @@ def compute_profile_hash(profile: Profile) -> str:
     if target["start"] is not None:
         variables = target["start"]["env"]
         target["start"]["env"] = {name: REDACTED if is_reference(text) else text for name, text in variables.items()}
-    return _hash(plain)
+    return _compute_hash(plain)
 
 
 def compute_workload_hash(profile: Profile) -> str:
@@ -77,18 +77,18 @@ def compute_workload_hash(profile: Profile) -> str:
     """
     plain = _to_plain(profile)
     _replace_paths(plain, profile)
-    return _hash(plain["workload"])
+    return _compute_hash(plain["workload"])
 
 
-def _local_hash(plain: dict[str, Any], profile: LocalProfile) -> str:
+def _compute_local_hash(plain: dict[str, Any], profile: LocalProfile) -> str:
     _replace_paths(plain, profile)
-    plain["target"]["model"] = [_digest(model_path(model)) for model in profile.target.models]
+    plain["target"]["model"] = [_hash_path(model_path(model)) for model in profile.target.models]
     for plain_variant, variant in zip(plain["target"]["variants"], profile.target.variants, strict=True):
-        plain_variant["model"] = None if variant.model is None else _digest(model_path(variant.model))
-    return _hash(plain)
+        plain_variant["model"] = None if variant.model is None else _hash_path(model_path(variant.model))
+    return _compute_hash(plain)
 
 
-def _hash(plain: dict[str, Any]) -> str:
+def _compute_hash(plain: dict[str, Any]) -> str:
     return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
@@ -97,15 +97,15 @@ def _to_plain(profile: Profile) -> dict[str, Any]:
 
 
 def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
-    """Replace every path by a hash of the file's content. Paths of sockets and working directories
-    are removed."""
+    """Replace every path with a hash of the file's content, and remove the paths of sockets and
+    working directories."""
     for name, field in type(settings).model_fields.items():
         key, value = field.alias or name, getattr(settings, name)
         if isinstance(value, Path):
-            plain[key] = None if name in _SKIPPED_PATHS else _digest(value)
+            plain[key] = None if name in _UNHASHED_PATHS else _hash_path(value)
         elif isinstance(value, Tls):
             for file in ("ca_file", "cert_file", "key_file"):
-                plain[key][file] = plain[key][file] and _digest(Path(plain[key][file]))
+                plain[key][file] = plain[key][file] and _hash_path(Path(plain[key][file]))
         elif isinstance(value, BaseModel):
             _replace_paths(plain[key], value)
         elif isinstance(value, tuple):
@@ -114,10 +114,10 @@ def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
                     _replace_paths(plain_item, item)
 
 
-def _digest(path: Path) -> str:
+def _hash_path(path: Path) -> str:
     """Compute the SHA-256 hash of a file, or of the names and contents of the files in a folder."""
     if path.is_dir():
-        parts = [f"{child.name} {_digest(child)}" for child in sorted(path.iterdir()) if child.is_file()]
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
+        child_hashes = [f"{child.name} {_hash_path(child)}" for child in sorted(path.iterdir()) if child.is_file()]
+        return hashlib.sha256("\n".join(child_hashes).encode()).hexdigest()
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

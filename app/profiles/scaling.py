@@ -2,7 +2,7 @@
 timeouts over one day.
 
 Values that are not set are the defaults of the autoscaler that the settings are named after. Only
-its target and its bounds come from the plan, since no autoscaler's defaults know the model.
+the target and the bounds are taken from the plan, because they depend on the model.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from app.records.scaling import (
 
 AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _MAX_REPLICAS = 100_000
-_EXAMPLES = {"busy": "70% of the time", "in-flight": "metric=in-flight and 4 requests", "rate": "12/s"}
+_TARGET_EXAMPLES = {"busy": "target=70%", "in-flight": "metric=in-flight with target=4", "rate": "target=12/s"}
 _METRICS: dict[str, ScalingMetric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
 
 _HPA, _KEDA, _KNATIVE = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
@@ -56,7 +56,7 @@ PositiveReplicas = Annotated[Count, upper_bound(_MAX_REPLICAS)]
 Multiple = Annotated[float, BeforeValidator(units.parse_multiple)]
 
 
-def _read_target(value: object) -> tuple[ScalingMetric, float]:
+def _parse_target(value: object) -> tuple[ScalingMetric, float]:
     """Parse an autoscaler target; its unit decides which metric it applies to. Raises
     BadValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -66,14 +66,14 @@ def _read_target(value: object) -> tuple[ScalingMetric, float]:
     elif isinstance(value, str) and "/" in value:
         target = ("rate", units.parse_rate_per_s(value))
     else:
-        hint = "Write 70% for busy time, 4 for requests in flight, or 12/s."
+        hint = "Write 70% for utilization, 4 for requests in flight, or 12/s for a rate."
         raise BadValueError(f"{value!r} is not a valid target", hint=hint)
     if target[1] <= 0:
         raise BadValueError(f"{value!r} must be above zero")
     return target
 
 
-Target = Annotated[tuple[ScalingMetric, float], BeforeValidator(_read_target)]
+Target = Annotated[tuple[ScalingMetric, float], BeforeValidator(_parse_target)]
 
 
 class UpSettings(Settings):
@@ -94,8 +94,8 @@ class DownSettings(UpSettings):
     pods: PositiveReplicas | None = None
 
 
-class _Bounded(Settings):
-    """Bounds of the number of replicas. Without `max` it is that of the plan."""
+class _BoundedSettings(Settings):
+    """Bounds of the number of replicas. Without `max`, the upper bound is that of the plan."""
 
     min: Replicas = _PREDICTIVE.min
     max: PositiveReplicas | None = None
@@ -106,17 +106,17 @@ class _Bounded(Settings):
             raise BadValueError(f"max is {self.max}, which is below min of {self.min}")
         return self
 
-    def most(self, planned: PlannedReplica) -> int:
+    def get_max_replicas(self, planned: PlannedReplica) -> int:
         return max(self.min, planned.replicas) if self.max is None else self.max
 
 
-class _Scaling(_Bounded):
-    """Settings that autoscalers with a metric share. By default they scale to zero.
+class _MetricScalingSettings(_BoundedSettings):
+    """Settings of autoscalers that scale by a metric. By default, they scale to zero.
 
     `target` is per replica; its unit decides which metric it applies to.
     """
 
-    own_metric: ClassVar[ScalingMetric]
+    default_metric: ClassVar[ScalingMetric]
     metrics: ClassVar[tuple[str, ...]]
 
     metric: str | None = None
@@ -127,30 +127,31 @@ class _Scaling(_Bounded):
     def _check_consistency(self) -> Self:
         """Check that metric and target fit together.
 
-        A number without a unit is refused if the default metric is not requests in flight, because
+        A number without a unit is rejected if the default metric is not requests in flight, because
         a unit may be missing.
         """
         if self.metric is not None and self.metric not in self.metrics:
-            raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Metrics: {', '.join(self.metrics)}.")
-        known = [_METRICS[name] for name in ([self.metric] if self.metric else self.metrics)]
+            raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Use one of {', '.join(self.metrics)}.")
+        allowed_metrics = [_METRICS[name] for name in ([self.metric] if self.metric else self.metrics)]
         if self.target is not None:
-            has_no_unit = self.metric is None and self.own_metric == "busy" and self.target[0] == "in_flight"
-            if has_no_unit or self.target[0] not in known:
-                ways = ", or ".join(_EXAMPLES[name] for name in self.metrics)
+            has_no_unit = self.metric is None and self.default_metric == "busy" and self.target[0] == "in_flight"
+            if has_no_unit or self.target[0] not in allowed_metrics:
+                examples_text = ", or ".join(_TARGET_EXAMPLES[name] for name in self.metrics)
                 raise BadValueError(
-                    f"target does not match the metric {self.metric or self.own_metric}", hint=f"Write {ways}."
+                    f"target does not match the metric {self.metric or self.default_metric}",
+                    hint=f"Write {examples_text}.",
                 )
         return self
 
-    def aim(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
+    def get_target(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
         """Return the metric and its target per replica; if no target is set, that of the plan."""
         if self.target is not None:
             return self.target
-        metric = self.own_metric if self.metric is None else _METRICS[self.metric]
+        metric = self.default_metric if self.metric is None else _METRICS[self.metric]
         return metric, {"busy": planned.utilization, "in_flight": planned.in_flight, "rate": planned.per_s}[metric]
 
 
-class _HpaLike(_Scaling):
+class _HpaLikeSettings(_MetricScalingSettings):
     tolerance: Share = _HPA.tolerance
     sync_s: PositiveSeconds = Field(default=_HPA.sync_s, alias="sync")
     window_s: PositiveSeconds = Field(default=_HPA.window_s, alias="window")
@@ -158,21 +159,21 @@ class _HpaLike(_Scaling):
     down: DownSettings = DownSettings()
 
 
-class HpaSettings(_HpaLike):
-    own_metric = "busy"
+class HpaSettings(_HpaLikeSettings):
+    default_metric = "busy"
     metrics = ("busy", "in-flight", "rate")
 
     min: PositiveReplicas = _HPA.min
 
 
-class KedaSettings(_HpaLike):
+class KedaSettings(_HpaLikeSettings):
     """A KEDA autoscaler.
 
     With `buffers_requests`, a queue stores requests that arrive while no replica is ready.
-    Otherwise they are refused.
+    Otherwise, they are rejected.
     """
 
-    own_metric = "in_flight"
+    default_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
     activation: Annotated[float, Field(ge=0)] = _KEDA.activation
@@ -181,10 +182,10 @@ class KedaSettings(_HpaLike):
     cool_down_s: Seconds = Field(default=_KEDA.cool_down_s, alias="cool_down")
 
 
-class KnativeSettings(_Scaling):
-    """A Knative autoscaler. It aims at the share `utilization` of `target`."""
+class KnativeSettings(_MetricScalingSettings):
+    """A Knative autoscaler, which scales to the share `utilization` of `target`."""
 
-    own_metric = "in_flight"
+    default_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
     utilization: Annotated[Share, Field(gt=0)] = _KNATIVE.utilization
@@ -207,15 +208,16 @@ class KserveSettings(KnativeSettings):
 class ScheduleSettings(Settings):
     """Scaling by schedule.
 
-    `table` looks like {08:00: 12, 20:00: 4}; without one, the plan's hourly schedule applies.
+    `table` is a mapping such as {08:00: 12, 20:00: 4}. Without it, the plan's hourly schedule
+    applies.
     """
 
     table: Annotated[dict[ClockTime, Replicas], Field(min_length=1)] | None = None
 
 
-class PredictiveSettings(_Bounded):
-    """Predictive scaling, which knows the rates of the day `lead` ahead; by default as far as a
-    cold start takes."""
+class PredictiveSettings(_BoundedSettings):
+    """Predictive scaling, which uses the known rate of the day at a time `lead` ahead. By default,
+    `lead` is the duration of a cold start."""
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
@@ -228,7 +230,9 @@ class NoScalingSettings(Settings):
     @classmethod
     def _check_empty(cls, value: Any) -> Any:
         if value:
-            raise BadValueError("no autoscaler is selected", hint=f"Choose --autoscaler: {', '.join(AUTOSCALERS[1:])}.")
+            raise BadValueError(
+                "no autoscaler is selected", hint=f"Set --autoscaler to one of {', '.join(AUTOSCALERS[1:])}."
+            )
         return value
 
 
@@ -250,7 +254,7 @@ class LoadAmount(msgspec.Struct, frozen=True):
     seconds: float | None = None
 
 
-def _read_amount(value: object) -> LoadAmount:
+def _parse_amount(value: object) -> LoadAmount:
     try:
         return LoadAmount(size_bytes=units.parse_bytes(value))
     except BadValueError:
@@ -261,13 +265,13 @@ def _read_amount(value: object) -> LoadAmount:
         raise BadValueError(f"{value!r} is neither a size nor a duration", hint="Write it like 8GB or 40s.") from None
 
 
-def _read_hours(value: object) -> float:
+def _parse_hours(value: object) -> float:
     return units.parse_duration_s(value) / _SECONDS_PER_HOUR
 
 
-SizeOrTime = Annotated[LoadAmount, PlainValidator(_read_amount)]
+SizeOrTime = Annotated[LoadAmount, PlainValidator(_parse_amount)]
 Bandwidth = Annotated[float, BeforeValidator(units.parse_bytes_per_s)]
-Hours = Annotated[float, BeforeValidator(_read_hours), Field(gt=0), upper_bound(_MAX_HOURS)]
+Hours = Annotated[float, BeforeValidator(_parse_hours), Field(gt=0), upper_bound(_MAX_HOURS)]
 
 
 class ColdStartSettings(Settings):
@@ -275,8 +279,8 @@ class ColdStartSettings(Settings):
 
     The defaults are assumptions: a cloud VM that takes minutes, a container of 5 GB, a small model.
     `image` is loaded over the network, `weights` over the slowest of the given links. `spread` is
-    the coefficient of variation of each phase. A node request is refused with probability
-    `refusal_probability` and repeated after `retry`.
+    the coefficient of variation of each phase. A request for a node fails with
+    probability `refusal_probability` and is repeated after `retry`.
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
@@ -295,7 +299,8 @@ class ColdStartSettings(Settings):
 class FailureSettings(Settings):
     """Failures of replicas.
 
-    `mtbf` is the mean time between failures of a replica; `new_node` means its node is lost too.
+    `mtbf` is the mean time between failures of a replica. If `new_node` is true, each failure also
+    removes the node.
     """
 
     mtbf_hours: Hours = Field(alias="mtbf")
@@ -314,8 +319,8 @@ class UpdateSettings(Settings):
 def build_cold_start(settings: ColdStartSettings, warm_nodes: int) -> ColdStartModel:
     return ColdStartModel(
         node_s=settings.node_s,
-        image=_transfer(settings.image, network=settings.network),
-        weights=_transfer(settings.weights, settings.network, settings.disk, settings.pcie),
+        image=_build_transfer(settings.image, network=settings.network),
+        weights=_build_transfer(settings.weights, settings.network, settings.disk, settings.pcie),
         engine_s=settings.build_s,
         warm_up_s=settings.warm_up_s,
         cv=settings.spread,
@@ -325,7 +330,9 @@ def build_cold_start(settings: ColdStartSettings, warm_nodes: int) -> ColdStartM
     )
 
 
-def _transfer(amount: LoadAmount, network: float, disk: float | None = None, pcie: float | None = None) -> Transfer:
+def _build_transfer(
+    amount: LoadAmount, network: float, disk: float | None = None, pcie: float | None = None
+) -> Transfer:
     if amount.seconds is not None:
         return Transfer(amount.seconds, network=1.0)
     return Transfer(amount.size_bytes, network, disk, pcie)
@@ -345,8 +352,8 @@ _HOUR_S = 3600.0
 class DaySettings(Settings):
     """Settings of one simulated day.
 
-    `warm_pool` is the number of empty instances kept ready. `timeout` is how long a request waits
-    before it is abandoned.
+    `warm_pool` is the number of idle instances kept ready. `timeout` is the time after which a
+    waiting request is abandoned.
     """
 
     autoscaler: AutoscalerSettings
@@ -388,7 +395,7 @@ class _PredictiveDay(DaySettings):
     autoscaler: PredictiveSettings = PredictiveSettings()
 
 
-_DAYS: dict[str, type[DaySettings]] = dict(
+_DAY_SETTINGS: dict[str, type[DaySettings]] = dict(
     zip(
         AUTOSCALERS,
         (_StaticDay, _HpaDay, _KedaDay, _KnativeDay, _KserveDay, _ScheduleDay, _PredictiveDay),
@@ -400,7 +407,7 @@ _DAYS: dict[str, type[DaySettings]] = dict(
 def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
     """Load the settings of a day with an autoscaler. Raises ProfileError that names the invalid
     `--set`."""
-    return load_overrides(_DAYS[autoscaler], overrides)
+    return load_overrides(_DAY_SETTINGS[autoscaler], overrides)
 
 
 def build_operations(settings: DaySettings, replicas_per_instance: int) -> Operations:
@@ -417,40 +424,40 @@ def build_autoscaler(settings: AutoscalerSettings, planned: PlannedReplica, cold
         case NoScalingSettings():
             return Fixed(planned.replicas)
         case HpaSettings():
-            return _hpa(settings, planned)
+            return _build_hpa(settings, planned)
         case KedaSettings():
-            return _keda(settings, planned)
+            return _build_keda(settings, planned)
         case KnativeSettings():
-            return _knative(settings, planned)
+            return _build_knative(settings, planned)
         case ScheduleSettings():
             table = settings.table or {hour * _HOUR_S: count for hour, count in enumerate(planned.by_hour)}
             return Scheduled(tuple(ScheduledReplicas(at_s, table[at_s]) for at_s in sorted(table)))
         case PredictiveSettings():
-            return _predictive(settings, planned, cold_start_s)
+            return _build_predictive(settings, planned, cold_start_s)
         case _:
             assert_never(settings)
 
 
-def _hpa(settings: HpaSettings, planned: PlannedReplica) -> Hpa:
-    metric, target = settings.aim(planned)
+def _build_hpa(settings: HpaSettings, planned: PlannedReplica) -> Hpa:
+    metric, target = settings.get_target(planned)
     return Hpa(
         target=target,
-        max=settings.most(planned),
+        max=settings.get_max_replicas(planned),
         metric=metric,
         min=settings.min,
         tolerance=settings.tolerance,
         sync_s=settings.sync_s,
         window_s=settings.window_s,
-        up=_rules(settings.up),
-        down=_rules(settings.down),
+        up=_build_rules(settings.up),
+        down=_build_rules(settings.down),
     )
 
 
-def _keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
-    metric, target = settings.aim(planned)
+def _build_keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
+    metric, target = settings.get_target(planned)
     return Keda(
         target=target,
-        max=settings.most(planned),
+        max=settings.get_max_replicas(planned),
         metric="rate" if metric == "rate" else "in_flight",
         min=settings.min,
         activation=settings.activation,
@@ -460,19 +467,19 @@ def _keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
         tolerance=settings.tolerance,
         sync_s=settings.sync_s,
         window_s=settings.window_s,
-        up=_rules(settings.up),
-        down=_rules(settings.down),
+        up=_build_rules(settings.up),
+        down=_build_rules(settings.down),
     )
 
 
-def _knative(settings: KnativeSettings, planned: PlannedReplica) -> Knative:
-    metric, aimed = settings.aim(planned)
+def _build_knative(settings: KnativeSettings, planned: PlannedReplica) -> Knative:
+    metric, target = settings.get_target(planned)
     return Knative(
-        capacity=aimed / settings.utilization if settings.target is None else aimed,
+        capacity=target / settings.utilization if settings.target is None else target,
         metric="rate" if metric == "rate" else "in_flight",
         utilization=settings.utilization,
         min=settings.min,
-        max=settings.most(planned),
+        max=settings.get_max_replicas(planned),
         tick_s=settings.tick_s,
         stable_s=settings.window_s,
         panic_s=settings.panic_window_s,
@@ -484,18 +491,18 @@ def _knative(settings: KnativeSettings, planned: PlannedReplica) -> Knative:
     )
 
 
-def _predictive(settings: PredictiveSettings, planned: PlannedReplica, cold_start_s: float) -> Predictive:
+def _build_predictive(settings: PredictiveSettings, planned: PlannedReplica, cold_start_s: float) -> Predictive:
     return Predictive(
         per_replica_per_s=planned.per_s if settings.target is None else settings.target,
         lead_s=cold_start_s if settings.lead_s is None else settings.lead_s,
-        max=settings.most(planned),
+        max=settings.get_max_replicas(planned),
         min=settings.min,
         headroom=settings.headroom,
         tick_s=settings.tick_s,
     )
 
 
-def _rules(settings: UpSettings) -> ScalingRules:
+def _build_rules(settings: UpSettings) -> ScalingRules:
     policies = []
     if settings.percent is not None:
         policies.append(RatePolicy("percent", 100 * settings.percent, settings.period_s))

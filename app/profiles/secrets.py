@@ -16,7 +16,7 @@ from app.errors import UsageError
 from app.profiles.problems import BadValueError
 
 REDACTED = "<redacted>"
-_PLAIN_HEADERS = frozenset(
+_SAFE_HEADERS = frozenset(
     ("accept", "accept-encoding", "accept-language", "cache-control", "content-type", "traceparent", "user-agent",
      "x-request-id")
 )  # fmt: skip
@@ -31,7 +31,7 @@ _SECRET_LAST_WORDS = frozenset(
 )  # fmt: skip
 """Words that indicate a secret only as a separate word, as in `db_pass`, but not as the end of
 another word, as in `bypass`."""
-_HARMLESS_BODY_KEYS = frozenset(
+_SAFE_BODY_KEYS = frozenset(
     ("bostoken", "eostoken", "padtoken", "unktoken", "masktoken", "septoken", "clstoken", "stoptoken", "code",
      "session", "cachekey", "promptcachekey", "primarykey", "partitionkey", "sortkey", "foreignkey")
 )  # fmt: skip
@@ -51,7 +51,7 @@ def is_sensitive(header: str) -> bool:
     Every header is considered sensitive, except for a few standard headers that cannot contain a
     secret.
     """
-    return header.casefold() not in _PLAIN_HEADERS
+    return header.casefold() not in _SAFE_HEADERS
 
 
 def redact(header: str, value: str) -> str:
@@ -61,8 +61,8 @@ def redact(header: str, value: str) -> str:
 
 
 def make_reference_absolute(value: str, directory: Path) -> str:
-    """Return the header value; if it is a `file:` reference, with its path made absolute relative
-    to `directory`."""
+    """Return the header value. The path of a `file:` reference is made absolute, relative to
+    `directory`."""
     reference = _REFERENCE.fullmatch(value)
     if reference is None or reference["env"]:
         return value
@@ -96,36 +96,36 @@ def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> st
     never contains a secret.
     """
     if text == REDACTED:
-        raise UsageError("a header of this profile was redacted on export", hint="Set it as env:NAME.")
+        raise UsageError("a header of this profile was redacted on export", hint="Set the header as env:NAME.")
     reference = _REFERENCE.fullmatch(text)
     if reference is None:
         return text
-    read = _from_environment if reference["env"] else _from_file
+    read = _read_from_environment if reference["env"] else _read_from_file
     value = read(reference["name"], environment)
     if not value or not value.isprintable():
         raise UsageError(f"{text.removeprefix(reference['before'])} does not contain a single line of text")
     return reference["before"] + value
 
 
-def _from_environment(name: str, environment: Mapping[str, str]) -> str:
+def _read_from_environment(name: str, environment: Mapping[str, str]) -> str:
     if name not in environment:
         raise UsageError(f"the environment variable {name} is not set", hint=f"Set {name} before the run.")
     return environment[name]
 
 
-def _from_file(name: str, _: Mapping[str, str]) -> str:
+def _read_from_file(name: str, _: Mapping[str, str]) -> str:
     try:
         return Path(name).read_text(encoding="utf-8").rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
-        why = error.strerror if isinstance(error, OSError) else "not text"
+        reason = error.strerror if isinstance(error, OSError) else "not text"
         hint = "A file: path is relative to the profile's folder."
-        raise UsageError(f"cannot read the secret's file {name}: {why}", hint=hint) from None
+        raise UsageError(f"cannot read the secret's file {name}: {reason}", hint=hint) from None
 
 
 def is_secret_name(name: str) -> bool:
     """Return whether a query parameter, command option or environment variable with this name
     probably contains a secret."""
-    word = _letters_and_digits(name)
+    word = _strip_separators(name)
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     return (
         word in _SECRET_NAMES
@@ -148,7 +148,7 @@ def is_secret_in_body(key: str, value: object) -> bool:
     """
     if not isinstance(value, str) or value in ("", REDACTED) or is_placeholder(value):
         return False
-    return is_token(value) or (is_secret_name(key) and _letters_and_digits(key) not in _HARMLESS_BODY_KEYS)
+    return is_token(value) or (is_secret_name(key) and _strip_separators(key) not in _SAFE_BODY_KEYS)
 
 
 def is_placeholder(text: str) -> bool:
@@ -156,17 +156,17 @@ def is_placeholder(text: str) -> bool:
     return text.startswith("{{") and text.endswith("}}")
 
 
-def _letters_and_digits(name: str) -> str:
+def _strip_separators(name: str) -> str:
     return re.sub(r"[^a-z0-9]", "", name.casefold())
 
 
 def check_url_has_no_secret(url: str) -> None:
     """Check that a URL contains no user, password or secret. Raises BadValueError otherwise; the
     message does not contain the URL."""
-    parts = urlsplit(url)
+    url_parts = urlsplit(url)
     hint = "Set it in target.headers as env:NAME or file:PATH."
-    if "@" in parts.netloc:
+    if "@" in url_parts.netloc:
         raise BadValueError("the URL contains a user or a password", hint=hint)
-    for name, value in parse_qsl(parts.query, keep_blank_values=True):
+    for name, value in parse_qsl(url_parts.query, keep_blank_values=True):
         if is_secret_name(name) or is_token(value):
             raise BadValueError(f"the URL's query contains a secret: {name}=…", hint=hint)

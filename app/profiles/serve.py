@@ -12,21 +12,21 @@ from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.settings import Count, Seconds, Settings, files_must_exist, profile_directory, upper_bound
 
 
-def _read_model(value: object, info: ValidationInfo) -> str:
+def _parse_model(value: object, info: ValidationInfo) -> str:
     """Return the name of a bundled model, or the absolute path of a model file."""
     if not isinstance(value, str):
         raise BadValueError(f"{value!r} is not a valid model")
-    known = bundled_models()
-    if value in known:
+    models = bundled_models()
+    if value in models:
         return value
     path = (profile_directory(info) / value).resolve()
     if not path.is_file() and files_must_exist(info):
-        hint = did_you_mean(value, known) or f"Bundled models: {', '.join(known)}. A path is relative to the profile."
+        hint = did_you_mean(value, models) or f"Bundled models: {', '.join(models)}. A path is relative to the profile."
         raise BadValueError(f"{value!r} is neither a bundled model nor a file", hint=hint)
     return str(path)
 
 
-ModelFile = Annotated[str, BeforeValidator(_read_model)]
+ModelFile = Annotated[str, BeforeValidator(_parse_model)]
 
 
 def model_path(model: str) -> Path:

@@ -1,5 +1,5 @@
-"""Base classes and types for profile settings: keys are checked by name, and values carry their
-unit."""
+"""Base classes and types for profile settings, which check the names of keys and parse values with
+units."""
 
 from __future__ import annotations
 
@@ -34,34 +34,34 @@ T = TypeVar("T")
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """The unit of a value as it is written, for descriptions of the field. Validation ignores
-    it."""
+    """Unit of a value in profile notation, for the description of a field. It does not affect
+    validation."""
 
     text: str
 
 
 class UpperBound(msgspec.Struct, frozen=True):
-    """An upper bound whose error message formats the values as a profile writes them."""
+    """Upper bound whose error message shows values in profile notation."""
 
     limit: float
-    shown: Callable[[float], str]
+    format_value: Callable[[float], str]
 
     def __call__(self, value: float) -> float:
         if value > self.limit:
-            maximum = self.shown(self.limit)
-            raise BadValueError(f"{self.shown(value)} exceeds the maximum of {maximum}")
+            maximum = self.format_value(self.limit)
+            raise BadValueError(f"{self.format_value(value)} exceeds the maximum of {maximum}")
         return value
 
 
 class Settings(BaseModel):
     """Base class of all parts of a profile.
 
-    `keys_of_others` maps keys that belong to a sibling to the hint shown for them. `one_of` maps
-    what is decided to its forms; exactly one form must be set. A form is a key, or several keys
-    joined by +.
+    `misplaced_key_hints` maps keys that are valid only in other settings to the hint shown for
+    them. `one_of` maps a label to alternative forms; exactly one of them must be set. A form is a
+    key, or several keys joined by +.
 
-    The docstring of a field is its description. `Field(examples=…)` holds values as a profile
-    writes them.
+    The docstring of a field is its description. `Field(examples=…)` contains values in profile
+    notation.
     """
 
     model_config = ConfigDict(
@@ -69,22 +69,22 @@ class Settings(BaseModel):
         use_attribute_docstrings=True,
         defer_build=True,  # builds only the models that a profile uses, which offsets most of the cost of docstrings
     )  # fmt: skip
-    keys_of_others: ClassVar[dict[str, str]] = {}
+    misplaced_key_hints: ClassVar[dict[str, str]] = {}
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {}
 
     @model_validator(mode="before")
     @classmethod
     def _check_keys(cls, value: Any) -> Any:
-        known = [field.alias or name for name, field in cls.model_fields.items()]
+        key_names = [field.alias or name for name, field in cls.model_fields.items()]
         for key in value if isinstance(value, dict) else ():
-            if key not in known:
-                raise UnknownKeyError(key, known, cls.keys_of_others.get(key))
+            if key not in key_names:
+                raise UnknownKeyError(key, key_names, cls.misplaced_key_hints.get(key))
         return value
 
 
 class Key(msgspec.Struct, frozen=True):
-    """How a profile states a field of a record: its type with limits, its help, an example, and
-    another name or default."""
+    """Profile key for a field of a record: the type with limits, the help text, an example, and
+    optionally an alias and another default."""
 
     kind: Any
     help: str
@@ -92,7 +92,7 @@ class Key(msgspec.Struct, frozen=True):
     alias: str | None = None
     default: Any = ...
 
-    def build(self, default: Any) -> tuple[Any, Any]:
+    def build_field(self, default: Any) -> tuple[Any, Any]:
         examples = None if self.example is None else [self.example]
         default = default if self.default is ... else self.default
         return self.kind, Field(default, alias=self.alias, description=self.help or None, examples=examples)
@@ -104,25 +104,26 @@ def build_settings(
     *,
     class_name: str = "",
     base: type[Settings] = Settings,
-    without: tuple[str, ...] = (),
+    excluded: tuple[str, ...] = (),
     **by_name: Any,
 ) -> type[Settings]:
     """Create settings with the fields and defaults of a record, in the order of `by_name`.
 
-    The key of a field, or only the type of its values, is looked up by its name and otherwise by
-    its type, which is the same apart from annotations.
+    `by_name` contains the key of a field, or only the type of its values. For other fields,
+    `by_type` maps the type in the record to the type in the profile. Fields in `excluded` are
+    omitted.
     """
-    fields = {field.name: field for field in msgspec.structs.fields(record) if field.name not in without}
+    fields = {field.name: field for field in msgspec.structs.fields(record) if field.name not in excluded}
     keys: dict[str, Any] = {}
     for name in (*by_name, *(name for name in fields if name not in by_name)):
         key = by_name[name] if name in by_name else (by_type or {})[fields[name].type]
         default = ... if fields[name].required else fields[name].default
-        keys[name] = key.build(default) if isinstance(key, Key) else (key, default)
+        keys[name] = key.build_field(default) if isinstance(key, Key) else (key, default)
     return create_model(class_name or f"{record.__name__}Settings", __base__=base, **keys)
 
 
 class ReadAs(msgspec.Struct, frozen=True):
-    """Annotation for a record that a profile states with the keys of `settings`.
+    """Annotation for a record that is read from the keys of `settings`.
 
     `check` raises BadValueError for values that do not fit together.
     """
@@ -145,20 +146,20 @@ class ReadAs(msgspec.Struct, frozen=True):
 
 
 class WrittenAs(msgspec.Struct, frozen=True):
-    """Annotation for a value that a profile writes as another type, which `read` and `write`
-    convert."""
+    """Annotation for a value that a profile stores as another type. `read` and `write` convert
+    between the two types."""
 
-    written: Any
+    profile_type: Any
     read: Callable[[Any], Any]
     write: Callable[[Any], Any]
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
-        schema = handler.generate_schema(self.written)
+        schema = handler.generate_schema(self.profile_type)
         serializer = core_schema.plain_serializer_function_ser_schema(self.write)
         return core_schema.no_info_after_validator_function(self.read, schema, serialization=serializer)
 
 
-def _reader(parse: Callable[[str], T]) -> PlainValidator:
+def _build_objective_parser(parse: Callable[[str], T]) -> PlainValidator:
     def read(value: object) -> T:
         if not isinstance(value, str):
             raise BadValueError(f"{value!r} is not a valid objective", hint='Write it like "latency_ms.p95 < 50".')
@@ -170,7 +171,7 @@ def _reader(parse: Callable[[str], T]) -> PlainValidator:
     return PlainValidator(read)
 
 
-def _existing_file(value: object, info: ValidationInfo) -> Path:
+def _parse_existing_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid file path")
     path = (profile_directory(info) / value).resolve()
@@ -179,7 +180,7 @@ def _existing_file(value: object, info: ValidationInfo) -> Path:
     return path
 
 
-def _path_that_may_not_exist(value: object, info: ValidationInfo) -> Path:
+def _parse_unchecked_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise BadValueError(f"{value!r} is not a valid path")
     return (profile_directory(info) / value).resolve()
@@ -208,12 +209,14 @@ def upper_bound(limit: float, format_value: Callable[[float], str] = "{:,}".form
 
 
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
-ExistingFile = Annotated[Path, BeforeValidator(_existing_file), PlainSerializer(str)]
-UncheckedPath = Annotated[Path, BeforeValidator(_path_that_may_not_exist), PlainSerializer(str)]
+ExistingFile = Annotated[Path, BeforeValidator(_parse_existing_file), PlainSerializer(str)]
+UncheckedPath = Annotated[Path, BeforeValidator(_parse_unchecked_path), PlainSerializer(str)]
 """A path that need not exist yet."""
-ObjectiveText = Annotated[Objective, _reader(parse_objective), PlainSerializer(lambda objective: objective.text)]
-ObjectiveLine = Annotated[str, _reader(lambda text: parse_objective(text).text)]
-GateText = Annotated[Objective, _reader(parse_gate), PlainSerializer(lambda objective: objective.text)]
+ObjectiveText = Annotated[
+    Objective, _build_objective_parser(parse_objective), PlainSerializer(lambda objective: objective.text)
+]
+ObjectiveLine = Annotated[str, _build_objective_parser(lambda text: parse_objective(text).text)]
+GateText = Annotated[Objective, _build_objective_parser(parse_gate), PlainSerializer(lambda objective: objective.text)]
 Seconds = Annotated[
     float,
     BeforeValidator(units.parse_duration_s),

@@ -1,7 +1,7 @@
-"""Settings of targets, by the protocol that they speak, and of scripted targets.
+"""Settings of targets, one class per protocol, and of scripted targets.
 
-A scripted target is a server of known timings that the run starts, to try a profile without a
-model.
+A scripted target is a server with configured response times that the run starts, to try a profile
+without a model.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Se
 _TENSOR = re.compile(r"([A-Z]+[0-9]*)\[ *(-?\d+(?: *, *-?\d+)*)? *\]", re.ASCII)
 _DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
               "BYTES")  # fmt: skip
-_MAX_VALUES = 4_000_000
+_MAX_VALUES_PER_ROW = 4_000_000
 
 
 def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
@@ -34,17 +34,17 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
         hint = f"Write it like FP32[-1, 4]. Datatypes: {', '.join(_DATATYPES)}."
         raise BadValueError(f"{text!r} is not a valid tensor", hint=hint)
     shape = tuple(int(size) for size in (match[2] or "").split(",") if size.strip())
-    values = 1
+    value_count = 1
     for size in shape:
         if size < -1 or size == 0:
             raise BadValueError(f"{text!r} has a size of {size}", hint="Sizes must be at least 1, or -1 for any.")
-        values *= max(size, 1)
-    if values > _MAX_VALUES:
-        raise BadValueError(f"{text!r} exceeds the maximum of {_MAX_VALUES:,} values per row")
+        value_count *= max(size, 1)
+    if value_count > _MAX_VALUES_PER_ROW:
+        raise BadValueError(f"{text!r} exceeds the maximum of {_MAX_VALUES_PER_ROW:,} values per row")
     return match[1], shape
 
 
-def _read_tensors(value: object) -> object:
+def _parse_tensors(value: object) -> object:
     if not isinstance(value, dict) or not value:
         raise BadValueError("tensors must be a mapping of names", hint="Write it like {input: 'FP32[-1, 4]'}.")
     for text in value.values():
@@ -54,23 +54,23 @@ def _read_tensors(value: object) -> object:
     return value
 
 
-Tensors = Annotated[dict[str, str], BeforeValidator(_read_tensors)]
+Tensors = Annotated[dict[str, str], BeforeValidator(_parse_tensors)]
 Spread = Annotated[float, Field(ge=0), upper_bound(5)]
-_ROW = {"row": "row is only for targets that take several rows or texts at once."}
-_TENSORS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
-_TOKENS = {
+_ROW_HINT = {"row": "row is only for targets that accept several rows or texts at once."}
+_TENSOR_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
+_TOKEN_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
     for key in ("tokens", "output_tokens")
 }
-_ANSWER = {"response": "response is only for http and torchserve targets."}
+_RESPONSE_HINT = {"response": "response is only for http and torchserve targets."}
 
 
 class ScriptedSettings(Settings):
-    """A server of known timings.
+    """A scripted server with configured response times.
 
-    A response, or its first token, takes `delay`: always, or as the median of a lognormal
-    distribution if `spread`, the standard deviation of the logarithm, is above 0. The server
-    processes `parallel` requests at a time and queues the rest.
+    The time to the response, or to its first token, is `delay`: constant, or the median of a
+    lognormal distribution if `spread`, the standard deviation of the logarithm, is above 0. The
+    server processes `parallel` requests at a time and queues the rest.
     """
 
     delay_s: Seconds = Field(default=0.0, alias="delay", examples=["20ms"])
@@ -86,9 +86,9 @@ class ScriptedSettings(Settings):
 
 
 class ScriptedResponses(ScriptedSettings):
-    """A scripted server that answers every request with the same JSON."""
+    """A scripted server that responds to every request with the same JSON."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _TOKENS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_HINT | _TENSOR_HINTS | _TOKEN_HINTS
     response: JsonValue = Field(default_factory=dict)
     """Response to every request, as JSON."""
 
@@ -96,11 +96,11 @@ class ScriptedResponses(ScriptedSettings):
 class ScriptedTokens(ScriptedSettings):
     """A scripted server that generates tokens.
 
-    A response has as many tokens as the request asks for, otherwise `output_tokens`. After the
-    first token they come at `tokens` per second.
+    A response has as many tokens as the request specifies, otherwise `output_tokens`. After the
+    first token, tokens arrive at `tokens` per second.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = _ROW | _TENSORS | _ANSWER
+    misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_HINT | _TENSOR_HINTS | _RESPONSE_HINT
     tokens_per_s: Rate = Field(default=100.0, alias="tokens", examples=["100/s"])
     """Rate at which the tokens of each response arrive, like 100/s."""
     output_tokens: Annotated[Count, upper_bound(100_000)] = Field(default=64, examples=[64])
@@ -110,7 +110,7 @@ class ScriptedTokens(ScriptedSettings):
 class ScriptedTexts(ScriptedSettings):
     """A scripted server that takes `row` longer for each text in a request."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _TENSORS | _TOKENS | _ANSWER
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_HINTS | _TOKEN_HINTS | _RESPONSE_HINT
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
     """Additional time for each text of a request, like 1ms."""
 
@@ -119,7 +119,7 @@ class ScriptedTensors(ScriptedSettings):
     """A scripted server that returns zeros in the shape of `outputs`. Each row of a request takes
     `row` longer."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _TOKENS | _ANSWER
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TOKEN_HINTS | _RESPONSE_HINT
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
     """Additional time for each row of a request, like 1ms."""
     inputs: Tensors = Field(default_factory=lambda: {"input": "FP32[-1, 4]"}, examples=[{"input": "FP32[-1, 4]"}])
@@ -131,24 +131,25 @@ class ScriptedTensors(ScriptedSettings):
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 """Name of a model on the server; it may contain slashes."""
 Version = Annotated[str, Field(pattern=r"^[!-.0-~]{1,64}$")]
-_SERVES = {"serve": "The endpoint that a run starts uses protocol oip."}
+_SERVE_HINT = {"serve": "The endpoint that a run starts uses protocol oip."}
 
 
 class HttpTarget(EndpointSettings):
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES | {
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT | {
         "model": "Plain HTTP has no model name: path and body define the request.",
     }
     protocol: Literal["http"]
     """Protocol of the target."""
     scripted: ScriptedResponses | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
 
 
 class _OpenAiTarget(EndpointSettings):
     """A target with an OpenAI-compatible API. Its URL is the base URL that clients use, usually
     ending in /v1."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
     model: ModelName = Field(examples=["my-model"])
     """Name of the model on the server, like my-model."""
 
@@ -157,21 +158,24 @@ class GeneratingTarget(_OpenAiTarget):
     protocol: Literal["openai-chat", "openai-completions", "openai-responses"]
     """Protocol of the target."""
     scripted: ScriptedTokens | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
 
 
 class EmbeddingsTarget(_OpenAiTarget):
     protocol: Literal["openai-embeddings"]
     """Protocol of the target."""
     scripted: ScriptedTexts | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
 
 
 class RerankTarget(_OpenAiTarget):
     protocol: Literal["openai-rerank"]
     """Protocol of the target."""
     scripted: ScriptedTexts | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
 
 
 class _ModelServerTarget(EndpointSettings):
@@ -184,7 +188,7 @@ class _ModelServerTarget(EndpointSettings):
 
 
 class OipTarget(_ModelServerTarget):
-    """A target that speaks the Open Inference Protocol over HTTP.
+    """A target that uses the Open Inference Protocol over HTTP.
 
     `model` is the name of the model on the server. A model that the run serves is named after its
     file by default.
@@ -195,7 +199,8 @@ class OipTarget(_ModelServerTarget):
     serve: ServeSettings | None = None
     """ONNX model that the run itself serves on this machine."""
     scripted: ScriptedTensors | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
     model: ModelName
     """Name of the model on the server. A model that the run serves is named after its file by
     default."""
@@ -204,9 +209,9 @@ class OipTarget(_ModelServerTarget):
     @classmethod
     def _fill_in_model_name(cls, value: Any) -> Any:
         serve = value.get("serve") if isinstance(value, dict) else None
-        served = serve.get("model") if isinstance(serve, dict) else None
-        if isinstance(served, str) and value.get("model") is None:
-            return {**value, "model": Path(served).stem}
+        served_model = serve.get("model") if isinstance(serve, dict) else None
+        if isinstance(served_model, str) and value.get("model") is None:
+            return {**value, "model": Path(served_model).stem}
         return value
 
     @model_validator(mode="after")
@@ -217,10 +222,10 @@ class OipTarget(_ModelServerTarget):
 
 
 class OipGrpcTarget(_ModelServerTarget):
-    """A target that speaks the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or
+    """A target that uses the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or
     grpcs:// for TLS."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES | {"scripted": "A scripted server uses oip over HTTP."}
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT | {"scripted": "A scripted server uses oip over HTTP."}
     protocol: Literal["oip-grpc"]
     """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
@@ -240,11 +245,12 @@ class TfServingTarget(_ModelServerTarget):
     """A TensorFlow Serving target. Its URL has no path, because the paths of the protocol start
     with /v1/models."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
     protocol: Literal["tf-serving"]
     """Protocol of the target."""
     scripted: ScriptedTensors | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
     """Signature of the model to call."""
 
@@ -253,11 +259,12 @@ class TorchServeTarget(_ModelServerTarget):
     """A TorchServe target. Its URL has no path, because the paths of the protocol start with
     /predictions."""
 
-    keys_of_others: ClassVar[dict[str, str]] = _SERVES
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
     protocol: Literal["torchserve"]
     """Protocol of the target."""
     scripted: ScriptedResponses | None = None
-    """Server of known timings that the run starts, to try a profile without a service."""
+    """Server with configured response times that the run starts, to try a profile without a
+    service."""
     version: Version | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, like 1.0."""
 
@@ -265,8 +272,8 @@ class TorchServeTarget(_ModelServerTarget):
 class LocustTarget(TargetSettings):
     """A user's own Locust test. `url` replaces the host that the test itself sets."""
 
-    keys_of_others: ClassVar[dict[str, str]] = {
-        key: f"{key} applies to Sizewise's own client, but a Locust test uses its own."
+    misplaced_key_hints: ClassVar[dict[str, str]] = {
+        key: f"{key} applies to Sizewise's own client, but a Locust test uses its own client."
         for key in ("headers", "api_key", "tls", "socket", "balance", "max_connections", "wake", "serve", "scripted")
     }
     protocol: Literal["locust"]

@@ -14,7 +14,7 @@ from app.profiles.units import format_duration
 
 MIN_INTERVAL_S = 0.2
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_OWN_SOURCES = re.compile(r"host|endpoint|generator|engine|gpu\d*")
+_RESERVED_NAMES = re.compile(r"host|endpoint|generator|engine|gpu\d*")
 
 
 def _check_interval(interval_s: float) -> float:
@@ -25,23 +25,23 @@ def _check_interval(interval_s: float) -> float:
 
 
 def _check_name(name: str) -> str:
-    if _OWN_SOURCES.fullmatch(name) is not None:
+    if _RESERVED_NAMES.fullmatch(name) is not None:
         raise BadValueError(f"the name {name} is reserved for this machine's telemetry", hint="Choose another name.")
     return name
 
 
-def _read_labels(value: object) -> object:
+def _parse_labels(value: object) -> object:
     """Convert label values to strings. Integers may be written without quotes, as in `{gpu: 0}`."""
     if not isinstance(value, dict):
         return value
     labels = {}
-    for name, value_of_label in value.items():
+    for name, label_value in value.items():
         if _LABEL_NAME.fullmatch(str(name)) is None:
             raise BadValueError(f"{name!r} is not a valid label name")
-        is_number = isinstance(value_of_label, int) and not isinstance(value_of_label, bool)
-        if not is_number and not isinstance(value_of_label, str):
+        is_number = isinstance(label_value, int) and not isinstance(label_value, bool)
+        if not is_number and not isinstance(label_value, str):
             raise BadValueError(f"label {name} must be text", hint="Put it in quotes.")
-        labels[str(name)] = str(value_of_label)
+        labels[str(name)] = str(label_value)
     return labels
 
 
@@ -57,7 +57,7 @@ class ScrapeSettings(Settings):
         examples=["node1"]
     )
     """Name of this telemetry source in results, like node1."""
-    labels: Annotated[dict[str, str], BeforeValidator(_read_labels)] = Field(
+    labels: Annotated[dict[str, str], BeforeValidator(_parse_labels)] = Field(
         default_factory=dict, examples=[{"gpu": 0}]
     )
     """Labels that a sample must have to be read, like gpu: 0."""
@@ -87,7 +87,9 @@ def _check_unique_names(scrapes: tuple[ScrapeSettings, ...]) -> tuple[ScrapeSett
     names = [scrape.name for scrape in scrapes]
     for name in names:
         if names.count(name) > 1:
-            raise BadValueError(f"two telemetry pages are named {name}", hint="Use a different name for each page.")
+            raise BadValueError(
+                f"two telemetry endpoints are named {name}", hint="Use a different name for each endpoint."
+            )
     return scrapes
 
 

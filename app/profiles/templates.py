@@ -9,9 +9,9 @@ from app.profiles.editing import format_inline
 from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.fields import FieldSpec, profile_fields
 
-_HEAD = "sizewise: 1\nname: {name}\n"
+_HEADER = "sizewise: 1\nname: {name}\n"
 ENDPOINT_TEMPLATE = (
-    _HEAD
+    _HEADER
     + """\
 target:
   protocol: http
@@ -28,7 +28,7 @@ slo:
 """
 )
 LOCAL_TEMPLATE = (
-    _HEAD
+    _HEADER
     + """\
 target:
   model: {model}
@@ -42,9 +42,9 @@ slo:
 """
 )
 SCRIPTED_TEMPLATE = (
-    _HEAD
+    _HEADER
     + """\
-# The target is a scripted server: its times are the script's. For a real one, replace scripted: with url:.
+# The target is a scripted server with configured response times. For a real target, replace scripted: with url:.
 target:
   protocol: http
   scripted: {{delay: 5ms, spread: 0.3, parallel: 4}}
@@ -84,14 +84,14 @@ _WORKLOADS: dict[str, dict[str, Any]] = {
     "openai-rerank": _TEXTS,
     "torchserve": {"body": {"inputs": [0.1, 0.2]}},
 }
-_STAGES = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
+_DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
 _TEMPLATE_KEYS = ("body", "prompts")
-_USERS = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
+_LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
 
 def format_local_profile(model: Path) -> str:
     """Return a local profile for a model file, as YAML."""
-    stem = "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in model.stem)
+    stem = "".join(character if character.isalnum() or character in "._-" else "-" for character in model.stem)
     return LOCAL_TEMPLATE.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
 
 
@@ -102,14 +102,17 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     """
     root = profile_fields(protocol)
     profile = {key: value for key, value in tree.items() if root.find_field(key) is not None}
-    old = tree.get("target") if isinstance(tree.get("target"), dict) else {}
-    assert isinstance(old, dict)
-    profile["target"] = _target(old, protocol, _child_field(root, "target"))
-    workload = {**_WORKLOADS.get(protocol, {}), **_select_known(tree.get("workload"), _child_field(root, "workload"))}
-    profile["workload"] = _resolve_exclusive(workload, _child_field(root, "workload"))
+    original = tree.get("target") if isinstance(tree.get("target"), dict) else {}
+    assert isinstance(original, dict)
+    profile["target"] = _convert_target(original, protocol, _get_child_field(root, "target"))
+    workload = {
+        **_WORKLOADS.get(protocol, {}),
+        **_select_valid_keys(tree.get("workload"), _get_child_field(root, "workload")),
+    }
+    profile["workload"] = _resolve_exclusive(workload, _get_child_field(root, "workload"))
     if not profile["workload"]:
         del profile["workload"]
-    profile["load"] = _load(tree.get("load"), protocol, _child_field(root, "load"))
+    profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(root, "load"))
     if protocol == "local" and isinstance(profile.get("slo"), list):
         profile["slo"] = [
             str(objective).replace("latency_ms", "service_ms")
@@ -119,10 +122,10 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     return profile
 
 
-def _target(old: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
-    kept_values = _select_known(old, spec)
+def _convert_target(original: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
+    kept_values = _select_valid_keys(original, spec)
     defaults = dict(_TARGETS[protocol])
-    if any(kept_values.get(place) for place in ADDRESS_KEYS):
+    if any(kept_values.get(key) for key in ADDRESS_KEYS):
         defaults.pop("url", None)
     if "url" in kept_values and (protocol == "oip-grpc") != str(kept_values["url"]).startswith("grpc"):
         del kept_values["url"]
@@ -132,7 +135,7 @@ def _target(old: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, An
     if isinstance(kept_values.get("serve"), dict):
         defaults.pop("model", None)
     if protocol == "local":
-        serve: Any = old.get("serve")
+        serve: Any = original.get("serve")
         model = serve.get("model") if isinstance(serve, dict) else None
         return {**_omit(kept_values, "protocol", "model"), "model": model or defaults["model"]}
     if not isinstance(kept_values.get("model"), str):
@@ -141,31 +144,33 @@ def _target(old: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, An
     return {"protocol": protocol, **{**defaults, **kept_values}}
 
 
-def _load(old: Any, protocol: str, spec: FieldSpec) -> dict[str, Any]:
-    kept_values = _select_known(old, spec)
+def _convert_load(original: Any, protocol: str, spec: FieldSpec) -> dict[str, Any]:
+    kept_values = _select_valid_keys(original, spec)
     if protocol == "local":
         kept_values.pop("search", None)
         return {"scenarios": ["single-stream"], **kept_values}
     if protocol == "locust":
-        return {**_omit(kept_values, "search", "sweep", "workers"), **_USERS}
+        return {**_omit(kept_values, "search", "sweep", "workers"), **_LOCUST_LOAD}
     if isinstance(kept_values.get("search"), str):
         del kept_values["search"]
-    return kept_values if {"stages", "sweep", "search"} & kept_values.keys() else {**kept_values, **_STAGES}
+    return kept_values if {"stages", "sweep", "search"} & kept_values.keys() else {**kept_values, **_DEFAULT_LOAD}
 
 
 def _omit(value: dict[str, Any], *keys: str) -> dict[str, Any]:
     return {key: item for key, item in value.items() if key not in keys}
 
 
-def _select_known(old: Any, spec: FieldSpec) -> dict[str, Any]:
+def _select_valid_keys(original: Any, spec: FieldSpec) -> dict[str, Any]:
     """Return the values whose keys exist in `spec`, at every level."""
-    if not isinstance(old, dict):
+    if not isinstance(original, dict):
         return {}
-    known = {field.key: field for field in spec.fields}
+    fields_by_key = {field.key: field for field in spec.fields}
     return {
-        key: _select_known(value, known[key]) if known[key].kind == "group" and isinstance(value, dict) else value
-        for key, value in old.items()
-        if key in known
+        key: _select_valid_keys(value, fields_by_key[key])
+        if fields_by_key[key].kind == "group" and isinstance(value, dict)
+        else value
+        for key, value in original.items()
+        if key in fields_by_key
     }
 
 
@@ -173,13 +178,13 @@ def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]
     """Remove mutually exclusive keys, preferring keys of the original profile over keys of the
     template."""
     for forms in spec.one_of.values():
-        given = [form for form in forms if value.get(form) not in (None, [])]
-        own = [form for form in given if form not in _TEMPLATE_KEYS] or given
-        value = {key: item for key, item in value.items() if key not in given or key == own[0]}
+        set_forms = [form for form in forms if value.get(form) not in (None, [])]
+        preferred_forms = [form for form in set_forms if form not in _TEMPLATE_KEYS] or set_forms
+        value = {key: item for key, item in value.items() if key not in set_forms or key == preferred_forms[0]}
     return value
 
 
-def _child_field(spec: FieldSpec, key: str) -> FieldSpec:
+def _get_child_field(spec: FieldSpec, key: str) -> FieldSpec:
     child = spec.find_field(key)
     assert child is not None
     return child

@@ -43,7 +43,7 @@ MAX_JSON_LINES = 5_000_000
 The limit is lower than for CSV, because JSON lines are decoded one by one: 5 million lines take
 about 10 s.
 """
-_GZIP = b"\x1f\x8b"
+_GZIP_MAGIC = b"\x1f\x8b"
 _JSON_LINES = (".jsonl", ".ndjson")
 _MAX_LINE_BYTES = 1 << 20
 
@@ -56,15 +56,15 @@ class TraceTable(msgspec.Struct, frozen=True):
 
 
 def is_json_lines(path: Path) -> bool:
-    return _kind(path) in _JSON_LINES
+    return _get_suffix(path) in _JSON_LINES
 
 
 def is_trace(path: Path) -> bool:
     """Return whether a file is a trace, based on its name."""
-    return _kind(path) in (".csv", *_JSON_LINES)
+    return _get_suffix(path) in (".csv", *_JSON_LINES)
 
 
-def _kind(path: Path) -> str:
+def _get_suffix(path: Path) -> str:
     name = path.name.casefold().removesuffix(".gz")
     return Path(name).suffix
 
@@ -75,28 +75,30 @@ def read_table(path: Path, column_names: frozenset[str]) -> TraceTable:
     `column_names` contains the case-folded names of the columns to read from JSON lines.
     """
     try:
-        content = _content(path)
+        content = _read_content(path)
     except OSError as error:
         raise ProfileError(error.strerror or "cannot be read", path=str(path)) from error
     max_rows = MAX_JSON_LINES if is_json_lines(path) else MAX_ROWS
     if content.count(b"\n") > max_rows + 1:
-        raise ProfileError(f"exceeds the maximum of {max_rows:,} rows", path=str(path), hint="Use a part of the trace.")
+        raise ProfileError(
+            f"the trace exceeds the maximum of {max_rows:,} rows", path=str(path), hint="Use only a part of the trace."
+        )
     if is_json_lines(path):
-        return TraceTable(_json_lines(path, content, column_names), 1)
-    return TraceTable(_csv(path, content), 2)
+        return TraceTable(_parse_json_lines(path, content, column_names), 1)
+    return TraceTable(_parse_csv(path, content), 2)
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     with path.open("rb") as file:
-        is_gzip = file.read(len(_GZIP)) == _GZIP
+        is_gzip = file.read(len(_GZIP_MAGIC)) == _GZIP_MAGIC
         file.seek(0)
-        content = _unzipped(path, file) if is_gzip else file.read(MAX_BYTES + 1)
+        content = _decompress(path, file) if is_gzip else file.read(MAX_BYTES + 1)
     if len(content) > MAX_BYTES:
-        raise ProfileError("larger than 1 GiB", path=str(path))
+        raise ProfileError("the file is larger than 1 GiB", path=str(path))
     return content
 
 
-def _unzipped(path: Path, file: BinaryIO) -> bytes:
+def _decompress(path: Path, file: BinaryIO) -> bytes:
     """Return the decompressed content, truncated to one byte more than the size limit."""
     try:
         with gzip.GzipFile(fileobj=file) as unzipped:
@@ -104,10 +106,10 @@ def _unzipped(path: Path, file: BinaryIO) -> bytes:
     except EOFError as error:
         raise ProfileError("truncated gzip stream", path=str(path), hint="Copy the file again.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
-        raise ProfileError("starts like a gzip file, but is not one", path=str(path)) from error
+        raise ProfileError("the file starts like a gzip file, but is not valid gzip", path=str(path)) from error
 
 
-def _csv(path: Path, content: bytes) -> pa.Table:
+def _parse_csv(path: Path, content: bytes) -> pa.Table:
     import pyarrow as pa  # imported only when needed, because the import is slow
     from pyarrow import csv
 
@@ -116,19 +118,19 @@ def _csv(path: Path, content: bytes) -> pa.Table:
         _ = table.column_names  # names are decoded on first access, which may raise
         return table
     except (pa.ArrowException, UnicodeDecodeError) as error:
-        what = "".join(letter for letter in str(error).splitlines()[0] if letter.isprintable() and letter.isascii())[
-            :100
-        ]
-        raise ProfileError(f"not a CSV file of numbers: {what}", path=str(path)) from error
+        detail = "".join(
+            character for character in str(error).splitlines()[0] if character.isprintable() and character.isascii()
+        )[:100]
+        raise ProfileError(f"the file is not a valid CSV trace: {detail}", path=str(path)) from error
 
 
-def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
-    """Return a table with those `wanted` columns that the first line contains. Values missing in
+def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) -> pa.Table:
+    """Return a table with those of `column_names` that the first line contains. Values missing in
     later lines are null."""
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
-    keys = [key for key in _decoded(path, lines[0], 1, dict[str, Any]) if key.strip().casefold() in wanted]
+    keys = [key for key in _decode_line(path, lines[0], 1, dict[str, Any]) if key.strip().casefold() in column_names]
     columns: list[list[object]] = [[] for _ in keys]
     if keys:
         fields = [f"c{index}" for index in range(len(keys))]
@@ -138,24 +140,26 @@ def _json_lines(path: Path, content: bytes, wanted: frozenset[str]) -> pa.Table:
             rename=dict(zip(fields, keys, strict=True)),
         )
         for number, line in enumerate(lines, start=1):
-            values = _decoded(path, line, number, row)
+            values = _decode_line(path, line, number, row)
             for column, field in zip(columns, fields, strict=True):
                 value = getattr(values, field)
                 column.append(None if isinstance(value, list) else value)
     try:
         return pa.table([pa.array(column) for column in columns], names=keys)
     except pa.ArrowException as error:
-        raise ProfileError("has a column with both numbers and text", path=str(path)) from error
+        raise ProfileError("a column has both numbers and text", path=str(path)) from error
 
 
-def _decoded(path: Path, line: bytes, number: int, kind: Any) -> Any:
+def _decode_line(path: Path, line: bytes, number: int, kind: Any) -> Any:
     if len(line) > _MAX_LINE_BYTES:
         raise ProfileError("the line is longer than 1 MiB", path=str(path), line=number)
     try:
         return decode_json(line, kind)
     except msgspec.DecodeError as error:
-        what = "".join(letter for letter in str(error) if letter.isprintable() and letter.isascii())[:100]
-        raise ProfileError(f"not a JSON object with a request: {what}", path=str(path), line=number) from error
+        detail = "".join(character for character in str(error) if character.isprintable() and character.isascii())[:100]
+        raise ProfileError(
+            f"the line is not a JSON object with a request: {detail}", path=str(path), line=number
+        ) from error
 
 
 _COLUMNS = {
@@ -166,7 +170,7 @@ _COLUMNS = {
     "duration": ("duration",),
     "hashes": ("hash_ids",),
 }
-_KNOWN = frozenset(name for names in _COLUMNS.values() for name in names)
+_COLUMN_NAMES = frozenset(name for names in _COLUMNS.values() for name in names)
 _MAX_DURATION_S = 10 * 366 * 86_400.0
 _FIRST_EPOCH_S = 1e8  # in 1973; relative timestamps do not reach this value
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
@@ -203,52 +207,54 @@ def check_token_columns(path: Path) -> None:
 def read_trace(path: Path) -> Trace:
     """Read a trace. Raises BadValueError, with the line of the error if known."""
     try:
-        rows = _Rows(path, read_table(path, _KNOWN))
-        at_s, starts_at = rows.times()
-        return Trace(at_s, rows.lengths("input_tokens"), rows.lengths("output_tokens"), starts_at)
+        columns = _TraceColumns(path, read_table(path, _COLUMN_NAMES))
+        at_s, starts_at = columns.read_times()
+        return Trace(at_s, columns.read_lengths("input_tokens"), columns.read_lengths("output_tokens"), starts_at)
     except ProfileError as error:
         raise BadValueError(str(error), hint=error.hint) from error
 
 
-class _Rows:
+class _TraceColumns:
     """Columns of a trace file. All methods raise ProfileError for invalid content."""
 
     def __init__(self, path: Path, read: TraceTable) -> None:
         self._path, self._table, self._first_line = path, read.table, read.first_line
 
-    def times(self) -> tuple[Floats, datetime.datetime | None]:
+    def read_times(self) -> tuple[Floats, datetime.datetime | None]:
         """Return the arrival times in seconds since the first request, and the date of the first
         request."""
-        column = self._column("timestamp")
+        column = self._find_column("timestamp")
         if column is None:
-            at_s, starts_at = self._invocation_starts(), None
+            at_s, starts_at = self._compute_invocation_starts(), None
         elif not len(column):
-            raise self._error("has no requests", hint="Write one request per row, after the header.")
+            raise self._build_error("the trace has no requests", hint="Write one request per row, after the header.")
         else:
-            at_s, starts_at = self._seconds(column)
-        backwards = np.flatnonzero(np.diff(at_s) < 0)
-        if len(backwards):
-            raise self._error("the request is earlier than the one before it", int(backwards[0]) + 1,
+            at_s, starts_at = self._read_seconds(column)
+        decreasing_rows = np.flatnonzero(np.diff(at_s) < 0)
+        if len(decreasing_rows):
+            raise self._build_error("the request is earlier than the one before it", int(decreasing_rows[0]) + 1,
                               hint="Sort the trace by timestamp.")  # fmt: skip
         if at_s[-1] > _MAX_DURATION_S:
-            raise self._error(
+            raise self._build_error(
                 "the request is more than ten years after the first", int(np.argmax(at_s > _MAX_DURATION_S))
             )
         return at_s, starts_at
 
-    def _invocation_starts(self) -> Floats:
+    def _compute_invocation_starts(self) -> Floats:
         """Compute arrival times from end times and durations. The result is sorted, because such
         files are at most sorted by end time."""
-        ended, duration = self._column("ended"), self._column("duration")
-        if ended is None or duration is None:
-            raise self._error("is missing the column timestamp", -1, hint="Write it in seconds, or as a date.")
-        if not len(ended):
-            raise self._error("has no requests", hint="Write one request per row, after the header.")
-        begins = np.sort(self._numbers("end_timestamp", ended) - self._numbers("duration", duration))
-        at_s: Floats = begins - begins[0]
+        end_column, duration_column = self._find_column("ended"), self._find_column("duration")
+        if end_column is None or duration_column is None:
+            raise self._build_error("the column timestamp is missing", -1, hint="Write it in seconds, or as a date.")
+        if not len(end_column):
+            raise self._build_error("the trace has no requests", hint="Write one request per row, after the header.")
+        starts_s = np.sort(
+            self._read_numbers("end_timestamp", end_column) - self._read_numbers("duration", duration_column)
+        )
+        at_s: Floats = starts_s - starts_s[0]
         return at_s
 
-    def _seconds(self, column: pa.ChunkedArray) -> tuple[Floats, datetime.datetime | None]:
+    def _read_seconds(self, column: pa.ChunkedArray) -> tuple[Floats, datetime.datetime | None]:
         import pyarrow as pa
 
         if pa.types.is_string(column.type):
@@ -257,18 +263,18 @@ class _Rows:
             try:
                 column = column.cast(pa.timestamp("ns", tz=column.type.tz)).cast(pa.int64())
             except pa.ArrowException as error:
-                raise self._error("timestamp has a date outside of the years 1678 to 2261") from error
-            nanoseconds = self._numbers("timestamp", column, np.int64)
-            return (nanoseconds - nanoseconds[0]) / 1e9, _date(float(nanoseconds[0]) / 1e9)
+                raise self._build_error("timestamp has a date outside of the years 1678 to 2261") from error
+            nanoseconds = self._read_numbers("timestamp", column, np.int64)
+            return (nanoseconds - nanoseconds[0]) / 1e9, _to_datetime(float(nanoseconds[0]) / 1e9)
         is_whole = pa.types.is_integer(column.type)
-        numbers = self._numbers("timestamp", column, np.int64 if is_whole else np.float64)
+        numbers = self._read_numbers("timestamp", column, np.int64 if is_whole else np.float64)
         if (numbers < 0).any():
-            raise self._error("timestamp is below zero", int(np.argmax(numbers < 0)))
-        if self._column("hashes") is not None:
+            raise self._build_error("timestamp is below zero", int(np.argmax(numbers < 0)))
+        if self._find_column("hashes") is not None:
             return (numbers - numbers[0]) / 1e3, None
         units_per_s = next((unit for minimum, unit in _EPOCH_UNITS if numbers[0] >= minimum), 1.0)
         first_s = float(numbers[0]) / units_per_s
-        return (numbers - numbers[0]) / units_per_s, _date(first_s) if first_s >= _FIRST_EPOCH_S else None
+        return (numbers - numbers[0]) / units_per_s, _to_datetime(first_s) if first_s >= _FIRST_EPOCH_S else None
 
     def _parse_dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Convert strings to dates if possible.
@@ -284,45 +290,45 @@ class _Rows:
                 continue
         return column
 
-    def lengths(self, name: str) -> Lengths | None:
-        column = self._column(name)
+    def read_lengths(self, name: str) -> Lengths | None:
+        column = self._find_column(name)
         if column is None:
             return None
-        numbers = self._numbers(name, column)
+        numbers = self._read_numbers(name, column)
         invalid = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
         if len(invalid):
-            raise self._error(f"{name} is not a whole number", int(invalid[0]))
+            raise self._build_error(f"{name} is not a whole number", int(invalid[0]))
         return numbers.astype(np.int32)
 
-    def _column(self, name: str) -> pa.ChunkedArray | None:
-        for index, written in enumerate(self._table.column_names):
-            if written.strip().casefold() in _COLUMNS[name]:
+    def _find_column(self, name: str) -> pa.ChunkedArray | None:
+        for index, column_name in enumerate(self._table.column_names):
+            if column_name.strip().casefold() in _COLUMNS[name]:
                 return self._table.column(index)
         return None
 
-    def _numbers(self, name: str, column: pa.ChunkedArray, kind: type[np.generic] = np.float64) -> Floats:
+    def _read_numbers(self, name: str, column: pa.ChunkedArray, kind: type[np.generic] = np.float64) -> Floats:
         import pyarrow as pa
 
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
-            what = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
+            problem = "neither a number nor a date with a time" if name == "timestamp" else "not a number"
             hint = "Use the same format in all rows." if name == "timestamp" else None
-            raise self._error(f"{name} has a value that is {what}", hint=hint)
+            raise self._build_error(f"{name} has a value that is {problem}", hint=hint)
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
-            raise self._error(f"{name} is empty", row)
+            raise self._build_error(f"{name} is empty", row)
         numbers: Floats = np.asarray(column.to_numpy(), dtype=kind)
         if not np.isfinite(numbers).all():
-            raise self._error(f"{name} is not a number", int(np.argmin(np.isfinite(numbers))))
+            raise self._build_error(f"{name} is not a number", int(np.argmin(np.isfinite(numbers))))
         return numbers
 
-    def _error(self, what: str, row: int | None = None, hint: str | None = None) -> ProfileError:
+    def _build_error(self, message: str, row: int | None = None, hint: str | None = None) -> ProfileError:
         """Build an error for a row, counted from 0. Row −1 is the header; `None` is the whole
         file."""
         line = None if row is None else max(1, row + self._first_line)
-        return ProfileError(what, path=str(self._path), line=line, hint=hint)
+        return ProfileError(message, path=str(self._path), line=line, hint=hint)
 
 
-def _date(epoch_s: float) -> datetime.datetime | None:
+def _to_datetime(epoch_s: float) -> datetime.datetime | None:
     try:
         return _EPOCH + datetime.timedelta(seconds=epoch_s)
     except OverflowError:  # the year is after 9999
@@ -337,34 +343,36 @@ def read_trace_statistics(path: Path) -> TraceStatistics:
 
     Raises BadValueError if the trace is invalid or has no rate.
     """
-    return _facts_and_rows(path)[0]
+    return _read_statistics_and_rows(path)[0]
 
 
 def read_trace_rows(path: Path) -> TraceRows:
     """Return the requests of a trace that a plan replays. Raises the same errors as
     `read_trace_statistics`."""
-    return _facts_and_rows(path)[1]
+    return _read_statistics_and_rows(path)[1]
 
 
-def _facts_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
+def _read_statistics_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
     try:
-        state = path.stat()
+        file_status = path.stat()
     except OSError as error:
-        raise BadValueError(f"no such file: {path}", hint="The plan needs the trace. Set its path.") from error
-    return _read(path, state.st_mtime_ns, state.st_size)
+        raise BadValueError(
+            f"no such file: {path}", hint="The plan needs the trace. Set traffic.trace to its path."
+        ) from error
+    return _read_cached(path, file_status.st_mtime_ns, file_status.st_size)
 
 
 @functools.lru_cache(maxsize=4)
-def _read(path: Path, _changed_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
+def _read_cached(path: Path, _modified_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
     trace = read_trace(path)
     if len(trace.at_s) < _MIN_REQUESTS or trace.at_s[-1] == 0:
-        raise BadValueError(f"{path}: has no rate, which needs two requests at different times")
-    facts = compute_trace_statistics(
-        trace.at_s, trace.starts_at, (_mean(trace.input_tokens), _mean(trace.output_tokens))
+        raise BadValueError(f"{path}: the trace has no rate, which needs two requests at different times")
+    statistics = compute_trace_statistics(
+        trace.at_s, trace.starts_at, (_compute_mean(trace.input_tokens), _compute_mean(trace.output_tokens))
     )
     inputs, outputs = trace.input_tokens, trace.output_tokens
-    return facts, select_busiest_rows(trace.at_s, None if inputs is None or outputs is None else (inputs, outputs))
+    return statistics, select_busiest_rows(trace.at_s, None if inputs is None or outputs is None else (inputs, outputs))
 
 
-def _mean(lengths: Lengths | None) -> float | None:
+def _compute_mean(lengths: Lengths | None) -> float | None:
     return None if lengths is None else float(np.mean(lengths, dtype=np.float64))

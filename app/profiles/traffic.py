@@ -60,54 +60,54 @@ from app.records.traffic import (
 )
 
 DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
-_CLOCK = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
+_CLOCK_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
 _SUM_ERROR = 1e-6
 MAX_ENTRIES = 100
 _MAX_FACTOR = 1000.0
 
 
-def _read_clock_s(value: object) -> float:
-    match = _CLOCK.fullmatch(value) if isinstance(value, str) else None
+def _parse_clock_s(value: object) -> float:
+    match = _CLOCK_TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
         raise BadValueError(f"{value!r} is not a time of day", hint='Write it like "12:00".')
     return 3600.0 * int(match[1]) + 60.0 * int(match[2])
 
 
-def _format_clock(at_s: float) -> str:
-    return f"{int(at_s // 3600):02}:{int(at_s // 60 % 60):02}"
+def _format_clock(time_s: float) -> str:
+    return f"{int(time_s // 3600):02}:{int(time_s // 60 % 60):02}"
 
 
-def _read_day(value: object) -> str:
+def _parse_day(value: object) -> str:
     if not isinstance(value, str) or value not in DAYS:
-        near = did_you_mean(value, DAYS) if isinstance(value, str) else None
-        raise BadValueError(f"{value!r} is not a valid day", hint=near or f"Days: {', '.join(DAYS)}.")
+        suggestion = did_you_mean(value, DAYS) if isinstance(value, str) else None
+        raise BadValueError(f"{value!r} is not a valid day", hint=suggestion or f"Use one of {', '.join(DAYS)}.")
     return value
 
 
-def _read_date(value: object) -> datetime.date:
+def _parse_date(value: object) -> datetime.date:
     try:
         return datetime.datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007 - a date has no zone
     except ValueError as error:
         raise BadValueError(f"{value!r} is not a date", hint="Write it like 2026-11-27.") from error
 
 
-ClockTime = Annotated[float, BeforeValidator(_read_clock_s), PlainSerializer(_format_clock), Unit("hh:mm")]
-Day = Annotated[str, BeforeValidator(_read_day)]
+ClockTime = Annotated[float, BeforeValidator(_parse_clock_s), PlainSerializer(_format_clock), Unit("hh:mm")]
+Day = Annotated[str, BeforeValidator(_parse_day)]
 Date = Annotated[
-    datetime.date, BeforeValidator(_read_date), PlainSerializer(datetime.date.isoformat), Unit("yyyy-mm-dd")
+    datetime.date, BeforeValidator(_parse_date), PlainSerializer(datetime.date.isoformat), Unit("yyyy-mm-dd")
 ]
 Multiplier = Annotated[float, Field(gt=0, le=_MAX_FACTOR)]
 Tokens = Annotated[float, Field(ge=0, le=1e8)]
 
 
-def _unique_days(days: tuple[int, ...]) -> tuple[int, ...]:
+def _sort_unique_days(days: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(days)))
 
 
 Days = Annotated[
     tuple[Annotated[int, WrittenAs(Day, DAYS.index, DAYS.__getitem__)], ...],
     Field(strict=False, min_length=1),
-    AfterValidator(_unique_days),
+    AfterValidator(_sort_unique_days),
 ]
 """Days of the week as numbers from Monday, which a profile names."""
 
@@ -140,7 +140,7 @@ class CampaignSettings(Settings):
     @model_validator(mode="after")
     def _check_order(self) -> Self:
         if self.last < self.first:
-            raise BadValueError(f"it ends on {self.last}, before it starts")
+            raise BadValueError(f"the campaign ends on {self.last}, before it starts")
         return self
 
 
@@ -201,21 +201,21 @@ ClassSettings = build_settings(
 )
 
 
-def read_shares(value: object, count: int, what: str) -> tuple[float, ...]:
+def read_shares(value: object, count: int, name: str) -> tuple[float, ...]:
     """Check that a value is a list of `count` numbers from 0 to 1 with a maximum of 1, and return
     it as a tuple.
 
     Raises BadValueError.
     """
     if not isinstance(value, list | tuple) or len(value) != count:
-        given = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
-        raise BadValueError(f"{what} needs {count} shares, not {given}")
+        actual_text = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
+        raise BadValueError(f"{name} needs {count} shares, not {actual_text}")
     for share in value:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise BadValueError(f"{share!r:.60} is not a share from 0 to 1", hint="Write 40 % of the peak as 0.4.")
     if max(value) != 1:
         raise BadValueError(
-            f"the largest share of {what} is {max(value)}, but must be 1, because shares are relative to the peak",
+            f"the largest share of {name} is {max(value)}, but must be 1, because shares are relative to the peak",
             hint="Divide all shares by the largest.",
         )
     return tuple(float(share) for share in value)
@@ -231,9 +231,9 @@ def read_tokens(value: Any) -> Any:
     return [value] if isinstance(value, dict) else value
 
 
-def check_total_share(what: str, shares: tuple[float, ...]) -> None:
+def check_total_share(name: str, shares: tuple[float, ...]) -> None:
     if shares and not math.isclose(sum(shares), 1.0, abs_tol=_SUM_ERROR):
-        raise BadValueError(f"the shares of {what} add up to {100 * sum(shares):.6g}%, not 100%")
+        raise BadValueError(f"the shares of {name} add up to {100 * sum(shares):.6g}%, not 100%")
 
 
 def build_campaign(campaign: CampaignSettings) -> Campaign:
@@ -273,49 +273,51 @@ _TRACE = "trace"
 _SOURCES = ("peak", "users", "trace")
 
 
-def _read_shape(value: object) -> str | tuple[float, ...]:
-    return _read_name_or_shares(value, (*SHAPES, _TRACE), 24, "shape")
+def _parse_shape(value: object) -> str | tuple[float, ...]:
+    return _parse_name_or_shares(value, (*SHAPES, _TRACE), 24, "shape")
 
 
-def _read_week(value: object) -> str | tuple[float, ...]:
-    return _read_name_or_shares(value, (*WEEKS, _TRACE), 7, "week")
+def _parse_week(value: object) -> str | tuple[float, ...]:
+    return _parse_name_or_shares(value, (*WEEKS, _TRACE), 7, "week")
 
 
-def _read_name_or_shares(value: object, names: tuple[str, ...], count: int, what: str) -> str | tuple[float, ...]:
+def _parse_name_or_shares(value: object, names: tuple[str, ...], count: int, kind: str) -> str | tuple[float, ...]:
     if not isinstance(value, str):
-        return read_shares(value, count, f"a {what}")
+        return read_shares(value, count, f"a {kind}")
     if value not in names:
         hint = did_you_mean(value, names) or f"Write {', '.join(names)}, or {count} shares."
-        raise BadValueError(f"unknown {what} {value!r}", hint=hint)
+        raise BadValueError(f"unknown {kind} {value!r}", hint=hint)
     return value
 
 
-def _unchanged(value: Any) -> Any:
+def _return_unchanged(value: Any) -> Any:
     return value
 
 
 class TrafficSettings(Settings):
     """The traffic to plan for.
 
-    One of `peak`, `users` and `trace` gives its level; `peak` with `trace` scales the trace.
+    One of `peak`, `users` and `trace` defines its level; `peak` with `trace` scales the trace.
 
-    `shape` and `week` are names, or shares of the peak hour and the peak day. The value "trace"
-    takes them from the trace, as far as the trace is long enough. Without `dispersion`, requests
-    are as bursty as the trace, or Poisson if there is none.
+    `shape` and `week` are names, or shares of the peak hour and the peak day. With the value
+    "trace", they are derived from the trace, if the trace is long enough. Without `dispersion`,
+    requests are as bursty as the trace, or Poisson if there is none.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"how much comes": ("peak", "users", "trace")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"traffic source": ("peak", "users", "trace")}
 
     peak_per_s: Rate | None = Field(default=None, alias="peak", examples=["900/s"])
     """Request rate in the busiest hour, like 900/s."""
     users: UsersSettings | None = None
     """Number of users and their request rate, instead of a peak rate."""
     trace: ExistingFile | None = None
-    """Trace file that gives the level and the timing of the traffic."""
-    shape: Annotated[str | tuple[float, ...], PlainValidator(_read_shape), PlainSerializer(_unchanged)] = "workday"
+    """Trace file that defines the level and the timing of the traffic."""
+    shape: Annotated[str | tuple[float, ...], PlainValidator(_parse_shape), PlainSerializer(_return_unchanged)] = (
+        "workday"
+    )
     """Hourly shape of the day: workday, evening, flat, trace, or a list of 24 shares of the peak
     hour."""
-    week: Annotated[str | tuple[float, ...], PlainValidator(_read_week), PlainSerializer(_unchanged)] = "even"
+    week: Annotated[str | tuple[float, ...], PlainValidator(_parse_week), PlainSerializer(_return_unchanged)] = "even"
     """Daily shape of the week: even, business, trace, or a list of 7 shares of the busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
     """Traffic growth per year, like 20%/year."""
@@ -329,7 +331,7 @@ class TrafficSettings(Settings):
     """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there
     is none."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
-    """Share of requests that a cache answers (cache hit rate), like 20%."""
+    """Cache hit rate: the share of requests that a cache serves, like 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
     classes: Annotated[Listed[Annotated[RequestClass, ReadAs(ClassSettings)]], Field(max_length=MAX_ENTRIES)] = ()
@@ -351,16 +353,18 @@ class TrafficSettings(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        given = [name for name, value in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if value]
-        if len(given) != 1 and given != ["peak", "trace"]:
-            what = f"has {' and '.join(given)}" if given else "has no source of traffic"
-            raise BadValueError(what, hint=f"Set exactly one of {', '.join(_SOURCES)}.")
+        sources = [
+            name for name, value in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if value
+        ]
+        if len(sources) != 1 and sources != ["peak", "trace"]:
+            problem = f"{' and '.join(sources)} cannot be combined" if sources else "no source of traffic is set"
+            raise BadValueError(problem, hint=f"Set exactly one of {', '.join(_SOURCES)}.")
         for key, value in (("shape", self.shape), ("week", self.week)):
             if value == _TRACE and self.trace is None:
                 raise BadValueError(f"{key} requires a trace")
         if self.users is not None and self.users.peak_per_s > MAX_PER_S:
             raise BadValueError(
-                f"users generate {self.users.peak_per_s:,.0f} requests/s, above the maximum of {MAX_PER_S:,.0f}/s"
+                f"users generate {self.users.peak_per_s:,.0f} req/s, above the maximum of {MAX_PER_S:,.0f} req/s"
             )
         return self
 
@@ -371,7 +375,9 @@ class TrafficSettings(Settings):
         names = [entry.name for entry in self.classes]
         duplicate = next((name for name in names if names.count(name) > 1), None)
         if duplicate is not None:
-            raise BadValueError(f"two traffic classes are named {duplicate!r}")
+            raise BadValueError(
+                f"two traffic classes are named {duplicate!r}", hint="Use a different name for each class."
+            )
         return self
 
     @model_validator(mode="after")
@@ -384,34 +390,34 @@ class TrafficSettings(Settings):
 def build_traffic(settings: TrafficSettings) -> Traffic:
     """Convert traffic settings to the record used by planning, reading the trace if there is one.
     Raises UsageError."""
-    facts = _facts(settings.trace)
-    peak_per_s = _peak_per_s(settings, facts)
+    statistics = _read_statistics(settings.trace)
+    peak_per_s = _compute_peak_per_s(settings, statistics)
     return Traffic(
         peak_per_s=peak_per_s,
         shape="custom" if isinstance(settings.shape, tuple) else settings.shape,
-        hourly_share=_hourly_share(settings.shape, facts),
+        hourly_share=_get_hourly_share(settings.shape, statistics),
         growth_per_year=settings.growth_per_year,
-        weekly_share=_weekly_share(settings.week, facts),
+        weekly_share=_get_weekly_share(settings.week, statistics),
         spikes=settings.spikes,
         campaigns=tuple(build_campaign(entry) for entry in settings.campaigns),
         uncertainty=settings.uncertainty,
-        dispersion=_dispersion(settings.dispersion, facts, peak_per_s),
+        dispersion=_build_traffic_dispersion(settings.dispersion, statistics, peak_per_s),
         cache_share=settings.cache_share,
-        tokens=tuple(build_token_lengths(entry) for entry in settings.tokens) or _tokens_of_trace(facts),
+        tokens=tuple(build_token_lengths(entry) for entry in settings.tokens) or _build_trace_token_lengths(statistics),
         classes=settings.classes,
-        trace=facts,
-        rows=_rows(settings),
+        trace=statistics,
+        rows=_read_rows(settings),
     )
 
 
-def _facts(trace: Path | None) -> TraceStatistics | None:
+def _read_statistics(trace: Path | None) -> TraceStatistics | None:
     try:
         return None if trace is None else read_trace_statistics(trace)
     except BadValueError as error:
         raise UsageError(f"traffic.trace: {error}", hint=error.hint) from error
 
 
-def _peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -> float:
+def _compute_peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -> float:
     """Return the stated peak rate.
 
     For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter
@@ -425,7 +431,7 @@ def _peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -
     return settings.users.peak_per_s
 
 
-def _rows(settings: TrafficSettings) -> TraceRows | None:
+def _read_rows(settings: TrafficSettings) -> TraceRows | None:
     """Return the requests of the trace to replay.
 
     Return `None` if `dispersion` states the burstiness, and leave the lengths out if `tokens`
@@ -437,7 +443,7 @@ def _rows(settings: TrafficSettings) -> TraceRows | None:
     return msgspec.structs.replace(rows, input_tokens=b"", output_tokens=b"") if settings.tokens else rows
 
 
-def _hourly_share(shape: str | tuple[float, ...], statistics: TraceStatistics | None) -> tuple[float, ...]:
+def _get_hourly_share(shape: str | tuple[float, ...], statistics: TraceStatistics | None) -> tuple[float, ...]:
     if isinstance(shape, tuple):
         return shape
     if shape == _TRACE:
@@ -445,7 +451,7 @@ def _hourly_share(shape: str | tuple[float, ...], statistics: TraceStatistics | 
     return next(shares for name, shares in SHAPES.items() if name == shape)
 
 
-def _weekly_share(week: str | tuple[float, ...], statistics: TraceStatistics | None) -> tuple[float, ...]:
+def _get_weekly_share(week: str | tuple[float, ...], statistics: TraceStatistics | None) -> tuple[float, ...]:
     if isinstance(week, tuple):
         return week
     if week == _TRACE:
@@ -453,15 +459,17 @@ def _weekly_share(week: str | tuple[float, ...], statistics: TraceStatistics | N
     return next(shares for name, shares in WEEKS.items() if name == week)
 
 
-def _dispersion(stated: DispersionSettings | None, statistics: TraceStatistics | None, peak_per_s: float) -> Dispersion:
-    if stated is not None:
-        return build_dispersion(stated)
+def _build_traffic_dispersion(
+    settings: DispersionSettings | None, statistics: TraceStatistics | None, peak_per_s: float
+) -> Dispersion:
+    if settings is not None:
+        return build_dispersion(settings)
     shape = None if statistics is None else statistics.modulation_shape
     window_s = MODULATION_WINDOW_S
     return Dispersion(1.0 if shape is None else 1.0 + peak_per_s * window_s / shape, window_s)
 
 
-def _tokens_of_trace(statistics: TraceStatistics | None) -> tuple[TokenLengths, ...]:
+def _build_trace_token_lengths(statistics: TraceStatistics | None) -> tuple[TokenLengths, ...]:
     if statistics is None or statistics.mean_input_tokens is None or statistics.mean_output_tokens is None:
         return ()
     return (TokenLengths(1.0, statistics.mean_input_tokens, statistics.mean_output_tokens),)

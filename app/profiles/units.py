@@ -28,8 +28,8 @@ _SECONDS_PER_DAY = 86400.0
 
 
 def parse_duration_s(value: object) -> float:
-    number, unit = _number_and_unit(value, _DURATIONS, "a duration", "30s, 500ms or 10m")
-    return _at_least_zero(number * _DURATIONS[unit], value)
+    number, unit = _parse_number_and_unit(value, _DURATIONS, "a duration", "30s, 500ms or 10m")
+    return _check_not_negative(number * _DURATIONS[unit], value)
 
 
 def format_duration(seconds: float) -> str:
@@ -56,17 +56,17 @@ def parse_rate_per_s(value: object) -> float:
 
 def parse_non_negative_rate_per_s(value: object) -> float:
     """Parse a rate in requests per second. Unlike `parse_rate_per_s`, 0/s is allowed."""
-    number, unit = _number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
-    return _at_least_zero(number / _RATES[unit], value)
+    number, unit = _parse_number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
+    return _check_not_negative(number / _RATES[unit], value)
 
 
-def format_rate(per_s: float) -> str:
-    return _number_text(per_s) + "/s"
+def format_rate(rate_per_s: float) -> str:
+    return _format_number(rate_per_s) + "/s"
 
 
 def parse_share(value: object) -> float:
     """Parse a percentage from 0 % to 100 %, and return a fraction from 0 to 1."""
-    number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "90%")
+    number, _ = _parse_number_and_unit(value, {"%": 0.01}, "a share", "90%")
     if not 0 <= number <= 100:
         raise BadValueError(f"{value!r} must be between 0% and 100%")
     return number / 100
@@ -75,36 +75,36 @@ def parse_share(value: object) -> float:
 def parse_multiple(value: object) -> float:
     """Parse a percentage above 0 % and at most 1000 %, and return a factor above 0 and at most
     10."""
-    number, _ = _number_and_unit(value, {"%": 0.01}, "a share", "80%")
+    number, _ = _parse_number_and_unit(value, {"%": 0.01}, "a share", "80%")
     if not 0 < number <= 1000:
         raise BadValueError(f"{value!r} must be above 0% and at most 1000%")
     return number / 100
 
 
 def parse_speed(value: object) -> float:
-    number, _ = _number_and_unit(value, {"x": 1.0}, "a speed", "2x")
+    number, _ = _parse_number_and_unit(value, {"x": 1.0}, "a replay speed", "2x")
     if not 1e-3 <= number <= 1e6:
         raise BadValueError(f"{value!r} must be between 0.001x and 1000000x")
     return number
 
 
 def format_speed(speed: float) -> str:
-    return _number_text(speed) + "x"
+    return _format_number(speed) + "x"
 
 
 def format_share(share: float) -> str:
-    return _percent(share) + "%"
+    return _format_percent(share) + "%"
 
 
 def parse_growth_per_year(value: object) -> float:
-    number, _ = _number_and_unit(value, {"%/year": 0.01}, "a growth", "20%/year")
+    number, _ = _parse_number_and_unit(value, {"%/year": 0.01}, "a growth rate", "20%/year")
     if number <= -100:
         raise BadValueError(f"{value!r} would remove all traffic")
     return number / 100
 
 
 def format_growth(growth_per_year: float) -> str:
-    return _percent(growth_per_year) + "%/year"
+    return _format_percent(growth_per_year) + "%/year"
 
 
 def parse_usd(value: object) -> float:
@@ -117,7 +117,7 @@ def parse_usd(value: object) -> float:
 
 
 def parse_usd_per_month(value: object) -> float:
-    return _parse_usd(value, {"/month": 1.0, "/year": 12.0}, "money a month", "4000 USD/month")
+    return _parse_usd(value, {"/month": 1.0, "/year": 12.0}, "an amount per month", "4000 USD/month")
 
 
 def parse_usd_per_hour(value: object) -> float:
@@ -125,39 +125,39 @@ def parse_usd_per_hour(value: object) -> float:
 
 
 def parse_usd_per_kwh(value: object) -> float:
-    return _parse_usd(value, {"/kWh": 1.0}, "a price of electricity", "0.15 USD/kWh")
+    return _parse_usd(value, {"/kWh": 1.0}, "an electricity price", "0.15 USD/kWh")
 
 
 def format_usd_per_month(usd: float) -> str:
-    return _number_text(usd) + " USD/month"
+    return _format_number(usd) + " USD/month"
 
 
 def parse_usd_per_unit(value: object) -> float:
     """Parse the price of an API per 1k requests or per 1M tokens, and return the price in USD per
     that unit."""
-    return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price by unit", "2 USD/1k or 0.60 USD/1M")
+    return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price per unit", "2 USD/1k or 0.60 USD/1M")
 
 
 def parse_power_w(value: object) -> float:
-    number, unit = _number_and_unit(value, {"W": 1.0, "kW": 1e3, "MW": 1e6}, "a power", "20 kW")
-    return _at_least_zero(number * {"W": 1.0, "kW": 1e3, "MW": 1e6}[unit], value)
+    number, unit = _parse_number_and_unit(value, {"W": 1.0, "kW": 1e3, "MW": 1e6}, "a power value", "20 kW")
+    return _check_not_negative(number * {"W": 1.0, "kW": 1e3, "MW": 1e6}[unit], value)
 
 
 def format_power(watts: float) -> str:
-    return f"{_number_text(watts)} W"
+    return f"{_format_number(watts)} W"
 
 
 def parse_bytes(value: object) -> float:
-    number, unit = _number_and_unit(value, _SIZES, "a size", "8GB")
-    return _at_least_zero(number * _SIZES[unit], value)
+    number, unit = _parse_number_and_unit(value, _SIZES, "a size", "8GB")
+    return _check_not_negative(number * _SIZES[unit], value)
 
 
 def parse_bytes_per_s(value: object) -> float:
-    number, unit = _number_and_unit(value, _BANDWIDTHS, "a bandwidth", "500MB/s or 10Gbit/s")
-    per_s = number * _BANDWIDTHS[unit]
-    if per_s <= 0:
+    number, unit = _parse_number_and_unit(value, _BANDWIDTHS, "a bandwidth", "500MB/s or 10Gbit/s")
+    bytes_per_s = number * _BANDWIDTHS[unit]
+    if bytes_per_s <= 0:
         raise BadValueError(f"{value!r} must be above zero")
-    return per_s
+    return bytes_per_s
 
 
 def parse_count(value: object) -> int:
@@ -180,22 +180,24 @@ def format_redundancy(spares: int) -> str:
     return f"n+{spares}" if spares else "n"
 
 
-def _number_and_unit(value: object, units: Mapping[str, float], what: str, example: str) -> tuple[float, str]:
-    like = f"Write it like {example}."
+def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: str, example: str) -> tuple[float, str]:
+    example_hint = f"Write it like {example}."
     if isinstance(value, int | float) and not isinstance(value, bool):
-        raise BadValueError(f"{value!r} has no unit", hint=like)
+        raise BadValueError(f"{value!r} has no unit", hint=example_hint)
     match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None:
-        raise BadValueError(f"{value!r} is not {what}", hint=like)
+        raise BadValueError(f"{value!r} is not {quantity}", hint=example_hint)
     number, unit = float(match[1]), match[2]
     if unit not in units:
-        raise BadValueError(f"{value!r} is not {what}: unknown unit {unit!r}", hint=did_you_mean(unit, units) or like)
+        raise BadValueError(
+            f"{value!r} is not {quantity}: unknown unit {unit!r}", hint=did_you_mean(unit, units) or example_hint
+        )
     if not math.isfinite(number):
         raise BadValueError(f"{value!r} is too large")
     return number, unit
 
 
-def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example: str) -> float:
+def _parse_usd(value: object, divisors: Mapping[str, float], quantity: str, example: str) -> float:
     """Parse an amount of money. `divisors` maps each suffix allowed after the currency to the
     divisor of the amount."""
     text = value.strip() if isinstance(value, str) else ""
@@ -203,26 +205,26 @@ def _parse_usd(value: object, divisors: Mapping[str, float], what: str, example:
     currency = match[1] if match is not None else "USD"
     # The units contain the currency, so that a typo as in USD/monht gets a suggestion, and so that
     # for 5 EURO/month only the currency is reported as unknown.
-    units = {currency + per: divisor for per, divisor in divisors.items()}
-    number, unit = _number_and_unit(value, units, what, example)
-    return _at_least_zero(number, value) * find_usd_rate(currency) / units[unit]
+    units = {currency + suffix: divisor for suffix, divisor in divisors.items()}
+    number, unit = _parse_number_and_unit(value, units, quantity, example)
+    return _check_not_negative(number, value) * find_usd_rate(currency) / units[unit]
 
 
-def _at_least_zero(number: float, value: object) -> float:
+def _check_not_negative(number: float, value: object) -> float:
     if number < 0:
         raise BadValueError(f"{value!r} must not be below zero")
     return number
 
 
-def _number_text(number: float) -> str:
+def _format_number(number: float) -> str:
     """Return the shortest representation of a float, without `.0` for integers."""
     return f"{number:.0f}" if number == round(number) and abs(number) < 1e15 else repr(number)
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     """Return the shortest percentage that gives exactly the fraction `share` when divided by 100;
     if there is none, the nearest percentage."""
     percent = share * 100
     neighbors = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
-    texts = (_number_text(round(number, digits)) for digits in range(20) for number in neighbors)
-    return next((text for text in texts if float(text) / 100 == share), _number_text(percent))
+    texts = (_format_number(round(number, digits)) for digits in range(20) for number in neighbors)
+    return next((text for text in texts if float(text) / 100 == share), _format_number(percent))

@@ -28,17 +28,17 @@ from loadgen.workloads import Expectation, Popularity
 MediaType = Annotated[str, Field(pattern="^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
 Rows = Annotated[Count, upper_bound(65_536)]
-_HTTP_KEYS = {
+_HTTP_KEY_HINTS = {
     key: f"{key} is only for protocol http."
     for key in ("method", "path", "body", "bodies", "dataset", "template", "expect", "content_type")
 }
-_TENSOR_KEYS = {
+_TENSOR_KEY_HINTS = {
     key: f"{key} is only for protocol oip." for key in ("tensors", "labels", "output", "rows_per_request", "binary")
 }
-_PROMPT_KEYS = {key: f"{key} is only for openai-… protocols." for key in ("prompts", "extra_body", "tokenizer")}
+_PROMPT_KEY_HINTS = {key: f"{key} is only for openai-… protocols." for key in ("prompts", "extra_body", "tokenizer")}
 
 
-def _read_path(value: object) -> object:
+def _check_path(value: object) -> object:
     if isinstance(value, str):
         if "#" in value:
             raise BadValueError("a path is sent without a fragment, so it must not contain #")
@@ -46,7 +46,7 @@ def _read_path(value: object) -> object:
     return value
 
 
-def _read_pattern(value: object) -> object:
+def _check_pattern(value: object) -> object:
     if isinstance(value, str):
         try:
             re.compile(value)
@@ -66,11 +66,11 @@ def _check_expectation(expect: Expectation) -> None:
         raise BadValueError("expect needs status, pointer, equals or matches")
 
 
-def _write_json(value: JsonValue) -> bytes | None:
+def _encode_json(value: JsonValue) -> bytes | None:
     return None if value is None else json.dumps(value, ensure_ascii=False).encode()
 
 
-def _read_json(content: bytes | None) -> JsonValue:
+def _decode_json(content: bytes | None) -> JsonValue:
     return None if content is None else json.loads(content)
 
 
@@ -88,8 +88,10 @@ ExpectSettings = build_settings(
         "JSON pointer to the value to check, like /result/score. Leave it empty to check the whole body.",
         "/result/score",
     ),
-    equals=Key(Annotated[bytes | None, WrittenAs(JsonValue, _write_json, _read_json)], "Expected value, as JSON."),
-    matches=Key(Annotated[str, BeforeValidator(_read_pattern)] | None, "Regular expression that the value must match."),
+    equals=Key(Annotated[bytes | None, WrittenAs(JsonValue, _encode_json, _decode_json)], "Expected value, as JSON."),
+    matches=Key(
+        Annotated[str, BeforeValidator(_check_pattern)] | None, "Regular expression that the value must match."
+    ),
 )
 
 
@@ -97,7 +99,7 @@ class _BodyRequests(Settings):
     """Requests with bodies: one body, several that are sent in turn, or one per row of a
     dataset."""
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"what is sent": ("body", "bodies", "dataset")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"body source": ("body", "bodies", "dataset")}
 
     body: Body = None
     """Body of each request, as JSON or text."""
@@ -106,12 +108,12 @@ class _BodyRequests(Settings):
     dataset: DatasetPath | None = None
     """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
     popularity: PopularityText = Popularity()
-    """Popularity of the requests, which is how often each is sent: in-turn, uniform, zipf or {zipf:
-    1.1}."""
+    """Popularity of the requests: how often each request is sent. One of in-turn, uniform, zipf or
+    {zipf: 1.1}."""
 
     @property
     def source_count(self) -> int:
-        """How many of `body`, `bodies` and `dataset` are set."""
+        """Number of the keys `body`, `bodies` and `dataset` that are set."""
         return (self.body is not None) + bool(self.bodies) + (self.dataset is not None)
 
 
@@ -120,13 +122,13 @@ class HttpRequests(_BodyRequests):
 
     `bodies` and the rows of `dataset` are sent in turn. Text is sent as it is, any other value as
     JSON. `{{column}}` in `template` and `path` is replaced by the value of each row of `dataset`.
-    The default `content_type` depends on the body: JSON, text, or by the name of the file.
+    The default `content_type` is that of JSON or text, or is derived from the name of a file.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS
     method: Literal["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
     """HTTP method. The default is POST for requests with a body, otherwise GET."""
-    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_read_path)] | None = Field(
+    path: Annotated[str, Field(pattern=r"^/[!-~]*$"), BeforeValidator(_check_path)] | None = Field(
         default=None, examples=["/v1/score"]
     )
     """Path of the request, instead of the path of the URL, like /v1/score."""
@@ -159,8 +161,8 @@ class HttpRequests(_BodyRequests):
 class _Tensors(Settings):
     """Requests of tensors.
 
-    Rows come from an .npz file whose arrays are named like the model's inputs. Without one, they
-    are synthetic and seeded.
+    Rows are read from an .npz file whose arrays are named like the model's inputs. Without one,
+    they are synthetic and seeded.
     """
 
     tensors: ExistingFile | None = None
@@ -168,8 +170,8 @@ class _Tensors(Settings):
     rows_per_request: Rows = Field(default=1, examples=[1])
     """Number of rows per request, like 1."""
     popularity: PopularityText = Popularity()
-    """Popularity of the rows, which is how often each is sent: in-turn, uniform, zipf or {zipf:
-    1.1}."""
+    """Popularity of the rows: how often each row is sent. One of in-turn, uniform, zipf or
+    {zipf: 1.1}."""
 
 
 class _LabeledTensors(_Tensors):
@@ -196,29 +198,29 @@ class _LabeledTensors(_Tensors):
 class OipRequests(_LabeledTensors):
     """Requests of the Open Inference Protocol over HTTP.
 
-    `binary` requests the binary tensor extension; if the server refuses it, JSON is sent.
+    `binary` requests the binary tensor extension; if the server rejects it, JSON is sent.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = _HTTP_KEYS | _PROMPT_KEYS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
     binary: bool = True
-    """Sends tensors in binary, which is faster. If the server refuses it, JSON is sent."""
+    """Sends tensors in binary, which is faster. If the server rejects it, JSON is sent."""
 
 
 class OipGrpcRequests(_LabeledTensors):
     """Requests of the Open Inference Protocol over gRPC.
 
-    With `stream` they are sent by ModelStreamInfer, not ModelInfer.
+    With `stream`, they are sent with ModelStreamInfer instead of ModelInfer.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = (
-        _HTTP_KEYS | _PROMPT_KEYS | {"binary": "binary is only for protocol oip: gRPC is always binary."}
+    misplaced_key_hints: ClassVar[dict[str, str]] = (
+        _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS | {"binary": "binary is only for protocol oip: gRPC is always binary."}
     )
     stream: bool = False
-    """Sends requests by ModelStreamInfer instead of ModelInfer."""
+    """Sends requests with ModelStreamInfer instead of ModelInfer."""
 
 
 class TfServingRequests(_Tensors):
-    keys_of_others: ClassVar[dict[str, str]] = _HTTP_KEYS | _PROMPT_KEYS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
 
 
 class TorchServeRequests(_BodyRequests):
@@ -227,7 +229,7 @@ class TorchServeRequests(_BodyRequests):
     `bodies` and the rows of `dataset` are sent in turn; the files of a folder are sent unchanged.
     """
 
-    keys_of_others: ClassVar[dict[str, str]] = _TENSOR_KEYS | _PROMPT_KEYS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS
     content_type: MediaType = "application/json"
     """Media type of the request body."""
 
@@ -241,9 +243,9 @@ class TorchServeRequests(_BodyRequests):
 class LocustRequests(Settings):
     """Users of a Locust test. Without `user_classes`, all classes of the file are used."""
 
-    keys_of_others: ClassVar[dict[str, str]] = {
+    misplaced_key_hints: ClassVar[dict[str, str]] = {
         key: f"{key} cannot be used with a Locust test, which makes its own requests."
-        for key in (*_HTTP_KEYS, *_TENSOR_KEYS, *_PROMPT_KEYS)
+        for key in (*_HTTP_KEY_HINTS, *_TENSOR_KEY_HINTS, *_PROMPT_KEY_HINTS)
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
     """User classes of the test to run. Leave it empty for all."""

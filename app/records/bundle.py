@@ -1,5 +1,5 @@
-"""`bundle.json`, the metadata of a bundle, stored next to the run's folder in the zip file; and
-`labels.json`, the user's labels of a run.
+"""Formats of `bundle.json`, the manifest of a bundle next to the run's folder in the zip file, and
+of `labels.json`, the user's labels of a run.
 
 Labels are stored next to the sealed data of a run and do not change that data.
 """
@@ -26,9 +26,9 @@ class Note(msgspec.Struct, frozen=True):
 
 
 class Labels(msgspec.Struct, frozen=True):
-    """Labels of a run, set by the user. Tags are sorted alphabetically, notes in the order added.
-    `title` is a display name in addition to the run's name, which assigns the run to a series;
-    empty if not set. `sizewise_labels` is the format version."""
+    """Labels of a run, set by the user. Tags are sorted alphabetically; notes are in the order in
+    which they were added. `title` is a display name in addition to the run's name, which assigns
+    the run to a series; empty if not set. `sizewise_labels` is the format version."""
 
     sizewise_labels: Literal[1] = 1
     title: Annotated[str, msgspec.Meta(max_length=MAX_TITLE_LENGTH)] = ""
@@ -45,7 +45,7 @@ class BundledFile(msgspec.Struct, frozen=True):
 
 
 class Bundle(msgspec.Struct, frozen=True):
-    """Contents of a bundle. `sizewise_bundle` is the format version; new fields do not change the
+    """Manifest of a bundle. `sizewise_bundle` is the format version; new fields do not change the
     version."""
 
     sizewise_bundle: Literal[1]

@@ -11,7 +11,7 @@ from msgspec.structs import replace
 LoadKind = Literal["plain", "streaming"]
 LOAD_KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
-SERVER_FULL_CORES = 0.95
+SERVER_SATURATED_CORES = 0.95
 """CPU usage of the single-core null server, in cores, from which a failed step is attributed to the
 server instead of the load generator."""
 BUSY_LIMIT_CORES = 0.3
@@ -56,8 +56,8 @@ class CalibrationStep(msgspec.Struct, frozen=True):
     def is_generator_limit(self) -> bool:
         """True if the step failed and the failure is not explained by the null server or by other
         processes."""
-        is_server_full = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_FULL_CORES
-        return not (self.passed or is_server_full or self.is_disturbed)
+        is_server_saturated = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_SATURATED_CORES
+        return not (self.passed or is_server_saturated or self.is_disturbed)
 
 
 class MeasuredCapacity(msgspec.Struct, frozen=True):
@@ -91,23 +91,27 @@ class Calibration(msgspec.Struct, frozen=True):
     def find_capacity(self, kind: LoadKind, workers: int) -> MeasuredCapacity | None:
         """Return the capacity for a kind of load and a number of workers; None if not measured."""
         return next(
-            (ceiling for ceiling in self.capacities if ceiling.kind == kind and ceiling.workers == workers), None
+            (capacity for capacity in self.capacities if capacity.kind == kind and capacity.workers == workers), None
         )
 
-    def without_disturbed(self) -> Calibration:
+    def drop_disturbed(self) -> Calibration:
         """Return a copy without the capacities whose measurement other processes disturbed."""
         return replace(
-            self, capacities=tuple(ceiling for ceiling in self.capacities if ceiling.disturbed_by_cores is None)
+            self, capacities=tuple(capacity for capacity in self.capacities if capacity.disturbed_by_cores is None)
         )
 
-    def merge(self, newer: Calibration) -> Calibration:
-        """Merge with `newer`, a calibration of the same machine. Capacities that are in both are
-        taken from `newer`."""
-        retained = tuple(
-            ceiling for ceiling in self.capacities if newer.find_capacity(ceiling.kind, ceiling.workers) is None
+    def merge(self, newer_calibration: Calibration) -> Calibration:
+        """Merge with `newer_calibration`, a calibration of the same machine. Capacities that are in
+        both are taken from `newer_calibration`."""
+        older_capacities = tuple(
+            capacity
+            for capacity in self.capacities
+            if newer_calibration.find_capacity(capacity.kind, capacity.workers) is None
         )
-        if not retained:
-            return newer
-        merged = sorted((*retained, *newer.capacities), key=lambda ceiling: (ceiling.kind, ceiling.workers))
-        oldest = min(self.measured_at, newer.measured_at, key=datetime.fromisoformat)
-        return replace(newer, capacities=tuple(merged), measured_at=oldest)
+        if not older_capacities:
+            return newer_calibration
+        merged_capacities = sorted(
+            (*older_capacities, *newer_calibration.capacities), key=lambda capacity: (capacity.kind, capacity.workers)
+        )
+        oldest_time = min(self.measured_at, newer_calibration.measured_at, key=datetime.fromisoformat)
+        return replace(newer_calibration, capacities=tuple(merged_capacities), measured_at=oldest_time)

@@ -38,14 +38,14 @@ COLUMNS = tuple(CALL_SCHEMA.names[1:])
 """Columns of the packed format: one row of 64-bit integers per call, with -1 for null."""
 
 
-def unpack_calls(stage: int, packed: bytes) -> pa.RecordBatch:
+def unpack_calls(stage: int, packed_rows: bytes) -> pa.RecordBatch:
     """Unpack rows that a worker sent through a pipe, as the bytes of an int64 array of shape
     [calls, COLUMNS]."""
-    table: npt.NDArray[np.int64] = np.frombuffer(packed, np.int64).reshape(-1, len(COLUMNS))
+    table: npt.NDArray[np.int64] = np.frombuffer(packed_rows, np.int64).reshape(-1, len(COLUMNS))
     columns = [pa.array(np.full(len(table), stage, np.int32))]
     for name, values in zip(COLUMNS, table.T, strict=True):
-        contiguous = np.ascontiguousarray(values)
-        columns.append(pa.array(contiguous, mask=contiguous < 0).cast(CALL_SCHEMA.field(name).type))
+        contiguous_values = np.ascontiguousarray(values)
+        columns.append(pa.array(contiguous_values, mask=contiguous_values < 0).cast(CALL_SCHEMA.field(name).type))
     return pa.RecordBatch.from_arrays(columns, schema=CALL_SCHEMA)
 
 

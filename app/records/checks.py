@@ -89,7 +89,7 @@ _NAMES: dict[CheckId, str] = {
     "same_outputs": "same outputs",
     "warm_up": "warm-up",
 }
-"""Display names of checks for which the id with underscores replaced by spaces does not read
+"""Display names of checks, if the check ID with underscores replaced by spaces does not read
 well."""
 
 

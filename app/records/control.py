@@ -12,8 +12,8 @@ MAX_EXTENSION_S = 86_400.0
 
 
 class StopRun(msgspec.Struct, frozen=True, tag="stop"):
-    """Stop the run like Ctrl-C: the first command lets in-flight requests finish, the second
-    command cancels them."""
+    """Command that stops the run like Ctrl-C: the first command lets in-flight requests finish, the
+    second command cancels them."""
 
 
 class AddNote(msgspec.Struct, frozen=True, tag="note"):
@@ -21,14 +21,14 @@ class AddNote(msgspec.Struct, frozen=True, tag="note"):
 
 
 class SetRate(msgspec.Struct, frozen=True, tag="rate"):
-    """Set the rate of open-loop arrivals from now to the end of the running stage."""
+    """Command that sets the rate of open-loop arrivals from now to the end of the running stage."""
 
     rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE_PER_S)]
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
-    """Extend the running stage by `by_s`. The stage must have a constant rate or a number of
-    clients."""
+    """Command that extends the running stage by `by_s`. The stage must have a constant rate or a
+    fixed number of clients."""
 
     by_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXTENSION_S)]
 

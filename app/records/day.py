@@ -81,7 +81,7 @@ class Range(msgspec.Struct, frozen=True):
 
 class SimulatedHour(Hour, frozen=True):
     """One hour of a simulated day. `ready` and `billed` are mean numbers of replicas over the hour;
-    `instances` counts billed instances. Latencies are of completed requests."""
+    `instances` counts billed instances. Latencies are those of completed requests."""
 
     ready: float
     billed: float

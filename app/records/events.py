@@ -39,11 +39,11 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
-    """Start of a stage. `start_ns` is the start of the measurement, `lead_in_s` after the first
-    arrival. `offered_per_s` is None if the rate varies and in a closed loop, for which
-    `concurrency` is the number of clients. `index` is negative for a stage that is measured before
-    the stages of the profile, such as the standalone model; no StageFinished follows for such a
-    stage."""
+    """Start of a stage. `start_ns` is the start of the measurement window, which is `lead_in_s`
+    after the first arrival. `offered_per_s` is None if the rate varies, and in a closed loop, for
+    which `concurrency` is the number of clients. `index` is negative for a stage that is measured
+    before the stages of the profile, such as the standalone model; no StageFinished follows for
+    such a stage."""
 
     at_ns: int
     index: int

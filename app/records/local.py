@@ -127,7 +127,7 @@ class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):
 
     is_cached: bool
     process_ms: float
-    """Time from the start of the process by its parent to the first line of its program."""
+    """Time from the start of the process to the first line of its program."""
     library_load_ms: float
     session_build_ms: float
     first_inference_ms: float

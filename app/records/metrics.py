@@ -25,7 +25,7 @@ Trait = Literal["stream", "tokens", "intended", "rate", "limits", "beside", "loc
 - intended: measured from the scheduled start of a request
 - rate: low whenever the offered rate is low
 - limits: counts responses within the SLO limits that apply to each response
-- beside: read outside the requests, and not yet known when a stage ends
+- beside: measured outside the requests, and not yet available when a stage ends
 - local, device: applies to local models; to the machine and its devices, and thus to every run
 """
 
@@ -90,17 +90,19 @@ _ALL = (
     Metric("session_build_ms", "ms", "lower", (),
            "time to build the session from the model file; part of a cold start", ("beside", "local")),
     Metric("first_inference_ms", "ms", "lower", (),
-           "time of the first inference of a process; part of a cold start", ("beside", "local")),
+           "duration of the first inference of a process; part of a cold start", ("beside", "local")),
     Metric("scaling_efficiency", "share", "higher", (),
            "throughput of n devices as a share of n times the throughput of one"),
-    Metric("prepare_ms", "ms", "lower", CALL_PART_AGGREGATES, "time of a local call to assemble its rows", ("local",)),
+    Metric("prepare_ms", "ms", "lower", CALL_PART_AGGREGATES,
+           "time that a local call takes to assemble its rows", ("local",)),
     Metric("copy_in_ms", "ms", "lower", CALL_PART_AGGREGATES,
-           "time of a local call to copy inputs to the device", ("local",)),
-    Metric("execute_ms", "ms", "lower", CALL_PART_AGGREGATES, "time of a local call to execute the model", ("local",)),
+           "time that a local call takes to copy inputs to the device", ("local",)),
+    Metric("execute_ms", "ms", "lower", CALL_PART_AGGREGATES,
+           "time that a local call takes to execute the model", ("local",)),
     Metric("copy_out_ms", "ms", "lower", CALL_PART_AGGREGATES,
-           "time of a local call to copy outputs from the device", ("local",)),
+           "time that a local call takes to copy outputs from the device", ("local",)),
     Metric("post_process_ms", "ms", "lower", CALL_PART_AGGREGATES,
-           "time of a local call to turn scores into predictions", ("local",)),
+           "time that a local call takes to convert scores to predictions", ("local",)),
     Metric("accuracy_retained", "share", "higher", (),
            "accuracy of this variant as a share of the fp32 reference's accuracy", ("local",)),
     Metric("accuracy", "share", "higher", (), "share of labeled rows that were predicted correctly", ("local",)),
@@ -120,7 +122,7 @@ _ALL = (
            "resident memory of the load worker", ("beside",)),
     Metric("engine_memory_gib", "GiB", "lower", SAMPLED_AGGREGATES,
            "resident memory of the Sizewise engine process", ("beside",)),
-    Metric("core_cpu_percent", "%", "neither", SAMPLED_AGGREGATES, "busy time of one core"),
+    Metric("core_cpu_percent", "%", "neither", SAMPLED_AGGREGATES, "CPU utilization of one core"),
     Metric("host_network_sent_bytes_per_s", "B/s", "neither", SAMPLED_AGGREGATES,
            "bytes sent by the machine, without loopback", ("beside", "device")),
     Metric("host_network_received_bytes_per_s", "B/s", "neither", SAMPLED_AGGREGATES,
@@ -185,13 +187,13 @@ _ALL = (
     Metric("gpu_memory_temperature_c", "°C", "lower", ("mean", "max"),
            "GPU memory temperature, by NVML", ("beside", "device")),
     Metric("gpu_sm_clock_mhz", "MHz", "neither", ("mean", "max"),
-           "clock of the GPU's multiprocessors, by NVML", ("beside", "device")),
+           "clock frequency of the GPU's multiprocessors, by NVML", ("beside", "device")),
     Metric("gpu_memory_clock_mhz", "MHz", "neither", ("mean", "max"),
-           "clock of the GPU's memory, by NVML", ("beside", "device")),
+           "clock frequency of the GPU's memory, by NVML", ("beside", "device")),
     Metric("gpu_pcie_tx_mb_per_s", "MB/s", "neither", ("mean", "max"),
-           "sent by the GPU over PCIe, by its counter", ("beside", "device")),
+           "rate at which the GPU sends data over PCIe, by its counter", ("beside", "device")),
     Metric("gpu_pcie_rx_mb_per_s", "MB/s", "neither", ("mean", "max"),
-           "received by the GPU over PCIe, by its counter", ("beside", "device")),
+           "rate at which the GPU receives data over PCIe, by its counter", ("beside", "device")),
     Metric("gpu_throttle_reasons", "bits", "lower", (),
            "reasons for GPU clock throttling as a bit mask, by NVML", ("beside", "device")),
     Metric("gpu_ecc_corrected_errors", "errors", "lower", (),
@@ -201,9 +203,9 @@ _ALL = (
     Metric("gpu_fan_percent", "%", "neither", ("mean", "max"),
            "speed of the GPU's fan as a share of its maximum", ("beside", "device")),
     Metric("gpu_encoder_percent", "%", "neither", ("mean", "max"),
-           "share of time the GPU's video encoder was busy", ("beside", "device")),
+           "share of time in which the GPU's video encoder was busy", ("beside", "device")),
     Metric("gpu_decoder_percent", "%", "neither", ("mean", "max"),
-           "share of time the GPU's video decoder was busy", ("beside", "device")),
+           "share of time in which the GPU's video decoder was busy", ("beside", "device")),
     Metric("gpu_processes", "processes", "neither", ("mean", "max"),
            "processes that compute on the GPU", ("beside", "device")),
     Metric("gpu_process_memory_gib", "GiB", "neither", ("mean", "max"),
@@ -221,28 +223,29 @@ LABELS = {
     "good_per_s": "goodput", "throughput_per_s": "throughput", "session_build_ms": "session creation",
     "prepare_ms": "batch preparation", "copy_in_ms": "copy to device", "execute_ms": "model execution",
     "copy_out_ms": "copy from device", "post_process_ms": "post-processing", "accuracy_retained": "accuracy retained",
-    "host_cpu_percent": "host CPU", "energy_j": "energy", "idle_power_w": "idle power",
+    "host_cpu_percent": "host CPU utilization", "energy_j": "energy", "idle_power_w": "idle power",
     "energy_j_per_inference": "energy per inference",
     "energy_above_idle_j_per_inference": "energy above idle per inference",
     "energy_j_per_output_token": "energy per output token",
     "energy_above_idle_j_per_output_token": "energy above idle per output token",
-    "server_kv_cache_percent": "server KV cache", "scrape_ok": "scrapes that succeeded", "scrape_ms": "scrape time",
-    "gpu_utilization_percent": "GPU utilization", "gpu_memory_busy_percent": "GPU memory busy",
+    "server_kv_cache_percent": "server KV cache utilization", "scrape_ok": "successful scrapes",
+    "scrape_ms": "scrape duration",
+    "gpu_utilization_percent": "GPU utilization", "gpu_memory_busy_percent": "GPU memory busy time",
     "gpu_sm_clock_mhz": "GPU SM clock", "gpu_pcie_tx_mb_per_s": "GPU PCIe sent",
     "gpu_pcie_rx_mb_per_s": "GPU PCIe received", "gpu_mig_memory_gib": "GPU MIG memory",
-    "gpu_throttled_share": "GPU throttled", "gpu_busy_share": "GPU busy", "gpu_idle_share": "GPU idle",
+    "gpu_throttled_share": "GPU throttled time", "gpu_busy_share": "GPU busy time", "gpu_idle_share": "GPU idle time",
     "max_rate_within_slo": "max rate within SLO", "usd_per_month": "monthly cost",
     "usd_per_1k_inferences": "cost per 1k inferences", "usd_per_1m_tokens": "cost per 1M tokens",
 }  # fmt: skip
 """Display names of metrics for which the identifier without its unit does not read well."""
 _UNIT_SUFFIX = re.compile("_(ms|s|gib|percent|share|cores|w|j|c|mhz|mb_per_s|bytes_per_s)$")
-_UPPER = {"cpu": "CPU", "gpu": "GPU", "ecc": "ECC"}
+_ACRONYMS = {"cpu": "CPU", "gpu": "GPU", "ecc": "ECC"}
 _DISPLAY_UNITS = {"1/s": "req/s", "tokens/s": "tok/s"}
 
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 _RUN_METRICS = (
-    Metric("max_rate_within_slo", "1/s", "higher", (), "the highest offered rate that met every SLO"),
+    Metric("max_rate_within_slo", "1/s", "higher", (), "highest offered rate that met every SLO"),
     Metric("usd_per_month", "USD", "lower", (), "monthly cost of the recommended fleet"),
     Metric("usd_per_1k_inferences", "USD", "lower", (), "cost of the recommended fleet per 1,000 requests"),
     Metric("usd_per_1m_tokens", "USD", "lower", (), "cost of the recommended fleet per 1M input and output tokens"),
@@ -255,16 +258,18 @@ RUN_METRICS: dict[str, Metric] = {metric.name: metric for metric in _RUN_METRICS
 def format_metric(name: str, aggregate: str | None = None) -> str:
     """Format a metric in profile syntax, such as `latency_ms.p99.9`, from its full name
     `latency_ms.p99_9` or from the metric and the aggregate."""
-    metric, dot, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
-    return f"{metric}{dot}{part.replace('_', '.')}"
+    metric, separator, aggregate_name = name.partition(".") if aggregate is None else (name, ".", aggregate)
+    return f"{metric}{separator}{aggregate_name.replace('_', '.')}"
 
 
 def metric_label(name: str, aggregate: str | None = None) -> str:
     """Return the display name of a metric, such as `p99.9 latency`, from its full name
     `latency_ms.p99_9` or from the metric and the aggregate."""
-    metric, _, part = name.partition(".") if aggregate is None else (name, ".", aggregate)
-    words = LABELS.get(metric) or " ".join(_UPPER.get(word, word) for word in _UNIT_SUFFIX.sub("", metric).split("_"))
-    return f"{part.replace('_', '.')} {words}" if part else words
+    metric, _, aggregate_name = name.partition(".") if aggregate is None else (name, ".", aggregate)
+    metric_text = LABELS.get(metric) or " ".join(
+        _ACRONYMS.get(word, word) for word in _UNIT_SUFFIX.sub("", metric).split("_")
+    )
+    return f"{aggregate_name.replace('_', '.')} {metric_text}" if aggregate_name else metric_text
 
 
 def display_unit(unit: str) -> str:
@@ -274,5 +279,5 @@ def display_unit(unit: str) -> str:
 
 
 def find_metrics(trait: Trait) -> tuple[str, ...]:
-    """Return the names of the metrics that have the trait `trait`, in catalog order."""
+    """Return the names of the metrics with a trait, in catalog order."""
     return tuple(name for name, metric in METRICS.items() if trait in metric.traits)

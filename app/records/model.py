@@ -89,8 +89,8 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     operators: tuple[OperatorCount, ...]
     """Operator counts, most frequent first."""
     batch_axes: tuple[str, ...]
-    """Dynamic first axes, which hold the batch; empty if the model or the user fixes the batch
-    size."""
+    """Names of the dynamic first axes, which are the batch axes; empty if the model or the user
+    fixes the batch size."""
     axes: dict[str, int]
     """Lengths to which all other dynamic axes were set."""
     costs: tuple[BatchCost, ...]
@@ -108,7 +108,7 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a model fits on one GPU with 10 % of the GPU's memory kept free.
+    """Result of the check whether a model fits on one GPU, with 10 % of the GPU's memory kept free.
 
     `key` is the GPU's key in the catalog; None for a GPU of this machine that the catalog does not
     list. `min_latency_ms` is the lower bound of the latency of an inference with `largest_batch`

@@ -1,5 +1,5 @@
-"""Rental offers with dates: price lists, rows added by the user, owned hardware, currencies, grid
-intensity, and published measurements."""
+"""Rental offers with dated prices: price lists, rows added by the user, owned hardware, exchange
+rates, grid carbon intensity, and data sheets of accelerators."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ class PriceRow(PriceCells, frozen=True, kw_only=True):
     """
 
     country: str | None = None
-    """Country whose grid intensity applies; a key of the grid table."""
+    """Country whose grid carbon intensity applies; a key of `Catalog.grid`."""
 
 
 class PriceList(msgspec.Struct, frozen=True):
@@ -104,9 +104,9 @@ class ExchangeRate(msgspec.Struct, frozen=True):
     source: str
 
 
-class GridIntensity(msgspec.Struct, frozen=True):
-    """Mean carbon intensity of a country's electricity. `country` is a two-letter ISO 3166 code, or
-    EU."""
+class GridCarbonIntensity(msgspec.Struct, frozen=True):
+    """Mean carbon intensity of a country's electricity, in g CO2e per kWh. `country` is a
+    two-letter ISO 3166 code, or EU."""
 
     country: str
     g_co2e_per_kwh: float
@@ -175,14 +175,14 @@ def split_key(key: str) -> tuple[str, str | None]:
 
 
 class Catalog(msgspec.Struct, frozen=True):
-    """Accelerators, offers and grid intensities. `grid` is keyed by country, and also by
+    """Accelerators, offers and grid carbon intensities. `grid` is keyed by country, and also by
     `provider/region` for regions whose country is known."""
 
     accelerators: dict[str, Accelerator]
     offers: tuple[Offer, ...]
-    grid: dict[str, GridIntensity] = {}
+    grid: dict[str, GridCarbonIntensity] = {}
 
-    def find_grid(self, offer: Offer) -> GridIntensity | None:
+    def find_carbon_intensity(self, offer: Offer) -> GridCarbonIntensity | None:
         return self.grid.get(f"{offer.provider}/{offer.region}")
 
 

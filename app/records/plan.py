@@ -43,7 +43,7 @@ class Spread(msgspec.Struct, frozen=True):
 KnowledgeState = Literal["known", "uncertain", "unknown"]
 """How certain the capacity per instance is.
 
-known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 3, or the load
+known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 2, or the load
 points contradict each other. unknown: P90/P10 is over 10, and no fleet is recommended.
 """
 KnowledgeReason = Literal["narrow range", "wide range", "contradictory load points"]
@@ -150,8 +150,8 @@ class Fleet(msgspec.Struct, frozen=True):
     """Probability that no other fleet is both cheaper and faster, given the uncertainty of cost and
     latency of each fleet."""
     fit_error_at_slo: float | None = None
-    """Error of the service model at the percentile that the SLO limits: the median over all rates of fitted/measured −
-    1. None without a service model, or if that percentile was not measured."""
+    """Error of the service model at the percentile that the SLO limits: the median over all rates
+    of fitted/measured − 1. None without a service model, or if that percentile was not measured."""
     planned_rate_per_replica_per_s: float | None = None
     """Planned rate per replica, at which the SLO is met with the plan's confidence. The number of
     instances, `simulate` and the exported autoscalers are all based on this rate. None in plan

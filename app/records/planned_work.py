@@ -16,7 +16,8 @@ class PlannedSearch(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ImpossibleVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant of a grid that would fail, and the reason. `hint` refers to the field to change."""
+    """A variant that would fail, and the reason. `cell` is the display name of the variant, and
+    `hint` is the profile key to change, such as `target.batch`."""
 
     cell: str
     reason: str

@@ -1,4 +1,4 @@
-"""Complete inputs of a plan: the same inputs always give the same plan, even years later.
+"""Complete inputs of a plan: the same inputs always result in the same plan, even years later.
 
 The inputs include the measured load points, from Sizewise or other tools, and the architecture of a
 language model as stated in its configuration file.
@@ -104,11 +104,11 @@ class LanguageModel(msgspec.Struct, frozen=True):
             return self.parameters
         if self.experts_per_token >= self.experts:
             return self.parameters
-        idle = self.experts - self.experts_per_token
-        expert = (self.parameters - self.active_parameters) / idle
-        untouched: float = (idle / self.experts) ** tokens
-        touched = self.experts * (1 - untouched)
-        return self.parameters - expert * (self.experts - touched)
+        idle_experts = self.experts - self.experts_per_token
+        parameters_per_expert = (self.parameters - self.active_parameters) / idle_experts
+        untouched_share: float = (idle_experts / self.experts) ** tokens
+        touched_experts = self.experts * (1 - untouched_share)
+        return self.parameters - parameters_per_expert * (self.experts - touched_experts)
 
 
 class Precision(msgspec.Struct, frozen=True):

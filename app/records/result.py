@@ -385,9 +385,9 @@ class Tool(msgspec.Struct, frozen=True):
 
 
 class ColdStart(msgspec.Struct, frozen=True):
-    """Cold-start times, measured from the start command (or from the first request to a target that scaled to zero):
-    until the target is ready, until its first response, and until the first of three consecutive windows whose medians
-    agree."""
+    """Cold-start times, measured from the start command (or from the first request to a target that
+    scaled to zero): until the target is ready, until its first response, and until the first of
+    three consecutive windows whose medians agree."""
 
     ready_ms: Estimate
     first_response_ms: Estimate
@@ -450,7 +450,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
         return min(starts_ns, default=self.clock.monotonic_start_ns)
 
 
-def json_schema() -> dict[str, Any]:
+def build_json_schema() -> dict[str, Any]:
     """Return the JSON Schema of `result.json`, which is published as docs/result.schema.json."""
     schema = msgspec.json.schema(Result)
     return {
@@ -463,4 +463,4 @@ def json_schema() -> dict[str, Any]:
 if __name__ == "__main__":
     import sys
 
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(json_schema()), indent=2).decode() + "\n")
+    sys.stdout.write(msgspec.json.format(msgspec.json.encode(build_json_schema()), indent=2).decode() + "\n")

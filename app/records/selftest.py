@@ -30,8 +30,8 @@ def build_finding(
     high: float | None = None,
     unit: str | None,
 ) -> Finding:
-    is_inside = observed is not None and (low is None or observed >= low) and (high is None or observed <= high)
-    return Finding(check, description, observed, low, high, unit, is_inside)
+    is_within_range = observed is not None and (low is None or observed >= low) and (high is None or observed <= high)
+    return Finding(check, description, observed, low, high, unit, is_within_range)
 
 
 class SelfTestSummary(msgspec.Struct, frozen=True):
@@ -67,6 +67,6 @@ def build_selftest(
     """Build the record of a self-test. The id is a hash of version, fingerprint, time, outcome and
     all findings."""
     passed = bool(findings) and all(finding.passed for finding in findings)
-    identity = msgspec.json.encode((tool, fingerprint, at, passed, findings))
-    short = hashlib.sha256(identity).hexdigest()[:12]
-    return SelfTest(short, at, tool, fingerprint, passed, duration_s, findings)
+    hashed_content = msgspec.json.encode((tool, fingerprint, at, passed, findings))
+    short_id = hashlib.sha256(hashed_content).hexdigest()[:12]
+    return SelfTest(short_id, at, tool, fingerprint, passed, duration_s, findings)

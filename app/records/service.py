@@ -1,5 +1,5 @@
-"""Service models: how long one replica takes to serve its requests. Fitted to a load curve, and
-used by the simulation.
+"""Service models: how long one replica takes to serve its requests. The models are fitted to a load
+curve and used by the simulation.
 
 In all models, `outside_s` is the part of the latency that uses no resources of the replica
 (network, parsing), and `cv` is the coefficient of variation of a lognormal factor with mean 1 that

@@ -65,7 +65,7 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     error_samples: tuple[ErrorSample, ...] = ()
     """First failure of each error class."""
     target_ended: str | None = None
-    """Process of the target, started by the run, that had ended by the end of the stage, and how
-    the process ended; None if none had."""
+    """Description of a target process that was started by the run and exited before the end of the
+    stage, and of how it exited; None if no such process exited."""
     extended_s: float = 0.0
     """Part of `duration_s` that the user added while the stage was running."""

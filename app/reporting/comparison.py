@@ -38,10 +38,10 @@ def format_pairs_name(base: str, candidate: str) -> str:
 
 
 def build_comparison_section(comparison: Comparison) -> model.ComparisonSection:
-    outcome = _outcome(comparison)
+    outcome = _find_outcome(comparison)
     return model.ComparisonSection(
         outcome=outcome,
-        summary=_summary(comparison, outcome),
+        summary=_format_summary(comparison, outcome),
         base=comparison.base,
         candidate=comparison.candidate,
         tolerance=comparison.tolerance,
@@ -51,13 +51,13 @@ def build_comparison_section(comparison: Comparison) -> model.ComparisonSection:
             )
             for difference in comparison.differences
         ),
-        rows=tuple(map(_row, comparison.changes)),
-        banner=_banner(comparison),
+        rows=tuple(map(_build_row, comparison.changes)),
+        banner=_format_banner(comparison),
         notes=comparison.notes,
     )
 
 
-def _row(change: MetricChange) -> model.ChangeRow:
+def _build_row(change: MetricChange) -> model.ChangeRow:
     return model.ChangeRow(
         metric=format_metric(change.metric, change.aggregate),
         stage=change.stage,
@@ -74,7 +74,7 @@ def _row(change: MetricChange) -> model.ChangeRow:
     )
 
 
-def _outcome(comparison: Comparison) -> model.ComparisonOutcome:
+def _find_outcome(comparison: Comparison) -> model.ComparisonOutcome:
     """Return the outcome of a comparison over all headline metrics."""
     if not comparison.changes:
         return "not_compared"
@@ -85,26 +85,26 @@ def _outcome(comparison: Comparison) -> model.ComparisonOutcome:
     return "inconclusive" if find_inconclusive(comparison) else "no_regression"
 
 
-def _summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
+def _format_summary(comparison: Comparison, outcome: model.ComparisonOutcome) -> str:
     if outcome == "not_compared":
         return ""
     if outcome == "same_run":
         return "no difference."
-    headlines = [change for change in comparison.changes if change.is_headline]
+    headline_changes = [change for change in comparison.changes if change.is_headline]
     counts = {
-        verdict: sum(change.verdict == verdict for change in headlines)
+        verdict: sum(change.verdict == verdict for change in headline_changes)
         for verdict in ("worse", "better", "same", "inconclusive")
     }
     counts_text = ", ".join(f"{count} {verdict}" for verdict, count in counts.items() if count)
     tolerance = formatting.format_percent(comparison.tolerance)
-    return f"{len(headlines)} headline metrics: {counts_text or 'none'} (tolerance {tolerance})."
+    return f"{len(headline_changes)} headline metrics: {counts_text or 'none'} (tolerance {tolerance})."
 
 
-def _banner(comparison: Comparison) -> str | None:
-    forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
+def _format_banner(comparison: Comparison) -> str | None:
+    forbidding_names = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
     if comparison.is_forced:
-        return f"FORCED: compared although not comparable ({forbidding})."
-    if forbidding:
-        return f"NOT COMPARABLE: {forbidding}."
+        return f"FORCED: compared although not comparable ({forbidding_names})."
+    if forbidding_names:
+        return f"NOT COMPARABLE: {forbidding_names}."
     is_advisory = comparison.is_advisory and not comparison.is_same_run
     return "ADVISORY: this comparison cannot fail a run. See the notes for the reason." if is_advisory else None

@@ -24,12 +24,12 @@ _LABELS = {
     "requests_per_s": "req/s",
     "output_tokens_per_s": "output tok/s",
 }
-_PLAIN = (
+_NO_TOKENS_REMARK = (
     "No tokens were received, so TTFT, ITL, ICL and TPOT are not available. Only request latency and request rate are "
     "compared."
 )
-_WHOLE = "No response was streamed, so TTFT, ITL, ICL and TPOT are not available."
-_RESPONSES = (
+_NOT_STREAMED_REMARK = "No response was streamed, so TTFT, ITL, ICL and TPOT are not available."
+_RESPONSES_API_REMARK = (
     "Only GuideLLM and AIPerf support the Responses API. For the other tools, its first event counts as the first "
     "message, and each delta as one message."
 )
@@ -43,41 +43,43 @@ def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | Non
     stages = [
         stage for stage in result.stages if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
     ]
-    numbered = [(stage, numbers) for stage in stages if (numbers := _numbers(rows, stage))]
-    if not numbered:
+    measured_stages = [
+        (stage, tool_metrics) for stage in stages if (tool_metrics := _compute_tool_metrics(rows, stage))
+    ]
+    if not measured_stages:
         return None
-    tables = tuple(_table(stage, numbers) for stage, numbers in numbered)
-    tools, metrics = numbered[0][1], {row.metric for table in tables for row in table.rows}
+    tables = tuple(_build_table(stage, tool_metrics) for stage, tool_metrics in measured_stages)
+    tools, metrics = measured_stages[0][1], {row.metric for table in tables for row in table.rows}
     return model.Definitions(
         tools=tuple(model.DefiningTool(name=tool.tool, source=tool.source, notes=tool.notes) for tool in tools),
         tables=tables,
-        explanations=tuple(_why(tools, metrics)),
-        remark=_remark(metrics, result.target.protocol),
+        explanations=tuple(_list_explanations(tools, metrics)),
+        remark=_find_remark(metrics, result.target.protocol),
     )
 
 
-def _numbers(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ...]:
+def _compute_tool_metrics(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ...]:
     start = pc.coalesce(rows["intended_ns"], rows["sent_ns"])
     window = stage.window
-    inside = rows.filter(pc.and_(pc.greater_equal(start, window.start_ns), pc.less(start, window.end_ns)))
-    return compute_tool_metrics(read_rows(inside), stage) if inside.num_rows else ()
+    window_rows = rows.filter(pc.and_(pc.greater_equal(start, window.start_ns), pc.less(start, window.end_ns)))
+    return compute_tool_metrics(read_rows(window_rows), stage) if window_rows.num_rows else ()
 
 
-def _table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
+def _build_table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
     return model.DefinitionTable(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
         requests=tuple(tool.requests for tool in tools),
-        rows=tuple(_rows(stage, tools)),
+        rows=tuple(_build_rows(stage, tools)),
     )
 
 
-def _rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.DefinitionRow]:
+def _build_rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.DefinitionRow]:
     for metric, unit in TOOL_METRICS.items():
-        spreads = [tool.metrics.get(metric, {}) for tool in tools]
-        if not any(spreads[1:]):  # without values of other tools there is nothing to compare
+        metrics_by_tool = [tool.metrics.get(metric, {}) for tool in tools]
+        if not any(metrics_by_tool[1:]):  # without values of other tools there is nothing to compare
             continue
         for aggregate in AGGREGATES if unit == "ms" else ("value",):
-            estimates = [spread.get(aggregate) for spread in spreads]
+            estimates = [tool_metrics.get(aggregate) for tool_metrics in metrics_by_tool]
             yield model.DefinitionRow(
                 metric=_LABELS[metric],
                 aggregate=None if aggregate == "value" else aggregate,
@@ -88,7 +90,7 @@ def _rows(stage: Stage, tools: Sequence[ToolMetrics]) -> Iterator[model.Definiti
             )
 
 
-def _why(tools: Sequence[ToolMetrics], metrics: set[str]) -> Iterator[model.Definition]:
+def _list_explanations(tools: Sequence[ToolMetrics], metrics: set[str]) -> Iterator[model.Definition]:
     for metric, label in _LABELS.items():
         if label in metrics:
             yield from (
@@ -98,7 +100,7 @@ def _why(tools: Sequence[ToolMetrics], metrics: set[str]) -> Iterator[model.Defi
             )
 
 
-def _remark(metrics: set[str], protocol: str) -> str | None:
+def _find_remark(metrics: set[str], protocol: str) -> str | None:
     if _LABELS["ttft_ms"] in metrics:
-        return _RESPONSES if protocol == "openai-responses" else None
-    return _WHOLE if _LABELS["output_tokens_per_s"] in metrics else _PLAIN
+        return _RESPONSES_API_REMARK if protocol == "openai-responses" else None
+    return _NOT_STREAMED_REMARK if _LABELS["output_tokens_per_s"] in metrics else _NO_TOKENS_REMARK

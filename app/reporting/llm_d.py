@@ -8,7 +8,7 @@ from app.records.result import Estimate, Result, Stage
 from reports import llm_d
 from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
 
-_NAMES = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99p9", "max": "max"}
+_PERCENTILE_FIELDS = {"p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "p99_9": "p99p9", "max": "max"}
 _UNKNOWN = "unknown"
 
 
@@ -18,36 +18,36 @@ def build_llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...
     Warm-ups and pooled stages are excluded, because they are not load points. Latency and TTFT are
     measured from the scheduled start if it is known.
     """
-    points = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
-    single = [stage for stage in points if not stage.is_pooled]
-    return tuple(_report(result, stage, index, spec_text) for index, stage in enumerate(single))
+    measured_stages = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
+    load_points = [stage for stage in measured_stages if not stage.is_pooled]
+    return tuple(_build_report(result, stage, index, spec_text) for index, stage in enumerate(load_points))
 
 
-def _report(result: Result, stage: Stage, index: int, spec_text: str) -> LlmdReport:
+def _build_report(result: Result, stage: Stage, index: int, spec_text: str) -> LlmdReport:
     return LlmdReport(
         version=llm_d.VERSION,
-        run=_run(result, stage, index),
-        scenario=llm_d.Scenario(stack=(_endpoint(result),), load=_load(result, stage, index, spec_text)),
-        results=llm_d.Results(request_performance=llm_d.RequestPerformance(aggregate=_aggregate(stage))),
+        run=_build_run(result, stage, index),
+        scenario=llm_d.Scenario(stack=(_build_endpoint(result),), load=_build_load(result, stage, index, spec_text)),
+        results=llm_d.Results(request_performance=llm_d.RequestPerformance(aggregate=_build_aggregate(stage))),
     )
 
 
-def _run(result: Result, stage: Stage, index: int) -> llm_d.Run:
+def _build_run(result: Result, stage: Stage, index: int) -> llm_d.Run:
     reasons = "".join(f"; {reason}" for reason in stage.verdict.reasons)
     return llm_d.Run(
         uid=f"{result.run_id}-{index}",
         eid=result.run_id,
-        time=_time(result, stage),
-        description=f"{result.name}, {_name(stage)}: measurement {stage.verdict.status}{reasons}",
+        time=_build_time(result, stage),
+        description=f"{result.name}, {_format_stage_name(stage)}: measurement {stage.verdict.status}{reasons}",
         keywords=("sizewise", stage.kind, stage.verdict.status),
     )
 
 
-def _name(stage: Stage) -> str:
+def _format_stage_name(stage: Stage) -> str:
     return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
 
 
-def _time(result: Result, stage: Stage) -> llm_d.RunTime:
+def _build_time(result: Result, stage: Stage) -> llm_d.RunTime:
     started, first_ns = datetime.fromisoformat(result.clock.wall_start), result.clock.monotonic_start_ns
     start, end = (
         started + timedelta(microseconds=(ns - first_ns) / 1e3) for ns in (stage.window.start_ns, stage.window.end_ns)
@@ -57,7 +57,7 @@ def _time(result: Result, stage: Stage) -> llm_d.RunTime:
     )
 
 
-def _endpoint(result: Result) -> llm_d.Component:
+def _build_endpoint(result: Result) -> llm_d.Component:
     target, hardware = result.target, result.target.hardware
     return llm_d.Component(
         metadata=llm_d.StackMetadata(
@@ -78,8 +78,8 @@ def _endpoint(result: Result) -> llm_d.Component:
     )
 
 
-def _load(result: Result, stage: Stage, index: int, spec_text: str) -> llm_d.LoadConfig | None:
-    input_length, output_length = _length(stage, "input_tokens"), _length(stage, "output_tokens")
+def _build_load(result: Result, stage: Stage, index: int, spec_text: str) -> llm_d.LoadConfig | None:
+    input_length, output_length = _build_length(stage, "input_tokens"), _build_length(stage, "output_tokens")
     if input_length is None:
         return None
     return llm_d.LoadConfig(
@@ -99,50 +99,54 @@ def _load(result: Result, stage: Stage, index: int, spec_text: str) -> llm_d.Loa
     )
 
 
-def _length(stage: Stage, metric: str) -> SequenceLength | None:
+def _build_length(stage: Stage, metric: str) -> SequenceLength | None:
     estimates = stage.metrics.get(metric, {})
-    mean, max_value = _value(estimates, "mean"), _value(estimates, "max")
+    mean, max_value = _get_value(estimates, "mean"), _get_value(estimates, "max")
     if mean is None:
         return None
     return SequenceLength(distribution="other", value=mean, max=None if max_value is None else max(1, round(max_value)))
 
 
-def _aggregate(stage: Stage) -> llm_d.Aggregate:
+def _build_aggregate(stage: Stage) -> llm_d.Aggregate:
     failed = sum(stage.errors.values())
     return llm_d.Aggregate(
         requests=llm_d.Requests(
             total=stage.completed + failed,
             failures=failed,
-            input_length=_statistics(stage, "input_tokens", "count"),
-            output_length=_statistics(stage, "output_tokens", "count"),
+            input_length=_build_statistics(stage, "input_tokens", "count"),
+            output_length=_build_statistics(stage, "output_tokens", "count"),
         ),
         latency=llm_d.Latency(
-            time_to_first_token=_statistics(stage, "ttft_ms", "ms") or _statistics(stage, "ttft_service_ms", "ms"),
-            time_per_output_token=_statistics(stage, "tpot_ms", "ms/token"),
-            inter_token_latency=_statistics(stage, "itl_ms", "ms/token"),
-            request_latency=_statistics(stage, "latency_ms", "ms") or _statistics(stage, "service_ms", "ms"),
+            time_to_first_token=_build_statistics(stage, "ttft_ms", "ms")
+            or _build_statistics(stage, "ttft_service_ms", "ms"),
+            time_per_output_token=_build_statistics(stage, "tpot_ms", "ms/token"),
+            inter_token_latency=_build_statistics(stage, "itl_ms", "ms/token"),
+            request_latency=_build_statistics(stage, "latency_ms", "ms")
+            or _build_statistics(stage, "service_ms", "ms"),
         ),
         throughput=llm_d.Throughput(
-            output_token_rate=_rate(stage, "output_tokens_per_s", "tokens/s"),
-            request_rate=_rate(stage, "completed_per_s", "queries/s"),
+            output_token_rate=_build_rate(stage, "output_tokens_per_s", "tokens/s"),
+            request_rate=_build_rate(stage, "completed_per_s", "queries/s"),
         ),
     )
 
 
-def _statistics(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
+def _build_statistics(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
     estimates = stage.metrics.get(metric, {})
-    mean = _value(estimates, "mean")
+    mean = _get_value(estimates, "mean")
     if mean is None:
         return None
     return Statistics(
-        units=unit, mean=mean, **{field: _value(estimates, aggregate) for aggregate, field in _NAMES.items()}
+        units=unit,
+        mean=mean,
+        **{field: _get_value(estimates, aggregate) for aggregate, field in _PERCENTILE_FIELDS.items()},
     )
 
 
-def _rate(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
-    value = _value(stage.metrics.get(metric, {}), "value")
+def _build_rate(stage: Stage, metric: str, unit: Unit) -> Statistics | None:
+    value = _get_value(stage.metrics.get(metric, {}), "value")
     return None if value is None else Statistics(units=unit, mean=value)
 
 
-def _value(estimates: dict[str, Estimate], aggregate: str) -> float | None:
+def _get_value(estimates: dict[str, Estimate], aggregate: str) -> float | None:
     return estimates[aggregate].value if aggregate in estimates else None

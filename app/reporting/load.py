@@ -9,14 +9,14 @@ from typing import Literal
 
 from app.analysis.curve import has_disagreement
 from app.analysis.local.accuracy import estimate_rows_needed
-from app.analysis.objectives import get_unit as unit_of_limit
+from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.metrics import PERCENTILES, RUN_METRICS
 from app.records.result import Estimate, Knee, ObjectiveResult, Result, Stage
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 
-_Z = 1.959964
-_CI_CROSSES = "the 95 % CI crosses the limit"
+_NORMAL_QUANTILE_97_5 = 1.959964
+_CI_CROSSES_LIMIT = "the 95 % CI crosses the limit"
 
 
 def find_headline_stages(result: Result) -> tuple[Stage, ...]:
@@ -53,17 +53,17 @@ def find_rate_unit(result: Result) -> Literal["requests", "sessions"]:
 
 
 def choose_latency_metric(result: Result) -> str:
-    """Return the metric for latencies: `latency_ms`, or `service_ms` if no stage knows the
-    scheduled starts of its requests."""
+    """Return the metric for latencies: `latency_ms`, or `service_ms` if the scheduled
+    starts of requests are unknown in all stages."""
     stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
     means = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
-    is_known = not stages or any(mean is not None and mean.value is not None for mean in means)
-    return "latency_ms" if is_known else "service_ms"
+    has_latency = not stages or any(mean is not None and mean.value is not None for mean in means)
+    return "latency_ms" if has_latency else "service_ms"
 
 
 def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str, start_ns: int) -> model.StageRow:
     """Build the row of a stage. `latency_metric` is the metric of the percentiles."""
-    trust = stage.verdict.status
+    validity = stage.verdict.status
     return model.StageRow(
         name=stage.name,
         kind=stage.kind,
@@ -71,16 +71,16 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         start_s=(stage.window.start_ns - start_ns) / 1e9,
         end_s=(stage.window.end_ns - start_ns) / 1e9,
         scheduled_per_s=stage.scheduled_per_s,
-        offered=build_quantity(stage.offered_per_s, "1/s", trust),
-        achieved=build_quantity(stage.achieved_per_s, "1/s", trust),
-        good=build_quantity(stage.good_per_s, "1/s", trust),
+        offered=build_quantity(stage.offered_per_s, "1/s", validity),
+        achieved=build_quantity(stage.achieved_per_s, "1/s", validity),
+        good=build_quantity(stage.good_per_s, "1/s", validity),
         completed=stage.completed,
         failed=sum(stage.errors.values()),
         p50=build_stage_quantity(stage, latency_metric, "p50"),
         p95=build_stage_quantity(stage, latency_metric, "p95"),
         p99=build_stage_quantity(stage, latency_metric, "p99"),
         evaluated=build_stage_quantity(stage, curve.metric, curve.percentile),
-        validity=trust,
+        validity=validity,
         meets_slo=stage.meets_slo,
         pooled=stage.is_pooled,
         reasons=stage.verdict.reasons,
@@ -107,29 +107,29 @@ def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
 
 
 def build_objective_rows(result: Result) -> tuple[model.ObjectiveRow, ...]:
-    slo = (_objective_row(evaluation, "SLO", result) for evaluation in result.slo)
-    gates = (_objective_row(evaluation, "gate", result) for evaluation in result.gates)
+    slo = (_build_objective_row(evaluation, "SLO", result) for evaluation in result.slo)
+    gates = (_build_objective_row(evaluation, "gate", result) for evaluation in result.gates)
     return (*slo, *gates)
 
 
-def _objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
+def _build_objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind, result: Result) -> model.ObjectiveRow:
     objective = evaluation.objective
     return model.ObjectiveRow(
         kind=kind,
         text=objective.text,
         label=objective.label,
         limit=build_limit(objective),
-        observed=build_quantity(evaluation.observed, unit_of_limit(objective), result.verdict.status),
-        margin=_margin(evaluation),
+        observed=build_quantity(evaluation.observed, get_limit_unit(objective), result.verdict.status),
+        margin=_compute_margin(evaluation),
         outcome=evaluation.outcome,
         level=objective.level,
         stage=evaluation.stage,
-        why=_inconclusive_reason(evaluation, result),
+        why=_find_inconclusive_reason(evaluation, result),
         implied=objective.implied,
     )
 
 
-def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
+def _find_inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
     """Return why an objective is inconclusive, and what would make it conclusive; `None` if it is
     conclusive."""
     if evaluation.outcome != "INCONCLUSIVE":
@@ -138,10 +138,10 @@ def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | N
     if observed.value is None:
         return observed.reason
     if evaluation.objective.is_change or evaluation.objective.metric in RUN_METRICS:
-        return _inconclusive_reason_of_run(evaluation)
+        return _find_run_inconclusive_reason(evaluation)
     if evaluation.objective.metric in ("accuracy", "accuracy_retained"):
-        reason = _CI_CROSSES if observed.ci95 is not None else observed.reason
-        return f"{reason}; add labeled rows{_rows_needed(evaluation, result)}"
+        reason = _CI_CROSSES_LIMIT if observed.ci95 is not None else observed.reason
+        return f"{reason}; add labeled rows{_format_rows_needed(evaluation, result)}"
     if observed.ci95 is None:
         return f"{observed.reason}; run longer"
     if (
@@ -150,22 +150,22 @@ def _inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | N
         and evaluation.objective.of is None
         and 0 < limit < 1
     ):
-        needed = formatting.format_count(_error_free_samples(limit))
-        return f"needs about {needed} error-free requests to decide"
-    return f"{_CI_CROSSES}; run longer"
+        needed_text = formatting.format_count(_count_error_free_samples(limit))
+        return f"needs about {needed_text} error-free requests to be conclusive"
+    return f"{_CI_CROSSES_LIMIT}; run longer"
 
 
-def _inconclusive_reason_of_run(evaluation: ObjectiveResult) -> str | None:
+def _find_run_inconclusive_reason(evaluation: ObjectiveResult) -> str | None:
     if evaluation.observed.ci95 is None:
         return evaluation.observed.reason
     if evaluation.objective.is_change:
-        return f"{_CI_CROSSES}; add repeats"
+        return f"{_CI_CROSSES_LIMIT}; add repeats"
     if evaluation.objective.metric == "max_rate_within_slo":
-        return f"{_CI_CROSSES}; use longer search steps"
-    return _CI_CROSSES
+        return f"{_CI_CROSSES_LIMIT}; use longer search steps"
+    return _CI_CROSSES_LIMIT
 
 
-def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
+def _format_rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     """Return roughly how many labeled rows would decide the retained accuracy if further rows are
     similar; empty if unknown."""
     variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
@@ -174,16 +174,16 @@ def _rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     if evaluation.objective.metric != "accuracy_retained" or accuracy is None:
         return ""
     rows = estimate_rows_needed(accuracy, evaluation.objective.limit)
-    return "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
+    return "" if rows is None else f", about {formatting.format_number(rows)} in total if further rows are similar"
 
 
-def _error_free_samples(limit: float) -> int:
+def _count_error_free_samples(limit: float) -> int:
     """Return the number of error-free samples at which the upper end of the Wilson interval reaches
     the limit."""
-    return math.ceil(_Z * _Z * (1 - limit) / limit)
+    return math.ceil(_NORMAL_QUANTILE_97_5 * _NORMAL_QUANTILE_97_5 * (1 - limit) / limit)
 
 
-def _margin(evaluation: ObjectiveResult) -> float | None:
+def _compute_margin(evaluation: ObjectiveResult) -> float | None:
     observed, limit = evaluation.observed.value, evaluation.objective.limit
     if observed is None or limit == 0:
         return None
@@ -193,14 +193,14 @@ def _margin(evaluation: ObjectiveResult) -> float | None:
 
 def build_token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
     """Build rows of token metrics for stages whose responses have tokens, except warm-ups."""
-    return tuple(_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
+    return tuple(_build_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
 
 
 def _has_tokens(stage: Stage) -> bool:
     return "ttft_ms" in stage.metrics or "output_tokens" in stage.metrics
 
 
-def _token_row(stage: Stage) -> model.TokenRow:
+def _build_token_row(stage: Stage) -> model.TokenRow:
     return model.TokenRow(
         stage=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
         ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
@@ -223,17 +223,17 @@ def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
     cold_start = result.cold_start
     if cold_start is None:
         return ()
-    parts = {
+    estimates = {
         "ready": cold_start.ready_ms,
         "first response": cold_start.first_response_ms,
         "steady latency": cold_start.steady_ms,
     }
     return tuple(
-        model.NamedQuantity(name=name, quantity=build_quantity(estimate, "ms")) for name, estimate in parts.items()
+        model.NamedQuantity(name=name, quantity=build_quantity(estimate, "ms")) for name, estimate in estimates.items()
     )
 
 
-_METHODS = {
+_KNEE_METHODS = {
     "power": "power (highest throughput/latency ratio, Kleinrock)",
     "chord": "chord (farthest from the line between first and last, Kneedle)",
     "two lines": "two lines (best fit to the logarithm of latency)",
@@ -247,40 +247,48 @@ def build_knee_section(result: Result) -> model.KneeSection | None:
     note = None
     if has_disagreement(result.knees):
         note = "The methods disagree by more than 30 %. Latency rises gradually, so there is no single knee."
-    return model.KneeSection(rows=tuple(map(_knee_row, result.knees)), note=note)
+    return model.KneeSection(rows=tuple(map(_build_knee_row, result.knees)), note=note)
 
 
-def _knee_row(knee: Knee) -> model.KneeRow:
+def _build_knee_row(knee: Knee) -> model.KneeRow:
     unit = "1/s" if knee.load == "rate" else "clients"
     return model.KneeRow(
-        method=_METHODS[knee.method],
+        method=_KNEE_METHODS[knee.method],
         name=knee.method,
         at=build_quantity(Estimate(knee.at, reason=knee.reason), unit),
         latency=build_quantity(Estimate(knee.latency_ms, reason=knee.reason), "ms"),
     )
 
 
-_TOKENS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
+_TOKEN_TILE_METRICS = (("ttft_ms", "p95"), ("ttft_ms", "p99"), ("tpot_ms", "p95"))
 
 
 def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, ...]:
     """Build tiles for the latencies and the throughput of the headline stage, and for token metrics
     if responses have tokens."""
-    times = choose_latency_metric(result)
+    latency_metric = choose_latency_metric(result)
     tiles = [
-        *([] if result.max_rate is not None and result.max_rate.per_s.value is not None else [_throughput_tile(stage)]),
-        *(_time(result, stage, metric, aggregate) for metric, aggregate in _TOKENS if metric in stage.metrics),
-        *(_time(result, stage, times, aggregate) for aggregate in ("p95", "p99")),
-        *([_tile(result, stage, "Goodput share", "goodput_share")] if _has_goodput_objective(result) else []),
+        *(
+            []
+            if result.max_rate is not None and result.max_rate.per_s.value is not None
+            else [_build_throughput_tile(stage)]
+        ),
+        *(
+            _build_latency_tile(result, stage, metric, aggregate)
+            for metric, aggregate in _TOKEN_TILE_METRICS
+            if metric in stage.metrics
+        ),
+        *(_build_latency_tile(result, stage, latency_metric, aggregate) for aggregate in ("p95", "p99")),
+        *([_build_tile(result, stage, "Goodput share", "goodput_share")] if _has_goodput_objective(result) else []),
     ]
     if "output_tokens_per_s" in stage.metrics:
-        tiles.append(_tile(result, stage, "Output throughput", "output_tokens_per_s"))
+        tiles.append(_build_tile(result, stage, "Output throughput", "output_tokens_per_s"))
     if "accuracy" in stage.metrics:
-        tiles.append(_tile(result, stage, "Accuracy", "accuracy"))
-    return (*tiles, _tile(result, stage, "Error rate", "error_rate"))
+        tiles.append(_build_tile(result, stage, "Accuracy", "accuracy"))
+    return (*tiles, _build_tile(result, stage, "Error rate", "error_rate"))
 
 
-def _throughput_tile(stage: Stage) -> model.HeadlineTile:
+def _build_throughput_tile(stage: Stage) -> model.HeadlineTile:
     note = f"in {stage.name}"
     if stage.kind == "closed":
         return model.HeadlineTile(
@@ -295,12 +303,14 @@ def _has_goodput_objective(result: Result) -> bool:
     return any(evaluation.objective.metric == "goodput_share" for evaluation in result.slo)
 
 
-def _time(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
+def _build_latency_tile(result: Result, stage: Stage, metric: str, aggregate: str) -> model.HeadlineTile:
     name = formatting.metric_name(metric)
-    return _tile(result, stage, f"{aggregate} {name}", metric, aggregate)
+    return _build_tile(result, stage, f"{aggregate} {name}", metric, aggregate)
 
 
-def _tile(result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None) -> model.HeadlineTile:
+def _build_tile(
+    result: Result, stage: Stage, label: str, metric: str, aggregate: str | None = None
+) -> model.HeadlineTile:
     limits = {
         (evaluation.objective.metric, evaluation.objective.aggregate): build_limit(evaluation.objective)
         for evaluation in result.slo

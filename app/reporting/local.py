@@ -22,7 +22,7 @@ from app.reporting.local_front import (
     find_front_positions,
     format_common_settings,
     format_inferences,
-    get_max_arrivals,
+    get_max_call_rate,
     name_families,
     name_variants,
 )
@@ -30,7 +30,7 @@ from app.reporting.local_rows import CALL_PARTS, COLD_START_PARTS, build_accurac
 from app.reporting.quantities import build_check_row, build_limit, build_quantity, build_stage_quantity
 from reports import formatting, local_model, model
 
-_COLD_START = {
+_COLD_START_LABELS = {
     "library_load_ms": "library load",
     "session_build_ms": "session creation",
     "first_inference_ms": "first inference",
@@ -64,9 +64,11 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
             for variant, position in zip(local.variants, positions, strict=True)
         ),
         best=None if local.best is None else names[local.best],
-        headline_variant=None if (shown_name := find_shown_variant(result)) is None else names[shown_name],
+        headline_variant=None
+        if (headline_variant := find_headline_variant(result)) is None
+        else names[headline_variant],
         best_reason=None if local.best_reason is None else NO_BEST_MESSAGES[local.best_reason],
-        batch_models=tuple(_batch_law_row(batch_law, families) for batch_law in local.batch_models),
+        batch_models=tuple(_build_batch_model_row(batch_model, families) for batch_model in local.batch_models),
         axes=local_model.FrontAxes(latency=axes.latency_text, cost=axes.cost_text),
         parts=tuple(CALL_PARTS.values()),
         cold_parts=COLD_START_PARTS,
@@ -93,7 +95,7 @@ def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stag
     }
 
 
-def find_shown_variant(result: Result) -> Variant | None:
+def find_headline_variant(result: Result) -> Variant | None:
     """Return the variant to show in the headline: the best variant, or else the first variant for
     which an objective was evaluated, or else the first measured variant."""
     local = result.local
@@ -101,15 +103,17 @@ def find_shown_variant(result: Result) -> Variant | None:
         return None
     if local.best is not None:
         return local.best
-    by_name = {stage.name: stage.variant for stage in result.stages}
-    evaluated = [
-        by_name.get(evaluation.stage) for evaluation in (*result.slo, *result.gates) if evaluation.stage is not None
+    variants_by_stage = {stage.name: stage.variant for stage in result.stages}
+    evaluated_variants = [
+        variants_by_stage.get(evaluation.stage)
+        for evaluation in (*result.slo, *result.gates)
+        if evaluation.stage is not None
     ]
-    measured = [stage.variant for stage in result.stages if stage.variant is not None]
-    return next((candidate for candidate in (*evaluated, *measured) if candidate is not None), None)
+    measured_variants = [stage.variant for stage in result.stages if stage.variant is not None]
+    return next((candidate for candidate in (*evaluated_variants, *measured_variants) if candidate is not None), None)
 
 
-def _batch_law_row(batch_model: BatchModel, families: Mapping[Variant, str]) -> local_model.BatchModelRow:
+def _build_batch_model_row(batch_model: BatchModel, families: Mapping[Variant, str]) -> local_model.BatchModelRow:
     return local_model.BatchModelRow(
         family=families.get(batch_model.variant, batch_model.variant.label),
         t0=build_quantity(batch_model.t0_ms, "ms"),
@@ -126,22 +130,22 @@ def build_model_section(result: Result) -> model.ModelSection | None:
     stages = [stage for stage in result.stages if stage.variant is not None]
     if result.local is not None or not stages or stages[0].variant is None:
         return None
-    first = stages[0]
-    accuracy = build_stage_quantity(first, "accuracy") if "accuracy" in first.metrics else None
+    first_stage = stages[0]
+    accuracy = build_stage_quantity(first_stage, "accuracy") if "accuracy" in first_stage.metrics else None
     return model.ModelSection(
         name=stages[0].variant.model,
-        batches=tuple(_batch_row(stage) for stage in stages),
+        batches=tuple(_build_batch_row(stage) for stage in stages),
         accuracy=accuracy,
         cold_start=tuple(
-            model.NamedQuantity(name=label, quantity=build_stage_quantity(first, metric))
-            for metric, label in _COLD_START.items()
-            if metric in first.metrics
+            model.NamedQuantity(name=label, quantity=build_stage_quantity(first_stage, metric))
+            for metric, label in _COLD_START_LABELS.items()
+            if metric in first_stage.metrics
         ),
-        proof=tuple(build_check_row(check) for check in _distinct_checks(stages)),
+        proof=tuple(build_check_row(check) for check in _list_distinct_checks(stages)),
     )
 
 
-def _batch_row(stage: Stage) -> model.BatchRow:
+def _build_batch_row(stage: Stage) -> model.BatchRow:
     assert stage.variant is not None
     return model.BatchRow(
         provider=stage.variant.provider,
@@ -155,87 +159,97 @@ def _batch_row(stage: Stage) -> model.BatchRow:
     )
 
 
-def _distinct_checks(stages: Sequence[Stage]) -> list[Check]:
+def _list_distinct_checks(stages: Sequence[Stage]) -> list[Check]:
     """Return every check once, since the variants share most checks."""
     return list(dict.fromkeys(check for stage in stages for check in stage.checks))
 
 
-_TIMES = ("latency_ms", "service_ms")
+_TIME_METRICS = ("latency_ms", "service_ms")
 
 
 def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     """Build the headline tiles of the best variant, or else of the variant closest to the SLO;
     empty if no variant was measured."""
-    best = find_shown_variant(result)
-    if best is None or result.local is None:
+    headline_variant = find_headline_variant(result)
+    if headline_variant is None or result.local is None:
         return ()
-    stages = group_headline_stages_by_variant(result).get(best, ())
+    stages = group_headline_stages_by_variant(result).get(headline_variant, ())
     fastest = find_fastest_stage(stages)
     if fastest is None:
         return ()
-    variant = next(row for row in result.local.variants if row.variant == best)
+    variant_data = next(row for row in result.local.variants if row.variant == headline_variant)
     throughput = build_stage_quantity(fastest, "throughput_per_s")
     return (
-        *_arrival_tiles(variant, stages),
-        _tile(result, "Throughput", throughput, _note(result, best, fastest), "throughput_per_s"),
-        *_time_tiles(result, stages),
-        *_accuracy_tiles(variant),
-        *_energy_tiles(stages),
-        *_cost_tiles(result, fastest),
+        *_build_call_rate_tiles(variant_data, stages),
+        _build_tile(
+            result, "Throughput", throughput, _format_note(result, headline_variant, fastest), "throughput_per_s"
+        ),
+        *_build_time_tiles(result, stages),
+        *_build_accuracy_tiles(variant_data),
+        *_build_energy_tiles(stages),
+        *_build_cost_tiles(result, fastest),
     )
 
 
-def _arrival_tiles(row: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+def _build_call_rate_tiles(variant_data: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """Build the tile of the max rate within the SLO; empty if no search was run."""
-    max_rate, rows = get_max_arrivals(row, stages), format_inferences(row)
-    note = f"server scenario, within SLO{'; ' if rows else ''}{rows}"
+    max_rate, inferences_text = get_max_call_rate(variant_data, stages), format_inferences(variant_data)
+    note = f"server scenario, within SLO{'; ' if inferences_text else ''}{inferences_text}"
     return [] if max_rate is None else [model.HeadlineTile(label="Max rate", quantity=max_rate, note=note)]
 
 
-def _note(result: Result, variant: Variant, stage: Stage) -> str:
+def _format_note(result: Result, variant: Variant, stage: Stage) -> str:
     assert result.local is not None
     name = name_variants([row.variant for row in result.local.variants])[variant]
     return f"{name}, {stage.tags['scenario']}"
 
 
-def _time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+def _build_time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     """Build tiles for the latency metrics that have an objective, from the stages in which the
     objectives were evaluated. Tiles for p50 and p99 are always included, without objectives for the
     first stage."""
     objectives = [
         evaluation.objective
         for evaluation in result.slo
-        if evaluation.objective.metric in _TIMES and evaluation.objective.aggregate
+        if evaluation.objective.metric in _TIME_METRICS and evaluation.objective.aggregate
     ]
-    evaluated = [(objective, find_objective_stage(objective, stages)[0]) for objective in objectives]
-    shown_stages = {
+    evaluated_objectives = [(objective, find_objective_stage(objective, stages)[0]) for objective in objectives]
+    stages_by_tile = {
         (stage.name, objective.metric, objective.aggregate or ""): stage
-        for objective, stage in evaluated
+        for objective, stage in evaluated_objectives
         if stage is not None
     }
-    first = next(iter(shown_stages.values()), None) or stages[0]
-    metric = next((metric for _, metric, _ in shown_stages), choose_time_metric(first.tags["scenario"]))
+    first_stage = next(iter(stages_by_tile.values()), None) or stages[0]
+    metric = next((metric for _, metric, _ in stages_by_tile), choose_time_metric(first_stage.tags["scenario"]))
     for aggregate in ("p50", "p99"):
-        shown_stages.setdefault((first.name, metric, aggregate), first)
-    ordered = sorted(shown_stages.items(), key=lambda pair: (pair[0][0] != first.name, pair[0][1], pair[0][2]))
+        stages_by_tile.setdefault((first_stage.name, metric, aggregate), first_stage)
+    ordered_tiles = sorted(
+        stages_by_tile.items(), key=lambda pair: (pair[0][0] != first_stage.name, pair[0][1], pair[0][2])
+    )
     return [
-        _tile(result, _label(metric, aggregate), build_stage_quantity(stage, metric, aggregate), _where(stage),
-              metric, aggregate)
-        for (_, metric, aggregate), stage in ordered
-    ]  # fmt: skip
+        _build_tile(
+            result,
+            _format_label(metric, aggregate),
+            build_stage_quantity(stage, metric, aggregate),
+            _format_scenario(stage),
+            metric,
+            aggregate,
+        )
+        for (_, metric, aggregate), stage in ordered_tiles
+    ]
 
 
-def _where(stage: Stage) -> str:
+def _format_scenario(stage: Stage) -> str:
     per_s = stage.scheduled_per_s
     return stage.tags["scenario"] + ("" if per_s is None else f" at {formatting.format_number(per_s)} calls/s")
 
 
-def _label(metric: str, aggregate: str) -> str:
+def _format_label(metric: str, aggregate: str) -> str:
     name = formatting.metric_name(metric)
     return f"{aggregate} {name}"
 
 
-def _tile(
+def _build_tile(
     result: Result, label: str, value: model.Quantity, note: str, metric: str, aggregate: str | None = None
 ) -> model.HeadlineTile:
     limits = {
@@ -245,7 +259,7 @@ def _tile(
     return model.HeadlineTile(label=label, quantity=value, limit=limits.get((metric, aggregate)), note=note)
 
 
-def _accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
+def _build_accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
     if variant.accuracy is None:
         return []
     row = build_accuracy_row(variant.accuracy)
@@ -256,16 +270,16 @@ def _accuracy_tiles(variant: VariantData) -> list[model.HeadlineTile]:
     return tiles
 
 
-def _energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
+def _build_energy_tiles(stages: Sequence[Stage]) -> list[model.HeadlineTile]:
     energy, fastest = find_energy(stages), find_fastest_stage(stages)
     if energy is None or fastest is None:
         return []
-    above = build_stage_quantity(fastest, "energy_above_idle_j_per_inference")
-    note = None if above.value is None else f"{formatting.format_value_unit(above)} above idle"
+    energy_above_idle = build_stage_quantity(fastest, "energy_above_idle_j_per_inference")
+    note = None if energy_above_idle.value is None else f"{formatting.format_value_unit(energy_above_idle)} above idle"
     return [model.HeadlineTile(label="Energy per inference", quantity=energy, note=note)]
 
 
-def _cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
+def _build_cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile]:
     """Build the cost tile from the measured throughput and the price of the hardware; empty without
     a price.
 

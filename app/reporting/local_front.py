@@ -24,7 +24,7 @@ from app.reporting.quantities import build_quantity
 from reports import formatting
 from reports.model import Quantity
 
-_HEAD_SETTINGS = 3
+_LEADING_SETTING_COUNT = 3
 """Number of leading settings that are joined without commas: model, provider and precision are one
 word each."""
 
@@ -32,7 +32,7 @@ word each."""
 def format_common_settings(variants: Sequence[Variant]) -> str:
     """Format the settings that all variants have in common, such as
     `digits cpu, 1 stream, 1 thread`."""
-    return _join_settings(variants[0], variants, shared=True) if variants else ""
+    return _join_settings(variants[0], variants, is_shared=True) if variants else ""
 
 
 def name_variants(variants: Sequence[Variant]) -> dict[Variant, str]:
@@ -40,29 +40,41 @@ def name_variants(variants: Sequence[Variant]) -> dict[Variant, str]:
     `int8-static, batch 8`. A single variant is named by its label."""
     if len(set(variants)) == 1:
         return {variants[0]: variants[0].label}
-    return {variant: _join_settings(variant, variants, shared=False) for variant in variants}
+    return {variant: _join_settings(variant, variants, is_shared=False) for variant in variants}
 
 
 def name_families(variants: Sequence[Variant]) -> dict[Variant, str]:
     """Return a name for each variant's family, without the batch size, for lines over the batch
     size. If variants differ only in batch size, the name is that of the model."""
-    bare = [msgspec.structs.replace(variant, batch=0) for variant in variants]
-    names = name_variants(bare) if len(set(bare)) > 1 else {variant: variant.model for variant in bare}
-    return {variant: names[bare_variant] for variant, bare_variant in zip(variants, bare, strict=True)}
+    variants_without_batch = [msgspec.structs.replace(variant, batch=0) for variant in variants]
+    names = (
+        name_variants(variants_without_batch)
+        if len(set(variants_without_batch)) > 1
+        else {variant: variant.model for variant in variants_without_batch}
+    )
+    return {
+        variant: names[variant_without_batch]
+        for variant, variant_without_batch in zip(variants, variants_without_batch, strict=True)
+    }
 
 
-def _join_settings(variant: Variant, variants: Sequence[Variant], *, shared: bool) -> str:
-    settings_of_all = [_settings(settings) for settings in variants]
-    parts = [
-        (setting, index < _HEAD_SETTINGS)
-        for index, setting in enumerate(_settings(variant))
-        if setting and (len({settings[index] for settings in settings_of_all}) == 1) is shared
+def _join_settings(variant: Variant, variants: Sequence[Variant], *, is_shared: bool) -> str:
+    all_settings = [_format_settings(settings) for settings in variants]
+    setting_parts = [
+        (setting, index < _LEADING_SETTING_COUNT)
+        for index, setting in enumerate(_format_settings(variant))
+        if setting and (len({settings[index] for settings in all_settings}) == 1) is is_shared
     ]
-    head = " ".join(setting for setting, is_head in parts if is_head)
-    return ", ".join([*([head] if head else []), *(setting for setting, is_head in parts if not is_head)])
+    leading_text = " ".join(setting for setting, is_leading in setting_parts if is_leading)
+    return ", ".join(
+        [
+            *([leading_text] if leading_text else []),
+            *(setting for setting, is_leading in setting_parts if not is_leading),
+        ]
+    )
 
 
-def _settings(variant: Variant) -> tuple[str, ...]:
+def _format_settings(variant: Variant) -> tuple[str, ...]:
     return (
         variant.model,
         variant.provider,
@@ -78,14 +90,14 @@ def _format_count(count: int, noun: str) -> str:
     return f"{count} {noun}" + ("" if count == 1 else "s")
 
 
-def get_max_arrivals(variant: VariantData, headline_stages: Sequence[Stage]) -> Quantity | None:
+def get_max_call_rate(variant: VariantData, headline_stages: Sequence[Stage]) -> Quantity | None:
     """Return the max call rate within the SLO, with the validity of the stages that measured it;
     `None` if no search was run."""
     if variant.server_per_s is None:
         return None
     statuses = [stage.verdict.status for stage in headline_stages if SEARCH_TAG in stage.tags]
-    trust: Validity = "INVALID" if "INVALID" in statuses else "WARN" if "WARN" in statuses else "VALID"
-    return build_quantity(variant.server_per_s, "calls/s", trust)
+    validity: Validity = "INVALID" if "INVALID" in statuses else "WARN" if "WARN" in statuses else "VALID"
+    return build_quantity(variant.server_per_s, "calls/s", validity)
 
 
 def format_inferences(variant: VariantData) -> str:
@@ -94,8 +106,8 @@ def format_inferences(variant: VariantData) -> str:
     per_s, batch = variant.server_per_s, variant.variant.batch
     if per_s is None or per_s.value is None or batch == 1:
         return ""
-    rows = formatting.with_unit(formatting.format_number(per_s.value * batch), "inferences/s")
-    return f"batch {formatting.format_count(batch)}: {rows}"
+    rate_text = formatting.with_unit(formatting.format_number(per_s.value * batch), "inferences/s")
+    return f"batch {formatting.format_count(batch)}: {rate_text}"
 
 
 _SCENARIOS = ("single-stream", "server", "multi-stream", "offline")
@@ -139,30 +151,30 @@ def choose_time_metric(scenario: str) -> str:
 
 
 def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
-    """Return the scenario and percentile that are known for most variants; in case of a tie, the
-    highest percentile."""
+    """Return the scenario and percentile that are available for most variants; in case of a tie,
+    the highest percentile."""
     all_stages = [stage for variant_stages in stages.values() for stage in variant_stages]
     candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
 
-    def known(candidate: tuple[str, str]) -> int:
+    def count_variants(candidate: tuple[str, str]) -> int:
         scenario, aggregate = candidate
-        return len({stage.variant for stage in all_stages if _latency(stage, scenario, aggregate) is not None})
+        return len({stage.variant for stage in all_stages if _get_latency(stage, scenario, aggregate) is not None})
 
-    scenario, aggregate = max(candidates, key=known)
+    scenario, aggregate = max(candidates, key=count_variants)
     return Axes(scenario=scenario, aggregate=aggregate, usd_per_hour=local.usd_per_hour)
 
 
 def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes) -> tuple[FrontPosition, ...]:
     """Return the position of each variant in cost and latency, in order. Invalid variants and those
     that ended early are never on the Pareto front."""
-    positions = [_position(variant, stages[variant.variant], axes) for variant in local.variants]
+    positions = [_build_position(variant, stages[variant.variant], axes) for variant in local.variants]
     points = [
-        _point(variant, position, is_trusted=_is_complete(variant, stages[variant.variant]))
+        _build_point(variant, position, is_complete=_is_complete(variant, stages[variant.variant]))
         for variant, position in zip(local.variants, positions, strict=True)
     ]
-    front = find_pareto_front(points)
+    front_indices = find_pareto_front(points)
     return tuple(
-        msgspec.structs.replace(position, is_on_frontier=index in front and len(points) > 1)
+        msgspec.structs.replace(position, is_on_frontier=index in front_indices and len(points) > 1)
         for index, position in enumerate(positions)
     )
 
@@ -170,9 +182,9 @@ def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes
 def find_fastest_stage(stages: Sequence[Stage]) -> Stage | None:
     """Return the stage with the highest throughput among the valid stages, or among all stages if
     none is valid."""
-    trusted = [stage for stage in stages if stage.verdict.status != "INVALID"]
-    known = [stage for stage in trusted or stages if _throughput(stage).value is not None]
-    return max(known, key=lambda stage: _throughput(stage).value or 0.0, default=None)
+    valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
+    measured_stages = [stage for stage in valid_stages or stages if _get_throughput(stage).value is not None]
+    return max(measured_stages, key=lambda stage: _get_throughput(stage).value or 0.0, default=None)
 
 
 def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
@@ -181,43 +193,49 @@ def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Esti
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
 
-    def cost_at(per_s: float) -> float:
+    def convert_to_cost(per_s: float) -> float:
         if usd_per_hour is None:
             return compute_machine_s_per_thousand_rows(per_s)
         return compute_usd_per_million_rows(per_s, usd_per_hour)
 
     interval = throughput.ci95
-    ci95 = (cost_at(interval[1]), cost_at(interval[0])) if interval is not None and interval[0] > 0 else None
+    ci95 = (
+        (convert_to_cost(interval[1]), convert_to_cost(interval[0]))
+        if interval is not None and interval[0] > 0
+        else None
+    )
     unit = "s" if usd_per_hour is None else "USD"
-    return Estimate(cost_at(throughput.value), ci95, throughput.n), unit
+    return Estimate(convert_to_cost(throughput.value), ci95, throughput.n), unit
 
 
-def _position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
+def _build_position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -> FrontPosition:
     fastest = find_fastest_stage(stages)
-    throughput = Estimate(None, reason=variant.failure or "not measured") if fastest is None else _throughput(fastest)
-    trust = "VALID" if fastest is None else fastest.verdict.status
+    throughput = (
+        Estimate(None, reason=variant.failure or "not measured") if fastest is None else _get_throughput(fastest)
+    )
+    validity = "VALID" if fastest is None else fastest.verdict.status
     cost, unit = compute_cost(throughput, axes.usd_per_hour)
     return FrontPosition(
-        latency=_worst_latency(stages, axes),
-        cost=build_quantity(cost, unit, trust),
-        throughput=build_quantity(throughput, "1/s", trust),
+        latency=_find_worst_latency(stages, axes),
+        cost=build_quantity(cost, unit, validity),
+        throughput=build_quantity(throughput, "1/s", validity),
         is_on_frontier=False,
     )
 
 
-def _worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
+def _find_worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
     """Return the latency at the arrival rate with the highest latency."""
-    known = [stage for stage in stages if _latency(stage, axes.scenario, axes.aggregate) is not None]
-    if not known:
+    measured_stages = [stage for stage in stages if _get_latency(stage, axes.scenario, axes.aggregate) is not None]
+    if not measured_stages:
         return Quantity(None, "ms", reason="not measured, or too few calls")
-    worst = max(known, key=lambda stage: _latency(stage, axes.scenario, axes.aggregate) or 0.0)
-    return build_quantity(worst.metrics[axes.metric][axes.aggregate], "ms", worst.verdict.status)
+    worst_stage = max(measured_stages, key=lambda stage: _get_latency(stage, axes.scenario, axes.aggregate) or 0.0)
+    return build_quantity(worst_stage.metrics[axes.metric][axes.aggregate], "ms", worst_stage.verdict.status)
 
 
-def _point(variant: VariantData, position: FrontPosition, *, is_trusted: bool) -> VariantPoint:
+def _build_point(variant: VariantData, position: FrontPosition, *, is_complete: bool) -> VariantPoint:
     accuracy = variant.accuracy
     return VariantPoint(
-        latency_ms=position.latency.value if is_trusted else None,
+        latency_ms=position.latency.value if is_complete else None,
         rows_per_s=position.throughput.value,
         cost=position.cost.value,
         accuracy=accuracy.value.value if accuracy is not None and accuracy.metric == "top-1" else None,
@@ -232,12 +250,12 @@ def _is_invalid(stages: Sequence[Stage]) -> bool:
     return any(stage.verdict.status == "INVALID" for stage in stages)
 
 
-def _latency(stage: Stage, scenario: str, aggregate: str) -> float | None:
+def _get_latency(stage: Stage, scenario: str, aggregate: str) -> float | None:
     if stage.tags.get("scenario") != scenario:
         return None
     estimate = stage.metrics.get(choose_time_metric(scenario), {}).get(aggregate)
     return None if estimate is None else estimate.value
 
 
-def _throughput(stage: Stage) -> Estimate:
+def _get_throughput(stage: Stage) -> Estimate:
     return stage.metrics.get("throughput_per_s", {}).get("value") or Estimate(None, reason="not measured")

@@ -10,12 +10,12 @@ from typing import Literal
 import numpy as np
 
 from app.analysis.local.call_stages import SEARCH_TAG
-from app.analysis.local.variants import find_violated, find_violated_so_far
+from app.analysis.local.variants import find_violated_objectives, find_violated_objectives_so_far
 from app.analysis.rows import NOT_STARTED
 from app.records.estimate import Estimate
 from app.records.local import Accuracy, Bottleneck, Fidelity, VariantColdStart, VariantData
 from app.records.result import Objective, Stage, Validity
-from app.reporting.local_front import FrontPosition, choose_time_metric, find_fastest_stage, get_max_arrivals
+from app.reporting.local_front import FrontPosition, choose_time_metric, find_fastest_stage, get_max_call_rate
 from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting
 from reports.local_model import (
@@ -38,26 +38,28 @@ def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStart
     """Build a row for cold starts without a cached optimized model and a row for cold starts with
     one; kinds that were not measured have no row."""
     kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
-    return tuple(_cold_start_row(is_cached, starts_of_kind) for is_cached, starts_of_kind in kinds if starts_of_kind)
+    return tuple(_build_cold_start_row(is_cached, kind_starts) for is_cached, kind_starts in kinds if kind_starts)
 
 
-def _cold_start_row(is_cached: bool, starts: Sequence[VariantColdStart]) -> ColdStartRow:
-    parts = np.array(
+def _build_cold_start_row(is_cached: bool, starts: Sequence[VariantColdStart]) -> ColdStartRow:
+    durations_ms = np.array(
         [
             [start.process_ms, start.library_load_ms, start.session_build_ms, start.first_inference_ms]
             for start in starts
         ]
     )
-    with_total = np.column_stack((parts, parts.sum(axis=1)))
+    with_total_ms = np.column_stack((durations_ms, durations_ms.sum(axis=1)))
     return ColdStartRow(
         is_cached=is_cached,
         starts=len(starts),
-        p50=_quantities(np.median(with_total, axis=0), len(starts)),
-        worst=_quantities(with_total.max(axis=0), len(starts)),
+        p50=_build_quantities(np.median(with_total_ms, axis=0), len(starts)),
+        worst=_build_quantities(with_total_ms.max(axis=0), len(starts)),
     )
 
 
-def _quantities(values_ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], starts: int) -> tuple[Quantity, ...]:
+def _build_quantities(
+    values_ms: np.ndarray[tuple[int, ...], np.dtype[np.float64]], starts: int
+) -> tuple[Quantity, ...]:
     return tuple(Quantity(float(value), "ms", n=starts) for value in values_ms)
 
 
@@ -73,12 +75,12 @@ CALL_PARTS = {
 def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
     """Build the rows of the stages: headline stages first, then the rates tried by a search, lowest
     first."""
-    rows = [(stage, _search_state(slo, stage)) for stage in stages]
-    ordered = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
-    return tuple(_scenario_row(stage, search_state) for stage, search_state in ordered)
+    rows = [(stage, _find_search_state(slo, stage)) for stage in stages]
+    ordered_rows = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
+    return tuple(_build_scenario_row(stage, search_state) for stage, search_state in ordered_rows)
 
 
-def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
+def _find_search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
     """Return whether a rate tried by a search met the SLO; `None` for the headline rate and for
     stages outside a search.
 
@@ -86,32 +88,32 @@ def _search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "
     """
     if SEARCH_TAG not in stage.tags:
         return None
-    has_held = not find_violated_so_far(slo, [stage])
-    return None if stage.in_headline and has_held else "passed" if has_held else "failed"
+    meets_slo = not find_violated_objectives_so_far(slo, [stage])
+    return None if stage.in_headline and meets_slo else "passed" if meets_slo else "failed"
 
 
-def _scenario_row(stage: Stage, tried: Literal["passed", "failed"] | None) -> ScenarioRow:
+def _build_scenario_row(stage: Stage, search_state: Literal["passed", "failed"] | None) -> ScenarioRow:
     scenario = stage.tags.get("scenario", stage.kind)
     metric = choose_time_metric(scenario)
-    trust, reasons = _validity(stage)
+    validity, reasons = _get_validity(stage)
     return ScenarioRow(
         stage=stage.name,
         scenario=scenario,
         rate_per_s=stage.scheduled_per_s,
-        tried=tried,
+        tried=search_state,
         times=formatting.metric_name(metric),
         p50=build_stage_quantity(stage, metric, "p50"),
         p95=build_stage_quantity(stage, metric, "p95"),
         p99=build_stage_quantity(stage, metric, "p99"),
         throughput=build_stage_quantity(stage, "throughput_per_s"),
         calls=stage.completed,
-        parts=tuple(_part(stage, part) for part in CALL_PARTS),
-        validity=trust,
+        parts=tuple(_get_call_part(stage, part) for part in CALL_PARTS),
+        validity=validity,
         reasons=reasons,
     )
 
 
-def _validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
+def _get_validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
     """Return the validity of a stage and its reasons.
 
     Arrivals that never started add a warning, because no call time includes them.
@@ -123,14 +125,14 @@ def _validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
     return "WARN" if verdict.status == "VALID" else verdict.status, (*verdict.reasons, reason)
 
 
-def _part(stage: Stage, metric: str) -> Quantity:
+def _get_call_part(stage: Stage, metric: str) -> Quantity:
     if metric not in stage.metrics:
         reason = "included in model execution"
         return Quantity(None, "ms", reason=reason, validity=stage.verdict.status)
     return build_stage_quantity(stage, metric, "p50")
 
 
-_ENERGY = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
+_ENERGY_METRICS = ("energy_j_per_inference", "energy_above_idle_j_per_inference")
 
 
 def build_variant_row(
@@ -144,7 +146,7 @@ def build_variant_row(
     is_best: bool,
 ) -> VariantRow:
     variant, headline_stages = variant_data.variant, [stage for stage in stages if stage.in_headline]
-    missed = find_violated(slo, headline_stages) if stages else ()
+    violated = find_violated_objectives(slo, headline_stages) if stages else ()
     return VariantRow(
         name=name,
         family=family,
@@ -155,19 +157,19 @@ def build_variant_row(
         streams=variant.streams,
         threads=variant.threads,
         devices=variant.devices,
-        state="best" if is_best else _state(variant_data, headline_stages),
-        reason=_failure_text(variant_data),
+        state="best" if is_best else _find_variant_state(variant_data, headline_stages),
+        reason=_format_failure(variant_data),
         scenarios=build_scenario_rows(slo, stages),
         throughput=position.throughput,
-        arrivals=get_max_arrivals(variant_data, headline_stages),
-        slo=None if not slo or not stages else _slo_state([estimate for _, estimate in missed]),
-        misses=tuple(_miss_text(objective, estimate) for objective, estimate in missed),
+        arrivals=get_max_call_rate(variant_data, headline_stages),
+        slo=None if not slo or not stages else _find_slo_state([estimate for _, estimate in violated]),
+        misses=tuple(_format_violation(objective, estimate) for objective, estimate in violated),
         latency=position.latency,
         cost=position.cost,
         energy=find_energy(headline_stages),
         is_on_frontier=position.is_on_frontier,
         accuracy=None if variant_data.accuracy is None else build_accuracy_row(variant_data.accuracy),
-        fidelity=None if variant_data.fidelity is None else _fidelity_row(variant_data.fidelity),
+        fidelity=None if variant_data.fidelity is None else _build_fidelity_row(variant_data.fidelity),
         cold_starts=build_cold_start_rows(variant_data.cold_starts),
         provider_used=variant_data.provider_used,
         placements=tuple(
@@ -179,12 +181,14 @@ def build_variant_row(
             )
             for placement in variant_data.placements
         ),
-        bottleneck=None if variant_data.bottleneck is None else _bound_row(variant_data.bottleneck),
+        bottleneck=None if variant_data.bottleneck is None else _build_bottleneck_row(variant_data.bottleneck),
         file=PureWindowsPath(variant_data.model_file).name,  # accepts both slashes; the folder is private
         sha256=variant_data.model_sha256,
         size_bytes=variant_data.size_bytes,
         peak_memory=Quantity(
-            variant_data.peak_memory_gib, "GiB", reason=_reason_if_missing(variant_data.peak_memory_gib, "not measured")
+            variant_data.peak_memory_gib,
+            "GiB",
+            reason=_get_missing_reason(variant_data.peak_memory_gib, "not measured"),
         ),
     )
 
@@ -208,12 +212,12 @@ def find_energy(stages: Sequence[Stage]) -> Quantity | None:
     fastest = find_fastest_stage(stages)
     if fastest is None:
         return None
-    known = [name for name in _ENERGY if name in fastest.metrics]
-    with_value = [name for name in known if fastest.metrics[name]["value"].value is not None]
-    return next((build_stage_quantity(fastest, name) for name in (*with_value, *known)), None)
+    metric_names = [name for name in _ENERGY_METRICS if name in fastest.metrics]
+    measured_names = [name for name in metric_names if fastest.metrics[name]["value"].value is not None]
+    return next((build_stage_quantity(fastest, name) for name in (*measured_names, *metric_names)), None)
 
 
-def _state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
+def _find_variant_state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
     if variant.is_excluded:
         return "skipped"
     if variant.failure is not None:
@@ -221,50 +225,52 @@ def _state(variant: VariantData, stages: Sequence[Stage]) -> VariantState:
     return "INVALID" if any(stage.verdict.status == "INVALID" for stage in stages) else "measured"
 
 
-def _slo_state(missed: Sequence[Estimate]) -> SloState:
-    if not missed:
+def _find_slo_state(violated_estimates: Sequence[Estimate]) -> SloState:
+    if not violated_estimates:
         return "met"
-    return "inconclusive" if all(estimate.value is None for estimate in missed) else "missed"
+    return "inconclusive" if all(estimate.value is None for estimate in violated_estimates) else "missed"
 
 
-def _failure_text(variant: VariantData) -> str | None:
+def _format_failure(variant: VariantData) -> str | None:
     if variant.failure is None:
         return None
     sentence = variant.failure if variant.failure.endswith(".") else f"{variant.failure}."
     return f"{sentence} {variant.hint}" if variant.hint else sentence
 
 
-def _miss_text(objective: Objective, estimate: Estimate) -> str:
+def _format_violation(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"{objective.label}: n/a ({estimate.reason or 'not measured'})"
     return f"{objective.label}: {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
 
 
-def _fidelity_row(fidelity: Fidelity) -> FidelityRow:
-    no_scores = Quantity(None, "share", reason="the output is not class scores")
+def _build_fidelity_row(fidelity: Fidelity) -> FidelityRow:
+    not_available = Quantity(None, "share", reason="the output has no class scores")
     return FidelityRow(
         rows=fidelity.rows,
-        agreement=no_scores if fidelity.top1_agreement is None else build_quantity(fidelity.top1_agreement, "share"),
-        cosine_mean=_plain(fidelity.cosine_mean, "", "not defined for scalar outputs"),
-        cosine_min=_plain(fidelity.cosine_min, "", "not defined for scalar outputs"),
-        max_abs=_plain(fidelity.max_abs, "", "no row is finite in both outputs"),
-        sqnr=_plain(
+        agreement=not_available
+        if fidelity.top1_agreement is None
+        else build_quantity(fidelity.top1_agreement, "share"),
+        cosine_mean=_build_optional_quantity(fidelity.cosine_mean, "", "not defined for scalar outputs"),
+        cosine_min=_build_optional_quantity(fidelity.cosine_min, "", "not defined for scalar outputs"),
+        max_abs=_build_optional_quantity(fidelity.max_abs, "", "no row is finite in both outputs"),
+        sqnr=_build_optional_quantity(
             fidelity.sqnr_db, "dB", "infinite: the outputs are identical" if fidelity.is_equal else "not defined"
         ),
-        kl_mean=_plain(fidelity.kl_mean, "nats", "the output is not class scores"),
-        kl_p99=_plain(fidelity.kl_p99, "nats", "too few rows, or not class scores"),
+        kl_mean=_build_optional_quantity(fidelity.kl_mean, "nats", "the output has no class scores"),
+        kl_p99=_build_optional_quantity(fidelity.kl_p99, "nats", "too few rows, or no class scores"),
         is_equal=fidelity.is_equal,
         not_finite=fidelity.not_finite,
     )
 
 
-def _bound_row(bound: Bottleneck) -> BottleneckRow:
-    peaks = bound.peaks
+def _build_bottleneck_row(bottleneck: Bottleneck) -> BottleneckRow:
+    peaks = bottleneck.peaks
     return BottleneckRow(
-        limit=bound.limit,
-        sentence=bound.sentence,
-        flops_per_s=bound.flops_per_s,
-        flops_per_byte=bound.flops_per_byte,
+        limit=bottleneck.limit,
+        sentence=bottleneck.sentence,
+        flops_per_s=bottleneck.flops_per_s,
+        flops_per_byte=bottleneck.flops_per_byte,
         processor=None if peaks is None else peaks.name,
         peak_flops_per_s=None if peaks is None else peaks.flops_per_s,
         peak_bytes_per_s=None if peaks is None else peaks.bytes_per_s,
@@ -272,9 +278,9 @@ def _bound_row(bound: Bottleneck) -> BottleneckRow:
     )
 
 
-def _plain(value: float | None, unit: str, reason: str) -> Quantity:
-    return Quantity(value, unit, reason=_reason_if_missing(value, reason))
+def _build_optional_quantity(value: float | None, unit: str, reason: str) -> Quantity:
+    return Quantity(value, unit, reason=_get_missing_reason(value, reason))
 
 
-def _reason_if_missing(value: float | None, reason: str) -> str | None:
+def _get_missing_reason(value: float | None, reason: str) -> str | None:
     return reason if value is None else None

@@ -52,22 +52,26 @@ def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
             worker=worker.worker,
             host=worker.host,
             sent=worker.sent,
-            cpu=build_quantity(_cpu(worker), "s"),
+            cpu=build_quantity(_get_cpu_time(worker), "s"),
             max_lag=build_quantity(Estimate(worker.max_lag_ms), "ms"),
-            clock=build_quantity(_clock(worker), "ms"),
+            clock=build_quantity(_get_clock_residual(worker), "ms"),
             lost_s=None if worker.lost_ns is None else (worker.lost_ns - start_ns) / 1e9,
         )
         for worker in sum_workers(result.stages)
     )
 
 
-def _cpu(worker: WorkerData) -> Estimate:
+def _get_cpu_time(worker: WorkerData) -> Estimate:
     """Return the CPU time of a worker in seconds. It is unknown for a lost worker, because workers
     report it at the end of a stage."""
-    return Estimate(worker.cpu_s) if worker.lost_ns is None else Estimate(None, reason="worker lost before it reported")
+    return (
+        Estimate(worker.cpu_s)
+        if worker.lost_ns is None
+        else Estimate(None, reason="the worker was lost before it reported its CPU time")
+    )
 
 
-def _clock(worker: WorkerData) -> Estimate:
+def _get_clock_residual(worker: WorkerData) -> Estimate:
     return Estimate(
         worker.clock_residual_ms, reason="same clock as the run" if worker.clock_residual_ms is None else None
     )
@@ -86,7 +90,7 @@ def describe_clock(stages: Sequence[Stage]) -> str:
         return "All times use one monotonic clock"
     return (
         "All times use one monotonic clock; clocks of other hosts were synchronized to it with an error of at most "
-        f"{formatting.format_number(residual_ms)}{formatting.THIN}ms"
+        f"{formatting.format_number(residual_ms)}{formatting.THIN_SPACE}ms"
     )
 
 
@@ -100,21 +104,21 @@ def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[mode
     """
     if telemetry.empty:
         return ()
-    telemetry = _with_busiest_core(telemetry)
+    telemetry = _replace_core_series(telemetry)
     at_s = (telemetry["at_ns"].to_numpy() - start_ns) / 1e9
-    first, last = float(at_s.min()), float(at_s.max())
-    width = max(_MIN_BIN_S, (last - first) / (MAX_POINTS - 1))
-    binned = telemetry.assign(bin=np.floor((at_s - first) / width).astype(int))
-    means = binned.groupby(["source", "metric", "bin"], observed=True)["value"].mean()
-    order = list(METRICS)
-    known = {(source, metric) for source, metric, _ in means.index if metric in METRICS}
+    first_s, last_s = float(at_s.min()), float(at_s.max())
+    width_s = max(_MIN_BIN_S, (last_s - first_s) / (MAX_POINTS - 1))
+    binned_telemetry = telemetry.assign(bin=np.floor((at_s - first_s) / width_s).astype(int))
+    means = binned_telemetry.groupby(["source", "metric", "bin"], observed=True)["value"].mean()
+    metric_order = list(METRICS)
+    series_keys = {(source, metric) for source, metric, _ in means.index if metric in METRICS}
     return tuple(
-        _series(source, metric, means[source, metric], first, width)
-        for source, metric in sorted(known, key=lambda key: (order.index(key[1]), key[0]))
+        _build_series(source, metric, means[source, metric], first_s, width_s)
+        for source, metric in sorted(series_keys, key=lambda key: (metric_order.index(key[1]), key[0]))
     )
 
 
-def _with_busiest_core(telemetry: pd.DataFrame) -> pd.DataFrame:
+def _replace_core_series(telemetry: pd.DataFrame) -> pd.DataFrame:
     """Replace the series of all CPU cores by a series of the busiest core at each time.
 
     A machine may have hundreds of cores, which is too many for a chart.
@@ -122,21 +126,21 @@ def _with_busiest_core(telemetry: pd.DataFrame) -> pd.DataFrame:
     is_core = telemetry["metric"] == "core_cpu_percent"
     if not is_core.any():
         return telemetry
-    busiest = telemetry[is_core].groupby("at_ns", as_index=False)["value"].max()
-    busiest_series = busiest.assign(source="busiest core", metric="core_cpu_percent")
+    busiest_values = telemetry[is_core].groupby("at_ns", as_index=False)["value"].max()
+    busiest_series = busiest_values.assign(source="busiest core", metric="core_cpu_percent")
     combined: pd.DataFrame = pd.concat(
         [telemetry[~is_core].astype({"source": str, "metric": str}), busiest_series], ignore_index=True
     )
     return combined
 
 
-def _series(source: str, metric: str, means: pd.Series, first: float, width: float) -> model.TelemetrySeries:
+def _build_series(source: str, metric: str, means: pd.Series, first_s: float, width_s: float) -> model.TelemetrySeries:
     return model.TelemetrySeries(
         source=source,
         metric=metric,
         unit=METRICS[metric].unit,
         description=METRICS[metric].description,
-        at_s=tuple(round(first + (bin_index + 0.5) * width, 3) for bin_index in means.index),
+        at_s=tuple(round(first_s + (bin_index + 0.5) * width_s, 3) for bin_index in means.index),
         values=tuple(None if math.isnan(value) else round(value, 4) for value in means),
     )
 
@@ -150,10 +154,10 @@ def list_environment_entries(result: Result) -> tuple[model.EnvironmentEntry, ..
         "Operating system": machine.os,
         "CPU": machine.cpu_model,
         "CPU architecture": machine.cpu_architecture,
-        "Cores": _cores(machine),
+        "Cores": _format_cores(machine),
         "CPU governor": machine.cpu_governor,
         "Memory": f"{formatting.format_number(machine.memory_gib)} GiB",
-        "GPUs": ", ".join(_gpu(gpu) for gpu in machine.gpus) or "none",
+        "GPUs": ", ".join(_format_gpu(gpu) for gpu in machine.gpus) or "none",
         "NVIDIA driver": machine.nvidia_driver,
         "ONNX Runtime": machine.onnxruntime,
         "Execution providers": ", ".join(machine.providers) or None,
@@ -161,34 +165,34 @@ def list_environment_entries(result: Result) -> tuple[model.EnvironmentEntry, ..
         "Packages": ", ".join(f"{name} {version}" for name, version in sorted(machine.packages.items())) or None,
         "Clock resolution": f"{machine.clock_resolution_ns} ns",
         "Fingerprint": machine.fingerprint,
-        **_sender_facts(result),
-        **_target_facts(result),
+        **_list_sender_properties(result),
+        **_list_target_properties(result),
     }
     return tuple(model.EnvironmentEntry(label=label, value=value) for label, value in properties.items())
 
 
-def _sender_facts(result: Result) -> dict[str, str]:
+def _list_sender_properties(result: Result) -> dict[str, str]:
     workers = format_workers(result.stages)
-    return {} if workers is None else {"Load sent by": workers}
+    return {} if workers is None else {"Load workers": workers}
 
 
-def _target_facts(result: Result) -> dict[str, str]:
+def _list_target_properties(result: Result) -> dict[str, str]:
     hardware = result.target.hardware
     if hardware is None:
-        return {"Measured on": "not specified in the profile"}
+        return {"Target hardware": "not specified in the profile"}
     replicas = "1 replica" if hardware.replicas == 1 else f"{hardware.replicas} replicas"
-    return {"Measured on": f"{hardware.description}, {replicas}"}
+    return {"Target hardware": f"{hardware.description}, {replicas}"}
 
 
-def _cores(machine: Environment) -> str:
-    physical = formatting.NOT_AVAILABLE if machine.physical_cores is None else str(machine.physical_cores)
-    cores = f"{physical} physical, {machine.logical_cores} logical"
+def _format_cores(machine: Environment) -> str:
+    physical_text = formatting.NOT_AVAILABLE if machine.physical_cores is None else str(machine.physical_cores)
+    cores_text = f"{physical_text} physical, {machine.logical_cores} logical"
     if machine.cpu_limit_cores is None:
-        return cores
-    return f"{cores}, limited to {formatting.format_plain(machine.cpu_limit_cores)}"
+        return cores_text
+    return f"{cores_text}, limited to {formatting.format_plain(machine.cpu_limit_cores)}"
 
 
-def _gpu(gpu: Gpu) -> str:
+def _format_gpu(gpu: Gpu) -> str:
     memory = "memory n/a" if gpu.memory_gib is None else f"{formatting.format_number(gpu.memory_gib)} GiB"
     power = "power limit n/a" if gpu.power_limit_w is None else f"{formatting.format_number(gpu.power_limit_w)} W"
     identity = f", id {gpu.uuid_hash}" if gpu.uuid_hash else ""

@@ -36,34 +36,35 @@ def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ..
     if local is None or not stages:
         return ()
     return (
-        _processes(stages),
-        _scenarios(stages),
-        *_times(stages),
-        *_warm_up(load),
-        *_stop(stages, load),
-        *_outputs(local.variants),
-        *_cold_starts(local.variants),
+        _describe_processes(stages),
+        _describe_scenarios(stages),
+        *_describe_times(stages),
+        *_describe_warm_up(load),
+        *_describe_stop_rule(stages, load),
+        *_describe_outputs(local.variants),
+        *_describe_cold_starts(local.variants),
     )
 
 
-def _processes(stages: Sequence[Stage]) -> str:
-    run = len({stage.variant for stage in stages})
-    if run == 1:
+def _describe_processes(stages: Sequence[Stage]) -> str:
+    variant_count = len({stage.variant for stage in stages})
+    if variant_count == 1:
         return "The variant ran in a separate process."
     return (
-        f"{format_count_noun(run, 'variant')} ran one after another, each in a separate process, so that a crash or "
+        f"{format_count_noun(variant_count, 'variant')} ran one after another, each in a separate process, so that a "
+        "crash or "
         "load of one does not affect the others."
     )
 
 
-def _scenarios(stages: Sequence[Stage]) -> str:
-    used = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
-    descriptions = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in used if name in _SCENARIOS)
+def _describe_scenarios(stages: Sequence[Stage]) -> str:
+    scenarios = dict.fromkeys(stage.tags.get("scenario", "") for stage in stages)
+    descriptions = "; ".join(f"{name}: {_SCENARIOS[name]}" for name in scenarios if name in _SCENARIOS)
     calls = formatting.format_count(sum(stage.completed for stage in stages))
     return f"{calls} calls were timed in MLPerf scenarios. {descriptions[:1].upper()}{descriptions[1:]}."
 
 
-def _times(stages: Sequence[Stage]) -> Iterator[str]:
+def _describe_times(stages: Sequence[Stage]) -> Iterator[str]:
     scenarios = {stage.tags.get("scenario") for stage in stages}
     yield (
         "Service time is the time of the runtime's call, including copies to and from the device. Batch preparation "
@@ -75,53 +76,56 @@ def _times(stages: Sequence[Stage]) -> Iterator[str]:
         yield "In the multi-stream scenario, latency runs from the scheduled start of a query to its last response."
 
 
-def _warm_up(load: Mapping[str, Any]) -> Iterator[str]:
+def _describe_warm_up(load: Mapping[str, Any]) -> Iterator[str]:
     time_limit = f", or for at most {load['warmup']}" if load.get("warmup") else ""
     yield (
         "Each scenario was preceded by warm-up calls, which are excluded, until the medians of three consecutive "
-        f"windows agreed within 10{formatting.THIN}%{time_limit}."
+        f"windows agreed within 10{formatting.THIN_SPACE}%{time_limit}."
     )
 
 
-def _stop(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
+def _describe_stop_rule(stages: Sequence[Stage], load: Mapping[str, Any]) -> Iterator[str]:
     if not all(load.get(name) for name in ("half_width", "min_duration", "max_duration")):
         return
-    closed = [stage for stage in stages if stage.kind == "closed"]
-    if closed:
+    closed_stages = [stage for stage in stages if stage.kind == "closed"]
+    if closed_stages:
         yield (
-            f"Each scenario ran for at least {load['min_duration']}, until half of the 95{formatting.THIN}% CI of "
-            f"the mean time was {load['half_width']} of the mean, and for at most {load['max_duration']}."
+            f"Each scenario ran for at least {load['min_duration']}, until the half-width of the "
+            f"95{formatting.THIN_SPACE}% CI "
+            f"of the mean time was at most {load['half_width']} of the mean, and for at most {load['max_duration']}."
         )
 
 
-def _outputs(variants: Sequence[VariantData]) -> Iterator[str]:
-    compared = [variant.fidelity.rows for variant in variants if variant.fidelity is not None]
-    if compared:
-        rows = _range(compared)
+def _describe_outputs(variants: Sequence[VariantData]) -> Iterator[str]:
+    compared_counts = [variant.fidelity.rows for variant in variants if variant.fidelity is not None]
+    if compared_counts:
+        rows = _format_range(compared_counts)
         yield (
             f"Outputs of the measured calls ({rows} rows per variant) were compared with those of the fp32 model on "
             "the CPU for the same inputs."
         )
-    scored = [
+    scored_counts = [
         variant.accuracy.value.n for variant in variants if variant.accuracy is not None and variant.accuracy.value.n
     ]
-    if scored:
+    if scored_counts:
         yield (
-            f"Accuracy was evaluated on {_range(scored)} labeled rows after the measurement, with the same session; "
+            f"Accuracy was evaluated on {_format_range(scored_counts)} labeled rows after the measurement, with the "
+            "same session; "
             "differences are paired by row."
         )
 
 
-def _cold_starts(variants: Sequence[VariantData]) -> Iterator[str]:
-    starts = sum(len(variant.cold_starts) for variant in variants)
-    if starts:
+def _describe_cold_starts(variants: Sequence[VariantData]) -> Iterator[str]:
+    start_count = sum(len(variant.cold_starts) for variant in variants)
+    if start_count:
         yield (
-            f"{format_count_noun(starts, 'cold start')} {'was' if starts == 1 else 'were'} measured, each in a new "
+            f"{format_count_noun(start_count, 'cold start')} {'was' if start_count == 1 else 'were'} measured, each "
+            "in a new "
             "process, once per group of variants that load in the same way. The file cache of the OS was not cleared."
         )
 
 
-def _range(counts: Sequence[int]) -> str:
+def _format_range(counts: Sequence[int]) -> str:
     low, high = min(counts), max(counts)
     return (
         formatting.format_count(low)
@@ -130,7 +134,7 @@ def _range(counts: Sequence[int]) -> str:
     )
 
 
-_NAMES = {"poisson": "Poisson"}
+_ARRIVAL_NAMES = {"poisson": "Poisson"}
 
 
 class MethodSpec(msgspec.Struct, frozen=True):
@@ -149,9 +153,9 @@ def read_spec(spec_text: str) -> MethodSpec:
         spec = read_document(spec_text.encode(), "spec.yaml").value
     except ProfileError:
         spec = None
-    load = _mapping(_mapping(spec).get("load"))
+    load = _as_mapping(_as_mapping(spec).get("load"))
     stages = load.get("stages")
-    loads = [_mapping(load.get("search")), *map(_mapping, stages if isinstance(stages, list) else [])]
+    loads = [_as_mapping(load.get("search")), *map(_as_mapping, stages if isinstance(stages, list) else [])]
     seed = load.get("seed")
     return MethodSpec(
         seed=seed if isinstance(seed, int) else None,
@@ -161,24 +165,24 @@ def read_spec(spec_text: str) -> MethodSpec:
 
 
 def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -> tuple[str, ...]:
-    loaded = [stage for stage in result.stages if stage.variant is None]
+    load_stages = [stage for stage in result.stages if stage.variant is None]
     sentences = [
-        *_model_only_sentences(result),
+        *_describe_model_only(result),
         *describe_local_run(result, spec.load),
-        *(_load_sentences(loaded, spec) if loaded else ()),
-        *_lag_sentences(find_headline_stages(result)),
-        *_search_sentences(loaded),
-        *_statistics_sentences(result),
-        *_telemetry_sentences(telemetry),
-        _clock_sentence(result),
-        _selftest_sentence(result),
+        *(_describe_load(load_stages, spec) if load_stages else ()),
+        *_describe_send_lag(find_headline_stages(result)),
+        *_describe_search(load_stages),
+        *_describe_statistics(result),
+        *_describe_telemetry(telemetry),
+        _describe_clock_drift(result),
+        _describe_selftest(result),
     ]
     if result.plan is not None:
-        sentences.append(f"The age of prices is as of {result.plan.planned_on}.")
+        sentences.append(f"Price ages are as of {result.plan.planned_on}.")
     return tuple(sentences)
 
 
-def _model_only_sentences(result: Result) -> tuple[str, ...]:
+def _describe_model_only(result: Result) -> tuple[str, ...]:
     """Return the sentence about a served model that was also measured without its server; empty for
     other runs."""
     local = [stage for stage in result.stages if stage.variant is not None]
@@ -187,48 +191,52 @@ def _model_only_sentences(result: Result) -> tuple[str, ...]:
     calls = formatting.format_count(sum(stage.completed for stage in local))
     return (
         f"The model without its server ran {calls} times with {format_count_noun(len(local), 'batch size')}, one call "
-        "at a time in a separate process; times are those of the call.",
+        "at a time in a separate process; the times are those of the calls.",
     )
 
 
-def _load_sentences(loaded: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
-    warmups = [stage for stage in loaded if stage.kind == "warmup"]
-    closed = [stage for stage in loaded if stage.kind == "closed"]
-    workers = () if (sentence := describe_workers(loaded)) is None else (sentence,)
-    sentences = [*_sending_sentences(loaded, closed, spec), *workers, *_time_sentences(loaded)]
+def _describe_load(load_stages: list[Stage], spec: MethodSpec) -> tuple[str, ...]:
+    warmups = [stage for stage in load_stages if stage.kind == "warmup"]
+    closed_stages = [stage for stage in load_stages if stage.kind == "closed"]
+    workers = () if (sentence := describe_workers(load_stages)) is None else (sentence,)
+    sentences = [*_describe_sending(load_stages, closed_stages, spec), *workers, *_describe_latency_times(load_stages)]
     if warmups:
-        length_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
+        duration_s = sum(stage.window.end_ns - stage.window.start_ns for stage in warmups) / 1e9
         sentences.append(
-            f"{format_count_noun(len(warmups), 'warm-up stage')} ({formatting.format_duration(length_s)} in total) ran "
+            f"{format_count_noun(len(warmups), 'warm-up stage')} ({formatting.format_duration(duration_s)} in total) "
+            "ran "
             "first; warm-up requests are excluded from all numbers."
         )
     return tuple(sentences)
 
 
-def _sending_sentences(loaded: list[Stage], closed: list[Stage], spec: MethodSpec) -> Iterator[str]:
+def _describe_sending(load_stages: list[Stage], closed_stages: list[Stage], spec: MethodSpec) -> Iterator[str]:
     """Yield sentences about how requests were sent: open loop, closed loop, and each stage with a
     changing rate."""
-    if len(closed) < len(loaded):
-        names = " and ".join(_NAMES.get(name, name) for name in spec.arrivals)
+    if len(closed_stages) < len(load_stages):
+        names = " and ".join(_ARRIVAL_NAMES.get(name, name) for name in spec.arrivals)
         arrivals = f"{names} arrivals" if names else "scheduled arrivals"
         seed = f", seed {spec.seed}" if spec.seed is not None else ""
         yield (
             f"Load was open loop ({arrivals}{seed}): each request was sent at its scheduled time, without waiting for "
             "earlier responses."
         )
-    if closed:
+    if closed_stages:
         yield (
-            f"In {format_count_noun(len(closed), 'stage')}, load was closed loop: each client sends its next request "
+            f"In {format_count_noun(len(closed_stages), 'stage')}, load was closed loop: each client sends its next "
+            "request "
             "after the previous response, so a slower target receives fewer requests."
         )
-    for stage in loaded:
+    for stage in load_stages:
         if stage.arrivals is not None and stage.kind in ("varying", "spike"):
             yield f"Stage {stage.name}: {stage.arrivals}."
 
 
-def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
-    measured = {name for stage in loaded for name, estimates in stage.metrics.items() if _has_value(estimates)}
-    if "latency_ms" in measured or not any(stage.completed for stage in loaded):
+def _describe_latency_times(load_stages: list[Stage]) -> Iterator[str]:
+    measured_metrics = {
+        name for stage in load_stages for name, estimates in stage.metrics.items() if _has_value(estimates)
+    }
+    if "latency_ms" in measured_metrics or not any(stage.completed for stage in load_stages):
         yield (
             "Latency runs from the scheduled start to the end of the response, so it includes delays of the target and "
             "of the load generator; service time starts at the send."
@@ -238,7 +246,7 @@ def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
             "Locust does not report the scheduled start of a request, so times start at the send: service time is "
             "available, latency is not."
         )
-    if "ttft_ms" in measured:
+    if "ttft_ms" in measured_metrics:
         yield (
             "For streams, TTFT runs from the scheduled start to the first non-empty delta, a response ends at its last "
             "token, and TPOT is the time from the first to the last token divided by the number of tokens after the "
@@ -246,85 +254,87 @@ def _time_sentences(loaded: list[Stage]) -> Iterator[str]:
         )
 
 
-def _lag_sentences(answering: Sequence[Stage]) -> tuple[str, ...]:
+def _describe_send_lag(stages: Sequence[Stage]) -> tuple[str, ...]:
     """Return how late requests were sent; empty if their scheduled starts are unknown.
 
     Each aggregate is the worst value over the headline stages.
     """
-    lags = [stage.metrics.get("send_lag_ms", {}) for stage in answering]
-    parts = []
-    for name, label in (("p50", "p50"), ("p99", "p99"), ("max", "max")):
-        values_ms = [lag[name].value for lag in lags if name in lag]
+    lags = [stage.metrics.get("send_lag_ms", {}) for stage in stages]
+    texts = []
+    for aggregate, label in (("p50", "p50"), ("p99", "p99"), ("max", "max")):
+        values_ms = [lag[aggregate].value for lag in lags if aggregate in lag]
         worst_ms = max((value for value in values_ms if value is not None), default=None)
         if worst_ms is not None:
-            parts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
-    return (f"Send lag after the scheduled start: {', '.join(parts)}.",) if parts else ()
+            texts.append(f"{formatting.format_duration(max(0.0, worst_ms) / 1e3)} ({label})")
+    return (f"Send lag after the scheduled start: {', '.join(texts)}.",) if texts else ()
 
 
 def _has_value(estimates: dict[str, Estimate]) -> bool:
     return any(estimate.value is not None for estimate in estimates.values())
 
 
-def _search_sentences(loaded: list[Stage]) -> tuple[str, ...]:
+def _describe_search(load_stages: list[Stage]) -> tuple[str, ...]:
     """Return how the search found the max rate. Steady-state steps may have missed the SLO too: the
     search steps back until a rate meets it."""
-    probes = [stage for stage in loaded if stage.kind == "probe"]
-    holds = [stage for stage in loaded if stage.kind == "step" and not stage.is_pooled]
+    probes = [stage for stage in load_stages if stage.kind == "probe"]
+    steady_steps = [stage for stage in load_stages if stage.kind == "step" and not stage.is_pooled]
     if not probes:
         return ()
-    failed = sum(stage.meets_slo is False for stage in probes)
+    failed_count = sum(stage.meets_slo is False for stage in probes)
     search = (
-        f"The search for the max rate used {format_count_noun(len(probes), 'probe')} ({failed} missed the SLO and are "
+        f"The search for the max rate used {format_count_noun(len(probes), 'probe')} ({failed_count} missed the SLO "
+        "and are "
         "part of the curve)"
     )
-    if not holds:
+    if not steady_steps:
         return (f"{search}.",)
-    length_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in holds])) / 1e9
-    rates = len(Counter(stage.name for stage in holds))
+    duration_s = float(np.median([stage.window.end_ns - stage.window.start_ns for stage in steady_steps])) / 1e9
+    rate_count = len(Counter(stage.name for stage in steady_steps))
     return (
         f"{search}, first doubling the rate, then bisecting. The result is based on "
-        f"{format_count_noun(len(holds), 'steady-state step')} of {formatting.format_duration(length_s)} at "
-        f"{format_count_noun(rates, 'rate')}.",
+        f"{format_count_noun(len(steady_steps), 'steady-state step')} of {formatting.format_duration(duration_s)} at "
+        f"{format_count_noun(rate_count, 'rate')}.",
     )
 
 
-def _statistics_sentences(result: Result) -> tuple[str, ...]:
+def _describe_statistics(result: Result) -> tuple[str, ...]:
     if not result.stages:
         return ()
     unit = "request" if result.local is None else "call"
     return (
         f"Percentiles are exact, computed from the times of all {unit}s; those with too few samples are omitted. "
-        f"Intervals are 95{formatting.THIN}% CIs from order statistics, widened for autocorrelation between {unit}s.",
+        f"Intervals are 95{formatting.THIN_SPACE}% CIs from order statistics, widened for autocorrelation between "
+        f"{unit}s.",
     )
 
 
-def _telemetry_sentences(telemetry: pd.DataFrame) -> tuple[str, ...]:
+def _describe_telemetry(telemetry: pd.DataFrame) -> tuple[str, ...]:
     if telemetry.empty:
         return ()
     times_s = np.unique(telemetry["at_ns"].to_numpy()) / 1e9
     sources = ", ".join(sorted({source.partition("/")[0] for source in telemetry["source"].unique()}))
     if len(times_s) < 2:
         return (f"Telemetry was sampled once ({sources}).",)
-    period = formatting.format_duration(float(np.median(np.diff(times_s))))
-    return (f"Telemetry was sampled {formatting.format_count(len(times_s))} times, every {period} ({sources}).",)
+    period_text = formatting.format_duration(float(np.median(np.diff(times_s))))
+    return (f"Telemetry was sampled {formatting.format_count(len(times_s))} times, every {period_text} ({sources}).",)
 
 
-def _clock_sentence(result: Result) -> str:
+def _describe_clock_drift(result: Result) -> str:
     ratio = result.clock.wall_to_monotonic_ratio
     sentence = describe_clock(result.stages)
     if ratio is None:
         return f"{sentence}."
-    drift = abs(ratio - 1) * 1e6
-    return f"{sentence}; the wall clock drifted by {formatting.format_number(drift)} ppm relative to it."
+    drift_ppm = abs(ratio - 1) * 1e6
+    return f"{sentence}; the wall clock drifted by {formatting.format_number(drift_ppm)} ppm relative to it."
 
 
-def _selftest_sentence(result: Result) -> str:
-    mark = result.selftest
-    if mark is None:
+def _describe_selftest(result: Result) -> str:
+    selftest = result.selftest
+    if selftest is None:
         return "No self-test was run on this machine. Run `sizewise selftest` (1 min) to verify the load generator."
-    outcome = "passed" if mark.passed else f"FAILED: {' and '.join(mark.failed)}"
-    return f"Load generator self-test {mark.id}, {mark.at[:10]}: {outcome}."
+    outcome = "passed" if selftest.passed else f"FAILED: {' and '.join(selftest.failed)}"
+    return f"Load generator self-test {selftest.id}, {selftest.at[:10]}: {outcome}."
 
 
-def _mapping(value: Any) -> dict[str, Any]:
+def _as_mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}

@@ -18,7 +18,7 @@ from app.profiles.pricing.catalog import (
 )
 from app.records.offers import Catalog, Offer
 
-_MONEY_CELLS = {
+_PRICE_NAMES = {
     "on_demand_usd_per_hour": "on-demand",
     "spot_usd_per_hour": "spot",
     "reserved_1y_usd_per_hour": "reserved",
@@ -71,7 +71,7 @@ def find_offers(
         and region in (None, offer.region)
         and provider in (None, offer.provider)
     ]
-    return sorted(matches, key=_sort_key)
+    return sorted(matches, key=_get_sort_key)
 
 
 def build_offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
@@ -86,18 +86,18 @@ def build_offer_row(offer: Offer, today: datetime.date) -> PriceListRow:
         as_of=offer.as_of,
         age_days=compute_price_age_days(offer, today),
         source=offer.source,
-        overrides=_overridden_cells(offer),
+        overrides=_format_overrides(offer),
     )
 
 
-def _sort_key(offer: Offer) -> tuple[str, float, str]:
+def _get_sort_key(offer: Offer) -> tuple[str, float, str]:
     price = offer.on_demand_usd_per_hour
     return offer.accelerator or "", math.inf if price is None else price, offer.key
 
 
-def _overridden_cells(offer: Offer) -> str:
+def _format_overrides(offer: Offer) -> str:
     if offer.owned is not None:
         return "owned"
     if offer.source == "yours":
         return "all"
-    return ", ".join(_MONEY_CELLS.get(override.column, override.column) for override in offer.overrides)
+    return ", ".join(_PRICE_NAMES.get(override.column, override.column) for override in offer.overrides)

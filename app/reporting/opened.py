@@ -35,7 +35,7 @@ from app.storage.run_directory import StoredRun
 from reports.model import Report
 
 _SKIPPED_COLUMNS = ("reused", "worker")
-_LOCAL_WINDOW = "a time range cannot be evaluated in a local run, because its numbers cover whole scenarios"
+_LOCAL_WINDOW_PROBLEM = "a time range cannot be evaluated in a local run, because its numbers cover whole scenarios"
 
 
 @dataclass(frozen=True)
@@ -65,19 +65,21 @@ class OpenedRun:
     def rows(self) -> StageRows | None:
         """Rows of all stages by scheduled start, without the chunks of streams; `None` without
         requests."""
-        parts = [_without_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
+        finished_rows = [_drop_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
         unfinished = self._unfinished
-        return join_rows([*parts, *unfinished]) if parts or unfinished else None
+        return join_rows([*finished_rows, *unfinished]) if finished_rows or unfinished else None
 
     @property
     def _unfinished(self) -> list[StageRows]:
-        """Rows of a stage that was interrupted together with the engine. The stage has no data, but
+        """Rows of a stage that was interrupted together with the run. The stage has no data, but
         charts show its rows."""
         if self.table.num_rows == sum(rows.intended_ns.size for rows in self.data.rows):
             return []
-        known = pa.array([stage_facts.index for stage_facts in self.data.stage_data], pa.int32())
-        unfinished = self.table.filter(pa.compute.invert(pa.compute.is_in(self.table["stage"], value_set=known)))
-        return [_without_chunks(read_rows(unfinished))]
+        stage_indices = pa.array([stage_data.index for stage_data in self.data.stage_data], pa.int32())
+        unfinished = self.table.filter(
+            pa.compute.invert(pa.compute.is_in(self.table["stage"], value_set=stage_indices))
+        )
+        return [_drop_chunks(read_rows(unfinished))]
 
     def rescore(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
         """Re-evaluate the run with another SLO, or with only the requests scheduled in a window, in
@@ -91,48 +93,53 @@ class OpenedRun:
             return self.result
         if self.result.local is not None:
             if window_s is not None:
-                raise UsageError(_LOCAL_WINDOW, hint="Omit --from and --to.")
+                raise UsageError(_LOCAL_WINDOW_PROBLEM, hint="Omit --from and --to.")
             return self.result if objectives is None else reevaluate_variants(self.result, objectives)
         self._check_events()
-        data = self._facts_with_rows() if self.damage else self.data
+        data = self._select_complete_data() if self.damage else self.data
         if window_s is not None:
             self._check_window(window_s)
         return reevaluate_run(data, objectives, window_s)
 
-    def _facts_with_rows(self) -> RunData:
+    def _select_complete_data(self) -> RunData:
         """Return the run data reduced to the stages whose rows are complete. Raises
         CorruptedFileError if only warm-ups are complete."""
-        is_whole = [
-            rows.intended_ns.size >= _min_rows(stage) for stage, rows in zip(self._stages, self.data.rows, strict=True)
+        has_all_rows = [
+            rows.intended_ns.size >= _count_min_rows(stage)
+            for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
-        if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, is_whole)):
+        if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, has_all_rows)):
             files = "; ".join(damaged.text for damaged in self.damage)
             raise CorruptedFileError(
                 f"{self.directory} is DAMAGED: {files}. "
                 "Only warm-up stages have all rows, so the run cannot be re-evaluated",
                 hint="Restore its files from a copy, or omit --slo, --from and --to.",
             )
-        left_out = [stage.name for stage, has_rows in zip(self._stages, is_whole, strict=True) if not has_rows]
-        complete = msgspec.structs.replace(self.data.result, stages=tuple(itertools.compress(self._stages, is_whole)))
+        excluded_stages = [
+            stage.name for stage, has_rows in zip(self._stages, has_all_rows, strict=True) if not has_rows
+        ]
+        complete_result = msgspec.structs.replace(
+            self.data.result, stages=tuple(itertools.compress(self._stages, has_all_rows))
+        )
         return replace(
             self.data,
-            result=mark_damaged(complete, self.damage, left_out),
-            stage_data=tuple(itertools.compress(self.data.stage_data, is_whole)),
-            rows=tuple(itertools.compress(self.data.rows, is_whole)),
-            is_complete=self.data.is_complete and all(is_whole),
+            result=mark_damaged(complete_result, self.damage, excluded_stages),
+            stage_data=tuple(itertools.compress(self.data.stage_data, has_all_rows)),
+            rows=tuple(itertools.compress(self.data.rows, has_all_rows)),
+            is_complete=self.data.is_complete and all(has_all_rows),
         )
 
     def report(self, result: Result | None = None) -> Report:
         """Build the report of the run, or of a result returned by `rescore`."""
-        reported = self.result if result is None else result
-        stamp = reported.rescoring
-        rows = self.rows if stamp is None or stamp.window_s is None else self._within(stamp.window_s)
-        is_stored = reported is self.result and not self.damage
-        text = self.result_text if is_stored else msgspec.json.encode(reported).decode()
+        reported_result = self.result if result is None else result
+        rescoring = reported_result.rescoring
+        rows = self.rows if rescoring is None or rescoring.window_s is None else self._select_rows(rescoring.window_s)
+        is_stored = reported_result is self.result and not self.damage
+        text = self.result_text if is_stored else msgspec.json.encode(reported_result).decode()
         return build_report(
-            reported,
+            reported_result,
             self.table if rows is not None else self.table.slice(0, 0),
-            self._telemetry_within(None if stamp is None else stamp.window_s),
+            self._select_telemetry(None if rescoring is None else rescoring.window_s),
             self.spec_text,
             COMMAND,
             text,
@@ -141,9 +148,9 @@ class OpenedRun:
             unverified=self.unverified,
         )
 
-    def window_refusal(self) -> str | None:
+    def get_window_problem(self) -> str | None:
         """Return the reason why the run cannot be evaluated for a time window; `None` if it can."""
-        return _LOCAL_WINDOW if self.result.local is not None else None
+        return _LOCAL_WINDOW_PROBLEM if self.result.local is not None else None
 
     @property
     def _stages(self) -> list[Stage]:
@@ -158,25 +165,25 @@ class OpenedRun:
         from_s, to_s = window_s
         if not from_s < to_s:
             raise UsageError(f"the time range {from_s:g}–{to_s:g} s is empty", hint="Use an end after the start.")
-        rows = self._within(window_s)
+        rows = self._select_rows(window_s)
         if rows is None:
             raise UsageError(
                 f"no request was scheduled from {from_s:g} s to {to_s:g} s of the run",
                 hint=f"The run took {self.result.clock.duration_s:.0f} s.",
             )
 
-    def _within(self, window_s: tuple[float, float]) -> StageRows | None:
+    def _select_rows(self, window_s: tuple[float, float]) -> StageRows | None:
         rows = self.rows
         if rows is None:
             return None
         start_ns = self.result.time_zero_ns
         bounds_ns = [start_ns + round(second * 1e9) for second in window_s]
-        first, last = np.searchsorted(rows.intended_ns, bounds_ns)
-        inside = np.zeros(rows.intended_ns.size, dtype=bool)
-        inside[first:last] = True
-        return rows.filter(inside) if last > first else None
+        first_index, last_index = np.searchsorted(rows.intended_ns, bounds_ns)
+        is_inside = np.zeros(rows.intended_ns.size, dtype=bool)
+        is_inside[first_index:last_index] = True
+        return rows.filter(is_inside) if last_index > first_index else None
 
-    def _telemetry_within(self, window_s: tuple[float, float] | None) -> pd.DataFrame:
+    def _select_telemetry(self, window_s: tuple[float, float] | None) -> pd.DataFrame:
         telemetry = self.data.telemetry
         if window_s is None:
             return telemetry
@@ -196,14 +203,16 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     if damage and not recover:
         raise build_damaged_error(run.directory, damage)
     damaged_files = {damaged.path: damaged for damaged in damage}
-    events = tuple(run.events(_undamaged_bytes(damaged_files, EVENTS)))
+    events = tuple(run.events(_count_undamaged_bytes(damaged_files, EVENTS)))
     spec_text = "" if SPEC in damaged_files else run.spec_text or ""
     finished = [event for event in events if isinstance(event, StageFinished)]
     is_lost = RESULT in damaged_files or (
         recover and not (run.directory / RESULT).exists() and _is_cut_short(run, events)
     )
-    table, lost = _table(run, damaged_files, finished) if damage or is_lost else (run.requests(_SKIPPED_COLUMNS), ())
-    damage = (*damage, *(damaged for damaged in lost if damaged.path not in damaged_files))
+    table, read_damage = (
+        _read_table(run, damaged_files, finished) if damage or is_lost else (run.requests(_SKIPPED_COLUMNS), ())
+    )
+    damage = (*damage, *(damaged for damaged in read_damage if damaged.path not in damaged_files))
     recovery = None
     if is_lost:
         if damage and (
@@ -221,69 +230,73 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         result = msgspec.structs.replace(result, clock=clock)
     data = RunData(
         result=result,
-        slo=(() if recovery is None else _initial_slo(events)) or read_slo(spec_text, result),
+        slo=(() if recovery is None else _find_initial_slo(events)) or read_slo(spec_text, result),
         stage_data=tuple(event.data for event in finished),
-        rows=tuple(_rows_of(table, [event.data for event in finished])),
-        telemetry=_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
-        idle=_idle_window(events),
+        rows=tuple(_split_by_stage(table, [event.data for event in finished])),
+        telemetry=_read_telemetry(run, damaged_files, is_lost=is_lost).to_pandas(),
+        idle=_find_idle_window(events),
         is_complete=recovery is None,
     )
     if recovery is not None and result.local is None and not damage:
         rescored = reevaluate_run(data, None, None)
-        if _is_as_reported(rescored, finished):
+        if _matches_reported_stages(rescored, finished):
             data = replace(data, result=rescored)
         else:
             damage = (Damage(REQUESTS, "changed"),)
-    noted = tuple(_notes(events, data.result.time_zero_ns))
-    text = "" if damage else run.result_text or ""
-    return OpenedRun(run.directory, data, table, spec_text, text, recovery, damage, run.files_without_checksum, noted)
+    notes = tuple(_iter_notes(events, data.result.time_zero_ns))
+    result_text = "" if damage else run.result_text or ""
+    return OpenedRun(
+        run.directory, data, table, spec_text, result_text, recovery, damage, run.files_without_checksum, notes
+    )
 
 
-def _undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | None:
+def _count_undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | None:
     """Return how many bytes from the start of a file are undamaged; `None` means all bytes.
 
     If the content of a file changed, no byte is used, since the position of the change is unknown.
     """
     if (damage := damaged_files.get(name)) is None:
         return None
-    if damage.whole_bytes is None and damage.problem != "cut off":
+    if damage.intact_bytes is None and damage.problem != "cut off":
         return 0
-    return damage.whole_bytes
+    return damage.intact_bytes
 
 
 def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
     return not run.is_being_written and not any(isinstance(event, RunFinished) for event in events)
 
 
-def _table(
+def _read_table(
     run: StoredRun, damaged_files: Mapping[str, Damage], finished: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
-    """Return the rows of complete stages, and of the stage that was interrupted together with the
-    engine; also the damage found while reading."""
+    """Return the rows of complete stages and of the interrupted stage, and the damage that was
+    found while reading."""
     errors: list[CorruptedFileError] = []
-    table = run.requests(_SKIPPED_COLUMNS, errors, _undamaged_bytes(damaged_files, REQUESTS))
+    table = run.requests(_SKIPPED_COLUMNS, errors, _count_undamaged_bytes(damaged_files, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
-    incomplete = [
+    incomplete_indices = [
         stage_finished.data.index
         for stage_finished in finished
-        if counts[stage_finished.data.index] < _min_rows(stage_finished.stage)
+        if counts[stage_finished.data.index] < _count_min_rows(stage_finished.stage)
     ]
-    if incomplete:
-        table = table.filter(pa.compute.invert(pa.compute.is_in(table["stage"], pa.array(incomplete, pa.int32()))))
-    return table, (Damage(REQUESTS, "cut off" if not errors else "changed"),) if incomplete or errors else ()
+    if incomplete_indices:
+        table = table.filter(
+            pa.compute.invert(pa.compute.is_in(table["stage"], pa.array(incomplete_indices, pa.int32())))
+        )
+    return table, (Damage(REQUESTS, "cut off" if not errors else "changed"),) if incomplete_indices or errors else ()
 
 
-def _min_rows(stage: Stage) -> int:
+def _count_min_rows(stage: Stage) -> int:
     """Return the minimum number of rows of a stage: one row per request that ended."""
     return stage.completed + sum(stage.errors.values())
 
 
-def _initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
+def _find_initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
     return next((event.slo for event in events if isinstance(event, RunStarted)), ())
 
 
-def _is_as_reported(rescored: Result, finished: Sequence[StageFinished]) -> bool:
-    """Return whether the rows of a run without checksums reproduce the results that the engine
+def _matches_reported_stages(rescored: Result, finished: Sequence[StageFinished]) -> bool:
+    """Return whether the rows of a run without checksums reproduce the results that were
     reported when each stage ended.
 
     Only counts, means and maxima are compared, since another version may compute percentiles and
@@ -291,28 +304,36 @@ def _is_as_reported(rescored: Result, finished: Sequence[StageFinished]) -> bool
     """
     stages = [stage for stage in rescored.stages if not stage.is_pooled]
     return len(stages) == len(finished) and all(
-        stage.completed == reported.stage.completed
-        and stage.errors == reported.stage.errors
-        and _has_same_means(stage, reported.stage)
-        for stage, reported in zip(stages, finished, strict=True)
+        stage.completed == event.stage.completed
+        and stage.errors == event.stage.errors
+        and _has_same_means(stage, event.stage)
+        for stage, event in zip(stages, finished, strict=True)
     )
 
 
-def _has_same_means(stage: Stage, reported: Stage) -> bool:
-    for name in stage.metrics.keys() & reported.metrics.keys():
+def _has_same_means(stage: Stage, reported_stage: Stage) -> bool:
+    for name in stage.metrics.keys() & reported_stage.metrics.keys():
         for aggregate in ("mean", "max"):
-            recomputed, expected = stage.metrics[name].get(aggregate), reported.metrics[name].get(aggregate)
-            if recomputed is None or expected is None or recomputed.value is None or expected.value is None:
+            recomputed_estimate, reported_estimate = (
+                stage.metrics[name].get(aggregate),
+                reported_stage.metrics[name].get(aggregate),
+            )
+            if (
+                recomputed_estimate is None
+                or reported_estimate is None
+                or recomputed_estimate.value is None
+                or reported_estimate.value is None
+            ):
                 continue
-            if not math.isclose(recomputed.value, expected.value, rel_tol=1e-6, abs_tol=1e-9):
+            if not math.isclose(recomputed_estimate.value, reported_estimate.value, rel_tol=1e-6, abs_tol=1e-9):
                 return False
     return True
 
 
-def _telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_lost: bool) -> pa.Table:
+def _read_telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_lost: bool) -> pa.Table:
     if TELEMETRY not in damaged_files and not is_lost:
         return run.telemetry()
-    return run.telemetry([], _undamaged_bytes(damaged_files, TELEMETRY))
+    return run.telemetry([], _count_undamaged_bytes(damaged_files, TELEMETRY))
 
 
 def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
@@ -325,10 +346,10 @@ def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
             return tuple(parse_objective(str(text)) for text in texts)
     except (ProfileError, UsageError):  # edited by hand, or written by a newer version
         pass
-    return tuple(evaluated.objective for evaluated in result.slo if not evaluated.objective.implied)
+    return tuple(evaluation.objective for evaluation in result.slo if not evaluation.objective.implied)
 
 
-def _rows_of(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
+def _split_by_stage(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
     """Split the table by stage. The rows of a stage are contiguous in the file."""
     stage_indices = table["stage"].to_numpy()
     ends = np.flatnonzero(np.diff(stage_indices)) + 1
@@ -338,13 +359,13 @@ def _rows_of(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
         for start, end in zip(starts, [*ends.tolist(), stage_indices.size], strict=False)
     }
     rows = []
-    for stage_facts in stages:
-        start, end = spans.get(stage_facts.index, (0, 0))
+    for stage_data in stages:
+        start, end = spans.get(stage_data.index, (0, 0))
         rows.append(read_rows(table.slice(start, end - start)))
     return rows
 
 
-def _without_chunks(rows: StageRows) -> StageRows:
+def _drop_chunks(rows: StageRows) -> StageRows:
     """Drop the chunks from stage rows, since they take most of the memory and no chart shows
     them."""
     if rows.tokens is None or rows.tokens.chunks is None:
@@ -352,13 +373,13 @@ def _without_chunks(rows: StageRows) -> StageRows:
     return replace(rows, tokens=replace(rows.tokens, chunks=None))
 
 
-def _notes(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float, str]]:
+def _iter_notes(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float, str]]:
     for event in events:
         if isinstance(event, NoteAdded):
             yield (event.at_ns - start_ns) / 1e9, event.text
 
 
-def _idle_window(events: Sequence[Event]) -> Window | None:
+def _find_idle_window(events: Sequence[Event]) -> Window | None:
     """Return the time window of the idle phase: from its start to the next event; `None` without an
     idle phase."""
     for event, next_event in itertools.pairwise(events):

@@ -31,17 +31,20 @@ from reports.plan_section import (
     UnitCostRow,
 )
 
-_NO_SATURATION = "no service model, or saturation never reached"
-_NO_RATE = "no feasible fleet"
+_NO_SATURATION_REASON = "no service model, or saturation never reached"
+_NO_FLEET_REASON = "no feasible fleet"
 
 
 def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.PlanSection:
     """Build the section of a plan. `sources` are the measurements that the plan is based on,
     including the measurement of the recommended fleet."""
-    front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
-    by_cost = sorted(plan.offers, key=_by_cost)
-    rows = [_offer_row(fleet, is_on_frontier=(fleet.offer, fleet.instances) in front) for fleet in by_cost]
-    chosen = plan.recommendation.fleet if plan.recommendation else None
+    frontier_keys = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
+    sorted_fleets = sorted(plan.offers, key=_get_cost_sort_key)
+    rows = [
+        _build_offer_row(fleet, is_on_frontier=(fleet.offer, fleet.instances) in frontier_keys)
+        for fleet in sorted_fleets
+    ]
+    recommended_fleet = plan.recommendation.fleet if plan.recommendation else None
     return model.PlanSection(
         peak_per_s=plan.traffic.peak_per_s,
         shape=plan.traffic.shape,
@@ -53,49 +56,48 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
         redundancy=plan.redundancy,
         latency_metric=plan.latency_metric,
         planned_on=plan.planned_on,
-        recommendation=_recommendation(plan.recommendation),
+        recommendation=_build_recommendation_row(plan.recommendation),
         runner_up=plan.runner_up.offer if plan.runner_up else None,
         cheapest_rejected=plan.cheapest_rejected.offer if plan.cheapest_rejected else None,
         offers=tuple(row for row in rows if row.rejected is None),
         rejected_offers=tuple(row for row in rows if row.rejected is not None),
-        notes=_notes(plan),
-        latency_limit=_latency_limit(plan),
+        notes=plan.notes,
+        latency_limit=_find_latency_limit(plan),
         router=plan.router,
-        frontier=tuple(map(_front_row, sorted(plan.pareto, key=_by_cost))),
-        unit_costs=() if chosen is None else tuple(_unit_costs(chosen)),
-        kwh_per_month=_energy(chosen.kwh_per_month, "kWh/month") if chosen else None,
-        kg_co2e_per_month=_energy(chosen.kg_co2e_per_month, "kg CO2e/month") if chosen else None,
-        sensitivity=tuple(_sensitivity_row(sensitivity, plan.offers, chosen) for sensitivity in plan.sensitivity),
-        day=_day(plan.hours),
-        commitment=_commitment(plan.commitment),
-        savings=tuple(map(_saving_row, plan.savings)),
-        mix=_mix(plan.mix),
+        frontier=tuple(map(_build_front_row, sorted(plan.pareto, key=_get_cost_sort_key))),
+        unit_costs=() if recommended_fleet is None else tuple(_build_unit_costs(recommended_fleet)),
+        kwh_per_month=_build_optional_quantity(recommended_fleet.kwh_per_month, "kWh/month")
+        if recommended_fleet
+        else None,
+        kg_co2e_per_month=_build_optional_quantity(recommended_fleet.kg_co2e_per_month, "kg CO2e/month")
+        if recommended_fleet
+        else None,
+        sensitivity=tuple(
+            _build_sensitivity_row(sensitivity, plan.offers, recommended_fleet) for sensitivity in plan.sensitivity
+        ),
+        day=_build_day_series(plan.hours),
+        commitment=_build_commitment_row(plan.commitment),
+        savings=tuple(map(_build_saving_row, plan.savings)),
+        mix=_build_mix_section(plan.mix),
         forecast=_forecast_text(plan.forecast),
         break_even=plan.break_even,
-        capacity_knowledge=_knowledge(plan.capacity_knowledge),
+        capacity_knowledge=_build_capacity_uncertainty(plan.capacity_knowledge),
         checks=tuple(
             msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
         ),
-        source=None if chosen is None else _source(chosen, sources),
+        source=None if recommended_fleet is None else _find_source(recommended_fleet, sources),
     )
 
 
-def _notes(plan: Plan) -> tuple[str, ...]:
-    """Return the notes of a plan without those that repeat a check, since checks have their own
-    rows."""
-    repeated = {f"{check.verdict} {check.name}: {check.hint}" for check in plan.checks}
-    return tuple(note for note in plan.notes if note not in repeated)
-
-
-def _source(fleet: Fleet, sources: Sequence[SourceRow]) -> SourceRow | None:
+def _find_source(fleet: Fleet, sources: Sequence[SourceRow]) -> SourceRow | None:
     return next((source for source in sources if source.name == fleet.measured_on), None)
 
 
 def build_source_rows(plan_inputs: PlanningInputs) -> tuple[SourceRow, ...]:
-    return tuple(map(_source_row, plan_inputs.measured))
+    return tuple(map(_build_source_row, plan_inputs.measured))
 
 
-def _source_row(target: MeasuredTarget) -> SourceRow:
+def _build_source_row(target: MeasuredTarget) -> SourceRow:
     description = target.hardware.description
     rate = Estimate(
         target.curve.max_rate_per_s,
@@ -126,7 +128,7 @@ def build_plan_report(plan: Plan, plan_inputs: PlanningInputs, tool: str, comman
     )
 
 
-def _latency_limit(plan: Plan) -> model.Limit | None:
+def _find_latency_limit(plan: Plan) -> model.Limit | None:
     objectives = map(parse_objective, plan.slo)
     limits = (
         build_limit(objective)
@@ -136,7 +138,7 @@ def _latency_limit(plan: Plan) -> model.Limit | None:
     return next(limits, None)
 
 
-def _recommendation(recommendation: records.Recommendation | None) -> model.RecommendationRow | None:
+def _build_recommendation_row(recommendation: records.Recommendation | None) -> model.RecommendationRow | None:
     if recommendation is None:
         return None
     return model.RecommendationRow(
@@ -148,7 +150,7 @@ def _recommendation(recommendation: records.Recommendation | None) -> model.Reco
     )
 
 
-def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
+def _get_cost_sort_key(fleet: Fleet) -> tuple[float, float, str]:
     return (
         math.inf if fleet.usd_per_month.value is None else fleet.usd_per_month.value,
         math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each,
@@ -156,8 +158,8 @@ def _by_cost(fleet: Fleet) -> tuple[float, float, str]:
     )
 
 
-def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
-    def number(estimate: Estimate, unit: str) -> model.Quantity:  # the row states why values are missing
+def _build_offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
+    def build_row_quantity(estimate: Estimate, unit: str) -> model.Quantity:  # the row states why values are missing
         return (
             build_quantity(estimate, unit)
             if fleet.rejected is None
@@ -168,12 +170,12 @@ def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
         offer=fleet.offer,
         instances=fleet.instances,
         spare=fleet.spare_instances,
-        capacity=number(fleet.capacity_per_instance_per_s, "1/s"),
-        utilization_at_peak=number(fleet.utilization_at_peak, "share"),
-        latency=number(fleet.latency_at_peak, "ms"),
+        capacity=build_row_quantity(fleet.capacity_per_instance_per_s, "1/s"),
+        utilization_at_peak=build_row_quantity(fleet.utilization_at_peak, "share"),
+        latency=build_row_quantity(fleet.latency_at_peak, "ms"),
         usd_per_hour_each=fleet.usd_per_hour_each,
-        usd_per_month=number(fleet.usd_per_month, "USD/month"),
-        usd_per_1k=number(fleet.usd_per_1k_inferences, "USD"),
+        usd_per_month=build_row_quantity(fleet.usd_per_month, "USD/month"),
+        usd_per_1k=build_row_quantity(fleet.usd_per_1k_inferences, "USD"),
         basis=fleet.basis,
         price_date=fleet.price_date,
         price_age_days=fleet.price_age_days,
@@ -182,9 +184,9 @@ def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
         risk_reasons=fleet.risk_reasons,
         is_on_frontier=is_on_frontier,
         rejected=fleet.rejected,
-        slo_probabilities=_chances(fleet.slo_probabilities),
-        instances_needed=_spread(fleet.instances_needed),
-        usd_per_month_needed=_spread(fleet.usd_per_month_needed),
+        slo_probabilities=_build_probability_row(fleet.slo_probabilities),
+        instances_needed=_build_range(fleet.instances_needed),
+        usd_per_month_needed=_build_range(fleet.usd_per_month_needed),
         sizing_method=fleet.sizing_method if fleet.rejected is None else None,
         price_kind=fleet.price_kind,
         measured_on=fleet.measured_on,
@@ -192,17 +194,17 @@ def _offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
         provider=fleet.provider,
         instance_type=fleet.instance_type,
         region=fleet.region,
-        planned_rate_per_s=_planned_rate(fleet),
+        planned_rate_per_s=_compute_planned_rate(fleet),
     )
 
 
-def _planned_rate(fleet: Fleet) -> float | None:
+def _compute_planned_rate(fleet: Fleet) -> float | None:
     if fleet.planned_rate_per_replica_per_s is None or fleet.replicas_per_instance is None:
         return None
     return fleet.planned_rate_per_replica_per_s * fleet.replicas_per_instance
 
 
-def _knowledge(knowledge: records.CapacityKnowledge | None) -> CapacityUncertainty | None:
+def _build_capacity_uncertainty(knowledge: records.CapacityKnowledge | None) -> CapacityUncertainty | None:
     if knowledge is None or knowledge.state == "known":
         return None
     spread = knowledge.per_instance_per_s
@@ -214,7 +216,7 @@ def _knowledge(knowledge: records.CapacityKnowledge | None) -> CapacityUncertain
     )
 
 
-def _chances(probabilities: records.SloProbabilities | None) -> SloProbabilityRow | None:
+def _build_probability_row(probabilities: records.SloProbabilities | None) -> SloProbabilityRow | None:
     if probabilities is None:
         return None
     return SloProbabilityRow(
@@ -222,11 +224,11 @@ def _chances(probabilities: records.SloProbabilities | None) -> SloProbabilityRo
     )
 
 
-def _spread(spread: records.Spread | None) -> PercentileRange | None:
+def _build_range(spread: records.Spread | None) -> PercentileRange | None:
     return None if spread is None else PercentileRange(p10=spread.p10, p50=spread.p50, p90=spread.p90)
 
 
-def _front_row(fleet: Fleet) -> FrontRow:
+def _build_front_row(fleet: Fleet) -> FrontRow:
     return FrontRow(
         offer=fleet.offer,
         instances=fleet.instances or 0,
@@ -237,30 +239,30 @@ def _front_row(fleet: Fleet) -> FrontRow:
     )
 
 
-def _unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
-    by_unit = {"1k inferences": fleet.per_1k_inferences}
+def _build_unit_costs(fleet: Fleet) -> Iterator[UnitCostRow]:
+    costs_by_unit = {"1k inferences": fleet.per_1k_inferences}
     if (tokens := fleet.per_1m_tokens) is not None:
-        by_unit |= {"1M input tokens": tokens.input, "1M output tokens": tokens.output, "1M tokens": tokens.all}
-    for unit, costs in by_unit.items():
+        costs_by_unit |= {"1M input tokens": tokens.input, "1M output tokens": tokens.output, "1M tokens": tokens.all}
+    for unit, costs in costs_by_unit.items():
         if costs is not None:
             yield UnitCostRow(
                 unit=unit,
-                at_saturation=_usd(costs.at_saturation, fleet, _NO_SATURATION),
-                at_slo=_usd(costs.at_slo, fleet, _NO_RATE),
-                at_mean=_usd(costs.at_mean, fleet, _NO_RATE),
+                at_saturation=_build_usd_quantity(costs.at_saturation, fleet, _NO_SATURATION_REASON),
+                at_slo=_build_usd_quantity(costs.at_slo, fleet, _NO_FLEET_REASON),
+                at_mean=_build_usd_quantity(costs.at_mean, fleet, _NO_FLEET_REASON),
             )
 
 
-def _usd(value: float | None, fleet: Fleet, reason: str) -> model.Quantity:
+def _build_usd_quantity(value: float | None, fleet: Fleet, reason: str) -> model.Quantity:
     return model.Quantity(value, "USD", basis=fleet.basis, reason=reason if value is None else None)
 
 
-def _energy(estimate: Estimate | None, unit: str) -> model.Quantity | None:
+def _build_optional_quantity(estimate: Estimate | None, unit: str) -> model.Quantity | None:
     return None if estimate is None else build_quantity(estimate, unit)
 
 
-def _sensitivity_row(
-    sensitivity: records.SensitivityRange, offers: Sequence[Fleet], chosen: Fleet | None
+def _build_sensitivity_row(
+    sensitivity: records.SensitivityRange, offers: Sequence[Fleet], recommended_fleet: Fleet | None
 ) -> SensitivityRow:
     fleets = {fleet.offer: fleet for fleet in offers}
     return SensitivityRow(
@@ -271,19 +273,22 @@ def _sensitivity_row(
         usd_per_month_high=sensitivity.usd_per_month_high,
         winner_low=sensitivity.winner_low,
         winner_high=sensitivity.winner_high,
-        winner_low_name=_short_name(fleets.get(sensitivity.winner_low or ""), chosen),
-        winner_high_name=_short_name(fleets.get(sensitivity.winner_high or ""), chosen),
+        winner_low_name=_format_short_name(fleets.get(sensitivity.winner_low or ""), recommended_fleet),
+        winner_high_name=_format_short_name(fleets.get(sensitivity.winner_high or ""), recommended_fleet),
     )
 
 
-def _short_name(fleet: Fleet | None, chosen: Fleet | None) -> str | None:
-    if fleet is None or chosen is None:
+def _format_short_name(fleet: Fleet | None, recommended_fleet: Fleet | None) -> str | None:
+    if fleet is None or recommended_fleet is None:
         return None
-    is_same_instance = (fleet.provider, fleet.instance_type) == (chosen.provider, chosen.instance_type)
+    is_same_instance = (fleet.provider, fleet.instance_type) == (
+        recommended_fleet.provider,
+        recommended_fleet.instance_type,
+    )
     return fleet.region if is_same_instance else fleet.instance_type
 
 
-def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
+def _build_day_series(hours: Sequence[records.Hour]) -> DaySeries | None:
     if not hours:
         return None
     return DaySeries(
@@ -298,19 +303,19 @@ def _day(hours: Sequence[records.Hour]) -> DaySeries | None:
     )
 
 
-def _forecast_text(year: records.AnnualForecast | None) -> str | None:
-    if year is None:
+def _forecast_text(forecast: records.AnnualForecast | None) -> str | None:
+    if forecast is None:
         return None
-    base_text = f"12-month forecast: mean utilization {100 * year.mean_utilization:.0f} %"
-    if year.hours_over < 1 / 60:
+    base_text = f"12-month forecast: mean utilization {100 * forecast.mean_utilization:.0f} %"
+    if forecast.hours_over < 1 / 60:
         return f"{base_text}; demand stays within capacity at all times."
     return (
-        f"{base_text}; demand exceeds capacity for {year.hours_over:,.1f} h. This delays "
-        f"{100 * year.delayed_share:.2g} % of all requests, by at most {year.worst_wait_s:,.0f} s."
+        f"{base_text}; demand exceeds capacity for {forecast.hours_over:,.1f} h. This delays "
+        f"{100 * forecast.delayed_share:.2g} % of all requests, by at most {forecast.worst_wait_s:,.0f} s."
     )
 
 
-def _commitment(commitment: records.Commitment | None) -> CommitmentRow | None:
+def _build_commitment_row(commitment: records.Commitment | None) -> CommitmentRow | None:
     if commitment is None:
         return None
     return CommitmentRow(
@@ -321,7 +326,7 @@ def _commitment(commitment: records.Commitment | None) -> CommitmentRow | None:
     )
 
 
-def _saving_row(saving: records.Saving) -> SavingRow:
+def _build_saving_row(saving: records.Saving) -> SavingRow:
     return SavingRow(
         change=saving.change,
         basis=saving.basis,
@@ -330,7 +335,7 @@ def _saving_row(saving: records.Saving) -> SavingRow:
     )
 
 
-def _mix(mix: records.Mix | None) -> MixSection | None:
+def _build_mix_section(mix: records.Mix | None) -> MixSection | None:
     if mix is None:
         return None
     return MixSection(

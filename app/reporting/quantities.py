@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from app.analysis.objectives import get_unit as unit_of_limit
+from app.analysis.objectives import get_unit as get_limit_unit
 from app.records.metrics import METRICS
 from app.records.result import Check, Estimate, Objective, Stage, Validity
 from reports import model
 
 
-def build_quantity(estimate: Estimate, unit: str, trust: Validity = "VALID") -> model.Quantity:
+def build_quantity(estimate: Estimate, unit: str, validity: Validity = "VALID") -> model.Quantity:
     return model.Quantity(
         value=estimate.value,
         unit=unit,
@@ -16,7 +16,7 @@ def build_quantity(estimate: Estimate, unit: str, trust: Validity = "VALID") -> 
         n=estimate.n,
         basis=estimate.basis,
         reason=estimate.reason,
-        validity=trust,
+        validity=validity,
         undersampled=estimate.undersampled,
     )
 
@@ -33,7 +33,7 @@ def find_unit(metric: str) -> str:
 
 
 def build_limit(objective: Objective) -> model.Limit:
-    return model.Limit(comparator=objective.comparator, value=objective.limit, unit=unit_of_limit(objective))
+    return model.Limit(comparator=objective.comparator, value=objective.limit, unit=get_limit_unit(objective))
 
 
 def build_check_row(check: Check) -> model.CheckRow:

@@ -1,4 +1,4 @@
-"""Recover a result from the data of a run whose engine was killed before it wrote the result."""
+"""Recover a result from the data of a run whose process was killed before it wrote the result."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def text(self) -> str:
-        ended = f"{self.finished} of {format_count_noun(self.started, self.unit)} finished"
-        unused = f"; {self.unused_rows:,} of {self.rows:,} rows of an unfinished {self.unit} are excluded"
-        return f"Recovered from an interrupted run: {ended}{unused if self.unused_rows else ''}."
+        finished_text = f"{self.finished} of {format_count_noun(self.started, self.unit)} finished"
+        unused_text = f"; {self.unused_rows:,} of {self.rows:,} rows of an unfinished {self.unit} are excluded"
+        return f"Recovered from an interrupted run: {finished_text}{unused_text if self.unused_rows else ''}."
 
 
 def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
@@ -65,17 +65,17 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
             hint="Read its rows in Python with `sizewise.open_run(path).requests`, or `.calls` for a local model.",
         )
     checks = tuple(event.check for event in events if isinstance(event, CheckCompleted))
-    recovery = _recovery(events, table)
-    local = _local(events)
+    recovery = _measure_recovery(events, table)
+    local = _build_local_result(events)
     notes = tuple(f"note: {event.text}" for event in events if isinstance(event, NoteAdded))
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=started.run_id,
         name=started.name,
         profile_hash="",
-        target=_target(run.spec_text or ""),
+        target=_read_target(run.spec_text or ""),
         environment=environment,
-        clock=Clock(started.at_ns, _start_time(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
+        clock=Clock(started.at_ns, _get_start_time(run), (events[-1].at_ns - started.at_ns) / 1e9, None),
         verdict=compute_verdict(checks),
         validity=checks,
         stages=mark_headline(stages) if local is None else mark_variant_headlines((), stages),
@@ -111,25 +111,27 @@ def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequ
     )
 
 
-def _recovery(events: Sequence[Event], table: pa.Table) -> RecoveredData:
+def _measure_recovery(events: Sequence[Event], table: pa.Table) -> RecoveredData:
     finished = [event for event in events if isinstance(event, StageFinished)]
     variants = [event for event in events if isinstance(event, VariantFinished)]
-    begun = sum(isinstance(event, StageStarted) for event in events)
+    started_count = sum(isinstance(event, StageStarted) for event in events)
     if any(isinstance(event, VariantStarted) for event in events):
-        begun = sum(isinstance(event, VariantStarted) for event in events)
-        return RecoveredData(started=begun, finished=len(variants), rows=0, unused_rows=0, unit="variant")
-    known = pa.array([event.index for event in finished], pa.int32())
-    used = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=known)).as_py() or 0
-    return RecoveredData(started=begun, finished=len(finished), rows=table.num_rows, unused_rows=table.num_rows - used)
+        started_count = sum(isinstance(event, VariantStarted) for event in events)
+        return RecoveredData(started=started_count, finished=len(variants), rows=0, unused_rows=0, unit="variant")
+    finished_indices = pa.array([event.index for event in finished], pa.int32())
+    used_rows = pa.compute.sum(pa.compute.is_in(table["stage"], value_set=finished_indices)).as_py() or 0
+    return RecoveredData(
+        started=started_count, finished=len(finished), rows=table.num_rows, unused_rows=table.num_rows - used_rows
+    )
 
 
-def _local(events: Sequence[Event]) -> LocalResult | None:
+def _build_local_result(events: Sequence[Event]) -> LocalResult | None:
     variants = tuple(event.data for event in events if isinstance(event, VariantFinished))
     is_local = any(isinstance(event, VariantStarted) for event in events)
     return LocalResult(variants=variants, best_reason="cut_short") if is_local else None
 
 
-def _start_time(run: StoredRun) -> str:
+def _get_start_time(run: StoredRun) -> str:
     """Return the start time of a run, ISO 8601: the creation time of its events file, or the time
     of the last change if the creation time is unknown."""
     stat = (run.directory / EVENTS).stat()
@@ -137,14 +139,14 @@ def _start_time(run: StoredRun) -> str:
     return datetime.fromtimestamp(timestamp).astimezone().isoformat(timespec="seconds")
 
 
-def _target(spec_text: str) -> Target:
+def _read_target(spec_text: str) -> Target:
     try:
-        value = read_document(spec_text.encode(), "spec.yaml").value
+        spec = read_document(spec_text.encode(), "spec.yaml").value
     except ProfileError:
-        value = None
-    section = value.get("target") if isinstance(value, dict) else None
+        spec = None
+    section = spec.get("target") if isinstance(spec, dict) else None
     target = section if isinstance(section, dict) else {}
     urls = target.get("url")
-    all_urls = tuple(map(str, urls)) if isinstance(urls, list) else () if urls is None else (str(urls),)
+    url_texts = tuple(map(str, urls)) if isinstance(urls, list) else () if urls is None else (str(urls),)
     model = target.get("model")
-    return Target(str(target.get("protocol", "unknown")), all_urls, None if model is None else str(model), None)
+    return Target(str(target.get("protocol", "unknown")), url_texts, None if model is None else str(model), None)

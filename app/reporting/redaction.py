@@ -35,50 +35,50 @@ _FREE_KEYS = {"tags", "labels", "env", "headers", "axes"}
 
 def iterate_texts(value: object) -> Iterator[str]:
     """Yield every string in the value, and the user-chosen keys of its mappings, in order."""
-    return _texts(value, "")
+    return _iter_texts(value, "")
 
 
 def replace_texts(value: _Any, change: Callable[[str], str]) -> _Any:
     """Apply `change` to every free-form string in the value. Enum values and fields that renderers
     depend on are left unchanged."""
-    result: _Any = _with_texts(value, change, "")
+    result: _Any = _replace_texts(value, change, "")
     return result
 
 
-def _texts(value: object, name: str) -> Iterator[str]:
+def _iter_texts(value: object, name: str) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, msgspec.Struct):
-        for field in _free_fields(type(value)):
-            yield from _texts(getattr(value, field), field)
+        for field in _list_free_fields(type(value)):
+            yield from _iter_texts(getattr(value, field), field)
     elif isinstance(value, tuple | list):
         for item in value:
-            yield from _texts(item, name)
+            yield from _iter_texts(item, name)
     elif isinstance(value, dict):
         if name in _FREE_KEYS:
             yield from (key for key in value if isinstance(key, str))
         for key, item in value.items():
-            yield from _texts(item, str(key))
+            yield from _iter_texts(item, str(key))
 
 
-def _with_texts(value: Any, changed: Callable[[str], str], name: str) -> Any:
+def _replace_texts(value: Any, change: Callable[[str], str], name: str) -> Any:
     if isinstance(value, str):
-        return changed(value)
+        return change(value)
     if isinstance(value, msgspec.Struct):
-        old = {field: getattr(value, field) for field in _free_fields(type(value))}
+        free_values = {field: getattr(value, field) for field in _list_free_fields(type(value))}
         return msgspec.structs.replace(
-            value, **{field: _with_texts(item, changed, field) for field, item in old.items()}
+            value, **{field: _replace_texts(item, change, field) for field, item in free_values.items()}
         )
     if isinstance(value, tuple | list):
-        return type(value)([_with_texts(item, changed, name) for item in value])
+        return type(value)([_replace_texts(item, change, name) for item in value])
     if isinstance(value, dict):
-        keys = [changed(key) if name in _FREE_KEYS and isinstance(key, str) else key for key in value]
-        return dict(zip(keys, (_with_texts(item, changed, str(key)) for key, item in value.items()), strict=True))
+        keys = [change(key) if name in _FREE_KEYS and isinstance(key, str) else key for key in value]
+        return dict(zip(keys, (_replace_texts(item, change, str(key)) for key, item in value.items()), strict=True))
     return value
 
 
 @cache
-def _free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
+def _list_free_fields(record: type[msgspec.Struct]) -> tuple[str, ...]:
     fields = msgspec.structs.fields(record)
     return tuple(field.name for field in fields if field.name not in _SEMANTIC_FIELDS and not _is_literal(field.type))
 
@@ -92,7 +92,7 @@ _URL_HOST = re.compile(
     r"\b[a-z][a-z0-9+.-]{0,20}://(?:[^\s/@]*@)?(\[[0-9a-f:.]+\]|[^\s/:?#,;'\"<>()\[\]]+)", re.IGNORECASE
 )
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
-_MACHINE_LIKE = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
+_MACHINE_LABEL = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
 """Pattern for the first label of a host name that identifies a single machine, such as gpu-box-7,
 but not `api` or `www`."""
 _BUILT_IN_MODELS = ("scripted",)
@@ -120,10 +120,10 @@ def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tupl
     addresses and the built-in scripted model are not returned.
     """
     spec_texts = tuple(iterate_texts(spec))
-    hosts = [*_find_all(result.target.urls, _URL_HOST), *_hosts(result, spec)]
+    hosts = [*_find_all(result.target.urls, _URL_HOST), *_iter_hosts(result, spec)]
     hosts += [*_find_all((*iterate_texts(result), *spec_texts, *texts), _URL_HOST), *_find_all(spec_texts, _IPV4)]
-    host_spellings = [_host_spellings(host) for host in map(_strip_host, hosts) if host and not _is_loopback(host)]
-    model_names = [spellings for spellings in map(_merge_spellings, _models(result, spec)) if spellings]
+    host_spellings = [_list_host_spellings(host) for host in map(_strip_host, hosts) if host and not _is_loopback(host)]
+    model_names = [spellings for spellings in map(_merge_spellings, _iter_models(result, spec)) if spellings]
     return (*_number_names("hosts", host_spellings), *_number_names("models", model_names))
 
 
@@ -132,20 +132,22 @@ def _number_names(kind: NamedKind, spelling_groups: Iterable[tuple[str, ...]]) -
     merged."""
     groups: list[dict[str, str]] = []
     for spellings in spelling_groups:
-        by_key = {spelling.casefold(): spelling for spelling in spellings}
-        same = [group for group in groups if group.keys() & by_key.keys()]
-        if same:
-            for group in same[1:]:
-                same[0].update(group)
+        spellings_by_key = {spelling.casefold(): spelling for spelling in spellings}
+        overlapping_groups = [group for group in groups if group.keys() & spellings_by_key.keys()]
+        if overlapping_groups:
+            for group in overlapping_groups[1:]:
+                overlapping_groups[0].update(group)
                 groups.remove(group)
-            same[0].update({key: spelling for key, spelling in by_key.items() if key not in same[0]})
+            overlapping_groups[0].update(
+                {key: spelling for key, spelling in spellings_by_key.items() if key not in overlapping_groups[0]}
+            )
         else:
-            groups.append(by_key)
+            groups.append(spellings_by_key)
     for number, group in enumerate(groups, 1):
         yield Name(kind, tuple(group.values()), f"{kind.removesuffix('s')}-{number}")
 
 
-def _hosts(result: Result, spec: object) -> Iterator[str]:
+def _iter_hosts(result: Result, spec: object) -> Iterator[str]:
     yield result.environment.host
     for stage in result.stages:
         yield from (worker.host for worker in stage.workers)
@@ -153,8 +155,8 @@ def _hosts(result: Result, spec: object) -> Iterator[str]:
         for difference in result.comparison.differences:
             if difference.id == "machine":
                 yield from (*difference.base_values, *difference.candidate_values)
-    yield from _labels(spec, _HOST_LABELS)
-    for key, value in _mapping(_value_at(spec, "target", "headers")).items():
+    yield from _iter_label_values(spec, _HOST_LABELS)
+    for key, value in _as_mapping(_get_nested_value(spec, "target", "headers")).items():
         if str(key).casefold() in ("host", ":authority"):
             yield str(value)
 
@@ -176,50 +178,50 @@ def _strip_host(host: str) -> str:
 def _is_loopback(host: str) -> bool:
     if host.casefold() in ("localhost", "n/a") or host.casefold().endswith(".localhost"):
         return True
-    address = _address(host)
+    address = _parse_address(host)
     return address is not None and (address.is_loopback or address.is_unspecified)
 
 
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)
     except ValueError:
         return None
 
 
-def _host_spellings(host: str) -> tuple[str, ...]:
-    first, dot, _ = host.partition(".")
-    is_of_machine = dot and _address(host) is None and _MACHINE_LIKE.fullmatch(first) is not None
-    return (host, first) if is_of_machine else (host,)
+def _list_host_spellings(host: str) -> tuple[str, ...]:
+    first_label, dot, _ = host.partition(".")
+    is_machine_name = dot and _parse_address(host) is None and _MACHINE_LABEL.fullmatch(first_label) is not None
+    return (host, first_label) if is_machine_name else (host,)
 
 
-def _models(result: Result, spec: object) -> Iterator[tuple[str, ...]]:
+def _iter_models(result: Result, spec: object) -> Iterator[tuple[str, ...]]:
     """Yield all names of each model."""
     yield (result.target.model or "",)
     yield from ((stage.variant.model,) for stage in result.stages if stage.variant is not None)
     if result.local is not None:
         for variant in result.local.variants:
             yield variant.variant.model, variant.model_file, variant.model_sha256 or ""
-    yield from ((name,) for name in _requested_models(result, spec))
+    yield from ((name,) for name in _iter_requested_models(result, spec))
 
 
-def _requested_models(result: Result, spec: object) -> Iterator[str]:
-    target = _mapping(_value_at(spec, "target"))
-    for section in (target, target.get("serve"), *_items(target.get("variants"))):
-        yield from (name for name in _items(_value_at(section, "model")) if isinstance(name, str))
-    yield str(_value_at(spec, "workload", "tokenizer") or "")
-    yield from _started_models(_mapping(target.get("start")))
-    yield from _labels(spec, _MODEL_LABELS)
+def _iter_requested_models(result: Result, spec: object) -> Iterator[str]:
+    target = _as_mapping(_get_nested_value(spec, "target"))
+    for section in (target, target.get("serve"), *_as_list(target.get("variants"))):
+        yield from (name for name in _as_list(_get_nested_value(section, "model")) if isinstance(name, str))
+    yield str(_get_nested_value(spec, "workload", "tokenizer") or "")
+    yield from _iter_server_models(_as_mapping(target.get("start")))
+    yield from _iter_label_values(spec, _MODEL_LABELS)
     if result.comparison is not None:
         for difference in result.comparison.differences:
             if difference.id == "model":
                 yield from (*difference.base_values, *difference.candidate_values)
 
 
-def _started_models(start: dict[Any, Any]) -> Iterator[str]:
+def _iter_server_models(start: dict[Any, Any]) -> Iterator[str]:
     """Yield model names from the command and the environment of a server: `vllm serve NAME`,
     `--model NAME`, a model file."""
-    words = [word for word in _items(start.get("command")) if isinstance(word, str)]
+    words = [word for word in _as_list(start.get("command")) if isinstance(word, str)]
     for word, next_word in pairwise([*words, ""]):
         option, _, value = word.partition("=")
         if word == "serve" or _MODEL_OPTION.fullmatch(word):
@@ -228,19 +230,19 @@ def _started_models(start: dict[Any, Any]) -> Iterator[str]:
             yield value
         elif _MODEL_FILE.fullmatch(word):
             yield word
-    yield from (str(value) for name, value in _mapping(start.get("env")).items() if "MODEL" in str(name).upper())
+    yield from (str(value) for name, value in _as_mapping(start.get("env")).items() if "MODEL" in str(name).upper())
 
 
 def _merge_spellings(names: tuple[str, ...]) -> tuple[str, ...]:
-    known = (name for name in names if name and name != "n/a" and name not in _BUILT_IN_MODELS)
-    return tuple(dict.fromkeys(spelling for name in known for spelling in _model_spellings(name)))
+    model_names = (name for name in names if name and name != "n/a" and name not in _BUILT_IN_MODELS)
+    return tuple(dict.fromkeys(spelling for name in model_names for spelling in _list_model_spellings(name)))
 
 
-def _model_spellings(model: str) -> tuple[str, ...]:
+def _list_model_spellings(model: str) -> tuple[str, ...]:
     """Return the spellings of a model name.
 
-    A path is also known by its file name and file stem, or by its folder if the file name does not
-    identify the model. `org/name` is also known by `name`.
+    The spellings of a path include its file name and file stem, or the name of its folder if the
+    file name does not identify the model. The spellings of `org/name` include `name`.
     """
     path = PurePath(model)
     spellings = [model, path.name]
@@ -251,25 +253,25 @@ def _model_spellings(model: str) -> tuple[str, ...]:
     ) or (model,)
 
 
-def _labels(spec: object, label_names: tuple[str, ...]) -> Iterator[str]:
+def _iter_label_values(spec: object, label_names: tuple[str, ...]) -> Iterator[str]:
     """Yield the values of the given labels from the telemetry endpoints in the profile."""
-    for scrape in _items(_value_at(spec, "telemetry")):
-        for name, value in _mapping(_value_at(scrape, "labels")).items():
+    for scrape in _as_list(_get_nested_value(spec, "telemetry")):
+        for name, value in _as_mapping(_get_nested_value(scrape, "labels")).items():
             if str(name).casefold() in label_names:
                 yield str(value)
 
 
-def _value_at(tree: object, *keys: str) -> object:
+def _get_nested_value(tree: object, *keys: str) -> object:
     for key in keys:
         tree = tree.get(key) if isinstance(tree, dict) else None
     return tree
 
 
-def _items(value: object) -> list[Any]:
+def _as_list(value: object) -> list[Any]:
     return value if isinstance(value, list) else [] if value is None else [value]
 
 
-def _mapping(value: object) -> dict[Any, Any]:
+def _as_mapping(value: object) -> dict[Any, Any]:
     return value if isinstance(value, dict) else {}
 
 
@@ -293,7 +295,7 @@ _COMMON_WORDS = {
 """Common words of reports. A name that is one of these words is replaced only if it is the whole
 string."""
 _SEPARATORS = r"(?:%[0-9a-f]{2}|[\W_]){1,2}"
-_BEFORE, _AFTER = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
+_NAME_START, _NAME_END = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 
 class Redaction(msgspec.Struct, frozen=True):
@@ -325,39 +327,41 @@ class RedactedReport(msgspec.Struct, frozen=True):
 
 def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> RedactedReport:
     """Redact the given kinds of names in a report and its result."""
-    spec = _document(report.reproduce.spec_text)
+    spec = _parse_document(report.reproduce.spec_text)
     names = [name for name in find_identifiers(result, spec, iterate_texts(report)) if name.kind in kinds]
-    spec, sent = _without_prompts(spec) if "prompts" in kinds else (spec, ())
-    replaced = _NameReplacer(_with_truncated(names, result.name))
-    shortened = msgspec.structs.replace(report, result_json="", reproduce=_without_spec(report))
+    spec, prompt_redactions = _redact_prompts(spec) if "prompts" in kinds else (spec, ())
+    replacer = _NameReplacer(_add_truncated_name(names, result.name))
+    shortened_report = msgspec.structs.replace(report, result_json="", reproduce=_clear_spec(report))
     redacted_report, redacted_result, profile = (
-        replace_texts(shortened, replaced),
-        replace_texts(result, replaced),
-        replace_texts(spec, replaced),
+        replace_texts(shortened_report, replacer),
+        replace_texts(result, replacer),
+        replace_texts(spec, replacer),
     )
-    stand_ins = (*replaced.stand_ins(), *sent)
-    hidden = tuple(kind for kind in REDACTED_KINDS if any(stand_in.kind == kind for stand_in in stand_ins))
-    notes = (_note(hidden),) if hidden else ()
+    redactions = (*replacer.list_redactions(), *prompt_redactions)
+    redacted_kinds = tuple(kind for kind in REDACTED_KINDS if any(redaction.kind == kind for redaction in redactions))
+    notes = (_format_note(redacted_kinds),) if redacted_kinds else ()
     redacted_result = msgspec.structs.replace(redacted_result, notes=(*notes, *redacted_result.notes))
-    spec_text = report.reproduce.spec_text if not hidden else _spec_text(report.reproduce.spec_text, profile)
+    spec_text = (
+        report.reproduce.spec_text if not redacted_kinds else _format_spec_text(report.reproduce.spec_text, profile)
+    )
     redacted_report = msgspec.structs.replace(
         redacted_report,
         notes=(*notes, *redacted_report.notes),
-        hidden=hidden,
+        hidden=redacted_kinds,
         reproduce=msgspec.structs.replace(redacted_report.reproduce, spec_text=spec_text),
-        result_json=_as_json(redacted_result) if report.result_json and hidden else report.result_json,
+        result_json=_encode_result(redacted_result) if report.result_json and redacted_kinds else report.result_json,
     )
-    return RedactedReport(redacted_report, redacted_result, stand_ins, replaced.names)
+    return RedactedReport(redacted_report, redacted_result, redactions, replacer.names)
 
 
 def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
     """Return the keys of a profile that contain prompts or expected responses. Reports contain
     prompts only in the profile."""
-    return tuple(prompt.original for prompt in _without_prompts(_document(spec_text))[1])
+    return tuple(prompt.original for prompt in _redact_prompts(_parse_document(spec_text))[1])
 
 
-def _note(hidden: Sequence[RedactedKind]) -> str:
-    return f"Redacted in this report and its embedded files: {'; '.join(_KIND_TEXTS[kind] for kind in hidden)}."
+def _format_note(kinds: Sequence[RedactedKind]) -> str:
+    return f"Redacted in this report and its embedded files: {'; '.join(_KIND_TEXTS[kind] for kind in kinds)}."
 
 
 class _NameReplacer:
@@ -372,39 +376,43 @@ class _NameReplacer:
         self._counts: Counter[Name] = Counter()
         spellings = [(word, name) for name in self.names for word in name.spellings]
         self._whole_texts = {word.casefold(): name for word, name in spellings if not _is_distinctive(word)}
-        distinctive = sorted((pair for pair in spellings if _is_distinctive(pair[0])), key=lambda pair: -len(pair[0]))
-        self._order = [name for _, name in distinctive]
-        within = "|".join(f"({_pattern(word)})" for word, _ in distinctive)
-        self._pattern = re.compile(f"{_BEFORE}(?:{within}){_AFTER}", re.IGNORECASE) if distinctive else None
+        distinctive_spellings = sorted(
+            (pair for pair in spellings if _is_distinctive(pair[0])), key=lambda pair: -len(pair[0])
+        )
+        self._ordered_names = [name for _, name in distinctive_spellings]
+        alternatives = "|".join(f"({_build_pattern(word)})" for word, _ in distinctive_spellings)
+        self._pattern = (
+            re.compile(f"{_NAME_START}(?:{alternatives}){_NAME_END}", re.IGNORECASE) if distinctive_spellings else None
+        )
 
     def __call__(self, text: str) -> str:
         name = self._whole_texts.get(text.casefold())
         if name is not None:
             self._counts[name] += 1
             return name.replacement
-        return text if self._pattern is None else self._pattern.sub(self._replacement, text)
+        return text if self._pattern is None else self._pattern.sub(self._replace_match, text)
 
-    def stand_ins(self) -> tuple[Redaction, ...]:
+    def list_redactions(self) -> tuple[Redaction, ...]:
         return tuple(
             Redaction(name.kind, name.spellings[0], name.replacement, self._counts[name])
             for name in self.names
             if self._counts[name]
         )
 
-    def _replacement(self, match: re.Match[str]) -> str:
-        name = self._order[(match.lastindex or 1) - 1]
+    def _replace_match(self, match: re.Match[str]) -> str:
+        name = self._ordered_names[(match.lastindex or 1) - 1]
         self._counts[name] += 1
         return name.replacement
 
 
-def _with_truncated(names: list[Name], title: str) -> list[Name]:
+def _add_truncated_name(names: list[Name], title: str) -> list[Name]:
     """Add the truncated form of a name: a run ID contains the name of the profile, which may be cut
     off within a name."""
-    word, redacted_word = slugify(title), slugify(_NameReplacer(names)(title))
-    if len(word) < MAX_SLUG_CHARACTERS or word == redacted_word:
+    slug, redacted_slug = slugify(title), slugify(_NameReplacer(names)(title))
+    if len(slug) < MAX_SLUG_CHARACTERS or slug == redacted_slug:
         return names
     kind = next(name.kind for name in names if _NameReplacer([name])(title) != title)
-    return [*names, Name(kind, (word,), redacted_word)]
+    return [*names, Name(kind, (slug,), redacted_slug)]
 
 
 def _is_distinctive(word: str) -> bool:
@@ -420,13 +428,13 @@ def _is_address(word: str) -> bool:
     return word.count(".") == 3 or word.count(":") > 1
 
 
-def _pattern(word: str) -> str:
+def _build_pattern(word: str) -> str:
     if _is_address(word) and not any(character.isalpha() for character in word):
         return re.escape(word)
     return _SEPARATORS.join(re.escape(part) for part in re.split(r"[\W_]+", word) if part)
 
 
-def _without_prompts(spec: Any) -> tuple[Any, tuple[Redaction, ...]]:
+def _redact_prompts(spec: Any) -> tuple[Any, tuple[Redaction, ...]]:
     replacements = []
     for path in _PROMPT_KEYS:
         if get_value(spec, path) not in (REMOVED, None, [], {}, "", REDACTED_TEXT):
@@ -435,11 +443,11 @@ def _without_prompts(spec: Any) -> tuple[Any, tuple[Redaction, ...]]:
     return spec, tuple(replacements)
 
 
-def _without_spec(report: Report) -> Any:
+def _clear_spec(report: Report) -> Any:
     return msgspec.structs.replace(report.reproduce, spec_text="")
 
 
-def _document(text: str) -> Any:
+def _parse_document(text: str) -> Any:
     """Parse a profile document.
 
     Returns `None` if the document cannot be read, for example because it was edited by hand or
@@ -451,7 +459,7 @@ def _document(text: str) -> Any:
         return None
 
 
-def _spec_text(text: str, document: Any) -> str:
+def _format_spec_text(text: str, document: Any) -> str:
     """Serialize the document again without comments, since comments may contain a name in any
     form."""
     if not text:
@@ -459,5 +467,5 @@ def _spec_text(text: str, document: Any) -> str:
     return format_document(document) if isinstance(document, dict) else _UNREADABLE
 
 
-def _as_json(result: Result) -> str:
+def _encode_result(result: Result) -> str:
     return msgspec.json.format(msgspec.json.encode(result), indent=2).decode()

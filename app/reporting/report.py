@@ -45,7 +45,7 @@ from reports.comparison_section import ComparisonSection
 from reports.plan_section import SourceRow
 
 _NO_LABELS = Labels()
-_OVERSIZED = (
+_UNTESTED_RATES_NOTE = (
     "No higher rate was tested, so the fleet may be larger than needed. Run a search or higher stages to find the max "
     "rate of one replica."
 )
@@ -70,43 +70,43 @@ def build_report(
     checksum.
     """
     spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
-    times, start_ns = choose_latency_metric(result), result.time_zero_ns
-    loaded = tuple(stage for stage in result.stages if stage.variant is None)
+    latency_metric, start_ns = choose_latency_metric(result), result.time_zero_ns
+    load_stages = tuple(stage for stage in result.stages if stage.variant is None)
     curve = build_curve_labels(result)
-    local, answering = build_model_section(result), find_headline_stages(result)
-    pooled = _poolable_stages(answering, find_headline_stage(result, curve))
+    model_section, headline_stages = build_model_section(result), find_headline_stages(result)
+    pooled_stages = _select_poolable_stages(headline_stages, find_headline_stage(result, curve))
     report = model.Report(
-        header=_header(result),
+        header=_build_header(result),
         verdict=build_verdict(result),
-        tiles=_tiles(result, curve, local),
+        tiles=_build_tiles(result, curve, model_section),
         checks=tuple(build_check_row(check) for check in result.validity),
         objectives=build_objective_rows(result),
-        model=local,
-        stages=tuple(build_stage_row(stage, curve, times, start_ns) for stage in loaded),
-        max_rate=_max_rate(result),
+        model=model_section,
+        stages=tuple(build_stage_row(stage, curve, latency_metric, start_ns) for stage in load_stages),
+        max_rate=_build_max_rate(result),
         curve=curve,
-        load=build_load_series(requests, times),
+        load=build_load_series(requests, latency_metric),
         telemetry=build_telemetry_series(telemetry, start_ns),
-        spectra=build_spectra(requests, pooled),
+        spectra=build_spectra(requests, pooled_stages),
         errors=build_error_rows(requests, result.stages),
-        plan=_plan(result),
+        plan=_build_plan(result),
         method=describe_method(result, spec, telemetry),
         environment=list_environment_entries(result),
-        reproduce=_reproduce(spec, command, spec_text),
-        artifacts=_artifacts(result),
+        reproduce=_build_reproduce(spec, command, spec_text),
+        artifacts=_list_artifacts(result),
         result_json=result_json,
-        times=times,
-        tokens=build_token_rows(loaded),
+        times=latency_metric,
+        tokens=build_token_rows(load_stages),
         spikes=build_spike_rows(result),
         cold_start=build_cold_start_rows(result),
         knees=build_knee_section(result),
         local=build_local_section(result),
-        groups=build_group_tables(rows, answering, result.target.urls),
+        groups=build_group_tables(rows, headline_stages, result.target.urls),
         workers=build_worker_rows(result),
-        comparison=_comparison(result),
-        selftest=_selftest(result),
-        distributions=build_distributions(requests, pooled),
-        heat_map=build_heat_map(requests, times),
+        comparison=_build_comparison(result),
+        selftest=_build_selftest_row(result),
+        distributions=build_distributions(requests, pooled_stages),
+        heat_map=build_heat_map(requests, latency_metric),
     )
     return apply_labels(report, result, labels, unverified)
 
@@ -117,90 +117,95 @@ def apply_labels(report: model.Report, result: Result, labels: Labels, unverifie
     return msgspec.structs.replace(
         report,
         header=msgspec.structs.replace(report.header, user_title=labels.title or None),
-        notes=(*_rescored(result), *_unverified(unverified), *map(_sentence, result.notes), *_label_notes(labels)),
+        notes=(
+            *_format_rescoring_notes(result),
+            *_format_unverified_notes(unverified),
+            *map(_format_sentence, result.notes),
+            *_format_label_notes(labels),
+        ),
     )
 
 
-def _comparison(result: Result) -> ComparisonSection | None:
+def _build_comparison(result: Result) -> ComparisonSection | None:
     return None if result.comparison is None else build_comparison_section(result.comparison)
 
 
-def _plan(result: Result) -> model.PlanSection | None:
+def _build_plan(result: Result) -> model.PlanSection | None:
     """Build the section of the plan, with a warning if the capacity of the plan is only the highest
     tested rate."""
     if result.plan is None:
         return None
-    section = build_plan_section(result.plan, _plan_sources(result))
+    section = build_plan_section(result.plan, _list_plan_sources(result))
     if result.max_rate is None or not result.max_rate.is_lower_bound:
         return section
-    return msgspec.structs.replace(section, notes=(_OVERSIZED, *section.notes))
+    return msgspec.structs.replace(section, notes=(_UNTESTED_RATES_NOTE, *section.notes))
 
 
-def _plan_sources(result: Result) -> tuple[SourceRow, ...]:
+def _list_plan_sources(result: Result) -> tuple[SourceRow, ...]:
     """Return this run as the measurement that the plan is based on, under the name that the plan
     uses for it; empty if unknown."""
     hardware = result.target.hardware
     recommendation = result.plan.recommendation if result.plan else None
     if hardware is None or recommendation is None or recommendation.fleet.measured_on is None:
         return ()
-    section = _max_rate(result)
+    section = _build_max_rate(result)
     rate = model.Quantity(None, "1/s") if section is None else section.per_s
     name, validity = recommendation.fleet.measured_on, result.verdict.status
     return (SourceRow(name=name, hardware=hardware.description, max_rate=rate, validity=validity),)
 
 
-def _artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
+def _list_artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
     return tuple(model.ArtifactRow(path=artifact.path, sha256=artifact.sha256) for artifact in result.artifacts)
 
 
-def _poolable_stages(answering: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
+def _select_poolable_stages(stages: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
     """Return the headline stages whose responses can be pooled into one distribution.
 
     Only stages with the same arrival process and rate as `headline` are pooled. A closed-loop stage
     or a stage with a changing rate is used by itself.
     """
     if headline is None:
-        return answering
+        return stages
     if headline.kind in ("closed", "varying", "spike"):
         return (headline,)
-    return tuple(stage for stage in answering if _load_key(stage) == _load_key(headline))
+    return tuple(stage for stage in stages if _get_load_key(stage) == _get_load_key(headline))
 
 
-def _load_key(stage: Stage) -> tuple[object, ...]:
+def _get_load_key(stage: Stage) -> tuple[object, ...]:
     return stage.arrival_kind, stage.arrival_cv, stage.scheduled_per_s, stage.sessions
 
 
-def _sentence(note: str) -> str:
+def _format_sentence(note: str) -> str:
     return f"{note[:1].upper()}{note[1:]}{'' if note.endswith(('.', '!', '?')) else '.'}"
 
 
-def _selftest(result: Result) -> model.SelfTestRow | None:
-    mark = result.selftest
-    if mark is None:
+def _build_selftest_row(result: Result) -> model.SelfTestRow | None:
+    selftest = result.selftest
+    if selftest is None:
         return None
-    return model.SelfTestRow(id=mark.id, at=mark.at, passed=mark.passed, failed=mark.failed)
+    return model.SelfTestRow(id=selftest.id, at=selftest.at, passed=selftest.passed, failed=selftest.failed)
 
 
-def _rescored(result: Result) -> Iterator[str]:
+def _format_rescoring_notes(result: Result) -> Iterator[str]:
     if result.rescoring is not None:
         yield f"{format_rescored(result.rescoring)}."
 
 
-def _unverified(files: Sequence[str]) -> Iterator[str]:
+def _format_unverified_notes(files: Sequence[str]) -> Iterator[str]:
     if files:
         names = ", ".join(files)
         yield f"Not verified: {names}. The run has no checksum of these files, so damage would not be detected."
 
 
-def _label_notes(labels: Labels) -> Iterator[str]:
+def _format_label_notes(labels: Labels) -> Iterator[str]:
     """Yield the tags and notes that users added to the run, as sentences."""
     if labels.tags:
         yield f"Tags: {', '.join(labels.tags)}."
     for note in labels.notes:
-        yield _sentence(f"Note of {note.at}: {note.text}")
+        yield _format_sentence(f"Note of {note.at}: {note.text}")
 
 
-def _header(result: Result) -> model.ReportHeader:
+def _build_header(result: Result) -> model.ReportHeader:
     target = result.target
     return model.ReportHeader(
         title=result.name,
@@ -209,13 +214,13 @@ def _header(result: Result) -> model.ReportHeader:
         duration_s=result.clock.duration_s,
         tool=f"{result.tool.name} {result.tool.version}",
         profile_hash=result.profile_hash,
-        target=_target(result),
+        target=_format_target(result),
         hardware=target.hardware.description if target.hardware else None,
         accelerator_count=(target.hardware.accelerator_count or None) if target.hardware else None,
     )
 
 
-def _target(result: Result) -> str:
+def _format_target(result: Result) -> str:
     target = result.target
     endpoint = f"{target.protocol} at {', '.join(target.urls)}" if target.urls else target.protocol
     if result.local is not None:
@@ -223,7 +228,7 @@ def _target(result: Result) -> str:
     return f"{target.model} over {endpoint}" if target.model else endpoint
 
 
-def _max_rate(result: Result) -> model.MaxRateSection | None:
+def _build_max_rate(result: Result) -> model.MaxRateSection | None:
     max_rate = result.max_rate
     if max_rate is None:
         return None
@@ -239,16 +244,20 @@ def _max_rate(result: Result) -> model.MaxRateSection | None:
     )
 
 
-def _tiles(
-    result: Result, curve: model.CurveLabels, local: model.ModelSection | None
+def _build_tiles(
+    result: Result, curve: model.CurveLabels, model_section: model.ModelSection | None
 ) -> tuple[model.HeadlineTile, ...]:
     stage = find_headline_stage(result, curve)
-    load = build_load_tiles(result, stage) if stage is not None else ()
-    return (*_max_rate_tile(result), *load, *_cost_tiles(result)) or build_local_tiles(result) or _model_tiles(local)
+    load_tiles = build_load_tiles(result, stage) if stage is not None else ()
+    return (
+        (*_build_max_rate_tile(result), *load_tiles, *_build_cost_tiles(result))
+        or build_local_tiles(result)
+        or _build_model_tiles(model_section)
+    )
 
 
-def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
-    section = _max_rate(result)
+def _build_max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
+    section = _build_max_rate(result)
     if section is None or (section.per_s.value is None and not any(stage.kind == "probe" for stage in result.stages)):
         return ()  # without a search, the max rate is not missing
     if section.is_lower_bound:
@@ -257,7 +266,7 @@ def _max_rate_tile(result: Result) -> tuple[model.HeadlineTile, ...]:
     return (model.HeadlineTile(label="Max rate", quantity=section.per_s),)
 
 
-def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
+def _build_cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     plan = result.plan
     if plan is None or plan.recommendation is None:
         return ()
@@ -273,20 +282,26 @@ def _cost_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
     )
 
 
-def _model_tiles(local: model.ModelSection | None) -> tuple[model.HeadlineTile, ...]:
-    if local is None:
+def _build_model_tiles(model_section: model.ModelSection | None) -> tuple[model.HeadlineTile, ...]:
+    if model_section is None:
         return ()
-    best = max(local.batches, key=lambda row: row.throughput.value or 0.0)
-    first = local.batches[0]
+    fastest_batch = max(model_section.batches, key=lambda row: row.throughput.value or 0.0)
+    first_batch = model_section.batches[0]
     tiles = [
-        model.HeadlineTile(label="Model only: throughput", quantity=best.throughput, note=f"batch {best.batch}"),
-        model.HeadlineTile(label="Model only: p50", quantity=first.p50, note=f"batch {first.batch}"),
-        model.HeadlineTile(label="Model only: p99", quantity=first.p99, note=f"batch {first.batch}"),
+        model.HeadlineTile(
+            label="Model only: throughput", quantity=fastest_batch.throughput, note=f"batch {fastest_batch.batch}"
+        ),
+        model.HeadlineTile(
+            label="Model only: p50 service time", quantity=first_batch.p50, note=f"batch {first_batch.batch}"
+        ),
+        model.HeadlineTile(
+            label="Model only: p99 service time", quantity=first_batch.p99, note=f"batch {first_batch.batch}"
+        ),
     ]
-    if local.accuracy is not None:
-        tiles.append(model.HeadlineTile(label="Model only: accuracy", quantity=local.accuracy))
+    if model_section.accuracy is not None:
+        tiles.append(model.HeadlineTile(label="Model only: accuracy", quantity=model_section.accuracy))
     return tuple(tiles)
 
 
-def _reproduce(spec: MethodSpec, command: str, spec_text: str) -> model.Reproduce:
+def _build_reproduce(spec: MethodSpec, command: str, spec_text: str) -> model.Reproduce:
     return model.Reproduce(command=command, seed=spec.seed, spec_text=spec_text)

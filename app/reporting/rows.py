@@ -32,7 +32,7 @@ from reports.model import PercentileCurve
 UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
 """Columns of the request rows that no chart uses."""
 MAX_POINTS = 300
-_FINE_WIDTHS_S = (0.1, 0.2, 0.5)
+_FINE_BIN_WIDTHS_S = (0.1, 0.2, 0.5)
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
 
 
@@ -49,7 +49,7 @@ class RequestTimes:
     is_good: Mask
     """Mask of successful requests that meet every limit of the SLO."""
 
-    def seconds(self, times_ns: Nanoseconds) -> Floats:
+    def to_seconds(self, times_ns: Nanoseconds) -> Floats:
         """Convert times to seconds from the start of the run."""
         return np.asarray((times_ns - self.start_ns) / 1e9)
 
@@ -66,10 +66,10 @@ class Bins:
     def edges_s(self) -> Floats:
         return np.asarray(self.first_s + self.width_s * np.arange(self.count + 1), dtype=np.float64)
 
-    def counts(self, times_s: Floats) -> Nanoseconds:
+    def count_times(self, times_s: Floats) -> Nanoseconds:
         indices = np.floor((times_s - self.first_s) / self.width_s).astype(np.int64)
-        inside = (indices >= 0) & (indices < self.count)
-        return np.bincount(indices if inside.all() else indices[inside], minlength=self.count)
+        is_inside = (indices >= 0) & (indices < self.count)
+        return np.bincount(indices if is_inside.all() else indices[is_inside], minlength=self.count)
 
 
 def read_request_times(
@@ -95,24 +95,26 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
     is the metric of the percentiles."""
     if requests is None:
         return None
-    rows, intended_s = requests.rows, requests.seconds(requests.rows.intended_ns)
+    rows, intended_s = requests.rows, requests.to_seconds(requests.rows.intended_ns)
     bins = build_time_bins(
-        float(intended_s[0]), max(float(intended_s[-1]), float(requests.seconds(_ends_ns(rows)).max()))
+        float(intended_s[0]), max(float(intended_s[-1]), float(requests.to_seconds(_get_ends_ns(rows)).max()))
     )
-    answered_s = requests.seconds(rows.end_ns[rows.is_success])
-    p50, p95 = _binned_percentiles(rows, intended_s, compute_duration_ms(rows, latency_metric), bins, (0.50, 0.95))
-    (lag_p99,) = _binned_percentiles(rows, intended_s, compute_duration_ms(rows, "send_lag_ms"), bins, (0.99,))
-    (ttft_p95,) = _binned_percentiles(rows, intended_s, compute_duration_ms(rows, "ttft_ms"), bins, (0.95,))
+    completed_s = requests.to_seconds(rows.end_ns[rows.is_success])
+    p50, p95 = _compute_binned_percentiles(
+        rows, intended_s, compute_duration_ms(rows, latency_metric), bins, (0.50, 0.95)
+    )
+    (lag_p99,) = _compute_binned_percentiles(rows, intended_s, compute_duration_ms(rows, "send_lag_ms"), bins, (0.99,))
+    (ttft_p95,) = _compute_binned_percentiles(rows, intended_s, compute_duration_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
         bin_s=bins.width_s,
         at_s=round_values((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
-        offered_per_s=_per_s(bins, intended_s),
-        sent_per_s=_per_s(bins, requests.seconds(rows.sent_ns[rows.was_sent])),
-        completed_per_s=_per_s(bins, answered_s),
-        good_per_s=_per_s(bins, requests.seconds(rows.end_ns[requests.is_good])),
+        offered_per_s=_compute_rates(bins, intended_s),
+        sent_per_s=_compute_rates(bins, requests.to_seconds(rows.sent_ns[rows.was_sent])),
+        completed_per_s=_compute_rates(bins, completed_s),
+        good_per_s=_compute_rates(bins, requests.to_seconds(rows.end_ns[requests.is_good])),
         p50_ms=p50,
         p95_ms=p95,
-        in_flight=_in_flight(requests, bins),
+        in_flight=_count_in_flight(requests, bins),
         ttft_p95_ms=ttft_p95 if any(value is not None for value in ttft_p95) else (),
         lag_p99_ms=lag_p99 if any(value is not None for value in lag_p99) else (),
     )
@@ -123,20 +125,20 @@ def build_spectra(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> t
     requests of the stages."""
     if requests is None:
         return ()
-    rows, inside = requests.rows, mask_stages(requests, stages)
-    metrics: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
-    drawn = (_spectrum(metric, compute_duration_ms(rows, metric), inside) for metric in metrics)
-    return tuple(spectrum for spectrum in drawn if spectrum is not None)
+    rows, is_inside = requests.rows, mask_stages(requests, stages)
+    metrics: tuple[model.DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms")
+    curves = (_build_spectrum(metric, compute_duration_ms(rows, metric), is_inside) for metric in metrics)
+    return tuple(curve for curve in curves if curve is not None)
 
 
 def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
     """Return a mask of the successful requests whose scheduled start is in the window of a
     stage."""
     rows = requests.rows
-    inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
+    is_inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
     for stage in stages:
-        inside |= (rows.intended_ns >= stage.window.start_ns) & (rows.intended_ns < stage.window.end_ns)
-    return inside & rows.is_success
+        is_inside |= (rows.intended_ns >= stage.window.start_ns) & (rows.intended_ns < stage.window.end_ns)
+    return is_inside & rows.is_success
 
 
 def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
@@ -146,11 +148,11 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
         return ()
     rows = requests.rows
     samples = {sample.error: sample.text for sample in select_first_samples(stage.error_samples for stage in stages)}
-    error_list = []
+    error_rows = []
     for error, count in sorted(rows.count_errors().items(), key=lambda pair: (-pair[1], pair[0])):
         has_error = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
-        at_s = requests.seconds(rows.intended_ns[has_error])
-        error_list.append(
+        at_s = requests.to_seconds(rows.intended_ns[has_error])
+        error_rows.append(
             model.ErrorRow(
                 error=error,
                 count=count,
@@ -160,75 +162,82 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
                 sample=samples.get(error),
             )
         )
-    return tuple(error_list)
+    return tuple(error_rows)
 
 
-def _ends_ns(rows: StageRows) -> Nanoseconds:
+def _get_ends_ns(rows: StageRows) -> Nanoseconds:
     """Return the end time of each request, or the scheduled start if a request did not end."""
     return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
-def build_time_bins(first_s: float, last_s: float, max_bins: int = MAX_POINTS, *, fine: bool = False) -> Bins:
-    """Return time bins for an interval. The bins are at least 1 s wide, or at least 0.1 s if `fine`
-    is true."""
-    first = math.floor(first_s)
-    widths = (*_FINE_WIDTHS_S, *_BIN_WIDTHS_S) if fine else _BIN_WIDTHS_S
-    width = next((candidate for candidate in widths if (last_s - first) / candidate < max_bins - 1), _BIN_WIDTHS_S[-1])
-    return Bins(first, width, min(math.floor((last_s - first) / width) + 1, max_bins))
+def build_time_bins(first_s: float, last_s: float, max_bins: int = MAX_POINTS, *, has_fine_bins: bool = False) -> Bins:
+    """Return time bins for an interval. The bins are at least 1 s wide, or at least 0.1 s if
+    `has_fine_bins` is true."""
+    start_s = math.floor(first_s)
+    widths = (*_FINE_BIN_WIDTHS_S, *_BIN_WIDTHS_S) if has_fine_bins else _BIN_WIDTHS_S
+    width_s = next(
+        (candidate for candidate in widths if (last_s - start_s) / candidate < max_bins - 1), _BIN_WIDTHS_S[-1]
+    )
+    return Bins(start_s, width_s, min(math.floor((last_s - start_s) / width_s) + 1, max_bins))
 
 
-def _per_s(bins: Bins, times_s: Floats) -> tuple[float, ...]:
-    return round_values(bins.counts(times_s) / bins.width_s)
+def _compute_rates(bins: Bins, times_s: Floats) -> tuple[float, ...]:
+    return round_values(bins.count_times(times_s) / bins.width_s)
 
 
-def _binned_percentiles(
-    rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, shares: tuple[float, ...]
+def _compute_binned_percentiles(
+    rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, probabilities: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
     """Return percentiles of the successful responses per bin of scheduled start, one tuple per
-    share; `None` for empty bins."""
+    probability; `None` for empty bins."""
     if values_ms is None:
-        return ((None,) * bins.count,) * len(shares)
+        return ((None,) * bins.count,) * len(probabilities)
     indices = np.searchsorted(intended_s, bins.edges_s)
-    series_list: list[list[float | None]] = [[] for _ in shares]
+    series_by_probability: list[list[float | None]] = [[] for _ in probabilities]
     for start, end in itertools.pairwise(indices):
-        part = values_ms[start:end][rows.is_success[start:end]]
-        ordered = np.sort(part[~np.isnan(part)])
-        for percentile_share, series in zip(shares, series_list, strict=True):
+        bin_values_ms = values_ms[start:end][rows.is_success[start:end]]
+        ordered = np.sort(bin_values_ms[~np.isnan(bin_values_ms)])
+        for probability, series in zip(probabilities, series_by_probability, strict=True):
             series.append(
-                round(float(ordered[math.ceil(percentile_share * (ordered.size - 1))]), 4) if ordered.size else None
+                round(float(ordered[math.ceil(probability * (ordered.size - 1))]), 4) if ordered.size else None
             )
-    return tuple(map(tuple, series_list))
+    return tuple(map(tuple, series_by_probability))
 
 
-def _in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
+def _count_in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
     """Return the number of requests in flight at the end of each bin."""
     rows = requests.rows
     has_ended = rows.was_sent & (rows.is_success | rows.is_failed)
-    sent = np.cumsum(bins.counts(requests.seconds(rows.sent_ns[rows.was_sent])))
-    ended = np.cumsum(bins.counts(requests.seconds(rows.end_ns[has_ended])))
-    return tuple(int(count) for count in sent - ended)
+    sent_counts = np.cumsum(bins.count_times(requests.to_seconds(rows.sent_ns[rows.was_sent])))
+    ended_counts = np.cumsum(bins.count_times(requests.to_seconds(rows.end_ns[has_ended])))
+    return tuple(int(count) for count in sent_counts - ended_counts)
 
 
-def _spectrum(metric: model.SpectrumMetric, values_ms: Floats | None, inside: Mask) -> model.PercentileCurve | None:
+def _build_spectrum(
+    metric: model.DistributionMetric, values_ms: Floats | None, is_inside: Mask
+) -> model.PercentileCurve | None:
     """Build the percentile curve of one metric, in steps of a twelfth of a decade in the tail.
 
     The number of values limits the highest percentile.
     """
     if values_ms is None:
         return None
-    known = values_ms[inside & ~np.isnan(values_ms)]
-    if not known.size:
+    values = values_ms[is_inside & ~np.isnan(values_ms)]
+    if not values.size:
         return None
-    ordered = np.sort(known)
-    tail = 1 - 0.5 * 10 ** (-np.arange(0, 61) / 12)
-    shares = [
-        percentile_share
-        for percentile_share in (*np.linspace(0.05, 0.45, 9), *tail)
-        if count_needed_samples(percentile_share) <= len(ordered)
+    ordered = np.sort(values)
+    tail_probabilities = 1 - 0.5 * 10 ** (-np.arange(0, 61) / 12)
+    probabilities = [
+        probability
+        for probability in (*np.linspace(0.05, 0.45, 9), *tail_probabilities)
+        if count_needed_samples(probability) <= len(ordered)
     ]
-    ranks = [math.ceil(percentile_share * len(ordered) - 1e-9) - 1 for percentile_share in shares]
+    ranks = [math.ceil(probability * len(ordered) - 1e-9) - 1 for probability in probabilities]
     return model.PercentileCurve(
-        metric=metric, n=len(ordered), share=round_values(np.array(shares), 6), ms=round_values(ordered[ranks], 4)
+        metric=metric,
+        n=len(ordered),
+        share=round_values(np.array(probabilities), 6),
+        ms=round_values(ordered[ranks], 4),
     )
 
 
@@ -238,7 +247,7 @@ def round_values(values: Floats, decimals: int = 3) -> tuple[float, ...]:
 
 MAX_STEPS = 200
 MAX_COLUMNS, MAX_ROWS = 60, 16
-_METRICS: tuple[model.SpectrumMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
+_DISTRIBUTION_METRICS: tuple[model.DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 
 
 def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
@@ -249,9 +258,12 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
     """
     if requests is None:
         return ()
-    inside = mask_stages(requests, stages)
-    drawn = (build_share_steps(metric, compute_duration_ms(requests.rows, metric), inside) for metric in _METRICS)
-    return tuple(spectrum for spectrum in drawn if spectrum is not None)
+    is_inside = mask_stages(requests, stages)
+    curves = (
+        build_share_steps(metric, compute_duration_ms(requests.rows, metric), is_inside)
+        for metric in _DISTRIBUTION_METRICS
+    )
+    return tuple(curve for curve in curves if curve is not None)
 
 
 def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
@@ -260,12 +272,12 @@ def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency
     values_ms = None if requests is None else compute_duration_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
-    is_known = requests.rows.is_success & (values_ms > 0)
-    values_ms, at_s = values_ms[is_known], requests.seconds(requests.rows.intended_ns[is_known])
+    has_latency = requests.rows.is_success & (values_ms > 0)
+    values_ms, at_s = values_ms[has_latency], requests.to_seconds(requests.rows.intended_ns[has_latency])
     if not values_ms.size or values_ms.min() == values_ms.max():
         return None
-    bins = build_time_bins(float(at_s[0]), float(at_s[-1]), MAX_COLUMNS, fine=True)
-    edges_ms = _log_edges(float(values_ms.min()), float(values_ms.max()))
+    bins = build_time_bins(float(at_s[0]), float(at_s[-1]), MAX_COLUMNS, has_fine_bins=True)
+    edges_ms = _compute_log_edges(float(values_ms.min()), float(values_ms.max()))
     counts, _, _ = np.histogram2d(values_ms, at_s, bins=(edges_ms, bins.edges_s))
     return model.LatencyHeatMap(
         bin_s=bins.width_s,
@@ -276,7 +288,7 @@ def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency
 
 
 def build_share_steps(
-    metric: model.SpectrumMetric, values_ms: Floats | None, mask: Mask
+    metric: model.DistributionMetric, values_ms: Floats | None, mask: Mask
 ) -> model.PercentileCurve | None:
     """Build the distribution of the known values selected by `mask`; `None` if there are none.
 
@@ -296,7 +308,7 @@ def build_share_steps(
     )
 
 
-def _log_edges(low: float, high: float) -> Floats:
+def _compute_log_edges(low: float, high: float) -> Floats:
     """Return logarithmic bin edges that enclose the minimum and the maximum.
 
     The number of bins per factor of two is the largest from 1 to 4 for which `MAX_ROWS` suffices;
@@ -310,7 +322,7 @@ def _log_edges(low: float, high: float) -> Floats:
 
 def list_comparable_stages(result: Result) -> tuple[str, ...]:
     """Return the names of the stages that a comparison may use, in order."""
-    return tuple(dict.fromkeys(stage.name for stage in _comparable_stages(result)))
+    return tuple(dict.fromkeys(stage.name for stage in _iter_comparable_stages(result)))
 
 
 def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tuple[PercentileCurve, ...]:
@@ -319,17 +331,17 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
     The order is latency from the scheduled start, service time, TTFT and TPOT. For a local model,
     the only metric is the call time.
     """
-    stages = tuple(candidate for candidate in _comparable_stages(result) if candidate.name == stage)
+    stages = tuple(candidate for candidate in _iter_comparable_stages(result) if candidate.name == stage)
     if result.local is not None:
-        calls = _times_of_calls(run.calls(), stages)
+        calls = _build_call_distribution(run.calls(), stages)
         if calls is not None:
             return (calls,)
     return build_distributions(read_request_times(run.requests(UNUSED_COLUMNS), result), stages)
 
 
-def _comparable_stages(result: Result) -> Iterator[Stage]:
-    """Yield the valid measured stages. Stages of a model that was measured beside its endpoint are
-    excluded, because their rows are not stored."""
+def _iter_comparable_stages(result: Result) -> Iterator[Stage]:
+    """Yield the valid measured stages. Stages of a model that was also measured without its
+    endpoint are excluded, because their rows are not stored."""
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
@@ -337,16 +349,16 @@ def _comparable_stages(result: Result) -> Iterator[Stage]:
             yield stage
 
 
-def _times_of_calls(calls: pa.Table, stages: tuple[Stage, ...]) -> PercentileCurve | None:
+def _build_call_distribution(calls: pa.Table, stages: tuple[Stage, ...]) -> PercentileCurve | None:
     begin_ns, end_ns = (
         calls[name].combine_chunks().cast(pa.float64()).to_numpy(zero_copy_only=False)
         for name in ("begin_ns", "end_ns")
     )
-    inside = np.zeros(len(begin_ns), dtype=bool)
+    is_inside = np.zeros(len(begin_ns), dtype=bool)
     with np.errstate(invalid="ignore"):  # calls that never started have no times
         for stage in stages:
-            inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
-    return build_share_steps("call_ms", (end_ns - begin_ns) / 1e6, inside)
+            is_inside |= (begin_ns >= stage.window.start_ns) & (begin_ns < stage.window.end_ns)
+    return build_share_steps("call_ms", (end_ns - begin_ns) / 1e6, is_inside)
 
 
 def build_group_tables(
@@ -362,13 +374,13 @@ def build_group_tables(
         ("Requests by Locust name", "name", group_by_name(rows, windows)),
     )
     return tuple(
-        model.GroupTable(title=title, column=column, rows=tuple(map(_row, groups)))
+        model.GroupTable(title=title, column=column, rows=tuple(map(_build_group_row, groups)))
         for title, column, groups in tables
         if groups
     )
 
 
-def _row(group: Group) -> model.GroupRow:
+def _build_group_row(group: Group) -> model.GroupRow:
     return model.GroupRow(
         label=group.label,
         requests=group.requests,

@@ -22,7 +22,7 @@ from app.records.events import RunStarted
 from app.records.metrics import format_metric
 from app.records.result import Result
 from app.reporting.local import group_headline_stages_by_variant
-from app.reporting.local_front import find_fastest_stage, get_max_arrivals, name_variants
+from app.reporting.local_front import find_fastest_stage, get_max_call_rate, name_variants
 from app.reporting.quantities import build_quantity, build_stage_quantity
 from app.reporting.verdict import build_verdict
 from app.storage.labels import read_labels
@@ -44,23 +44,23 @@ def format_max_rate(result: Result) -> str | None:
     if local is None or local.best is None:
         return None
     stages = group_headline_stages_by_variant(result)[local.best]
-    row, fastest = (
+    variant_data, fastest = (
         next(variant for variant in local.variants if variant.variant == local.best),
         find_fastest_stage(stages),
     )
-    arrivals = get_max_arrivals(row, stages)
+    arrivals = get_max_call_rate(variant_data, stages)
     if arrivals is not None and arrivals.value is not None:
-        highest = formatting.format_value_unit(arrivals)
+        rate_text = formatting.format_value_unit(arrivals)
     elif fastest is not None:
-        highest = formatting.format_inference_rate(build_stage_quantity(fastest, "throughput_per_s"))
+        rate_text = formatting.format_inference_rate(build_stage_quantity(fastest, "throughput_per_s"))
     else:
         return None
     name = name_variants([variant.variant for variant in local.variants])[local.best]
-    return f"{highest}, {name}".replace(formatting.THIN, " ")
+    return f"{rate_text}, {name}".replace(formatting.THIN_SPACE, " ")
 
 
 def _format_quantity(value: Quantity) -> str:
-    return formatting.format_value_unit(value).replace(formatting.THIN, " ")
+    return formatting.format_value_unit(value).replace(formatting.THIN_SPACE, " ")
 
 
 State = Literal["done", "running", "cut short", "not measured", "not read yet"]
@@ -78,7 +78,7 @@ class RunRow(msgspec.Struct, frozen=True):
     name: str | None = None
     """Name of the profile; runs with the same name form a trend."""
     title: str | None = None
-    """Title that a user gave to the run."""
+    """Title of the run, set by a user."""
     state: State = "done"
     outcome: str | None = None
     verdict: str | None = None
@@ -116,23 +116,23 @@ class Listing(msgspec.Struct, frozen=True):
     unread: int = 0
 
 
-def list_runs(*, within_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
+def list_runs(*, time_limit_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
     """Return the rows of all stored runs. Runs that are missing from the index are read from disk
-    until `within_s` seconds have passed; the remaining rows have the state "not read yet"."""
-    runs, known = list_stored_runs(), load_rows()
-    deadline_s = None if within_s is None else now_s() + within_s
-    rows, fresh, unread = [], {}, 0
+    until `time_limit_s` seconds have passed; the remaining rows have the state "not read yet"."""
+    runs, cached_rows = list_stored_runs(), load_rows()
+    deadline_s = None if time_limit_s is None else now_s() + time_limit_s
+    rows, new_rows, unread = [], {}, 0
     for run in runs:
         name, stamp = run.directory.name, compute_stamp(run, _FORMAT_VERSION)
-        row = _cached_row(known.get(name), stamp, run.directory)
+        row = _decode_cached_row(cached_rows.get(name), stamp, run.directory)
         if row is None and deadline_s is not None and now_s() >= deadline_s:
             row, unread = RunRow(name, str(run.directory), state="not read yet"), unread + 1
         elif row is None:
             row = build_row(run)
             if row.state != "running":
-                fresh[name] = (stamp, msgspec.json.encode(row))
+                new_rows[name] = (stamp, msgspec.json.encode(row))
         rows.append(row)
-    update_rows(fresh, known.keys() - {run.directory.name for run in runs})
+    update_rows(new_rows, cached_rows.keys() - {run.directory.name for run in runs})
     return Listing(tuple(rows), unread)
 
 
@@ -144,25 +144,25 @@ def list_deleted() -> tuple[DeletedRow, ...]:
 def build_row(run: StoredRun) -> RunRow:
     """Build the row of a run from its files. A corrupted run, or a run of a newer version, becomes
     an unreadable row."""
-    row = RunRow(run.directory.name, str(run.directory), size_bytes=measure_size(run.directory))
+    row = RunRow(run.directory.name, str(run.directory), size_bytes=compute_size_bytes(run.directory))
     try:
         labels = read_labels(run.directory)
         row = msgspec.structs.replace(row, title=labels.title or None, tags=labels.tags, notes=labels.notes)
         result = run.result
-        return _without_result(run, row) if result is None else _with_result(result, row)
+        return _fill_without_result(run, row) if result is None else _fill_from_result(result, row)
     except UsageError:
         return msgspec.structs.replace(row, verdict=UNREADABLE)
 
 
-def measure_size(directory: Path) -> int:
-    total = 0
+def compute_size_bytes(directory: Path) -> int:
+    size_bytes = 0
     for folder, _, names in os.walk(directory):
         for name in names:
             try:
-                total += (Path(folder) / name).lstat().st_size
+                size_bytes += (Path(folder) / name).lstat().st_size
             except OSError:  # a temporary file that was renamed in the meantime
                 continue
-    return total
+    return size_bytes
 
 
 def filter_rows(
@@ -178,7 +178,7 @@ def filter_rows(
 
 
 def build_search_text(row: RunRow) -> str:
-    """Build the lower-case text in which the search looks for words."""
+    """Build the lower-case text of a row that a search for words uses."""
     run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
     target_texts = (*run_texts, row.max_rate_text, row.url, row.model, row.protocol)
     notes = (note.text for note in row.notes)
@@ -192,19 +192,19 @@ def _contains_words(row: RunRow, search_words: list[str]) -> bool:
     return all(word in text for word in search_words)
 
 
-def _cached_row(known: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
+def _decode_cached_row(cached_row: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
     """Return the cached row; `None` if the index has no row with this stamp. The row's directory is
     updated, since the runs folder may have been moved."""
-    if known is None or known[0] != stamp:
+    if cached_row is None or cached_row[0] != stamp:
         return None
     try:
-        row = decode_json(known[1], RunRow)
+        row = decode_json(cached_row[1], RunRow)
     except msgspec.DecodeError:
         return None
     return row if row.directory == str(directory) else msgspec.structs.replace(row, directory=str(directory))
 
 
-def _with_result(result: Result, row: RunRow) -> RunRow:
+def _fill_from_result(result: Result, row: RunRow) -> RunRow:
     return msgspec.structs.replace(
         row,
         run_id=result.run_id,
@@ -222,19 +222,19 @@ def _with_result(result: Result, row: RunRow) -> RunRow:
     )
 
 
-def _without_result(run: StoredRun, row: RunRow) -> RunRow:
+def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     started = next((event for event in run.events() if isinstance(event, RunStarted)), None)
     row = msgspec.structs.replace(
-        row, name=None if started is None else started.name, started_at=_start_time(run.directory.name)
+        row, name=None if started is None else started.name, started_at=_parse_start_time(run.directory.name)
     )
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
-    finished = run.finished
+    finished = run.finished_event
     state: State = "cut short" if finished is None else "not measured"
     return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)
 
 
-def _start_time(name: str) -> str | None:
+def _parse_start_time(name: str) -> str | None:
     """Parse the start time from the name of a run directory; `None` if the name contains no
     time."""
     try:
@@ -259,9 +259,9 @@ class Trend(msgspec.Struct, frozen=True):
 def build_trend(name: str | None) -> Trend:
     """Build the trend of the profile with this name, by default the profile of the latest run.
     Raises UsageError if there is no run."""
-    named = _results_of(name)
-    runs = select_comparable_runs(named)
-    return Trend(named[-1].name, runs, len(named) - len(runs), build_histories(runs))
+    results = _load_results(name)
+    runs = select_comparable_runs(results)
+    return Trend(results[-1].name, runs, len(results) - len(runs), build_histories(runs))
 
 
 def format_change(series: MetricHistory, index: int) -> str:
@@ -278,7 +278,7 @@ def format_metric_name(series: MetricHistory) -> str:
     return format_metric(series.metric, series.aggregate)
 
 
-def _results_of(name: str | None) -> list[Result]:
+def _load_results(name: str | None) -> list[Result]:
     """Load the results of a profile in chronological order. Runs without a readable result are
     skipped. Raises UsageError if there is no result."""
     rows = sorted(
@@ -286,7 +286,7 @@ def _results_of(name: str | None) -> list[Result]:
         key=lambda row: row.started_at or "",
     )
     profile_name = name or (rows[-1].name if rows else None)
-    results = [_result(row.directory) for row in rows if row.name == profile_name]
+    results = [_load_result(row.directory) for row in rows if row.name == profile_name]
     if not results:
         names = ", ".join(sorted({row.name or "" for row in rows}))
         raise UsageError(
@@ -296,6 +296,6 @@ def _results_of(name: str | None) -> list[Result]:
     return results
 
 
-def _result(directory: str) -> Result:
+def _load_result(directory: str) -> Result:
     run = StoredRun(Path(directory))
     return run.result or run.complete_result

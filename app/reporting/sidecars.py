@@ -23,25 +23,25 @@ _DESCRIPTIONS = {
 }
 
 
-def write_sidecars(report: Report, run: Path, page: Path, rename: Callable[[str], str] | None = None) -> Report:
+def write_sidecars(report: Report, run: Path, page: Path, redact: Callable[[str], str] | None = None) -> Report:
     """Write the files that accompany a report, and return the report with links to them.
 
     The files are written to the folder of `page`, with its name as a prefix. `run` is the run
-    directory that contains the rows; `rename` is applied to the strings in the rows.
+    directory that contains the rows; `redact` is applied to the strings in the rows.
     """
     downloads = []
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):
         path = page.with_name(f"{page.stem}-{kind}s.parquet")
-        if write_parquet(run / stream, schema, path, rename):
-            downloads.append(_download(path, f"one row per {kind}"))
+        if write_parquet(run / stream, schema, path, redact):
+            downloads.append(_describe_file(path, f"one row per {kind}"))
     for name, text in build_tables(report).items():
         path = page.with_name(f"{page.stem}-{name}.csv")
         write_atomically(path, text.encode())
-        downloads.append(_download(path, _DESCRIPTIONS[name]))
+        downloads.append(_describe_file(path, _DESCRIPTIONS[name]))
     return msgspec.structs.replace(report, downloads=tuple(downloads))
 
 
-def _download(path: Path, description: str) -> Download:
+def _describe_file(path: Path, description: str) -> Download:
     with path.open("rb") as file:
         digest = hashlib.file_digest(file, "sha256").hexdigest()
     return Download(name=path.name, contents=description, sha256=digest, size_bytes=path.stat().st_size)

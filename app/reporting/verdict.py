@@ -11,28 +11,28 @@ from collections.abc import Sequence
 import msgspec
 
 from app.analysis.headline import find_highest_passed_load, find_lowest_failed_load
-from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated
+from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectives
 from app.analysis.max_rate import describe_failure
 from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, UsageError
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Rescoring, Result
-from app.reporting.local import find_shown_variant, group_headline_stages_by_variant, group_stages_by_variant
-from app.reporting.local_front import find_fastest_stage, format_inferences, get_max_arrivals, name_variants
+from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
+from app.reporting.local_front import find_fastest_stage, format_inferences, get_max_call_rate, name_variants
 from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 from reports.model import Outcome
 
 
-def format_rescored(stamp: Rescoring) -> str:
+def format_rescored(rescoring: Rescoring) -> str:
     """Format how a run was re-evaluated, such as "Re-evaluated with SLO p95 latency < 30 ms, time
     range 10–25 s"."""
-    parts = []
-    if stamp.slo is not None:
-        parts.append(f"SLO {', '.join(map(format_objective, stamp.slo))}" if stamp.slo else "no SLO")
-    if stamp.window_s is not None:
-        from_s, to_s = (formatting.format_plain(second) for second in stamp.window_s)
-        parts.append(f"time range {from_s}–{to_s}{formatting.THIN}s")
-    return f"Re-evaluated with {', '.join(parts)}"
+    texts = []
+    if rescoring.slo is not None:
+        texts.append(f"SLO {', '.join(map(format_objective, rescoring.slo))}" if rescoring.slo else "no SLO")
+    if rescoring.window_s is not None:
+        from_s, to_s = (formatting.format_plain(second) for second in rescoring.window_s)
+        texts.append(f"time range {from_s}–{to_s}{formatting.THIN_SPACE}s")
+    return f"Re-evaluated with {', '.join(texts)}"
 
 
 def format_objective(text: str) -> str:
@@ -61,7 +61,7 @@ class Headline(msgspec.Struct, frozen=True):
         return Headline(self.text, f"{self.detail} {detail}".strip())
 
 
-_MAX_NAMES = 3
+_MAX_TIED_NAMES = 3
 
 
 def build_local_headline(result: Result) -> Headline | None:
@@ -70,21 +70,21 @@ def build_local_headline(result: Result) -> Headline | None:
     local = result.local
     if local is None or not any(group_stages_by_variant(result).values()):
         return None
-    return _best(result).add(_counts(result))
+    return _build_best_headline(result).add(_format_counts(result))
 
 
-def _best(result: Result) -> Headline:
+def _build_best_headline(result: Result) -> Headline:
     local = result.local
     slo = [evaluation.objective.label for evaluation in result.slo if evaluation.objective.level == "fail"]
     assert local is not None
     if local.best is None:
-        why = NO_BEST_MESSAGES[local.best_reason] if local.best_reason else "no variant was measured to its end"
-        return Headline(_capitalized(why), _nearest(result))
+        reason = NO_BEST_MESSAGES[local.best_reason] if local.best_reason else "no variant was measured to its end"
+        return Headline(_capitalize(reason), _describe_closest_variant(result))
     stages = group_headline_stages_by_variant(result)[local.best]
     stage = find_fastest_stage(stages)
     name = name_variants([row.variant for row in local.variants])[local.best]
     best_variant = next(row for row in local.variants if row.variant == local.best)
-    arrivals = get_max_arrivals(best_variant, stages)
+    arrivals = get_max_call_rate(best_variant, stages)
     if arrivals is not None and arrivals.value is not None:
         label, rate, load = "Max rate", formatting.format_value_unit(arrivals), format_inferences(best_variant)
     else:
@@ -93,77 +93,83 @@ def _best(result: Result) -> Headline:
             rate = formatting.format_inference_rate(build_stage_quantity(stage, "throughput_per_s"))
         load = "" if stage is None else stage.tags["scenario"]
     load_note = f" ({load})" if load else ""
-    headline = Headline(f"{label} {rate}{load_note}{_within(slo)}: {name}")
+    headline = Headline(f"{label} {rate}{load_note}{_format_slo(slo)}: {name}")
     if len(local.variants) == 1:
         return headline
-    measured = [variant for variant, stages_of_variant in group_stages_by_variant(result).items() if stages_of_variant]
-    return headline.add("Only this variant was measured." if len(measured) == 1 else "").add(_equally_fast(result))
+    measured_variants = [
+        variant for variant, variant_stages in group_stages_by_variant(result).items() if variant_stages
+    ]
+    return headline.add("Only this variant was measured." if len(measured_variants) == 1 else "").add(
+        _format_ties(result)
+    )
 
 
-def _within(objectives: Sequence[str]) -> str:
+def _format_slo(objectives: Sequence[str]) -> str:
     """Format the SLO for a headline, such as " within SLO (p95 latency < 50 ms)"; empty without
     objectives."""
     return f" within SLO ({', '.join(objectives)})" if objectives else ""
 
 
-def _equally_fast(result: Result) -> str:
+def _format_ties(result: Result) -> str:
     assert result.local is not None
     names = name_variants([variant.variant for variant in result.local.variants])
-    other_names = [names[variant] for variant in result.local.equally_fast]
-    if not other_names:
+    tied_names = [names[variant] for variant in result.local.equally_fast]
+    if not tied_names:
         return ""
-    names_text = "; ".join(other_names[:_MAX_NAMES]) + (
-        f"; and {len(other_names) - _MAX_NAMES} more" if len(other_names) > _MAX_NAMES else ""
+    names_text = "; ".join(tied_names[:_MAX_TIED_NAMES]) + (
+        f"; and {len(tied_names) - _MAX_TIED_NAMES} more" if len(tied_names) > _MAX_TIED_NAMES else ""
     )
     return f"Statistically tied: {names_text}."
 
 
-def _nearest(result: Result) -> str:
+def _describe_closest_variant(result: Result) -> str:
     """Return a sentence about the objectives that the variant closest to the SLO missed; empty if
     there are none."""
-    variant, local = find_shown_variant(result), result.local
+    variant, local = find_headline_variant(result), result.local
     if variant is None or local is None:
         return ""
     stages = group_stages_by_variant(result)
-    missed = find_violated(
+    violated = find_violated_objectives(
         [evaluation.objective for evaluation in result.slo], group_headline_stages_by_variant(result)[variant]
     )
-    missed_text = ", ".join(
-        f"{objective.label} ({_observed_text(objective, estimate)})" for objective, estimate in missed
+    violated_text = ", ".join(
+        f"{objective.label} ({_format_observed(objective, estimate)})" for objective, estimate in violated
     )
     name = name_variants([row.variant for row in local.variants])[variant]
-    nearest = "Closest: " if sum(map(bool, stages.values())) > 1 else ""
-    return f"{nearest}{name} missed {missed_text}." if missed_text else ""
+    prefix = "Closest: " if sum(map(bool, stages.values())) > 1 else ""
+    return f"{prefix}{name} missed {violated_text}." if violated_text else ""
 
 
-def _observed_text(objective: Objective, estimate: Estimate) -> str:
+def _format_observed(objective: Objective, estimate: Estimate) -> str:
     if estimate.value is None:
         return f"n/a: {estimate.reason or 'not measured'}"
     return f"measured {formatting.format_value_unit(build_quantity(estimate, find_unit(objective.metric)))}"
 
 
-def _counts(result: Result) -> str:
+def _format_counts(result: Result) -> str:
     assert result.local is not None
     variants = result.local.variants
-    left_out = sum(variant.is_excluded for variant in variants)
-    early = sum(variant.failure is not None and not variant.is_excluded for variant in variants)
-    completed = len(variants) - left_out - early
-    parts = [f"{completed} {'variant' if completed == 1 else 'variants'} measured"]
-    parts += [f"{early} ended early"] if early else []
-    parts += [f"{left_out} skipped"] if left_out else []
+    skipped_count = sum(variant.is_excluded for variant in variants)
+    early_count = sum(variant.failure is not None and not variant.is_excluded for variant in variants)
+    measured_count = len(variants) - skipped_count - early_count
+    texts = [f"{measured_count} {'variant' if measured_count == 1 else 'variants'} measured"]
+    texts += [f"{early_count} ended early"] if early_count else []
+    texts += [f"{skipped_count} skipped"] if skipped_count else []
     objective_note = "" if result.slo or result.gates else " No SLO set."
-    return f"{', '.join(parts)}.{objective_note}"
+    return f"{', '.join(texts)}.{objective_note}"
 
 
-_STOPPED_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
+_STOPPED_EXIT_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED, ExitCode.LIMIT)
 
 
 def build_verdict(result: Result) -> model.ReportVerdict:
-    outcome = _outcome(result)
+    outcome = _find_outcome(result)
     reasons = result.verdict.unchecked if outcome == "INVALID" and result.verdict.reasons else result.exit.texts
-    headline = _headline(result, outcome)
+    headline = _build_headline(result, outcome)
     sentence = headline.sentence
-    stamp = None if result.rescoring is None else f"{format_rescored(result.rescoring)}. Not the run's own verdict."
+    stamp = (
+        None if result.rescoring is None else f"{format_rescored(result.rescoring)}. This is not the run's own verdict."
+    )
     return model.ReportVerdict(
         outcome=outcome,
         validity=result.verdict.status,
@@ -177,41 +183,43 @@ def build_verdict(result: Result) -> model.ReportVerdict:
     )
 
 
-def _outcome(result: Result) -> Outcome:
-    evaluated = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.objective.level == "fail"]
-    outcomes = {evaluation.outcome for evaluation in evaluated}
+def _find_outcome(result: Result) -> Outcome:
+    enforced_evaluations = [
+        evaluation for evaluation in (*result.slo, *result.gates) if evaluation.objective.level == "fail"
+    ]
+    outcomes = {evaluation.outcome for evaluation in enforced_evaluations}
     code = result.exit.first_code
     if result.verdict.status == "INVALID":
         return "INVALID"
     if code in (ExitCode.GATE_FAILED, ExitCode.REGRESSION) or "FAIL" in outcomes:
         return "FAIL"
-    if code in (*_STOPPED_CODES, ExitCode.INCONCLUSIVE) or "INCONCLUSIVE" in outcomes:
+    if code in (*_STOPPED_EXIT_CODES, ExitCode.INCONCLUSIVE) or "INCONCLUSIVE" in outcomes:
         return "INCONCLUSIVE"
-    return "PASS" if evaluated else "MEASURED"
+    return "PASS" if enforced_evaluations else "MEASURED"
 
 
-def _headline(result: Result, outcome: Outcome) -> Headline:
-    measured = sum(stage.kind != "warmup" for stage in result.stages)
+def _build_headline(result: Result, outcome: Outcome) -> Headline:
+    measured_count = sum(stage.kind != "warmup" for stage in result.stages)
     local = build_local_headline(result)
     if outcome == "INVALID":
         has_best = result.local is not None and result.local.best is not None
         if local is not None and has_best:
             return local.add("Do not use the numbers that are marked INVALID.")
-        return Headline("Measurement invalid: do not use these results" if measured else "Nothing was measured")
-    if result.exit.code in _STOPPED_CODES:
-        return Headline("Stopped early: partial results" if measured else "Stopped before anything was measured")
+        return Headline("Measurement invalid: do not use these results" if measured_count else "Nothing was measured")
+    if result.exit.code in _STOPPED_EXIT_CODES:
+        return Headline("Stopped early: partial results" if measured_count else "Stopped before anything was measured")
     if local is not None:
-        return local.add(_inconclusive_note(result, outcome))
+        return local.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
-        return _max_rate_headline(result.max_rate, outcome).add(_inconclusive_note(result, outcome))
+        return _build_max_rate_headline(result.max_rate, outcome).add(_format_inconclusive_note(result, outcome))
     if outcome == "FAIL" and result.exit.causes:
-        return Headline(_capitalized(result.exit.causes[0].text), is_first_cause=True)
+        return Headline(_capitalize(result.exit.causes[0].text), is_first_cause=True)
     if any(stage.concurrency for stage in find_highest_passed_load(result.stages)):
-        return _concurrency_headline(result).add(_inconclusive_note(result, outcome))
-    return _objectives_headline((*result.slo, *result.gates), measured)
+        return _build_concurrency_headline(result).add(_format_inconclusive_note(result, outcome))
+    return _build_objectives_headline((*result.slo, *result.gates), measured_count)
 
 
-def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
+def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
     slo = [format_objective(text) for text in max_rate.slo]
     estimate = max_rate.per_s
     if estimate.value is None:
@@ -219,7 +227,7 @@ def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
             max_rate.limited_by if max_rate.failed_per_s is not None else estimate.reason or "the search found none"
         )
         met_text = "was shown to meet" if outcome == "INCONCLUSIVE" else "met"
-        return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo)})", f"{_capitalized(reason)}.")
+        return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo)})", f"{_capitalize(reason)}.")
     unit = "sessions/s" if max_rate.sessions else "req/s"
     rate = formatting.with_unit(formatting.format_number(estimate.value), unit)
     if max_rate.is_lower_bound:
@@ -228,56 +236,56 @@ def _max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
             if max_rate.is_generator_limit
             else "No higher rate was tested, so the maximum may be higher."
         )
-        return Headline(f"Max rate at least {rate}{_within(slo)}", detail)
-    return Headline(f"Max rate {rate}{_within(slo)}", f"{_capitalized(max_rate.limited_by)}.")
+        return Headline(f"Max rate at least {rate}{_format_slo(slo)}", detail)
+    return Headline(f"Max rate {rate}{_format_slo(slo)}", f"{_capitalize(max_rate.limited_by)}.")
 
 
-def _concurrency_headline(result: Result) -> Headline:
+def _build_concurrency_headline(result: Result) -> Headline:
     """Build the headline of a concurrency sweep."""
-    met_stage, failed_stage = find_highest_passed_load(result.stages)[0], find_lowest_failed_load(result.stages)
+    passed_stage, failed_stage = find_highest_passed_load(result.stages)[0], find_lowest_failed_load(result.stages)
     slo = [evaluation.objective for evaluation in result.slo]
-    rate_per_s = met_stage.metrics["completed_per_s"]["value"].value or 0.0
+    rate_per_s = passed_stage.metrics["completed_per_s"]["value"].value or 0.0
     rate = formatting.with_unit(formatting.format_number(rate_per_s), "req/s")
     detail = (
         "No higher concurrency was tested."
         if failed_stage is None
         else f"At concurrency {failed_stage.concurrency:,}, {describe_failure(failed_stage, slo)}."
     )
-    within = _within([objective.label for objective in slo])
-    return Headline(f"Max throughput {rate} at concurrency {met_stage.concurrency:,}{within}", detail)
+    slo_text = _format_slo([objective.label for objective in slo])
+    return Headline(f"Max throughput {rate} at concurrency {passed_stage.concurrency:,}{slo_text}", detail)
 
 
-def _inconclusive_note(result: Result, outcome: Outcome) -> str:
+def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
     """Return a sentence about the inconclusive objectives; empty if the run is conclusive.
 
     Point estimates decide whether a load meets the SLO, while confidence intervals decide whether
     an objective passes.
     """
-    inconclusive = [objective for objective in (*result.slo, *result.gates) if objective.outcome == "INCONCLUSIVE"]
-    is_found = result.max_rate is None or result.max_rate.per_s.value is not None
-    if outcome != "INCONCLUSIVE" or not inconclusive or not is_found:
+    inconclusive = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.outcome == "INCONCLUSIVE"]
+    has_max_rate = result.max_rate is None or result.max_rate.per_s.value is not None
+    if outcome != "INCONCLUSIVE" or not inconclusive or not has_max_rate:
         return ""
-    return f"Inconclusive: {_texts(inconclusive)}."
+    return f"Inconclusive: {_format_labels(inconclusive)}."
 
 
-def _objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:
+def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:
     if not evaluations:
         return Headline(f"{formatting.format_count_noun(stages, 'stage')} measured", "No SLO set, so no verdict.")
-    missed = [objective for objective in evaluations if objective.outcome == "FAIL"]
-    inconclusive = [objective for objective in evaluations if objective.outcome == "INCONCLUSIVE"]
-    of_all = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
-    if missed:
-        return Headline(f"{len(missed)} {of_all} missed", f"{_texts(missed)}.")
+    violated = [evaluation for evaluation in evaluations if evaluation.outcome == "FAIL"]
+    inconclusive = [evaluation for evaluation in evaluations if evaluation.outcome == "INCONCLUSIVE"]
+    total_text = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"
+    if violated:
+        return Headline(f"{len(violated)} {total_text} missed", f"{_format_labels(violated)}.")
     if inconclusive:
-        return Headline(f"{len(inconclusive)} {of_all} inconclusive", f"{_texts(inconclusive)}.")
+        return Headline(f"{len(inconclusive)} {total_text} inconclusive", f"{_format_labels(inconclusive)}.")
     if len(evaluations) > 1:
         return Headline(f"All {len(evaluations)} objectives met")
-    return Headline(f"Objective met: {_texts(evaluations)}")
+    return Headline(f"Objective met: {_format_labels(evaluations)}")
 
 
-def _texts(evaluations: list[ObjectiveResult] | tuple[ObjectiveResult, ...]) -> str:
-    return ", ".join(objective.objective.label for objective in evaluations)
+def _format_labels(evaluations: list[ObjectiveResult] | tuple[ObjectiveResult, ...]) -> str:
+    return ", ".join(evaluation.objective.label for evaluation in evaluations)
 
 
-def _capitalized(cause: str) -> str:
-    return f"{cause[:1].upper()}{cause[1:]}"
+def _capitalize(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}"

@@ -1,5 +1,5 @@
-"""Serve an ONNX model over the Open Inference Protocol v2 (HTTP), with dynamic batching: the
-embedded endpoint."""
+"""Embedded endpoint: serves an ONNX model over HTTP with the Open Inference Protocol v2 and dynamic
+batching."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ def serve(arguments: argparse.Namespace, token: str | None) -> int:
     """Serve a model in this process until a signal stops it, and return the exit code 0.
     `arguments` are the options added by `add_serving_arguments`.
 
-    Requests must include `token`. If it is None, a token is generated if other machines can reach
-    the endpoint.
+    Requests must include `token`. If `token` is None and other machines can reach the endpoint, a
+    token is generated.
     """
     import msgspec
 

@@ -53,8 +53,8 @@ class _RejectedError(Exception):
     """Raised to reject a request with an error response. `outcome` is the label of the request in
     the metrics."""
 
-    def __init__(self, status: int, outcome: str, sentence: str, *headers: Header) -> None:
-        super().__init__(sentence)
+    def __init__(self, status: int, outcome: str, message_text: str, *headers: Header) -> None:
+        super().__init__(message_text)
         self.status = status
         self.outcome = outcome
         self.headers = headers
@@ -66,9 +66,9 @@ def build_application(
     counters: EndpointMetrics,
     max_bodies_bytes: int = ConnectionLimits().max_bodies_bytes,
 ) -> Starlette:
-    """Build the ASGI application of the endpoint. `bodies_bytes` is the maximum total size in bytes
-    of the bodies of all requests in flight."""
-    pages = _Pages(model, batcher, counters)
+    """Build the ASGI application of the endpoint. `max_bodies_bytes` is the maximum total size in
+    bytes of the bodies of all requests in flight."""
+    handlers = _RouteHandlers(model, batcher, counters)
     infer = Inference(model, batcher, counters, max_bodies_bytes)
     model_path = "/v2/models/{model}"
     version_path = model_path + "/versions/{version}"
@@ -76,16 +76,16 @@ def build_application(
         routes=[
             Route(model_path + "/infer", infer, methods=["POST"]),
             Route(version_path + "/infer", infer, methods=["POST"]),
-            Route("/v2", pages.server),
-            Route("/v2/health/live", pages.live),
-            Route("/v2/health/ready", pages.ready),
-            Route(model_path, pages.metadata),
-            Route(version_path, pages.metadata),
-            Route(model_path + "/ready", pages.model_ready),
-            Route(version_path + "/ready", pages.model_ready),
-            Route("/metrics", pages.metrics),
+            Route("/v2", handlers.server),
+            Route("/v2/health/live", handlers.live),
+            Route("/v2/health/ready", handlers.ready),
+            Route(model_path, handlers.metadata),
+            Route(version_path, handlers.metadata),
+            Route(model_path + "/ready", handlers.model_ready),
+            Route(version_path + "/ready", handlers.model_ready),
+            Route("/metrics", handlers.metrics),
         ],
-        exception_handlers={HTTPException: _http_error, 500: _internal_error},
+        exception_handlers={HTTPException: _handle_http_error, 500: _handle_internal_error},
     )
 
 
@@ -93,11 +93,11 @@ class Inference:
     """Handler of POST …/infer. It is a plain ASGI application without framework overhead, because
     benchmarks measure this path."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics, bodies_bytes: int) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics, max_bodies_bytes: int) -> None:
         self._model = model
         self._batcher = batcher
         self._counters = counters
-        self._bodies_bytes, self._buffered_bytes = bodies_bytes, 0
+        self._max_bodies_bytes, self._buffered_bytes = max_bodies_bytes, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         self._counters.in_flight += 1
@@ -140,24 +140,26 @@ class Inference:
         return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), response
 
     async def _receive_body(self, receive: Receive, expected_bytes: int, parts: list[bytes]) -> None:
-        received = 0
-        is_more = True
-        while is_more:
-            if max(received, expected_bytes) > BODY_LIMIT_BYTES:
-                raise _RejectedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
+        received_bytes = 0
+        has_more = True
+        while has_more:
+            if max(received_bytes, expected_bytes) > BODY_LIMIT_BYTES:
+                raise _RejectedError(
+                    413, "too_large", f"the request body exceeds the maximum of {BODY_LIMIT_BYTES} bytes"
+                )
             message = await receive()
             if message["type"] == "http.disconnect":
-                raise _RejectedError(400, "bad_request", "the request ended before its body")
+                raise _RejectedError(400, "bad_request", "the client disconnected before the request body was complete")
             part = message.get("body", b"")
-            received += len(part)
+            received_bytes += len(part)
             self._buffered_bytes += len(part)
             parts.append(part)
-            if self._buffered_bytes > self._bodies_bytes:
-                sentence = f"the bodies of the requests in flight exceed {self._bodies_bytes} bytes in total"
-                raise _RejectedError(503, "bodies_full", sentence, _RETRY_HEADER)
-            is_more = message.get("more_body", False)
-        if received > BODY_LIMIT_BYTES:
-            raise _RejectedError(413, "too_large", f"the maximum size of a request is {BODY_LIMIT_BYTES} bytes")
+            if self._buffered_bytes > self._max_bodies_bytes:
+                message_text = f"the bodies of the requests in flight exceed {self._max_bodies_bytes} bytes in total"
+                raise _RejectedError(503, "bodies_full", message_text, _RETRY_HEADER)
+            has_more = message.get("more_body", False)
+        if received_bytes > BODY_LIMIT_BYTES:
+            raise _RejectedError(413, "too_large", f"the request body exceeds the maximum of {BODY_LIMIT_BYTES} bytes")
 
     async def _run_model(self, request: InferenceRequest) -> Any:
         rows, batch_key = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
@@ -169,7 +171,7 @@ class Inference:
             raise _RejectedError(503, "draining", "the endpoint is shutting down") from error
 
 
-class _Pages:
+class _RouteHandlers:
     """Handlers of all routes except inference: server and model metadata, health and metrics."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics) -> None:
@@ -178,23 +180,23 @@ class _Pages:
         self._counters = counters
 
     async def server(self, _: Request) -> Response:
-        return _json_response({"name": "sizewise", "version": __version__, "extensions": ["binary_tensor_data"]})
+        return _build_json_response({"name": "sizewise", "version": __version__, "extensions": ["binary_tensor_data"]})
 
     async def live(self, _: Request) -> Response:
-        return _json_response({"live": True})
+        return _build_json_response({"live": True})
 
     async def ready(self, _: Request) -> Response:
         is_ready = not self._batcher.is_draining
-        return _json_response({"ready": is_ready}, 200 if is_ready else 503)
+        return _build_json_response({"ready": is_ready}, 200 if is_ready else 503)
 
     async def model_ready(self, request: Request) -> Response:
         self._require_known_model(request)
         is_ready = not self._batcher.is_draining
-        return _json_response({"name": self._model.name, "ready": is_ready}, 200 if is_ready else 503)
+        return _build_json_response({"name": self._model.name, "ready": is_ready}, 200 if is_ready else 503)
 
     async def metadata(self, request: Request) -> Response:
         self._require_known_model(request)
-        return _json_response(
+        return _build_json_response(
             {
                 "name": self._model.name,
                 "versions": [VERSION],
@@ -209,9 +211,9 @@ class _Pages:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_known_model(self, request: Request) -> None:
-        unknown = _describe_unknown_model(self._model, request.path_params)
-        if unknown is not None:
-            raise HTTPException(404, unknown)
+        not_found_message = _describe_unknown_model(self._model, request.path_params)
+        if not_found_message is not None:
+            raise HTTPException(404, not_found_message)
 
 
 def _describe_unknown_model(model: ServedModel, path: dict[str, str]) -> str | None:
@@ -236,25 +238,25 @@ def _parse_lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
 
 def _parse_length(name: bytes, value: bytes) -> int:
     if not value.isdigit() or len(value) > 18:
-        raise _RejectedError(400, "bad_request", f"the header {name.decode()} is not a valid length")
+        raise _RejectedError(400, "bad_request", f"the value of the header {name.decode()} is not a valid length")
     return int(value)
 
 
-async def _http_error(_: Request, error: Exception) -> Response:
+async def _handle_http_error(_: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
-    return _json_response({"error": error.detail}, error.status_code, error.headers)
+    return _build_json_response({"error": error.detail}, error.status_code, error.headers)
 
 
-async def _internal_error(_: Request, error: Exception) -> Response:
-    return _json_response({"error": f"the endpoint failed: {type(error).__name__}"}, 500)
+async def _handle_internal_error(_: Request, error: Exception) -> Response:
+    return _build_json_response({"error": f"the endpoint failed: {type(error).__name__}"}, 500)
 
 
-def _json_response(document: Any, status: int = 200, headers: Any = None) -> Response:
+def _build_json_response(document: Any, status: int = 200, headers: Any = None) -> Response:
     return Response(msgspec.json.encode(document), status, headers, media_type="application/json")
 
 
-def _encode_error_body(sentence: str) -> bytes:
-    return msgspec.json.encode({"error": sentence})
+def _encode_error_body(message_text: str) -> bytes:
+    return msgspec.json.encode({"error": message_text})
 
 
 def _build_length_header(body: bytes) -> Header:

@@ -8,7 +8,7 @@ import re
 from pathlib import Path
 
 from app.errors import UsageError
-from app.serving.settings import DEFAULT_CONNECTIONS, ConnectionLimits, ServingSettings
+from app.serving.settings import DEFAULT_MAX_CONNECTIONS, ConnectionLimits, ServingSettings
 
 _DELAY_PATTERN = re.compile(r"(\d+(?:\.\d+)?)\s*(us|ms|s)")
 _UNIT_SECONDS = {"us": 1e-6, "ms": 1e-3, "s": 1.0}
@@ -38,7 +38,7 @@ def add_serving_arguments(parser: argparse.ArgumentParser) -> None:
         help="maximum number of queued requests; further requests get status 429 (default: %(default)s)",
     )
     parser.add_argument(
-        "--max-connections", type=int, default=DEFAULT_CONNECTIONS,
+        "--max-connections", type=int, default=DEFAULT_MAX_CONNECTIONS,
         help="maximum number of open connections; further connections get status 503 (default: %(default)s)",
     )  # fmt: skip
     parser.add_argument("--leave-with-stdin", action="store_true", help="drain and exit when standard input closes")
@@ -73,7 +73,7 @@ def parse_settings(arguments: argparse.Namespace) -> ServingSettings:
 
 def format_arguments(settings: ServingSettings) -> list[str]:
     """Return the command-line arguments from which `parse_settings` restores these settings."""
-    line = [
+    arguments = [
         f"--name={settings.name}",
         f"--host={settings.host}",
         f"--port={settings.port}",
@@ -85,8 +85,8 @@ def format_arguments(settings: ServingSettings) -> list[str]:
         f"--max-connections={settings.limits.max_connections}",
     ]
     if settings.leave_with_stdin:
-        line.append("--leave-with-stdin")
-    return [*line, "--", settings.model]
+        arguments.append("--leave-with-stdin")
+    return [*arguments, "--", settings.model]
 
 
 def derive_model_name(model: str) -> str:

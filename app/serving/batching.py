@@ -41,14 +41,14 @@ class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class BatchQueue:
-    """Queue of requests in order of arrival, which selects the batches. It uses no clock and no
-    event loop."""
+    """Queue that holds requests in order of arrival and selects the next batch. It uses no clock
+    and no event loop."""
 
     def __init__(self, max_rows: int, delay_ns: int, max_requests: int) -> None:
         self._waiting: deque[QueuedRequest] = deque()
         self._max_rows = max_rows
         self._delay_ns = delay_ns
-        self._limit = max_requests
+        self._max_requests = max_requests
         self._is_closed = False
 
     def __len__(self) -> int:
@@ -56,7 +56,7 @@ class BatchQueue:
 
     def add(self, request: QueuedRequest) -> None:
         """Append a request. Raises QueueFullError if the queue is full."""
-        if len(self._waiting) >= self._limit:
+        if len(self._waiting) >= self._max_requests:
             raise QueueFullError
         self._waiting.append(request)
 
@@ -82,7 +82,7 @@ class BatchQueue:
 
     def _next_batch_size(self) -> tuple[int, bool]:
         """Return the number of requests at the front of the queue that form the next batch, and
-        True if no later request could join the batch."""
+        whether no later request could join the batch."""
         first = self._waiting[0]
         rows = count = 0
         for request in self._waiting:
@@ -96,8 +96,8 @@ class BatchQueue:
 
 
 class Batcher:
-    """Dynamic batcher: submits one batch at a time. All methods must be called on the event loop's
-    thread.
+    """Dynamic batcher that submits one batch at a time. All methods must be called on the event
+    loop's thread.
 
     `submit(batch, done)` must run the batch on a different thread and then call `done` on the event
     loop with one result per request.
@@ -164,10 +164,10 @@ class Batcher:
         self._start_batch()
 
     def _finish(self, results: Sequence[BatchResult]) -> None:
-        finished, self._running = self._running, []
+        batch, self._running = self._running, []
         # Start the next batch before the responses of the finished batch are written.
         self._start_batch()
-        for request, result in zip(finished, results, strict=True):
+        for request, result in zip(batch, results, strict=True):
             if request.future.done():
                 continue  # The client has disconnected.
             if isinstance(result, SizewiseError):

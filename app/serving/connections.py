@@ -55,20 +55,20 @@ class TokenGuard:
         await send({"type": "http.response.body", "body": body})
 
     def _is_authorized(self, scope: Scope) -> bool:
-        sent = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(sent) == 1 and hmac.compare_digest(sent[0], self._expected)
+        authorization_values = [value for name, value in scope["headers"] if name == b"authorization"]
+        return len(authorization_values) == 1 and hmac.compare_digest(authorization_values[0], self._expected)
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """HTTP connection that enforces `limits`. Deadlines are checked by calls of `close_overdue`, so
-    that requests need no timers."""
+    """HTTP connection that enforces `limits`. Deadlines are checked in `close_if_overdue`, so that
+    requests need no timers."""
 
     limits = ConnectionLimits()
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
         self._is_in_head, self._head_bytes = True, 0
-        self._due_s: float | None = self.loop.time() + self.limits.header_timeout_s
+        self._deadline_s: float | None = self.loop.time() + self.limits.header_timeout_s
         if len(self.connections) > self.limits.max_connections:
             self._reject(
                 b"503 Service Unavailable", b"the maximum number of connections is open", b"retry-after: 1\r\n"
@@ -84,36 +84,36 @@ class BoundedProtocol(HttpToolsProtocol):
             if self._head_bytes > self.limits.max_header_bytes:
                 reason = b"the headers of the request exceed %d bytes" % self.limits.max_header_bytes
                 self._reject(b"431 Request Header Fields Too Large", reason)
-        elif self._due_s is None and (self.cycle is None or self.cycle.response_complete):
-            self._due_s = self.loop.time() + self.limits.header_timeout_s  # bytes that do not start a request
+        elif self._deadline_s is None and (self.cycle is None or self.cycle.response_complete):
+            self._deadline_s = self.loop.time() + self.limits.header_timeout_s  # bytes that do not start a request
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
         self._is_in_head, self._head_bytes = True, 0
-        self._due_s = self.loop.time() + self.limits.header_timeout_s
+        self._deadline_s = self.loop.time() + self.limits.header_timeout_s
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
         self._is_in_head = False
-        self._due_s = self.loop.time() + self.limits.body_timeout_s
+        self._deadline_s = self.loop.time() + self.limits.body_timeout_s
 
     def on_message_complete(self) -> None:
         super().on_message_complete()
-        self._due_s = None
+        self._deadline_s = None
 
-    def close_overdue(self, now_s: float) -> None:
-        if self._due_s is None or self._due_s > now_s or self.transport.is_closing():
+    def close_if_overdue(self, now_s: float) -> None:
+        if self._deadline_s is None or self._deadline_s > now_s or self.transport.is_closing():
             return
         part, limit_s = (
             ("headers", self.limits.header_timeout_s) if self._is_in_head else ("body", self.limits.body_timeout_s)
         )
         self._reject(b"408 Request Timeout", f"the {part} of the request did not arrive within {limit_s:g} s".encode())
 
-    def _reject(self, status: bytes, sentence: bytes, header: bytes = b"") -> None:
-        """Close the connection, after an error response unless a response has already been
-        started."""
+    def _reject(self, status: bytes, message: bytes, header: bytes = b"") -> None:
+        """Send an error response, unless a response has already been started, and close the
+        connection."""
         if self.cycle is None or self.cycle.response_complete or not self.cycle.response_started:
-            body = msgspec.json.encode({"error": sentence.decode()})
+            body = msgspec.json.encode({"error": message.decode()})
             self.transport.write(
                 b"HTTP/1.1 %b\r\ncontent-type: application/json\r\ncontent-length: %d\r\n%bconnection: close\r\n\r\n%b"
                 % (status, len(body), header, body)
@@ -126,7 +126,7 @@ def create_bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
     return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
 
 
-def close_overdue(connections: set[Any], now_s: float) -> None:
+def close_overdue_connections(connections: set[Any], now_s: float) -> None:
     """Close all connections whose current request has exceeded its deadline."""
     for connection in tuple(connections):
-        connection.close_overdue(now_s)
+        connection.close_if_overdue(now_s)

@@ -1,5 +1,5 @@
 """Decode requests and encode responses of the Open Inference Protocol v2 over HTTP. Tensors are
-JSON, or binary data after the JSON part.
+sent as JSON, or as binary data after the JSON part.
 
 The module also maps the datatypes of the protocol, and converts arrays from and to JSON and binary
 data.
@@ -45,7 +45,7 @@ _PREFIX_BYTES = 4
 
 class BadTensorError(Exception):
     """Raised if the data of a tensor does not match its declared datatype and shape. The message is
-    for the client."""
+    sent to the client."""
 
 
 def decode_json_array(data: msgspec.Raw, dtype: str, shape: list[int]) -> Array:
@@ -111,10 +111,10 @@ def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
         if int(values.min()) < limits.min or int(values.max()) > limits.max:
             raise BadTensorError(f"the data has values outside the range of {DATATYPES[dtype.name]}")
     with np.errstate(over="ignore"):
-        cast: Array = values.astype(dtype)
-    if dtype.kind == "f" and not np.isfinite(cast).all():
+        converted_values: Array = values.astype(dtype)
+    if dtype.kind == "f" and not np.isfinite(converted_values).all():
         raise BadTensorError(f"the data has values outside the range of {DATATYPES[dtype.name]}")
-    return cast
+    return converted_values
 
 
 def _reshape(values: Array, shape: list[int]) -> Array:
@@ -131,16 +131,16 @@ def _check_count(count: int, shape: list[int]) -> None:
 
 def _decode_strings(data: memoryview) -> list[str]:
     strings = []
-    at = 0
-    while at < len(data):
-        end = at + _PREFIX_BYTES + int.from_bytes(data[at : at + _PREFIX_BYTES], "little")
-        if end > len(data) or at + _PREFIX_BYTES > len(data):
+    position = 0
+    while position < len(data):
+        end = position + _PREFIX_BYTES + int.from_bytes(data[position : position + _PREFIX_BYTES], "little")
+        if end > len(data) or position + _PREFIX_BYTES > len(data):
             raise BadTensorError("the strings are longer than the data")
         try:
-            strings.append(str(data[at + _PREFIX_BYTES : end], "utf-8"))
+            strings.append(str(data[position + _PREFIX_BYTES : end], "utf-8"))
         except UnicodeDecodeError as error:
             raise BadTensorError("the strings are not valid UTF-8") from error
-        at = end
+        position = end
     return strings
 
 
@@ -149,7 +149,7 @@ JSON_LENGTH_HEADER = b"inference-header-content-length"
 
 
 class BadRequestError(Exception):
-    """Raised if a request is invalid. The message is for the client."""
+    """Raised if a request is invalid. The message is sent to the client."""
 
 
 class _Parameters(msgspec.Struct, frozen=True):
@@ -182,7 +182,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     """A decoded inference request.
 
     `feeds` are the input arrays by name. `requested_outputs` lists, for each requested output, the
-    index among the model's outputs and whether the response contains it as binary data.
+    index in the model's outputs, and whether the response contains the output as binary data.
     """
 
     id: str | None
@@ -203,12 +203,12 @@ def decode_request(
     """
     if json_length is not None and not 0 <= json_length <= len(body):
         raise BadRequestError(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
-    text = memoryview(body)[: len(body) if json_length is None else json_length]
+    json_bytes = memoryview(body)[: len(body) if json_length is None else json_length]
     try:
-        request = _decode(text)
+        request = _decode(json_bytes)
     except msgspec.DecodeError as error:
         raise BadRequestError(f"the body is not a valid request of the Open Inference Protocol: {error}") from error
-    feeds = _decode_feeds(request, memoryview(body)[len(text) :], {spec.name: spec for spec in inputs})
+    feeds = _decode_feeds(request, memoryview(body)[len(json_bytes) :], {spec.name: spec for spec in inputs})
     return InferenceRequest(request.id, feeds, _find_requested_outputs(request, [spec.name for spec in outputs]))
 
 
@@ -217,22 +217,22 @@ def encode_response(
 ) -> tuple[bytes, int | None]:
     """Encode the response to an inference request. Return the body, and the length of the JSON part
     if binary data follows (otherwise `None`)."""
-    described: list[dict[str, Any]] = []
-    binary: list[bytes] = []
+    output_documents: list[dict[str, Any]] = []
+    binary_parts: list[bytes] = []
     for index, is_binary in request.requested_outputs:
         spec, array = outputs[index], arrays[index]
         output: dict[str, Any] = {"name": spec.name, "datatype": DATATYPES[spec.dtype], "shape": array.shape}
         if is_binary:
-            binary.append(encode_binary_values(array))
-            output["parameters"] = {"binary_data_size": len(binary[-1])}
+            binary_parts.append(encode_binary_values(array))
+            output["parameters"] = {"binary_data_size": len(binary_parts[-1])}
         else:
             output["data"] = encode_json_values(array)
-        described.append(output)
-    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": described}
+        output_documents.append(output)
+    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": output_documents}
     if request.id is not None:
         response["id"] = request.id
-    text = msgspec.json.encode(response)
-    return (b"".join([text, *binary]), len(text)) if binary else (text, None)
+    json_bytes = msgspec.json.encode(response)
+    return (b"".join([json_bytes, *binary_parts]), len(json_bytes)) if binary_parts else (json_bytes, None)
 
 
 def build_tensor_metadata(specs: Sequence[TensorSpec]) -> list[dict[str, Any]]:
@@ -247,7 +247,7 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
             raise BadRequestError(f"the model has no input {tensor.name!r}; available inputs: {', '.join(specs)}")
         if tensor.name in feeds:
             raise BadRequestError(f"input {tensor.name!r} occurs more than once")
-        _check_declared(tensor, spec)
+        _check_tensor_declaration(tensor, spec)
         size = tensor.parameters.binary_data_size
         if size is not None and not 0 <= size <= len(data):
             raise BadRequestError(
@@ -269,15 +269,15 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
     return feeds
 
 
-def _check_declared(tensor: _Input, spec: TensorSpec) -> None:
+def _check_tensor_declaration(tensor: _Input, spec: TensorSpec) -> None:
     if tensor.datatype != DATATYPES[spec.dtype]:
         raise BadRequestError(
             f"input {tensor.name!r} is {tensor.datatype}, but the model requires {DATATYPES[spec.dtype]}"
         )
-    is_matching = len(tensor.shape) == len(spec.shape) and all(
+    is_shape_valid = len(tensor.shape) == len(spec.shape) and all(
         length == axis or (axis == -1 and length > 0) for length, axis in zip(tensor.shape, spec.shape, strict=True)
     )
-    if not is_matching:
+    if not is_shape_valid:
         shape = list(tensor.shape)
         raise BadRequestError(f"input {tensor.name!r} has shape {shape}, but the model requires {list(spec.shape)}")
     if (tensor.parameters.binary_data_size is None) == (not tensor.data):
@@ -285,13 +285,13 @@ def _check_declared(tensor: _Input, spec: TensorSpec) -> None:
 
 
 def _find_requested_outputs(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
-    default = bool(request.parameters.binary_data_output)
+    is_binary_default = bool(request.parameters.binary_data_output)
     if not request.outputs:
-        return tuple((index, default) for index in range(len(names)))
-    requested = {}
+        return tuple((index, is_binary_default) for index in range(len(names)))
+    is_binary_by_index = {}
     for output in request.outputs:
         if output.name not in names:
             raise BadRequestError(f"the model has no output {output.name!r}; available outputs: {', '.join(names)}")
         is_binary = output.parameters.binary_data
-        requested[names.index(output.name)] = default if is_binary is None else is_binary
-    return tuple(requested.items())
+        is_binary_by_index[names.index(output.name)] = is_binary_default if is_binary is None else is_binary
+    return tuple(is_binary_by_index.items())

@@ -13,7 +13,7 @@ from app.errors import UnavailableError
 from app.inference.parent import build_child_error
 from app.serving.arguments import format_arguments
 from app.serving.settings import EndpointReady, ServingSettings
-from loadgen.child import ChildExit, start_module, terminate_within
+from loadgen.child import ChildExit, start_module, wait_or_kill
 from loadgen.decoding import decode_json
 
 _STOP_LIMIT_S = 12.0
@@ -22,11 +22,11 @@ _STOP_LIMIT_S = 12.0
 
 class EndpointProcess:
     """Context manager of an endpoint in a child process, which runs while the context is active.
-    `stop` may be called at any time, also repeatedly."""
+    `stop` may be called at any time, and more than once."""
 
     def __init__(self, settings: ServingSettings, *, start_timeout_s: float = 60.0) -> None:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
-        self._start_limit_s = start_timeout_s
+        self._start_timeout_s = start_timeout_s
         self._process: subprocess.Popen[bytes] | None = None
         self._exit_status: ChildExit | None = None
         self._ready: EndpointReady | None = None
@@ -37,7 +37,7 @@ class EndpointProcess:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.stop()
 
@@ -54,22 +54,22 @@ class EndpointProcess:
         """Start the endpoint and wait until it is ready.
 
         Raises the error that the endpoint reports, or UnavailableError if it is not ready within
-        the start limit.
+        the start timeout.
         """
-        with tempfile.TemporaryFile() as errors:
+        with tempfile.TemporaryFile() as stderr_file:
             arguments = format_arguments(self._settings)
-            process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=errors)
+            process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=stderr_file)
             self._process, self._exit_status = process, ChildExit(process)
             line = self._read_first_line(process)
             if line.endswith(b"\n"):
                 self._ready = decode_json(line, EndpointReady)
                 return
             code = self.stop()
-            errors.seek(0)
-            text = errors.read().decode(errors="replace")
+            stderr_file.seek(0)
+            text = stderr_file.read().decode(errors="replace")
         description = f"the endpoint of {self._settings.model}"
         if self._has_timed_out:
-            raise UnavailableError(f"{description} was not ready within {self._start_limit_s:g} s")
+            raise UnavailableError(f"{description} was not ready within {self._start_timeout_s:g} s")
         raise build_child_error(description, code, text)
 
     def end_reason(self) -> str | None:
@@ -86,18 +86,18 @@ class EndpointProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        code = terminate_within(_STOP_LIMIT_S, process)
+        code = wait_or_kill(_STOP_LIMIT_S, process)
         process.stdout.close()
         return code
 
     def _read_first_line(self, process: subprocess.Popen[bytes]) -> bytes:
         assert process.stdout is not None
 
-        def kill_overdue() -> None:
+        def kill_on_timeout() -> None:
             self._has_timed_out = True
             process.kill()
 
-        timer = threading.Timer(self._start_limit_s, kill_overdue)
+        timer = threading.Timer(self._start_timeout_s, kill_on_timeout)
         timer.start()
         try:
             return process.stdout.readline()

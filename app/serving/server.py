@@ -21,7 +21,7 @@ from app.errors import UnavailableError
 from app.inference.session import ModelSession, get_runtime_version, open_session
 from app.serving.application import ServedModel, build_application
 from app.serving.batching import Batcher, BatchQueue
-from app.serving.connections import TokenGuard, close_overdue, create_bounded_protocol, resolve_token
+from app.serving.connections import TokenGuard, close_overdue_connections, create_bounded_protocol, resolve_token
 from app.serving.counters import EndpointMetrics
 from app.serving.execution import Executor
 from app.serving.settings import ConnectionLimits, EndpointReady, ServingSettings
@@ -36,8 +36,8 @@ Announce = Callable[[EndpointReady], None]
 
 
 def run(settings: ServingSettings, announce: Announce) -> None:
-    """Serve until SIGINT, SIGTERM or, if configured, the end of standard input; then drain and
-    return.
+    """Serve the model until SIGINT, SIGTERM or, if configured, the end of standard input; then
+    complete the queued requests and return.
 
     Must be called on the main thread. Raises UsageError or UnavailableError if the endpoint cannot
     start.
@@ -60,12 +60,12 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
     ready = _build_ready_report(settings, session, listener, max_batch)
-    pages: ASGIApp = build_application(model, batcher, counters, settings.limits.max_bodies_bytes)
+    application: ASGIApp = build_application(model, batcher, counters, settings.limits.max_bodies_bytes)
     if ready.token is not None:
-        pages = TokenGuard(pages, ready.token)
-    server = DrainingServer(pages, batcher, settings.limits, lambda: announce(ready))
+        application = TokenGuard(application, ready.token)
+    server = DrainingServer(application, batcher, settings.limits, lambda: announce(ready))
     if settings.leave_with_stdin:
-        threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="parent watch").start()
+        threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="stdin-watch").start()
     try:
         await server.serve([listener])
     finally:
@@ -96,7 +96,7 @@ class DrainingServer(uvicorn.Server):
         # A tick is 0.1 s, so this interval is a tenth of the shorter limit.
         self._ticks_per_check = max(1, round(min(limits.header_timeout_s, limits.body_timeout_s)))
         self._on_started = on_started
-        self._draining: asyncio.Task[None] | None = None
+        self._drain_task: asyncio.Task[None] | None = None
         self._loop = asyncio.get_running_loop()
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
@@ -105,17 +105,17 @@ class DrainingServer(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         if counter % self._ticks_per_check == 0:
-            close_overdue(self.server_state.connections, self._loop.time())
+            close_overdue_connections(self.server_state.connections, self._loop.time())
         return await super().on_tick(counter)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:  # noqa: ARG002
         """Drain at the first signal, and close immediately at the second signal. The signals are
         not raised again after the shutdown."""
-        self._loop.call_soon_threadsafe(self.drain if self._draining is None else self._close_now)
+        self._loop.call_soon_threadsafe(self.drain if self._drain_task is None else self._close_now)
 
     def drain(self) -> None:
-        if self._draining is None:
-            self._draining = self._loop.create_task(self._drain_and_close())
+        if self._drain_task is None:
+            self._drain_task = self._loop.create_task(self._drain_and_close())
 
     async def _drain_and_close(self) -> None:
         try:

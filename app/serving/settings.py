@@ -6,7 +6,7 @@ import msgspec
 
 from app.inference.tensor_spec import TensorSpec
 
-DEFAULT_CONNECTIONS = 4096
+DEFAULT_MAX_CONNECTIONS = 4096
 
 
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,11 +14,11 @@ class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
 
     `header_timeout_s` is the time limit for receiving the headers, from the connection or from the
     first byte of a later request; `body_timeout_s` is the time limit for receiving the body after
-    the headers. `max_header_bytes` limits the size of the headers; a single read may exceed it.
-    `max_bodies_bytes` limits the total size of the bodies of all requests in flight.
+    the headers. `max_header_bytes` limits the size of the headers; the last read may exceed this
+    limit. `max_bodies_bytes` limits the total size of the bodies of all requests in flight.
     """
 
-    max_connections: int = DEFAULT_CONNECTIONS
+    max_connections: int = DEFAULT_MAX_CONNECTIONS
     max_header_bytes: int = 64 * 2**10
     header_timeout_s: float = 10.0
     body_timeout_s: float = 60.0

@@ -21,22 +21,22 @@ from loadgen.records import REQUEST_SCHEMA, Endpoint, OpenArrivals, StageEnded, 
 from loadgen.reference import null_streams
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
-LATE_MS = 10.0
-LATE_SHARE_LIMIT = 0.01
-_RETRIES = 3
+LATE_THRESHOLD_MS = 10.0
+MAX_LATE_SHARE = 0.01
+_MAX_RETRIES = 3
 
 
 class RateRange(msgspec.Struct, frozen=True):
     """Range of rates per second to test: the start rate and the limits."""
 
-    start: float
-    lowest: float
-    highest: float
+    start_per_s: float
+    min_per_s: float
+    max_per_s: float
 
     def scale_to(self, workers: int) -> RateRange:
         """Return the range scaled to `workers` workers. The lower limit is not scaled, because
         several workers may be no faster than a single worker."""
-        return RateRange(self.start * workers, self.lowest, self.highest * workers)
+        return RateRange(self.start_per_s * workers, self.min_per_s, self.max_per_s * workers)
 
 
 REQUEST_RATE_RANGE = RateRange(8_000.0, 250.0, 64_000.0)
@@ -46,7 +46,7 @@ CHUNK_RATE_RANGE = RateRange(16_000.0, 500.0, 128_000.0)
 def has_passed(achieved_share: float, late_share: float) -> bool:
     """Return True if a calibration step passed: at least 99 % of the requests were sent in time,
     and at most 1 % of the requests or their chunks were late."""
-    return achieved_share >= 0.99 and late_share <= LATE_SHARE_LIMIT
+    return achieved_share >= 0.99 and late_share <= MAX_LATE_SHARE
 
 
 def search_rates(
@@ -57,33 +57,37 @@ def search_rates(
     The rate is doubled until a step fails or the upper limit passes, or halved until a step passes;
     then one rate between the two is tested.
 
-    A failed step is repeated once, because a short disturbance of the machine is no limit of the
+    A failed step is repeated once, because a short disturbance of the machine does not limit the
     generator. At most three steps are repeated, so that calibration ends in time on a machine with
     permanent other load. `try_rate` returns `None` if the run is being stopped. Returns all steps
     in the order in which they were run."""
     steps: list[CalibrationStep] = []
-    retries = _RETRIES
+    retries_left = _MAX_RETRIES
 
-    def try_step(rate: float) -> bool | None:
-        nonlocal retries
+    def try_step(rate_per_s: float) -> bool | None:
+        nonlocal retries_left
         is_retry = False
         while True:
-            step = try_rate(rate)
+            step = try_rate(rate_per_s)
             if step is None:
                 return None
             steps.append(step)
-            if step.passed or is_retry or not retries:
+            if step.passed or is_retry or not retries_left:
                 return step.passed
-            retries, is_retry = retries - 1, True
+            retries_left, is_retry = retries_left - 1, True
 
-    rate, outcome = rate_range.start, try_step(rate_range.start)
-    factor = 2.0 if outcome else 0.5
-    first_outcome = outcome
-    while outcome is not None and outcome is first_outcome and rate_range.lowest < rate < rate_range.highest:
-        rate *= factor
-        outcome = try_step(rate)
-    if outcome is not None and outcome is not first_outcome:
-        try_step(rate / 2**0.5 if first_outcome else rate * 2**0.5)
+    rate_per_s, has_step_passed = rate_range.start_per_s, try_step(rate_range.start_per_s)
+    factor = 2.0 if has_step_passed else 0.5
+    has_first_step_passed = has_step_passed
+    while (
+        has_step_passed is not None
+        and has_step_passed is has_first_step_passed
+        and rate_range.min_per_s < rate_per_s < rate_range.max_per_s
+    ):
+        rate_per_s *= factor
+        has_step_passed = try_step(rate_per_s)
+    if has_step_passed is not None and has_step_passed is not has_first_step_passed:
+        try_step(rate_per_s / 2**0.5 if has_first_step_passed else rate_per_s * 2**0.5)
     return tuple(steps)
 
 
@@ -106,10 +110,10 @@ def find_disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
 
     The decisive rate is the next higher rate, or the lowest tested rate if none passed. Returns
     `None` if other processes were not the reason."""
-    decisive = _find_decisive_steps(steps)
-    if any(step.is_generator_limit for step in decisive):
+    decisive_steps = _find_decisive_steps(steps)
+    if any(step.is_generator_limit for step in decisive_steps):
         return None
-    return max((step.other_cores or 0.0 for step in decisive if step.is_disturbed), default=None)
+    return max((step.other_cores or 0.0 for step in decisive_steps if step.is_disturbed), default=None)
 
 
 def _find_decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
@@ -121,9 +125,9 @@ def _find_decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[Calibration
     return [step for step in higher_steps if step.offered_per_s == lowest_rate_per_s]
 
 
-_STEP_S = 0.75
+_STEP_DURATION_S = 0.75
 _DRAIN_S = 0.5
-_ABORT_LAG_MS = 100.0
+_MAX_LAG_MS = 100.0
 
 
 class CalibrationLoad(msgspec.Struct, frozen=True):
@@ -158,20 +162,24 @@ def run_step(
         index=0,
         name="calibration",
         arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / load_spec.events_per_arrival),)),
-        duration_s=_STEP_S,
+        duration_s=_STEP_DURATION_S,
         seed=1,
         lead_in_s=load_spec.lead_in_s,
         drain_s=_DRAIN_S,
     )
     batches: list[pa.RecordBatch] = []
     pids = {load.pid, *(worker.pid for worker in load.workers)}
-    before, before_s = read_core_use(pids), [server.cpu_s() for server in servers]
+    usage_before, server_cpu_before_s = read_core_use(pids), [server.cpu_s() for server in servers]
     stage_ended = load.run_stage(
-        plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _ABORT_LAG_MS
+        plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _MAX_LAG_MS
     )
-    used_s = [_build_difference(now.cpu_s(), before) for now, before in zip(servers, before_s, strict=True)]
-    other_cores, idle_cores = _compute_other_core_use(before, read_core_use(pids), used_s)
-    step = _evaluate_step(load_spec, rate_per_s, stage_ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), used_s)
+    server_cpu_s = [
+        _subtract(server.cpu_s(), before_s) for server, before_s in zip(servers, server_cpu_before_s, strict=True)
+    ]
+    other_cores, idle_cores = _compute_other_core_use(usage_before, read_core_use(pids), server_cpu_s)
+    step = _evaluate_step(
+        load_spec, rate_per_s, stage_ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), server_cpu_s
+    )
     return msgspec.structs.replace(step, other_cores=other_cores, idle_cores=idle_cores)
 
 
@@ -183,11 +191,11 @@ def _compute_other_core_use(
     if before is None or now is None or now.at_ns <= before.at_ns:
         return None, None
     elapsed_s = (now.at_ns - before.at_ns) / 1e9
-    parts_s = [_build_difference(now.own_s, before.own_s), *server_cpu_s]
-    known_s = [part_s for part_s in parts_s if part_s is not None]
-    others_s = now.used_s - before.used_s - sum(known_s)
-    others = max(0.0, others_s) / elapsed_s if len(known_s) == len(parts_s) else None
-    return others, (now.idle_s - before.idle_s) / elapsed_s
+    sizewise_cpu_s = [_subtract(now.own_s, before.own_s), *server_cpu_s]
+    known_cpu_s = [cpu_s for cpu_s in sizewise_cpu_s if cpu_s is not None]
+    other_cpu_s = now.used_s - before.used_s - sum(known_cpu_s)
+    other_cores = max(0.0, other_cpu_s) / elapsed_s if len(known_cpu_s) == len(sizewise_cpu_s) else None
+    return other_cores, (now.idle_s - before.idle_s) / elapsed_s
 
 
 def _evaluate_step(
@@ -197,57 +205,63 @@ def _evaluate_step(
     rows: pa.Table,
     server_cpu_s: Sequence[float | None],
 ) -> CalibrationStep:
-    sent = rows.filter(rows["sent_ns"].is_valid())
-    sent_ns, intended_ns = sent["sent_ns"].to_numpy(), sent["intended_ns"].to_numpy()
+    sent_rows = rows.filter(rows["sent_ns"].is_valid())
+    sent_ns, intended_ns = sent_rows["sent_ns"].to_numpy(), sent_rows["intended_ns"].to_numpy()
     lag_ms = (sent_ns - intended_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
-    in_time = int(np.count_nonzero(sent_ns <= stage_ended.start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)))
-    event_count, late_share = load_spec.count(sent, stage_ended.start_ns)
-    late_share = max(late_share, float(np.mean(lag_ms > LATE_MS)))
+    sent_in_time = int(
+        np.count_nonzero(sent_ns <= stage_ended.start_ns + round((_STEP_DURATION_S + LATE_THRESHOLD_MS / 1e3) * 1e9))
+    )
+    event_count, late_share = load_spec.count(sent_rows, stage_ended.start_ns)
+    late_share = max(late_share, float(np.mean(lag_ms > LATE_THRESHOLD_MS)))
     measured_s = (stage_ended.end_ns - stage_ended.start_ns) / 1e9
-    used_s = max((worker.cpu_s for worker in stage_ended.workers), default=stage_ended.cpu_s)
-    known_s = [server_s for server_s in server_cpu_s if server_s is not None]
+    max_worker_cpu_s = max((worker.cpu_s for worker in stage_ended.workers), default=stage_ended.cpu_s)
+    known_server_cpu_s = [cpu_s for cpu_s in server_cpu_s if cpu_s is not None]
     is_complete = all(worker.lost_ns is None for worker in stage_ended.workers)
     return CalibrationStep(
         offered_per_s=rate_per_s,
-        achieved_per_s=event_count / min(_STEP_S, measured_s),
+        achieved_per_s=event_count / min(_STEP_DURATION_S, measured_s),
         lag_p50_ms=float(np.median(lag_ms)),
         lag_p99_ms=float(np.percentile(lag_ms, 99, method="inverted_cdf")),
         late_share=late_share,
-        worker_cpu_cores=used_s / (measured_s + load_spec.lead_in_s),
-        passed=is_complete and has_passed(in_time / max(1, cast(int, stage_ended.scheduled)), late_share),
-        server_cpu_cores=max(known_s) / (measured_s + load_spec.lead_in_s) if known_s else None,
+        worker_cpu_cores=max_worker_cpu_s / (measured_s + load_spec.lead_in_s),
+        passed=is_complete and has_passed(sent_in_time / max(1, cast(int, stage_ended.scheduled)), late_share),
+        server_cpu_cores=max(known_server_cpu_s) / (measured_s + load_spec.lead_in_s) if known_server_cpu_s else None,
     )
 
 
-def _build_difference(now_s: float | None, before_s: float | None) -> float | None:
+def _subtract(now_s: float | None, before_s: float | None) -> float | None:
     return None if now_s is None or before_s is None else now_s - before_s
 
 
-def _count_requests(sent: pa.Table, start_ns: int) -> tuple[int, float]:
+def _count_requests(sent_rows: pa.Table, start_ns: int) -> tuple[int, float]:
     """Count the requests sent within the step. The proportion of late events is 0, because the
     caller measures the send lag."""
-    end_ns = start_ns + round((_STEP_S + LATE_MS / 1e3) * 1e9)
-    return int(np.count_nonzero(sent["sent_ns"].to_numpy() <= end_ns)), 0.0
+    end_ns = start_ns + round((_STEP_DURATION_S + LATE_THRESHOLD_MS / 1e3) * 1e9)
+    return int(np.count_nonzero(sent_rows["sent_ns"].to_numpy() <= end_ns)), 0.0
 
 
-def _count_chunks(sent: pa.Table, start_ns: int) -> tuple[int, float]:
+def _count_chunks(sent_rows: pa.Table, start_ns: int) -> tuple[int, float]:
     """Count the chunks received within the step. Missing chunks, and all chunks of incomplete
     responses, count as late."""
-    complete = sent.filter(sent["tokens_in"].is_valid())
-    if not complete.num_rows:
+    complete_rows = sent_rows.filter(sent_rows["tokens_in"].is_valid())
+    if not complete_rows.num_rows:
         return 0, 1.0
-    chunks = complete["chunk_ns"].combine_chunks()
-    at_ns, offsets = chunks.flatten().to_numpy(), chunks.offsets.to_numpy()
-    counts, firsts = np.diff(offsets), offsets[:-1] - offsets[0]
+    chunks = complete_rows["chunk_ns"].combine_chunks()
+    received_ns, offsets = chunks.flatten().to_numpy(), chunks.offsets.to_numpy()
+    counts, first_positions = np.diff(offsets), offsets[:-1] - offsets[0]
     first_due_ns = [
-        null_streams.decode_due_ns(tokens_in, int(first_ns))
-        for tokens_in, first_ns in zip(complete["tokens_in"].to_pylist(), at_ns[firsts], strict=True)
+        null_streams.decode_due_ns(tokens_in, int(first_chunk_ns))
+        for tokens_in, first_chunk_ns in zip(
+            complete_rows["tokens_in"].to_pylist(), received_ns[first_positions], strict=True
+        )
     ]
-    chunk_index = np.arange(at_ns.size) - np.repeat(firsts, counts)
-    late_ms = (at_ns - np.repeat(first_due_ns, counts) - chunk_index * null_streams.GAP_NS) / 1e6
-    in_time = int(np.count_nonzero(late_ms <= LATE_MS))
-    in_step = int(np.count_nonzero((at_ns >= start_ns) & (at_ns < start_ns + round(_STEP_S * 1e9))))
-    return in_step, 1 - in_time / (sent.num_rows * null_streams.CHUNKS)
+    chunk_index = np.arange(received_ns.size) - np.repeat(first_positions, counts)
+    late_ms = (received_ns - np.repeat(first_due_ns, counts) - chunk_index * null_streams.GAP_NS) / 1e6
+    chunks_in_time = int(np.count_nonzero(late_ms <= LATE_THRESHOLD_MS))
+    chunks_in_step = int(
+        np.count_nonzero((received_ns >= start_ns) & (received_ns < start_ns + round(_STEP_DURATION_S * 1e9)))
+    )
+    return chunks_in_step, 1 - chunks_in_time / (sent_rows.num_rows * null_streams.CHUNK_COUNT)
 
 
 CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
@@ -257,12 +271,12 @@ CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
     "streaming": CalibrationLoad(
         CHUNK_RATE_RANGE,
         OpenAiWorkload(
-            "chat", "null", SyntheticPrompts(FixedLength(100), FixedLength(null_streams.CHUNKS), unique=100)
+            "chat", "null", SyntheticPrompts(FixedLength(100), FixedLength(null_streams.CHUNK_COUNT), unique=100)
         ),
         2048,
         _count_chunks,
-        events_per_arrival=null_streams.CHUNKS,
-        lead_in_s=1.2 * null_streams.CHUNKS * null_streams.GAP_NS / 1e9,
+        events_per_arrival=null_streams.CHUNK_COUNT,
+        lead_in_s=1.2 * null_streams.CHUNK_COUNT * null_streams.GAP_NS / 1e9,
     ),
 }
 
@@ -287,17 +301,17 @@ def measure_capacity(
     loadgen.process.LoadError if the workers fail, and MeasurementError if a null server does not
     start."""
     load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
-    with ExitStack() as running:
+    with ExitStack() as resources:
         servers = []
         for _ in range(-(-workers // _WORKERS_PER_SERVER)):
             servers.append(start_null_server(kind))
-            running.callback(servers[-1].close)
+            resources.callback(servers[-1].close)
         endpoint = Endpoint(
             urls=tuple(server.url for server in servers), max_connections=load_spec.connections * workers
         )
         load.configure(endpoint, load_spec.workload)
 
-        def try_one_rate(rate_per_s: float) -> CalibrationStep | None:
+        def run_rate(rate_per_s: float) -> CalibrationStep | None:
             step = run_step(load_spec, load, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
@@ -307,8 +321,8 @@ def measure_capacity(
         rate_range = load_spec.rate_range.scale_to(workers)
         # The first stage of a worker includes loading code and opening connections, so it is not
         # representative.
-        run_step(load_spec, load, servers, read_core_use, rate_range.start / _WARMUP_DIVISOR)
-        steps = () if interruption.is_requested else search_rates(try_one_rate, rate_range)
+        run_step(load_spec, load, servers, read_core_use, rate_range.start_per_s / _WARMUP_DIVISOR)
+        steps = () if interruption.is_requested else search_rates(run_rate, rate_range)
     return MeasuredCapacity(
         kind, workers, find_max_achieved_rate(steps), steps, is_lower_bound(steps), find_disturbing_cores(steps)
     )

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, demand_checks
+from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, check_demand
 from app.errors import UsageError
 from app.records.result import Check
 from app.session.dependencies import Load
@@ -24,7 +24,7 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
     For a search, only the start rate is included, because further rates are not known in
     advance."""
     stage_arrivals = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
-    rates = [_peak_per_s(arrivals) for arrivals in stage_arrivals]
+    rates = [_compute_peak_rate_per_s(arrivals) for arrivals in stage_arrivals]
     if spec.search is not None:
         rates.append(spec.search.start_per_s)
     concurrency = max((load.concurrency for load in stage_arrivals if isinstance(load, ClosedArrivals)), default=0)
@@ -49,7 +49,7 @@ def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Mach
     demand_within_target_limit = msgspec.structs.replace(
         demand, concurrency=min(demand.concurrency, demand.max_connections)
     )
-    for check in demand_checks(demand_within_target_limit, _applicable_limits(limits, endpoint, load)):
+    for check in check_demand(demand_within_target_limit, _select_applicable_limits(limits, endpoint, load)):
         raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
@@ -60,8 +60,9 @@ def build_capacity_checks(
 
     `service_s` is the latency of the preflight request in s; `None` if it is not representative of
     the load."""
-    return demand_checks(
-        estimate_demand(spec, endpoint, _get_worker_count(load), service_s), _applicable_limits(limits, endpoint, load)
+    return check_demand(
+        estimate_demand(spec, endpoint, _get_worker_count(load), service_s),
+        _select_applicable_limits(limits, endpoint, load),
     )
 
 
@@ -71,9 +72,8 @@ def build_timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: M
     timeout_s = endpoint.timeouts.total_s
     checks = build_capacity_checks(spec, endpoint, load, limits, timeout_s)
     return tuple(
-        f"If requests ran into target.timeouts.total ({timeout_s:g} s), each load worker would need about "
-        f"{check.value:,.0f} "
-        f"{check.name}, but only {check.limit:,.0f} are available."
+        f"If all requests timed out (target.timeouts.total is {timeout_s:g} s), each load worker would need about "
+        f"{check.value:,.0f} {check.name}, but only {check.limit:,.0f} are available."
         for check in checks
         if check.id == FILE_DESCRIPTORS
     )
@@ -83,7 +83,7 @@ def _get_worker_count(load: Load) -> int:
     return max(1, len(load.workers))
 
 
-def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
+def _select_applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
     """Return the limits that apply to the load. There are none if all workers run on other
     machines, and there is no port limit for a Unix socket."""
     if load.workers and not any(worker.is_local for worker in load.workers):
@@ -91,7 +91,7 @@ def _applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) ->
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits
 
 
-def _peak_per_s(arrivals: Arrivals) -> float:
+def _compute_peak_rate_per_s(arrivals: Arrivals) -> float:
     match arrivals:
         case OpenArrivals():
             return compute_peak_rate(arrivals)

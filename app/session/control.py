@@ -39,7 +39,7 @@ class CommandPoller:
         effect, or raise UsageError or LoadError."""
         self._store, self._interruption = store, interruption
         self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
-        self._notes = 0
+        self._note_count = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._poll, name="control", daemon=True)
 
@@ -67,15 +67,15 @@ class CommandPoller:
     def _execute(self, command: ControlCommand) -> str:
         match command:
             case StopRun():
-                was_requested = self._interruption.is_requested
+                is_second_request = self._interruption.is_requested
                 self._interruption.request_without_exit(ExitCode.INTERRUPTED)
-                effect = "in-flight requests are canceled" if was_requested else "in-flight requests may finish"
+                effect = "in-flight requests are canceled" if is_second_request else "in-flight requests may finish"
                 return f"the run is stopping: {effect}"
             case AddNote(text=text):
-                if self._notes >= _MAX_NOTES:
+                if self._note_count >= _MAX_NOTES:
                     raise UsageError(f"the run already has the maximum of {_MAX_NOTES} notes")
-                self._notes += 1
-                self._add_note(_printable(text))
+                self._note_count += 1
+                self._add_note(_sanitize(text))
                 return "noted"
             case SetRate(rate_per_s=rate_per_s):
                 return self._change_rate(rate_per_s)
@@ -85,5 +85,5 @@ class CommandPoller:
                 assert_never(command)
 
 
-def _printable(text: str) -> str:
+def _sanitize(text: str) -> str:
     return " ".join("".join(char if char.isprintable() else " " for char in text).split())

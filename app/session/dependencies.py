@@ -16,11 +16,11 @@ from app.inference.job import (
     CallRows,
     Measure,
     MeasurementStarted,
-    Opened,
     Outputs,
-    Scored,
     VariantJob,
     VariantMeasured,
+    VariantOpened,
+    VariantScored,
 )
 from app.records.calibration import Calibration, LoadKind
 from app.records.control import ControlCommand, ControlResponse
@@ -88,13 +88,13 @@ class RunningVariant(Protocol):
     @property
     def started_ns(self) -> int: ...
 
-    def wait_until_open(self, timeout_s: float) -> Opened: ...
+    def wait_until_open(self, timeout_s: float) -> VariantOpened: ...
 
     def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured: ...
 
     def compute_outputs(self, rows: int, timeout_s: float) -> Outputs: ...
 
-    def score(self, timeout_s: float) -> Scored: ...
+    def score(self, timeout_s: float) -> VariantScored: ...
 
     def kill(self) -> None: ...
 

@@ -18,7 +18,8 @@ _STREAMING_APIS = ("chat", "completions", "responses")
 
 
 class GeneratorCapacity(msgspec.Struct, frozen=True):
-    """Maximum rates of all `workers` combined: requests/s and streamed chunks/s.
+    """Maximum rates of all `workers` combined: `per_s` in requests/s, and `chunks_per_s` in
+    streamed chunks/s.
 
     A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if a rate is a lower
     bound."""
@@ -33,17 +34,17 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
 
         All workers are assumed to be equally fast. If `workers` is empty, there is a single worker
         without a master."""
-        connected = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
-        if connected == self.workers:
+        connected_workers = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
+        if connected_workers == self.workers:
             return self
-        connected_fraction = connected / self.workers
+        connected_fraction = connected_workers / self.workers
         per_s, chunks_per_s = (
             None if rate is None else rate * connected_fraction for rate in (self.per_s, self.chunks_per_s)
         )
-        return GeneratorCapacity(connected, per_s, chunks_per_s, self.is_lower_bound)
+        return GeneratorCapacity(connected_workers, per_s, chunks_per_s, self.is_lower_bound)
 
 
-def required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
+def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
     """Return the kinds of load that the workload generates; empty if a user's Locust test sends the
     load."""
     if isinstance(workload, LocustWorkload):
@@ -70,7 +71,7 @@ class CapacityFinder:
         exists or if `is_forced` is set.
 
         Raises the same errors as `measure_capacity`."""
-        kinds, workers = required_load_kinds(workload), max(1, len(load.workers))
+        kinds, workers = get_required_load_kinds(workload), max(1, len(load.workers))
         calibration = self._dependencies.load_calibration(self._fingerprint, self._dependencies.wall_now())
         if any(not worker.is_local for worker in load.workers):
             per_s, chunks_per_s = (
@@ -79,13 +80,13 @@ class CapacityFinder:
             )
             local_workers = sum(worker.is_local for worker in load.workers)
             return GeneratorCapacity(workers, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, local_workers))
-        missing = [
+        missing_kinds = [
             kind
             for kind in kinds
             if is_forced or calibration is None or calibration.find_capacity(kind, workers) is None
         ]
-        if missing:
-            calibration = self._measure(load, missing, calibration, on_measuring)
+        if missing_kinds:
+            calibration = self._measure(load, missing_kinds, calibration, on_measuring)
         if not kinds or calibration is None or self._interruption.is_requested:
             return GeneratorCapacity(workers)
         used_capacities = [
@@ -120,15 +121,15 @@ class CapacityFinder:
             )
             if self._interruption.is_requested:
                 return None
-        measured = Calibration(
+        new_calibration = Calibration(
             capacities=tuple(capacities),
             measured_at=self._dependencies.wall_now().isoformat(timespec="seconds"),
             fingerprint=self._fingerprint,
             pacing=load.pacing,
             event_loop=load.event_loop,
         )
-        self._dependencies.store_calibration(measured)
-        return measured if calibration is None else calibration.merge(measured)
+        self._dependencies.store_calibration(new_calibration)
+        return new_calibration if calibration is None else calibration.merge(new_calibration)
 
 
 def _has_lower_bound(calibration: Calibration | None, kinds: Sequence[LoadKind], workers: int) -> bool:
@@ -143,17 +144,17 @@ def _sum_worker_capacities(
 
     Workers on this machine may use its own calibration. Nothing is measured, because not all
     workers can reach a null server."""
-    remote = [_get_worker_capacity(worker, kind) for worker in workers if not worker.is_local]
-    local = [_get_worker_capacity(worker, kind) for worker in workers if worker.is_local]
-    if local and None in local:
-        stored = None if calibration is None else calibration.find_capacity(kind, len(local))
-        local = [None if stored is None else stored.per_s]
-    total = 0.0
-    for capacity_per_s in (*remote, *local):
+    remote_capacities = [_get_worker_capacity(worker, kind) for worker in workers if not worker.is_local]
+    local_capacities = [_get_worker_capacity(worker, kind) for worker in workers if worker.is_local]
+    if local_capacities and None in local_capacities:
+        stored_capacity = None if calibration is None else calibration.find_capacity(kind, len(local_capacities))
+        local_capacities = [None if stored_capacity is None else stored_capacity.per_s]
+    total_per_s = 0.0
+    for capacity_per_s in (*remote_capacities, *local_capacities):
         if capacity_per_s is None:
             return None
-        total += capacity_per_s
-    return total
+        total_per_s += capacity_per_s
+    return total_per_s
 
 
 def _get_worker_capacity(worker: LoadWorker, kind: LoadKind) -> float | None:

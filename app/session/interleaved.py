@@ -14,7 +14,7 @@ from app.records.result import Result
 
 DEFAULT_PAIRS = 7
 _MAX_ATTEMPTS = 3
-"""Maximum number of attempts per run. An INVALID run does not count as a repeat and is repeated."""
+"""Maximum number of attempts per run. An INVALID run does not count and is repeated."""
 
 
 class PairPlan(msgspec.Struct, frozen=True):
@@ -72,44 +72,44 @@ class _PairMeasurement:
         report: Callable[[str], None],
     ) -> None:
         self._plan, self._measure, self._now_s, self._report = plan, measure, now_s, report
-        self._ends_s = now_s() + plan.max_s
-        self._longest_s = 0.0
+        self._deadline_s = now_s() + plan.max_s
+        self._max_pair_duration_s = 0.0
         self._runs: dict[Side, list[Result]] = {"base": [], "candidate": []}
 
     def execute(self) -> PairResults:
         pairs = self._plan.pairs
         if not self._measure_pairs(pairs):
-            return self._results(f"The time limit was reached after {len(self._runs['base'])} of {pairs} pairs.")
-        if not self._is_suspected():
-            return self._results()
+            return self._build_results(f"The time limit was reached after {len(self._runs['base'])} of {pairs} pairs.")
+        if not self._has_suspected_change():
+            return self._build_results()
         self._report(f"possible change detected; measuring {pairs} more pairs to confirm it")
         if not self._measure_pairs(2 * pairs):
             completed_pairs = len(self._runs["base"])
-            return self._results(
+            return self._build_results(
                 f"A change was suspected, but the time limit was reached after {completed_pairs} of {2 * pairs} pairs."
             )
-        return self._results(f"A change was suspected after {pairs} pairs, so {pairs} more were measured.")
+        return self._build_results(f"A change was suspected after {pairs} pairs, so {pairs} more were measured.")
 
-    def _measure_pairs(self, until: int) -> bool:
-        """Measure until there are `until` pairs.
+    def _measure_pairs(self, target_pairs: int) -> bool:
+        """Measure until there are `target_pairs` pairs.
 
         Returns False if the time ran out first. Returns True early if the first pair is not
         comparable."""
-        while len(self._runs["base"]) < until:
-            started_s = self._now_s()
-            if started_s + self._longest_s > self._ends_s or not self._measure_pair(until):
+        while len(self._runs["base"]) < target_pairs:
+            start_s = self._now_s()
+            if start_s + self._max_pair_duration_s > self._deadline_s or not self._measure_pair(target_pairs):
                 return False
-            self._longest_s = max(self._longest_s, self._now_s() - started_s)
-            if len(self._runs["base"]) == 1 and self._is_forbidden():
+            self._max_pair_duration_s = max(self._max_pair_duration_s, self._now_s() - start_s)
+            if len(self._runs["base"]) == 1 and self._is_incomparable():
                 return True
         return True
 
-    def _measure_pair(self, until: int) -> bool:
+    def _measure_pair(self, target_pairs: int) -> bool:
         index = len(self._runs["base"])
         sides: tuple[Side, Side] = ("candidate", "base") if index % 2 else ("base", "candidate")
         results: dict[Side, Result] = {}
         for side in sides:
-            result = self._measure_valid_run(PairRun(index + 1, until, side, 0.0))
+            result = self._measure_valid_run(PairRun(index + 1, target_pairs, side, 0.0))
             if result is None:
                 return False
             results[side] = result
@@ -120,7 +120,7 @@ class _PairMeasurement:
     def _measure_valid_run(self, pair_run: PairRun) -> Result | None:
         reasons = ""
         for _ in range(_MAX_ATTEMPTS):
-            remaining_s = self._ends_s - self._now_s()
+            remaining_s = self._deadline_s - self._now_s()
             result = (
                 self._measure(msgspec.structs.replace(pair_run, timeout_s=remaining_s)) if remaining_s > 0 else None
             )
@@ -128,18 +128,21 @@ class _PairMeasurement:
                 return result
             reasons = "; ".join(result.verdict.reasons)
             self._report(f"this {pair_run.side} run is INVALID and is repeated: {reasons}")
-        raise MeasurementError(f"{_MAX_ATTEMPTS} {pair_run.side} runs in a row are INVALID: {reasons}")
+        raise MeasurementError(
+            f"{_MAX_ATTEMPTS} {pair_run.side} runs in a row are INVALID: {reasons}",
+            hint="Fix these causes, then run again.",
+        )
 
-    def _is_forbidden(self) -> bool:
-        compared = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._plan.is_forced)
-        return any(difference.forbids for difference in compared.differences) and not self._plan.is_forced
+    def _is_incomparable(self) -> bool:
+        comparison = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._plan.is_forced)
+        return any(difference.forbids for difference in comparison.differences) and not self._plan.is_forced
 
-    def _is_suspected(self) -> bool:
+    def _has_suspected_change(self) -> bool:
         plan = self._plan
-        compared = compare_runs(
+        comparison = compare_runs(
             self._runs["base"], self._runs["candidate"], tolerance=plan.tolerance, is_forced=plan.is_forced
         )
-        return has_suspected_change(compared.changes, plan.tolerance)
+        return has_suspected_change(comparison.changes, plan.tolerance)
 
-    def _results(self, *notes: str) -> PairResults:
+    def _build_results(self, *notes: str) -> PairResults:
         return PairResults(tuple(self._runs["base"]), tuple(self._runs["candidate"]), notes)

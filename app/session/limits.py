@@ -9,10 +9,10 @@ from app.session.spec import LimitSpec
 class LimitMonitor:
     """Tracks the limits of a run on duration, number of requests and cost."""
 
-    def __init__(self, limits: LimitSpec, started_ns: int) -> None:
+    def __init__(self, limits: LimitSpec, start_ns: int) -> None:
         self._limits = limits
-        self._started_ns = started_ns
-        self._sent_before = 0
+        self._start_ns = start_ns
+        self._sent_in_earlier_stages = 0
         self.limit_reached: str | None = None
         """Message on the limit that ended the run; `None` until a limit is reached."""
 
@@ -24,13 +24,13 @@ class LimitMonitor:
         """Return `requested_s`, reduced to the remaining duration of the run in s."""
         if self._limits.duration_s is None:
             return requested_s
-        return max(0.0, min(requested_s, self._limits.duration_s - (now_ns - self._started_ns) / 1e9))
+        return max(0.0, min(requested_s, self._limits.duration_s - (now_ns - self._start_ns) / 1e9))
 
-    def requests_left(self) -> int | None:
-        return None if self._limits.requests is None else max(0, self._limits.requests - self._sent_before)
+    def get_remaining_requests(self) -> int | None:
+        return None if self._limits.requests is None else max(0, self._limits.requests - self._sent_in_earlier_stages)
 
     def add_sent(self, sent: int) -> None:
-        self._sent_before += sent
+        self._sent_in_earlier_stages += sent
 
     def abort(self, reason: str) -> None:
         """End the run because of the results of a stage."""
@@ -39,10 +39,10 @@ class LimitMonitor:
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
         """Return True if the run may continue. Otherwise, store a message on the limit that was
         reached in `limit_reached`."""
-        limits, elapsed_s = self._limits, (now_ns - self._started_ns) / 1e9
+        limits, elapsed_s = self._limits, (now_ns - self._start_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
             self.limit_reached = f"reached limits.duration ({limits.duration_s:g} s)"
-        elif limits.requests is not None and self._sent_before + sent_in_stage >= limits.requests:
+        elif limits.requests is not None and self._sent_in_earlier_stages + sent_in_stage >= limits.requests:
             self.limit_reached = f"reached limits.requests ({limits.requests:,})"
         elif limits.usd is not None and limits.usd_per_hour is not None:
             spent_usd = limits.usd_per_hour * elapsed_s / 3600

@@ -1,7 +1,7 @@
 """Collects metadata and telemetry of this machine for a run.
 
-Also maps the devices of a variant to the GPUs of this machine, and measures the idle power of the GPUs before any load:
-only energy above it is attributed to the model."""
+Also maps the devices of a variant to the GPUs of this machine, and measures the idle power of the
+GPUs before any load: only energy above it is attributed to the model."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def hash_uuid(uuid: str) -> str:
     return hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
 
-_IDLE_S = 2.0
+_IDLE_DURATION_S = 2.0
 
 
 def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
@@ -54,7 +54,7 @@ def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Cal
     assumed to be idle."""
     run_log.emit_phase("idle", "measuring the idle power of the GPUs")
     start_ns = now_ns()
-    pause(_IDLE_S)
+    pause(_IDLE_DURATION_S)
     return Window(start_ns, now_ns())
 
 
@@ -83,8 +83,8 @@ class MachineMonitor:
             self._run_log.add_check(check)
         return environment
 
-    def start(self, running: ExitStack) -> None:
-        """Start telemetry, and register it to be closed with `running`.
+    def start(self, resources: ExitStack) -> None:
+        """Start telemetry, and register it to be closed with `resources`.
 
         Call this before `inspect`, which takes a second, so that live views have data from the
         start."""
@@ -95,7 +95,7 @@ class MachineMonitor:
 
         self._dependencies.telemetry.start(store_batch)
         self._dependencies.telemetry.watch("engine", os.getpid())
-        running.callback(self._close)
+        resources.callback(self._close)
 
     def add_selftest(self, result: Result) -> Result:
         """Return the result with a summary of the last self-test of this machine, if there is
@@ -104,7 +104,7 @@ class MachineMonitor:
         return result if selftest is None else replace(result, selftest=selftest.summarize())
 
     def get_telemetry(self) -> pd.DataFrame:
-        """Return all telemetry samples; complete once `running` is closed."""
+        """Return all telemetry samples; complete once the resources of the run are closed."""
         samples: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
         return samples
 

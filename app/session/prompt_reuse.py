@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.analysis.validity import prefix_cache_check, prompts_check
+from app.analysis.validity import check_prefix_cache, check_prompts
 from app.records.telemetry import Samples
 from app.session.dependencies import SessionDependencies
 from app.session.interruption import Interruption
@@ -47,15 +47,17 @@ class PromptReuseMonitor:
         if report is None or report.distinct is None or report.prepared is None:
             return
         self._distinct_prompts = report.distinct
-        self._run_log.add_check(prompts_check(report.distinct, report.prepared))
+        self._run_log.add_check(check_prompts(report.distinct, report.prepared))
 
     def on_load_start(self, endpoint: Endpoint) -> None:
         self._samples_before = self._read_counters(endpoint)
 
     def on_load_end(self, endpoint: Endpoint) -> None:
         """Check whether the server's prefix cache counters increased during the measured load."""
-        after = self._read_counters(endpoint) if any(self._samples_before) else ()
-        check = prefix_cache_check(self._samples_before, after, is_expected=_reuses_prompts_by_design(self._workload))
+        samples_after = self._read_counters(endpoint) if any(self._samples_before) else ()
+        check = check_prefix_cache(
+            self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
+        )
         if check is None:
             return
         self._run_log.add_check(check)

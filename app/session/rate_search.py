@@ -17,8 +17,8 @@ from app.session.rates import build_search_arrivals
 from app.session.spec import ResolvedStage
 
 PROBE_DRAIN_S = 3.0
-_RETRIES = 2
-_TOTAL_RETRIES = 4
+_MAX_RETRIES_PER_PROBE = 2
+_MAX_TOTAL_RETRIES = 4
 """Number of retries in a search after which each further probe is limited to one retry."""
 
 
@@ -28,7 +28,7 @@ class StageRunnerProtocol(Protocol):
     @property
     def may_continue(self) -> bool: ...
 
-    def run(self, order: ResolvedStage) -> Stage: ...
+    def run(self, resolved_stage: ResolvedStage) -> Stage: ...
 
 
 def find_max_rate(
@@ -44,16 +44,16 @@ def find_max_rate(
     generator's machine may have been disturbed; if it is INVALID again, the rate counts as beyond
     the capacity of the load generator."""
     search = RateSearch(start_per_s=search_spec.start_per_s, repeats=search_spec.repeats)
-    started_ns, retries_left = now_ns(), _TOTAL_RETRIES
-    while (probe := next_probe(search, search_spec, slo, (now_ns() - started_ns) / 1e9)) is not None:
+    start_ns, retries_left = now_ns(), _MAX_TOTAL_RETRIES
+    while (probe := next_probe(search, search_spec, slo, (now_ns() - start_ns) / 1e9)) is not None:
         stage_request = _build_stage(probe, search_spec, slo, max_response_s)
-        for _ in range(1 + max(1, min(retries_left, _RETRIES))):
+        for _ in range(1 + max(1, min(retries_left, _MAX_RETRIES_PER_PROBE))):
             if not runner.may_continue:
                 return search.get_outcome()
             stage = runner.run(stage_request)
             if not runner.may_continue:
-                # Interrupted by the user, a limit, or the exit of a server: the stage shows nothing
-                # about the rate.
+                # Interrupted by the user, a limit, or the exit of a server: the stage provides no
+                # information about the rate.
                 return search.get_outcome()
             if not _is_generator_limited(stage):
                 search.record(probe, bool(stage.meets_slo))
@@ -83,7 +83,7 @@ def next_probe(
         probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_step_duration_s(
             search_spec.step_duration_s, probe.rate_per_s, slo
         )
-        if probes_in_time >= search.probes_left:
+        if probes_in_time >= search.remaining_probes:
             break
         search.limit_probes(int(probes_in_time))
     return probe
@@ -96,8 +96,8 @@ def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple
     The expected number of Poisson arrivals is four standard deviations above the required number of
     samples, because a percentile that is withheld for too few samples would make a good rate
     fail."""
-    needed = count_samples_needed(slo)
-    return max(min_duration_s, (needed + 4 * math.sqrt(needed)) / rate_per_s)
+    required_samples = count_samples_needed(slo)
+    return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
 
 
 def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> ResolvedStage:

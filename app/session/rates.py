@@ -1,4 +1,4 @@
-"""Rates of a stage: those known before it runs, and those derived from an earlier stage."""
+"""Computes the rates of a stage, from the profile or from the results of an earlier stage."""
 
 from __future__ import annotations
 
@@ -28,12 +28,12 @@ def get_constant_rate(arrivals: Arrivals) -> float | None:
 def get_single_rate(rates: Rates) -> float | None:
     """Return the rate of a constant rate curve; `None` if the rate changes or the curve is
     empty."""
-    first = rates[0][1] if rates else None
-    return first if all(rate == first for _, rate in rates) else None
+    first_rate_per_s = rates[0][1] if rates else None
+    return first_rate_per_s if all(rate == first_rate_per_s for _, rate in rates) else None
 
 
 def build_search_arrivals(search: SearchSpec, rate_per_s: float) -> OpenArrivals:
-    """Return the arrivals of a search at one rate."""
+    """Return the arrivals of a search step at the given rate."""
     return OpenArrivals(search.arrivals, ((0.0, rate_per_s),), search.burstiness or 1.0)
 
 
@@ -63,15 +63,15 @@ def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
 def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float | None:
     """Return a rate derived from an earlier stage: a fraction of its completed requests per second,
     averaged over repeats. Returns `None` if that stage completed no request."""
-    completed = [
+    completed_per_s = [
         estimate.value
         for stage in stages
         if stage.name == rate_share.stage and (estimate := stage.metrics.get("completed_per_s", {}).get("value"))
     ]
-    rates = [value for value in completed if value]
+    rates = [value for value in completed_per_s if value]
     return rate_share.fraction * float(np.mean(rates)) if rates else None
 
 
 def _compute_mean_rate(rates: Rates, duration_s: float) -> float:
-    at_s = np.linspace(0.0, duration_s, 101)
-    return float(np.mean(np.interp(at_s, [point_s for point_s, _ in rates], [rate for _, rate in rates])))
+    times_s = np.linspace(0.0, duration_s, 101)
+    return float(np.mean(np.interp(times_s, [point_s for point_s, _ in rates], [rate for _, rate in rates])))

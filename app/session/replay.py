@@ -19,7 +19,7 @@ class Replay:
 
     def __init__(self, interrupted: InterruptedRun | None, now_ns: Callable[[], int]) -> None:
         self._remaining = deque(interrupted.stages if interrupted is not None else ())
-        self._resumed_ns = 0 if interrupted is None else interrupted.started_ns
+        self._replay_time_ns = 0 if interrupted is None else interrupted.started_ns
         self._now_ns = now_ns
         self._gap_ns = 0
         self.needs_warmup = any(stage.data.kind != "warmup" for stage in self._remaining)
@@ -32,14 +32,14 @@ class Replay:
     def read_clock_ns(self) -> int:
         """Return the run time clock in ns, without the gap between interruption and resume. During
         the replay, it returns the end of the last replayed stage."""
-        return self._resumed_ns if self._remaining else self._now_ns() - self._gap_ns
+        return self._replay_time_ns if self._remaining else self._now_ns() - self._gap_ns
 
     def pop_stage(self, resolved_stage: ResolvedStage) -> tuple[list[CompletedStage], CompletedStage | None]:
         """Return the stored stage for `resolved_stage` (`None` if it was not measured), preceded by
         the stored warm-up stages of an earlier resume, which this session skips.
 
         Raises UsageError if the stored stages are not those of this profile."""
-        skipped: list[CompletedStage] = []
+        skipped_stages: list[CompletedStage] = []
         while self._remaining:
             stage_data = self._remaining[0].data
             is_warmup = stage_data.kind == "warmup"
@@ -48,23 +48,23 @@ class Replay:
                 resolved_stage.repeat,
                 resolved_stage.kind == "warmup",
             ):
-                return skipped, self._next()
+                return skipped_stages, self._pop_next()
             if not is_warmup or resolved_stage.kind == "warmup":
                 raise UsageError(
                     f"the run cannot be resumed: its stage {stage_data.name} does not match stage "
                     f"{resolved_stage.name} of the profile",
                     hint="The profile or the version of Sizewise has changed. Run the profile again.",
                 )
-            skipped.append(self._next())
-        return skipped, None
+            skipped_stages.append(self._pop_next())
+        return skipped_stages, None
 
     def pop_remaining(self) -> list[CompletedStage]:
         """Return the stored stages that the session did not request before it ended."""
-        return [self._next() for _ in range(len(self._remaining))]
+        return [self._pop_next() for _ in range(len(self._remaining))]
 
-    def _next(self) -> CompletedStage:
+    def _pop_next(self) -> CompletedStage:
         stage = self._remaining.popleft()
-        self._resumed_ns = stage.data.end_ns
+        self._replay_time_ns = stage.data.end_ns
         if not self._remaining:
             self._gap_ns = self._now_ns() - stage.data.end_ns
         return stage

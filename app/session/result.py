@@ -36,15 +36,15 @@ from app.analysis.gating import (
     build_no_rate_cause,
     collect_run_metrics,
     evaluate_gate,
-    evaluate_worst,
+    evaluate_worst_stage,
     find_causes,
 )
 from app.analysis.headline import compute_stage_max_rate, mark_headline, select_evaluated_stages, select_headline_stages
-from app.analysis.local.accuracy import chance_accuracy_check
-from app.analysis.max_rate import compute_max_rate, reach_check
-from app.analysis.objectives import binding_objectives
+from app.analysis.local.accuracy import check_chance_accuracy
+from app.analysis.max_rate import check_generator_reach, compute_max_rate
+from app.analysis.objectives import select_binding_objectives
 from app.analysis.search import SearchOutcome
-from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
+from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode, UsageError
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.measured import build_measured_target, lower_trust
@@ -125,9 +125,11 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
         return
     current = Machine(environment, spec.target, spec.workload_hash)
     differences = find_machine_differences([extract_machine(run) for run in spec.baseline.runs], [current])
-    forbidding = [difference for difference in differences if difference.forbids]
-    if forbidding:
-        raise UsageError(f"the baseline is not comparable: {format_differences(forbidding)}", hint=_BASELINE_HINT)
+    forbidding_differences = [difference for difference in differences if difference.forbids]
+    if forbidding_differences:
+        raise UsageError(
+            f"the baseline is not comparable: {format_differences(forbidding_differences)}", hint=_BASELINE_HINT
+        )
 
 
 def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
@@ -141,9 +143,9 @@ def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating:
 
 
 def _build_comparison_causes(comparison: Comparison, gating: Gating) -> Iterator[Cause]:
-    forbidding = [difference for difference in comparison.differences if difference.forbids]
-    if forbidding and not comparison.is_forced:
-        text = f"the baseline is not comparable: {format_differences(forbidding)}"
+    forbidding_differences = [difference for difference in comparison.differences if difference.forbids]
+    if forbidding_differences and not comparison.is_forced:
+        text = f"the baseline is not comparable: {format_differences(forbidding_differences)}"
         yield Cause("baseline_refused", ExitCode.USAGE, text)
     elif not comparison.changes:
         yield Cause("baseline_refused", ExitCode.USAGE, "the baseline has no metric in common with this run")
@@ -159,23 +161,26 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """All measurements of a run before evaluation."""
 
     environment: Environment
-    local: tuple[Stage, ...]
+    standalone_stages: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     pooled_stage: Stage | None
-    """The holds at the max rate of a successful search, pooled into one stage."""
+    """Search steps at the max rate of a successful search, pooled into one stage; `None` without
+    such steps."""
     search: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
     telemetry: pd.DataFrame
-    started: ClockReading
-    ended: ClockReading
+    start_clock: ClockReading
+    end_clock: ClockReading
     wall_start: datetime.datetime
     limit_reached: str | None
     target_failure: str | None
-    """Why the load on a target that was reached failed, or ended early; `None` if it did not."""
-    interrupted: ExitCode | None
+    """Reason why the load failed or ended early although the target was reached; `None` if it did
+    not fail."""
+    interruption_code: ExitCode | None
     target_ended: str | None = None
-    """The process of the target that exited during the run, and how; `None` if none did."""
+    """Name of the process of the target that exited during the run, and how it exited; `None` if no
+    process exited."""
     cold_start: ColdStart | None = None
     notes: tuple[str, ...] = ()
 
@@ -183,16 +188,17 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
 def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
     """Build the result of a run, including interrupted and failed runs."""
     headline = select_headline_stages(measured.stages, measured.search)
-    validity = (*measured.checks, *_closing_checks(measured, headline), *_accuracy_checks(spec, headline))
+    validity = (*measured.checks, *_build_final_checks(measured, headline), *_build_accuracy_checks(spec, headline))
     verdict = compute_verdict(validity)
     max_rate = _compute_max_rate(spec, measured)
-    evaluated_on = select_evaluated_stages(measured.stages, headline, measured.pooled_stage)
+    evaluated_stages = select_evaluated_stages(measured.stages, headline, measured.pooled_stage)
     slo = tuple(
-        evaluate_worst(objective, evaluated_on) for objective in (binding_objectives(spec.slo) if spec.slo else ())
+        evaluate_worst_stage(objective, evaluated_stages)
+        for objective in (select_binding_objectives(spec.slo) if spec.slo else ())
     )
     plan = _compute_plan(spec, measured.stages, max_rate, verdict)
     run_metrics = collect_run_metrics(max_rate, plan)
-    gates = tuple(evaluate_gate(objective, evaluated_on, measured.stages, run_metrics) for objective in spec.gates)
+    gates = tuple(evaluate_gate(objective, evaluated_stages, measured.stages, run_metrics) for objective in spec.gates)
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
     causes = _build_causes(spec, measured, invalid_verdict, slo + gates, max_rate)
     load_stages = measured.stages + (() if measured.pooled_stage is None else (measured.pooled_stage,))
@@ -204,19 +210,19 @@ def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Arti
         target=spec.target,
         environment=measured.environment,
         clock=msgspec.structs.replace(
-            build_clock(measured.started, measured.ended, measured.wall_start),
+            build_clock(measured.start_clock, measured.end_clock, measured.wall_start),
             load_start_ns=min((stage.window.start_ns for stage in measured.stages), default=None),
         ),
         verdict=verdict,
         validity=validity,
-        stages=measured.local + mark_headline(load_stages, evaluated_on, max_rate),
+        stages=measured.standalone_stages + mark_headline(load_stages, evaluated_stages, max_rate),
         max_rate=max_rate,
         knees=find_sweep_knees(measured.stages),
         slo=slo,
         gates=gates,
         plan=plan,
         cold_start=measured.cold_start,
-        notes=(*measured.notes, *_demonstration_notes(spec, verdict, plan)),
+        notes=(*measured.notes, *_build_demonstration_notes(spec, verdict, plan)),
         workload_hash=spec.workload_hash,
         artifacts=artifacts,
         exit=build_exit(causes, is_demonstration=spec.is_demonstration),
@@ -230,15 +236,15 @@ def _compute_max_rate(spec: RunSpec, measured: RunMeasurements) -> MaxRate | Non
     return compute_stage_max_rate(measured.stages, spec.slo) if spec.search is None else None
 
 
-def _closing_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
-    reported = {check.id for check in measured.checks}
-    checks = tuple(check for check in run_checks(headline or measured.stages) if check.id not in reported)
+def _build_final_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
+    reported_ids = {check.id for check in measured.checks}
+    checks = tuple(check for check in combine_stage_checks(headline or measured.stages) if check.id not in reported_ids)
     if measured.search is not None:
-        checks = (*checks, *reach_check(measured.search))
+        checks = (*checks, *check_generator_reach(measured.search))
     if measured.stages:
-        checks = (*checks, telemetry_check(measured.telemetry))
-    clock = build_clock(measured.started, measured.ended, measured.wall_start)
-    checks = (*checks, clock_check(clock, measured.ended.compute_suspended_s(measured.started)))
+        checks = (*checks, check_telemetry(measured.telemetry))
+    clock = build_clock(measured.start_clock, measured.end_clock, measured.wall_start)
+    checks = (*checks, check_wall_clock(clock, measured.end_clock.compute_suspended_s(measured.start_clock)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
@@ -246,23 +252,23 @@ def _closing_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) -> t
     return checks
 
 
-def _accuracy_checks(spec: RunSpec, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
+def _build_accuracy_checks(spec: RunSpec, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
     """Check the accuracy of the stage with the most labeled rows against chance."""
     accuracies = [stage.metrics["accuracy"]["value"] for stage in headline if "accuracy" in stage.metrics]
     check = (
-        chance_accuracy_check(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
+        check_chance_accuracy(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
         if accuracies
         else None
     )
     return () if check is None else (check,)
 
 
-def build_clock(started: ClockReading, ended: ClockReading, wall_start: datetime.datetime) -> Clock:
+def build_clock(start_clock: ClockReading, end_clock: ClockReading, wall_start: datetime.datetime) -> Clock:
     return Clock(
-        monotonic_start_ns=started.monotonic_ns,
+        monotonic_start_ns=start_clock.monotonic_ns,
         wall_start=wall_start.isoformat(timespec="seconds"),
-        duration_s=(ended.monotonic_ns - started.monotonic_ns) / 1e9,
-        wall_to_monotonic_ratio=ended.compute_wall_to_monotonic_ratio(started),
+        duration_s=(end_clock.monotonic_ns - start_clock.monotonic_ns) / 1e9,
+        wall_to_monotonic_ratio=end_clock.compute_wall_to_monotonic_ratio(start_clock),
     )
 
 
@@ -274,38 +280,39 @@ def _build_causes(
     max_rate: MaxRate | None,
 ) -> list[Cause]:
     causes: list[Cause] = []
-    if measured.interrupted is not None:
-        causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
+    if measured.interruption_code is not None:
+        causes.append(Cause("interrupted", measured.interruption_code, "stopped by the user"))
     if verdict.status == "INVALID":
         causes.append(build_invalid_cause(verdict))
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     load_stages = [stage for stage in measured.stages if stage.kind != "warmup"]
-    has_ended = measured.target_ended is not None  # then the exit of the process is the cause
-    if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_ended:
+    has_target_ended = measured.target_ended is not None  # If it has, the exit of the process is the cause.
+    if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:
         reason = measured.target_failure or "no request to the target succeeded"
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, reason))
     elif measured.target_failure is not None:
         causes.append(Cause("target_failed", ExitCode.GATE_FAILED, measured.target_failure))
     causes += find_causes(evaluations, spec.gating)
     has_no_rate = max_rate is None or (max_rate.per_s.value is None and not max_rate.is_generator_limit)
-    is_searched = spec.search is not None and measured.interrupted is None and not has_ended
-    if is_searched and has_no_rate and "slo" in spec.gating.kinds:
+    has_searched = spec.search is not None and measured.interruption_code is None and not has_target_ended
+    if has_searched and has_no_rate and "slo" in spec.gating.kinds:
         causes.append(build_no_rate_cause(max_rate.per_s.reason if max_rate else "the search did not start"))
     return causes
 
 
-_TRY_AGAIN = "Close other programs and run again."
+_RETRY_HINT = "Close other programs and run again."
 
 
-def _demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | None) -> Iterator[str]:
-    """Yield what an INVALID measurement means for the plan of a demonstration, and what to do."""
+def _build_demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | None) -> Iterator[str]:
+    """Yield a note that states how an INVALID measurement affects the plan of a demonstration, and
+    what to do."""
     if not spec.is_demonstration or verdict.status != "INVALID":
         return
     if plan is None:
-        yield f"The max rate is not known well enough to plan a fleet. {_TRY_AGAIN}"
+        yield f"The max rate is not known well enough to plan a fleet. {_RETRY_HINT}"
     else:
-        yield f"The measurement is INVALID, so the plan uses its max rate as an assumption. {_TRY_AGAIN}"
+        yield f"The measurement is INVALID, so the plan uses its max rate as an assumption. {_RETRY_HINT}"
 
 
 def _compute_plan(spec: RunSpec, stages: tuple[Stage, ...], max_rate: MaxRate | None, verdict: Verdict) -> Plan | None:

@@ -10,7 +10,7 @@ import msgspec
 import pandas as pd
 
 from app.analysis.gpu_use import add_gpu_metrics
-from app.analysis.headline import find_accepted_hold_indices
+from app.analysis.headline import find_accepted_step_indices
 from app.analysis.search import SearchOutcome
 from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.records.calibration import LoadKind
@@ -77,15 +77,15 @@ class ResumeError(SizewiseError):
         self.exit_code = code or ExitCode.INVALID
 
 
-def _resumed_clock(clock: Clock, started_ns: int) -> Clock:
+def _build_resumed_clock(clock: Clock, started_ns: int) -> Clock:
     """Return the clock of a resumed run, measured from the first start. The clock ratio is that of
     the resumed part."""
-    before = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
+    earlier_duration = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
     return msgspec.structs.replace(
         clock,
         monotonic_start_ns=started_ns,
-        wall_start=(datetime.datetime.fromisoformat(clock.wall_start) - before).isoformat(timespec="seconds"),
-        duration_s=clock.duration_s + before.total_seconds(),
+        wall_start=(datetime.datetime.fromisoformat(clock.wall_start) - earlier_duration).isoformat(timespec="seconds"),
+        duration_s=clock.duration_s + earlier_duration.total_seconds(),
     )
 
 
@@ -108,16 +108,16 @@ class _Session:
         earlier_duration_ns = 0 if interrupted is None else interrupted.ended_ns - interrupted.started_ns
         self._limits = LimitMonitor(spec.limits, dependencies.now_ns() - earlier_duration_ns)
         self._prompt_reuse = PromptReuseMonitor(spec, dependencies, self._run_log, interruption)
-        self._started = dependencies.read_clock()
+        self._start_clock = dependencies.read_clock()
         self._wall_start = dependencies.wall_now()
-        self._local: tuple[Stage, ...] = ()
+        self._standalone_stages: tuple[Stage, ...] = ()
         self._machine = MachineMonitor(
             dependencies, self._run_log, None if interrupted is None else dependencies.store.telemetry()
         )
-        self._idle: Window | None = None
+        self._idle_window: Window | None = None
         self._runner: StageRunner | None = None
         self._search: SearchOutcome | None = None
-        self._steady_ns: int | None = None
+        self._steady_start_ns: int | None = None
         self._target_failure: str | None = None
         self._target_ended: str | None = None
 
@@ -136,7 +136,9 @@ class _Session:
             environment = self._machine.inspect()
             require_comparable_machine(self._spec, environment)
             if environment.gpus and self._spec.is_local_target:
-                self._idle = measure_idle_baseline(self._run_log, self._dependencies.now_ns, self._dependencies.pause)
+                self._idle_window = measure_idle_baseline(
+                    self._run_log, self._dependencies.now_ns, self._dependencies.pause
+                )
             self._measure_model()
             if self._may_measure:
                 self._target.start_built_in()
@@ -145,9 +147,11 @@ class _Session:
         return self._conclude(environment)
 
     def _report_resumption(self, interrupted: InterruptedRun) -> None:
-        stages = len(interrupted.stages)
-        after_s = (self._dependencies.now_ns() - interrupted.ended_ns) / 1e9
-        text = f"after {stages} stage{'s' if stages > 1 else ''}, {after_s:,.0f} s after the end of the last stage"
+        stage_count = len(interrupted.stages)
+        gap_s = (self._dependencies.now_ns() - interrupted.ended_ns) / 1e9
+        text = (
+            f"after {stage_count} stage{'s' if stage_count > 1 else ''}, {gap_s:,.0f} s after the end of the last stage"
+        )
         self._run_log.emit_phase("resume", f"resuming {text}")
         hint = "The target, its caches and this machine may have changed in between."
         self._run_log.add_check(Check("resumed_run", text, None, None, "WARN", hint))
@@ -163,12 +167,12 @@ class _Session:
             raise UsageError("no stage is running")
         return self._runner.change_rate(rate_per_s)
 
-    def _extend(self, by_s: float) -> str:
+    def _extend(self, extension_s: float) -> str:
         if self._runner is None:
             raise UsageError("no stage is running")
-        message = self._runner.extend(by_s)
-        at_s = (self._dependencies.now_ns() - self._started.monotonic_ns) / 1e9
-        self._run_log.add_note(f"User action {at_s:.1f} s after the start: {message}.")
+        message = self._runner.extend(extension_s)
+        elapsed_s = (self._dependencies.now_ns() - self._start_clock.monotonic_ns) / 1e9
+        self._run_log.add_note(f"User action {elapsed_s:.1f} s after the start: {message}.")
         return message
 
     def _measure_model(self) -> None:
@@ -182,7 +186,7 @@ class _Session:
             if not self._interruption.is_requested:
                 self._run_log.add_check(Check("standalone_model", str(error), None, None, "WARN", error.hint))
             return
-        self._local = measured.stages
+        self._standalone_stages = measured.stages
         if measured.provider_check.verdict == "INVALID":
             self._run_log.add_check(measured.provider_check)
 
@@ -195,10 +199,10 @@ class _Session:
             capacity = self._reach_target(load, environment)
             self._prompt_reuse.on_preflight(self._target.preflight)
             self._check_capacity(load)
-            self._runner = runner = self._new_runner(load, capacity)
+            self._runner = runner = self._build_runner(load, capacity)
             if runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
-                self._steady_ns = warm_up(runner, self._spec)
+                self._steady_start_ns = warm_up(runner, self._spec)
             self._prompt_reuse.on_load_start(self._target.endpoint)
             self._run_stages(runner)
             if self._spec.search is not None:
@@ -211,7 +215,7 @@ class _Session:
         except LoadError as error:
             if self._runner is None and self._interruption.is_requested:
                 return  # The user stopped the run, so a failed preflight request is irrelevant.
-            has_measured = self._runner is not None and bool(self._runner.facts)
+            has_measured = self._runner is not None and bool(self._runner.stage_data)
             self._target_failure = classify_load_error(error, has_measured=has_measured)
             if self._target_failure is None:
                 self._run_log.add_check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
@@ -257,7 +261,7 @@ class _Session:
             load.configure(self._target.endpoint, self._spec.workload)
         return capacity
 
-    def _new_runner(self, load: Load, capacity: GeneratorCapacity) -> StageRunner:
+    def _build_runner(self, load: Load, capacity: GeneratorCapacity) -> StageRunner:
         return StageRunner(
             load,
             self._dependencies.store,
@@ -288,13 +292,16 @@ class _Session:
             runner.run(stage)
 
     def _report_stages(self) -> None:
-        planned = self._spec.stages
-        text, has_no_search = f"{len(planned)} stage{'' if len(planned) == 1 else 's'}", self._spec.search is None
-        duration_s = sum(stage.total_duration_s for stage in planned)
+        planned_stages = self._spec.stages
+        text, has_no_search = (
+            f"{len(planned_stages)} stage{'' if len(planned_stages) == 1 else 's'}",
+            self._spec.search is None,
+        )
+        duration_s = sum(stage.total_duration_s for stage in planned_stages)
         self._run_log.emit_phase(
             "stages",
             text,
-            stages=len(planned) if has_no_search else None,
+            stages=len(planned_stages) if has_no_search else None,
             stages_s=duration_s if has_no_search else None,
         )
 
@@ -304,7 +311,7 @@ class _Session:
         check = self._target.check_processes()
         if check is None:
             return
-        if self._runner is None or not self._runner.facts:
+        if self._runner is None or not self._runner.stage_data:
             raise UnavailableError(f"{check.value} before the measurement", hint=check.hint)
         self._run_log.add_check(check)
         self._target_ended, self._target_failure = str(check.value), None
@@ -322,25 +329,25 @@ class _Session:
         telemetry = self._machine.get_telemetry()
         stages = runner.summarize(telemetry) if runner else ()
         if environment.gpus and self._spec.is_local_target:
-            stages = tuple(add_gpu_metrics(stage, telemetry, self._idle) for stage in stages)
-        hold_indices = find_accepted_hold_indices(stages, self._search)
+            stages = tuple(add_gpu_metrics(stage, telemetry, self._idle_window) for stage in stages)
+        step_indices = find_accepted_step_indices(stages, self._search)
         measured = RunMeasurements(
             environment=environment,
-            local=self._local,
+            standalone_stages=self._standalone_stages,
             stages=stages,
-            pooled_stage=runner.pool(hold_indices, telemetry) if runner and hold_indices else None,
+            pooled_stage=runner.pool(step_indices, telemetry) if runner and step_indices else None,
             search=self._search,
             checks=tuple(self._run_log.checks),
             lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
-            started=self._started,
-            ended=self._dependencies.read_clock(),
+            start_clock=self._start_clock,
+            end_clock=self._dependencies.read_clock(),
             wall_start=self._wall_start,
             limit_reached=self._limits.limit_reached,
             target_failure=self._target_failure,
             target_ended=self._target_ended,
-            interrupted=self._interruption.code,
-            cold_start=self._target.compute_cold_start(self._steady_ns) if self._target.is_cold_start else None,
+            interruption_code=self._interruption.code,
+            cold_start=self._target.compute_cold_start(self._steady_start_ns) if self._target.is_cold_start else None,
             notes=collect_notes(
                 self._spec.workload,
                 (
@@ -354,6 +361,8 @@ class _Session:
         )
         result = self._machine.add_selftest(build_result(self._spec, measured, self._dependencies.store.seal()))
         if self._interrupted is not None:
-            result = msgspec.structs.replace(result, clock=_resumed_clock(result.clock, self._interrupted.started_ns))
+            result = msgspec.structs.replace(
+                result, clock=_build_resumed_clock(result.clock, self._interrupted.started_ns)
+            )
         text = self._dependencies.store.write_result(result)
         return RunOutcome(result, text, telemetry)

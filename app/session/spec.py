@@ -155,6 +155,6 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     baseline: BaselineSpec | None = None
     """Baseline with which the result is compared."""
     is_demonstration: bool = False
-    """Whether the run shows what Sizewise does, as `quickstart` does: it also plans from an INVALID
-    measurement, whose capacity then counts as assumed, and neither the measurement nor an objective
-    fails it."""
+    """True for a demonstration, such as `quickstart`: the plan is also computed from an INVALID
+    measurement, whose capacity then counts as assumed, and neither an INVALID measurement nor a
+    missed objective makes the run fail."""

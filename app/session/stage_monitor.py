@@ -1,5 +1,5 @@
-"""Monitors a running stage: reports its progress, and ends it if it is saturated or reaches a
-limit.
+"""Monitors a running stage: reports its progress, and ends it if it is saturated or a limit is
+reached.
 
 Also reports the first failure of each error class once per run, and updates counts over the rows of
 the stage several times per second."""
@@ -13,8 +13,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from app.analysis.abort import FIRST_RESPONSES, find_abort_reason, is_over_saturated
-from app.analysis.pooling import MAX_CLASSES
+from app.analysis.abort import RESPONSE_TIME_SAMPLES, find_abort_reason, is_over_saturated
+from app.analysis.pooling import MAX_ERROR_CLASSES
 from app.analysis.rows import read_rows
 from app.analysis.spans import INTENDED_START_METRICS, compute_duration_ms, find_within_limits
 from app.records import events
@@ -32,20 +32,20 @@ class FirstErrorReporter:
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
-        self._emitted: set[str] = set()
+        self._emitted_errors: set[str] = set()
 
     def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
         """Return the error samples of a stage, and emit those whose error class is new in this
         run."""
         samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
         for sample in samples:
-            if sample.error not in self._emitted and len(self._emitted) < MAX_CLASSES:
-                self._emitted.add(sample.error)
+            if sample.error not in self._emitted_errors and len(self._emitted_errors) < MAX_ERROR_CLASSES:
+                self._emitted_errors.add(sample.error)
                 self._emit(ErrorReported(at_ns=now_ns, stage=stage, sample=sample))
         return samples
 
 
-_COLUMNS = [
+_TALLY_COLUMNS = [
     "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
     "tokens_out",
 ]  # fmt: skip
@@ -65,12 +65,12 @@ class RowTally:
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
         """Number of responses within all SLO objectives; `None` if an objective depends on the
-        scheduled start and that is unknown."""
+        scheduled start and the scheduled start is unknown."""
         self.errors = Counter[str]()
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
         if batch.num_rows:
-            self._batches.append(batch.select(_COLUMNS))
+            self._batches.append(batch.select(_TALLY_COLUMNS))
 
     def count(self) -> None:
         if not self._batches:
@@ -84,8 +84,8 @@ class RowTally:
             self.good += int(np.count_nonzero(find_within_limits(rows, self._slo)))
         lags_ms = compute_duration_ms(rows, "send_lag_ms")
         if lags_ms is not None:
-            sent = lags_ms[~np.isnan(lags_ms)]
-            self._recent_lags_ms = np.concatenate((self._recent_lags_ms, sent))[-_RECENT_ROWS:]
+            known_lags_ms = lags_ms[~np.isnan(lags_ms)]
+            self._recent_lags_ms = np.concatenate((self._recent_lags_ms, known_lags_ms))[-_RECENT_ROWS:]
 
     @property
     def lag_p99_ms(self) -> float | None:
@@ -124,7 +124,7 @@ class StageMonitor:
         self._is_generator_behind = False
         self._open_history: list[tuple[int, int]] = []
         self._incomplete_history: list[tuple[int, int]] = []
-        self._recent_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
+        self._recent_latencies_ms: deque[float] = deque(maxlen=_RECENT_ROWS)
         self._first_latencies_ms: list[float] = []
         self._tally, self._first_errors = RowTally(slo), first_errors
         self.observed_errors: tuple[FirstError, ...] = ()
@@ -160,11 +160,11 @@ class StageMonitor:
     def add_rows(self, batch: pa.RecordBatch) -> None:
         self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         self._tally.add_rows(batch)
-        successful = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
-        began_ns = pc.coalesce(successful["intended_ns"], successful["sent_ns"])
-        latency_ms = pc.subtract(successful["end_ns"], began_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
-        self._recent_ms.extend(latency_ms[-_RECENT_ROWS:])
-        self._first_latencies_ms.extend(latency_ms[: FIRST_RESPONSES - len(self._first_latencies_ms)])
+        successful_rows = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
+        start_ns = pc.coalesce(successful_rows["intended_ns"], successful_rows["sent_ns"])
+        latency_ms = pc.subtract(successful_rows["end_ns"], start_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
+        self._recent_latencies_ms.extend(latency_ms[-_RECENT_ROWS:])
+        self._first_latencies_ms.extend(latency_ms[: RESPONSE_TIME_SAMPLES - len(self._first_latencies_ms)])
 
     def on_progress(self, progress: Progress) -> bool:
         self.max_lag_ms = progress.max_lag_ms
@@ -182,8 +182,8 @@ class StageMonitor:
     def _emit_snapshot(self, progress: Progress) -> None:
         self._tally.count()
         p50, p95, p99 = (
-            np.percentile(np.fromiter(self._recent_ms, float), (50, 95, 99))
-            if self._recent_ms
+            np.percentile(np.fromiter(self._recent_latencies_ms, float), (50, 95, 99))
+            if self._recent_latencies_ms
             else _UNKNOWN_PERCENTILES
         )
         self._emit(
@@ -227,7 +227,7 @@ class StageMonitor:
             (progress.at_ns - self.start_ns) / 1e9,
             failed=progress.failed,
             completed=progress.completed,
-            recent_ms=self._recent_ms,
+            recent_ms=self._recent_latencies_ms,
         )
         if reason is not None:
             self._limits.abort(reason)

@@ -24,19 +24,19 @@ def resolve_stages(
 
     A stage whose rate cannot be determined is skipped with a check. Sweep stages beyond saturation
     are skipped with a note."""
-    skipped: list[str] = []
+    skipped_names: list[str] = []
     for stage in spec.stages:
         if stage.is_in_sweep and _is_sweep_saturated(stage, runner):
-            skipped.append(stage.name)
+            skipped_names.append(stage.name)
             continue
         arrivals = stage.arrivals
         if stage.rate_share is not None and isinstance(arrivals, OpenArrivals):
-            resolved = _resolve_rate(stage, arrivals, runner, run_log)
-            if resolved is None:
+            resolved_arrivals = _resolve_rate(stage, arrivals, runner, run_log)
+            if resolved_arrivals is None:
                 continue
-            arrivals = resolved
-            share = stage.rate_share
-            text = f"{stage.name}: {100 * share.fraction:.4g} % of the completed rate of {share.stage}"
+            arrivals = resolved_arrivals
+            rate_share = stage.rate_share
+            text = f"{stage.name}: {100 * rate_share.fraction:.4g} % of the completed rate of {rate_share.stage}"
             run_log.emit(events.RateResolved(now_ns(), stage.name, compute_peak_rate(arrivals), text))
         yield ResolvedStage(
             name=stage.name,
@@ -49,8 +49,8 @@ def resolve_stages(
             ends_when_saturated=stage.is_in_sweep,
             tags={SWEEP_TAG: "yes"} if stage.is_in_sweep else {},
         )
-    if skipped:
-        names = ", ".join(dict.fromkeys(skipped))
+    if skipped_names:
+        names = ", ".join(dict.fromkeys(skipped_names))
         run_log.add_note(f"The sweep stopped after {_MAX_SATURATED_RATES} saturated rates in a row. Skipped: {names}.")
 
 
@@ -59,7 +59,7 @@ def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
     backlog."""
     rate_per_s = get_constant_rate(stage.arrivals)
     saturation_by_rate: dict[float, bool] = {}
-    for stage_data in runner.facts:
+    for stage_data in runner.stage_data:
         if SWEEP_TAG in stage_data.tags and stage_data.rate_per_s is not None and stage_data.rate_per_s != rate_per_s:
             saturation_by_rate[stage_data.rate_per_s] = (
                 saturation_by_rate.get(stage_data.rate_per_s, True) and stage_data.is_saturated
@@ -77,9 +77,9 @@ def _resolve_rate(
     rate_per_s = resolve_rate_share(rate_share, runner.stages)
     if rate_per_s is None:
         reason = f"its rate is relative to the completed rate of {rate_share.stage}, which was 0"
-    elif compute_peak_rate(resolved := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
+    elif compute_peak_rate(resolved_arrivals := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
         reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:
-        return resolved
+        return resolved_arrivals
     run_log.add_check(Check("excluded_stage", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
     return None

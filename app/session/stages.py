@@ -33,13 +33,13 @@ from loadgen.process import LoadError
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, StagePlan, TraceArrivals
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
-_CHANGEABLE: tuple[StageKind, ...] = ("steady", "varying", "spike")
+_RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
 """Kinds of stages whose rate can be changed. Warm-ups are not measured, and a search depends on its
 own rates."""
 
-_EXTENDABLE: tuple[StageKind, ...] = ("steady", "closed")
+_EXTENDABLE_KINDS: tuple[StageKind, ...] = ("steady", "closed")
 """Kinds of stages that can be extended. A rate curve or a trace has a fixed length."""
-_MIN_LEFT_S = 1.0
+_MIN_REMAINING_S = 1.0
 """Minimum remaining duration in s for extending a stage, because all workers must be informed
 before its arrivals end."""
 
@@ -48,8 +48,8 @@ _UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "targ
 
 
 @dataclass
-class _Running:
-    """The running stage. `max_rate_per_s` is its highest rate so far."""
+class _RunningStage:
+    """State of the running stage. `max_rate_per_s` is its highest rate so far."""
 
     index: int
     stage: ResolvedStage
@@ -84,12 +84,13 @@ class StageRunner:
         self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption, self._target_end_reason = interruption, target_end_reason
-        self._ceilings, self._workload = capacity, workload
+        self._capacity, self._workload = capacity, workload
         self._replay = replay or Replay(None, now_ns)
         self._warm_up_again, self._needs_warmup = warm_up_again, self._replay.needs_warmup
-        self._running: _Running | None = None
+        self._running: _RunningStage | None = None
         self._first_errors = FirstErrorReporter(emit)
-        self.facts: list[StageData] = []
+        self.stage_data: list[StageData] = []
+        """Data of all stages, in execution order."""
         self.sent = 0
         self.token_sources = Counter[str]()
         """Number of responses by the source of their token counts."""
@@ -107,15 +108,15 @@ class StageRunner:
 
         Raises LoadError if the workers fail; the requests sent until then are still stored as a
         stage."""
-        skipped, completed = self._replay.pop_stage(resolved_stage)
-        self._restore(skipped)
-        if completed is not None:
-            self._restore([completed])
-            return completed.stage
+        skipped_stages, completed_stage = self._replay.pop_stage(resolved_stage)
+        self._restore(skipped_stages)
+        if completed_stage is not None:
+            self._restore([completed_stage])
+            return completed_stage.stage
         if self._needs_warmup and resolved_stage.kind != "warmup":
             self._needs_warmup = False
             self._warm_up_again()
-        index = len(self.facts)
+        index = len(self.stage_data)
         plan = StagePlan(
             index=index,
             name=resolved_stage.name,
@@ -124,7 +125,7 @@ class StageRunner:
             seed=self._seed * 1_000 + index,
             lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
-            max_requests=self._limits.requests_left(),
+            max_requests=self._limits.get_remaining_requests(),
         )
         monitor = StageMonitor(
             resolved_stage,
@@ -145,7 +146,9 @@ class StageRunner:
         max_rate_per_s = (
             compute_peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
         )
-        running = self._running = _Running(index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s)
+        running = self._running = _RunningStage(
+            index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s
+        )
         try:
             stage_ended = self._load.run_stage(plan, store_batch, monitor.on_started, monitor.on_progress)
         except LoadError:
@@ -158,20 +161,20 @@ class StageRunner:
             self._running = None
         return self._finish_stage(running, stage_ended)
 
-    def _finish_stage(self, running: _Running, stage_ended: StageEnded) -> Stage:
+    def _finish_stage(self, running: _RunningStage, stage_ended: StageEnded) -> Stage:
         index, monitor = stage_ended.index, running.monitor
         duration_s = running.duration_s if stage_ended.duration_s is None else stage_ended.duration_s
         stage_data = self._build_stage_data(
-            running.stage, stage_ended, duration_s, over_saturated=monitor.is_over_saturated
+            running.stage, stage_ended, duration_s, is_over_saturated=monitor.is_over_saturated
         )
         self.sent += monitor.sent
         self._limits.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
         self._limits.check(self._now_ns())
-        rows = read_rows(self._rows(index))
+        rows = read_rows(self._read_rows(index))
         pa.default_memory_pool().release_unused()  # Free the memory of the table, which is as large as the rows.
         stage = summarize_rows(rows, None, stage_data, self._slo)
-        self.facts.append(stage_data)
+        self.stage_data.append(stage_data)
         self.stages.append(stage)
         self._store.sync_rows()
         self._emit(events.StageFinished(at_ns=self._now_ns(), index=index, data=stage_data, stage=stage))
@@ -189,7 +192,7 @@ class StageRunner:
             self.sent += sent
             self._limits.add_sent(sent)
             self.token_sources.update(rows["tokens_from"].drop_null().to_pylist())
-            self.facts.append(completed_stage.data)
+            self.stage_data.append(completed_stage.data)
             self.stages.append(completed_stage.stage)
 
     def change_rate(self, rate_per_s: float) -> str:
@@ -200,7 +203,7 @@ class StageRunner:
         if running is None:
             raise UsageError("no stage is running")
         index, stage = running.index, running.stage
-        if not isinstance(stage.arrivals, OpenArrivals) or stage.kind not in _CHANGEABLE:
+        if not isinstance(stage.arrivals, OpenArrivals) or stage.kind not in _RATE_CHANGE_KINDS:
             raise UsageError(f"the rate of the current stage, {stage.name}, cannot be changed")
         if rate_per_s * running.duration_s > MAX_ARRIVALS:
             raise UsageError(f"at {rate_per_s:g} req/s this stage would exceed {MAX_ARRIVALS:,} requests")
@@ -209,56 +212,58 @@ class StageRunner:
         self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
         return f"stage {stage.name} now runs at {rate_per_s:g} req/s"
 
-    def extend(self, by_s: float) -> str:
-        """Extend the running stage by `by_s` seconds, and return a confirmation message. May be
-        called from any thread. The limits of the run still apply. Raises UsageError if no
+    def extend(self, extension_s: float) -> str:
+        """Extend the running stage by `extension_s` seconds, and return a confirmation message. May
+        be called from any thread. The limits of the run still apply. Raises UsageError if no
         extendable stage is running."""
         running, now_ns = self._running, self._now_ns()
         if running is None or running.monitor.start_ns is None:
             raise UsageError("no stage is running")
         _require_extendable(running.stage)
         remaining_s = running.duration_s - (now_ns - running.monitor.start_ns) / 1e9
-        if remaining_s < _MIN_LEFT_S or running.monitor.is_ending or self._interruption.is_requested:
+        if remaining_s < _MIN_REMAINING_S or running.monitor.is_ending or self._interruption.is_requested:
             raise UsageError(f"the current stage, {running.stage.name}, is about to end")
-        duration_s = running.duration_s + by_s
+        duration_s = running.duration_s + extension_s
         if running.max_rate_per_s * duration_s > MAX_ARRIVALS:
-            raise UsageError(f"with {by_s:g} s more this stage would exceed {MAX_ARRIVALS:,} requests")
+            raise UsageError(f"extended by {extension_s:g} s, this stage would exceed {MAX_ARRIVALS:,} requests")
         self._load.extend(duration_s)
         running.duration_s = duration_s
-        self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=by_s, duration_s=duration_s))
-        is_within_limit = self._limits.cap_duration_s(remaining_s + by_s, now_ns) >= remaining_s + by_s
+        self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=extension_s, duration_s=duration_s))
+        is_within_limit = self._limits.cap_duration_s(remaining_s + extension_s, now_ns) >= remaining_s + extension_s
         limit_note = "" if is_within_limit else ", but limits.duration ends the run earlier"
-        return f"stage {running.stage.name} was extended by {by_s:g} s to {duration_s:g} s{limit_note}"
+        return f"stage {running.stage.name} was extended by {extension_s:g} s to {duration_s:g} s{limit_note}"
 
     def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
         """Return all stages with telemetry metrics, including telemetry that arrived after the end
         of a stage."""
         return tuple(
             add_telemetry(stage, telemetry, stage_data, self._slo)
-            for stage, stage_data in zip(self.stages, self.facts, strict=True)
+            for stage, stage_data in zip(self.stages, self.stage_data, strict=True)
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
         """Pool stages at the same rate into one stage. `indices` are the indices in execution
         order."""
-        return pool_stages(map(self._rows, indices), telemetry, [self.facts[index] for index in indices], self._slo)
+        return pool_stages(
+            map(self._read_rows, indices), telemetry, [self.stage_data[index] for index in indices], self._slo
+        )
 
-    def _rows(self, index: int) -> pa.Table:
+    def _read_rows(self, index: int) -> pa.Table:
         return self._store.stage_requests(index, _UNUSED_COLUMNS)
 
     def _build_stage_data(
-        self, stage: ResolvedStage, stage_ended: StageEnded, duration_s: float, *, over_saturated: bool
+        self, stage: ResolvedStage, stage_ended: StageEnded, duration_s: float, *, is_over_saturated: bool
     ) -> StageData:
         arrivals, workload = stage.arrivals, self._workload
         rates = (stage_ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
-        capacity = self._ceilings.scale_to_connected_workers(stage_ended.workers)
+        capacity = self._capacity.scale_to_connected_workers(stage_ended.workers)
         return StageData(
             index=stage_ended.index,
             name=stage.name,
-            kind="varying" if _has_new_rates(arrivals, rates) and stage.kind in _CHANGEABLE else stage.kind,
+            kind="varying" if _has_new_rates(arrivals, rates) and stage.kind in _RATE_CHANGE_KINDS else stage.kind,
             repeat=stage.repeat,
             tags=stage.tags,
-            arrival_kind=_arrival_kind(arrivals, workload),
+            arrival_kind=_get_arrival_kind(arrivals, workload),
             rate_per_s=get_single_rate(rates),
             duration_s=duration_s,
             extended_s=duration_s - stage.duration_s,
@@ -269,7 +274,7 @@ class StageRunner:
             stopped_early=stage_ended.stopped_early,
             generator_capacity_per_s=capacity.per_s,
             generator_chunk_capacity_per_s=capacity.chunks_per_s,
-            is_saturated=over_saturated,
+            is_saturated=is_over_saturated,
             rates=rates,
             cv=arrivals.cv if isinstance(arrivals, OpenArrivals) else 1.0,
             concurrency=arrivals.concurrency if isinstance(arrivals, ClosedArrivals) else None,
@@ -297,10 +302,11 @@ def _has_sessions(workload: Workload) -> bool:
 def _require_extendable(stage: ResolvedStage) -> None:
     """Raise UsageError if the duration of the stage cannot be changed."""
     if stage.kind in ("warmup", "probe", "step"):
-        raise UsageError(f"the duration of the current stage, {stage.name}, is set by the search")
-    if stage.kind not in _EXTENDABLE or isinstance(stage.arrivals, TraceArrivals):
-        source = "a trace" if isinstance(stage.arrivals, TraceArrivals) else "a rate curve"
-        raise UsageError(f"the current stage, {stage.name}, replays {source} of fixed length")
+        setting = "load.warmup" if stage.kind == "warmup" else "the search"
+        raise UsageError(f"the current stage, {stage.name}, cannot be extended: its duration is set by {setting}")
+    if stage.kind not in _EXTENDABLE_KINDS or isinstance(stage.arrivals, TraceArrivals):
+        reason = "replays a trace" if isinstance(stage.arrivals, TraceArrivals) else "follows a rate curve"
+        raise UsageError(f"the current stage, {stage.name}, cannot be extended: it {reason} of fixed length")
 
 
 def _has_new_rates(arrivals: Arrivals, rates: Rates) -> bool:
@@ -311,7 +317,7 @@ def _has_new_rates(arrivals: Arrivals, rates: Rates) -> bool:
     return not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}
 
 
-def _arrival_kind(
+def _get_arrival_kind(
     arrivals: Arrivals, workload: Workload
 ) -> Literal["constant", "poisson", "gamma", "trace", "closed", "locust"]:
     if isinstance(workload, LocustWorkload):

@@ -1,8 +1,8 @@
-"""Prepares the target of a run: starts or wakes it if the profile requests this, and checks it with
-a preflight request.
+"""Prepares the target of a run: starts it or scales it up from zero if the profile requests this,
+and checks it with a preflight request.
 
 The preflight request shows whether the target is reachable and authorizes the client. For a target
-that is started or woken, the time until it is ready, until its first response and until steady
+that is started or scaled up, the time until it is ready, until its first response and until steady
 latency is measured."""
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from contextlib import ExitStack
 import msgspec
 
 from app.analysis.stage_checks import TARGET_PROCESS
-from app.analysis.validity import provider_check
+from app.analysis.validity import check_execution_provider
 from app.errors import UnavailableError, UsageError
 from app.records import events
 from app.records.result import Check, ColdStart, Estimate
@@ -65,17 +65,18 @@ def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
 
     If nothing has been measured yet, raises UsageError for a workload that cannot be built and
     UnavailableError for an unreachable target. Otherwise, the measured data is preserved."""
-    if not has_measured and error.is_workload_wrong:
+    if not has_measured and error.is_workload_invalid:
         raise UsageError(error.message, hint=error.hint) from error
     if not has_measured and error.error in _HINTS:
         raise UnavailableError(error.message, hint=error.hint or _HINTS[error.error]) from error
     return None if error.error is None else error.message
 
 
-WAKE_LIMIT_S = 600.0
-"""Maximum time to wait for a sleeping endpoint in s, which exceeds the start time of GPU nodes."""
+SCALE_UP_TIMEOUT_S = 600.0
+"""Maximum time in s to wait for an endpoint that is scaled to zero, which exceeds the start time of
+GPU nodes."""
 
-_PAUSE_S = 0.02
+_RETRY_PAUSE_S = 0.02
 _RETRYABLE_ERRORS = ("connect", "send", "timeout", "truncated", "http-5xx")
 
 
@@ -90,7 +91,8 @@ class WaitContext(msgspec.Struct, frozen=True):
 def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: WaitContext) -> None:
     """Wait until the readiness URL responds with a 2xx status, or the user requests a stop.
 
-    Raises UnavailableError if the command ends before, or the timeout is exceeded."""
+    Raises UnavailableError if the command ends before the server is ready, or if the timeout is
+    exceeded."""
     name = start.command[0]
     deadline_ns = wait_context.now_ns() + round(start.timeout_s * 1e9)
     while not wait_context.interruption.is_requested:
@@ -103,7 +105,7 @@ def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: Wait
         if wait_context.now_ns() >= deadline_ns:
             reason = f"{name} was not ready within {start.timeout_s:g} s: no 2xx response from {start.ready_url}"
             raise UnavailableError(f"target.start: {reason}", hint=_format_last_output_hint(server))
-        wait_context.pause(_PAUSE_S)
+        wait_context.pause(_RETRY_PAUSE_S)
 
 
 def wait_for_response(
@@ -123,26 +125,31 @@ def wait_for_response(
         if must_stop or not _is_retryable(report):
             require_reachable(report, url)
             return report
-        wait_context.pause(_PAUSE_S)
+        wait_context.pause(_RETRY_PAUSE_S)
 
 
 def estimate_cold_start(
-    start_ns: int, ready_ns: int | None, first_response_ns: int | None, steady_ns: int | None, *, warms_up: bool = True
+    start_ns: int,
+    ready_ns: int | None,
+    first_response_ns: int | None,
+    steady_ns: int | None,
+    *,
+    has_warmup: bool = True,
 ) -> ColdStart:
     """Return the cold-start times in ms since `start_ns`. The value of a time is withheld if it was
     not reached or cannot be measured."""
-    unsteady_reason = "latency did not become stable during warm-up" if warms_up else "load.warmup is 0s"
+    unsteady_reason = "latency did not become stable during warm-up" if has_warmup else "load.warmup is 0s"
     return ColdStart(
-        ready_ms=_elapsed(
-            start_ns, ready_ns, "for a sleeping endpoint, readiness cannot be separated from the first response"
+        ready_ms=_estimate_elapsed(
+            start_ns, ready_ns, "for an endpoint scaled to zero, readiness cannot be separated from the first response"
         ),
-        first_response_ms=_elapsed(start_ns, first_response_ns, "the first request failed"),
-        steady_ms=_elapsed(start_ns, steady_ns, unsteady_reason),
+        first_response_ms=_estimate_elapsed(start_ns, first_response_ns, "the first request failed"),
+        steady_ms=_estimate_elapsed(start_ns, steady_ns, unsteady_reason),
     )
 
 
-def _elapsed(start_ns: int, at_ns: int | None, reason: str) -> Estimate:
-    return Estimate(None, reason=reason) if at_ns is None else Estimate((at_ns - start_ns) / 1e6, n=1)
+def _estimate_elapsed(start_ns: int, end_ns: int | None, reason: str) -> Estimate:
+    return Estimate(None, reason=reason) if end_ns is None else Estimate((end_ns - start_ns) / 1e6, n=1)
 
 
 def _is_retryable(report: PreflightDone) -> bool:
@@ -190,21 +197,24 @@ class TargetRunner:
         """Start the embedded endpoint or the scripted server if the profile requests one."""
         if self._dependencies.start_scripted is not None:
             self._run_log.emit_phase("endpoint", "starting the scripted server")
-            scripted = self._dependencies.start_scripted()
-            self._resources.callback(scripted.close)
-            self._processes.append(("the scripted server", scripted.end_reason))
-            self._use_server(scripted.url, scripted.pid)
+            scripted_server = self._dependencies.start_scripted()
+            self._resources.callback(scripted_server.close)
+            self._processes.append(("the scripted server", scripted_server.end_reason))
+            self._set_server(scripted_server.url, scripted_server.pid)
         if self._dependencies.start_endpoint is not None:
             self._run_log.emit_phase("endpoint", "starting the embedded endpoint")
             embedded_endpoint = self._dependencies.start_endpoint()
             self._resources.callback(embedded_endpoint.stop)
             self._processes.append(("the embedded endpoint", embedded_endpoint.end_reason))
-            ready = embedded_endpoint.ready
-            self._use_server(ready.url, embedded_endpoint.pid)
+            ready_report = embedded_endpoint.ready
+            self._set_server(ready_report.url, embedded_endpoint.pid)
             if not any(check.id == "provider" for check in self._run_log.checks):
                 self._run_log.add_check(
-                    provider_check(
-                        ready.provider_requested, ready.provider_used, ready.fallback_nodes, ready.provider_reason
+                    check_execution_provider(
+                        ready_report.provider_requested,
+                        ready_report.provider_used,
+                        ready_report.fallback_nodes,
+                        ready_report.provider_reason,
                     )
                 )
 
@@ -221,18 +231,18 @@ class TargetRunner:
         self._apply_preflight(report, load)
 
     def send_cold_preflight(self, load: Load) -> None:
-        """Start the server or wake the endpoint, and send requests until one succeeds. Raises
+        """Start the server or scale the endpoint up, and send requests until one succeeds. Raises
         UnavailableError if none succeeds."""
         load.configure(self.endpoint, self._spec.workload)
         self._start_ns = self._dependencies.now_ns()
-        limit_s = WAKE_LIMIT_S
+        timeout_s = SCALE_UP_TIMEOUT_S
         if self._spec.start is not None:
-            limit_s = self._spec.start.timeout_s
+            timeout_s = self._spec.start.timeout_s
             self._start_server()
         self._run_log.emit_phase("preflight", f"sending requests to {self._display_name} until one succeeds")
         if self._wait_context.interruption.is_requested:
             return
-        report = wait_for_response(load, self._display_name, limit_s, self.end_reason, self._wait_context)
+        report = wait_for_response(load, self._display_name, timeout_s, self.end_reason, self._wait_context)
         if report.error is None:
             self._first_response_ns = report.end_ns or self._dependencies.now_ns()
         self._apply_preflight(report, load)
@@ -262,16 +272,16 @@ class TargetRunner:
         return Check(TARGET_PROCESS, end_text, None, None, "INVALID", hint)
 
     def compute_cold_start(self, steady_ns: int | None) -> ColdStart:
-        warms_up = self._spec.warmup_s > 0
+        has_warmup = self._spec.warmup_s > 0
         return estimate_cold_start(
-            self._start_ns, self._ready_ns, self._first_response_ns, steady_ns, warms_up=warms_up
+            self._start_ns, self._ready_ns, self._first_response_ns, steady_ns, has_warmup=has_warmup
         )
 
     def _start_server(self) -> None:
         start = self._spec.start
         assert start is not None
         if self._dependencies.start_server is None:
-            raise UsageError("target.start is not supported here")
+            raise UsageError("target.start is not supported by this command", hint="Start the server before the run.")
         self._run_log.emit_phase("start", f"starting {start.command[0]}")
         server = self._dependencies.start_server(start)
         self._server, self._start_ns = server, server.started_ns
@@ -283,14 +293,14 @@ class TargetRunner:
         if not self._wait_context.interruption.is_requested:
             self._ready_ns = self._dependencies.now_ns()
 
-    def _use_server(self, url: str, pid: int) -> None:
+    def _set_server(self, url: str, pid: int) -> None:
         self._dependencies.telemetry.watch("endpoint", pid)
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
     def _apply_preflight(self, report: PreflightDone, load: Load) -> None:
         self.preflight = report
         if report.error is not None:
-            self._run_log.emit_phase("preflight", f"request failed: {report.detail}")
+            self._run_log.emit_phase("preflight", f"the preflight request failed: {report.detail}")
             self._run_log.add_note(f"The preflight request failed: {report.detail}.")
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)

@@ -39,7 +39,7 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
         median = stage.metrics.get("service_ms", {}).get("p50")
         if median is not None and median.value is not None:
             medians.append(median.value)
-            starts_ns.append(runner.facts[-1].start_ns)
+            starts_ns.append(runner.stage_data[-1].start_ns)
         if is_stable(medians):
             return starts_ns[-WINDOWS]
     return None
@@ -47,8 +47,12 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
 
 def _build_arrivals(spec: RunSpec) -> Arrivals | None:
     """Return the arrivals for the warm-up, derived from the start rate of the search or from the
-    first stage; `None` if the first rate depends on an earlier stage."""
+    first stage; `None` if the rate of the first stage depends on an earlier stage."""
     if spec.search is not None:
         return build_search_arrivals(spec.search, spec.search.start_per_s)
-    first = spec.stages[0]
-    return None if first.rate_share is not None else build_warmup_arrivals(first.arrivals, first.duration_s)
+    first_stage = spec.stages[0]
+    return (
+        None
+        if first_stage.rate_share is not None
+        else build_warmup_arrivals(first_stage.arrivals, first_stage.duration_s)
+    )

@@ -10,7 +10,7 @@ from app.errors import StorageError, UsageError
 from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 
-_FILE = "allowed-secrets.json"
+_FILE_NAME = "allowed-secrets.json"
 _MAX_BYTES = 4 * 2**20
 
 
@@ -37,21 +37,22 @@ def store_permission(permission: AllowedSecrets) -> None:
     """Store a permission. Raises StorageError if the file cannot be written."""
     if is_allowed(permission):
         return
-    path = _path()
+    path = _get_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, msgspec.json.format(msgspec.json.encode((*_read(), permission)), indent=1) + b"\n")
     except OSError as error:
-        raise StorageError(f"{path} could not be written: {error.strerror}") from error
+        hint = "Check the permissions and the free space of its folder."
+        raise StorageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
 
 
-def _path() -> Path:
-    return runs_home().parent / _FILE
+def _get_path() -> Path:
+    return runs_home().parent / _FILE_NAME
 
 
 def _read() -> tuple[AllowedSecrets, ...]:
     """Read all permissions. Raises UsageError if the file is corrupted."""
-    path = _path()
+    path = _get_path()
     try:
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
@@ -59,5 +60,5 @@ def _read() -> tuple[AllowedSecrets, ...]:
     except FileNotFoundError:
         return ()
     except (OSError, msgspec.DecodeError) as error:
-        hint = "Move it away. Sizewise then asks again for each host."
+        hint = "Move the file to another folder. Sizewise then asks for permission again for each host."
         raise UsageError(f"{path} cannot be read: {error}", hint=hint) from error

@@ -1,5 +1,5 @@
-"""Find the runs that new runs are compared with: runs given by the user, or the run promoted for
-the profile name."""
+"""Find the baseline runs that new runs are compared with: runs specified by the user, or the run
+promoted for the profile name."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ PROMOTED = "promoted"
 _POINTERS = "baselines.json"
 """Name of the file in the runs' home that maps profile names to promoted runs.
 
-A promoted run is stored as its id, or as its directory if it is not in the runs' home.
+A promoted run is stored as its run ID, or as its directory if it is not in the runs' home.
 """
-_RUNS = "List the runs with `sizewise runs list`."
-_PROMOTE = "Set a run as the baseline of its profile with `sizewise runs promote RUN`."
+_RUNS_HINT = "List the runs with `sizewise runs list`."
+_PROMOTE_HINT = "Set a run as the baseline of its profile with `sizewise runs promote RUN`."
 
 
 def promote(run: StoredRun) -> Result:
@@ -31,7 +31,7 @@ def promote(run: StoredRun) -> Result:
     UsageError if the run failed."""
     result = run.complete_result
     if result.verdict.status == "INVALID" or result.exit.first_code != 0:
-        why = (
+        reason = (
             "its measurement is INVALID"
             if result.verdict.status == "INVALID"
             else f"its exit code is {result.exit.code}"
@@ -40,7 +40,8 @@ def promote(run: StoredRun) -> Result:
         )
         causes = "; ".join(result.exit.texts or result.verdict.reasons)
         raise UsageError(
-            f"{result.run_id} cannot be a baseline: {why}", hint=f"Promote a run that passed. This run: {causes}"
+            f"{result.run_id} cannot be a baseline: {reason}",
+            hint=f"Promote a run that passed. Causes in this run: {causes}",
         )
     directory, home = run.directory.resolve(), runs_home()
     pointers = _read_pointers() | {
@@ -50,32 +51,33 @@ def promote(run: StoredRun) -> Result:
         home.mkdir(parents=True, exist_ok=True)
         write_atomically(home / _POINTERS, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2))
     except OSError as error:
-        raise UsageError(f"{home / _POINTERS} cannot be written: {error.strerror}") from error
+        hint = "Check the permissions and the free space of its folder."
+        raise UsageError(f"{home / _POINTERS} cannot be written: {error.strerror}", hint=hint) from error
     return result
 
 
 def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
-    """Read a run, or several repeats separated by commas. Raises the same errors as
-    `read_baseline`."""
+    """Read the result of a run, or the results of several repeats whose references are separated by
+    commas. Raises the same errors as `read_baseline`."""
     names = [references] if Path(references).exists() else [name for name in references.split(",") if name]
     if not names:
-        raise UsageError("no run was given", hint=_RUNS)
+        raise UsageError("no run was specified", hint=_RUNS_HINT)
     return tuple(read_baseline(name, profile_name) for name in names)
 
 
 def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
-    """Read the repeats of the baseline and of the candidate. Raises the same errors as
+    """Read the results of the baseline runs and of the candidate runs. Raises the same errors as
     `read_baseline`."""
     if PROMOTED in candidates:
         raise UsageError(
-            "'promoted' is a baseline and cannot be the candidate", hint="Name the run to use as the candidate."
+            "'promoted' is a baseline and cannot be the candidate", hint="Specify the run to use as the candidate."
         )
-    candidate = tuple(run for text in candidates for run in read_baselines(text, ""))
+    candidate = tuple(run for references in candidates for run in read_baselines(references, ""))
     return read_baselines(base, candidate[0].name), candidate
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:
-    """Read the result of a run. `reference` is a run id, a directory, "last", a `result.json`, a
+    """Read the result of a run. `reference` is a run ID, a directory, "last", a `result.json`, a
     result file of another tool, or "promoted".
 
     Raises UsageError if there is no such run, and InvalidRunError if the run is INVALID, because
@@ -83,14 +85,14 @@ def read_baseline(reference: str, profile_name: str) -> Result:
     """
     result = _read_result(reference, profile_name)
     if result.verdict.status == "INVALID":
-        why = f"{result.run_id} is INVALID, so its numbers are not reliable"
-        raise InvalidRunError(why, hint="Use another run.")
+        reason = f"{result.run_id} is INVALID, so its numbers are not reliable"
+        raise InvalidRunError(reason, hint="Use another run.")
     return result
 
 
 def _read_result(reference: str, profile_name: str) -> Result:
     if reference == PROMOTED:
-        return _promoted_run(profile_name).complete_result
+        return _find_promoted_run(profile_name).complete_result
     path = Path(reference)
     if not path.is_file():
         return find_run(reference).complete_result
@@ -108,13 +110,13 @@ def _read_foreign_result(path: Path, message: str) -> Result:
         raise UsageError(message, hint=hint) from None
 
 
-def _promoted_run(profile_name: str) -> StoredRun:
-    named = _read_pointers().get(profile_name)
-    if named is None:
-        raise UsageError(f"no run of {profile_name!r} was promoted", hint=_PROMOTE)
-    directory = runs_home() / named  # an absolute path is unchanged by the join
+def _find_promoted_run(profile_name: str) -> StoredRun:
+    stored_path = _read_pointers().get(profile_name)
+    if stored_path is None:
+        raise UsageError(f"no run of {profile_name!r} was promoted", hint=_PROMOTE_HINT)
+    directory = runs_home() / stored_path  # an absolute path is unchanged by the join
     if not directory.is_dir():
-        raise UsageError(f"the promoted run of {profile_name!r} no longer exists: {named}", hint=_PROMOTE)
+        raise UsageError(f"the promoted run of {profile_name!r} no longer exists: {stored_path}", hint=_PROMOTE_HINT)
     return StoredRun(directory)
 
 
@@ -125,4 +127,6 @@ def _read_pointers() -> dict[str, str]:
     except FileNotFoundError:
         return {}
     except (msgspec.DecodeError, OSError) as error:
-        raise UsageError(f"{path} cannot be read: {error}", hint="Remove it, and promote again.") from None
+        raise UsageError(
+            f"{path} cannot be read: {error}", hint="Delete the file, and promote the runs again."
+        ) from None

@@ -36,22 +36,22 @@ from loadgen.decoding import decode_json
 BUNDLE = "bundle.json"
 MAX_FILES = 2_000
 MAX_BYTES = 16 << 30
-MAX_RATIO = 250
+MAX_COMPRESSION_RATIO = 250
 """Maximum ratio of unpacked size to zip size. Rows of a run compress to about 1/5 of their size,
 zeros to 1/1000."""
-_MAX_LIST_BYTES = 1 << 20
+_MAX_DIRECTORY_BYTES = 1 << 20
 """Maximum size in bytes of the zip's central directory and of `bundle.json`."""
 _MAX_RESULT_BYTES = 64 << 20
 _HINT = "Create a bundle with `sizewise runs export RUN`."
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
-_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
+_COMPRESSION_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)
+_FILE_NAME = re.compile(r"[A-Za-z0-9_](?:[A-Za-z0-9 ._=+@,()-]{0,98}[A-Za-z0-9_)])?")
 
 
 def is_valid_file_path(path: str) -> bool:
-    """Return whether `path` is allowed for a file in a bundle: portable names, in the run directory
-    or in one folder of it."""
+    """Return whether a bundle may contain a file at `path`: all names must be portable, and the
+    file must be in the run directory or in one of its folders."""
     parts = path.split("/")
-    return len(parts) <= 2 and parts[0] != CONTROL and all(_NAME.fullmatch(part) for part in parts)
+    return len(parts) <= 2 and parts[0] != CONTROL and all(_FILE_NAME.fullmatch(part) for part in parts)
 
 
 def is_valid_run_id(name: str) -> bool:
@@ -61,122 +61,126 @@ def is_valid_run_id(name: str) -> bool:
 class _BoundedFile(io.FileIO):
     """File that rejects reads above a maximum size.
 
-    The central directory of a zip is read at once, with the length that the zip declares, which
-    could exhaust the memory.
+    Without this limit, a zip could exhaust the memory: its central directory is read at once, with
+    the length that the zip declares.
     """
 
     def read(self, size: int | None = -1, /) -> bytes:
-        if size is not None and size > _MAX_LIST_BYTES:
-            raise zipfile.BadZipFile("its directory is too large for a run")
+        if size is not None and size > _MAX_DIRECTORY_BYTES:
+            raise zipfile.BadZipFile("its central directory is too large for a run")
         return super().read(size)
 
 
 @contextmanager
 def open_bundle(path: Path) -> Iterator[zipfile.ZipFile]:
     """Open a bundle. Errors of a corrupted zip or of the disk are raised as UsageError with a
-    message of one sentence."""
+    one-sentence message."""
     try:
         with _BoundedFile(path) as file, zipfile.ZipFile(file) as archive:
             yield archive
     except (zipfile.BadZipFile, zlib.error, struct.error, EOFError, RuntimeError, ValueError, OverflowError) as error:
-        raise bundle_error(path, f"it is not a complete zip file: {error}") from error
+        raise build_bundle_error(path, f"it is not a complete zip file: {error}") from error
     except OSError as error:
         raise UsageError(f"{path} cannot be imported: {error.strerror or error}") from error
 
 
 def read_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
-    """Return the manifest of a bundle, after checking the limits and that the manifest matches the
-    zip's central directory."""
+    """Return the manifest of a bundle. Raises UsageError if the bundle exceeds a limit, or if the
+    manifest does not match the zip's central directory."""
     infos = archive.infolist()
     _check_limits(infos, path)
     for info in infos:
         _check_entry(info, path)
-    bundle = _bundle(archive, path)
-    listed = {f"{bundle.run_id}/{file.path}": file.size for file in bundle.files}
-    if len(listed) != len(bundle.files):
-        raise bundle_error(path, "it lists a file twice")
-    contained = {info.filename: info.file_size for info in infos if info.filename != BUNDLE}
-    differing = sorted(name for name in contained.keys() | listed.keys() if contained.get(name) != listed.get(name))
-    if differing:
-        raise bundle_error(path, f"its list of files does not match its contents: {differing[0]!r}")
+    bundle = _decode_manifest(archive, path)
+    manifest_sizes = {f"{bundle.run_id}/{file.path}": file.size for file in bundle.files}
+    if len(manifest_sizes) != len(bundle.files):
+        raise build_bundle_error(path, "it lists a file twice")
+    archive_sizes = {info.filename: info.file_size for info in infos if info.filename != BUNDLE}
+    mismatches = sorted(
+        name
+        for name in archive_sizes.keys() | manifest_sizes.keys()
+        if archive_sizes.get(name) != manifest_sizes.get(name)
+    )
+    if mismatches:
+        raise build_bundle_error(path, f"its list of files does not match its contents: {mismatches[0]!r}")
     return bundle
 
 
 def _check_limits(infos: list[zipfile.ZipInfo], path: Path) -> None:
     if len(infos) > MAX_FILES + 1:
-        raise bundle_error(path, f"it has {len(infos):,} files, but a run has at most {MAX_FILES:,}")
+        raise build_bundle_error(path, f"it has {len(infos):,} files, but a run has at most {MAX_FILES:,}")
     if len({info.filename.casefold() for info in infos}) != len(infos):
-        raise bundle_error(path, "it has two files of the same name")
-    total = sum(info.file_size for info in infos)
-    if total > MAX_BYTES:
-        raise bundle_error(
-            path, f"it would unpack to {total / 2**30:,.0f} GiB, but a run has at most {MAX_BYTES >> 30} GiB"
+        raise build_bundle_error(path, "it has two files of the same name")
+    total_bytes = sum(info.file_size for info in infos)
+    if total_bytes > MAX_BYTES:
+        raise build_bundle_error(
+            path, f"it would unpack to {total_bytes / 2**30:,.0f} GiB, but a run has at most {MAX_BYTES >> 30} GiB"
         )
-    if total > MAX_RATIO * path.stat().st_size:
-        raise bundle_error(path, f"it would unpack to more than {MAX_RATIO} times its size")
+    if total_bytes > MAX_COMPRESSION_RATIO * path.stat().st_size:
+        raise build_bundle_error(path, f"it would unpack to more than {MAX_COMPRESSION_RATIO} times its size")
 
 
 def _check_entry(info: zipfile.ZipInfo, path: Path) -> None:
     kind = stat.S_IFMT(info.external_attr >> 16)
     if kind not in (0, stat.S_IFREG) or info.filename.endswith("/"):
-        raise bundle_error(path, f"{info.filename!r} is not a regular file")
-    if info.flag_bits & 0x1 or info.compress_type not in _METHODS:
-        raise bundle_error(path, f"{info.filename!r} is encrypted or uses an unsupported compression")
+        raise build_bundle_error(path, f"{info.filename!r} is not a regular file")
+    if info.flag_bits & 0x1 or info.compress_type not in _COMPRESSION_METHODS:
+        raise build_bundle_error(path, f"{info.filename!r} is encrypted or uses an unsupported compression")
 
 
-def _bundle(archive: zipfile.ZipFile, path: Path) -> Bundle:
+def _decode_manifest(archive: zipfile.ZipFile, path: Path) -> Bundle:
     if BUNDLE not in archive.namelist():
-        raise bundle_error(path, f"it has no {BUNDLE}")
-    if archive.getinfo(BUNDLE).file_size > _MAX_LIST_BYTES:
-        raise bundle_error(path, f"its {BUNDLE} is too large for a run")
+        raise build_bundle_error(path, f"it has no {BUNDLE}")
+    if archive.getinfo(BUNDLE).file_size > _MAX_DIRECTORY_BYTES:
+        raise build_bundle_error(path, f"its {BUNDLE} is too large for a run")
     try:
         bundle = decode_json(archive.read(BUNDLE), Bundle)
     except msgspec.DecodeError as error:
-        raise bundle_error(path, f"its {BUNDLE} is damaged or from a newer version: {error}") from error
+        raise build_bundle_error(path, f"its {BUNDLE} is damaged or from a newer version: {error}") from error
     if not is_valid_run_id(bundle.run_id):
-        raise bundle_error(path, f"{bundle.run_id!r} is not a valid run ID")
+        raise build_bundle_error(path, f"{bundle.run_id!r} is not a valid run ID")
     for file in bundle.files:
         if not is_valid_file_path(file.path):
-            raise bundle_error(path, f"{file.path!r} is not a valid name for a file of a run")
+            raise build_bundle_error(path, f"{file.path!r} is not a valid name for a file of a run")
     missing = {RESULT, EVENTS}.difference(file.path for file in bundle.files)
     if missing:
-        raise bundle_error(path, f"it has no {min(missing)}")
+        raise build_bundle_error(path, f"it has no {min(missing)}")
     return bundle
 
 
 def verify_result(archive: zipfile.ZipFile, path: Path, bundle: Bundle) -> None:
     """Check that the result can be read, belongs to the bundled run, and contains the hashes of the
-    other files."""
+    other files. Raises UsageError if a check fails."""
     name = f"{bundle.run_id}/{RESULT}"
     if archive.getinfo(name).file_size > _MAX_RESULT_BYTES:
-        raise bundle_error(path, f"its {RESULT} is too large for a run")
-    text = archive.read(name)
+        raise build_bundle_error(path, f"its {RESULT} is too large for a run")
+    content = archive.read(name)
     try:
-        result = decode_result(text)
+        result = decode_result(content)
     except (msgspec.DecodeError, RecursionError, UnicodeDecodeError) as error:
-        if (why := describe_other_schema(text)) is not None:
+        if (reason := describe_other_schema(content)) is not None:
             hint = "Import it with the version of Sizewise that measured it."
-            raise UsageError(f"{path} cannot be imported: {why}", hint=hint) from None
-        raise bundle_error(path, f"its {RESULT} cannot be read: {error}") from error
+            raise UsageError(f"{path} cannot be imported: {reason}", hint=hint) from None
+        raise build_bundle_error(path, f"its {RESULT} cannot be read: {error}") from error
     if result.run_id != bundle.run_id:
-        raise bundle_error(path, f"its {RESULT} belongs to another run")
+        raise build_bundle_error(path, f"its {RESULT} belongs to another run")
     files = {file.path: file for file in bundle.files}
     for artifact in result.artifacts:
-        if not _is_sealed(files.get(artifact.path), artifact.sha256):
-            raise bundle_error(path, f"{artifact.path} does not match its {RESULT}")
+        if not _has_checksum(files.get(artifact.path), artifact.sha256):
+            raise build_bundle_error(path, f"{artifact.path} does not match its {RESULT}")
 
 
-def _is_sealed(file: BundledFile | None, sha256: str) -> bool:
+def _has_checksum(file: BundledFile | None, sha256: str) -> bool:
     return file is not None and file.sha256 == sha256
 
 
-def bundle_error(path: Path, why: str) -> UsageError:
-    return UsageError(f"{path} is not a valid bundle: {' '.join(why.split())[:300]}", hint=_HINT)
+def build_bundle_error(path: Path, reason: str) -> UsageError:
+    return UsageError(f"{path} is not a valid bundle: {' '.join(reason.split())[:300]}", hint=_HINT)
 
 
 CHUNK_BYTES = 1 << 20
-_TIME = (1980, 1, 1, 0, 0, 0)
-_UNIX, _MODE = 3, 0o100644
+_ENTRY_TIME = (1980, 1, 1, 0, 0, 0)
+_UNIX_SYSTEM, _FILE_MODE = 3, 0o100644
 
 
 def export_run(run: StoredRun, path: Path) -> Bundle:
@@ -184,16 +188,16 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
 
     Raises UsageError if the run has no result, or contains a file that is not allowed in bundles.
     """
-    run_id, names = run.complete_result.run_id, _names(run.directory)
+    run_id, names = run.complete_result.run_id, _list_files(run.directory)
     if not is_valid_run_id(run_id):
-        raise UsageError(f"{run.directory}: {run_id!r} is not a valid run ID for a bundle")
+        raise UsageError(f"{run.directory} cannot be exported: {run_id!r} is not a valid run ID for a bundle")
     draft = path.with_name(f".{path.name}.part")
     try:
         with draft.open("wb") as out:
-            bundle = _write(out, run.directory, run_id, names)
+            bundle = _write_archive(out, run.directory, run_id, names)
             out.flush()
             os.fsync(out.fileno())
-        _check(draft, run.directory)
+        _check_bundle(draft, run.directory)
         draft.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another path with -o.") from error
@@ -202,7 +206,7 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
     return bundle
 
 
-def _check(draft: Path, directory: Path) -> None:
+def _check_bundle(draft: Path, directory: Path) -> None:
     """Apply the checks of an import to a new bundle, so that no bundle is exported that an import
     would reject."""
     try:
@@ -214,9 +218,9 @@ def _check(draft: Path, directory: Path) -> None:
         ) from error
 
 
-def _names(directory: Path) -> list[str]:
-    """Return the sorted names of the files to export: all except hidden files, drafts and control
-    files of a running engine."""
+def _list_files(directory: Path) -> list[str]:
+    """Return the sorted names of the files to export: all files of the run except hidden files,
+    files that are not completely written, and control files of a running engine."""
     names = []
     for path in directory.rglob("*"):
         name = PurePosixPath(path.relative_to(directory)).as_posix()
@@ -230,37 +234,40 @@ def _names(directory: Path) -> list[str]:
                 raise UsageError(f"{path} cannot be exported because of its name", hint="Move it out of the run.")
             names.append(name)
     if len(names) > MAX_FILES:
-        raise UsageError(f"{directory} has {len(names):,} files, but a bundle has at most {MAX_FILES:,}")
+        raise UsageError(
+            f"{directory} has {len(names):,} files, but a bundle has at most {MAX_FILES:,}",
+            hint="Move files that are not part of the run out of the directory.",
+        )
     return sorted(names)
 
 
-def _write(out: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bundle:
+def _write_archive(out: IO[bytes], directory: Path, run_id: str, names: list[str]) -> Bundle:
     with zipfile.ZipFile(out, "w") as archive:
-        files = tuple([_add(archive, f"{run_id}/{name}", name, directory / name) for name in names])
+        files = tuple([_add_file(archive, f"{run_id}/{name}", name, directory / name) for name in names])
         bundle = Bundle(1, run_id, files)
-        archive.writestr(_info(BUNDLE), msgspec.json.format(msgspec.json.encode(bundle), indent=2))
+        archive.writestr(_build_zip_info(BUNDLE), msgspec.json.format(msgspec.json.encode(bundle), indent=2))
     return bundle
 
 
-def _add(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> BundledFile:
+def _add_file(archive: zipfile.ZipFile, entry: str, name: str, path: Path) -> BundledFile:
     """Add a file to the zip and return its manifest entry. The bytes are hashed as they are
     written, so that the hash matches the content of the zip."""
-    info, digest = _info(entry), hashlib.sha256()
+    info, digest = _build_zip_info(entry), hashlib.sha256()
     info.file_size = path.stat().st_size  # large files need the Zip64 format, so the size must be known
     size = 0
     with path.open("rb") as source, archive.open(info, "w") as target:
-        while piece := source.read(CHUNK_BYTES):
-            digest.update(piece)
-            size += len(piece)
-            target.write(piece)
+        while chunk := source.read(CHUNK_BYTES):
+            digest.update(chunk)
+            size += len(chunk)
+            target.write(chunk)
     return BundledFile(name, size, digest.hexdigest())
 
 
-def _info(entry: str) -> zipfile.ZipInfo:
+def _build_zip_info(entry: str) -> zipfile.ZipInfo:
     """Build a zip entry without time, owner or operating system, so that bundles are
     reproducible."""
-    info = zipfile.ZipInfo(entry, _TIME)
-    info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX, _MODE << 16
+    info = zipfile.ZipInfo(entry, _ENTRY_TIME)
+    info.compress_type, info.create_system, info.external_attr = zipfile.ZIP_DEFLATED, _UNIX_SYSTEM, _FILE_MODE << 16
     return info
 
 
@@ -276,7 +283,7 @@ def import_run(path: Path) -> tuple[Path, bool]:
     new.
 
     Raises UsageError, and imports nothing, if the bundle is corrupted, malicious or from a newer
-    version, or if another run has the same id.
+    version, or if another run has the same ID.
     """
     home = runs_home()
     with open_bundle(path) as archive:
@@ -284,16 +291,19 @@ def import_run(path: Path) -> tuple[Path, bool]:
         home.mkdir(parents=True, exist_ok=True)
         directory = home / bundle.run_id
         if os.path.lexists(directory):
-            return _existing_run(path, bundle, directory), False
-        total = sum(file.size for file in bundle.files)
-        if total > shutil.disk_usage(home).free:
-            raise UsageError(f"{path} takes {total / 2**20:,.0f} MiB unpacked, but {home} has less free space")
+            return _check_existing_run(path, bundle, directory), False
+        total_bytes = sum(file.size for file in bundle.files)
+        if total_bytes > shutil.disk_usage(home).free:
+            raise UsageError(
+                f"{path} takes {total_bytes / 2**20:,.0f} MiB unpacked, but {home} has less free space",
+                hint="Free disk space, or set SIZEWISE_HOME to a folder on another disk.",
+            )
         staging = Path(tempfile.mkdtemp(prefix=".import-", dir=home))
         try:
-            unpacked = staging / bundle.run_id
-            _unpack(archive, path, bundle, unpacked)
+            unpacked_directory = staging / bundle.run_id
+            _unpack(archive, path, bundle, unpacked_directory)
             verify_result(archive, path, bundle)
-            unpacked.rename(directory)
+            unpacked_directory.rename(directory)
         finally:
             shutil.rmtree(staging, ignore_errors=True)
     return directory, True
@@ -301,7 +311,7 @@ def import_run(path: Path) -> tuple[Path, bool]:
 
 def import_directory(path: Path) -> tuple[Path, bool]:
     """Import a run directory through a temporary bundle, so that all checks of `import_run` apply.
-    Return the same values.
+    Return the directory of the run in the runs' home, and whether the run was new.
 
     Raises UsageError like `import_run`, and also if the run is not finished.
     """
@@ -317,7 +327,7 @@ def import_directory(path: Path) -> tuple[Path, bool]:
             raise UsageError(str(error).replace(str(bundle), str(path)), hint=error.hint) from None
 
 
-def _existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:
+def _check_existing_run(path: Path, bundle: Bundle, directory: Path) -> Path:
     """Return `directory` if it contains the bundled run, which is identified by the hash of its
     result; otherwise raise UsageError."""
     (sha256,) = (file.sha256 for file in bundle.files if file.path == RESULT)
@@ -338,11 +348,11 @@ def _unpack(archive: zipfile.ZipFile, path: Path, bundle: Bundle, directory: Pat
             archive.open(f"{bundle.run_id}/{file.path}") as source,
             destination.open("xb" if destination is target else "wb") as out,
         ):
-            while piece := source.read(CHUNK_BYTES):  # reads at most the size that the zip declares
-                digest.update(piece)
-                out.write(piece)
+            while chunk := source.read(CHUNK_BYTES):  # reads at most the size that the zip declares
+                digest.update(chunk)
+                out.write(chunk)
             out.flush()
             if destination is target:
                 os.fsync(out.fileno())
         if digest.hexdigest() != file.sha256:
-            raise bundle_error(path, f"{file.path} does not match its checksum")
+            raise build_bundle_error(path, f"{file.path} does not match its checksum")

@@ -21,7 +21,7 @@ from loadgen.decoding import decode_json
 MAX_AGE = timedelta(hours=24)
 
 
-def calibration_path() -> Path:
+def get_calibration_path() -> Path:
     return runs_home().parent / "calibration.json"
 
 
@@ -31,21 +31,21 @@ def store_calibration(calibration: Calibration) -> None:
 
     Capacities whose measurement was disturbed by other processes are not stored.
     """
-    calibration = calibration.without_disturbed()
+    calibration = calibration.drop_disturbed()
     if not calibration.capacities:
         return
-    stored = load_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
-    merged = calibration if stored is None else stored.merge(calibration)
-    path = calibration_path()
+    stored_calibration = load_calibration(calibration.fingerprint, datetime.fromisoformat(calibration.measured_at))
+    merged_calibration = calibration if stored_calibration is None else stored_calibration.merge(calibration)
+    path = get_calibration_path()
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, msgspec.json.format(msgspec.json.encode(merged), indent=2))
+    write_atomically(path, msgspec.json.format(msgspec.json.encode(merged_calibration), indent=2))
 
 
 def load_calibration(fingerprint: str, now: datetime) -> Calibration | None:
     """Return the stored calibration; `None` unless it is less than a day old and the machine is
     unchanged."""
     try:
-        calibration = decode_json(calibration_path().read_bytes(), Calibration)
+        calibration = decode_json(get_calibration_path().read_bytes(), Calibration)
         age = now - datetime.fromisoformat(calibration.measured_at)
     except (OSError, ValueError, TypeError):
         return None  # the file is a cache: if it is unreadable or from another version, calibration is repeated
@@ -53,27 +53,29 @@ def load_calibration(fingerprint: str, now: datetime) -> Calibration | None:
     return calibration if is_recent and calibration.fingerprint == fingerprint else None
 
 
-def selftest_path() -> Path:
+def get_selftest_path() -> Path:
     return runs_home().parent / "selftest.json"
 
 
 def store_selftest(selftest: SelfTest) -> None:
     """Store a self-test, passed or failed, replacing the previous self-test. Raises UsageError if
     the file cannot be written."""
-    path = selftest_path()
+    path = get_selftest_path()
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, msgspec.json.format(msgspec.json.encode(selftest), indent=2))
     except OSError as error:
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another SIZEWISE_HOME.") from error
+        raise UsageError(
+            f"{path} cannot be written: {error.strerror}", hint="Set SIZEWISE_HOME to another folder."
+        ) from error
 
 
 def load_selftest(fingerprint: str) -> SelfTest | None:
     """Return the stored self-test; `None` unless it is from this machine and this version of
     Sizewise."""
     try:
-        selftest = decode_json(selftest_path().read_bytes(), SelfTest)
+        selftest = decode_json(get_selftest_path().read_bytes(), SelfTest)
     except (OSError, ValueError, RecursionError):
         return None  # the file cannot be read or is from another version
-    is_ours = selftest.fingerprint == fingerprint and selftest.tool == __version__
-    return selftest if is_ours else None
+    is_current = selftest.fingerprint == fingerprint and selftest.tool == __version__
+    return selftest if is_current else None

@@ -20,7 +20,7 @@ def write_checksums(directory: Path, exports: Iterable[str]) -> None:
     """
     outputs = (f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))
     names = (name for name in (*DATA_FILES, *exports, *outputs) if (directory / name).is_file())
-    _write(directory, {name: _sha256(directory / name) for name in names})
+    _write(directory, {name: _compute_sha256(directory / name) for name in names})
     (directory / JOURNAL).unlink(missing_ok=True)
 
 
@@ -29,15 +29,17 @@ def update_checksum(directory: Path, name: str) -> None:
     that corruption is still detected."""
     path = directory / CHECKSUMS
     if path.exists():
-        known = (line.partition("  ") for line in path.read_text("utf-8").splitlines())
-        sums = {named: checksum for checksum, _, named in known}
-        _write(directory, sums | {name: _sha256(directory / name)})
+        entries = (line.partition("  ") for line in path.read_text("utf-8").splitlines())
+        checksums = {file_name: checksum for checksum, _, file_name in entries}
+        _write(directory, checksums | {name: _compute_sha256(directory / name)})
 
 
-def _write(directory: Path, sums: dict[str, str]) -> None:
-    write_atomically(directory / CHECKSUMS, "".join(f"{sums[name]}  {name}\n" for name in sorted(sums)).encode())
+def _write(directory: Path, checksums: dict[str, str]) -> None:
+    write_atomically(
+        directory / CHECKSUMS, "".join(f"{checksums[name]}  {name}\n" for name in sorted(checksums)).encode()
+    )
 
 
-def _sha256(path: Path) -> str:
+def _compute_sha256(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -34,32 +34,33 @@ The operating system releases the lock even if the engine is killed.
 _MAX_COMMAND_BYTES = 8192
 _MAX_COMMANDS = 100
 _POLL_S = 0.05
-_MAX_SILENCE_S = 3600.0
+_MAX_IDLE_S = 3600.0
 """Time in s without writes after which a run without a lock is considered ended.
 
 Older versions of Sizewise and some file systems do not use locks.
 """
-_RUNS = "List the runs with `sizewise runs list`."
+_RUNS_HINT = "List the runs with `sizewise runs list`."
 
 
 class CommandInbox:
-    """Engine side of the control files. `process` must be called from a single thread."""
+    """Receiver of the commands to the engine of a run. `process` must be called from a single
+    thread."""
 
     def __init__(self, run_directory: Path) -> None:
         self._folder = run_directory / CONTROL
         self._folder.mkdir()
         self._lock_path = run_directory / _LOCK
-        self._lock = _locked_file(self._lock_path)
+        self._lock = _create_locked_file(self._lock_path)
         self._decode = json_decoder(ControlCommand)
 
     def process(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
         """Handle all pending commands, oldest first, and write a reply to each command."""
-        for path in self._pending():
+        for path in self._list_pending():
             try:
                 content = _read(path)
                 path.unlink()
             except OSError:
-                continue  # the sender has withdrawn the command
+                continue  # the sender has canceled the command
             try:
                 reply = handle(self._decode(content))
             except msgspec.DecodeError:
@@ -74,7 +75,7 @@ class CommandInbox:
             os.close(self._lock)
             self._lock = None
 
-    def _pending(self) -> list[Path]:
+    def _list_pending(self) -> list[Path]:
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             paths = [entry.path for entry in entries if _is_command(entry)]
             return [Path(path) for path in sorted(paths)[:_MAX_COMMANDS]]
@@ -97,13 +98,13 @@ def is_engine_alive(run_directory: Path, pid: int) -> bool:
         return False
     if sys.platform == "win32":  # on Windows, os.kill with signal 0 would end the process
         return True
-    if not _is_process(pid):
+    if not _is_process_running(pid):
         return False
     is_locked = _is_locked(run_directory / _LOCK)
-    return _silence_s(run_directory) < _MAX_SILENCE_S if is_locked is None else is_locked
+    return _get_idle_s(run_directory) < _MAX_IDLE_S if is_locked is None else is_locked
 
 
-def _is_process(pid: int) -> bool:
+def _is_process_running(pid: int) -> bool:
     if pid <= 0:  # os.kill would signal a process group
         return False
     try:
@@ -115,7 +116,7 @@ def _is_process(pid: int) -> bool:
     return True
 
 
-def _locked_file(path: Path) -> int | None:
+def _create_locked_file(path: Path) -> int | None:
     """Create a locked file, and return its descriptor; `None` if the file system does not support
     locks.
 
@@ -158,7 +159,7 @@ def _is_locked(path: Path) -> bool | None:
     return False
 
 
-def _silence_s(run_directory: Path) -> float:
+def _get_idle_s(run_directory: Path) -> float:
     """Return the time in s since the last write to any file of the run."""
     with contextlib.suppress(OSError), os.scandir(run_directory) as entries:
         return time.time() - max((entry.stat().st_mtime for entry in entries), default=0.0)
@@ -176,33 +177,33 @@ def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: flo
     try:
         _write(path, msgspec.json.encode(command))
     except OSError as error:
-        raise _ended_error(run_directory) from error
+        raise _build_ended_error(run_directory) from error
     reply = _await_reply(path, timeout_s)
     if not reply.is_accepted:
         raise UsageError(reply.message)
     return reply.message
 
 
-def _await_reply(command: Path, within_s: float) -> ControlResponse:
-    reply, deadline_s = command.with_suffix(_REPLY), time.monotonic() + within_s
+def _await_reply(command: Path, timeout_s: float) -> ControlResponse:
+    reply, deadline_s = command.with_suffix(_REPLY), time.monotonic() + timeout_s
     while not reply.exists():
         if not command.parent.exists():
-            raise _ended_error(command.parents[1])
+            raise _build_ended_error(command.parents[1])
         if time.monotonic() >= deadline_s:
             command.unlink(missing_ok=True)
-            hint = f"Its process may have been killed. {_RUNS}"
+            hint = f"Its process may have been killed. {_RUNS_HINT}"
             raise UsageError(f"the run in {command.parents[1]} does not respond", hint=hint)
         time.sleep(_POLL_S)
     try:
         return decode_json(_read(reply), ControlResponse)
     except (OSError, msgspec.DecodeError):
-        raise _ended_error(command.parents[1]) from None
+        raise _build_ended_error(command.parents[1]) from None
     finally:
         reply.unlink(missing_ok=True)
 
 
-def _ended_error(run_directory: Path) -> UsageError:
-    return UsageError(f"the run in {run_directory} has already finished", hint=_RUNS)
+def _build_ended_error(run_directory: Path) -> UsageError:
+    return UsageError(f"the run in {run_directory} has already finished", hint=_RUNS_HINT)
 
 
 def _is_command(entry: os.DirEntry[str]) -> bool:

@@ -29,14 +29,14 @@ def find_network_mount(directory: Path, mounts: Path = MOUNTS) -> NetworkMount |
         lines = mounts.read_text(errors="surrogateescape").splitlines()
     except OSError:
         return None
-    resolved = directory.resolve()
+    resolved_directory = directory.resolve()
     mount: NetworkMount | None = None
     for line in lines:
         fields = line.split()
         if len(fields) < 3:
             continue
         point = _OCTAL.sub(lambda code: chr(int(code[1], 8)), fields[1])
-        is_nearer = mount is None or len(Path(point).parts) >= len(Path(mount.mount_point).parts)
-        if is_nearer and resolved.is_relative_to(point):
+        is_more_specific = mount is None or len(Path(point).parts) >= len(Path(mount.mount_point).parts)
+        if is_more_specific and resolved_directory.is_relative_to(point):
             mount = NetworkMount(fields[2], point)
     return mount if mount is not None and mount.kind in _NETWORK_TYPES else None

@@ -18,7 +18,7 @@ from loadgen.decoding import json_decoder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_CHUNK = 1 << 18
+_CHUNK_BYTES = 1 << 18
 _MAX_LINE_BYTES = 1 << 24
 """Maximum length of a line in bytes.
 
@@ -31,7 +31,7 @@ class EventFollower:
     exist yet."""
 
     def __init__(self, path: Path) -> None:
-        self._path, self._offset, self._partial = path, 0, b""
+        self._path, self._offset, self._partial_line = path, 0, b""
         self._lines: deque[bytes] = deque()
         self._decode: Callable[[bytes], Event] = json_decoder(Event)
         self.damaged_count = 0
@@ -54,13 +54,13 @@ class EventFollower:
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
-                content = file.read(_CHUNK)
+                content = file.read(_CHUNK_BYTES)
         except OSError:
             return False
         self._offset += len(content)
-        *lines, self._partial = (self._partial + content).split(b"\n")
-        if len(self._partial) > _MAX_LINE_BYTES:
-            self._partial, self.damaged_count = b"", self.damaged_count + 1
+        *lines, self._partial_line = (self._partial_line + content).split(b"\n")
+        if len(self._partial_line) > _MAX_LINE_BYTES:
+            self._partial_line, self.damaged_count = b"", self.damaged_count + 1
         self._lines.extend(lines)
         return bool(content)
 
@@ -73,7 +73,7 @@ class RunFollower:
         self.directory = directory
         self._events = EventFollower(directory / EVENTS)
         self._pid: int | None = None
-        self.finished: RunFinished | None = None
+        self.finished_event: RunFinished | None = None
 
     @property
     def damaged_count(self) -> int:
@@ -86,13 +86,13 @@ class RunFollower:
             case RunStarted(pid=pid):
                 self._pid = pid
             case RunFinished():
-                self.finished = event
+                self.finished_event = event
         return event
 
     def is_active(self) -> bool:
         """Return whether more events may be written. Even when this is False, events written before
         the engine ended may still be unread."""
-        if self.finished is not None:
+        if self.finished_event is not None:
             return False
         if self._pid is None:
             return (self.directory / CONTROL).is_dir()

@@ -26,7 +26,7 @@ class Damage(msgspec.Struct, frozen=True):
 
     path: str
     problem: Literal["missing", "changed", "cut off"]
-    whole_bytes: int | None = None
+    intact_bytes: int | None = None
     """Number of intact bytes from the start of the file; `None` if unknown."""
 
     @property
@@ -38,7 +38,7 @@ class Damage(msgspec.Struct, frozen=True):
         )
 
 
-class _Sealed(msgspec.Struct):
+class _ResultArtifacts(msgspec.Struct):
     """Part of a result that contains the hashes of the files that the result is based on."""
 
     artifacts: tuple[Artifact, ...]
@@ -51,46 +51,51 @@ def find_damage(directory: Path) -> tuple[Damage, ...]:
     Files are hashed again only if their size or modification time changed: hashing 2.5 million rows
     takes about 0.3 s.
     """
-    by_path: dict[str, Damage] = {}
-    for damage in _damages(directory):
-        by_path.setdefault(damage.path, damage)
-    return tuple(by_path.values())
+    damage_by_path: dict[str, Damage] = {}
+    for damage in _iter_damage(directory):
+        damage_by_path.setdefault(damage.path, damage)
+    return tuple(damage_by_path.values())
 
 
 def find_unverified_files(directory: Path) -> tuple[str, ...]:
     """Return the names of non-empty data files of a run that have no checksum."""
-    known = {*(_checksums(directory) or {}), *(artifact.path for artifact in _artifacts(directory / RESULT))}
+    verified_names = {
+        *(_read_checksums(directory) or {}),
+        *(artifact.path for artifact in _read_artifacts(directory / RESULT)),
+    }
     if (journal := verify_journal(directory)) is not None:
-        known |= journal.listed
+        verified_names |= journal.file_names
     sizes = {name: (directory / name).stat().st_size for name in DATA_FILES if (directory / name).is_file()}
-    return tuple(name for name, size in sizes.items() if size and name not in known)
+    return tuple(name for name, size in sizes.items() if size and name not in verified_names)
 
 
 def find_result_damage(directory: Path) -> Damage | None:
     """Verify only `result.json`, which is fast enough for every run in a list. Return `None` if the
     file is intact."""
-    sums = _checksums(directory)
-    if sums is None:
+    checksums = _read_checksums(directory)
+    if checksums is None:
         return Damage(CHECKSUMS, "changed")
-    if not sums:
-        return next((damage for damage in _journal_damages(directory) if damage.path == RESULT), None)
-    return _compare(directory, RESULT, sums[RESULT]) if RESULT in sums else None
+    if not checksums:
+        return next((damage for damage in _iter_journal_damage(directory) if damage.path == RESULT), None)
+    return _compare(directory, RESULT, checksums[RESULT]) if RESULT in checksums else None
 
 
 def build_damaged_error(directory: Path, damages: tuple[Damage, ...]) -> CorruptedFileError:
-    what = "; ".join(damage.text for damage in damages[:5]) + (f"; and {len(damages) - 5} more" if damages[5:] else "")
+    damage_text = "; ".join(damage.text for damage in damages[:5]) + (
+        f"; and {len(damages) - 5} more" if damages[5:] else ""
+    )
     hint = "Restore its files from a copy, or report the intact data with `sizewise report RUN --recover`."
-    return CorruptedFileError(f"{directory} is DAMAGED: {what}", hint=hint)
+    return CorruptedFileError(f"{directory} is DAMAGED: {damage_text}", hint=hint)
 
 
-def _damages(directory: Path) -> Iterator[Damage]:
-    sums = _checksums(directory)
-    if sums is None:
+def _iter_damage(directory: Path) -> Iterator[Damage]:
+    checksums = _read_checksums(directory)
+    if checksums is None:
         yield Damage(CHECKSUMS, "changed")
-    if not sums:
-        yield from _journal_damages(directory)
-    expected = {name: {checksum} for name, checksum in (sums or {}).items() if _is_data(name)}
-    for artifact in _artifacts(directory / RESULT):
+    if not checksums:
+        yield from _iter_journal_damage(directory)
+    expected = {name: {checksum} for name, checksum in (checksums or {}).items() if _is_data(name)}
+    for artifact in _read_artifacts(directory / RESULT):
         if _is_data(artifact.path):
             expected.setdefault(artifact.path, set()).add(artifact.sha256)
     for name in sorted(expected):
@@ -100,18 +105,18 @@ def _damages(directory: Path) -> Iterator[Damage]:
                 break
 
 
-def _journal_damages(directory: Path) -> Iterator[Damage]:
+def _iter_journal_damage(directory: Path) -> Iterator[Damage]:
     state = verify_journal(directory)
     if state is None:
         return
     if not state.is_journal_intact:
         yield Damage(JOURNAL, "changed")
     for name in sorted(state.truncated | state.changed):
-        problem = _problem(directory / name, is_cut=name in state.truncated)
+        problem = _classify_problem(directory / name, is_cut=name in state.truncated)
         yield Damage(name, problem, state.intact_bytes.get(name))
 
 
-def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut off"]:
+def _classify_problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut off"]:
     if not path.exists():
         return "missing"
     return "cut off" if is_cut else "changed"
@@ -120,11 +125,11 @@ def _problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut 
 def _is_data(name: str) -> bool:
     """Return whether a file is part of the run data. Reports are not, because they can be rendered
     again."""
-    folder, _, rest = name.rpartition("/")
-    return name in DATA_FILES or (folder == OUTPUTS and rest == Path(rest).name)
+    folder, _, file_name = name.rpartition("/")
+    return name in DATA_FILES or (folder == OUTPUTS and file_name == Path(file_name).name)
 
 
-def _checksums(directory: Path) -> dict[str, str] | None:
+def _read_checksums(directory: Path) -> dict[str, str] | None:
     """Return the checksums by file name; empty if the run has no checksums, `None` if
     `checksums.txt` is corrupted."""
     try:
@@ -135,14 +140,14 @@ def _checksums(directory: Path) -> dict[str, str] | None:
         return None
     lines = text.split("\n")
     matches = [_LINE.fullmatch(line) for line in lines[:-1]]
-    sums = {line[2]: line[1] for line in matches if line is not None}
-    is_whole = not lines[-1] and len(sums) == len(matches) and {EVENTS, RESULT} <= sums.keys()
-    return sums if is_whole else None
+    checksums = {line[2]: line[1] for line in matches if line is not None}
+    is_complete = not lines[-1] and len(checksums) == len(matches) and {EVENTS, RESULT} <= checksums.keys()
+    return checksums if is_complete else None
 
 
-def _artifacts(result: Path) -> tuple[Artifact, ...]:
+def _read_artifacts(result: Path) -> tuple[Artifact, ...]:
     try:
-        return decode_json(result.read_bytes(), _Sealed).artifacts
+        return decode_json(result.read_bytes(), _ResultArtifacts).artifacts
     except (OSError, msgspec.DecodeError):  # callers that read the result report that it cannot be read
         return ()
 
@@ -151,15 +156,15 @@ def _compare(directory: Path, name: str, checksum: str) -> Damage | None:
     path = directory / name
     try:
         status = path.stat()
-        sha256 = _sha256(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
+        sha256 = _compute_sha256(path, status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns)
     except OSError:
         return Damage(name, "missing")
     if sha256 == checksum:
         return None
-    return Damage(name, _problem(path, is_cut=name.endswith(".arrow") and is_truncated(path)))
+    return Damage(name, _classify_problem(path, is_cut=name.endswith(".arrow") and is_truncated(path)))
 
 
 @lru_cache(maxsize=4096)
-def _sha256(path: Path, *_version: int) -> str:
+def _compute_sha256(path: Path, *_version: int) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 _LINE = re.compile(rb"([0-9a-f]{8}) (\d{1,15}) ([!-~]+)\n")
 _MAX_LINE_BYTES = 4096
-_PIECE_BYTES = 1 << 20
+_CHUNK_BYTES = 1 << 20
 
 
 class Journal:
@@ -45,10 +45,10 @@ class Journal:
         self._lock = threading.Lock()
         self._ends: dict[str, tuple[int, int]] = {}
         lines = []
-        for name, size in ({} if kept_bytes is None else _kept_sizes(directory, kept_bytes)).items():
+        for name, size in ({} if kept_bytes is None else _get_kept_sizes(directory, kept_bytes)).items():
             crc = _compute_crc(directory / name, size)
             self._ends[name] = (size, crc)
-            lines.append(_line(crc, size, name))
+            lines.append(_format_line(crc, size, name))
         if kept_bytes is not None:
             path.unlink(missing_ok=True)
         self._file = UnbufferedFile(path)
@@ -64,26 +64,26 @@ class Journal:
         with self._lock:
             size, crc = self._ends.get(name, (0, 0))
             end = (size + memoryview(content).nbytes, zlib.crc32(content, crc))
-            lines = self._file.tell()
+            journal_size = self._file.tell()
             try:
-                self._file.write(_line(end[1], end[0], name))
-                written = file.write(content)
+                self._file.write(_format_line(end[1], end[0], name))
+                written_bytes = file.write(content)
             except OSError:
                 _truncate(file, size)
-                _truncate(self._file, lines)
+                _truncate(self._file, journal_size)
                 raise
             self._ends[name] = end
-            return written
+            return written_bytes
 
     def replace(self, name: str, content: bytes) -> None:
         """Log the new content of a file that is written as a whole. Call this before writing the
         file."""
         with self._lock:
-            lines = self._file.tell()
+            journal_size = self._file.tell()
             try:
-                self._file.write(_line(zlib.crc32(content), len(content), name))
+                self._file.write(_format_line(zlib.crc32(content), len(content), name))
             except OSError:
-                _truncate(self._file, lines)
+                _truncate(self._file, journal_size)
                 raise
 
     def sync(self) -> None:
@@ -107,7 +107,7 @@ class JournalCheck(msgspec.Struct, frozen=True):
     intact_bytes: dict[str, int]
     truncated: frozenset[str]
     changed: frozenset[str]
-    listed: frozenset[str]
+    file_names: frozenset[str]
     """Names of the files whose checksum is in the journal."""
     is_journal_intact: bool
 
@@ -118,7 +118,7 @@ def verify_journal(directory: Path) -> JournalCheck | None:
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
     contents: dict[str, tuple[int, int] | None] = {}
-    is_whole, last = True, ""
+    is_intact, last_name = True, ""
     try:
         with (directory / JOURNAL).open("rb") as journal:
             while line := journal.readline(_MAX_LINE_BYTES):
@@ -126,36 +126,35 @@ def verify_journal(directory: Path) -> JournalCheck | None:
                 if match is None:
                     # An incomplete last line means that the engine was killed before it wrote the
                     # data of that line.
-                    is_whole &= not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES
+                    is_intact &= not line.endswith(b"\n") and len(line) < _MAX_LINE_BYTES
                     continue
                 crc, end, name = int(match[1], 16), int(match[2]), match[3].decode()
-                last = name
+                last_name = name
                 if name in STREAMS:
                     streams[name].compare(end, crc)
-                elif _is_whole_file(name):
-                    if (
-                        name not in contents
-                    ):  # hashed only once, because an untrusted journal may list a file a million times
-                        contents[name] = _content(directory / name)
+                elif _is_single_write_file(name):
+                    # Hashed once, because an untrusted journal may list a file a million times.
+                    if name not in contents:
+                        contents[name] = _read_size_and_crc(directory / name)
                     matches[name] = matches.get(name, False) or contents[name] in (None, (end, crc))
                 else:
-                    is_whole = False
+                    is_intact = False
     except FileNotFoundError:
         return None
     except OSError:  # the journal is a folder or belongs to another user
-        is_whole = False
+        is_intact = False
     finally:
         for stream in streams.values():
             stream.close()
     return JournalCheck(
-        intact_bytes={name: stream.whole for name, stream in streams.items() if stream.size or stream.end},
-        truncated=frozenset(name for name, stream in streams.items() if stream.is_cut(is_last=name == last)),
+        intact_bytes={name: stream.intact_size for name, stream in streams.items() if stream.size or stream.end},
+        truncated=frozenset(name for name, stream in streams.items() if stream.is_truncated(is_last=name == last_name)),
         changed=frozenset(
             [name for name, stream in streams.items() if stream.is_changed]
             + [name for name, is_match in matches.items() if not is_match]
         ),
-        listed=frozenset([name for name, stream in streams.items() if stream.end] + list(matches)),
-        is_journal_intact=is_whole and all(stream.size <= stream.end for stream in streams.values()),
+        file_names=frozenset([name for name, stream in streams.items() if stream.end] + list(matches)),
+        is_journal_intact=is_intact and all(stream.size <= stream.end for stream in streams.values()),
     )
 
 
@@ -171,30 +170,30 @@ class _Stream:
         self._previous_end = 0
         self.end = 0
         """End of the stream according to the last journal line, in bytes."""
-        self.whole = 0
+        self.intact_size = 0
         """Number of intact bytes from the start of the stream."""
         self.is_changed = False
 
     def compare(self, end: int, crc: int) -> None:
         self._previous_end, self.end = self.end, end
-        if self.is_changed or self.whole < self._previous_end or end > self.size:
+        if self.is_changed or self.intact_size < self._previous_end or end > self.size:
             return
-        for piece in _pieces(self._file, end - self.whole):
-            self._crc = zlib.crc32(piece, self._crc)
-        self.is_changed = self._crc != crc or end < self.whole
+        for chunk in _read_chunks(self._file, end - self.intact_size):
+            self._crc = zlib.crc32(chunk, self._crc)
+        self.is_changed = self._crc != crc or end < self.intact_size
         if not self.is_changed:
-            self.whole = end
+            self.intact_size = end
 
-    def is_cut(self, *, is_last: bool) -> bool:
-        """Return whether more data is missing than a killed engine can have left unwritten.
-        `is_last` is true for the stream of the last journal line."""
+    def is_truncated(self, *, is_last: bool) -> bool:
+        """Return whether data is missing from the stream beyond the one append that a killed engine
+        can leave incomplete. `is_last` is true for the stream of the last journal line."""
         return not self.is_changed and self.size < (self._previous_end if is_last else self.end)
 
     def close(self) -> None:
         self._file.close()
 
 
-def _content(path: Path) -> tuple[int, int] | None:
+def _read_size_and_crc(path: Path) -> tuple[int, int] | None:
     """Return the size and CRC-32 of a file; `None` if the file is missing because the engine was
     killed before writing the file."""
     try:
@@ -204,29 +203,29 @@ def _content(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _kept_sizes(directory: Path, kept_bytes: Mapping[str, int]) -> dict[str, int]:
+def _get_kept_sizes(directory: Path, kept_bytes: Mapping[str, int]) -> dict[str, int]:
     names = [*SINGLE_WRITE_FILES, *(f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))]
-    whole = {name: (directory / name).stat().st_size for name in names if (directory / name).is_file()}
-    return whole | dict(kept_bytes)
+    sizes = {name: (directory / name).stat().st_size for name in names if (directory / name).is_file()}
+    return sizes | dict(kept_bytes)
 
 
 def _compute_crc(path: Path, size: int) -> int:
     crc = 0
     with path.open("rb") as file:
-        for piece in _pieces(file, size):
-            crc = zlib.crc32(piece, crc)
+        for chunk in _read_chunks(file, size):
+            crc = zlib.crc32(chunk, crc)
     return crc
 
 
-def _pieces(file: BinaryIO, size: int) -> Iterator[bytes]:
-    while size > 0 and (piece := file.read(min(size, _PIECE_BYTES))):
-        size -= len(piece)
-        yield piece
+def _read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    while size > 0 and (chunk := file.read(min(size, _CHUNK_BYTES))):
+        size -= len(chunk)
+        yield chunk
 
 
-def _is_whole_file(name: str) -> bool:
-    folder, _, rest = name.rpartition("/")
-    return name in SINGLE_WRITE_FILES or (folder == OUTPUTS and rest == Path(rest).name)
+def _is_single_write_file(name: str) -> bool:
+    folder, _, file_name = name.rpartition("/")
+    return name in SINGLE_WRITE_FILES or (folder == OUTPUTS and file_name == Path(file_name).name)
 
 
 def _truncate(file: UnbufferedFile, size: int) -> None:
@@ -235,5 +234,5 @@ def _truncate(file: UnbufferedFile, size: int) -> None:
         file.seek(size)
 
 
-def _line(crc: int, size: int, name: str) -> bytes:
+def _format_line(crc: int, size: int, name: str) -> bytes:
     return f"{crc:08x} {size} {name}\n".encode()

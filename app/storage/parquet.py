@@ -29,30 +29,30 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[
     from pyarrow import parquet
 
     batches = stream_batches(stream, schema)
-    first = list(islice(batches, _BATCHES_PER_GROUP))
-    if not first:
+    group_batches = list(islice(batches, _BATCHES_PER_GROUP))
+    if not group_batches:
         return 0
     draft, rows = path.with_name(path.name + ".part"), 0
     with draft.open("wb") as file:
-        with parquet.ParquetWriter(file, first[0].schema, compression="zstd") as writer:
-            while first:
-                group = pa.Table.from_batches(first)
-                group = group if rename is None else _rename_texts(group, rename)
+        with parquet.ParquetWriter(file, group_batches[0].schema, compression="zstd") as writer:
+            while group_batches:
+                group = pa.Table.from_batches(group_batches)
+                group = group if rename is None else _rename_strings(group, rename)
                 writer.write_table(group)
                 rows += group.num_rows
-                first = list(islice(batches, _BATCHES_PER_GROUP))
+                group_batches = list(islice(batches, _BATCHES_PER_GROUP))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
     return rows
 
 
-def _rename_texts(table: pa.Table, renamed: Callable[[str], str]) -> pa.Table:
+def _rename_strings(table: pa.Table, rename: Callable[[str], str]) -> pa.Table:
     for index, field in enumerate(table.schema):
         if pa.types.is_string(field.type):
             column = table.column(index).combine_chunks().dictionary_encode()
             texts = pa.array(
-                [None if text is None else renamed(text) for text in column.dictionary.to_pylist()], pa.utf8()
+                [None if text is None else rename(text) for text in column.dictionary.to_pylist()], pa.utf8()
             )
             table = table.set_column(index, field, texts.take(column.indices))
     return table

@@ -23,20 +23,21 @@ from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService, FittedService, RequestService, TokenService
 
-_MIN, _MAX = 1e-9, 1e9
-_MAX_AT_ONCE = 100_000
-"""Maximum number of slots, sequences or replicas, because the simulation keeps a row for each."""
+_MIN_VALUE, _MAX_VALUE = 1e-9, 1e9
+_MAX_SLOTS = 100_000
+"""Maximum number of slots, sequences or replicas, because the simulation allocates memory for
+each."""
 Bound = tuple[str, float, float, float]
 """Name of a value, the value, its minimum and its maximum."""
 
 
 def find_impossible_input(plan_inputs: PlanningInputs) -> str | None:
-    """Return a description of the first impossible value among the inputs of a plan; `None` if all
-    inputs are possible."""
-    return next(_iter_impossible(plan_inputs), None)
+    """Return a description of the first value among the inputs of a plan that is invalid or outside
+    its allowed range; `None` if all values are valid."""
+    return next(_iter_impossible_inputs(plan_inputs), None)
 
 
-def _iter_impossible(plan_inputs: PlanningInputs) -> Iterator[str]:
+def _iter_impossible_inputs(plan_inputs: PlanningInputs) -> Iterator[str]:
     yield from _find_nan(msgspec.to_builtins(plan_inputs), "inputs")
     if plan_inputs.traffic.rows is not None and (problem := find_rows_error(plan_inputs.traffic.rows)) is not None:
         yield problem
@@ -44,14 +45,16 @@ def _iter_impossible(plan_inputs: PlanningInputs) -> Iterator[str]:
     yield from (
         problem for sample in samples if sample is not None and (problem := find_sample_error(sample)) is not None
     )
-    for name, value, minimum, maximum in _bounds(plan_inputs):
+    for name, value, minimum, maximum in _iter_bounds(plan_inputs):
         if not minimum <= value <= maximum:
             yield f"{name} is {value:g}, but must be {minimum:g} to {maximum:g}"
     for target in plan_inputs.measured:
         for fitted in () if target.fit is None else target.fit.services:
-            unknown = next((name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None)
-            if unknown is not None:
-                yield f"{target.name} has a service model with an unknown parameter {unknown!r}"
+            unknown_parameter = next(
+                (name for name in fitted.parameters if name not in fitted.service.__struct_fields__), None
+            )
+            if unknown_parameter is not None:
+                yield f"{target.name} has a service model with an unknown parameter {unknown_parameter!r}"
             if [len(row) for row in fitted.log_covariance] != [len(fitted.parameters)] * len(fitted.parameters):
                 yield f"{target.name} has a service model whose log_covariance does not match its parameters"
 
@@ -67,23 +70,23 @@ def _find_nan(value: object, name: str) -> Iterator[str]:
         yield f"{name} is not a number"
 
 
-def _bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
+def _iter_bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
     traffic, limits = plan_inputs.traffic, plan_inputs.limits
-    yield "traffic.peak_per_s", traffic.peak_per_s, _MIN, 1e7
-    yield "traffic.growth_per_year", traffic.growth_per_year, _MIN - 1, 100.0
-    yield "the number of traffic.hourly_share", len(traffic.hourly_share), 24, 24
-    yield "the number of traffic.weekly_share", len(traffic.weekly_share), 7, 7
-    yield "the largest of traffic.hourly_share", max(traffic.hourly_share, default=0.0), _MIN, _MAX
-    yield "the largest of traffic.weekly_share", max(traffic.weekly_share, default=0.0), _MIN, _MAX
+    yield "traffic.peak_per_s", traffic.peak_per_s, _MIN_VALUE, 1e7
+    yield "traffic.growth_per_year", traffic.growth_per_year, _MIN_VALUE - 1, 100.0
+    yield "the number of values in traffic.hourly_share", len(traffic.hourly_share), 24, 24
+    yield "the number of values in traffic.weekly_share", len(traffic.weekly_share), 7, 7
+    yield "the largest value in traffic.hourly_share", max(traffic.hourly_share, default=0.0), _MIN_VALUE, _MAX_VALUE
+    yield "the largest value in traffic.weekly_share", max(traffic.weekly_share, default=0.0), _MIN_VALUE, _MAX_VALUE
     yield "traffic.cache_share", traffic.cache_share, 0.0, 0.9999
-    yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _MIN, _MAX
-    for times in (change.times for changes in (traffic.spikes, traffic.campaigns) for change in changes):
-        yield "the factor of a spike or campaign", times, _MIN, 1e6
+    yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _MIN_VALUE, _MAX_VALUE
+    for factor in (change.times for changes in (traffic.spikes, traffic.campaigns) for change in changes):
+        yield "the factor of a spike or campaign", factor, _MIN_VALUE, 1e6
     for request_class in traffic.classes:
-        yield f"work of the class {request_class.name}", request_class.work, _MIN, _MAX
+        yield f"the work of traffic class {request_class.name}", request_class.work, _MIN_VALUE, _MAX_VALUE
     if traffic.classes:
         yield (
-            "the sum of shares of traffic.classes",
+            "the sum of the shares in traffic.classes",
             sum(request_class.share for request_class in traffic.classes),
             0.99,
             1.01,
@@ -93,46 +96,46 @@ def _bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
     yield "limits.zones", limits.zones, 1, 9
     yield "limits.surge", limits.surge, 0, 1000
     for offer in plan_inputs.catalog.offers:
-        yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX
-        yield f"the vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
-        yield f"the accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
+        yield f"the price of {offer.key}", offer.on_demand_usd_per_hour or 0.0, 0.0, _MAX_VALUE
+        yield f"the number of vCPUs of {offer.key}", offer.vcpus or 0.0, 0.0, 10_000
+        yield f"the number of accelerators of {offer.key}", offer.accelerator_count, 0.0, 1_000
     for target in plan_inputs.measured:
-        yield from _target_bounds(target)
+        yield from _iter_target_bounds(target)
 
 
-def _target_bounds(target: MeasuredTarget) -> Iterator[Bound]:
-    yield f"replicas of {target.name}", target.hardware.replicas, 1, _MAX_AT_ONCE
-    yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MAX
+def _iter_target_bounds(target: MeasuredTarget) -> Iterator[Bound]:
+    yield f"the number of replicas of {target.name}", target.hardware.replicas, 1, _MAX_SLOTS
+    yield f"max_rate_per_s of {target.name}", target.curve.max_rate_per_s, 0.0, _MAX_VALUE
     for point in target.load_points:
-        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MAX
+        yield f"offered_per_s of a load point of {target.name}", point.offered_per_s or 0.0, 0.0, _MAX_VALUE
     for fitted in () if target.fit is None else target.fit.services:
-        for name, value, minimum, maximum in _service_bounds(fitted):
+        for name, value, minimum, maximum in _iter_service_bounds(fitted):
             yield f"{name} of a service model of {target.name}", value, minimum, maximum
     if target.fit is not None:
         yield f"the number of service models of {target.name}", len(target.fit.services), 1, 1000
         yield (
-            f"the sum of probabilities of {target.name}",
+            f"the sum of the probabilities of the service models of {target.name}",
             math.fsum(fitted.probability for fitted in target.fit.services),
-            _MIN,
-            _MAX,
+            _MIN_VALUE,
+            _MAX_VALUE,
         )
 
 
-def _service_bounds(fitted: FittedService) -> Iterator[Bound]:
+def _iter_service_bounds(fitted: FittedService) -> Iterator[Bound]:
     match fitted.service:
         case RequestService(slots=slots, mean_s=mean_s, slow_share=slow_share, slow_factor=slow_factor):
-            yield "slots", slots, 1, _MAX_AT_ONCE
+            yield "slots", slots, 1, _MAX_SLOTS
             yield "slow_share", slow_share, 0.0, 1.0
-            yield "slow_factor", slow_factor, _MIN, _MAX
-            yield "mean_s", mean_s, _MIN, _MAX
+            yield "slow_factor", slow_factor, _MIN_VALUE, _MAX_VALUE
+            yield "mean_s", mean_s, _MIN_VALUE, _MAX_VALUE
         case BatchService(max_batch=max_batch, fixed_s=fixed_s, per_item_s=per_item_s):
-            yield "max_batch", max_batch, 1, _MAX_AT_ONCE
-            yield "fixed_s + per_item_s", fixed_s + per_item_s, _MIN, _MAX
+            yield "max_batch", max_batch, 1, _MAX_SLOTS
+            yield "fixed_s + per_item_s", fixed_s + per_item_s, _MIN_VALUE, _MAX_VALUE
         case TokenService(max_sequences=sequences, chunk_tokens=chunk_tokens, kv_tokens=kv_tokens, step_s=step_s):
-            yield "max_sequences", sequences, 1, _MAX_AT_ONCE
-            yield "chunk_tokens", chunk_tokens, 1, _MAX
+            yield "max_sequences", sequences, 1, _MAX_SLOTS
+            yield "chunk_tokens", chunk_tokens, 1, _MAX_VALUE
             yield "kv_tokens", kv_tokens, 1, 1e15
-            yield "step_s", step_s, _MIN, _MAX
+            yield "step_s", step_s, _MIN_VALUE, _MAX_VALUE
 
 
 MAX_BYTES = 8 * 1024**2
@@ -141,10 +144,10 @@ MAX_BYTES = 8 * 1024**2
 A plan over the whole catalog is 0.7 MiB; the requests of a trace add at most 1.6 MiB.
 """
 MAX_EVENTS = 500_000
-"""Maximum number of YAML scalars and brackets. A plan over the whole catalog has 55,000, which take
-0.6 s to read."""
+"""Maximum number of YAML events: scalars, and starts and ends of collections. A plan over the whole
+catalog has 55,000 events, which take 0.6 s to read."""
 VERSION = 2
-_MARK = b"sizewise_plan:"
+_FIRST_KEY = b"sizewise_plan:"
 
 
 class PlanFile(msgspec.Struct, frozen=True):
@@ -161,7 +164,7 @@ def is_plan_file(path: Path) -> bool:
     """Return whether a file starts like a plan file; False if the file cannot be read."""
     try:
         with path.open("rb") as file:
-            return file.read(len(_MARK)) == _MARK
+            return file.read(len(_FIRST_KEY)) == _FIRST_KEY
     except OSError:
         return False
 
@@ -177,9 +180,9 @@ def read_plan(path: Path) -> PlanFile:
                 raise yaml.YAMLError("it has YAML aliases, which are not allowed")
             if count > MAX_EVENTS:
                 raise yaml.YAMLError("it has too many values for a plan")
-        written = yaml.load(text, Loader=yaml.CSafeLoader)
-        _refuse_other_version(path, written)
-        file = msgspec.convert(written, PlanFile)
+        document = yaml.load(text, Loader=yaml.CSafeLoader)
+        _check_version(path, document)
+        file = msgspec.convert(document, PlanFile)
         if (problem := find_impossible_input(file.inputs)) is not None:
             raise ValueError(problem)
         return file
@@ -189,19 +192,20 @@ def read_plan(path: Path) -> PlanFile:
         raise UsageError(f"{path} is not a valid plan file: {reason}", hint=hint) from error
 
 
-def _refuse_other_version(path: Path, written: object) -> None:
-    version = written.get("sizewise_plan") if isinstance(written, dict) else None
+def _check_version(path: Path, document: object) -> None:
+    version = document.get("sizewise_plan") if isinstance(document, dict) else None
     if isinstance(version, int) and version != VERSION:
-        what = f"{path} is a plan file of version {version}, but this version of Sizewise reads version {VERSION}"
-        raise UsageError(what, hint="Update Sizewise, or create the plan again from the runs.")
+        message = f"{path} is a plan file of version {version}, but this version of Sizewise reads version {VERSION}"
+        raise UsageError(message, hint="Update Sizewise, or create the plan again from the runs.")
 
 
 def format_plan(file: PlanFile) -> str:
-    """Return a plan as YAML. The same plan always gives the same bytes, also after it was read from
-    YAML."""
-    as_read = msgspec.convert(msgspec.to_builtins(file), PlanFile)  # integers in float fields become floats: 8.0, not 8
+    """Return a plan as YAML. The same plan always results in the same text, even after it was
+    written to YAML and read again."""
+    # The conversion turns integers in float fields into floats: 8.0, not 8.
+    normalized_file = msgspec.convert(msgspec.to_builtins(file), PlanFile)
     return yaml.dump(
-        msgspec.to_builtins(as_read),
+        msgspec.to_builtins(normalized_file),
         Dumper=_PlainDumper,
         sort_keys=False,
         allow_unicode=True,
@@ -224,7 +228,8 @@ def write_plan(path: Path, file: PlanFile) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # the draft may not exist
             draft.unlink()
-        raise UsageError(f"{path} cannot be written: {error.strerror}") from error
+        hint = "Check the permissions and the free space of its folder."
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
 
 
 class _PlainDumper(yaml.CSafeDumper):

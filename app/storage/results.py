@@ -37,9 +37,9 @@ def decode_result(content: bytes) -> Result:
     an unknown metric, or if the start of the run is not a valid time.
     """
     result = _decode(content)
-    for evaluated in (*result.slo, *result.gates):
-        if evaluated.objective.metric not in METRICS and evaluated.objective.metric not in RUN_METRICS:
-            raise msgspec.ValidationError(f"the objective {evaluated.objective.text!r} has an unknown metric")
+    for objective_result in (*result.slo, *result.gates):
+        if objective_result.objective.metric not in METRICS and objective_result.objective.metric not in RUN_METRICS:
+            raise msgspec.ValidationError(f"the objective {objective_result.objective.text!r} has an unknown metric")
     try:
         datetime.fromisoformat(result.clock.wall_start)
     except ValueError as error:

@@ -42,8 +42,8 @@ from loadgen.records import REQUEST_SCHEMA
 
 _SIGNALS = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
 _RERUN_HINT = "Run its profile again."
-_REGENERATED = (RESULT, JOURNAL)
-_COLUMNS_BUT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
+_REGENERATED_FILES = (RESULT, JOURNAL)
+_COLUMNS_EXCEPT_STAGE = tuple(name for name in REQUEST_SCHEMA.names if name != "stage")
 
 
 def read_interrupted_run(run: StoredRun) -> InterruptedRun:
@@ -56,12 +56,12 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
         raise UsageError(
             f"{run.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
         )
-    damage = tuple(file for file in run.damage if file.path not in _REGENERATED)
-    whole_bytes = _whole_bytes(run)
-    if any(file.whole_bytes is None for file in damage) or (damage and not whole_bytes[EVENTS]):
+    damage = tuple(file for file in run.damage if file.path not in _REGENERATED_FILES)
+    intact_bytes = _read_intact_bytes(run)
+    if any(file.intact_bytes is None for file in damage) or (damage and not intact_bytes[EVENTS]):
         raise build_damaged_error(run.directory, damage)
-    events = run.events(whole_bytes.get(EVENTS))
-    started = _first_started(run, events)
+    events = run.events(intact_bytes.get(EVENTS))
+    started = _get_run_started(run, events)
     if any(isinstance(event, VariantStarted | CallsFinished) for event in events):
         raise UsageError(
             "a run of a local model cannot be resumed, because its variants are measured in one session",
@@ -70,93 +70,101 @@ def read_interrupted_run(run: StoredRun) -> InterruptedRun:
     finished = next((event for event in events if isinstance(event, RunFinished)), None)
     if finished is not None and finished.exit_code not in _SIGNALS:
         raise UsageError(f"{run.directory} is complete, so there is nothing to resume", hint=_RERUN_HINT)
-    if _last_write_s(run) < time.time() - _uptime_s():
+    if _get_last_write_s(run) < time.time() - _read_uptime_s():
         raise UsageError(
             f"{run.directory} cannot be resumed, because the machine and its monotonic clock were restarted",
             hint=f"{_RERUN_HINT} `sizewise report RUN --recover` reports the completed stages.",
         )
-    rows = _count_rows(run, whole_bytes.get(REQUESTS))
-    ended = [event for event in events if isinstance(event, StageFinished)]
-    while ended and (_is_cut_by_run_end(ended[-1]) or rows[ended[-1].index] < _min_rows(ended[-1])):
-        ended.pop()
-    if not ended or any(rows[event.index] < _min_rows(event) for event in ended):
+    rows = _count_rows(run, intact_bytes.get(REQUESTS))
+    finished_stages = [event for event in events if isinstance(event, StageFinished)]
+    while finished_stages and (
+        _is_stopped_by_run_end(finished_stages[-1])
+        or rows[finished_stages[-1].index] < _count_min_rows(finished_stages[-1])
+    ):
+        finished_stages.pop()
+    if not finished_stages or any(rows[event.index] < _count_min_rows(event) for event in finished_stages):
         if damage:
             raise build_damaged_error(run.directory, damage)
         raise UsageError(f"{run.directory} was interrupted before a stage was complete", hint=_RERUN_HINT)
-    if any(file.path == TELEMETRY for file in damage) and _last_reading_ns(run, whole_bytes) < ended[-1].data.end_ns:
+    if (
+        any(file.path == TELEMETRY for file in damage)
+        and _find_last_reading_ns(run, intact_bytes) < finished_stages[-1].data.end_ns
+    ):
         raise build_damaged_error(run.directory, damage)
     return InterruptedRun(
-        started.run_id, started.at_ns, tuple(CompletedStage(event.data, event.stage) for event in ended)
+        started.run_id, started.at_ns, tuple(CompletedStage(event.data, event.stage) for event in finished_stages)
     )
 
 
-def reopen_run(run: StoredRun, interrupted: InterruptedRun) -> RunWriter:
+def reopen_run(run: StoredRun, interrupted_run: InterruptedRun) -> RunWriter:
     """Reopen an interrupted run, and return a writer that appends to its files.
 
     Data up to the last completed stage is unchanged. Later rows and events, the result and the
     reports are discarded.
     """
-    whole_bytes = _whole_bytes(run)
-    events, last = run.events(whole_bytes.get(EVENTS)), interrupted.stages[-1].data.index
-    last_event = next(i for i, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last)
-    started = msgspec.structs.replace(_first_started(run, events), pid=os.getpid())
+    intact_bytes = _read_intact_bytes(run)
+    events, last_index = run.events(intact_bytes.get(EVENTS)), interrupted_run.stages[-1].data.index
+    last_event = next(
+        i for i, event in enumerate(events) if isinstance(event, StageFinished) and event.index == last_index
+    )
+    started = msgspec.structs.replace(_get_run_started(run, events), pid=os.getpid())
     lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)[: last_event + 1]
     lines[0] = msgspec.json.encode(started) + b"\n"
     content = b"".join(lines)
-    spans, end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, whole_bytes.get(REQUESTS))
-    indices = {stage_run.data.index for stage_run in interrupted.stages}
-    dropped = [start for stage, (start, _) in spans.items() if stage not in indices]
-    kept_parts = KeptData(
+    spans, end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, intact_bytes.get(REQUESTS))
+    indices = {completed_stage.data.index for completed_stage in interrupted_run.stages}
+    dropped_starts = [start for stage, (start, _) in spans.items() if stage not in indices]
+    kept_data = KeptData(
         events_bytes=len(content),
-        requests_bytes=min(dropped, default=end),
-        telemetry_bytes=find_stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, whole_bytes.get(TELEMETRY))[1],
+        requests_bytes=min(dropped_starts, default=end),
+        telemetry_bytes=find_stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, intact_bytes.get(TELEMETRY))[1],
         spans={stage: span for stage, span in spans.items() if stage in indices},
     )
     for name in (RESULT, REPORT_JSON, REPORT_HTML, CHECKSUMS):
         with contextlib.suppress(FileNotFoundError):
             (run.directory / name).unlink()
     write_atomically(run.directory / EVENTS, content)
-    return RunWriter(run.directory, kept_parts)
+    return RunWriter(run.directory, kept_data)
 
 
-def _first_started(run: StoredRun, events: list[Event]) -> RunStarted:
+def _get_run_started(run: StoredRun, events: list[Event]) -> RunStarted:
     if not events or not isinstance(events[0], RunStarted):
         raise UsageError(f"{run.directory} was interrupted before the measurement began", hint=_RERUN_HINT)
     return events[0]
 
 
-def _is_cut_by_run_end(event: StageFinished) -> bool:
+def _is_stopped_by_run_end(event: StageFinished) -> bool:
     """Return whether the stage was stopped by the end of the run."""
     return event.data.stopped_early and not event.data.is_saturated
 
 
-def _min_rows(event: StageFinished) -> int:
+def _count_min_rows(event: StageFinished) -> int:
     """Return the minimum number of rows of a stage: one row per completed or failed request."""
     return event.stage.completed + sum(event.stage.errors.values())
 
 
-def _count_rows(run: StoredRun, whole_bytes: int | None) -> Counter[int]:
-    stages = run.requests(_COLUMNS_BUT_STAGE, intact_bytes=whole_bytes)["stage"].value_counts()
+def _count_rows(run: StoredRun, intact_bytes: int | None) -> Counter[int]:
+    stages = run.requests(_COLUMNS_EXCEPT_STAGE, intact_bytes=intact_bytes)["stage"].value_counts()
     return Counter({count["values"]: count["counts"] for count in stages.to_pylist()})
 
 
-def _last_reading_ns(run: StoredRun, whole_bytes: Mapping[str, int]) -> int:
-    times = run.telemetry(intact_bytes=whole_bytes.get(TELEMETRY))["at_ns"].to_pylist()
+def _find_last_reading_ns(run: StoredRun, intact_bytes: Mapping[str, int]) -> int:
+    times = run.telemetry(intact_bytes=intact_bytes.get(TELEMETRY))["at_ns"].to_pylist()
     return max(times, default=0)
 
 
-def _whole_bytes(run: StoredRun) -> dict[str, int]:
+def _read_intact_bytes(run: StoredRun) -> dict[str, int]:
     """Return the number of intact bytes of each file according to the journal; empty if there is no
     journal."""
     state = verify_journal(run.directory)
     return {} if state is None else state.intact_bytes
 
 
-def _last_write_s(run: StoredRun) -> float:
+def _get_last_write_s(run: StoredRun) -> float:
     return (run.directory / EVENTS).stat().st_mtime
 
 
-def _uptime_s() -> float:
+def _read_uptime_s() -> float:
     """Return the time in s since the monotonic clock started, including the time in which the
     machine was suspended; infinity if the OS does not report it."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else float("inf")

@@ -47,18 +47,18 @@ from app.storage.unbuffered_file import UnbufferedFile
 from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
-_FIRST_COLUMNS = (
+_ORIGINAL_COLUMNS = (
     "stage", "index", "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received",
     "reused",
 )  # fmt: skip
-_ADDED_LATER = tuple(name for name in REQUEST_SCHEMA.names if name not in _FIRST_COLUMNS)
+_LATER_COLUMNS = tuple(name for name in REQUEST_SCHEMA.names if name not in _ORIGINAL_COLUMNS)
 
 _MAX_START_BYTES = 1 << 20
 """Maximum size of a run's first event in bytes."""
 MAX_SLUG_CHARACTERS = 40
-"""Maximum length of the profile name in a run id, in characters."""
-_RUNS = "List the runs with `sizewise runs list`."
-_SCHEMA = "Open it with the version of Sizewise that measured it."
+"""Maximum length of the profile name in a run ID, in characters."""
+_RUNS_HINT = "List the runs with `sizewise runs list`."
+_SCHEMA_HINT = "Open it with the version of Sizewise that measured it."
 _T = TypeVar("_T")
 
 
@@ -74,12 +74,12 @@ def runs_home() -> Path:
 
 
 def new_run_id(name: str, at: datetime) -> str:
-    """Create a unique run id that contains the profile name and sorts by time."""
+    """Create a unique run ID that contains the profile name and sorts by time."""
     return f"{at:%Y%m%d-%H%M%S}-{slugify(name)}-{secrets.token_hex(2)}"
 
 
 def slugify(name: str) -> str:
-    """Convert a profile name to the form used in run ids."""
+    """Convert a profile name to the form used in run IDs."""
     return re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:MAX_SLUG_CHARACTERS] or "run"
 
 
@@ -101,7 +101,7 @@ def write_document(path: Path, content: bytes) -> Path:
     try:
         write_atomically(path, content)
     except OSError as error:
-        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another --out.") from error
+        raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another path with --out.") from error
     return path
 
 
@@ -145,7 +145,8 @@ class RunWriter:
             directory.mkdir(parents=True, exist_ok=True)
             if kept_data is None and (directory / EVENTS).exists():
                 raise UsageError(
-                    f"{directory} already contains a run", hint="Choose another --out, or remove it first."
+                    f"{directory} already contains a run",
+                    hint="Choose another path with --out, or remove the run first.",
                 )
             if kept_data is not None:
                 remove_control(directory)
@@ -157,7 +158,7 @@ class RunWriter:
             self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes.get(TELEMETRY), self._journal)
         except OSError as error:
             raise UsageError(
-                f"cannot write a run to {directory}: {error.strerror}", hint="Choose another --out."
+                f"cannot write a run to {directory}: {error.strerror}", hint="Choose another path with --out."
             ) from None
         self.directory = directory
         self._calls: StreamWriter | None = None
@@ -216,11 +217,11 @@ class RunWriter:
         return read_stream(self.directory / CALLS, CALL_SCHEMA, span=self._spans.get(stage, (0, 0)), is_trusted=True)
 
     def _append(self, stream: StreamWriter, batch: pa.RecordBatch) -> None:
-        before = stream.size
+        start = stream.size
         stream.append(batch)
         if batch.num_rows:
             stage = batch["stage"][0].as_py()
-            self._spans[stage] = (self._spans.get(stage, (before, before))[0], stream.size)
+            self._spans[stage] = (self._spans.get(stage, (start, start))[0], stream.size)
 
     def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
         """Store model outputs as the array `outputs` of an .npz file, and return the absolute path
@@ -250,7 +251,9 @@ class RunWriter:
         names = (SPEC, ENVIRONMENT, CALIBRATION, REQUESTS, CALLS, TELEMETRY)
         output_names = sorted(f"{OUTPUTS}/{path.name}" for path in (self.directory / OUTPUTS).glob("*.npz"))
         return tuple(
-            _artifact(self.directory, name) for name in (*names, *output_names) if (self.directory / name).exists()
+            _build_artifact(self.directory, name)
+            for name in (*names, *output_names)
+            if (self.directory / name).exists()
         )
 
     def write_result(self, result: Result) -> str:
@@ -282,7 +285,9 @@ class RunWriter:
     def __enter__(self) -> RunWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -293,7 +298,7 @@ class StoredRun:
     def __init__(self, directory: Path) -> None:
         """Open the run. Raises UsageError if the directory does not contain a run."""
         if not (directory / EVENTS).exists() and not (directory / RESULT).exists():
-            raise UsageError(f"{directory} does not contain a run", hint=_RUNS)
+            raise UsageError(f"{directory} does not contain a run", hint=_RUNS_HINT)
         self.directory = directory
 
     @property
@@ -338,16 +343,16 @@ class StoredRun:
         try:
             return [decode(line) for line in lines]
         except msgspec.DecodeError as error:
-            if (why := describe_other_schema(lines[0])) is not None:
-                raise UsageError(f"{path} cannot be read: {why}", hint=_SCHEMA) from None
+            if (reason := describe_other_schema(lines[0])) is not None:
+                raise UsageError(f"{path} cannot be read: {reason}", hint=_SCHEMA_HINT) from None
             raise UsageError(f"{path} is damaged: {error}") from None
 
     @property
     def is_complete(self) -> bool:
-        return self.finished is not None
+        return self.finished_event is not None
 
     @property
-    def finished(self) -> RunFinished | None:
+    def finished_event(self) -> RunFinished | None:
         """Event at the end of the run; `None` if the run is still running or was killed."""
         return next((event for event in self.events() if isinstance(event, RunFinished)), None)
 
@@ -401,14 +406,14 @@ class StoredRun:
             raise UsageError(
                 f"{self.directory} is still running", hint="Wait until it ends, or stop it with `sizewise runs stop`."
             )
-        finished = self.finished
-        if finished is not None and finished.exit_code:
-            raise UsageError(f"{self.directory} was not measured: {finished.message}", hint=_RUNS)
+        finished_event = self.finished_event
+        if finished_event is not None and finished_event.exit_code:
+            raise UsageError(f"{self.directory} was not measured: {finished_event.message}", hint=_RUNS_HINT)
         raise UsageError(
             f"{self.directory} was interrupted and has no result.json",
-            hint="Continue it with `sizewise runs resume RUN`, or report its data with `sizewise report RUN "
-            "--recover`. "
-            "Read its rows in Python with `sizewise.open_run(path).requests`, or `.calls` for a local model.",
+            hint="Continue it with `sizewise runs resume RUN`, or report its data with "
+            "`sizewise report RUN --recover`. Read its rows in Python with `sizewise.open_run(path).requests`, or "
+            "`.calls` for a local model.",
         )
 
     def requests(
@@ -427,7 +432,7 @@ class StoredRun:
         return read_stream(
             path,
             REQUEST_SCHEMA,
-            optional_columns=_ADDED_LATER,
+            optional_columns=_LATER_COLUMNS,
             excluded_columns=excluded_columns,
             damage=damage,
             end=intact_bytes,
@@ -453,21 +458,21 @@ class StoredRun:
             content = path.read_bytes()
             return decode(content)
         except (msgspec.DecodeError, UnicodeDecodeError, OSError) as error:
-            if name == RESULT and (why := describe_other_schema(content)) is not None:
-                raise UsageError(f"{path} cannot be read: {why}", hint=_SCHEMA) from None
+            if name == RESULT and (reason := describe_other_schema(content)) is not None:
+                raise UsageError(f"{path} cannot be read: {reason}", hint=_SCHEMA_HINT) from None
             raise UsageError(
                 f"{path} cannot be read: {error}", hint="It may come from a newer version of Sizewise, or be damaged."
             ) from None
 
 
 def format_run_name(directory: Path) -> str:
-    """Return a name by which `find_run` finds the run: the run id if the run is in the runs' home,
+    """Return a name by which `find_run` finds the run: the run ID if the run is in the runs' home,
     otherwise its path."""
     return directory.name if directory.parent == runs_home() else str(directory)
 
 
 def find_run(name: str) -> StoredRun:
-    """Find a run by its directory, its id, a unique prefix of its id, or "last". Raises UsageError
+    """Find a run by its directory, its ID, a unique prefix of its ID, or "last". Raises UsageError
     if no run is found.
 
     "last" is the latest run that is running or has measured something.
@@ -478,11 +483,15 @@ def find_run(name: str) -> StoredRun:
     runs = list_stored_runs()
     if name == "last" and runs:
         return next((run for run in reversed(runs) if _is_running_or_measured(run)), runs[-1])
-    matching = [run for run in runs if run.directory.name.startswith(name)]
-    if len(matching) == 1:
-        return matching[0]
-    problem = "no run matches" if not matching else f"{len(matching)} runs start with"
-    raise UsageError(f"{problem} {name!r}", hint=_RUNS)
+    matches = [run for run in runs if run.directory.name.startswith(name)]
+    if len(matches) == 1:
+        return matches[0]
+    problem = (
+        f"no run matches {name!r}"
+        if not matches
+        else f"the run ID {name!r} is ambiguous: it matches {len(matches)} runs"
+    )
+    raise UsageError(problem, hint=_RUNS_HINT)
 
 
 def list_stored_runs() -> list[StoredRun]:
@@ -511,6 +520,6 @@ def _is_running_or_measured(run: StoredRun) -> bool:
         return True
 
 
-def _artifact(directory: Path, name: str) -> Artifact:
+def _build_artifact(directory: Path, name: str) -> Artifact:
     with (directory / name).open("rb") as file:
         return Artifact(path=name, sha256=hashlib.file_digest(file, "sha256").hexdigest())

@@ -12,7 +12,7 @@ from app.storage.labels import LABELS
 from app.storage.run_directory import EVENTS, RESULT, StoredRun, runs_home
 
 INDEX = ".index.sqlite"
-_WAIT_S = 2.0
+_LOCK_TIMEOUT_S = 2.0
 _TABLE = "CREATE TABLE IF NOT EXISTS rows (name TEXT PRIMARY KEY, stamp TEXT NOT NULL, row BLOB NOT NULL)"
 _SELECT = "SELECT name, stamp, row FROM rows WHERE typeof(name) = 'text' AND typeof(row) = 'blob'"
 _UPSERT = (
@@ -21,12 +21,12 @@ _UPSERT = (
 
 
 def compute_stamp(run: StoredRun, version: str) -> str:
-    """Return a stamp that changes whenever a file that the list shows is written, or when
-    `version`, the version of the row format, changes."""
+    """Return a stamp that changes whenever a file that the list of runs is based on is written, or
+    when `version`, the version of the row format, changes."""
     directory = run.directory
-    result = _file_stamp(directory / RESULT)
-    parts = [version, _file_stamp(directory), result, _file_stamp(directory / LABELS)]
-    return " ".join(parts if result else [*parts, _file_stamp(directory / EVENTS)])
+    result = _compute_file_stamp(directory / RESULT)
+    stamps = [version, _compute_file_stamp(directory), result, _compute_file_stamp(directory / LABELS)]
+    return " ".join(stamps if result else [*stamps, _compute_file_stamp(directory / EVENTS)])
 
 
 def load_rows() -> dict[str, tuple[str, bytes]]:
@@ -36,7 +36,7 @@ def load_rows() -> dict[str, tuple[str, bytes]]:
     if not path.is_file():
         return {}
     try:
-        with contextlib.closing(sqlite3.connect(path, timeout=_WAIT_S)) as index:
+        with contextlib.closing(sqlite3.connect(path, timeout=_LOCK_TIMEOUT_S)) as index:
             return {name: (stamp, row) for name, stamp, row in index.execute(_SELECT)}
     except sqlite3.Error:  # the index is corrupted or not a database, and is created again
         with contextlib.suppress(OSError):
@@ -44,26 +44,26 @@ def load_rows() -> dict[str, tuple[str, bytes]]:
         return {}
 
 
-def update_rows(rows: Mapping[str, tuple[str, bytes]], removed: set[str]) -> None:
+def update_rows(rows: Mapping[str, tuple[str, bytes]], removed_names: set[str]) -> None:
     """Update the index. Write errors are ignored, because rows that are missing in the index are
     read from the runs again."""
     home = runs_home()
-    if not (rows or removed) or not home.is_dir():
+    if not (rows or removed_names) or not home.is_dir():
         return
     values = [(name, stamp, row) for name, (stamp, row) in rows.items()]
     with (
         contextlib.suppress(sqlite3.Error, OSError),
-        contextlib.closing(sqlite3.connect(home / INDEX, timeout=_WAIT_S)) as index,
+        contextlib.closing(sqlite3.connect(home / INDEX, timeout=_LOCK_TIMEOUT_S)) as index,
         index,
     ):
         index.execute(_TABLE)
         index.executemany(_UPSERT, values)
-        index.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in removed])
+        index.executemany("DELETE FROM rows WHERE name = ?", [(name,) for name in removed_names])
 
 
-def _file_stamp(path: Path) -> str:
+def _compute_file_stamp(path: Path) -> str:
     try:
-        facts = path.stat()
+        status = path.stat()
     except OSError:
         return ""
-    return f"{facts.st_mtime_ns}:{facts.st_size}"
+    return f"{status.st_mtime_ns}:{status.st_size}"

@@ -21,11 +21,11 @@ _DECODE: Callable[[bytes], Event] = json_decoder(Event)
 _HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
 _MAX_AGE = timedelta(days=14)
 _MAX_RUNS = 50
-_COMPLETE = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+_COMPLETE_EXIT_CODES = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 """Exit codes of runs that were not ended early."""
 
 
-class Unfinished(msgspec.Struct, frozen=True):
+class UnfinishedRun(msgspec.Struct, frozen=True):
     """A run that is still running, or was interrupted because its engine died.
 
     `name` is the name of the run's profile, or `None` if unknown.
@@ -39,14 +39,14 @@ class Unfinished(msgspec.Struct, frozen=True):
     """Total size of the stored rows and telemetry samples, in bytes."""
 
 
-def find_unfinished_runs(now: datetime) -> tuple[Unfinished, ...]:
+def find_unfinished_runs(now: datetime) -> tuple[UnfinishedRun, ...]:
     """Return the unfinished runs in the runs' home that were written to in the last two weeks,
     newest first."""
     home = runs_home()
     if not home.is_dir():
         return ()
     newest = sorted((path for path in home.iterdir() if (path / EVENTS).is_file()), reverse=True)[:_MAX_RUNS]
-    candidates = (_unfinished(path, now) for path in newest)
+    candidates = (_read_unfinished_run(path, now) for path in newest)
     return tuple(run for run in candidates if run is not None and now - run.last_written < _MAX_AGE)
 
 
@@ -56,43 +56,43 @@ def find_run_state(directory: Path) -> RunState:
     A run with a result has ended, whatever happened to its engine afterwards. Raises OSError if the
     events cannot be read.
     """
-    if (directory / RESULT).exists() or _finished(directory / EVENTS) is not None:
+    if (directory / RESULT).exists() or _read_end(directory / EVENTS) is not None:
         return "ended"
-    started = _started(directory / EVENTS)
-    is_there = started is not None and is_engine_alive(directory, started.pid)
-    return "running" if is_there else "cut short"
+    started = _read_start(directory / EVENTS)
+    is_alive = started is not None and is_engine_alive(directory, started.pid)
+    return "running" if is_alive else "cut short"
 
 
-def _unfinished(directory: Path, now: datetime) -> Unfinished | None:
+def _read_unfinished_run(directory: Path, now: datetime) -> UnfinishedRun | None:
     try:
-        ending = find_run_state(directory)
-        if ending == "ended":
+        state = find_run_state(directory)
+        if state == "ended":
             return None
-        started = _started(directory / EVENTS)
-        written = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
-        size = sum(path.stat().st_size for path in directory.glob("*.arrow"))
+        started = _read_start(directory / EVENTS)
+        last_written = datetime.fromtimestamp((directory / EVENTS).stat().st_mtime, tz=now.tzinfo)
+        size_bytes = sum(path.stat().st_size for path in directory.glob("*.arrow"))
     except OSError:  # the run was deleted meanwhile or belongs to another user
         return None
-    return Unfinished(directory, ending, None if started is None else started.name, written, size)
+    return UnfinishedRun(directory, state, None if started is None else started.name, last_written, size_bytes)
 
 
-def _started(events: Path) -> RunStarted | None:
+def _read_start(events: Path) -> RunStarted | None:
     with events.open("rb") as file:
         line = file.read(_HEAD_BYTES).split(b"\n", 1)[0]
-    event = _event(line)
+    event = _decode_event(line)
     return event if isinstance(event, RunStarted) else None
 
 
-def _finished(events: Path) -> RunFinished | None:
+def _read_end(events: Path) -> RunFinished | None:
     with events.open("rb") as file:
-        size = file.seek(0, 2)
-        file.seek(max(0, size - _TAIL_BYTES))
+        size_bytes = file.seek(0, 2)
+        file.seek(max(0, size_bytes - _TAIL_BYTES))
         lines = file.read(_TAIL_BYTES).split(b"\n")[:-1]
-    events_at_end = (_event(line) for line in lines if b"run_finished" in line)
+    events_at_end = (_decode_event(line) for line in lines if b"run_finished" in line)
     return next((event for event in events_at_end if isinstance(event, RunFinished)), None)
 
 
-def _event(line: bytes) -> Event | None:
+def _decode_event(line: bytes) -> Event | None:
     try:
         return _DECODE(line)
     except msgspec.DecodeError:
@@ -106,12 +106,12 @@ def find_last_duration_s(name: str) -> float | None:
     newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
     for directory in newest:
         try:
-            started = _started(directory / EVENTS)
-            finished = _finished(directory / EVENTS)
+            started = _read_start(directory / EVENTS)
+            finished = _read_end(directory / EVENTS)
         except OSError:  # the directory holds no run
             continue
         if started is None or finished is None or started.name != name or finished.status == "INVALID":
             continue  # INVALID is checked separately, because an INVALID demonstration has exit code 0
-        if finished.exit_code in _COMPLETE:
+        if finished.exit_code in _COMPLETE_EXIT_CODES:
             return (finished.at_ns - started.at_ns) / 1e9
     return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
 
 _HINT = "Restore the file from a copy, or report the intact data with `sizewise report RUN --recover`."
-_END = b"\xff\xff\xff\xff\0\0\0\0"
+_END_OF_STREAM = b"\xff\xff\xff\xff\0\0\0\0"
 """End-of-stream marker of Arrow IPC: the prefix of a message with length 0."""
 
 MAX_ROWS = 100_000_000
@@ -70,7 +70,7 @@ class StreamWriter:
     def close(self) -> None:
         if not self._file.closed:
             try:
-                self._write(_END)
+                self._write(_END_OF_STREAM)
                 self._file.sync()
             finally:
                 self._file.close()
@@ -81,7 +81,9 @@ class StreamWriter:
     def __enter__(self) -> StreamWriter:
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+    def __exit__(
+        self, error_type: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
         self.close()
 
 
@@ -114,10 +116,12 @@ def read_stream(
     if end == 0:
         return columns.empty_table()
     try:
-        stored = _read_schema(path)
-        if stored is None:
+        file_schema = _read_schema(path)
+        if file_schema is None:
             return columns.empty_table()
-        batches = _whole_batches(path, _column_indices(path, stored, columns, optional_columns), span or (0, end))
+        batches = _iter_complete_batches(
+            path, _find_column_indices(path, file_schema, columns, optional_columns), span or (0, end)
+        )
         chunk_batches = _BATCHES_PER_CHUNK if damage is None else 1  # so that all rows before the damage are returned
         while chunk := list(islice(batches, chunk_batches)):
             tables.append(_compact(None if is_trusted else path, chunk, columns))
@@ -135,11 +139,11 @@ def stream_batches(path: Path, schema: pa.Schema) -> Iterator[pa.RecordBatch]:
     Yields nothing if the file does not even contain a complete schema. Raises the same errors as
     `read_stream`.
     """
-    stored = _read_schema(path)
-    if stored is None:
+    file_schema = _read_schema(path)
+    if file_schema is None:
         return
-    common = pa.schema([field for field in schema if stored.get_all_field_indices(field.name)])
-    for batch in _whole_batches(path, _column_indices(path, stored, common, ()), (0, None)):
+    common_schema = pa.schema([field for field in schema if file_schema.get_all_field_indices(field.name)])
+    for batch in _iter_complete_batches(path, _find_column_indices(path, file_schema, common_schema, ()), (0, None)):
         if batch.num_rows:
             _validate(path, batch)
             yield batch
@@ -155,8 +159,8 @@ def find_stage_spans(
     file has another schema, for example that of another version, and CorruptedFileError if the
     content was not written by Sizewise.
     """
-    stored = _read_schema(path)
-    if stored is None or not stored.equals(schema):
+    file_schema = _read_schema(path)
+    if file_schema is None or not file_schema.equals(schema):
         raise UsageError(f"{path} was written by another version of Sizewise", hint="Run the profile again.")
     spans: dict[int, tuple[int, int]] = {}
     end = 0
@@ -170,7 +174,7 @@ def find_stage_spans(
                     stage = batch["stage"][0].as_py()
                     spans[stage] = (spans.get(stage, (start, start))[0], end)
     except (ValueError, EOFError, StopIteration, OSError, pa.ArrowException) as error:
-        raise _damaged(path, end, error) from error
+        raise _build_damaged_error(path, end, error) from error
     return spans, end
 
 
@@ -178,8 +182,8 @@ def is_truncated(path: Path) -> bool:
     """Return whether a closed stream lacks the end-of-stream marker. Bytes are then missing, but
     the existing bytes may be intact."""
     with path.open("rb") as file:
-        file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END)))
-        return file.read() != _END
+        file.seek(max(0, file.seek(0, os.SEEK_END) - len(_END_OF_STREAM)))
+        return file.read() != _END_OF_STREAM
 
 
 def has_complete_batch(source: pa.NativeFile) -> bool:
@@ -203,7 +207,7 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
         return False
     header = read_batch_header(prefix + metadata)
     if header.rows > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
-        raise ValueError(f"a batch has {header.rows:,} rows and {header.body_bytes:,} bytes")
+        raise ValueError(f"a batch has {header.rows:,} rows and {header.body_bytes:,} bytes, which is above the limits")
     if position + len(prefix) + length + header.body_bytes > size:
         return False
     source.seek(position)
@@ -223,29 +227,33 @@ def _read_schema(path: Path) -> pa.Schema | None:
     except (FileNotFoundError, IsADirectoryError):
         return None
     except (ValueError, EOFError, OSError, pa.ArrowException) as error:
-        raise _damaged(path, 0, error) from error
+        raise _build_damaged_error(path, 0, error) from error
     if len(schema) > MAX_COLUMNS:
-        raise CorruptedFileError(f"{path} is damaged: it has {len(schema):,} columns", hint=_HINT)
+        raise CorruptedFileError(
+            f"{path} is damaged: it has {len(schema):,} columns, more than the maximum of {MAX_COLUMNS:,}", hint=_HINT
+        )
     return schema
 
 
-def _column_indices(path: Path, stored: pa.Schema, columns: pa.Schema, added_later: Collection[str]) -> list[int]:
+def _find_column_indices(
+    path: Path, file_schema: pa.Schema, columns: pa.Schema, optional_columns: Collection[str]
+) -> list[int]:
     """Return the indices of the requested columns in the file."""
     indices = []
     for field in columns:
-        matching = stored.get_all_field_indices(field.name)
-        if field.name in added_later and not matching:
+        matching_indices = file_schema.get_all_field_indices(field.name)
+        if field.name in optional_columns and not matching_indices:
             continue
-        if [stored.field(index).type for index in matching] != [field.type]:
+        if [file_schema.field(index).type for index in matching_indices] != [field.type]:
             raise UsageError(
                 f"{path} cannot be read: it does not have exactly one column {field.name} of type {field.type}",
                 hint="It may come from another version of Sizewise, or be damaged.",
             )
-        indices += matching
+        indices += matching_indices
     return indices
 
 
-def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
+def _iter_complete_batches(path: Path, indices: list[int], span: tuple[int, int | None]) -> Iterator[pa.RecordBatch]:
     """Yield complete batches, without validation, up to the end of the span, the end of the stream,
     or the point at which the writer was killed."""
     options = pa.ipc.IpcReadOptions(included_fields=indices)
@@ -266,7 +274,7 @@ def _whole_batches(path: Path, indices: list[int], span: tuple[int, int | None])
                     )
                 yield batch
     except (ValueError, EOFError, StopIteration, OSError, pa.ArrowException) as error:
-        raise _damaged(path, position, error) from error
+        raise _build_damaged_error(path, position, error) from error
 
 
 def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
@@ -277,38 +285,38 @@ def _validate(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
     try:
         rows.validate(full=True)
     except (pa.ArrowException, ValueError) as error:
-        raise _damaged(path, None, error) from error
+        raise _build_damaged_error(path, None, error) from error
 
 
-def _damaged(path: Path, position: int | None, error: Exception) -> CorruptedFileError:
-    where = "" if position is None else f" after byte {position:,}"
-    return CorruptedFileError(f"{path} is damaged{where}: {' '.join(str(error).split())[:200]}", hint=_HINT)
+def _build_damaged_error(path: Path, position: int | None, error: Exception) -> CorruptedFileError:
+    location = "" if position is None else f" after byte {position:,}"
+    return CorruptedFileError(f"{path} is damaged{location}: {' '.join(str(error).split())[:200]}", hint=_HINT)
 
 
-def _compact(untrusted: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
+def _compact(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:
     """Combine the batches into one chunk per column.
 
     The columns are copied, because a column without a copy would keep all columns of its batches in
     memory, including omitted columns.
     """
     table = pa.Table.from_batches(batches)
-    if untrusted is not None:
-        _validate(untrusted, table)
+    if untrusted_path is not None:
+        _validate(untrusted_path, table)
     columns = []
     for field in schema:
         column = table[field.name] if field.name in table.schema.names else None
         if column is None or column.null_count == table.num_rows:
-            columns.append(_nulls(table.num_rows, field.type))
+            columns.append(_get_nulls(table.num_rows, field.type))
         else:
             columns.append(column.combine_chunks())
     return pa.table(columns, schema=schema)
 
 
-def _nulls(count: int, kind: pa.DataType) -> pa.Array:
-    """Return an array of `count` nulls. Arrays share their memory."""
-    return _many_nulls(1 << count.bit_length(), kind).slice(0, count)
+def _get_nulls(count: int, kind: pa.DataType) -> pa.Array:
+    """Return an array of `count` nulls. Arrays of similar length share their memory."""
+    return _create_nulls(1 << count.bit_length(), kind).slice(0, count)
 
 
 @lru_cache(maxsize=64)
-def _many_nulls(count: int, kind: pa.DataType) -> pa.Array:
+def _create_nulls(count: int, kind: pa.DataType) -> pa.Array:
     return pa.nulls(count, kind)

@@ -17,7 +17,7 @@ from app.storage.run_directory import StoredRun, runs_home
 
 RETENTION = timedelta(days=30)
 _FOLDER, _STAMP = ".trash", "%Y%m%dT%H%M%SZ"
-_DELETED = "List the deleted runs with `sizewise runs list --deleted`."
+_DELETED_HINT = "List the deleted runs with `sizewise runs list --deleted`."
 
 
 class DeletedRun(msgspec.Struct, frozen=True):
@@ -37,19 +37,19 @@ def delete_runs(runs: list[StoredRun], now: datetime) -> None:
         if run.directory.resolve().parent != home:
             hint = f"Only runs in {home} can be moved to the trash. Delete this directory yourself."
             raise UsageError(f"{run.directory} is not in the runs directory", hint=hint)
-    folder = _trash() / now.astimezone(UTC).strftime(_STAMP)
+    folder = _get_trash_folder() / now.astimezone(UTC).strftime(_STAMP)
     for run in runs:
         target = folder / run.directory.resolve().name
         if target.exists():  # the run was deleted, imported and deleted again within a second
-            what = f"{target.name} cannot be deleted: a run of this name was deleted in the same second"
-            raise UsageError(what, hint="Try again.")
+            message = f"{target.name} cannot be deleted: a run of this name was deleted in the same second"
+            raise UsageError(message, hint="Try again.")
         _move(run.directory.resolve(), target)
 
 
 def list_deleted_runs() -> list[DeletedRun]:
     """Return the deleted runs, ordered by time of deletion, oldest first."""
     runs = []
-    for folder, deleted_at in _folders():
+    for folder, deleted_at in _list_trash_folders():
         for path in sorted(folder.iterdir()):
             with contextlib.suppress(UsageError):  # the folder holds no run
                 runs.append(DeletedRun(StoredRun(path), deleted_at))
@@ -57,20 +57,26 @@ def list_deleted_runs() -> list[DeletedRun]:
 
 
 def restore_run(name: str) -> Path:
-    """Restore a deleted run by its id or a unique prefix of its id, and return its directory. If
-    several deleted runs have the same id, the run deleted last is restored."""
-    matching = {
-        deleted.run.directory.name: deleted.run
-        for deleted in list_deleted_runs()
-        if deleted.run.directory.name.startswith(name)
+    """Restore a deleted run by its ID or a unique prefix of its ID, and return its directory. If
+    several deleted runs have the same ID, the run deleted last is restored."""
+    matches = {
+        deleted_run.run.directory.name: deleted_run.run
+        for deleted_run in list_deleted_runs()
+        if deleted_run.run.directory.name.startswith(name)
     }
-    if len(matching) != 1 and name not in matching:
-        problem = "no deleted run matches" if not matching else f"{len(matching)} deleted runs start with"
-        raise UsageError(f"{problem} {name!r}", hint=_DELETED)
-    directory = matching[name].directory if name in matching else next(iter(matching.values())).directory
+    if len(matches) != 1 and name not in matches:
+        problem = (
+            f"no deleted run matches {name!r}"
+            if not matches
+            else f"the run ID {name!r} is ambiguous: it matches {len(matches)} deleted runs"
+        )
+        raise UsageError(problem, hint=_DELETED_HINT)
+    directory = matches[name].directory if name in matches else next(iter(matches.values())).directory
     target = runs_home() / directory.name
     if target.exists():
-        raise UsageError(f"{target} already exists", hint="Delete or move that run first.")
+        raise UsageError(
+            f"{directory.name} cannot be restored: {target} already exists", hint="Delete or move that run first."
+        )
     _move(directory, target)
     with contextlib.suppress(OSError):  # the folder is not empty if other runs were deleted at the same time
         directory.parent.rmdir()
@@ -80,26 +86,26 @@ def restore_run(name: str) -> Path:
 def purge(now: datetime) -> list[str]:
     """Permanently delete runs that have been in the trash for more than 30 days, and return their
     names."""
-    purged = []
-    for folder, deleted_at in _folders():
+    purged_names = []
+    for folder, deleted_at in _list_trash_folders():
         if now - deleted_at > RETENTION:
-            purged += sorted(path.name for path in folder.iterdir())
+            purged_names += sorted(path.name for path in folder.iterdir())
             try:
                 shutil.rmtree(folder)
             except OSError as error:
                 raise UsageError(f"{folder} cannot be removed: {error.strerror}") from error
-    return purged
+    return purged_names
 
 
-def _trash() -> Path:
+def _get_trash_folder() -> Path:
     return runs_home() / _FOLDER
 
 
-def _folders() -> list[tuple[Path, datetime]]:
+def _list_trash_folders() -> list[tuple[Path, datetime]]:
     """Return the trash folders with their time of deletion, oldest first. Other files in the trash
     are ignored."""
     folders = []
-    for path in sorted(_trash().glob("*Z")):
+    for path in sorted(_get_trash_folder().glob("*Z")):
         with contextlib.suppress(ValueError):
             deleted_at = datetime.strptime(path.name, _STAMP).replace(tzinfo=UTC)
             if path.is_dir() and not path.is_symlink():

@@ -31,10 +31,10 @@ class UnbufferedFile(io.FileIO):
         os.fsync(self.fileno())
 
     def write(self, content: ReadableBuffer, /) -> int:
-        remaining = data = memoryview(content).cast("B")
-        while remaining:
-            written = super().write(remaining)
-            if not written:
+        remaining_data = data = memoryview(content).cast("B")
+        while remaining_data:
+            written_bytes = super().write(remaining_data)
+            if not written_bytes:
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.name))
-            remaining = remaining[written:]
+            remaining_data = remaining_data[written_bytes:]
         return len(data)

@@ -1,4 +1,4 @@
-"""Read AMD GPUs through AMD's Python package `amdsmi` if it is installed. The package comes with
+"""Reads AMD GPUs through AMD's Python package `amdsmi` if it is installed. The package comes with
 ROCm and is not a dependency of Sizewise."""
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from typing import Any
 
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
-_UNSUPPORTED = {2, 3, 10}
+_UNSUPPORTED_ERROR_CODES = {2, 3, 10}
 """Error codes of `amdsmi` for features that the GPU lacks, that the library does not support, or
 that are not permitted."""
-_NO_READING = 0xFFFF
-"""Value that some versions of `amdsmi` return for an unknown 16-bit number."""
+_UNKNOWN_VALUE = 0xFFFF
+"""Value that some versions of `amdsmi` return if a 16-bit value is unknown."""
 
 
 def _read_activity(smi: ModuleType, handle: Any) -> Readings:
@@ -43,19 +43,19 @@ def _read_power(smi: ModuleType, handle: Any) -> Readings:
 
 def _read_energy(smi: ModuleType, handle: Any) -> Readings:
     energy = smi.amdsmi_get_energy_count(handle)
-    count = energy.get("energy_accumulator", energy.get("power"))  # newer and older key
-    return {"gpu_energy_j": count * energy["counter_resolution"] / 1e6}
+    counter_value = energy.get("energy_accumulator", energy.get("power"))  # newer and older key
+    return {"gpu_energy_j": counter_value * energy["counter_resolution"] / 1e6}
 
 
-def _temperature_query(metric: str, sensor: str) -> Callable[[ModuleType, Any], Readings]:
+def _build_temperature_query(metric: str, sensor: str) -> Callable[[ModuleType, Any], Readings]:
     def read(smi: ModuleType, handle: Any) -> Readings:
-        kind = smi.AmdSmiTemperatureType[sensor]
-        return {metric: float(smi.amdsmi_get_temp_metric(handle, kind, smi.AmdSmiTemperatureMetric.CURRENT))}
+        sensor_type = smi.AmdSmiTemperatureType[sensor]
+        return {metric: float(smi.amdsmi_get_temp_metric(handle, sensor_type, smi.AmdSmiTemperatureMetric.CURRENT))}
 
     return read
 
 
-def _clock_query(metric: str, clock: str) -> Callable[[ModuleType, Any], Readings]:
+def _build_clock_query(metric: str, clock: str) -> Callable[[ModuleType, Any], Readings]:
     def read(smi: ModuleType, handle: Any) -> Readings:
         clock_info = smi.amdsmi_get_clock_info(handle, smi.AmdSmiClkType[clock])
         return {metric: _to_float(clock_info.get("clk", clock_info.get("cur_clk")))}  # newer and older key
@@ -69,10 +69,10 @@ _QUERIES: tuple[tuple[tuple[str, ...], Callable[[ModuleType, Any], Readings]], .
     (("gpu_power_w", "gpu_power_average_w"), _read_power),
     (("gpu_energy_j",), _read_energy),
     # Data center GPUs lack the edge sensor; all GPUs have the hotspot sensor.
-    (("gpu_temperature_c",), _temperature_query("gpu_temperature_c", "HOTSPOT")),
-    (("gpu_memory_temperature_c",), _temperature_query("gpu_memory_temperature_c", "VRAM")),
-    (("gpu_sm_clock_mhz",), _clock_query("gpu_sm_clock_mhz", "GFX")),
-    (("gpu_memory_clock_mhz",), _clock_query("gpu_memory_clock_mhz", "MEM")),
+    (("gpu_temperature_c",), _build_temperature_query("gpu_temperature_c", "HOTSPOT")),
+    (("gpu_memory_temperature_c",), _build_temperature_query("gpu_memory_temperature_c", "VRAM")),
+    (("gpu_sm_clock_mhz",), _build_clock_query("gpu_sm_clock_mhz", "GFX")),
+    (("gpu_memory_clock_mhz",), _build_clock_query("gpu_memory_clock_mhz", "MEM")),
 )
 
 
@@ -98,13 +98,13 @@ class AmdReader:
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
         if self._handles is None:
-            self._handles = self._open()
+            self._handles = self._open_gpus()
         for index in range(len(self._handles)):
             yield f"gpu-amd{index}", self._read_gpu(index, at_ns)
 
-    def _open(self) -> tuple[Any, ...]:
-        """Open the library on the reading thread, and return the GPU handles. The library is never
-        closed, because its resources are released when the process ends."""
+    def _open_gpus(self) -> tuple[Any, ...]:
+        """Open the library on the thread that reads the GPUs, and return the GPU handles. The
+        library is never closed, because its resources are released when the process ends."""
         try:
             self._smi = importlib.import_module("amdsmi")  # loads ROCm's libraries, which may be missing
             self._smi.amdsmi_init()
@@ -123,7 +123,7 @@ class AmdReader:
             try:
                 readings |= query(self._smi, self._handles[index])
             except self._smi.AmdSmiLibraryException as error:
-                if error.get_error_code() in _UNSUPPORTED:
+                if error.get_error_code() in _UNSUPPORTED_ERROR_CODES:
                     self._retry_at_ns[index, metrics] = at_ns + RETRY_INTERVAL_NS
             except (KeyError, TypeError, ValueError):
                 pass  # other versions of the package use other formats
@@ -132,4 +132,4 @@ class AmdReader:
 
 def _to_float(value: Any) -> float | None:
     """Convert a number to float; return None for "N/A" and other placeholders of unknown values."""
-    return float(value) if isinstance(value, int | float) and value < _NO_READING else None
+    return float(value) if isinstance(value, int | float) and value < _UNKNOWN_VALUE else None

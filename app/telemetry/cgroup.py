@@ -1,4 +1,4 @@
-"""Read the limits and the usage of this process's control group, such as a container's (Linux,
+"""Reads the limits and the usage of this process's control group, such as a container's (Linux,
 cgroup v1 and v2).
 
 The module also reads the utilization of each core that this process may run on.
@@ -48,9 +48,9 @@ def sum_busy_and_total_s(times: Any) -> tuple[float, float]:
 
 def _read_core_times() -> dict[int, tuple[float, float]]:
     times_by_core = dict(enumerate(psutil.cpu_times(percpu=True)))
-    usable = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else times_by_core.keys()
+    usable_cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else times_by_core.keys()
     # In a container, the affinity mask may contain higher numbers than the listed cores.
-    cores = [core for core in times_by_core if core in usable] or list(times_by_core)
+    cores = [core for core in times_by_core if core in usable_cores] or list(times_by_core)
     return {core: sum_busy_and_total_s(times_by_core[core]) for core in cores}
 
 
@@ -92,19 +92,21 @@ class Cgroup:
             return None
         stat = directory / "memory.stat"
         # In cgroup v1, the entry without the prefix excludes child groups.
-        reclaimable = _read_entry(stat, "total_inactive_file") or _read_entry(stat, "inactive_file") or 0
-        return max(0, used_bytes - reclaimable)
+        reclaimable_bytes = _read_entry(stat, "total_inactive_file") or _read_entry(stat, "inactive_file") or 0
+        return max(0, used_bytes - reclaimable_bytes)
 
 
 def read_cgroup(proc: Path = Path("/proc/self")) -> Cgroup:
-    cpu = _find_directories(proc, "cpu")
-    memory = _find_directories(proc, "memory")
-    cpu_usage = cpu if _is_version_2(cpu) else _find_directories(proc, "cpuacct")
+    cpu_directories = _find_directories(proc, "cpu")
+    memory_directories = _find_directories(proc, "memory")
+    usage_directories = cpu_directories if _is_version_2(cpu_directories) else _find_directories(proc, "cpuacct")
     return Cgroup(
-        cpu_limit_cores=_min_limit([_read_cpu_limit(directory) for directory in cpu]),
-        memory_limit_bytes=_to_int(_min_limit([_read_memory_limit(directory) for directory in memory])),
-        _cpu_directory=cpu_usage[0] if cpu_usage else None,
-        _memory_directory=memory[0] if memory else None,
+        cpu_limit_cores=_find_lowest_limit([_read_cpu_limit(directory) for directory in cpu_directories]),
+        memory_limit_bytes=_to_int(
+            _find_lowest_limit([_read_memory_limit(directory) for directory in memory_directories])
+        ),
+        _cpu_directory=usage_directories[0] if usage_directories else None,
+        _memory_directory=memory_directories[0] if memory_directories else None,
     )
 
 
@@ -115,15 +117,15 @@ def _find_directories(proc: Path, controller: str) -> list[Path]:
     for line in _read_lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
         groups.update(dict.fromkeys(controllers.split(","), path))
-    for version_1 in (True, False):
-        group = groups.get(controller if version_1 else "")
-        mount = _find_mount(proc, controller if version_1 else None)
+    for is_version_1 in (True, False):
+        group = groups.get(controller if is_version_1 else "")
+        mount = _find_mount(proc, controller if is_version_1 else None)
         if group is None or mount is None:
             continue
-        root, point = mount
-        relative = group.removeprefix(root.rstrip("/")).strip("/")
-        directory = point / relative if (point / relative).is_dir() else point
-        return [directory, *(parent for parent in directory.parents if parent.is_relative_to(point))]
+        root, mount_point = mount
+        relative_path = group.removeprefix(root.rstrip("/")).strip("/")
+        directory = mount_point / relative_path if (mount_point / relative_path).is_dir() else mount_point
+        return [directory, *(parent for parent in directory.parents if parent.is_relative_to(mount_point))]
     return []
 
 
@@ -131,8 +133,8 @@ def _find_mount(proc: Path, controller: str | None) -> tuple[str, Path] | None:
     """Return the root within the hierarchy and the mount point of a cgroup v1 controller, or of
     cgroup v2 if `controller` is None; None if it is not mounted."""
     for line in _read_lines(proc / "mountinfo"):
-        mount_fields, _, kind = line.partition(" - ")
-        fields, type_fields = mount_fields.split(), kind.split()
+        mount_text, _, type_text = line.partition(" - ")
+        fields, type_fields = mount_text.split(), type_text.split()
         if controller is None and type_fields[0] == "cgroup2":
             return fields[3], Path(fields[4])
         if controller is not None and type_fields[0] == "cgroup" and controller in type_fields[-1].split(","):
@@ -153,11 +155,11 @@ def _read_cpu_limit(directory: Path) -> float | None:
 
 
 def _read_memory_limit(directory: Path) -> int | None:
-    limit = _read_int(directory / "memory.max") or _read_int(directory / "memory.limit_in_bytes")
-    return limit if limit is not None and limit < _UNLIMITED_BYTES else None
+    limit_bytes = _read_int(directory / "memory.max") or _read_int(directory / "memory.limit_in_bytes")
+    return limit_bytes if limit_bytes is not None and limit_bytes < _UNLIMITED_BYTES else None
 
 
-def _min_limit(limits: list[float | None] | list[int | None]) -> float | None:
+def _find_lowest_limit(limits: list[float | None] | list[int | None]) -> float | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 

@@ -1,4 +1,4 @@
-"""Compare the clocks of this machine, to check the reliability of the monotonic clock that times
+"""Compares the clocks of this machine, to check the reliability of the monotonic clock that times
 all measurements."""
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Describe the environment of a measurement: hardware, OS and software of this machine."""
+"""Describes the environment of a measurement: hardware, OS and software of this machine."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
     """Read the environment of this machine. `providers` are the execution providers that can open a
     session; the caller must test them, because only a child process may load them."""
     cgroup = read_cgroup()
-    logical = psutil.cpu_count() or 1
-    usable = count_usable_cores(cgroup)
+    logical_cores = psutil.cpu_count() or 1
+    usable_cores = count_usable_cores(cgroup)
     with open_gpus() as gpus:
         environment = Environment(
             host=platform.node(),
@@ -34,10 +34,10 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
             cpu_model=_read_cpu_model(),
             cpu_architecture=platform.machine(),
             physical_cores=psutil.cpu_count(logical=False),
-            logical_cores=logical,
+            logical_cores=logical_cores,
             memory_gib=get_usable_memory_gib(cgroup),
             cpu_governor=_read_cpu_governor(),
-            cpu_limit_cores=usable if usable < logical else None,
+            cpu_limit_cores=usable_cores if usable_cores < logical_cores else None,
             gpus=tuple(reader.description for reader in gpus.readers),
             nvidia_driver=gpus.driver,
             onnxruntime=onnxruntime_version,
@@ -53,7 +53,7 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
 def compute_fingerprint(environment: Environment) -> str:
     """Return a hash of the environment that ignores names, serial numbers and clock resolution.
     Measurements from machines with the same hash are comparable."""
-    normalized = msgspec.structs.replace(
+    normalized_environment = msgspec.structs.replace(
         environment,
         host="",
         memory_gib=round(environment.memory_gib),
@@ -61,7 +61,7 @@ def compute_fingerprint(environment: Environment) -> str:
         clock_resolution_ns=0,
         fingerprint="",
     )
-    return hashlib.sha256(msgspec.json.encode(normalized, order="sorted")).hexdigest()[:16]
+    return hashlib.sha256(msgspec.json.encode(normalized_environment, order="sorted")).hexdigest()[:16]
 
 
 def _normalize_gpu(gpu: Gpu) -> Gpu:

@@ -1,5 +1,5 @@
-"""Read NVIDIA GPUs through NVML. On a machine without the driver there are no GPUs, which is not an
-error.
+"""Reads NVIDIA GPUs through NVML. On a machine without the driver there are no GPUs, which is not
+an error.
 
 A single NVML call for field values returns several metrics, each with a return code and a
 timestamp.
@@ -24,7 +24,7 @@ from app.telemetry.nvml_query import (
     Readings,
 )
 
-_TX, _RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
+_PCIE_TX, _PCIE_RX = "gpu_pcie_tx_mb_per_s", "gpu_pcie_rx_mb_per_s"
 
 # Numbers instead of names, because older versions of the binding lack some of the names.
 FIELDS: dict[str, tuple[int, float]] = {
@@ -32,8 +32,8 @@ FIELDS: dict[str, tuple[int, float]] = {
     "gpu_power_average_w": (185, 1e-3),
     "gpu_energy_j": (83, 1e-3),
     "gpu_memory_temperature_c": (82, 1.0),
-    _TX: (197, 1.0),
-    _RX: (198, 1.0),
+    _PCIE_TX: (197, 1.0),
+    _PCIE_RX: (198, 1.0),
 }
 """NVML field number of each metric, and the factor that converts the field's unit to the metric's
 unit. PCIe fields are byte counters."""
@@ -45,29 +45,29 @@ _UNION_MEMBERS = {
     pynvml.NVML_VALUE_TYPE_UNSIGNED_LONG_LONG: "ullVal",
     pynvml.NVML_VALUE_TYPE_SIGNED_LONG_LONG: "sllVal",
 }
-_UNKNOWN_FIELD = (*UNSUPPORTED_ERRORS, pynvml.NVMLError_InvalidArgument)
+_UNKNOWN_FIELD_ERRORS = (*UNSUPPORTED_ERRORS, pynvml.NVMLError_InvalidArgument)
 _COUNTER_WRAP = 2**32
 
 
 class ByteRate:
-    """Converter of a byte counter to a rate in MB/s between two updates, measured by the driver's
-    clock."""
+    """Converter of a byte counter to a rate in MB/s between two updates, with the timestamps of the
+    driver."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, int] | None = None
+        self._last_update: tuple[float, int] | None = None
         self._mb_per_s: float | None = None
 
     def update(self, count: float, at_us: int, can_wrap: bool) -> float | None:
         """Return the rate in MB/s between the last two updates of the counter; None before the
         second update, and if the time or the counter decreased."""
-        if self._last is None or at_us != self._last[1]:
-            self._mb_per_s = None if self._last is None else self._compute_rate(count, at_us, can_wrap)
-            self._last = count, at_us
+        if self._last_update is None or at_us != self._last_update[1]:
+            self._mb_per_s = None if self._last_update is None else self._compute_rate(count, at_us, can_wrap)
+            self._last_update = count, at_us
         return self._mb_per_s
 
     def _compute_rate(self, count: float, at_us: int, can_wrap: bool) -> float | None:
-        assert self._last is not None
-        delta_bytes, elapsed_us = count - self._last[0], at_us - self._last[1]
+        assert self._last_update is not None
+        delta_bytes, elapsed_us = count - self._last_update[0], at_us - self._last_update[1]
         if delta_bytes < 0 and can_wrap:
             delta_bytes += _COUNTER_WRAP
         return delta_bytes / elapsed_us if delta_bytes >= 0 and elapsed_us > 0 else None  # bytes/µs equal MB/s
@@ -83,9 +83,9 @@ class FieldReader:
     def __init__(self, handle: Any, query: NvmlQueryRunner) -> None:
         self._handle = handle
         self._query = query
-        self._byte_rates = {_TX: ByteRate(), _RX: ByteRate()}
+        self._byte_rates = {_PCIE_TX: ByteRate(), _PCIE_RX: ByteRate()}
         self._retry_all_at_ns: int | None = None
-        self._prepare(())
+        self._prepare_call(())
 
     def read(self, at_ns: int) -> Readings:
         readings: Readings = dict.fromkeys(FIELDS)
@@ -94,11 +94,11 @@ class FieldReader:
         if self._retry_all_at_ns is None or self._retry_all_at_ns <= at_ns:
             self._retry_all_at_ns = at_ns + RETRY_INTERVAL_NS
             if len(self._metrics) < len(FIELDS):
-                self._prepare(tuple(FIELDS))
+                self._prepare_call(tuple(FIELDS))
         try:
             self._read_into(readings, at_ns)
         except UNSUPPORTED_ERRORS:
-            self._prepare(())
+            self._prepare_call(())
         except LOST_ERRORS:
             self._query.is_lost = True
         except pynvml.NVMLError:
@@ -111,11 +111,11 @@ class FieldReader:
         code = pynvml.nvmlLib.nvmlDeviceGetFieldValues(self._handle, len(self._metrics), self._values)
         if code != pynvml.NVML_SUCCESS:
             raise pynvml.NVMLError(code)
-        supported = [metric for metric in self._metrics if self._read_field(metric, readings, at_ns)]
-        if len(supported) < len(self._metrics):
-            self._prepare(tuple(supported))
+        supported_metrics = [metric for metric in self._metrics if self._read_field(metric, readings, at_ns)]
+        if len(supported_metrics) < len(self._metrics):
+            self._prepare_call(tuple(supported_metrics))
 
-    def _prepare(self, metrics: tuple[str, ...]) -> None:
+    def _prepare_call(self, metrics: tuple[str, ...]) -> None:
         self._metrics = metrics
         self._values = (pynvml.c_nvmlFieldValue_t * len(metrics))()
         self._views = {}
@@ -131,19 +131,19 @@ class FieldReader:
             error = pynvml.NVMLError(value.nvmlReturn)
             if isinstance(error, LOST_ERRORS):
                 raise error
-            return not isinstance(error, _UNKNOWN_FIELD)
-        kind = value.valueType
-        number = getattr(union, _UNION_MEMBERS.get(kind, "ullVal"))
+            return not isinstance(error, _UNKNOWN_FIELD_ERRORS)
+        value_type = value.valueType
+        number = getattr(union, _UNION_MEMBERS.get(value_type, "ullVal"))
         byte_rate = self._byte_rates.get(metric)
         if byte_rate is None:
             readings[metric] = number * FIELDS[metric][1]
         else:
-            can_wrap = kind == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
+            can_wrap = value_type == pynvml.NVML_VALUE_TYPE_UNSIGNED_INT
             readings[metric] = byte_rate.update(number, value.timestamp or at_ns // 1_000, can_wrap)
         return True
 
 
-_NO_DRIVER = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
+_NO_DRIVER_ERRORS = (pynvml.NVMLError_LibraryNotFound, pynvml.NVMLError_DriverNotLoaded)
 
 
 def _read_utilization(handle: Any) -> tuple[float, float]:
@@ -207,8 +207,8 @@ class GpuReader:
 
 @dataclass
 class Gpus:
-    """The NVIDIA GPUs of this machine. `note` is the driver's message about GPUs that cannot be
-    opened; None without such a message."""
+    """NVIDIA GPUs of this machine. `note` is the driver's message about GPUs that cannot be opened;
+    None without such a message."""
 
     readers: tuple[GpuReader, ...]
     driver: str | None
@@ -216,16 +216,16 @@ class Gpus:
     device_count: int | None = None
 
     def rescan(self) -> None:
-        """If the number of GPUs has changed, add new GPUs and mark removed GPUs as lost.
+        """Add new GPUs and mark removed GPUs as lost, if the number of GPUs has changed.
 
         The index of a GPU never changes, so the index of a new GPU may differ from the driver's
         index.
         """
-        count = call_or_none(pynvml.nvmlDeviceGetCount)
-        if count is None or count == self.device_count:
+        device_count = call_or_none(pynvml.nvmlDeviceGetCount)
+        if device_count is None or device_count == self.device_count:
             return
-        self.device_count = count
-        handles, notes = _open_handles(count)
+        self.device_count = device_count
+        handles, notes = _open_handles(device_count)
         self.note = "; ".join(notes) or None
         readers_by_id = {reader.description.uuid_hash: reader for reader in self.readers}
         handles_by_id = {hash_uuid(handle): (index, handle) for index, handle in handles}
@@ -245,12 +245,12 @@ class Gpus:
 
 @contextmanager
 def open_gpus() -> Iterator[Gpus]:
-    """Context manager that opens the NVIDIA driver library and the GPUs of this machine. Opening an
-    idle GPU can take a second."""
+    """Open the NVIDIA driver library and the GPUs of this machine for the duration of a `with`
+    block. Opening an idle GPU can take a second."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
-        yield Gpus((), None, None if isinstance(error, _NO_DRIVER) else str(error))
+        yield Gpus((), None, None if isinstance(error, _NO_DRIVER_ERRORS) else str(error))
         return
     try:
         yield _find_gpus()
@@ -269,25 +269,25 @@ def read_gpu_memory_used_gib() -> dict[int, float]:
 
 def _find_gpus() -> Gpus:
     try:
-        count = pynvml.nvmlDeviceGetCount()
+        device_count = pynvml.nvmlDeviceGetCount()
     except pynvml.NVMLError as error:
         return Gpus((), None, str(error))
     readers: list[GpuReader] = []
-    handles, notes = _open_handles(count)
+    handles, notes = _open_handles(device_count)
     for index, handle in handles:
         try:
             readers.append(GpuReader(index, handle))
         except pynvml.NVMLError as error:
             notes.append(f"GPU {index}: {error}")
-    return Gpus(tuple(readers), call_or_none(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, count)
+    return Gpus(tuple(readers), call_or_none(pynvml.nvmlSystemGetDriverVersion), "; ".join(notes) or None, device_count)
 
 
-def _open_handles(count: int) -> tuple[list[tuple[int, Any]], list[str]]:
+def _open_handles(device_count: int) -> tuple[list[tuple[int, Any]], list[str]]:
     """Open all GPUs. Return indices and handles of the GPUs, and an error message for each GPU that
     cannot be opened."""
     handles: list[tuple[int, Any]] = []
     notes: list[str] = []
-    for index in range(count):
+    for index in range(device_count):
         try:
             handles.append((index, pynvml.nvmlDeviceGetHandleByIndex(index)))
         except pynvml.NVMLError as error:

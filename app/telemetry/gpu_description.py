@@ -1,4 +1,4 @@
-"""Read the static description of an NVIDIA GPU, and the processes that use the GPU."""
+"""Reads the static description of an NVIDIA GPU, and the processes that use the GPU."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ GIB = 2**30
 
 def describe_gpu(index: int, handle: Any) -> Gpu:
     memory_bytes = call_or_none(read_total_bytes, handle)
-    lowest_mw, highest_mw = call_or_none(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle) or (None, None)
+    min_limit_mw, max_limit_mw = call_or_none(pynvml.nvmlDeviceGetPowerManagementLimitConstraints, handle) or (
+        None,
+        None,
+    )
     return Gpu(
         index=index,
         name=pynvml.nvmlDeviceGetName(handle),
@@ -25,8 +28,8 @@ def describe_gpu(index: int, handle: Any) -> Gpu:
         memory_gib=None if memory_bytes is None else memory_bytes / GIB,
         power_limit_w=_to_watts(call_or_none(pynvml.nvmlDeviceGetEnforcedPowerLimit, handle)),
         power_limit_default_w=_to_watts(call_or_none(pynvml.nvmlDeviceGetPowerManagementDefaultLimit, handle)),
-        power_limit_lowest_w=_to_watts(lowest_mw),
-        power_limit_highest_w=_to_watts(highest_mw),
+        power_limit_lowest_w=_to_watts(min_limit_mw),
+        power_limit_highest_w=_to_watts(max_limit_mw),
         max_sm_clock_mhz=call_or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_SM),
         max_memory_clock_mhz=call_or_none(pynvml.nvmlDeviceGetMaxClockInfo, handle, pynvml.NVML_CLOCK_MEM),
         pcie_generation=call_or_none(pynvml.nvmlDeviceGetCurrPcieLinkGeneration, handle),
@@ -94,9 +97,9 @@ def _to_watts(milliwatts: int | None) -> float | None:
     return None if milliwatts is None else milliwatts / 1_000
 
 
-def _format_cuda_version(number: int | None) -> str | None:
+def _format_cuda_version(version: int | None) -> str | None:
     """Format a numeric CUDA version, such as 13010 for CUDA 13.1."""
-    return None if number is None else f"{number // 1_000}.{number % 1_000 // 10}"
+    return None if version is None else f"{version // 1_000}.{version % 1_000 // 10}"
 
 
 def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:

@@ -1,4 +1,4 @@
-"""Read slow GPU metrics once per second: values that change slowly, or that a driver may take long
+"""Reads slow GPU metrics once per second: values that change slowly, or that a driver may take long
 to return."""
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ from app.telemetry.nvml_query import MetricQuery, Readings
 RESCAN_INTERVAL_NS = 10_000_000_000
 
 
-def _read_ecc_errors(handle: Any, error: int) -> tuple[float]:
-    return (float(pynvml.nvmlDeviceGetTotalEccErrors(handle, error, pynvml.NVML_VOLATILE_ECC)),)
+def _read_ecc_errors(handle: Any, error_type: int) -> tuple[float]:
+    return (float(pynvml.nvmlDeviceGetTotalEccErrors(handle, error_type, pynvml.NVML_VOLATILE_ECC)),)
 
 
 _QUERIES = (
@@ -43,17 +43,17 @@ class _ProcessList:
     """Processes that compute on one GPU, according to the driver's last report."""
 
     def __init__(self, gpu: int) -> None:
-        self.found: tuple[GpuProcess, ...] = ()
+        self.processes: tuple[GpuProcess, ...] = ()
         self._gpu = gpu
         self._metric_query = MetricQuery(("gpu_processes",), (self._count,))
 
     def read(self, reader: GpuReader, at_ns: int) -> Readings:
-        self.found = ()
+        self.processes = ()
         return reader.query.run(self._metric_query, reader.handle, at_ns)
 
     def _count(self, handle: Any) -> tuple[float]:
-        self.found = tuple(list_processes(self._gpu, handle))
-        return (float(len(self.found)),)
+        self.processes = tuple(list_processes(self._gpu, handle))
+        return (float(len(self.processes)),)
 
 
 class SlowGpuReader:
@@ -65,13 +65,15 @@ class SlowGpuReader:
     def __init__(self, gpus: Gpus) -> None:
         self._gpus = gpus
         self._rescan_at_ns: int | None = None
-        self._mig: dict[int, tuple[tuple[int, Any], ...]] = {}
+        self._mig_handles: dict[int, tuple[tuple[int, Any], ...]] = {}
         self._process_lists: dict[int, _ProcessList] = {}
 
     @property
     def processes(self) -> tuple[GpuProcess, ...]:
         """Processes that were computing on the GPUs at the last reading."""
-        return tuple(process for process_list in list(self._process_lists.values()) for process in process_list.found)
+        return tuple(
+            process for process_list in list(self._process_lists.values()) for process in process_list.processes
+        )
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
         """Yield the readings of each source: gpuN for a GPU, gpuN/migI for a MIG instance, and
@@ -79,7 +81,9 @@ class SlowGpuReader:
         if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
             self._rescan_at_ns = at_ns + RESCAN_INTERVAL_NS
             self._gpus.rescan()
-            self._mig = {reader.index: tuple(iterate_mig_handles(reader.handle)) for reader in self._gpus.readers}
+            self._mig_handles = {
+                reader.index: tuple(iterate_mig_handles(reader.handle)) for reader in self._gpus.readers
+            }
         for reader in self._gpus.readers:
             yield from self._read_gpu(reader, at_ns)
 
@@ -91,9 +95,9 @@ class SlowGpuReader:
         process_list = self._process_lists.setdefault(index, _ProcessList(index))
         readings |= process_list.read(reader, at_ns)
         yield source, readings
-        for process in process_list.found:
+        for process in process_list.processes:
             yield f"{source}/pid{process.pid}", {"gpu_process_memory_gib": process.memory_gib}
-        for mig_index, handle in self._mig.get(index, ()):
+        for mig_index, handle in self._mig_handles.get(index, ()):
             # NVML does not report the utilization of a MIG instance.
             memory_gib = None if reader.is_lost else call_or_none(read_used_gib, handle)
             yield f"{source}/mig{mig_index}", {"gpu_mig_memory_gib": memory_gib, "gpu_utilization_percent": None}

@@ -1,4 +1,4 @@
-"""Read the CPU utilization and memory usage of the machine, or of the container that this process
+"""Reads the CPU utilization and memory usage of the machine, or of the container that this process
 runs in.
 
 The module also reads the bytes transferred over networks and to disks, and the number of local
@@ -16,7 +16,7 @@ import psutil
 
 from app.telemetry.cgroup import Cgroup, CoreReader, compute_utilization_percent, read_cgroup, sum_busy_and_total_s
 
-_LOOPBACKS = ("lo", "lo0")
+_LOOPBACK_INTERFACES = ("lo", "lo0")
 _Totals = dict[str, tuple[int, int]]
 
 
@@ -36,13 +36,13 @@ class TransferReader:
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
         network_before, self._last_network = self._last_network, _read_totals(_read_network_totals)
         disks_before, self._last_disks = self._last_disks, self._filter_disks()
-        sent, received = _compute_rates(network_before, self._last_network, elapsed_s)
-        read, written = _compute_rates(disks_before, self._last_disks, elapsed_s)
+        sent_per_s, received_per_s = _compute_rates(network_before, self._last_network, elapsed_s)
+        read_per_s, written_per_s = _compute_rates(disks_before, self._last_disks, elapsed_s)
         return {
-            "host_network_sent_bytes_per_s": sent,
-            "host_network_received_bytes_per_s": received,
-            "host_disk_read_bytes_per_s": read,
-            "host_disk_written_bytes_per_s": written,
+            "host_network_sent_bytes_per_s": sent_per_s,
+            "host_network_received_bytes_per_s": received_per_s,
+            "host_disk_read_bytes_per_s": read_per_s,
+            "host_disk_written_bytes_per_s": written_per_s,
         }
 
     def _filter_disks(self) -> _Totals:
@@ -59,7 +59,7 @@ def _read_network_totals() -> _Totals:
     return {
         name: (totals.bytes_sent, totals.bytes_recv)
         for name, totals in counters.items()
-        if name not in _LOOPBACKS and not name.startswith("Loopback ")
+        if name not in _LOOPBACK_INTERFACES and not name.startswith("Loopback ")
     }
 
 
@@ -78,11 +78,13 @@ def _read_totals(read: Callable[[], _Totals]) -> _Totals:
 def _compute_rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
     """Compute the total rates of both counters, over the devices that were present at both times
     and whose counters were not reset."""
-    common = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
-    if not common or elapsed_s <= 0:
+    common_names = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
+    if not common_names or elapsed_s <= 0:
         return None, None
-    first, second = (sum(now[name][side] - before[name][side] for name in common) / elapsed_s for side in (0, 1))
-    return first, second
+    first_per_s, second_per_s = (
+        sum(now[name][index] - before[name][index] for name in common_names) / elapsed_s for index in (0, 1)
+    )
+    return first_per_s, second_per_s
 
 
 _PORT_RANGE_PATH = Path("/proc/sys/net/ipv4/ip_local_port_range")
@@ -92,10 +94,10 @@ def count_local_ports(path: Path = _PORT_RANGE_PATH) -> int | None:
     """Return the number of local ports for outgoing connections; None if not reported by the OS
     (only Linux reports it)."""
     try:
-        first, last = map(int, path.read_text("ascii").split())
+        first_port, last_port = map(int, path.read_text("ascii").split())
     except (OSError, ValueError):
         return None
-    return last - first + 1 if last >= first else None
+    return last_port - first_port + 1 if last_port >= first_port else None
 
 
 GIB = 2**30
@@ -107,9 +109,9 @@ because core times have a resolution of 10 ms and a large machine has many cores
 def count_usable_cores(cgroup: Cgroup) -> float:
     """Return the number of cores that this process can use: the cores of the machine, limited by
     CPU affinity and by the container."""
-    logical = psutil.cpu_count() or 1
-    affinity = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical
-    return min(logical, affinity, cgroup.cpu_limit_cores or logical)
+    logical_cores = psutil.cpu_count() or 1
+    affinity_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical_cores
+    return min(logical_cores, affinity_cores, cgroup.cpu_limit_cores or logical_cores)
 
 
 def get_usable_memory_gib(cgroup: Cgroup) -> float:
@@ -125,9 +127,9 @@ class HostReader:
 
     def __init__(self, at_ns: int, cgroup: Cgroup | None = None) -> None:
         self._cgroup = read_cgroup() if cgroup is None else cgroup
-        self._limit_cores = _select_limit_below(self._cgroup.cpu_limit_cores, psutil.cpu_count())
+        self._limit_cores = _select_lower_limit(self._cgroup.cpu_limit_cores, psutil.cpu_count())
         self._is_memory_limited = (
-            _select_limit_below(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
+            _select_lower_limit(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
         )
         self._last_ns = at_ns
         self._last_used_s = self._cgroup.read_cpu_used_s()
@@ -167,14 +169,15 @@ class HostReader:
 
     def _read_memory_gib(self) -> float | None:
         if self._is_memory_limited:
-            used = self._cgroup.read_memory_used_bytes()
-            return None if used is None else used / GIB
+            used_bytes = self._cgroup.read_memory_used_bytes()
+            return None if used_bytes is None else used_bytes / GIB
         memory = psutil.virtual_memory()
         return (memory.total - memory.available) / GIB
 
 
-def _select_limit_below(limit: float | None, machine: float | None) -> float | None:
-    return limit if limit is not None and machine is not None and limit < machine else None
+def _select_lower_limit(limit: float | None, machine_total: float | None) -> float | None:
+    """Return the container's limit if it is lower than the machine's total; otherwise None."""
+    return limit if limit is not None and machine_total is not None and limit < machine_total else None
 
 
 def read_busy_and_total_s() -> tuple[float, float]:

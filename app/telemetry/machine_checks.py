@@ -1,4 +1,4 @@
-"""Check whether a machine is suitable for measurements, before the first measurement."""
+"""Checks whether a machine is suitable for measurements, before the first measurement."""
 
 from __future__ import annotations
 
@@ -50,12 +50,12 @@ def _read_other_cpu_s() -> float:
 def read_free_memory_bytes() -> int:
     """Return the available memory in bytes of the machine, or the unused part of the container's
     memory limit if it is lower."""
-    available = psutil.virtual_memory().available
+    available_bytes = psutil.virtual_memory().available
     cgroup = read_cgroup()
-    used = cgroup.read_memory_used_bytes()
-    if cgroup.memory_limit_bytes is None or used is None:
-        return available
-    return min(available, cgroup.memory_limit_bytes - used)
+    used_bytes = cgroup.read_memory_used_bytes()
+    if cgroup.memory_limit_bytes is None or used_bytes is None:
+        return available_bytes
+    return min(available_bytes, cgroup.memory_limit_bytes - used_bytes)
 
 
 def evaluate_machine(environment: Environment, load: MachineLoad) -> tuple[Check, ...]:
@@ -73,21 +73,24 @@ def evaluate_machine(environment: Environment, load: MachineLoad) -> tuple[Check
 def _check_cores(environment: Environment) -> Check:
     cores = environment.cpu_limit_cores or environment.logical_cores
     hint = (
-        "The load generator and the endpoint would share one core. Add cores, or run the endpoint on another machine."
+        "The load generator and the endpoint would share one core. Use a machine with more cores, or run the endpoint "
+        "on another machine."
     )
     return _build_check("cores", cores, MIN_CORES, "cores", cores >= MIN_CORES, hint)
 
 
 def _check_other_load(load: MachineLoad) -> Check:
     hint = "Other processes are using the CPU. Stop them, or expect noisy results."
-    is_quiet = load.used_cores <= BUSY_LIMIT_CORES
-    return _build_check("other_load", round(load.used_cores, 2), BUSY_LIMIT_CORES, "cores", is_quiet, hint)
+    is_idle = load.used_cores <= BUSY_LIMIT_CORES
+    return _build_check("other_load", round(load.used_cores, 2), BUSY_LIMIT_CORES, "cores", is_idle, hint)
 
 
 def _check_free_memory(load: MachineLoad) -> Check:
-    hint = "Free some memory. If the machine swaps, the results depend on the disk."
-    is_enough = load.free_memory_gib >= MIN_FREE_MEMORY_GIB
-    return _build_check("free_memory", round(load.free_memory_gib, 2), MIN_FREE_MEMORY_GIB, "GiB", is_enough, hint)
+    hint = "Free some memory. If the machine swaps memory to disk, the results depend on the disk."
+    has_enough_memory = load.free_memory_gib >= MIN_FREE_MEMORY_GIB
+    return _build_check(
+        "free_memory", round(load.free_memory_gib, 2), MIN_FREE_MEMORY_GIB, "GiB", has_enough_memory, hint
+    )
 
 
 def _check_power_governor(environment: Environment) -> Check:
@@ -97,7 +100,7 @@ def _check_power_governor(environment: Environment) -> Check:
 
 
 def _check_clock_resolution(environment: Environment) -> Check:
-    hint = "Choose a finer clock source (`tsc` in /sys/devices/system/clocksource on Linux)."
+    hint = "Use a clock source with a finer resolution (on Linux, `tsc` in /sys/devices/system/clocksource)."
     resolution_ns = environment.clock_resolution_ns
     return _build_check(
         "clock_resolution", resolution_ns, MAX_CLOCK_RESOLUTION_NS, "ns", resolution_ns <= MAX_CLOCK_RESOLUTION_NS, hint
@@ -120,7 +123,7 @@ def _check_providers(environment: Environment) -> Check:
     providers = environment.providers
     if environment.onnxruntime is None:
         return Check("providers", None, None, None, "VALID")
-    hint = "ONNX Runtime cannot create a session. Reinstall it."
+    hint = "ONNX Runtime cannot create a session. Reinstall ONNX Runtime."
     if providers:
         hint = "ONNX Runtime cannot use the GPU of this machine. Install its CUDA libraries, or measure on the CPU."
     has_unused_gpu = bool(environment.gpus) and NVIDIA_PROVIDERS.isdisjoint(providers)

@@ -1,4 +1,5 @@
-"""Current state of this machine, read on request or derived from the telemetry of a running run."""
+"""Builds the current state of this machine, read on request or from the telemetry of a run in
+progress."""
 
 from __future__ import annotations
 
@@ -29,7 +30,7 @@ class MachineReader:
         self._lock = threading.Lock()
         self._exit_stack = ExitStack()
         self._gpus: Gpus | None = None
-        self._amd: tuple[AmdReader, ...] = ()
+        self._amd_readers: tuple[AmdReader, ...] = ()
         self._host: HostReader | None = None
 
     def read(self) -> MachineNow:
@@ -46,8 +47,8 @@ class MachineReader:
             gpus = self._open_gpus()
             for reader in gpus.readers:
                 readings[f"gpu{reader.index}"] = reader.read(at_ns)
-            for amd in self._amd:
-                readings |= dict(amd.read(at_ns))
+            for amd_reader in self._amd_readers:
+                readings |= dict(amd_reader.read(at_ns))
             cgroup = read_cgroup()
             return build_machine_state(
                 readings,
@@ -67,7 +68,7 @@ class MachineReader:
     def _open_gpus(self) -> Gpus:
         if self._gpus is None:
             self._gpus = self._exit_stack.enter_context(open_gpus())
-            self._amd = create_amd_readers()
+            self._amd_readers = create_amd_readers()
         return self._gpus
 
 

@@ -1,4 +1,4 @@
-"""Fetch and parse the metrics page of a server in the Prometheus text format
+"""Fetches and parses the metrics page of a server in the Prometheus text format
 (prometheus.io/docs/instrumenting/exposition_formats). Many inference servers expose metrics at
 /metrics.
 
@@ -23,10 +23,12 @@ from loadgen.records import Endpoint
 from loadgen.transport.address import Address, EndpointError, parse_url
 from loadgen.transport.tls import build_tls_context
 
-_SAMPLE = re.compile(r'([A-Za-z_:][\w:]*+)[ \t]*+(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?+[ \t]*+(\S++)', re.ASCII)
-_LABEL = re.compile(r'[ \t]*+([A-Za-z_]\w*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"[ \t]*+(?:,|$)', re.ASCII)
-_ESCAPED = re.compile(r"\\(.)")
-_UNESCAPED = {"n": "\n"}
+_SAMPLE_PATTERN = re.compile(
+    r'([A-Za-z_:][\w:]*+)[ \t]*+(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?+[ \t]*+(\S++)', re.ASCII
+)
+_LABEL_PATTERN = re.compile(r'[ \t]*+([A-Za-z_]\w*+)[ \t]*+=[ \t]*+"((?:[^"\\]|\\.)*+)"[ \t]*+(?:,|$)', re.ASCII)
+_ESCAPE_PATTERN = re.compile(r"\\(.)")
+_ESCAPE_CHARACTERS = {"n": "\n"}
 
 
 class Sample(NamedTuple):
@@ -40,8 +42,10 @@ class Sample(NamedTuple):
     def parse_labels(self) -> dict[str, str]:
         """Parse the labels, up to the first invalid label."""
         labels, position = {}, 0
-        while (match := _LABEL.match(self.labels_text, position)) is not None:
-            labels[match[1]] = _ESCAPED.sub(lambda escape: _UNESCAPED.get(escape[1], escape[1]), match[2])
+        while (match := _LABEL_PATTERN.match(self.labels_text, position)) is not None:
+            labels[match[1]] = _ESCAPE_PATTERN.sub(
+                lambda escape: _ESCAPE_CHARACTERS.get(escape[1], escape[1]), match[2]
+            )
             position = match.end()
         return labels
 
@@ -50,7 +54,7 @@ def parse_samples(page: str) -> Iterator[Sample]:
     """Yield the samples of a page that have a finite value. A last line without a line break is
     skipped, because it may be truncated."""
     for line in page[: page.rfind("\n") + 1].split("\n"):
-        match = _SAMPLE.match(line)
+        match = _SAMPLE_PATTERN.match(line)
         value = None if match is None else _parse_finite(match[3])
         if match is not None and value is not None:
             yield Sample(match[1], match[2] or "", value)
@@ -112,7 +116,7 @@ def fetch_page(
             if context is not None:
                 connection.settimeout(remaining_s())
                 connection = context.wrap_socket(connection, server_hostname=address.host)
-            return _fetch(connection, _build_request(address, path, headers), remaining_s)
+            return _exchange(connection, _build_request(address, path, headers), remaining_s)
         finally:
             connection.close()
     except (
@@ -142,7 +146,7 @@ def _build_request(address: Address, path: str, headers: Headers) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _fetch(connection: socket.socket, request: bytes, remaining_s: RemainingTime) -> ScrapedPage | None:
+def _exchange(connection: socket.socket, request: bytes, remaining_s: RemainingTime) -> ScrapedPage | None:
     connection.settimeout(remaining_s())
     connection.sendall(request)
     response = _ResponseHandler()

@@ -1,4 +1,4 @@
-"""Query the NVIDIA driver with individual calls, and cache which calls it supports."""
+"""Queries the NVIDIA driver with individual calls, and caches which calls it supports."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Read the CPU and memory usage of watched processes, and the utilization of the cores that this
+"""Reads the CPU and memory usage of watched processes, and the utilization of the cores that this
 process may run on."""
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from app.telemetry.host import GIB
 SWEEP_INTERVAL_NS = 5_000_000_000
 MAX_SWEEP_CPU_DIVISOR = 200
 """Limit for the search for child processes, which reads every process of the machine: the search
-may use at most 1/SWEEP_SHARE of a core."""
+may use at most 1/MAX_SWEEP_CPU_DIVISOR of a core."""
 
 
 class _ProcessTree:
@@ -33,7 +33,7 @@ class _ProcessTree:
         except psutil.NoSuchProcess:
             self._root = None
 
-    def descendants(self) -> set[psutil.Process]:
+    def find_processes(self) -> set[psutil.Process]:
         if self._root is None:
             return set()
         try:
@@ -50,7 +50,7 @@ class _ProcessTree:
             if cpu_s is not None:
                 self._cpu_s_by_process[process] = cpu_s
 
-    def cpu_cores(self, at_ns: int) -> float | None:
+    def compute_cpu_cores(self, at_ns: int) -> float | None:
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
         used_s = 0.0
         for process, before_s in list(self._cpu_s_by_process.items()):
@@ -66,7 +66,7 @@ class _ProcessTree:
             return None
         return used_s / elapsed_s
 
-    def memory_gib(self) -> float | None:
+    def read_memory_gib(self) -> float | None:
         """Return the resident memory of the process tree in GiB, where shared memory counts for
         each process; None if the watched process has ended."""
         bytes_by_process = {process: _read_resident_bytes(process) for process in self._cpu_s_by_process}
@@ -132,35 +132,37 @@ class ProcessReader:
         """Yield the readings of each source: `<source>_cpu_cores` since the last reading, and the
         current `<source>_memory_gib`."""
         for source, cores in self.read(at_ns).items():
-            yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].memory_gib()}
+            yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].read_memory_gib()}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Return the number of cores used since the last reading, by source; None for a process
         that has ended. A new source is included from the second reading."""
-        new = self._update_trees(at_ns)
-        readings = {source: tree.cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new}
-        if new or at_ns >= self._sweep_due_ns:
+        new_sources = self._update_trees(at_ns)
+        readings = {
+            source: tree.compute_cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new_sources
+        }
+        if new_sources or at_ns >= self._sweep_due_ns:
             self._sweep(at_ns)
         return readings
 
     def _update_trees(self, at_ns: int) -> set[str]:
         with self._lock:
             watched = dict(self._watched)
-        retained = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
-        new = watched.keys() - retained.keys()
-        self._trees = retained | {source: _ProcessTree(watched[source], at_ns) for source in new}
-        return new
+        retained_trees = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
+        new_sources = watched.keys() - retained_trees.keys()
+        self._trees = retained_trees | {source: _ProcessTree(watched[source], at_ns) for source in new_sources}
+        return new_sources
 
     def _sweep(self, at_ns: int) -> None:
         start_ns = self._now()
-        families = {source: tree.descendants() for source, tree in self._trees.items()}
+        processes_by_source = {source: tree.find_processes() for source, tree in self._trees.items()}
         for source, tree in self._trees.items():
-            nested = (
-                family
-                for other_source, family in families.items()
-                if other_source != source and family < families[source]
+            nested_processes = (
+                processes
+                for other_source, processes in processes_by_source.items()
+                if other_source != source and processes < processes_by_source[source]
             )
-            tree.set_processes(families[source].difference(*nested))
+            tree.set_processes(processes_by_source[source].difference(*nested_processes))
         duration_ns = self._now() - start_ns
         self._sweep_due_ns = at_ns + max(SWEEP_INTERVAL_NS, MAX_SWEEP_CPU_DIVISOR * duration_ns)
 
@@ -200,5 +202,5 @@ def _read_core_times() -> list[Any]:
     all_cores = psutil.cpu_times(percpu=True)
     if not hasattr(os, "sched_getaffinity"):
         return all_cores
-    usable = [all_cores[core] for core in os.sched_getaffinity(0) if core < len(all_cores)]
-    return usable or all_cores
+    usable_cores = [all_cores[core] for core in os.sched_getaffinity(0) if core < len(all_cores)]
+    return usable_cores or all_cores

@@ -1,4 +1,4 @@
-"""Sample telemetry at fixed intervals, as tidy rows with timestamps on the same clock as the
+"""Samples telemetry at fixed intervals, as tidy rows with timestamps on the same clock as the
 requests."""
 
 from __future__ import annotations
@@ -124,22 +124,22 @@ class Sampler:
             raise self._failure
 
     def _start_thread(self, name: str, sample: Callable[..., None], *arguments: object) -> threading.Thread:
-        thread = threading.Thread(target=self._guard, args=(sample, *arguments), name=name, daemon=True)
+        thread = threading.Thread(target=self._run_guarded, args=(sample, *arguments), name=name, daemon=True)
         thread.start()
         return thread
 
-    def _guard(self, sample: Callable[..., None], *arguments: object) -> None:
+    def _run_guarded(self, sample: Callable[..., None], *arguments: object) -> None:
         try:
             sample(*arguments)
         except Exception as failure:  # `close` raises it, because a thread has no caller
             self._failure = failure
             self._stop.set()
 
-    def _ticks(self, interval_ns: int) -> Iterator[int]:
+    def _iterate_ticks(self, interval_ns: int) -> Iterator[int]:
         return iterate_ticks(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
 
     def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
-        host_ticks = self._ticks(HOST_INTERVAL_NS)
+        host_ticks = self._iterate_ticks(HOST_INTERVAL_NS)
         start_ns = next(host_ticks)  # the first tick is the reference for the second
         host = HostReader(start_ns)
         self._processes.read(start_ns)
@@ -158,7 +158,7 @@ class Sampler:
         self._flush(sink)
 
     def _poll(self, poller: Poller) -> None:
-        for _ in self._ticks(round(poller.interval_s * 1e9)):
+        for _ in self._iterate_ticks(round(poller.interval_s * 1e9)):
             at_ns = self._now()
             for source, readings in poller.read(at_ns):
                 self._add_rows(at_ns, source, readings)
@@ -169,7 +169,7 @@ class Sampler:
                 return
             self._slow_reader = SlowGpuReader(gpus)
             slow_thread = self._start_thread("telemetry-gpus-slow", self._poll, self._slow_reader)
-            for _ in self._ticks(self._interval_ns):
+            for _ in self._iterate_ticks(self._interval_ns):
                 for reader in gpus.readers:
                     at_ns = self._now()
                     self._current_read = (reader.index, at_ns)

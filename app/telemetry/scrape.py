@@ -1,4 +1,4 @@
-"""Scrape telemetry of other machines from Prometheus pages.
+"""Scrapes telemetry of other machines from Prometheus pages.
 
 The pages are untrusted: the number of series is limited. Names and units of known exporters are
 converted to the metrics of Sizewise.
@@ -45,8 +45,10 @@ _HISTOGRAM_SUFFIXES = ("_bucket", "_created")
 
 def select_samples(page: str, labels: Mapping[str, str]) -> list[Sample]:
     """Return the relevant samples of a page that have all of `labels`, up to a maximum number."""
-    relevant = (sample for sample in parse_samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels))
-    return list(islice(relevant, _MAX_SAMPLES))
+    relevant_samples = (
+        sample for sample in parse_samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels)
+    )
+    return list(islice(relevant_samples, _MAX_SAMPLES))
 
 
 def _is_relevant(name: str) -> bool:
@@ -55,22 +57,22 @@ def _is_relevant(name: str) -> bool:
     return not name.startswith(_RUNTIME_PREFIXES) and not name.endswith(_HISTOGRAM_SUFFIXES)
 
 
-def _has_labels(sample: Sample, required: Mapping[str, str]) -> bool:
+def _has_labels(sample: Sample, required_labels: Mapping[str, str]) -> bool:
     # Fast check: most samples of a long page do not contain the value at all.
-    if any(f'"{value}"' not in sample.labels_text for value in required.values() if value.isalnum()):
+    if any(f'"{value}"' not in sample.labels_text for value in required_labels.values() if value.isalnum()):
         return False
-    labels = sample.parse_labels() if required else {}
-    return all(labels.get(name) == value for name, value in required.items())
+    labels = sample.parse_labels() if required_labels else {}
+    return all(labels.get(name) == value for name, value in required_labels.items())
 
 
-def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
+def name_series(selected_samples: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
     """Yield each sample with a unique name, which contains only the labels that distinguish the
     samples of a metric.
 
     Samples whose name would be too long, and duplicate samples, are skipped.
     """
     samples_by_name: dict[str, list[Sample]] = {}
-    for sample in chosen:
+    for sample in selected_samples:
         if sample.name != _CPU_METRIC and len(sample.name) <= MAX_NAME_LENGTH:
             samples_by_name.setdefault(sample.name, []).append(sample)
     for name, samples in samples_by_name.items():
@@ -95,21 +97,21 @@ def name_series(chosen: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
 def _select_distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
     """Select the names of labels that distinguish all samples, omitting labels that distinguish no
     further samples."""
-    chosen: list[str] = []
+    selected_labels: list[str] = []
     distinct_count = 1
     for label in list(dict.fromkeys(label for sample_labels in labels for label in sample_labels))[:_MAX_LABELS]:
-        extended = [*chosen, label]
-        new_count = len({tuple(sample_labels.get(name) for name in extended) for sample_labels in labels})
+        candidate_labels = [*selected_labels, label]
+        new_count = len({tuple(sample_labels.get(name) for name in candidate_labels) for sample_labels in labels})
         if new_count > distinct_count:
-            chosen, distinct_count = extended, new_count
+            selected_labels, distinct_count = candidate_labels, new_count
         if distinct_count == len(labels):
             break
-    return chosen
+    return selected_labels
 
 
 def _escape(value: str) -> str:
-    escaped = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
-    return "".join(character if character.isprintable() else "?" for character in escaped)
+    escaped_value = value.replace("\\", r"\\").replace('"', r"\"").replace("\n", r"\n")
+    return "".join(character if character.isprintable() else "?" for character in escaped_value)
 
 
 class SeriesLimiter:
@@ -118,51 +120,51 @@ class SeriesLimiter:
 
     def __init__(self) -> None:
         self._names: set[str] = set()
-        self._other_count = 0
+        self._unknown_series_count = 0
 
     def accepts(self, full_name: str, sample: Sample) -> bool:
         if full_name in self._names:
             return True
-        is_other = not sample.name.startswith(_KNOWN_PREFIXES)
-        if len(self._names) >= MAX_SERIES or (is_other and self._other_count >= MAX_OTHER_SERIES):
+        is_unknown_exporter = not sample.name.startswith(_KNOWN_PREFIXES)
+        if len(self._names) >= MAX_SERIES or (is_unknown_exporter and self._unknown_series_count >= MAX_OTHER_SERIES):
             return False
         self._names.add(full_name)
-        self._other_count += is_other
+        self._unknown_series_count += is_unknown_exporter
         return True
 
 
 _GIB = 2**30
-_NUMBER = re.compile(r"[0-9]{1,4}", re.ASCII)
+_INDEX_PATTERN = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
 class _MetricMapping(NamedTuple):
     """Sizewise metric to which a series is converted, and the factor between the units. Several
-    series of the same source are summed if `is_added` is true; otherwise the maximum is used."""
+    series of the same source are summed if `is_summed` is true; otherwise the maximum is used."""
 
     metric: str
     factor: float = 1.0
-    is_added: bool = False
+    is_summed: bool = False
 
 
 _SERVER_METRICS = {
-    "vllm:num_requests_running": _MetricMapping("server_running_requests", is_added=True),
-    "llamacpp:requests_processing": _MetricMapping("server_running_requests", is_added=True),
-    "vllm:num_requests_waiting": _MetricMapping("server_waiting_requests", is_added=True),
-    "llamacpp:requests_deferred": _MetricMapping("server_waiting_requests", is_added=True),
-    "nv_inference_pending_request_count": _MetricMapping("server_waiting_requests", is_added=True),
-    "sizewise_endpoint_queue_depth": _MetricMapping("server_waiting_requests", is_added=True),
+    "vllm:num_requests_running": _MetricMapping("server_running_requests", is_summed=True),
+    "llamacpp:requests_processing": _MetricMapping("server_running_requests", is_summed=True),
+    "vllm:num_requests_waiting": _MetricMapping("server_waiting_requests", is_summed=True),
+    "llamacpp:requests_deferred": _MetricMapping("server_waiting_requests", is_summed=True),
+    "nv_inference_pending_request_count": _MetricMapping("server_waiting_requests", is_summed=True),
+    "sizewise_endpoint_queue_depth": _MetricMapping("server_waiting_requests", is_summed=True),
     "vllm:kv_cache_usage_perc": _MetricMapping("server_kv_cache_percent", 100),
     "vllm:gpu_cache_usage_perc": _MetricMapping("server_kv_cache_percent", 100),
     "llamacpp:kv_cache_usage_ratio": _MetricMapping("server_kv_cache_percent", 100),
-    "vllm:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_added=True),
-    "llamacpp:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_added=True),
-    "vllm:generation_tokens_total": _MetricMapping("server_output_tokens_total", is_added=True),
-    "llamacpp:tokens_predicted_total": _MetricMapping("server_output_tokens_total", is_added=True),
-    "vllm:num_preemptions_total": _MetricMapping("server_preemptions_total", is_added=True),
-    "vllm:request_success_total": _MetricMapping("server_requests_total", is_added=True),
-    "nv_inference_request_success": _MetricMapping("server_requests_total", is_added=True),
-    "nv_inference_request_failure": _MetricMapping("server_requests_total", is_added=True),
-    "sizewise_endpoint_requests_total": _MetricMapping("server_requests_total", is_added=True),
+    "vllm:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_summed=True),
+    "llamacpp:prompt_tokens_total": _MetricMapping("server_input_tokens_total", is_summed=True),
+    "vllm:generation_tokens_total": _MetricMapping("server_output_tokens_total", is_summed=True),
+    "llamacpp:tokens_predicted_total": _MetricMapping("server_output_tokens_total", is_summed=True),
+    "vllm:num_preemptions_total": _MetricMapping("server_preemptions_total", is_summed=True),
+    "vllm:request_success_total": _MetricMapping("server_requests_total", is_summed=True),
+    "nv_inference_request_success": _MetricMapping("server_requests_total", is_summed=True),
+    "nv_inference_request_failure": _MetricMapping("server_requests_total", is_summed=True),
+    "sizewise_endpoint_requests_total": _MetricMapping("server_requests_total", is_summed=True),
 }
 _HOST_METRICS = {
     "nv_cpu_utilization": _MetricMapping("host_cpu_percent", 100),
@@ -201,9 +203,9 @@ class ScrapeReadings:
 
     def __init__(self) -> None:
         self.readings_by_source: dict[str, dict[str, float]] = {}
-        self._uuids: dict[str, str] = {}
-        self._ambiguous: set[str] = set()
-        self._triton_gpus: dict[str, str] = {}
+        self._uuid_by_source: dict[str, str] = {}
+        self._ambiguous_sources: set[str] = set()
+        self._triton_source_by_uuid: dict[str, str] = {}
 
     def add(self, sample: Sample) -> None:
         if (mapping := _SERVER_METRICS.get(sample.name)) is not None:
@@ -215,33 +217,37 @@ class ScrapeReadings:
         elif (mapping := _TRITON_GPU_METRICS.get(sample.name)) is not None:
             # Triton does not report an index, so the GPUs are numbered in the order of the page.
             uuid = sample.parse_labels().get("gpu_uuid", "")
-            self._add(self._triton_gpus.setdefault(uuid, f"gpu{len(self._triton_gpus)}"), mapping, sample.value)
+            self._add(
+                self._triton_source_by_uuid.setdefault(uuid, f"gpu{len(self._triton_source_by_uuid)}"),
+                mapping,
+                sample.value,
+            )
 
     def _add_dcgm(self, sample: Sample) -> None:
         labels = sample.parse_labels()
-        gpu, mig = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
-        if _NUMBER.fullmatch(gpu) is None or (mig and _NUMBER.fullmatch(mig) is None):
+        gpu_index, mig_index = labels.get("gpu", ""), labels.get("GPU_I_ID", "")
+        if _INDEX_PATTERN.fullmatch(gpu_index) is None or (mig_index and _INDEX_PATTERN.fullmatch(mig_index) is None):
             return
-        source = f"gpu{gpu}/mig{mig}" if mig else f"gpu{gpu}"
-        mapping = (_DCGM_MIG_METRICS if mig else _DCGM_GPU_METRICS).get(sample.name)
-        if mapping is not None and self._is_one_gpu(source, labels.get("UUID", "")):
+        source = f"gpu{gpu_index}/mig{mig_index}" if mig_index else f"gpu{gpu_index}"
+        mapping = (_DCGM_MIG_METRICS if mig_index else _DCGM_GPU_METRICS).get(sample.name)
+        if mapping is not None and self._is_single_gpu(source, labels.get("UUID", "")):
             self._add(source, mapping, sample.value)
 
-    def _is_one_gpu(self, source: str, uuid: str) -> bool:
+    def _is_single_gpu(self, source: str, uuid: str) -> bool:
         """Return True if the source is a single GPU. A page of several nodes has several GPUs with
-        the same index; in that case their readings are discarded, and the user must select a node
+        the same index. The readings of these GPUs are discarded, and the user must select a node
         by labels."""
-        if source in self._ambiguous or self._uuids.setdefault(source, uuid) != uuid:
-            self._ambiguous.add(source)
+        if source in self._ambiguous_sources or self._uuid_by_source.setdefault(source, uuid) != uuid:
+            self._ambiguous_sources.add(source)
             self.readings_by_source.pop(source, None)
-        return source not in self._ambiguous
+        return source not in self._ambiguous_sources
 
     def _add(self, source: str, mapping: _MetricMapping, value: float) -> None:
         value *= mapping.factor
         readings = self.readings_by_source.setdefault(source, {})
         previous = readings.get(mapping.metric)
         if previous is not None:
-            value = previous + value if mapping.is_added else max(previous, value)
+            value = previous + value if mapping.is_summed else max(previous, value)
         if math.isfinite(value):
             readings[mapping.metric] = value
 
@@ -276,7 +282,7 @@ def read_node_metrics(samples: Iterable[Sample]) -> NodeMetrics:
                 return NodeMetrics(None, None, None)
             single_values[sample.name] = sample.value
     total_s = sum(seconds_by_mode.values())
-    total, available = (
+    total_bytes, available_bytes = (
         single_values.get("node_memory_MemTotal_bytes"),
         single_values.get("node_memory_MemAvailable_bytes"),
     )
@@ -284,7 +290,7 @@ def read_node_metrics(samples: Iterable[Sample]) -> NodeMetrics:
         cpu_s=(total_s - seconds_by_mode.get("idle", 0.0) - seconds_by_mode.get("iowait", 0.0), total_s)
         if seconds_by_mode
         else None,
-        memory_gib=None if total is None or available is None else (total - available) / _GIB,
+        memory_gib=None if total_bytes is None or available_bytes is None else (total_bytes - available_bytes) / _GIB,
         clock_s=single_values.get("node_time_seconds"),
     )
 
@@ -324,7 +330,7 @@ class Scraper:
         self._now = now
         self._wall_ns = wall_ns
         self._limiter = SeriesLimiter()
-        self._null_readings: _Readings = {}
+        self._nulls_by_source: _Readings = {}
         self._node_cpu_s: tuple[float, float] | None = None
 
     def read(self, at_ns: int) -> tuple[tuple[str, dict[str, float | None]], ...]:
@@ -340,19 +346,19 @@ class Scraper:
         remaining_s = make_deadline(time.monotonic() + self._timeout_s)
         page = fetch_page(self._address, self._context, remaining_s, self._path, self._headers)
         duration_ms = (self._now() - at_ns) / 1e6
-        middle_s = (start_ns + self._wall_ns()) / 2 / 1e9
-        readings = None if page is None else self._parse_page(page, duration_ms, middle_s)
+        midpoint_s = (start_ns + self._wall_ns()) / 2 / 1e9
+        readings = None if page is None else self._parse_page(page, duration_ms, midpoint_s)
         return self._fill_missing({"": {"scrape_ok": 0.0}} if readings is None else readings)
 
-    def _parse_page(self, page: ScrapedPage, duration_ms: float, middle_s: float) -> _Readings | None:
-        chosen = select_samples(page.text, self._labels)
-        if not chosen:
+    def _parse_page(self, page: ScrapedPage, duration_ms: float, midpoint_s: float) -> _Readings | None:
+        samples = select_samples(page.text, self._labels)
+        if not samples:
             return None
-        node, scraped = read_node_metrics(chosen), ScrapeReadings()
-        for sample in chosen:
-            scraped.add(sample)
+        node, scrape_readings = read_node_metrics(samples), ScrapeReadings()
+        for sample in samples:
+            scrape_readings.add(sample)
         readings_by_source: _Readings = {
-            source: dict(readings) for source, readings in scraped.readings_by_source.items()
+            source: dict(readings) for source, readings in scrape_readings.readings_by_source.items()
         }
         if node.memory_gib is not None:
             readings_by_source.setdefault("host", {})["host_memory_gib"] = node.memory_gib
@@ -363,31 +369,31 @@ class Scraper:
             )
         clock_s = _parse_date(page.date) if node.clock_s is None else node.clock_s
         readings_by_source[""] = {
-            **{name: sample.value for name, sample in name_series(chosen) if self._limiter.accepts(name, sample)},
+            **{name: sample.value for name, sample in name_series(samples) if self._limiter.accepts(name, sample)},
             **readings_by_source.get("", {}),
             "scrape_ok": 1.0,
             "scrape_ms": duration_ms,
-            "scrape_clock_offset_s": None if clock_s is None else clock_s - middle_s,
+            "scrape_clock_offset_s": None if clock_s is None else clock_s - midpoint_s,
         }
         return readings_by_source
 
     def _fill_missing(self, current: _Readings) -> tuple[tuple[str, dict[str, float | None]], ...]:
         for source, readings in current.items():
-            if source in self._null_readings or len(self._null_readings) < _MAX_SOURCES:
-                self._null_readings.setdefault(source, {}).update(dict.fromkeys(readings))
+            if source in self._nulls_by_source or len(self._nulls_by_source) < _MAX_SOURCES:
+                self._nulls_by_source.setdefault(source, {}).update(dict.fromkeys(readings))
         return tuple(
             (f"{self._source}/{source}" if source else self._source, nulls | current.get(source, {}))
-            for source, nulls in self._null_readings.items()
+            for source, nulls in self._nulls_by_source.items()
         )
 
 
 def _parse_date(date: str | None) -> float | None:
-    """Convert a Date header to Unix time: the middle of the given second, with an error of at most
+    """Convert a Date header to Unix time: the middle of the stated second, with an error of at most
     half a second. Return None if the header is missing or invalid."""
     if date is None:
         return None
     try:
-        parsed = parsedate_to_datetime(date)
-        return (parsed if parsed.tzinfo is not None else parsed.replace(tzinfo=UTC)).timestamp() + 0.5
+        timestamp = parsedate_to_datetime(date)
+        return (timestamp if timestamp.tzinfo is not None else timestamp.replace(tzinfo=UTC)).timestamp() + 0.5
     except (ValueError, TypeError, OverflowError):  # untrusted text
         return None

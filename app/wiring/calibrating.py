@@ -28,18 +28,19 @@ def list_worker_counts(cores: float | None = None) -> tuple[int, ...]:
     """Return the numbers of workers to calibrate: 1, 2, 4 and so on, up to one worker per available
     core. If `cores` is `None`, the cores of this machine are used."""
     max_workers = count_usable_workers(cores)
-    return (*(2**power for power in range(max_workers.bit_length()) if 2**power < max_workers), max_workers)
+    return (*(2**exponent for exponent in range(max_workers.bit_length()) if 2**exponent < max_workers), max_workers)
 
 
-def calibrate_machine(counts: Sequence[int], interruption: Interruption, on_step: OnStep) -> Calibration:
+def calibrate_machine(worker_counts: Sequence[int], interruption: Interruption, on_step: OnStep) -> Calibration:
     """Measure the capacity of the load generator for each number of workers and each kind of load.
 
-    The calibration is stored unless it was interrupted; results that were disturbed by other
-    processes are not stored. Raises MeasurementError if the load workers fail."""
+    The calibration is stored unless it was interrupted, without results that were disturbed by
+    other processes. Raises MeasurementError if the load workers fail.
+    """
     environment, _ = inspect_machine()
     capacities: list[MeasuredCapacity] = []
     pacing = event_loop = ""
-    for workers in counts:
+    for workers in worker_counts:
         if interruption.is_requested:
             break
         try:
@@ -90,12 +91,12 @@ def load_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
     calibration = load_calibration(environment.fingerprint, get_utc_now())
     if calibration is None:
         return None, None
-    return _get_per_worker(calibration.find_capacity("plain", workers), workers), _get_per_worker(
-        calibration.find_capacity("streaming", workers), workers
-    )
+    return _compute_capacity_per_worker(
+        calibration.find_capacity("plain", workers), workers
+    ), _compute_capacity_per_worker(calibration.find_capacity("streaming", workers), workers)
 
 
-def _get_per_worker(capacity: MeasuredCapacity | None, workers: int) -> float | None:
+def _compute_capacity_per_worker(capacity: MeasuredCapacity | None, workers: int) -> float | None:
     return None if capacity is None or capacity.per_s is None else capacity.per_s / workers
 
 

@@ -27,8 +27,10 @@ def resolve_addresses(url: str) -> list[str]:
 
 
 def build_endpoint(profile: EndpointProfile) -> Endpoint:
-    """Build the endpoint of a profile, which contains resolved secrets. Raises UsageError and
-    UnavailableError."""
+    """Build the endpoint of a profile, which contains resolved secrets.
+
+    Raises UsageError if a secret is missing or must not be sent to the host, or if the permission
+    to load-test a public host is missing; UnavailableError if the host name cannot be resolved."""
     require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
@@ -44,14 +46,14 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
         key_files=key_files,
         tls=target.tls,
         timeouts=_build_timeouts(target.timeouts),
-        max_connections=_max_connections(profile, target),
+        max_connections=_compute_max_connections(profile, target),
         balance=target.balance,
         unix_socket=None if socket is None else str(socket),
         proxy=proxy,
     )
 
 
-def _max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
+def _compute_max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
     """Return the connection limit: the profile's setting, or at least one connection per client of
     a closed loop."""
     if "max_connections" in target.model_fields_set:
@@ -80,18 +82,18 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
     host = urlsplit(url).hostname
     raise UsageError(
         f"{host} is a public host, and the profile does not confirm that you may load-test it",
-        hint=f"If you have permission, set {key}: true.",
+        hint=f"If you have permission, set {key} to true.",
     )
 
 
 def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
     """Return fixed headers, and headers whose key file is read again when the target rejects the
     key."""
-    values_by_name = dict(target.headers)
+    references_by_name = dict(target.headers)
     if target.api_key is not None:
-        values_by_name["Authorization"] = f"Bearer {target.api_key}"
+        references_by_name["Authorization"] = f"Bearer {target.api_key}"
     fixed_headers, key_files = [], []
-    for name, reference in values_by_name.items():
+    for name, reference in references_by_name.items():
         value = resolve_secret(reference)  # Raises UsageError for an unreadable file before anything is started.
         file_reference = parse_file_reference(reference)
         if file_reference is None:

@@ -1,4 +1,5 @@
-"""Finds the hardware that a target runs on: declared in the profile, or this machine."""
+"""Find the hardware that a target runs on: the hardware declared in the profile, or this
+machine."""
 
 from __future__ import annotations
 
@@ -24,8 +25,8 @@ def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None
     """Return the hardware declared in the profile, or else this machine if the target runs here;
     `None` if unknown.
 
-    Also `None` for a scripted target, whose response times belong to no hardware, so that nothing
-    is planned from it.
+    Also returns `None` for a scripted target, because its response times do not depend on hardware
+    and must not be used for planning.
     """
     declared = find_declared_hardware(profile, catalog)
     if declared is not None or not is_local_target(profile):
@@ -44,8 +45,8 @@ def describe_this_machine() -> Hardware:
 
 
 def is_local_target(profile: EndpointProfile) -> bool:
-    """Return True if the target is a single server on this machine. Several replicas share
-    resources in an unknown way, so they do not count."""
+    """Return True if the target is a single server on this machine. Returns False for several
+    replicas, because they share the resources of the machine in an unknown way."""
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:
         return False

@@ -1,4 +1,4 @@
-"""Compares a model with the GPUs of this machine and of the catalog."""
+"""Compare a model with the GPUs of this machine and of the catalog."""
 
 from __future__ import annotations
 
@@ -31,30 +31,34 @@ def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInsp
 def fit_gpus(
     metadata: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
 ) -> tuple[GpuFit, ...]:
-    """Return how the model fits each GPU: the GPUs of this machine first, then those of the catalog
-    in order of memory.
+    """Return the largest batch size and the latency bound of a model on each GPU: the GPUs of this
+    machine first, then the GPUs of the catalog in order of memory.
 
-    GPUs with unknown memory are omitted. The result is empty if the costs of the model are
-    unknown."""
+    GPUs with unknown memory are omitted. The result is empty if the costs of the model are unknown.
+    """
     catalog_gpus = tuple(catalog_gpus)
     if not metadata.costs:
         return ()
     catalog_fits = [
-        _fit(metadata, gpu.name, gpu.memory_gib, gpu, is_here=False) for gpu in catalog_gpus if gpu.memory_gib
+        _compute_fit(metadata, gpu.name, gpu.memory_gib, gpu, is_installed=False)
+        for gpu in catalog_gpus
+        if gpu.memory_gib
     ]
     return (
-        *_local_fits(metadata, local_gpus, catalog_gpus),
+        *_compute_local_fits(metadata, local_gpus, catalog_gpus),
         *sorted(catalog_fits, key=lambda fit: (fit.memory_gib, fit.name)),
     )
 
 
-def _local_fits(
+def _compute_local_fits(
     metadata: ModelMetadata, gpus: Iterable[Gpu], catalog_gpus: tuple[Accelerator, ...]
 ) -> Iterator[GpuFit]:
     for gpu in gpus:
         if gpu.memory_gib:
             name = f"GPU {gpu.index}: {gpu.name}"
-            yield _fit(metadata, name, gpu.memory_gib, find_catalog_gpu(gpu.name, catalog_gpus), is_here=True)
+            yield _compute_fit(
+                metadata, name, gpu.memory_gib, find_catalog_gpu(gpu.name, catalog_gpus), is_installed=True
+            )
 
 
 def find_catalog_gpu(name: str, catalog_gpus: Iterable[Accelerator]) -> Accelerator | None:
@@ -63,36 +67,40 @@ def find_catalog_gpu(name: str, catalog_gpus: Iterable[Accelerator]) -> Accelera
     return next((gpu for gpu in catalog_gpus if gpu.nvml_name_pattern and re.search(gpu.nvml_name_pattern, name)), None)
 
 
-def _fit(
-    metadata: ModelMetadata, name: str, memory_gib: float, catalog_gpu: Accelerator | None, *, is_here: bool
+def _compute_fit(
+    metadata: ModelMetadata, name: str, memory_gib: float, catalog_gpu: Accelerator | None, *, is_installed: bool
 ) -> GpuFit:
     fitting_costs = [cost for cost in metadata.costs if cost.memory_bytes <= memory_gib * _GIB * USABLE_MEMORY_SHARE]
     largest_cost = max(fitting_costs, key=lambda cost: cost.batch, default=None)
-    bound = (
+    latency_bound = (
         None
         if catalog_gpu is None or largest_cost is None or metadata.unknown_nodes
-        else _bound(metadata, largest_cost, catalog_gpu)
+        else _compute_latency_bound(metadata, largest_cost, catalog_gpu)
     )
     return GpuFit(
         name=name,
         key=None if catalog_gpu is None else catalog_gpu.key,
-        is_installed=is_here,
+        is_installed=is_installed,
         memory_gib=memory_gib,
         largest_batch=None if largest_cost is None else largest_cost.batch,
-        min_latency_ms=None if bound is None else bound[0],
-        limited_by=None if bound is None else bound[1],
+        min_latency_ms=None if latency_bound is None else latency_bound[0],
+        limited_by=None if latency_bound is None else latency_bound[1],
     )
 
 
-def _bound(metadata: ModelMetadata, cost: BatchCost, catalog_gpu: Accelerator) -> tuple[float, str] | None:
+def _compute_latency_bound(
+    metadata: ModelMetadata, cost: BatchCost, catalog_gpu: Accelerator
+) -> tuple[float, str] | None:
     """Return the minimum duration of an inference in ms and the bottleneck ("compute" or "memory"),
-    by the roofline model; `None` if a peak is unknown.
+    by the roofline model; `None` if a peak rate or the memory bandwidth is unknown.
 
-    The duration is at least the FLOPs at the GPU's peak, and at least the minimum traffic at its
-    memory bandwidth. The peak is the highest that the model's data types can use, so the bound
-    holds for every kernel."""
-    is_integer = not _INTEGER_OPERATORS.isdisjoint(peak_tflops.operator for peak_tflops in metadata.operators)
-    peaks = (catalog_gpu.fp32_tflops, catalog_gpu.fp16_tflops, catalog_gpu.int8_tops if is_integer else None)
+    The duration is at least the FLOPs divided by the GPU's peak rate, and at least the minimum
+    memory traffic divided by its memory bandwidth. The peak rate is the highest that the model's
+    data types can use, so the bound is valid for every kernel."""
+    has_integer_operators = not _INTEGER_OPERATORS.isdisjoint(
+        operator_count.operator for operator_count in metadata.operators
+    )
+    peaks = (catalog_gpu.fp32_tflops, catalog_gpu.fp16_tflops, catalog_gpu.int8_tops if has_integer_operators else None)
     peak = max((peak_tflops for peak_tflops in peaks if peak_tflops), default=None)
     if peak is None or not catalog_gpu.memory_bandwidth_gb_s:
         return None

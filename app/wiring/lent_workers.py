@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from typing import IO, BinaryIO, cast
 
 from app.errors import MeasurementError, UnavailableError
-from loadgen.child import StderrTail, describe_exit, start_module, terminate_within
+from loadgen.child import StderrTail, describe_exit, start_module, wait_or_kill
 from loadgen.frames import encode_message_frame, read_report
 from loadgen.records import EXIT_DISMISSED, EXIT_MASTER_LOST, EXIT_NO_MASTER, Join, Ready
 
@@ -20,8 +20,8 @@ _TOKEN_HINT = "Check that the run is waiting for workers at this address, and th
 
 
 class _Worker:
-    """A lent worker process. Calls `on_change` when the worker has joined and when it has
-    exited."""
+    """A worker process lent to a master. It calls `on_change` when the worker has joined and when
+    it has exited."""
 
     def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -50,9 +50,9 @@ class _Worker:
         with contextlib.suppress(OSError):
             self._stdin.close()
 
-    def end(self) -> None:
+    def stop(self) -> None:
         self.close_input()
-        terminate_within(_EXIT_LIMIT_S, self._process)
+        wait_or_kill(_EXIT_LIMIT_S, self._process)
         self._listener.join()
         self._stderr_tail.wait()
         for pipe in (self._process.stdout, self._process.stderr):
@@ -69,7 +69,7 @@ class _Worker:
 
 
 class LentWorkers:
-    """Workers lent to a master. The constructor starts the workers; leaving the context ends
+    """Workers lent to a master. The constructor starts the workers; leaving the context stops
     them."""
 
     def __init__(self, join: Join, count: int, should_continue: Callable[[], bool] = lambda: True) -> None:
@@ -85,7 +85,7 @@ class LentWorkers:
         for worker in self._workers:
             worker.close_input()
         for worker in self._workers:
-            worker.end()
+            worker.stop()
 
     def wait(self, on_joined: Callable[[int], None]) -> None:
         """Wait until all workers have exited because the run ended, or until `should_continue`
@@ -97,13 +97,13 @@ class LentWorkers:
         has_reported = False
         while self._should_continue():
             joined_workers = [worker for worker in self._workers if worker.has_joined]
-            running = [worker for worker in self._workers if worker.code is None]
-            if not has_reported and joined_workers and all(worker.has_joined for worker in running):
+            running_workers = [worker for worker in self._workers if worker.code is None]
+            if not has_reported and joined_workers and all(worker.has_joined for worker in running_workers):
                 has_reported = True
                 on_joined(len(joined_workers))
             if not joined_workers:
                 self._require_master()
-            if not running:
+            if not running_workers:
                 _require_clean_exit(joined_workers)
                 return
             with contextlib.suppress(queue.Empty):
@@ -111,7 +111,7 @@ class LentWorkers:
 
     def _require_master(self) -> None:
         """Raise UnavailableError if no master was found. If one worker finds no master, the
-        remaining workers are not awaited."""
+        method does not wait for the other workers."""
         codes = [worker.code for worker in self._workers]
         if EXIT_NO_MASTER in codes:
             message = self._workers[codes.index(EXIT_NO_MASTER)].stderr_text
@@ -127,7 +127,7 @@ class LentWorkers:
 def _require_clean_exit(workers: Sequence[_Worker]) -> None:
     for worker in workers:
         if worker.code == EXIT_MASTER_LOST:
-            hint = "The network may have failed, or the run was killed."
+            hint = "Check the network, and check whether the run was killed."
             raise MeasurementError(worker.stderr_text or "the connection to the master was lost", hint=hint)
         if worker.code == EXIT_DISMISSED:
             raise MeasurementError("the run continued without a load worker of this machine", hint=worker.stderr_text)

@@ -17,9 +17,9 @@ from app.inference.datasets.labeled import load_labeled_rows, select_calibration
 from app.inference.inspection.client import inspect_model
 from app.inference.job import VariantJob
 from app.inference.peaks import measure_peaks
-from app.inference.precision.conversion import convert_precision, default_cache
+from app.inference.precision.conversion import convert_precision, get_default_cache
 from app.inference.process import VariantProcess
-from app.inference.providers import NVIDIA
+from app.inference.providers import NVIDIA_PROVIDERS
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec
 from app.profiles.local import LocalProfile
@@ -40,7 +40,7 @@ from app.wiring.inspecting import find_catalog_gpu
 from app.wiring.machine import build_sampler, inspect_for_run
 
 _CONVERSION_LIMIT_S = 1800.0
-_ARITHMETIC: dict[Precision, DataType] = {
+_DATA_TYPES: dict[Precision, DataType] = {
     "as-is": "fp32",
     "fp16": "fp16",
     "int8-dynamic": "int8",
@@ -74,35 +74,36 @@ def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDe
 def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     """Check the model file and convert it to the requested precision.
 
-    Raises UsageError before a runtime opens the file if it is not a safe model file, and UsageError
-    or MeasurementError if it cannot be converted."""
+    Raises UsageError, before a runtime opens the file, if the file is not a safe model file;
+    UsageError or MeasurementError if the model cannot be converted.
+    """
     path = Path(variant_spec.model)
     _inspect(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
     calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
-    converted = convert_precision(
-        path, variant_spec.precision, calibration, cache=default_cache(), timeout_s=_CONVERSION_LIMIT_S
+    converted_model = convert_precision(
+        path, variant_spec.precision, calibration, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S
     )
     return PreparedModel(
-        path=str(converted.path),
-        sha256=converted.sha256,
-        size_bytes=converted.path.stat().st_size,
-        cached_model_path=_cache_path(variant_spec, converted.sha256),
-        notes=converted.notes,
+        path=str(converted_model.path),
+        sha256=converted_model.sha256,
+        size_bytes=converted_model.path.stat().st_size,
+        cached_model_path=_get_cache_path(variant_spec, converted_model.sha256),
+        notes=converted_model.notes,
     )
 
 
 def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
-    """Return the cost of an inference at a batch size; `None` if it is unknown. For batch sizes
-    that were not inspected, it is interpolated linearly."""
+    """Return the cost of an inference at a batch size; `None` if the cost is unknown. For batch
+    sizes that were not inspected, the cost is interpolated linearly."""
     try:
         metadata = _inspect(path, tuple(sorted(axes.items())))
     except SizewiseError:  # The original model could be inspected, but not the converted model.
         return None
     if metadata.unknown_nodes:
         return None
-    exact = next((cost for cost in metadata.costs if cost.batch == batch), None)
-    if exact is not None or not metadata.costs:
-        return exact
+    exact_cost = next((cost for cost in metadata.costs if cost.batch == batch), None)
+    if exact_cost is not None or not metadata.costs:
+        return exact_cost
     flops_growth, moved_growth, memory_growth = metadata.flops_growth, metadata.moved_growth, metadata.memory_growth
     if flops_growth is None or moved_growth is None or memory_growth is None or len(metadata.costs) < 2:
         return None
@@ -134,18 +135,18 @@ def _load_calibration(model: Path, data: DataSpec) -> Feeds:
     not fit the model."""
     source = data.calibration or data.rows
     assert source is not None
-    inputs = tuple(_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
+    inputs = tuple(_build_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
     rows = load_labeled_rows(Path(source), inputs, data.label)
-    selected = [rows.batch(int(index), 1) for index in select_calibration_rows(len(rows), data.calibration_rows)]
-    return {name: np.concatenate([feeds[name] for feeds in selected]) for name in selected[0]}
+    selected_rows = [rows.batch(int(index), 1) for index in select_calibration_rows(len(rows), data.calibration_rows)]
+    return {name: np.concatenate([feeds[name] for feeds in selected_rows]) for name in selected_rows[0]}
 
 
-def _tensor_spec(value: ModelValue) -> TensorSpec:
+def _build_tensor_spec(value: ModelValue) -> TensorSpec:
     shape = tuple(axis if isinstance(axis, int) else -1 for axis in value.shape or ())
     return TensorSpec(value.name, value.dtype, shape)
 
 
-def _cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
+def _get_cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
     """Return the cache path of the optimized model (for TensorRT, the folder of its engines);
     `None` without a cache. The name is a hash of everything that the content depends on."""
     if variant_spec.variant.provider not in _CACHING_PROVIDERS:
@@ -160,7 +161,7 @@ def _cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
         *map(str, (*variant_spec.environment, *sorted(variant_spec.settings.axes.items()))),
     )
     key = hashlib.sha256("\n".join(key_parts).encode()).hexdigest()[:32]
-    folder = default_cache().parent / "optimised"
+    folder = get_default_cache().parent / "optimised"
     folder.mkdir(parents=True, exist_ok=True)
     return str(folder / key if variant_spec.variant.provider == "tensorrt" else folder / f"{key}.onnx")
 
@@ -170,22 +171,22 @@ class _PeakRateCache:
     number of threads and size of weights."""
 
     def __init__(self) -> None:
-        self._measured: dict[tuple[int, int], dict[str, Peaks]] = {}
+        self._cpu_peaks: dict[tuple[int, int], dict[str, Peaks]] = {}
 
     def find(self, variant_spec: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
         """Return the peak rates for a variant; `None` if the processor of its provider is
         unknown."""
-        data_type = _ARITHMETIC[variant_spec.precision]
-        if variant_spec.variant.provider in NVIDIA:
+        data_type = _DATA_TYPES[variant_spec.precision]
+        if variant_spec.variant.provider in NVIDIA_PROVIDERS:
             gpu = next(iter(find_gpus(variant_spec.variant, environment.gpus)), None)
             catalog_gpu = None if gpu is None else find_catalog_gpu(gpu.name, load_catalog().accelerators.values())
             return None if catalog_gpu is None else get_published_peaks(catalog_gpu, data_type)
         if variant_spec.variant.provider != "cpu":
             return None
         key = (variant_spec.settings.threads, weight_bytes)
-        if key not in self._measured:
+        if key not in self._cpu_peaks:
             try:
-                self._measured[key] = measure_peaks(*key)
+                self._cpu_peaks[key] = measure_peaks(*key)
             except SizewiseError:  # The roofline is then omitted.
-                self._measured[key] = {}
-        return self._measured[key].get("fp32" if data_type == "fp16" else data_type)  # The CPU computes fp16 as fp32.
+                self._cpu_peaks[key] = {}
+        return self._cpu_peaks[key].get("fp32" if data_type == "fp16" else data_type)  # The CPU computes fp16 as fp32.

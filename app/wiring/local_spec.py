@@ -1,4 +1,4 @@
-"""Resolves the profile of a local model: files, devices and prices."""
+"""Resolve the profile of a local model: files, devices and prices."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 from app.analysis.gating import DEFAULT_GATING, Gating
 from app.inference.job import SessionSettings
-from app.inference.providers import NVIDIA
+from app.inference.providers import NVIDIA_PROVIDERS
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
@@ -23,16 +23,16 @@ from app.session.spec import LimitSpec
 from app.telemetry.machine_checks import read_free_memory_bytes
 from app.wiring.hardware import describe_this_machine, resolve_hardware
 
-_SPARE_SHARE = 0.9
+_USABLE_MEMORY_SHARE = 0.9
 _MIN_MEMORY_BYTES = 2**30
 _SEARCH_START_SHARE = 0.5
-_DEFAULT_SHARE = 0.7
+_DEFAULT_LOAD_SHARE = 0.7
 """Default load of the server scenario, as a fraction of the variant's maximum throughput."""
 
 
 def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING) -> LocalSpec:
-    """Resolve a profile to the specification of a local run. Nothing is started. Raises
-    UsageError."""
+    """Resolve a profile to the specification of a local run. Nothing is started. Raises UsageError
+    if the profile specifies an unknown offer."""
     target, load, offer = profile.target, profile.load, _build_offer(profile)
     data = _build_data(profile)
     variants = build_variants(profile)
@@ -67,19 +67,19 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
 
 def compute_default_memory_limit_bytes() -> int:
     """Return the default memory limit of a variant on this machine in bytes."""
-    return max(_MIN_MEMORY_BYTES, round(_SPARE_SHARE * read_free_memory_bytes()))
+    return max(_MIN_MEMORY_BYTES, round(_USABLE_MEMORY_SHARE * read_free_memory_bytes()))
 
 
 def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
     """Return the variants of a profile in order, with the display names used in results."""
     settings = profile.target.all_variants
-    names = _display_names(
+    names = _build_display_names(
         {model_path(variant_settings.model) for variant_settings in settings if variant_settings.model is not None}
     )
     return tuple(_build_variant(variant_settings, names) for variant_settings in settings)
 
 
-def _display_names(paths: Collection[Path]) -> dict[Path, str]:
+def _build_display_names(paths: Collection[Path]) -> dict[Path, str]:
     """Return display names of model files: their stems, prefixed by as many parent folders as
     needed to be unique."""
     names = {path: path.stem for path in paths}
@@ -93,7 +93,7 @@ def _display_names(paths: Collection[Path]) -> dict[Path, str]:
 
 def _build_variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
     assert settings.model is not None
-    is_on_nvidia = settings.provider in NVIDIA
+    is_on_nvidia = settings.provider in NVIDIA_PROVIDERS
     return Variant(
         model=names[model_path(settings.model)],
         provider=settings.provider,
@@ -101,14 +101,14 @@ def _build_variant(settings: VariantSettings, names: Mapping[Path, str]) -> Vari
         batch=settings.batch,
         threads=settings.threads,
         streams=settings.streams,
-        devices=tuple(map(str, settings.devices)) or _first_visible_device() if is_on_nvidia else (),
+        devices=tuple(map(str, settings.devices)) or _get_first_visible_device() if is_on_nvidia else (),
     )
 
 
 def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant: Variant) -> VariantSpec:
     assert settings.model is not None
     runtime, devices = target.runtime, variant.devices
-    is_on_nvidia = settings.provider in NVIDIA
+    is_on_nvidia = settings.provider in NVIDIA_PROVIDERS
     return VariantSpec(
         variant=variant,
         model=str(model_path(settings.model)),
@@ -129,11 +129,11 @@ def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant:
 def _build_environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
     """Return the CUDA environment variables of a variant. Devices are numbered by PCI bus as in
     NVML, or identified by MIG UUID."""
-    visible = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
-    return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible)
+    visible_devices = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
+    return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible_devices)
 
 
-def _first_visible_device() -> tuple[str, ...]:
+def _get_first_visible_device() -> tuple[str, ...]:
     """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant would run;
     empty if unset."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
@@ -144,7 +144,7 @@ def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
     """Return the scenarios in execution order. The server scenario is last, because its rate may
     depend on the other scenarios."""
     scenarios = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
-    rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_SHARE),)
+    rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_LOAD_SHARE),)
     if not scenarios and not all(isinstance(rate, float) for rate in rates):
         scenarios.append(ScenarioSpec("offline"))  # The maximum throughput must be measured first.
     for rate in rates if "server" in profile.load.scenarios else ():

@@ -1,7 +1,7 @@
-"""Inspects this machine: its capabilities, and conditions that would disturb a measurement.
+"""Inspect this machine: its capabilities, and conditions that would disturb a measurement.
 
-Also builds the telemetry sampler of a run for this machine, GPUs of any vendor, and the metrics
-endpoints in the profile."""
+The module also builds the telemetry sampler of a run for this machine, GPUs of any vendor, and the
+metrics endpoints in the profile."""
 
 from __future__ import annotations
 
@@ -29,19 +29,20 @@ def read_machine_metadata() -> MachineInfo:
     """Inspect this machine. Takes one or two seconds, because execution providers are tried in a
     child process. Raises MeasurementError if the child process crashes."""
     probe = probe_providers()
-    environment = read_environment(probe.working, probe.runtime_version)
-    unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.unavailable)
+    environment = read_environment(probe.working_providers, probe.runtime_version)
+    unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.failed_providers)
     return MachineInfo(environment, check_machine(environment), unavailable)
 
 
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
-    """Return the environment of this machine and the checks of it."""
+    """Return the environment and the validity checks of this machine."""
     metadata = read_machine_metadata()
     return metadata.environment, metadata.checks
 
 
 def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]]:
-    """Return the environment of this machine, and the checks of it and of the run directory."""
+    """Return the environment of this machine, and the validity checks of the machine and of the run
+    directory."""
     environment, checks = inspect_machine()
     return environment, (*checks, *check_directory(run_directory))
 
@@ -56,8 +57,9 @@ def check_directory(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, 
 
 
 def build_sampler(profile: Profile) -> Sampler:
-    """Build the telemetry sampler of a profile, without starting it. Raises UsageError and
-    UnavailableError."""
+    """Build the telemetry sampler of a profile, without starting it. Raises UsageError if a metrics
+    endpoint cannot be scraped or a secret is missing, and UnavailableError if a host name cannot be
+    resolved."""
     require_allowed(profile)
     return Sampler(pollers=(*create_amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
 

@@ -1,4 +1,4 @@
-"""Applies changes to the inputs of a plan, regardless of their source."""
+"""Apply changes to the inputs of a plan, regardless of the source of the inputs."""
 
 from __future__ import annotations
 
@@ -24,9 +24,11 @@ PRICE_PREFIX = "price."
 def apply_change(plan_inputs: PlanningInputs, change: str) -> PlanningInputs:
     """Return the plan inputs with one change: `key=value` of a plan, `price.OFFER=USD/h`, or
     `speed=1.3`."""
-    key, equals, value = change.partition("=")
-    if not equals:
-        raise UsageError(f"--what-if {change} is not key=value", hint="Use the form --what-if traffic.peak=2000/s.")
+    key, separator, value = change.partition("=")
+    if not separator:
+        raise UsageError(
+            f"--what-if {change} does not have the form key=value", hint="Use a value such as traffic.peak=2000/s."
+        )
     if key == "speed":
         return _apply_speed(plan_inputs, value)
     if key.startswith(PRICE_PREFIX):
@@ -52,13 +54,13 @@ def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Pl
             raise UsageError(
                 f"{key} is not an input of a plan", hint="Use traffic.…, plan.…, slo, price.OFFER or speed."
             )
-    updated = msgspec.structs.replace(
+    updated_inputs = msgspec.structs.replace(
         plan_inputs,
         limits=_apply_limits(plan_inputs, plan_overrides),
         traffic=_apply_traffic(plan_inputs.traffic, traffic_overrides),
         slo=slo,
     )
-    return apply_prices(updated, prices)
+    return apply_prices(updated_inputs, prices)
 
 
 def _apply_limits(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> PlanLimits:

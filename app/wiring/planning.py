@@ -1,4 +1,4 @@
-"""Builds the inputs of a plan from the user's sources: stored runs, results of other tools, a
+"""Build the inputs of a plan from the user's sources: stored runs, results of other tools, a
 manually entered curve, or a plan file."""
 
 from __future__ import annotations
@@ -29,15 +29,15 @@ from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.hardware import resolve_hardware
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
 
-_KEYS = ("traffic", "plan", "target.hardware", "slo")
+_PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
 
 
 class NoTrafficError(UsageError):
-    """Raised if neither the sources nor the request define the traffic to plan for."""
+    """Raised if neither the sources nor the request specify the traffic to plan for."""
 
 
 class NoHardwareError(UsageError):
-    """Raised if neither a source nor the request specifies the hardware of the target."""
+    """Raised if neither the sources nor the request specify the hardware of the target."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True):
@@ -55,21 +55,24 @@ class PlanRequest(msgspec.Struct, frozen=True):
 
 
 def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Build the inputs of a plan. Raises UsageError, which states what is missing."""
+    """Build the inputs of a plan. Raises UsageError with the missing or invalid input."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
-            raise UsageError("a plan file cannot be combined with other sources")
+            raise UsageError("a plan file cannot be combined with other sources", hint="Specify only the plan file.")
         return _apply_request(read_plan(paths[0]).inputs, request, today)
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
     model_configurations = [path for path in paths if is_language_model(path)]
     if len(model_configurations) > 1:
-        raise UsageError("only one language model can be planned from its configuration")
+        raise UsageError(
+            "only one language model can be planned from its configuration",
+            hint="Specify the configuration of one model only.",
+        )
     language_model = load_language_model(model_configurations[0]) if model_configurations else None
     runs, foreign_paths = _split_sources(
         [source for source in request.sources if Path(source) not in model_configurations]
     )
-    declared_inputs = _declared_inputs(runs, request, catalog)
+    declared_inputs = _read_declared_inputs(runs, request, catalog)
     slo = tuple(parse_objective(text) for text in request.slo) or declared_inputs.slo
     targets = [target for run in runs for target in _build_run_targets(run, slo, declared_inputs, catalog)]
     if foreign_paths:
@@ -80,8 +83,8 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     if language_model is not None and not (slo and traffic.tokens):
         hint = 'For example: --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
         raise UsageError("planning a language model from its configuration needs an SLO and traffic.tokens", hint=hint)
-    question = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
-    return apply_prices(question, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
+    plan_inputs = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
+    return apply_prices(plan_inputs, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
 
 
 class _DeclaredInputs(msgspec.Struct, frozen=True):
@@ -106,26 +109,22 @@ def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]
     return runs, foreign_paths
 
 
-def _declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalog: Catalog) -> _DeclaredInputs:
+def _read_declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalog: Catalog) -> _DeclaredInputs:
     """Return the inputs declared by the last endpoint run, or by `--set` if there is none."""
-    overrides = tuple(
-        override_or_key for override_or_key in request.overrides if not override_or_key.startswith(PRICE_PREFIX)
-    )
+    overrides = tuple(override for override in request.overrides if not override.startswith(PRICE_PREFIX))
     for override in overrides:
         key = override.partition("=")[0]
-        if not f"{key}.".startswith(tuple(f"{override_or_key}." for override_or_key in _KEYS)):
-            hint = f"Use keys of {', '.join(_KEYS)} or price.OFFER, or run the profile again."
+        if not f"{key}.".startswith(tuple(f"{prefix}." for prefix in _PLANNING_KEYS)):
+            hint = f"Use keys of {', '.join(_PLANNING_KEYS)} or price.OFFER, or run the profile again."
             raise UsageError(f"--set {key} does not change a plan, because the run is already measured", hint=hint)
     for run in runs:
         _ = run.complete_result  # For an incomplete run, raises its reason instead of an error about a missing profile.
     profiles = [_load_profile(run, catalog) for run in runs]
     endpoints = [
-        run
-        for run, override_or_key in zip(runs, profiles, strict=True)
-        if not isinstance(override_or_key, LocalProfile)
+        run for run, run_profile in zip(runs, profiles, strict=True) if not isinstance(run_profile, LocalProfile)
     ]
     settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalog)
-    slo: tuple[Objective, ...] = tuple(objective for override_or_key in profiles for objective in override_or_key.slo)
+    slo: tuple[Objective, ...] = tuple(objective for run_profile in profiles for objective in run_profile.slo)
     if endpoints:
         profile = _load_profile(endpoints[-1], catalog, overrides)
         assert not isinstance(profile, LocalProfile)
@@ -149,8 +148,10 @@ def _build_run_targets(
         None if declared_inputs.hardware is None else resolve_hardware(declared_inputs.hardware, catalog)
     )
     profile_hardware = profile.target.hardware
-    recorded = result.target.hardware if profile_hardware is None else resolve_hardware(profile_hardware, catalog)
-    hardware = declared_hardware or recorded
+    measured_hardware = (
+        result.target.hardware if profile_hardware is None else resolve_hardware(profile_hardware, catalog)
+    )
+    hardware = declared_hardware or measured_hardware
     if hardware is None:
         if getattr(profile.target, "scripted", None) is not None:
             raise UsageError(
@@ -178,7 +179,7 @@ def _build_run_targets(
         return tuple(msgspec.structs.replace(target, validity=result.verdict.status) for target in targets)
     no_rate_error = UsageError(
         f"{run.directory} has no rate that met its SLO",
-        hint="Run a profile with an slo and load.search, or with a steady stage that meets it.",
+        hint="Run a profile with an SLO and load.search, or with a steady stage that meets the SLO.",
     )
     if result.max_rate is None:
         raise no_rate_error
@@ -187,7 +188,7 @@ def _build_run_targets(
     if curve.max_rate_per_s == 0 and not may_meet_slo_in_fleet(target, slo):
         raise no_rate_error
     validity = result.verdict.status
-    return (msgspec.structs.replace(target, is_hardware_declared=hardware != recorded, validity=validity),)
+    return (msgspec.structs.replace(target, is_hardware_declared=hardware != measured_hardware, validity=validity),)
 
 
 def _build_foreign_target(

@@ -1,4 +1,4 @@
-"""Runs two profiles, each run in a new engine process."""
+"""Run two profiles, with a new engine process for each run."""
 
 from __future__ import annotations
 
@@ -20,16 +20,17 @@ from app.records.result import Result
 from app.session.interleaved import PairRun
 from app.session.interruption import Interruption
 from app.storage.run_directory import new_run_id, runs_home
-from loadgen.child import start_module, terminate_within
+from loadgen.child import start_module, wait_or_kill
 from loadgen.decoding import decode_json
 
 _COMPARABLE_CODES = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
 _EXIT_LIMIT_S = 30.0
 _HINT_LINES = 8
+_SIDE_NAMES: dict[Side, str] = {"base": "baseline", "candidate": "candidate"}
 
 
 class ComparedRunError(SizewiseError):
-    """Raised if a run ends in a way that ends the comparison as well."""
+    """Raised if a comparison cannot continue, because a run failed or was interrupted."""
 
     def __init__(self, message: str, code: ExitCode, stderr_tail: bytes = b"") -> None:
         lines = stderr_tail.decode(errors="replace").strip().splitlines()
@@ -41,7 +42,8 @@ def require_measurable_profile(profile: str) -> str:
     """Return the name of a profile if it can be measured on this machine; otherwise raise
     UsageError.
 
-    A profile stored with a run may fail, because its files may be on another machine."""
+    This can fail for a profile that was stored with a run, because its files may be on another
+    machine."""
     path = find_profile(profile)
     name = load_profile(path).name
     if REDACTED in path.read_text(encoding="utf-8"):
@@ -51,8 +53,8 @@ def require_measurable_profile(profile: str) -> str:
 
 
 class ProfileRuns:
-    """Measures two profiles. The runs are stored in the runs directory; `emit` receives their start
-    and end events."""
+    """Measurement of two profiles. The runs are stored in the runs' home; `emit` receives their
+    start and end events."""
 
     def __init__(
         self,
@@ -70,8 +72,8 @@ class ProfileRuns:
 
     def measure(self, pair_run: PairRun) -> Result | None:
         """Run one profile and return its result; `None` if the run exceeded its time limit and was
-        ended. Raises ComparedRunError if the run has no comparable result, or if the comparison was
-        interrupted."""
+        stopped. Raises ComparedRunError if the run has no comparable result, or if the comparison
+        was interrupted."""
         if self._interruption.code is not None:
             raise ComparedRunError("the comparison was interrupted between two runs", self._interruption.code)
         directory = (runs_home() / new_run_id(self._names[pair_run.side], datetime.now(UTC))).absolute()
@@ -85,6 +87,7 @@ class ProfileRuns:
 
     def _run_child(self, pair_run: PairRun, directory: Path) -> Result | None:
         side = pair_run.side
+        side_name = _SIDE_NAMES[side]
         child = start_module(
             "app", "run", self._profiles[side], "--json", "--out", str(directory),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -101,25 +104,27 @@ class ProfileRuns:
             if self._interruption.code is None:
                 return None
         if self._interruption.code is not None:
-            raise ComparedRunError(f"the comparison was interrupted during a {side} run", self._interruption.code)
+            raise ComparedRunError(f"the comparison was interrupted during a {side_name} run", self._interruption.code)
         if child.returncode not in _COMPARABLE_CODES:
-            raise ComparedRunError(f"a {side} run exited with {child.returncode}", _exit_code(child.returncode), errors)
+            raise ComparedRunError(
+                f"a {side_name} run exited with {child.returncode}", _to_exit_code(child.returncode), errors
+            )
         try:
             return decode_json(output, Result)
         except msgspec.DecodeError as error:
-            message = f"a {side} run exited with {child.returncode} and returned no result: {error}"
-            raise ComparedRunError(message, _exit_code(child.returncode) or ExitCode.BUG, errors) from error
+            message = f"a {side_name} run exited with {child.returncode} and returned no result: {error}"
+            raise ComparedRunError(message, _to_exit_code(child.returncode) or ExitCode.BUG, errors) from error
 
 
 def _collect_output(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:
     try:
         return child.communicate(timeout=_EXIT_LIMIT_S)
     except subprocess.TimeoutExpired:
-        terminate_within(0.0, child)
+        wait_or_kill(0.0, child)
         return child.communicate()
 
 
-def _exit_code(returncode: int) -> ExitCode:
+def _to_exit_code(returncode: int) -> ExitCode:
     try:
         return ExitCode(returncode)
     except ValueError:  # The process was killed by a signal.

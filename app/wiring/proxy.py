@@ -1,4 +1,4 @@
-"""Finds the proxy that environment variables set for a target, with the conventions of command-line
+"""Find the proxy that environment variables set for a target, with the conventions of command-line
 clients."""
 
 from __future__ import annotations

@@ -26,7 +26,7 @@ from app.profiles.profile import (
 from app.profiles.target import ScriptedSettings, ScriptedTensors, ScriptedTexts, ScriptedTokens, parse_tensor
 from app.records.calibration import LoadKind
 from app.telemetry.processes import read_cpu_s
-from loadgen.child import ChildExit, start_module, terminate_within
+from loadgen.child import ChildExit, start_module, wait_or_kill
 from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
     HttpMock,
@@ -54,7 +54,7 @@ class ReferenceServer:
         port = self._child.stdout.readline().strip()
         if not port.isdigit():
             self.close()
-            raise MeasurementError(f"{module} did not start", hint="Check the output of the server above.")
+            raise MeasurementError(f"the server {module} did not start", hint="Check the output of the server above.")
         self.pid = self._child.pid
         self._child_exit = ChildExit(self._child)
         self.url = f"http://127.0.0.1:{int(port)}{path}"
@@ -67,7 +67,7 @@ class ReferenceServer:
         assert self._child.stdin is not None
         assert self._child.stdout is not None
         self._child.stdin.close()
-        terminate_within(_EXIT_LIMIT_S, self._child)
+        wait_or_kill(_EXIT_LIMIT_S, self._child)
         self._child.stdout.close()
 
 

@@ -19,10 +19,12 @@ in CI."""
 def find_secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
     """Return the secrets that the profile sends to hosts that have not been allowed yet."""
     allowed_hosts = {host.strip().casefold() for host in environment.get(ALLOWED_HOSTS_VARIABLE, "").split(",")}
-    requested = (
+    required_secrets = (
         AllowedSecrets(profile.name, host, references) for host, references in find_secret_hosts(profile).items()
     )
-    return tuple(secrets for secrets in requested if secrets.host not in allowed_hosts and not is_allowed(secrets))
+    return tuple(
+        secrets for secrets in required_secrets if secrets.host not in allowed_hosts and not is_allowed(secrets)
+    )
 
 
 def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:

@@ -1,4 +1,4 @@
-"""Guard process (`python -m app.wiring.server_guard`): reads a process group id, and ends that
+"""Guard process (`python -m app.wiring.server_guard`): reads a process group ID, and stops that
 process group if the parent process dies."""
 
 from __future__ import annotations

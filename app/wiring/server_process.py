@@ -1,7 +1,7 @@
-"""Runs the target's own server as a child process in a separate process group, so that all its
-processes can be ended.
+"""Run the target's own server as a child process in a separate process group, so that all its
+processes can be stopped.
 
-Also starts the embedded endpoint of a profile."""
+The module also starts the embedded endpoint of a profile."""
 
 from __future__ import annotations
 
@@ -91,7 +91,7 @@ class ServerProcess:
         return tuple([line for line in lines if line.strip()][-_MAX_LINES:])
 
     def stop(self) -> None:
-        """Request the whole process group to exit, and kill the remaining processes after a grace
+        """Send SIGTERM to the whole process group, and kill the remaining processes after a grace
         period."""
         if self._is_stopped:
             return
@@ -116,7 +116,7 @@ class ServerProcess:
 
 
 class _Guard:
-    """A process that ends the server's process group if this process is killed."""
+    """A process that stops the server's process group if this process is killed."""
 
     def __init__(self) -> None:
         self._child = start_module("app.wiring.server_guard")
@@ -168,8 +168,8 @@ def _signal_group(child: subprocess.Popen[bytes], signal_number: int) -> None:
 def _build_opener(url: str) -> urllib.request.OpenerDirector:
     """Build a URL opener without certificate checks, because only the status matters, and without a
     proxy for loopback hosts."""
-    unverified = ssl._create_unverified_context()
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified)]
+    unverified_context = ssl._create_unverified_context()
+    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified_context)]
     if _is_loopback(urlsplit(url).hostname or ""):
         handlers.append(urllib.request.ProxyHandler({}))
     return urllib.request.build_opener(*handlers)
@@ -182,14 +182,14 @@ def _is_loopback(host: str) -> bool:
         return host == "localhost"
 
 
-_MAX_CLIENTS = 65_536
+_MAX_CONNECTIONS = 65_536
 """Connection limit of the embedded endpoint, sufficient for each client of Sizewise's own load
 generator."""
 
 
 def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
-    """Start the embedded endpoint of a profile, and return when it is ready. Raises the errors of
-    opening the model."""
+    """Start the embedded endpoint of a profile, and return when it is ready. Raises UsageError if
+    the model cannot be opened, and UnavailableError if the endpoint does not start."""
     assert isinstance(profile, OipProfile)
     assert profile.target.serve is not None
     serve = profile.target.serve
@@ -203,7 +203,7 @@ def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
             queue_delay_s=serve.queue_delay_s,
             queue_limit=serve.queue_limit,
             leave_with_stdin=True,
-            limits=ConnectionLimits(max_connections=_MAX_CLIENTS),
+            limits=ConnectionLimits(max_connections=_MAX_CONNECTIONS),
         )
     )
     endpoint.start()

@@ -25,7 +25,7 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
         hint = "Replace it with env:NAME or file:PATH in that file, and export again."
         raise UsageError(f"{run.directory / 'spec.yaml'} may contain a secret: {', '.join(secret_keys)}", hint=hint)
     if path.resolve().is_relative_to(run.directory.resolve()):
-        raise UsageError(f"{path} is inside the run that is exported", hint="Choose another path with -o.")
+        raise UsageError(f"{path} is inside the directory of the exported run", hint="Choose another path with -o.")
     return export_run(run, path)
 
 

@@ -1,4 +1,4 @@
-"""Simulates one day of a plan: reads the plan from a file or computes it from runs, and applies the
+"""Simulate one day of a plan: read the plan from a file or compute it from runs, and apply the
 settings of the day."""
 
 from __future__ import annotations
@@ -50,18 +50,23 @@ def simulate_plan_day(
     request: DayRequest, today: datetime.date, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
     """Simulate one day of a plan. `on_progress` is called with the completed fraction of the day.
-    Raises UsageError and ProfileError."""
+    Raises UsageError or ProfileError for an invalid source, day or setting."""
     settings = load_day(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
     date = None if request.day == BUSIEST else _parse_date(request.day)
-    plan, question = load_or_compute_plan(request.source, today)
-    if date is not None and not 0 <= (date - question.today).days <= _MAX_DAYS:
+    plan, plan_inputs = load_or_compute_plan(request.source, today)
+    if date is not None and not 0 <= (date - plan_inputs.today).days <= _MAX_DAYS:
         offset_text = (
-            "before the day of the plan" if date < question.today else "more than five years after the day of the plan"
+            "before the day of the plan"
+            if date < plan_inputs.today
+            else "more than five years after the day of the plan"
         )
-        raise UsageError(f"--day {date} is {offset_text}, {question.today}")
-    fleet = prepare_fleet(plan, question, request.offer, request.instances)
-    day = _build_day_options(request, settings, fleet, question, date or find_busiest_date(question))
-    return simulate_day(fleet, question, day, on_progress)
+        raise UsageError(
+            f"--day {date} is {offset_text}, {plan_inputs.today}",
+            hint="Use a date within five years of the day of the plan, or busiest.",
+        )
+    fleet = prepare_fleet(plan, plan_inputs, request.offer, request.instances)
+    day = _build_day_options(request, settings, fleet, plan_inputs, date or find_busiest_date(plan_inputs))
+    return simulate_day(fleet, plan_inputs, day, on_progress)
 
 
 def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
@@ -75,8 +80,8 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, Plann
         raise UsageError(
             f"{source} does not exist", hint="Create a plan file with `sizewise plan RUN --out plan.yaml`."
         )
-    question = build_plan_inputs(PlanRequest((source,)), today)
-    return plan_fleets(question), question
+    plan_inputs = build_plan_inputs(PlanRequest((source,)), today)
+    return plan_fleets(plan_inputs), plan_inputs
 
 
 def _build_day_options(

@@ -1,7 +1,7 @@
-"""Resolves a profile to a run specification: secrets, addresses, hardware and prices.
+"""Resolve a profile to a run specification: secrets, addresses, hardware and prices.
 
-Also builds the standalone measurement of a served model, and the command that starts a target's own
-server."""
+The module also builds the standalone measurement of a served model, and the command that starts a
+target's own server."""
 
 from __future__ import annotations
 
@@ -34,7 +34,8 @@ _SECONDS_PER_BATCH = 0.6
 
 
 def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | None:
-    """Return the standalone measurement of the served model; `None` if the run serves no model."""
+    """Return the specification of the standalone measurement of the served model; `None` if the run
+    does not serve a model."""
     if not isinstance(profile, OipProfile) or profile.target.serve is None:
         return None
     serve, workload = profile.target.serve, profile.workload
@@ -55,7 +56,7 @@ def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | Non
 def _list_batches(max_batch: int) -> tuple[int, ...]:
     """Return the powers of two below the maximum batch size of the endpoint, and the maximum
     itself."""
-    powers = [2**power for power in range(max_batch.bit_length()) if 2**power < max_batch]
+    powers = [2**exponent for exponent in range(max_batch.bit_length()) if 2**exponent < max_batch]
     return (*powers, max_batch)
 
 
@@ -90,7 +91,8 @@ def build_spec(
     is_demonstration: bool = False,
 ) -> RunSpec:
     """Resolve a profile to a run specification: secrets, addresses, hardware and prices. Nothing is
-    started. Raises UsageError and UnavailableError."""
+    started. Raises the same errors as `build_endpoint`, and UsageError for an unknown offer or a
+    missing price."""
     catalog = load_catalog()
     hardware = find_hardware(profile, catalog)
     endpoint = build_endpoint(profile)
@@ -152,7 +154,7 @@ def _build_limits(profile: EndpointProfile, catalog: Catalog) -> LimitSpec:
         offer = find_offer(catalog, hardware.offer) if hardware is not None and hardware.offer is not None else None
         usd_per_hour = offer.on_demand_usd_per_hour if offer is not None else None
         if usd_per_hour is None:
-            raise UsageError("limits.usd needs a price of the target", hint="Set target.hardware.offer.")
+            raise UsageError("limits.usd requires a price of the target's hardware", hint="Set target.hardware.offer.")
     return LimitSpec(
         limits.duration_s, limits.requests, limits.usd, usd_per_hour, abort_when=profile.options.abort_when
     )

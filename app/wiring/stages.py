@@ -1,4 +1,4 @@
-"""Converts stages and sweep of a profile to stage specifications for the load workers.
+"""Convert the stages and the sweep of a profile to stage specifications for the load workers.
 
 A recorded trace is converted to arrivals, optionally at another speed or as several superposed
 copies."""
@@ -18,14 +18,15 @@ from app.records.result import StageKind
 from app.session.spec import RateShare, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
-_TAIL_S = 0.001
+_REPLAY_MARGIN_S = 0.001
 """Additional duration of a full replay in s, so that the last arrival is included."""
 
 
 class TraceReplay(msgspec.Struct, frozen=True):
     """Arrivals of a replayed trace.
 
-    `offsets_ns` ascends from minus the lead-in; `rows` contains the trace row of each arrival."""
+    `offsets_ns` is sorted and relative to the end of the lead-in, so that the first offsets can be
+    negative; `rows` contains the trace row of each arrival."""
 
     offsets_ns: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -36,15 +37,15 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
     """Compute the arrivals of a replayed trace. The first copy is replayed as recorded; each
     further copy starts at a random position and wraps around."""
     assert stage.trace is not None
-    at_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
-    span_s = float(at_s[-1]) + _TAIL_S
+    arrivals_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
+    span_s = float(arrivals_s[-1]) + _REPLAY_MARGIN_S
     rng = np.random.default_rng(seed)
-    copies = [at_s, *((at_s + rng.uniform(0, span_s)) % span_s for _ in range((stage.superpose or 1) - 1))]
+    copies = [arrivals_s, *((arrivals_s + rng.uniform(0, span_s)) % span_s for _ in range((stage.superpose or 1) - 1))]
     offsets_s = np.concatenate(copies)
     order = np.argsort(offsets_s, kind="stable")
     return TraceReplay(
         offsets_ns=np.rint((offsets_s[order] - stage.lead_in_s) * 1e9).astype(np.int64),
-        rows=order % len(at_s),
+        rows=order % len(arrivals_s),
         duration_s=stage.duration_s if stage.duration_s is not None else span_s - stage.lead_in_s,
     )
 
@@ -52,11 +53,11 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
 def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
     """Return the input and output tokens as little-endian int32 bytes, in order of the arrivals of
     the stage that replays the trace; if `stage` is `None`, in order of the trace."""
-    recorded: Trace = read_trace(trace)
-    rows = np.arange(len(recorded.at_s)) if stage is None else replay_trace(stage, seed).rows
-    columns = (recorded.input_tokens, recorded.output_tokens)
+    recorded_trace: Trace = read_trace(trace)
+    rows = np.arange(len(recorded_trace.at_s)) if stage is None else replay_trace(stage, seed).rows
+    columns = (recorded_trace.input_tokens, recorded_trace.output_tokens)
     input_tokens, output_tokens = (
-        np.ones(len(recorded.at_s), np.int32) if column is None else column for column in columns
+        np.ones(len(recorded_trace.at_s), np.int32) if column is None else column for column in columns
     )
     return input_tokens[rows].astype("<i4").tobytes(), output_tokens[rows].astype("<i4").tobytes()
 
@@ -104,8 +105,8 @@ def _build_repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
 
 def _build_arrivals(stage: StageSettings, seed: int) -> tuple[Arrivals, float]:
     if stage.trace is not None:
-        replayed = replay_trace(stage, seed)
-        return TraceArrivals(replayed.offsets_ns.astype("<i8").tobytes()), replayed.duration_s
+        replay = replay_trace(stage, seed)
+        return TraceArrivals(replay.offsets_ns.astype("<i8").tobytes()), replay.duration_s
     assert stage.duration_s is not None
     if stage.concurrency is not None:
         return ClosedArrivals(stage.concurrency, stage.think_s or 0.0), stage.duration_s

@@ -1,6 +1,6 @@
-"""Operations on stored runs: loads the profile to resume a run, and adds notes.
+"""Load the profile of a stored run to resume the run, and add notes to runs.
 
-If the run is in progress, the engine adds the note; otherwise it is stored with the run."""
+If a run is in progress, its engine adds the note; otherwise the note is stored with the run."""
 
 from __future__ import annotations
 
@@ -30,14 +30,15 @@ def add_run_note(directory: Path, text: str, now: datetime) -> str:
 
 
 def load_stored_profile(run: StoredRun) -> EndpointProfile:
-    """Return the profile of a stored run. Raises UsageError if it was not stored completely."""
+    """Return the profile of a stored run. Raises UsageError if the profile was not stored
+    completely, or if the run is of a local model."""
     text = run.spec_text
     if text is None:
         raise UsageError(f"{run.directory} has no {SPEC} and cannot be resumed", hint="Run its profile again.")
     if REDACTED in text:
         raise UsageError(
             f"{run.directory} cannot be resumed: a secret of its profile was not stored",
-            hint="Run its profile again. `runs resume` needs secrets given as env:NAME or file:PATH.",
+            hint="Run its profile again. A run can only be resumed if its secrets are set as env:NAME or file:PATH.",
         )
     profile = load_profile(run.directory / SPEC)
     if isinstance(profile, LocalProfile):

@@ -1,7 +1,6 @@
-"""Tests the target of a profile with one request, which is sent in the same way as in a run.
+"""Test the target of a profile with one request, which is sent in the same way as in a run.
 
-Also reports the TLS parameters of the target, determined by a separate handshake without a
-request."""
+The module also reads the TLS parameters of the target in a separate handshake without a request."""
 
 from __future__ import annotations
 
@@ -29,26 +28,26 @@ from loadgen.records import Endpoint, PreflightDone
 from loadgen.transport.address import EndpointError
 from loadgen.transport.tls import build_tls_context
 
-_ENCRYPTED = {"https": 443, "grpcs": 443}
+_TLS_PORTS = {"https": 443, "grpcs": 443}
 
 
 def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
     """Return the TLS parameters of an endpoint; `None` if it is not encrypted, if it is reached
     through a proxy or socket, or if the handshake fails."""
     parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
-    if parts.scheme not in _ENCRYPTED or endpoint.proxy is not None or endpoint.unix_socket is not None:
+    if parts.scheme not in _TLS_PORTS or endpoint.proxy is not None or endpoint.unix_socket is not None:
         return None
-    host, port = parts.hostname or "", parts.port or _ENCRYPTED[parts.scheme]
+    host, port = parts.hostname or "", parts.port or _TLS_PORTS[parts.scheme]
     try:
         context = build_tls_context(endpoint.tls)
         if parts.scheme == "grpcs":
             context.set_alpn_protocols(["h2"])
         limit_s = endpoint.timeouts.connect_s
         with (
-            socket.create_connection((host, port), timeout=limit_s) as plain,
-            context.wrap_socket(plain, server_hostname=host) as encrypted,
+            socket.create_connection((host, port), timeout=limit_s) as tcp_socket,
+            context.wrap_socket(tcp_socket, server_hostname=host) as tls_socket,
         ):
-            return _read_tls_info(encrypted)
+            return _read_tls_info(tls_socket)
     except (OSError, EndpointError):  # The test request reports this error.
         return None
 
@@ -59,27 +58,34 @@ def _read_tls_info(connection: ssl.SSLSocket) -> TlsInfo:
     return TlsInfo(
         version=connection.version() or "TLS",
         cipher="unknown" if cipher is None else cipher[0],
-        subject=_name(certificate.get("subject", ())),
-        issuer=_name(certificate.get("issuer", ())),
+        subject=_read_common_name(certificate.get("subject", ())),
+        issuer=_read_common_name(certificate.get("issuer", ())),
         valid_until=certificate.get("notAfter"),
     )
 
 
-def _name(relative_names: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
-    """Return the common name, or else the organization, limited to 200 printable characters."""
+def _read_common_name(relative_names: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
+    """Return the common name in a distinguished name, or else the organization, limited to 200
+    printable characters."""
     values_by_attribute = {key: value for relative_name in relative_names for key, value in relative_name}
     name = values_by_attribute.get("commonName") or values_by_attribute.get("organizationName")
     return None if name is None else "".join(char for char in name if char.isprintable())[:200]
 
 
-_BY_STATUS: dict[int, Problem] = {401: "unauthorized", 403: "forbidden", 404: "not found", 408: "timeout", 429: "busy"}
-_BY_ERROR: dict[str, Problem] = {
+_PROBLEMS_BY_STATUS: dict[int, Problem] = {
+    401: "unauthorized",
+    403: "forbidden",
+    404: "not found",
+    408: "timeout",
+    429: "busy",
+}
+_PROBLEMS_BY_ERROR: dict[str, Problem] = {
     "dns": "dns", "connect": "connect", "tls": "tls", "send": "cut off", "truncated": "cut off", "timeout": "timeout",
     "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong response", "bad-output": "wrong response",
     "local-limit": "local limit",
 }  # fmt: skip
 _REMEDIES: dict[Problem, str] = {
-    "refused": "The server rejected this request. Check workload against its API.",
+    "refused": "The server rejected this request. Check that workload matches the API of the server.",
     "busy": "The server limits the request rate. Wait, or raise its limit before the run.",
     "server error": "The server failed on this request. Check the server log.",
     "timeout": "The server may still be loading its model. Wait, or raise target.timeouts.total.",
@@ -96,7 +102,7 @@ _START_HINT = "The run starts this server with target.start. Start it manually t
 
 def check_target(profile: Profile) -> ConnectionTest:
     """Send one test request to the target of a profile. An embedded endpoint or scripted server is
-    started for it and stopped afterwards.
+    started for the request and stopped afterwards.
 
     Raises UsageError if no request can be built, and MeasurementError if the load worker failed."""
     if not isinstance(profile, EndpointProfile):
@@ -109,34 +115,34 @@ def check_target(profile: Profile) -> ConnectionTest:
         endpoint = build_endpoint(profile)
     except UnavailableError as error:  # The host name cannot be resolved.
         return _build_connection_test(profile, PreflightDone("dns", None, str(error), None), None)
-    with ExitStack() as running:
+    with ExitStack() as exit_stack:
         if not endpoint.urls and not isinstance(profile, LocustProfile):
-            endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, running),))
+            endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, exit_stack),))
         module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
         try:
-            load = running.enter_context(LoadProcess(module))
+            load = exit_stack.enter_context(LoadProcess(module))
             load.configure(endpoint, workload)
             report = load.preflight()
         except LoadError as error:
-            report = _failed_preflight(error)
+            report = _build_failed_preflight(error)
     if not profile.target.permitted:
         require_permission(report.hosts)
     return _build_connection_test(profile, report, endpoint)
 
 
-def _start_own_server(profile: EndpointProfile, running: ExitStack) -> str:
+def _start_own_server(profile: EndpointProfile, exit_stack: ExitStack) -> str:
     mock_protocol = find_mock_protocol(profile)
     if mock_protocol is not None:
         scripted = start_scripted(mock_protocol)
-        running.callback(scripted.close)
+        exit_stack.callback(scripted.close)
         return scripted.url
     endpoint = start_embedded_endpoint(profile)
-    running.callback(endpoint.stop)
+    exit_stack.callback(endpoint.stop)
     return endpoint.ready.url
 
 
-def _failed_preflight(error: LoadError) -> PreflightDone:
-    if error.is_workload_wrong:
+def _build_failed_preflight(error: LoadError) -> PreflightDone:
+    if error.is_workload_invalid:
         raise UsageError(error.message, hint=error.hint) from error
     if error.error is None:
         raise MeasurementError(error.message, hint=error.hint) from error
@@ -149,15 +155,15 @@ def _build_connection_test(
     target = profile.target
     wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
     problem = classify_problem(report, wants_stream=wants_stream)
-    unreachable = find_unreachable_hint(report)
-    remedy = unreachable or (None if problem is None else _REMEDIES[problem])
+    unreachable_hint = find_unreachable_hint(report)
+    remedy = unreachable_hint or (None if problem is None else _REMEDIES[problem])
     if problem == "connect" and target.start is not None:
         remedy = _START_HINT
     return ConnectionTest(
         url=", ".join(target.all_urls) or "started for this request",
         protocol=target.protocol,
         model=None if isinstance(target, HttpTarget | LocustTarget) else target.model,
-        is_measurable=unreachable is None,
+        is_measurable=unreachable_hint is None,
         problem=problem,
         summary=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,
         hint=remedy,
@@ -184,13 +190,13 @@ def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | 
     if report.error is None:
         is_not_streamed = wants_stream and report.status is not None and report.first_token_ms is None
         return "not streaming" if is_not_streamed else None
-    if report.status in _BY_STATUS:
-        return _BY_STATUS[report.status]
-    return _BY_ERROR[report.error]
+    if report.status in _PROBLEMS_BY_STATUS:
+        return _PROBLEMS_BY_STATUS[report.status]
+    return _PROBLEMS_BY_ERROR[report.error]
 
 
 def _build_request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
     """Return the request headers as written in the profile, with references to secrets instead of
     their values."""
-    key = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
-    return (*key, *((name, redact(name, text)) for name, text in target.headers.items()))
+    authorization = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
+    return (*authorization, *((name, redact(name, text)) for name, text in target.headers.items()))

@@ -1,4 +1,4 @@
-"""Finds the variants of a local profile that cannot run on this machine, before any of them is
+"""Find the variants of a local profile that cannot run on this machine, before any variant is
 started."""
 
 from __future__ import annotations
@@ -27,22 +27,23 @@ _GIB = 2**30
 class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Capabilities of this machine.
 
-    `refused` maps unavailable providers to the reason why they cannot open a session. Providers in
-    neither `refused` nor `working` are not part of this build of ONNX Runtime."""
+    `unavailable_reasons` maps unavailable providers to the reason why they cannot open a session.
+    Providers in neither `unavailable_reasons` nor `working_providers` are not part of this build of
+    ONNX Runtime."""
 
-    working: tuple[str, ...]
-    refused: Mapping[str, str]
+    working_providers: tuple[str, ...]
+    unavailable_reasons: Mapping[str, str]
     cores: int
     memory_bytes: int
 
 
 def inspect_local_machine() -> LocalMachine:
     """Inspect this machine. Takes about one second, because execution providers are tried in a
-    child process. Raises MeasurementError if that fails."""
+    child process. Raises MeasurementError if the child process crashes."""
     probe = probe_providers()
     return LocalMachine(
-        working=probe.working,
-        refused=get_unavailability_reasons(probe),
+        working_providers=probe.working_providers,
+        unavailable_reasons=get_unavailability_reasons(probe),
         cores=count_usable_cores(),
         memory_bytes=compute_default_memory_limit_bytes(),
     )
@@ -50,12 +51,12 @@ def inspect_local_machine() -> LocalMachine:
 
 def get_unavailability_reasons(probe: ProviderProbe) -> dict[str, str]:
     """Return the reason for each unavailable execution provider."""
-    return {refusal.provider: refusal.reason for refusal in probe.unavailable}
+    return {refusal.provider: refusal.reason for refusal in probe.failed_providers}
 
 
 def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
-    """Inspect each model in a child process with resource limits. The value is an error if the
-    model is rejected."""
+    """Inspect each model in a child process with resource limits. Return the metadata of each model
+    by path, or an error for a model that is rejected."""
     metadata_by_path: dict[Path, ModelMetadata | UsageError] = {}
     shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
@@ -72,7 +73,7 @@ def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageErr
 def find_unrunnable_variants(
     profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelMetadata | UsageError]
 ) -> tuple[ImpossibleVariant, ...]:
-    """Return the variants that cannot run on this machine, each with the first reason."""
+    """Return the variants that cannot run on this machine, each with the first reason found."""
     limit = profile.limits.memory_bytes
     impossible_variants = []
     for variant, display_variant in zip(profile.target.all_variants, build_variants(profile), strict=True):
@@ -91,12 +92,12 @@ def _find_obstacles(
 ) -> Iterator[tuple[str, str]]:
     if isinstance(metadata, UsageError):
         yield "target.model", str(metadata)
-    if variant.provider in machine.refused:
+    if variant.provider in machine.unavailable_reasons:
         yield (
             "target.providers",
-            f"{variant.provider} is not available on this machine: {machine.refused[variant.provider]}",
+            f"{variant.provider} is not available on this machine: {machine.unavailable_reasons[variant.provider]}",
         )
-    elif variant.provider not in machine.working:
+    elif variant.provider not in machine.working_providers:
         yield "target.providers", f"{variant.provider} is not in this build of ONNX Runtime"
     if variant.threads > machine.cores:
         yield "target.threads", format_too_many_threads(variant.threads, machine.cores)
@@ -109,10 +110,11 @@ def _find_obstacles(
         limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
     )
     if needed_bytes is not None and available_bytes is not None and needed_bytes > available_bytes:
-        limit_text = "limits.memory allows" if limit_bytes is not None else "this machine has available"
+        available_text = "limits.memory allows" if limit_bytes is not None else "this machine has available"
         yield (
             "target.batch",
-            f"it needs about {needed_bytes / _GIB:.3g} GiB, but {limit_text} {available_bytes / _GIB:.3g} GiB",
+            f"the variant needs about {needed_bytes / _GIB:.3g} GiB, but "
+            f"{available_text} {available_bytes / _GIB:.3g} GiB",
         )
 
 

@@ -51,9 +51,9 @@ def parse_address(option: str, text: str) -> RendezvousAddress:
         raise UsageError(f"{option} {text!r} has no port from 1 to 65535", hint=hint)
     is_bracketed = host.startswith("[") and host.endswith("]")
     host_without_brackets = host[1:-1] if is_bracketed else host
-    version = _ip_version(host_without_brackets)
+    version = _parse_ip_version(host_without_brackets)
     if is_bracketed != (version == 6) or (version is None and _HOST_PATTERN.fullmatch(host_without_brackets) is None):
-        raise UsageError(f"{option} {text!r} has no host", hint=hint)
+        raise UsageError(f"{option} {text!r} has no valid host", hint=hint)
     return RendezvousAddress(host_without_brackets, int(port))
 
 
@@ -61,13 +61,13 @@ def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddres
     """Return the address with the host name replaced by its first IP address. Raises
     UnavailableError if it cannot be resolved."""
     try:
-        infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
+        address_infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
         hint = f"Check the name in {option}, or use an IP address."
         raise UnavailableError(
             f"the host {address.host} of {option} cannot be resolved: {error.strerror}", hint=hint
         ) from None
-    return RendezvousAddress(str(infos[0][4][0]), address.port)
+    return RendezvousAddress(str(address_infos[0][4][0]), address.port)
 
 
 def read_token(reference: str) -> str:
@@ -85,14 +85,14 @@ def read_token(reference: str) -> str:
         hint = f"Set the same token on both sides, here in {reference}. {_TOKEN_HINT}"
         raise UsageError(f"no token: {error}", hint=hint) from None
     if len(token) < MIN_TOKEN_CHARS:
-        message = f"the token in {reference} has {len(token)} characters, but needs at least {MIN_TOKEN_CHARS}"
+        message = f"the token in {reference} has {len(token)} characters, but must have at least {MIN_TOKEN_CHARS}"
         raise UsageError(message, hint=_TOKEN_HINT)
     if reference.startswith("env:"):
         os.environ.pop(reference.removeprefix("env:"), None)
     return token
 
 
-def _ip_version(host: str) -> int | None:
+def _parse_ip_version(host: str) -> int | None:
     try:
         return ip_address(host).version
     except ValueError:
@@ -111,18 +111,18 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
 def build_gather(
     profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
 ) -> Gather | None:
-    """Return which workers a master gathers; `None` if a single worker sends the load without a
-    master.
+    """Return the workers that a master waits for; `None` if a single worker sends the load without
+    a master.
 
     `cores` is the number of cores to use; if `None`, the cores of this machine. Raises UsageError
     if the workers cannot send this load."""
-    requested = profile.load.workers
+    requested_workers = profile.load.workers
     if remote is None:
-        local = count_spare_workers(profile, cores) if requested == "auto" else requested
-        return Gather(local=local) if local > 1 else None
+        local_workers = count_spare_workers(profile, cores) if requested_workers == "auto" else requested_workers
+        return Gather(local=local_workers) if local_workers > 1 else None
     _require_reachable_target(profile)
     return Gather(
-        local=0 if requested == "auto" else requested,
+        local=0 if requested_workers == "auto" else requested_workers,
         remote=remote.count,
         host=remote.address.host,
         port=remote.address.port,

@@ -1,4 +1,4 @@
-"""Converts the workload of a profile to the workload of the load workers."""
+"""Convert the workload of a profile to the workload of the load workers."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ _APIS: dict[str, _Api] = {
 def build_workload(profile: EndpointProfile) -> Workload:
     """Return the workload of a profile. Raises UsageError for invalid files, and for a body that
     was redacted when the profile was stored."""
-    _require_whole_body(profile)
+    _require_unredacted_body(profile)
     match profile:
         case HttpProfile():
             return _build_http(profile)
@@ -74,7 +74,7 @@ def build_workload(profile: EndpointProfile) -> Workload:
             assert_never(profile)
 
 
-def _require_whole_body(profile: EndpointProfile) -> None:
+def _require_unredacted_body(profile: EndpointProfile) -> None:
     for key in ("body", "bodies", "template", "extra_body"):
         if is_redacted(getattr(profile.workload, key, None)):
             hint = "Restore the secret in this profile, or run the original profile."
@@ -83,12 +83,12 @@ def _require_whole_body(profile: EndpointProfile) -> None:
 
 def _build_http(profile: HttpProfile) -> HttpWorkload:
     settings = profile.workload
-    is_plain = settings.dataset is None and settings.template is None
+    has_fixed_bodies = settings.dataset is None and settings.template is None
     return HttpWorkload(
         method=settings.method,
         path=settings.path,
         bodies=_build_bodies(settings.body, settings.bodies),
-        content_type=settings.content_type or ("application/json" if is_plain else None),
+        content_type=settings.content_type or ("application/json" if has_fixed_bodies else None),
         template=None if settings.template is None else encode_body(settings.template).decode(),
         dataset=None if settings.dataset is None else build_dataset(settings.dataset),
         expect=settings.expect,
@@ -119,16 +119,16 @@ def _build_openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile
 def _build_prompts(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> Prompts:
     settings = profile.workload
     if settings.prompts is not None:
-        return _generate(settings.prompts)
+        return _build_synthetic_prompts(settings.prompts)
     if settings.dataset is not None:
-        return _dataset(settings.dataset)
+        return _build_dataset_prompts(settings.dataset)
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.trace is not None
     replay_stage = next((stage for stage in profile.load.stages if stage.trace is not None), None)
     return TracePrompts(*compute_trace_lengths(profile.workload.trace, replay_stage, profile.load.seed))
 
 
-def _generate(settings: TextSettings) -> SyntheticPrompts:
+def _build_synthetic_prompts(settings: TextSettings) -> SyntheticPrompts:
     options: dict[str, Any] = {}
     if settings.prefix is not None:
         options = {"prefix_groups": settings.prefix.groups, "prefix_tokens": settings.prefix.tokens}
@@ -137,7 +137,7 @@ def _generate(settings: TextSettings) -> SyntheticPrompts:
     return SyntheticPrompts(input_tokens=settings.input_tokens, unique=settings.unique, **options)
 
 
-def _dataset(settings: TextDatasetSettings) -> DatasetPrompts:
+def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
     output_tokens = settings.output_tokens if isinstance(settings, PromptDatasetSettings) else None
     return DatasetPrompts(build_dataset(settings.path), settings.prompt, output_tokens)
 

@@ -45,12 +45,12 @@ _QUIT_EVENT_TIMEOUT_S = 1.0
 
 class LocustProcess:
     def __init__(self, commands: BinaryIO, reports: ReportWriter) -> None:
-        self._pipe, self._reports = commands, reports
+        self._command_stream, self._reports = commands, reports
         self._commands: Queue[Configure | Preflight | RunStage] = Queue()
-        self._configured: Configure | None = None
+        self._configuration: Configure | None = None
         self._test: LocustTest | None = None
         self._stage: LocustStage | None = None
-        self._stop: StopStage | None = None
+        self._stop_request: StopStage | None = None
 
     def run(self) -> None:
         """Execute commands until the process ends, which `_read_commands` triggers. Raises any
@@ -59,19 +59,19 @@ class LocustProcess:
         self._reports.send(Ready(pid=os.getpid(), pacing="locust", event_loop="gevent"))
         while True:
             match self._commands.get():
-                case Configure() as configured:
-                    self._configured = configured
+                case Configure() as configuration:
+                    self._configuration = configuration
                 case Preflight():
                     self._reports.send(self._preflight())
                 case RunStage(plan=plan):
                     self._run(plan)
 
     def _read_commands(self) -> None:
-        read = gevent.get_hub().threadpool.apply
+        run_in_thread = gevent.get_hub().threadpool.apply
         while True:
-            match read(read_command, (self._pipe,)):
+            match run_in_thread(read_command, (self._command_stream,)):
                 case StopStage() as stop:
-                    self._stop = stop
+                    self._stop_request = stop
                     if self._stage is not None:
                         self._stage.stop(stop.drain)
                 case ExtendStage(duration_s=duration_s):
@@ -82,7 +82,7 @@ class LocustProcess:
                 case Configure() | Preflight() as command:
                     self._commands.put(command)
                 case RunStage() as command:
-                    self._stop = None
+                    self._stop_request = None
                     self._commands.put(command)
                 case _:  # the rate of closed-loop users cannot be changed
                     pass
@@ -98,24 +98,24 @@ class LocustProcess:
     def _run(self, plan: StagePlan) -> None:
         test, workload = self._load_test()
         self._stage = LocustStage(plan, workload.spawn_per_s, test.environment, self._reports)
-        if self._stop is not None:
-            self._stage.stop(self._stop.drain)
+        if self._stop_request is not None:
+            self._stage.stop(self._stop_request.drain)
         self._stage.run()
         self._stage = None
 
     def _load_test(self) -> tuple[LocustTest, LocustWorkload]:
-        configured = self._configured
-        if configured is None or not isinstance(configured.workload, LocustWorkload):
+        configuration = self._configuration
+        if configuration is None or not isinstance(configuration.workload, LocustWorkload):
             raise RuntimeError("the Locust process received a command before a Locust test was configured")
         if self._test is None:
-            self._test = load_locust_test(configured.workload, configured.endpoint)
-        return self._test, configured.workload
+            self._test = load_locust_test(configuration.workload, configuration.endpoint)
+        return self._test, configuration.workload
 
     def _exit(self) -> None:
         if self._test is not None:
-            quitting: Any = self._test.environment.events.quitting  # Locust has no types for it
+            quitting_event: Any = self._test.environment.events.quitting  # Locust has no types for it
             with gevent.Timeout(_QUIT_EVENT_TIMEOUT_S, False):
-                quitting.fire(environment=self._test.environment, reverse=True)
+                quitting_event.fire(environment=self._test.environment, reverse=True)
         os._exit(0)
 
 

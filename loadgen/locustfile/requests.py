@@ -57,8 +57,11 @@ def describe_failure(exception: object, status: int | None) -> str:
     parts = [] if status is None else [format_status(status)]
     cause = next(_iterate_causes(exception, _MAX_CAUSE_DEPTH), None)
     if cause is not None:
-        errno_ = cause.errno if isinstance(cause, OSError) else None
-        parts.append(type(cause).__name__ + (f": {os.strerror(errno_)}" if errno_ is not None and errno_ > 0 else ""))
+        error_number = cause.errno if isinstance(cause, OSError) else None
+        parts.append(
+            type(cause).__name__
+            + (f": {os.strerror(error_number)}" if error_number is not None and error_number > 0 else "")
+        )
     elif status is None or status < 400:
         parts.append("marked as a failure by the test")
     return sanitize_line(", ".join(parts), MAX_SAMPLE_CHARS)
@@ -68,8 +71,8 @@ def _classify_by_cause(exception: object, default: str) -> str:
     for cause in _iterate_causes(exception, _MAX_CAUSE_DEPTH):
         if is_local_limit(cause):
             return LOCAL_LIMIT
-        for kind in type(cause).__mro__:
-            if (error := _CLASS_BY_NAME.get(kind.__name__)) is not None:
+        for exception_type in type(cause).__mro__:
+            if (error := _CLASS_BY_NAME.get(exception_type.__name__)) is not None:
                 return error
         match cause:
             case socket.gaierror():
@@ -90,8 +93,8 @@ def _iterate_causes(exception: object, depth: int) -> Iterator[BaseException]:
     specific."""
     if not isinstance(exception, BaseException) or depth == 0:
         return
-    inner = (getattr(exception, "reason", None), exception.__cause__, exception.__context__, *exception.args)
-    for cause in inner:
+    inner_values = (getattr(exception, "reason", None), exception.__cause__, exception.__context__, *exception.args)
+    for cause in inner_values:
         if cause is not exception:
             yield from _iterate_causes(cause, depth - 1)
     yield exception
@@ -119,8 +122,8 @@ class RequestRow(msgspec.Struct, frozen=True, gc=False):
 class RequestLog:
     """Collects Locust's request events as rows.
 
-    `index` counts requests in the order they ended, because the order in which they were due is
-    unknown.
+    `index` numbers the requests in the order in which they ended, because the order in which they
+    were due is unknown.
     """
 
     def __init__(self) -> None:
@@ -134,10 +137,10 @@ class RequestLog:
         """First error of each class in the stage."""
         return tuple(self._first_errors.values())
 
-    def begin(self, stage: int) -> None:
+    def begin(self, stage_index: int) -> None:
         self.rows.clear()
         self._first_errors.clear()
-        self.stage, self.completed, self.failed = stage, 0, 0
+        self.stage, self.completed, self.failed = stage_index, 0, 0
 
     def on_request(
         self,

@@ -35,14 +35,15 @@ class LocustStage:
     ) -> None:
         if not isinstance(plan.arrivals, ClosedArrivals):
             raise WorkloadError(
-                "a Locust test controls its own request times", hint="Set a concurrency for the stages."
+                "a Locust test controls its own request times, so its stages cannot have a rate or a trace",
+                hint="Set a concurrency for the stages.",
             )
-        self._plan, self._users, self._spawn_per_s = plan, plan.arrivals.concurrency, spawn_rate_per_s
+        self._plan, self._user_count, self._spawn_rate_per_s = plan, plan.arrivals.concurrency, spawn_rate_per_s
         self._environment, self._reports = environment, reports
         assert environment.runner is not None
         self._runner = environment.runner
         self._log = RequestLog()
-        self._ended = Event()
+        self._end_event = Event()
         self._was_stopped = False
         self._task_error: str | None = None
         self._next_progress_ns = 0
@@ -50,15 +51,15 @@ class LocustStage:
 
     def stop(self, drain: bool) -> None:
         """Stop the stage; may be called from any greenlet."""
-        self._was_stopped = self._was_stopped or not self._ended.is_set()
-        self._ended.set()
+        self._was_stopped = self._was_stopped or not self._end_event.is_set()
+        self._end_event.set()
         if not drain:
             self._environment.stop_timeout = 0.0
             self._runner.user_greenlets.kill(block=False)
 
     def extend(self, duration_s: float) -> None:
         """Extend the stage; may be called from any greenlet."""
-        if not self._ended.is_set():
+        if not self._end_event.is_set():
             self._duration_s = max(self._duration_s, duration_s)
 
     def run(self) -> None:
@@ -76,7 +77,7 @@ class LocustStage:
             event.add_listener(listener)
         start_ns = time.perf_counter_ns() + round(plan.lead_in_s * 1e9)
         cpu_s, thread = time.process_time(), threading.get_native_id()
-        waited_before_s = read_cpu_wait_s(thread)
+        cpu_wait_before_s = read_cpu_wait_s(thread)
         self._reports.send(StageStarted(index=plan.index, start_ns=start_ns, scheduled=None))
         try:
             self._run_users(start_ns)
@@ -84,7 +85,7 @@ class LocustStage:
             for event, listener in listeners:
                 event.remove_listener(listener)
         if log.completed + log.failed == 0:
-            self._raise_no_requests()
+            self._raise_no_request_error()
         self._reports.send(
             StageEnded(
                 index=plan.index,
@@ -95,7 +96,7 @@ class LocustStage:
                 cpu_s=time.process_time() - cpu_s,
                 connections_opened=0,
                 stopped_early=self._was_stopped,
-                cpu_wait_s=subtract_cpu_wait_s(waited_before_s, read_cpu_wait_s(thread)),
+                cpu_wait_s=subtract_cpu_wait_s(cpu_wait_before_s, read_cpu_wait_s(thread)),
                 first_errors=log.first_errors,
                 duration_s=self._duration_s,
             )
@@ -103,20 +104,20 @@ class LocustStage:
 
     def _run_users(self, start_ns: int) -> None:
         self._environment.stop_timeout = self._plan.drain_s
-        if not self._ended.is_set():
-            self._runner.start(self._users, self._spawn_per_s)
-        while not self._ended.wait(_SEND_INTERVAL_S):
+        if not self._end_event.is_set():
+            self._runner.start(self._user_count, self._spawn_rate_per_s)
+        while not self._end_event.wait(_SEND_INTERVAL_S):
             self._send_updates()
             if time.perf_counter_ns() >= start_ns + round(self._duration_s * 1e9) or self._has_reached_max_requests():
-                self._ended.set()
-        stopping = gevent.spawn(self._stop_users)
-        while not stopping.ready():
-            stopping.join(timeout=_SEND_INTERVAL_S)
+                self._end_event.set()
+        stop_greenlet = gevent.spawn(self._stop_users)
+        while not stop_greenlet.ready():
+            stop_greenlet.join(timeout=_SEND_INTERVAL_S)
             self._send_updates()
-        stopping.get()
+        stop_greenlet.get()
         self._send_updates()
 
-    def _raise_no_requests(self) -> None:
+    def _raise_no_request_error(self) -> None:
         if self._task_error is not None:
             raise WorkloadError(f"the Locust test made no request: {self._task_error}")
         for user in self._environment.user_classes:
@@ -158,7 +159,7 @@ class LocustStage:
 
     def _on_test_stop(self, **_: object) -> None:
         """Stop the stage when the test ends itself."""
-        if not self._ended.is_set():
+        if not self._end_event.is_set():
             self.stop(drain=True)
 
     def _on_user_error(self, exception: BaseException, **_: object) -> None:

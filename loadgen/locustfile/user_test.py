@@ -21,7 +21,8 @@ from loadgen.records import Endpoint
 from loadgen.workloads import LocustWorkload
 
 _CLOSED_LOOP_NOTE = (
-    "closed loop with Locust's transport: the scheduled start and the first byte of requests are unknown"
+    "the Locust test runs as a closed loop with Locust's own clients, so the scheduled send times and the first byte "
+    "times of its requests are unknown"
 )
 
 
@@ -74,13 +75,13 @@ def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.Lo
     if not path.is_file():
         raise WorkloadError(f"the Locust test {path} does not exist")
     try:
-        loaded: tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]] = load_locustfile(str(path))
+        classes_and_shapes: tuple[dict[str, type[locust.User]], list[locust.LoadTestShape]] = load_locustfile(str(path))
     except SyntaxError as error:
         raise WorkloadError(f"{Path(error.filename or path).name}, line {error.lineno}: {error.msg}") from error
     except ModuleNotFoundError as error:
         raise WorkloadError(
             f"{path.name} imports the module {error.name}, which is not installed",
-            hint=f"Install it in Sizewise's environment: {sys.executable} -m pip install …",
+            hint=f"Install its package in Sizewise's environment: {sys.executable} -m pip install PACKAGE",
         ) from error
     except SystemExit as error:
         raise WorkloadError(f"{path.name} exits the process during import") from error
@@ -94,7 +95,7 @@ def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.Lo
             0,
         )
         raise WorkloadError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from error
-    return loaded
+    return classes_and_shapes
 
 
 def _select_classes(
@@ -102,15 +103,17 @@ def _select_classes(
 ) -> dict[str, type[locust.User]]:
     if not classes_in_file:
         raise WorkloadError(f"{file} has no user class", hint="Define a subclass of HttpUser or User.")
-    unknown = [name for name in names if name not in classes_in_file]
-    if unknown:
-        raise WorkloadError(f"{file} has no user class {unknown[0]}", hint=f"Use one of {', '.join(classes_in_file)}.")
+    unknown_names = [name for name in names if name not in classes_in_file]
+    if unknown_names:
+        raise WorkloadError(
+            f"{file} has no user class {unknown_names[0]}", hint=f"Use one of {', '.join(classes_in_file)}."
+        )
     return {name: classes_in_file[name] for name in names} if names else classes_in_file
 
 
 def _parse_options(path: Path, host: str | None) -> Namespace:
-    """Return the options as parsed by Locust's command line. Custom arguments of the test are read
-    from the environment or have their default values."""
+    """Return the options that Locust's own command-line parser returns. Custom arguments of the
+    test have the values of their environment variables or their default values."""
     arguments = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
     parser = get_parser(default_config_files=[])
     with Path(os.devnull).open("w") as devnull, contextlib.redirect_stderr(devnull):
@@ -118,7 +121,7 @@ def _parse_options(path: Path, host: str | None) -> Namespace:
             options: Namespace = parser.parse_args(args=arguments)
         except SystemExit as error:
             raise WorkloadError(
-                f"{path.name} needs custom arguments without a default",
+                f"{path.name} requires custom arguments that have no default",
                 hint="Set their environment variables, or define defaults in the test.",
             ) from error
     return options

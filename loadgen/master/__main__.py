@@ -33,7 +33,7 @@ from loadgen.master.worker_pool import LocalWorker
 from loadgen.records import Command, Failed, Gather, Join, Quit
 from loadgen.sanitizing import format_host_port
 
-_TICK_S = 0.05
+_TICK_INTERVAL_S = 0.05
 _FLUSH_TIMEOUT_S = 0.3
 _LOCAL_EXIT_TIMEOUT_S = 1.0
 """Time limit in seconds for local workers to exit. It must be shorter than the engine's limit for
@@ -59,28 +59,28 @@ class Master:
     def run(self) -> int:
         """Run until the engine exits or sends Quit, or the master cannot continue. Return the exit
         code."""
-        for work in (self._read_commands, self._tick):
-            self._spawn(work)
-        code: int = self._exit_code.get()
-        return code
+        for function in (self._read_commands, self._tick):
+            self._spawn(function)
+        exit_code: int = self._exit_code.get()
+        return exit_code
 
     def shut_down(self) -> None:
         if self._controller is not None:
             self._controller.quit_workers()
-        for local in self._local_workers:
-            local.close_stdin()
+        for local_worker in self._local_workers:
+            local_worker.close_stdin()
         if self._runner is not None:
             self._runner.shut_down(_FLUSH_TIMEOUT_S)
-        until_s = time.monotonic() + _LOCAL_EXIT_TIMEOUT_S
-        for local in self._local_workers:
-            local.terminate_within(max(0.0, until_s - time.monotonic()))
+        deadline_s = time.monotonic() + _LOCAL_EXIT_TIMEOUT_S
+        for local_worker in self._local_workers:
+            local_worker.wait_or_kill(max(0.0, deadline_s - time.monotonic()))
 
-    def _spawn(self, work: Callable[[], None]) -> None:
-        gevent.spawn(self._run_guarded, work)
+    def _spawn(self, function: Callable[[], None]) -> None:
+        gevent.spawn(self._run_guarded, function)
 
-    def _run_guarded(self, work: Callable[[], None]) -> None:
+    def _run_guarded(self, function: Callable[[], None]) -> None:
         try:
-            work()
+            function()
         except GatherError as error:
             self._fail(Failed(str(error), hint=error.hint, is_workload_invalid=True))
         except Exception as error:
@@ -105,11 +105,11 @@ class Master:
                 case _ if self._controller is not None:
                     self._controller.execute(command)
                 case _:
-                    raise RuntimeError("the master received a send command before it had workers")
+                    raise RuntimeError("the master received a command for workers before any worker had joined")
 
     def _tick(self) -> None:
         while True:
-            gevent.sleep(_TICK_S)
+            gevent.sleep(_TICK_INTERVAL_S)
             if self._controller is not None:
                 self._controller.tick()
 
@@ -120,8 +120,10 @@ class Master:
         join = Join(get_local_address(server.address), server.port, token)
         self._local_workers = tuple(LocalWorker(join) for _ in range(gather.local))
         now_ns = time.perf_counter_ns
-        gathering = JoinCriteria(gather, format_host_port(server.address, server.port), self._local_workers, now_ns())
-        self._controller = MasterController(gathering, self._runner, self._writer, self._fail, now_ns)
+        join_criteria = JoinCriteria(
+            gather, format_host_port(server.address, server.port), self._local_workers, now_ns()
+        )
+        self._controller = MasterController(join_criteria, self._runner, self._writer, self._fail, now_ns)
 
     def _on_message(self, client: str, kind: str, body: bytes) -> None:
         if self._controller is not None:
@@ -161,10 +163,10 @@ def main() -> None:
     frame_writer = FrameWriterThread(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     master = Master(frame_writer)
-    code = master.run()
+    exit_code = master.run()
     master.shut_down()  # first, so that the workers stop sending; reports to the engine are written in the meantime
     frame_writer.close(_FLUSH_TIMEOUT_S)
-    _exit(code)
+    _exit(exit_code)
 
 
 main()

@@ -70,7 +70,7 @@ class MasterController:
                 if self._stage is not None:
                     self._apply_to_stage(self._stage, command)
             case _:
-                raise RuntimeError(f"the master received {type(command).__name__}")
+                raise RuntimeError(f"the master cannot execute the command {type(command).__name__}")
 
     def _apply_to_stage(self, stage: DistributedStage, command: StopStage | ChangeRate | ExtendStage) -> None:
         match command:
@@ -119,7 +119,7 @@ class MasterController:
         Call it about twenty times per second.
         """
         now_ns = self._now_ns()
-        for worker, reason in self._pool.find_lost(now_ns):
+        for worker, reason in self._pool.find_lost_workers(now_ns):
             self._evict_worker(worker, reason)
         for worker in self._pool.active_workers:
             self._registration.ping_if_due(worker, now_ns)
@@ -128,9 +128,9 @@ class MasterController:
             self._on_failed(failed)
 
     def _run_stage(self, plan: StagePlan) -> None:
-        lost_before, self._unreported_losses = self._unreported_losses, []
+        lost_workers, self._unreported_losses = self._unreported_losses, []
         self._stage = DistributedStage(
-            plan, self._pool.active_workers, lost_before, self._send, self._engine, self._now_ns
+            plan, self._pool.active_workers, lost_workers, self._send, self._engine, self._now_ns
         )
 
     def _on_report(self, worker: RemoteWorker, report: Report) -> None:
@@ -187,11 +187,11 @@ class MasterController:
         if self._registration.is_open:
             self._registration.remove(worker)
         else:
-            self._continue_without(worker)
+            self._continue_after_loss(worker)
 
-    def _continue_without(self, worker: RemoteWorker) -> None:
+    def _continue_after_loss(self, worker: RemoteWorker) -> None:
         if not self._pool.active_workers:
-            self._on_failed(self._all_lost_failure())
+            self._on_failed(self._build_all_lost_failure())
             return
         if self._stage is None or not self._stage.on_worker_lost(worker):
             self._unreported_losses.append(worker)
@@ -200,7 +200,7 @@ class MasterController:
             self._preflight.on_worker_lost(worker)
             self._check_preflight()
 
-    def _all_lost_failure(self) -> Failed:
+    def _build_all_lost_failure(self) -> Failed:
         count = len(self._pool)
         message = "the load worker was lost" if count == 1 else f"all {count} load workers were lost"
         return Failed(message, hint=f"{'; '.join(f'{worker} {worker.lost_reason}' for worker in self._pool)}.")

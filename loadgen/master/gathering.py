@@ -1,4 +1,4 @@
-"""Join local workers and workers on other machines to the pool of a master."""
+"""Decide which workers may join the pool of a master, and whether the expected workers can join."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
 class JoinCriteria:
-    """Criteria for workers to join the pool, given the host and clock of the master. `address` is
-    the host and port at which workers join."""
+    """Criteria for workers to join the pool of a master: the number of expected workers on this
+    machine and on other machines, and the time limit. `address` is the host and port at which
+    workers join."""
 
     def __init__(self, gather: Gather, address: str, local_workers: tuple[LocalWorker, ...], now_ns: int) -> None:
         self._gather, self.address, self._local_workers = gather, address, local_workers
-        self._until_ns = now_ns + round(gather.wait_s * 1e9)
-        self.expected = gather.local + gather.remote
+        self._deadline_ns = now_ns + round(gather.wait_s * 1e9)
+        self.expected_count = gather.local + gather.remote
         self.has_remote = gather.remote > 0
-        self._stopped_since_ns: dict[int, int] = {}
+        self._suspended_since_ns: dict[int, int] = {}
         """Time in ns since which a local worker has been suspended (SIGSTOP), by process ID."""
 
     def check_join(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
@@ -32,32 +33,37 @@ class JoinCriteria:
                 f"{WIRE_VERSION}. Install the same version on all machines."
             )
         is_same_clock = hello.clock == get_clock_id()
-        local = self._find_local(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
-        if local is not None and any(worker.local is local for worker in pool):
+        local_worker = (
+            self._find_local_worker(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
+        )
+        if local_worker is not None and any(worker.local is local_worker for worker in pool):
             return f"{sender_name} has already joined"
-        if local is None and sum(worker.local is None for worker in pool) >= self._gather.remote:
+        if local_worker is None and sum(worker.local is None for worker in pool) >= self._gather.remote:
             return f"{sender_name} was rejected, because all expected workers have joined"
-        return RemoteWorker(client, hello, local, is_same_clock, now_ns)
+        return RemoteWorker(client, hello, local_worker, is_same_clock, now_ns)
 
     def is_complete(self, pool: WorkerPool) -> bool:
-        return pool.joined_count == self.expected
+        return pool.joined_count == self.expected_count
 
     def find_failure(self, pool: WorkerPool, now_ns: int) -> Failed | None:
         """Return a failure if the expected workers can no longer all join or the time limit has
         passed, otherwise None."""
-        for local in self._local_workers:
-            exit_status = local.describe_exit()
+        for local_worker in self._local_workers:
+            exit_status = local_worker.describe_exit()
             if exit_status is not None:
                 return Failed(
-                    f"a load worker of this machine {exit_status} before all workers had joined", hint=local.stderr_tail
+                    f"a load worker on this machine {exit_status} before all workers had joined",
+                    hint=local_worker.stderr_tail,
                 )
-            if not local.is_suspended:
-                self._stopped_since_ns.pop(local.pid, None)
-            elif now_ns - self._stopped_since_ns.setdefault(local.pid, now_ns) >= MAX_SILENCE_NS:
-                return Failed(f"process {local.pid}, a load worker of this machine, is suspended", hint=SUSPENDED_HINT)
-        if now_ns < self._until_ns:
+            if not local_worker.is_suspended:
+                self._suspended_since_ns.pop(local_worker.pid, None)
+            elif now_ns - self._suspended_since_ns.setdefault(local_worker.pid, now_ns) >= MAX_SILENCE_NS:
+                return Failed(
+                    f"process {local_worker.pid}, a load worker on this machine, is suspended", hint=SUSPENDED_HINT
+                )
+        if now_ns < self._deadline_ns:
             return None
-        workers = "1 worker" if self.expected == 1 else f"{self.expected} workers"
+        workers = "1 worker" if self.expected_count == 1 else f"{self.expected_count} workers"
         return Failed(
             f"only {pool.joined_count} of {workers} joined at {self.address} within {self._gather.wait_s:g} s",
             hint=f"Start `sizewise worker --master {self.address}` on the other machines, with the same token."
@@ -65,5 +71,5 @@ class JoinCriteria:
             else None,
         )
 
-    def _find_local(self, pid: int) -> LocalWorker | None:
-        return next((local for local in self._local_workers if local.pid == pid), None)
+    def _find_local_worker(self, pid: int) -> LocalWorker | None:
+        return next((local_worker for local_worker in self._local_workers if local_worker.pid == pid), None)

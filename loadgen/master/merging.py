@@ -30,14 +30,18 @@ def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightD
 
     `results` are host names and results in the order of the pool.
     """
-    failures = [(host, done) for host, done in results if done.error is not None]
-    host, result = failures[0] if failures else max(results, key=lambda host_result: host_result[1].service_ms or 0.0)
+    failures = [(host, preflight) for host, preflight in results if preflight.error is not None]
+    host, preflight_result = (
+        failures[0] if failures else max(results, key=lambda host_result: host_result[1].service_ms or 0.0)
+    )
     return msgspec.structs.replace(
-        result,
-        detail=_prefix_host(result.detail, host) if failures and len(results) > 1 else result.detail,
-        notes=_deduplicate(note for _, done in results for note in done.notes),
-        hosts=_deduplicate(name for _, done in results for name in done.hosts),
-        keeps_connection=all(done.keeps_connection for _, done in results),
+        preflight_result,
+        detail=_prefix_host(preflight_result.detail, host)
+        if failures and len(results) > 1
+        else preflight_result.detail,
+        notes=_deduplicate(note for _, preflight in results for note in preflight.notes),
+        hosts=_deduplicate(name for _, preflight in results for name in preflight.hosts),
+        keeps_connection=all(preflight.keeps_connection for _, preflight in results),
     )
 
 
@@ -47,19 +51,19 @@ def add_host_to_failure(host: str, failed: Failed) -> Failed:
     return msgspec.structs.replace(failed, message=_prefix_host(failed.message, host))
 
 
-def merge_progress(index: int, at_ns: int, latest: Sequence[Progress]) -> Progress:
-    """Merge the latest progress report of each worker into one: counts are summed, `max_lag_ms` is
-    the maximum."""
+def merge_progress(index: int, at_ns: int, reports: Sequence[Progress]) -> Progress:
+    """Merge the latest progress report of each worker into one report: counts are summed, and
+    `max_lag_ms` is the maximum over the workers."""
     return Progress(
         index=index,
         at_ns=at_ns,
-        intended=sum(progress.intended for progress in latest),
-        sent=sum(progress.sent for progress in latest),
-        completed=sum(progress.completed for progress in latest),
-        failed=sum(progress.failed for progress in latest),
-        in_flight=sum_known(progress.in_flight for progress in latest),
-        max_lag_ms=max((progress.max_lag_ms for progress in latest), default=0.0),
-        first_errors=merge_first_errors(progress.first_errors for progress in latest),
+        intended=sum(progress.intended for progress in reports),
+        sent=sum(progress.sent for progress in reports),
+        completed=sum(progress.completed for progress in reports),
+        failed=sum(progress.failed for progress in reports),
+        in_flight=sum_counts(progress.in_flight for progress in reports),
+        max_lag_ms=max((progress.max_lag_ms for progress in reports), default=0.0),
+        first_errors=merge_first_errors(progress.first_errors for progress in reports),
     )
 
 
@@ -67,7 +71,7 @@ def merge_stage_ends(
     index: int,
     start_ns: int,
     scheduled: int | None,
-    ends: Sequence[StageEnded],
+    reports: Sequence[StageEnded],
     workers: tuple[WorkerStageResult, ...],
     first_errors: tuple[FirstError, ...] = (),
 ) -> StageEnded:
@@ -79,29 +83,31 @@ def merge_stage_ends(
     return StageEnded(
         index=index,
         start_ns=start_ns,
-        end_ns=max(end.end_ns for end in ends),
+        end_ns=max(report.end_ns for report in reports),
         scheduled=scheduled,
-        never_started=sum(end.never_started for end in ends),
-        cpu_s=sum(end.cpu_s for end in ends),
-        connections_opened=sum(end.connections_opened for end in ends),
-        stopped_early=any(end.stopped_early for end in ends),
-        rates=ends[0].rates,
+        never_started=sum(report.never_started for report in reports),
+        cpu_s=sum(report.cpu_s for report in reports),
+        connections_opened=sum(report.connections_opened for report in reports),
+        stopped_early=any(report.stopped_early for report in reports),
+        rates=reports[0].rates,
         workers=workers,
-        cpu_wait_s=max((end.cpu_wait_s for end in ends if end.cpu_wait_s is not None), default=None),
+        cpu_wait_s=max((report.cpu_wait_s for report in reports if report.cpu_wait_s is not None), default=None),
         first_errors=first_errors,
-        duration_s=min((end.duration_s for end in ends if end.duration_s is not None), default=None),
+        duration_s=min((report.duration_s for report in reports if report.duration_s is not None), default=None),
     )
 
 
 def merge_first_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
     """Return the first error of each class, ordered by time."""
-    first: dict[str, FirstError] = {}
-    for error in sorted((error for errors in errors_by_worker for error in errors), key=lambda error: error.at_ns):
-        first.setdefault(error.error, error)
-    return tuple(first.values())
+    first_by_class: dict[str, FirstError] = {}
+    for error in sorted(
+        (error for worker_errors in errors_by_worker for error in worker_errors), key=lambda error: error.at_ns
+    ):
+        first_by_class.setdefault(error.error, error)
+    return tuple(first_by_class.values())
 
 
-def sum_known(counts: Iterable[int | None]) -> int | None:
+def sum_counts(counts: Iterable[int | None]) -> int | None:
     """Return the sum of the counts, or None if a count is unknown."""
     total = 0
     for count in counts:
@@ -125,29 +131,32 @@ class PreflightRound:
 
     def __init__(self, hosts: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]) -> None:
         self._hosts, self._send = hosts, send
-        self._pending: dict[int, RemoteWorker] = {}
+        self._pending_workers: dict[int, RemoteWorker] = {}
         self._results: dict[int, PreflightDone] = {}
         for host_index in range(len(hosts)):
             self._request(host_index)
 
-    def on_result(self, worker: RemoteWorker, done: PreflightDone) -> None:
+    def on_result(self, worker: RemoteWorker, result: PreflightDone) -> None:
         """Store a worker's result. Raises ValueError if the result was not requested."""
-        host_index = next((host_index for host_index, pending in self._pending.items() if pending is worker), None)
+        host_index = next(
+            (host_index for host_index, pending_worker in self._pending_workers.items() if pending_worker is worker),
+            None,
+        )
         if host_index is None:
             raise ValueError("sent an unexpected PreflightDone report")
-        del self._pending[host_index]
-        end_ns = None if done.end_ns is None else worker.fit_clock_line().to_master_ns(done.end_ns)
-        self._results[host_index] = msgspec.structs.replace(done, end_ns=end_ns)
+        del self._pending_workers[host_index]
+        end_ns = None if result.end_ns is None else worker.fit_clock_model().to_master_ns(result.end_ns)
+        self._results[host_index] = msgspec.structs.replace(result, end_ns=end_ns)
 
     def on_worker_lost(self, worker: RemoteWorker) -> None:
-        for host_index, pending in list(self._pending.items()):
-            if pending is worker:
-                del self._pending[host_index]
+        for host_index, pending_worker in list(self._pending_workers.items()):
+            if pending_worker is worker:
+                del self._pending_workers[host_index]
                 self._request(host_index)
 
     def get_result(self) -> PreflightDone | None:
         """Return the merged result, or None while a request is pending."""
-        if self._pending or not self._results:
+        if self._pending_workers or not self._results:
             return None
         host_names = [workers[0].hello.host for workers in self._hosts]
         return merge_preflights(
@@ -157,5 +166,5 @@ class PreflightRound:
     def _request(self, host_index: int) -> None:
         worker = next((worker for worker in self._hosts[host_index] if worker.lost_reason is None), None)
         if worker is not None:
-            self._pending[host_index] = worker
+            self._pending_workers[host_index] = worker
             self._send(worker, Preflight())

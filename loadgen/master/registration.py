@@ -1,7 +1,7 @@
 """Register workers with a master, or dismiss them if no more workers are expected.
 
-Also decode and validate the reports of workers. Workers run on other machines, so only the token is
-trusted.
+Also decode and validate the reports of workers. Workers can run on other machines, so their reports
+are not trusted, although they have the token.
 """
 
 from __future__ import annotations
@@ -60,11 +60,11 @@ def decode_untrusted_report(body: bytes) -> Report:
     ):
         raise ValueError("sent a Hello report with an invalid string")
     if not all(map(_is_plausible, _iterate_numbers(msgspec.structs.astuple(report)))):
-        raise ValueError(f"sent {type(report).__name__} with a number out of range")
+        raise ValueError(f"sent a {type(report).__name__} report with a number out of range")
     if isinstance(report, Failed | PreflightDone) and report.error not in (None, *ERROR_CLASSES):
-        raise ValueError(f"sent {type(report).__name__} with an unknown error class")
+        raise ValueError(f"sent a {type(report).__name__} report with an unknown error class")
     if isinstance(report, Progress | StageEnded) and not _has_valid_first_errors(report.first_errors):
-        raise ValueError(f"sent {type(report).__name__} with unknown or duplicate error classes")
+        raise ValueError(f"sent a {type(report).__name__} report with unknown or duplicate error classes")
     return _sanitize(report)
 
 
@@ -120,7 +120,8 @@ _MAX_LOGGED_REJECTIONS = 20
 class WorkerChannel(Protocol):
     """Sends commands to workers, and registers workers with Locust. No method blocks.
 
-    `start_users` makes Locust start its users on the registered workers, and then calls `then`.
+    `start_users` makes Locust start its users on the registered workers, and then calls
+    `on_started`.
     """
 
     def send(self, client: str, command: Command) -> None: ...
@@ -129,16 +130,16 @@ class WorkerChannel(Protocol):
 
     def unregister(self, client: str) -> None: ...
 
-    def start_users(self, then: Callable[[], None]) -> None: ...
+    def start_users(self, on_started: Callable[[], None]) -> None: ...
 
 
 class WorkerRegistration:
     def __init__(
         self, pool: WorkerPool, join_criteria: JoinCriteria, channel: WorkerChannel, engine: StageListener
     ) -> None:
-        self._pool, self._gathering, self._channel, self._engine = pool, join_criteria, channel, engine
+        self._pool, self._join_criteria, self._channel, self._engine = pool, join_criteria, channel, engine
         self.is_open = True
-        self._reported_joined = -1
+        self._reported_joined_count = -1
         self._logged_rejections: list[str] = []
         self._report_joining()
 
@@ -157,7 +158,7 @@ class WorkerRegistration:
                 "expected workers have joined",
             )
             return
-        worker = self._gathering.check_join(client, hello, self._pool, now_ns)
+        worker = self._join_criteria.check_join(client, hello, self._pool, now_ns)
         if isinstance(worker, str):
             self.reject(client, worker)
             return
@@ -182,7 +183,7 @@ class WorkerRegistration:
         if not self.is_open:
             return
         self._report_joining()
-        if self._gathering.is_complete(self._pool):
+        if self._join_criteria.is_complete(self._pool):
             self.is_open = False
             self._pool.assign_indices()
             self._channel.start_users(self._report_ready)
@@ -195,7 +196,7 @@ class WorkerRegistration:
     def find_failure(self, now_ns: int) -> Failed | None:
         """Return a failure if the expected workers can no longer all join, otherwise None. The hint
         lists the rejected workers."""
-        failed = self._gathering.find_failure(self._pool, now_ns) if self.is_open else None
+        failed = self._join_criteria.find_failure(self._pool, now_ns) if self.is_open else None
         if failed is None or not self._logged_rejections:
             return failed
         hints = [failed.hint] if failed.hint else []
@@ -203,9 +204,9 @@ class WorkerRegistration:
 
     def _report_joining(self) -> None:
         count = self._pool.joined_count
-        if self._gathering.has_remote and count != self._reported_joined:
-            self._reported_joined = count
-            self._engine.send(Joining(self._gathering.address, count, self._gathering.expected))
+        if self._join_criteria.has_remote and count != self._reported_joined_count:
+            self._reported_joined_count = count
+            self._engine.send(Joining(self._join_criteria.address, count, self._join_criteria.expected_count))
 
     def _report_ready(self) -> None:
         hellos = [worker.hello for worker in self._pool]

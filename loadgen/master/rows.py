@@ -23,12 +23,12 @@ from loadgen.frames import decode_rows, encode_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 
 _FIRST_WINDOW_NS = 1_000_000_000
-"""Length of the first window in ns. It is short, so that the offset for the first stage is the best
-of several."""
+"""Length in ns of the first time window of clock measurements. It is short, so that the first stage
+already uses the best of several offsets."""
 _WINDOW_NS = 10_000_000_000
 _MAX_WINDOWS = 30
-"""Maximum number of windows in a linear fit. A linear fit is valid for minutes; over hours, the
-rate of a clock drifts with its temperature."""
+"""Maximum number of time windows in a linear fit. A linear fit is valid for minutes; over hours,
+the rate of a clock drifts with its temperature."""
 
 _TYPICAL_SLOPE = 50e-6
 """Typical relative difference in rate between the clocks of two machines. Crystals are accurate to
@@ -42,8 +42,8 @@ Times = npt.NDArray[np.int64]
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """Offset of a worker's clock from the master's clock (positive if ahead) when the worker's
-    clock read `at_ns`.
+    """Offset of a worker's clock from the master's clock when the worker's clock read `at_ns`;
+    positive if the worker's clock is ahead.
 
     The error of the offset is at most half the round trip.
     """
@@ -62,20 +62,20 @@ class ClockModel(msgspec.Struct, frozen=True):
     slope: float = 0.0
 
     def to_master_ns(self, worker_ns: int) -> int:
-        return worker_ns - self._compute_ahead_ns(worker_ns)
+        return worker_ns - self._compute_offset_ns(worker_ns)
 
     def to_master_times(self, worker_ns: Times) -> Times:
-        gained_ns: Times = np.rint((worker_ns - self.origin_ns) * self.slope).astype(np.int64)
-        return worker_ns - (self.offset_ns + gained_ns)
+        drift_ns: Times = np.rint((worker_ns - self.origin_ns) * self.slope).astype(np.int64)
+        return worker_ns - (self.offset_ns + drift_ns)
 
     def to_worker_ns(self, master_ns: int) -> int:
         elapsed_ns = master_ns + self.offset_ns - self.origin_ns
         return self.origin_ns + elapsed_ns + round(elapsed_ns * self.slope / (1 - self.slope))
 
     def compute_deviation_ns(self, offset: ClockOffset) -> int:
-        return abs(offset.offset_ns - self._compute_ahead_ns(offset.at_ns))
+        return abs(offset.offset_ns - self._compute_offset_ns(offset.at_ns))
 
-    def _compute_ahead_ns(self, worker_ns: int) -> int:
+    def _compute_offset_ns(self, worker_ns: int) -> int:
         return self.offset_ns + round((worker_ns - self.origin_ns) * self.slope)
 
 
@@ -87,67 +87,68 @@ class WorkerClock:
     shortest round trip."""
 
     def __init__(self) -> None:
-        self._window_bests: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
-        self._best: ClockOffset | None = None
-        self._window_ends_ns: int | None = None
+        self._best_offsets: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
+        self._window_best: ClockOffset | None = None
+        self._window_end_ns: int | None = None
         self.count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
         """Add a measurement: the times at which the master sent a ping, the worker read it (on the
         worker's clock), and the master received the reply."""
-        reading = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
+        offset = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
         self.count += 1
-        if self._window_ends_ns is None:
-            self._window_ends_ns = received_ns + _FIRST_WINDOW_NS
-        elif received_ns >= self._window_ends_ns:
-            if self._best is not None:
-                self._window_bests.append(self._best)
-            self._best, self._window_ends_ns = None, received_ns + _WINDOW_NS
-        if self._best is None or reading.round_trip_ns < self._best.round_trip_ns:
-            self._best = reading
+        if self._window_end_ns is None:
+            self._window_end_ns = received_ns + _FIRST_WINDOW_NS
+        elif received_ns >= self._window_end_ns:
+            if self._window_best is not None:
+                self._best_offsets.append(self._window_best)
+            self._window_best, self._window_end_ns = None, received_ns + _WINDOW_NS
+        if self._window_best is None or offset.round_trip_ns < self._window_best.round_trip_ns:
+            self._window_best = offset
 
     @property
     def offsets(self) -> tuple[ClockOffset, ...]:
-        return tuple(chain(self._window_bests, () if self._best is None else (self._best,)))
+        return tuple(chain(self._best_offsets, () if self._window_best is None else (self._window_best,)))
 
     @property
     def round_trip_ns(self) -> int:
         """Longest round trip of the offsets in use, in ns; 0 without offsets."""
-        return max((reading.round_trip_ns for reading in self.offsets), default=0)
+        return max((offset.round_trip_ns for offset in self.offsets), default=0)
 
-    def fit_line(self) -> ClockModel:
-        """Fit a line to the clock offsets by least squares. Raises ValueError before the first
-        offset."""
-        return fit_clock_line(self.offsets)
+    def fit_model(self) -> ClockModel:
+        """Fit a linear model to the clock offsets by least squares. Raises ValueError before the
+        first offset has been measured."""
+        return fit_clock_model(self.offsets)
 
-    def compute_residual_ms(self, line: ClockModel) -> float:
-        """Return the maximum deviation of the clock offsets from the line in ms, including half the
-        round trip."""
-        return max(line.compute_deviation_ns(reading) + reading.round_trip_ns / 2 for reading in self.offsets) / 1e6
+    def compute_residual_ms(self, clock_model: ClockModel) -> float:
+        """Return the maximum deviation of the clock offsets from the model in ms, including half
+        the round trip."""
+        return max(clock_model.compute_deviation_ns(offset) + offset.round_trip_ns / 2 for offset in self.offsets) / 1e6
 
 
-def fit_clock_line(offsets: tuple[ClockOffset, ...]) -> ClockModel:
-    """Fit a line to clock offsets by weighted least squares. Raises ValueError if `offsets` is
-    empty.
+def fit_clock_model(offsets: tuple[ClockOffset, ...]) -> ClockModel:
+    """Fit a linear model to clock offsets by weighted least squares. Raises ValueError if `offsets`
+    is empty.
 
     A constant asymmetry between the two directions shifts all offsets equally and does not change
     the slope. Half of the time beyond the shortest round trip is the error of an offset, because
     that time was spent waiting in one of the directions. The slope has a prior with mean 0 and the
     typical slope as its standard deviation: offsets within a second contain no information about
-    the slope, and a line fitted to their errors would be off by milliseconds at the end of a stage.
+    the slope, and a slope fitted to their errors would cause an error of milliseconds at the end of
+    a stage.
     """
     if not offsets:
-        raise ValueError("the worker's clock was not read")
-    origin = offsets[-1]
-    at = np.array([reading.at_ns - origin.at_ns for reading in offsets], np.float64)
-    offset = np.array([reading.offset_ns - origin.offset_ns for reading in offsets], np.float64)
-    round_trips = np.array([reading.round_trip_ns for reading in offsets], np.float64)
-    weight = 1 / (((round_trips - round_trips.min()) / 2) ** 2 + _MIN_ERROR_NS**2)
-    mean_at, mean_offset = np.average(at, weights=weight), np.average(offset, weights=weight)
-    spread = (weight * (at - mean_at) ** 2).sum() + 1 / _TYPICAL_SLOPE**2
-    slope = float((weight * (at - mean_at) * (offset - mean_offset)).sum() / spread)
+        raise ValueError("the offset of the worker's clock has not been measured")
+    last_offset = offsets[-1]
+    times_ns = np.array([offset.at_ns - last_offset.at_ns for offset in offsets], np.float64)
+    offsets_ns = np.array([offset.offset_ns - last_offset.offset_ns for offset in offsets], np.float64)
+    round_trips_ns = np.array([offset.round_trip_ns for offset in offsets], np.float64)
+    weights = 1 / (((round_trips_ns - round_trips_ns.min()) / 2) ** 2 + _MIN_ERROR_NS**2)
+    mean_time_ns, mean_offset_ns = np.average(times_ns, weights=weights), np.average(offsets_ns, weights=weights)
+    weighted_variance = (weights * (times_ns - mean_time_ns) ** 2).sum() + 1 / _TYPICAL_SLOPE**2
+    slope = float((weights * (times_ns - mean_time_ns) * (offsets_ns - mean_offset_ns)).sum() / weighted_variance)
     slope = min(max(slope, -_MAX_SLOPE), _MAX_SLOPE)
-    return ClockModel(origin.at_ns, origin.offset_ns + round(mean_offset - slope * mean_at), slope)
+    return ClockModel(last_offset.at_ns, last_offset.offset_ns + round(mean_offset_ns - slope * mean_time_ns), slope)
 
 
 _TIME_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type == pa.int64() and field.name.endswith("_ns"))
@@ -156,76 +157,83 @@ _TIME_LIST_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type 
 
 
 class RebasedRows(msgspec.Struct, frozen=True):
-    """A batch of rows on the master's clock, serialized for the engine. `sent` counts the requests
-    sent; `max_lag_ms` is their maximum send lag, or None if no request was sent that had an
-    intended time."""
+    """A batch of rows on the master's clock, serialized for the engine. `sent_count` is the number
+    of requests that were sent; `max_lag_ms` is their maximum send lag, or None if none of them had
+    an intended time."""
 
     body: bytes
-    sent: int
+    sent_count: int
     max_lag_ms: float | None
 
 
-def rebase_rows(body: bytes, stage: int, share_index: int, worker: int, line: ClockModel) -> RebasedRows:
-    """Convert a worker's batch of rows to the master's clock by `line`, and set the worker index to
-    `worker`.
+def rebase_rows(
+    body: bytes, stage_index: int, share_index: int, worker_index: int, clock_model: ClockModel
+) -> RebasedRows:
+    """Convert the times in a worker's batch of rows to the master's clock, and set the worker index
+    to `worker_index`.
 
-    `share` is the worker's position in the stage, which the rows contain as worker index. A batch
-    that needs no change is returned unchanged. Raises ValueError if `body` is not a valid batch of
-    this stage and worker, or has too many rows.
+    `share_index` is the worker's position in the stage, which the rows contain as worker index. A
+    batch that needs no change is returned unchanged. Raises ValueError if `body` is not a valid
+    batch of this stage and worker, or has too many rows.
     """
-    batch = _decode_valid_rows(body, stage, share_index)
-    sent = batch.num_rows - batch.column("sent_ns").null_count
+    batch = _decode_valid_rows(body, stage_index, share_index)
+    sent_count = batch.num_rows - batch.column("sent_ns").null_count
     max_lag_ms = _compute_max_lag_ms(batch)  # a difference of times of the same clock
-    if worker != share_index or line != SAME_CLOCK:
-        body = encode_rows(_rebase_batch(batch, worker, line))
-    return RebasedRows(body, sent, max_lag_ms)
+    if worker_index != share_index or clock_model != SAME_CLOCK:
+        body = encode_rows(_rebase_batch(batch, worker_index, clock_model))
+    return RebasedRows(body, sent_count, max_lag_ms)
 
 
-def _decode_valid_rows(body: bytes, stage: int, share: int) -> pa.RecordBatch:
+def _decode_valid_rows(body: bytes, stage_index: int, share_index: int) -> pa.RecordBatch:
     try:
         read_batch_header(body)
+    except ValueError as error:
+        raise ValueError(f"sent data that is {error}") from error
+    try:
         batch = decode_rows(body)
         batch.validate(full=True)
     except (pa.ArrowException, OSError, EOFError) as error:
         raise ValueError(f"sent an invalid batch of rows ({type(error).__name__})") from error
-    count = batch.num_rows
-    if not 0 < count <= BATCH_ROWS:
-        raise ValueError(f"sent {count} rows at once")
-    if not batch.column("stage").equals(_build_constant_array(stage, pa.int32(), count)):
+    row_count = batch.num_rows
+    if not 0 < row_count <= BATCH_ROWS:
+        raise ValueError(f"sent a batch of {row_count} rows")
+    if not batch.column("stage").equals(_build_constant_array(stage_index, pa.int32(), row_count)):
         raise ValueError("sent rows of a different stage")
-    if not batch.column("worker").equals(_build_constant_array(share, pa.int16(), count)):
+    if not batch.column("worker").equals(_build_constant_array(share_index, pa.int16(), row_count)):
         raise ValueError("sent rows of a different worker")
-    for name, allowed in _ALLOWED_VALUES.items():
+    for name, allowed_values in _ALLOWED_VALUES.items():
         column = batch.column(name)
-        if column.null_count < count and not allowed.issuperset(column.to_pylist()):
-            raise ValueError(f"sent rows with an unknown value in {name}")
+        if column.null_count < row_count and not allowed_values.issuperset(column.to_pylist()):
+            raise ValueError(f"sent rows with an unknown value in the column {name}")
     return batch
 
 
 def _compute_max_lag_ms(batch: pa.RecordBatch) -> float | None:
-    sent, intended = batch.column("sent_ns"), batch.column("intended_ns")
-    lag_ns = (_get_values(sent) - _get_values(intended))[_is_valid(sent) & _is_valid(intended)]
+    sent_times, intended_times = batch.column("sent_ns"), batch.column("intended_ns")
+    lag_ns = (_get_values(sent_times) - _get_values(intended_times))[_is_valid(sent_times) & _is_valid(intended_times)]
     return float(lag_ns.max()) / 1e6 if lag_ns.size else None
 
 
-def _rebase_batch(batch: pa.RecordBatch, worker: int, line: ClockModel) -> pa.RecordBatch:
+def _rebase_batch(batch: pa.RecordBatch, worker_index: int, clock_model: ClockModel) -> pa.RecordBatch:
     columns = dict(zip(batch.schema.names, batch.columns, strict=True))
-    columns["worker"] = _build_constant_array(worker, pa.int16(), batch.num_rows)
-    if line != SAME_CLOCK:
-        columns |= {name: _rebase_times(columns[name], line) for name in _TIME_COLUMNS}
-        columns |= {name: _rebase_lists(columns[name], line) for name in _TIME_LIST_COLUMNS}
+    columns["worker"] = _build_constant_array(worker_index, pa.int16(), batch.num_rows)
+    if clock_model != SAME_CLOCK:
+        columns |= {name: _rebase_times(columns[name], clock_model) for name in _TIME_COLUMNS}
+        columns |= {name: _rebase_lists(columns[name], clock_model) for name in _TIME_LIST_COLUMNS}
     return pa.RecordBatch.from_arrays(list(columns.values()), schema=REQUEST_SCHEMA)
 
 
-def _rebase_times(times: pa.Array, line: ClockModel) -> pa.Array:
+def _rebase_times(times: pa.Array, clock_model: ClockModel) -> pa.Array:
     """Convert an array of times to the master's clock; null values stay null."""
-    rebased = pa.py_buffer(line.to_master_times(_get_values(times)))
-    return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], rebased], times.null_count)
+    rebased_times = pa.py_buffer(clock_model.to_master_times(_get_values(times)))
+    return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], rebased_times], times.null_count)
 
 
-def _rebase_lists(lists: pa.Array, line: ClockModel) -> pa.Array:
-    rebased = _rebase_times(lists.values, line)
-    return pa.Array.from_buffers(lists.type, len(lists), lists.buffers()[:2], lists.null_count, children=[rebased])
+def _rebase_lists(lists: pa.Array, clock_model: ClockModel) -> pa.Array:
+    rebased_times = _rebase_times(lists.values, clock_model)
+    return pa.Array.from_buffers(
+        lists.type, len(lists), lists.buffers()[:2], lists.null_count, children=[rebased_times]
+    )
 
 
 def _get_values(times: pa.Array) -> Times:
@@ -246,6 +254,6 @@ def _is_valid(times: pa.Array) -> npt.NDArray[np.bool_]:
 
 
 @lru_cache(maxsize=512)
-def _build_constant_array(value: int, kind: pa.DataType, count: int) -> pa.Array:
-    values = np.full(count, value, f"int{kind.bit_width}")
-    return pa.Array.from_buffers(kind, count, [None, pa.py_buffer(values)])
+def _build_constant_array(value: int, data_type: pa.DataType, count: int) -> pa.Array:
+    values = np.full(count, value, f"int{data_type.bit_width}")
+    return pa.Array.from_buffers(data_type, count, [None, pa.py_buffer(values)])

@@ -1,8 +1,9 @@
 """Locust's master behind a guarded socket: clients without the token are ignored, and messages of
 clients with the token are validated.
 
-Locust's master starts one user on each worker and transfers the messages of Sizewise. Locust's heartbeats are ignored:
-workers send them by the wall clock, so a clock adjustment could make Locust drop or stop a worker during a stage.
+Locust's master starts one user on each worker and transfers the messages of Sizewise. Locust's
+heartbeats are ignored: workers send them by the wall clock, so a clock adjustment could make Locust
+drop or stop a worker during a stage.
 """
 
 from __future__ import annotations
@@ -33,10 +34,10 @@ _MAX_MESSAGE_BYTES = 256 * 2**20
 
 _MAX_QUEUED_MESSAGES = 1_000
 """Maximum number of queued messages in each direction per worker. If the queue from a worker is
-full, the worker waits; if the queue to a worker is full, further messages are dropped, and such a
-worker counts as lost anyway."""
+full, the worker waits. If the queue to a worker is full, further messages are dropped; a worker
+that does not read its messages counts as lost anyway."""
 
-_MESSAGES_PER_TURN = 32
+_MESSAGES_PER_YIELD = 32
 """Number of messages to handle before yielding to other greenlets. A socket that always has another
 message does not yield by itself."""
 
@@ -98,7 +99,7 @@ class GuardedServer(zmqrpc.BaseSocket):
     def recv_from_client(self) -> tuple[str, Message]:
         while True:
             self._received_count += 1
-            if self._received_count % _MESSAGES_PER_TURN == 0:
+            if self._received_count % _MESSAGES_PER_YIELD == 0:
                 gevent.sleep(0)
             frames = self.socket.recv_multipart()
             try:
@@ -120,7 +121,7 @@ class GuardedServer(zmqrpc.BaseSocket):
         gevent.get_hub().threadpool.apply(context.term)
 
 
-def new_message(client: str, kind: str, data: object) -> Message:
+def build_message(client: str, kind: str, data: object) -> Message:
     return Message(kind, data, client)  # type: ignore[no-untyped-call]
 
 
@@ -136,9 +137,9 @@ def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
     kind, data, _ = _message_decoder.decode(b"".join(frames))
     match kind:
         case "client_ready" | "spawning" | "spawning_complete":
-            return new_message(client, kind, None)
+            return build_message(client, kind, None)
         case "report" | "rows":
-            return new_message(client, kind, _body_decoder.decode(data))
+            return build_message(client, kind, _body_decoder.decode(data))
         case "heartbeat" | "stats" | "logs" | "exception" | "quit" | "client_stopped":
             return None  # a message type of Locust that is not used
         case _:
@@ -167,8 +168,8 @@ class GuardedMaster(MasterRunner):
     """Locust master runner that acknowledges every worker, but registers a worker only when
     `register` is called.
 
-    `on_message(client, type, body)` receives the messages of Sizewise and must not raise; `spawn`
-    starts greenlets.
+    `on_message(client, type, body)` is called with each message of Sizewise and must not raise an
+    exception; `spawn` starts a greenlet.
     """
 
     def __init__(
@@ -196,7 +197,7 @@ class GuardedMaster(MasterRunner):
     def handle_message(self, client_id: str, message: Message) -> None:
         match message.type:
             case "client_ready":
-                self._server.send_to_client(new_message(client_id, "ack", {"index": 0}))
+                self._server.send_to_client(build_message(client_id, "ack", {"index": 0}))
             case "report" | "rows":
                 self._on_message(client_id, message.type, message.data)
             case "spawning_complete" if client_id in self.clients:
@@ -206,7 +207,7 @@ class GuardedMaster(MasterRunner):
                 super().handle_message(client_id, message)
 
     def send(self, client_id: str, command: Command) -> None:
-        self._server.send_to_client(new_message(client_id, "command", encode_message(command)))
+        self._server.send_to_client(build_message(client_id, "command", encode_message(command)))
 
     def register(self, client_id: str) -> None:
         self.clients[client_id] = WorkerNode(client_id)
@@ -215,13 +216,13 @@ class GuardedMaster(MasterRunner):
         if client_id in self.clients:
             del self.clients[client_id]
 
-    def start_users(self, then: Callable[[], None]) -> None:
-        """Start one user on each worker, and call `then` when all users have started, or after one
-        second."""
+    def start_users(self, on_started: Callable[[], None]) -> None:
+        """Start one user on each worker, and call `on_started` when all users have started, or
+        after one second."""
 
         def start() -> None:
             self.start(user_count=len(self.clients), spawn_rate=len(self.clients))
-            then()
+            on_started()
 
         self._spawn(start)
 

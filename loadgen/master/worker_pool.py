@@ -8,7 +8,7 @@ import subprocess
 from collections.abc import Iterator
 from typing import IO, cast
 
-from loadgen.child import StderrTail, describe_exit, is_suspended, read_cpu_s, start_module, terminate_within
+from loadgen.child import StderrTail, describe_exit, is_suspended, read_cpu_s, start_module, wait_or_kill
 from loadgen.frames import encode_message_frame
 from loadgen.master.rows import SAME_CLOCK, ClockModel, WorkerClock
 from loadgen.records import Hello, Join, LoadWorker, Pong
@@ -35,7 +35,7 @@ class LocalWorker:
         return is_suspended(self.pid)
 
     @property
-    def used_cpu_s(self) -> float | None:
+    def cpu_s(self) -> float | None:
         return read_cpu_s(self.pid)
 
     @property
@@ -47,10 +47,10 @@ class LocalWorker:
         with contextlib.suppress(OSError):
             self._stdin.close()
 
-    def terminate_within(self, timeout_s: float) -> None:
+    def wait_or_kill(self, timeout_s: float) -> None:
         """End the process; kill it if it has not exited when the timeout expires. Blocks."""
         self.close_stdin()
-        terminate_within(timeout_s, self._child)
+        wait_or_kill(timeout_s, self._child)
 
     def kill(self) -> None:
         self._child.kill()
@@ -58,16 +58,16 @@ class LocalWorker:
 
 MAX_SILENCE_NS = 2_500_000_000
 """Time in ns without a message after which a sending worker counts as lost."""
-_MAX_SILENCE_PREPARING_NS = 10_000_000_000
+_MAX_IDLE_SILENCE_NS = 10_000_000_000
 """Time in ns without a message after which a worker that is not sending counts as lost.
 
-The limit is longer than `MAX_SILENCE_NS`, because the load of a tokenizer blocks the interpreter of
-a worker for seconds. It also applies to a sending worker that gets too little CPU time, but not to
-a local worker whose process is suspended (SIGSTOP).
+The limit is longer than `MAX_SILENCE_NS`, because loading a tokenizer blocks the interpreter of a
+worker for seconds. It also applies to a sending worker that gets too little CPU time, but not to a
+local worker whose process is suspended (SIGSTOP).
 """
 
 _PING_INTERVAL_NS = 250_000_000
-_INITIAL_PINGS = 8
+_INITIAL_PING_COUNT = 8
 """Number of consecutive pings when a worker joins, so that its initial clock offset is the best of
 several measurements."""
 
@@ -75,9 +75,9 @@ _EXIT_GRACE_NS = 300_000_000
 """Time in ns for which messages of a local worker are still accepted after its process has ended,
 because a message with the reason for the exit may still arrive."""
 
-_PAUSE_NS = 500_000_000
-"""Gap between two polls, in ns, above which the master itself counts as paused, so that silent
-workers are not at fault."""
+_MIN_PAUSE_NS = 500_000_000
+"""Gap between two polls, in ns, above which the master itself counts as paused. The gap is then not
+counted as silence of the workers."""
 
 
 class RemoteWorker:
@@ -88,11 +88,12 @@ class RemoteWorker:
         self.last_received_ns = now_ns
         self.lost_reason: str | None = None
         self.is_sending = False
-        """True from StagePrepared to StageEnded, so already shortly before the first request."""
+        """True from the report StagePrepared to the report StageEnded, which includes the time
+        before the first request."""
         self._pings_sent_ns: dict[int, None] = {}
         self._next_ping_ns = now_ns
-        self._ended_ns: int | None = None
-        self._used_cpu_s: float | None = None
+        self._exit_observed_ns: int | None = None
+        self._midpoint_cpu_s: float | None = None
         """CPU time of a local worker in seconds, read when half of the silence limit had passed."""
 
     @property
@@ -103,17 +104,17 @@ class RemoteWorker:
 
     @property
     def has_clock_offset(self) -> bool:
-        return self.clock is None or self.clock.count >= _INITIAL_PINGS
+        return self.clock is None or self.clock.count >= _INITIAL_PING_COUNT
 
     @property
     def round_trip_ns(self) -> int:
         return 0 if self.clock is None else self.clock.round_trip_ns
 
-    def fit_clock_line(self) -> ClockModel:
-        return SAME_CLOCK if self.clock is None else self.clock.fit_line()
+    def fit_clock_model(self) -> ClockModel:
+        return SAME_CLOCK if self.clock is None else self.clock.fit_model()
 
-    def compute_residual_ms(self, line: ClockModel) -> float | None:
-        return None if self.clock is None else self.clock.compute_residual_ms(line)
+    def compute_residual_ms(self, clock_model: ClockModel) -> float | None:
+        return None if self.clock is None else self.clock.compute_residual_ms(clock_model)
 
     def start_ping_if_due(self, now_ns: int) -> bool:
         """Return True if a ping is due, and record the ping as sent; the caller must then send it
@@ -141,32 +142,32 @@ class RemoteWorker:
         """Return the reason why the worker counts as lost, or None if it does not."""
         exit_status = None if self.local is None else self.local.describe_exit()
         if exit_status is not None:
-            self._ended_ns = self._ended_ns or now_ns
-            return exit_status if now_ns - self._ended_ns >= _EXIT_GRACE_NS else None
-        silent_ns = now_ns - self.last_received_ns
-        if silent_ns < MAX_SILENCE_NS:
-            if silent_ns < MAX_SILENCE_NS // 2:
-                self._used_cpu_s = None
-            elif self._used_cpu_s is None and self.local is not None:
-                self._used_cpu_s = self.local.used_cpu_s
+            self._exit_observed_ns = self._exit_observed_ns or now_ns
+            return exit_status if now_ns - self._exit_observed_ns >= _EXIT_GRACE_NS else None
+        silence_ns = now_ns - self.last_received_ns
+        if silence_ns < MAX_SILENCE_NS:
+            if silence_ns < MAX_SILENCE_NS // 2:
+                self._midpoint_cpu_s = None
+            elif self._midpoint_cpu_s is None and self.local is not None:
+                self._midpoint_cpu_s = self.local.cpu_s
             return None
         if self.local is not None and self.local.is_suspended:
             return f"did not respond for {MAX_SILENCE_NS / 1e9:g} s: the worker's process is suspended"
         has_longer_limit = not self.is_sending or self._is_starved()
-        limit_ns = _MAX_SILENCE_PREPARING_NS if has_longer_limit else MAX_SILENCE_NS
-        return None if silent_ns < limit_ns else f"did not respond for {limit_ns / 1e9:g} s"
+        limit_ns = _MAX_IDLE_SILENCE_NS if has_longer_limit else MAX_SILENCE_NS
+        return None if silence_ns < limit_ns else f"did not respond for {limit_ns / 1e9:g} s"
 
     def _is_starved(self) -> bool:
-        """Return True if the worker had the CPU for only part of the second half of the silence
+        """Return True if the worker had a CPU core for only part of the second half of the silence
         limit.
 
-        A worker that had the CPU all the time is not silent for lack of CPU, and a worker that used
-        no CPU time is not waiting for the CPU.
+        A worker that had a CPU core all the time is not silent for lack of CPU time, and a worker
+        that used no CPU time does not wait for a CPU core.
         """
-        if self.local is None or self._used_cpu_s is None:
+        if self.local is None or self._midpoint_cpu_s is None:
             return False
-        cpu_s = self.local.used_cpu_s
-        return cpu_s is not None and 0 < cpu_s - self._used_cpu_s < MAX_SILENCE_NS / 2e9
+        cpu_s = self.local.cpu_s
+        return cpu_s is not None and 0 < cpu_s - self._midpoint_cpu_s < MAX_SILENCE_NS / 2e9
 
     def __str__(self) -> str:
         return f"{self.hello.host} (process {self.hello.pid})"
@@ -178,7 +179,7 @@ class WorkerPool:
 
     def __init__(self) -> None:
         self._workers: dict[str, RemoteWorker] = {}
-        self._polled_ns: int | None = None
+        self._last_poll_ns: int | None = None
 
     def __iter__(self) -> Iterator[RemoteWorker]:
         return iter(self._workers.values())
@@ -210,28 +211,28 @@ class WorkerPool:
     def group_by_host(self, workers: tuple[RemoteWorker, ...]) -> list[list[RemoteWorker]]:
         """Group workers by host. A host is identified by name and clock, because two machines may
         have the same name."""
-        hosts: dict[tuple[str, str], list[RemoteWorker]] = {}
+        workers_by_host: dict[tuple[str, str], list[RemoteWorker]] = {}
         for worker in workers:
-            hosts.setdefault((worker.hello.host, worker.hello.clock), []).append(worker)
-        return list(hosts.values())
+            workers_by_host.setdefault((worker.hello.host, worker.hello.clock), []).append(worker)
+        return list(workers_by_host.values())
 
     def assign_indices(self) -> None:
         """Assign indices to the workers, local workers first, then by host and process ID. The
         indices do not depend on the order in which the workers joined."""
-        ordered = sorted(
+        ordered_workers = sorted(
             self, key=lambda worker: (worker.local is None, worker.hello.host, worker.hello.clock, worker.hello.pid)
         )
-        self._workers = {worker.client: worker for worker in ordered}
-        for index, worker in enumerate(ordered):
+        self._workers = {worker.client: worker for worker in ordered_workers}
+        for index, worker in enumerate(ordered_workers):
             worker.index = index
 
-    def find_lost(self, now_ns: int) -> list[tuple[RemoteWorker, str]]:
-        """Return the active workers that now count as lost, each with the reason. Call it several
-        times per second."""
-        if self._polled_ns is not None and (paused_ns := now_ns - self._polled_ns) > _PAUSE_NS:
+    def find_lost_workers(self, now_ns: int) -> list[tuple[RemoteWorker, str]]:
+        """Return the active workers that now count as lost, each with the reason. Must be called
+        several times per second."""
+        if self._last_poll_ns is not None and (paused_ns := now_ns - self._last_poll_ns) > _MIN_PAUSE_NS:
             for worker in self:
                 worker.last_received_ns = min(now_ns, worker.last_received_ns + paused_ns)
-        self._polled_ns = now_ns
+        self._last_poll_ns = now_ns
         return [
             (worker, reason)
             for worker in self.active_workers

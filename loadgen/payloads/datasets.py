@@ -24,7 +24,7 @@ MAX_ROW_BYTES = 16 * 2**20
 """Maximum size in bytes of a JSON line or a CSV row. A larger row indicates an error in the
 file."""
 MAX_FILES = 100_000
-_PARQUET_ROWS = 100
+_PARQUET_BATCH_ROWS = 100
 _BARE_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 
 
@@ -80,8 +80,11 @@ class DatasetReader:
             remaining_bytes -= row.size
             if remaining_bytes < 0:
                 if remaining_bytes + row.size == self._limit_bytes:
-                    first = row.name or "the first row"
-                    raise DatasetError(f"{self._dataset.path}: {first} is larger than the memory limit for datasets")
+                    first_row_name = row.name or "the first row"
+                    raise DatasetError(
+                        f"{self._dataset.path}: {first_row_name} is larger than the memory limit for datasets "
+                        f"({self._limit_bytes / 2**20:g} MiB)"
+                    )
                 self.is_truncated = True
                 return
             yield row
@@ -111,54 +114,54 @@ def _open_file(path: Path) -> IO[bytes]:
     """Open a regular file. Raises DatasetError for devices and pipes, because reading them might
     never end."""
     if not stat.S_ISREG(path.stat().st_mode):
-        raise DatasetError(f"{path} is not a file")
+        raise DatasetError(f"{path} is not a regular file")
     return path.open("rb")
 
 
 def _read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
-    number = 0
+    line_number = 0
     while line := file.readline(MAX_ROW_BYTES + 1):
-        number += 1
+        line_number += 1
         if len(line) > MAX_ROW_BYTES:
-            raise DatasetError(f"{path}, line {number}: longer than {MAX_ROW_BYTES // 2**20} MiB")
-        yield number, line.removeprefix(b"\xef\xbb\xbf") if number == 1 else line
+            raise DatasetError(f"{path}, line {line_number}: the line is longer than {MAX_ROW_BYTES // 2**20} MiB")
+        yield line_number, line.removeprefix(b"\xef\xbb\xbf") if line_number == 1 else line
 
 
 def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     with _open_file(path) as file:
-        for number, line in _read_lines(file, path):
+        for line_number, line in _read_lines(file, path):
             raw = line.strip()
             if not raw:
                 continue
             try:
                 value = decode_json(raw)
             except msgspec.DecodeError as error:
-                raise DatasetError(f"{path}, line {number}: invalid JSON: {error}") from error
+                raise DatasetError(f"{path}, line {line_number}: invalid JSON: {error}") from error
             yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), raw)
 
 
 class _CsvLines:
     """Iterable of decoded lines for the csv module.
 
-    `number` is the number of the last line; `row_bytes` is the size so far of the row that is being
-    read, in bytes.
+    `line_number` is the number of the last line; `row_bytes` is the size in bytes, so far, of the
+    row that is being read.
     """
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
         self._lines, self._path = _read_lines(file, path), path
-        self.number = 0
+        self.line_number = 0
         self.row_bytes = 0
 
     def __iter__(self) -> Iterator[str]:
-        for number, line in self._lines:
-            self.number = number
+        for line_number, line in self._lines:
+            self.line_number = line_number
             self.row_bytes += len(line)
             if self.row_bytes > MAX_ROW_BYTES:
-                raise DatasetError(f"{self._path}, line {self.number}: a quoted cell is not closed")
+                raise DatasetError(f"{self._path}, line {self.line_number}: a quoted cell is not closed")
             try:
                 text = line.decode()
             except UnicodeDecodeError as error:
-                raise DatasetError(f"{self._path}, line {self.number}: not valid UTF-8") from error
+                raise DatasetError(f"{self._path}, line {self.line_number}: the line is not valid UTF-8") from error
             yield text
 
 
@@ -174,7 +177,10 @@ def _read_csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
             if header is None:
                 header = _check_csv_header(cells, path)
             elif len(cells) != len(header):
-                raise DatasetError(f"{path}, line {lines.number}: {len(cells)} cells, but the header has {len(header)}")
+                raise DatasetError(
+                    f"{path}, line {lines.line_number}: the row has {len(cells)} cells, but the header has "
+                    f"{len(header)}"
+                )
             else:
                 yield DatasetRow(dict(zip(header, cells, strict=True)), size)
 
@@ -185,14 +191,14 @@ def _read_next_csv_row(rows: Iterator[list[str]], lines: _CsvLines, path: Path) 
     try:
         return next(rows, None)
     except csv.Error as error:
-        raise DatasetError(f"{path}, line {lines.number}: {error}") from error
+        raise DatasetError(f"{path}, line {lines.line_number}: {error}") from error
     finally:
         csv.field_size_limit(old_limit)
 
 
 def _check_csv_header(cells: list[str], path: Path) -> list[str]:
     if len(set(cells)) != len(cells):
-        raise DatasetError(f"{path}, line 1: two columns have the same name")
+        raise DatasetError(f"{path}, line 1: the header has two columns with the same name")
     return cells
 
 
@@ -203,7 +209,7 @@ def _read_parquet(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
 
     with _open_file(path) as file:
         try:
-            for batch in pq.ParquetFile(file).iter_batches(_PARQUET_ROWS):
+            for batch in pq.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
                 size = batch.nbytes // max(batch.num_rows, 1)
                 for row in batch.to_pylist():
                     yield DatasetRow(row, size)
@@ -217,16 +223,16 @@ def _get_first_line(error: Exception) -> str:
 
 def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
     """Yield the files of a folder, without hidden files, subfolders and devices. Raises
-    DatasetError for a link to a file outside the folder."""
+    DatasetError for a symbolic link to a file outside the folder."""
     root = path.resolve()
     for name in _list_names(path):
         file = path / name
         if file.is_symlink() and not file.resolve().is_relative_to(root):
-            raise DatasetError(f"{file} is a link to a file outside the folder")
+            raise DatasetError(f"{file} is a symbolic link to a file outside the folder")
         if not file.is_file():
             continue
-        with _open_file(file) as opened:
-            content = opened.read(limit_bytes + 1)
+        with _open_file(file) as stream:
+            content = stream.read(limit_bytes + 1)
         yield DatasetRow({"file": content}, len(content), content, name)
 
 
@@ -246,18 +252,18 @@ _READERS: dict[str, Callable[[Path, int], Iterator[DatasetRow]]] = {
 }
 
 
-MAX_PICKS = 65_536
-"""Length of the random sequence of picks, which is repeated for further arrivals."""
+MAX_DRAWN_INDICES = 65_536
+"""Length of the random sequence of indices, which is repeated for further arrivals."""
 
 
-def draw_picks(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
+def draw_indices(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
     """Draw the index of the prepared request for each arrival, from 0 to `count` - 1; return None
-    if the requests are sent in turn."""
+    if the requests are sent in order."""
     if popularity.kind == "in-turn" or count < 2:
         return None
     rng = np.random.default_rng([seed, count])
     if popularity.kind == "uniform":
-        return [int(pick) for pick in rng.integers(0, count, MAX_PICKS)]
+        return [int(index) for index in rng.integers(0, count, MAX_DRAWN_INDICES)]
     weights = np.arange(1, count + 1, dtype=np.float64) ** -popularity.exponent
     index_by_rank = rng.permutation(count)
-    return [int(pick) for pick in index_by_rank[rng.choice(count, MAX_PICKS, p=weights / weights.sum())]]
+    return [int(index) for index in index_by_rank[rng.choice(count, MAX_DRAWN_INDICES, p=weights / weights.sum())]]

@@ -14,7 +14,7 @@ from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLen
 Lengths = npt.NDArray[np.int64]
 
 MAX_LENGTH = 2_000_000
-_STANDARD = NormalDist()
+_STANDARD_NORMAL = NormalDist()
 _MIN_PROBABILITY = 1e-9
 """Minimum probability of a value between the bounds of a truncated distribution, below which
 LengthError is raised."""
@@ -25,8 +25,8 @@ class LengthError(Exception):
 
 
 def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Lengths:
-    """Draw `count` integers from 1 to MAX_LENGTH. Raises LengthError if the distribution is
-    invalid."""
+    """Draw `count` lengths from a distribution, as integers from 1 to MAX_LENGTH. Raises
+    LengthError if the distribution is invalid."""
     match length:
         case FixedLength(tokens=tokens):
             return np.full(count, _check_length(tokens), np.int64)
@@ -46,8 +46,8 @@ def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Length
             if not (0 < median < math.inf and 0 <= sigma < math.inf):
                 raise LengthError(f"median {median:g} and sigma {sigma:g} are not valid for a lognormal distribution")
             low, high = _get_bounds(length)
-            edges = (math.log((low - 0.5) / median), math.log((high + 0.5) / median))
-            return _round_lengths(median * np.exp(sigma * _draw_truncated_normal(edges, sigma, count, rng)), low, high)
+            bounds = (math.log((low - 0.5) / median), math.log((high + 0.5) / median))
+            return _round_lengths(median * np.exp(sigma * _draw_truncated_normal(bounds, sigma, count, rng)), low, high)
         case EmpiricalLength(values=values, weights=weights):
             return rng.choice(
                 np.array([_check_length(value) for value in values]), count, p=_normalize_weights(values, weights)
@@ -74,28 +74,30 @@ def _get_bounds(length: NormalLength | LognormalLength) -> tuple[int, int]:
 
 
 def _draw_truncated_normal(
-    edges: tuple[float, float], spread: float, count: int, rng: np.random.Generator
+    bounds: tuple[float, float], scale: float, count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Draw standard normal numbers z, truncated so that `spread` × z lies between `edges`.
+    """Draw `count` standard normal numbers z, truncated so that `scale` × z lies within `bounds`.
 
-    Inverse transform sampling gives the same distribution as rejection sampling, without the
-    repetition.
+    Inverse transform sampling has the same distribution as rejection sampling, but rejects no
+    samples. Raises LengthError if (almost) no number lies within `bounds`.
     """
-    if spread == 0:
-        if not edges[0] <= 0 <= edges[1]:
-            raise LengthError("no length between the bounds can be drawn from the distribution")
+    if scale == 0:
+        if not bounds[0] <= 0 <= bounds[1]:
+            raise LengthError("the distribution has no length between the bounds; widen the bounds")
         return np.zeros(count)
-    low, high = edges[0] / spread, edges[1] / spread
+    low, high = bounds[0] / scale, bounds[1] / scale
     # Use the lower tail, because probabilities in the upper tail would all be rounded to 1.
-    is_upper = low > 0
-    if is_upper:
+    is_in_upper_tail = low > 0
+    if is_in_upper_tail:
         low, high = -high, -low
-    lowest, highest = _STANDARD.cdf(low), _STANDARD.cdf(high)
-    if highest - lowest < _MIN_PROBABILITY:
-        raise LengthError("almost no length between the bounds can be drawn from the distribution")
-    probabilities = np.clip(rng.uniform(lowest, highest, count), 1e-300, 1 - 1e-16)
-    drawn = np.fromiter((_STANDARD.inv_cdf(probability) for probability in probabilities.tolist()), np.float64, count)
-    return -drawn if is_upper else drawn
+    low_probability, high_probability = _STANDARD_NORMAL.cdf(low), _STANDARD_NORMAL.cdf(high)
+    if high_probability - low_probability < _MIN_PROBABILITY:
+        raise LengthError("the distribution has almost no lengths between the bounds; widen the bounds")
+    probabilities = np.clip(rng.uniform(low_probability, high_probability, count), 1e-300, 1 - 1e-16)
+    samples = np.fromiter(
+        (_STANDARD_NORMAL.inv_cdf(probability) for probability in probabilities.tolist()), np.float64, count
+    )
+    return -samples if is_in_upper_tail else samples
 
 
 def _round_lengths(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import numpy as np
 
-from loadgen.payloads.datasets import DatasetReader, Row, draw_picks
+from loadgen.payloads.datasets import DatasetReader, Row, draw_indices
 from loadgen.payloads.lengths import MAX_LENGTH, draw_lengths
 from loadgen.payloads.texts import TextGenerator
 from loadgen.workloads import DatasetPrompts, Length, Popularity, SyntheticPrompts, TracePrompts
@@ -59,27 +59,29 @@ def generate_sessions(
     popularity: Popularity,
     seed: int,
     *,
-    texts: int,
+    texts_per_prompt: int,
     limit_bytes: int,
 ) -> Iterator[Session]:
-    """Yield `unique` sessions with `texts` texts per prompt; `texts` must be 1 for sessions with
-    several turns.
+    """Yield `unique` sessions with `texts_per_prompt` texts in each prompt, which must be 1 for
+    sessions with several turns.
 
     Stop at the first session that exceeds `limit_bytes`. Raises PromptError if that is the first
     session, and LengthError if a length distribution is invalid.
     """
     think_time_rng = np.random.default_rng([seed, _THINK_TIMES])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
-    for number, (input_tokens, output_tokens) in enumerate(draw_session_lengths(prompts, seed, texts=texts)):
+    for session_number, (input_tokens, output_tokens) in enumerate(
+        draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_prompt)
+    ):
         count = len(output_tokens)
         if _compute_min_bytes(prompts.prefix_tokens, input_tokens, output_tokens, count) > limit_bytes:
-            if number == 0:
+            if session_number == 0:
                 raise PromptError(f"a single request or session would exceed {limit_bytes >> 20} MiB")
             return
         prefix = next(prefixes)
         if count == 1:
-            texts_ = tuple(text_generator.generate(tokens) for tokens in input_tokens)
-            yield build_single_prompt_session(Prompt(texts_, prefix, output_tokens=output_tokens[0]))
+            prompt_texts = tuple(text_generator.generate(tokens) for tokens in input_tokens)
+            yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0]))
         else:
             think_ns = think_time_rng.exponential(prompts.think_s * 1e9, count)
             yield Session(
@@ -89,7 +91,7 @@ def generate_sessions(
 
 
 def draw_session_lengths(
-    prompts: SyntheticPrompts, seed: int, *, texts: int = 1
+    prompts: SyntheticPrompts, seed: int, *, texts_per_prompt: int = 1
 ) -> Iterator[tuple[list[int], list[int | None]]]:
     """Yield the prompt lengths and the response lengths (per turn, in tokens) of each of the
     `unique` sessions that `generate_sessions` yields.
@@ -104,7 +106,7 @@ def draw_session_lengths(
     turns = repeat(1) if prompts.turns is None else _draw_endless_lengths(prompts.turns, rng)
     for _ in range(prompts.unique):
         count = min(next(turns), MAX_TURNS)
-        yield [next(inputs) for _ in range(max(count, texts))], [next(outputs) for _ in range(count)]
+        yield [next(inputs) for _ in range(max(count, texts_per_prompt))], [next(outputs) for _ in range(count)]
 
 
 def build_sessions_from_trace(
@@ -115,10 +117,10 @@ def build_sessions_from_trace(
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
         raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
     inputs, outputs = (np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens))
-    for number, (input_tokens, output_tokens) in enumerate(zip(inputs, outputs, strict=True)):
+    for request_number, (input_tokens, output_tokens) in enumerate(zip(inputs, outputs, strict=True)):
         tokens = min(max(input_tokens, 1), MAX_LENGTH)
         if tokens * _MIN_TOKEN_BYTES > limit_bytes:
-            if number == 0:
+            if request_number == 0:
                 raise PromptError(f"a single request would exceed {limit_bytes >> 20} MiB")
             return
         yield build_single_prompt_session(
@@ -129,12 +131,12 @@ def build_sessions_from_trace(
 def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
     """Yield one single-prompt session per row of the dataset. Raises PromptError and
     DatasetError."""
-    for number, row in enumerate(reader, 1):
-        value = _get_cell(row.row, prompts.prompt, number)
+    for row_number, row in enumerate(reader, 1):
+        value = _get_cell(row.row, prompts.prompt, row_number)
         output_tokens = (
             None
             if prompts.output_tokens is None
-            else _parse_token_count(_get_cell(row.row, prompts.output_tokens, number), number)
+            else _parse_token_count(_get_cell(row.row, prompts.output_tokens, row_number), row_number)
         )
         if isinstance(value, bytes):
             yield build_single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
@@ -144,7 +146,7 @@ def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) 
             yield build_single_prompt_session(Prompt(tuple(value), output_tokens=output_tokens))
         else:
             yield build_single_prompt_session(
-                Prompt((), messages=_parse_messages(value, number), output_tokens=output_tokens)
+                Prompt((), messages=_parse_messages(value, row_number), output_tokens=output_tokens)
             )
 
 
@@ -164,8 +166,8 @@ def _generate_prefixes(
     if groups * tokens * _MIN_TOKEN_BYTES > limit_bytes:
         raise PromptError(f"{groups:,} prefixes of {tokens:,} tokens would exceed {limit_bytes >> 20} MiB")
     prefixes = [text_generator.generate(tokens) for _ in range(groups)]
-    picks = draw_picks(popularity, groups, seed)
-    order = range(groups) if picks is None else picks
+    indices = draw_indices(popularity, groups, seed)
+    order = range(groups) if indices is None else indices
     while True:
         yield from (prefixes[group] for group in order)
 
@@ -197,15 +199,15 @@ def _generate_turns(
         history.append(text_generator.generate(tokens_out))
 
 
-def _get_cell(row: Row, column: str, number: int) -> object:
+def _get_cell(row: Row, column: str, row_number: int) -> object:
     if column not in row:
         raise PromptError(
-            f"row {number} of the dataset has no column {column!r}. Available columns: {', '.join(row)[:200]}"
+            f"row {row_number} of the dataset has no column {column!r}. Available columns: {', '.join(row)[:200]}"
         )
     return row[column]
 
 
-def _parse_token_count(value: object, number: int) -> int:
+def _parse_token_count(value: object, row_number: int) -> int:
     """Parse a number of tokens from an integer, a string (CSV) or a float (Parquet). Raises
     PromptError."""
     if isinstance(value, str) and value.strip().isdecimal():
@@ -214,7 +216,7 @@ def _parse_token_count(value: object, number: int) -> int:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= MAX_LENGTH:
         raise PromptError(
-            f"the number of tokens in row {number} of the dataset must be an integer from 1 to {MAX_LENGTH:,} "
+            f"the number of tokens in row {row_number} of the dataset must be an integer from 1 to {MAX_LENGTH:,} "
             f"(got {value!r:.100})"
         )
     return value
@@ -227,12 +229,12 @@ def _decode_text(value: bytes, name: str) -> str:
         raise PromptError(f"{name or 'a row'} of the dataset is not UTF-8 text") from error
 
 
-def _parse_messages(value: object, number: int) -> list[dict[str, Any]]:
+def _parse_messages(value: object, row_number: int) -> list[dict[str, Any]]:
     """Return chat messages without null values, which tables contain for the missing keys of a
     message. Raises PromptError."""
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
         raise PromptError(
-            f"row {number} of the dataset is neither a string, a list of strings nor a list of chat messages"
+            f"row {row_number} of the dataset is neither a string, a list of strings nor a list of chat messages"
         )
     return [
         {key: content for key, content in message.items() if content is not None or key == "content"}

@@ -75,13 +75,16 @@ def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) ->
     """Select the arrays of the model's inputs by name, and convert them to the datatypes of the
     inputs. Raises TensorError if an array is missing or cannot be converted, or if the numbers of
     rows differ."""
-    missing = [spec.name for spec in specs if spec.name not in arrays]
-    if missing:
-        raise TensorError(f"no array named {', '.join(missing)}; the file has {', '.join(arrays) or 'none'}")
+    missing_names = [spec.name for spec in specs if spec.name not in arrays]
+    if missing_names:
+        raise TensorError(
+            f"the file has no array named {', '.join(missing_names)}; available arrays: {', '.join(arrays) or 'none'}"
+        )
     inputs = {spec.name: _convert_to_datatype(arrays[spec.name], spec) for spec in specs}
     rows = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in inputs.items()}
     if len(set(rows.values())) != 1 or 0 in rows.values():
-        raise TensorError(f"the arrays must have the same number of rows, at least one: {rows}")
+        row_text = ", ".join(f"{name} has {count}" for name, count in rows.items())
+        raise TensorError(f"the arrays must have the same number of rows, and at least one row ({row_text})")
     return inputs
 
 
@@ -97,14 +100,14 @@ def _convert_to_datatype(array: Tensor, spec: TensorInput) -> Tensor:
 
 
 def generate_inputs(
-    specs: Sequence[TensorInput], rows: int, requests: int, seed: int, *, limit_bytes: int
+    specs: Sequence[TensorInput], rows: int, max_requests: int, seed: int, *, limit_bytes: int
 ) -> dict[str, Tensor]:
-    """Generate seeded inputs for `requests` requests of `rows` rows each, or for as many requests
-    as fit into `limit_bytes`.
+    """Generate seeded inputs for `max_requests` requests of `rows` rows each, or for as many
+    requests as fit into `limit_bytes`.
 
-    The first axis is the row axis; other axes of any size get size 1. Floats are standard normal.
-    Integers are 0 or 1, which are valid as token IDs, masks and categories. Raises TensorError if a
-    fixed first axis differs from `rows`, or if a single request exceeds the limit.
+    The first axis is the row axis; other axes of variable size get size 1. Floats are standard
+    normal. Integers are 0 or 1, which are valid as token IDs, masks and categories. Raises
+    TensorError if a fixed first axis differs from `rows`, or if a single request exceeds the limit.
     """
     shapes = [_get_row_shape(spec, rows) for spec in specs]
     request_bytes = rows * sum(
@@ -113,7 +116,7 @@ def generate_inputs(
     if request_bytes > limit_bytes:
         sizes = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g} MiB"
         raise TensorError(f"generated inputs for one request of {rows} rows would take {sizes}. Use fewer rows.")
-    count = rows * min(requests, limit_bytes // max(request_bytes, 1))
+    count = rows * min(max_requests, limit_bytes // max(request_bytes, 1))
     rng = np.random.default_rng(seed)
     return {spec.name: _draw_tensor(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
 
@@ -154,8 +157,8 @@ def _get_dtype(spec: TensorInput) -> np.dtype[Any]:
 
 
 def to_bytes(tensor: Tensor) -> bytes:
-    """Serialize a tensor for the binary extension: little-endian, in row-major order. Strings are
-    length-prefixed."""
+    """Serialize a tensor in the binary format of the Open Inference Protocol: little-endian, in
+    row-major order. Strings are length-prefixed."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
     return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_string, tensor.ravel().tolist()))
@@ -195,26 +198,26 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: st
     or else the only output with one score per class. Raises AmbiguousOutputError if there is no
     such output, or more than one.
     """
-    kinds = [classify_output(tensor, rows) for _, tensor in outputs]
+    output_kinds = [classify_output(tensor, rows) for _, tensor in outputs]
     if output_name is not None:
-        index = next((number for number, (name, _) in enumerate(outputs) if name == output_name), None)
+        index = next((position for position, (name, _) in enumerate(outputs) if name == output_name), None)
         if index is None:
             raise AmbiguousOutputError(
                 f"the model has no output {output_name!r}; available outputs: {_format_outputs(outputs)}"
             )
-        if kinds[index] is None:
+        if output_kinds[index] is None:
             raise AmbiguousOutputError(
                 f"output {_format_output(outputs[index])} has neither a class nor scores for each row"
             )
         return index
     for kind in ("class", "scores"):
-        matching = [number for number, found_kind in enumerate(kinds) if found_kind == kind]
-        if len(matching) == 1:
-            return matching[0]
-        if matching:
+        matching_indices = [position for position, output_kind in enumerate(output_kinds) if output_kind == kind]
+        if len(matching_indices) == 1:
+            return matching_indices[0]
+        if matching_indices:
             raise AmbiguousOutputError(
-                f"{len(matching)} outputs of the model may contain the classes: "
-                f"{_format_outputs([outputs[number] for number in matching])}"
+                f"{len(matching_indices)} outputs of the model may contain the classes: "
+                f"{_format_outputs([outputs[position] for position in matching_indices])}"
             )
     raise AmbiguousOutputError(
         f"no output of the model has a class or scores for each row: {_format_outputs(outputs)}",
@@ -224,8 +227,8 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: st
 
 
 def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
-    """Return whether an output contains a class or class scores for each row; None if it contains
-    neither."""
+    """Return "class" if an output contains a class for each row, "scores" if it contains class
+    scores for each row, otherwise None."""
     if not tensor.ndim or len(tensor) < rows or not rows:
         return None
     axes = [axis for axis in tensor.shape[1:] if axis != 1]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import tokenizers
 
 
-_TEXT = """
+_WORD_LIST = """
 able about above act add after again age ago air all also always among and animal answer any appear area arm army art
 ask back bad ball bank base bear beat beauty bed been before began begin behind believe best better between big bird
 black blood blow blue board boat body bone book born both bottom box boy break bring brother brought brown build burn
@@ -58,7 +58,7 @@ wild will win wind window winter wire wish with woman women wonder wood word wor
 yellow yes yet you young your
 """
 
-WORDS = tuple(_TEXT.split())
+WORDS = tuple(_WORD_LIST.split())
 """Common English words. Tokenizers of large language models encode each word, with a leading space,
 as one token."""
 
@@ -122,8 +122,8 @@ def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
 
 
 _MIN_SINGLE_TOKEN_WORDS = 16
-_MAX_ROUNDS = 8
-_MAX_CUT_CHARS = _MAX_FILLERS = 64
+_MAX_ADJUSTMENTS = 8
+_MAX_REMOVED_CHARS = _MAX_FILLERS = 64
 _FILLERS = (" a", "a", " 1", "1", ".", ",", "!", "\n")
 
 
@@ -145,7 +145,7 @@ class TextGenerator:
         if self._count_tokens is None:
             return " ".join(words)
         text, length = self._approximate(words, tokens, self._count_tokens)
-        for _ in range(_MAX_CUT_CHARS):
+        for _ in range(_MAX_REMOVED_CHARS):
             if length <= tokens or len(text) == 1:
                 break
             text = text[:-1]
@@ -157,19 +157,19 @@ class TextGenerator:
 
     def _draw(self, count: int) -> list[str]:
         words = self._words
-        return [words[number] for number in self._rng.integers(0, len(words), count).tolist()]
+        return [words[index] for index in self._rng.integers(0, len(words), count).tolist()]
 
     def _approximate(self, words: list[str], tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
         """Return a text of about `tokens` tokens, and the actual number of tokens."""
         text = " ".join(words)
         length = count_tokens(text)
-        for _ in range(_MAX_ROUNDS):
+        for _ in range(_MAX_ADJUSTMENTS):
             tokens_per_word = max(length / len(words), 1.0)
-            missing = int((tokens - length) / tokens_per_word)
+            missing_words = int((tokens - length) / tokens_per_word)
             if length > tokens and len(words) > 1:
-                del words[max(len(words) + min(missing, -1), 1) :]
-            elif missing > 0:
-                words += self._draw(missing)
+                del words[max(len(words) + min(missing_words, -1), 1) :]
+            elif missing_words > 0:
+                words += self._draw(missing_words)
             else:
                 break
             text = " ".join(words)

@@ -64,15 +64,20 @@ def _build_body_test(expect: Expectation) -> _BodyTest | None:
     """
     if expect.pointer is None and expect.equals is None and expect.matches is None:
         return None
-    steps = None if expect.pointer is None else _parse_pointer(expect.pointer)
-    expected = None if expect.equals is None else (_decode_expected(expect.equals),)
+    pointer_tokens = None if expect.pointer is None else _parse_pointer(expect.pointer)
+    has_expected_value = expect.equals is not None
+    expected_value = None if expect.equals is None else _decode_expected(expect.equals)
     has_match = None if expect.matches is None else _build_searcher(expect.matches)
 
     def is_expected(body: bytes) -> bool:
-        value = None if steps is None and expected is None else _resolve_pointer(decode_json(body), steps or [])
-        if value is _MISSING or (expected is not None and not _is_equal(value, expected[0])):
+        value = (
+            None
+            if pointer_tokens is None and not has_expected_value
+            else _resolve_pointer(decode_json(body), pointer_tokens or [])
+        )
+        if value is _MISSING or (has_expected_value and not _is_equal(value, expected_value)):
             return False
-        return has_match is None or has_match(body if steps is None else _to_searchable_bytes(value))
+        return has_match is None or has_match(body if pointer_tokens is None else _to_searchable_bytes(value))
 
     return is_expected
 
@@ -88,16 +93,16 @@ def _decode_expected(equals: bytes) -> Any:
         raise WorkloadError(f"the expected response is not valid JSON: {error}") from error
 
 
-def _is_equal(left: Any, right: Any) -> bool:
+def _is_equal(value: Any, other: Any) -> bool:
     """Return True if two JSON values are equal: 1 equals 1.0, but, unlike in Python, true equals
     neither of them."""
-    if isinstance(left, bool) or isinstance(right, bool):
-        return left is right
-    if isinstance(left, dict) and isinstance(right, dict):
-        return left.keys() == right.keys() and all(_is_equal(value, right[key]) for key, value in left.items())
-    if isinstance(left, list) and isinstance(right, list):
-        return len(left) == len(right) and all(map(_is_equal, left, right))
-    return bool(left == right)
+    if isinstance(value, bool) or isinstance(other, bool):
+        return value is other
+    if isinstance(value, dict) and isinstance(other, dict):
+        return value.keys() == other.keys() and all(_is_equal(item, other[key]) for key, item in value.items())
+    if isinstance(value, list) and isinstance(other, list):
+        return len(value) == len(other) and all(map(_is_equal, value, other))
+    return bool(value == other)
 
 
 _MISSING = object()
@@ -105,23 +110,23 @@ _MISSING = object()
 
 def _parse_pointer(pointer: str) -> list[str]:
     if pointer and not pointer.startswith("/"):
-        raise WorkloadError(f"the JSON pointer {pointer!r} does not begin with /")
-    return [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+        raise WorkloadError(f"the JSON pointer {pointer!r} must start with /")
+    return [token.replace("~1", "/").replace("~0", "~") for token in pointer.split("/")[1:]]
 
 
-def _resolve_pointer(value: Any, steps: list[str]) -> Any:
-    for step in steps:
-        if isinstance(value, dict) and step in value:
-            value = value[step]
-        elif isinstance(value, list) and step.isascii() and step.isdigit() and _is_index(step, len(value)):
-            value = value[int(step)]
+def _resolve_pointer(value: Any, pointer_tokens: list[str]) -> Any:
+    for token in pointer_tokens:
+        if isinstance(value, dict) and token in value:
+            value = value[token]
+        elif isinstance(value, list) and token.isascii() and token.isdigit() and _is_index(token, len(value)):
+            value = value[int(token)]
         else:
             return _MISSING
     return value
 
 
-def _is_index(step: str, length: int) -> bool:
-    return (step == "0" or step[0] != "0") and len(step) < 10 and int(step) < length
+def _is_index(token: str, length: int) -> bool:
+    return (token == "0" or token[0] != "0") and len(token) < 10 and int(token) < length
 
 
 def _build_searcher(pattern: str) -> _BodyTest:
@@ -134,8 +139,8 @@ def _build_searcher(pattern: str) -> _BodyTest:
     options = pc.MatchSubstringOptions(pattern)
 
     def has_match(text: bytes) -> bool:
-        searched = text[:MAX_SEARCHED_BYTES].decode(errors="replace")
-        return bool(pc.match_substring_regex(pa.array([searched]), options=options)[0].as_py())
+        searched_text = text[:MAX_SEARCHED_BYTES].decode(errors="replace")
+        return bool(pc.match_substring_regex(pa.array([searched_text]), options=options)[0].as_py())
 
     try:
         has_match(b"")

@@ -15,15 +15,15 @@ from urllib.parse import quote
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.payloads.datasets import DatasetError, DatasetReader, DatasetRow, draw_picks, encode_cell, encode_row
+from loadgen.payloads.datasets import DatasetError, DatasetReader, DatasetRow, draw_indices, encode_cell, encode_row
 from loadgen.protocols.expectation import build_check
 from loadgen.protocols.prepared import MAX_REQUESTS_BYTES, PreparedWorkload, WorkloadError
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.workloads import HttpWorkload
 
-_PLACEHOLDER = re.compile(r"\{\{([^{}]+)\}\}")
-_STRING_PARTS = re.compile(r'\\.|"', re.DOTALL)
+_PLACEHOLDER_PATTERN = re.compile(r"\{\{([^{}]+)\}\}")
+_QUOTE_OR_ESCAPE_PATTERN = re.compile(r'\\.|"', re.DOTALL)
 _MAX_PATH_CHARS = 64 * 1024
 
 
@@ -35,8 +35,8 @@ class _Placeholder(NamedTuple):
 class BodyTemplate:
     """Template of a request body with placeholders.
 
-    If `is_json` is true, raises WorkloadError unless the template is valid JSON; if None, JSON is
-    detected.
+    If `is_json` is true, the constructor raises WorkloadError unless the template is valid JSON. If
+    `is_json` is None, a template that is valid JSON is treated as JSON.
     """
 
     def __init__(self, text: str, *, is_json: bool | None, is_csv: bool) -> None:
@@ -93,8 +93,8 @@ class PathTemplate:
         text = value if isinstance(value, bytes) else _format_cell(value)
         if len(text) > _MAX_PATH_CHARS:
             raise WorkloadError(
-                f"a value of {placeholder.column!r} is too long for a path: {len(text):,} characters, more than "
-                f"{_MAX_PATH_CHARS:,}"
+                f"a value of {placeholder.column!r} is too long for a path: it has {len(text):,} characters "
+                f"(maximum: {_MAX_PATH_CHARS:,})"
             )
         return quote(text, safe="")
 
@@ -102,13 +102,13 @@ class PathTemplate:
 def _split_placeholders(text: str) -> list[str | _Placeholder]:
     """Split a template into alternating fixed parts and placeholders."""
     parts: list[str | _Placeholder] = []
-    at, is_in_string = 0, False
-    for match in _PLACEHOLDER.finditer(text):
-        fixed = text[at : match.start()]
-        is_in_string ^= sum(part == '"' for part in _STRING_PARTS.findall(fixed)) % 2 == 1
-        parts += [fixed, _Placeholder(match[1].strip(), is_in_string)]
-        at = match.end()
-    return [*parts, text[at:]]
+    position, is_in_string = 0, False
+    for match in _PLACEHOLDER_PATTERN.finditer(text):
+        fixed_text = text[position : match.start()]
+        is_in_string ^= sum(part == '"' for part in _QUOTE_OR_ESCAPE_PATTERN.findall(fixed_text)) % 2 == 1
+        parts += [fixed_text, _Placeholder(match[1].strip(), is_in_string)]
+        position = match.end()
+    return [*parts, text[position:]]
 
 
 def _is_json(parts: list[str | _Placeholder]) -> bool:
@@ -134,9 +134,9 @@ def _format_cell(value: object) -> str:
     return "" if value is None else encode_cell(value, is_csv=False).decode()
 
 
-_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_TARGET = re.compile(r"[!-~]+")
-_BODILESS = ("GET", "HEAD", "OPTIONS", "TRACE")
+_TOKEN_PATTERN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_REQUEST_TARGET_PATTERN = re.compile(r"[!-~]+")
+_BODILESS_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 
 
 def encode_request(
@@ -147,7 +147,7 @@ def encode_request(
 
     Raises WorkloadError for characters that HTTP does not allow.
     """
-    if not _TOKEN.fullmatch(method) or not _TARGET.fullmatch(path):
+    if not _TOKEN_PATTERN.fullmatch(method) or not _REQUEST_TARGET_PATTERN.fullmatch(path):
         raise WorkloadError(
             "the method or path contains a character that is not allowed in a request line",
             hint="Percent-encode the character (%XX).",
@@ -158,8 +158,10 @@ def encode_request(
         "accept-encoding": ("Accept-Encoding", "identity"),
     }
     for name, value in headers:
-        if not _TOKEN.fullmatch(name) or "\r" in value or "\n" in value or "\0" in value:
-            raise WorkloadError(f"the header {name!r} contains a line break or a different forbidden character")
+        if not _TOKEN_PATTERN.fullmatch(name) or "\r" in value or "\n" in value or "\0" in value:
+            raise WorkloadError(
+                f"the header {name!r} contains a line break or another character that HTTP does not allow"
+            )
         fields[name.lower()] = (name, value)
     fields.pop("content-length", None)
     if body is not None:
@@ -197,7 +199,7 @@ def build_http(workload: HttpWorkload, endpoint: Endpoint, address: Address) -> 
         check=build_check(workload.expect),
         label=f"{method} {address.format_url(path)}",
         is_head=method == "HEAD",
-        request_indices=draw_picks(workload.popularity, len(requests), workload.seed),
+        request_indices=draw_indices(workload.popularity, len(requests), workload.seed),
         notes=build_omitted_request_notes(requests, is_truncated or (reader is not None and reader.is_truncated)),
     )
 
@@ -213,7 +215,7 @@ def _build_fixed_requests(workload: HttpWorkload, method: str, path: str) -> Ite
     elif workload.bodies:
         yield from (RequestParts(path, body, workload.content_type) for body in workload.bodies)
     else:
-        yield RequestParts(path, None if method in _BODILESS else b"")
+        yield RequestParts(path, None if method in _BODILESS_METHODS else b"")
 
 
 def _build_filled_requests(
@@ -221,7 +223,7 @@ def _build_filled_requests(
 ) -> Iterator[RequestParts]:
     path_template = PathTemplate(workload.path or "")
     build_path = path_template.fill if path_template.has_placeholders else lambda _row: path
-    build_body = _new_body_builder(workload, method, reader.format)
+    build_body = _create_body_builder(workload, method, reader.format)
     for row in reader:
         yield RequestParts(build_path(row.row), *build_body(row))
 
@@ -230,13 +232,13 @@ _BodyAndType = tuple[bytes | None, str | None]
 """A body and its content type."""
 
 
-def _new_body_builder(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
+def _create_body_builder(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
     is_csv, explicit_type = format_ == "csv", workload.content_type
     if workload.template is not None:
         template = BodyTemplate(workload.template, is_json=_is_json_type(explicit_type), is_csv=is_csv)
         content_type = explicit_type or _get_template_type(template)
         return lambda row: (template.fill(row.row), content_type)
-    if method in _BODILESS:
+    if method in _BODILESS_METHODS:
         return lambda _: (None, None)
     return lambda row: (encode_row(row, is_csv=is_csv), explicit_type or _guess_content_type(row))
 
@@ -261,8 +263,8 @@ def _get_template_type(template: BodyTemplate) -> str:
 def encode_within_memory(
     request_parts: Iterable[RequestParts], method: str, endpoint: Endpoint, address: Address
 ) -> tuple[list[bytes], bool]:
-    """Serialize the requests that fit into the memory limit, but at least one request. The second
-    result is True if requests were omitted."""
+    """Serialize the requests that fit into the memory limit, but at least one request. Return the
+    requests, and True if requests were omitted."""
     requests: list[bytes] = []
     total = 0
     for path, body, content_type in request_parts:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import Protocol
 
-from loadgen.payloads.datasets import draw_picks
+from loadgen.payloads.datasets import draw_indices
 from loadgen.payloads.tensors import AmbiguousOutputError, NamedTensor, TensorError, TensorInput, find_class_output
 from loadgen.protocols.http import build_omitted_request_notes
 from loadgen.protocols.oip_http import OipHttp
@@ -31,13 +31,13 @@ from loadgen.workloads import OipWorkload
 
 
 class OipTransport(Protocol):
-    """The Open Inference Protocol over HTTP or gRPC. `refusal_note` is the note for the result if
-    the server rejects binary tensors."""
+    """Implementation of the Open Inference Protocol over HTTP or gRPC. `rejection_note` is the note
+    for the result if the server rejects binary tensors."""
 
     @property
     def label(self) -> str: ...
     @property
-    def refusal_note(self) -> str: ...
+    def rejection_note(self) -> str: ...
     @property
     def new_reader(self) -> Callable[[], StreamReader] | None: ...
 
@@ -45,12 +45,12 @@ class OipTransport(Protocol):
         """Request the model's metadata and return its inputs. Raises TargetError."""
         ...
 
-    def encode_request(self, part: RequestInputs, is_binary: bool, /) -> bytes:
+    def encode_request(self, inputs: RequestInputs, is_binary: bool, /) -> bytes:
         """Serialize one inference request. Raises TensorError for a tensor that cannot be
         encoded."""
         ...
 
-    def is_refusal(self, exchange: Exchange, /) -> bool:
+    def is_rejection(self, exchange: Exchange, /) -> bool:
         """Return True if the server rejected the request."""
         ...
 
@@ -67,13 +67,13 @@ async def build_oip(
 ) -> PreparedWorkload:
     """Prepare an Open Inference Protocol workload: request the model's metadata, and test whether
     the server accepts binary tensors. Raises WorkloadError and TargetError."""
-    transport = _new_transport(workload, endpoint, address)
+    transport = _create_transport(workload, endpoint, address)
     specs = await transport.fetch_inputs(send)
     try:
         inputs = load_inputs(workload, specs)
         is_binary = workload.binary and await _accepts_binary(transport, inputs, send)
-        requests, is_truncated = _within_memory(
-            transport.encode_request(part, is_binary) for part in inputs.iterate_requests()
+        requests, is_truncated = _limit_memory(
+            transport.encode_request(request_inputs, is_binary) for request_inputs in inputs.iterate_requests()
         )
     except TensorError as error:
         raise WorkloadError(
@@ -89,18 +89,18 @@ async def build_oip(
     class_index = None
     if labels is not None:
         class_index = await _find_class_index(transport, requests[0], workload, send)
-    rejection_notes = (transport.refusal_note,) if workload.binary and not is_binary else ()
+    rejection_notes = (transport.rejection_note,) if workload.binary and not is_binary else ()
     return PreparedWorkload(
         requests=requests,
         check=transport.build_check(labels, class_index),
         label=transport.label,
         new_reader=transport.new_reader,
-        request_indices=draw_picks(workload.popularity, len(requests), workload.seed),
+        request_indices=draw_indices(workload.popularity, len(requests), workload.seed),
         notes=(*rejection_notes, *build_omitted_request_notes(requests, is_truncated)),
     )
 
 
-def _new_transport(workload: OipWorkload, endpoint: Endpoint, address: Address) -> OipTransport:
+def _create_transport(workload: OipWorkload, endpoint: Endpoint, address: Address) -> OipTransport:
     if workload.transport == "http":
         return OipHttp(workload, endpoint, address)
     # Import gRPC only when it is used: Protocol Buffers are slow to import.
@@ -110,19 +110,19 @@ def _new_transport(workload: OipWorkload, endpoint: Endpoint, address: Address) 
 
 
 async def _accepts_binary(transport: OipTransport, inputs: ModelInputs, send: SendGrpcRequest) -> bool:
-    """Return False if the server rejects a binary request but accepts the same request without
-    binary tensors."""
-    part = next(inputs.iterate_requests(), None)
-    if part is None or not transport.is_refusal(await send(transport.encode_request(part, True))):
+    """Return False if the server rejects a request with binary tensors but accepts the same request
+    without them, otherwise True."""
+    request_inputs = next(inputs.iterate_requests(), None)
+    if request_inputs is None or not transport.is_rejection(await send(transport.encode_request(request_inputs, True))):
         return True
     try:
-        plain_request = transport.encode_request(part, False)
+        plain_request = transport.encode_request(request_inputs, False)
     except TensorError:
         return True
     response = await send(plain_request)
     if response.error == "send":  # some servers close the connection after a rejection, so send again
         response = await send(plain_request)
-    return response.error is not None or response.status is None or transport.is_refusal(response)
+    return response.error is not None or response.status is None or transport.is_rejection(response)
 
 
 async def _find_class_index(
@@ -135,7 +135,7 @@ async def _find_class_index(
     outputs could contain the classes, or none.
     """
     response = await send(request)
-    if response.error is not None or response.status is None or transport.is_refusal(response):
+    if response.error is not None or response.status is None or transport.is_rejection(response):
         return None
     try:
         outputs = deduplicate_outputs(transport.read_named_outputs(response))
@@ -147,13 +147,13 @@ async def _find_class_index(
         raise WorkloadError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
-def _within_memory(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
+def _limit_memory(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
     """Return the requests that fit into the memory limit, and True if requests were omitted."""
-    accepted: list[bytes] = []
+    kept_requests: list[bytes] = []
     total_bytes = 0
     for request in requests:
         total_bytes += len(request)
         if total_bytes > MAX_REQUESTS_BYTES:
-            return accepted, True
-        accepted.append(request)
-    return accepted, False
+            return kept_requests, True
+        kept_requests.append(request)
+    return kept_requests, False

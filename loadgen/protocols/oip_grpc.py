@@ -62,7 +62,7 @@ def get_infer_method(workload: OipWorkload) -> str:
 
 
 class OipGrpc:
-    refusal_note = "The server rejected raw tensors, so tensors were sent as typed elements."
+    rejection_note = "The server rejected raw tensors, so tensors were sent as typed elements."
 
     def __init__(self, workload: OipWorkload, address: Address) -> None:
         self._model, self._version = workload.model, workload.version or ""
@@ -87,24 +87,24 @@ class OipGrpc:
             TensorInput(model_input.name, model_input.datatype, tuple(model_input.shape)) for model_input in inputs
         )
 
-    def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
+    def encode_request(self, inputs: RequestInputs, is_binary: bool) -> bytes:
         """Serialize one inference request. Raises TensorError for a tensor that cannot be
         encoded."""
-        inputs = [
+        input_tensors = [
             ModelInferRequest.InferInputTensor(
                 name=spec.name,
                 datatype=spec.datatype,
                 shape=tensor.shape,
                 contents=None if is_binary else _encode_contents(spec, tensor),
             )
-            for spec, tensor in part
+            for spec, tensor in inputs
         ]
-        raw = [to_bytes(tensor) for _, tensor in part] if is_binary else []
+        raw_contents = [to_bytes(tensor) for _, tensor in inputs] if is_binary else []
         return ModelInferRequest(
-            model_name=self._model, model_version=self._version, inputs=inputs, raw_input_contents=raw
+            model_name=self._model, model_version=self._version, inputs=input_tensors, raw_input_contents=raw_contents
         ).SerializeToString()
 
-    def is_refusal(self, exchange: Exchange) -> bool:
+    def is_rejection(self, exchange: Exchange) -> bool:
         if exchange.error is not None or exchange.status is None:
             return False
         if exchange.status >= 400 or not self._is_streamed:
@@ -130,7 +130,7 @@ class OipGrpc:
 
 def _read_outputs(exchange: Exchange) -> list[Tensor]:
     if isinstance(exchange.reader, OipStreamReader):
-        return exchange.reader.first_outputs()
+        return exchange.reader.get_first_outputs()
     try:
         return read_response(ModelInferResponse.FromString(exchange.body))
     except DecodeError as error:
@@ -155,14 +155,14 @@ class OipStreamReader:
             self._tokens.chunk_ns = self._received_ns
         return self._tokens
 
-    def first_outputs(self) -> list[Tensor]:
+    def get_first_outputs(self) -> list[Tensor]:
         """Return the output tensors of the first response. Raises ResponseError if there was no
         response."""
         if self._first_outputs is None:
             raise ResponseError
         return self._first_outputs
 
-    def feed(self, piece: bytes, at_ns: int) -> str | None:
+    def feed(self, piece: bytes, received_ns: int) -> str | None:
         try:
             response = _unwrap(piece)
             if response is None:
@@ -173,7 +173,7 @@ class OipStreamReader:
             return "bad-payload"
         if self._first_outputs is None:
             self._first_outputs = outputs
-        self._received_ns.append(at_ns)
+        self._received_ns.append(received_ns)
         return "bad-payload" if len(self._received_ns) > _MAX_RESPONSES else error
 
 
@@ -189,9 +189,9 @@ def _unwrap(piece: bytes) -> ModelInferResponse | None:
         wrapper = ModelStreamInferResponse()
     if wrapper.HasField("infer_response"):
         return None if wrapper.error_message else wrapper.infer_response
-    plain = ModelInferResponse.FromString(piece)
-    if plain.outputs:
-        return plain
+    response = ModelInferResponse.FromString(piece)
+    if response.outputs:
+        return response
     if wrapper.error_message:
         return None
     raise ResponseError
@@ -200,14 +200,14 @@ def _unwrap(piece: bytes) -> ModelInferResponse | None:
 def read_response(response: ModelInferResponse) -> list[Tensor]:
     """Return the output tensors of a response in order. BYTES outputs are validated and returned as
     empty tensors. Raises ResponseError."""
-    outputs, raw = response.outputs, response.raw_output_contents
-    if not outputs or (raw and len(raw) != len(outputs)):
+    outputs, raw_contents = response.outputs, response.raw_output_contents
+    if not outputs or (raw_contents and len(raw_contents) != len(outputs)):
         raise ResponseError
-    if not raw:
+    if not raw_contents:
         return [_decode_contents(output.datatype, tuple(output.shape), output.contents) for output in outputs]
     return [
         decode_tensor(output.datatype, tuple(output.shape), blob, 0, len(blob))
-        for output, blob in zip(outputs, raw, strict=True)
+        for output, blob in zip(outputs, raw_contents, strict=True)
     ]
 
 

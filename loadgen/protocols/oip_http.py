@@ -67,17 +67,17 @@ def read_named_outputs(headers: Headers, body: bytes) -> list[NamedTensor]:
     if not outputs:
         raise ResponseError
     tensors: list[NamedTensor] = []
-    at = head_size
+    position = head_size
     for output in outputs:
         size = None if output.parameters is None else output.parameters.binary_data_size
         if size is None:
             tensors.append((output.name, _decode_list(output)))
             continue
-        if size < 0 or at + size > len(body):
+        if size < 0 or position + size > len(body):
             raise ResponseError
-        tensors.append((output.name, decode_tensor(output.datatype, output.shape, body, at, size)))
-        at += size
-    if at != len(body):
+        tensors.append((output.name, decode_tensor(output.datatype, output.shape, body, position, size)))
+        position += size
+    if position != len(body):
         raise ResponseError
     return tensors
 
@@ -129,7 +129,7 @@ class _Metadata(msgspec.Struct, frozen=True):
 
 class OipHttp:
     new_reader = None
-    refusal_note = "The server rejected binary tensors, so JSON was sent."
+    rejection_note = "The server rejected binary tensors, so JSON was sent."
 
     def __init__(self, workload: OipWorkload, endpoint: Endpoint, address: Address) -> None:
         self._endpoint, self._address = endpoint, address
@@ -143,13 +143,13 @@ class OipHttp:
         response = await request_or_raise(request, f"GET {self._address.format_url(self._model_path)}", send)
         return read_metadata(response)
 
-    def encode_request(self, part: RequestInputs, is_binary: bool) -> bytes:
+    def encode_request(self, inputs: RequestInputs, is_binary: bool) -> bytes:
         """Serialize one inference request. Raises TensorError for a tensor that cannot be
         encoded."""
-        fields, body = encode_binary(part) if is_binary else encode_json(part)
+        fields, body = encode_binary(inputs) if is_binary else encode_json(inputs)
         return encode_request("POST", self._path, self._address, [*fields, *self._endpoint.headers], body)
 
-    def is_refusal(self, exchange: Exchange) -> bool:
+    def is_rejection(self, exchange: Exchange) -> bool:
         return exchange.error is None and exchange.status is not None and exchange.status >= 400
 
     def read_named_outputs(self, exchange: Exchange) -> list[NamedTensor]:

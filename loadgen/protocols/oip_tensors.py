@@ -70,20 +70,20 @@ def decode_tensor(datatype: str, shape: tuple[int, ...], blob: bytes, offset: in
 
 
 def _validate_strings(blob: bytes, count: int) -> None:
-    at = 0
+    position = 0
     for _ in range(count):
-        if at + 4 > len(blob):
+        if position + 4 > len(blob):
             raise ResponseError
-        at += 4 + int.from_bytes(blob[at : at + 4], "little")
-    if at != len(blob):
+        position += 4 + int.from_bytes(blob[position : position + 4], "little")
+    if position != len(blob):
         raise ResponseError
 
 
 def build_check(
-    read: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None
+    read_outputs: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None
 ) -> CheckResponse:
-    """Build a response check of the output tensors that `read` returns; `read` may raise
-    ResponseError.
+    """Build a response check of the output tensors that `read_outputs` returns; `read_outputs` may
+    raise ResponseError.
 
     `labels` are the correct classes with shape (requests, rows), and `class_index` is the index of
     the output that contains the classes. If `class_index` is None, the response must have a single
@@ -95,7 +95,7 @@ def build_check(
         if error is not None:
             return ResponseCheck(error)
         try:
-            outputs = read(exchange)
+            outputs = read_outputs(exchange)
             return check_outputs(outputs, None if labels is None else labels[exchange.request_index], class_index)
         except (ResponseError, ValueError, OverflowError, RecursionError, MemoryError):
             return ResponseCheck("bad-payload")
@@ -139,7 +139,7 @@ def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
     return list(first_by_name.values())
 
 
-_GENERATED_REQUESTS = 32
+_GENERATED_REQUEST_COUNT = 32
 """Number of distinct generated requests. There are several, so that a cache in front of the model
 does not serve every request."""
 
@@ -163,20 +163,23 @@ class ModelInputs(msgspec.Struct, frozen=True):
     def iterate_requests(self) -> Iterator[RequestInputs]:
         """Yield the inputs of each request. Trailing rows that do not fill a request are
         omitted."""
-        is_whole = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
+        is_whole_by_name = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
         counts = [
-            len(self.arrays[name]) // (1 if is_whole_input else self.rows) for name, is_whole_input in is_whole.items()
+            len(self.arrays[name]) // (1 if is_whole_input else self.rows)
+            for name, is_whole_input in is_whole_by_name.items()
         ]
         for index in range(min(counts)):
             rows = slice(index * self.rows, (index + 1) * self.rows)
-            yield [(spec, self.arrays[spec.name][index if is_whole[spec.name] else rows]) for spec in self.specs]
+            yield [
+                (spec, self.arrays[spec.name][index if is_whole_by_name[spec.name] else rows]) for spec in self.specs
+            ]
 
-    def get_labels(self, requests: int) -> Labels | None:
-        """Return the labels of the first `requests` requests with shape (requests, rows), or None
-        without labels."""
+    def get_labels(self, request_count: int) -> Labels | None:
+        """Return the labels of the first `request_count` requests with shape (requests, rows), or
+        None without labels."""
         if self.row_labels is None:
             return None
-        return self.row_labels[: requests * self.rows].reshape(requests, self.rows)
+        return self.row_labels[: request_count * self.rows].reshape(request_count, self.rows)
 
 
 def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInputs:
@@ -203,10 +206,10 @@ def _generate_arrays(specs: Sequence[TensorInput], rows: int, seed: int) -> dict
     request."""
     whole_inputs = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
     row_inputs = [spec for spec in specs if spec not in whole_inputs]
-    batched = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]
+    batched_specs = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]
     return {
-        **generate_inputs(batched, 1, _GENERATED_REQUESTS, seed, limit_bytes=MAX_REQUESTS_BYTES),
-        **generate_inputs(row_inputs, rows, _GENERATED_REQUESTS, seed, limit_bytes=MAX_REQUESTS_BYTES),
+        **generate_inputs(batched_specs, 1, _GENERATED_REQUEST_COUNT, seed, limit_bytes=MAX_REQUESTS_BYTES),
+        **generate_inputs(row_inputs, rows, _GENERATED_REQUEST_COUNT, seed, limit_bytes=MAX_REQUESTS_BYTES),
     }
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from loadgen.payloads.datasets import DatasetError, DatasetReader, draw_picks
+from loadgen.payloads.datasets import DatasetError, DatasetReader, draw_indices
 from loadgen.payloads.lengths import LengthError
 from loadgen.payloads.prompts import (
     PromptError,
@@ -67,7 +67,9 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
         source = _PromptSource(workload, text_generator)
-        packed = _pack(source.sessions(), workload, lambda body: _encode_request(path, body, endpoint, address))
+        packed = _pack_requests(
+            source.sessions(), workload, lambda body: _encode_request(path, body, endpoint, address)
+        )
     except TokenizerError as error:
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
@@ -78,11 +80,11 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         check=_build_check(workload.api, packed.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
         new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
-        request_indices=_build_picks(workload, packed),
+        request_indices=_build_request_indices(workload, packed),
         max_output_tokens=packed.tokens_asked if any(packed.tokens_asked) else None,
         distinct_prompts=len(packed.prompts),
-        sessions=packed.sessions if len(packed.starts) < len(packed.requests) else None,
-        notes=(*_build_length_notes(workload, text_generator), *packed.notes(source.is_truncated)),
+        sessions=packed.sessions if len(packed.session_starts) < len(packed.requests) else None,
+        notes=(*_build_length_notes(workload, text_generator), *packed.build_notes(source.is_truncated)),
     )
 
 
@@ -91,8 +93,8 @@ def _encode_request(path: str, body: bytes, endpoint: Endpoint, address: Address
 
 
 class _PromptSource:
-    """Source of the sessions of a workload. `is_truncated`, whether prompts were omitted, is valid
-    after all sessions have been read."""
+    """Source of the sessions of a workload. `is_truncated` is true if prompts were omitted; it is
+    valid only after all sessions have been read."""
 
     def __init__(self, workload: OpenAiWorkload, text_generator: TextGenerator) -> None:
         self._workload, self._text_generator = workload, text_generator
@@ -118,13 +120,13 @@ class _PromptSource:
                 if prompts.turns is not None and workload.api in ("embeddings", "rerank"):
                     raise PromptError("multi-turn sessions are supported for chat, completions and responses only")
                 self._expected_count = prompts.unique
-                texts = workload.documents + 1 if workload.api == "rerank" else 1
+                texts_per_prompt = workload.documents + 1 if workload.api == "rerank" else 1
                 return generate_sessions(
                     prompts,
                     self._text_generator,
                     workload.popularity,
                     workload.seed,
-                    texts=texts,
+                    texts_per_prompt=texts_per_prompt,
                     limit_bytes=MAX_REQUESTS_BYTES,
                 )
             case TracePrompts():
@@ -145,47 +147,51 @@ class _PackedRequests:
         self.result_counts: list[int] = []
         self.tokens_asked: list[int | None] = []
         self.prompts: set[int] = set()
-        self.starts: list[int] = []
-        self.next_number: list[int | None] = []
+        self.session_starts: list[int] = []
+        self.next_request_index: list[int | None] = []
         self.think_ns: list[int] = []
         self.is_stream = False
         self.is_truncated = False
 
     @property
     def sessions(self) -> Sessions:
-        return Sessions(self.next_number, self.think_ns)
+        return Sessions(self.next_request_index, self.think_ns)
 
     def add(
         self, requests: list[bytes], result_counts: list[int], tokens_asked: list[int | None], session: Session
     ) -> None:
         start = len(self.requests)
-        self.starts.append(start)
+        self.session_starts.append(start)
         self.requests += requests
         self.result_counts += result_counts
         self.tokens_asked += tokens_asked
-        self.next_number += [*range(start + 1, start + len(requests)), None]
+        self.next_request_index += [*range(start + 1, start + len(requests)), None]
         self.think_ns += session.think_ns
 
-    def notes(self, is_truncated: bool) -> tuple[str, ...]:
+    def build_notes(self, is_truncated: bool) -> tuple[str, ...]:
         if not (is_truncated or self.is_truncated):
             return ()
-        sessions, requests = len(self.starts), len(self.requests)
-        used = f"{requests:,} requests" if sessions == requests else f"{sessions:,} sessions ({requests:,} requests)"
-        return (f"only the first {used} were used, because more would exceed {MAX_REQUESTS_BYTES >> 20} MiB",)
+        sessions, requests = len(self.session_starts), len(self.requests)
+        used_text = (
+            f"{requests:,} requests" if sessions == requests else f"{sessions:,} sessions ({requests:,} requests)"
+        )
+        return (f"only the first {used_text} were used, because more would exceed {MAX_REQUESTS_BYTES >> 20} MiB",)
 
 
-def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callable[[bytes], bytes]) -> _PackedRequests:
+def _pack_requests(
+    sessions: Iterator[Session], workload: OpenAiWorkload, encode_request_body: Callable[[bytes], bytes]
+) -> _PackedRequests:
     """Serialize as many complete sessions as fit into the memory limit."""
     packed = _PackedRequests()
-    extra = decode_extra_body(workload.extra_body)
+    extra_body = decode_extra_body(workload.extra_body)
     remaining_bytes = MAX_REQUESTS_BYTES
     for session in sessions:
         requests: list[bytes] = []
         tokens_asked: list[int | None] = []
         for prompt in session.prompts:
-            body = merge_patch(build_body(workload, prompt), extra)
+            body = merge_patch(build_body(workload, prompt), extra_body)
             packed.is_stream = body.get("stream") is True
-            requests.append(request(encode_body(body)))
+            requests.append(encode_request_body(encode_body(body)))
             tokens_asked.append(get_max_output_tokens(body))
             packed.prompts.add(hash_prompt(body))
             remaining_bytes -= len(requests[-1])
@@ -200,16 +206,16 @@ def _pack(sessions: Iterator[Session], workload: OpenAiWorkload, request: Callab
     return packed
 
 
-def _build_picks(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
+def _build_request_indices(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
     """Return the request index for each arrival, or None to send the requests in order. Popularity
     applies to prompts or to whole sessions, but not to a trace, which determines the order."""
     if isinstance(workload.prompts, TracePrompts):
         return None
-    starts = packed.starts
-    order = draw_picks(workload.popularity, len(starts), workload.seed)
-    if len(starts) == len(packed.requests):
+    session_starts = packed.session_starts
+    order = draw_indices(workload.popularity, len(session_starts), workload.seed)
+    if len(session_starts) == len(packed.requests):
         return None if order is None else list(order)
-    return starts if order is None else [starts[number] for number in order]
+    return session_starts if order is None else [session_starts[session_index] for session_index in order]
 
 
 def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:

@@ -175,19 +175,24 @@ class _Embeddings(msgspec.Struct):
 _decode_embeddings = json_decoder(_Embeddings)
 
 
-def _read_embeddings(body: bytes, expected: int) -> DecodedResponse:
+def _read_embeddings(body: bytes, expected_count: int) -> DecodedResponse:
     """Decode embeddings, and check that there is one per text and that all have the same length.
     Base64 is not decoded."""
     response = _decode_embeddings(body)
     sizes = {len(item.embedding) for item in response.data}
     indices = {position if item.index is None else item.index for position, item in enumerate(response.data)}
-    is_valid = len(response.data) == expected and len(sizes) == 1 and 0 not in sizes and indices == set(range(expected))
+    is_valid = (
+        len(response.data) == expected_count
+        and len(sizes) == 1
+        and 0 not in sizes
+        and indices == set(range(expected_count))
+    )
     return DecodedResponse(None if is_valid else "bad-output", Tokens(tokens_in=_parse_tokens_in(response.usage)))
 
 
 def _parse_tokens_in(usage: object) -> int | None:
-    """Return the number of input tokens of a response without output tokens, whose total may be
-    reported instead."""
+    """Return the number of input tokens in the usage of a response that has no output tokens. If it
+    is missing, return the total number of tokens, which is then equal."""
     total = parse_token_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
     input_tokens = parse_usage(usage)[0]
     return total if input_tokens is None else input_tokens
@@ -210,7 +215,7 @@ class _Ranking(msgspec.Struct):
 _decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
-def _read_ranking(body: bytes, expected: int) -> DecodedResponse:
+def _read_ranking(body: bytes, document_count: int) -> DecodedResponse:
     """Decode a ranking, and check that each document occurs at most once and has a score. A server
     may omit the lowest-ranked documents."""
     response = _decode_ranking(body)
@@ -221,7 +226,7 @@ def _read_ranking(body: bytes, expected: int) -> DecodedResponse:
     indices = {rank.index for rank in results}
     is_valid = (
         0 < len(indices) == len(results)
-        and all(0 <= index < expected for index in indices)
+        and all(0 <= index < document_count for index in indices)
         and all(math.isfinite(score) for score in scores if score is not None)
     )
     return DecodedResponse(None if is_valid else "bad-output", Tokens(tokens_in=_parse_tokens_in(usage)))
@@ -233,19 +238,19 @@ _LENGTH_KEYS = ("max_completion_tokens", "max_tokens", "max_output_tokens", "min
 Body = dict[str, Any]
 
 
-def decode_extra_body(extra: bytes) -> Body:
-    """Decode extra_body. Raises WorkloadError if it is not a JSON object."""
+def decode_extra_body(extra_body: bytes) -> Body:
+    """Decode the value of `extra_body`. Raises WorkloadError if it is not a JSON object."""
     try:
-        return decode_json(extra, Body)
+        return decode_json(extra_body, Body)
     except msgspec.DecodeError as error:
         raise WorkloadError(f"extra_body must be a JSON object: {error}") from error
 
 
-def merge_patch(body: Body, extra: Body, depth: int = 0) -> Body:
-    """Merge `extra` into `body` by JSON Merge Patch (RFC 7396): objects are merged, and null
+def merge_patch(body: Body, patch: Body, depth: int = 0) -> Body:
+    """Merge `patch` into `body` by JSON Merge Patch (RFC 7396): objects are merged, and null
     removes a key. Return the new body."""
     result = dict(body)
-    for key, value in extra.items():
+    for key, value in patch.items():
         if value is None:
             result.pop(key, None)
         elif isinstance(value, dict) and depth < _MAX_DEPTH:
@@ -281,7 +286,9 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
         query, *documents = _get_texts(prompt)
         return {**body, "query": query, "documents": documents}
     if prompt.messages is None and len(prompt.texts) > 1 and isinstance(workload.prompts, DatasetPrompts):
-        raise PromptError("the dataset has lists of strings, which only embeddings and reranking accept")
+        raise PromptError(
+            "the dataset has lists of strings, which only embeddings and reranking accept; use a text column"
+        )
     body |= _build_prompt_fields(api, prompt)
     if prompt.output_tokens is not None:
         body["max_output_tokens" if api == "responses" else "max_tokens"] = prompt.output_tokens
@@ -299,8 +306,8 @@ def count_results(api: Api, prompt: Prompt) -> int:
 
 
 def get_max_output_tokens(body: Body) -> int | None:
-    """Return the maximum number of output tokens that the body requests, or None. Like in servers,
-    the newer parameter name takes precedence."""
+    """Return the maximum number of output tokens that the body sets, or None. The newer parameter
+    name takes precedence, as it does on servers."""
     limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
     return next((count for count in limits if type(count) is int and 0 < count < 2**31), None)
 
@@ -310,19 +317,22 @@ def hash_prompt(body: Body) -> int:
     return hash(encode_body({key: value for key, value in body.items() if key not in _LENGTH_KEYS}))
 
 
-def build_reranking_sessions(sessions: Iterator[Session], documents: int) -> Iterator[Session]:
-    """Build reranking prompts. A list of strings is a query and its documents. A single string is a
-    query, whose documents are the following rows."""
+def build_reranking_sessions(sessions: Iterator[Session], documents_per_query: int) -> Iterator[Session]:
+    """Build sessions with one reranking prompt each. A list of strings is a query and its
+    documents. A single string is a query, and the next `documents_per_query` single strings are its
+    documents."""
     prompts = [prompt for session in sessions for prompt in session.prompts]
     single_texts = [prompt.texts[0] for prompt in prompts if len(prompt.texts) == 1]
-    count = min(documents, len(single_texts) - 1)
-    if single_texts and count < 1:
-        raise PromptError("reranking needs rows of a query and its documents, or at least two rows of text")
+    document_count = min(documents_per_query, len(single_texts) - 1)
+    if single_texts and document_count < 1:
+        raise PromptError("reranking requires rows with a query and its documents, or at least two rows of text")
     index = 0
     for prompt in prompts:
         if len(prompt.texts) == 1:
-            documents_ = (single_texts[(index + step) % len(single_texts)] for step in range(1, count + 1))
-            prompt, index = Prompt((single_texts[index], *documents_)), index + 1
+            following_texts = (
+                single_texts[(index + step) % len(single_texts)] for step in range(1, document_count + 1)
+            )
+            prompt, index = Prompt((single_texts[index], *following_texts)), index + 1
         yield build_single_prompt_session(prompt)
 
 
@@ -349,5 +359,5 @@ def _build_messages(prompt: Prompt) -> list[Body]:
 def _get_texts(prompt: Prompt) -> list[str]:
     if prompt.messages is not None:
         raise PromptError("the dataset has chat messages, which this API does not accept; use a text column")
-    first, *rest = prompt.texts
-    return [f"{prompt.prefix} {first}" if prompt.prefix else first, *rest]
+    first_text, *other_texts = prompt.texts
+    return [f"{prompt.prefix} {first_text}" if prompt.prefix else first_text, *other_texts]

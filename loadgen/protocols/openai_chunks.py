@@ -37,9 +37,9 @@ def parse_usage(usage: object) -> tuple[int | None, int | None]:
     implausible."""
     if not isinstance(usage, dict):
         return None, None
-    for name_in, name_out in _USAGE_NAMES:
-        if name_in in usage or name_out in usage:
-            return parse_token_count(usage.get(name_in)), parse_token_count(usage.get(name_out))
+    for input_name, output_name in _USAGE_NAMES:
+        if input_name in usage or output_name in usage:
+            return parse_token_count(usage.get(input_name)), parse_token_count(usage.get(output_name))
     return None, None
 
 
@@ -50,8 +50,9 @@ class TokenCounter:
     summed.
     """
 
-    __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total", "_text", "_text_bytes", "_texts",
-                 "_tokens", "first_event_ns", "has_begun", "reported_in", "reported_out")  # fmt: skip
+    __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total", "_text", "_text_bytes",
+                 "_texts", "_tokens", "first_event_ns", "has_begun", "reported_input_tokens",
+                 "reported_output_tokens")  # fmt: skip
 
     def __init__(self, count_tokens: CountTokens | None) -> None:
         self._tokens = Tokens()
@@ -64,8 +65,8 @@ class TokenCounter:
         self._text_bytes = 0
         self.has_begun = False
         self.first_event_ns: int | None = None
-        self.reported_in: int | None = None
-        self.reported_out: int | None = None
+        self.reported_input_tokens: int | None = None
+        self.reported_output_tokens: int | None = None
 
     @property
     def stores_text(self) -> bool:
@@ -75,26 +76,27 @@ class TokenCounter:
         """Store a usage object, and return the number of output tokens so far that the server
         reports, or None."""
         tokens_in, tokens_out = parse_usage(usage)
-        self.reported_in = self.reported_in if tokens_in is None else tokens_in
-        self.reported_out = self.reported_out if tokens_out is None else tokens_out
+        self.reported_input_tokens = self.reported_input_tokens if tokens_in is None else tokens_in
+        self.reported_output_tokens = self.reported_output_tokens if tokens_out is None else tokens_out
         return tokens_out
 
-    def add_chunk(self, at_ns: int, *, is_output: bool, total: int | None) -> str | None:
-        """Add a chunk received at `at_ns`, and return an error class if there are too many chunks.
+    def add_chunk(self, received_ns: int, *, is_output: bool, total: int | None) -> str | None:
+        """Add a chunk received at `received_ns`. Return an error class if there are too many
+        chunks, otherwise None.
 
         `total` is the cumulative number of tokens, if the server reports it in the chunk.
         """
         tokens, chunk_ns = self._tokens, self._chunk_ns
         if tokens.first_token_ns is None:
-            tokens.first_token_ns = at_ns
+            tokens.first_token_ns = received_ns
         if is_output and tokens.first_output_ns is None:
-            tokens.first_output_ns = at_ns
-        tokens.last_token_ns = at_ns
+            tokens.first_output_ns = received_ns
+        tokens.last_token_ns = received_ns
         if total is not None or self._chunk_tokens is not None:
             self._add_total(total)
         else:
             self._last_total = None
-        chunk_ns.append(at_ns)
+        chunk_ns.append(received_ns)
         return None if len(chunk_ns) <= MAX_CHUNKS else "bad-payload"
 
     def add_text(self, text: str) -> None:
@@ -110,10 +112,10 @@ class TokenCounter:
         tokens.first_event_ns = self.first_event_ns
         if self._chunk_ns:
             tokens.chunk_ns, tokens.chunk_tokens = self._chunk_ns, self._chunk_tokens
-        tokens.tokens_in = self.reported_in
+        tokens.tokens_in = self.reported_input_tokens
         # Ignore a reported count of zero if text was received.
-        if self.reported_out is not None and (self.reported_out > 0 or not self._chunk_ns):
-            tokens.tokens_out, tokens.tokens_from = self.reported_out, "server"
+        if self.reported_output_tokens is not None and (self.reported_output_tokens > 0 or not self._chunk_ns):
+            tokens.tokens_out, tokens.tokens_from = self.reported_output_tokens, "server"
         elif self._count_tokens is not None and self._text_bytes <= MAX_TEXT_BYTES:
             if self._texts or tokens.tokens_out is None:
                 self._text = "".join((self._text, *self._texts))
@@ -217,7 +219,7 @@ class ChunkEventHandler:
     def is_complete(self) -> bool:
         return bool(self._finished_choices) and not self._open_choices
 
-    def handle(self, data: bytes, name: bytes, at_ns: int) -> str | None:
+    def handle(self, data: bytes, name: bytes, received_ns: int) -> str | None:
         if self._is_done or not data:
             return None
         counter = self._counter
@@ -230,14 +232,14 @@ class ChunkEventHandler:
         if chunk.error or chunk.kind == "error" or name == b"error":
             return "bad-output"
         if counter.first_event_ns is None and chunk.choices:
-            counter.first_event_ns = at_ns
+            counter.first_event_ns = received_ns
         total = None if chunk.usage is None else counter.add_usage(chunk.usage)
         kind = _NOTHING
         for choice in chunk.choices or ():
             kind |= self._add_choice(choice)
         if len(self._open_choices) + len(self._finished_choices) > _MAX_CHOICES:
             return "bad-payload"
-        return counter.add_chunk(at_ns, is_output=kind >= _OUTPUT, total=total) if kind else None
+        return counter.add_chunk(received_ns, is_output=kind >= _OUTPUT, total=total) if kind else None
 
     def _add_choice(self, choice: _Choice) -> int:
         index = choice.index or 0

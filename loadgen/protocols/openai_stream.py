@@ -34,7 +34,16 @@ class EventSplitter:
     size limit; all further input is ignored.
     """
 
-    __slots__ = ("_data", "_has_data", "_is_after_cr", "_is_at_start", "_is_between", "_line", "_name", "is_too_long")
+    __slots__ = (
+        "_data",
+        "_has_data",
+        "_is_after_cr",
+        "_is_at_start",
+        "_is_between_events",
+        "_line",
+        "_name",
+        "is_too_long",
+    )
 
     def __init__(self) -> None:
         self.is_too_long = False
@@ -44,11 +53,11 @@ class EventSplitter:
         self._has_data = False
         self._is_after_cr = False
         self._is_at_start = True
-        self._is_between = False
+        self._is_between_events = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Return the events that `piece` completes."""
-        if not self._is_between or len(data) > MAX_LINE_BYTES:
+        """Parse the next bytes of the body, and return the events that they complete."""
+        if not self._is_between_events or len(data) > MAX_LINE_BYTES:
             return self._feed_lines(data)
         if b"\r" in data:
             if data.count(b"\r") != data.count(b"\r\n"):
@@ -80,26 +89,26 @@ class EventSplitter:
             self._line.clear()
         return events
 
-    def _feed_lines(self, piece: bytes) -> list[Event]:
+    def _feed_lines(self, data: bytes) -> list[Event]:
         events: list[Event] = []
-        if not piece or self.is_too_long:
+        if not data or self.is_too_long:
             return events
-        self._is_between = False
-        ends_in_cr = piece.endswith(b"\r")
-        if self._is_after_cr and piece.startswith(b"\n"):
-            piece = piece[1:]
+        self._is_between_events = False
+        ends_in_cr = data.endswith(b"\r")
+        if self._is_after_cr and data.startswith(b"\n"):
+            data = data[1:]
         self._is_after_cr = ends_in_cr
-        if b"\r" in piece:
-            piece = piece.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
-        first, *rest = piece.split(b"\n")
-        self._line += first
-        for following in rest:
+        if b"\r" in data:
+            data = data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        first_line, *next_lines = data.split(b"\n")
+        self._line += first_line
+        for next_line in next_lines:
             self._handle(bytes(self._line), events)
             if self.is_too_long:
                 return events
-            self._line[:] = following
+            self._line[:] = next_line
         self.is_too_long = len(self._line) > MAX_LINE_BYTES
-        self._is_between = not (self._line or self._has_data or self._name or self._is_at_start)
+        self._is_between_events = not (self._line or self._has_data or self._name or self._is_at_start)
         return events
 
     def _handle(self, line: bytes, events: list[Event]) -> None:
@@ -153,8 +162,8 @@ class _Event(msgspec.Struct, gc=False):
 
 _decode = json_decoder(_Event)
 
-_CALLS = ("function_call", "custom_tool_call", "mcp_call")
-_FAILURES = ("error", "response.failed", "response.cancelled", "response.error")
+_CALL_TYPES = ("function_call", "custom_tool_call", "mcp_call")
+_FAILURE_EVENTS = ("error", "response.failed", "response.cancelled", "response.error")
 
 
 class ResponsesEventHandler:
@@ -170,7 +179,7 @@ class ResponsesEventHandler:
         self._counter = counter
         self.is_complete = False
 
-    def handle(self, data: bytes, name: bytes, at_ns: int) -> str | None:
+    def handle(self, data: bytes, name: bytes, received_ns: int) -> str | None:
         if not data or data.strip() == DONE:
             return None
         counter = self._counter
@@ -179,32 +188,32 @@ class ResponsesEventHandler:
             event = _decode(data)
         except DecodeErrors:
             return "bad-output" if name == b"error" else "bad-payload"
-        counter.first_event_ns = counter.first_event_ns or at_ns
+        counter.first_event_ns = counter.first_event_ns or received_ns
         kind = event.type or name.decode("utf-8", "replace")
         if kind.endswith(".delta"):
             if not event.delta:
                 return None
             if counter.stores_text and isinstance(event.delta, str):
                 counter.add_text(event.delta)
-            return counter.add_chunk(at_ns, is_output=not kind.startswith("response.reasoning"), total=None)
-        if kind in _FAILURES or event.error or name == b"error":
+            return counter.add_chunk(received_ns, is_output=not kind.startswith("response.reasoning"), total=None)
+        if kind in _FAILURE_EVENTS or event.error or name == b"error":
             return "bad-output"
         if kind in ("response.completed", "response.incomplete"):
             self.is_complete = True
             if event.response is not None:
                 counter.add_usage(event.response.usage)
         elif kind == "response.output_item.added" and event.item is not None:
-            return self._add_tool_call(event.item, at_ns)
+            return self._add_tool_call(event.item, received_ns)
         return None
 
-    def _add_tool_call(self, item: _Item, at_ns: int) -> str | None:
+    def _add_tool_call(self, item: _Item, received_ns: int) -> str | None:
         """Count the name of a called tool as a chunk, because the model generates it like the
         arguments."""
-        if item.type not in _CALLS or not item.name:
+        if item.type not in _CALL_TYPES or not item.name:
             return None
         if self._counter.stores_text:
             self._counter.add_text(item.name)
-        return self._counter.add_chunk(at_ns, is_output=True, total=None)
+        return self._counter.add_chunk(received_ns, is_output=True, total=None)
 
 
 _WHITESPACE = b" \t\r\n"
@@ -223,10 +232,10 @@ class EventHandler(Protocol):
 
     @property
     def is_complete(self) -> bool:
-        """Whether the server has reported that the response is complete."""
+        """True if the server has reported that the response is complete."""
         ...
 
-    def handle(self, data: bytes, name: bytes, at_ns: int, /) -> str | None:
+    def handle(self, data: bytes, name: bytes, received_ns: int, /) -> str | None:
         """Handle an event. Return an error class if the response must be aborted, otherwise
         None."""
         ...
@@ -239,38 +248,38 @@ class OpenAiReader:
     of the body. Such a response may be successful, but it has no token times.
     """
 
-    __slots__ = ("_api", "_body", "_count_tokens", "_counter", "_decoded", "_events", "_handle", "_kind", "_last_ns",
-                 "_splitter", "detail")  # fmt: skip
+    __slots__ = ("_api", "_body", "_body_kind", "_count_tokens", "_counter", "_decoded_response",
+                 "_event_handler", "_handle", "_last_received_ns", "_splitter", "detail")  # fmt: skip
 
     def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
         self._api, self._count_tokens = api, count_tokens
         self._counter = TokenCounter(count_tokens)
         self._splitter = EventSplitter()
-        self._events: EventHandler = (
+        self._event_handler: EventHandler = (
             ResponsesEventHandler(self._counter) if api == "responses" else ChunkEventHandler(self._counter)
         )
-        self._handle = self._events.handle
-        self._kind: Literal["unknown", "events", "json"] = "unknown"
+        self._handle = self._event_handler.handle
+        self._body_kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()
-        self._decoded: DecodedResponse | None = None
-        self._last_ns = 0
+        self._decoded_response: DecodedResponse | None = None
+        self._last_received_ns = 0
         self.detail: str | None = None
 
     @property
     def is_streamed(self) -> bool:
-        return self._kind != "json"
+        return self._body_kind != "json"
 
     @property
     def tokens(self) -> Tokens:
-        return self._counter.tokens() if self._decoded is None else self._decoded.tokens
+        return self._counter.tokens() if self._decoded_response is None else self._decoded_response.tokens
 
-    def feed(self, piece: bytes, at_ns: int) -> str | None:
-        if self._kind != "events":
-            return self._feed_undetected(piece, at_ns)
-        self._last_ns = at_ns
+    def feed(self, piece: bytes, received_ns: int) -> str | None:
+        if self._body_kind != "events":
+            return self._detect_and_feed(piece, received_ns)
+        self._last_received_ns = received_ns
         handle, splitter = self._handle, self._splitter
         for data, name in splitter.feed(piece):
-            error = handle(data, name, at_ns)
+            error = handle(data, name, received_ns)
             if error is not None:
                 return self._set_failure(error)
         return self._set_failure("bad-payload", _TOO_LONG) if splitter.is_too_long else None
@@ -278,15 +287,15 @@ class OpenAiReader:
     def end(self, headers: Headers) -> str | None:
         """Return the error class of the response after its body has ended, or None. Call it only
         once."""
-        if self._kind == "json":
-            self._decoded = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
-            return self._decoded.error
-        if self._handle_rest() == "bad-output":
+        if self._body_kind == "json":
+            self._decoded_response = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
+            return self._decoded_response.error
+        if self._handle_unterminated_event() == "bad-output":
             return self._set_failure("bad-output")
-        if self._events.is_complete:
+        if self._event_handler.is_complete:
             return None
-        is_events = b"text/event-stream" in (find_header(headers, b"content-type") or b"").lower()
-        if is_events or self._counter.has_begun:
+        is_event_stream = b"text/event-stream" in (find_header(headers, b"content-type") or b"").lower()
+        if is_event_stream or self._counter.has_begun:
             return self._set_failure("truncated")
         return self._set_failure("bad-payload", "the response is neither an event stream nor JSON")
 
@@ -294,28 +303,28 @@ class OpenAiReader:
         self.detail = detail or _ERROR_DETAILS[error]
         return error
 
-    def _feed_undetected(self, piece: bytes, at_ns: int) -> str | None:
+    def _detect_and_feed(self, piece: bytes, received_ns: int) -> str | None:
         """Detect from the first non-whitespace byte whether the body is JSON or an event stream,
         and read it."""
         self._body += piece
-        if self._kind == "json":
+        if self._body_kind == "json":
             return self._set_failure("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
         start = bytes(self._body).lstrip(_WHITESPACE)
-        is_open = len(start) < 4 and _BOM.startswith(start[:3])
+        is_partial_bom = len(start) < 4 and _BOM.startswith(start[:3])
         start = start.removeprefix(_BOM).lstrip(_WHITESPACE)
-        if (is_open or not start) and len(self._body) < _MAX_WHITESPACE_BYTES:
+        if (is_partial_bom or not start) and len(self._body) < _MAX_WHITESPACE_BYTES:
             return None
         if start.startswith(b"{"):
-            self._kind, self._body = "json", bytearray(start)
+            self._body_kind, self._body = "json", bytearray(start)
             return None
         head, self._body = bytes(self._body), bytearray()
-        self._kind = "events"
-        return self.feed(head, at_ns)
+        self._body_kind = "events"
+        return self.feed(head, received_ns)
 
-    def _handle_rest(self) -> str | None:
+    def _handle_unterminated_event(self) -> str | None:
         """Handle the last event if it lacks the blank line that terminates an event; return its
         error class or None."""
         error = None
         for data, name in self._splitter.finish():
-            error = self._handle(data, name, self._last_ns)
+            error = self._handle(data, name, self._last_received_ns)
         return error

@@ -59,9 +59,9 @@ the `detail` of the exchange.
 class Sessions(msgspec.Struct, frozen=True):
     """Order of the prepared requests in sessions, by request index.
 
-    `next_number[n]` is the index of the request that follows request n in the session, or None at
-    the end of the session. `think_ns[n]` is the think time in ns between the response to request n
-    and the next request.
+    `next_request_index[n]` is the index of the request that follows request n in the session, or
+    None at the end of the session. `think_ns[n]` is the think time in ns between the response to
+    request n and the next request.
     """
 
     next_request_index: Sequence[int | None]
@@ -71,10 +71,11 @@ class Sessions(msgspec.Struct, frozen=True):
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """A workload whose requests are ready to be sent.
 
-    Arrival i sends request `picks[i % len(picks)]`; without picks, arrivals send all requests in
-    turn. `label` is the method and URL without secrets. `new_reader` creates the reader of a
-    streamed response. `max_output_tokens` has the maximum number of output tokens of each request.
-    `notes` are sentences for the result about approximations and omitted requests.
+    Arrival i sends request `request_indices[i % len(request_indices)]`; without `request_indices`,
+    arrivals send all requests in order, repeatedly. `label` is the method and URL without secrets.
+    `new_reader` creates the reader of a streamed response. `max_output_tokens` has the maximum
+    number of output tokens of each request. `notes` are sentences for the result about
+    approximations and omitted requests.
     """
 
     requests: list[bytes]
@@ -154,8 +155,8 @@ async def request_or_raise(request: bytes, label: str, send: SendRequest) -> Exc
 
 
 _ERROR_TEXTS = {
-    "connect": "no connection",
-    "tls": "no trusted TLS connection",
+    "connect": "the connection failed",
+    "tls": "the TLS connection failed",
     "send": "the connection was closed without a response",
     "timeout": "no complete response before the timeout",
     "truncated": "the response was truncated",

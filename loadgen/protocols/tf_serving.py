@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.payloads.datasets import draw_picks
+from loadgen.payloads.datasets import draw_indices
 from loadgen.payloads.tensors import Tensor, TensorError, TensorInput, generate_inputs, read_npz, select_inputs
 from loadgen.protocols.http import RequestParts, build_omitted_request_notes, encode_request, encode_within_memory
 from loadgen.protocols.prepared import (
@@ -31,7 +31,7 @@ from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange
 from loadgen.workloads import TfServingWorkload
 
-_GENERATED_REQUESTS = 32
+_GENERATED_REQUEST_COUNT = 32
 """Number of distinct generated requests. There are several, so that a cache in front of the model
 does not serve every request."""
 
@@ -106,12 +106,15 @@ async def build_tf_serving(
             str(error), hint="Use the input names as array names in the .npz file, with rows as the first axis."
         ) from error
     if not requests:
-        raise WorkloadError(f"the tensors have too few rows for a request of {workload.rows_per_request} rows")
+        raise WorkloadError(
+            f"the tensors have too few rows for a request of {workload.rows_per_request} rows",
+            hint="Set a smaller `rows_per_request`, or provide more rows.",
+        )
     return PreparedWorkload(
         requests=requests,
         check=check_prediction,
         label=f"POST {address.format_url(f'{base}:predict')}",
-        request_indices=draw_picks(workload.popularity, len(requests), workload.seed),
+        request_indices=draw_indices(workload.popularity, len(requests), workload.seed),
         notes=(*notes, *build_omitted_request_notes(requests, is_truncated)),
     )
 
@@ -149,8 +152,10 @@ def _read_specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, 
     except msgspec.DecodeError as error:
         raise TargetError(f"the model's metadata cannot be read: {error}", "bad-payload", response.status) from error
     if signature not in signatures:
-        available = ", ".join(sorted(signatures)[:10]) or "none"
-        raise WorkloadError(f"the model has no signature {signature!r}", hint=f"Available signatures: {available}.")
+        available_names = ", ".join(sorted(signatures)[:10]) or "none"
+        raise WorkloadError(
+            f"the model has no signature {signature!r}", hint=f"Available signatures: {available_names}."
+        )
     inputs = signatures[signature].inputs
     if not inputs:
         raise TargetError(f"the signature {signature!r} has no inputs", "bad-payload", response.status)
@@ -160,9 +165,9 @@ def _read_specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, 
         raise TargetError(
             "the model's metadata contains an axis size that is not an integer", "bad-payload", response.status
         ) from error
-    unknown = [name for name in sorted(inputs) if inputs[name].tensor_shape.unknown_rank]
+    unknown_rank_names = [name for name in sorted(inputs) if inputs[name].tensor_shape.unknown_rank]
     return specs, tuple(
-        f"the model does not declare the shape of {name}, so one value per row was sent" for name in unknown
+        f"the model does not declare the shape of {name}, so one value per row was sent" for name in unknown_rank_names
     )
 
 
@@ -179,12 +184,20 @@ def _load_inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> d
     if workload.tensors is None:
         row_specs = [msgspec.structs.replace(spec, shape=spec.shape or (-1,)) for spec in specs]
         return generate_inputs(
-            row_specs, workload.rows_per_request, _GENERATED_REQUESTS, workload.seed, limit_bytes=MAX_REQUESTS_BYTES
+            row_specs,
+            workload.rows_per_request,
+            _GENERATED_REQUEST_COUNT,
+            workload.seed,
+            limit_bytes=MAX_REQUESTS_BYTES,
         )
     inputs = select_inputs(read_npz(workload.tensors), specs)
-    non_finite = [name for name, tensor in inputs.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()]
-    if non_finite:
-        raise TensorError(f"{', '.join(non_finite)} contains NaN or infinity, which JSON does not support")
+    non_finite_names = [
+        name for name, tensor in inputs.items() if tensor.dtype.kind == "f" and not np.isfinite(tensor).all()
+    ]
+    if non_finite_names:
+        raise TensorError(
+            f"these inputs contain NaN or infinity, which JSON does not support: {', '.join(non_finite_names)}"
+        )
     return inputs
 
 
@@ -194,13 +207,13 @@ def _build_request_parts(
     """Yield the requests in row format (`instances`), or in column format (`inputs`) if an input is
     a scalar, which has no rows."""
     rows = workload.rows_per_request
-    scalars = [spec.name for spec in specs if not spec.shape]
+    scalar_names = [spec.name for spec in specs if not spec.shape]
     total = len(inputs[specs[0].name])
     for start in range(0, total - rows + 1, rows):
         columns = {spec.name: _to_lists(inputs[spec.name][start : start + rows]) for spec in specs}
         inputs_field: dict[str, Any] = {"instances": _build_instances(columns)}
-        if scalars:
-            inputs_field = {"inputs": columns | {name: columns[name][0] for name in scalars}}
+        if scalar_names:
+            inputs_field = {"inputs": columns | {name: columns[name][0] for name in scalar_names}}
         body = msgspec.json.encode({"signature_name": workload.signature, **inputs_field})
         yield RequestParts(path, body, "application/json")
 
@@ -221,8 +234,8 @@ def _to_lists(tensor: Tensor) -> list[Any]:
         values = np.empty(tensor.size, object)
         values[:] = texts
         tensor = values.reshape(tensor.shape)
-    nested: list[Any] = tensor.tolist()
-    return nested
+    nested_lists: list[Any] = tensor.tolist()
+    return nested_lists
 
 
 def _encode_string(text: bytes) -> str | dict[str, str]:

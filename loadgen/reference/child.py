@@ -26,21 +26,21 @@ class RequestSplitter:
     """
 
     def __init__(self) -> None:
-        self._rest = b""
+        self._incomplete_request = b""
         self._head = b"\0"
         self._length = 0
 
     def split(self, data: bytes) -> list[bytes]:
-        if self._rest:
-            data = self._rest + data
+        if self._incomplete_request:
+            data = self._incomplete_request + data
         elif len(data) == self._length and data.startswith(self._head):
             return [data]
-        complete: list[bytes] = []
+        requests: list[bytes] = []
         while data and (length := self._next_length(data)) is not None and length <= len(data):
-            complete.append(data[:length])
+            requests.append(data[:length])
             data = data[length:]
-        self._rest = data
-        return complete
+        self._incomplete_request = data
+        return requests
 
     def _next_length(self, data: bytes) -> int | None:
         head_end = data.find(b"\r\n\r\n")

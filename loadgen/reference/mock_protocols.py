@@ -56,9 +56,9 @@ def build_nested_list(value: object, shape: Sequence[int]) -> Any:
 def check_datatypes(specs: Sequence[TensorInput]) -> None:
     """Raise ValueError if a datatype of the tensors does not exist in the Open Inference
     Protocol."""
-    unknown = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
-    if unknown:
-        raise ValueError(f"unknown datatype {unknown[0]}; use one of {', '.join([*DTYPES, 'BYTES'])}")
+    unknown_datatypes = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
+    if unknown_datatypes:
+        raise ValueError(f"unknown datatype {unknown_datatypes[0]}; use one of {', '.join([*DTYPES, 'BYTES'])}")
 
 
 _HEAD_SIZE = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
@@ -85,7 +85,7 @@ def build_oip_handler(mock: OipMock) -> RequestHandler:
     """Build the request handler of a mock OIP server. Raises ValueError if a datatype of the model
     does not exist."""
     check_datatypes([*mock.inputs, *mock.outputs])
-    base = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
+    path_pattern = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
     model_fields = {"name": mock.model, "versions": ["1"], "platform": "scripted"}
     metadata = msgspec.json.encode({**model_fields, "inputs": mock.inputs, "outputs": mock.outputs})
     infer = _build_infer_handler(mock)
@@ -93,7 +93,7 @@ def build_oip_handler(mock: OipMock) -> RequestHandler:
     def handle(request: Request) -> ResponseScript | None:
         if request.path in ("/v2", "/v2/health/ready", "/v2/health/live"):
             return build_json_response(0, b'{"name": "scripted", "version": "1", "extensions": ["binary_tensor_data"]}')
-        match = base.fullmatch(request.path)
+        match = path_pattern.fullmatch(request.path)
         if match is None:
             return None
         if match[2] == "/infer":
@@ -107,7 +107,7 @@ def _build_infer_handler(mock: OipMock) -> RequestHandler:
     service = FifoService(mock.service_model)
 
     @lru_cache(64)
-    def cached_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+    def encode_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
         return _encode_oip_outputs(mock, rows, is_binary)
 
     def infer(request: Request) -> ResponseScript:
@@ -115,12 +115,12 @@ def _build_infer_handler(mock: OipMock) -> RequestHandler:
         try:
             inference = _decode_oip(request.body[: int(match[1])] if match else request.body)
         except msgspec.DecodeError:
-            return build_error_response(400, "the body cannot be read")
-        problem = _describe_input_error(mock.inputs, inference.inputs)
-        if problem is not None:
-            return build_error_response(400, problem)
+            return build_error_response(400, "the body is not a valid inference request")
+        input_error = _describe_input_error(mock.inputs, inference.inputs)
+        if input_error is not None:
+            return build_error_response(400, input_error)
         rows = inference.inputs[0].shape[0] if inference.inputs and inference.inputs[0].shape else 1
-        body, fields = cached_outputs(rows, inference.parameters.binary_data_output)
+        body, fields = encode_outputs(rows, inference.parameters.binary_data_output)
         return build_json_response(sum(service.schedule(request.at_ns, rows=rows)), body, fields=fields)
 
     return infer
@@ -132,12 +132,12 @@ def _describe_input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]
         return "the inputs do not match the model"
     for spec in specs:
         shape = input_by_name[spec.name].shape
-        has_right_shape = len(shape) == len(spec.shape) and all(
-            expected in (-1, actual) for expected, actual in zip(spec.shape, shape, strict=True)
+        has_matching_shape = len(shape) == len(spec.shape) and all(
+            expected_size in (-1, actual_size) for expected_size, actual_size in zip(spec.shape, shape, strict=True)
         )
         if (
             input_by_name[spec.name].datatype != spec.datatype
-            or not has_right_shape
+            or not has_matching_shape
             or not 0 < (shape or (1,))[0] <= MAX_ROWS
         ):
             return f"{spec.name} has the wrong datatype or shape"
@@ -175,13 +175,15 @@ def build_tf_serving_handler(mock: TfServingMock) -> RequestHandler:
     """Build the request handler of a mock TensorFlow Serving server. Raises ValueError if a
     datatype of the model does not exist."""
     check_datatypes([*mock.inputs, *mock.outputs])
-    base = re.compile(f"/v1/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?")
+    path_pattern = re.compile(
+        f"/v1/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?"
+    )
     metadata = msgspec.json.encode(_build_metadata(mock))
     state = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
     predict = _build_predict_handler(mock)
 
     def handle(request: Request) -> ResponseScript | None:
-        match = base.fullmatch(request.path)
+        match = path_pattern.fullmatch(request.path)
         if match is None:
             return None
         if match[2] == ":predict":
@@ -195,41 +197,41 @@ def _build_predict_handler(mock: TfServingMock) -> RequestHandler:
     service = FifoService(mock.service_model)
 
     @lru_cache(64)
-    def cached_body(rows: int, is_by_row: bool) -> bytes:
-        return msgspec.json.encode(_build_tf_serving_outputs(mock, rows, is_by_row))
+    def encode_body(rows: int, is_row_format: bool) -> bytes:
+        return msgspec.json.encode(_build_tf_serving_outputs(mock, rows, is_row_format))
 
     def predict(request: Request) -> ResponseScript:
         try:
             prediction = _decode_tf_serving(request.body)
         except msgspec.DecodeError:
-            return build_error_response(400, "the body cannot be read")
+            return build_error_response(400, "the body is not a valid prediction request")
         if (prediction.instances is None) == (
             not memoryview(prediction.inputs)
         ) or prediction.signature_name != mock.signature:
             return build_error_response(400, "send instances or inputs that match the model's signature")
         rows = 1 if prediction.instances is None else len(prediction.instances)
         if not 0 < rows <= MAX_ROWS:
-            return build_error_response(400, "too many rows")
+            return build_error_response(400, f"the number of rows must be from 1 to {MAX_ROWS:,} (got {rows:,})")
         return build_json_response(
-            sum(service.schedule(request.at_ns, rows=rows)), cached_body(rows, prediction.instances is not None)
+            sum(service.schedule(request.at_ns, rows=rows)), encode_body(rows, prediction.instances is not None)
         )
 
     return predict
 
 
-def _build_tf_serving_outputs(mock: TfServingMock, rows: int, is_by_row: bool) -> dict[str, Any]:
+def _build_tf_serving_outputs(mock: TfServingMock, rows: int, is_row_format: bool) -> dict[str, Any]:
     """Return the outputs as JSON fields: by row (`predictions`) or by column (`outputs`). A single
     output has no name."""
     columns = {
         spec.name: build_nested_list(get_zero_value(spec), [rows, *compute_output_shape(spec, rows)[1:]])
         for spec in mock.outputs
     }
-    single = next(iter(columns.values())) if len(columns) == 1 else None
-    if not is_by_row:
-        return {"outputs": columns if single is None else single}
-    if single is None:
-        single = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
-    return {"predictions": single}
+    single_output = next(iter(columns.values())) if len(columns) == 1 else None
+    if not is_row_format:
+        return {"outputs": columns if single_output is None else single_output}
+    if single_output is None:
+        single_output = [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+    return {"predictions": single_output}
 
 
 _DTYPES = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}

@@ -1,6 +1,6 @@
 """Run a no-op streaming server: `python -m loadgen.reference.null_streams` prints the port.
 
-The response to every request is a chat completion of `CHUNKS` chunks, one per `GAP_NS`, each
+The response to every request is a chat completion of `CHUNK_COUNT` chunks, one per `GAP_NS`, each
 written separately. The rate of chunks that a load generator can read on time is the capacity of the
 load generator. The server exits when standard input closes.
 """
@@ -11,45 +11,46 @@ import asyncio
 from time import perf_counter_ns
 from typing import cast
 
-from loadgen.pacing import alarm_factory
+from loadgen.pacing import get_timer_factory
 from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 from loadgen.reference.openai_events import SSE, Generation, build_openai_stream
 from loadgen.reference.playback import LAST_CHUNK, SocketWriter, encode_chunk, encode_head
 
-CHUNKS = 32
+CHUNK_COUNT = 32
 GAP_NS = 10_000_000
 TICK_NS = 2_000_000
 """Tick in ns of the timer that all streams share. Chunks are due at integer multiples of the tick
 on CLOCK_MONOTONIC."""
 _MIN_ENCODED, _ENCODED_RANGE = 1_000_000, 5_000_000
-_SLOTS = GAP_NS // TICK_NS
+_SLOT_COUNT = GAP_NS // TICK_NS
 _PLACEHOLDER = b"1234567"
 
 
 def encode_tick(tick: int) -> int:
-    """Encode the tick at which the first chunk was due as a number of prompt tokens for the usage.
+    """Encode the tick at which the first chunk was due as the number of prompt tokens that the
+    response reports.
 
     The number always has seven digits, so that all responses have the same length.
     """
     return _MIN_ENCODED + tick % _ENCODED_RANGE
 
 
-def decode_due_ns(encoded_tick: int, near_ns: int) -> int:
-    """Decode the due time of the first chunk in ns: the latest time at or before `near_ns` whose
+def decode_due_ns(encoded_tick: int, max_due_ns: int) -> int:
+    """Decode the due time of the first chunk in ns: the latest time at or before `max_due_ns` whose
     tick has this code. Codes repeat every 10,000 s."""
-    return near_ns - (near_ns - (encoded_tick - _MIN_ENCODED) * TICK_NS) % (_ENCODED_RANGE * TICK_NS)
+    return max_due_ns - (max_due_ns - (encoded_tick - _MIN_ENCODED) * TICK_NS) % (_ENCODED_RANGE * TICK_NS)
 
 
-def _build_pieces() -> tuple[bytes, bytes, bytes]:
-    """Return the head with the first chunk, a middle chunk, and the last chunk with the end of the
-    response."""
-    generation = Generation(tokens=CHUNKS, role_chunk=False, reported_tokens=(int(_PLACEHOLDER), CHUNKS))
+def _build_response_parts() -> tuple[bytes, bytes, bytes]:
+    """Return the parts of a response: the head with the first chunk, a middle chunk, and the last
+    chunk with the end of the response."""
+    generation = Generation(tokens=CHUNK_COUNT, has_role_chunk=False, reported_tokens=(int(_PLACEHOLDER), CHUNK_COUNT))
     events = [encode_chunk(data) for _, data in build_openai_stream(generation, 0.0, 0.0)]
     head = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
-    return head + events[0], events[1], b"".join(events[CHUNKS - 1 :]) + LAST_CHUNK
+    return head + events[0], events[1], b"".join(events[CHUNK_COUNT - 1 :]) + LAST_CHUNK
 
 
-_FIRST, _MIDDLE, _LAST = _build_pieces()
+_FIRST_CHUNK, _MIDDLE_CHUNK, _LAST_CHUNK = _build_response_parts()
 
 
 class _Stream(asyncio.Protocol):
@@ -58,31 +59,31 @@ class _Stream(asyncio.Protocol):
     def __init__(self, wheel: _TimerWheel) -> None:
         self._wheel = wheel
         self._split_requests = RequestSplitter().split
-        self._remaining = self._tick = 0
+        self._remaining_chunks = self._tick = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._wire = SocketWriter(cast(asyncio.Transport, transport))
+        self._writer = SocketWriter(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
-        if self._split_requests(data) and not self._remaining:
-            self._remaining = CHUNKS
+        if self._split_requests(data) and not self._remaining_chunks:
+            self._remaining_chunks = CHUNK_COUNT
             self._tick = self._wheel.add(self)
 
     def write_chunk(self) -> bool:
         """Write the next chunk. Return False after the last chunk, or if the client has closed the
         connection."""
-        wire = self._wire
-        remaining = self._remaining = self._remaining - 1
-        if not wire.is_open():
+        writer = self._writer
+        remaining_chunks = self._remaining_chunks = self._remaining_chunks - 1
+        if not writer.is_open():
             return False
         try:
-            if remaining == 0:
-                wire.write(_LAST.replace(_PLACEHOLDER, b"%d" % encode_tick(self._tick)))
+            if remaining_chunks == 0:
+                writer.write(_LAST_CHUNK.replace(_PLACEHOLDER, b"%d" % encode_tick(self._tick)))
             else:
-                wire.write(_MIDDLE if remaining < CHUNKS - 1 else _FIRST)
+                writer.write(_MIDDLE_CHUNK if remaining_chunks < CHUNK_COUNT - 1 else _FIRST_CHUNK)
         except OSError:  # the client has closed the connection
             return False
-        return remaining > 0
+        return remaining_chunks > 0
 
 
 class _TimerWheel:
@@ -90,24 +91,24 @@ class _TimerWheel:
     every stream sends one chunk per `GAP_NS`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._slots: list[list[_Stream]] = [[] for _ in range(_SLOTS)]
+        self._slots: list[list[_Stream]] = [[] for _ in range(_SLOT_COUNT)]
         self._next_tick = perf_counter_ns() // TICK_NS + 1
-        self._alarm = alarm_factory(loop)(self._on_tick)
-        self._alarm.set(self._next_tick * TICK_NS)
+        self._timer = get_timer_factory(loop)(self._on_tick)
+        self._timer.set(self._next_tick * TICK_NS)
 
     def add(self, stream: _Stream) -> int:
         """Add a stream and return the tick at which its first chunk is due."""
-        self._slots[self._next_tick % _SLOTS].append(stream)
+        self._slots[self._next_tick % _SLOT_COUNT].append(stream)
         return self._next_tick
 
     def _on_tick(self) -> None:
         """Write all due chunks, tick by tick, even after a late wake-up."""
         now_ns = perf_counter_ns()
         while self._next_tick * TICK_NS <= now_ns:
-            slot = self._next_tick % _SLOTS
+            slot = self._next_tick % _SLOT_COUNT
             self._slots[slot] = [stream for stream in self._slots[slot] if stream.write_chunk()]
             self._next_tick += 1
-        self._alarm.set(self._next_tick * TICK_NS)
+        self._timer.set(self._next_tick * TICK_NS)
 
 
 class NullStreamProtocolFactory:

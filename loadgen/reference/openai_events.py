@@ -27,7 +27,7 @@ def build_chunked_stream(
     chunk."""
     head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
-    return Stream((head, *((at_s, encode_chunk(data)) for at_s, data in body), (end_s, LAST_CHUNK)))
+    return Stream((head, *((send_s, encode_chunk(data)) for send_s, data in body), (end_s, LAST_CHUNK)))
 
 
 def build_stream_until_close(
@@ -40,26 +40,26 @@ def build_stream_until_close(
 def add_connection_close(stream: Stream) -> Stream:
     """Return the stream with a `Connection: close` header; the connection is closed after the
     response."""
-    (at_s, head), *rest = stream.pieces
-    return Stream(((at_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), end="close")
+    (send_s, head), *rest = stream.pieces
+    return Stream(((send_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), end="close")
 
 
-def truncate(stream: Stream, pieces: int, end: Literal["open", "close", "reset"]) -> Stream:
-    """Return a stream of the first `pieces` pieces, including the head, after which the connection
-    stalls, is closed or is reset."""
-    return Stream(stream.pieces[:pieces], end=end)
+def truncate(stream: Stream, piece_count: int, end: Literal["open", "close", "reset"]) -> Stream:
+    """Return a stream of the first `piece_count` pieces, including the head, after which the
+    connection stays open without data, is closed or is reset."""
+    return Stream(stream.pieces[:piece_count], end=end)
 
 
 def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
     """Return the stream in slices of `size` bytes, at least `interval_s` apart, so that a client
     reads each slice separately."""
     pieces: Pieces = []
-    free_s = 0.0
-    for at_s, data in stream.pieces:
-        for at in range(0, len(data), size):
-            free_s = max(at_s, free_s)
-            pieces.append((free_s, data[at : at + size]))
-            free_s += interval_s
+    next_send_s = 0.0
+    for send_s, data in stream.pieces:
+        for offset in range(0, len(data), size):
+            next_send_s = max(send_s, next_send_s)
+            pieces.append((next_send_s, data[offset : offset + size]))
+            next_send_s += interval_s
     return Stream(tuple(pieces), end=stream.end)
 
 
@@ -71,9 +71,9 @@ def build_endless_stream(body: Pieces, *, repeat_count: int, period_s: float) ->
 
 def build_single_line_event(total_bytes: int) -> Stream:
     """Return a stream with a single event, whose data is one line of about `total_bytes` bytes."""
-    start, last = build_chunked_stream([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
+    leading_pieces, last_piece = build_chunked_stream([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
     # All pieces are the same object, so that they use the memory of one piece.
-    return Stream((*start, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last))
+    return Stream((*leading_pieces, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last_piece))
 
 
 Api = Literal["chat", "completions", "responses"]
@@ -85,29 +85,29 @@ TOKEN_TEXT = "tok "
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a generated response.
 
-    `reasoning` is the number of reasoning tokens before the `tokens` output tokens, which are the
-    arguments of a tool if `tool_call` is true. An event contains `per_chunk` tokens.
-    `reported_tokens` overrides the numbers of input and output tokens in the usage. Without a
-    `finish_reason`, the events stop after the last token.
+    `reasoning_tokens` is the number of reasoning tokens before the `tokens` output tokens, which
+    are the arguments of a tool call if `is_tool_call` is true. An event contains `tokens_per_chunk`
+    tokens. `reported_tokens` overrides the numbers of input and output tokens in the usage. Without
+    a `finish_reason`, the events stop after the last token.
     """
 
     tokens: int
     api: Api = "chat"
     model: str = "scripted"
     text: str = TOKEN_TEXT
-    reasoning: int = 0
-    tool_call: bool = False
-    per_chunk: int = 1
-    role_chunk: bool = True
-    usage: bool = True
+    reasoning_tokens: int = 0
+    is_tool_call: bool = False
+    tokens_per_chunk: int = 1
+    has_role_chunk: bool = True
+    has_usage: bool = True
     reported_tokens: tuple[int, int] | None = None
     input_tokens: int = 10
     finish_reason: str | None = "stop"
-    done: bool = True
+    has_done_event: bool = True
 
     @property
     def reported_usage(self) -> tuple[int, int]:
-        return self.reported_tokens or (self.input_tokens, self.reasoning + self.tokens)
+        return self.reported_tokens or (self.input_tokens, self.reasoning_tokens + self.tokens)
 
 
 def build_openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
@@ -117,35 +117,37 @@ def build_openai_stream(generation: Generation, first_s: float, gap_s: float) ->
     is sent `gap_s` times its number of tokens after the previous event; usage and end are sent with
     the last token.
     """
-    before, after = _build_surrounding_events(generation)
-    tokens = _build_token_events(generation)
-    pieces = [(0.0, event) for event in before]
+    leading_events, trailing_events = _build_surrounding_events(generation)
+    token_events = _build_token_events(generation)
+    pieces = [(0.0, event) for event in leading_events]
     token_count = 0
-    for event, count in tokens:
+    for event, count in token_events:
         token_count += count
-        pieces.append((first_s + (token_count - tokens[0][1]) * gap_s, event))
-    end_s = pieces[-1][0] if tokens else first_s
-    return [*pieces, *((end_s, event) for event in after)]
+        pieces.append((first_s + (token_count - token_events[0][1]) * gap_s, event))
+    end_s = pieces[-1][0] if token_events else first_s
+    return [*pieces, *((end_s, event) for event in trailing_events)]
 
 
 def _build_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
     if generation.api == "responses":
         return _build_responses_surrounding_events(generation)
-    before = [_encode_chat_event(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
-    after = []
+    leading_events = (
+        [_encode_chat_event(generation, {"role": "assistant", "content": ""})] if _has_role(generation) else []
+    )
+    trailing_events = []
     if generation.finish_reason is not None:
-        after.append(_encode_finish_event(generation, generation.finish_reason))
-    if generation.usage:
-        after.append(
+        trailing_events.append(_encode_finish_event(generation, generation.finish_reason))
+    if generation.has_usage:
+        trailing_events.append(
             _encode_event({**_build_chunk_fields(generation), "choices": [], "usage": build_usage(generation)})
         )
-    if generation.done:
-        after.append(b"data: [DONE]\n\n")
-    return before, after
+    if generation.has_done_event:
+        trailing_events.append(b"data: [DONE]\n\n")
+    return leading_events, trailing_events
 
 
 def _has_role(generation: Generation) -> bool:
-    return generation.role_chunk and generation.api == "chat"
+    return generation.has_role_chunk and generation.api == "chat"
 
 
 def build_usage(generation: Generation) -> Fields:
@@ -157,18 +159,20 @@ def build_usage(generation: Generation) -> Fields:
 
 
 def _build_token_events(generation: Generation) -> list[tuple[bytes, int]]:
-    counts = [("reasoning", count) for count in _split_into_groups(generation.reasoning, generation.per_chunk)]
-    kind = "tool" if generation.tool_call else "content"
-    counts += [(kind, count) for count in _split_into_groups(generation.tokens, generation.per_chunk)]
+    event_keys = [
+        ("reasoning", count) for count in _split_into_groups(generation.reasoning_tokens, generation.tokens_per_chunk)
+    ]
+    kind = "tool" if generation.is_tool_call else "content"
+    event_keys += [(kind, count) for count in _split_into_groups(generation.tokens, generation.tokens_per_chunk)]
     event_by_key: dict[tuple[str, int], bytes] = {}
-    for key in counts:
+    for key in event_keys:
         if key not in event_by_key:
             event_by_key[key] = _build_token_event(generation, key[0], generation.text * key[1])
-    return [(event_by_key[key], key[1]) for key in counts]
+    return [(event_by_key[key], key[1]) for key in event_keys]
 
 
 def _split_into_groups(tokens: int, size: int) -> list[int]:
-    return [min(size, tokens - at) for at in range(0, tokens, size)]
+    return [min(size, tokens - start) for start in range(0, tokens, size)]
 
 
 def _build_token_event(generation: Generation, kind: str, text: str) -> bytes:
@@ -199,9 +203,9 @@ def _encode_chat_event(generation: Generation, delta: Fields) -> bytes:
 
 
 def _encode_finish_event(generation: Generation, reason: str) -> bytes:
-    empty: Fields = {"text": ""} if generation.api == "completions" else {"delta": {}}
+    empty_content: Fields = {"text": ""} if generation.api == "completions" else {"delta": {}}
     return _encode_event(
-        {**_build_chunk_fields(generation), "choices": [{"index": 0, **empty, "finish_reason": reason}]}
+        {**_build_chunk_fields(generation), "choices": [{"index": 0, **empty_content, "finish_reason": reason}]}
     )
 
 
@@ -214,14 +218,14 @@ _RESPONSES_DELTAS = {
 
 def _build_responses_surrounding_events(generation: Generation) -> tuple[list[bytes], list[bytes]]:
     response = {"id": "scripted-1", "object": "response", "created_at": 0, "model": generation.model, "output": []}
-    created = _encode_typed_event({"type": "response.created", "response": {**response, "status": "in_progress"}})
+    created_event = _encode_typed_event({"type": "response.created", "response": {**response, "status": "in_progress"}})
     if generation.finish_reason is None:
-        return [created], []
+        return [created_event], []
     status = "completed" if generation.finish_reason == "stop" else "incomplete"
     final_response: Fields = {**response, "status": status}
-    if generation.usage:
+    if generation.has_usage:
         final_response["usage"] = build_usage(generation)
-    return [created], [_encode_typed_event({"type": f"response.{status}", "response": final_response})]
+    return [created_event], [_encode_typed_event({"type": f"response.{status}", "response": final_response})]
 
 
 def _encode_typed_event(fields: Fields) -> bytes:

@@ -14,7 +14,7 @@ from loadgen.reference.requests import Request, RequestHandler, build_error_resp
 from loadgen.reference.script import FifoService, OpenAiMock
 
 _STREAM_HEAD = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
-_NOT_FOUND = "the model does not exist"
+_MODEL_NOT_FOUND = "the model does not exist"
 
 
 class _StreamOptions(msgspec.Struct, frozen=True):
@@ -31,7 +31,7 @@ class _OpenAiRequest(msgspec.Struct, frozen=True):
     input: msgspec.Raw = msgspec.Raw(b"null")
     documents: list[msgspec.Raw] = []
 
-    def tokens(self, default: int) -> int:
+    def get_max_tokens(self, default: int) -> int:
         limits = (self.max_completion_tokens, self.max_output_tokens, self.max_tokens)
         return next((tokens for tokens in limits if tokens is not None), default)
 
@@ -55,7 +55,7 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
         "/v1/embeddings": lambda request, body: _build_embeddings(mock, service, request, body),
         "/v1/rerank": lambda request, body: _build_ranking(service, request, body),
     }
-    handlers |= {path: _generator(mock, service, api) for path, api in _GENERATING_APIS.items()}
+    handlers |= {path: _build_generation_handler(mock, service, api) for path, api in _GENERATING_APIS.items()}
 
     def handle_request(request: Request) -> ResponseScript | None:
         if request.path in ("/v1/models", "/health"):
@@ -67,14 +67,14 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
             body = _decode(request.body)
         except msgspec.DecodeError:
             return build_error_response(400, "the body is not a valid request")
-        return handle(request, body) if body.model == mock.model else build_error_response(404, _NOT_FOUND)
+        return handle(request, body) if body.model == mock.model else build_error_response(404, _MODEL_NOT_FOUND)
 
     return handle_request
 
 
-def _generator(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
+def _build_generation_handler(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
     def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
-        tokens = body.tokens(mock.output_tokens)
+        tokens = body.get_max_tokens(mock.output_tokens)
         if not 0 < tokens <= _MAX_TOKENS:
             return build_error_response(400, "the requested number of tokens is not supported")
         generation = Generation(
@@ -82,7 +82,7 @@ def _generator(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
             api=api,
             model=mock.model,
             input_tokens=_count_spaces(request.body),
-            usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
+            has_usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
         )
         wait_ns, first_ns = service.schedule(request.at_ns, tokens=tokens)
         if body.stream:
@@ -106,7 +106,7 @@ def _build_stream(generation: Generation, wait_ns: int, first_ns: int, gap_ns: i
     """Build a streamed response. The head, and the role if the API has one, are sent when
     processing begins."""
     pieces = build_openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
-    offsets = [wait_ns, *(wait_ns + round(at_s * 1e9) for at_s, _ in pieces)]
+    offsets = [wait_ns, *(wait_ns + round(send_s * 1e9) for send_s, _ in pieces)]
     data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]
     data[-1] += LAST_CHUNK
     return ResponseScript(offsets, data)
@@ -114,15 +114,15 @@ def _build_stream(generation: Generation, wait_ns: int, first_ns: int, gap_ns: i
 
 def _build_embeddings(mock: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
     inputs: Any = decode_json(body.input)
-    texts = len(inputs) if isinstance(inputs, list) and inputs and not isinstance(inputs[0], int) else 1
+    text_count = len(inputs) if isinstance(inputs, list) and inputs and not isinstance(inputs[0], int) else 1
     vector = [0.5] * mock.embedding_size
     response = {
         "object": "list",
-        "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(texts)],
+        "data": [{"object": "embedding", "index": index, "embedding": vector} for index in range(text_count)],
         "model": mock.model,
         "usage": {"prompt_tokens": _count_spaces(request.body), "total_tokens": _count_spaces(request.body)},
     }
-    return build_json_response(sum(service.schedule(request.at_ns, rows=texts)), msgspec.json.encode(response))
+    return build_json_response(sum(service.schedule(request.at_ns, rows=text_count)), msgspec.json.encode(response))
 
 
 def _build_ranking(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:

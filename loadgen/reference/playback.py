@@ -15,17 +15,17 @@ from typing import NamedTuple
 
 from loadgen.reference.script import End, Ending, Reply, Stream
 
-_BUFFERED_BYTES = 2**20
+_MAX_BUFFERED_BYTES = 2**20
 """Size of the write buffer in bytes above which the playback pauses until the client has read
 more."""
-_JOINED_BYTES = 16_384
+_MAX_JOINED_BYTES = 16_384
 _RETRY_NS = 1_000_000
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ResponseScript(NamedTuple):
-    """Bytes of a response with their send times, and what follows the last piece. `pieces` are sent
-    `offsets_ns` after the request, in ascending order."""
+    """Pieces of a response with their send times, and what happens after the last piece. Each piece
+    is sent `offsets_ns` after the request; the offsets are in ascending order."""
 
     offsets_ns: Sequence[int]
     pieces: Sequence[bytes]
@@ -46,17 +46,17 @@ class SocketWriter:
         transport = self._transport
         if self._fd is not None and not transport.get_write_buffer_size():
             with contextlib.suppress(BlockingIOError):
-                sent = os.write(self._fd, data)
-                if sent == len(data):
+                sent_bytes = os.write(self._fd, data)
+                if sent_bytes == len(data):
                     return
-                data = data[sent:]
+                data = data[sent_bytes:]
         transport.write(data)
 
     def is_open(self) -> bool:
         return not self._transport.is_closing()
 
     def is_full(self) -> bool:
-        return self._transport.get_write_buffer_size() > _BUFFERED_BYTES
+        return self._transport.get_write_buffer_size() > _MAX_BUFFERED_BYTES
 
     def close(self) -> None:
         self._transport.close()
@@ -72,21 +72,26 @@ class SocketWriter:
 class ResponsePlayback:
     """Playback of one response script on a connection."""
 
-    __slots__ = ("_delay_for_freeze", "_index", "_script", "_start_ns", "_wire")
+    __slots__ = ("_index", "_postpone_during_freeze", "_script", "_start_ns", "_writer")
 
     def __init__(
-        self, wire: SocketWriter, script: ResponseScript, start_ns: int, delay_for_freeze: Callable[[int], int] | None
+        self,
+        writer: SocketWriter,
+        script: ResponseScript,
+        start_ns: int,
+        postpone_during_freeze: Callable[[int], int] | None,
     ) -> None:
-        self._wire, self._script, self._start_ns, self._delay_for_freeze = wire, script, start_ns, delay_for_freeze
+        self._writer, self._script, self._start_ns = writer, script, start_ns
+        self._postpone_during_freeze = postpone_during_freeze
         self._index = 0
 
     def send_due(self) -> int | None:
-        """Send the due pieces. Return the time of the next piece in ns, or None after the last
-        piece."""
-        wire, (offsets, pieces, ending) = self._wire, self._script
+        """Send the due pieces. Return the time in ns at which to call this method again, or None
+        after the last piece."""
+        writer, (offsets, pieces, ending) = self._writer, self._script
         now_ns = time.perf_counter_ns()
         try:
-            while wire.is_open():
+            while writer.is_open():
                 if self._index == len(pieces):
                     if ending.end != "repeat":
                         self._finish()
@@ -94,58 +99,62 @@ class ResponsePlayback:
                     self._index -= ending.repeated
                     self._start_ns += round(ending.period_s * 1e9)
                 due_ns = self._start_ns + offsets[self._index]
-                if self._delay_for_freeze is not None:
-                    due_ns = self._delay_for_freeze(due_ns)
+                if self._postpone_during_freeze is not None:
+                    due_ns = self._postpone_during_freeze(due_ns)
                 if due_ns > now_ns:
                     return due_ns
-                if wire.is_full():
+                if writer.is_full():
                     return now_ns + _RETRY_NS
-                wire.write(pieces[self._index])
+                writer.write(pieces[self._index])
                 self._index += 1
         except OSError:  # the peer has closed the connection
-            wire.close()
+            writer.close()
         return None
 
     def _finish(self) -> None:
         if self._script.ending.end == "close":
-            self._wire.close()
+            self._writer.close()
         elif self._script.ending.end == "reset":
-            self._wire.reset()
+            self._writer.reset()
 
 
 def build_stream_script(stream: Stream, delay_ns: int) -> ResponseScript:
-    repeated = stream.repeated if stream.end == "repeat" else 0
-    once_count = len(stream.pieces) - repeated
-    pieces = [*_join_simultaneous(stream.pieces[:once_count]), *stream.pieces[once_count:]]
-    offsets = [delay_ns + round(at_s * 1e9) for at_s, _ in pieces]
+    repeated_count = stream.repeated if stream.end == "repeat" else 0
+    unrepeated_count = len(stream.pieces) - repeated_count
+    pieces = [*_join_simultaneous(stream.pieces[:unrepeated_count]), *stream.pieces[unrepeated_count:]]
+    offsets = [delay_ns + round(send_s * 1e9) for send_s, _ in pieces]
     return ResponseScript(offsets, [data for _, data in pieces], stream)
 
 
 def _join_simultaneous(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
     """Join small pieces that have the same send time."""
-    joined: list[tuple[float, bytes]] = []
-    for at_s, data in pieces:
-        if joined and joined[-1][0] == at_s and len(joined[-1][1]) + len(data) < _JOINED_BYTES:
-            joined[-1] = (at_s, joined[-1][1] + data)
+    joined_pieces: list[tuple[float, bytes]] = []
+    for send_s, data in pieces:
+        if (
+            joined_pieces
+            and joined_pieces[-1][0] == send_s
+            and len(joined_pieces[-1][1]) + len(data) < _MAX_JOINED_BYTES
+        ):
+            joined_pieces[-1] = (send_s, joined_pieces[-1][1] + data)
         else:
-            joined.append((at_s, data))
-    return joined
+            joined_pieces.append((send_s, data))
+    return joined_pieces
 
 
 _MILLISECOND_NS = 1_000_000
-_CLOSING = ("until-close", "close-after", "close-unsaid", "cut-body", "drop", "http-1.0")
+_CLOSING_MODES = ("until-close", "close-after", "close-unsaid", "cut-body", "drop", "http-1.0")
 
 
 def build_reply_script(reply: Reply, delay_ns: int, *, is_head: bool) -> ResponseScript:
     mode = reply.mode
     head, body = _encode_head_and_body(reply)
-    end: End = "close" if mode in _CLOSING else "reset" if mode == "reset" else "open"
+    end: End = "close" if mode in _CLOSING_MODES else "reset" if mode == "reset" else "open"
     if mode in ("hang", "drop", "reset"):
         return ResponseScript([delay_ns], [b""], Ending(end=end))
     if is_head:
         body = b""
-    immediate, slow = {"slow-head": (b"", head + body), "slow-body": (head, body)}.get(mode, (head + body, b""))
-    pieces = [immediate, *(slow[at : at + 1] for at in range(len(slow)))]
+    first_piece, slow_bytes = {"slow-head": (b"", head + body), "slow-body": (head, body)}.get(mode, (head + body, b""))
+    pieces = [first_piece, *(slow_bytes[offset : offset + 1] for offset in range(len(slow_bytes)))]
     return ResponseScript([delay_ns + _MILLISECOND_NS * index for index in range(len(pieces))], pieces, Ending(end=end))
 
 
@@ -156,16 +165,16 @@ def _encode_head_and_body(reply: Reply) -> tuple[bytes, bytes]:
     body, fields = reply.body, [f"{name}: {value}" for name, value in reply.headers]
     if reply.mode == "chunked":
         fields.append("Transfer-Encoding: chunked")
-        half = len(body) // 2
-        body = b"".join(encode_chunk(part) for part in (body[:half], body[half:]) if part) + LAST_CHUNK
+        half_length = len(body) // 2
+        body = b"".join(encode_chunk(part) for part in (body[:half_length], body[half_length:]) if part) + LAST_CHUNK
     elif reply.mode not in ("until-close", "http-1.0"):
         fields.append(f"Content-Length: {len(body)}")
     if reply.mode == "close-after":
         fields.append("Connection: close")
-    interim = b"HTTP/1.1 100 Continue\r\n\r\n" if reply.mode == "interim" else b""
+    interim_response = b"HTTP/1.1 100 Continue\r\n\r\n" if reply.mode == "interim" else b""
     if reply.mode == "cut-body":
         body = body[: len(body) // 2]
-    return interim + encode_head(reply.status, fields, "1.0" if reply.mode == "http-1.0" else "1.1"), body
+    return interim_response + encode_head(reply.status, fields, "1.0" if reply.mode == "http-1.0" else "1.1"), body
 
 
 LAST_CHUNK = b"0\r\n\r\n"

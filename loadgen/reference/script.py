@@ -21,12 +21,13 @@ ReplyMode = Literal[
 ]  # fmt: skip
 """How a reply is sent.
 
-`whole`: at once; `chunked`: in two chunks; `until-close`: without a length, ended by closing the connection;
-`close-after`: complete, with Connection: close; `close-unsaid`: complete, then the connection is closed without
-announcement; `interim`: preceded by 100 Continue; `slow-head`: one byte per millisecond; `slow-body`: one byte per
-millisecond after the head; `cut-body`: the connection is closed in the middle of the body; `drop`: the connection is
-closed before the first byte; `reset`: the connection is reset before the first byte; `hang`: no response; `garbage`:
-bytes that are not HTTP; `http-1.0`: an HTTP/1.0 response that ends when the connection is closed.
+`whole`: at once; `chunked`: in two chunks; `until-close`: without a length, ended by closing the
+connection; `close-after`: complete, with Connection: close; `close-unsaid`: complete, then the
+connection is closed without announcement; `interim`: preceded by 100 Continue; `slow-head`: one
+byte per millisecond; `slow-body`: one byte per millisecond after the head; `cut-body`: the
+connection is closed in the middle of the body; `drop`: the connection is closed before the first
+byte; `reset`: the connection is reset before the first byte; `hang`: no response; `garbage`: bytes
+that are not HTTP; `http-1.0`: an HTTP/1.0 response that ends when the connection is closed.
 """
 
 
@@ -41,8 +42,8 @@ End = Literal["open", "close", "reset", "repeat"]
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """What follows the last piece of a response: the connection stays open, is closed or is reset,
-    or the last `repeated` pieces are repeated forever every `period_s` seconds."""
+    """End of a response: after the last piece, the connection stays open, is closed or is reset, or
+    the last `repeated` pieces are repeated forever every `period_s` seconds."""
 
     end: End = "open"
     repeated: int = 1
@@ -162,20 +163,20 @@ class FifoService:
     def __init__(self, model: ServiceModel) -> None:
         self._service_model = model
         self._random = random.Random(model.seed)
-        self._free_ns = None if model.servers is None else [0] * model.servers
+        self._server_free_ns = None if model.servers is None else [0] * model.servers
         self.gap_ns = 0 if model.tokens_per_s is None else round(1e9 / model.tokens_per_s)
 
-    def schedule(self, at_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
-        """Add a request that arrives at `at_ns`. Return the queueing time and the time from the
-        start of processing to the first token, in ns."""
-        first_ns = self._draw_first_ns() + round(rows * self._service_model.row_s * 1e9)
-        if self._free_ns is None:
-            return 0, first_ns
-        start_ns = max(at_ns, self._free_ns[0])
-        heapq.heapreplace(self._free_ns, start_ns + first_ns + max(tokens - 1, 0) * self.gap_ns)
-        return start_ns - at_ns, first_ns
+    def schedule(self, arrival_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
+        """Add a request that arrives at `arrival_ns`. Return the queueing time and the time from
+        the start of processing to the first token, in ns."""
+        first_token_ns = self._draw_first_token_ns() + round(rows * self._service_model.row_s * 1e9)
+        if self._server_free_ns is None:
+            return 0, first_token_ns
+        start_ns = max(arrival_ns, self._server_free_ns[0])
+        heapq.heapreplace(self._server_free_ns, start_ns + first_token_ns + max(tokens - 1, 0) * self.gap_ns)
+        return start_ns - arrival_ns, first_token_ns
 
-    def _draw_first_ns(self) -> int:
+    def _draw_first_token_ns(self) -> int:
         service_model = self._service_model
         factor = self._random.lognormvariate(0, service_model.sigma) if service_model.sigma else 1.0
         return round(service_model.delay_s * factor * 1e9)

@@ -23,7 +23,7 @@ from typing import cast, get_args
 import msgspec
 
 from loadgen.decoding import decode_json
-from loadgen.pacing import TimerQueue, alarm_factory
+from loadgen.pacing import TimerQueue, get_timer_factory
 from loadgen.reference.child import RequestSplitter, new_event_loop, serve_until_stdin_closes
 from loadgen.reference.mock_protocols import build_handler
 from loadgen.reference.playback import (
@@ -44,21 +44,21 @@ class ScriptedServer:
     address.
 
     `received_ns` and `requests` contain the receive time (monotonic clock) and the bytes of every
-    request so far; `connections` counts the accepted connections.
+    request so far; `connection_count` counts the accepted connections.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, stores_requests: bool = True) -> None:
         self._script, self._tls, self._stores_requests = script, tls, stores_requests
         self._loop = new_event_loop()
-        self._ready = threading.Event()
+        self._ready_event = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted-server")
         self._responses = _ResponseSelector(script)
         self._timer_queue: TimerQueue[ResponsePlayback] | None = None
-        self._delay_for_freeze: Callable[[int], int] | None = None
+        self._postpone_during_freeze: Callable[[int], int] | None = None
         self.transports: set[asyncio.Transport] = set()
         self.received_ns: list[int] = []
         self.requests: list[bytes] = []
-        self.connections = 0
+        self.connection_count = 0
         self.port = 0
 
     @property
@@ -67,7 +67,7 @@ class ScriptedServer:
 
     def __enter__(self) -> ScriptedServer:
         self._thread.start()
-        self._ready.wait()
+        self._ready_event.wait()
         return self
 
     def __exit__(self, *_: object) -> None:
@@ -80,8 +80,8 @@ class ScriptedServer:
 
     def create_protocol(self) -> asyncio.Protocol:
         if self._timer_queue is None:
-            self._timer_queue = TimerQueue(self._continue_playback, alarm_factory(asyncio.get_running_loop()))
-        self.connections += 1
+            self._timer_queue = TimerQueue(self._continue_playback, get_timer_factory(asyncio.get_running_loop()))
+        self.connection_count += 1
         return _Connection(self)
 
     def respond(self, request: bytes, writer: SocketWriter) -> None:
@@ -91,10 +91,10 @@ class ScriptedServer:
         self.received_ns.append(at_ns)
         if self._stores_requests:
             self.requests.append(request)
-        if self._delay_for_freeze is None and self._script.freeze_s:
-            self._delay_for_freeze = build_freeze(self._script, at_ns)
+        if self._postpone_during_freeze is None and self._script.freeze_s:
+            self._postpone_during_freeze = build_freeze(self._script, at_ns)
         self._continue_playback(
-            at_ns, ResponsePlayback(writer, self._responses.select(request, at_ns), at_ns, self._delay_for_freeze)
+            at_ns, ResponsePlayback(writer, self._responses.select(request, at_ns), at_ns, self._postpone_during_freeze)
         )
 
     def _continue_playback(self, _due_ns: int, playback: ResponsePlayback) -> None:
@@ -107,7 +107,7 @@ class ScriptedServer:
             self._loop.create_server(self.create_protocol, "127.0.0.1", 0, ssl=self._tls, backlog=4096)
         )
         self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
+        self._ready_event.set()
         self._loop.run_forever()
         server.close()
         self._close_all()
@@ -126,19 +126,19 @@ class _ResponseSelector:
 
     def __init__(self, script: Script) -> None:
         delay_ns = round(script.delay_s * 1e9)
-        self._default = _build_response_scripts(script.reply, delay_ns)
-        self._by_path = {path: _build_response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
-        self._handlers = [build_handler(face) for face in script.protocols]
-        self._not_ready = build_reply_script(Reply(503), 0, is_head=False)
+        self._default_scripts = _build_response_scripts(script.reply, delay_ns)
+        self._scripts_by_path = {path: _build_response_scripts(reply, delay_ns) for path, reply in script.paths.items()}
+        self._handlers = [build_handler(mock) for mock in script.protocols]
+        self._not_ready_script = build_reply_script(Reply(503), 0, is_head=False)
         self._ready_ns = time.perf_counter_ns() + round(script.ready_after_s * 1e9)
 
     def select(self, data: bytes, at_ns: int) -> ResponseScript:
         if at_ns < self._ready_ns:
-            return self._not_ready
+            return self._not_ready_script
         method, _, rest = data.partition(b" ")
         is_head = method == b"HEAD"
-        if self._by_path:
-            scripts = self._by_path.get(rest.partition(b" ")[0].decode("latin-1"))
+        if self._scripts_by_path:
+            scripts = self._scripts_by_path.get(rest.partition(b" ")[0].decode("latin-1"))
             if scripts is not None:
                 return scripts[is_head]
         if self._handlers:
@@ -147,7 +147,7 @@ class _ResponseSelector:
                 script = handle(request)
                 if script is not None:
                     return script
-        return self._default[is_head]
+        return self._default_scripts[is_head]
 
 
 def _build_response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScript, ResponseScript]:
@@ -165,7 +165,7 @@ class _Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
-        self._wire = SocketWriter(self._transport)
+        self._writer = SocketWriter(self._transport)
         self._server.transports.add(self._transport)
 
     def connection_lost(self, _error: Exception | None) -> None:
@@ -173,13 +173,17 @@ class _Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         for request in self._split_requests(data):
-            self._server.respond(request, self._wire)
+            self._server.respond(request, self._writer)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m loadgen.reference.scripted", description=__doc__)
     parser.add_argument("--port", type=int, default=0)
-    parser.add_argument("--script", metavar="JSON", help="script as JSON, or path of a file, instead of other options")
+    parser.add_argument(
+        "--script",
+        metavar="JSON",
+        help="script as JSON, or path of a JSON file; replaces the other options except --port and --log",
+    )
     parser.add_argument("--delay", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze", type=float, default=0.0, metavar="SECONDS")

@@ -17,14 +17,14 @@ order."""
 
 class Pool(Transport, Protocol):
     @property
-    def outstanding(self) -> int:
+    def outstanding_count(self) -> int:
         """Number of requests that are in flight or waiting."""
         ...
 
 
 class BalancedPools:
     """Load balancer: sends each exchange through one of the pools, and stores the index of the pool
-    as `target`.
+    as the `target` of the exchange.
 
     There are no health checks: a replica that refuses connections is still selected, and its
     requests fail.
@@ -32,31 +32,31 @@ class BalancedPools:
 
     def __init__(self, pools: Sequence[Pool], balance: Balance) -> None:
         self._pools = pools
-        self._choose = _make_chooser(pools, balance)
+        self._choose_target = _make_chooser(pools, balance)
 
     @property
-    def opened(self) -> int:
-        return sum(pool.opened for pool in self._pools)
+    def opened_count(self) -> int:
+        return sum(pool.opened_count for pool in self._pools)
 
     @property
-    def sent(self) -> int:
-        return sum(pool.sent for pool in self._pools)
+    def sent_count(self) -> int:
+        return sum(pool.sent_count for pool in self._pools)
 
     @property
-    def closed_idle(self) -> int:
-        return sum(pool.closed_idle for pool in self._pools)
+    def closed_idle_count(self) -> int:
+        return sum(pool.closed_idle_count for pool in self._pools)
 
     async def resolve(self) -> None:
         for pool in self._pools:
             await pool.resolve()
 
     def submit(self, exchange: Exchange) -> None:
-        exchange.target = target = self._choose()
+        exchange.target = target = self._choose_target()
         self._pools[target].submit(exchange)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         for pool in self._pools:
-            pool.cut()
+            pool.abort()
 
     def close(self) -> None:
         for pool in self._pools:
@@ -75,11 +75,11 @@ def _make_chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
 
 def _make_least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
     """Return a function that chooses the pool with the fewest outstanding requests; ties are broken
-    in rotation."""
+    by round robin."""
     rotations = itertools.cycle(tuple(_rotate_indices(len(pools), first)) for first in range(len(pools)))
 
     def choose() -> int:
-        return min(next(rotations), key=lambda target: pools[target].outstanding)
+        return min(next(rotations), key=lambda target: pools[target].outstanding_count)
 
     return choose
 
@@ -94,8 +94,12 @@ def _make_power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
     draw, count = random.Random(_SEED).random, len(pools)
 
     def choose() -> int:
-        first = int(draw() * count)
-        second = (first + 1 + int(draw() * (count - 1))) % count
-        return first if pools[first].outstanding <= pools[second].outstanding else second
+        first_target = int(draw() * count)
+        second_target = (first_target + 1 + int(draw() * (count - 1))) % count
+        return (
+            first_target
+            if pools[first_target].outstanding_count <= pools[second_target].outstanding_count
+            else second_target
+        )
 
     return choose

@@ -22,24 +22,26 @@ from loadgen.transport.tls import describe_tls_failure
 Rewrite = Callable[[bytes], bytes]
 
 
-def build_rewrite(address: Address, built_for: Address, proxy: Proxy | None) -> Rewrite | None:
-    """Build the function that adapts requests built for `built_for` to `address` and `proxy`; None
-    if requests need no change.
+def build_rewrite(address: Address, request_address: Address, proxy: Proxy | None) -> Rewrite | None:
+    """Build a function that adapts requests for `request_address` to `address` and `proxy`; return
+    None if requests need no change.
 
     A proxy requires no change for an https address, because the tunnel transfers requests
     unchanged.
     """
-    rewrite_host = None if address.authority == built_for.authority else _build_host_rewriter(address, built_for)
+    rewrite_host = (
+        None if address.authority == request_address.authority else _build_host_rewriter(address, request_address)
+    )
     if proxy is None or address.is_tls:
         return rewrite_host
     rewrite_target = _build_absolute_form_rewriter(address, proxy)
     return rewrite_target if rewrite_host is None else lambda request: rewrite_target(rewrite_host(request))
 
 
-def _build_host_rewriter(address: Address, built_for: Address) -> Rewrite:
+def _build_host_rewriter(address: Address, request_address: Address) -> Rewrite:
     """Build a function that replaces the generated Host header, which is the first header. A Host
     header set by the user is not changed."""
-    old_host = f"\r\nHost: {built_for.authority}\r\n".encode()
+    old_host = f"\r\nHost: {request_address.authority}\r\n".encode()
     new_host = f"\r\nHost: {address.authority}\r\n".encode()
 
     def rewrite(request: bytes) -> bytes:
@@ -79,11 +81,11 @@ class Connection(asyncio.Protocol):
         on_lost: Callable[[Connection], None],
         heads: HeadCache,
         rewrite: Rewrite | None = None,
-        received: ReceivedBytes | None = None,
+        received_bytes: ReceivedBytes | None = None,
     ) -> None:
         self._on_free, self._on_lost = on_free, on_lost
         self._heads, self._rewrite = heads, rewrite
-        self._response = ResponseParser(received or ReceivedBytes())
+        self._response = ResponseParser(received_bytes or ReceivedBytes())
         self._transport: asyncio.Transport | None = None
         self._write: Callable[[bytes], None]
         self._is_closing: Callable[[], bool]
@@ -119,7 +121,7 @@ class Connection(asyncio.Protocol):
             now_ns - self._last_byte_ns > idle_ns or now_ns - cast(int, exchange.sent_ns) > total_ns
         )
 
-    def cut(self, error: str, detail: str | None = None) -> None:
+    def abort(self, error: str, detail: str | None = None) -> None:
         """End the request in flight with `error`, and close the connection. Do nothing if no
         request is in flight."""
         if self._exchange is not None:
@@ -154,15 +156,15 @@ class Connection(asyncio.Protocol):
         if exchange.first_byte_ns is None:
             exchange.first_byte_ns = now_ns
             if exchange.reader is None and not exchange.is_head:
-                latest = self._heads.latest
-                is_like_latest = len(data) == latest.length and data.startswith(latest.head)
-                cached = latest if is_like_latest else self._heads.find(data)
-                if cached is not None:
+                latest_head = self._heads.latest_head
+                is_latest_head = len(data) == latest_head.length and data.startswith(latest_head.head)
+                cached_head = latest_head if is_latest_head else self._heads.find(data)
+                if cached_head is not None:
                     exchange.end_ns = self._last_byte_ns = now_ns
-                    exchange.status = cached.status
-                    exchange.headers = cached.headers
-                    exchange.body = data[len(cached.head) :]
-                    exchange.bytes_received = cached.length
+                    exchange.status = cached_head.status
+                    exchange.headers = cached_head.headers
+                    exchange.body = data[len(cached_head.head) :]
+                    exchange.bytes_received = cached_head.length
                     self._end(exchange)
                     return
             self._response.start(exchange)
@@ -186,9 +188,9 @@ class Connection(asyncio.Protocol):
         response.feed(data, self._last_byte_ns)
         exchange.bytes_received = response.bytes_received
         if response.error is not None:
-            self.cut(response.error, response.detail)
+            self.abort(response.error, response.detail)
         elif response.status == _PROXY_AUTHENTICATION_REQUIRED:
-            self.cut("connect", "the proxy rejected the request with status 407")
+            self.abort("connect", "the proxy rejected the request with status 407")
         elif response.is_complete:
             self._store_response(exchange)
             if (

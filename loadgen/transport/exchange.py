@@ -40,9 +40,9 @@ class StreamReader(Protocol):
         """Description of the error, without any content of the response; None without an error."""
         ...
 
-    def feed(self, data: bytes, at_ns: int, /) -> str | None:
-        """Read data that was received at `at_ns`. Return an error class to end the exchange and
-        close the connection, otherwise None."""
+    def feed(self, data: bytes, received_ns: int, /) -> str | None:
+        """Read data that was received at `received_ns`. Return an error class to end the exchange
+        and close the connection, otherwise None."""
         ...
 
 
@@ -91,18 +91,18 @@ class Transport(Protocol):
     """Transport that sends exchanges over HTTP or gRPC. All methods must be called on the event
     loop's thread.
 
-    `opened` counts connections and `sent` counts requests, including requests whose connection
-    failed.
+    `opened_count` is the number of connections that were opened. `sent_count` is the number of
+    requests that were sent, including requests whose connection failed.
     """
 
     @property
-    def opened(self) -> int: ...
+    def opened_count(self) -> int: ...
 
     @property
-    def sent(self) -> int: ...
+    def sent_count(self) -> int: ...
 
     @property
-    def closed_idle(self) -> int:
+    def closed_idle_count(self) -> int:
         """Number of connections that the target closed while they were idle."""
         ...
 
@@ -114,8 +114,8 @@ class Transport(Protocol):
         """Send the request of the exchange as soon as possible. A request is never sent twice."""
         ...
 
-    def cut(self) -> None:
-        """End all requests that are in flight or waiting as timed out."""
+    def abort(self) -> None:
+        """End all requests that are in flight or waiting, with the error `timeout`."""
         ...
 
     def close(self) -> None: ...

@@ -26,7 +26,7 @@ _MAX_CALLS_PER_CHANNEL = 100
 would wait unnoticed in the gRPC library."""
 
 
-def new_grpc_transport(
+def create_grpc_transport(
     loop: asyncio.AbstractEventLoop, endpoint: Endpoint, method: str, *, is_streamed: bool
 ) -> Transport:
     """Create a transport for the gRPC method `/package.Service/Method`. Call it on the event loop's
@@ -39,7 +39,7 @@ def new_grpc_transport(
         raise UrlError("the target has no URL")
     addresses = [parse_grpc_url(url) for url in endpoint.urls]
     if endpoint.unix_socket is not None and len(addresses) > 1:
-        raise UrlError("a target with a unix socket must have exactly one URL")
+        raise UrlError("a target with a Unix socket must have exactly one URL")
     max_calls = max(1, endpoint.max_connections // len(addresses))
     new_channel = StreamChannel if is_streamed else UnaryChannel
     pools = [GrpcPool(loop, address, endpoint, method, new_channel, max_calls) for address in addresses]
@@ -103,15 +103,15 @@ class GrpcPool:
         self._server = GrpcServer(loop, "", build_channel_options(endpoint, address), credentials, endpoint.timeouts)
         self._channels: list[PooledChannel] = []
         self._calls: set[_Call] = set()
-        self._waiting: deque[Exchange] = deque()
-        self.opened = 0
-        self.sent = 0
-        self.closed_idle = 0  # gRPC opens connections itself, and never sends on a closed one
+        self._waiting_exchanges: deque[Exchange] = deque()
+        self.opened_count = 0
+        self.sent_count = 0
+        self.closed_idle_count = 0  # gRPC opens connections itself, and never sends on a closed one
 
     @property
-    def outstanding(self) -> int:
+    def outstanding_count(self) -> int:
         """Number of calls that are in flight or waiting."""
-        return len(self._calls) + len(self._waiting)
+        return len(self._calls) + len(self._waiting_exchanges)
 
     async def resolve(self) -> None:
         """Resolve the host name once for all later connections. Raises ResolveError."""
@@ -122,17 +122,17 @@ class GrpcPool:
         if len(self._calls) < self._max_calls:
             self._start(exchange)
         else:
-            self._waiting.append(exchange)
+            self._waiting_exchanges.append(exchange)
 
     def set_headers(self, endpoint: Endpoint) -> None:
         """Use the headers of `endpoint` for all later calls. Raises EndpointError if a header is
         invalid."""
         self._metadata = build_metadata(endpoint)
 
-    def cut(self) -> None:
-        """End all calls that are in flight or waiting as timed out."""
-        waiting, self._waiting = self._waiting, deque()
-        self._end((*self._cancel_calls(), *waiting), "timeout")
+    def abort(self) -> None:
+        """End all calls that are in flight or waiting, with the error `timeout`."""
+        waiting_exchanges, self._waiting_exchanges = self._waiting_exchanges, deque()
+        self._end((*self._cancel_calls(), *waiting_exchanges), "timeout")
 
     def shed(self) -> None:
         """End all calls in flight, because their responses use too much memory. Calls that were
@@ -142,8 +142,8 @@ class GrpcPool:
         """
         detail = f"the responses being received exceed {MAX_RECEIVING_BYTES >> 20} MiB in total"
         self._end(self._cancel_calls(), LOCAL_LIMIT, detail)
-        while self._waiting and len(self._calls) < self._max_calls:
-            self._start(self._waiting.popleft())
+        while self._waiting_exchanges and len(self._calls) < self._max_calls:
+            self._start(self._waiting_exchanges.popleft())
 
     def _cancel_calls(self) -> list[Exchange]:
         """Cancel the calls in flight and return their exchanges."""
@@ -160,7 +160,7 @@ class GrpcPool:
             exchange.on_done(exchange)
 
     def close(self) -> None:
-        self.cut()
+        self.abort()
         for channel in self._channels:
             channel.close()
         self._channels.clear()
@@ -176,17 +176,22 @@ class GrpcPool:
         except (OSError, UnicodeError) as error:
             raise ResolveError(f"{host} cannot be resolved: {getattr(error, 'strerror', None) or error}") from error
         family = address_infos[0][0]
-        hosts = dict.fromkeys(str(address[0]) for family_, _, _, _, address in address_infos if family_ == family)
+        hosts = dict.fromkeys(
+            str(address[0]) for info_family, _, _, _, address in address_infos if info_family == family
+        )
         if family == socket.AF_INET6:
             return "ipv6:" + ",".join(f"[{ip}]:{port}" for ip in hosts)
         return "ipv4:" + ",".join(f"{ip}:{port}" for ip in hosts)
 
     def _start(self, exchange: Exchange) -> None:
-        channel = next((pooled for pooled in self._channels if pooled.in_flight < _MAX_CALLS_PER_CHANNEL), None)
+        channel = next(
+            (pooled_channel for pooled_channel in self._channels if pooled_channel.in_flight < _MAX_CALLS_PER_CHANNEL),
+            None,
+        )
         if channel is None:
             channel = self._new_channel(self._server)
             self._channels.append(channel)
-        self.sent += 1
+        self.sent_count += 1
         channel.in_flight += 1
         exchange.reused = channel.is_used
         call = _Call(exchange, channel)
@@ -202,12 +207,12 @@ class GrpcPool:
         call.channel.in_flight -= 1
         if end.status is not None and not call.channel.is_used:
             call.channel.is_used = True
-            self.opened += 1
+            self.opened_count += 1
         exchange = call.exchange
         exchange.status, exchange.error, exchange.detail = end
         exchange.end_ns, exchange.body = end_ns, body
         exchange.bytes_received = exchange.bytes_received or len(body)
         # Start the next call first, so that it does not wait for the check of this response.
-        if self._waiting and len(self._calls) < self._max_calls:
-            self._start(self._waiting.popleft())
+        if self._waiting_exchanges and len(self._calls) < self._max_calls:
+            self._start(self._waiting_exchanges.popleft())
         exchange.on_done(exchange)

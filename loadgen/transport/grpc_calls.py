@@ -57,7 +57,7 @@ class UnaryChannel:
     blocked event loop does not delay the timestamp."""
 
     def __init__(self, server: GrpcServer) -> None:
-        self._peer = server
+        self._server = server
         target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.insecure_channel(target, options)
@@ -72,7 +72,7 @@ class UnaryChannel:
         call = self._calls.get(method)
         if call is None:
             call = self._calls[method] = self._channel.unary_unary(method, _RAW_BYTES, _RAW_BYTES)
-        loop = self._peer.loop
+        loop = self._server.loop
 
         def on_done(_: object) -> None:
             end_ns = perf_counter_ns()
@@ -80,7 +80,7 @@ class UnaryChannel:
                 loop.call_soon_threadsafe(_finish_call, future, end_ns, on_end)
 
         exchange.sent_ns = perf_counter_ns()
-        future = call.future(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
+        future = call.future(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
         future.add_done_callback(on_done)
         return future.cancel
 
@@ -88,12 +88,12 @@ class UnaryChannel:
         self._channel.close()
 
 
-def _finish_call(done: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> None:
-    code = done.code()
+def _finish_call(future: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> None:
+    code = future.code()
     if code is grpc.StatusCode.OK:
-        on_end(SUCCESS, end_ns, done.result())
+        on_end(SUCCESS, end_ns, future.result())
     else:
-        on_end(classify_end(code, done.details(), False), end_ns, b"")
+        on_end(classify_end(code, future.details(), False), end_ns, b"")
 
 
 class StreamChannel:
@@ -104,7 +104,7 @@ class StreamChannel:
     """
 
     def __init__(self, server: GrpcServer) -> None:
-        self._peer = server
+        self._server = server
         target, options, credentials = server.target, server.options, server.credentials
         self._channel = (
             grpc.aio.insecure_channel(target, options)
@@ -122,15 +122,15 @@ class StreamChannel:
             # On the wire, a request stream with a single message is identical to a unary request.
             start_call = self._calls[method] = self._channel.unary_stream(method, _RAW_BYTES, _RAW_BYTES)
         exchange.sent_ns = perf_counter_ns()
-        call = start_call(exchange.request, timeout=self._peer.timeouts.total_s, metadata=metadata)
+        call = start_call(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
         self._start_task(self._read(exchange, call, on_end))
         return call.cancel
 
     def close(self) -> None:
         self._start_task(self._channel.close(None))
 
-    def _start_task(self, work: Coroutine[Any, Any, None]) -> None:
-        task = self._peer.loop.create_task(work)
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> None:
+        task = self._server.loop.create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -151,13 +151,13 @@ class StreamChannel:
     async def _read_messages(
         self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], messages: list[bytes]
     ) -> CallEnd:
-        reader, idle_s = exchange.reader, self._peer.timeouts.idle_s
+        reader, idle_s = exchange.reader, self._server.timeouts.idle_s
         has_response = False
         try:
             while True:
                 async with asyncio.timeout(idle_s):
                     message = await call.read()
-                at_ns = perf_counter_ns()
+                received_ns = perf_counter_ns()
                 if not isinstance(message, bytes):
                     return SUCCESS
                 has_response = True
@@ -166,7 +166,7 @@ class StreamChannel:
                     messages.append(message)
                     error = "bad-payload" if exchange.bytes_received > MAX_RESPONSE_BYTES else None
                 else:
-                    error = reader.feed(message, at_ns)
+                    error = reader.feed(message, received_ns)
                 if error is not None:
                     return CallEnd(SUCCESS.status, error, None)
         except grpc.aio.AioRpcError as error:

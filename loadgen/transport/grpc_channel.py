@@ -21,7 +21,7 @@ from loadgen.transport.tls import TlsFileError, build_tls_context
 Metadata = tuple[tuple[str, str | bytes], ...]
 Options = list[tuple[str, str | int]]
 
-_KEY = re.compile(r"[0-9a-z_.-]+")
+_KEY_PATTERN = re.compile(r"[0-9a-z_.-]+")
 _RESERVED_KEYS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
 _IDENTITY_ONLY = 1
 _BACKOFF_MS = 100
@@ -37,7 +37,7 @@ def build_metadata(endpoint: Endpoint) -> Metadata:
         key = name.lower()
         if key in _RESERVED_KEYS:
             continue
-        if not _KEY.fullmatch(key) or key.startswith("grpc-") or not (value.isascii() and value.isprintable()):
+        if not _KEY_PATTERN.fullmatch(key) or key.startswith("grpc-") or not (value.isascii() and value.isprintable()):
             raise EndpointError(
                 f"the header {name!r} is reserved by gRPC or contains a character that gRPC metadata does not allow"
             )
@@ -49,7 +49,9 @@ def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
     """Load the TLS credentials for a gRPC channel. Raises EndpointError if the settings or the
     files are invalid."""
     if not tls.verify:
-        raise EndpointError("gRPC always verifies the server's certificate. Set the CA file that signed it.")
+        raise EndpointError(
+            "gRPC always verifies the server's certificate. Set the CA file to the certificate of its CA."
+        )
     build_tls_context(tls)  # raises for invalid files with the same messages as for HTTP
     roots = tls.ca_file or ssl.get_default_verify_paths().cafile
     return grpc.ssl_channel_credentials(
@@ -68,10 +70,10 @@ def _read_pem(path: str) -> bytes:
 
 def build_channel_options(endpoint: Endpoint, address: Address) -> Options:
     connect_ms = max(1, round(endpoint.timeouts.connect_s * 1e3))
-    agent = next((value for name, value in endpoint.headers if name.lower() == "user-agent"), "sizewise")
+    user_agent = next((value for name, value in endpoint.headers if name.lower() == "user-agent"), "sizewise")
     authority = next((value for name, value in endpoint.headers if name.lower() == "host"), address.authority)
     options: Options = [
-        ("grpc.primary_user_agent", agent),
+        ("grpc.primary_user_agent", user_agent),
         ("grpc.default_authority", authority),
         ("grpc.enable_retries", 0),
         ("grpc.service_config_disable_resolution", 1),

@@ -9,7 +9,7 @@ import grpc
 from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit_text
 
 _OK = 200
-_STATUSES = {
+_HTTP_STATUS_BY_CODE = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
     grpc.StatusCode.FAILED_PRECONDITION: 400,
@@ -26,9 +26,17 @@ _STATUSES = {
 """HTTP status codes by gRPC code, as defined in google.rpc.Code; all other codes are mapped to
 500."""
 
-_NO_CONNECTION = "failed to connect to all addresses"
-_LOST = ("Stream removed", "Socket closed", "Connection reset", "recvmsg:", "sendmsg:", "GOAWAY", "Broken pipe")
-_TOO_LARGE = "CLIENT: Received message larger than max"
+_NO_CONNECTION_PREFIX = "failed to connect to all addresses"
+_CONNECTION_LOST_PREFIXES = (
+    "Stream removed",
+    "Socket closed",
+    "Connection reset",
+    "recvmsg:",
+    "sendmsg:",
+    "GOAWAY",
+    "Broken pipe",
+)
+_TOO_LARGE_TEXT = "CLIENT: Received message larger than max"
 
 
 class CallEnd(NamedTuple):
@@ -53,16 +61,16 @@ def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool)
         return SUCCESS
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallEnd(None, "timeout", None)
-    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE in details:
+    if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE_TEXT in details:
         return CallEnd(_OK, "bad-payload", "the response is too large")
     if code is grpc.StatusCode.UNAVAILABLE:
         # gRPC reports connection errors with a code that servers also send; only the message
         # differs.
-        if details.startswith(_NO_CONNECTION):
+        if details.startswith(_NO_CONNECTION_PREFIX):
             reason = details.rpartition("last error: ")[2]
             if is_local_limit_text(reason):
                 return CallEnd(None, LOCAL_LIMIT, reason[:200])
             return CallEnd(None, "tls" if "andshake failed" in reason else "connect", reason[:200])
-        if details.startswith(_LOST):
+        if details.startswith(_CONNECTION_LOST_PREFIXES):
             return CallEnd(None, "truncated" if has_response else "send", None)
-    return CallEnd(_STATUSES.get(code, 500), None, f"gRPC {code.name}")
+    return CallEnd(_HTTP_STATUS_BY_CODE.get(code, 500), None, f"gRPC status {code.name}")

@@ -17,7 +17,7 @@ _MAX_SOCKET_PATH_BYTES = 103
 """Maximum length of a Unix socket path in bytes that every OS supports. Linux allows 107 bytes."""
 
 
-def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
+def create_http_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
     """Create an HTTP/1.1 transport; requests must be built for the first URL of the endpoint.
     Raises EndpointError.
 
@@ -27,7 +27,7 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
     if len(addresses) == 1:
         return ConnectionPool(loop, addresses[0], endpoint)
     max_connections = max(1, endpoint.max_connections // len(addresses))
-    received = ReceivedBytes()
+    received_bytes = ReceivedBytes()
     pools: list[ConnectionPool] = []
     try:
         for address in addresses:
@@ -38,7 +38,7 @@ def new_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transp
                     endpoint,
                     max_connections=max_connections,
                     request_address=addresses[0],
-                    received_bytes=received,
+                    received_bytes=received_bytes,
                 )
             )
     except ValueError:
@@ -56,9 +56,9 @@ def _parse_addresses(endpoint: Endpoint) -> list[Address]:
         raise UrlError("the URLs of a target must have the same path, because they are replicas")
     if endpoint.unix_socket is not None:
         if not hasattr(socket, "AF_UNIX"):
-            raise UrlError("this operating system does not support unix sockets")
+            raise UrlError("this operating system does not support Unix sockets")
         if len(addresses) > 1:
-            raise UrlError("a target with a unix socket must have exactly one URL")
+            raise UrlError("a target with a Unix socket must have exactly one URL")
         if not 0 < len(os.fsencode(endpoint.unix_socket)) <= _MAX_SOCKET_PATH_BYTES or "\0" in endpoint.unix_socket:
-            raise UrlError(f"the path of the unix socket must have 1 to {_MAX_SOCKET_PATH_BYTES} bytes")
+            raise UrlError(f"the path of the Unix socket must have 1 to {_MAX_SOCKET_PATH_BYTES} bytes")
     return addresses

@@ -18,7 +18,7 @@ from loadgen.transport.routes import build_route
 from loadgen.transport.tls import describe_tls_failure
 
 _SWEEP_INTERVAL_S = 0.1
-_MIN_OPENING = 32
+_MIN_CONCURRENT_CONNECTS = 32
 
 
 class ConnectionPool:
@@ -27,9 +27,10 @@ class ConnectionPool:
     Each request is sent on the most recently used idle connection, or on a new connection, or waits
     in FIFO order until a connection is free. A request is never sent twice. A waiting request times
     out after `total_s`, as a real client would, which also limits the length of the queue.
-    Deadlines are checked every 0.1 s, so that requests need no timers. `opened` counts connections
-    and `sent` counts requests, including requests whose connection failed. All methods must be
-    called on the event loop's thread.
+    Deadlines are checked every 0.1 s, so that requests need no timers. `opened_count` is the number
+    of connections that were opened. `sent_count` is the number of requests that were sent,
+    including requests whose connection failed. All methods must be called on the event loop's
+    thread.
     """
 
     def __init__(
@@ -52,50 +53,50 @@ class ConnectionPool:
         self._max_connections = max_connections or endpoint.max_connections
         self._route = build_route(loop, address, endpoint, proxy)
         self._rewrite = build_rewrite(address, request_address or address, proxy)
-        self._heads, self._received = HeadCache(), received_bytes or ReceivedBytes()
-        self._idle: dict[Connection, None] = {}
+        self._heads, self._received_bytes = HeadCache(), received_bytes or ReceivedBytes()
+        self._idle_connections: dict[Connection, None] = {}
         self._connections: set[Connection] = set()
-        self._opening: set[asyncio.Task[None]] = set()
-        self._waiting: deque[Exchange] = deque()
-        self._sweeper = loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
+        self._connect_tasks: set[asyncio.Task[None]] = set()
+        self._waiting_exchanges: deque[Exchange] = deque()
+        self._sweep_timer = loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
         self._on_free = self._release if endpoint.reuses_connections else self._close_connection
-        self.opened = 0
-        self.sent = 0
-        self.closed_idle = 0
+        self.opened_count = 0
+        self.sent_count = 0
+        self.closed_idle_count = 0
 
     @property
-    def outstanding(self) -> int:
+    def outstanding_count(self) -> int:
         """Number of requests that are in flight or wait for a connection."""
-        return len(self._connections) - len(self._idle) + len(self._waiting)
+        return len(self._connections) - len(self._idle_connections) + len(self._waiting_exchanges)
 
     async def resolve(self) -> None:
         """Resolve the host name once for all later connections. Raises ResolveError."""
         await self._route.resolve()
 
     def submit(self, exchange: Exchange) -> None:
-        idle = self._idle
-        while idle:
-            if idle.popitem()[0].send(exchange):
-                self.sent += 1
+        idle_connections = self._idle_connections
+        while idle_connections:
+            if idle_connections.popitem()[0].send(exchange):
+                self.sent_count += 1
                 return
         exchange.queued_ns = perf_counter_ns()
-        self._waiting.append(exchange)
+        self._waiting_exchanges.append(exchange)
         self._open_connections()
 
-    def cut(self) -> None:
-        """End all requests that are in flight or waiting as timed out."""
+    def abort(self) -> None:
+        """End all requests that are in flight or waiting, with the error `timeout`."""
         for connection in list(self._connections):
-            connection.cut("timeout")
-        waiting, self._waiting = self._waiting, deque()
-        for exchange in waiting:
+            connection.abort("timeout")
+        waiting_exchanges, self._waiting_exchanges = self._waiting_exchanges, deque()
+        for exchange in waiting_exchanges:
             _time_out(exchange)
 
     def close(self) -> None:
-        self._sweeper.cancel()
+        self._sweep_timer.cancel()
         self._max_connections = 0  # a request submitted in response to the cut must not open a connection
-        for task in self._opening:
+        for task in self._connect_tasks:
             task.cancel()
-        self.cut()
+        self.abort()
         for connection in list(self._connections):
             connection.close()
 
@@ -104,24 +105,25 @@ class ConnectionPool:
         # opening a connection for every due arrival would cause the next stall. So at most as many
         # connections are opened at once as exist, which still doubles their number every round
         # trip.
-        opening, established = len(self._opening), len(self._connections)
-        if opening + established >= self._max_connections:
+        connecting_count, established_count = len(self._connect_tasks), len(self._connections)
+        if connecting_count + established_count >= self._max_connections:
             return
-        max_opening = max(_MIN_OPENING, established)
-        count = min(self._max_connections - established, max_opening, len(self._waiting)) - opening
+        max_connecting_count = max(_MIN_CONCURRENT_CONNECTS, established_count)
+        max_count = min(self._max_connections - established_count, max_connecting_count)
+        count = min(max_count, len(self._waiting_exchanges)) - connecting_count
         for _ in range(count):
-            task = self._loop.create_task(self._open_one())
-            self._opening.add(task)
+            task = self._loop.create_task(self._open_connection())
+            self._connect_tasks.add(task)
             task.add_done_callback(self._on_opened)
 
     def _on_opened(self, task: asyncio.Task[None]) -> None:
-        self._opening.discard(task)
+        self._connect_tasks.discard(task)
         self._open_connections()
 
-    async def _open_one(self) -> None:
+    async def _open_connection(self) -> None:
         try:
             async with asyncio.timeout(self._timeouts.connect_s):
-                connection = await self._route.connect(self._new_connection)
+                connection = await self._route.connect(self._create_connection)
         except ssl.SSLError as error:
             self._fail_oldest("tls", describe_tls_failure(error))
         except TimeoutError:
@@ -133,40 +135,40 @@ class ConnectionPool:
         except Exception as error:  # any error must fail a request, or connections would be requested forever
             self._fail_oldest("connect", type(error).__name__)
         else:
-            self.opened += 1
+            self.opened_count += 1
             self._connections.add(connection)
             self._release(connection)
 
-    def _new_connection(self) -> Connection:
-        return Connection(self._on_free, self._on_lost, self._heads, self._rewrite, self._received)
+    def _create_connection(self) -> Connection:
+        return Connection(self._on_free, self._on_lost, self._heads, self._rewrite, self._received_bytes)
 
     def _fail_oldest(self, error: str, detail: str) -> None:
-        if self._waiting:
-            exchange = self._waiting.popleft()
+        if self._waiting_exchanges:
+            exchange = self._waiting_exchanges.popleft()
             exchange.error, exchange.detail = error, detail
             exchange.sent_ns, exchange.end_ns = exchange.queued_ns, perf_counter_ns()
-            self.sent += 1
+            self.sent_count += 1
             exchange.on_done(exchange)
 
     def _release(self, connection: Connection) -> None:
-        if not self._waiting:
-            self._idle[connection] = None
-        elif connection.send(self._waiting[0]):
-            self._waiting.popleft()
-            self.sent += 1
+        if not self._waiting_exchanges:
+            self._idle_connections[connection] = None
+        elif connection.send(self._waiting_exchanges[0]):
+            self._waiting_exchanges.popleft()
+            self.sent_count += 1
 
     def _close_connection(self, connection: Connection) -> None:
         connection.close()
 
     def _on_lost(self, connection: Connection) -> None:
         self._connections.discard(connection)
-        if connection in self._idle:
-            del self._idle[connection]
-            self.closed_idle += 1
+        if connection in self._idle_connections:
+            del self._idle_connections[connection]
+            self.closed_idle_count += 1
         self._open_connections()
 
     def _sweep(self) -> None:
-        self._sweeper = self._loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
+        self._sweep_timer = self._loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
         now_ns = perf_counter_ns()
         timeouts = self._timeouts
         idle_ns, total_ns = int(timeouts.idle_s * 1e9), int(timeouts.total_s * 1e9)
@@ -175,12 +177,12 @@ class ConnectionPool:
             for open_connection in self._connections
             if open_connection.is_overdue(now_ns, idle_ns, total_ns)
         ]:
-            connection.cut("timeout")
+            connection.abort("timeout")
         # Allow time for a failed connection attempt to be reported first, because it is the better
         # reason.
         max_wait_s = max(timeouts.total_s, timeouts.connect_s + 2 * _SWEEP_INTERVAL_S)
-        while self._waiting and self._waiting[0].queued_ns < now_ns - max_wait_s * 1e9:
-            _time_out(self._waiting.popleft(), f"no connection was free for {max_wait_s:g} s")
+        while self._waiting_exchanges and self._waiting_exchanges[0].queued_ns < now_ns - max_wait_s * 1e9:
+            _time_out(self._waiting_exchanges.popleft(), f"no connection was free for {max_wait_s:g} s")
 
 
 def _time_out(exchange: Exchange, detail: str | None = None) -> None:

@@ -28,32 +28,32 @@ class CachedHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeadCache:
-    """Cache of parsed response heads. `latest` is the most recent head, which the next response
-    usually repeats.
+    """Cache of parsed response heads. `latest_head` is the head that was used last, which the next
+    response usually repeats.
 
     Lookups are wasted if heads do not repeat, for example because each contains an ID, or if bodies
     are chunked. After 64 consecutive misses, the next 1,000 responses are therefore not looked up.
     """
 
     def __init__(self) -> None:
-        self.latest = CachedHead(b"", -1, 0, [])
+        self.latest_head = CachedHead(b"", -1, 0, [])
         self._by_head: dict[bytes, CachedHead] = {}
-        self._misses = self._skips_left = 0
+        self._miss_count = self._remaining_skips = 0
 
     def find(self, data: bytes) -> CachedHead | None:
         """Return the cached head if `data` is exactly one response with that head and a body of the
         cached length; otherwise None."""
-        if self._skips_left:
-            self._skips_left -= 1
+        if self._remaining_skips:
+            self._remaining_skips -= 1
             return None
         head = self._by_head.get(data[: data.find(b"\r\n\r\n") + 4])
         if head is None or head.length != len(data):
-            self._misses += 1
-            if self._misses == _MAX_MISSES:
-                self._misses, self._skips_left = 0, _SKIPPED_LOOKUPS
+            self._miss_count += 1
+            if self._miss_count == _MAX_MISSES:
+                self._miss_count, self._remaining_skips = 0, _SKIPPED_LOOKUPS
             return None
-        self._misses = 0
-        self.latest = head
+        self._miss_count = 0
+        self.latest_head = head
         return head
 
     def add(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
@@ -63,7 +63,7 @@ class HeadCache:
         The head is cached only if all bytes after the head are the body, because then the head
         determines the length of the response.
         """
-        if self._skips_left:
+        if self._remaining_skips:
             return
         head_length = data.find(b"\r\n\r\n") + 4
         if len(data) - head_length != body_length:
@@ -71,7 +71,7 @@ class HeadCache:
         if len(self._by_head) == _MAX_CACHED:
             self._by_head.clear()
         head = data[:head_length]
-        self.latest = self._by_head[head] = CachedHead(head, len(data), status, headers)
+        self.latest_head = self._by_head[head] = CachedHead(head, len(data), status, headers)
 
 
 MAX_RESPONSE_BYTES = 64 * 2**20
@@ -106,8 +106,8 @@ class ResponseParser:
     no reaction to a response can reenter the parser.
     """
 
-    def __init__(self, received: ReceivedBytes) -> None:
-        self._all_received, self._own_bytes = received, 0
+    def __init__(self, received_bytes: ReceivedBytes) -> None:
+        self._all_received_bytes, self._stored_bytes = received_bytes, 0
         self._reset_parser()
         self.status = 0
         self.headers: Headers = []
@@ -118,7 +118,7 @@ class ResponseParser:
         self._body: list[bytes] = []
         self._reader: StreamReader | None = None
         self._feed_reader: Callable[[bytes, int], str | None] | None = None
-        self.bytes_received = self._without_body = 0
+        self.bytes_received = self._non_body_bytes = 0
         self._max_bytes = MAX_RESPONSE_BYTES
 
     def start(self, exchange: Exchange) -> None:
@@ -133,17 +133,18 @@ class ResponseParser:
         self.drop_body()
         self._reader = exchange.reader
         self._feed_reader = None  # set once the status is known to be a success
-        self.bytes_received = self._without_body = 0
+        self.bytes_received = self._non_body_bytes = 0
         self._max_bytes = MAX_RESPONSE_BYTES
 
-    def feed(self, data: bytes, at_ns: int) -> None:
-        """Parse data that was received at `at_ns`. Must not be called again after an error."""
-        received = self.bytes_received + len(data)
-        if received > self._max_bytes:
+    def feed(self, data: bytes, received_ns: int) -> None:
+        """Parse data that was received at `received_ns`. Must not be called again after an
+        error."""
+        bytes_received = self.bytes_received + len(data)
+        if bytes_received > self._max_bytes:
             self._fail(f"the response exceeds {self._max_bytes / 2**20:.0f} MiB")
             return
-        self.bytes_received = received
-        self._without_body += len(data)
+        self.bytes_received = bytes_received
+        self._non_body_bytes += len(data)
         chunk_count = len(self._body)
         try:
             self._feed(data)
@@ -151,12 +152,12 @@ class ResponseParser:
             self.is_keep_alive = False
             self._fail(describe_non_http(data, error))
         if self._feed_reader is not None and self._body:
-            self._feed_body(self._feed_reader, at_ns)
+            self._feed_body(self._feed_reader, received_ns)
         elif self._feed_reader is None and not self.is_complete:
             self._store_body(chunk_count, len(data))
         if len(self.headers) > _MAX_HEADERS:
             self._fail(f"the response has more than {_MAX_HEADERS:,} headers")
-        if self._without_body > MAX_HEAD_BYTES:
+        if self._non_body_bytes > MAX_HEAD_BYTES:
             self._fail(f"the response has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def pop_body(self) -> bytes:
@@ -169,9 +170,9 @@ class ResponseParser:
 
     def drop_body(self) -> None:
         self._body = []
-        if self._own_bytes:
-            self._all_received.total -= self._own_bytes
-            self._own_bytes = 0
+        if self._stored_bytes:
+            self._all_received_bytes.total -= self._stored_bytes
+            self._stored_bytes = 0
 
     def is_ended_by_connection(self) -> bool:
         """Return True if the response has neither a length nor chunks, so that it ends when the
@@ -211,14 +212,14 @@ class ResponseParser:
             self.is_complete = True
             # The parser assumes that a response without a length ends with the connection.
             connection = find_header(self.headers, b"connection") or b""
-            is_allowed = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
-            self.is_keep_alive = self._parser.should_keep_alive() or is_allowed
+            is_keep_alive_allowed = self._parser.get_http_version() == "1.1" and b"close" not in connection.lower()
+            self.is_keep_alive = self._parser.should_keep_alive() or is_keep_alive_allowed
         elif status < 300 and self._reader is not None:
             self._feed_reader = self._reader.feed
             self._max_bytes = _MAX_BYTES_RECEIVED
 
     def on_body(self, body: bytes) -> None:
-        self._without_body = 0
+        self._non_body_bytes = 0
         if self.is_complete:
             self.is_keep_alive = False
         else:
@@ -229,25 +230,25 @@ class ResponseParser:
             self.is_complete = True
             self.is_keep_alive = self._parser.should_keep_alive()
 
-    def _store_body(self, old_count: int, size: int) -> None:
-        """Join the body chunks after the first `old_count`, because many small chunks would use
-        many times their size in memory, and check the memory limit."""
-        if len(self._body) > old_count + 1:
-            self._body[old_count:] = [b"".join(self._body[old_count:])]
-        self._own_bytes += size
-        self._all_received.total += size
-        if self._all_received.total > MAX_RECEIVING_BYTES:
+    def _store_body(self, old_chunk_count: int, size: int) -> None:
+        """Join the body chunks after the first `old_chunk_count` chunks, because many small chunks
+        would use many times their size in memory, and check the memory limit."""
+        if len(self._body) > old_chunk_count + 1:
+            self._body[old_chunk_count:] = [b"".join(self._body[old_chunk_count:])]
+        self._stored_bytes += size
+        self._all_received_bytes.total += size
+        if self._all_received_bytes.total > MAX_RECEIVING_BYTES:
             limit_mib = MAX_RECEIVING_BYTES / 2**20
             self._fail(f"the responses being received exceed {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
 
-    def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], at_ns: int) -> None:
+    def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], received_ns: int) -> None:
         """Pass all body chunks of one read to the reader in a single call, because they have the
         same receive time."""
         chunks = self._body
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         try:
-            error = feed_reader(content, at_ns)
+            error = feed_reader(content, received_ns)
             if error is not None and self._reader is not None:
                 self.error, self.detail = error, self._reader.detail
         except Exception as reader_error:  # a failing reader fails the request, not the run

@@ -45,7 +45,7 @@ def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: End
     return _ProxyRoute(loop, proxy) if tls is None else _TunnelRoute(loop, proxy, address, tls)
 
 
-class _Hosts:
+class _HostAddresses:
     """The IP addresses of a host. The address that accepted the last connection is tried first."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
@@ -62,33 +62,33 @@ class _Hosts:
             raise ResolveError(f"{self._host} cannot be resolved: {reason}") from error
         self._addresses = list(dict.fromkeys(str(address[0]) for *_, address in address_infos))
 
-    async def connect(self, attempt: Callable[[str], Awaitable[T]]) -> T:
-        failure: OSError | None = None
+    async def connect(self, open_connection: Callable[[str], Awaitable[T]]) -> T:
+        last_error: OSError | None = None
         for host in list(self._addresses):
             try:
-                connection = await attempt(host)
+                connection = await open_connection(host)
             except OSError as error:
                 # Prefer other errors to local limits: this machine may lack an address of one IP
                 # version.
-                failure = error if failure is None or is_local_limit(failure) else failure
+                last_error = error if last_error is None or is_local_limit(last_error) else last_error
                 continue
             if self._addresses[0] != host:
                 self._addresses.sort(key=lambda address: address != host)
             return connection
-        raise failure or OSError("the host has no address")
+        raise last_error or OSError("the host has no address")
 
 
 class _TcpRoute:
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int, tls: ssl.SSLContext | None) -> None:
         self._loop, self._port, self._tls = loop, port, tls
         self._server_name = host if tls else None
-        self._hosts = _Hosts(loop, host, port)
+        self._addresses = _HostAddresses(loop, host, port)
 
     async def resolve(self) -> None:
-        await self._hosts.resolve()
+        await self._addresses.resolve()
 
     async def connect(self, new_connection: NewConnection) -> Connection:
-        return await self._hosts.connect(lambda host: self._connect(host, new_connection))
+        return await self._addresses.connect(lambda host: self._connect(host, new_connection))
 
     async def _connect(self, host: str, new_connection: NewConnection) -> Connection:
         _, connection = await self._loop.create_connection(
@@ -120,28 +120,28 @@ class _ProxyRoute(_TcpRoute):
         self._proxy = proxy
 
     async def resolve(self) -> None:
-        await _resolve_proxy(self._hosts)
+        await _resolve_proxy(self._addresses)
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         try:
             return await super().connect(new_connection)
         except OSError as error:
-            raise _proxy_error(self._proxy, error) from error
+            raise _build_proxy_error(self._proxy, error) from error
 
 
 class _TunnelRoute:
     def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy, address: Address, tls: ssl.SSLContext) -> None:
         self._loop, self._proxy, self._address, self._tls = loop, proxy, address, tls
-        self._hosts = _Hosts(loop, proxy.host, proxy.port)
+        self._addresses = _HostAddresses(loop, proxy.host, proxy.port)
 
     async def resolve(self) -> None:
-        await _resolve_proxy(self._hosts)
+        await _resolve_proxy(self._addresses)
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         try:
-            tunnel = await self._hosts.connect(self._open_tunnel)
+            tunnel = await self._addresses.connect(self._open_tunnel)
         except OSError as error:
-            raise _proxy_error(self._proxy, error) from error
+            raise _build_proxy_error(self._proxy, error) from error
         _, connection = await self._loop.create_connection(
             new_connection, sock=tunnel, ssl=self._tls, server_hostname=self._address.host
         )
@@ -159,10 +159,12 @@ class _TunnelRoute:
                 data = await self._loop.sock_recv(tunnel, 4096)
                 response += data
                 if not data or len(response) > _MAX_PROXY_BYTES:
-                    raise OSError("no response to CONNECT")
+                    raise OSError("no response to the CONNECT request")
             status = _STATUS_LINE.match(response)
             if status is None or status[1][:1] != b"2":
-                raise OSError(f"CONNECT was rejected with status {status[1].decode() if status else 'unknown'}")
+                raise OSError(
+                    f"the CONNECT request was rejected with status {status[1].decode() if status else 'unknown'}"
+                )
         except BaseException:
             tunnel.close()
             raise
@@ -176,14 +178,14 @@ def _encode_connect_request(address: Address, proxy: Proxy) -> bytes:
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n".encode()
 
 
-async def _resolve_proxy(hosts: _Hosts) -> None:
+async def _resolve_proxy(hosts: _HostAddresses) -> None:
     try:
         await hosts.resolve()
     except ResolveError as error:
         raise ResolveError(f"the proxy {error}") from error
 
 
-def _proxy_error(proxy: Proxy, error: OSError) -> OSError:
+def _build_proxy_error(proxy: Proxy, error: OSError) -> OSError:
     text = f"the proxy {proxy.host_port}: {error.strerror or error}"
     return OSError(text) if error.errno is None else OSError(error.errno, text)
 

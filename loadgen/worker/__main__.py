@@ -31,15 +31,15 @@ def main() -> None:
     raise_descriptor_limit()
     sys.setswitchinterval(_SWITCH_INTERVAL_S)
     # Redirect accidental prints to standard error, so that they cannot corrupt a frame.
-    out = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
+    frame_output = os.fdopen(os.dup(sys.stdout.fileno()), "wb")
     os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
     if sys.argv[1:] == ["--join"]:
         from loadgen.worker.master_worker import serve_master
 
-        serve_master(sys.stdin.buffer, ReportWriter(out))
+        serve_master(sys.stdin.buffer, ReportWriter(frame_output))
     from loadgen.worker.engine_worker import serve_engine
 
-    serve_engine(sys.stdin.buffer, ReportWriter(out))
+    serve_engine(sys.stdin.buffer, ReportWriter(frame_output))
 
 
 main()

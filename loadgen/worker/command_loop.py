@@ -30,7 +30,9 @@ from loadgen.worker.sender import LocustRunner, Sender, run_in_thread
 from loadgen.worker.stage_run import StageRun
 from loadgen.worker.target import SendingTarget
 
-_HINT_LIMIT = "Raise the limit on this machine (`ulimit -n` for open files), or reduce the rate or the concurrency."
+_LOCAL_LIMIT_HINT = (
+    "Raise the limit on this machine (`ulimit -n` for open files), or reduce the rate or the concurrency."
+)
 
 PACING_MECHANISM = "timerfd" if HAS_TIMERFD else "sleep"
 
@@ -43,7 +45,7 @@ def build_failure(error: Exception) -> Failed:
         return Failed(message=str(error), error=error.error)
     traceback.print_exception(error)
     if isinstance(error, OSError) and error.errno is not None and is_local_limit(error):
-        return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_HINT_LIMIT)
+        return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_LOCAL_LIMIT_HINT)
     # Do not use the repr: for some errors it contains the input, which may include a secret.
     return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
 
@@ -55,40 +57,40 @@ class Worker:
     def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
         self._sender, self._locust_runner, self._listener = sender, locust_runner, listener
         self._commands: queue.SimpleQueue[Configure | Preflight | StageRun] = queue.SimpleQueue()
-        self._running: StageRun | None = None
+        self._stage_run: StageRun | None = None
         self._target: SendingTarget | None = None
         self._import_thread = threading.Thread(target=preload_imports, name="loading", daemon=True)
         self._import_thread.start()
 
     @property
     def is_sending(self) -> bool:
-        """Whether a stage is sending requests; may be read from any thread."""
-        running = self._running
-        return running is not None and running.is_sending
+        """True while a stage is sending requests; may be read from any thread."""
+        stage_run = self._stage_run
+        return stage_run is not None and stage_run.is_sending
 
     def on_command(self, command: Command) -> None:
         """Accept a command. Commands for a running stage are executed immediately, other commands
         in order."""
-        running = self._running
+        stage_run = self._stage_run
         match command:
             case RunStage():
-                self._running = StageRun(command, self._sender, self._listener)
-                self._commands.put(self._running)
+                self._stage_run = StageRun(command, self._sender, self._listener)
+                self._commands.put(self._stage_run)
             case StartStage(index=index, start_ns=start_ns):
-                if running is not None and running.index == index:
-                    running.start(start_ns)
+                if stage_run is not None and stage_run.index == index:
+                    stage_run.start(start_ns)
             case StopStage(drain=drain):
-                if running is not None:
-                    running.stop(drain)
+                if stage_run is not None:
+                    stage_run.stop(drain)
             case ChangeRate() | ExtendStage():
-                if running is not None:
-                    running.change(command)
+                if stage_run is not None:
+                    stage_run.change(command)
             case Configure() | Preflight():
                 self._commands.put(command)
             case Quit():
                 os._exit(0)  # immediately, without waiting for other threads: all reports have been written
             case _:
-                raise RuntimeError(f"a load worker cannot execute {type(command).__name__} while it sends")
+                raise RuntimeError(f"the load worker cannot execute the command {type(command).__name__}")
 
     def run(self) -> NoReturn:
         """Execute commands until the process ends. Raises any error after which the worker cannot
@@ -102,7 +104,7 @@ class Worker:
             return
         target = self._target
         if target is None:
-            raise RuntimeError("the load worker received a send command before it was configured")
+            raise RuntimeError("the load worker received a command to send requests before it was configured")
         if isinstance(command, Preflight):
             self._listener.send(run_in_thread(self._sender.call(target.preflight()).result))
         else:

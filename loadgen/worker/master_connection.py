@@ -29,9 +29,8 @@ _RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
 """Minimum and maximum interval in ms between attempts to connect; the interval grows with each
 attempt."""
 
-_LAST_COMMAND_S = 0.2
-"""Time in seconds for which the master's last command is still read after the connection was
-lost."""
+_LAST_COMMAND_TIMEOUT_S = 0.2
+"""Time in seconds to wait for the master's last command after the connection was lost."""
 
 
 class NoMasterError(Exception):
@@ -42,9 +41,9 @@ class MasterConnection:
     """Connection of a worker to a master. `send` and `send_rows` may be called from any thread and
     do not block.
 
-    `on_command` is called on Locust's thread with each command except pings, and with the exception
-    for each message that cannot be decoded. `on_lost` is called on Locust's thread when the master
-    is lost.
+    `on_command` is called on Locust's thread with each command except pings, and with an exception
+    for each message that cannot be decoded. `on_lost` is called on Locust's thread when the
+    connection to the master is lost.
     """
 
     def __init__(
@@ -66,7 +65,7 @@ class MasterConnection:
     def last_ping_ns(self) -> int | None:
         """Time in ns on the monotonic clock at which the master's last ping was received; None
         before the first ping."""
-        return self._runner.pinged_ns
+        return self._runner.last_ping_ns
 
     def send(self, report: Report) -> None:
         self._send("report", encode_message(report))
@@ -74,17 +73,17 @@ class MasterConnection:
     def send_rows(self, batch: pa.RecordBatch) -> None:
         self._send("rows", encode_rows(batch))
 
-    def close(self, then: Callable[[], None]) -> None:
-        """Call `then` when all queued messages have been sent, or after two seconds. May be called
-        from any thread."""
-        self._hub.loop.run_callback_threadsafe(self._close, then)
+    def close(self, on_closed: Callable[[], None]) -> None:
+        """Send all queued messages, close the connection, and then call `on_closed`. Wait at most
+        two seconds for the messages. May be called from any thread."""
+        self._hub.loop.run_callback_threadsafe(self._close, on_closed)
 
     def _send(self, kind: str, body: bytes) -> None:
         self._hub.loop.run_callback_threadsafe(self._runner.send_to_master, kind, body)
 
-    def _close(self, then: Callable[[], None]) -> None:
+    def _close(self, on_closed: Callable[[], None]) -> None:
         self._runner.client.socket.context.destroy(linger=_LINGER_MS)
-        then()
+        on_closed()
 
 
 class _Runner(runners.WorkerRunner):
@@ -98,7 +97,7 @@ class _Runner(runners.WorkerRunner):
         on_lost: Callable[[], None],
     ) -> None:
         self._join, self._on_command, self._on_lost = join, on_command, on_lost
-        self.pinged_ns: int | None = None
+        self.last_ping_ns: int | None = None
         # Without parsed options, Locust would read options from files and from the environment.
         environment.parsed_options = argparse.Namespace(web_base_path="")
         environment.runner = self
@@ -108,7 +107,7 @@ class _Runner(runners.WorkerRunner):
         self.register_message("command", self._on_command_message)
         self.send_to_master("client_ready", __version__)
         if not self.connection_event.wait(timeout=self._join.wait_s):
-            raise NoMasterError(_format_not_found(self._join, self.client.has_reached))
+            raise NoMasterError(_format_no_master_error(self._join, self.client.has_connected))
         self.connected = self.client.is_joined = True
 
     def send_to_master(self, kind: str, data: object) -> None:
@@ -131,7 +130,7 @@ class _Runner(runners.WorkerRunner):
             self._on_command(error)
             return
         if isinstance(command, Ping):
-            self.pinged_ns = at_ns
+            self.last_ping_ns = at_ns
             self.send_to_master("report", encode_message(Pong(command.sent_ns, at_ns)))
         else:
             self._on_command(command)
@@ -144,7 +143,7 @@ class _GuardedClient(zmqrpc.Client):
     def __init__(self, token: str, on_lost: Callable[[], None], host: str, port: int, identity: str) -> None:
         is_ipv4 = _is_ipv4_only(host, port)
         zmqrpc.BaseSocket.__init__(self, zmq.DEALER, is_ipv4)  # type: ignore[no-untyped-call]
-        self.has_reached = self.is_joined = False
+        self.has_connected = self.is_joined = False
         self._on_lost = on_lost
         self.socket.identity = identity.encode()
         self.socket.sndhwm = self.socket.rcvhwm = 0  # sending never blocks, and nothing is dropped
@@ -152,7 +151,7 @@ class _GuardedClient(zmqrpc.Client):
         self.socket.reconnect_ivl, self.socket.reconnect_ivl_max = _RECONNECT_MS, _MAX_RECONNECT_MS
         secure_worker_socket(self.socket, token)
         monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
-        gevent.spawn(self._watch, monitor)
+        gevent.spawn(self._monitor_connection, monitor)
         try:
             self.socket.connect(f"tcp://{format_host_port(host, port)}")
         except zmq.ZMQError as error:
@@ -162,13 +161,13 @@ class _GuardedClient(zmqrpc.Client):
         # Do not call Locust's method, which sleeps and retries; this call cannot fail temporarily.
         self.socket.send_multipart(split_into_frames(message.serialize()), zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
-    def _watch(self, monitor: zmq.Socket[bytes]) -> None:
+    def _monitor_connection(self, monitor: zmq.Socket[bytes]) -> None:
         while True:
             event: Any = parse_monitor_message(monitor.recv_multipart())["event"]
             if event == zmq.EVENT_CONNECTED:
-                self.has_reached = True
+                self.has_connected = True
             elif self.is_joined:  # messages in transit were lost, and it is unknown which
-                gevent.sleep(_LAST_COMMAND_S)
+                gevent.sleep(_LAST_COMMAND_TIMEOUT_S)
                 self._on_lost()
 
 
@@ -180,8 +179,8 @@ def _is_ipv4_only(host: str, port: int) -> bool:
     return all(family == socket.AF_INET for family, *_ in address_infos)
 
 
-def _format_not_found(join: Join, has_reached: bool) -> str:
+def _format_no_master_error(join: Join, has_connected: bool) -> str:
     address = format_host_port(join.host, join.port)
-    if has_reached:
-        return f"the process at {address} is not a master with this token, or does not accept workers"
+    if has_connected:
+        return f"the process at {address} is not a master with the same token, or it accepts no more workers"
     return f"no master was found at {address} within {join.wait_s:g} s"

@@ -37,10 +37,10 @@ _MAX_IDLE_SILENCE_NS = 15_000_000_000
 """Time in ns without a ping after which the master counts as lost while this worker is not sending.
 
 The limit is longer than during a stage, because the preparation of a stage can block this worker's
-interpreter for seconds, and no requests are sent meanwhile that could go unreported.
+interpreter for seconds, and the worker sends no requests during that time.
 """
 
-_POLL_S, _FIRST_POLL_S = 0.25, 0.02
+_POLL_INTERVAL_S, _FIRST_POLL_INTERVAL_S = 0.25, 0.02
 """Polling intervals in seconds, after and before the first ping of the master. The interval before
 the first ping is short, so that `Ready` is reported before the master can dismiss the worker."""
 
@@ -57,14 +57,14 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
     if not isinstance(join, Join):
         os._exit(0 if join is None or isinstance(join, Quit) else 1)
     threading.Thread(target=_exit_at_eof, args=(commands,), name="stdin", daemon=True).start()
-    received: CommandQueue = queue.SimpleQueue()
+    command_queue: CommandQueue = queue.SimpleQueue()
 
     def on_command(command: Command | Exception) -> None:
         if isinstance(command, Quit):  # immediately, even if the thread that executes commands is blocked
             if command.reason is None:
                 os._exit(0)
             _exit(EXIT_DISMISSED, f"the master dismissed this worker: {sanitize_text(command.reason)}")
-        received.put(command)
+        command_queue.put(command)
 
     sender, locust_runner = Sender(), LocustRunner()
     lost_text = (
@@ -78,18 +78,18 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         _exit(EXIT_NO_MASTER, str(error))
     ready = Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop)
     worker = Worker(sender, locust_runner, connection)
-    watch_args = (connection, worker, lost_text, lambda: reports.send(ready))
-    threading.Thread(target=_watch_master, args=watch_args, name="watch", daemon=True).start()
+    monitor_args = (connection, worker, lost_text, lambda: reports.send(ready))
+    threading.Thread(target=_monitor_master, args=monitor_args, name="watch", daemon=True).start()
     connection.send(_build_hello(join, sender.event_loop))
     threading.Thread(
-        target=_execute_commands, args=(received, worker, connection), name="commands", daemon=True
+        target=_execute_commands, args=(command_queue, worker, connection), name="commands", daemon=True
     ).start()
     try:
         worker.run()
     except Exception as error:
         _fail(error, connection)
     while True:  # until all queued messages have been sent
-        gevent.sleep(_POLL_S)
+        gevent.sleep(_POLL_INTERVAL_S)
 
 
 def _build_hello(join: Join, event_loop: str) -> Hello:
@@ -105,10 +105,10 @@ def _build_hello(join: Join, event_loop: str) -> Hello:
     )
 
 
-def _execute_commands(received: CommandQueue, worker: Worker, connection: MasterConnection) -> None:
+def _execute_commands(command_queue: CommandQueue, worker: Worker, connection: MasterConnection) -> None:
     try:
         while True:
-            command = received.get()
+            command = command_queue.get()
             if isinstance(command, Exception):
                 raise command
             worker.on_command(command)
@@ -116,23 +116,23 @@ def _execute_commands(received: CommandQueue, worker: Worker, connection: Master
         _fail(error, connection)
 
 
-def _watch_master(
+def _monitor_master(
     connection: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]
 ) -> None:
     """Exit when the master is lost, even if Locust's thread is blocked: a worker without a master
     must not send requests."""
     pause, is_accepted = threading.Event(), False
     while True:
-        pause.wait(_POLL_S if is_accepted else _FIRST_POLL_S)
+        pause.wait(_POLL_INTERVAL_S if is_accepted else _FIRST_POLL_INTERVAL_S)
         # Read `is_sending` before `last_ping_ns`, so that the limit is never compared with an older
         # ping.
         limit_ns = _MAX_SILENCE_NS if worker.is_sending else _MAX_IDLE_SILENCE_NS
-        pinged_ns = connection.last_ping_ns
-        if pinged_ns is not None and not is_accepted:
+        last_ping_ns = connection.last_ping_ns
+        if last_ping_ns is not None and not is_accepted:
             is_accepted = True
             with contextlib.suppress(OSError):  # the reader of the pipe may have exited
                 on_first_ping()
-        if pinged_ns is not None and time.perf_counter_ns() - pinged_ns > limit_ns:
+        if last_ping_ns is not None and time.perf_counter_ns() - last_ping_ns > limit_ns:
             _exit(EXIT_MASTER_LOST, lost_text)
 
 

@@ -28,34 +28,35 @@ _TOKEN_FIELDS = (
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
 _TYPES = {field.name: field.type for field in REQUEST_SCHEMA}
-_OFTEN_CONSTANT = (
+_OFTEN_CONSTANT_COLUMNS = (
     "status", "error", "reused", "right", "target", "tokens_in", "tokens_from", "bytes_received", "tokens_asked",
 )  # fmt: skip
 
-_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
-_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
+_get_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
+_get_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIELDS)
 
 
 def build_record_batch(
-    stage: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
+    stage_index: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
 ) -> pa.RecordBatch:
     """Build a record batch of `REQUEST_SCHEMA` from finished exchanges. `tokens_asked` has one
     entry per prepared request; `worker` is the index of this worker."""
     count = len(exchanges)
-    constants = {"stage": stage, "worker": worker, "name": None, "tokens_asked": None}
+    constants = {"stage": stage_index, "worker": worker, "name": None, "tokens_asked": None}
     columns = {name: _build_constant_column(name, value, count) for name, value in constants.items()}
     if tokens_asked is not None:
         values = tuple(tokens_asked[exchange.request_index] for exchange in exchanges)
         columns["tokens_asked"] = _build_column("tokens_asked", values)
-    columns |= _build_columns(_EXCHANGE_FIELDS, map(_exchange_values, exchanges))
+    columns |= _build_columns(_EXCHANGE_FIELDS, map(_get_exchange_values, exchanges))
     # A reader may count tokens with a tokenizer, so count here rather than on the sending thread.
-    tokens = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]
-    if tokens.count(None) == count:
+    token_records = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]
+    if token_records.count(None) == count:
         columns |= {name: _build_constant_column(name, None, count) for name in _TOKEN_FIELDS}
     else:
         no_values = (None,) * len(_TOKEN_FIELDS)
         columns |= _build_columns(
-            _TOKEN_FIELDS, (no_values if item is None else _token_values(item) for item in tokens)
+            _TOKEN_FIELDS,
+            (no_values if token_record is None else _get_token_values(token_record) for token_record in token_records),
         )
     return pa.RecordBatch.from_arrays([columns[name] for name in REQUEST_SCHEMA.names], schema=REQUEST_SCHEMA)
 
@@ -74,7 +75,7 @@ def _build_columns(names: Sequence[str], rows: Iterable[Sequence[object]]) -> di
 
 
 def _build_column(name: str, values: tuple[object, ...]) -> pa.Array:
-    if name in _OFTEN_CONSTANT and values.count(values[0]) == len(values):
+    if name in _OFTEN_CONSTANT_COLUMNS and values.count(values[0]) == len(values):
         return _build_constant_column(name, values[0], len(values))
     if name == "chunk_ns":
         return _build_time_lists(cast(tuple[Sequence[int] | None, ...], values))
@@ -82,8 +83,9 @@ def _build_column(name: str, values: tuple[object, ...]) -> pa.Array:
 
 
 def _build_time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
-    """Build a column of lists of times from the bytes of the times. Conversion value by value would
-    block the sending thread for milliseconds if there are many long streams."""
+    """Build a column whose values are lists of times in ns. The times are copied as bytes, because
+    converting them one by one would block the sending thread for milliseconds if there are many
+    long streams."""
     ends = list(accumulate((len(times or ()) for times in lists), initial=0))
     offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
     joined_bytes = b"".join(array("q", times) for times in lists if times is not None)
@@ -93,5 +95,5 @@ def _build_time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
 
 @lru_cache(maxsize=256)
 def _build_constant_column(name: str, value: object, count: int) -> pa.Array:
-    kind = _TYPES[name]
-    return pa.nulls(count, kind) if value is None else pa.repeat(pa.scalar(value, kind), count)
+    data_type = _TYPES[name]
+    return pa.nulls(count, data_type) if value is None else pa.repeat(pa.scalar(value, data_type), count)

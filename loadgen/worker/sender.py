@@ -31,14 +31,14 @@ class Sender:
     "uvloop" if available, otherwise "asyncio"."""
 
     def __init__(self) -> None:
-        self.event_loop, self.loop = _new_loop()
+        self.event_loop, self.loop = _create_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="sender", daemon=True)
         self._thread.start()
 
-    def call(self, work: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run the coroutine `work` on the sending thread, and return its future. May be called from
-        any other thread."""
-        return asyncio.run_coroutine_threadsafe(work, self.loop)
+    def call(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+        """Run `coroutine` on the sending thread, and return its future. May be called from any
+        other thread."""
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def read_cpu_wait_s(self) -> float | None:
         """Return the seconds since the sending thread began in which it was ready to run but had no
@@ -50,7 +50,7 @@ class Sender:
         self.loop.run_forever()
 
 
-def _new_loop() -> tuple[str, asyncio.AbstractEventLoop]:
+def _create_event_loop() -> tuple[str, asyncio.AbstractEventLoop]:
     try:
         import uvloop
     except ImportError:  # not available on Windows
@@ -58,19 +58,19 @@ def _new_loop() -> tuple[str, asyncio.AbstractEventLoop]:
     return "uvloop", uvloop.new_event_loop()
 
 
-def run_in_thread(work: Callable[[], T]) -> T:
-    """Run `work` on a native thread and return its result. Locust's greenlets continue during the
-    wait."""
-    done: Future[T] = Future()
-    gevent.get_hub().threadpool.apply(_store_outcome, (work, done))
-    return done.result()
+def run_in_thread(function: Callable[[], T]) -> T:
+    """Run `function` on a native thread and return its result. Locust's greenlets continue to run
+    during the wait."""
+    future: Future[T] = Future()
+    gevent.get_hub().threadpool.apply(_store_outcome, (function, future))
+    return future.result()
 
 
-def _store_outcome(work: Callable[[], T], done: Future[T]) -> None:
+def _store_outcome(function: Callable[[], T], future: Future[T]) -> None:
     try:
-        done.set_result(work())
+        future.set_result(function())
     except Exception as error:  # otherwise gevent would print it too
-        done.set_exception(error)
+        future.set_exception(error)
 
 
 class LocustRunner:
@@ -85,13 +85,13 @@ class LocustRunner:
         # evaluated separately.
         runners.CPU_WARNING_THRESHOLD = sys.maxsize
         logging.getLogger("locust").setLevel(logging.CRITICAL)
-        self._stages: Queue[tuple[Callable[[], None], AsyncResult[None]]] = Queue()
+        self._tasks: Queue[tuple[Callable[[], None], AsyncResult[None]]] = Queue()
         runner = self
 
         class ArrivalUser(User):  # the master starts the class by name
             @task
-            def send_stages(self) -> None:
-                runner._run_stages()
+            def run_stages(self) -> None:
+                runner._run_tasks()
 
         self.environment = Environment(user_classes=[ArrivalUser])
 
@@ -99,20 +99,20 @@ class LocustRunner:
         """Start the user with a local runner."""
         self.environment.create_local_runner().start(user_count=1, spawn_rate=1)
 
-    def run_task(self, work: Callable[[], None]) -> None:
-        """Run `work` in the user's task and wait until it ends. Raises any exception that `work`
-        raises."""
+    def run_task(self, function: Callable[[], None]) -> None:
+        """Run `function` in the user's task and wait until it ends. Raises any exception that
+        `function` raises."""
         outcome: AsyncResult[None] = AsyncResult()
-        self._stages.put((work, outcome))
+        self._tasks.put((function, outcome))
         outcome.get()
 
-    def _run_stages(self) -> None:
+    def _run_tasks(self) -> None:
         while True:
-            work, outcome = self._stages.get()
+            function, outcome = self._tasks.get()
             try:
-                outcome.set(run_in_thread(work))
+                outcome.set(run_in_thread(function))
             except Exception as error:  # pass it to the caller of `run_task`; Locust would suppress it
                 outcome.set_exception(error)
             except gevent.GreenletExit:
-                outcome.set_exception(RuntimeError("Locust stopped the user that sends"))
+                outcome.set_exception(RuntimeError("Locust stopped the user that sends the requests"))
                 raise

@@ -31,14 +31,14 @@ from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, co
 _NO_FREE_CONNECTION = "no connection was free until the end of the stage"
 
 
-def exchange_error(exchange: Exchange) -> str:
+def get_error_class(exchange: Exchange) -> str:
     """Return the error class of a failed exchange, or NOT_STARTED if its request was never sent."""
     return NOT_STARTED if exchange.sent_ns is None else exchange.error or NOT_STARTED
 
 
 def describe_first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ...]:
     return tuple(
-        FirstError(exchange_error(exchange), exchange.end_ns or exchange.intended_ns, _describe_error(exchange))
+        FirstError(get_error_class(exchange), exchange.end_ns or exchange.intended_ns, _describe_error(exchange))
         for exchange in exchanges
     )
 
@@ -46,7 +46,7 @@ def describe_first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ..
 def _describe_error(exchange: Exchange) -> str:
     if exchange.sent_ns is None:
         return sanitize_line(exchange.detail or _NO_FREE_CONNECTION, MAX_SAMPLE_CHARS)
-    text = describe_failure(exchange, exchange_error(exchange))
+    text = describe_failure(exchange, get_error_class(exchange))
     if exchange.error == "timeout" and exchange.end_ns is not None:
         text = f"{text} after {(exchange.end_ns - exchange.sent_ns) / 1e9:.3g} s"
     if exchange.error == "truncated":
@@ -61,9 +61,9 @@ class SendingStage:
     """One stage on the sending thread.
 
     Other threads may read the counts and `first_errors`, and pop exchanges from the left of
-    `finished`. `due` is the number of requests that were due so far; `scheduled` is the total
-    number, or None if responses determine it. `offsets` are this worker's arrivals in ns, or None
-    if responses determine the arrivals.
+    `finished`. `due_count` is the number of requests that were due so far; `scheduled` is the total
+    number, or None if responses determine it. `offsets` are this worker's arrivals in ns from the
+    start of the measured part, or None if responses determine the arrivals.
     """
 
     def __init__(
@@ -78,13 +78,13 @@ class SendingStage:
         on_rejected_key: Callable[[], None] | None = None,
     ) -> None:
         self._plan, self._share, self._transport = plan, share, transport
-        self._submit, self._sent_before = transport.submit, transport.sent
+        self._submit, self._initial_sent_count = transport.submit, transport.sent_count
         self._requests, self._is_head, self._new_reader = workload.requests, workload.is_head, workload.new_reader
         self.max_output_tokens = workload.max_output_tokens
-        self._check = None if workload.check is check_http_status else workload.check
+        self._response_check = None if workload.check is check_http_status else workload.check
         self._on_rejected_key = on_rejected_key
-        self._limit = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
-        self._all_started, self._all_done = asyncio.Event(), asyncio.Event()
+        self._max_requests = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
+        self._arrivals_ended, self._requests_ended = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
         self.lead_in_start_ns = start_ns - round(plan.lead_in_s * 1e9)
         self.duration_s = plan.duration_s
@@ -94,34 +94,34 @@ class SendingStage:
         self._first_index, self._index_step = share.index, share.worker_count
         is_scheduled = offsets is not None and workload.sessions is None
         self.scheduled = len(offsets) if offsets is not None and is_scheduled else None
-        self._traffic = self._new_traffic(plan, offsets, workload, loop)
+        self._traffic = self._create_traffic(plan, offsets, workload, loop)
         # In a scheduled stage, no request depends on a response.
         self._on_response = None if is_scheduled else self._traffic.on_response
         self.finished: deque[Exchange] = deque()
         self.first_errors: list[Exchange] = []
         """First failed exchange of each error class; never-started exchanges count as a separate
         class."""
-        self._observed_errors: set[str] = set()
-        self.due = self.completed = self.failed = self.never_started = 0
+        self._observed_error_classes: set[str] = set()
+        self.due_count = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
         self.was_stopped = False
 
     @property
     def sent(self) -> int:
-        return self._transport.sent - self._sent_before
+        return self._transport.sent_count - self._initial_sent_count
 
     async def run(self) -> None:
-        """Run until the last request has ended. Requests still in flight at the end of the drain
-        time are interrupted."""
+        """Run the stage until its last request has ended. Requests that are still in flight at the
+        end of the drain time are interrupted."""
         self._traffic.start()
-        if self._limit == 0:
+        if self._max_requests == 0:
             self._traffic.stop()
-        await self._all_started.wait()
+        await self._arrivals_ended.wait()
         try:
             async with asyncio.timeout(self._plan.drain_s):
-                await self._all_done.wait()
+                await self._requests_ended.wait()
         except TimeoutError:
-            self._transport.cut()
+            self._transport.abort()
 
     def stop(self, drain: bool, now_ns: int) -> None:
         """Stop the arrivals of the stage; if `drain` is false, also interrupt the requests in
@@ -131,10 +131,10 @@ class SendingStage:
             self._end_ns = min(self._end_ns, now_ns)
         self._traffic.stop()
         if not drain:
-            self._transport.cut()
+            self._transport.abort()
 
     def change_rate(self, rate_per_s: float, offsets: Offsets, at_ns: int, now_ns: int) -> None:
-        """Change the rate of arrivals from `at_ns` on.
+        """Change the rate of arrivals to `rate_per_s` requests per second from `at_ns` on.
 
         `offsets` are the new arrivals in ns relative to `at_ns`, up to the end of the stage or
         beyond. If `at_ns` has passed, the change applies from `now_ns`, because earlier arrivals
@@ -145,21 +145,23 @@ class SendingStage:
             return
         if at_ns >= self._end_ns or self._traffic.has_ended:
             return
-        since_ns, arrived = at_ns - self.start_ns, self._traffic.started_count
-        remaining = self._offsets[arrived:]
-        later = offsets[offsets < self._end_ns - at_ns] + since_ns
-        self._offsets = np.concatenate([self._offsets[:arrived], remaining[remaining < since_ns], later])[: self._limit]
-        before = clip_rates(self._rates, -self._plan.lead_in_s, since_ns / 1e9)
-        self._rates = (*before, (since_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
+        change_offset_ns, started_count = at_ns - self.start_ns, self._traffic.started_count
+        remaining_offsets = self._offsets[started_count:]
+        later_offsets = offsets[offsets < self._end_ns - at_ns] + change_offset_ns
+        self._offsets = np.concatenate(
+            [self._offsets[:started_count], remaining_offsets[remaining_offsets < change_offset_ns], later_offsets]
+        )[: self._max_requests]
+        earlier_rates = clip_rates(self._rates, -self._plan.lead_in_s, change_offset_ns / 1e9)
+        self._rates = (*earlier_rates, (change_offset_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
         if self.scheduled is not None:
             self.scheduled = len(self._offsets)
-        self._traffic.replace(iterate_schedule_ns(self._offsets[arrived:], self.start_ns))
+        self._traffic.replace(iterate_schedule_ns(self._offsets[started_count:], self.start_ns))
 
     def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
         """Extend the measured part of the stage to `duration_s` seconds.
 
-        `later` are the additional arrivals of an open loop; it is None for a closed loop, whose
-        clients continue. A stage whose arrivals have ended is unaffected.
+        `later_offsets` are the additional arrivals of an open loop; it is None for a closed loop,
+        whose clients continue. A stage whose arrivals have ended is unaffected.
         """
         traffic = self._traffic
         if traffic.has_ended or duration_s <= self.duration_s:
@@ -168,7 +170,7 @@ class SendingStage:
         if isinstance(traffic, ClosedTraffic):
             traffic.extend(end_ns)
         elif isinstance(traffic, OpenTraffic) and self._offsets is not None and later_offsets is not None:
-            self._offsets = np.concatenate([self._offsets, later_offsets])[: self._limit]
+            self._offsets = np.concatenate([self._offsets, later_offsets])[: self._max_requests]
             if self.scheduled is not None:
                 self.scheduled = len(self._offsets)
             traffic.extend(iterate_schedule_ns(self._offsets[traffic.started_count :], self.start_ns), end_ns)
@@ -179,10 +181,10 @@ class SendingStage:
     def get_executed_rates(self) -> Rates:
         """Return the executed rate curve of open arrivals, up to the end or stop of the stage;
         empty for other arrivals."""
-        until_s = (self._end_ns - self.start_ns) / 1e9
-        return clip_rates(self._rates, 0.0, until_s) if self._rates and until_s > 0 else ()
+        end_s = (self._end_ns - self.start_ns) / 1e9
+        return clip_rates(self._rates, 0.0, end_s) if self._rates and end_s > 0 else ()
 
-    def _new_traffic(
+    def _create_traffic(
         self, plan: StagePlan, offsets: Offsets | None, prepared: PreparedWorkload, loop: asyncio.AbstractEventLoop
     ) -> ArrivalSource:
         if offsets is not None:
@@ -194,15 +196,19 @@ class SendingStage:
             self._send, self._on_arrivals_end, prepared, self._share, loop, plan.arrivals, span_ns, plan.seed
         )
 
-    def _send(self, number: int, intended_ns: int) -> None:
-        count = self.due
-        if count == self._limit:
+    def _send(self, request_index: int, intended_ns: int) -> None:
+        due_count = self.due_count
+        if due_count == self._max_requests:
             return
-        self.due = count + 1
-        index = self._first_index + count * self._index_step
+        self.due_count = due_count + 1
+        index = self._first_index + due_count * self._index_step
         reader = None if self._new_reader is None else self._new_reader()
-        self._submit(Exchange(index, number, intended_ns, self._requests[number], self._on_done, self._is_head, reader))
-        if self.due == self._limit:
+        self._submit(
+            Exchange(
+                index, request_index, intended_ns, self._requests[request_index], self._on_done, self._is_head, reader
+            )
+        )
+        if self.due_count == self._max_requests:
             self._traffic.stop()
 
     def _on_done(self, exchange: Exchange) -> None:
@@ -214,8 +220,8 @@ class SendingStage:
             self.completed += 1
         else:
             self.failed += 1
-            if (error := exchange_error(exchange)) not in self._observed_errors:
-                self._observed_errors.add(error)
+            if (error := get_error_class(exchange)) not in self._observed_error_classes:
+                self._observed_error_classes.add(error)
                 self.first_errors.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
@@ -225,22 +231,22 @@ class SendingStage:
         if self._on_response is not None:
             self._on_response(exchange)
         if self._traffic.has_ended:
-            self._check_done()
+            self._finish_if_all_ended()
 
     def _check_response(self, exchange: Exchange) -> None:
         status = exchange.status
-        if self._check is not None:
-            checked = check_response(self._check, exchange)
-            exchange.error, exchange.right = checked.error, checked.correct_rows
+        if self._response_check is not None:
+            check = check_response(self._response_check, exchange)
+            exchange.error, exchange.right = check.error, check.correct_rows
         elif status is not None and not 200 <= status < 300:
             exchange.error = classify_status(status)
         if status == 401 and self._on_rejected_key is not None:
             self._on_rejected_key()
 
     def _on_arrivals_end(self) -> None:
-        self._all_started.set()
-        self._check_done()
+        self._arrivals_ended.set()
+        self._finish_if_all_ended()
 
-    def _check_done(self) -> None:
-        if self.completed + self.failed == self.due:
-            self._all_done.set()
+    def _finish_if_all_ended(self) -> None:
+        if self.completed + self.failed == self.due_count:
+            self._requests_ended.set()

@@ -42,65 +42,65 @@ class StageRun:
         self._schedule: Schedule | None = None
         self._stage: SendingStage | None = None
         self._start_ns: int | None = None
-        self._can_begin = threading.Event()
+        self._start_event = threading.Event()
         self.is_sending = False
-        self._drain: bool | None = None
+        self._stop_drain: bool | None = None
         self._pending_changes: deque[tuple[int, ChangeRate | ExtendStage]] = deque()
         """Rate changes and extensions that have not been applied yet, each with its sequence
         number."""
         self._change_count = 0
-        self._redraw_lock = threading.Lock()
+        self._change_lock = threading.Lock()
 
     @property
     def index(self) -> int:
         return self._plan.index
 
     def start(self, start_ns: int) -> None:
-        """Set the start time of the measured part and release the stage; if the time has passed,
-        arrivals are late."""
+        """Set the start time of the measured part, and let the stage begin. Arrivals that are
+        already due are sent late."""
         self._start_ns = start_ns
-        self._can_begin.set()
+        self._start_event.set()
 
     def stop(self, drain: bool) -> None:
         """Stop the stage. A stage that has not begun ends when it is prepared, even if `start` was
         never called."""
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
-        self._can_begin.set()
+        self._start_event.set()
 
     def change(self, change: ChangeRate | ExtendStage) -> None:
-        with self._redraw_lock:
+        with self._change_lock:
             self._change_count += 1
             self._pending_changes.append((self._change_count, change))
-        self._redraw()
+        self._apply_changes()
 
-    def _redraw(self) -> None:
+    def _apply_changes(self) -> None:
         """Apply the pending changes. The arrivals are drawn on the calling thread, so that the
         sending thread is not delayed."""
-        with self._redraw_lock:
+        with self._change_lock:
             while self._pending_changes and (stage := self._stage) is not None:
-                number, change = self._pending_changes.popleft()
+                change_number, change = self._pending_changes.popleft()
                 if isinstance(change, ChangeRate):
-                    self._change_rate(stage, change, number)
+                    self._change_rate(stage, change, change_number)
                 else:
-                    self._extend(stage, change.duration_s, number)
+                    self._extend(stage, change.duration_s, change_number)
 
-    def _change_rate(self, stage: SendingStage, change: ChangeRate, number: int) -> None:
+    def _change_rate(self, stage: SendingStage, change: ChangeRate, change_number: int) -> None:
         if self._schedule is None:
             return
         at_ns, rate_per_s = max(change.at_ns, stage.lead_in_start_ns), change.rate_per_s
-        later = self._schedule.change_rate(rate_per_s, at_ns - stage.start_ns, number)
-        if later is not None:
+        later_offsets = self._schedule.change_rate(rate_per_s, at_ns - stage.start_ns, change_number)
+        if later_offsets is not None:
             self._sender.loop.call_soon_threadsafe(
-                lambda: stage.change_rate(rate_per_s, later, at_ns, time.perf_counter_ns())
+                lambda: stage.change_rate(rate_per_s, later_offsets, at_ns, time.perf_counter_ns())
             )
 
-    def _extend(self, stage: SendingStage, duration_s: float, number: int) -> None:
-        later = None if self._schedule is None else self._schedule.extend(duration_s, number)
-        self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later)
+    def _extend(self, stage: SendingStage, duration_s: float, change_number: int) -> None:
+        later_offsets = None if self._schedule is None else self._schedule.extend(duration_s, change_number)
+        self._sender.loop.call_soon_threadsafe(stage.extend, duration_s, later_offsets)
 
     def run(self, target: SendingTarget) -> None:
-        """Prepare the stage, run it when it may begin, and send its rows and reports. Raises
-        TargetError and WorkloadError."""
+        """Prepare the stage, wait for `start` or `stop`, run the stage, and send its rows and
+        reports. Raises TargetError and WorkloadError."""
         prepared = self._sender.call(target.prepare(self._share)).result()
         if not isinstance(self._plan.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)
@@ -108,16 +108,17 @@ class StageRun:
         gc.collect()
         gc.freeze()
         self._listener.send(StagePrepared(self.index))
-        self._can_begin.wait()
+        self._start_event.wait()
         self.is_sending = True
         stage = self._sender.call(self._begin(target, prepared)).result()
-        self._redraw()
-        opened, cpu_s, waited_s = target.transport.opened, time.process_time(), self._sender.read_cpu_wait_s()
+        self._apply_changes()
+        opened_before, cpu_s = target.transport.opened_count, time.process_time()
+        cpu_wait_s = self._sender.read_cpu_wait_s()
         self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
         self._send(stage, target)
         self.is_sending = False
         end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
-        waited_s = subtract_cpu_wait_s(waited_s, self._sender.read_cpu_wait_s())
+        cpu_wait_s = subtract_cpu_wait_s(cpu_wait_s, self._sender.read_cpu_wait_s())
         self._send_rows(stage)
         self._listener.send(
             StageEnded(
@@ -127,10 +128,10 @@ class StageRun:
                 scheduled=stage.scheduled,
                 never_started=stage.never_started,
                 cpu_s=cpu_s,
-                connections_opened=target.transport.opened - opened,
+                connections_opened=target.transport.opened_count - opened_before,
                 stopped_early=stage.was_stopped,
                 rates=stage.get_executed_rates(),
-                cpu_wait_s=waited_s,
+                cpu_wait_s=cpu_wait_s,
                 first_errors=describe_first_errors(stage.first_errors),
                 duration_s=stage.duration_s,
             )
@@ -138,9 +139,9 @@ class StageRun:
 
     def _send(self, stage: SendingStage, target: SendingTarget) -> None:
         memory_limit = target.create_memory_limit()
-        sending = self._sender.call(stage.run())
+        stage_future = self._sender.call(stage.run())
         next_progress_ns = 0
-        while not wait((sending,), _SEND_ROWS_INTERVAL_S).done:
+        while not wait((stage_future,), _SEND_ROWS_INTERVAL_S).done:
             self._send_rows(stage)
             if memory_limit is not None and memory_limit.is_exceeded:
                 self._sender.loop.call_soon_threadsafe(target.shed_load)
@@ -148,7 +149,7 @@ class StageRun:
             if now_ns >= next_progress_ns:
                 next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
                 self._listener.send(_build_progress(self.index, stage, now_ns))
-        sending.result()
+        stage_future.result()
 
     def _send_rows(self, stage: SendingStage) -> None:
         while count := min(len(stage.finished), BATCH_ROWS):
@@ -165,27 +166,27 @@ class StageRun:
             self._plan, self._share, offsets, start_ns, target.transport, prepared, self._sender.loop, on_rejected_key
         )
         self._stage = stage
-        if self._drain is not None:
-            stage.stop(self._drain, now_ns)
+        if self._stop_drain is not None:
+            stage.stop(self._stop_drain, now_ns)
         return stage
 
     def _stop(self, drain: bool) -> None:
-        self._drain = drain
+        self._stop_drain = drain
         if self._stage is not None:
             self._stage.stop(drain, time.perf_counter_ns())
 
 
 def _build_progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
     completed, failed, never_started = stage.completed, stage.failed, stage.never_started
-    sent = stage.sent  # read after the other counts, so that the number in flight is never negative
+    sent_count = stage.sent  # read after the other counts, so that the number in flight is never negative
     return Progress(
         index=index,
         at_ns=now_ns,
-        intended=stage.due,
-        sent=sent,
+        intended=stage.due_count,
+        sent=sent_count,
         completed=completed,
         failed=failed,
-        in_flight=sent - completed - failed + never_started,
+        in_flight=sent_count - completed - failed + never_started,
         max_lag_ms=stage.max_lag_ns / 1e6,
         first_errors=describe_first_errors(tuple(stage.first_errors)),
     )

@@ -1,7 +1,7 @@
 """The target of a load worker: an endpoint and a workload, prepared for sending.
 
-The module also limits the memory of this process, for libraries that do not report how much data
-they buffer, and reads API keys for headers from files, again whenever a key is renewed.
+The module also detects excessive memory growth of this process, because some libraries do not
+report how much data they buffer, and reads API keys from files, again whenever a key is renewed.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from loadgen.protocols.prepared import (
 from loadgen.records import Endpoint, KeyFile, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import Exchange, Headers, ResolveError, StreamReader, Transport
-from loadgen.transport.http_transport import new_transport
+from loadgen.transport.http_transport import create_http_transport
 from loadgen.workloads import (
     HttpWorkload,
     LocustWorkload,
@@ -41,10 +41,10 @@ def read_private_bytes() -> int | None:
     """Return the resident memory of this process in bytes, without pages backed by files; None if
     not reported by the OS (only Linux reports it)."""
     try:
-        _, resident, shared, *_ = map(int, Path("/proc/self/statm").read_bytes().split())
+        _, resident_pages, shared_pages, *_ = map(int, Path("/proc/self/statm").read_bytes().split())
     except (OSError, ValueError):
         return None
-    return (resident - shared) * os.sysconf("SC_PAGE_SIZE")
+    return (resident_pages - shared_pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 class MemoryLimit:
@@ -73,11 +73,11 @@ class ApiKeys:
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Read the API keys. Raises WorkloadError if a key file cannot be read."""
         self._loop, self._base_endpoint, self._files = loop, endpoint, endpoint.key_files
-        self._values = [_read_key(file) for file in self._files]
+        self._key_values = [_read_key(file) for file in self._files]
         self._requests: list[bytes] = []
-        self._on_new: Callable[[Endpoint], None] | None = None
-        self._read_ns = 0
-        self._renewing: asyncio.Task[None] | None = None
+        self._on_renewed: Callable[[Endpoint], None] | None = None
+        self._last_read_ns = 0
+        self._renewal_task: asyncio.Task[None] | None = None
 
     def __bool__(self) -> bool:
         return bool(self._files)
@@ -85,7 +85,7 @@ class ApiKeys:
     @property
     def endpoint(self) -> Endpoint:
         """Endpoint whose headers include the API keys."""
-        headers = [(file.header, value) for file, value in zip(self._files, self._values, strict=True)]
+        headers = [(file.header, value) for file, value in zip(self._files, self._key_values, strict=True)]
         return msgspec.structs.replace(self._base_endpoint, headers=(*self._base_endpoint.headers, *headers))
 
     def set_requests(self, requests: list[bytes], on_renewed: Callable[[Endpoint], None] | None) -> None:
@@ -94,39 +94,40 @@ class ApiKeys:
         After a renewal, `on_renewed` is called with the new endpoint, for transports that add the
         headers themselves.
         """
-        self._requests, self._on_new = requests, on_renewed
+        self._requests, self._on_renewed = requests, on_renewed
 
     def on_unauthorized(self) -> None:
         """Handle a 401 response: read the key files again, at most once per second."""
         now_ns = perf_counter_ns()
-        is_renewing = self._renewing is not None and not self._renewing.done()
-        if self._files and not is_renewing and now_ns - self._read_ns >= _MIN_RENEWAL_INTERVAL_NS:
-            self._read_ns = now_ns
-            self._renewing = self._loop.create_task(self._renew())
+        is_renewing = self._renewal_task is not None and not self._renewal_task.done()
+        if self._files and not is_renewing and now_ns - self._last_read_ns >= _MIN_RENEWAL_INTERVAL_NS:
+            self._last_read_ns = now_ns
+            self._renewal_task = self._loop.create_task(self._renew())
 
     async def _renew(self) -> None:
-        renewed = await self._loop.run_in_executor(None, self._read_renewed)
-        if renewed is not None:
-            self._values, self._requests[:] = renewed
-            if self._on_new is not None:
-                self._on_new(self.endpoint)
+        renewal = await self._loop.run_in_executor(None, self._read_renewed)
+        if renewal is not None:
+            self._key_values, self._requests[:] = renewal
+            if self._on_renewed is not None:
+                self._on_renewed(self.endpoint)
 
     def _read_renewed(self) -> tuple[list[str], list[bytes]] | None:
         try:
             values = [_read_key(file) for file in self._files]
         except WorkloadError:  # the file may be incomplete while it is written; the next 401 response reads it again
             return None
-        if values == self._values:
+        if values == self._key_values:
             return None
         requests = list(self._requests)
-        for file, old, new in zip(self._files, self._values, values, strict=True):
-            old_line, new_line = _encode_header_line(file.header, old), _encode_header_line(file.header, new)
+        for file, old_value, new_value in zip(self._files, self._key_values, values, strict=True):
+            old_line = _encode_header_line(file.header, old_value)
+            new_line = _encode_header_line(file.header, new_value)
             requests = [request.replace(old_line, new_line, 1) for request in requests]
         return values, requests
 
 
-def _encode_header_line(header: str, value: str) -> bytes:
-    return f"\r\n{header}: {value}\r\n".encode("latin-1")
+def _encode_header_line(name: str, value: str) -> bytes:
+    return f"\r\n{name}: {value}\r\n".encode("latin-1")
 
 
 def _read_key(file: KeyFile) -> str:
@@ -141,7 +142,7 @@ def _read_key(file: KeyFile) -> str:
     return file.prefix + text
 
 
-_CLOSE_WATCH_S = 0.05
+_CLOSE_DETECTION_S = 0.05
 """Time in seconds to wait after the preflight response, to detect whether the target closes the
 connection."""
 
@@ -152,7 +153,7 @@ _SAFE_HEADERS = frozenset(
 """Names of the response headers that contain no secrets and are reported unredacted."""
 _MAX_REPORTED_HEADERS, _MAX_HEADER_CHARS = 40, 200
 
-_WHOLE_SHARE = WorkerShare()
+_FULL_SHARE = WorkerShare()
 
 
 class SendingTarget:
@@ -169,7 +170,7 @@ class SendingTarget:
         self._worker_count = 1
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
-    async def prepare(self, share: WorkerShare = _WHOLE_SHARE) -> PreparedWorkload:
+    async def prepare(self, share: WorkerShare = _FULL_SHARE) -> PreparedWorkload:
         """Resolve the host, and build the requests if they have not been built. Raises TargetError
         and WorkloadError.
 
@@ -194,13 +195,13 @@ class SendingTarget:
         except TargetError as error:
             return PreflightDone(error.error, error.status, str(error), service_ms=None, can_send=False)
         reader = None if prepared.new_reader is None else prepared.new_reader()
-        number = 0 if prepared.request_indices is None else int(prepared.request_indices[0])
-        closed_before = self.transport.closed_idle
-        exchange = await self._send(prepared.requests[number], number, prepared.is_head, reader)
+        request_index = 0 if prepared.request_indices is None else int(prepared.request_indices[0])
+        closed_before = self.transport.closed_idle_count
+        exchange = await self._send(prepared.requests[request_index], request_index, prepared.is_head, reader)
         check = check_response(prepared.check, exchange)
         tokens = get_tokens(exchange)
-        await asyncio.sleep(_CLOSE_WATCH_S)
-        is_keep_alive = self.transport.closed_idle == closed_before
+        await asyncio.sleep(_CLOSE_DETECTION_S)
+        is_keep_alive = self.transport.closed_idle_count == closed_before
         if prepared.identify is not None and check.error is None:
             check = await prepared.identify(exchange, self._send_query)
         return PreflightDone(
@@ -221,11 +222,11 @@ class SendingTarget:
         )
 
     def create_memory_limit(self) -> MemoryLimit | None:
-        """Return the limit of this process's memory growth in a stage; `shed` must be called when
-        it is exceeded.
+        """Return the limit of this process's memory growth in a stage; `shed_load` must be called
+        when the limit is exceeded.
 
-        Return None if the transport limits the data that it buffers, as over HTTP. May be called
-        from any thread.
+        Return None if the transport itself limits the data that it buffers, as the HTTP transport
+        does. May be called from any thread.
         """
         if not hasattr(self.transport, "shed"):
             return None
@@ -234,8 +235,8 @@ class SendingTarget:
         return MemoryLimit(MAX_RECEIVING_BYTES)
 
     def shed_load(self) -> None:
-        """End all requests in flight, because their responses use too much memory of this
-        machine."""
+        """End all requests in flight with the error `local-limit`, because their responses use too
+        much memory of this machine."""
         if (shed := getattr(self.transport, "shed", None)) is not None:
             shed()
 
@@ -289,13 +290,15 @@ class SendingTarget:
     async def _send(
         self,
         request: bytes,
-        number: int = 0,
+        request_index: int = 0,
         is_head: bool = False,
         reader: StreamReader | None = None,
         method: str = "",
     ) -> Exchange:
         response: asyncio.Future[Exchange] = self._loop.create_future()
-        self.transport.submit(Exchange(0, number, 0, request, response.set_result, is_head, reader, method=method))
+        self.transport.submit(
+            Exchange(0, request_index, 0, request, response.set_result, is_head, reader, method=method)
+        )
         return await response
 
 
@@ -305,14 +308,14 @@ def _open_transport(
     """Open the transport. Raises WorkloadError."""
     try:
         if not isinstance(workload, OipWorkload) or workload.transport == "http":
-            transport = new_transport(loop, endpoint)
+            transport = create_http_transport(loop, endpoint)
             return parse_url(endpoint.urls[0]), transport
         # Import gRPC only when it is used: the import takes 0.1 s.
         from loadgen.protocols.oip_grpc import get_infer_method
-        from loadgen.transport.grpc import new_grpc_transport
+        from loadgen.transport.grpc import create_grpc_transport
 
         is_streamed = workload.transport == "grpc-stream"
-        transport = new_grpc_transport(loop, endpoint, get_infer_method(workload), is_streamed=is_streamed)
+        transport = create_grpc_transport(loop, endpoint, get_infer_method(workload), is_streamed=is_streamed)
         return parse_grpc_url(endpoint.urls[0]), transport
     except EndpointError as error:
         raise WorkloadError(str(error)) from error
@@ -322,8 +325,8 @@ def _compute_service_ms(exchange: Exchange) -> float | None:
     return None if exchange.error is not None else _compute_ms_since_sent(exchange, exchange.end_ns)
 
 
-def _compute_ms_since_sent(exchange: Exchange, at_ns: int | None) -> float | None:
-    return None if exchange.sent_ns is None or at_ns is None else (at_ns - exchange.sent_ns) / 1e6
+def _compute_ms_since_sent(exchange: Exchange, time_ns: int | None) -> float | None:
+    return None if exchange.sent_ns is None or time_ns is None else (time_ns - exchange.sent_ns) / 1e6
 
 
 def _redact_headers(headers: Headers) -> tuple[tuple[str, str], ...]:

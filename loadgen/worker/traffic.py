@@ -14,12 +14,12 @@ import msgspec
 import numpy as np
 
 from loadgen.arrivals import Offsets, compute_offsets_ns
-from loadgen.pacing import Pacer, TimerQueue, alarm_factory
+from loadgen.pacing import Pacer, TimerQueue, get_timer_factory
 from loadgen.protocols.prepared import PreparedWorkload, Sessions
 from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange
 
-_MAX_DRAWN = 50_000_000
+_MAX_DRAWN_ARRIVALS = 50_000_000
 """Maximum number of arrivals to draw after a rate change, so that a mistyped rate does not exhaust
 the memory."""
 
@@ -30,7 +30,7 @@ stage may be rounded to an earlier time, by less than this."""
 
 def compute_share_size(count: int, worker_share: WorkerShare) -> int:
     """Return how many of `count` items this worker gets if the items are distributed to the workers
-    in turn."""
+    by round robin."""
     return len(range(worker_share.index, count, worker_share.worker_count))
 
 
@@ -44,9 +44,9 @@ class Schedule:
     same arrivals.
     """
 
-    def __init__(self, plan: StagePlan, share: WorkerShare) -> None:
+    def __init__(self, plan: StagePlan, worker_share: WorkerShare) -> None:
         assert not isinstance(plan.arrivals, ClosedArrivals)
-        self._plan, self._share, self._arrivals = plan, share, plan.arrivals
+        self._plan, self._share, self._arrivals = plan, worker_share, plan.arrivals
         self._duration_s = plan.duration_s
         self._rate_per_s = plan.arrivals.rates[-1][1] if isinstance(plan.arrivals, OpenArrivals) else 0.0
         self._all_offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
@@ -57,61 +57,61 @@ class Schedule:
     def own_offsets(self) -> Offsets:
         return self._all_offsets[self._share.index :: self._share.worker_count]
 
-    def change_rate(self, rate_per_s: float, at_ns: int, number: int) -> Offsets | None:
-        """Change the rate from `at_ns` on, and return this worker's arrivals after `at_ns`, in ns
-        relative to `at_ns`.
+    def change_rate(self, rate_per_s: float, at_ns: int, change_number: int) -> Offsets | None:
+        """Change the rate to `rate_per_s` requests per second from `at_ns` on, and return this
+        worker's arrivals after `at_ns`, in ns relative to `at_ns`.
 
-        `number` is the sequence number of the change. Earlier arrivals are unchanged. Return None
-        if the arrivals are not drawn from a rate.
+        `change_number` is the sequence number of the change. Earlier arrivals are unchanged. Return
+        None if the arrivals are not drawn from a rate.
         """
         if not isinstance(self._arrivals, OpenArrivals):
             return None
         plan, share = self._plan, self._share
         self._rate_per_s = rate_per_s
-        new_offsets = self._draw(self._arrivals, self._duration_s - at_ns / 1e9, number)
-        earlier = self._all_offsets[self._all_offsets < at_ns]
+        new_offsets = self._draw(self._arrivals, self._duration_s - at_ns / 1e9, change_number)
+        earlier_offsets = self._all_offsets[self._all_offsets < at_ns]
         # Skip an arrival at the time of the change, so that a change is not itself an arrival: a
         # constant-rate process starts with an arrival at 0.
-        later = new_offsets[new_offsets > 0]
+        later_offsets = new_offsets[new_offsets > 0]
         if plan.max_requests is not None:
-            later = later[: plan.max_requests - len(earlier)]
-        self._all_offsets = np.concatenate([earlier, later + at_ns])
-        return later[(share.index - len(earlier)) % share.worker_count :: share.worker_count]
+            later_offsets = later_offsets[: plan.max_requests - len(earlier_offsets)]
+        self._all_offsets = np.concatenate([earlier_offsets, later_offsets + at_ns])
+        return later_offsets[(share.index - len(earlier_offsets)) % share.worker_count :: share.worker_count]
 
-    def extend(self, duration_s: float, number: int) -> Offsets | None:
-        """Extend the schedule to `duration_s`, and return this worker's arrivals between the
-        previous and the new end.
+    def extend(self, duration_s: float, change_number: int) -> Offsets | None:
+        """Extend the schedule to `duration_s` seconds, and return this worker's arrivals between
+        the previous and the new end, in ns from the start of the measured part.
 
-        `number` is the sequence number of the change. The arrivals continue at the last rate,
-        spaced from the last arrival. Return None if the stage is already as long, or its arrivals
-        are not drawn from a positive rate.
+        `change_number` is the sequence number of the change. The arrivals continue at the last
+        rate, spaced from the last arrival. Return None if the stage is already as long, or its
+        arrivals are not drawn from a positive rate.
         """
         if not isinstance(self._arrivals, OpenArrivals) or duration_s <= self._duration_s or self._rate_per_s <= 0:
             return None
         share, count, end_ns = self._share, len(self._all_offsets), round(self._duration_s * 1e9)
         last_arrival_ns = int(self._all_offsets[-1]) if count else end_ns
-        new_offsets = self._draw(self._arrivals, duration_s - last_arrival_ns / 1e9, number)
-        later = new_offsets[new_offsets > 0] + last_arrival_ns
-        later = later[later > end_ns - _ROUNDING_NS]
+        new_offsets = self._draw(self._arrivals, duration_s - last_arrival_ns / 1e9, change_number)
+        later_offsets = new_offsets[new_offsets > 0] + last_arrival_ns
+        later_offsets = later_offsets[later_offsets > end_ns - _ROUNDING_NS]
         if self._plan.max_requests is not None:
-            later = later[: max(0, self._plan.max_requests - count)]
+            later_offsets = later_offsets[: max(0, self._plan.max_requests - count)]
         self._duration_s = duration_s
-        self._all_offsets = np.concatenate([self._all_offsets, later])
-        return later[(share.index - count) % share.worker_count :: share.worker_count]
+        self._all_offsets = np.concatenate([self._all_offsets, later_offsets])
+        return later_offsets[(share.index - count) % share.worker_count :: share.worker_count]
 
-    def _draw(self, arrivals: OpenArrivals, remaining_s: float, number: int) -> Offsets:
-        remaining_s = max(0.0, min(remaining_s, _MAX_DRAWN / self._rate_per_s))
-        seed = int(np.random.SeedSequence([self._plan.seed, number]).generate_state(1)[0])
+    def _draw(self, arrivals: OpenArrivals, remaining_s: float, change_number: int) -> Offsets:
+        remaining_s = max(0.0, min(remaining_s, _MAX_DRAWN_ARRIVALS / self._rate_per_s))
+        seed = int(np.random.SeedSequence([self._plan.seed, change_number]).generate_state(1)[0])
         return compute_offsets_ns(
             msgspec.structs.replace(arrivals, rates=((0.0, self._rate_per_s),)), remaining_s, 0.0, seed
         )
 
 
 Send = Callable[[int, int], None]
-"""Callback `send(number, intended_ns)` for a due request; `number` is the index of the prepared
-request."""
+"""Callback `send(request_index, intended_ns)` for a due request; `request_index` is the index of
+the prepared request."""
 
-_BLOCK = 4096
+_BLOCK_SIZE = 4096
 _BACKOFF_NS = 100_000_000
 _CONNECTION_ERRORS = ("dns", "connect", "tls", "send", "local-limit")
 
@@ -126,7 +126,7 @@ class ArrivalSource(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """Stop starting requests."""
+        """Start no further requests."""
         ...
 
     def on_response(self, exchange: Exchange, /) -> None:
@@ -152,12 +152,12 @@ class OpenTraffic:
         end_ns: int,
     ) -> None:
         self._send, self._on_end, self._end_ns = send, on_end, end_ns
-        self._request_numbers = _iterate_request_indices(prepared, share)
+        self._request_indices = _iterate_request_indices(prepared, share)
         self.started_count = 0
-        self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, alarm_factory(loop), end_ns=end_ns)
+        self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, get_timer_factory(loop), end_ns=end_ns)
         self._sessions = prepared.sessions
         self._session_queue = (
-            None if prepared.sessions is None else TimerQueue(self._send_session_request, alarm_factory(loop))
+            None if prepared.sessions is None else TimerQueue(self._send_session_request, get_timer_factory(loop))
         )
 
     @property
@@ -183,16 +183,16 @@ class OpenTraffic:
     def on_response(self, exchange: Exchange) -> None:
         if self._session_queue is None or self._sessions is None or exchange.error is not None:
             return
-        next_request = _find_next_in_session(self._sessions, exchange)
+        next_request = _find_next_session_request(self._sessions, exchange)
         if next_request is not None and next_request[0] < self._end_ns:
             self._session_queue.add(*next_request)
 
     def _on_arrival(self, intended_ns: int) -> None:
         self.started_count += 1
-        self._send(next(self._request_numbers), intended_ns)
+        self._send(next(self._request_indices), intended_ns)
 
-    def _send_session_request(self, due_ns: int, number: int) -> None:
-        self._send(number, due_ns)
+    def _send_session_request(self, due_ns: int, request_index: int) -> None:
+        self._send(request_index, due_ns)
 
     def _finish(self) -> None:
         if self._session_queue is not None:
@@ -216,24 +216,24 @@ class ClosedTraffic:
         prepared: PreparedWorkload,
         share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
-        clients: ClosedArrivals,
+        arrivals: ClosedArrivals,
         span_ns: tuple[int, int],
         seed: int,
     ) -> None:
         self._send, self._on_end = send, on_end
-        self._concurrency = compute_share_size(clients.concurrency, share)
+        self._concurrency = compute_share_size(arrivals.concurrency, share)
         self._start_ns, self._end_ns = span_ns
-        self._request_numbers = _iterate_request_indices(prepared, share)
+        self._request_indices = _iterate_request_indices(prepared, share)
         self._sessions = prepared.sessions
-        self._think_ns = _draw_think_ns(clients.think_s, [seed, share.index]) if clients.think_s > 0 else None
-        self._timer_queue: TimerQueue[int | None] = TimerQueue(self._send_next, alarm_factory(loop))
-        self._end = alarm_factory(loop)(self.stop)
+        self._think_ns = _draw_think_ns(arrivals.think_s, [seed, share.index]) if arrivals.think_s > 0 else None
+        self._timer_queue: TimerQueue[int | None] = TimerQueue(self._send_next, get_timer_factory(loop))
+        self._end_timer = get_timer_factory(loop)(self.stop)
         self.has_ended = False
 
     def start(self) -> None:
         if self.has_ended:  # stopped before the start
             return
-        self._end.set(self._end_ns)
+        self._end_timer.set(self._end_ns)
         for _ in range(self._concurrency):
             self._timer_queue.add(self._start_ns, None)
 
@@ -241,13 +241,13 @@ class ClosedTraffic:
         """Extend the stage to `end_ns`. May be called before the start."""
         if not self.has_ended:
             self._end_ns = end_ns
-            self._end.set(end_ns)
+            self._end_timer.set(end_ns)
 
     def stop(self) -> None:
         if not self.has_ended:
             self.has_ended = True
             self._timer_queue.close()
-            self._end.close()
+            self._end_timer.close()
             self._on_end()
 
     def on_response(self, exchange: Exchange) -> None:
@@ -258,7 +258,7 @@ class ClosedTraffic:
         if error is None:
             if (
                 self._sessions is not None
-                and (next_request := _find_next_in_session(self._sessions, exchange)) is not None
+                and (next_request := _find_next_session_request(self._sessions, exchange)) is not None
             ):
                 self._timer_queue.add(*next_request)
                 return
@@ -270,39 +270,39 @@ class ClosedTraffic:
         if self._think_ns is not None:
             self._timer_queue.add(due_ns + next(self._think_ns), None)
         elif due_ns < self._end_ns:
-            self._send(next(self._request_numbers), due_ns)
+            self._send(next(self._request_indices), due_ns)
 
-    def _send_next(self, due_ns: int, number: int | None) -> None:
+    def _send_next(self, due_ns: int, request_index: int | None) -> None:
         if due_ns < self._end_ns and not self.has_ended:
-            self._send(next(self._request_numbers) if number is None else number, due_ns)
+            self._send(next(self._request_indices) if request_index is None else request_index, due_ns)
 
 
 def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
-    """Return the index of the prepared request for each arrival of this worker. It depends on the
-    position of the arrival among the arrivals of all workers."""
-    picks = (
+    """Iterate over the index of the prepared request for each arrival of this worker. The index
+    depends on the position of the arrival among the arrivals of all workers."""
+    indices = (
         range(len(prepared.requests)) if prepared.request_indices is None else list(map(int, prepared.request_indices))
     )
-    return islice(cycle(picks), share.index, None, share.worker_count)
+    return islice(cycle(indices), share.index, None, share.worker_count)
 
 
-def _find_next_in_session(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
+def _find_next_session_request(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
     """Return the due time in ns and the index of the next request of the session; None at the end
     of the session."""
-    number = sessions.next_request_index[exchange.request_index]
-    if number is None or exchange.end_ns is None:
+    request_index = sessions.next_request_index[exchange.request_index]
+    if request_index is None or exchange.end_ns is None:
         return None
-    return exchange.end_ns + sessions.think_ns[exchange.request_index], number
+    return exchange.end_ns + sessions.think_ns[exchange.request_index], request_index
 
 
 def _draw_think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
     rng = np.random.default_rng(seed)
-    blocks = (np.rint(rng.exponential(mean_s * 1e9, _BLOCK)).astype(np.int64).tolist() for _ in repeat(None))
+    blocks = (np.rint(rng.exponential(mean_s * 1e9, _BLOCK_SIZE)).astype(np.int64).tolist() for _ in repeat(None))
     return chain.from_iterable(blocks)
 
 
 def iterate_schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
     """Yield the due times in ns as Python integers. The array is converted in blocks, because a
     list of all times would take five times the memory of the array."""
-    for block in range(0, len(offsets), _BLOCK):
-        yield from (offsets[block : block + _BLOCK] + start_ns).tolist()
+    for start in range(0, len(offsets), _BLOCK_SIZE):
+        yield from (offsets[start : start + _BLOCK_SIZE] + start_ns).tolist()

@@ -10,7 +10,14 @@ import msgspec
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import MAX_SERIES, build_spec, fit_scale, new_chart, point_scales, valid_variants
+from reports.charts.style import (
+    MAX_SERIES,
+    build_layer,
+    build_point_scales,
+    build_spec,
+    fit_scale,
+    select_valid_variants,
+)
 from reports.local_model import LocalSection, ScenarioRow, VariantRow
 from reports.model import ModelSection, Quantity, Report
 
@@ -21,32 +28,39 @@ class _Point(msgspec.Struct, frozen=True):
     quantity: Quantity
 
 
-def batch_charts(report: Report) -> tuple[Chart, ...]:
+def build_batch_charts(report: Report) -> tuple[Chart, ...]:
     """Build the charts of latency and throughput by batch size; empty with fewer than two batch
     sizes."""
-    times, rates = [], []
+    latency_points, throughput_points = [], []
     if report.local is not None:
-        times, rates = _latency_points(report.local), _throughput_points(report.local)
+        latency_points, throughput_points = _build_latency_points(report.local), _build_throughput_points(report.local)
     elif report.model is not None:
-        times, rates = _served_times(report.model), _served_rates(report.model)
-    rates = [msgspec.structs.replace(point, quantity=_inferences(point.quantity)) for point in rates]
-    latency = _drawing(times, "batch-latency", "Latency by batch size", "ms")
-    throughput = _drawing(rates, "batch-throughput", "Throughput by batch size", "inferences/s")
-    return tuple(drawing for drawing in (latency, throughput) if drawing is not None)
+        latency_points, throughput_points = (
+            _build_served_latency_points(report.model),
+            _build_served_throughput_points(report.model),
+        )
+    throughput_points = [
+        msgspec.structs.replace(point, quantity=_convert_to_inferences(point.quantity)) for point in throughput_points
+    ]
+    latency = _build_chart(latency_points, "batch-latency", "Latency by batch size", "latency, ms")
+    throughput = _build_chart(
+        throughput_points, "batch-throughput", "Throughput by batch size", "throughput, inferences/s"
+    )
+    return tuple(chart for chart in (latency, throughput) if chart is not None)
 
 
-def _inferences(throughput: Quantity) -> Quantity:
+def _convert_to_inferences(throughput: Quantity) -> Quantity:
     return msgspec.structs.replace(throughput, unit="inferences/s")
 
 
-def _latency_points(local: LocalSection) -> list[_Point]:
+def _build_latency_points(local: LocalSection) -> list[_Point]:
     """Return the latency points. p95 is shown in addition to p50 only if there is a single family
     of variants."""
-    variants = valid_variants(local)
+    variants = select_valid_variants(local)
     has_single_family = len({variant.family for variant in variants}) == 1
     points = []
     for variant in variants:
-        stage = _single_stream_stage(variant)
+        stage = _find_single_stream_stage(variant)
         if stage is not None:
             points.append(
                 _Point(f"{variant.family} p50" if has_single_family else variant.family, variant.batch, stage.p50)
@@ -55,64 +69,72 @@ def _latency_points(local: LocalSection) -> list[_Point]:
     return points
 
 
-def _throughput_points(local: LocalSection) -> list[_Point]:
-    return [_Point(variant.family, variant.batch, variant.throughput) for variant in valid_variants(local)]
+def _build_throughput_points(local: LocalSection) -> list[_Point]:
+    return [_Point(variant.family, variant.batch, variant.throughput) for variant in select_valid_variants(local)]
 
 
-def _single_stream_stage(variant: VariantRow) -> ScenarioRow | None:
+def _find_single_stream_stage(variant: VariantRow) -> ScenarioRow | None:
     """Return the single-stream stage of a variant, in which calls are sequential; `None` if there
     is none."""
     return next((row for row in variant.scenarios if row.scenario == "single-stream"), None)
 
 
-def _served_times(local: ModelSection) -> list[_Point]:
+def _build_served_latency_points(model_section: ModelSection) -> list[_Point]:
     batch_percentiles = [
-        (row, label, quantity) for row in local.batches for label, quantity in (("p50", row.p50), ("p95", row.p95))
+        (row, label, quantity)
+        for row in model_section.batches
+        for label, quantity in (("p50", row.p50), ("p95", row.p95))
     ]
     return [
-        _Point(_series(local, row.provider, row.precision, label), row.batch, quantity)
+        _Point(_format_series_name(model_section, row.provider, row.precision, label), row.batch, quantity)
         for row, label, quantity in batch_percentiles
     ]
 
 
-def _served_rates(local: ModelSection) -> list[_Point]:
+def _build_served_throughput_points(model_section: ModelSection) -> list[_Point]:
     return [
-        _Point(_series(local, row.provider, row.precision, "throughput"), row.batch, row.throughput)
-        for row in local.batches
+        _Point(_format_series_name(model_section, row.provider, row.precision, "throughput"), row.batch, row.throughput)
+        for row in model_section.batches
     ]
 
 
-def _series(local: ModelSection, provider: str, precision: str, label: str) -> str:
+def _format_series_name(model_section: ModelSection, provider: str, precision: str, label: str) -> str:
     """Return the name of a series. The name contains provider and precision only if the run has
     several variants."""
-    has_several = len({(batch.provider, batch.precision) for batch in local.batches}) > 1
-    return f"{provider} {precision} {label}" if has_several else label
+    has_several_variants = len({(batch.provider, batch.precision) for batch in model_section.batches}) > 1
+    return f"{provider} {precision} {label}" if has_several_variants else label
 
 
-def _drawing(points: Sequence[_Point], key: str, title: str, unit: str) -> Chart | None:
-    with_values = [point for point in points if point.quantity.value is not None]
-    if len({point.batch for point in with_values}) < 2:
+def _build_chart(points: Sequence[_Point], key: str, title: str, y_title: str) -> Chart | None:
+    points_with_values = [point for point in points if point.quantity.value is not None]
+    if len({point.batch for point in points_with_values}) < 2:
         return None
-    all_series = list(dict.fromkeys(point.series for point in with_values))
-    names = all_series[:MAX_SERIES]
-    hidden = len(all_series) - len(names)
+    all_series = list(dict.fromkeys(point.series for point in points_with_values))
+    series_names = all_series[:MAX_SERIES]
+    hidden_count = len(all_series) - len(series_names)
     return Chart(
         key=key,
         title=title,
-        alternative=_alternative(with_values),
+        alternative=_describe_points(points_with_values),
         spec=build_spec(
-            [_lines([_chart_row(point) for point in with_values if point.series in names], names, unit)],
+            [
+                _build_lines(
+                    [_build_record(point) for point in points_with_values if point.series in series_names],
+                    series_names,
+                    y_title,
+                )
+            ],
             key.replace("-", "_"),
         ),
-        columns=("series", "batch", unit),
+        columns=("series", "batch size", y_title),
         rows=tuple(
-            (point.series, str(point.batch), formatting.format_quantity(point.quantity)) for point in with_values
+            (point.series, str(point.batch), formatting.format_quantity(point.quantity)) for point in points_with_values
         ),
-        note=f"{hidden} more series are only in the table." if hidden else None,
+        note=f"{hidden_count} more series are only in the table." if hidden_count else None,
     )
 
 
-def _alternative(points: Sequence[_Point]) -> str:
+def _describe_points(points: Sequence[_Point]) -> str:
     """Describe the first series as the text alternative of the chart."""
     series = sorted((point for point in points if point.series == points[0].series), key=lambda point: point.batch)
     first, last = series[0], series[-1]
@@ -123,22 +145,26 @@ def _alternative(points: Sequence[_Point]) -> str:
     )
 
 
-def _chart_row(point: _Point) -> dict[str, Any]:
-    shown = formatting.format_quantity(point.quantity)
-    return {"series": point.series, "batch": point.batch, "value": point.quantity.value, "shown": shown}
+def _build_record(point: _Point) -> dict[str, Any]:
+    display_text = formatting.format_quantity(point.quantity)
+    return {"series": point.series, "batch": point.batch, "value": point.quantity.value, "shown": display_text}
 
 
-def _lines(points: list[dict[str, Any]], names: list[str], unit: str) -> alt.Chart:
-    axis = alt.Axis(values=sorted({point["batch"] for point in points}))
+def _build_lines(records: list[dict[str, Any]], series_names: list[str], y_title: str) -> alt.Chart:
+    axis = alt.Axis(values=sorted({point["batch"] for point in records}))
     scale = alt.Scale(type="log", base=2, nice=False, padding=12)
     chart: alt.Chart = (
-        new_chart(points)
+        build_layer(records)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
         .encode(
             x=alt.X("batch:Q", title="batch size", axis=axis, scale=scale),
-            y=alt.Y("value:Q", title=unit, **fit_scale([point["value"] for point in points], 20)),
-            tooltip=[alt.Tooltip("series:N"), alt.Tooltip("batch:Q"), alt.Tooltip("shown:N", title=unit)],
-            **point_scales(names),
+            y=alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in records], 20)),
+            tooltip=[
+                alt.Tooltip("series:N"),
+                alt.Tooltip("batch:Q", title="batch size"),
+                alt.Tooltip("shown:N", title=y_title.partition(",")[0]),
+            ],
+            **build_point_scales(series_names),
         )
     )
     return chart

@@ -9,27 +9,27 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, MUTED, PAPER, build_spec, new_chart
+from reports.charts.style import ACCENT, INK, MUTED, PAPER, build_layer, build_spec
 from reports.plan_section import OfferRow, PlanSection
 
 _HOURS = 24
 
 
-def demand_and_capacity(plan: PlanSection | None) -> Chart | None:
+def build_demand_chart(plan: PlanSection | None) -> Chart | None:
     """Build the chart of demand and capacity; `None` unless the plan recommends a fleet with a
     known capacity."""
     row = plan.recommended_row if plan else None
     if plan is None or row is None or not row.instances:
         return None
-    per_instance, demand = _capacity_of_one(row), _demand(plan)
-    if not per_instance or len(demand) != _HOURS:
+    capacity_per_instance, demand = _get_capacity_per_instance(row), _get_demand(plan)
+    if not capacity_per_instance or len(demand) != _HOURS:
         return None
     levels: list[dict[str, Any]] = [
         {
             "count": count,
-            "per_s": count * per_instance,
+            "per_s": count * capacity_per_instance,
             "planned": count == row.instances,
-            "text": _label(count, count * per_instance, row.instances),
+            "text": _format_label(count, count * capacity_per_instance, row.instances),
         }
         for count in (row.instances - 1, row.instances, row.instances + 1)
         if count > 0
@@ -37,8 +37,8 @@ def demand_and_capacity(plan: PlanSection | None) -> Chart | None:
     return Chart(
         key="demand",
         title="Demand over the day vs. capacity",
-        alternative=_alternative(levels, demand),
-        spec=build_spec(_layers(levels, demand), "demand"),
+        alternative=_describe_levels(levels, demand),
+        spec=build_spec(_build_layers(levels, demand), "demand"),
         columns=("hour", "demand, req/s", *(f"capacity of {level['count']}, req/s" for level in levels)),
         rows=tuple(
             (
@@ -48,15 +48,15 @@ def demand_and_capacity(plan: PlanSection | None) -> Chart | None:
             )
             for hour, rate in enumerate(demand)
         ),
-        note=_note(plan, row),
+        note=_build_note(plan, row),
     )
 
 
-def _capacity_of_one(row: OfferRow) -> float | None:
+def _get_capacity_per_instance(row: OfferRow) -> float | None:
     return row.capacity.value if row.planned_rate_per_s is None else row.planned_rate_per_s
 
 
-def _demand(plan: PlanSection) -> tuple[float, ...]:
+def _get_demand(plan: PlanSection) -> tuple[float, ...]:
     """Return the arrival rate per hour: that of the simulated peak day, or else the peak scaled by
     the hourly profile."""
     if plan.day is not None:
@@ -64,55 +64,64 @@ def _demand(plan: PlanSection) -> tuple[float, ...]:
     return tuple(plan.peak_per_s * share for share in plan.hourly_share)
 
 
-def _label(count: int, per_s: float, planned: int) -> str:
-    text = f"{formatting.format_count_noun(count, 'instance')}: {formatting.format_number(per_s)}"
-    return f"{text} (planned)" if count == planned else text
+def _format_label(count: int, rate_per_s: float, planned_count: int) -> str:
+    text = f"{formatting.format_count_noun(count, 'instance')}: {formatting.format_number(rate_per_s)}"
+    return f"{text} (planned)" if count == planned_count else text
 
 
-def _note(plan: PlanSection, row: OfferRow) -> str:
-    rate = "its median max rate within SLO"
+def _build_note(plan: PlanSection, row: OfferRow) -> str:
+    rate_text = "its median max rate within SLO"
     if row.planned_rate_per_s is not None:
-        rate = f"the rate at which it meets the SLO with {formatting.format_probability(plan.confidence)} probability"
-    spare = row.spare or 0
-    spares = f"; {formatting.format_count(spare)} of the planned instances {'is' if spare == 1 else 'are'} spare"
-    return f"Capacity of an instance: {rate}{spares if spare else ''}."
+        rate_text = (
+            f"the rate at which it meets the SLO with {formatting.format_probability(plan.confidence)} probability"
+        )
+    spare_count = row.spare or 0
+    spare_note = (
+        f"; {formatting.format_count(spare_count)} of the planned instances {'is' if spare_count == 1 else 'are'} spare"
+    )
+    return f"Capacity of an instance: {rate_text}{spare_note if spare_count else ''}."
 
 
-def _layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> list[alt.Chart]:
+def _build_layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> list[alt.Chart]:
     hours = [
         {"hour": hour, "end": hour + 1, "rate": rate, "zero": 0, "from": f"{hour:02}:00"}
         for hour, rate in enumerate(demand)
     ]
-    top = 1.1 * max(*demand, *(level["per_s"] for level in levels))
+    max_rate = 1.1 * max(*demand, *(level["per_s"] for level in levels))
     scale = alt.Scale(domain=[0, _HOURS], nice=False)
     x = alt.X("hour:Q", title="hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
-    y = alt.Y("rate:Q", title="req/s", scale=alt.Scale(domain=[0, top], nice=False), axis=alt.Axis(format=",~r"))
+    y = alt.Y(
+        "rate:Q",
+        title="request rate, req/s",
+        scale=alt.Scale(domain=[0, max_rate], nice=False),
+        axis=alt.Axis(format=",~r"),
+    )
     tooltip = [alt.Tooltip("from:N", title="hour"), alt.Tooltip("rate:Q", title="demand, req/s", format=",.3~r")]
     bars = (
-        new_chart(hours)
+        build_layer(hours)
         .mark_rect(color=MUTED, opacity=0.35)
         .encode(x=x, x2=alt.X2("end:Q"), y=y, y2=alt.Y2("zero:Q"), tooltip=tooltip)
     )
-    return [bars, *(layer for level in levels for layer in _level(level))]
+    return [bars, *(layer for level in levels for layer in _build_level_layers(level))]
 
 
-def _level(level: dict[str, Any]) -> list[alt.Chart]:
+def _build_level_layers(level: dict[str, Any]) -> list[alt.Chart]:
     """Draw the capacity of a number of instances as a horizontal line with its label above the left
     end."""
-    data, is_planned = new_chart([level]), level["planned"]
+    data, is_planned = build_layer([level]), level["planned"]
     color, width = (ACCENT, 2.5) if is_planned else (INK, 1.2)
     y = alt.Y("per_s:Q")
     rule = data.mark_rule(color=color, strokeWidth=width, strokeDash=[1, 0] if is_planned else [5, 4]).encode(y=y)
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
     position |= {"fontWeight": 600} if is_planned else {}
-    halo, label = (  # keeps the label readable on top of the demand bars
+    halo_layer, label = (  # keeps the label readable on top of the demand bars
         data.mark_text(**position | style).encode(x=alt.value(0), y=y, text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": color})
     )
-    return [rule, halo, label]
+    return [rule, halo_layer, label]
 
 
-def _alternative(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> str:
-    low, high = (formatting.format_number(edge(demand)) for edge in (min, max))
+def _describe_levels(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> str:
+    low_text, high_text = (formatting.format_number(select_extreme(demand)) for select_extreme in (min, max))
     capacities = ", ".join(level["text"] for level in levels)
-    return f"Demand from {low} to {formatting.with_unit(high, 'req/s')}; capacity in req/s of {capacities}."
+    return f"Demand from {low_text} to {formatting.with_unit(high_text, 'req/s')}; capacity in req/s of {capacities}."

@@ -9,24 +9,31 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import build_spec, fit_scale, knee_rules, new_chart, point_scales
+from reports.charts.style import build_knee_rules, build_layer, build_point_scales, build_spec, fit_scale
 from reports.model import Quantity, Report, StageRow
 
-_Cell = Callable[[StageRow], Quantity | None]
+_QuantityGetter = Callable[[StageRow], Quantity | None]
 
 
-def concurrency_charts(report: Report) -> tuple[Chart, ...]:
+def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
     """Build the charts of latency and throughput by concurrency; empty with fewer than two
     different concurrencies."""
     rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
     if len({row.clients for row in rows}) < 2:
         return ()
     rows.sort(key=lambda row: (row.clients or 0, row.repeat))
-    name = formatting.metric_name(report.times)
-    times = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
+    metric = formatting.metric_name(report.times)
+    latency_getters = {"p50": lambda row: row.p50, "p95": lambda row: row.p95, "p99": lambda row: row.p99}
     charts = (
-        _chart(report, rows, times, "clients-time", f"{name}, ms", f"{name[:1].upper()}{name[1:]} by concurrency"),
-        _chart(
+        _build_chart(
+            report,
+            rows,
+            latency_getters,
+            "clients-time",
+            f"{metric}, ms",
+            f"{metric[:1].upper()}{metric[1:]} by concurrency",
+        ),
+        _build_chart(
             report,
             rows,
             {"throughput": lambda row: row.responses},
@@ -38,13 +45,13 @@ def concurrency_charts(report: Report) -> tuple[Chart, ...]:
     return tuple(chart for chart in charts if chart is not None)
 
 
-def _chart(
-    report: Report, rows: list[StageRow], cells: dict[str, _Cell], key: str, y_title: str, title: str
+def _build_chart(
+    report: Report, rows: list[StageRow], getters: dict[str, _QuantityGetter], key: str, y_title: str, title: str
 ) -> Chart | None:
-    points = _points(rows, cells)
+    points = _build_points(rows, getters)
     if not points:
         return None
-    names = [name for name in cells if any(point["series"] == name for point in points)]
+    series_names = [name for name in getters if any(point["series"] == name for point in points)]
     axis = alt.Axis(values=sorted({point["clients"] for point in points}))
     x = alt.X("clients:Q", title="concurrency", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
     y = alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in points], 20))
@@ -53,41 +60,41 @@ def _chart(
         alt.Tooltip("clients:Q", title="concurrency"),
         alt.Tooltip("shown:N", title="value"),
     ]
-    lines = new_chart(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
-    scales = point_scales(names)
+    lines = build_layer(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
+    scales = build_point_scales(series_names)
     return Chart(
         key=key,
         title=title,
-        alternative=_alternative(points, names),
+        alternative=_describe_points(points, series_names),
         spec=build_spec(
-            [*knee_rules(report, "clients", x), lines.encode(x=x, y=y, tooltip=tooltip, **scales)],
+            [*build_knee_rules(report, "clients", x), lines.encode(x=x, y=y, tooltip=tooltip, **scales)],
             key.replace("-", "_"),
         ),
-        columns=("concurrency", "stage", *cells),
-        rows=tuple((formatting.format_count(row.clients or 0), row.name, *_shown(row, cells)) for row in rows),
+        columns=("concurrency", "stage", *getters),
+        rows=tuple((formatting.format_count(row.clients or 0), row.name, *_format_cells(row, getters)) for row in rows),
     )
 
 
-def _points(rows: list[StageRow], cells: dict[str, _Cell]) -> list[dict[str, Any]]:
+def _build_points(rows: list[StageRow], getters: dict[str, _QuantityGetter]) -> list[dict[str, Any]]:
     return [
         {"series": name, "clients": row.clients, "value": quantity.value, "shown": formatting.format_quantity(quantity)}
-        for name, cell in cells.items()
+        for name, get_quantity in getters.items()
         for row in rows
-        if (quantity := cell(row)) is not None and quantity.value is not None
+        if (quantity := get_quantity(row)) is not None and quantity.value is not None
     ]
 
 
-def _shown(row: StageRow, cells: dict[str, _Cell]) -> tuple[str, ...]:
-    quantities = [cell(row) for cell in cells.values()]
+def _format_cells(row: StageRow, getters: dict[str, _QuantityGetter]) -> tuple[str, ...]:
+    quantities = [get_quantity(row) for get_quantity in getters.values()]
     return tuple(
         formatting.NOT_AVAILABLE if quantity is None else formatting.format_quantity(quantity)
         for quantity in quantities
     )
 
 
-def _alternative(points: list[dict[str, Any]], names: list[str]) -> str:
+def _describe_points(points: list[dict[str, Any]], series_names: list[str]) -> str:
     sentences = []
-    for name in names:
+    for name in series_names:
         series = [point for point in points if point["series"] == name]
         sentences.append(
             f"{name} from {series[0]['shown']} at concurrency {series[0]['clients']} to {series[-1]['shown']} at "

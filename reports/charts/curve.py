@@ -18,15 +18,15 @@ from reports.charts.style import (
     MUTED,
     PAPER,
     SERIES,
+    build_knee_rules,
+    build_layer,
+    build_limit_line,
     build_spec,
     fit_scale,
-    knee_rules,
-    limit_line,
-    new_chart,
 )
 from reports.model import Report, StageRow
 
-_STATES = {
+_STATE_STYLES = {
     "passed": (ACCENT, ACCENT, "circle"),
     "failed": (PAPER, SERIES[1], "circle"),
     "not evaluated": (PAPER, MUTED, "square"),
@@ -38,36 +38,40 @@ _FIXED_RATE_KINDS = ("probe", "step", "steady")
 """Kinds of stages with a single, fixed rate."""
 
 
-def rate_curve(report: Report) -> Chart | None:
+def build_rate_chart(report: Report) -> Chart | None:
     """Build the chart of latency by offered rate; `None` unless there are at least two different
     rates with a latency."""
     stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
-    points = [_point(stage) for stage in stages if _rate(stage) is not None and stage.evaluated.value is not None]
+    points = [
+        _build_point(stage) for stage in stages if _get_rate(stage) is not None and stage.evaluated.value is not None
+    ]
     if len({point["offered"] for point in points}) < 2:
         return None
     latency = formatting.metric_name(report.curve.metric, report.curve.percentile)
-    missing = len(stages) - len(points)
+    missing_count = len(stages) - len(points)
     return Chart(
         key="curve",
         title=f"{latency} by offered rate",
-        alternative=_alternative(report, points, latency),
-        spec=build_spec(_layers(report, points, latency), "curve"),
-        columns=("stage", "offered", "achieved", "good", latency, "result"),
-        rows=tuple(_row(stage) for stage in stages),
-        note=f"{missing} of {len(stages)} stages have no {latency} and are only in the table." if missing else None,
+        alternative=_describe_points(report, points, latency),
+        spec=build_spec(_build_layers(report, points, latency), "curve"),
+        columns=("stage", "offered rate", "send rate", "goodput", latency, "result"),
+        rows=tuple(_build_row(stage) for stage in stages),
+        note=f"{missing_count} of {len(stages)} stages have no {latency} and are only in the table."
+        if missing_count
+        else None,
     )
 
 
-def _rate(stage: StageRow) -> float | None:
+def _get_rate(stage: StageRow) -> float | None:
     """Return the scheduled rate if known, so that repeats of a rate have the same x coordinate;
     otherwise the offered rate."""
     return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
-def _point(stage: StageRow) -> dict[str, Any]:
+def _build_point(stage: StageRow) -> dict[str, Any]:
     low, high = stage.evaluated.ci95 or (stage.evaluated.value, stage.evaluated.value)
     return {
-        "offered": _rate(stage),
+        "offered": _get_rate(stage),
         "latency": stage.evaluated.value,
         "low": low,
         "high": high,
@@ -78,61 +82,72 @@ def _point(stage: StageRow) -> dict[str, Any]:
     }
 
 
-def _layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[alt.Chart]:
+def _build_layers(report: Report, points: list[dict[str, Any]], latency: str) -> list[alt.Chart]:
     limit = [] if report.curve.limit is None else [report.curve.limit.value]
-    heights = [*limit, *(point[edge] for point in points for edge in ("low", "high"))]
+    latencies = [*limit, *(point[bound_key] for point in points for bound_key in ("low", "high"))]
     rates = [point["offered"] for point in points]
     x = alt.X(
         "offered:Q",
         title=f"offered rate, {'sessions/s' if report.curve.counts == 'sessions' else 'req/s'}",
         **fit_scale(rates, 12, from_zero=False),
     )
-    y = alt.Y("latency:Q", title=f"{latency}, ms", **fit_scale(heights, 20))
-    data = new_chart(points)
+    y = alt.Y("latency:Q", title=f"{latency}, ms", **fit_scale(latencies, 20))
+    data = build_layer(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
-    means = _means(points)
-    lines = [new_chart(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
-    states = [state for state in _STATES if any(point["state"] == state for point in points)]
-    texts = [*map(formatting.display_state, states)]
-    fills, strokes, shapes = (list(column) for column in zip(*(_STATES[state] for state in states), strict=True))
+    means = _compute_means(points)
+    lines = [build_layer(means).mark_line(color=ACCENT).encode(x=x, y=y)] if means else []
+    shown_states = [state for state in _STATE_STYLES if any(point["state"] == state for point in points)]
+    state_texts = [*map(formatting.display_state, shown_states)]
+    fills, strokes, shapes = (
+        list(column) for column in zip(*(_STATE_STYLES[state] for state in shown_states), strict=True)
+    )
     legend = alt.Legend(title=None)
     marks = data.mark_point(size=45, strokeWidth=2, opacity=1).encode(
         x=x,
         y=y,
-        fill=alt.Fill("result:N", legend=legend, scale=alt.Scale(domain=texts, range=fills)),
-        stroke=alt.Stroke("result:N", legend=legend, scale=alt.Scale(domain=texts, range=strokes)),
-        shape=alt.Shape("result:N", legend=legend, scale=alt.Scale(domain=texts, range=shapes)),
+        fill=alt.Fill("result:N", legend=legend, scale=alt.Scale(domain=state_texts, range=fills)),
+        stroke=alt.Stroke("result:N", legend=legend, scale=alt.Scale(domain=state_texts, range=strokes)),
+        shape=alt.Shape("result:N", legend=legend, scale=alt.Scale(domain=state_texts, range=shapes)),
         tooltip=[
             alt.Tooltip("stage:N"),
-            alt.Tooltip("offered:Q", title="offered, req/s", format=",.3~r"),
+            alt.Tooltip("offered:Q", title="offered rate, req/s", format=",.3~r"),
             alt.Tooltip("shown:N", title=latency),
             alt.Tooltip("result:N"),
         ],
     )
-    return [*_max_rate(report, x), *knee_rules(report, "1/s", x), *lines, bars, *_limit(report), marks]
-
-
-def _means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Return the mean latency per rate, for the line of the chart; INVALID stages are excluded."""
-    trusted = sorted((point for point in points if point["state"] != "INVALID"), key=lambda point: point["offered"])
     return [
-        {"offered": rate, "latency": fmean(point["latency"] for point in points_at_rate)}
-        for rate, points_at_rate in groupby(trusted, key=lambda point: point["offered"])
+        *_build_max_rate_layers(report, x),
+        *build_knee_rules(report, "1/s", x),
+        *lines,
+        bars,
+        *_build_limit_line(report),
+        marks,
     ]
 
 
-def _limit(report: Report) -> list[alt.Chart]:
+def _compute_means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
+    """Return the mean latency per rate, for the line of the chart; INVALID stages are excluded."""
+    valid_points = sorted(
+        (point for point in points if point["state"] != "INVALID"), key=lambda point: point["offered"]
+    )
+    return [
+        {"offered": rate, "latency": fmean(point["latency"] for point in points_at_rate)}
+        for rate, points_at_rate in groupby(valid_points, key=lambda point: point["offered"])
+    ]
+
+
+def _build_limit_line(report: Report) -> list[alt.Chart]:
     limit = report.curve.limit
-    return [] if limit is None else limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
+    return [] if limit is None else build_limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
 
 
-def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
+def _build_max_rate_layers(report: Report, x: alt.X) -> list[alt.Chart]:
     if report.max_rate is None or report.max_rate.per_s.value is None:
         return []
     max_rate = report.max_rate.per_s
     low, high = max_rate.ci95 or (max_rate.value, max_rate.value)
     text = f"{'max ≥' if report.max_rate.is_lower_bound else 'max'} {formatting.format_value_unit(max_rate)}"
-    data = new_chart([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
+    data = build_layer([{"offered": max_rate.value, "low": low, "high": high, "text": text}])
     band = data.mark_rect(color=ACCENT, opacity=0.15).encode(x=alt.X("low:Q"), x2=alt.X2("high:Q"))
     rule = data.mark_rule(color=INK, strokeWidth=1).encode(x=x)
     label = data.mark_text(align="right", baseline="top", dx=-6, dy=2, fontWeight=600).encode(
@@ -141,7 +156,7 @@ def _max_rate(report: Report, x: alt.X) -> list[alt.Chart]:
     return [band, rule, label]
 
 
-def _row(stage: StageRow) -> tuple[str, ...]:
+def _build_row(stage: StageRow) -> tuple[str, ...]:
     cells = (stage.offered, stage.achieved, stage.good, stage.evaluated)
     return (
         f"{stage.name} #{stage.repeat}",
@@ -150,14 +165,14 @@ def _row(stage: StageRow) -> tuple[str, ...]:
     )
 
 
-def _alternative(report: Report, points: list[dict[str, Any]], latency: str) -> str:
+def _describe_points(report: Report, points: list[dict[str, Any]], latency: str) -> str:
     rates = [point["offered"] for point in points]
-    failed = sum(point["state"] == "failed" for point in points)
+    failed_count = sum(point["state"] == "failed" for point in points)
     text = (
         f"{len(points)} stages from {formatting.format_number(min(rates))} to "
-        f"{formatting.with_unit(formatting.format_number(max(rates)), 'req/s')}; {failed} "
-        f"missed the SLO. At the lowest rate {latency} was {points[rates.index(min(rates))]['shown']}, at the highest "
-        f"{points[rates.index(max(rates))]['shown']}."
+        f"{formatting.with_unit(formatting.format_number(max(rates)), 'req/s')}; {failed_count} "
+        f"missed the SLO. At the lowest rate, {latency} was {points[rates.index(min(rates))]['shown']}; at the highest "
+        f"rate, {points[rates.index(max(rates))]['shown']}."
     )
     if report.max_rate is not None and report.max_rate.per_s.value is not None:
         rate = formatting.format_quantity(report.max_rate.per_s)

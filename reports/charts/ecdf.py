@@ -10,66 +10,77 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import DRAWN_TIMES, build_spec, fit_scale, limit_mark, new_chart, series_scales
+from reports.charts.style import (
+    CDF_LIMIT_METRICS,
+    build_layer,
+    build_series_scales,
+    build_spec,
+    build_vertical_limit_line,
+    fit_scale,
+)
 from reports.model import PercentileCurve, Report
 
 
-def latency_cdf(report: Report) -> Chart | None:
+def build_cdf_chart(report: Report) -> Chart | None:
     """Build the chart of the latency CDF; `None` if the result is based on fewer than two
     successful requests."""
-    spectra = [spectrum for spectrum in report.distributions if spectrum.n > 1]
-    if not spectra:
+    curves = [curve for curve in report.distributions if curve.n > 1]
+    if not curves:
         return None
-    limit = report.curve.limit if report.curve.metric in DRAWN_TIMES else None
-    points = [point for spectrum in spectra for point in _points(spectrum)]
-    widths = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
-    x = alt.X("ms:Q", title="ms", **fit_scale(widths, 20))
-    y = alt.Y("percent:Q", title="requests, %", scale=alt.Scale(domain=[0, 100]))
+    limit = report.curve.limit if report.curve.metric in CDF_LIMIT_METRICS else None
+    points = [point for curve in curves for point in _build_points(curve)]
+    latencies_ms = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
+    x = alt.X("ms:Q", title="latency, ms", **fit_scale(latencies_ms, 20))
+    y = alt.Y("percent:Q", title="share of requests, %", scale=alt.Scale(domain=[0, 100]))
     tooltip = [
         alt.Tooltip("series:N", title="metric"),
-        alt.Tooltip("ms:Q", format=",.3~r"),
-        alt.Tooltip("percent:Q", title="requests, %", format=",.4~r"),
+        alt.Tooltip("ms:Q", title="latency, ms", format=",.3~r"),
+        alt.Tooltip("percent:Q", title="share of requests, %", format=",.4~r"),
     ]
     lines = (
-        new_chart(points)
+        build_layer(points)
         .mark_line(interpolate="step-after", strokeWidth=1.7)
-        .encode(x=x, y=y, tooltip=tooltip, **series_scales([spectrum.label for spectrum in spectra]))
+        .encode(x=x, y=y, tooltip=tooltip, **build_series_scales([curve.label for curve in curves]))
     )
-    mark = [] if limit is None else limit_mark(limit.value, f"SLO {formatting.format_limit(limit)}")
+    limit_marks = (
+        [] if limit is None else build_vertical_limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
+    )
     return Chart(
         key="ecdf",
         title="Latency distribution (CDF)",
-        alternative=" ".join(map(_sentence, spectra)),
-        spec=build_spec([lines, *mark], "ecdf"),
-        columns=("metric", "share", "ms"),
-        rows=tuple(row for spectrum in spectra for row in _rows(spectrum)),
-        note=f"Empirical distribution of {formatting.format_count(spectra[0].n)} requests, the same as for the "
+        alternative=" ".join(map(_describe_curve, curves)),
+        spec=build_spec([lines, *limit_marks], "ecdf"),
+        columns=("metric", "share of requests", "latency, ms"),
+        rows=tuple(row for curve in curves for row in _build_rows(curve)),
+        note=f"Empirical distribution of {formatting.format_count(curves[0].n)} requests, the same as for the "
         "percentiles.",
     )
 
 
-def _points(spectrum: PercentileCurve) -> list[dict[str, Any]]:
+def _build_points(curve: PercentileCurve) -> list[dict[str, Any]]:
     """Return the points of the CDF, starting with 0 % at the minimum latency."""
-    start = [{"series": spectrum.label, "ms": spectrum.ms[0], "percent": 0.0}]
+    start = [{"series": curve.label, "ms": curve.ms[0], "percent": 0.0}]
     return start + [
-        {"series": spectrum.label, "ms": ms, "percent": round(100 * share, 4)}
-        for share, ms in zip(spectrum.share, spectrum.ms, strict=True)
+        {"series": curve.label, "ms": ms, "percent": round(100 * share, 4)}
+        for share, ms in zip(curve.share, curve.ms, strict=True)
     ]
 
 
-def _rows(spectrum: PercentileCurve) -> list[tuple[str, ...]]:
+def _build_rows(curve: PercentileCurve) -> list[tuple[str, ...]]:
     """Return the table of the CDF in steps of 5 %, each with the lowest latency that reaches this
     share."""
-    indices = dict.fromkeys(bisect_right(spectrum.share, twentieth / 20 - 1e-9) for twentieth in range(1, 21))
+    indices = dict.fromkeys(bisect_right(curve.share, step / 20 - 1e-9) for step in range(1, 21))
     return [
-        (spectrum.label, formatting.format_percent(spectrum.share[index]), formatting.format_number(spectrum.ms[index]))
+        (curve.label, formatting.format_percent(curve.share[index]), formatting.format_number(curve.ms[index]))
         for index in indices
-        if index < len(spectrum.ms)
+        if index < len(curve.ms)
     ]
 
 
-def _sentence(spectrum: PercentileCurve) -> str:
-    half_ms = spectrum.ms[bisect_right(spectrum.share, 0.5 - 1e-9)]
-    lowest, median, highest = (formatting.format_number(ms) for ms in (spectrum.ms[0], half_ms, spectrum.ms[-1]))
-    name = f"{spectrum.label[:1].upper()}{spectrum.label[1:]}"
-    return f"{name}: {lowest} ms to {highest} ms, median {median} ms."
+def _describe_curve(curve: PercentileCurve) -> str:
+    median_ms = curve.ms[bisect_right(curve.share, 0.5 - 1e-9)]
+    lowest_text, median_text, highest_text = (
+        formatting.format_number(ms) for ms in (curve.ms[0], median_ms, curve.ms[-1])
+    )
+    name = f"{curve.label[:1].upper()}{curve.label[1:]}"
+    return f"{name}: {lowest_text} ms to {highest_text} ms, median {median_text} ms."

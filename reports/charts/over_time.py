@@ -13,17 +13,17 @@ from reports.charts.style import (
     INK,
     MUTED,
     SERIES,
+    build_layer,
+    build_limit_line,
+    build_series_scales,
     build_spec,
+    build_zoom_parameter,
     fit_scale,
-    limit_line,
-    new_chart,
-    series_scales,
-    zoom,
 )
 from reports.model import LoadSeries, Report
 
-_RATES = ("offered", "sent", "completed", "good")
-_KINDS = {
+_RATE_NAMES = ("offered", "sent", "completed", "good")
+_KIND_COLORS = {
     "warmup": MUTED,
     "probe": SERIES[1],
     "step": ACCENT,
@@ -35,37 +35,37 @@ _KINDS = {
 _X = alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False))
 
 
-def rates_over_time(report: Report) -> Chart | None:
+def build_rate_timeline_chart(report: Report) -> Chart | None:
     """Build the chart of request rates; `None` if no request was scheduled."""
     load = report.load
     if load is None:
         return None
     columns = dict(
-        zip(_RATES, (load.offered_per_s, load.sent_per_s, load.completed_per_s, load.good_per_s), strict=True)
+        zip(_RATE_NAMES, (load.offered_per_s, load.sent_per_s, load.completed_per_s, load.good_per_s), strict=True)
     )
     is_closed = all(stage.kind in ("closed", "warmup") for stage in report.stages) and bool(report.stages)
     if is_closed:
         # A closed loop has no offered rate: a response triggers the next request.
         del columns["offered"]
-    names = [*columns]
+    series_names = [*columns]
     columns["in flight"] = tuple(map(float, load.in_flight))
-    values = _values(load, columns)
-    highest = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
-    axis = {"scale": alt.Scale(domain=[0, 1.12 * highest], nice=False)}  # the stage band is at the top
-    lines = _lines(values, names, "req/s", axis)
-    layers = [lines, *_ribbon(report, load), _hover(values, [*columns])]
+    records = _build_records(load, columns)
+    max_rate = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
+    axis = {"scale": alt.Scale(domain=[0, 1.12 * max_rate], nice=False)}  # the stage band is at the top
+    lines = _build_lines(records, series_names, "request rate, req/s", axis)
+    layers = [lines, *_build_stage_band(report, load), _build_hover_layer(records, [*columns])]
     return Chart(
         key="rates",
         title="Request rate over time",
-        alternative=_rates_alternative(load, "sent" if is_closed else "offered"),
-        spec=build_spec(_with_zoom(layers, "rates_zoom"), "rates"),
-        columns=("time, s", *(f"{name}, req/s" for name in names), "in flight"),
-        rows=_rows(load, list(columns.values())),
+        alternative=_describe_rates(load, "sent" if is_closed else "offered"),
+        spec=build_spec(_add_zoom(layers, "rates_zoom"), "rates"),
+        columns=("time, s", *(f"{name}, req/s" for name in series_names), "in flight"),
+        rows=_build_rows(load, list(columns.values())),
         note=f"Bins of {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
     )
 
 
-def latency_over_time(report: Report) -> Chart | None:
+def build_latency_timeline_chart(report: Report) -> Chart | None:
     """Build the chart of latency; `None` if there are no responses."""
     load = report.load
     latencies = [] if load is None else [value for value in load.p50_ms + load.p95_ms if value is not None]
@@ -73,71 +73,72 @@ def latency_over_time(report: Report) -> Chart | None:
         return None
     columns = {"p50": load.p50_ms, "p95": load.p95_ms}
     if load.ttft_p95_ms:
-        columns["TTFT p95"] = load.ttft_p95_ms
+        columns["p95 TTFT"] = load.ttft_p95_ms
         latencies += [value for value in load.ttft_p95_ms if value is not None]
-    values = _values(load, columns)
-    slo_metric, times = report.curve.metric, formatting.metric_name(report.times)
+    records = _build_records(load, columns)
+    slo_metric, metric = report.curve.metric, formatting.metric_name(report.times)
     limit = report.curve.limit if slo_metric == report.times or (slo_metric == "ttft_ms" and load.ttft_p95_ms) else None
     limit_label = f"SLO {formatting.metric_name(slo_metric, report.curve.percentile)}"
-    line = [] if limit is None else limit_line(limit.value, limit_label)
-    heights = latencies + ([] if limit is None else [limit.value])
-    lines = _lines(values, list(columns), f"{times}, ms", fit_scale(heights, 20))
-    layers = [lines, *line, _hover(values, list(columns))]
-    worst = max(latencies)
+    limit_lines = [] if limit is None else build_limit_line(limit.value, limit_label)
+    values_ms = latencies + ([] if limit is None else [limit.value])
+    lines = _build_lines(records, list(columns), f"{metric}, ms", fit_scale(values_ms, 20))
+    layers = [lines, *limit_lines, _build_hover_layer(records, list(columns))]
+    max_latency = max(latencies)
     return Chart(
         key="latency",
         title="Latency over time",
-        alternative=f"p50 and p95 {times} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
-        f"{formatting.format_number(worst)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
-        spec=build_spec(_with_zoom(layers, "latency_zoom"), "latency"),
+        alternative=f"p50 and p95 {metric} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
+        f"{formatting.format_number(max_latency)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
+        spec=build_spec(_add_zoom(layers, "latency_zoom"), "latency"),
         columns=("time, s", *(f"{name}, ms" for name in columns)),
-        rows=_rows(load, list(columns.values())),
-        note="Plotted at the scheduled start of requests, if known. Gaps: no responses.",
+        rows=_build_rows(load, list(columns.values())),
+        note="Each latency is plotted at the scheduled start of its request, if known, or else at its send time. Gaps "
+        "are bins without responses.",
     )
 
 
-def _values(load: LoadSeries, columns: dict[str, tuple[float, ...]] | dict[str, Any]) -> list[dict[str, Any]]:
+def _build_records(load: LoadSeries, columns: dict[str, tuple[float, ...]] | dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {"at": at, **dict(zip(columns, cells, strict=True))}
-        for at, *cells in zip(load.at_s, *columns.values(), strict=True)
+        {"at": time_s, **dict(zip(columns, cells, strict=True))}
+        for time_s, *cells in zip(load.at_s, *columns.values(), strict=True)
     ]
 
 
-def _lines(values: list[dict[str, Any]], names: list[str], title: str, axis: dict[str, Any]) -> alt.Chart:
+def _build_lines(records: list[dict[str, Any]], series_names: list[str], title: str, axis: dict[str, Any]) -> alt.Chart:
     y = alt.Y("value:Q", title=title, **axis)
     chart: alt.Chart = (
-        new_chart(values)
-        .transform_fold([*names], as_=["series", "value"])
+        build_layer(records)
+        .transform_fold([*series_names], as_=["series", "value"])
         .mark_line(strokeWidth=1.7)
-        .encode(x=_X, y=y, **series_scales(names))
+        .encode(x=_X, y=y, **build_series_scales(series_names))
     )
     return chart
 
 
-def _hover(values: list[dict[str, Any]], names: list[str]) -> alt.Chart:
+def _build_hover_layer(records: list[dict[str, Any]], series_names: list[str]) -> alt.Chart:
     """Build an invisible rule per bin with a tooltip that shows all values of the bin."""
     tooltip = [alt.Tooltip("at:Q", title="time, s", format=",.4~r")]
-    tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in names]
-    chart: alt.Chart = new_chart(values).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
+    tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in series_names]
+    chart: alt.Chart = build_layer(records).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
     return chart
 
 
-def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
-    first, last = load.at_s[0] - load.bin_s / 2, load.at_s[-1] + load.bin_s / 2
-    bars = [
-        {"from": max(first, stage.start_s), "to": min(last, stage.end_s), "kind": stage.kind}
+def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
+    start_s, end_s = load.at_s[0] - load.bin_s / 2, load.at_s[-1] + load.bin_s / 2
+    bands = [
+        {"from": max(start_s, stage.start_s), "to": min(end_s, stage.end_s), "kind": stage.kind}
         | {"stage": f"{stage.name} #{stage.repeat}"}
         for stage in report.stages
-        if stage.end_s > first and stage.start_s < last and not stage.pooled
+        if stage.end_s > start_s and stage.start_s < end_s and not stage.pooled
     ]
-    if not bars:
+    if not bands:
         return []
-    kinds = [kind for kind in _KINDS if any(bar["kind"] == kind for bar in bars)]
-    scale = alt.Scale(domain=kinds, range=[_KINDS[kind] for kind in kinds])
+    shown_kinds = [kind for kind in _KIND_COLORS if any(bar["kind"] == kind for bar in bands)]
+    scale = alt.Scale(domain=shown_kinds, range=[_KIND_COLORS[kind] for kind in shown_kinds])
     # A single row with more than two entries would not fit beside the legend of the lines.
-    legend = alt.Legend(title=None, symbolType="square", columns=min(2, len(kinds)))
-    ribbon = (
-        new_chart(bars)
+    legend = alt.Legend(title=None, symbolType="square", columns=min(2, len(shown_kinds)))
+    band_layer = (
+        build_layer(bands)
         .mark_rect(opacity=0.85)
         .encode(
             x=alt.X("from:Q"),
@@ -148,29 +149,31 @@ def _ribbon(report: Report, load: LoadSeries) -> list[alt.Chart]:
             tooltip=[alt.Tooltip("stage:N"), alt.Tooltip("kind:N")],
         )
     )
-    return [ribbon]
+    return [band_layer]
 
 
-def _with_zoom(layers: list[alt.Chart], name: str) -> list[alt.Chart]:
-    return [layers[0].add_params(zoom(name)), *layers[1:]]
+def _add_zoom(layers: list[alt.Chart], name: str) -> list[alt.Chart]:
+    return [layers[0].add_params(build_zoom_parameter(name)), *layers[1:]]
 
 
-def _rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any]) -> tuple[tuple[str, ...], ...]:
+def _build_rows(load: LoadSeries, columns: list[tuple[float | None, ...]] | list[Any]) -> tuple[tuple[str, ...], ...]:
     return tuple(
         (
-            f"{at:.1f}",
+            f"{time_s:.1f}",
             *(formatting.NOT_AVAILABLE if cell is None else formatting.format_number(cell) for cell in cells),
         )
-        for at, *cells in zip(load.at_s, *columns, strict=True)
+        for time_s, *cells in zip(load.at_s, *columns, strict=True)
     )
 
 
-def _rates_alternative(load: LoadSeries, verb: str) -> str:
-    length_s = load.at_s[-1] - load.at_s[0] + load.bin_s
-    totals = [sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)]
-    offered, completed, good = (formatting.format_count(round(total)) for total in totals)
+def _describe_rates(load: LoadSeries, participle: str) -> str:
+    duration_s = load.at_s[-1] - load.at_s[0] + load.bin_s
+    request_counts = [
+        sum(series) * load.bin_s for series in (load.offered_per_s, load.completed_per_s, load.good_per_s)
+    ]
+    offered, completed, good = (formatting.format_count(round(total)) for total in request_counts)
     return (
-        f"{offered} requests {verb} over {formatting.format_duration(length_s)}, peak rate "
+        f"{offered} requests {participle} over {formatting.format_duration(duration_s)}, peak rate "
         f"{formatting.with_unit(formatting.format_number(max(load.offered_per_s)), 'req/s')}; {completed} completed, "
-        f"{good} within SLO. At most {formatting.format_count(max(load.in_flight))} in flight."
+        f"{good} within SLO. Peak concurrency: {formatting.format_count(max(load.in_flight))} requests in flight."
     )

@@ -9,7 +9,17 @@ import altair as alt
 
 from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, MUTED, PAPER, SERIES, build_spec, fit_scale, limit_line, new_chart, role_marks
+from reports.charts.style import (
+    ACCENT,
+    MUTED,
+    PAPER,
+    SERIES,
+    build_layer,
+    build_limit_line,
+    build_role_marks,
+    build_spec,
+    fit_scale,
+)
 from reports.plan_section import FrontRow, OfferRow, PlanSection
 from reports.quantity import Quantity
 
@@ -19,28 +29,28 @@ _ROLES = {
     "Pareto-optimal": (SERIES[2], "square"),
     "feasible": (MUTED, "circle"),
 }
-_SIDES: tuple[Literal["left", "right"], ...] = ("left", "right")
+_ALIGNMENTS: tuple[Literal["left", "right"], ...] = ("left", "right")
 _LOG_RATIO = 5
 _MIN_PROBABILITY = 0.5
 _FADED_OPACITY = 0.5
-_NONE = "–"
+_NO_PROBABILITY = "–"
 _MIN_LABEL_DISTANCE = 0.085
 """Minimum distance between two percentage labels as a fraction of the chart's width; closer labels
 would overlap."""
 
 
-def cost_pareto_front(plan: PlanSection | None) -> Chart | None:
+def build_cost_pareto_chart(plan: PlanSection | None) -> Chart | None:
     """Build the Pareto chart; `None` without a plan, or if no offer is feasible."""
     if plan is None:
         return None
-    points = _points(plan)
+    points = _build_points(plan)
     if not points:
         return None
     return Chart(
         key="front",
         title="Monthly cost vs. latency at peak",
-        alternative=_alternative(plan, points),
-        spec=build_spec(_layers(points, plan), "front"),
+        alternative=_describe_points(plan, points),
+        spec=build_spec(_build_layers(points, plan), "front"),
         columns=("fleet", "cost", "latency at peak", "basis", "role", "probability on Pareto front"),
         rows=tuple(
             (
@@ -53,11 +63,11 @@ def cost_pareto_front(plan: PlanSection | None) -> Chart | None:
             )
             for point in points
         ),
-        note=_note(points),
+        note=_build_note(points),
     )
 
 
-def role_of(row: OfferRow, plan: PlanSection) -> str:
+def get_offer_role(row: OfferRow, plan: PlanSection) -> str:
     if plan.recommendation is not None and row.offer == plan.recommendation.offer:
         return "recommended"
     if row.offer == plan.runner_up:
@@ -65,29 +75,31 @@ def role_of(row: OfferRow, plan: PlanSection) -> str:
     return "Pareto-optimal" if row.is_on_frontier else "feasible"
 
 
-def _points(plan: PlanSection) -> list[dict[str, Any]]:
+def _build_points(plan: PlanSection) -> list[dict[str, Any]]:
     """Return points for the feasible offers by cost, followed by fleets on the Pareto front whose
     size differs from the row of their offer."""
     front = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
-    points = [_point(row, role_of(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows]
-    larger = (fleet for fleet in front.values() if _is_drawable(fleet.usd_per_month, fleet.latency))
-    return points + [_point(fleet, "Pareto-optimal", fleet) for fleet in larger]
+    points = [
+        _build_point(row, get_offer_role(row, plan), front.pop((row.offer, row.instances or 0), None)) for row in rows
+    ]
+    other_fleets = (fleet for fleet in front.values() if _is_drawable(fleet.usd_per_month, fleet.latency))
+    return points + [_build_point(fleet, "Pareto-optimal", fleet) for fleet in other_fleets]
 
 
 def _is_drawable(cost: Quantity, latency: Quantity) -> bool:
     return cost.value is not None and latency.value is not None
 
 
-def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[str, Any]:
-    chance = None if front is None else front.frontier_probability
+def _build_point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[str, Any]:
+    probability = None if front is None else front.frontier_probability
     is_on_frontier = front is not None or (isinstance(row, OfferRow) and row.is_on_frontier)
     return {
         "cost": row.usd_per_month.value,
         "latency": row.latency.value,
         "role": role,
         "fill": _ROLES[role][0] if row.basis == "measured" else PAPER,
-        "opacity": 1.0 if chance is None or chance >= _MIN_PROBABILITY else _FADED_OPACITY,
+        "opacity": 1.0 if probability is None or probability >= _MIN_PROBABILITY else _FADED_OPACITY,
         "fleet": f"{row.instances} × {row.offer}",
         "shown_cost": plan_sentences.format_cost(row)
         if isinstance(row, OfferRow)
@@ -95,23 +107,25 @@ def _point(row: OfferRow | FrontRow, role: str, front: FrontRow | None) -> dict[
         "shown_latency": formatting.format_quantity(row.latency),
         "basis": row.basis,
         "is_on_frontier": is_on_frontier,
-        "has_chance": chance is not None,
-        "probability": _NONE
-        if chance is None
-        else formatting.with_unit(formatting.format_plain(round(100 * chance)), "%"),
+        "has_chance": probability is not None,
+        "probability": _NO_PROBABILITY
+        if probability is None
+        else formatting.with_unit(formatting.format_plain(round(100 * probability)), "%"),
     }
 
 
-def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
+def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
     latencies, costs = ([point[name] for point in points] for name in ("latency", "cost"))
     limit = plan.latency_limit
-    room = (0.75 * min(latencies), 1.15 * max(latencies))  # room for the labels below and above the points
-    heights = [*latencies, *room, *([] if limit is None else [limit.value])]
-    x = alt.X("cost:Q", title="$/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
-    y = alt.Y("latency:Q", title=f"{plan_sentences.latency_name(plan)} at peak, ms", **fit_scale(heights, 20))
+    label_bounds = (0.75 * min(latencies), 1.15 * max(latencies))  # room for the labels below and above the points
+    latency_extent = [*latencies, *label_bounds, *([] if limit is None else [limit.value])]
+    x = alt.X("cost:Q", title="cost, $/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
+    y = alt.Y(
+        "latency:Q", title=f"{plan_sentences.format_latency_name(plan)} at peak, ms", **fit_scale(latency_extent, 20)
+    )
     front = sorted((point for point in points if point["is_on_frontier"]), key=lambda point: point["cost"])
-    line = (
-        new_chart(front)
+    front_line = (
+        build_layer(front)
         .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
         .encode(x=x, y=y)
     )
@@ -120,58 +134,69 @@ def _layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.Chart]:
         alt.Tooltip("shown_cost:N", title="cost"),
         alt.Tooltip("shown_latency:N", title="latency at peak"),
         alt.Tooltip("basis:N"),
-        alt.Tooltip("chance:N", title="on the front"),
+        alt.Tooltip("probability:N", title="on the front"),
     ]
-    marks = role_marks(points, _ROLES, x, y, tooltip).encode(opacity=alt.Opacity("opacity:Q", scale=None, legend=None))
-    slo = [] if limit is None else limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
-    return [*([line] if front else []), *slo, marks, *_labels(points, (min(costs) + max(costs)) / 2, x, y)]
+    marks = build_role_marks(points, _ROLES, x, y, tooltip).encode(
+        opacity=alt.Opacity("opacity:Q", scale=None, legend=None)
+    )
+    limit_lines = [] if limit is None else build_limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
+    return [
+        *([front_line] if front else []),
+        *limit_lines,
+        marks,
+        *_build_labels(points, (min(costs) + max(costs)) / 2, x, y),
+    ]
 
 
-def _labels(points: list[dict[str, Any]], middle: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
+def _build_labels(points: list[dict[str, Any]], middle_cost: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
     """Build the label of the recommended fleet above its point, and the probabilities of fleets on
     the Pareto front below their points."""
     recommended = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
-    with_probability = [{**point, "label": point["probability"]} for point in _non_overlapping(points)]
-    sides = {
-        align: [point for point in recommended if (point["cost"] > middle) == (align == "right")] for align in _SIDES
+    with_probability = [{**point, "label": point["probability"]} for point in _select_non_overlapping(points)]
+    points_by_alignment = {
+        align: [point for point in recommended if (point["cost"] > middle_cost) == (align == "right")]
+        for align in _ALIGNMENTS
     }
     texts = [
-        new_chart(side_points).mark_text(align=align, dy=-13, fontWeight=600)
-        for align, side_points in sides.items()
-        if side_points
+        build_layer(aligned_points).mark_text(align=align, dy=-13, fontWeight=600)
+        for align, aligned_points in points_by_alignment.items()
+        if aligned_points
     ]
-    texts += [new_chart(with_probability).mark_text(dy=15, color=SERIES[2])] if with_probability else []
+    texts += [build_layer(with_probability).mark_text(dy=15, color=SERIES[2])] if with_probability else []
     return [text.encode(x=x, y=y, text=alt.Text("label:N")) for text in texts]
 
 
-def _non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _select_non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
     """Return the points with a probability whose labels do not overlap; the recommended fleet has
     priority."""
     costs = [point["cost"] for point in points]
     is_log = min(costs) > 0 and max(costs) / min(costs) > _LOG_RATIO
     positions = [math.log(cost) if is_log else cost for cost in costs]
     width = (max(positions) - min(positions)) or 1.0
-    placed: list[tuple[float, dict[str, Any]]] = []
-    ranked = sorted(zip(positions, points, strict=True), key=lambda pair: (pair[1]["role"] != "recommended", pair[0]))
-    for position, point in ranked:
+    placed_points: list[tuple[float, dict[str, Any]]] = []
+    ranked_points = sorted(
+        zip(positions, points, strict=True), key=lambda pair: (pair[1]["role"] != "recommended", pair[0])
+    )
+    for position, point in ranked_points:
         if point["has_chance"] and all(
-            abs(position - placed_at) >= _MIN_LABEL_DISTANCE * width for placed_at, _ in placed
+            abs(position - placed_position) >= _MIN_LABEL_DISTANCE * width for placed_position, _ in placed_points
         ):
-            placed.append((position, point))
-    return [point for _, point in placed]
+            placed_points.append((position, point))
+    return [point for _, point in placed_points]
 
 
-def _note(points: list[dict[str, Any]]) -> str:
-    sentences = ["Lower left is better. Filled: measured on this hardware; hollow: estimated."]
+def _build_note(points: list[dict[str, Any]]) -> str:
+    sentences = ["Lower left is better. Filled marks are measured on this hardware, hollow marks are estimated."]
     if any(point["has_chance"] for point in points):
         sentences.append(
-            "Percentages: probability that no other fleet is both cheaper and faster; faded below 50\u202f%."
+            "A percentage is the probability that no other fleet is both cheaper and faster; marks with a probability "
+            "below 50\u202f% are faded."
         )
     return " ".join(sentences)
 
 
-def _alternative(plan: PlanSection, points: list[dict[str, Any]]) -> str:
-    cheapest, costliest = (edge(points, key=lambda point: point["cost"]) for edge in (min, max))
+def _describe_points(plan: PlanSection, points: list[dict[str, Any]]) -> str:
+    cheapest, costliest = (select_extreme(points, key=lambda point: point["cost"]) for select_extreme in (min, max))
     text = (
         f"{len(points)} fleets from ${formatting.format_money(cheapest['cost'])}/month ({cheapest['fleet']}) to "
         f"${formatting.format_money(costliest['cost'])}/month ({costliest['fleet']})."

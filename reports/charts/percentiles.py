@@ -8,63 +8,67 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import build_spec, fit_scale, limit_line, new_chart, point_scales
+from reports.charts.style import build_layer, build_limit_line, build_point_scales, build_spec, fit_scale
 from reports.model import PercentileCurve, Report
 
-_TICKS = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
-_DRAWN = ("latency_ms", "service_ms", "ttft_ms")
-_LABELS = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _TICKS.items()) + " : ''"
+_TICK_NAMES = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
+_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms")
+_LABEL_EXPRESSION = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in, name in _TICK_NAMES.items()) + " : ''"
 
 
-def latency_percentiles(report: Report) -> Chart | None:
+def build_percentile_chart(report: Report) -> Chart | None:
     """Build the chart of latency by percentile; `None` if no successful request contributed to the
     result."""
     if not report.spectra:
         return None
-    points = _points(report)
+    points = _build_points(report)
     if not points:
         return None
-    farthest = max(point["one_in"] for point in points)
-    axis = alt.Axis(values=[one_in for one_in in _TICKS if one_in <= farthest], labelExpr=_LABELS, grid=True)
+    max_inverse_tail = max(point["one_in"] for point in points)
+    axis = alt.Axis(
+        values=[inverse_tail for inverse_tail in _TICK_NAMES if inverse_tail <= max_inverse_tail],
+        labelExpr=_LABEL_EXPRESSION,
+        grid=True,
+    )
     x = alt.X("one_in:Q", title="percentile", axis=axis, scale=alt.Scale(type="log", nice=False))
-    limit = report.curve.limit if report.curve.metric in _DRAWN else None
-    heights = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
-    y = alt.Y("ms:Q", title="ms", **fit_scale(heights, 20))
+    limit = report.curve.limit if report.curve.metric in _LIMIT_METRICS else None
+    latencies_ms = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
+    y = alt.Y("ms:Q", title="latency, ms", **fit_scale(latencies_ms, 20))
     tooltip = [
         alt.Tooltip("series:N", title="metric"),
         alt.Tooltip("share:N", title="percentile"),
-        alt.Tooltip("ms:Q", format=",.3~r"),
+        alt.Tooltip("ms:Q", title="latency, ms", format=",.3~r"),
     ]
     lines = (
-        new_chart(points)
+        build_layer(points)
         .mark_line(point=alt.OverlayMarkDef(size=22))
-        .encode(x=x, y=y, tooltip=tooltip, **point_scales([spectrum.label for spectrum in report.spectra]))
+        .encode(x=x, y=y, tooltip=tooltip, **build_point_scales([curve.label for curve in report.spectra]))
     )
     limit_label = f"SLO {formatting.metric_name(report.curve.metric, report.curve.percentile)}"
-    line = [] if limit is None else limit_line(limit.value, limit_label)
-    requests = formatting.format_count(report.spectra[0].n)
+    limit_lines = [] if limit is None else build_limit_line(limit.value, limit_label)
+    request_count_text = formatting.format_count(report.spectra[0].n)
     return Chart(
         key="spectrum",
         title="Latency by percentile",
-        alternative=" ".join(_ends(spectrum) for spectrum in report.spectra),
-        spec=build_spec([lines, *line], "spectrum"),
-        columns=("metric", "percentile", "ms"),
+        alternative=" ".join(_describe_curve(curve) for curve in report.spectra),
+        spec=build_spec([lines, *limit_lines], "spectrum"),
+        columns=("metric", "percentile", "latency, ms"),
         rows=tuple((point["series"], point["share"], formatting.format_number(point["ms"])) for point in points),
-        note=f"{requests} requests from the headline stages, pooled.",
+        note=f"Percentiles of {request_count_text} requests, pooled over the headline stages.",
     )
 
 
-def _points(report: Report) -> list[dict[str, Any]]:
+def _build_points(report: Report) -> list[dict[str, Any]]:
     return [
-        {"series": spectrum.label, "one_in": 1 / (1 - share), "ms": ms, "share": f"p{100 * share:.4g}"}
-        for spectrum in report.spectra
-        for share, ms in zip(spectrum.share, spectrum.ms, strict=True)
+        {"series": curve.label, "one_in": 1 / (1 - share), "ms": ms, "share": f"p{100 * share:.4g}"}
+        for curve in report.spectra
+        for share, ms in zip(curve.share, curve.ms, strict=True)
     ]
 
 
-def _ends(spectrum: PercentileCurve) -> str:
-    middle = spectrum.ms[min(range(len(spectrum.share)), key=lambda index: abs(spectrum.share[index] - 0.5))]
+def _describe_curve(curve: PercentileCurve) -> str:
+    median_ms = curve.ms[min(range(len(curve.share)), key=lambda index: abs(curve.share[index] - 0.5))]
     return (
-        f"{spectrum.label[:1].upper()}{spectrum.label[1:]}: median {formatting.format_number(middle)} ms, "
-        f"p{100 * spectrum.share[-1]:.4g} {formatting.format_number(spectrum.ms[-1])} ms."
+        f"{curve.label[:1].upper()}{curve.label[1:]}: median {formatting.format_number(median_ms)} ms, "
+        f"p{100 * curve.share[-1]:.4g} {formatting.format_number(curve.ms[-1])} ms."
     )

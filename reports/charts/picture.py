@@ -7,7 +7,7 @@ from typing import Any
 
 import msgspec
 
-from reports.charts.renderer import chart_renderer
+from reports.charts.renderer import get_chart_renderer
 from reports.charts.style import WIDTH
 
 
@@ -24,13 +24,13 @@ class Chart(msgspec.Struct, frozen=True, kw_only=True):
     note: str | None = None
 
 
-def render_svg(drawing: Chart) -> str:
+def render_svg(chart: Chart) -> str:
     """Render the chart as SVG. Raises ChartError if the chart cannot be drawn."""
-    svg = chart_renderer().render_svg({**drawing.spec, "width": WIDTH})
-    numbers: dict[str, int] = {}
+    svg = get_chart_renderer().render_svg({**chart.spec, "width": WIDTH})
+    clip_numbers: dict[str, int] = {}
 
     def renumber(match: re.Match[str]) -> str:
-        return f"{match[1]}{drawing.key}-clip-{numbers.setdefault(match[2], len(numbers))}"
+        return f"{match[1]}{chart.key}-clip-{clip_numbers.setdefault(match[2], len(clip_numbers))}"
 
     # The renderer numbers clip paths per process. The IDs must be unique in a page and
     # reproducible.

@@ -6,42 +6,44 @@ import altair as alt
 
 from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, MUTED, build_spec, limit_line, new_chart
+from reports.charts.style import ACCENT, INK, MUTED, build_layer, build_limit_line, build_spec
 from reports.plan_section import PlanSection
 
 
-def slo_probability(plan: PlanSection | None) -> Chart | None:
+def build_probability_chart(plan: PlanSection | None) -> Chart | None:
     """Build the chart of P(SLO met); `None` if there is no recommended fleet, or if its
     probabilities are unknown."""
     row = plan.recommended_row if plan else None
     if plan is None or row is None or row.slo_probabilities is None:
         return None
-    cells = plan_sentences.slo_probability_cells(row)
+    cells = plan_sentences.build_slo_probability_cells(row)
     if not cells:
         return None
     values = (row.slo_probabilities.one_fewer, row.slo_probabilities.planned, row.slo_probabilities.one_more)[
         -len(cells) :
     ]
     colors = (MUTED, ACCENT, MUTED)[-len(cells) :]
-    bars = [
-        {"instances": name, "percent": 100 * value, "shown": shown, "color": color}
-        for (name, shown), value, color in zip(cells, values, colors, strict=True)
+    records = [
+        {"instances": name, "percent": 100 * value, "shown": probability_text, "color": color}
+        for (name, probability_text), value, color in zip(cells, values, colors, strict=True)
     ]
     target = formatting.format_probability(plan.confidence)
     x = alt.X("instances:N", title="instances for the load, without spares", sort=None, axis=alt.Axis(labelAngle=0))
     y = alt.Y("percent:Q", title="P(SLO met), %", scale=alt.Scale(domain=[0, 112], nice=False),
               axis=alt.Axis(values=[0, 20, 40, 60, 80, 100]))  # fmt: skip
     tooltip = [alt.Tooltip("instances:N"), alt.Tooltip("shown:N", title="P(SLO met)")]
-    data = new_chart(bars)
-    columns = data.mark_bar(size=64).encode(x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=tooltip)
+    data = build_layer(records)
+    bar_layer = data.mark_bar(size=64).encode(x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=tooltip)
     labels = data.mark_text(baseline="bottom", dy=-4, fontWeight=600, fontSize=13, color=INK).encode(
         x=x, y=y, text=alt.Text("shown:N")
     )
     return Chart(
         key="probability",
         title="P(SLO met) at peak by number of instances",
-        alternative=f"{'; '.join(f'{shown} with {name}' for name, shown in cells)}. Target: {target}.",
-        spec=build_spec([columns, *limit_line(100 * plan.confidence, f"target {target}"), labels], "probability"),
+        alternative=f"{'; '.join(f'{text} with {name}' for name, text in cells)} instances. Target: {target}.",
+        spec=build_spec(
+            [bar_layer, *build_limit_line(100 * plan.confidence, f"target {target}"), labels], "probability"
+        ),
         columns=("instances, without spares", "P(SLO met)"),
         rows=tuple(cells),
     )

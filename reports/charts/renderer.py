@@ -43,13 +43,13 @@ class ChartRenderer:
 
     def close(self) -> None:
         with self._lock:
-            self._end()
+            self._stop()
 
     def _request(self, request: dict[str, Any]) -> str:
         with self._lock:
             if self._process is None or self._process.poll() is not None:
-                self._end()
-                self._process = _start()
+                self._stop()
+                self._process = _start_process()
             process = self._process
             watchdog = threading.Timer(_REPLY_TIMEOUT_S, process.kill)
             watchdog.daemon = True
@@ -63,13 +63,13 @@ class ChartRenderer:
             finally:
                 watchdog.cancel()
             if not line.endswith(b"\n"):
-                raise ChartError(f"the chart renderer {self._end()}")
+                raise ChartError(f"the chart renderer {self._stop()}")
         reply = json.loads(line)
         if "error" in reply:
             raise ChartError(reply["error"])
         return str(reply["text"])
 
-    def _end(self) -> str:
+    def _stop(self) -> str:
         """Stop the renderer process, and kill it if it does not exit in time. Returns a phrase that
         describes how it ended."""
         process, self._process = self._process, None
@@ -87,7 +87,7 @@ class ChartRenderer:
 
 
 @cache
-def chart_renderer() -> ChartRenderer:
+def get_chart_renderer() -> ChartRenderer:
     """Return the renderer of this process. The renderer is shared, because starting Vega takes
     longer than rendering a whole report."""
     renderer = ChartRenderer()
@@ -95,7 +95,7 @@ def chart_renderer() -> ChartRenderer:
     return renderer
 
 
-def _start() -> subprocess.Popen[bytes]:
+def _start_process() -> subprocess.Popen[bytes]:
     """Start the renderer process.
 
     The process has a separate session, so that Ctrl-C in a terminal does not interrupt it. The

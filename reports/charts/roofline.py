@@ -15,11 +15,11 @@ from reports.charts.style import (
     MAX_SERIES,
     MUTED,
     PAPER,
+    build_layer,
+    build_point_scales,
     build_spec,
     fit_scale,
-    new_chart,
-    point_scales,
-    variant_families,
+    list_variant_families,
 )
 from reports.local_model import BottleneckRow, VariantRow
 from reports.model import Report
@@ -32,155 +32,171 @@ _HEADROOM = 1.4
 """Factor of headroom above the highest point, for the name of a roof."""
 
 
-def roofline(report: Report) -> Chart | None:
+def build_roofline_chart(report: Report) -> Chart | None:
     """Build the roofline chart; `None` unless the FLOP/s, FLOP/byte and roof of at least one valid
     variant are known."""
     local = report.local
-    with_bounds = [
-        (variant, bound)
+    variants_with_bottlenecks = [
+        (variant, bottleneck)
         for variant in (local.variants if local else ())
-        if (bound := _drawable_bound(variant)) is not None
+        if (bottleneck := _get_drawable_bottleneck(variant)) is not None
     ]
-    if local is None or not with_bounds:
+    if local is None or not variants_with_bottlenecks:
         return None
-    families = variant_families(local)[:MAX_SERIES]
-    bounds = [bound for _, bound in with_bounds]
-    roofs = {_roof_name(bound_): bound_ for bound_ in _distinct(bounds)[:MAX_SERIES]}
+    families = list_variant_families(local)[:MAX_SERIES]
+    bottlenecks = [bottleneck for _, bottleneck in variants_with_bottlenecks]
+    roofs = {
+        _format_roof_name(roof_bottleneck): roof_bottleneck
+        for roof_bottleneck in _select_distinct(bottlenecks)[:MAX_SERIES]
+    }
     points = [
-        _point(variant, bound, roof)
-        for variant, bound in with_bounds
-        if (roof := _roof_name_of(bound, roofs)) is not None and variant.family in families
+        _build_point(variant, bottleneck, roof)
+        for variant, bottleneck in variants_with_bottlenecks
+        if (roof := _find_roof_name(bottleneck, roofs)) is not None and variant.family in families
     ]
     # Include the ridge points, so that they are visible.
-    intensities = [*(point["intensity"] for point in points), *map(_ridge, roofs.values())]
-    lines = _lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
+    intensities = [*(point["intensity"] for point in points), *map(_compute_ridge, roofs.values())]
+    lines = _build_lines(roofs, min(intensities) / _ROOF_MARGIN, max(intensities) * _ROOF_MARGIN)
     return Chart(
         key="roofline",
         title="Roofline",
-        alternative=" ".join(_sentence(variant, bound) for variant, bound in with_bounds),
-        spec=build_spec(_layers(points, lines, families), "roofline"),
+        alternative=" ".join(
+            _describe_position(variant, bottleneck) for variant, bottleneck in variants_with_bottlenecks
+        ),
+        spec=build_spec(_build_layers(points, lines, families), "roofline"),
         columns=("variant", "FLOP/byte", "GFLOP/s", "roof at this intensity, GFLOP/s", "roof"),
-        rows=tuple(_row(variant, bound) for variant, bound in with_bounds),
-        note=_note(len(with_bounds) - len(points), any(_share(bound) > 1 for bound in bounds)),
+        rows=tuple(_build_row(variant, bottleneck) for variant, bottleneck in variants_with_bottlenecks),
+        note=_build_note(
+            len(variants_with_bottlenecks) - len(points),
+            any(_compute_roof_share(bottleneck) > 1 for bottleneck in bottlenecks),
+        ),
     )
 
 
-def _drawable_bound(variant: VariantRow) -> BottleneckRow | None:
-    bound = variant.bottleneck
-    if bound is None or variant.state == "INVALID" or not bound.flops_per_s or not bound.flops_per_byte:
+def _get_drawable_bottleneck(variant: VariantRow) -> BottleneckRow | None:
+    bottleneck = variant.bottleneck
+    if bottleneck is None or variant.state == "INVALID" or not bottleneck.flops_per_s or not bottleneck.flops_per_byte:
         return None
-    return bound if bound.peak_flops_per_s and bound.peak_bytes_per_s else None
+    return bottleneck if bottleneck.peak_flops_per_s and bottleneck.peak_bytes_per_s else None
 
 
-def _distinct(bounds: list[BottleneckRow]) -> list[BottleneckRow]:
+def _select_distinct(bottlenecks: list[BottleneckRow]) -> list[BottleneckRow]:
     """Return one bound per group of similar bounds: repeated measurements of the same peak differ
     slightly."""
-    distinct: list[BottleneckRow] = []
-    for bound in bounds:
-        if not any(_is_similar(bound, kept_bound) for kept_bound in distinct):
-            distinct.append(bound)
-    return distinct
+    distinct_bottlenecks: list[BottleneckRow] = []
+    for bottleneck in bottlenecks:
+        if not any(_is_similar(bottleneck, distinct_bottleneck) for distinct_bottleneck in distinct_bottlenecks):
+            distinct_bottlenecks.append(bottleneck)
+    return distinct_bottlenecks
 
 
-def _is_similar(left: BottleneckRow, right: BottleneckRow) -> bool:
-    pairs = (left.peak_flops_per_s, right.peak_flops_per_s), (left.peak_bytes_per_s, right.peak_bytes_per_s)
+def _is_similar(first: BottleneckRow, second: BottleneckRow) -> bool:
+    pairs = (first.peak_flops_per_s, second.peak_flops_per_s), (first.peak_bytes_per_s, second.peak_bytes_per_s)
     is_near = all(math.isclose(a or 0.0, b or 0.0, rel_tol=_PEAK_TOLERANCE) for a, b in pairs)
-    return is_near and (left.processor, left.peak_basis) == (right.processor, right.peak_basis)
+    return is_near and (first.processor, first.peak_basis) == (second.processor, second.peak_basis)
 
 
-def _roof_name_of(bound: BottleneckRow, roofs: dict[str, BottleneckRow]) -> str | None:
-    return next((name for name, roof in roofs.items() if _is_similar(bound, roof)), None)
+def _find_roof_name(bottleneck: BottleneckRow, roofs: dict[str, BottleneckRow]) -> str | None:
+    return next((name for name, roof in roofs.items() if _is_similar(bottleneck, roof)), None)
 
 
-def _roof_name(bound: BottleneckRow) -> str:
-    flops, bandwidth = (bound.peak_flops_per_s or 0.0) / _GIGA, (bound.peak_bytes_per_s or 0.0) / _GIGA
-    assumed = "" if bound.peak_basis == "measured" else " (data sheet)"
-    return (
-        f"{bound.processor}: {formatting.format_number(flops)} GFLOP/s, {formatting.format_number(bandwidth)} "
-        f"GB/s{assumed}"
+def _format_roof_name(bottleneck: BottleneckRow) -> str:
+    peak_gflops, peak_gb_per_s = (
+        (bottleneck.peak_flops_per_s or 0.0) / _GIGA,
+        (bottleneck.peak_bytes_per_s or 0.0) / _GIGA,
     )
+    source_note = "" if bottleneck.peak_basis == "measured" else " (data sheet)"
+    flops_text, bandwidth_text = formatting.format_number(peak_gflops), formatting.format_number(peak_gb_per_s)
+    return f"{bottleneck.processor}: {flops_text} GFLOP/s, {bandwidth_text} GB/s{source_note}"
 
 
-def _roof_gflops(bound: BottleneckRow, intensity: float) -> float:
-    return min(bound.peak_flops_per_s or 0.0, intensity * (bound.peak_bytes_per_s or 0.0)) / _GIGA
+def _compute_roof_gflops(bottleneck: BottleneckRow, intensity: float) -> float:
+    return min(bottleneck.peak_flops_per_s or 0.0, intensity * (bottleneck.peak_bytes_per_s or 0.0)) / _GIGA
 
 
-def _point(variant: VariantRow, bound: BottleneckRow, roof: str) -> dict[str, Any]:
+def _build_point(variant: VariantRow, bottleneck: BottleneckRow, roof: str) -> dict[str, Any]:
     return {
         "series": variant.family,
         "roof": roof,
         "variant": variant.name,
-        "intensity": bound.flops_per_byte,
-        "rate": (bound.flops_per_s or 0.0) / _GIGA,
-        "shown": f"{formatting.format_number((bound.flops_per_s or 0.0) / _GIGA)} GFLOP/s",
+        "intensity": bottleneck.flops_per_byte,
+        "rate": (bottleneck.flops_per_s or 0.0) / _GIGA,
+        "shown": f"{formatting.format_number((bottleneck.flops_per_s or 0.0) / _GIGA)} GFLOP/s",
     }
 
 
-def _lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dict[str, Any]]:
+def _build_lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dict[str, Any]]:
     """Return three points per roof: at intensity `low`, at the ridge point, and at intensity
     `high`."""
     return [
-        {"roof": name, "intensity": intensity, "rate": _roof_gflops(roof, intensity)}
+        {"roof": name, "intensity": intensity, "rate": _compute_roof_gflops(roof, intensity)}
         for name, roof in roofs.items()
-        for intensity in (low, _ridge(roof), high)
+        for intensity in (low, _compute_ridge(roof), high)
     ]
 
 
-def _ridge(bound: BottleneckRow) -> float:
+def _compute_ridge(bottleneck: BottleneckRow) -> float:
     """Return the ridge point in FLOP/byte: the lowest intensity at which memory bandwidth is not
     the limit."""
-    return (bound.peak_flops_per_s or 0.0) / (bound.peak_bytes_per_s or 1.0)
+    return (bottleneck.peak_flops_per_s or 0.0) / (bottleneck.peak_bytes_per_s or 1.0)
 
 
-def _layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
+def _build_layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], families: list[str]) -> list[alt.Chart]:
     """Build the layers of the chart. Roofs are gray with their names above the flat part; points
     have the colors of their families."""
-    all_points, ends = [*points, *lines], lines[2::3]
-    top = _HEADROOM * max(point["rate"] for point in all_points)
-    x = alt.X("intensity:Q", title="FLOP/byte", **fit_scale([point["intensity"] for point in all_points], 2))
-    y = alt.Y("rate:Q", title="GFLOP/s", **fit_scale([*(point["rate"] for point in all_points), top], 2))
-    names = [point["roof"] for point in ends]
+    all_points, roof_ends = [*points, *lines], lines[2::3]
+    max_rate = _HEADROOM * max(point["rate"] for point in all_points)
+    x = alt.X(
+        "intensity:Q",
+        title="arithmetic intensity, FLOP/byte",
+        **fit_scale([point["intensity"] for point in all_points], 2),
+    )
+    y = alt.Y(
+        "rate:Q", title="performance, GFLOP/s", **fit_scale([*(point["rate"] for point in all_points), max_rate], 2)
+    )
+    names = [point["roof"] for point in roof_ends]
     dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
-    roof = new_chart(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
-    texts = [  # keeps the label readable where a line crosses it
-        new_chart(ends)
+    roof_lines = build_layer(lines).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
+    roof_labels = [  # keeps the label readable where a line crosses it
+        build_layer(roof_ends)
         .mark_text(align="right", baseline="bottom", dy=-5, **style)
         .encode(x=x, y=y, text=alt.Text("roof:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": MUTED})
     ]
     if not points:
-        return [roof, *texts]
-    used = [name for name in families if any(point["series"] == name for point in points)]
+        return [roof_lines, *roof_labels]
+    shown_families = [name for name in families if any(point["series"] == name for point in points)]
     marks = (
-        new_chart(points)
+        build_layer(points)
         .mark_point(size=60, filled=True, opacity=1)
         .encode(
             x=x,
             y=y,
             tooltip=[alt.Tooltip("variant:N"), alt.Tooltip("shown:N", title="achieved"), alt.Tooltip("roof:N")],
-            **point_scales(used, among=families),
+            **build_point_scales(shown_families, all_names=families),
         )
     )
-    return [roof, *texts, marks]
+    return [roof_lines, *roof_labels, marks]
 
 
-def _sentence(variant: VariantRow, bound: BottleneckRow) -> str:
-    return f"{variant.name}: {formatting.format_percent(_share(bound))} of its roof."
+def _describe_position(variant: VariantRow, bottleneck: BottleneckRow) -> str:
+    return f"{variant.name}: {formatting.format_percent(_compute_roof_share(bottleneck))} of its roof."
 
 
-def _share(bound: BottleneckRow) -> float:
-    return (bound.flops_per_s or 0.0) / _GIGA / _roof_gflops(bound, bound.flops_per_byte or 0.0)
+def _compute_roof_share(bottleneck: BottleneckRow) -> float:
+    return (bottleneck.flops_per_s or 0.0) / _GIGA / _compute_roof_gflops(bottleneck, bottleneck.flops_per_byte or 0.0)
 
 
-def _row(variant: VariantRow, bound: BottleneckRow) -> tuple[str, ...]:
-    intensity, rate = bound.flops_per_byte or 0.0, (bound.flops_per_s or 0.0) / _GIGA
-    numbers = (intensity, rate, _roof_gflops(bound, intensity))
-    return (variant.name, *map(formatting.format_number, numbers), _roof_name(bound))
+def _build_row(variant: VariantRow, bottleneck: BottleneckRow) -> tuple[str, ...]:
+    intensity, rate = bottleneck.flops_per_byte or 0.0, (bottleneck.flops_per_s or 0.0) / _GIGA
+    numbers = (intensity, rate, _compute_roof_gflops(bottleneck, intensity))
+    return (variant.name, *map(formatting.format_number, numbers), _format_roof_name(bottleneck))
 
 
-def _note(hidden: int, is_over: bool) -> str:
-    more = f" {hidden} more variants are only in the table." if hidden else ""
-    over = " A point above its roof means that the measured peak is too low." if is_over else ""
+def _build_note(hidden_count: int, is_above_roof: bool) -> str:
+    hidden_note = f" {hidden_count} more variants are only in the table." if hidden_count else ""
+    above_roof_note = " A point above its roof means that the measured peak is too low." if is_above_roof else ""
     return (
-        f"Left of the ridge point: memory-bound; right: compute-bound. One multiply-add counts as 2 FLOP.{over}{more}"
+        "Variants left of the ridge point are memory bound, variants right of it compute bound. One multiply-add "
+        f"counts as 2 FLOP.{above_roof_note}{hidden_note}"
     )

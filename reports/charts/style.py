@@ -18,20 +18,25 @@ from reports.local_model import LocalSection, VariantRow
 from reports.model import Report
 
 
-def valid_variants(local: LocalSection) -> list[VariantRow]:
+def select_valid_variants(local: LocalSection) -> list[VariantRow]:
     """Return the valid variants ordered by throughput, fastest family first, because a chart may
     not have room for all families."""
-    valid = [variant for variant in local.variants if variant.state in ("best", "measured")]
-    fastest: dict[str, float] = {}
-    for variant in valid:
-        fastest[variant.family] = max(fastest.get(variant.family, 0.0), variant.throughput.value or 0.0)
-    return sorted(valid, key=lambda variant: (-fastest[variant.family], variant.family, variant.batch))
+    variants_with_results = [variant for variant in local.variants if variant.state in ("best", "measured")]
+    max_throughput_by_family: dict[str, float] = {}
+    for variant in variants_with_results:
+        max_throughput_by_family[variant.family] = max(
+            max_throughput_by_family.get(variant.family, 0.0), variant.throughput.value or 0.0
+        )
+    return sorted(
+        variants_with_results,
+        key=lambda variant: (-max_throughput_by_family[variant.family], variant.family, variant.batch),
+    )
 
 
-def variant_families(local: LocalSection) -> list[str]:
-    """Return the names of the variant families in the order of `valid_variants`, followed by
+def list_variant_families(local: LocalSection) -> list[str]:
+    """Return the names of the variant families in the order of `select_valid_variants`, followed by
     families without a valid variant."""
-    return list(dict.fromkeys(variant.family for variant in (*valid_variants(local), *local.variants)))
+    return list(dict.fromkeys(variant.family for variant in (*select_valid_variants(local), *local.variants)))
 
 
 schemapi.disable_debug_mode()  # Altair would validate every part of a chart; tests validate the charts instead
@@ -43,14 +48,14 @@ SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
-DRAWN_TIMES = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
-"""Metrics whose distributions have charts, so that a limit on one of these metrics can be drawn
-too."""
-_LABEL_LIMIT = 300
+CDF_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
+"""Metrics whose distributions are shown in the CDF chart, so that an SLO limit on one of these
+metrics can be drawn in the chart too."""
+_MAX_LABEL_PX = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
-def new_chart(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
+def build_layer(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
     """Build a layer from inline data, one record per mark."""
     return alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
 
@@ -69,9 +74,9 @@ def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
     return spec
 
 
-def series_scales(names: list[str]) -> dict[str, Any]:
+def build_series_scales(names: list[str]) -> dict[str, Any]:
     """Return color and dash scales for lines, by the field `series`, in a common legend."""
-    legend = alt.Legend(title=None, symbolSize=320, columns=_columns(names))
+    legend = alt.Legend(title=None, symbolSize=320, columns=_count_legend_columns(names))
     count = len(names)
     return {
         "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:count]))),
@@ -79,15 +84,15 @@ def series_scales(names: list[str]) -> dict[str, Any]:
     }
 
 
-def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[str, Any]:
+def build_point_scales(names: list[str], *, all_names: list[str] | None = None) -> dict[str, Any]:
     """Return color and shape scales for connected points, by the field `series`, in a common
     legend.
 
-    With `among`, each series has the same style as in a chart of all series in `among`, which has
-    at most `MAX_SERIES` names.
+    With `all_names`, which has at most `MAX_SERIES` names, each series has the same style as in a
+    chart of all these series.
     """
-    legend = alt.Legend(title=None, columns=_columns(names))
-    indices = [(among or names).index(name) for name in names]
+    legend = alt.Legend(title=None, columns=_count_legend_columns(names))
+    indices = [(all_names or names).index(name) for name in names]
     colors, shapes = [SERIES[index] for index in indices], [SHAPES[index] for index in indices]
     return {
         "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=colors)),
@@ -95,7 +100,7 @@ def point_scales(names: list[str], *, among: list[str] | None = None) -> dict[st
     }
 
 
-def role_marks(
+def build_role_marks(
     points: list[dict[str, Any]], roles: Mapping[str, tuple[str, str]], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
     """Draw one mark per point, with color and shape by the field `role`, filled with the color in
@@ -107,9 +112,9 @@ def role_marks(
     shown_roles = [role for role in roles if any(point["role"] == role for point in points)]
     colors, shapes = (list(column) for column in zip(*(roles[role] for role in shown_roles), strict=True))
     legend = alt.Legend(title=None, symbolFillColor="transparent")
-    ordered = sorted(points, key=lambda point: -shown_roles.index(point["role"]))
+    sorted_points = sorted(points, key=lambda point: -shown_roles.index(point["role"]))
     chart: alt.Chart = (
-        new_chart(ordered)
+        build_layer(sorted_points)
         .mark_point(size=75, strokeWidth=2, opacity=1)
         .encode(
             x=x,
@@ -123,38 +128,38 @@ def role_marks(
     return chart
 
 
-def _columns(names: list[str]) -> int:
+def _count_legend_columns(names: list[str]) -> int:
     """Return the number of legend columns that fit above the chart. A wider legend would leave too
     little room for the chart."""
-    widest = min(_LABEL_LIMIT, max(map(len, names)) * 6.5) + 30
-    return max(1, min(len(names), int((WIDTH - 100) // widest)))
+    max_width_px = min(_MAX_LABEL_PX, max(map(len, names)) * 6.5) + 30
+    return max(1, min(len(names), int((WIDTH - 100) // max_width_px)))
 
 
-def limit_line(value: float, text: str) -> list[alt.Chart]:
+def build_limit_line(value: float, text: str) -> list[alt.Chart]:
     """Draw a horizontal line at the limit of an objective, with its label at the left end."""
-    data = new_chart([{"limit": value, "text": text}])
+    data = build_layer([{"limit": value, "text": text}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("limit:Q"))
     position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
-    halo, label = (  # keeps the label readable where a line crosses it
+    halo_layer, label = (  # keeps the label readable where a line crosses it
         data.mark_text(**position | style).encode(x=alt.value(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
-    return [rule, halo, label]
+    return [rule, halo_layer, label]
 
 
-def limit_mark(value: float, text: str) -> list[alt.Chart]:
+def build_vertical_limit_line(value: float, text: str) -> list[alt.Chart]:
     """Draw a vertical line at the limit of an objective, with its label at the bottom."""
-    data = new_chart([{"limit": value, "text": text, "foot": 0}])
+    data = build_layer([{"limit": value, "text": text, "foot": 0}])
     rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x=alt.X("limit:Q"))
     position: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
-    halo, label = (
+    halo_layer, label = (
         data.mark_text(**position | style).encode(x=alt.X("limit:Q"), y=alt.Y("foot:Q"), text=alt.Text("text:N"))
         for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
     )
-    return [rule, halo, label]
+    return [rule, halo_layer, label]
 
 
-def zoom(name: str) -> alt.Parameter:
+def build_zoom_parameter(name: str) -> alt.Parameter:
     """Build a pan-and-zoom selection for the x axis: drag to pan and Shift + wheel to zoom, so that
     the wheel alone still scrolls the page."""
     return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
@@ -170,14 +175,14 @@ def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) 
         if from_zero and max(values) > 0:
             return {"scale": alt.Scale(domain=[0, 1.06 * max(values)])}
         return {"scale": alt.Scale(zero=False, padding=10)}
-    ticks = _log_ticks(min(values), max(values))
+    ticks = _build_log_ticks(min(values), max(values))
     return {
         "scale": alt.Scale(type="log", nice=False, padding=12),
         "axis": alt.Axis(values=ticks, format=",~g"),
     }
 
 
-def _log_ticks(low: float, high: float) -> list[float]:
+def _build_log_ticks(low: float, high: float) -> list[float]:
     decades = range(math.floor(math.log10(low)) - 1, math.ceil(math.log10(high)) + 1)
     steps = (1, 2, 3, 5, 7) if high / low < 30 else (1, 2, 5) if high / low < 1000 else (1,)
     return [step * 10.0**decade for decade in decades for step in steps]
@@ -212,21 +217,21 @@ _CONFIG: dict[str, Any] = {
         "labelFontSize": 11,
         "symbolSize": 70,
         "symbolStrokeWidth": 2,
-        "labelLimit": _LABEL_LIMIT,
+        "labelLimit": _MAX_LABEL_PX,
     },
     "line": {"strokeWidth": 2},
     "text": {"color": INK, "fontSize": 11},
 }
 
 
-def knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
+def build_knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
     """Draw a labeled vertical line for each method that found a knee in this unit. `x` is the axis
     of a chart with the same unit of load."""
     rows = report.knees.rows if report.knees is not None else ()
     knees = [row for row in rows if row.at.value is not None and row.at.unit == unit]
     layers: list[alt.Chart] = []
     for index, row in enumerate(knees):
-        data = new_chart([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
+        data = build_layer([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
         layers.append(label.encode(x=x, y=alt.value(16 + 13 * index), text=alt.Text("text:N")))

@@ -9,7 +9,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import MAX_SERIES, build_spec, new_chart, series_scales, zoom
+from reports.charts.style import MAX_SERIES, build_layer, build_series_scales, build_spec, build_zoom_parameter
 from reports.model import Report, TelemetrySeries
 
 _CHARTS = {
@@ -23,89 +23,105 @@ _CHARTS = {
 }  # fmt: skip
 
 
-_MIN_READINGS = 2
+_QUANTITIES = {
+    "%": "utilization",
+    "cores": "CPU usage",
+    "GiB": "memory",
+    "W": "GPU power",
+    "MHz": "GPU clock",
+    "°C": "GPU temperature",
+}
+"""Name of the quantity on the y axis of each chart, by unit."""
+
+_MIN_SAMPLES = 2
 """Minimum number of samples of a series for a line."""
 
 
-def machine_charts(report: Report) -> tuple[Chart, ...]:
+def build_telemetry_charts(report: Report) -> tuple[Chart, ...]:
     """Build the telemetry charts. Series without samples are omitted, and so are charts in which no
     series has enough samples for a line."""
-    drawings = (_chart(report, unit, *chart) for unit, chart in _CHARTS.items())
-    return tuple(drawing for drawing in drawings if drawing is not None)
+    charts = (_build_chart(report, unit, *chart_settings) for unit, chart_settings in _CHARTS.items())
+    return tuple(telemetry_chart for telemetry_chart in charts if telemetry_chart is not None)
 
 
-def _chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Chart | None:
-    with_readings = [
+def _build_chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Chart | None:
+    series_with_samples = [
         series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))
     ]
-    if all(sum(map(_is_known, series.values)) < _MIN_READINGS for series in with_readings):
+    if all(sum(map(_is_known, series.values)) < _MIN_SAMPLES for series in series_with_samples):
         return None
-    shown = with_readings[:MAX_SERIES]
+    shown_series = series_with_samples[:MAX_SERIES]
     points = [
-        {"at": at, "series": _name(series), "value": value}
-        for series in shown
-        for at, value in zip(series.at_s, series.values, strict=True)
+        {"at": time_s, "series": _format_series_name(series), "value": value}
+        for series in shown_series
+        for time_s, value in zip(series.at_s, series.values, strict=True)
     ]
     return Chart(
         key=key,
         title=title,
-        alternative=" ".join(_sentence(series) for series in with_readings),
-        spec=build_spec([_lines(points, [_name(series) for series in shown], unit, key)], key),
+        alternative=" ".join(_describe_series(series) for series in series_with_samples),
+        spec=build_spec(
+            [_build_lines(points, [_format_series_name(series) for series in shown_series], unit, key)], key
+        ),
         columns=("series", "mean", "max", "min"),
-        rows=tuple(_row(series) for series in with_readings),
-        note=_note(with_readings, shown),
+        rows=tuple(_build_row(series) for series in series_with_samples),
+        note=_build_note(series_with_samples, shown_series),
     )
 
 
-def _lines(points: list[dict[str, Any]], names: list[str], unit: str, key: str) -> alt.Chart:
-    top = 100 if unit == "%" else None
-    scale = alt.Scale(domain=[0, top]) if top else alt.Scale(zero=True)
+def _build_lines(points: list[dict[str, Any]], series_names: list[str], unit: str, key: str) -> alt.Chart:
+    max_value = 100 if unit == "%" else None
+    scale = alt.Scale(domain=[0, max_value]) if max_value else alt.Scale(zero=True)
     chart: alt.Chart = (
-        new_chart(points)
+        build_layer(points)
         .mark_line(strokeWidth=1.7)
         .encode(
             x=alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False)),
-            y=alt.Y("value:Q", title=unit, scale=scale),
+            y=alt.Y("value:Q", title=f"{_QUANTITIES[unit]}, {unit}", scale=scale),
             tooltip=[
                 alt.Tooltip("series:N"),
                 alt.Tooltip("at:Q", title="time, s", format=",.4~r"),
-                alt.Tooltip("value:Q", title=unit, format=",.3~r"),
+                alt.Tooltip("value:Q", title=f"{_QUANTITIES[unit]}, {unit}", format=",.3~r"),
             ],
-            **series_scales(names),
+            **build_series_scales(series_names),
         )
-        .add_params(zoom(f"{key}_zoom"))
+        .add_params(build_zoom_parameter(f"{key}_zoom"))
     )
     return chart
 
 
-def _name(series: TelemetrySeries) -> str:
+def _format_series_name(series: TelemetrySeries) -> str:
     return "host CPU" if series.metric == "host_cpu_percent" else series.source
 
 
-def _sentence(series: TelemetrySeries) -> str:
-    known = [value for value in series.values if value is not None]
-    mean, high = (
-        formatting.with_unit(formatting.format_number(value), series.unit) for value in (fmean(known), max(known))
+def _describe_series(series: TelemetrySeries) -> str:
+    present_values = [value for value in series.values if value is not None]
+    mean_text, max_text = (
+        formatting.with_unit(formatting.format_number(value), series.unit)
+        for value in (fmean(present_values), max(present_values))
     )
-    return f"{_name(series)}: mean {mean}, max {high}."
+    return f"{_format_series_name(series)}: mean {mean_text}, max {max_text}."
 
 
-def _row(series: TelemetrySeries) -> tuple[str, ...]:
-    known = [value for value in series.values if value is not None]
-    numbers = (fmean(known), max(known), min(known))
-    return (_name(series), *(formatting.with_unit(formatting.format_number(value), series.unit) for value in numbers))
+def _build_row(series: TelemetrySeries) -> tuple[str, ...]:
+    present_values = [value for value in series.values if value is not None]
+    numbers = (fmean(present_values), max(present_values), min(present_values))
+    return (
+        _format_series_name(series),
+        *(formatting.with_unit(formatting.format_number(value), series.unit) for value in numbers),
+    )
 
 
-def _note(with_readings: list[TelemetrySeries], shown: list[TelemetrySeries]) -> str:
+def _build_note(series_with_samples: list[TelemetrySeries], shown_series: list[TelemetrySeries]) -> str:
     """Describe the shown series with the descriptions from the metric catalog."""
-    texts = dict.fromkeys(f"{_kind(series)}: {series.description}." for series in with_readings)
-    hidden = len(with_readings) - len(shown)
-    omitted_note = [f"{hidden} more series are only in the table."] if hidden else []
+    texts = dict.fromkeys(f"{_format_kind(series)}: {series.description}." for series in series_with_samples)
+    hidden_count = len(series_with_samples) - len(shown_series)
+    omitted_note = [f"{hidden_count} more series are only in the table."] if hidden_count else []
     return " ".join([*texts, *omitted_note])
 
 
-def _kind(series: TelemetrySeries) -> str:
-    return "GPU" if series.source.startswith("gpu") else _name(series)
+def _format_kind(series: TelemetrySeries) -> str:
+    return "GPU" if series.source.startswith("gpu") else _format_series_name(series)
 
 
 def _is_known(value: float | None) -> bool:

@@ -10,150 +10,164 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, build_spec, fit_scale, limit_line, new_chart, point_scales
+from reports.charts.style import ACCENT, INK, build_layer, build_limit_line, build_point_scales, build_spec, fit_scale
 from reports.model import Quantity, Report, StageRow, TokenRow
 
 _MS_PER_S = 1000.0
 _RATE_KINDS = ("step", "steady", "probe")
 
-_Loaded = tuple[float, StageRow, TokenRow]
+_LoadPoint = tuple[float, StageRow, TokenRow]
 """Load (concurrency or req/s), the stage with this load, and the token metrics of the stage."""
 
 
-def token_charts(report: Report) -> tuple[Chart, ...]:
+def build_token_charts(report: Report) -> tuple[Chart, ...]:
     """Build the charts of token metrics; empty unless responses have tokens at two or more
     different loads."""
     for is_closed in (True, False):
-        loaded = _loaded_stages(report, is_closed=is_closed)
-        if len({load for load, _, _ in loaded}) > 1:
-            charts = (_times(report, loaded, is_closed=is_closed), _frontier(report, loaded, is_closed=is_closed))
+        load_points = _select_load_points(report, is_closed=is_closed)
+        if len({load for load, _, _ in load_points}) > 1:
+            charts = (
+                _build_times_chart(report, load_points, is_closed=is_closed),
+                _build_frontier_chart(report, load_points, is_closed=is_closed),
+            )
             return tuple(chart for chart in charts if chart is not None)
     return ()
 
 
-def _loaded_stages(report: Report, *, is_closed: bool) -> list[_Loaded]:
+def _select_load_points(report: Report, *, is_closed: bool) -> list[_LoadPoint]:
     """Return the stages ordered by load: closed-loop stages by concurrency if `is_closed` is true,
     otherwise constant-rate stages by rate."""
     tokens = {row.stage: row for row in report.tokens}
     stages = [
-        (_load(row, is_closed=is_closed), row, tokens[_name(row)])
+        (_get_load(row, is_closed=is_closed), row, tokens[_format_stage_name(row)])
         for row in report.stages
-        if _name(row) in tokens and row.validity != "INVALID" and not row.pooled
+        if _format_stage_name(row) in tokens and row.validity != "INVALID" and not row.pooled
     ]
-    return sorted(((load, row, token) for load, row, token in stages if load is not None), key=lambda loaded: loaded[0])
+    return sorted(
+        ((load, row, token) for load, row, token in stages if load is not None), key=lambda load_points: load_points[0]
+    )
 
 
-def _name(row: StageRow) -> str:
+def _format_stage_name(row: StageRow) -> str:
     return f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name
 
 
-def _load(row: StageRow, *, is_closed: bool) -> float | None:
+def _get_load(row: StageRow, *, is_closed: bool) -> float | None:
     if is_closed:
         return row.clients if row.kind == "closed" else None
     return row.scheduled_per_s if row.kind in _RATE_KINDS else None
 
 
-def _load_text(load: float, *, is_closed: bool) -> str:
+def _format_load(load: float, *, is_closed: bool) -> str:
     number = formatting.format_plain(load) if is_closed else formatting.format_number(load)
     return f"concurrency {number}" if is_closed else formatting.with_unit(number, "req/s")
 
 
-def _times(report: Report, loaded: Sequence[_Loaded], *, is_closed: bool) -> Chart | None:
+def _build_times_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed: bool) -> Chart | None:
     points: list[dict[str, Any]] = [
         {"load": load, "series": name, "value": quantity.value, "shown": formatting.format_quantity(quantity)}
-        for load, _, row in loaded
-        for name, quantity in _token_times(row).items()
+        for load, _, row in load_points
+        for name, quantity in _get_token_times(row).items()
         if quantity.value is not None and quantity.value > 0
     ]
-    names = [name for name in _token_times(loaded[0][2]) if any(point["series"] == name for point in points)]
+    series_names = [
+        name for name in _get_token_times(load_points[0][2]) if any(point["series"] == name for point in points)
+    ]
     if not points:
         return None
     limit = report.curve.limit if report.curve.metric in ("ttft_ms", "tpot_ms") else None
-    heights = [*(point["value"] for point in points), *([limit.value] if limit else [])]
+    values_ms = [*(point["value"] for point in points), *([limit.value] if limit else [])]
     x = alt.X(
         "load:Q",
         title="concurrency" if is_closed else "offered rate, req/s",
-        **fit_scale([load for load, _, _ in loaded], 4, from_zero=False),
+        **fit_scale([load for load, _, _ in load_points], 4, from_zero=False),
     )
-    y = alt.Y("value:Q", title="ms", **fit_scale(heights, 20))
-    tooltip = [alt.Tooltip("series:N"), alt.Tooltip("load:Q"), alt.Tooltip("shown:N", title="value")]
+    y = alt.Y("value:Q", title="TTFT and TPOT, ms", **fit_scale(values_ms, 20))
+    tooltip = [alt.Tooltip("series:N"), alt.Tooltip("load:Q"), alt.Tooltip("shown:N", title="time")]
     lines = (
-        new_chart(points)
+        build_layer(points)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
-        .encode(x=x, y=y, tooltip=tooltip, **point_scales(names))
+        .encode(x=x, y=y, tooltip=tooltip, **build_point_scales(series_names))
     )
     name = formatting.metric_name(report.curve.metric, report.curve.percentile)
-    line = limit_line(limit.value, f"SLO {name} {formatting.format_limit(limit)}") if limit else []
+    limit_lines = build_limit_line(limit.value, f"SLO {name} {formatting.format_limit(limit)}") if limit else []
     return Chart(
         key="token-times",
         title=f"TTFT and TPOT by {'concurrency' if is_closed else 'offered rate'}",
-        alternative=_times_text(loaded, is_closed=is_closed),
-        spec=build_spec([lines, *line], "token_times"),
-        columns=("load", *_token_times(loaded[0][2])),
+        alternative=_describe_times(load_points, is_closed=is_closed),
+        spec=build_spec([lines, *limit_lines], "token_times"),
+        columns=("load", *_get_token_times(load_points[0][2])),
         rows=tuple(
-            (_load_text(load, is_closed=is_closed), *map(formatting.format_quantity, _token_times(row).values()))
-            for load, _, row in loaded
+            (_format_load(load, is_closed=is_closed), *map(formatting.format_quantity, _get_token_times(row).values()))
+            for load, _, row in load_points
         ),
     )
 
 
-def _token_times(row: TokenRow) -> dict[str, Quantity]:
-    return {"TTFT p50": row.ttft_p50, "TTFT p95": row.ttft_p95, "TPOT p50": row.tpot_p50, "TPOT p95": row.tpot_p95}
+def _get_token_times(row: TokenRow) -> dict[str, Quantity]:
+    return {"p50 TTFT": row.ttft_p50, "p95 TTFT": row.ttft_p95, "p50 TPOT": row.tpot_p50, "p95 TPOT": row.tpot_p95}
 
 
-def _times_text(loaded: Sequence[_Loaded], *, is_closed: bool) -> str:
-    ends = (loaded[0], loaded[-1])
+def _describe_times(load_points: Sequence[_LoadPoint], *, is_closed: bool) -> str:
+    first_and_last = (load_points[0], load_points[-1])
     return (
         "; ".join(
-            f"at {_load_text(load, is_closed=is_closed)}: "
+            f"at {_format_load(load, is_closed=is_closed)}: "
             + ", ".join(
-                f"{name} {formatting.format_value_unit(quantity)}" for name, quantity in _token_times(row).items()
+                f"{name} {formatting.format_value_unit(quantity)}" for name, quantity in _get_token_times(row).items()
             )
-            for load, _, row in ends
+            for load, _, row in first_and_last
         )
         + "."
     )
 
 
-def _frontier(report: Report, loaded: Sequence[_Loaded], *, is_closed: bool) -> Chart | None:
+def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed: bool) -> Chart | None:
     """Draw the tokens per second of a user vs. the tokens per second per GPU, or of the whole
     target if the number of GPUs is unknown."""
-    cards = report.header.accelerator_count
+    gpu_count = report.header.accelerator_count
     points: list[dict[str, Any]] = [
         {
             "user": _MS_PER_S / row.tpot_p50.value,
-            "total": row.tokens_per_s.value / (cards or 1),
-            "load": _load_text(load, is_closed=is_closed),
+            "total": row.tokens_per_s.value / (gpu_count or 1),
+            "load": _format_load(load, is_closed=is_closed),
         }
-        for load, _, row in loaded
+        for load, _, row in load_points
         if row.tpot_p50.value and row.tokens_per_s.value is not None
     ]
     if len(points) < 2:
         return None
-    total = "tok/s/GPU" if cards else "tok/s"
-    x = alt.X("user:Q", title="tok/s/user (1 / TPOT p50)", **fit_scale([point["user"] for point in points], 12))
-    y = alt.Y("total:Q", title=f"output {total}", **fit_scale([point["total"] for point in points], 20))
+    throughput_unit = "tok/s/GPU" if gpu_count else "tok/s"
+    x = alt.X(
+        "user:Q",
+        title="output speed per user, tok/s (1 / p50 TPOT)",
+        **fit_scale([point["user"] for point in points], 12),
+    )
+    y = alt.Y(
+        "total:Q", title=f"output throughput, {throughput_unit}", **fit_scale([point["total"] for point in points], 20)
+    )
     tooltip = [
         alt.Tooltip("load:N"),
         alt.Tooltip("user:Q", title="tok/s/user", format=",.3~r"),
-        alt.Tooltip("total:Q", title=total, format=",.3~r"),
+        alt.Tooltip("total:Q", title=throughput_unit, format=",.3~r"),
     ]
-    data = new_chart(points)
-    line = data.mark_line(color=ACCENT).encode(x=x, y=y, order=alt.Order("total:Q"))
+    data = build_layer(points)
+    frontier_line = data.mark_line(color=ACCENT).encode(x=x, y=y, order=alt.Order("total:Q"))
     marks = data.mark_point(size=50, filled=True, color=ACCENT, opacity=1).encode(x=x, y=y, tooltip=tooltip)
     labels = data.mark_text(align="right", baseline="bottom", dx=-6, dy=-3, color=INK).encode(
         x=x, y=y, text=alt.Text("load:N")
     )
-    numbers = [
+    rows = [
         (point["load"], formatting.format_number(point["user"]), formatting.format_number(point["total"]))
         for point in points
     ]
     return Chart(
         key="token-frontier",
-        title=f"Speed per user vs. output {total}",
-        alternative="; ".join(f"{load}: {user} tok/s/user, {output} {total}" for load, user, output in numbers) + ".",
-        spec=build_spec([line, marks, labels], "token_frontier"),
-        columns=("load", "tok/s/user", total),
-        rows=tuple(numbers),
-        note="Upper right is better." + ("" if cards else " The number of GPUs is unknown, so the total is shown."),
+        title=f"Output speed per user vs. output throughput ({throughput_unit})",
+        alternative="; ".join(f"{load}: {user} tok/s/user, {output} {throughput_unit}" for load, user, output in rows)
+        + ".",
+        spec=build_spec([frontier_line, marks, labels], "token_frontier"),
+        columns=("load", "tok/s/user", throughput_unit),
+        rows=tuple(rows),
+        note="Upper right is better." + ("" if gpu_count else " The number of GPUs is unknown, so the total is shown."),
     )

@@ -140,7 +140,7 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
     asked = [PERCENTILES[name] for name in names]
     steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, asked).overall.latency
     alike = simulate_steady(design, per_s, observed.requests, CHANCES, asked).overall.latency
-    logs = np.log(np.array(alike.per_seed_s, dtype=float))
+    logs = np.log(np.array(alike.percentiles_per_seed_s, dtype=float))
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
     deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
     goals = build_goals([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])

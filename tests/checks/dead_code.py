@@ -19,17 +19,18 @@ CALLED_BY_QT = (
 )
 CALLED_BY_LIBRARIES = (
     "tickStrings tickValues "  # pyqtgraph
-    "connect_to_master heartbeat_worker recv_from_client send_arrivals send_stages "  # Locust
+    "connect_to_master heartbeat_worker recv_from_client run_stages send_arrivals "  # Locust
     "connection_lost on_body on_header "  # asyncio, httptools
     "__call__ get_next handle_exit ignore_aliases writelines"  # of a Protocol; ONNX Runtime, uvicorn, PyYAML, io
 )
-CALLED_BY_TEMPLATES = "price_kinds"
+CALLED_BY_TEMPLATES = "format_price_kinds"
 CALLED_BY_TESTS = (
     "compile_all extrapolate_service summarize_stage is_panicking "
     "add_connection_close build_endless_stream build_single_line_event build_stream_until_close close_connections "
     "slice_stream "  # these two lines: of the scripted server
-    "drop_hint edit_price has_listed is_painting notice_text selected_index shown_texts unavailable_reasons"
-)  # the last line: of the window
+    "drop_hint edit_price has_read_all_runs is_painting measure_command notice_text selected_index visible_texts "
+    "unavailable_reasons"
+)  # the last two lines: of the window
 _DATA = frozenset({"attribute", "variable"})
 
 

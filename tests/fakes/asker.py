@@ -9,7 +9,7 @@ import uvloop
 
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens, Transport
-from loadgen.transport.http_transport import new_transport
+from loadgen.transport.http_transport import create_http_transport
 from loadgen.transport.pool import ConnectionPool
 
 GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
@@ -49,7 +49,7 @@ def converse_on(loop_name: str, endpoint: Endpoint, talk: Talk) -> None:
 
 
 async def _converse(endpoint: Endpoint, talk: Talk) -> None:
-    transport = new_transport(asyncio.get_running_loop(), endpoint)
+    transport = create_http_transport(asyncio.get_running_loop(), endpoint)
     try:
         await transport.resolve()
         await talk(Asker(transport))

@@ -21,7 +21,7 @@ from loadgen.records import (
     StagePlan,
     StageStarted,
 )
-from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, encode_tick
+from loadgen.reference.null_streams import CHUNK_COUNT, GAP_NS, TICK_NS, encode_tick
 from loadgen.workloads import OpenAiWorkload, Workload
 
 
@@ -76,7 +76,7 @@ class LimitedLoad:
     def _waited(self, intended: np.ndarray, stage: int) -> np.ndarray:
         if stage in self._disturbed:
             return np.full(len(intended), 200_000_000)
-        service_s = CHUNKS / self._chunks_per_s if self._streams else 0.0
+        service_s = CHUNK_COUNT / self._chunks_per_s if self._streams else 0.0
         order = np.arange(len(intended)) * round(max(service_s, 1 / self._per_s) * 1e9)
         waited: np.ndarray = np.maximum.accumulate(intended - order) + order - intended
         return waited
@@ -160,7 +160,7 @@ def _rows(intended: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.Rec
 def _streamed(intended: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.RecordBatch:
     """Sent in time, and each chunk read so much too late; every `cut_off`-th answer has no end."""
     ticks = intended // TICK_NS + 1
-    chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNKS) * GAP_NS
+    chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNK_COUNT) * GAP_NS
     is_cut = np.arange(1, len(ticks) + 1) % cut_off == 0 if cut_off else np.zeros(len(ticks), bool)
     reported = pa.array([encode_tick(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
     return _rows(intended, intended, tokens_in=reported, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))

@@ -9,7 +9,7 @@ from collections.abc import Awaitable, Callable
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange, StreamReader, Transport
-from loadgen.transport.grpc import GrpcPool, new_grpc_transport
+from loadgen.transport.grpc import GrpcPool, create_grpc_transport
 from tests.fakes.asker import LOOPS
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -43,7 +43,7 @@ class Caller:
 def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
-        transport = new_grpc_transport(loop, endpoint, method, is_streamed=method == STREAM)
+        transport = create_grpc_transport(loop, endpoint, method, is_streamed=method == STREAM)
         try:
             await transport.resolve()
             await talk(Caller(transport))

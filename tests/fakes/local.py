@@ -16,12 +16,12 @@ from app.inference.job import (
     CallRows,
     Measure,
     MeasurementStarted,
-    Opened,
     Outputs,
-    Scored,
     SessionSettings,
     VariantJob,
     VariantMeasured,
+    VariantOpened,
+    VariantScored,
 )
 from app.inference.parent import ChildKilledError
 from app.inference.tensor_spec import TensorSpec
@@ -101,13 +101,13 @@ class PlayedVariant:
         self.is_killed = self.is_closed = False
         self._clock, self._script = clock, script
 
-    def wait_until_open(self, timeout_s: float) -> Opened:
+    def wait_until_open(self, timeout_s: float) -> VariantOpened:
         assert timeout_s > 0
         self._clock.advance(0.2)
         if (failure := self._script.fails_opening.get(self.what)) is not None:
             raise failure
         used = self._script.provider_used.get(self.what, self.job.provider)
-        return Opened(
+        return VariantOpened(
             start_ns=self.started_ns + 50_000_000,
             library_load_ms=60.0,
             session_build_ms=40.0,
@@ -146,10 +146,10 @@ class PlayedVariant:
         outputs = np.zeros((rows, 2), np.float32)
         return Outputs(dtype="float32", shape=outputs.shape, content=outputs.tobytes())
 
-    def score(self, timeout_s: float) -> Scored:
+    def score(self, timeout_s: float) -> VariantScored:
         assert timeout_s > 0
         scores = (np.arange(1000) < self._script.right.get(self.what, 900)).astype(np.float64)
-        return Scored(metric="top-1", scores=scores.tobytes())
+        return VariantScored(metric="top-1", scores=scores.tobytes())
 
     def kill(self) -> None:
         self.is_killed = True

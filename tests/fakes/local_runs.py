@@ -48,7 +48,11 @@ slo: ["service_ms.p99 < 8"]
 ROWS = pd.DataFrame()
 _CALLS = 600
 _PEAKS = Peaks(
-    name="this CPU with 1 thread", flops_per_s=250e9, bytes_per_s=100e9, basis="measured", source="MatMul of 768³"
+    name="this CPU with 1 thread",
+    flops_per_s=250e9,
+    bytes_per_s=100e9,
+    basis="measured",
+    source="MatMul of 768 × 768 float32 matrices",
 )
 _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the previous one ends")
 

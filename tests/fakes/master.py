@@ -55,8 +55,8 @@ class FakeDoor:
     def unregister(self, client: str) -> None:
         self.enlisted.remove(client)
 
-    def start_users(self, then: Callable[[], None]) -> None:
-        then()
+    def start_users(self, on_started: Callable[[], None]) -> None:
+        on_started()
 
 
 class FakeEngine:

@@ -16,7 +16,7 @@ from time import perf_counter_ns
 from typing import cast
 
 from app.serving.batching import Batcher, BatchQueue, BatchResult, QueuedRequest
-from loadgen.pacing import TimerQueue, alarm_factory
+from loadgen.pacing import TimerQueue, get_timer_factory
 from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 from loadgen.reference.null import REPLY
 
@@ -68,7 +68,7 @@ class TimedServer:
         return _Connection(self._take)
 
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Callable[[Reply], None]:
-        agenda: TimerQueue[Callable[[], None]] = TimerQueue(lambda _, call: call(), alarm_factory(loop))
+        agenda: TimerQueue[Callable[[], None]] = TimerQueue(lambda _, call: call(), get_timer_factory(loop))
 
         def later(wait_s: float, call: Callable[[], None]) -> None:
             agenda.add(perf_counter_ns() + round(wait_s * 1e9), call)

@@ -12,7 +12,7 @@ import pandas as pd
 from app.analysis.headline import mark_headline
 from app.analysis.objectives import evaluate_objective, find_estimate, parse_objective
 from app.analysis.stages import summarize_stage
-from app.analysis.validity import compute_verdict, run_checks
+from app.analysis.validity import combine_stage_checks, compute_verdict
 from app.records.result import ColdStart, ErrorSample, Estimate, Exit, Objective, Result, Stage
 from app.records.stage import StageData
 from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
@@ -134,7 +134,7 @@ def _later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
 
 def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) -> Result:
     full = full_run().result
-    checks = run_checks(stages)
+    checks = combine_stage_checks(stages)
     evaluated = tuple(
         msgspec.structs.replace(evaluate_objective(one, find_estimate(stages[0], one)), stage=stages[0].name)
         for one in slo

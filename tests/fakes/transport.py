@@ -12,7 +12,7 @@ from loadgen.transport.exchange import Exchange
 class FakeTransport:
     """`answer` fills an exchange in, `after_s` its submission; without a delay, before `submit` returns.
 
-    `after_s` of None answers nothing until `cut`.
+    `after_s` of None answers nothing until `abort`.
     """
 
     def __init__(self, answer: Callable[[Exchange], None] | None = None, after_s: float | None = 0.001) -> None:
@@ -20,12 +20,12 @@ class FakeTransport:
         self.submitted: list[Exchange] = []
         self.in_flight: dict[int, Exchange] = {}
         self.most_in_flight = 0
-        self.opened = self.sent = self.closed_idle = 0
+        self.opened_count = self.sent_count = self.closed_idle_count = 0
 
     async def resolve(self) -> None: ...
 
     def submit(self, exchange: Exchange) -> None:
-        self.sent += 1
+        self.sent_count += 1
         self.submitted.append(exchange)
         self.in_flight[exchange.index] = exchange
         self.most_in_flight = max(self.most_in_flight, len(self.in_flight))
@@ -35,7 +35,7 @@ class FakeTransport:
         elif self._after_s is not None:
             asyncio.get_running_loop().call_later(self._after_s, self._finish, exchange)
 
-    def cut(self) -> None:
+    def abort(self) -> None:
         for exchange in list(self.in_flight.values()):
             del self.in_flight[exchange.index]
             exchange.error, exchange.end_ns = "timeout", perf_counter_ns()

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.gui.theme import ThemeController
-from reports.charts.renderer import chart_renderer
+from reports.charts.renderer import get_chart_renderer
 
 _PATIENCE_MS = 30_000
 
@@ -53,7 +53,7 @@ def leaving_nothing() -> Iterator[None]:
     assert QThreadPool.globalInstance().waitForDone(10_000), "work goes on in the pool"
     left = [thread.name for thread in set(threading.enumerate()) - threads if not thread.name.startswith("Dummy")]
     assert not left, f"threads are left: {left}"
-    chart_renderer().close()  # it lasts as long as its process, so that the next report is drawn at once
+    get_chart_renderer().close()  # it lasts as long as its process, so that the next report is drawn at once
     _, still_there = psutil.wait_procs(_children() - children, timeout=10)
     assert not still_there, f"child processes are left: {still_there}"
 

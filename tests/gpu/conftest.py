@@ -27,10 +27,10 @@ def findings() -> Iterator[Findings]:
             pytest.skip(f"no NVIDIA GPU here ({gpus.note or 'no driver'}): tests/gpu/run is for a machine with one")
         found = Findings(gpus.readers[0].description)
     probe = probe_providers()
-    if "cuda" not in probe.working:
-        why = next((one.reason for one in probe.unavailable if one.provider == "cuda"), "this build has none")
+    if "cuda" not in probe.working_providers:
+        why = next((one.reason for one in probe.failed_providers if one.provider == "cuda"), "this build has none")
         pytest.skip(f"a GPU, but no CUDA provider that opens a session: {why}")
-    found.add("ONNX Runtime", f"{probe.runtime_version}; opens {', '.join(probe.working)}")
+    found.add("ONNX Runtime", f"{probe.runtime_version}; opens {', '.join(probe.working_providers)}")
     yield found
     if TABLE in os.environ:
         Path(os.environ[TABLE]).write_text(found.markdown(), encoding="utf-8")

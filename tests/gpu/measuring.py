@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from app.analysis.local.call_stages import summarize_calls
-from app.inference.job import CallRows, Measure, MeasurementStarted, Opened, SessionSettings, VariantJob
+from app.inference.job import CallRows, Measure, MeasurementStarted, SessionSettings, VariantJob, VariantOpened
 from app.inference.process import VariantProcess
 from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Variant
@@ -22,7 +22,7 @@ ROWS = 64
 class Seen(msgspec.Struct, frozen=True):
     """`outputs` are of the first rows, by the variant itself."""
 
-    opened: Opened
+    opened: VariantOpened
     stage: Stage
     outputs: npt.NDArray[np.float32]
 

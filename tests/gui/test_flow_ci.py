@@ -24,10 +24,10 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     window = open_window()
     window.show_page("run")
     bench = window.pages.run
-    press(qtbot, window.pages.run, "New: simulated server")
-    qtbot.waitUntil(bench.head.start.isEnabled, timeout=20_000)
+    press(qtbot, window.pages.run, "Create simulated server profile")
+    qtbot.waitUntil(bench.header.start.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
-    menu = bench.head.ci.menu()
+    menu = bench.header.ci.menu()
     offered: list[str] = []
 
     def read_and_leave() -> None:
@@ -37,7 +37,7 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     menu.aboutToShow.connect(lambda: QTimer.singleShot(0, read_and_leave))
     press_key(window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(lambda: bool(offered))
-    assert offered == ["for GitHub Actions…", "for GitLab…"]
+    assert offered == ["GitHub Actions…", "GitLab…"]
     repository = tmp_path / "repository"
     repository.mkdir()
     bench.export_ci_job("github", repository)  # the folder comes from the system's own dialog

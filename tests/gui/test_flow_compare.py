@@ -29,7 +29,7 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2, timeout=15_000)
     for run in kept_runs:
-        place = tab.model.shown_row(str(run))
+        place = tab.model.find_visible_row(str(run))
         assert place is not None
         tab.table.selectRow(place)
         qtbot.keyClick(tab.table, Qt.Key.Key_Space)

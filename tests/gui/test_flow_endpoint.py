@@ -48,7 +48,7 @@ def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
 def start(qtbot: QtBot, window: Window) -> StoredRun:
     """From the page's own button, to the end of the run that Results shows."""
     page = window.pages.run
-    qtbot.waitUntil(page.head.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(page.header.start.isEnabled, timeout=20_000)
     press(qtbot, page, "Start (F5)")
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.status == "running", timeout=_PATIENCE_MS)

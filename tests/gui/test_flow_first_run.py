@@ -38,7 +38,7 @@ def result_of_enter(window: Window, qtbot: QtBot) -> Result:
     window.show_page("home")
     home = window.pages.page("home")
     assert isinstance(home, HomePage)
-    qtbot.waitUntil(lambda: QApplication.focusWidget() is home.quick)
+    qtbot.waitUntil(lambda: QApplication.focusWidget() is home.quick_check_button)
     press_key(window, Qt.Key.Key_Return)
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.phase == "model", timeout=60_000)

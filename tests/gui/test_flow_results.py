@@ -37,17 +37,17 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
         window.navigation.open_run_requested.emit(run)
     assert window.pages.current is results
     content = results.content()
-    low = results.presenter.shown.own_report.stages[0]  # type: ignore[union-attr]
+    low = results.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
     with qtbot.waitSignal(results.presenter.reevaluated, timeout=PATIENCE_MS):
         content.overview.axis.linked.select_span(low.start_s, low.end_s)
-    shown = results.presenter.shown
+    shown = results.presenter.displayed_run
     assert shown is not None
     assert [row.name for row in shown.report.stages] == ["low"]
-    assert window.actions_ is not None
-    window.actions_.by_name["copy-command"].trigger()
+    assert window.menu_actions is not None
+    window.menu_actions.by_name["copy-command"].trigger()
     line = QGuiApplication.clipboard().text()
     assert line == results.command_line()
-    window.actions_.by_name["export"].trigger()
+    window.menu_actions.by_name["export"].trigger()
     drawer = content.drawer
     assert drawer.isVisible()
     assert drawer.path_field.text() == str(run / "report-rescored-hidden.html")  # the body is not told unasked
@@ -87,7 +87,7 @@ def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
     assert QGuiApplication.clipboard().text() == (run / "summary.md").read_text()
     browser.get(page.as_uri())
     wait_until_drawn(browser)
-    shown = results.presenter.shown
+    shown = results.presenter.displayed_run
     assert shown is not None
     assert shown.own_report.header.run_id in browser.find_element(By.TAG_NAME, "body").text
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requested(browser))

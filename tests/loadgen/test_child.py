@@ -33,19 +33,19 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
 
 def test_a_child_that_gets_little_of_the_processor_is_waited_for(silent: Callable[..., Child]) -> None:
     patience_s = 3.0  # its start uses some, too
-    assert isinstance(silent(0.3 * patience_s, share=0.25).next_report(patience_s, busy_timeout_s=60), Ready)
+    assert isinstance(silent(0.3 * patience_s, share=0.25).receive_report(patience_s, busy_timeout_s=60), Ready)
 
 
 def test_one_that_has_had_the_processor_for_that_long_is_not(silent: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
-        silent(60).next_report(PATIENCE_S, busy_timeout_s=600)
+        silent(60).receive_report(PATIENCE_S, busy_timeout_s=600)
 
 
 def test_one_that_gets_little_of_it_for_longer_than_is_bearable_is_not(silent: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
-        silent(60, share=0.1).next_report(PATIENCE_S, busy_timeout_s=0.75)
+        silent(60, share=0.1).receive_report(PATIENCE_S, busy_timeout_s=0.75)
 
 
 def test_one_that_only_waits_is_not(silent: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
-        silent(0).next_report(PATIENCE_S, busy_timeout_s=60)
+        silent(0).receive_report(PATIENCE_S, busy_timeout_s=60)

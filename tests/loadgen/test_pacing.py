@@ -4,14 +4,14 @@ from time import perf_counter_ns
 
 import pytest
 
-from loadgen.pacing import HAS_TIMERFD, LoopAlarm, Pacer, TimerfdAlarm, TimerQueue
+from loadgen.pacing import HAS_TIMERFD, LoopTimer, Pacer, TimerfdTimer, TimerQueue
 from tests.fakes.clock import FakeClock
 
 REAL_ALARMS = pytest.mark.parametrize(
     "alarm",
     [
-        pytest.param(TimerfdAlarm, marks=pytest.mark.skipif(not HAS_TIMERFD, reason="timerfd is Linux's")),
-        LoopAlarm,
+        pytest.param(TimerfdTimer, marks=pytest.mark.skipif(not HAS_TIMERFD, reason="timerfd is Linux's")),
+        LoopTimer,
     ],
 )
 
@@ -188,7 +188,7 @@ def test_a_closed_agenda_starts_nothing() -> None:
 
 
 @REAL_ALARMS
-def test_a_real_alarm_can_be_set_to_an_earlier_time(alarm: type[TimerfdAlarm | LoopAlarm]) -> None:
+def test_a_real_alarm_can_be_set_to_an_earlier_time(alarm: type[TimerfdTimer | LoopTimer]) -> None:
     async def wait() -> list[tuple[str, bool]]:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         started: list[tuple[str, bool]] = []
@@ -210,7 +210,7 @@ def test_a_real_alarm_can_be_set_to_an_earlier_time(alarm: type[TimerfdAlarm | L
 
 
 @REAL_ALARMS
-def test_real_alarms_wake_at_every_time_set_and_not_before(alarm: type[TimerfdAlarm | LoopAlarm]) -> None:
+def test_real_alarms_wake_at_every_time_set_and_not_before(alarm: type[TimerfdTimer | LoopTimer]) -> None:
     async def pace() -> list[tuple[int, int]]:
         loop, ended = asyncio.get_running_loop(), asyncio.Event()
         sent: list[tuple[int, int]] = []

@@ -71,7 +71,7 @@ def test_a_stage_sends_every_arrival_and_reports_what_happened(load: LoadProcess
         before = len(server.requests)
         played = Played(load, plan(rate=1_000))
         bodies = [request[-1:] for request in server.requests[before:]]
-        connections = server.connections
+        connections = server.connection_count
     rows, ended = played.rows, played.ended
     (started,) = played.started
     assert sorted(rows["index"]) == list(range(1_000))
@@ -215,7 +215,7 @@ def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None
         with pytest.raises(LoadError, match="interrupted while waiting") as failed:
             load.preflight()
         stopping.join()
-    assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
+    assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
 
 @pytest.mark.process
@@ -388,7 +388,7 @@ def test_why_the_worker_left_is_reported_by_the_next_command_too() -> None:
         os.waitid(os.P_PID, load.pid, os.WEXITED | os.WNOWAIT)
         with pytest.raises(LoadError, match="must start with http") as failed:
             load.preflight()
-    assert failed.value.is_workload_wrong
+    assert failed.value.is_workload_invalid
 
 
 @pytest.mark.process
@@ -400,7 +400,7 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
         load.configure(Endpoint(("https://localhost",), tls=Tls(ca_file=str(tmp_path / "ca.pem"))), HttpWorkload())
         with pytest.raises(LoadError, match=r"the CA file .*ca\.pem cannot be used: ") as failed:
             load.preflight()
-    assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
+    assert (failed.value.error, failed.value.is_workload_invalid) == (None, True)
     assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
 
 
@@ -411,7 +411,7 @@ def test_a_workload_that_cannot_be_built_is_reported_with_a_hint() -> None:
         with pytest.raises(LoadError, match=r"nowhere\.npz") as failed:
             load.preflight()
     assert failed.value.hint is not None
-    assert (failed.value.error, failed.value.is_workload_wrong) == (None, True)
+    assert (failed.value.error, failed.value.is_workload_invalid) == (None, True)
 
 
 @pytest.mark.process
@@ -420,7 +420,7 @@ def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
         load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
         with pytest.raises(LoadError) as failed:
             Played(load, plan())
-    assert (failed.value.error, failed.value.is_workload_wrong) == ("dns", False)
+    assert (failed.value.error, failed.value.is_workload_invalid) == ("dns", False)
 
 
 @pytest.mark.process
@@ -431,7 +431,7 @@ def test_a_killed_worker_is_a_load_error() -> None:
         with pytest.raises(LoadError, match="killed by SIGKILL") as failed:
             Played(load, plan(duration=60))
         load.stop(drain=True)
-    assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
+    assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
 
 @pytest.mark.timing
@@ -460,7 +460,7 @@ def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it
         with pytest.raises(LoadError, match="the load worker failed: Too many open files") as failed:
             Played(load, plan())
     assert "ulimit -n" in str(failed.value.hint)
-    assert (failed.value.error, failed.value.is_workload_wrong) == (None, False)
+    assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
 
 @pytest.mark.process
@@ -479,7 +479,7 @@ def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
     child: str, step: Callable[[LoadProcess], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A target may take 160 s for its metadata and one request, which says nothing of a process that cannot run."""
-    monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
+    monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     is_master = child == "loadgen.master"
     with LoadProcess("loadgen.worker" if is_master else child, gather=Gather(local=1) if is_master else None) as load:
         load.configure(NOWHERE, HttpWorkload())

@@ -46,7 +46,7 @@ WORKLOAD = OpenAiWorkload("chat", MODEL, SyntheticPrompts(FixedLength(PROMPT_WOR
 
 def answering(first_s: float, gap_s: float) -> Script:
     stream = build_chunked_stream(
-        build_openai_stream(Generation(tokens=TOKENS, role_chunk=False), first_s, gap_s), head_s=first_s
+        build_openai_stream(Generation(tokens=TOKENS, has_role_chunk=False), first_s, gap_s), head_s=first_s
     )
     models = b'{"object": "list", "data": [{"id": "scripted", "object": "model"}]}'
     return Script(reply=stream, paths={"/health": Reply(), "/v1/models": Reply(body=models)})

@@ -109,7 +109,7 @@ def main() -> None:
     seconds = 20.0 if parser.parse_args().full else 5.0
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; medians of {REPEATS}")
     # the head comes with the first token: 200 heads at once would make the server late for its own schedule
-    generation = Generation(tokens=TOKENS, role_chunk=False)
+    generation = Generation(tokens=TOKENS, has_role_chunk=False)
     with playing(build_chunked_stream(build_openai_stream(generation, FIRST_S, GAP_S), head_s=FIRST_S)) as load:
         play(load, at_once(), 0.1)  # connections made
         bench_alone(load, seconds)

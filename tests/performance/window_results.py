@@ -68,7 +68,7 @@ def measure(application: QApplication, directory: Path) -> None:
     content = page.content()
     asked: list[object] = []
     page.presenter.reevaluated.connect(asked.append)
-    middle = page.presenter.shown.own_report.stages[0]  # type: ignore[union-attr]
+    middle = page.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
     asks: dict[str, Callable[[], object]] = {
         "window of half": lambda: page.presenter.request_window((middle.start_s, (middle.start_s + middle.end_s) / 2)),
         "another SLO, whole run": lambda: page.presenter.request_slo(("latency_ms.p95 < 5",)),

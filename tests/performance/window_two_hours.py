@@ -40,7 +40,7 @@ def main() -> None:
     for step, reported in groupby(whole_run(stages, STAGE_S), key=_step):
         count += _tell(presenter, step, list(reported))
         now[0] = ZERO_NS + (step + 1) * STEP_S * S
-        body.mark(frozenset(presenter.changed))
+        body.mark_changed(frozenset(presenter.changed))
         presenter.changed.clear()
         body.show_state(presenter.state())
         _paint(application, body)

@@ -13,7 +13,7 @@ from app.analysis.comparisons.comparison import compare_runs
 from app.reporting import build_plan_section, build_report
 from app.reporting.comparison import build_comparison_section
 from app.reporting.plan import build_plan_report
-from reports.charts.renderer import chart_renderer
+from reports.charts.renderer import get_chart_renderer
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
 from tests.fakes.browsing import offline_chromium, tab_of
@@ -68,7 +68,7 @@ def svgs() -> dict[bytes, str]:
 @pytest.fixture
 def what_is_drawn_alike_is_drawn_once(svgs: dict[bytes, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """For tests of what stands around pictures: reports that differ in a word have the same ones."""
-    renderer = chart_renderer()
+    renderer = get_chart_renderer()
     draw = renderer.render_svg
 
     def drawn(spec: dict[str, Any]) -> str:

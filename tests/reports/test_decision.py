@@ -22,7 +22,8 @@ def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: Plan
     )
     assert decision.evidence == "Evidence: high. Measured on one L4."
     assert decision.details == (
-        "gcp, us-central1", "4 for the load, 1 spare", "$1,984–3,067/month (P10–P90)", "$0.0173 per 1k inferences",
+        "gcp, us-central1", "4 instances for the load, 1 spare", "$1,984–3,067/month (P10–P90)",
+        "$0.0173 per 1k inferences",
     )  # fmt: skip
 
 
@@ -40,7 +41,7 @@ def test_a_capacity_that_is_not_known_well_enough_is_low_evidence_whatever_its_b
     unsure = CapacityUncertainty(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Go.")
     decision = decide_plan(replace(plan, capacity_knowledge=unsure))
     assert decision.level == "low"
-    assert decision.based_on.endswith("The capacity is not known well enough.")
+    assert decision.basis_text.endswith("The capacity is not known well enough.")
 
 
 @pytest.mark.parametrize("text", ["high", "low", "measured"])
@@ -55,7 +56,7 @@ def test_a_plan_of_an_older_version_has_a_decision_without_what_it_does_not_know
     decision = decide_plan(replace(old, source=None))
     assert decision.headline == "5 × gcp/g2-standard-4@us-central1, $2,577/month"
     assert decision.sentence.endswith("; P(SLO met) n/a.")
-    assert decision.details[:2] == ("4 for the load, 1 spare", "$2,062–3,092/month (95\u202f% CI)")
+    assert decision.details[:2] == ("4 instances for the load, 1 spare", "$2,062–3,092/month (95\u202f% CI)")
 
 
 def test_without_a_fitting_offer_there_is_no_evidence(no_offer_plan_report: PlanReport) -> None:
@@ -68,7 +69,7 @@ def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report)
     result = decide_run(full_report)
     assert result.headline.startswith("Max rate 218\u202freq/s within SLO")
     assert result.sentence == "95\u202f% CI: 218–238\u202freq/s."
-    assert result.based_on == (
+    assert result.basis_text == (
         "Measured on this machine, 2 vCPU: 11 stages, 6,504 requests. The measurement has warnings."
     )
 

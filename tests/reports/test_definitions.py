@@ -40,11 +40,11 @@ def test_numbers_stand_side_by_side_and_reasons_below() -> None:
         "",
         "chat <b>, times in ms  Sizewise   vLLM",
         "requests included         1,200  1,199",
-        "TTFT p50                    123  0.500",
-        "TTFT p90                    200      –",
-        "TPOT p50                    n/a   8.00",
+        "p50 TTFT                    123  0.500",
+        "p90 TTFT                    200      –",
+        "p50 TPOT                    n/a   8.00",
         "– not reported by the tool",
-        "n/a for Sizewise: TPOT p50: needs 9",
+        "n/a for Sizewise: p50 TPOT: needs 9",
         "",
     ]
     assert "TTFT\n  Sizewise  from when it was due\n  vLLM      from the send, and so on" in text

@@ -4,7 +4,7 @@ from typing import get_args
 
 import pytest
 
-from reports.evidence import LADDER, EvidenceLevel, grade_evidence
+from reports.evidence import BASIS_MEANINGS, EvidenceLevel, grade_evidence
 from reports.quantity import Basis, Validity
 
 
@@ -32,6 +32,6 @@ def test_the_level_is_the_lowest_of_basis_validity_and_knowledge(
 
 
 def test_every_basis_is_a_load_point_of_the_ladder_and_no_load_point_is_stronger_than_the_one_above() -> None:
-    assert tuple(LADDER) == get_args(Basis)
-    levels = [("low", "medium", "high").index(grade_evidence(basis)) for basis in LADDER]
+    assert tuple(BASIS_MEANINGS) == get_args(Basis)
+    levels = [("low", "medium", "high").index(grade_evidence(basis)) for basis in BASIS_MEANINGS]
     assert levels == sorted(levels, reverse=True)

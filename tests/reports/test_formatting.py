@@ -35,7 +35,7 @@ def test_things_are_counted_in_words(number_of: int, text: str) -> None:
         (Quantity(1.0, "share"), "100\u202f%"),
         (Quantity(3382.0, "ms"), "3,380\u202fms"),
         (Quantity(1236.4, "USD/month", (1000.0, 1500.2)), "$1,236/month (1,000–1,500)"),
-        (Quantity(None, "ms", reason="needs 368, has 90"), "n/a"),
+        (Quantity(None, "ms", reason="needs 368 samples, has 90"), "n/a"),
         (Quantity(1.03, ""), "1.03"),
     ],
 )
@@ -85,15 +85,15 @@ def test_a_percentile_of_too_few_samples_has_their_number(quantity: Quantity, wi
 def test_checks_show_words_numbers_and_what_is_missing() -> None:
     missing = CheckRow(id="ceiling", name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
     words = CheckRow(id="provider", name="provider", value="CPU", limit=None, unit=None, verdict="VALID")
-    assert (formatting.check_value(missing), formatting.check_limit(missing)) == ("n/a", "70\u202f%")
-    assert (formatting.check_value(words), formatting.check_limit(words)) == ("CPU", "–")
+    assert (formatting.format_check_value(missing), formatting.format_check_limit(missing)) == ("n/a", "70\u202f%")
+    assert (formatting.format_check_value(words), formatting.format_check_limit(words)) == ("CPU", "–")
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(385, "385 bytes"), (385_357, "385 kB"), (1_474_781, "1.47 MB"), (12_300_000_000, "12.3 GB")]
 )
 def test_sizes_are_in_the_unit_that_fits(value: int, text: str) -> None:
-    assert formatting.format_size(value).replace(formatting.THIN, " ") == text
+    assert formatting.format_size(value).replace(formatting.THIN_SPACE, " ") == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(1.0, "1.000"), (0.0618, "0.062"), (0.0004, "<0.001")])

@@ -10,6 +10,7 @@ import zlib
 from collections import Counter
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import altair as alt
 import msgspec
@@ -18,7 +19,7 @@ import pytest
 
 from app.analysis.headline import mark_headline
 from reports import html
-from reports.html import MAX_BYTES, PREFERRED_BYTES, inert_json, render_html, render_plan_html
+from reports.html import MAX_BYTES, PREFERRED_BYTES, encode_inert_json, render_html, render_plan_html
 from reports.model import Download, PlanReport, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
 from reports.text import render_plan
@@ -216,7 +217,7 @@ def test_hostile_text_adds_no_element_and_no_attribute(full_report: Report, harm
 
 
 def test_data_blocks_hold_no_character_that_could_end_them() -> None:
-    block = inert_json({"a": "</script>&\u2028\u2029"})
+    block = encode_inert_json({"a": "</script>&\u2028\u2029"})
     assert not set("<>&\u2028\u2029") & set(block)
     assert msgspec.json.decode(str(block)) == {"a": "</script>&\u2028\u2029"}
 
@@ -243,13 +244,39 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
         "whole_plan_report",
     ],
 )
-def test_every_chart_is_valid_vega_lite(name: str, rendered: Rendered) -> None:
+def test_every_chart_is_valid_vega_lite_and_shows_fields_that_its_data_has(name: str, rendered: Rendered) -> None:
     specs = re.findall(r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered(name), re.DOTALL)
     assert len(specs) >= 3
     for text in specs:
         spec = msgspec.json.decode(text)
         del spec["config"]  # the schema wants a colour where no background is meant
         alt.LayerChart.from_dict(spec, validate=True)
+        assert _list_encoded_fields(spec) <= _list_data_fields(spec)
+
+
+def _list_encoded_fields(spec: Any) -> set[str]:
+    if isinstance(spec, list):
+        return set().union(*map(_list_encoded_fields, spec))
+    if not isinstance(spec, dict):
+        return set()
+    own = {spec["field"]} if isinstance(spec.get("field"), str) else set()
+    parts = (part for key, part in spec.items() if key not in ("data", "datasets", "transform", "params"))
+    return own.union(*map(_list_encoded_fields, parts))
+
+
+def _list_data_fields(spec: Any) -> set[str]:
+    """The fields of the data, and those that transforms add."""
+    if isinstance(spec, list):
+        return set().union(*map(_list_data_fields, spec))
+    if not isinstance(spec, dict):
+        return set()
+    datasets = [*spec.get("datasets", {}).values(), spec.get("data", {}).get("values", [])]
+    added = spec.get("as", [])
+    own = {field for rows in datasets for row in rows for field in row} | {
+        *([added] if isinstance(added, str) else added)
+    }
+    parts = (part for key, part in spec.items() if key not in ("data", "datasets"))
+    return own.union(*map(_list_data_fields, parts))
 
 
 def test_sections_without_content_say_so(rendered: Rendered) -> None:
@@ -263,7 +290,7 @@ def test_sections_without_content_say_so(rendered: Rendered) -> None:
 
 
 def test_a_percentile_of_too_few_samples_is_gray_and_says_so(full_html: str) -> None:
-    title = "too few samples for a percentile: needs 368, has 150"
+    title = "too few samples for a percentile: needs 368 samples, has 150"
     assert f'<span class="number undersampled" title="{title}">9.59\u202fms (n = 150)</span>' in full_html
 
 
@@ -331,7 +358,7 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
 def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered: Rendered, full_html: str) -> None:
     text = _text(rendered("streaming_report"))
     order = [
-        text.index(part) for part in ("Prompt lengths are approximate", "14 checks passed", "p95 TTFT 252", "TPOT p50")
+        text.index(part) for part in ("Prompt lengths are approximate", "14 checks passed", "p95 TTFT 252", "p50 TPOT")
     ]
     assert order == sorted(order)
     for part in ("Cold start", "first response 9,050", "Requests by target", "a response ends at its last token"):
@@ -455,9 +482,9 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
         for part in (
             "5 × g2-standard-4, $2,577/month", "with 95.3", "Evidence: high", "Measured on",
             "P(SLO met) at peak by number of instances",
-            "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5. Target: 95 %.",
-            "4 planned (need P10–P90: 3–5)", "simulation, load balancing least outstanding",
-            "Monthly cost vs. latency at peak", "Cost sensitivity", "Limiting factor",
+            "41.2 % with 3; 95.3 % with 4 (planned); over 99.9 % with 5 instances. Target: 95 %.",
+            "4 planned (need P10–P90: 3–5)", "simulation, least-outstanding load balancing",
+            "Monthly cost vs. latency at peak", "Cost sensitivity", "Bottleneck",
             "Peak day by hour", "Unit cost of the recommended fleet, $", "Energy and carbon: energy 262 (190–330)",
             "Savings by change, one at a time", "Were 2 reserved for a year", "together cost 297 USD less",
             "Feasible offers by cost, on-demand or owned", "1 excluded offer",
@@ -478,7 +505,7 @@ def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered,
     shown = (
         f"{100 * row.slo_probabilities.planned:.1f} %", f"{100 * row.slo_probabilities.one_fewer:.1f} %",
         "over 99.9 %", "1,984–3,067",
-        "0.0000201", "0.00815", "0.0173", "262 (190–330) kWh/month", "$67.78/day", "p95 at most 4,800 ms",
+        "0.0000201", "0.00815", "0.0173", "262 (190–330) kWh/month", "$67.78/day", "highest p95 latency 4,800 ms",
         "2,062", "3,608", "1,031", "a month would cost 1,710 USD", "Measured on one L4.",
     )  # fmt: skip
     for number in shown:
@@ -525,7 +552,7 @@ def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_p
     )
     plan = msgspec.structs.replace(max_rate_plan_report.plan, capacity_knowledge=unsure)
     text = _text(render_plan_html(msgspec.structs.replace(max_rate_plan_report, plan=plan)))
-    assert text.index("Not known.") < text.index("Measure it.") < text.index("Limiting factor")
+    assert text.index("Not known.") < text.index("Measure it.") < text.index("Bottleneck")
 
 
 def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rendered) -> None:
@@ -552,16 +579,16 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
 
 def test_the_library_is_kept_for_the_next_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(platformdirs, "user_cache_path", lambda *_, **__: tmp_path / "sizewise")
-    html._library.cache_clear()
-    made = html._library()
+    html._load_library.cache_clear()
+    made = html._load_library()
     (kept,) = tmp_path.glob("sizewise/*.js")
     assert kept.read_bytes().decode() == made
-    html._library.cache_clear()
+    html._load_library.cache_clear()
     kept.write_bytes(b"kept")
-    assert html._library() == "kept"
+    assert html._load_library() == "kept"
     kept.unlink()
     kept.parent.rmdir()
     kept.parent.write_text("a file where the folder would be")
-    html._library.cache_clear()
-    assert html._library() == made
-    html._library.cache_clear()
+    html._load_library.cache_clear()
+    assert html._load_library() == made
+    html._load_library.cache_clear()

@@ -7,7 +7,7 @@ import msgspec
 import pytest
 import xmlschema
 
-from reports.junit import case_results, render_junit
+from reports.junit import build_case_results, render_junit
 from reports.model import ObjectiveRow, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
@@ -36,7 +36,9 @@ def test_an_objective_is_evaluated_unless_the_measurement_is_not_to_be_relied_on
     full_report: Report, row: dict[str, object], verdict: dict[str, object], state: str
 ) -> None:
     found = [
-        one for one in case_results(_with(full_report, _row(full_report, **row), **verdict)) if one.subject == "SLO"
+        one
+        for one in build_case_results(_with(full_report, _row(full_report, **row), **verdict))
+        if one.subject == "SLO"
     ]
     assert [one.state for one in found] == [state]
 
@@ -51,16 +53,16 @@ def test_the_runs_own_fails_exactly_where_the_command_did(
     full_report: Report, code: int, outcome: str, state: str
 ) -> None:
     report = _with(full_report, full_report.objectives[0], exit_code=code, outcome=outcome)
-    assert next(case_results(report)).state == state
+    assert next(build_case_results(report)).state == state
 
 
 def test_a_detail_has_the_observed_value_its_interval_and_the_limit(full_report: Report) -> None:
-    found = next(one for one in case_results(full_report) if one.subject == "SLO")
+    found = next(one for one in build_case_results(full_report) if one.subject == "SLO")
     assert found.detail.replace("\u202f", " ") == "observed 36.7 (32.8–46.4) ms in 3 steps at 218 req/s; limit < 50 ms"
 
 
 def test_each_validity_check_is_one(full_report: Report) -> None:
-    found = {one.name: one for one in case_results(full_report) if one.subject == "validity"}
+    found = {one.name: one for one in build_case_results(full_report) if one.subject == "validity"}
     assert set(found) == {check.name for check in full_report.checks}
     assert found["step duration"].state == "warned"
     assert "Lengthen each step to 10 s" in found["step duration"].detail

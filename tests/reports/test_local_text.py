@@ -4,7 +4,7 @@ import msgspec
 
 from reports import formatting
 from reports.local_model import LocalSection, VariantRow
-from reports.local_text import headline_variant_lines, remaining_variant_lines, variant_table
+from reports.local_text import build_headline_variant_lines, build_remaining_variant_lines, build_variant_table
 from reports.model import Report
 
 
@@ -24,7 +24,7 @@ def _many(local: LocalSection, count: int) -> LocalSection:
 
 
 def test_a_variant_is_a_row_whatever_became_of_it(local_report: Report) -> None:
-    header, *rows = variant_table(_local(local_report), 90)
+    header, *rows = build_variant_table(_local(local_report), 90)
     assert header == ["variant", "p50 / p99", "infer/s", "retained", "p99 server", "SLO"]
     assert [row[-1] for row in rows] == ["met", "met", "missed", "met", "met", "skipped", "ended early"]
     assert rows[4][0] == "cpu int8-static, batch 4 (best)"
@@ -33,68 +33,68 @@ def test_a_variant_is_a_row_whatever_became_of_it(local_report: Report) -> None:
 
 
 def test_of_a_search_the_most_arrivals_and_the_answer_are_shown(searched_report: Report) -> None:
-    header, row = variant_table(_local(searched_report), 90)
+    header, row = build_variant_table(_local(searched_report), 90)
     assert header == ["variant", "p50 / p99", "max calls/s", "infer/s", "p99 server", "SLO"]
     answer = _local(searched_report).variants[0].scenarios[1]
     assert (row[2], row[4]) == ("400", formatting.format_value(answer.p99))
 
 
 def test_columns_that_say_less_give_way_where_there_is_no_room(local_report: Report) -> None:
-    header = variant_table(_local(local_report), 78)[0]
+    header = build_variant_table(_local(local_report), 78)[0]
     assert header == ["variant", "p50 / p99", "infer/s", "retained", "SLO"]
-    assert variant_table(_local(local_report), 20)[0] == ["variant", "p50 / p99", "infer/s", "SLO"]
+    assert build_variant_table(_local(local_report), 20)[0] == ["variant", "p50 / p99", "infer/s", "SLO"]
 
 
 def test_of_many_variants_a_dozen_are_shown_and_the_best_is_among_them(local_report: Report) -> None:
     many = _many(_local(local_report), 40)
-    rows = variant_table(many, 90)[1:]
+    rows = build_variant_table(many, 90)[1:]
     assert len(rows) == 12
     assert rows[-1][0].endswith("(best)")
-    assert remaining_variant_lines(many)[0] == "… and 28 more in the report"
+    assert build_remaining_variant_lines(many)[0] == "… and 28 more in the report"
 
 
 def test_reasons_are_reported_once_for_all_variants_that_share_them(local_report: Report) -> None:
     local = _local(local_report)
     left_out = next(one for one in local.variants if one.state == "skipped")
     five = tuple(msgspec.structs.replace(left_out, name=f"batch {batch}") for batch in range(5))
-    (reported,) = remaining_variant_lines(msgspec.structs.replace(local, variants=five))
+    (reported,) = build_remaining_variant_lines(msgspec.structs.replace(local, variants=five))
     assert reported == "batch 0; batch 1; batch 2 and 2 more, skipped: batch 4 is beyond the SLO already."
 
 
 def test_the_cold_start_of_a_variant_that_is_opened_alike_counts(local_report: Report) -> None:
     local = _local(local_report)
     shown = msgspec.structs.replace(local, headline_variant="cpu as-is, batch 16")
-    cold, cached = dict(headline_variant_lines(shown))["Cold start"]
+    cold, cached = dict(build_headline_variant_lines(shown))["Cold start"]
     assert cold.startswith("cold: 207\u202fms, max 227\u202fms: process 25.0\u202fms, library load 155\u202fms")
     assert cached.startswith("cached optimized model: 199")
-    assert dict(headline_variant_lines(local))["Cold start"] == []
+    assert dict(build_headline_variant_lines(local))["Cold start"] == []
 
 
 def test_fallbacks_are_named_with_their_variant(strayed_report: Report) -> None:
-    reported = dict(headline_variant_lines(_local(strayed_report)))["Fallback"]
+    reported = dict(build_headline_variant_lines(_local(strayed_report)))["Fallback"]
     assert reported == ["cuda: Conv on CPUExecutionProvider, instead of cuda"]
 
 
 def test_numbers_that_cannot_be_relied_on_are_in_brackets(strayed_report: Report) -> None:
-    rows = variant_table(_local(strayed_report), 90)[1:]
+    rows = build_variant_table(_local(strayed_report), 90)[1:]
     assert rows[0][1].startswith("(")
     assert rows[0][2:] == ["(1,000)", "INVALID"]
 
 
 def test_without_a_number_there_is_no_table(failed_report: Report) -> None:
     local = _local(failed_report)
-    assert variant_table(local, 90) == []
-    assert headline_variant_lines(local) == []
-    assert remaining_variant_lines(local) == ["batch 1; batch 8, ended early: out of memory."]
+    assert build_variant_table(local, 90) == []
+    assert build_headline_variant_lines(local) == []
+    assert build_remaining_variant_lines(local) == ["batch 1; batch 8, ended early: out of memory."]
 
 
 def test_outputs_that_differ_are_reported_by_how_much(local_report: Report) -> None:
-    scores, outputs = dict(headline_variant_lines(_local(local_report)))["Outputs"]
+    scores, outputs = dict(build_headline_variant_lines(_local(local_report)))["Outputs"]
     assert scores == "top-1 96.9 (94.8–98.1)\u202f%, fp32 97.8\u202f% (p 0.062, McNemar)"
     assert outputs.startswith("compared with fp32 on the CPU, 64 rows of the measured run: agreement 98.4\u202f%")
     plain: VariantRow = _local(local_report).variants[0]
     shown = msgspec.structs.replace(_local(local_report), headline_variant=plain.name)
     assert (
-        dict(headline_variant_lines(shown))["Outputs"][1]
+        dict(build_headline_variant_lines(shown))["Outputs"][1]
         == "identical to fp32 on the CPU in 64 rows of the measured run"
     )

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from reports.__main__ import main
-from reports.formats import BY_SUFFIX
+from reports.formats import FORMATS_BY_SUFFIX
 from reports.html import render_plan_html
 from reports.model import PlanReport, Report
 from reports.rendering import render
@@ -57,7 +57,7 @@ def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
     )
     ran = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert (ran.returncode, ran.stderr) == (0, "")
-    assert out.read_text("utf-8") == render(full_report, BY_SUFFIX[ending].id)
+    assert out.read_text("utf-8") == render(full_report, FORMATS_BY_SUFFIX[ending].id)
 
 
 def test_an_ending_that_is_no_format_is_one_sentence(
@@ -75,7 +75,7 @@ def test_a_plan_is_no_suite_of_cases(
     stored = tmp_path / "plan.json"
     stored.write_bytes(msgspec.json.encode(whole_plan_report))
     assert main([str(stored), "-o", str(tmp_path / "x.xml")]) == 2
-    assert "a plan is not written as junit" in capsys.readouterr().err
+    assert "a plan has no report in the format" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("content", [None, b"{}"])

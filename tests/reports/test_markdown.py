@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from markdown_it import MarkdownIt
 
-from reports.markdown import MAX_BYTES, bullet_list, escape_text, render_markdown, render_plan_markdown, table
+from reports.markdown import (
+    MAX_BYTES,
+    build_bullet_list,
+    build_table,
+    escape_text,
+    render_markdown,
+    render_plan_markdown,
+)
 from reports.model import PlanReport, Report
 from tests.fakes.golden import assert_golden
 from tests.reports.hostile import PAYLOADS, hostile
@@ -49,8 +56,8 @@ def _assert_reads_as_itself(raw: str, place: str) -> None:
 
 def _at(place: str, one: str) -> str:
     if place == "cell":
-        return "\n".join(table(["head"], [[one]]))
-    return one if place == "paragraph" else bullet_list([one])[0]
+        return "\n".join(build_table(["head"], [[one]]))
+    return one if place == "paragraph" else build_bullet_list([one])[0]
 
 
 @pytest.mark.parametrize(
@@ -62,7 +69,7 @@ def test_an_address_is_nothing_to_click(raw: str) -> None:
 
 
 def test_a_table_without_rows_is_none() -> None:
-    assert table(["a"], []) == []
+    assert build_table(["a"], []) == []
 
 
 def test_a_summary_reports_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:

@@ -44,13 +44,13 @@ def test_a_full_report_has_pages_and_its_pictures_have_colours_of_their_own(
     full_report: Report, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     drawn: list[str] = []
-    keep = reports.pdf._with_light_colors
+    keep = reports.pdf._replace_color_properties
 
     def note(page: str) -> str:
         drawn.append(keep(page))
         return drawn[-1]
 
-    monkeypatch.setattr(reports.pdf, "_with_light_colors", note)
+    monkeypatch.setattr(reports.pdf, "_replace_color_properties", note)
     content = render_pdf(full_report)
     assert content.startswith(b"%PDF-")
     assert pages(content) >= 1

@@ -14,7 +14,7 @@ def _chosen(plan: PlanSection) -> OfferRow:
 
 
 def test_chances_are_of_the_instances_for_the_load(plan: PlanSection) -> None:
-    assert plan_sentences.slo_probability_cells(_chosen(plan)) == [
+    assert plan_sentences.build_slo_probability_cells(_chosen(plan)) == [
         ("3", "41.2\u202f%"),
         ("4 (planned)", "95.3\u202f%"),
         ("5", "over 99.9\u202f%"),
@@ -23,7 +23,7 @@ def test_chances_are_of_the_instances_for_the_load(plan: PlanSection) -> None:
 
 def test_one_fewer_than_one_is_left_out(plan: PlanSection) -> None:
     alone = replace(_chosen(plan), instances=2)
-    assert [count for count, _ in plan_sentences.slo_probability_cells(alone)] == ["1 (planned)", "2"]
+    assert [count for count, _ in plan_sentences.build_slo_probability_cells(alone)] == ["1 (planned)", "2"]
 
 
 def test_the_range_is_reported_beside_the_plan(plan: PlanSection) -> None:
@@ -38,8 +38,8 @@ def test_the_range_is_reported_beside_the_plan(plan: PlanSection) -> None:
 @pytest.mark.parametrize(
     ("simulated", "words"),
     [
-        ("simulated", "simulation, load balancing least outstanding, service model of 20260801-chat"),
-        ("formula", "queueing formula, not simulated, load balancing least outstanding, service model of "
+        ("simulated", "simulation, least-outstanding load balancing, service model of 20260801-chat"),
+        ("formula", "queueing formula, not simulated, least-outstanding load balancing, service model of "
                     "20260801-chat"),
         ("measured", "measured max rate of 20260801-chat only"),
         (None, None),
@@ -64,14 +64,14 @@ def test_a_swing_names_who_would_win_and_what_would_not_fit(plan: PlanSection) -
 def test_the_same_cost_summed_in_another_order_moves_nothing(plan: PlanSection) -> None:
     cost = _chosen(plan).usd_per_month.value or 0.0
     noise = replace(plan.sensitivity[-1], usd_per_month_low=cost + 1e-9, usd_per_month_high=cost - 1e-9)
-    assert plan_sentences.sensitive_inputs(replace(plan, sensitivity=(noise,))) == []
+    assert plan_sentences.select_sensitive_inputs(replace(plan, sensitivity=(noise,))) == []
     won = replace(noise, winner_high="another")
-    assert plan_sentences.sensitive_inputs(replace(plan, sensitivity=(won,))) == [won]
+    assert plan_sentences.select_sensitive_inputs(replace(plan, sensitivity=(won,))) == [won]
 
 
 def test_the_day_reports_its_worst_hour_and_its_cost(plan: PlanSection) -> None:
     assert plan_sentences.describe_peak_day(plan) == (
-        "18.0 to 90.0 req/s on 2 to 5 instances, $67.78/day; p95 at most 4,800\u202fms, at 10:00"
+        "18.0 to 90.0 req/s on 2 to 5 instances, $67.78/day; highest p95 latency 4,800\u202fms at 10:00"
     )
 
 

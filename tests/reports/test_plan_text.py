@@ -4,12 +4,12 @@ from msgspec.structs import replace
 
 from reports.model import PlanReport, PlanSection
 from reports.plan_section import CapacityUncertainty, PercentileRange
-from reports.plan_text import detail_lines, summary_lines
+from reports.plan_text import build_detail_lines, build_summary_lines
 from reports.text import render_plan
 
 
 def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSection) -> None:
-    lines = summary_lines(plan)
+    lines = build_summary_lines(plan)
     assert lines[0] == "5 × g2-standard-4, $2,577/month"
     assert lines[1].endswith("with 95.3\u202f% probability.")
     assert lines[2].startswith("Evidence: high. ")
@@ -19,25 +19,25 @@ def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSe
 
 
 def test_the_numbers_are_listed_by_basis_the_strongest_first(plan: PlanSection) -> None:
-    measured, assumed = dict(detail_lines(plan))["Evidence"]
+    measured, assumed = dict(build_detail_lines(plan))["Evidence"]
     assert measured.startswith("measured: max rate of one L4: 24.0\u202freq/s; capacity per instance: ")
     assert assumed == "assumed: energy: 262\u202fkWh/month; 2 possible savings"
 
 
 def test_the_three_widest_swings_are_reported_and_how_many_more(plan: PlanSection) -> None:
-    inputs = dict(detail_lines(plan))["Sensitivity"]
+    inputs = dict(build_detail_lines(plan))["Sensitivity"]
     assert [line.split()[0] for line in inputs] == ["peak", "confidence", "spare", "…"]
     assert inputs[-1] == "… and 1 more in the report"
 
 
 def test_where_nothing_moves_the_cost_that_is_reported(max_rate_plan_report: PlanReport) -> None:
-    (line,) = dict(detail_lines(max_rate_plan_report.plan))["Sensitivity"]
+    (line,) = dict(build_detail_lines(max_rate_plan_report.plan))["Sensitivity"]
     assert line == ("No effect on the monthly cost or the cheapest offer: router (least outstanding to random).")
 
 
 def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
     plan = no_offer_plan_report.plan
-    assert [title for title, lines in detail_lines(plan) if lines] == ["Assumptions"]
+    assert [title for title, lines in build_detail_lines(plan) if lines] == ["Assumptions"]
     assert render_plan(plan).startswith("Decision     No offer fits a peak of 90.0 req/s\n")
 
 
@@ -50,9 +50,9 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
     )
     row = replace(plan.offers[0], fit_error_at_slo=0.123)
     unsure = replace(plan, capacity_knowledge=knowledge, offers=(row, *plan.offers[1:]))
-    assert summary_lines(unsure)[:2] == ["Unsure.", "Measure."]
-    assert summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
-    (confidence, *_) = dict(detail_lines(unsure))["Confidence"]
+    assert build_summary_lines(unsure)[:2] == ["Unsure.", "Measure."]
+    assert build_summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
+    (confidence, *_) = dict(build_detail_lines(unsure))["Confidence"]
     assert confidence.endswith("; service model error 12.3\u202f% at the SLO percentile")
 
 
@@ -63,7 +63,12 @@ def test_a_plan_of_before_is_reported_as_before(plan: PlanSection) -> None:
     before = PlanSection(
         **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
     )
-    assert {title for title, lines in detail_lines(before) if lines} == {"Evidence", "Why", "Break-even", "Assumptions"}
+    assert {title for title, lines in build_detail_lines(before) if lines} == {
+        "Evidence",
+        "Why",
+        "Break-even",
+        "Assumptions",
+    }
     assert "$2,577/month (2,062–3,092), measured, price 20" in render_plan(before).replace("\n" + 15 * " ", " ")
 
 

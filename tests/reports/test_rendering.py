@@ -30,7 +30,7 @@ def _report(result: Result) -> Report:
 
 
 def _plain(text: str) -> str:
-    return " ".join(text.replace(formatting.THIN, " ").split())
+    return " ".join(text.replace(formatting.THIN_SPACE, " ").split())
 
 
 def _read_html(page: str) -> str:
@@ -76,7 +76,7 @@ def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result
         assert all(f"{tile.label} {_plain(formatting.format_quantity(tile.quantity))}" in shown[one] for one in _TERSE)
         assert f"{tile.label} {_plain(formatting.format_value_unit(tile.quantity))}" in shown["html"]
     for check in stored.validity:
-        number = _plain(formatting.check_value(next(row for row in report.checks if row.id == check.id)))
+        number = _plain(formatting.format_check_value(next(row for row in report.checks if row.id == check.id)))
         assert all(number in text for text in shown.values()) or check.verdict == "VALID"
         assert any(f"observed {number}" in case for case in junit)
 
@@ -98,5 +98,5 @@ def test_json_is_the_report_itself(full_report: Report) -> None:
 
 @pytest.mark.parametrize("form", ["junit", "openmetrics"])
 def test_a_plan_has_no_case_that_could_fail(whole_plan_report: PlanReport, form: str) -> None:
-    with pytest.raises(ValueError, match="a plan is not written as"):
+    with pytest.raises(ValueError, match="a plan has no report in the format"):
         render(whole_plan_report, form)

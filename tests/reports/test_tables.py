@@ -7,7 +7,7 @@ import msgspec
 import pytest
 
 from reports.model import Report
-from reports.tables import build_tables, csv_text, plan_tables
+from reports.tables import build_plan_tables, build_tables, format_csv
 from tests.reports.hostile import PAYLOADS, hostile
 
 _FORMULAE = (
@@ -22,7 +22,7 @@ def _read(text: str) -> list[list[str]]:
 
 @pytest.mark.parametrize("formula", _FORMULAE)
 def test_no_text_is_a_formula_or_leaves_its_cell(formula: str) -> None:
-    _, row = _read(csv_text(("a", "b", "c"), [(formula, -1.5, None)]))
+    _, row = _read(format_csv(("a", "b", "c"), [(formula, -1.5, None)]))
     assert len(row) == 3
     assert (
         not row[0]
@@ -68,5 +68,5 @@ def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
     full_report: Report, empty_report: Report
 ) -> None:
     assert full_report.plan is not None
-    assert plan_tables(msgspec.structs.replace(full_report.plan, offers=(), rejected_offers=())) == {}
+    assert build_plan_tables(msgspec.structs.replace(full_report.plan, offers=(), rejected_offers=())) == {}
     assert build_tables(empty_report) == {}

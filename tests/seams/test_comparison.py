@@ -58,7 +58,7 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
         reported = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
         assert [(one.pair, one.side) for one in reported if one.status != "INVALID"] == [(1, "base"), (1, "candidate")]
         assert {Path(one.directory).name for one in reported} <= runs
-    finished = StoredRun(record).finished
+    finished = StoredRun(record).finished_event
     assert finished is not None
     assert finished.exit_code == done.returncode
     assert done.stderr.index("pair 1 of 1: base") < done.stderr.index("pair 1 of 1: candidate")
@@ -78,7 +78,7 @@ def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
         finally:
             going.kill()
     assert going.returncode == ExitCode.INTERRUPTED
-    assert "the comparison was interrupted during a base run" in said
+    assert "the comparison was interrupted during a baseline run" in said
     assert sizewise_here("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
     (run,) = (path.parent for path in events_of_runs(record))
     assert "stopped by the user" in (run / "result.json").read_text()
@@ -99,5 +99,5 @@ def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_ru
     gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
     done = sizewise_here("compare", "--measure", gone, gone)
     assert done.returncode == ExitCode.UNAVAILABLE
-    assert "error: a base run exited with 3" in done.stderr
+    assert "error: a baseline run exited with 3" in done.stderr
     assert "Check that the server is running" in done.stderr

@@ -144,7 +144,7 @@ def test_a_run_that_gives_up_is_5_and_keeps_the_rows(
     with ScriptedServer(Script(reply=Reply(status=500))) as server:
         done = sizewise_here.measured(profile(server.url, duration="20s", extra=extra), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
-    assert "exit 5: abort_when: error_rate > 20% after 1s: 100 % in steady after 1" in done.stderr
+    assert "exit 5: the abort rule error_rate > 20% after 1s was met in steady after 1" in done.stderr
     (stage,) = sizewise_here.result(tmp_path / "run")["stages"]
     assert 200 <= stage["errors"]["http-5xx"] < 1000
     assert "abort_when" in (tmp_path / "run" / "report.html").read_text()

@@ -172,4 +172,4 @@ def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
     assert "ran out of memory" in variants["hungry"]["failure"]
     for name in refused:
         assert "plain tensor" in variants[name]["failure"]
-    assert variants["sequence"]["notes"] == ["sequence is dynamic; a length of 8 was assumed"]
+    assert variants["sequence"]["notes"] == ["axis sequence is dynamic; its length is assumed to be 8"]

@@ -50,7 +50,7 @@ def test_it_is_driven_unchanged_and_measured(sizewise_here: SizewiseHere, locust
     assert stage["errors"].keys() == {"http-5xx"}
     assert stage["metrics"]["service_ms"]["p50"]["value"] == pytest.approx(20, abs=15)
     assert stage["metrics"]["latency_ms"]["p50"]["value"] is None, "the scheduled start is unknown"
-    assert any("Locust's transport" in note for note in result["notes"])
+    assert any("Locust's own clients" in note for note in result["notes"])
     rows = notebook.open_run(tmp_path / "run").requests
     assert {"GET reading", "GET /fail"} <= set(rows["name"])
     assert rows["intended_ns"].isna().all()

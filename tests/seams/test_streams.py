@@ -76,7 +76,7 @@ def test_bytes_one_by_one_are_the_same_tokens(load: LoadProcess, text: str) -> N
 @pytest.mark.timing
 def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
     """The role comes at once, an empty delta in the middle; usage is not asked for and does not come."""
-    first, *rest = made(tokens=3, first_s=0.1, usage=False)
+    first, *rest = made(tokens=3, first_s=0.1, has_usage=False)
     empty = (0.12, rest[0][1].replace(b"tok ", b""))
     rows = played(
         load, build_chunked_stream([first, rest[0], empty, *((at_s + 0.1, event) for at_s, event in rest[1:])])
@@ -90,7 +90,7 @@ def test_what_is_no_token_is_not_taken_for_one(load: LoadProcess) -> None:
 
 @pytest.mark.timing
 def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
-    rows = played(load, build_chunked_stream(made(tokens=2, reasoning=4, gap_s=0.02)), rate=25, duration=1).rows
+    rows = played(load, build_chunked_stream(made(tokens=2, reasoning_tokens=4, gap_s=0.02)), rate=25, duration=1).rows
     assert rows["error"].isna().all()
     gap_ms = (rows["first_output_ns"] - rows["first_token_ns"]) / 1e6
     assert gap_ms.median() == pytest.approx(80, abs=5)
@@ -99,7 +99,7 @@ def test_reasoning_comes_before_the_first_output(load: LoadProcess) -> None:
 
 @pytest.mark.parametrize(
     "generation",
-    [Generation(tokens=10, per_chunk=4), Generation(tokens=5, tool_call=True, finish_reason="tool_calls")],
+    [Generation(tokens=10, tokens_per_chunk=4), Generation(tokens=5, is_tool_call=True, finish_reason="tool_calls")],
 )
 def test_several_tokens_an_event_and_the_arguments_of_a_tool_count(load: LoadProcess, generation: Generation) -> None:
     rows = played(load, build_chunked_stream(build_openai_stream(generation, 0.01, 0.005))).rows
@@ -141,8 +141,8 @@ def test_connections_that_are_closed_after_each_answer_do_no_harm(load: LoadProc
         (truncate(build_chunked_stream(made()), 4, "reset"), 2),
         (truncate(build_chunked_stream(made()), 4, "close"), 2),
         (build_chunked_stream(made(finish_reason=None)), 5),
-        (build_chunked_stream(made(finish_reason=None, done=False)), 5),
-        (build_stream_until_close(made(finish_reason=None, usage=False, done=False)), 5),
+        (build_chunked_stream(made(finish_reason=None, has_done_event=False)), 5),
+        (build_stream_until_close(made(finish_reason=None, has_usage=False, has_done_event=False)), 5),
     ],
     ids=["reset", "closed", "no-finish-reason", "no-done-either", "old-http-cut"],
 )
@@ -161,7 +161,9 @@ def test_a_stream_that_stalls_ends_at_the_idle_timeout(load: LoadProcess) -> Non
 
 @pytest.mark.timing
 def test_a_stream_that_never_ends_is_cut_at_the_total_timeout(load: LoadProcess) -> None:
-    stream = build_endless_stream(made(finish_reason=None, usage=False, done=False), repeat_count=1, period_s=0.02)
+    stream = build_endless_stream(
+        made(finish_reason=None, has_usage=False, has_done_event=False), repeat_count=1, period_s=0.02
+    )
     rows = played(load, stream, timeouts=SHORT).rows
     assert list(rows["error"]) == ["timeout"] * 5
     assert ((rows["end_ns"] - rows["sent_ns"]) / 1e9).max() < TOTAL_S + 0.5

@@ -33,7 +33,7 @@ from app.records.result import Result
 
 MAX_NOISE = 0.10
 """Maximum coefficient of variation between repeats at which a metric can still fail a run."""
-_MAX_NOTED = 3
+_MAX_NOISE_NOTES = 3
 
 
 def build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> tuple[str, ...]:
@@ -52,7 +52,7 @@ def format_change(change: MetricChange) -> str:
 def format_regression(change: MetricChange) -> str:
     """Describe a regression, such as "p95 latency in steady regressed: 48.2 ms vs. 40.1 ms, ratio
     1.2 (95 % CI 1.15 to 1.26)"."""
-    before, now = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
+    base_text, candidate_text = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
     unit = "" if change.unit == "share" else f" {display_unit(change.unit)}"
     ratio = change.ratio
     ratio_text = "" if not ratio.value else f", ratio {format_number(ratio.value, 3)}"
@@ -61,7 +61,7 @@ def format_regression(change: MetricChange) -> str:
         if ratio.ci95 is None
         else (f" (95 % CI {format_number(ratio.ci95[0], 3)} to {format_number(ratio.ci95[1], 3)})")
     )
-    return f"{format_change(change)} regressed: {now}{unit} vs. {before}{unit}{ratio_text}{interval_text}"
+    return f"{format_change(change)} regressed: {candidate_text}{unit} vs. {base_text}{unit}{ratio_text}{interval_text}"
 
 
 def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
@@ -69,39 +69,40 @@ def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterato
         yield "Base and candidate are the same run, so there are no differences."
         return
     if comparison.is_forced:
-        forbidding = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
+        difference_names = ", ".join(difference.name for difference in comparison.differences if difference.forbids)
         yield (
-            f"Forced comparison despite differences in {forbidding}: a change may come from them and not from the "
-            "candidate."
+            f"Forced comparison despite differences in {difference_names}: a change may be caused by them and not by "
+            "the candidate."
         )
     if has_other_cpu(comparison.differences):
         yield "The machines differ or are unknown, so no change fails a gate. Run both sides on the same machine."
     if pairs:
         yield from _build_repeat_notes(comparison, pairs)
-    noisy = [change for change in comparison.changes if change.is_headline and is_noisy(change)]
-    for change in noisy[:_MAX_NOTED]:
+    noisy_changes = [change for change in comparison.changes if change.is_headline and is_noisy(change)]
+    for change in noisy_changes[:_MAX_NOISE_NOTES]:
         detectable_text = (
             ""
             if change.detectable is None
             else f"; only changes above {format_number(100 * change.detectable, 2)} % are detectable"
         )
-        noise = format_number(100 * (change.noise or 0.0), 2)
+        noise_text = format_number(100 * (change.noise or 0.0), 2)
         yield (
-            f"{format_change(change)} varies by {noise} % between repeats{detectable_text}. "
+            f"{format_change(change)} varies by {noise_text} % between repeats{detectable_text}. "
             "It does not fail the comparison."
         )
-    if len(noisy) > _MAX_NOTED:
-        yield f"{len(noisy) - _MAX_NOTED} more metrics are too noisy."
+    if len(noisy_changes) > _MAX_NOISE_NOTES:
+        more_count = len(noisy_changes) - _MAX_NOISE_NOTES
+        yield "1 more metric is too noisy." if more_count == 1 else f"{more_count} more metrics are too noisy."
 
 
 def _build_repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
-    runs = min(len(comparison.base), len(comparison.candidate))
+    run_count = min(len(comparison.base), len(comparison.candidate))
     min_repeats = (
-        min(comparable.repeats.min_count for comparable in pairs if comparable.is_headline)
+        min(pair.repeats.min_count for pair in pairs if pair.is_headline)
         if any(map(_is_headline, pairs))
-        else runs
+        else run_count
     )
-    if runs == 1:
+    if run_count == 1:
         interval_note = (
             "intervals are those of the individual runs" if min_repeats == 1 else "repeats are those within a run"
         )
@@ -109,16 +110,16 @@ def _build_repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> 
     if 1 < min_repeats < MIN_REPEATS:
         yield (
             f"With {min_repeats} repeats, no rank test can reach a significance level of 1 %, so the interval of the "
-            f"ratio decides. Use at least {MIN_REPEATS} repeats per side; the two-stage rule starts at 7."
+            f"ratio decides. Use at least {MIN_REPEATS} repeats per side; the two-stage rule requires 7."
         )
 
 
-def _is_headline(comparable: MetricPair) -> bool:
-    return comparable.is_headline
+def _is_headline(pair: MetricPair) -> bool:
+    return pair.is_headline
 
 
 TOLERANCE = 0.05
-_SUSPICION_P_VALUE = 0.05
+_MAX_SUSPECTED_P_VALUE = 0.05
 
 
 def compare_runs(
@@ -127,21 +128,21 @@ def compare_runs(
     """Compare two sets of runs. The comparison has no changes if the runs have no metric in common,
     or if an environment difference makes them incomparable and the comparison is not forced."""
     differences = find_differences(base, candidate)
-    is_forbidden = any(difference.forbids for difference in differences)
-    pairs = () if is_forbidden and not is_forced else pair_metrics(base, candidate)
+    is_incomparable = any(difference.forbids for difference in differences)
+    pairs = () if is_incomparable and not is_forced else pair_metrics(base, candidate)
     changes = evaluate_changes(pairs, tolerance)
     noises = [change.noise for change in changes if change.is_headline and change.noise is not None]
-    all_noisy = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
+    has_only_noisy_headlines = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
     comparison = Comparison(
         base=tuple(run.run_id for run in base),
         candidate=tuple(run.run_id for run in candidate),
         tolerance=tolerance,
         changes=changes,
         differences=differences,
-        is_forced=is_forbidden and is_forced,
+        is_forced=is_incomparable and is_forced,
         noise=max(noises, default=None),
-        is_advisory=all_noisy or has_other_cpu(differences),
-        is_same_run=_by_id(base) == _by_id(candidate),
+        is_advisory=has_only_noisy_headlines or has_other_cpu(differences),
+        is_same_run=_sort_by_id(base) == _sort_by_id(candidate),
     )
     if comparison.is_same_run:
         unchanged = tuple(msgspec.structs.replace(change, verdict="same", more_repeats=None) for change in changes)
@@ -149,7 +150,7 @@ def compare_runs(
     return msgspec.structs.replace(comparison, notes=build_notes(comparison, pairs))
 
 
-def _by_id(runs: Sequence[Result]) -> list[Result]:
+def _sort_by_id(runs: Sequence[Result]) -> list[Result]:
     return sorted(runs, key=lambda run: run.run_id)
 
 
@@ -157,9 +158,9 @@ def evaluate_changes(pairs: Sequence[MetricPair], tolerance: float) -> tuple[Met
     """Evaluate the change of each metric, headline metrics first. The p-values of all headline
     metrics are adjusted together for multiple testing, and so are the p-values of the remaining
     metrics."""
-    headlines = [comparable for comparable in pairs if comparable.is_headline]
-    details = [comparable for comparable in pairs if not comparable.is_headline]
-    return (*_evaluate_together(headlines, tolerance), *_evaluate_together(details, tolerance))
+    headline_pairs = [pair for pair in pairs if pair.is_headline]
+    detail_pairs = [pair for pair in pairs if not pair.is_headline]
+    return (*_evaluate_together(headline_pairs, tolerance), *_evaluate_together(detail_pairs, tolerance))
 
 
 def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
@@ -182,7 +183,7 @@ def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> b
     return any(
         change.is_headline
         and change.unadjusted_p_value is not None
-        and change.unadjusted_p_value < _SUSPICION_P_VALUE
+        and change.unadjusted_p_value < _MAX_SUSPECTED_P_VALUE
         and change.ratio.value is not None
         and abs(_log(change.ratio.value)) > math.log1p(tolerance)
         for change in changes
@@ -194,65 +195,61 @@ def can_fail_run(change: MetricChange) -> bool:
 
 
 def _evaluate_together(pairs: Sequence[MetricPair], tolerance: float) -> list[MetricChange]:
-    raw_p_values = [
-        compute_p_value(comparable.repeats) if comparable.repeats.has_enough_for_test else None for comparable in pairs
-    ]
-    adjusted = adjust_p_values([1.0 if p is None else p for p in raw_p_values])
+    raw_p_values = [compute_p_value(pair.repeats) if pair.repeats.has_enough_for_test else None for pair in pairs]
+    adjusted_p_values = adjust_p_values([1.0 if p is None else p for p in raw_p_values])
     return [
-        _build_change(comparable, tolerance, len(pairs), unadjusted, None if unadjusted is None else p_value)
-        for comparable, unadjusted, p_value in zip(pairs, raw_p_values, adjusted, strict=True)
+        _build_change(pair, tolerance, len(pairs), unadjusted_p_value, None if unadjusted_p_value is None else p_value)
+        for pair, unadjusted_p_value, p_value in zip(pairs, raw_p_values, adjusted_p_values, strict=True)
     ]
 
 
 def _build_change(
-    comparable: MetricPair, tolerance: float, test_count: int, unadjusted: float | None, p_value: float | None
+    pair: MetricPair, tolerance: float, test_count: int, unadjusted_p_value: float | None, p_value: float | None
 ) -> MetricChange:
-    ratio = compute_ratio(comparable.repeats)
-    verdict = _verdict(comparable, ratio, tolerance, test_count, p_value)
+    ratio = compute_ratio(pair.repeats)
+    verdict = _evaluate_change(pair, ratio, tolerance, test_count, p_value)
     return MetricChange(
-        metric=comparable.metric,
-        aggregate=comparable.aggregate,
-        unit=comparable.unit,
-        better=comparable.better,
-        stage=comparable.stage,
-        base=compute_median(comparable.repeats.base),
-        candidate=compute_median(comparable.repeats.candidate),
+        metric=pair.metric,
+        aggregate=pair.aggregate,
+        unit=pair.unit,
+        better=pair.better,
+        stage=pair.stage,
+        base=compute_median(pair.repeats.base),
+        candidate=compute_median(pair.repeats.candidate),
         ratio=ratio,
         p_value=p_value,
         verdict=verdict,
-        detectable=compute_detectable_change(comparable.repeats, tolerance, test_count),
-        more_repeats=estimate_more_repeats(comparable.repeats, tolerance, test_count)
-        if verdict == "inconclusive"
-        else None,
-        is_headline=comparable.is_headline,
-        noise=compute_noise(comparable.repeats),
-        unadjusted_p_value=unadjusted,
+        detectable=compute_detectable_change(pair.repeats, tolerance, test_count),
+        more_repeats=estimate_more_repeats(pair.repeats, tolerance, test_count) if verdict == "inconclusive" else None,
+        is_headline=pair.is_headline,
+        noise=compute_noise(pair.repeats),
+        unadjusted_p_value=unadjusted_p_value,
     )
 
 
-def _verdict(
-    comparable: MetricPair, ratio: Estimate, tolerance: float, test_count: int, p_value: float | None
+def _evaluate_change(
+    pair: MetricPair, ratio: Estimate, tolerance: float, test_count: int, p_value: float | None
 ) -> ChangeVerdict:
-    upwards: ChangeVerdict = "worse" if comparable.better == "lower" else "better"
-    downwards: ChangeVerdict = "better" if comparable.better == "lower" else "worse"
+    verdict_if_higher: ChangeVerdict = "worse" if pair.better == "lower" else "better"
+    verdict_if_lower: ChangeVerdict = "better" if pair.better == "lower" else "worse"
     limit = math.log1p(tolerance)
     if not ratio.value:
-        return _verdict_of_zeros(comparable.repeats, upwards, downwards, p_value)
-    shift = math.log(ratio.value)
+        return _evaluate_zero_median(pair.repeats, verdict_if_higher, verdict_if_lower, p_value)
+    log_ratio = math.log(ratio.value)
     if p_value is not None:
-        if p_value < SIGNIFICANCE_LEVEL and abs(shift) > limit:
-            return upwards if shift > 0 else downwards
-    elif (bounds := compute_small_sample_interval(comparable.repeats, 1 - SIGNIFICANCE_LEVEL / test_count)) is not None:
+        if p_value < SIGNIFICANCE_LEVEL and abs(log_ratio) > limit:
+            return verdict_if_higher if log_ratio > 0 else verdict_if_lower
+    elif (bounds := compute_small_sample_interval(pair.repeats, 1 - SIGNIFICANCE_LEVEL / test_count)) is not None:
         if bounds[0] > limit:
-            return upwards
+            return verdict_if_higher
         if bounds[1] < -limit:
-            return downwards
+            return verdict_if_lower
     is_same = ratio.ci95 is not None and all(abs(_log(bound)) <= limit for bound in ratio.ci95)
     return "same" if is_same else "inconclusive"
 
 
-def _verdict_of_zeros(
-    repeats: Repeats, upwards: ChangeVerdict, downwards: ChangeVerdict, p_value: float | None
+def _evaluate_zero_median(
+    repeats: Repeats, verdict_if_higher: ChangeVerdict, verdict_if_lower: ChangeVerdict, p_value: float | None
 ) -> ChangeVerdict:
     """Return the verdict for a metric with a median of 0 on one side, such as an error rate without
     errors: the confidence intervals of both sides must not overlap."""
@@ -261,15 +258,15 @@ def _verdict_of_zeros(
         return "same"
     if p_value is not None and p_value >= SIGNIFICANCE_LEVEL:
         return "inconclusive"
-    low, high = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
-    is_separated = _outermost_bound(low, max) < (
-        max(base, candidate) if p_value is not None else _outermost_bound(high, min)
+    low_side, high_side = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
+    is_separated = _find_outermost_bound(low_side, max) < (
+        max(base, candidate) if p_value is not None else _find_outermost_bound(high_side, min)
     )
-    return "inconclusive" if not is_separated else upwards if candidate > base else downwards
+    return "inconclusive" if not is_separated else verdict_if_higher if candidate > base else verdict_if_lower
 
 
-def _outermost_bound(side: Sequence[Estimate], outermost: Callable[[list[float]], float]) -> float:
-    return outermost([bound for estimate in side for bound in (estimate.ci95 or (estimate.value or 0.0,))])
+def _find_outermost_bound(side: Sequence[Estimate], select_bound: Callable[[list[float]], float]) -> float:
+    return select_bound([bound for estimate in side for bound in (estimate.ci95 or (estimate.value or 0.0,))])
 
 
 def _log(ratio: float) -> float:

@@ -16,8 +16,8 @@ from app.records.result import Environment, Result, Target
 
 NOT_REPORTED = "n/a"
 _CPU_DIFFERENCES: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
-_LOOPBACK = ("//127.", "//localhost", "//[::1]")
-_MAX_NAMED = 3
+_LOOPBACK_PREFIXES = ("//127.", "//localhost", "//[::1]")
+_MAX_LISTED_STAGES = 3
 _T = TypeVar("_T")
 
 
@@ -33,7 +33,7 @@ class Machine(msgspec.Struct, frozen=True):
         """True if, according to the profile, the target runs on this machine; False if this machine
         only generates the load."""
         hardware, urls = self.target.hardware, self.target.urls
-        is_local = not urls or any(host in url for host in _LOOPBACK for url in urls)
+        is_local = not urls or any(prefix in url for prefix in _LOOPBACK_PREFIXES for url in urls)
         return is_local or hardware is None or hardware.is_this_machine
 
 
@@ -62,7 +62,7 @@ def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machin
         _build_difference("gpu", base, candidate, _format_gpus, forbids=is_on_target),
         _build_difference("gpu_power_limit", base, candidate, _format_power_limits, forbids=is_on_target),
         _build_difference("mig", base, candidate, _format_mig, forbids=is_on_target),
-        _build_driver_difference(base, candidate, is_measured=is_on_target),
+        _build_driver_difference(base, candidate, is_on_target=is_on_target),
         _build_difference(
             "onnxruntime", base, candidate, lambda machine: machine.environment.onnxruntime, forbids=is_on_target
         ),
@@ -104,7 +104,7 @@ def _format_hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
 
 def _build_run_differences(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
     precisions = _get_precisions(base), _get_precisions(candidate)
-    all_searched = all(run.max_rate is not None for run in (*base, *candidate))
+    has_max_rates = all(run.max_rate is not None for run in (*base, *candidate))
     has_disjoint_precisions = bool(precisions[0]) and bool(precisions[1]) and not precisions[0] & precisions[1]
     differences = [
         _build_difference(
@@ -114,7 +114,7 @@ def _build_run_differences(base: Sequence[Result], candidate: Sequence[Result]) 
             lambda run: ", ".join(sorted(_get_precisions([run]))),
             forbids=has_disjoint_precisions,
         ),
-        _build_difference("slo", base, candidate, lambda run: ", ".join(_slo(run)), forbids=all_searched),
+        _build_difference("slo", base, candidate, lambda run: ", ".join(_list_slo_texts(run)), forbids=has_max_rates),
         _build_tool_difference(base, candidate),
         _build_difference("profile", base, candidate, lambda run: f"{run.name} {_format_short_hash(run.profile_hash)}"),
         _build_arrivals_difference(base, candidate),
@@ -139,17 +139,20 @@ def _build_difference(
 ) -> EnvironmentDifference | None:
     """Build a difference; `None` if both sides are equal. If one side does not report the value,
     the difference does not make the runs incomparable."""
-    before, after = _distinct_values(base, read_value), _distinct_values(candidate, read_value)
-    if before == after and len(before) < 2:
+    base_distinct, candidate_distinct = (
+        _collect_distinct_values(base, read_value),
+        _collect_distinct_values(candidate, read_value),
+    )
+    if base_distinct == candidate_distinct and len(base_distinct) < 2:
         return None
-    is_known = NOT_REPORTED not in before | after
-    before_values, after_values = (tuple(sorted(side)) for side in (before, after))
+    is_known = NOT_REPORTED not in base_distinct | candidate_distinct
+    base_values, candidate_values = (tuple(sorted(side)) for side in (base_distinct, candidate_distinct))
     return EnvironmentDifference(
-        difference_id, before_values, after_values, forbids=forbids and is_known, package=package
+        difference_id, base_values, candidate_values, forbids=forbids and is_known, package=package
     )
 
 
-def _distinct_values(side: Sequence[_T], read_value: Callable[[_T], str | None]) -> set[str]:
+def _collect_distinct_values(side: Sequence[_T], read_value: Callable[[_T], str | None]) -> set[str]:
     return {read_value(item) or NOT_REPORTED for item in side}
 
 
@@ -166,21 +169,23 @@ def _format_power_limits(machine: Machine) -> str | None:
 
 
 def _format_mig(machine: Machine) -> str:
-    slices = Counter(instance.name for gpu in machine.environment.gpus for instance in gpu.mig)
-    return ", ".join(f"{count} × {profile}" for profile, count in sorted(slices.items())) or "off"
+    instance_counts = Counter(instance.name for gpu in machine.environment.gpus for instance in gpu.mig)
+    return ", ".join(f"{count} × {profile_name}" for profile_name, count in sorted(instance_counts.items())) or "off"
 
 
 def _build_driver_difference(
-    base: Sequence[Machine], candidate: Sequence[Machine], *, is_measured: bool
+    base: Sequence[Machine], candidate: Sequence[Machine], *, is_on_target: bool
 ) -> EnvironmentDifference | None:
     """Compare full driver versions; only a different major version makes runs incomparable."""
-    majors = _distinct_values(base, _get_driver_major) | _distinct_values(candidate, _get_driver_major)
+    major_versions = _collect_distinct_values(base, _get_driver_major) | _collect_distinct_values(
+        candidate, _get_driver_major
+    )
     return _build_difference(
         "nvidia_driver",
         base,
         candidate,
         lambda machine: machine.environment.nvidia_driver,
-        forbids=is_measured and len(majors) > 1,
+        forbids=is_on_target and len(major_versions) > 1,
     )
 
 
@@ -192,13 +197,15 @@ def _get_driver_major(machine: Machine) -> str | None:
 def _build_hardware_difference(base: Sequence[Machine], candidate: Sequence[Machine]) -> EnvironmentDifference | None:
     """Compare the hardware. A different accelerator, accelerator count or replica count makes runs
     incomparable."""
-    kinds = _distinct_values(base, _hardware_kind) | _distinct_values(candidate, _hardware_kind)
+    hardware_kinds = _collect_distinct_values(base, _format_hardware_kind) | _collect_distinct_values(
+        candidate, _format_hardware_kind
+    )
     return _build_difference(
         "hardware",
         base,
         candidate,
         _format_hardware,
-        forbids=len(kinds) > 1,
+        forbids=len(hardware_kinds) > 1,
     )
 
 
@@ -209,7 +216,7 @@ def _format_hardware(machine: Machine) -> str | None:
     return hardware.description if hardware.replicas == 1 else f"{hardware.replicas} replicas of {hardware.description}"
 
 
-def _hardware_kind(machine: Machine) -> str | None:
+def _format_hardware_kind(machine: Machine) -> str | None:
     hardware = machine.target.hardware
     if hardware is None:
         return None
@@ -227,10 +234,10 @@ def _build_package_differences(
     names = sorted({name for machine in (*base, *candidate) for name in machine.environment.packages})
     for name in names:
         if not name.startswith("onnxruntime"):  # compared separately, as reported by the runtime
-            yield _build_difference("package", base, candidate, _version_reader(name), package=name)
+            yield _build_difference("package", base, candidate, _build_version_reader(name), package=name)
 
 
-def _version_reader(package: str) -> Callable[[Machine], str | None]:
+def _build_version_reader(package: str) -> Callable[[Machine], str | None]:
     return lambda machine: machine.environment.packages.get(package)
 
 
@@ -238,42 +245,56 @@ def _get_precisions(runs: Sequence[Result]) -> set[str]:
     return {stage.variant.precision for run in runs for stage in run.stages if stage.variant is not None}
 
 
-def _slo(result: Result) -> list[str]:
+def _list_slo_texts(result: Result) -> list[str]:
     return [result.objective.text for result in result.slo if not result.objective.implied]
 
 
 def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
     """Compare the arrivals of stages with the same name. Different arrivals make the runs
     incomparable."""
-    before, after = _arrivals_by_stage(base), _arrivals_by_stage(candidate)
-    differing = [name for name, texts in before.items() if after.get(name, texts).keys() != texts.keys()]
-    if not differing:
+    base_arrivals, candidate_arrivals = _collect_arrivals_by_stage(base), _collect_arrivals_by_stage(candidate)
+    differing_stages = [
+        name for name, texts in base_arrivals.items() if candidate_arrivals.get(name, texts).keys() != texts.keys()
+    ]
+    if not differing_stages:
         return None
-    suffix = () if len(differing) <= _MAX_NAMED else (f"and {len(differing) - _MAX_NAMED} more",)
-    before_values, after_values = (
-        (*(f"{name}: {' / '.join(sorted(set(side[name].values())))}" for name in differing[:_MAX_NAMED]), *suffix)
-        for side in (before, after)
+    suffix = (
+        ()
+        if len(differing_stages) <= _MAX_LISTED_STAGES
+        else (f"and {len(differing_stages) - _MAX_LISTED_STAGES} more",)
     )
-    return EnvironmentDifference("arrivals", before_values, after_values, forbids=True)
+    base_values, candidate_values = (
+        (
+            *(
+                f"{name}: {' / '.join(sorted(set(side[name].values())))}"
+                for name in differing_stages[:_MAX_LISTED_STAGES]
+            ),
+            *suffix,
+        )
+        for side in (base_arrivals, candidate_arrivals)
+    )
+    return EnvironmentDifference("arrivals", base_values, candidate_values, forbids=True)
 
 
-def _arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, ...], str]]:
-    """Return the arrivals of each stage: keys to compare, and the text of each.
+def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, ...], str]]:
+    """Return the arrivals by stage name, each as a dict from comparison key to display text.
 
-    Arrivals of another tool, which may only be assumed, never equal those of Sizewise.
+    Arrivals of another tool never equal those of Sizewise, because they may only be assumed.
     """
     arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:
-        is_own = run.tool.name == "sizewise"
+        is_sizewise_run = run.tool.name == "sizewise"
         for comparable_stage, stage in list_comparable_stages(run, is_single_model=False):
             if stage.variant is None:
-                key = is_own, *build_arrivals_key(stage)
+                key = is_sizewise_run, *build_arrivals_key(stage)
                 arrivals_by_stage.setdefault(comparable_stage.stage_name, {})[key] = stage.arrivals or NOT_REPORTED
         if run.max_rate is not None:
-            searched = arrivals_by_stage.setdefault("search", {})
+            search_arrivals = arrivals_by_stage.setdefault("search", {})
             for stage in run.stages:
                 if stage.kind in ("probe", "step"):
-                    searched[is_own, *build_process_key(stage)] = format_search_arrivals(stage) or NOT_REPORTED
+                    search_arrivals[is_sizewise_run, *build_process_key(stage)] = (
+                        format_search_arrivals(stage) or NOT_REPORTED
+                    )
     return arrivals_by_stage
 
 

@@ -14,7 +14,7 @@ from app.records.metrics import METRICS
 from app.records.result import SWEEP_TAG, Result, Stage
 
 _LATENCY_PERCENTILES = ("p50", "p95", "p99")
-_HEADLINES: dict[str, tuple[str, ...]] = {
+_HEADLINE_AGGREGATES: dict[str, tuple[str, ...]] = {
     "latency_ms": _LATENCY_PERCENTILES,
     "ttft_ms": _LATENCY_PERCENTILES,
     "tpot_ms": _LATENCY_PERCENTILES,
@@ -22,7 +22,7 @@ _HEADLINES: dict[str, tuple[str, ...]] = {
     "completed_per_s": ("value",),
     "output_tokens_per_s": ("value",),
 }
-_WITHOUT_INTENDED_STARTS = "service_ms"
+_SERVICE_TIME_METRIC = "service_ms"
 _STAGE_FIELDS = ("achieved_per_s", "good_per_s")
 _SEARCH = "search"
 
@@ -33,7 +33,7 @@ class ComparableStage(msgspec.Struct, frozen=True):
 
     key: tuple[str, ...]
     stage_name: str
-    is_loaded: bool
+    is_requested: bool
     """True if the profile requested the load of this stage; False for search probes, and for models
     that were run locally in addition to an endpoint."""
 
@@ -48,7 +48,7 @@ MetricPairKey = tuple[tuple[str, ...], str, str]
 
 
 class _Value(msgspec.Struct, frozen=True):
-    stage_place: ComparableStage
+    comparable_stage: ComparableStage
     estimate: Estimate
     has_latency: bool = True
 
@@ -63,24 +63,23 @@ def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) 
     has_failed_rate = not all(
         run.max_rate is not None and run.max_rate.is_lower_bound for run in (*base_runs, *candidate_runs)
     )
-    before, after = _collect_side(base_runs, has_single_model), _collect_side(candidate_runs, has_single_model)
+    base_values, candidate_values = (
+        _collect_side(base_runs, has_single_model),
+        _collect_side(candidate_runs, has_single_model),
+    )
     objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate_runs for result in run.slo}
-    paired = [
-        _build_comparable(key, before[key], values, objectives)
-        for key, values in after.items()
-        if before.get(key) and values
+    pairs = [
+        _build_pair(key, base_values[key], values, objectives)
+        for key, values in candidate_values.items()
+        if base_values.get(key) and values
     ]
-    paired = [
-        comparable
-        for comparable in paired
-        if comparable.better != "neither" and (has_failed_rate or comparable.metric != MAX_RATE)
-    ]
-    return tuple(sorted(paired, key=lambda comparable: not comparable.is_headline))
+    pairs = [pair for pair in pairs if pair.better != "neither" and (has_failed_rate or pair.metric != MAX_RATE)]
+    return tuple(sorted(pairs, key=lambda pair: not pair.is_headline))
 
 
 def list_comparable_stages(result: Result, *, is_single_model: bool) -> Iterator[tuple[ComparableStage, Stage]]:
     """Yield each comparable stage with its key. Warm-ups, INVALID stages and the pooled stage of a
-    search are skipped; the individual holds are included."""
+    search are skipped; the individual search steps are included."""
     has_other_load = any(
         SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _load_stages(result)
     )
@@ -120,15 +119,15 @@ def _collect_side(runs: Sequence[Result], has_single_model: bool) -> dict[Metric
 def _read_values(result: Result, has_single_model: bool) -> dict[MetricPairKey, list[_Value]]:
     values_by_key: dict[MetricPairKey, list[_Value]] = {}
     if result.max_rate is not None and result.max_rate.per_s.value is not None:
-        stage_place = ComparableStage((_SEARCH,), _SEARCH, is_loaded=True)
-        values_by_key[(stage_place.key, MAX_RATE, "value")] = [_Value(stage_place, result.max_rate.per_s)]
-    for stage_place, stage in list_comparable_stages(result, is_single_model=has_single_model):
+        comparable_stage = ComparableStage((_SEARCH,), _SEARCH, is_requested=True)
+        values_by_key[(comparable_stage.key, MAX_RATE, "value")] = [_Value(comparable_stage, result.max_rate.per_s)]
+    for comparable_stage, stage in list_comparable_stages(result, is_single_model=has_single_model):
         has_latency = any(estimate.value is not None for estimate in stage.metrics.get("latency_ms", {}).values())
         for metric, aggregates in _build_metrics(stage).items():
             for aggregate, estimate in aggregates.items():
                 if estimate.value is not None and metric in METRICS:
-                    value = _Value(stage_place, estimate, has_latency)
-                    values_by_key.setdefault((stage_place.key, metric, aggregate), []).append(value)
+                    value = _Value(comparable_stage, estimate, has_latency)
+                    values_by_key.setdefault((comparable_stage.key, metric, aggregate), []).append(value)
     return values_by_key
 
 
@@ -138,21 +137,31 @@ def _build_metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
     }
 
 
-def _build_comparable(
-    key: MetricPairKey, before: list[_Value], after: list[_Value], objectives: set[tuple[str, str | None]]
+def _build_pair(
+    key: MetricPairKey,
+    base_values: list[_Value],
+    candidate_values: list[_Value],
+    objectives: set[tuple[str, str | None]],
 ) -> MetricPair:
     _, metric, aggregate_name = key
-    aggregate, stage_place = None if aggregate_name == "value" else aggregate_name, after[0].stage_place
-    headline_aggregates = _HEADLINES.get(metric, ())
-    if metric == _WITHOUT_INTENDED_STARTS and not after[0].has_latency:
+    aggregate, comparable_stage = (
+        None if aggregate_name == "value" else aggregate_name,
+        candidate_values[0].comparable_stage,
+    )
+    headline_aggregates = _HEADLINE_AGGREGATES.get(metric, ())
+    if metric == _SERVICE_TIME_METRIC and not candidate_values[0].has_latency:
         headline_aggregates = _LATENCY_PERCENTILES
-    is_known = metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objectives
+    is_headline_metric = (
+        metric == MAX_RATE or aggregate_name in headline_aggregates or (metric, aggregate) in objectives
+    )
     return MetricPair(
         metric=metric,
         aggregate=aggregate,
         unit="1/s" if metric == MAX_RATE else METRICS[metric].unit,
         better="higher" if metric == MAX_RATE else METRICS[metric].better,
-        stage=stage_place.stage_name,
-        is_headline=stage_place.is_loaded and is_known,
-        repeats=Repeats(tuple(value.estimate for value in before), tuple(value.estimate for value in after)),
+        stage=comparable_stage.stage_name,
+        is_headline=comparable_stage.is_requested and is_headline_metric,
+        repeats=Repeats(
+            tuple(value.estimate for value in base_values), tuple(value.estimate for value in candidate_values)
+        ),
     )

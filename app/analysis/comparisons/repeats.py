@@ -29,12 +29,13 @@ is less likely than `SIGNIFICANCE_LEVEL`: with 4 per side, the most extreme orde
 _POWER = 0.9
 """Statistical power of each of two conditions (median beyond the tolerance, significant rank test).
 Both are met in about four of five cases."""
-_DRAWS = 2_000
+_RESAMPLES = 2_000
 _SEED = 7
-_MEDIAN_WIDTH = math.sqrt(math.pi / 2)
-_RANK_WIDTH = math.sqrt(math.pi / 3)
+_MEDIAN_ERROR_FACTOR = math.sqrt(math.pi / 2)
+_RANK_ERROR_FACTOR = math.sqrt(math.pi / 3)
 _MAD_TO_SIGMA = 1.4826
-_MAX_USEFUL = 100
+_MAX_CHANGE_FACTOR = 100
+_MAX_MORE_REPEATS = 100
 _Z95 = float(special.ndtri(1 - ALPHA / 2))
 
 
@@ -91,19 +92,21 @@ def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float
     if _has_zero(repeats):
         return None
     if repeats.min_count >= 2:
-        residuals, degrees_of_freedom = _residuals(repeats)
+        residuals, degrees_of_freedom = _compute_residuals(repeats)
         spread = math.sqrt(float(np.sum(residuals**2)) / degrees_of_freedom)
-        shift = math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0))
+        log_ratio = math.log(
+            (compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0)
+        )
         width = math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
         half_width = float(special.stdtrit(degrees_of_freedom, level)) * spread * width
-        return shift - half_width, shift + half_width
-    base, candidate = _side_interval(repeats.base, level), _side_interval(repeats.candidate, level)
+        return log_ratio - half_width, log_ratio + half_width
+    base, candidate = _compute_side_interval(repeats.base, level), _compute_side_interval(repeats.candidate, level)
     if base is None or candidate is None:
         return None
-    shift = candidate[1] - base[1]
+    log_ratio = candidate[1] - base[1]
     width_below = math.hypot(candidate[1] - candidate[0], base[2] - base[1])
     width_above = math.hypot(candidate[2] - candidate[1], base[1] - base[0])
-    return shift - width_below, shift + width_above
+    return log_ratio - width_below, log_ratio + width_above
 
 
 def compute_p_value(repeats: Repeats) -> float:
@@ -112,17 +115,17 @@ def compute_p_value(repeats: Repeats) -> float:
     from scipy import stats  # imported lazily: the import takes 0.5 s, which would delay every report
 
     base, candidate = _read_values(repeats.base), _read_values(repeats.candidate)
-    side: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
-    return float(stats.mannwhitneyu(candidate, base, alternative=side).pvalue)
+    alternative: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
+    return float(stats.mannwhitneyu(candidate, base, alternative=alternative).pvalue)
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
     """Adjust p-values for multiple testing by Holm's method; the order is preserved."""
-    adjusted, running = [1.0] * len(p_values), 0.0
+    adjusted_p_values, max_adjusted = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
-        running = max(running, min(1.0, (len(p_values) - rank) * p_values[index]))
-        adjusted[index] = running
-    return adjusted
+        max_adjusted = max(max_adjusted, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted_p_values[index] = max_adjusted
+    return adjusted_p_values
 
 
 def compute_noise(repeats: Repeats) -> float | None:
@@ -133,13 +136,15 @@ def compute_noise(repeats: Repeats) -> float | None:
         return None
     # with an odd number of repeats, the residual of the median itself is 0 and must not reduce the
     # spread
-    deviations = [np.sort(np.abs(logs - np.median(logs)))[logs.size % 2 :] for logs in map(_logs, _get_sides(repeats))]
+    deviations = [
+        np.sort(np.abs(logs - np.median(logs)))[logs.size % 2 :] for logs in map(_compute_logs, _get_sides(repeats))
+    ]
     return _MAD_TO_SIGMA * float(np.median(np.concatenate(deviations)))
 
 
 def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: int) -> float | None:
     """Compute the smallest relative change that is detected in four of five cases if `test_count`
-    metrics are tested together; `None` if it is unknown or of no use (above a factor of 100).
+    metrics are tested together; `None` if it is unknown or above a factor of 100.
 
     Uses the normal approximation for two conditions: a median beyond the tolerance, and a rank test
     at `SIGNIFICANCE_LEVEL` divided by `test_count`."""
@@ -147,39 +152,39 @@ def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: in
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
     if repeats.has_enough_for_test and noise is not None:
         width = noise * math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
-        return math.expm1(max(limit + beta * _MEDIAN_WIDTH * width, (alpha + beta) * _RANK_WIDTH * width))
+        return math.expm1(max(limit + beta * _MEDIAN_ERROR_FACTOR * width, (alpha + beta) * _RANK_ERROR_FACTOR * width))
     bounds = compute_small_sample_interval(repeats, 1 - SIGNIFICANCE_LEVEL / test_count)
     if bounds is None:
         return None
     half_width = (bounds[1] - bounds[0]) / 2
     log_change = limit + half_width * (1 + beta / alpha)
-    return math.expm1(log_change) if log_change < math.log(_MAX_USEFUL) else None
+    return math.expm1(log_change) if log_change < math.log(_MAX_CHANGE_FACTOR) else None
 
 
 def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -> int | None:
     """Estimate how many more repeats per side would probably make the comparison conclusive at this
     ratio and noise; `None` if more than 100.
 
-    If the noise is unknown, the result is the number missing to seven repeats, from which the
-    two-stage rule applies.
+    If the noise is unknown, return the number of repeats (at least 1) missing to seven, the minimum
+    for the two-stage rule.
     """
     noise, count = compute_noise(repeats), repeats.min_count
     if noise is None:
         return max(1, 7 - count)
-    shift = abs(
+    log_ratio = abs(
         math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0))
     )
     limit = math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
-    gap = abs(shift - limit)
+    gap = abs(log_ratio - limit)
     if gap == 0:
         return None
-    if shift > limit:
-        width = max(beta * _MEDIAN_WIDTH / gap, (alpha + beta) * _RANK_WIDTH / shift)
+    if log_ratio > limit:
+        width = max(beta * _MEDIAN_ERROR_FACTOR / gap, (alpha + beta) * _RANK_ERROR_FACTOR / log_ratio)
     else:
-        width = _Z95 * _MEDIAN_WIDTH / gap
+        width = _Z95 * _MEDIAN_ERROR_FACTOR / gap
     needed_count = max(MIN_REPEATS, math.ceil(2 * (noise * width) ** 2))
-    return max(1, needed_count - count) if needed_count - count <= _MAX_USEFUL else None
+    return max(1, needed_count - count) if needed_count - count <= _MAX_MORE_REPEATS else None
 
 
 def _bootstrap(repeats: Repeats) -> tuple[float, float]:
@@ -189,21 +194,21 @@ def _bootstrap(repeats: Repeats) -> tuple[float, float]:
         np.median(values[_draw_indices(values.size, side)], axis=1)
         for side, values in enumerate(map(_read_values, _get_sides(repeats)))
     )
-    known = (base > 0) & (candidate > 0)
-    low, high = np.quantile(np.log(candidate[known] / base[known]), (ALPHA / 2, 1 - ALPHA / 2))
+    is_positive = (base > 0) & (candidate > 0)
+    low, high = np.quantile(np.log(candidate[is_positive] / base[is_positive]), (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
 
 
 @cache
 def _draw_indices(size: int, side: int) -> npt.NDArray[np.int64]:
-    return np.random.default_rng((_SEED, side)).integers(0, size, (_DRAWS, size))
+    return np.random.default_rng((_SEED, side)).integers(0, size, (_RESAMPLES, size))
 
 
-def _side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:
-    """Return lower bound, value and upper bound of one side, as logarithms; `None` without an
-    interval."""
+def _compute_side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:
+    """Return lower bound, value and upper bound of one side, as logarithms; `None` if the side has
+    no interval."""
     if len(side) > 1:
-        logs = _logs(side)
+        logs = _compute_logs(side)
         half_width = float(special.stdtrit(logs.size - 1, level)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)
         mean = float(logs.mean())
         return mean - half_width, mean, mean + half_width
@@ -218,8 +223,8 @@ def _side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float
     )
 
 
-def _residuals(repeats: Repeats) -> tuple[npt.NDArray[np.float64], int]:
-    residuals = [logs - logs.mean() for logs in map(_logs, _get_sides(repeats))]
+def _compute_residuals(repeats: Repeats) -> tuple[npt.NDArray[np.float64], int]:
+    residuals = [logs - logs.mean() for logs in map(_compute_logs, _get_sides(repeats))]
     return np.concatenate(residuals), len(repeats.base) + len(repeats.candidate) - 2
 
 
@@ -235,5 +240,5 @@ def _read_values(side: Sequence[Estimate]) -> npt.NDArray[np.float64]:
     return np.array([estimate.value for estimate in side], dtype=np.float64)
 
 
-def _logs(side: Sequence[Estimate]) -> npt.NDArray[np.float64]:
+def _compute_logs(side: Sequence[Estimate]) -> npt.NDArray[np.float64]:
     return np.asarray(np.log(_read_values(side)), dtype=np.float64)

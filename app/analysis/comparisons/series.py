@@ -42,10 +42,12 @@ def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) ->
     series = np.asarray(values, dtype=float)
     p_values = dict(_find_changes(series, 0, tolerance))
     indices = sorted(p_values)
-    ends = [0, *indices, series.size]
+    boundaries = [0, *indices, series.size]
     return tuple(
         ChangePoint(
-            index, _compute_ratio(series[ends[position] : index], series[index : ends[position + 2]]), p_values[index]
+            index,
+            _compute_ratio(series[boundaries[position] : index], series[index : boundaries[position + 2]]),
+            p_values[index],
         )
         for position, index in enumerate(indices)
     )
@@ -88,11 +90,13 @@ class MetricHistory(StageMetric, frozen=True):
 def select_comparable_runs(runs: Sequence[Result]) -> tuple[Result, ...]:
     """Return the runs that are comparable with the last valid run, including that run. INVALID runs
     are excluded."""
-    valid = [run for run in runs if run.verdict.status != "INVALID"]
-    if not valid:
+    valid_runs = [run for run in runs if run.verdict.status != "INVALID"]
+    if not valid_runs:
         return ()
-    last = valid[-1]
-    return tuple(run for run in valid if not any(difference.forbids for difference in find_differences([run], [last])))
+    last_run = valid_runs[-1]
+    return tuple(
+        run for run in valid_runs if not any(difference.forbids for difference in find_differences([run], [last_run]))
+    )
 
 
 def build_histories(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
@@ -101,12 +105,12 @@ def build_histories(runs: Sequence[Result]) -> tuple[MetricHistory, ...]:
     points_by_key: dict[tuple[str, str, str | None], list[tuple[str, float]]] = {}
     units_by_key: dict[tuple[str, str, str | None], tuple[str, Better]] = {}
     for run in runs:
-        for comparable in pair_metrics([run], [run]):
-            value = compute_median(comparable.repeats.candidate).value
-            if comparable.is_headline and value is not None and value > 0:
-                key = (comparable.stage, comparable.metric, comparable.aggregate)
+        for pair in pair_metrics([run], [run]):
+            value = compute_median(pair.repeats.candidate).value
+            if pair.is_headline and value is not None and value > 0:
+                key = (pair.stage, pair.metric, pair.aggregate)
                 points_by_key.setdefault(key, []).append((run.run_id, value))
-                units_by_key[key] = (comparable.unit, comparable.better)
+                units_by_key[key] = (pair.unit, pair.better)
     return tuple(
         MetricHistory(
             metric=metric,

@@ -6,13 +6,14 @@ Read from the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf
 `types/max_response_metric.py` (533b205) and `metric_dicts.py` (0fec57a); the throughputs in
 `aiperf/metrics/types` at db4f639 of October 2025, before they were moved.
 
-- Latencies are measured from the send, over stream events with content: text, reasoning or a tool call, but not role or
-  usage. E2E ends at the last event with content.
-- ITL is (E2E − TTFT)/(tokens − 1), one value per response of at least two tokens. ICL values are the gaps between
-  stream events, pooled.
-- Failed requests are excluded from all metrics. Throughput is averaged from the first send to the last response of
-  successful requests.
-- Tokens are counted with AIPerf's tokenizer, including reasoning, unless --use-server-token-count is set.
+- Latencies are measured from the send, over stream events with content: text, reasoning or a tool
+  call, but not role or usage. E2E ends at the last event with content.
+- ITL is (E2E − TTFT)/(tokens − 1), one value per response of at least two tokens. ICL values are
+  the gaps between stream events, pooled.
+- Failed requests are excluded from all metrics. Throughput is averaged from the first send to the
+  last response of successful requests.
+- Tokens are counted with AIPerf's tokenizer, including reasoning, unless --use-server-token-count
+  is set.
 - Percentiles are interpolated linearly; the console shows avg, p50, p90 and p99, and no ICL.
 """
 
@@ -29,7 +30,7 @@ from app.analysis.definitions.requests import (
 )
 from app.records.definitions import ToolMetrics
 
-_WHY = {
+_EXPLANATIONS = {
     "ttft_ms": "from send to the first non-empty delta, including reasoning",
     "itl_ms": "(E2E − TTFT)/(tokens − 1), once per response; called TPOT by other tools",
     "icl_ms": (
@@ -49,29 +50,29 @@ _NOTES = (
 
 
 def compute_aiperf_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms = requests.compute_ms_since_send(requests.last_ns)
+    e2e_ms = requests.compute_ms_since_send(requests.last_token_ns)
     metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
-        metrics |= _streamed(requests, e2e_ms)
-    bounds = int(requests.sent_ns.min(initial=np.iinfo(np.int64).max)), int(requests.last_ns.max(initial=0))
-    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+        metrics |= _compute_streamed_metrics(requests, e2e_ms)
+    bounds_ns = int(requests.sent_ns.min(initial=np.iinfo(np.int64).max)), int(requests.last_token_ns.max(initial=0))
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds_ns)
     if requests.has_token_counts:
-        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
+        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds_ns)
     return ToolMetrics(
         tool="AIPerf",
         source="0.11.0 (58028d5), src/aiperf/metrics/types",
         requests=requests.response_count,
         metrics=metrics,
-        explanations=_WHY,
+        explanations=_EXPLANATIONS,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
+def _compute_streamed_metrics(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
     ttft_ms = requests.compute_ms_since_send(requests.first_token_ns)
-    steps = np.where(requests.tokens_out >= 2, requests.tokens_out - 1, np.nan)
+    gap_counts = np.where(requests.tokens_out >= 2, requests.tokens_out - 1, np.nan)
     return {
         "ttft_ms": compute_linear_percentiles(ttft_ms),
-        "itl_ms": compute_linear_percentiles((e2e_ms - ttft_ms) / steps),
+        "itl_ms": compute_linear_percentiles((e2e_ms - ttft_ms) / gap_counts),
         "icl_ms": compute_linear_percentiles(requests.deltas.compute_gaps_ms()),
     }

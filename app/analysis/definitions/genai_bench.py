@@ -6,11 +6,12 @@ Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.
 duration of a run), under `genai_bench`.
 
 - The clock starts before `requests.post`, without a session: each request opens a new connection.
-- TTFT ends at the first content or reasoning, E2E at the end of the stream. TPOT is (E2E − TTFT)/(tokens − 1) of
-  responses with at least two tokens and an E2E − TTFT of at least 1 ms.
-- Failed requests are excluded from all latencies. Rates are of successful requests over the duration of the run,
-  including its shutdown. --warmup-ratio and --cooldown-ratio exclude the first and last requests from latencies and
-  token sums, but not from the request rate; neither is set by default.
+- TTFT ends at the first content or reasoning, E2E at the end of the stream. TPOT is (E2E −
+  TTFT)/(tokens − 1) of responses with at least two tokens and an E2E − TTFT of at least 1 ms.
+- Failed requests are excluded from all latencies. Rates are the numbers of successful requests and
+  tokens divided by the duration of the run, including its shutdown. --warmup-ratio and
+  --cooldown-ratio exclude the first and last requests from latencies and token sums, but not from
+  the request rate; neither is set by default.
 - Percentiles use NumPy's default: p25, p50, p75, p90, p95 and p99 are saved.
 """
 
@@ -28,7 +29,7 @@ from app.analysis.definitions.requests import (
 from app.records.definitions import ToolMetrics
 
 _MIN_OUTPUT_MS = 1.0
-_WHY = {
+_EXPLANATIONS = {
     "ttft_ms": "from before the connection is opened (here: from send) to the first non-empty delta",
     "tpot_ms": "(E2E − TTFT)/(tokens − 1), once per response; omitted if E2E − TTFT is below 1 ms",
     "e2e_ms": "from before the connection is opened (here: from send) to the end of the stream",
@@ -49,23 +50,26 @@ def compute_genai_bench_metrics(requests: ObservedRequests) -> ToolMetrics:
     e2e_ms = requests.compute_ms_since_send(requests.end_ns)
     metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
-        metrics |= _streamed(requests, e2e_ms)
-    bounds = requests.stage_start_ns, requests.last_end_ns
-    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+        metrics |= _compute_streamed_metrics(requests, e2e_ms)
+    bounds_ns = requests.stage_start_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds_ns)
     if requests.has_token_counts:
-        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
+        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds_ns)
     return ToolMetrics(
         tool="genai-bench",
         source="0.0.5 (7fd04d8), genai_bench/metrics and user/openai_user.py",
         requests=requests.response_count,
         metrics=metrics,
-        explanations=_WHY,
+        explanations=_EXPLANATIONS,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
+def _compute_streamed_metrics(requests: ObservedRequests, e2e_ms: np.ndarray) -> dict[str, Aggregates]:
     ttft_ms = requests.compute_ms_since_send(requests.first_token_ns)
     output_ms = e2e_ms - ttft_ms
-    steps = np.where((requests.tokens_out > 1) & (output_ms >= _MIN_OUTPUT_MS), requests.tokens_out - 1, np.nan)
-    return {"ttft_ms": compute_linear_percentiles(ttft_ms), "tpot_ms": compute_linear_percentiles(output_ms / steps)}
+    gap_counts = np.where((requests.tokens_out > 1) & (output_ms >= _MIN_OUTPUT_MS), requests.tokens_out - 1, np.nan)
+    return {
+        "ttft_ms": compute_linear_percentiles(ttft_ms),
+        "tpot_ms": compute_linear_percentiles(output_ms / gap_counts),
+    }

@@ -5,13 +5,14 @@ Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits a
 deltas), `utils/cli_summary.py` and `config/reportgen/config.py` (console output), under
 `inference_perf`.
 
-- Only deltas with content count, not reasoning and tool calls. Each delta is tokenized separately and each of its
-  tokens gets the timestamp of the delta, so that k tokens in a delta give k − 1 gaps of 0; ITL pools all these gaps.
-- TTFT is from the send to the first content token, of responses with at least two; TPOT is (last − first)/(tokens − 1),
-  NTPOT is (end − send)/tokens, and 0 without tokens. Only content tokens count, by inference-perf's tokenizer unless
-  use_server_output_tokens is set.
-- Failed requests are excluded from all latencies. Rates are of successful requests, from the first send to the last end
-  of all requests.
+- Only deltas with content count, not reasoning and tool calls. Each delta is tokenized separately
+  and each of its tokens gets the timestamp of the delta, so that k tokens in a delta give k − 1
+  gaps of 0; ITL pools all these gaps.
+- TTFT is the time from the send to the first content token, for responses with at least two content
+  tokens; TPOT is (last − first)/(tokens − 1); NTPOT is (end − send)/tokens, and 0 without tokens.
+  Only content tokens count, by inference-perf's tokenizer unless use_server_output_tokens is set.
+- Failed requests are excluded from all latencies. Rates are the numbers of successful requests and
+  their tokens divided by the time from the first send to the end of the last request.
 - Percentiles use NumPy's default; the console shows mean, median and p90.
 """
 
@@ -33,7 +34,7 @@ from app.records.definitions import ToolMetrics
 
 _REASONING_UNKNOWN = "the server does not report the number of reasoning tokens, which must be excluded"
 _CHUNKS_UNKNOWN = "the server does not report the number of tokens per delta"
-_WHY = {
+_EXPLANATIONS = {
     "ttft_ms": (
         "from send to the first content token, without reasoning; only responses with at least two content tokens"
     ),
@@ -58,49 +59,49 @@ def compute_inference_perf_metrics(requests: ObservedRequests) -> ToolMetrics:
     is_known = not np.isnan(tokens).any()
     metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms)}
     if requests.is_streamed:
-        metrics |= _streamed(requests, tokens, is_known)
-    bounds = requests.first_sent_ns, requests.last_end_ns
-    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+        metrics |= _compute_streamed_metrics(requests, tokens, is_known)
+    bounds_ns = requests.first_sent_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds_ns)
     if requests.has_token_counts:
         per_token_ms = np.where(tokens > 0, e2e_ms / np.maximum(tokens, 1), 0.0)
         metrics["ntpot_ms"] = compute_linear_percentiles(per_token_ms) if is_known else withhold(_REASONING_UNKNOWN)
-        rate = compute_rate(float(tokens.sum()), *bounds) if is_known else withhold(_REASONING_UNKNOWN, ("value",))
+        rate = compute_rate(float(tokens.sum()), *bounds_ns) if is_known else withhold(_REASONING_UNKNOWN, ("value",))
         metrics["output_tokens_per_s"] = rate
     return ToolMetrics(
         tool="inference-perf",
         source="0.6.1 (7de5ef2), inference_perf/reportgen/base.py",
         requests=requests.response_count,
         metrics=metrics,
-        explanations=_WHY,
+        explanations=_EXPLANATIONS,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: ObservedRequests, tokens: Floats, is_known: bool) -> dict[str, Aggregates]:
-    content = _content(requests)
+def _compute_streamed_metrics(requests: ObservedRequests, tokens: Floats, is_known: bool) -> dict[str, Aggregates]:
+    content = _select_content_deltas(requests)
     deltas = content.count_by_response(requests.response_count)
-    reported = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
-    has_several = (deltas > 1) | (reported > 1) | ((deltas == 1) & (tokens > 1))
-    is_unclear = (deltas == 1) & (reported == 0) & np.isnan(tokens)
-    steps = np.where(has_several & (tokens > 1), tokens - 1, np.nan)
+    reported_tokens = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
+    has_several = (deltas > 1) | (reported_tokens > 1) | ((deltas == 1) & (tokens > 1))
+    is_undecided = (deltas == 1) & (reported_tokens == 0) & np.isnan(tokens)
+    gap_counts = np.where(has_several & (tokens > 1), tokens - 1, np.nan)
     return {
         "ttft_ms": withhold(_REASONING_UNKNOWN)
-        if is_unclear.any()
+        if is_undecided.any()
         else compute_linear_percentiles(
             np.where(has_several, requests.compute_ms_since_send(requests.first_output_ns), np.nan)
         ),
         "itl_ms": withhold(_CHUNKS_UNKNOWN)
         if np.any(content.tokens == 0)
         else compute_linear_percentiles(_compute_token_gaps_ms(content)),
-        "tpot_ms": compute_linear_percentiles((requests.last_ns - requests.first_output_ns) / 1e6 / steps)
+        "tpot_ms": compute_linear_percentiles((requests.last_token_ns - requests.first_output_ns) / 1e6 / gap_counts)
         if is_known
         else withhold(_REASONING_UNKNOWN),
     }
 
 
-def _content(requests: ObservedRequests) -> Deltas:
+def _select_content_deltas(requests: ObservedRequests) -> Deltas:
     first_ns = requests.first_output_ns[requests.deltas.response_index]
-    return requests.deltas.select((first_ns > 0) & (requests.deltas.at_ns >= first_ns))
+    return requests.deltas.select((first_ns > 0) & (requests.deltas.times_ns >= first_ns))
 
 
 def _compute_token_gaps_ms(content: Deltas) -> Floats:
@@ -110,8 +111,8 @@ def _compute_token_gaps_ms(content: Deltas) -> Floats:
 def _compute_content_tokens(requests: ObservedRequests) -> Floats:
     """Compute the number of content tokens of each response. It is NaN (unknown) if a response
     starts with reasoning and its deltas do not report token counts."""
-    content = _content(requests)
-    reported = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
+    content = _select_content_deltas(requests)
+    reported_tokens = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
     is_unreported = np.bincount(content.response_index, content.tokens == 0, minlength=requests.response_count) > 0
-    has_reasoned: Mask = (requests.first_token_ns > 0) & (requests.first_output_ns != requests.first_token_ns)
-    return np.where(has_reasoned, np.where(is_unreported, np.nan, reported), requests.tokens_out)
+    has_reasoning: Mask = (requests.first_token_ns > 0) & (requests.first_output_ns != requests.first_token_ns)
+    return np.where(has_reasoning, np.where(is_unreported, np.nan, reported_tokens), requests.tokens_out)

@@ -24,11 +24,14 @@ LINEAR_PERCENTILES_NOTE = "percentiles are interpolated linearly between the two
 def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
     """Compute the aggregates with NumPy's default percentiles: linear interpolation between the
     values next to rank (n − 1) q. NaN values are ignored."""
-    known = values[~np.isnan(values)]
-    if not known.size:
+    present_values = values[~np.isnan(values)]
+    if not present_values.size:
         return withhold("no response has this metric", aggregates)
     return {
-        name: Estimate(float(known.mean() if name == "mean" else np.quantile(known, PERCENTILES[name])), n=known.size)
+        name: Estimate(
+            float(present_values.mean() if name == "mean" else np.quantile(present_values, PERCENTILES[name])),
+            n=present_values.size,
+        )
         for name in aggregates
     }
 
@@ -39,20 +42,20 @@ def compute_weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
 
     Normalized weights are summed in floating point, in order of the distinct values, as GuideLLM
     does: if a sum should equal a percentile exactly, its rounding error decides."""
-    distinct, positions = np.unique(values[weights > 0], return_inverse=True)
-    if not distinct.size:
+    distinct_values, value_index = np.unique(values[weights > 0], return_inverse=True)
+    if not distinct_values.size:
         return withhold("no response has this metric")
-    totals = np.bincount(positions, weights[weights > 0])
-    shares = totals / totals.sum()
-    cumulative = np.cumsum(shares)
+    total_weights = np.bincount(value_index, weights[weights > 0])
+    normalized_weights = total_weights / total_weights.sum()
+    cumulative_weights = np.cumsum(normalized_weights)
 
-    def value(name: str) -> float:
+    def compute_aggregate(name: str) -> float:
         if name == "mean":
-            return float(np.sum(distinct * shares))
-        index = int(np.searchsorted(cumulative, PERCENTILES[name], side="left"))
-        return float(distinct[min(index, distinct.size - 1)])
+            return float(np.sum(distinct_values * normalized_weights))
+        index = int(np.searchsorted(cumulative_weights, PERCENTILES[name], side="left"))
+        return float(distinct_values[min(index, distinct_values.size - 1)])
 
-    return {name: Estimate(value(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
+    return {name: Estimate(compute_aggregate(name), n=int(np.count_nonzero(weights > 0))) for name in AGGREGATES}
 
 
 def withhold(reason: str, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
@@ -68,20 +71,21 @@ def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
 @dataclass(frozen=True)
 class Deltas:
     """All non-empty deltas of a stage, grouped by response and in order of arrival.
-    `response_index` is the index of the response of each delta."""
+    `response_index` is the index of the response to which each delta belongs, and `times_ns` the
+    time at which it was received."""
 
     response_index: Nanoseconds
-    at_ns: Nanoseconds
+    times_ns: Nanoseconds
     tokens: Nanoseconds
     """Number of tokens in each delta; 0 if unknown."""
 
     def select(self, mask: Mask) -> Deltas:
-        return Deltas(self.response_index[mask], self.at_ns[mask], self.tokens[mask])
+        return Deltas(self.response_index[mask], self.times_ns[mask], self.tokens[mask])
 
     def compute_gaps_ms(self) -> Floats:
         """Compute the gaps between successive deltas of the same response in ms, pooled over all
         responses."""
-        return np.asarray(np.diff(self.at_ns)[np.diff(self.response_index) == 0] / 1e6)
+        return np.asarray(np.diff(self.times_ns)[np.diff(self.response_index) == 0] / 1e6)
 
     def count_by_response(self, response_count: int) -> Nanoseconds:
         """Count the deltas of each response, as an array of length `response_count`."""
@@ -97,12 +101,12 @@ class ObservedRequests:
     first_sent_ns: int
     last_end_ns: int
     """End of the last request of all that were sent, including failed requests."""
-    failed: int
-    failed_deltas: int
+    failed_count: int
+    failed_delta_count: int
     sent_ns: Nanoseconds
     end_ns: Nanoseconds
     """Time at which each response was complete, including data after the last token."""
-    last_ns: Nanoseconds
+    last_token_ns: Nanoseconds
     """Time of the last token of each response; end of the response if token times are not known."""
     first_event_ns: Nanoseconds
     first_token_ns: Nanoseconds
@@ -130,42 +134,46 @@ class ObservedRequests:
 def observe_requests(rows: StageRows, stage_start_ns: int) -> ObservedRequests:
     """Build the observed requests of a stage from `rows`, which must not include the lead-in.
     Requests that were never sent are dropped, because other tools do not record them."""
-    sent = rows.filter(rows.was_sent & (rows.end_ns > 0))
-    success = sent.filter(sent.is_success)
-    all_end_ns = sent.end_ns if sent.tokens is None else sent.tokens.complete_ns
-    failures, tokens = sent.filter(sent.is_failed).tokens, success.tokens
-    zeros = np.zeros(success.sent_ns.size, dtype=np.int64)
-    deltas = _deltas(tokens)
+    sent_rows = rows.filter(rows.was_sent & (rows.end_ns > 0))
+    success_rows = sent_rows.filter(sent_rows.is_success)
+    all_end_ns = sent_rows.end_ns if sent_rows.tokens is None else sent_rows.tokens.complete_ns
+    failed_tokens, tokens = sent_rows.filter(sent_rows.is_failed).tokens, success_rows.tokens
+    zeros = np.zeros(success_rows.sent_ns.size, dtype=np.int64)
+    deltas = _build_deltas(tokens)
     return ObservedRequests(
         stage_start_ns=stage_start_ns,
-        first_sent_ns=int(sent.sent_ns.min(initial=np.iinfo(np.int64).max)),
+        first_sent_ns=int(sent_rows.sent_ns.min(initial=np.iinfo(np.int64).max)),
         last_end_ns=int(all_end_ns.max(initial=0)),
-        failed=int(np.count_nonzero(sent.is_failed)),
-        failed_deltas=_deltas(failures).at_ns.size,
-        sent_ns=success.sent_ns,
-        end_ns=success.end_ns if tokens is None else tokens.complete_ns,
-        last_ns=success.end_ns,
+        failed_count=int(np.count_nonzero(sent_rows.is_failed)),
+        failed_delta_count=_build_deltas(failed_tokens).times_ns.size,
+        sent_ns=success_rows.sent_ns,
+        end_ns=success_rows.end_ns if tokens is None else tokens.complete_ns,
+        last_token_ns=success_rows.end_ns,
         first_event_ns=zeros if tokens is None else tokens.first_event_ns,
         first_token_ns=zeros if tokens is None else tokens.first_token_ns,
         first_output_ns=zeros if tokens is None else tokens.first_output_ns,
-        tokens_out=np.full(success.sent_ns.size, np.nan) if tokens is None else tokens.tokens_out,
+        tokens_out=np.full(success_rows.sent_ns.size, np.nan) if tokens is None else tokens.tokens_out,
         deltas=deltas,
     )
 
 
-def _deltas(tokens: TokenRows | None) -> Deltas:
+def _build_deltas(tokens: TokenRows | None) -> Deltas:
     if tokens is None or tokens.chunks is None:
         return Deltas(*(np.zeros(0, dtype=np.int64) for _ in range(3)))
     chunks, counts = tokens.chunks, tokens.chunks.counts
-    response_at = np.full(counts.size, -1)
-    response_at[tokens.chunk_index] = np.arange(tokens.chunk_index.size)
-    response_index = np.repeat(response_at, counts)
-    reported = np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
-    deltas = Deltas(response_index, chunks.times_ns, reported).select(response_index >= 0)
+    response_by_chunk = np.full(counts.size, -1)
+    response_by_chunk[tokens.chunk_index] = np.arange(tokens.chunk_index.size)
+    response_index = np.repeat(response_by_chunk, counts)
+    reported_tokens = (
+        np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
+    )
+    deltas = Deltas(response_index, chunks.times_ns, reported_tokens).select(response_index >= 0)
     # if a response has as many tokens as deltas, each delta holds one token
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.count_by_response(tokens.chunk_index.size))
     return Deltas(
-        deltas.response_index, deltas.at_ns, np.where(is_single[deltas.response_index], 1, np.maximum(deltas.tokens, 0))
+        deltas.response_index,
+        deltas.times_ns,
+        np.where(is_single[deltas.response_index], 1, np.maximum(deltas.tokens, 0)),
     )
 
 
@@ -178,7 +186,7 @@ _OWN_METRICS = {
     "requests_per_s": "completed_per_s",
     "output_tokens_per_s": "output_tokens_per_s",
 }
-_WHY = {
+_EXPLANATIONS = {
     "ttft_ms": "from the scheduled start to the first non-empty delta, including reasoning",
     "itl_ms": "gaps between tokens, pooled; a delta of k tokens counts as k gaps of 1/k each",
     "icl_ms": "gaps between deltas as received, pooled",
@@ -199,12 +207,12 @@ def compute_own_metrics(stage: Stage) -> ToolMetrics:
         tool="Sizewise",
         source="docs/reference/metrics.md",
         requests=stage.completed,
-        metrics={name: estimates for name in TOOL_METRICS if (estimates := _find_own(stage, name))},
-        explanations=_WHY,
+        metrics={name: estimates for name in TOOL_METRICS if (estimates := _find_own_estimates(stage, name))},
+        explanations=_EXPLANATIONS,
         notes=_NOTES,
     )
 
 
-def _find_own(stage: Stage, name: str) -> Aggregates:
+def _find_own_estimates(stage: Stage, name: str) -> Aggregates:
     estimates = stage.metrics.get(_OWN_METRICS.get(name, ""), {})
     return {aggregate: estimates[aggregate] for aggregate in (*AGGREGATES, "value") if aggregate in estimates}

@@ -4,13 +4,15 @@ Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d
 (`calculate_metrics`, and `benchmark` for the duration of the throughput) and
 `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat request).
 
-- The clock starts before the request is posted. A message counts if its `choices` are not empty, even without any text:
-  TTFT ends at the first message, E2E at the last, and ITL pools the gaps between messages.
-- TPOT is (E2E − TTFT)/(tokens − 1) of responses with at least two tokens; token counts come from the server's `usage`,
-  or else from vLLM's tokenizer.
-- Failed requests are excluded from all latencies. Throughput is averaged from before the first request is due to the
-  last response.
-- Percentiles use NumPy's default; mean, median and p99 are printed by default, E2E only if requested.
+- The clock starts before the request is posted. A message counts if its `choices` are not empty,
+  even without any text: TTFT ends at the first message, E2E at the last, and ITL pools the gaps
+  between messages.
+- TPOT is (E2E − TTFT)/(tokens − 1) of responses with at least two tokens; token counts come from
+  the server's `usage`, or else from vLLM's tokenizer.
+- Failed requests are excluded from all latencies. Throughput is averaged over the time from just
+  before the scheduled start of the first request to the last response.
+- Percentiles use NumPy's default; mean, median and p99 are printed by default, E2E only if
+  requested.
 """
 
 from __future__ import annotations
@@ -28,9 +30,9 @@ from app.analysis.definitions.requests import (
 )
 from app.records.definitions import ToolMetrics
 
-_PRINTED = ("mean", "p50", "p99")
+_PRINTED_AGGREGATES = ("mean", "p50", "p99")
 _NO_FIRST_EVENT = "these rows come from an older version of Sizewise, which did not record the first message"
-_WHY = {
+_EXPLANATIONS = {
     "ttft_ms": "from send to the first message with choices, even if it only contains the role",
     "itl_ms": (
         "gaps between messages, pooled; the message with the role counts, and a message of k tokens counts once"
@@ -50,35 +52,36 @@ _NOTES = (
 
 
 def compute_vllm_metrics(requests: ObservedRequests) -> ToolMetrics:
-    e2e_ms = requests.compute_ms_since_send(requests.last_ns)
-    metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms, _PRINTED)}
+    e2e_ms = requests.compute_ms_since_send(requests.last_token_ns)
+    metrics = {"e2e_ms": compute_linear_percentiles(e2e_ms, _PRINTED_AGGREGATES)}
     if requests.is_streamed:
-        metrics |= _streamed(requests, e2e_ms)
-    bounds = requests.stage_start_ns, requests.last_end_ns
-    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds)
+        metrics |= _compute_streamed_metrics(requests, e2e_ms)
+    bounds_ns = requests.stage_start_ns, requests.last_end_ns
+    metrics["requests_per_s"] = compute_rate(requests.response_count, *bounds_ns)
     if requests.has_token_counts:
-        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds)
+        metrics["output_tokens_per_s"] = compute_rate(float(np.nansum(requests.tokens_out)), *bounds_ns)
     return ToolMetrics(
         tool="vLLM",
         source="vllm bench serve at 009e6d4, vllm/benchmarks/serve.py",
         requests=requests.response_count,
         metrics=metrics,
-        explanations=_WHY,
+        explanations=_EXPLANATIONS,
         notes=_NOTES,
     )
 
 
-def _streamed(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregates]:
+def _compute_streamed_metrics(requests: ObservedRequests, e2e_ms: Floats) -> dict[str, Aggregates]:
     if not np.any(requests.first_event_ns > 0):
-        return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), withhold(_NO_FIRST_EVENT, _PRINTED))
+        return dict.fromkeys(("ttft_ms", "itl_ms", "tpot_ms"), withhold(_NO_FIRST_EVENT, _PRINTED_AGGREGATES))
     ttft_ms = requests.compute_ms_since_send(requests.first_event_ns)
-    steps = np.where(requests.tokens_out > 1, requests.tokens_out - 1, np.nan)
+    gap_counts = np.where(requests.tokens_out > 1, requests.tokens_out - 1, np.nan)
     return {
-        "ttft_ms": compute_linear_percentiles(ttft_ms, _PRINTED),
+        "ttft_ms": compute_linear_percentiles(ttft_ms, _PRINTED_AGGREGATES),
         "itl_ms": compute_linear_percentiles(
-            np.concatenate((requests.deltas.compute_gaps_ms(), _compute_gaps_to_first_delta_ms(requests))), _PRINTED
+            np.concatenate((requests.deltas.compute_gaps_ms(), _compute_gaps_to_first_delta_ms(requests))),
+            _PRINTED_AGGREGATES,
         ),
-        "tpot_ms": compute_linear_percentiles((e2e_ms - ttft_ms) / steps, _PRINTED),
+        "tpot_ms": compute_linear_percentiles((e2e_ms - ttft_ms) / gap_counts, _PRINTED_AGGREGATES),
     }
 
 

@@ -29,7 +29,7 @@ from app.records.result import Check, Estimate
 
 _MIN_ROWS = 20
 """Minimum number of rows. With fewer rows, bootstrap samples are too similar for an interval."""
-_DRAWS = 2_000
+_RESAMPLES = 2_000
 _SEED = 7
 _MAX_BOOTSTRAP_ROWS = 10_000
 _ROWS_PER_BLOCK = 2**21
@@ -57,14 +57,14 @@ def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
     if variant.size < _MIN_ROWS:
         return PairedErrors(None, None, None, f"no interval: fewer than {_MIN_ROWS} rows")
     generator = np.random.default_rng(_SEED)
-    mean_now, mean_reference = _bootstrap_means(_group_rows(variant, reference, generator), generator)
-    difference = mean_now - mean_reference
-    count_below, count_above = np.count_nonzero(difference <= 0), np.count_nonzero(difference >= 0)
-    has_ratio = bool(mean_now.min() > 0)
+    variant_means, reference_means = _bootstrap_means(_group_rows(variant, reference, generator), generator)
+    differences = variant_means - reference_means
+    count_below, count_above = np.count_nonzero(differences <= 0), np.count_nonzero(differences >= 0)
+    has_ratio = bool(variant_means.min() > 0)
     return PairedErrors(
-        difference=_interval(difference, variant.size),
-        ratio=_interval(mean_reference / mean_now, variant.size) if has_ratio else None,
-        p_value=float(min(1.0, 2 * (1 + min(count_below, count_above)) / (1 + _DRAWS))),
+        difference=_compute_interval(differences, variant.size),
+        ratio=_compute_interval(reference_means / variant_means, variant.size) if has_ratio else None,
+        p_value=float(min(1.0, 2 * (1 + min(count_below, count_above)) / (1 + _RESAMPLES))),
         reason=None if has_ratio else "no interval: almost no row has an error",
     )
 
@@ -84,14 +84,14 @@ def _bootstrap_means(table: Floats, generator: np.random.Generator) -> tuple[Flo
     block_size = max(1, _ROWS_PER_BLOCK // size)
     totals: Floats = np.concatenate(
         [
-            table[generator.integers(0, size, (min(block_size, _DRAWS - draw_count), size))].sum(axis=1)
-            for draw_count in range(0, _DRAWS, block_size)
+            table[generator.integers(0, size, (min(block_size, _RESAMPLES - draw_count), size))].sum(axis=1)
+            for draw_count in range(0, _RESAMPLES, block_size)
         ]
     )
     return totals[:, 0] / totals[:, 2], totals[:, 1] / totals[:, 2]
 
 
-def _interval(samples: Floats, rows: int) -> tuple[float, float]:
+def _compute_interval(samples: Floats, rows: int) -> tuple[float, float]:
     t = float(special.stdtrit(rows - 1, 1 - ALPHA / 2))
     level = float(special.ndtr(-t * math.sqrt(rows / (rows - 1))))
     low, high = np.quantile(samples, (level, 1 - level))
@@ -142,57 +142,64 @@ def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
         distance = counts.variant_correct - assumed_ratio * counts.reference_correct
         return distance**2 <= _Z**2 * _compute_ratio_variance(counts, assumed_ratio)
 
-    upper = max(1.0, 2 * ratio)
-    while is_within(upper):
-        upper *= 2
-    return _bisect(is_within, ratio, 0.0), _bisect(is_within, ratio, upper)
+    upper_bound = max(1.0, 2 * ratio)
+    while is_within(upper_bound):
+        upper_bound *= 2
+    return _bisect(is_within, ratio, 0.0), _bisect(is_within, ratio, upper_bound)
 
 
 def compute_mcnemar_p_value(counts: PairedCounts) -> float:
     """Compute the two-sided mid-p value of McNemar's test: the exact binomial test on the rows that
     only one side predicted correctly.
 
-    The exact p-value is conservative and so has less power; the mid-p value keeps the nominal level
+    The exact p-value is conservative and so has less power; the mid-p value has the nominal level
     (Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13, 2013)."""
-    fewer, differing = min(counts.only_variant, counts.only_reference), counts.only_variant + counts.only_reference
-    at_most = float(special.bdtr(fewer, differing, 0.5))
-    below = float(special.bdtr(fewer - 1, differing, 0.5)) if fewer else 0.0
-    return at_most + below
+    min_count, discordant_count = (
+        min(counts.only_variant, counts.only_reference),
+        counts.only_variant + counts.only_reference,
+    )
+    p_at_most = float(special.bdtr(min_count, discordant_count, 0.5))
+    p_below = float(special.bdtr(min_count - 1, discordant_count, 0.5)) if min_count else 0.0
+    return p_at_most + p_below
 
 
 def _compute_difference_variance(counts: PairedCounts, difference: float) -> float:
     """Compute the variance of the summed differences of all rows, under the maximum-likelihood
     proportions for the given difference."""
     rows, only_variant, only_reference = counts.rows, counts.only_variant, counts.only_reference
-    linear = -only_variant - only_reference + (2 * rows - only_variant + only_reference) * difference
-    constant = -only_reference * difference * (1 - difference)
-    ml_share = _compute_upper_root(2 * rows, linear, constant)
-    return max(0.0, rows * (2 * ml_share + difference * (1 - difference)))
+    linear_coefficient = -only_variant - only_reference + (2 * rows - only_variant + only_reference) * difference
+    constant_term = -only_reference * difference * (1 - difference)
+    ml_proportion = _compute_upper_root(2 * rows, linear_coefficient, constant_term)
+    return max(0.0, rows * (2 * ml_proportion + difference * (1 - difference)))
 
 
 def _compute_ratio_variance(counts: PairedCounts, ratio: float) -> float:
     """Compute the variance of the number of correct rows of the variant minus `ratio` times that of
     the reference, under the maximum-likelihood proportions for the given ratio."""
-    correct = counts.both_correct + counts.only_variant + counts.only_reference
-    linear = counts.reference_correct * ratio**2 - (counts.variant_correct + 2 * counts.only_reference)
-    constant = counts.only_reference * (1 - ratio) * correct / counts.rows
-    ml_share = _compute_upper_root(counts.rows * (1 + ratio), linear, constant)
-    return max(0.0, counts.rows * (1 + ratio) * ml_share + correct * (ratio - 1))
+    correct_count = counts.both_correct + counts.only_variant + counts.only_reference
+    linear_coefficient = counts.reference_correct * ratio**2 - (counts.variant_correct + 2 * counts.only_reference)
+    constant_term = counts.only_reference * (1 - ratio) * correct_count / counts.rows
+    ml_proportion = _compute_upper_root(counts.rows * (1 + ratio), linear_coefficient, constant_term)
+    return max(0.0, counts.rows * (1 + ratio) * ml_proportion + correct_count * (ratio - 1))
 
 
-def _compute_upper_root(square: float, linear: float, constant: float) -> float:
-    return (math.sqrt(max(0.0, linear**2 - 4 * square * constant)) - linear) / (2 * square)
+def _compute_upper_root(square_coefficient: float, linear_coefficient: float, constant_term: float) -> float:
+    return (
+        math.sqrt(max(0.0, linear_coefficient**2 - 4 * square_coefficient * constant_term)) - linear_coefficient
+    ) / (2 * square_coefficient)
 
 
-def _bisect(is_within: Callable[[float], bool], inside: float, outside: float) -> float:
-    """Find the boundary of `is_within` between `inside` and `outside` by bisection; return
-    `outside` if it is still within."""
-    if is_within(outside):
-        return outside
+def _bisect(is_within: Callable[[float], bool], inner_value: float, outer_value: float) -> float:
+    """Find the boundary of `is_within` between `inner_value` and `outer_value` by bisection;
+    return `outer_value` if it is still within."""
+    if is_within(outer_value):
+        return outer_value
     for _ in range(_HALVINGS):
-        middle = (inside + outside) / 2
-        inside, outside = (middle, outside) if is_within(middle) else (inside, middle)
-    return inside
+        middle_value = (inner_value + outer_value) / 2
+        inner_value, outer_value = (
+            (middle_value, outer_value) if is_within(middle_value) else (inner_value, middle_value)
+        )
+    return inner_value
 
 
 Metric = Literal["top-1", "mean absolute error"]
@@ -208,13 +215,18 @@ def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, met
     Tang's; the test is McNemar's with mid-p. A mean error has Student's t interval; its change and
     ratio use the bootstrap. If a row has no finite error, there is no mean, and the retained
     accuracy is 0."""
-    now = np.asarray(scores, dtype=np.float64)
+    variant_scores = np.asarray(scores, dtype=np.float64)
     reference_scores = None if reference is None else np.asarray(reference, dtype=np.float64)
-    if reference_scores is not None and reference_scores.shape != now.shape:
+    if reference_scores is not None and reference_scores.shape != variant_scores.shape:
         raise UsageError(
-            f"the variant has scores for {now.size} rows, but the reference has scores for {reference_scores.size}"
+            f"the variant has scores for {variant_scores.size} rows, but the reference has scores for "
+            f"{reference_scores.size} rows"
         )
-    return _compare_shares(now, reference_scores) if metric == "top-1" else _compare_errors(now, reference_scores)
+    return (
+        _compare_proportions(variant_scores, reference_scores)
+        if metric == "top-1"
+        else _compare_errors(variant_scores, reference_scores)
+    )
 
 
 def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
@@ -226,12 +238,12 @@ def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
     return float(counts.max() / counts.sum()) if len(counts) > 1 else None
 
 
-def chance_accuracy_check(
+def check_chance_accuracy(
     accuracy: Estimate | None, chance_accuracy: float | None, hint_prefix: str = ""
 ) -> Check | None:
     """Check that the accuracy is better than always predicting the most frequent class (otherwise
-    WARN), because a wrong output or wrong labels have that accuracy too. Returns `None` if the
-    accuracy is unknown."""
+    WARN), because a wrong output or wrong labels would lead to that accuracy too. Returns `None` if
+    the accuracy is unknown."""
     if accuracy is None or accuracy.value is None or chance_accuracy is None:
         return None
     low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
@@ -252,65 +264,75 @@ def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
     Returns `None` if it is unknown or no number of rows would suffice. If hardly any row differs,
     the second term dominates: the width of a score interval without a difference, which shrinks
     with the number of rows instead of its square root."""
-    kept = accuracy.retained
-    if kept is None or kept.value is None or kept.ci95 is None or kept.n is None or kept.value == limit:
+    retained = accuracy.retained
+    if (
+        retained is None
+        or retained.value is None
+        or retained.ci95 is None
+        or retained.n is None
+        or retained.value == limit
+    ):
         return None
-    half_width = kept.value - kept.ci95[0] if kept.value > limit else kept.ci95[1] - kept.value
-    scale = accuracy.reference.value if accuracy.metric == "top-1" and accuracy.reference is not None else None
-    floor = 0.0 if scale is None else (_Z**2 / scale) ** 2
-    variance = max(0.0, kept.n * half_width**2 - floor / kept.n) / _Z**2
-    spread, distance = (_Z + _POWER_Z) ** 2 * variance, abs(kept.value - limit)
-    return math.ceil((spread + math.sqrt(spread**2 + 4 * distance**2 * floor)) / (2 * distance**2))
-
-
-def _compare_shares(now: Floats, reference_scores: Floats | None) -> Accuracy:
-    value = estimate_proportion(round(float(now.sum())), now.size)
-    if reference_scores is None or not now.size:
-        return _build_without_reference("top-1", value)
-    is_variant_right, is_reference_right = now > 0, reference_scores > 0
-    counts = PairedCounts(
-        rows=now.size,
-        both_correct=int(np.count_nonzero(is_variant_right & is_reference_right)),
-        only_variant=int(np.count_nonzero(is_variant_right & ~is_reference_right)),
-        only_reference=int(np.count_nonzero(~is_variant_right & is_reference_right)),
+    half_width = retained.value - retained.ci95[0] if retained.value > limit else retained.ci95[1] - retained.value
+    reference_accuracy = (
+        accuracy.reference.value if accuracy.metric == "top-1" and accuracy.reference is not None else None
     )
-    undefined = Estimate(None, n=now.size, reason="the reference predicts no row correctly")
+    score_width_term = 0.0 if reference_accuracy is None else (_Z**2 / reference_accuracy) ** 2
+    variance = max(0.0, retained.n * half_width**2 - score_width_term / retained.n) / _Z**2
+    spread, distance = (_Z + _POWER_Z) ** 2 * variance, abs(retained.value - limit)
+    return math.ceil((spread + math.sqrt(spread**2 + 4 * distance**2 * score_width_term)) / (2 * distance**2))
+
+
+def _compare_proportions(variant_scores: Floats, reference_scores: Floats | None) -> Accuracy:
+    value = estimate_proportion(round(float(variant_scores.sum())), variant_scores.size)
+    if reference_scores is None or not variant_scores.size:
+        return _build_without_reference("top-1", value)
+    is_variant_correct, is_reference_correct = variant_scores > 0, reference_scores > 0
+    counts = PairedCounts(
+        rows=variant_scores.size,
+        both_correct=int(np.count_nonzero(is_variant_correct & is_reference_correct)),
+        only_variant=int(np.count_nonzero(is_variant_correct & ~is_reference_correct)),
+        only_reference=int(np.count_nonzero(~is_variant_correct & is_reference_correct)),
+    )
+    undefined_ratio = Estimate(None, n=variant_scores.size, reason="the reference predicts no row correctly")
     return Accuracy(
         metric="top-1",
         value=value,
-        reference=estimate_proportion(counts.reference_correct, now.size),
-        change=Estimate(counts.difference, compute_difference_interval(counts), now.size),
-        retained=Estimate(counts.variant_correct / counts.reference_correct, compute_ratio_interval(counts), now.size)
+        reference=estimate_proportion(counts.reference_correct, variant_scores.size),
+        change=Estimate(counts.difference, compute_difference_interval(counts), variant_scores.size),
+        retained=Estimate(
+            counts.variant_correct / counts.reference_correct, compute_ratio_interval(counts), variant_scores.size
+        )
         if counts.reference_correct
-        else undefined,
+        else undefined_ratio,
         p_value=compute_mcnemar_p_value(counts),
         test="McNemar",
     )
 
 
-def _compare_errors(now: Floats, reference_errors: Floats | None) -> Accuracy:
-    value = _mean_error(now)
-    if reference_errors is None or not now.size:
+def _compare_errors(variant_errors: Floats, reference_errors: Floats | None) -> Accuracy:
+    value = _estimate_mean_error(variant_errors)
+    if reference_errors is None or not variant_errors.size:
         return _build_without_reference("mean absolute error", value)
-    reference = _mean_error(reference_errors)
+    reference = _estimate_mean_error(reference_errors)
     if value.value is None or reference.value is None:
         return _build_without_mean(value, reference)
-    compared, rows = compare_errors(now, reference_errors), now.size
+    paired_errors, rows = compare_errors(variant_errors, reference_errors), variant_errors.size
     return Accuracy(
         metric="mean absolute error",
         value=value,
         reference=reference,
         change=Estimate(
             value.value - reference.value,
-            compared.difference,
+            paired_errors.difference,
             rows,
-            reason=None if compared.difference else compared.reason,
+            reason=None if paired_errors.difference else paired_errors.reason,
         ),
-        retained=Estimate(reference.value / value.value, compared.ratio, rows, reason=compared.reason)
+        retained=Estimate(reference.value / value.value, paired_errors.ratio, rows, reason=paired_errors.reason)
         if value.value
         else Estimate(None, n=rows, reason="no row has an error"),
-        p_value=compared.p_value,
-        test=None if compared.p_value is None else "paired bootstrap",
+        p_value=paired_errors.p_value,
+        test=None if paired_errors.p_value is None else "paired bootstrap",
     )
 
 
@@ -332,14 +354,16 @@ def _build_without_reference(metric: Metric, value: Estimate) -> Accuracy:
     return Accuracy(metric=metric, value=value, reference=None, change=None, retained=None, p_value=None, test=None)
 
 
-def _mean_error(errors: Floats) -> Estimate:
+def _estimate_mean_error(errors: Floats) -> Estimate:
     """Estimate the mean error with Student's t interval. It is not widened for autocorrelation,
     because rows may be sorted by label."""
     rows = errors.size
-    not_finite = rows - int(np.count_nonzero(np.isfinite(errors)))
-    if not rows or not_finite:
+    nonfinite_count = rows - int(np.count_nonzero(np.isfinite(errors)))
+    if not rows or nonfinite_count:
         return Estimate(
-            None, n=rows, reason=f"{not_finite} of {rows} rows have no finite error" if not_finite else "no values"
+            None,
+            n=rows,
+            reason=f"{nonfinite_count} of {rows} rows have no finite error" if nonfinite_count else "no values",
         )
     value = float(errors.mean())
     if rows == 1:

@@ -21,9 +21,9 @@ _REPEAT_CV = 0.01
 variation of its calls.
 """
 _MIN_R2 = 0.98
-_MAX_MISS = 0.05
+_MAX_RELATIVE_ERROR = 0.05
 _MIN_BATCHES = 3
-_MIN_BATCHES_FOR_BREAK = 5
+_MIN_BATCHES_FOR_BREAKPOINT = 5
 _BREAKPOINT_COUNT = 60
 
 
@@ -43,28 +43,33 @@ def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchMode
     leave one degree of freedom. `reason` states why the model does not fit: a change of slope, or
     r² of 0.98 or less while the line misses a batch by over 5 % (r² of a flat line is
     meaningless)."""
-    ordered = sorted(points, key=lambda point: point.batch)
-    known = [(point.batch, point.service_ms) for point in ordered if point.service_ms.value]
-    batches = tuple(batch for batch, _ in known)
+    sorted_points = sorted(points, key=lambda point: point.batch)
+    measurements = [(point.batch, point.service_ms) for point in sorted_points if point.service_ms.value]
+    batches = tuple(batch for batch, _ in measurements)
     if len(set(batches)) < 2:
         reason = f"needs {_MIN_BATCHES} batch sizes, has {len(set(batches))}"
-        unavailable = Estimate(None, n=len(known), reason=reason)
+        unavailable_estimate = Estimate(None, n=len(measurements), reason=reason)
         return BatchModel(
-            variant=variant, t0_ms=unavailable, t1_ms=unavailable, r2=None, batches=batches, reason=reason
+            variant=variant,
+            t0_ms=unavailable_estimate,
+            t1_ms=unavailable_estimate,
+            r2=None,
+            batches=batches,
+            reason=reason,
         )
     b = np.array(batches, dtype=np.float64)
-    s = np.array([estimate.value for _, estimate in known])
-    errors = np.array([_compute_standard_error(estimate) for _, estimate in known])
+    s = np.array([estimate.value for _, estimate in measurements])
+    errors = np.array([_compute_standard_error(estimate) for _, estimate in measurements])
     weights = 1 / np.hypot(errors, _REPEAT_CV * s)
     line = _fit_line(b, s, weights, errors)
-    r2 = _r2(line.fitted, s, weights) if len(known) >= _MIN_BATCHES else None
+    r2 = _compute_r2(line.fitted, s, weights) if len(measurements) >= _MIN_BATCHES else None
     return BatchModel(
         variant=variant,
         t0_ms=line.t0_ms,
         t1_ms=line.t1_ms,
         r2=r2,
         batches=batches,
-        reason=_reason(b, s, weights, line.fitted, r2),
+        reason=_find_misfit_reason(b, s, weights, line.fitted, r2),
     )
 
 
@@ -80,15 +85,15 @@ def _fit_line(b: Floats, s: Floats, weights: Floats, errors: Floats) -> _Line:
     columns = np.column_stack((np.ones_like(b), b)) * weights[:, None]
     from scipy import optimize  # imported lazily, as the import would delay the start of a run
 
-    best, _ = optimize.nnls(columns, s * weights)
-    inverse = np.linalg.pinv(columns)
-    unconstrained = inverse @ (s * weights)
-    half_widths = _Z * np.sqrt((inverse**2) @ (errors * weights) ** 2)
+    coefficients, _ = optimize.nnls(columns, s * weights)
+    pseudo_inverse = np.linalg.pinv(columns)
+    unconstrained = pseudo_inverse @ (s * weights)
+    half_widths = _Z * np.sqrt((pseudo_inverse**2) @ (errors * weights) ** 2)
     degrees_of_freedom = b.size - 2
     if degrees_of_freedom > 0:
         spread = math.sqrt(float(np.sum((columns @ unconstrained - s * weights) ** 2)) / degrees_of_freedom)
         t = float(special.stdtrit(degrees_of_freedom, 1 - ALPHA / 2))
-        half_widths = np.maximum(half_widths, t * spread * np.sqrt(np.sum(inverse**2, axis=1)))
+        half_widths = np.maximum(half_widths, t * spread * np.sqrt(np.sum(pseudo_inverse**2, axis=1)))
     t0_ms, t1_ms = (
         Estimate(
             float(value),
@@ -96,17 +101,17 @@ def _fit_line(b: Floats, s: Floats, weights: Floats, errors: Floats) -> _Line:
             b.size,
         )
         for value, unconstrained_value, half_width in zip(
-            best.tolist(), unconstrained.tolist(), half_widths.tolist(), strict=True
+            coefficients.tolist(), unconstrained.tolist(), half_widths.tolist(), strict=True
         )
     )
-    return _Line(t0_ms, t1_ms, best[0] + best[1] * b)
+    return _Line(t0_ms, t1_ms, coefficients[0] + coefficients[1] * b)
 
 
 def _compute_standard_error(estimate: Estimate) -> float:
     return 0.0 if estimate.ci95 is None else (estimate.ci95[1] - estimate.ci95[0]) / (2 * _Z)
 
 
-def _r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
+def _compute_r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
     """Compute the proportion of the weighted variance of the latencies that the line explains;
     `None` if all latencies are equal."""
     squares = weights**2
@@ -114,35 +119,37 @@ def _r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
     return 1 - float(np.sum(squares * (s - fitted) ** 2)) / total if total > 0 else None
 
 
-def _reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r2: float | None) -> str | None:
+def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r2: float | None) -> str | None:
     if np.unique(b).size < _MIN_BATCHES:
         return f"needs {_MIN_BATCHES} batch sizes, has {np.unique(b).size}"
     relative_errors = np.abs(fitted / s - 1)
-    worst = int(np.argmax(relative_errors))
-    if relative_errors[worst] <= _MAX_MISS:
+    worst_index = int(np.argmax(relative_errors))
+    if relative_errors[worst_index] <= _MAX_RELATIVE_ERROR:
         return None
-    break_batch = _find_break(b, s, weights)
-    if break_batch is not None:
-        return f"the slope changes near batch {break_batch:.0f}"
+    breakpoint_batch = _find_breakpoint_batch(b, s, weights)
+    if breakpoint_batch is not None:
+        return f"the slope changes near batch {breakpoint_batch:.0f}"
     if r2 is not None and r2 <= _MIN_R2:
-        return f"not linear: batch {b[worst]:g} deviates by {100 * relative_errors[worst]:.0f} %, r² {r2:.3f}"
+        return (
+            f"not linear: batch {b[worst_index]:g} deviates by {100 * relative_errors[worst_index]:.0f} %, r² {r2:.3f}"
+        )
     return None
 
 
-def _find_break(b: Floats, s: Floats, weights: Floats) -> float | None:
+def _find_breakpoint_batch(b: Floats, s: Floats, weights: Floats) -> float | None:
     """Find the batch size at which the slope changes: where two joined lines meet, if they fit
     better than one line by an F test at 5 %. The position counts as a parameter."""
-    if b.size < _MIN_BATCHES_FOR_BREAK:
+    if b.size < _MIN_BATCHES_FOR_BREAKPOINT:
         return None
     breakpoints = np.geomspace(b[1], b[-2], _BREAKPOINT_COUNT)
     single_line = np.column_stack((np.ones_like(b), b))
     single_line_squares = _compute_residual_squares(single_line, s, weights)
     two_line_squares, breakpoint_batch = min(
         (
-            _compute_residual_squares(np.column_stack((single_line, np.maximum(0.0, b - break_point))), s, weights),
-            float(break_point),
+            _compute_residual_squares(np.column_stack((single_line, np.maximum(0.0, b - candidate))), s, weights),
+            float(candidate),
         )
-        for break_point in breakpoints
+        for candidate in breakpoints
     )
     degrees_of_freedom = b.size - 4
     if two_line_squares <= 0:
@@ -153,6 +160,6 @@ def _find_break(b: Floats, s: Floats, weights: Floats) -> float | None:
 
 def _compute_residual_squares(columns: Floats, s: Floats, weights: Floats) -> float:
     """Compute the weighted sum of squared residuals of the best fit of `columns` to `s`."""
-    weighted = columns * weights[:, None]
-    coefficients = np.linalg.lstsq(weighted, s * weights, rcond=None)[0]
-    return float(np.sum((weighted @ coefficients - s * weights) ** 2))
+    weighted_columns = columns * weights[:, None]
+    coefficients = np.linalg.lstsq(weighted_columns, s * weights, rcond=None)[0]
+    return float(np.sum((weighted_columns @ coefficients - s * weights) ** 2))

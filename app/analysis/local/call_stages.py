@@ -66,9 +66,9 @@ class CallRows:
         durations_ms: Floats = (self.copied_out_ns - self.prepared_ns) / 1e6
         return durations_ms
 
-    def part_ms(self, part: str) -> Floats:
-        first, last = CALL_PARTS[part]
-        durations_ms: Floats = (getattr(self, last) - getattr(self, first)) / 1e6
+    def compute_part_ms(self, part_name: str) -> Floats:
+        start_column, end_column = CALL_PARTS[part_name]
+        durations_ms: Floats = (getattr(self, end_column) - getattr(self, start_column)) / 1e6
         return durations_ms
 
 
@@ -81,11 +81,11 @@ def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows
     query, stream = (
         read_times(frame[name])[0] for name in ("query", "stream")
     )  # a call that never began has no stream
-    inside = has_begun & (begin_ns >= stage_data.start_ns)
+    is_in_stage = has_begun & (begin_ns >= stage_data.start_ns)
     if stage_data.scenario in ("server", "multi-stream"):
-        inside &= has_schedule
+        is_in_stage &= has_schedule
     end_ns = read_times(frame["end_ns"])[0]
-    order = np.flatnonzero(inside)
+    order = np.flatnonzero(is_in_stage)
     order = order[np.argsort(end_ns[order], kind="stable")]
     has_separate_copies = bool(order.size) and bool(has_copies[order].all())
     prepared_ns, executed_ns = (read_times(frame[name])[0][order] for name in ("prepared_ns", "executed_ns"))
@@ -114,29 +114,29 @@ def compute_lateness_ms(calls: CallRows) -> Floats:
     return late_ms
 
 
-_LATE_MS = 1.0
+_MAX_LATE_MS = 1.0
 _INVALID_LATE_MS = 10.0
 _MIN_CALLS = 20
 _MIN_CALLS_FOR_P99 = 100
 _MAX_LOOP_SHARE = 0.05
 
 
-def call_checks(calls: CallRows, stage_data: CallStage) -> tuple[Check, ...]:
+def check_calls(calls: CallRows, stage_data: CallStage) -> tuple[Check, ...]:
     if not len(calls):
         return (Check("calls", 0, _MIN_CALLS, "calls", "INVALID", "No call completed. Increase load.max_duration."),)
-    checks = [_warm_up_check(stage_data), _count_check(calls), _steady_check(calls, stage_data)]
+    checks = [_check_warm_up(stage_data), _check_count(calls), _check_steady_times(calls, stage_data)]
     if stage_data.stopped_early:
-        checks.append(_interruption_check(stage_data))
+        checks.append(_build_interruption_check(stage_data))
     elif stage_data.scenario == "server":
-        checks += [_never_started_check(calls), _lateness_check(calls)]
+        checks += [_check_never_started(calls), _check_lateness(calls)]
     else:
-        checks.append(_precision_check(stage_data))
+        checks.append(_check_precision(stage_data))
     if stage_data.scenario == "single-stream":
-        checks.append(_loop_check(calls))
+        checks.append(_check_loop_time(calls))
     return tuple(checks)
 
 
-def _loop_check(calls: CallRows) -> Check:
+def _check_loop_time(calls: CallRows) -> Check:
     """Check the proportion of time spent in the measuring loop between calls."""
     gaps_ns = calls.begin_ns[1:] - calls.end_ns[:-1]
     duration_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
@@ -146,44 +146,48 @@ def _loop_check(calls: CallRows) -> Check:
         gap_ns / (gap_ns + duration_ns) if duration_ns else 0.0,
         unit="share",
         warn=_MAX_LOOP_SHARE,
-        hint="The calls are so short that the measuring loop reduces throughput. Use execute_ms, or measure larger "
-        "batches.",
+        hint="The calls are so short that the measuring loop reduces throughput. Use the execution time (execute_ms), "
+        "or measure larger batches.",
     )
 
 
-def _interruption_check(stage_data: CallStage) -> Check:
-    seconds = (stage_data.end_ns - stage_data.start_ns) / 1e9
-    return Check("cut_short", seconds, None, "s", "WARN", "The stage ended before it had enough samples.")
+def _build_interruption_check(stage_data: CallStage) -> Check:
+    duration_s = (stage_data.end_ns - stage_data.start_ns) / 1e9
+    return Check("cut_short", duration_s, None, "s", "WARN", "The stage ended before it had enough samples.")
 
 
-def _never_started_check(calls: CallRows) -> Check:
+def _check_never_started(calls: CallRows) -> Check:
     """Check for arrivals whose calls were never started."""
-    never_started = len(calls.never_started_ns)
+    never_started_count = len(calls.never_started_ns)
     hint = "The model could not keep up, and these calls would have waited longest. Lower the rate."
     return grade_high(
-        "arrivals_not_begun", never_started / (never_started + len(calls)), unit="share", warn=0.0, hint=hint
+        "arrivals_not_begun",
+        never_started_count / (never_started_count + len(calls)),
+        unit="share",
+        warn=0.0,
+        hint=hint,
     )
 
 
-def _warm_up_check(stage_data: CallStage) -> Check:
+def _check_warm_up(stage_data: CallStage) -> Check:
     if stage_data.is_stationary:
         return Check("warm_up", stage_data.warmup_windows, None, "windows", "VALID")
     hint = "No three consecutive windows agreed within 10 % before the warm-up limit. Increase load.warmup."
     return Check("warm_up", stage_data.warmup_windows, None, "windows", "WARN", hint)
 
 
-def _count_check(calls: CallRows) -> Check:
-    is_enough = len(calls) >= _MIN_CALLS
-    hint = None if is_enough else "Too few calls for a confidence interval. Increase load.max_duration."
-    return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if is_enough else "WARN", hint)
+def _check_count(calls: CallRows) -> Check:
+    has_enough_calls = len(calls) >= _MIN_CALLS
+    hint = None if has_enough_calls else "Too few calls for a confidence interval. Increase load.max_duration."
+    return Check("calls", len(calls), _MIN_CALLS, "calls", "VALID" if has_enough_calls else "WARN", hint)
 
 
-def _steady_check(calls: CallRows, stage_data: CallStage) -> Check:
+def _check_steady_times(calls: CallRows, stage_data: CallStage) -> Check:
     """Check that call durations are steady. For the server scenario, check the latencies in order
     of arrival instead, because a growing backlog is not a steady state."""
-    waits_ms = (calls.end_ns - calls.intended_ns) / 1e6
+    latencies_ms = (calls.end_ns - calls.intended_ns) / 1e6
     is_server = stage_data.scenario == "server"
-    drift = compute_latency_drift(waits_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
+    drift = compute_latency_drift(latencies_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
     if drift is None:
         return Check("steady_times", None, CHANGE_LIMIT, "share", "VALID")
     return grade_high(
@@ -200,7 +204,7 @@ def _steady_check(calls: CallRows, stage_data: CallStage) -> Check:
     )
 
 
-def _precision_check(stage_data: CallStage) -> Check:
+def _check_precision(stage_data: CallStage) -> Check:
     return grade_high(
         "mean_time_half_width",
         stage_data.half_width,
@@ -211,18 +215,21 @@ def _precision_check(stage_data: CallStage) -> Check:
             "or use a machine without other load."
         )
         if stage_data.half_width is not None
-        else "Too few calls for a confidence interval.",
+        else "Too few calls for a confidence interval. Increase load.max_duration.",
     )
 
 
-def _lateness_check(calls: CallRows) -> Check:
+def _check_lateness(calls: CallRows) -> Check:
     return grade_high(
         "late_calls_p99",
         float(np.quantile(compute_lateness_ms(calls), 0.99)),
         unit="ms",
-        warn=_LATE_MS,
+        warn=_MAX_LATE_MS,
         invalid=_INVALID_LATE_MS if len(calls) >= _MIN_CALLS_FOR_P99 else math.inf,
-        hint=("Calls started late although a stream was free. The machine has too few cores for the model's threads."),
+        hint=(
+            "Calls started late although a stream was free, because the machine has too few cores for the model's "
+            "threads. Use fewer threads or streams, or a machine with more cores."
+        ),
     )
 
 
@@ -238,8 +245,8 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks
     variant as a whole."""
     calls = read_calls(rows, stage_data)
     window = Window(stage_data.start_ns, stage_data.end_ns)
-    bounds = (window.start_ns, window.end_ns)
-    all_checks = (*checks, *call_checks(calls, stage_data))
+    bounds_ns = (window.start_ns, window.end_ns)
+    all_checks = (*checks, *check_calls(calls, stage_data))
     is_server = stage_data.scenario == "server"
     intended_ns = np.concatenate([calls.intended_ns, calls.never_started_ns]) if is_server else calls.intended_ns
     return Stage(
@@ -249,12 +256,12 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks
         tags={"scenario": stage_data.scenario} | ({SEARCH_TAG: "yes"} if stage_data.in_search else {}),
         variant=stage_data.variant,
         window=window,
-        offered_per_s=estimate_rate(np.sort(intended_ns), bounds) if is_server else _CLOSED_LOOP,
-        achieved_per_s=estimate_rate(np.sort(calls.begin_ns), bounds),
+        offered_per_s=estimate_rate(np.sort(intended_ns), bounds_ns) if is_server else _CLOSED_LOOP,
+        achieved_per_s=estimate_rate(np.sort(calls.begin_ns), bounds_ns),
         good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=len(calls),
         errors={NOT_STARTED: len(calls.never_started_ns)} if len(calls.never_started_ns) else {},
-        metrics=_build_metrics(calls, stage_data, bounds),
+        metrics=_build_metrics(calls, stage_data, bounds_ns),
         verdict=compute_verdict(all_checks),
         checks=all_checks,
         scheduled_per_s=stage_data.rate_per_s,
@@ -281,27 +288,29 @@ def _get_concurrency(stage_data: CallStage) -> int | None:
             return stage_data.variant.streams * max(1, len(stage_data.variant.devices))
 
 
-def _build_metrics(calls: CallRows, stage_data: CallStage, bounds: tuple[int, int]) -> dict[str, dict[str, Estimate]]:
+def _build_metrics(
+    calls: CallRows, stage_data: CallStage, bounds_ns: tuple[int, int]
+) -> dict[str, dict[str, Estimate]]:
     metrics = {"service_ms": compute_distribution(calls.service_ms)}
     if stage_data.scenario == "server":
         metrics["latency_ms"] = _compute_arrival_latency_ms(calls)
         metrics["send_lag_ms"] = compute_distribution(compute_lateness_ms(calls))
     if stage_data.scenario == "multi-stream":
         metrics["latency_ms"] = compute_distribution(_compute_query_ms(calls))
-    for part in CALL_PARTS:
-        if not part.startswith("copy") or calls.has_separate_copies:
-            metrics[part] = _part_distribution(calls.part_ms(part))
-    metrics["throughput_per_s"] = {"value": _compute_throughput(calls, stage_data, bounds)}
+    for part_name in CALL_PARTS:
+        if not part_name.startswith("copy") or calls.has_separate_copies:
+            metrics[part_name] = _compute_part_distribution(calls.compute_part_ms(part_name))
+    metrics["throughput_per_s"] = {"value": _compute_throughput(calls, stage_data, bounds_ns)}
     return metrics
 
 
-def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds: tuple[int, int]) -> Estimate:
+def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds_ns: tuple[int, int]) -> Estimate:
     """Compute the throughput in rows per second. In a closed loop, calls that were running at the
     end count by the fraction inside the stage; otherwise a stage of few long calls would appear too
     slow."""
-    end_ns = bounds[1]
+    end_ns = bounds_ns[1]
     completed_rate = estimate_rate(
-        calls.end_ns, (bounds[0], end_ns + 1)
+        calls.end_ns, (bounds_ns[0], end_ns + 1)
     )  # include the last call of a single stream, which ends exactly at `end_ns`
     is_running_at_end = (calls.begin_ns < end_ns) & (calls.end_ns > end_ns)
     durations_ns = np.maximum(calls.end_ns - calls.begin_ns, 1)
@@ -310,15 +319,15 @@ def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds: tuple[in
         if stage_data.scenario != "server"
         else 0.0
     )
-    inside = completed_rate.n or 0
-    if not inside:
-        seconds = (end_ns - bounds[0]) / 1e9
-        value = partial_calls * stage_data.variant.batch / seconds if seconds > 0 and partial_calls else None
+    completed_count = completed_rate.n or 0
+    if not completed_count:
+        duration_s = (end_ns - bounds_ns[0]) / 1e9
+        value = partial_calls * stage_data.variant.batch / duration_s if duration_s > 0 and partial_calls else None
         return Estimate(value, n=0, reason="no call completed within the stage")
-    return _scale(completed_rate, stage_data.variant.batch * (inside + partial_calls) / inside)
+    return _scale(completed_rate, stage_data.variant.batch * (completed_count + partial_calls) / completed_count)
 
 
-def _part_distribution(values_ms: Floats) -> dict[str, Estimate]:
+def _compute_part_distribution(values_ms: Floats) -> dict[str, Estimate]:
     return {
         name: estimate
         for name, estimate in compute_distribution(values_ms).items()
@@ -331,11 +340,11 @@ def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
     that were never started count as infinite, since they would have waited longest; infinite
     aggregates are withheld."""
     latencies_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
-    never_started = len(calls.never_started_ns)
-    if not never_started:
+    never_started_count = len(calls.never_started_ns)
+    if not never_started_count:
         return compute_distribution(latencies_ms)
-    reason = f"{never_started:,} calls were never started because the model could not keep up"
-    estimates = compute_distribution(np.concatenate([latencies_ms, np.full(never_started, _INFINITE_MS)]))
+    reason = f"{never_started_count:,} calls were never started because the model could not keep up"
+    estimates = compute_distribution(np.concatenate([latencies_ms, np.full(never_started_count, _INFINITE_MS)]))
     return {
         name: Estimate(None, reason=reason) if name == "mean" else _withhold_infinite(estimate, reason)
         for name, estimate in estimates.items()
@@ -358,9 +367,9 @@ def _compute_query_ms(calls: CallRows) -> Floats:
     queries, query_index = np.unique(calls.query, return_inverse=True)
     ends_ns = np.zeros(len(queries), np.int64)
     np.maximum.at(ends_ns, query_index, calls.end_ns)
-    due_ns = np.zeros(len(queries), np.int64)
-    due_ns[query_index] = calls.intended_ns
-    latencies_ms: Floats = (ends_ns - due_ns) / 1e6
+    scheduled_ns = np.zeros(len(queries), np.int64)
+    scheduled_ns[query_index] = calls.intended_ns
+    latencies_ms: Floats = (ends_ns - scheduled_ns) / 1e6
     return latencies_ms
 
 
@@ -380,7 +389,5 @@ def find_max_throughput_per_s(stages: Sequence[Stage]) -> float | None:
 def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
     """Return the highest throughput of a variant in inferences per second with its interval, over
     stages that are not INVALID."""
-    throughputs = [
-        estimate.metrics["throughput_per_s"]["value"] for estimate in stages if estimate.verdict.status != "INVALID"
-    ]
+    throughputs = [stage.metrics["throughput_per_s"]["value"] for stage in stages if stage.verdict.status != "INVALID"]
     return max(throughputs, key=lambda estimate: estimate.value or 0.0, default=Estimate(None, reason="not measured"))

@@ -51,26 +51,26 @@ def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
     rows = len(reference) if reference.ndim else 1
     width = math.prod(reference.shape[1:])
     has_scores = width > 1 and width in reference.shape[1:]
-    rows_compared = _compare_rows(outputs.reshape(rows, width), reference.reshape(rows, width), has_scores)
-    finite_rows = rows_compared[rows_compared["is_finite"]]
+    row_results = _compare_rows(outputs.reshape(rows, width), reference.reshape(rows, width), has_scores)
+    finite_rows = row_results[row_results["is_finite"]]
     return Fidelity(
         rows=rows,
-        top1_agreement=estimate_proportion(int(rows_compared["agrees"].sum()), rows) if has_scores else None,
+        top1_agreement=estimate_proportion(int(row_results["agrees"].sum()), rows) if has_scores else None,
         cosine_mean=_reduce_finite(finite_rows["cosine"], np.mean) if width > 1 else None,
         cosine_min=_reduce_finite(finite_rows["cosine"], np.min) if width > 1 else None,
         max_abs=_reduce_finite(finite_rows["max_abs"], np.max),
         sqnr_db=_compute_decibels(float(finite_rows["signal"].sum()), float(finite_rows["noise"].sum())),
         kl_mean=_reduce_finite(finite_rows["divergence"], np.mean) if has_scores else None,
         kl_p99=estimate_percentile(finite_rows["divergence"], 0.99).value if has_scores else None,
-        is_equal=bool(rows_compared["is_equal"].all()),
-        not_finite=int(rows_compared["not_finite"].sum()),
+        is_equal=bool(row_results["is_equal"].all()),
+        not_finite=int(row_results["not_finite"].sum()),
     )
 
 
 def _check_shapes(outputs: Array, reference: Array) -> None:
     if outputs.shape != reference.shape:
         shapes = [" x ".join(map(str, array.shape)) or "a single number" for array in (outputs, reference)]
-        raise UsageError(f"the variant's output is {shapes[0]}, the reference's is {shapes[1]}")
+        raise UsageError(f"the variant's output is {shapes[0]}, but the reference's output is {shapes[1]}")
     for array in (outputs, reference):
         if array.dtype.kind not in "fiub":
             raise UsageError(f"outputs of type {array.dtype} cannot be compared numerically")
@@ -83,8 +83,10 @@ def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDA
     if not outputs.size:
         return results
     with np.errstate(all="ignore"):  # non-finite values are counted instead of reported
-        are_probabilities = has_scores and all(_are_probabilities(x) for _, _, x in _row_blocks(outputs, reference))
-        for block, y, x in _row_blocks(outputs, reference):
+        are_probabilities = has_scores and all(
+            _are_probabilities(x) for _, _, x in _iterate_row_blocks(outputs, reference)
+        )
+        for block, y, x in _iterate_row_blocks(outputs, reference):
             rows = results[block]
             rows["is_finite"] = np.isfinite(y).all(axis=1) & np.isfinite(x).all(axis=1)
             rows["not_finite"] = (np.isfinite(y) != np.isfinite(x)).sum(axis=1)
@@ -99,7 +101,7 @@ def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDA
     return results
 
 
-def _row_blocks(outputs: Array, reference: Array) -> Iterator[tuple[slice, Floats, Floats]]:
+def _iterate_row_blocks(outputs: Array, reference: Array) -> Iterator[tuple[slice, Floats, Floats]]:
     """Yield blocks of rows as (slice, rows of the variant, rows of the reference), so that the
     float64 copies stay small."""
     block_size = max(1, _NUMBERS_PER_BLOCK // outputs.shape[1])

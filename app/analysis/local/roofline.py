@@ -23,7 +23,7 @@ class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
 
     Memory traffic is modeled, not measured. The minimum (`min_bytes_share`) counts each weight,
     input and output once, as if all operators were fused and the caches empty; the maximum
-    (`moved_share`) counts all bytes that each operator reads and writes."""
+    (`unfused_bytes_share`) counts all bytes that each operator reads and writes."""
 
     execute_ms: float
     cost: BatchCost
@@ -32,7 +32,7 @@ class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
     peak_bytes_per_s: float
     compute_share: float
     min_bytes_share: float
-    moved_share: float
+    unfused_bytes_share: float
 
     @property
     def roofline_share(self) -> float:
@@ -60,7 +60,7 @@ def locate_on_roofline(
         peak_bytes_per_s=peaks.bytes_per_s,
         compute_share=cost.flops / peaks.flops_per_s / execute_s,
         min_bytes_share=cost.min_bytes / peaks.bytes_per_s / execute_s,
-        moved_share=cost.moved_bytes / peaks.bytes_per_s / execute_s,
+        unfused_bytes_share=cost.moved_bytes / peaks.bytes_per_s / execute_s,
     )
 
 
@@ -74,11 +74,10 @@ def format_compute_bound(position: RooflinePosition) -> str:
     return f"compute bound: {arithmetic}, {intensity} ({MIN_BYTES_NOTE}){_format_caveat(position.peaks)}"
 
 
-def format_memory_bound(position: RooflinePosition, moved_bytes: int, model: str) -> str:
+def format_memory_bound(position: RooflinePosition, moved_bytes: int, bytes_note: str) -> str:
     intensity = _format_intensity(position, moved_bytes)
-    return (
-        f"memory bound: {_format_traffic(position, moved_bytes)}, {intensity} ({model}){_format_caveat(position.peaks)}"
-    )
+    traffic, caveat = _format_traffic(position, moved_bytes), _format_caveat(position.peaks)
+    return f"memory bound: {traffic}, {intensity} ({bytes_note}){caveat}"
 
 
 def format_launch_bound(position: RooflinePosition, fixed_share: float, fixed_ms: float, nodes: int | None) -> str:
@@ -90,14 +89,14 @@ def format_launch_bound(position: RooflinePosition, fixed_share: float, fixed_ms
         f"({format_number(fixed_ms, 3)} ms{overhead_per_node})"
     )
     roofline_text = (
-        f"it reaches {_format_percent(position.roofline_share)} of the roofline: {_format_dominant(position)}"
+        f"it reaches {_format_percent(position.roofline_share)} of the roofline: {_format_dominant_limit(position)}"
     )
     return f"launch or host bound: {fixed_text}, and {roofline_text}{_format_caveat(position.peaks)}"
 
 
 def format_copy_bound(copies_ms: float, execute_ms: float) -> str:
-    copies, execution = format_number(copies_ms, 3), format_number(execute_ms, 3)
-    return f"copy bound: copies to and from the device take {copies} ms, execution {execution} ms"
+    copies_text, execution_text = format_number(copies_ms, 3), format_number(execute_ms, 3)
+    return f"copy bound: copies to and from the device take {copies_text} ms, execution {execution_text} ms"
 
 
 def format_host_bound(host_ms: float, execute_ms: float) -> str:
@@ -129,21 +128,21 @@ def format_no_bottleneck(position: RooflinePosition, fixed_share: float | None) 
         else f"{_format_percent(fixed_share)} of the call time does not depend on the batch size"
     )
     caveat = _format_caveat(position.peaks)
-    return f"no single bottleneck: {_format_dominant(position)}; {fixed_text} ({MIN_BYTES_NOTE}){caveat}"
+    return f"no single bottleneck: {_format_dominant_limit(position)}; {fixed_text} ({MIN_BYTES_NOTE}){caveat}"
 
 
-def format_unknown_bottleneck(missing: str, fixed_share: float | None) -> str:
+def format_unknown_bottleneck(reason: str, fixed_share: float | None) -> str:
     """Describe an unknown bottleneck. The fixed part of the batch latency model does not
     distinguish kernel launches from reading the weights."""
     if fixed_share is None:
-        return f"unknown: {missing}"
+        return f"unknown: {reason}"
     return (
-        f"unknown: {missing}; {_format_percent(fixed_share)} of the call time does not depend on the batch size, which "
+        f"unknown: {reason}; {_format_percent(fixed_share)} of the call time does not depend on the batch size, which "
         "includes both launches and reading the weights"
     )
 
 
-def _format_dominant(position: RooflinePosition) -> str:
+def _format_dominant_limit(position: RooflinePosition) -> str:
     return (
         _format_arithmetic(position)
         if position.compute_share >= position.min_bytes_share
@@ -154,18 +153,18 @@ def _format_dominant(position: RooflinePosition) -> str:
 def _format_arithmetic(position: RooflinePosition) -> str:
     achieved = position.cost.flops / position.execute_ms * 1e3
     peak = _format_peak(position.peaks, position.peak_flops_per_s, "GFLOP/s")
-    return f"{_giga(achieved)} GFLOP/s are {_format_percent(position.compute_share)} of {peak}"
+    return f"{_format_giga(achieved)} GFLOP/s are {_format_percent(position.compute_share)} of {peak}"
 
 
 def _format_traffic(position: RooflinePosition, moved_bytes: int) -> str:
     achieved = moved_bytes / position.execute_ms * 1e3
     peak = _format_peak(position.peaks, position.peak_bytes_per_s, "GB/s")
-    return f"{_giga(achieved)} GB/s are {_format_percent(achieved / position.peak_bytes_per_s)} of {peak}"
+    return f"{_format_giga(achieved)} GB/s are {_format_percent(achieved / position.peak_bytes_per_s)} of {peak}"
 
 
 def _format_peak(peaks: Peaks, rate_per_s: float, unit: str) -> str:
     origin = "measured on" if peaks.basis == "measured" else "published for"
-    return f"the {_giga(rate_per_s)} {unit} {origin} {peaks.name}"
+    return f"the {_format_giga(rate_per_s)} {unit} {origin} {peaks.name}"
 
 
 def _format_intensity(position: RooflinePosition, moved_bytes: int) -> str:
@@ -182,7 +181,7 @@ def _format_caveat(peaks: Peaks) -> str:
     return "" if peaks.basis == "measured" else "; the peak is from a data sheet, not measured here"
 
 
-def _giga(rate_per_s: float) -> str:
+def _format_giga(rate_per_s: float) -> str:
     return format_number(rate_per_s / 1e9, 3)
 
 
@@ -196,7 +195,7 @@ _MIN_BOUND_SHARE = 0.6
 """Minimum proportion of the roofline limit at which a call is considered bound by it, as in the
 Speed of Light section of NVIDIA Nsight Compute. Below it, most of the time is spent on something
 else."""
-_MAX_IDLE_SHARE = 0.2
+_MAX_LAUNCH_BOUND_SHARE = 0.2
 _MAX_PEAK_SHARE = 1.1
 """Proportion of a peak above which the peak is assumed to be wrong, rather than the measured
 duration."""
@@ -235,35 +234,39 @@ def find_bottleneck(
         call_durations, cost, peaks, position, batch_model, nodes
     )
     execute_s = call_durations.execute_ms / 1e3 if call_durations.execute_ms else None
-    is_moved = position is not None and limit == "memory" and not _is_near_memory_roof(position)
-    moved_bytes = None if cost is None else cost.moved_bytes if is_moved else cost.min_bytes
+    is_unfused = position is not None and limit == "memory" and not _is_near_memory_roof(position)
+    moved_bytes = None if cost is None else cost.moved_bytes if is_unfused else cost.min_bytes
     return Bottleneck(
         limit=limit,
         sentence=sentence,
         flops_per_s=cost.flops / execute_s if cost is not None and execute_s else None,
         bytes_per_s=moved_bytes / execute_s if moved_bytes is not None and execute_s else None,
         flops_per_byte=cost.flops / moved_bytes if cost is not None and moved_bytes else None,
-        roof_share=None if position is None else position.moved_share if is_moved else position.roofline_share,
+        roof_share=None
+        if position is None
+        else position.unfused_bytes_share
+        if is_unfused
+        else position.roofline_share,
         peaks=peaks,
     )
 
 
-def _find_bottleneck_outside_execution(call_times: CallDurations) -> tuple[BottleneckKind, str] | None:
+def _find_bottleneck_outside_execution(call_durations: CallDurations) -> tuple[BottleneckKind, str] | None:
     """Return a bottleneck outside the execution (copies or host), if it takes a large part of a
     call; otherwise `None`."""
-    if not call_times.execute_ms:
+    if not call_durations.execute_ms:
         return None
-    copies_ms = (call_times.copy_in_ms or 0.0) + (call_times.copy_out_ms or 0.0)
-    host_ms = (call_times.prepare_ms or 0.0) + (call_times.post_ms or 0.0)
-    if host_ms > call_times.execute_ms and host_ms >= copies_ms:
-        return "launch or host", format_host_bound(host_ms, call_times.execute_ms)
-    if copies_ms > _MAX_COPY_RATIO * call_times.execute_ms:
-        return "copy", format_copy_bound(copies_ms, call_times.execute_ms)
+    copies_ms = (call_durations.copy_in_ms or 0.0) + (call_durations.copy_out_ms or 0.0)
+    host_ms = (call_durations.prepare_ms or 0.0) + (call_durations.post_ms or 0.0)
+    if host_ms > call_durations.execute_ms and host_ms >= copies_ms:
+        return "launch or host", format_host_bound(host_ms, call_durations.execute_ms)
+    if copies_ms > _MAX_COPY_RATIO * call_durations.execute_ms:
+        return "copy", format_copy_bound(copies_ms, call_durations.execute_ms)
     return None
 
 
 def _find_bottleneck_of_execution(
-    call_times: CallDurations,
+    call_durations: CallDurations,
     cost: BatchCost | None,
     peaks: Peaks | None,
     position: RooflinePosition | None,
@@ -272,13 +275,13 @@ def _find_bottleneck_of_execution(
 ) -> tuple[BottleneckKind | None, str]:
     fixed_ms, fixed_share = _compute_fixed_part(batch_model, cost)
     if position is None:
-        return None, format_unknown_bottleneck(_format_missing(call_times, cost, peaks), fixed_share)
+        return None, format_unknown_bottleneck(_format_missing_reason(call_durations, cost, peaks), fixed_share)
     if position.compute_share > _MAX_PEAK_SHARE:
         return None, format_faster_than_peak(position)
     if (
         fixed_share is not None
         and fixed_ms is not None
-        and position.roofline_share <= _MAX_IDLE_SHARE
+        and position.roofline_share <= _MAX_LAUNCH_BOUND_SHARE
         and fixed_share > _MIN_FIXED_SHARE
     ):
         return "launch or host", format_launch_bound(position, fixed_share, fixed_ms, nodes)
@@ -290,7 +293,7 @@ def _find_bottleneck_of_execution(
         return None, format_faster_than_memory(position)
     if _is_near_memory_roof(position):
         return "memory", format_memory_bound(position, position.cost.min_bytes, MIN_BYTES_NOTE)
-    if _MIN_UNFUSED_SHARE <= position.moved_share <= _MAX_PEAK_SHARE:
+    if _MIN_UNFUSED_SHARE <= position.unfused_bytes_share <= _MAX_PEAK_SHARE:
         return "memory", format_memory_bound(position, position.cost.moved_bytes, MOVED_BYTES_NOTE)
     return None, format_no_bottleneck(position, fixed_share)
 
@@ -313,8 +316,8 @@ def _compute_fixed_part(batch_model: BatchModel | None, cost: BatchCost | None) 
     return t0_ms, t0_ms / (t0_ms + t1_ms * cost.batch)
 
 
-def _format_missing(call_times: CallDurations, cost: BatchCost | None, peaks: Peaks | None) -> str:
-    if not call_times.execute_ms:
+def _format_missing_reason(call_durations: CallDurations, cost: BatchCost | None, peaks: Peaks | None) -> str:
+    if not call_durations.execute_ms:
         return "execution time was not measured"
     if cost is None:
         return "the cost of some operators is unknown"
@@ -330,10 +333,10 @@ def get_published_peaks(accelerator: Accelerator, data_type: DataType) -> Peaks:
     """Return the published peaks of a GPU. The fp32 peak excludes tensor cores; a runtime that
     rounds inputs to TF32 can exceed it."""
     tera_per_s = {"fp32": accelerator.fp32_tflops, "fp16": accelerator.fp16_tflops, "int8": accelerator.int8_tops}
-    peak, bandwidth_gb_s = tera_per_s[data_type], accelerator.memory_bandwidth_gb_s
+    peak_tera_per_s, bandwidth_gb_s = tera_per_s[data_type], accelerator.memory_bandwidth_gb_s
     return Peaks(
         name=f"{accelerator.vendor} {accelerator.name}",
-        flops_per_s=None if peak is None else peak * 1e12,
+        flops_per_s=None if peak_tera_per_s is None else peak_tera_per_s * 1e12,
         bytes_per_s=None if bandwidth_gb_s is None else bandwidth_gb_s * 1e9,
         basis="assumed",
         source=accelerator.source,

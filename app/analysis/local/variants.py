@@ -23,7 +23,7 @@ from app.analysis.rows import NOT_STARTED
 from app.errors import ExitCode, UsageError
 from app.records.estimate import Estimate, Variant
 from app.records.local import NoBestReason, VariantData
-from app.records.metrics import PERCENTILES
+from app.records.metrics import PERCENTILES, metric_label
 from app.records.result import Cause, Objective, ObjectiveResult, Result, Stage
 
 _LATENCY_METRICS = ("latency_ms", "send_lag_ms")
@@ -37,23 +37,25 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
 
     Latency is evaluated in the scenario with arrivals, call durations with one call at a time, and
     throughput without pauses, if measured. With several arrival rates, the worst stage is used."""
-    order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _CALL_SCENARIOS
-    order = _THROUGHPUT_SCENARIOS if objective.metric == "throughput_per_s" else order
+    scenario_order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _CALL_SCENARIOS
+    scenario_order = _THROUGHPUT_SCENARIOS if objective.metric == "throughput_per_s" else scenario_order
     candidates = [stage for stage in stages if objective.metric in stage.metrics]
     if not candidates:
-        return None, Estimate(None, reason=f"{objective.metric} was not measured")
-    scenario = min((stage.tags["scenario"] for stage in candidates), key=order.index)
+        return None, Estimate(None, reason=f"{metric_label(objective.metric, objective.aggregate)} was not measured")
+    scenario = min((stage.tags["scenario"] for stage in candidates), key=scenario_order.index)
     is_low_good = objective.comparator in ("<", "<=")
 
-    def severity(stage: Stage) -> float:
+    def compute_severity(stage: Stage) -> float:
         value = find_estimate(stage, objective).value
         return math.inf if value is None else value if is_low_good else -value
 
-    stage = max((candidate for candidate in candidates if candidate.tags["scenario"] == scenario), key=severity)
+    stage = max((candidate for candidate in candidates if candidate.tags["scenario"] == scenario), key=compute_severity)
     return stage, find_estimate(stage, objective)
 
 
-def find_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
+def find_violated_objectives(
+    slo: Sequence[Objective], stages: Sequence[Stage]
+) -> tuple[tuple[Objective, Estimate], ...]:
     """Return the objectives that a variant violates by point estimate in these stages, or for which
     it has no estimate. Objectives that can only warn are excluded."""
     estimates = [
@@ -62,10 +64,12 @@ def find_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tu
     return tuple((objective, estimate) for objective, estimate in estimates if not is_met(objective, estimate))
 
 
-def find_violated_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[tuple[Objective, Estimate], ...]:
+def find_violated_objectives_so_far(
+    slo: Sequence[Objective], stages: Sequence[Stage]
+) -> tuple[tuple[Objective, Estimate], ...]:
     """Return the objectives violated before the end of the run. Metrics that are known only after
     the run, such as accuracy and telemetry, are ignored."""
-    return find_violated(
+    return find_violated_objectives(
         [objective for objective in slo if any(objective.metric in stage.metrics for stage in stages)], stages
     )
 
@@ -73,56 +77,60 @@ def find_violated_so_far(slo: Sequence[Objective], stages: Sequence[Stage]) -> t
 def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
     """Return True if an objective is violated by a known value. A missing value does not count,
     unless the latency is infinite."""
-    headline = select_headline_stages(slo, stages)
+    headline_stages = select_headline_stages(slo, stages)
     for objective in slo:
-        stage, estimate = find_objective_stage(objective, headline)
-        is_known = estimate.value is not None or (stage is not None and is_infinite(objective, stage))
+        stage, estimate = find_objective_stage(objective, headline_stages)
+        is_known = estimate.value is not None or (stage is not None and is_latency_infinite(objective, stage))
         if objective.level == "fail" and is_known and not is_met(objective, estimate):
             return True
     return False
 
 
-def is_infinite(objective: Objective, stage: Stage) -> bool:
+def is_latency_infinite(objective: Objective, stage: Stage) -> bool:
     """Return True if this latency aggregate is infinite because too many arrivals were never
     started."""
-    never_begun = stage.errors.get(NOT_STARTED, 0)
+    never_started_count = stage.errors.get(NOT_STARTED, 0)
     tail_share = 1 - PERCENTILES.get(objective.aggregate or "max", 1.0)
-    return objective.metric == "latency_ms" and never_begun > tail_share * (never_begun + stage.completed)
+    return objective.metric == "latency_ms" and never_started_count > tail_share * (
+        never_started_count + stage.completed
+    )
 
 
 def select_headline_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the headline stages of a variant. Of the stages of a rate search, only those at the
     highest rate that never failed are included; if every rate failed, all stages are returned."""
-    binding = [objective for objective in slo if objective.level == "fail"]
+    select_binding_objectives = [objective for objective in slo if objective.level == "fail"]
 
     def has_passed(stage: Stage) -> bool:
-        measured = [objective for objective in binding if objective.metric in stage.metrics]
-        return all(is_met(objective, find_estimate(stage, objective)) for objective in measured)
+        measured_objectives = [
+            objective for objective in select_binding_objectives if objective.metric in stage.metrics
+        ]
+        return all(is_met(objective, find_estimate(stage, objective)) for objective in measured_objectives)
 
     search_stages = [stage for stage in stages if SEARCH_TAG in stage.tags]
-    failed = {stage.scheduled_per_s for stage in search_stages if not has_passed(stage)}
-    passed = [stage for stage in search_stages if stage.scheduled_per_s not in failed]
-    max_rate_per_s = max((stage.scheduled_per_s or 0.0 for stage in passed), default=0.0)
-    dropped = [stage for stage in search_stages if passed and stage.scheduled_per_s != max_rate_per_s]
-    return tuple(stage for stage in stages if stage not in dropped)
+    failed_rates = {stage.scheduled_per_s for stage in search_stages if not has_passed(stage)}
+    passed_stages = [stage for stage in search_stages if stage.scheduled_per_s not in failed_rates]
+    max_rate_per_s = max((stage.scheduled_per_s or 0.0 for stage in passed_stages), default=0.0)
+    dropped_stages = [stage for stage in search_stages if passed_stages and stage.scheduled_per_s != max_rate_per_s]
+    return tuple(stage for stage in stages if stage not in dropped_stages)
 
 
 def mark_variant_headlines(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Set `in_headline` on the headline stages of each variant."""
     variants = dict.fromkeys(stage.variant for stage in stages)
-    headline = [
+    headline_stages = [
         stage
         for variant in variants
         for stage in select_headline_stages(slo, [candidate for candidate in stages if candidate.variant == variant])
     ]
-    return set_headline(stages, headline)
+    return set_headline(stages, headline_stages)
 
 
 NO_BEST_MESSAGES: dict[NoBestReason, str] = {
     "not_trusted": "no variant has a valid measurement",
     "open": "no variant was shown to meet every objective",
     "missed": "no variant met every objective",
-    "cut_short": "the run ended before it was evaluated",
+    "cut_short": "the run ended before its variants were evaluated",
 }
 NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_MESSAGES["missed"])
 
@@ -133,33 +141,33 @@ class VariantResult(msgspec.Struct, frozen=True):
     data: VariantData
     stages: tuple[Stage, ...]
 
-    def headline_stages(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
+    def get_headline_stages(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
         """Return the headline stages of the variant, without the failed rates of a search."""
         return select_headline_stages(slo, self.stages)
 
-    def find_violated(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
-        return find_violated(slo, self.headline_stages(slo))
+    def find_violated_objectives(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
+        return find_violated_objectives(slo, self.get_headline_stages(slo))
 
     def is_reliable(self, slo: Sequence[Objective]) -> bool:
         """Return True if the variant was measured completely and none of its headline stages is
         INVALID."""
-        is_valid = all(stage.verdict.status != "INVALID" for stage in self.headline_stages(slo))
+        is_valid = all(stage.verdict.status != "INVALID" for stage in self.get_headline_stages(slo))
         return bool(self.stages) and is_valid and self.data.failure is None
 
 
-def find_best(
+def find_best_variant(
     variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[VariantResult | None, NoBestReason | None]:
     """Find the variant with the highest throughput that met every objective by point estimate. If
     there is none, return `None` and the reason."""
-    reliable = [variant for variant in variants if variant.is_reliable(slo)]
-    if not reliable:
+    reliable_variants = [variant for variant in variants if variant.is_reliable(slo)]
+    if not reliable_variants:
         return None, "not_trusted"
-    passed = [variant for variant in reliable if not variant.find_violated(slo)]
-    if not passed:
-        is_open = any(not is_certainly_violated(slo, variant.stages) for variant in reliable)
-        return None, "open" if is_open else "missed"
-    return max(passed, key=lambda variant: _compute_throughput(variant).value or 0.0), None
+    passed_variants = [variant for variant in reliable_variants if not variant.find_violated_objectives(slo)]
+    if not passed_variants:
+        is_undecided = any(not is_certainly_violated(slo, variant.stages) for variant in reliable_variants)
+        return None, "open" if is_undecided else "missed"
+    return max(passed_variants, key=lambda variant: _compute_throughput(variant).value or 0.0), None
 
 
 def _compute_throughput(variant: VariantResult) -> Estimate:
@@ -172,7 +180,7 @@ def _compute_throughput(variant: VariantResult) -> Estimate:
     return Estimate(server_rate.value * batch, interval)
 
 
-def find_equally_fast(
+def find_equally_fast_variants(
     best: VariantResult, variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[Variant, ...]:
     """Return the variants, other than the best, that met every objective and whose throughput
@@ -181,7 +189,7 @@ def find_equally_fast(
     candidates = [
         variant
         for variant in variants
-        if variant is not best and variant.is_reliable(slo) and not variant.find_violated(slo)
+        if variant is not best and variant.is_reliable(slo) and not variant.find_violated_objectives(slo)
     ]
     return tuple(
         variant.data.variant
@@ -190,30 +198,34 @@ def find_equally_fast(
     )
 
 
-def find_nearest(variants: Sequence[VariantResult], slo: Sequence[Objective]) -> VariantResult | None:
+def find_nearest_variant(variants: Sequence[VariantResult], slo: Sequence[Objective]) -> VariantResult | None:
     """Find the variant that violated the fewest objectives; of several, the fastest."""
 
-    def distance(variant: VariantResult) -> tuple[int, float]:
-        return len(variant.find_violated(slo)), -(_compute_throughput(variant).value or 0.0)
+    def compute_distance(variant: VariantResult) -> tuple[int, float]:
+        return len(variant.find_violated_objectives(slo)), -(_compute_throughput(variant).value or 0.0)
 
-    return min((variant for variant in variants if variant.stages), key=distance, default=None)
+    return min((variant for variant in variants if variant.stages), key=compute_distance, default=None)
 
 
 def evaluate_variant_objective(objective: Objective, stages: Sequence[Stage]) -> ObjectiveResult:
     """Evaluate an objective on the variant's stage whose scenario fits the metric best."""
     stage, estimate = find_objective_stage(objective, stages)
-    evaluated = msgspec.structs.replace(
+    result = msgspec.structs.replace(
         evaluate_objective(objective, estimate), stage=None if stage is None else stage.name
     )
-    is_infinitely_late = stage is not None and is_infinite(objective, stage) and objective.comparator in ("<", "<=")
-    return msgspec.structs.replace(evaluated, outcome="FAIL") if is_infinitely_late else evaluated
+    is_infinitely_late = (
+        stage is not None and is_latency_infinite(objective, stage) and objective.comparator in ("<", "<=")
+    )
+    return msgspec.structs.replace(result, outcome="FAIL") if is_infinitely_late else result
 
 
-def evaluate_variant_gate(gate: Objective, evaluated_on: Sequence[Stage], stages: Sequence[Stage]) -> ObjectiveResult:
+def evaluate_variant_gate(
+    gate: Objective, evaluated_stages: Sequence[Stage], stages: Sequence[Stage]
+) -> ObjectiveResult:
     """Evaluate a gate on the best variant, or on the variants selected by the gate's tags."""
     if gate.is_change or (gate.tags and not (selected := filter_by_tags(stages, gate.tags))):
-        return evaluate_gate(gate, evaluated_on, stages, {})
-    return evaluate_variant_objective(gate, selected if gate.tags else evaluated_on)
+        return evaluate_gate(gate, evaluated_stages, stages, {})
+    return evaluate_variant_objective(gate, selected if gate.tags else evaluated_stages)
 
 
 def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
@@ -229,17 +241,17 @@ def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
         VariantResult(variant_data, tuple(stage for stage in original.stages if stage.variant == variant_data.variant))
         for variant_data in original.local.variants
     )
-    best, reason = find_best(variants, slo)
-    headline_variant = best or find_nearest(variants, slo)
-    evaluated_on = () if headline_variant is None else headline_variant.headline_stages(slo)
+    best_variant, reason = find_best_variant(variants, slo)
+    headline_variant = best_variant or find_nearest_variant(variants, slo)
+    evaluated_stages = () if headline_variant is None else headline_variant.get_headline_stages(slo)
     local = replace(
         original.local,
-        best=None if best is None else best.data.variant,
+        best=None if best_variant is None else best_variant.data.variant,
         best_reason=reason,
-        equally_fast=() if best is None else find_equally_fast(best, variants, slo),
+        equally_fast=() if best_variant is None else find_equally_fast_variants(best_variant, variants, slo),
     )
-    slo_results = tuple(evaluate_variant_objective(objective, evaluated_on) for objective in slo)
-    gates = tuple(evaluate_variant_gate(gate.objective, evaluated_on, original.stages) for gate in original.gates)
+    slo_results = tuple(evaluate_variant_objective(objective, evaluated_stages) for objective in slo)
+    gates = tuple(evaluate_variant_gate(gate.objective, evaluated_stages, original.stages) for gate in original.gates)
     is_missed = reason == "missed" and all(evaluated.outcome != "FAIL" for evaluated in slo_results)
     extra_causes = [NO_VARIANT] if is_missed else []
     stages = mark_variant_headlines(slo, original.stages)
@@ -276,9 +288,9 @@ def find_pareto_front(points: Sequence[VariantPoint]) -> tuple[int, ...]:
     Points without a latency or a cost are ignored. An unknown accuracy counts as worse than any
     known accuracy: such a point is dominated by a point with known accuracy that is at least as
     fast and cheap, and can only dominate other points of unknown accuracy."""
-    known_or_none = {index: _get_coordinates(point) for index, point in enumerate(points)}
+    optional_coordinates_by_index = {index: _get_coordinates(point) for index, point in enumerate(points)}
     coordinates_by_index = {
-        index: coordinates for index, coordinates in known_or_none.items() if coordinates is not None
+        index: coordinates for index, coordinates in optional_coordinates_by_index.items() if coordinates is not None
     }
     return tuple(
         index

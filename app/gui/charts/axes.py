@@ -12,13 +12,13 @@ Floats = npt.NDArray[np.float64]
 
 _STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _CLOCK_STEPS = (1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0, 3600.0, 7200.0, 14400.0)
-_TRIES = 4
+_MAX_ATTEMPTS = 4
 _LOG_MANTISSAS = ((1.0,), (1.0, 3.0), (1.0, 2.0, 5.0))
 
 
 class Axis(msgspec.Struct, frozen=True):
-    """Axis of a chart. If `is_from_zero`, a linear axis starts at 0 unless the data contains
-    negative values."""
+    """Axis of a chart. If `is_from_zero` is true, a linear axis starts at 0 unless the data
+    contains negative values."""
 
     label: str
     unit: str = ""
@@ -40,8 +40,8 @@ class Axis(msgspec.Struct, frozen=True):
         np.log10(array, out=positions, where=array > 0)
         return positions
 
-    def from_view(self, place: float) -> float:
-        return float(10.0**place) if self.is_log else place
+    def from_view(self, position: float) -> float:
+        return float(10.0**position) if self.is_log else position
 
 
 def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
@@ -51,16 +51,16 @@ def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = Fa
     if not math.isfinite(span) or span <= 0:
         return []
     ticks: list[float] = []
-    for tick_count in range(max(max_ticks, 1), max(max_ticks, 1) + _TRIES):
-        step = _step(span / tick_count, is_clock=is_clock)
-        first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
-        ticks = [multiple * step for multiple in range(first, last + 1)]
+    for tick_count in range(max(max_ticks, 1), max(max_ticks, 1) + _MAX_ATTEMPTS):
+        step = _choose_step(span / tick_count, is_clock=is_clock)
+        first_multiple, last_multiple = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
+        ticks = [multiple * step for multiple in range(first_multiple, last_multiple + 1)]
         if len(ticks) > 1:
             break
     return ticks
 
 
-def _step(min_step: float, *, is_clock: bool) -> float:
+def _choose_step(min_step: float, *, is_clock: bool) -> float:
     if is_clock and _CLOCK_STEPS[0] <= min_step <= _CLOCK_STEPS[-1]:
         return next(step for step in _CLOCK_STEPS if step >= min_step)
     power = 10.0 ** math.floor(math.log10(min_step))
@@ -71,20 +71,20 @@ def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
     """Return tick positions between the exponents `low` and `high`, as exponents of round
     values."""
     if high - low < 0.7:
-        inner = linear_ticks(10.0**low, 10.0**high, max_ticks)
-        return [math.log10(value) for value in inner if value > 0]
+        linear_values = linear_ticks(10.0**low, 10.0**high, max_ticks)
+        return [math.log10(value) for value in linear_values if value > 0]
     decades = range(math.floor(low), math.ceil(high) + 1)
-    best: list[float] = []
+    best_positions: list[float] = []
     for mantissas in _LOG_MANTISSAS:
-        places = [decade + math.log10(mantissa) for decade in decades for mantissa in mantissas]
-        in_range = [position for position in places if low - 1e-9 <= position <= high + 1e-9]
-        if len(in_range) > max_ticks and best:
+        positions = [decade + math.log10(mantissa) for decade in decades for mantissa in mantissas]
+        in_range = [position for position in positions if low - 1e-9 <= position <= high + 1e-9]
+        if len(in_range) > max_ticks and best_positions:
             break
-        best = in_range
-    if len(best) > max_ticks:
-        stride = math.ceil(len(best) / max_ticks)
-        best = [position for position in best if round(position) % stride == 0]
-    return best
+        best_positions = in_range
+    if len(best_positions) > max_ticks:
+        stride = math.ceil(len(best_positions) / max_ticks)
+        best_positions = [position for position in best_positions if round(position) % stride == 0]
+    return best_positions
 
 
 def tick_text(value: float, step: float) -> str:
@@ -92,8 +92,8 @@ def tick_text(value: float, step: float) -> str:
     `step` apart."""
     if value == 0:
         return "0"
-    size = max(abs(value), abs(step))
-    if size >= 1e9 or size < 1e-4 or step <= 0:
+    magnitude = max(abs(value), abs(step))
+    if magnitude >= 1e9 or magnitude < 1e-4 or step <= 0:
         return f"{value:.3g}".replace("-", "−")
     digits = max(0, -math.floor(math.log10(step) + 1e-9))
     if abs(round(step, digits) - step) > 1e-6 * step:  # for example a step of 2.5
@@ -101,14 +101,14 @@ def tick_text(value: float, step: float) -> str:
     return f"{value:,.{digits}f}".replace("-", "−")
 
 
-def format_clock(seconds: float, step: float) -> str:
+def format_clock(time_s: float, step: float) -> str:
     """Format seconds as clock time, such as `0:30` or `1:02:05`. If `step` is shorter than a
     second, decimals are included, such as `0:12.5`."""
-    if seconds < 0:
-        return f"−{format_clock(-seconds, step)}"
+    if time_s < 0:
+        return f"−{format_clock(-time_s, step)}"
     digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))
-    ticks = round(seconds * 10**digits)
-    whole_seconds, rest = divmod(ticks, 10**digits)
-    hours, minutes, left = whole_seconds // 3600, whole_seconds // 60 % 60, whole_seconds % 60
-    text = f"{hours}:{minutes:02}:{left:02}" if hours else f"{minutes}:{left:02}"
-    return f"{text}.{rest:0{digits}}" if digits else text
+    scaled = round(time_s * 10**digits)
+    whole_seconds, fraction = divmod(scaled, 10**digits)
+    hours, minutes, seconds_part = whole_seconds // 3600, whole_seconds // 60 % 60, whole_seconds % 60
+    text = f"{hours}:{minutes:02}:{seconds_part:02}" if hours else f"{minutes}:{seconds_part:02}"
+    return f"{text}.{fraction:0{digits}}" if digits else text

@@ -34,8 +34,8 @@ Values = Sequence[float] | npt.NDArray[np.generic]
 
 
 class Chart(Panel):
-    """Chart of lines and points. The `x` and `y` values of a series are numpy arrays, in which NaN
-    is a gap; `series` selects a combination of color, dash pattern and marker.
+    """Chart of lines and points. In the `x` and `y` values of a series, NaN is a gap. The index
+    `series` selects a combination of color, dash pattern and marker.
 
     Data is copied on assignment. All pending changes are drawn together in the next iteration of
     the event loop, and only while the chart is visible.
@@ -57,9 +57,9 @@ class Chart(Panel):
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__(title, x, y, theme_controller)
         self._series: dict[str, Series] = {}
-        self._hidden: set[str] = set()
+        self._hidden_keys: set[str] = set()
         self._bounds: dict[str, Bounds] = {}
-        self._changed: set[str] = set()
+        self._changed_keys: set[str] = set()
         self._is_up_to_date = False
         self.decorations = Decorations()
         self._underlay = Underlay(self.decorations, self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
@@ -67,8 +67,8 @@ class Chart(Panel):
         self._curves = Curves(self.plot.x_axis, self.plot.y_axis, theme_controller.theme)
         self._points = Points(self.plot.box, x, y)
         self._layers: tuple[Layer, ...] = (self._underlay, self._curves, self._overlay)
-        for layer, height in zip(self._layers, (-20, 0, 20), strict=True):
-            self.plot.add_layer(layer, height)
+        for layer, z in zip(self._layers, (-20, 0, 20), strict=True):
+            self.plot.add_layer(layer, z)
         self.view_range = ViewRange(self, self.plot, x, y, self.decorations)
         self.crosshair = Crosshair(self, self.plot, x, y, self.decorations)
         self.key_bindings = ChartKeyBindings(self, self.plot, x, self.crosshair, self.view_range)
@@ -102,9 +102,10 @@ class Chart(Panel):
         is_hollow: bool = False,
         is_stepped: bool = False,
     ) -> None:
-        """Add or replace a line. If `is_stepped`, each value is in effect until the next sample."""
-        marks = np.ones(len(x), dtype=bool) if is_hollow else None
-        self._set_series(make_series(key, label, "line", series, x, y, hollow=marks, is_stepped=is_stepped))
+        """Add or replace a line. If `is_hollow` is true, the markers are not filled. If
+        `is_stepped` is true, each value is in effect until the next sample."""
+        hollow = np.ones(len(x), dtype=bool) if is_hollow else None
+        self._set_series(make_series(key, label, "line", series, x, y, hollow=hollow, is_stepped=is_stepped))
 
     def set_points(
         self,
@@ -145,8 +146,8 @@ class Chart(Panel):
     def set_span(self, span: tuple[float, float] | None) -> None:
         """Show the selected x range, in data values. Its edges can be dragged."""
         self.decorations.span = span
-        places = None if span is None else self.x_axis.to_view(span)
-        self.plot.span = None if places is None else (float(places[0]), float(places[1]))
+        positions = None if span is None else self.x_axis.to_view(span)
+        self.plot.span = None if positions is None else (float(positions[0]), float(positions[1]))
         self._underlay.update()
 
     def remove(self, key: str) -> None:
@@ -172,22 +173,22 @@ class Chart(Panel):
     def hide_series(self, key: str, is_hidden: bool) -> None:
         """Hide or show a series. The series stays hidden or shown even if it is replaced."""
         if is_hidden:
-            self._hidden.add(key)
+            self._hidden_keys.add(key)
         else:
-            self._hidden.discard(key)
-        self._changed.add(key)
+            self._hidden_keys.discard(key)
+        self._changed_keys.add(key)
         self._schedule_update()
 
     def series(self) -> tuple[Series, ...]:
         """Return the visible series."""
-        return tuple(series for key, series in self._series.items() if key not in self._hidden)
+        return tuple(series for key, series in self._series.items() if key not in self._hidden_keys)
 
     def frame(self) -> pd.DataFrame:
         return build_frame(self.series(), self.x_axis, self.y_axis)
 
     def data_range(self) -> Bounds:
         """Return the bounds of all visible series, in view coordinates."""
-        return union_bounds([bounds for key, bounds in self._bounds.items() if key not in self._hidden])
+        return union_bounds([bounds for key, bounds in self._bounds.items() if key not in self._hidden_keys])
 
     def data_to_pixel(self, x: float, y: float) -> QPointF:
         """Return the pixel of a pair of data values, in the viewport of the plot."""
@@ -209,12 +210,12 @@ class Chart(Panel):
         return self.crosshair.readings()
 
     def _set_series(self, series: Series) -> None:
-        before = self._series.get(series.key)
-        if before is not None and before.kind != series.kind:
+        previous = self._series.get(series.key)
+        if previous is not None and previous.kind != series.kind:
             self.remove(series.key)
         self._series[series.key] = series
         self._bounds[series.key] = compute_bounds(series, self.x_axis, self.y_axis)
-        self._changed.add(series.key)
+        self._changed_keys.add(series.key)
         self._schedule_update()
 
     def _schedule_update(self) -> None:
@@ -236,15 +237,15 @@ class Chart(Panel):
             return
         self._is_up_to_date = True
         self._update_timer.stop()
-        visible_keys = self._series.keys() - self._hidden
-        for group in (self._curves, self._points):
-            group.keep_only(visible_keys)
-        for key in (key for key in self._series if key in self._changed & visible_keys):
+        visible_keys = self._series.keys() - self._hidden_keys
+        for renderer in (self._curves, self._points):
+            renderer.keep_only(visible_keys)
+        for key in (key for key in self._series if key in self._changed_keys & visible_keys):
             if self._series[key].kind == "points":
                 self._points.set_series(self._series[key], self.theme_controller.theme)
             else:
                 self._curves.set_series(self._series[key])
-        self._changed.clear()
+        self._changed_keys.clear()
         self.view_range.can_move_y = any(series.kind == "points" for series in self._series.values())
         self.view_range.set_bounds(self.data_range())
         self._on_range_changed()
@@ -256,12 +257,12 @@ class Chart(Panel):
         for layer in self._layers:
             layer.theme, layer.font = theme, self.small_font()
         self.crosshair.apply_theme(theme)
-        self._changed.update(self._series)
+        self._changed_keys.update(self._series)
         self._schedule_update()
 
     def _on_range_changed(self) -> None:
         self.plot.repaint_layers()
-        self._show_key()
+        self._update_legend()
 
     def _emit_range(self) -> None:
         self.range_changed.emit(*self.view_range.x_range())
@@ -269,32 +270,32 @@ class Chart(Panel):
     # Texts
 
     def _update_reading(self) -> None:
-        self._show_key()
+        self._update_legend()
         self.refresh_description()
 
-    def _show_key(self) -> None:
+    def _update_legend(self) -> None:
         texts = {reading.key: reading.text for reading in self.readout()}
-        entries = tuple(self._entry(series, texts.get(series.key, "")) for series in self.series())
+        entries = tuple(self._build_legend_entry(series, texts.get(series.key, "")) for series in self.series())
         axis = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
         if self.crosshair.x is not None:
-            axis = f"{axis} at {self._place_text(self.crosshair.x)}".strip()
+            axis = f"{axis} at {self._describe_crosshair(self.crosshair.x)}".strip()
         self.legend.set_entries(axis, entries)
         self.place_legend()
 
-    def _entry(self, series: Series, value: str) -> LegendEntry:
+    def _build_legend_entry(self, series: Series, value: str) -> LegendEntry:
         is_hollow = series.hollow is not None and len(series.x) > 0 and bool(series.hollow.all())
         is_dashed = self._curves.is_dashed(series.key, float(self.plot.box.width()))
         return LegendEntry(
             series.label, series.kind, series.style_index, is_hollow=is_hollow, is_dashed=is_dashed, value=value
         )
 
-    def _place_text(self, x: float) -> str:
+    def _describe_crosshair(self, x: float) -> str:
         return describe_position(x, self.decorations, self.plot.x_axis, 4 * self.plot.pixel_width())
 
     def describe(self) -> str:
         readings = self.readout()
         if self.crosshair.x is not None and readings:
-            return describe_readings(self._place_text(self.crosshair.x), readings)
+            return describe_readings(self._describe_crosshair(self.crosshair.x), readings)
         return describe_chart(self.series(), self.x_axis, self.y_axis, self.data_range(), self.notes())
 
     def notes(self) -> str:
@@ -303,8 +304,8 @@ class Chart(Panel):
     # Mouse and keyboard
 
     def fill_menu(self, menu: QMenu) -> None:
-        menu.addAction("Zoom &in\t+", lambda: self.key_bindings.zoom(is_in=True))
-        menu.addAction("Zoom &out\t−", lambda: self.key_bindings.zoom(is_in=False))
+        menu.addAction("Zoom &in\t+", lambda: self.key_bindings.zoom(is_zooming_in=True))
+        menu.addAction("Zoom &out\t−", lambda: self.key_bindings.zoom(is_zooming_in=False))
         menu.addAction("&Reset zoom\tHome").triggered.connect(self.key_bindings.show_all)
         if self.crosshair.x is not None and self.receivers(SIGNAL("marker_requested(double)")):
             menu.addAction("Add &marker here\tM").triggered.connect(self.key_bindings.request_marker)
@@ -313,7 +314,7 @@ class Chart(Panel):
             for key, series in self._series.items():
                 action = submenu.addAction(series.label.replace("&", "&&"))
                 action.setCheckable(True)
-                action.setChecked(key not in self._hidden)
+                action.setChecked(key not in self._hidden_keys)
                 action.setData(key)
             submenu.triggered.connect(self._toggle_series)
         menu.addSeparator()

@@ -11,11 +11,20 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.decorations import Decorations, SelectedPoint
 from app.gui.charts.pens import solid_pen
 from app.gui.charts.plot import PlotView
-from app.gui.charts.reading import HIT_RADIUS_PX, Direction, Point, Reading, nearest_point, next_point, next_x, read_at
+from app.gui.charts.reading import (
+    HIT_RADIUS_PX,
+    Direction,
+    Point,
+    Reading,
+    nearest_point,
+    next_point,
+    next_x,
+    read_samples,
+)
 from app.gui.charts.series import Series
 from app.gui.theme import Theme
 
-_BIG_STEP_PX = 40.0
+_LARGE_STEP_PX = 40.0
 
 
 class Crosshair(QObject):
@@ -29,7 +38,7 @@ class Crosshair(QObject):
 
     def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
         super().__init__(parent)
-        self._plot, self._x_axis, self._y_axis, self._marks = plot, x, y, decorations
+        self._plot, self._x_axis, self._y_axis, self._decorations = plot, x, y, decorations
         self._series: tuple[Series, ...] = ()
         self.x: float | None = None
         self._point: Point | None = None
@@ -52,7 +61,7 @@ class Crosshair(QObject):
         self._update()
 
     def readings(self) -> tuple[Reading, ...]:
-        return () if self.x is None else read_at(self._series, self.x, self._y_axis, self._point)
+        return () if self.x is None else read_samples(self._series, self.x, self._y_axis, self._point)
 
     def set_position(self, x: float | None) -> None:
         """Set the position of the crosshair without emitting `moved`."""
@@ -79,11 +88,11 @@ class Crosshair(QObject):
         if direction in ("up", "down"):
             return False
         is_after = direction == "right"
-        ahead = self._plot.pixel_width() * (_BIG_STEP_PX if is_big else 0.999) * (1 if is_after else -1)
+        offset = self._plot.pixel_width() * (_LARGE_STEP_PX if is_big else 0.999) * (1 if is_after else -1)
         if self.x is None:
-            start = self._plot.ranges()[0][0 if is_after else 1] - ahead
+            start = self._plot.ranges()[0][0 if is_after else 1] - offset
         else:
-            start = float(self._x_axis.to_view(self.x)) + ahead
+            start = float(self._x_axis.to_view(self.x)) + offset
         x = next_x(self._series, self._x_axis.from_view(start), is_after=is_after)
         if x is None and is_big:
             return self.go_to_end() if is_after else self.go_to_start()
@@ -129,12 +138,15 @@ class Crosshair(QObject):
         self._line.setVisible(math.isfinite(position))
         if math.isfinite(position):
             self._line.setPos(position)
-        before, self._marks.selected_point = self._marks.selected_point, self._spot()
-        if before != self._marks.selected_point:
+        previous_point, self._decorations.selected_point = (
+            self._decorations.selected_point,
+            self._build_selected_point(),
+        )
+        if previous_point != self._decorations.selected_point:
             self._plot.scene().update()
         self.changed.emit()
 
-    def _spot(self) -> SelectedPoint | None:
+    def _build_selected_point(self) -> SelectedPoint | None:
         if self._point is None:
             return None
         series = self._find(self._point)
@@ -145,10 +157,10 @@ class Crosshair(QObject):
         return SelectedPoint(float(series.x[index]), float(series.y[index]), text)
 
     def _hover(self, x: float, y: float) -> None:
-        point = self._find_near(x, y, points_only=True) if self._has_points() else None
+        point = self._find_near(x, y, is_points_only=True) if self._has_points() else None
         series = None if point is None else self._find(point)
-        at = self._x_axis.from_view(x) if series is None or point is None else float(series.x[point[1]])
-        self.move(at, point)
+        x_value = self._x_axis.from_view(x) if series is None or point is None else float(series.x[point[1]])
+        self.move(x_value, point)
         self._is_hovered = True
 
     def on_mouse_left(self) -> None:
@@ -157,16 +169,16 @@ class Crosshair(QObject):
             self.move(math.nan)
 
     def _click(self, x: float, y: float) -> None:
-        point = self._find_near(x, y, points_only=False)
+        point = self._find_near(x, y, is_points_only=False)
         if point is not None:
             self.sample_selected.emit(*point)
 
-    def _find_near(self, x: float, y: float, *, points_only: bool) -> Point | None:
-        at = self._plot.view_to_pixel(x, y)
-        sides = [self._plot.pixel_to_view(at + QPointF(side * HIT_RADIUS_PX, 0)).x() for side in (-1, 1)]
-        series = [candidate for candidate in self._series if candidate.kind == "points" or not points_only]
-        reach = (self._x_axis.from_view(sides[0]), self._x_axis.from_view(sides[1]))
-        return nearest_point(series, at, self._to_pixel, reach)
+    def _find_near(self, x: float, y: float, *, is_points_only: bool) -> Point | None:
+        pixel = self._plot.view_to_pixel(x, y)
+        x_edges = [self._plot.pixel_to_view(pixel + QPointF(side * HIT_RADIUS_PX, 0)).x() for side in (-1, 1)]
+        series = [candidate for candidate in self._series if candidate.kind == "points" or not is_points_only]
+        x_range = (self._x_axis.from_view(x_edges[0]), self._x_axis.from_view(x_edges[1]))
+        return nearest_point(series, pixel, self._to_pixel, x_range)
 
     def _to_pixel(self, x: float, y: float) -> QPointF:
         return self._plot.view_to_pixel(float(self._x_axis.to_view(x)), float(self._y_axis.to_view(y)))

@@ -37,64 +37,64 @@ class Curves(Layer):
 
     def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
         super().__init__(x, y, theme)
-        self._placed: dict[str, ViewSeries] = {}
+        self._view_series: dict[str, ViewSeries] = {}
         self._path_cache: WeakKeyDictionary[ViewSeries, tuple[Sequence[float], QPainterPath, QPainterPath]] = (
             WeakKeyDictionary()
         )
 
     def set_series(self, series: Series) -> None:
-        self._placed[series.key] = ViewSeries(series, self.x.axis, self.y.axis)
+        self._view_series[series.key] = ViewSeries(series, self.x.axis, self.y.axis)
 
     def keep_only(self, keys: set[str]) -> None:
         """Remove all series except those in `keys`. The order of the remaining series does not
         change."""
-        self._placed = {key: placed for key, placed in self._placed.items() if key in keys}
+        self._view_series = {key: view_series for key, view_series in self._view_series.items() if key in keys}
 
     def is_dashed(self, key: str, width_px: float) -> bool:
-        return key not in self._placed or not self._placed[key].is_dense(*self.x.range, width_px)
+        return key not in self._view_series or not self._view_series[key].is_dense(*self.x.range, width_px)
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
-        for placed in self._placed.values():
-            self._draw_line(painter, area, placed)
-        for placed in self._placed.values():
-            self._draw_markers(painter, area, placed)
+        for view_series in self._view_series.values():
+            self._draw_line(painter, area, view_series)
+        for view_series in self._view_series.values():
+            self._draw_markers(painter, area, view_series)
 
-    def _draw_line(self, painter: QPainter, area: QRectF, placed: ViewSeries) -> None:
-        series = placed.series
-        is_dense = placed.is_dense(*self.x.range, area.width())
-        solid = solid_pen(series_color(self.theme, series.style_index))
-        painter.setPen(solid if is_dense else line_pen(self.theme, series.style_index))
+    def _draw_line(self, painter: QPainter, area: QRectF, view_series: ViewSeries) -> None:
+        series = view_series.series
+        is_dense = view_series.is_dense(*self.x.range, area.width())
+        solid_line_pen = solid_pen(series_color(self.theme, series.style_index))
+        painter.setPen(solid_line_pen if is_dense else line_pen(self.theme, series.style_index))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPath(self._paths(area, placed)[0])
+        painter.drawPath(self._paths(area, view_series)[0])
 
-    def _paths(self, area: QRectF, placed: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
+    def _paths(self, area: QRectF, view_series: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
         """Return the path of a line and the path of its markers. The paths are cached, because
         moving the crosshair repaints them often."""
-        state = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
-        cached = self._path_cache.get(placed)
-        if cached is None or cached[0] != state:
-            x, y = placed.downsample(*self.x.range, area.width())
+        cache_key = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
+        cached_paths = self._path_cache.get(view_series)
+        if cached_paths is None or cached_paths[0] != cache_key:
+            x, y = view_series.downsample(*self.x.range, area.width())
             line = pg.functions.arrayToQPath(self._to_columns(area, x), self._to_rows(area, y), connect="finite")
-            markers, marker = QPainterPath(), marker_path(placed.series.style_index)
-            indices = placed.marker_indices(*self.x.range)
-            columns, rows = self._to_columns(area, placed.x[indices]), self._to_rows(area, placed.y[indices])
+            markers, marker = QPainterPath(), marker_path(view_series.series.style_index)
+            indices = view_series.marker_indices(*self.x.range)
+            columns, rows = self._to_columns(area, view_series.x[indices]), self._to_rows(area, view_series.y[indices])
             for column, row in zip(columns.tolist(), rows.tolist(), strict=True):
                 markers.addPath(marker.translated(column, row))
-            cached = self._path_cache[placed] = (state, line, markers)
-        return cached[1], cached[2]
+            cached_paths = self._path_cache[view_series] = (cache_key, line, markers)
+        return cached_paths[1], cached_paths[2]
 
-    def _draw_markers(self, painter: QPainter, area: QRectF, placed: ViewSeries) -> None:
-        series = placed.series
+    def _draw_markers(self, painter: QPainter, area: QRectF, view_series: ViewSeries) -> None:
+        series = view_series.series
         is_hollow = series.hollow is not None and bool(series.hollow.all())
-        draw_markers(painter, self.theme, series.style_index, self._paths(area, placed)[1], is_hollow=is_hollow)
+        draw_markers(painter, self.theme, series.style_index, self._paths(area, view_series)[1], is_hollow=is_hollow)
 
-    def _to_columns(self, area: QRectF, places: Floats) -> Floats:
+    def _to_columns(self, area: QRectF, positions: Floats) -> Floats:
         low, high = self.x.range
-        return np.clip(area.left() + (places - low) * (area.width() / (high - low)), -_MAX_PX, _MAX_PX)
+        return np.clip(area.left() + (positions - low) * (area.width() / (high - low)), -_MAX_PX, _MAX_PX)
 
-    def _to_rows(self, area: QRectF, places: Floats) -> Floats:
+    def _to_rows(self, area: QRectF, positions: Floats) -> Floats:
         low, high = self.y.range
-        return np.clip(area.bottom() - (places - low) * (area.height() / (high - low)), -_MAX_PX, _MAX_PX)
+        return np.clip(area.bottom() - (positions - low) * (area.height() / (high - low)), -_MAX_PX, _MAX_PX)
 
 
 class Points:
@@ -110,16 +110,16 @@ class Points:
             self._items[series.key].setZValue(5)
             self._box.addItem(self._items[series.key], ignoreBounds=True)
         x, y = self._x.to_view(series.x), self._y.to_view(series.y)
-        visible = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+        visible_indices = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
         color = series_color(theme, series.style_index)
-        full, empty = pg.mkBrush(color), pg.mkBrush(theme.paper)
+        filled_brush, hollow_brush = pg.mkBrush(color), pg.mkBrush(theme.paper)
         self._items[series.key].setData(
-            x=x[visible],
-            y=y[visible],
+            x=x[visible_indices],
+            y=y[visible_indices],
             symbol=series_marker(series.style_index),
             size=_POINT_PX,
             pen=solid_pen(color),
-            brush=[empty if series.is_hollow(int(index)) else full for index in visible],
+            brush=[hollow_brush if series.is_hollow(int(index)) else filled_brush for index in visible_indices],
         )
 
     def keep_only(self, keys: set[str]) -> None:

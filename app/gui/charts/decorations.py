@@ -17,8 +17,8 @@ from app.gui.formatting import State
 from app.gui.theme import Theme
 
 _PAD_PX = 3.0
-_SPOT_PX = 8.0
-_MIN_LETTERS = 5
+_SELECTION_RADIUS_PX = 8.0
+_MIN_CHARACTERS = 5
 
 
 class Band(msgspec.Struct, frozen=True):
@@ -58,28 +58,28 @@ class Decorations(msgspec.Struct):
     selected_point: SelectedPoint | None = None
 
 
-class _MarkLayer(Layer):
-    def __init__(self, marks: Decorations, x: TickAxis, y: TickAxis, theme: Theme) -> None:
+class _DecorationLayer(Layer):
+    def __init__(self, decorations: Decorations, x: TickAxis, y: TickAxis, theme: Theme) -> None:
         super().__init__(x, y, theme)
-        self.marks = marks
+        self.decorations = decorations
 
 
-class Underlay(_MarkLayer):
+class Underlay(_DecorationLayer):
     """Layer behind the data, with the grid, the bands, the shaded region and the selected range."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         self._draw_region(painter, area)
         self._draw_grid(painter, area)
         self._draw_bands(painter, area)
-        if self.marks.span is None:
+        if self.decorations.span is None:
             return
-        left, right = (self.x_to_pixel(area, end, area.left()) for end in self.marks.span)
+        left, right = (self.x_to_pixel(area, end, area.left()) for end in self.decorations.span)
         rect = QRectF(QPointF(left, area.top()), QPointF(right, area.bottom()))
         painter.fillRect(rect, translucent_color(self.theme.accent, 40))
         painter.setPen(solid_pen(self.theme.accent))
-        for column in (left, right):
-            painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
-            painter.fillRect(QRectF(column - 2, area.center().y() - 9, 5, 18), QColor(self.theme.accent))
+        for x_px in (left, right):
+            painter.drawLine(QPointF(x_px, area.top()), QPointF(x_px, area.bottom()))
+            painter.fillRect(QRectF(x_px - 2, area.center().y() - 9, 5, 18), QColor(self.theme.accent))
 
     def _draw_grid(self, painter: QPainter, area: QRectF) -> None:
         painter.setPen(grid_pen(self.theme))
@@ -90,32 +90,32 @@ class Underlay(_MarkLayer):
         if self.x.axis.is_log:
             left, right = self.x.range
             for position in self.x.tick_positions():
-                column = area.left() + (position - left) / (right - left) * area.width()
-                painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
+                x_px = area.left() + (position - left) / (right - left) * area.width()
+                painter.drawLine(QPointF(x_px, area.top()), QPointF(x_px, area.bottom()))
 
     def _draw_bands(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
-        ends: list[float] = []
-        for number, band in enumerate(self.marks.bands):
+        lane_ends: list[float] = []
+        for band_index, band in enumerate(self.decorations.bands):
             left, right = self.x_to_pixel(area, band.start, area.left()), self.x_to_pixel(area, band.end, area.right())
             left, right = max(left, area.left()), min(right, area.right())
             if right < left:
                 continue
             color = QColor(state_color(self.theme, band.state))
             rect = QRectF(left, area.top(), max(right - left, 1.0), area.height())
-            if band.state != "plain" or number % 2:  # alternate the shading of stages to make them distinguishable
+            if band.state != "plain" or band_index % 2:  # alternate the shading to make stages distinguishable
                 painter.fillRect(rect, translucent_color(color, 16 if band.state == "plain" else 34))
             if band.state in ("warn", "bad"):
                 painter.fillRect(rect, QBrush(translucent_color(color, 70), Qt.BrushStyle.BDiagPattern))
             painter.setPen(QPen(translucent_color(color, 120), 1))
             painter.drawLine(rect.topLeft(), rect.bottomLeft())
-            lane = next((index for index, end in enumerate(ends) if end <= left), len(ends))
-            ends[lane : lane + 1] = [right]
+            lane = next((index for index, end in enumerate(lane_ends) if end <= left), len(lane_ends))
+            lane_ends[lane : lane + 1] = [right]
             text_rect = QRectF(left, area.top() + lane * metrics.height(), right - left, 0)
             _draw_text(painter, metrics, band.label, text_rect, color, QColor(self.theme.paper))
 
     def _draw_region(self, painter: QPainter, area: QRectF) -> None:
-        region = self.marks.region
+        region = self.decorations.region
         if region is None:
             return
         left, right = self.x_to_pixel(area, region.x0, area.left()), self.x_to_pixel(area, region.x1, area.right())
@@ -129,72 +129,72 @@ class Underlay(_MarkLayer):
         painter.drawRect(rect)
         metrics = QFontMetricsF(self.font)
         text_rect = QRectF(rect.left(), rect.top() + _PAD_PX, rect.width(), 0)  # labels of markers are at the bottom
-        _draw_text(painter, metrics, self.marks.region_label, text_rect, color)
+        _draw_text(painter, metrics, self.decorations.region_label, text_rect, color)
 
 
-class Overlay(_MarkLayer):
+class Overlay(_DecorationLayer):
     """Layer in front of the data, with the limit, the markers and the selected point."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         metrics = QFontMetricsF(self.font)
         self._draw_limit(painter, area, metrics)
-        occupied_until = area.left()
-        for mark in sorted(self.marks.markers, key=lambda item: item.x):
-            column = self.x_to_pixel(area, mark.x, math.nan)
-            if not area.left() <= column <= area.right():
+        occupied_right = area.left()
+        for marker in sorted(self.decorations.markers, key=lambda item: item.x):
+            x_px = self.x_to_pixel(area, marker.x, math.nan)
+            if not area.left() <= x_px <= area.right():
                 continue
             painter.setPen(QPen(QColor(self.theme.ink), 1, Qt.PenStyle.DotLine))
-            painter.drawLine(QPointF(column, area.top()), QPointF(column, area.bottom()))
+            painter.drawLine(QPointF(x_px, area.top()), QPointF(x_px, area.bottom()))
             painter.setBrush(QColor(self.theme.ink))
             painter.setPen(Qt.PenStyle.NoPen)
             top = area.top()
-            painter.drawPolygon([QPointF(column - 4, top), QPointF(column + 4, top), QPointF(column, top + 6)])
-            width = min(metrics.horizontalAdvance(mark.label) + 1, area.width() / 3)
-            if column + 6 < occupied_until:
+            painter.drawPolygon([QPointF(x_px - 4, top), QPointF(x_px + 4, top), QPointF(x_px, top + 6)])
+            width = min(metrics.horizontalAdvance(marker.label) + 1, area.width() / 3)
+            if x_px + 6 < occupied_right:
                 continue
-            text_x = column + 4 if column + 6 + width <= area.right() else column - width - 2 * _PAD_PX - 4
+            text_x = x_px + 4 if x_px + 6 + width <= area.right() else x_px - width - 2 * _PAD_PX - 4
             text_rect = QRectF(text_x, area.bottom() - metrics.height() - _PAD_PX, width + 2 * _PAD_PX, 0)
-            _draw_text(painter, metrics, mark.label, text_rect, QColor(self.theme.ink), QColor(self.theme.paper))
-            occupied_until = text_x + width + 2 * _PAD_PX
-        self._draw_spot(painter, area, metrics)
+            _draw_text(painter, metrics, marker.label, text_rect, QColor(self.theme.ink), QColor(self.theme.paper))
+            occupied_right = text_x + width + 2 * _PAD_PX
+        self._draw_selected_point(painter, area, metrics)
 
-    def _draw_spot(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
-        spot = self.marks.selected_point
-        if spot is None:
+    def _draw_selected_point(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
+        point = self.decorations.selected_point
+        if point is None:
             return
-        column, row = self.x_to_pixel(area, spot.x, math.nan), self.y_to_pixel(area, spot.y, math.nan)
-        if not (area.left() <= column <= area.right() and area.top() <= row <= area.bottom()):
+        x_px, y_px = self.x_to_pixel(area, point.x, math.nan), self.y_to_pixel(area, point.y, math.nan)
+        if not (area.left() <= x_px <= area.right() and area.top() <= y_px <= area.bottom()):
             return
         ink = QColor(self.theme.ink)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)
         painter.setPen(QPen(ink, 2))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawEllipse(QPointF(column, row), _SPOT_PX, _SPOT_PX)
+        painter.drawEllipse(QPointF(x_px, y_px), _SELECTION_RADIUS_PX, _SELECTION_RADIUS_PX)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing, False)
-        width = min(metrics.horizontalAdvance(spot.text) + 1, area.width() / 2) + 2 * _PAD_PX
-        is_left = column + _SPOT_PX + 4 + width > area.right()
-        left = column - _SPOT_PX - 4 - width if is_left else column + _SPOT_PX + 4
-        top = max(area.top(), row - _SPOT_PX - metrics.height())
-        _draw_text(painter, metrics, spot.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
+        width = min(metrics.horizontalAdvance(point.text) + 1, area.width() / 2) + 2 * _PAD_PX
+        is_left = x_px + _SELECTION_RADIUS_PX + 4 + width > area.right()
+        left = x_px - _SELECTION_RADIUS_PX - 4 - width if is_left else x_px + _SELECTION_RADIUS_PX + 4
+        top = max(area.top(), y_px - _SELECTION_RADIUS_PX - metrics.height())
+        _draw_text(painter, metrics, point.text, QRectF(left, top, width, 0), ink, QColor(self.theme.raised))
 
     def _draw_limit(self, painter: QPainter, area: QRectF, metrics: QFontMetricsF) -> None:
-        if self.marks.limit is None:
+        if self.decorations.limit is None:
             return
-        row = self.y_to_pixel(area, self.marks.limit, math.nan)
-        if not math.isfinite(row):
+        y_px = self.y_to_pixel(area, self.decorations.limit, math.nan)
+        if not math.isfinite(y_px):
             return
-        label, is_visible = self.marks.limit_label, area.top() <= row <= area.bottom()
+        label, is_visible = self.decorations.limit_label, area.top() <= y_px <= area.bottom()
         if is_visible:
             painter.setPen(QPen(QColor(self.theme.bad), 1, Qt.PenStyle.DashLine))
-            painter.drawLine(QPointF(area.left(), row), QPointF(area.right(), row))
+            painter.drawLine(QPointF(area.left(), y_px), QPointF(area.right(), y_px))
         elif self.y.axis.is_log:
-            label = f"↑ {label}" if row < area.top() else f"↓ {label}"
-            row = area.top() if row < area.top() else area.bottom()
+            label = f"↑ {label}" if y_px < area.top() else f"↓ {label}"
+            y_px = area.top() if y_px < area.top() else area.bottom()
         else:
             return
         width = metrics.horizontalAdvance(label) + 1 + 2 * _PAD_PX
-        top = row - metrics.height() - 2 * _PAD_PX
-        top = row + _PAD_PX if top < area.top() else top
+        top = y_px - metrics.height() - 2 * _PAD_PX
+        top = y_px + _PAD_PX if top < area.top() else top
         text_rect = QRectF(max(area.left(), area.right() - width), top, min(width, area.width()), 0)
         _draw_text(painter, metrics, label, text_rect, QColor(self.theme.bad), QColor(self.theme.paper))
 
@@ -205,15 +205,17 @@ def _draw_text(
     text: str,
     rect: QRectF,
     color: QColor,
-    paper: QColor | None = None,
+    background: QColor | None = None,
 ) -> None:
-    """Draw text at the upper left of `rect`, elided to its width. If `paper` is set, the text has a
-    background of that color, because it may cover lines."""
-    elided = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
-    if not elided or len(elided) < min(len(text), _MIN_LETTERS):
+    """Draw text at the upper left of `rect`, elided to its width. If `background` is set, the text
+    has a background of that color, because it may cover lines."""
+    elided_text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
+    if not elided_text or len(elided_text) < min(len(text), _MIN_CHARACTERS):
         return
-    box = QRectF(rect.left(), rect.top(), metrics.horizontalAdvance(elided) + 2 * _PAD_PX, metrics.height() + _PAD_PX)
-    if paper is not None:
-        painter.fillRect(box, translucent_color(paper, 215))
+    box = QRectF(
+        rect.left(), rect.top(), metrics.horizontalAdvance(elided_text) + 2 * _PAD_PX, metrics.height() + _PAD_PX
+    )
+    if background is not None:
+        painter.fillRect(box, translucent_color(background, 215))
     painter.setPen(color)
-    painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), elided)
+    painter.drawText(QPointF(box.left() + _PAD_PX, box.top() + metrics.ascent() + 1), elided_text)

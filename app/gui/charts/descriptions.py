@@ -13,13 +13,17 @@ from app.gui.charts.tick_axis import TickAxis
 from app.gui.formatting import format_number, with_unit
 
 
-def describe_position(x: float, decorations: Decorations, axis: TickAxis, near: float) -> str:
-    """Describe an x value by the bands that contain it and the markers at most `near` away, in view
-    coordinates."""
+def describe_position(x: float, decorations: Decorations, axis: TickAxis, tolerance: float) -> str:
+    """Describe an x value by the bands that contain the value and by the markers near it. Markers
+    are near if their distance is at most `tolerance`, in view coordinates."""
     position = float(axis.axis.to_view(x))
     parts = [with_unit(axis.format_value(x), "" if axis.is_clock else axis.axis.unit)]
     parts += [band.label for band in decorations.bands if band.start <= x < band.end]
-    parts += [mark.label for mark in decorations.markers if abs(float(axis.axis.to_view(mark.x)) - position) <= near]
+    parts += [
+        marker.label
+        for marker in decorations.markers
+        if abs(float(axis.axis.to_view(marker.x)) - position) <= tolerance
+    ]
     return ", ".join(filter(None, parts))
 
 
@@ -33,8 +37,8 @@ def describe_chart(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, n
     sentences = [f"{y.text} over {x.text}: {labels}."]
     if math.isfinite(bounds.x0) and math.isfinite(bounds.y0):
         ranges = "{x} from {x0} to {x1}, {y} from {y0} to {y1}."
-        ends = (x.from_view(bounds.x0), x.from_view(bounds.x1), y.from_view(bounds.y0), y.from_view(bounds.y1))
-        x0, x1, y0, y1 = (format_number(end) for end in ends)
+        data_ends = (x.from_view(bounds.x0), x.from_view(bounds.x1), y.from_view(bounds.y0), y.from_view(bounds.y1))
+        x0, x1, y0, y1 = (format_number(end) for end in data_ends)
         sentences.append(ranges.format(x=x.label, x0=x0, x1=x1, y=y.label, y0=y0, y1=y1))
     sentences += [notes, "Arrow keys read values, T shows a table."]
     return " ".join(item for item in sentences if item)
@@ -49,8 +53,8 @@ def describe_decorations(decorations: Decorations, axis: TickAxis) -> str:
     for band in decorations.bands:
         start, end = axis.format_value(band.start), axis.format_value(band.end)
         parts.append(f"{band.label} from {start} to {end}")
-    named = [mark for mark in decorations.markers if mark.label]
-    parts += [f"{mark.label} at {axis.format_value(mark.x)}" for mark in named]
+    labeled_markers = [marker for marker in decorations.markers if marker.label]
+    parts += [f"{marker.label} at {axis.format_value(marker.x)}" for marker in labeled_markers]
     if decorations.region is not None and decorations.region_label:
         parts.append(f"Shaded: {decorations.region_label}")
     return "; ".join(parts) + "." if parts else ""

@@ -20,7 +20,7 @@ from app.gui.formatting import format_number, with_unit
 from app.gui.theme import Theme, ThemeController
 
 DragAxis = Literal["x", "y", "both"]
-_REACH_PX = 16.0
+_HIT_RADIUS_PX = 16.0
 _HANDLE_PX = 11
 _STEP, _LONG_STEP = 0.01, 0.1
 _HEADROOM = 1.25
@@ -29,8 +29,8 @@ upward."""
 
 
 class Handle(msgspec.Struct, frozen=True):
-    """Draggable point, in data values. `name` is the accessible name, and `drag_axis` is the
-    direction in which the handle can move."""
+    """Draggable point, in data values. `name` is the accessible name, and `drag_axis` is the axis
+    along which the handle can move."""
 
     x: float
     y: float
@@ -53,29 +53,29 @@ class DraggableChart(Chart):
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         self._handles: tuple[Handle, ...] = ()
-        self._chosen: int | None = None
-        self._dots = pg.ScatterPlotItem(pxMode=True)
-        self._dots.setZValue(40)
+        self._selected_index: int | None = None
+        self._handle_items = pg.ScatterPlotItem(pxMode=True)
+        self._handle_items.setZValue(40)
         super().__init__(title, x, y, theme_controller)
-        self.plot.box.addItem(self._dots, ignoreBounds=True)
+        self.plot.box.addItem(self._handle_items, ignoreBounds=True)
         self.plot.viewport().setMouseTracking(True)
         self.plot.viewport().installEventFilter(self)
 
     def set_handles(self, handles: Sequence[Handle]) -> None:
         """Replace the handles. The keyboard cycles through the handles in the given order."""
         self._handles = tuple(handles)
-        if self._chosen is not None and self._chosen >= len(self._handles):
-            self._chosen = None
+        if self._selected_index is not None and self._selected_index >= len(self._handles):
+            self._selected_index = None
         self._draw_handles()
 
     @property
     def selected_index(self) -> int | None:
-        return self._chosen
+        return self._selected_index
 
     def select(self, index: int | None) -> None:
         """Select the handle that the arrow keys move. If `index` is `None`, the arrow keys move the
         crosshair again."""
-        self._chosen = index
+        self._selected_index = index
         self._draw_handles()
         self.setAccessibleDescription(self.describe())
 
@@ -84,9 +84,9 @@ class DraggableChart(Chart):
         return self.data_to_pixel(self._handles[index].x, self._handles[index].y)
 
     def describe(self) -> str:
-        if self._chosen is None:
+        if self._selected_index is None:
             return super().describe() + (" Page Down selects a point." if self._handles else "")
-        handle = self._handles[self._chosen]
+        handle = self._handles[self._selected_index]
         x, y = (
             with_unit(format_number(handle.x), self.x_axis.unit),
             with_unit(format_number(handle.y), self.y_axis.unit),
@@ -104,16 +104,17 @@ class DraggableChart(Chart):
         self._draw_handles()
 
     def _draw_handles(self) -> None:
-        theme, empty = self.theme_controller.theme, not self._handles
+        theme, is_empty = self.theme_controller.theme, not self._handles
         x = self.x_axis.to_view([handle.x for handle in self._handles])
         y = self.y_axis.to_view([handle.y for handle in self._handles])
         brushes = [
-            pg.mkBrush(theme.accent if index == self._chosen else theme.paper) for index in range(len(self._handles))
+            pg.mkBrush(theme.accent if index == self._selected_index else theme.paper)
+            for index in range(len(self._handles))
         ]
-        sizes = [_HANDLE_PX + (4 if index == self._chosen else 0) for index in range(len(self._handles))]
-        self._dots.setData(
-            x=np.empty(0) if empty else x,
-            y=np.empty(0) if empty else y,
+        sizes = [_HANDLE_PX + (4 if index == self._selected_index else 0) for index in range(len(self._handles))]
+        self._handle_items.setData(
+            x=np.empty(0) if is_empty else x,
+            y=np.empty(0) if is_empty else y,
             size=np.array(sizes, dtype=float),
             symbol=["s" if handle.drag_axis == "x" else "o" for handle in self._handles],
             brush=brushes,
@@ -134,8 +135,8 @@ class DraggableChart(Chart):
             return True
         return False
 
-    def _press(self, at: QPointF) -> bool:
-        index = self._find_near(at)
+    def _press(self, pixel: QPointF) -> bool:
+        index = self._find_near(pixel)
         if index is None:
             return False
         self.view_range.is_frozen = True
@@ -143,25 +144,25 @@ class DraggableChart(Chart):
         self.setFocus(Qt.FocusReason.MouseFocusReason)
         return True
 
-    def _drag(self, at: QPointF, *, is_done: bool) -> bool:
-        if not self.view_range.is_frozen or self._chosen is None:
-            is_near = self._find_near(at) is not None
+    def _drag(self, mouse_pixel: QPointF, *, is_done: bool) -> bool:
+        if not self.view_range.is_frozen or self._selected_index is None:
+            is_near = self._find_near(mouse_pixel) is not None
             self.plot.viewport().setCursor(Qt.CursorShape.SizeAllCursor if is_near else Qt.CursorShape.ArrowCursor)
             return False
         self.view_range.is_frozen = not is_done
-        position = self.plot.pixel_to_view(at)
+        position = self.plot.pixel_to_view(mouse_pixel)
         (x0, x1), (y0, y1) = self.plot.ranges()
         x, y = min(max(position.x(), x0), x1), min(max(position.y(), y0), y1)
         self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=is_done)
         return True
 
-    def _find_near(self, at: QPointF) -> int | None:
-        best = (_REACH_PX, -1)
+    def _find_near(self, pixel: QPointF) -> int | None:
+        nearest = (_HIT_RADIUS_PX, -1)
         for index in range(len(self._handles)):
-            pixel = self.handle_pixel(index)
-            distance = math.hypot(pixel.x() - at.x(), pixel.y() - at.y())
-            best = min(best, (distance, index))
-        return None if best[1] < 0 else best[1]
+            handle_pixel = self.handle_pixel(index)
+            distance = math.hypot(handle_pixel.x() - pixel.x(), handle_pixel.y() - pixel.y())
+            nearest = min(nearest, (distance, index))
+        return None if nearest[1] < 0 else nearest[1]
 
     # Keyboard
 
@@ -169,28 +170,28 @@ class DraggableChart(Chart):
         key = event.key()
         if key in (Qt.Key.Key_PageDown, Qt.Key.Key_PageUp) and self._handles:
             step = 1 if key == Qt.Key.Key_PageDown else -1
-            before = self._chosen if self._chosen is not None else -1 if step > 0 else 0
-            self.select((before + step) % len(self._handles))
-        elif key == Qt.Key.Key_Escape and self._chosen is not None:
+            previous = self._selected_index if self._selected_index is not None else -1 if step > 0 else 0
+            self.select((previous + step) % len(self._handles))
+        elif key == Qt.Key.Key_Escape and self._selected_index is not None:
             self.select(None)
-        elif self._chosen is not None and (direction := _ARROWS.get(Qt.Key(key))) is not None:
-            self._nudge(direction, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
+        elif self._selected_index is not None and (direction := _ARROWS.get(Qt.Key(key))) is not None:
+            self._move_selected(direction, is_long=bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier))
         else:
             super().keyPressEvent(event)
 
-    def _nudge(self, direction: tuple[int, int], *, is_long: bool) -> None:
-        assert self._chosen is not None
-        handle, step = self._handles[self._chosen], _LONG_STEP if is_long else _STEP
+    def _move_selected(self, direction: tuple[int, int], *, is_long: bool) -> None:
+        assert self._selected_index is not None
+        handle, step = self._handles[self._selected_index], _LONG_STEP if is_long else _STEP
         (x0, x1), (y0, y1) = self.plot.ranges()
         x = float(self.x_axis.to_view(handle.x)) + direction[0] * step * (x1 - x0)
         y = float(self.y_axis.to_view(handle.y)) + direction[1] * step * (y1 - y0)
         self._move_to(self.x_axis.from_view(x), self.y_axis.from_view(y), is_done=True)
 
     def _move_to(self, x: float, y: float, *, is_done: bool) -> None:
-        assert self._chosen is not None
-        handle = self._handles[self._chosen]
+        assert self._selected_index is not None
+        handle = self._handles[self._selected_index]
         self.handle_moved.emit(
-            self._chosen,
+            self._selected_index,
             handle.x if handle.drag_axis == "y" else x,
             handle.y if handle.drag_axis == "x" else y,
             is_done,

@@ -72,17 +72,17 @@ SAVERS: dict[Suffix, Callable[[Drawable, Path], None]] = {"png": save_png, "svg"
 
 def choose_path(parent: QWidget, title: str, suffix: Suffix, file_filter: str) -> Path | None:
     name = re.sub(r"[^\w-]+", "-", title).strip("-") or "chart"
-    chosen, _ = QFileDialog.getSaveFileName(parent, f"Save {title}", f"{name}.{suffix}", file_filter)
-    if not chosen:
+    file_name, _ = QFileDialog.getSaveFileName(parent, f"Save {title}", f"{name}.{suffix}", file_filter)
+    if not file_name:
         return None
-    path = Path(chosen)
+    path = Path(file_name)
     return path if path.suffix else path.with_suffix(f".{suffix}")
 
 
 def _size(chart: Drawable) -> QSize:
     plot = chart.plot.size()
-    head = _title_height(chart) + chart.legend.heightForWidth(plot.width())
-    return QSize(round(plot.width() + 2 * _MARGIN_PX), round(plot.height() + head + 2 * _MARGIN_PX))
+    header_height = _title_height(chart) + chart.legend.heightForWidth(plot.width())
+    return QSize(round(plot.width() + 2 * _MARGIN_PX), round(plot.height() + header_height + 2 * _MARGIN_PX))
 
 
 def _title_height(chart: Drawable) -> float:
@@ -94,19 +94,19 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
         size, width = _size(chart), float(chart.plot.width())
         painter = QPainter(device)
         painter.fillRect(QRectF(0, 0, size.width(), size.height()), QColor(chart.theme_controller.theme.paper))
-        bold = QFont(chart.font())
-        bold.setWeight(QFont.Weight.DemiBold)
-        painter.setFont(bold)
+        bold_font = QFont(chart.font())
+        bold_font.setWeight(QFont.Weight.DemiBold)
+        painter.setFont(bold_font)
         painter.setPen(QColor(chart.theme_controller.theme.ink))
-        inside = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
-        painter.drawText(inside, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
-        top = inside.top() + _title_height(chart)
+        content_rect = QRectF(0, 0, size.width(), size.height()).marginsRemoved(QMarginsF(*[_MARGIN_PX] * 4))
+        painter.drawText(content_rect, int(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignTop), chart.title)
+        top = content_rect.top() + _title_height(chart)
         painter.save()
-        painter.translate(inside.left(), top)
+        painter.translate(content_rect.left(), top)
         chart.legend.paint_on(painter, width)
         painter.restore()
         top += chart.legend.heightForWidth(chart.plot.width())
-        target = QRectF(inside.left(), top, width, chart.plot.height())
+        target = QRectF(content_rect.left(), top, width, chart.plot.height())
         chart.plot.scene().render(painter, target, QRectF(chart.plot.viewRect()))
         painter.end()
 
@@ -116,7 +116,7 @@ def _standalone_rendering(chart: Drawable) -> Iterator[None]:
     """Render the chart as a standalone figure: with the labels of the x axis, which linked charts
     may hide, and with antialiased lines."""
     chart.apply_changes()
-    had_texts = chart.plot.x_axis.has_labels
+    had_labels = chart.plot.x_axis.has_labels
     chart.plot.set_x_labels_visible(True)
     chart.plot.set_antialiasing(True)
     try:
@@ -124,4 +124,4 @@ def _standalone_rendering(chart: Drawable) -> Iterator[None]:
         yield
     finally:
         chart.plot.set_antialiasing(False)
-        chart.plot.set_x_labels_visible(had_texts)
+        chart.plot.set_x_labels_visible(had_labels)

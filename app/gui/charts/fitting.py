@@ -12,7 +12,7 @@ _PADDING = 0.06
 _X_PADDING = 0.01
 _BOTTOM_PADDING = 0.02  # keeps a line at zero visible above the axis
 _EMPTY_RANGE = (0.0, 1.0)
-_MAX_REACH_RATIO, _MIN_REACH = 1.0, 0.3
+_MAX_EXTENSION_RATIO, _MIN_EXTENSION = 1.0, 0.3
 
 
 def fit_x_range(bounds: Bounds, axis: Axis, extra_ends: Sequence[float] = ()) -> tuple[float, float]:
@@ -30,10 +30,10 @@ def fit_x_range(bounds: Bounds, axis: Axis, extra_ends: Sequence[float] = ()) ->
 
 def fit_y_range(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float, float]:
     ends = [bounds.y0, bounds.y1, math.nan if limit is None else limit]
-    finite = [end for end in ends if math.isfinite(end)]
-    if not finite:
+    finite_ends = [end for end in ends if math.isfinite(end)]
+    if not finite_ends:
         return _EMPTY_RANGE
-    low, high = min(finite), max(finite)
+    low, high = min(finite_ends), max(finite_ends)
     if axis.is_log and limit is not None and math.isfinite(bounds.y0) and math.isfinite(bounds.y1):
         low, high = _clamp_to_data(bounds, low, high)
     if not axis.is_log and axis.is_from_zero and low >= 0:
@@ -45,15 +45,17 @@ def fit_y_range(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float,
 
 
 def _clamp_to_data(bounds: Bounds, low: float, high: float) -> tuple[float, float]:
-    """Limit how far the range of a logarithmic axis, in decades, extends beyond the data toward a
-    distant limit line."""
+    """Return the range from `low` to `high`, shortened so that it does not extend too far beyond
+    the data. All values are in decades of a logarithmic axis."""
     # A limit far outside the data would compress the data; it is marked at the edge of the plot
     # instead.
     extent = bounds.y1 - bounds.y0
-    reach, padding = max(_MAX_REACH_RATIO * extent, _MIN_REACH), max(0.0, _MIN_REACH - extent)
-    return min(max(low, bounds.y0 - reach), bounds.y0 - padding), max(min(high, bounds.y1 + reach), bounds.y1 + padding)
+    extension, padding = max(_MAX_EXTENSION_RATIO * extent, _MIN_EXTENSION), max(0.0, _MIN_EXTENSION - extent)
+    return min(max(low, bounds.y0 - extension), bounds.y0 - padding), max(
+        min(high, bounds.y1 + extension), bounds.y1 + padding
+    )
 
 
-def _range_around(place: float, axis: Axis) -> tuple[float, float]:
-    half = 0.5 if axis.is_log else max(abs(place) * 0.1, 0.5)
-    return place - half, place + half
+def _range_around(position: float, axis: Axis) -> tuple[float, float]:
+    half_range = 0.5 if axis.is_log else max(abs(position) * 0.1, 0.5)
+    return position - half_range, position + half_range

@@ -28,7 +28,7 @@ class HeatMap(Panel):
     have the background color."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
-        self._from_s, self._bin_s = 0.0, 1.0
+        self._start_s, self._bin_s = 0.0, 1.0
         self._edges: Floats = np.empty(0)
         self._counts: Floats = np.zeros((0, 0))
         super().__init__(title, x, y, theme_controller)
@@ -39,7 +39,7 @@ class HeatMap(Panel):
         for item in (self._image, self._line):
             self.plot.box.addItem(item, ignoreBounds=True)
         self.plot.hovered.connect(self._hover)
-        self.plot.mouse_left.connect(self._leave)
+        self.plot.mouse_left.connect(self._on_mouse_left)
         self.restyle(theme_controller.theme)
 
     def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
@@ -48,31 +48,31 @@ class HeatMap(Panel):
         values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
         if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
             raise ValueError("counts need one column per interval between edges")
-        self._from_s, self._bin_s, self._edges, self._counts = start_s, bin_s, boundaries, values
+        self._start_s, self._bin_s, self._edges, self._counts = start_s, bin_s, boundaries, values
         self.apply_changes()
 
     def apply_changes(self) -> None:
         self._select_column(None if self._column is None or self._column >= len(self._counts) else self._column)
-        top = self._counts.max() if self._counts.size else 0.0
-        if top == 0:
+        max_count = self._counts.max() if self._counts.size else 0.0
+        if max_count == 0:
             self._image.clear()
             return
         positions = self.y_axis.to_view(self._edges)
         rows = np.linspace(positions[0], positions[-1], max(2 * len(positions), 2))
-        middles = (rows[:-1] + rows[1:]) / 2
-        bin_of_row = np.clip(np.searchsorted(positions, middles, side="right") - 1, 0, self._counts.shape[1] - 1)
-        shares = np.sqrt(self._counts[:, bin_of_row] / top)
-        self._image.setImage(shares, levels=(0.0, 1.0), autoLevels=False)
-        end_s = self._from_s + self._bin_s * len(self._counts)
-        self._image.setRect(QRectF(self._from_s, positions[0], end_s - self._from_s, positions[-1] - positions[0]))
-        self.plot.set_ranges((self._from_s, end_s), (float(positions[0]), float(positions[-1])))
+        row_centers = (rows[:-1] + rows[1:]) / 2
+        bin_of_row = np.clip(np.searchsorted(positions, row_centers, side="right") - 1, 0, self._counts.shape[1] - 1)
+        intensities = np.sqrt(self._counts[:, bin_of_row] / max_count)
+        self._image.setImage(intensities, levels=(0.0, 1.0), autoLevels=False)
+        end_s = self._start_s + self._bin_s * len(self._counts)
+        self._image.setRect(QRectF(self._start_s, positions[0], end_s - self._start_s, positions[-1] - positions[0]))
+        self.plot.set_ranges((self._start_s, end_s), (float(positions[0]), float(positions[-1])))
         self.refresh_table()
 
     def restyle(self, theme: Theme) -> None:
         low, high = QColor(theme.paper), QColor(theme.series[0])
-        share = np.linspace(0.0, 1.0, _SHADES)[:, None]
+        fraction = np.linspace(0.0, 1.0, _SHADES)[:, None]
         start, end = (np.array([color.red(), color.green(), color.blue()], dtype=float) for color in (low, high))
-        table = np.round(start + (end - start) * (0.15 + 0.85 * share))
+        table = np.round(start + (end - start) * (0.15 + 0.85 * fraction))
         table[0] = start
         self._image.setLookupTable(table.astype(np.uint8))
         self._line.setPen(solid_pen(theme.ink))
@@ -81,14 +81,14 @@ class HeatMap(Panel):
         """Return a DataFrame with one row per non-empty cell."""
         import pandas as pd
 
-        times, rows = np.nonzero(self._counts)
+        time_bins, value_bins = np.nonzero(self._counts)
         unit = f" ({self.y_axis.unit})" if self.y_axis.unit else ""
         return pd.DataFrame(
             {
-                self.x_axis.text: self._from_s + self._bin_s * times,
-                "From" + unit: self._edges[rows],
-                "To" + unit: self._edges[rows + 1] if len(rows) else np.empty(0),
-                "Count": self._counts[times, rows].astype(np.int64),
+                self.x_axis.text: self._start_s + self._bin_s * time_bins,
+                "From" + unit: self._edges[value_bins],
+                "To" + unit: self._edges[value_bins + 1] if len(value_bins) else np.empty(0),
+                "Count": self._counts[time_bins, value_bins].astype(np.int64),
             }
         )
 
@@ -96,52 +96,52 @@ class HeatMap(Panel):
         if not self._counts.size:
             return f"{self.y_axis.text} over {self.x_axis.text}: no data yet"
         if self._column is not None:
-            return f"At {self._reading(self._column)}"
+            return f"At {self._format_column(self._column)}"
         total = format_count(int(self._counts.sum()))
-        return f"{self.y_axis.text} over {self.x_axis.text}: {total} in total. Arrow keys read values, T shows a table."
+        return (
+            f"{self.y_axis.text} over {self.x_axis.text}: total count {total}. Arrow keys read values, T shows a table."
+        )
 
-    def _reading(self, column: int) -> str:
+    def _format_column(self, column: int) -> str:
         counts = self._counts[column]
-        start_s = self._from_s + self._bin_s * column
-        times = with_unit(f"{format_number(start_s)} to {format_number(start_s + self._bin_s)}", self.x_axis.unit)
-        total = f"{format_count(int(counts.sum()))} in total"
+        start_s = self._start_s + self._bin_s * column
+        interval = with_unit(f"{format_number(start_s)} to {format_number(start_s + self._bin_s)}", self.x_axis.unit)
+        total = f"total count {format_count(int(counts.sum()))}"
         if not counts.any():
-            return f"{times}: {total}"
+            return f"{interval}: {total}"
         peak = int(counts.argmax())
         low, high = (format_number(float(self._edges[peak + side])) for side in (0, 1))
-        return (
-            f"{times}: {total}, most ({format_count(int(counts[peak]))}) from {low} to "
-            f"{with_unit(high, self.y_axis.unit)}"
-        )
+        max_text = f"max count {format_count(int(counts[peak]))} from {low} to {with_unit(high, self.y_axis.unit)}"
+        return f"{interval}: {total}, {max_text}"
 
     def _select_column(self, column: int | None) -> None:
         self._column = column
         self._line.setVisible(column is not None)
         text = self.y_axis.text
         if column is not None:
-            self._line.setPos(self._from_s + self._bin_s * (column + 0.5))
-            text = self._reading(column)
+            self._line.setPos(self._start_s + self._bin_s * (column + 0.5))
+            text = self._format_column(column)
         elif self._counts.size:
-            text = f"{text}; max per cell: {format_count(int(self._counts.max()))}"
+            text = f"{text}; max count per cell: {format_count(int(self._counts.max()))}"
         self.legend.set_entries(text, ())
         self.refresh_description()
 
     def _hover(self, x: float, _: float) -> None:
-        column = math.floor((x - self._from_s) / self._bin_s)
+        column = math.floor((x - self._start_s) / self._bin_s)
         self._select_column(column if 0 <= column < len(self._counts) else None)
 
-    def _leave(self) -> None:
+    def _on_mouse_left(self) -> None:
         if not self.hasFocus():
             self._select_column(None)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        last = len(self._counts) - 1
+        last_column = len(self._counts) - 1
         column = {
-            Qt.Key.Key_Right: 0 if self._column is None else min(self._column + 1, last),
-            Qt.Key.Key_Left: last if self._column is None else max(self._column - 1, 0),
-            Qt.Key.Key_End: last,
+            Qt.Key.Key_Right: 0 if self._column is None else min(self._column + 1, last_column),
+            Qt.Key.Key_Left: last_column if self._column is None else max(self._column - 1, 0),
+            Qt.Key.Key_End: last_column,
         }.get(Qt.Key(event.key()))
-        if column is None or last < 0 or not self.is_plot:
+        if column is None or last_column < 0 or not self.is_plot:
             super().keyPressEvent(event)
         else:
             self._select_column(column)

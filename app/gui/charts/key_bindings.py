@@ -1,4 +1,4 @@
-"""Keyboard control of a chart."""
+"""Key bindings of a chart."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.gui.charts.plot import PlotView
 from app.gui.charts.reading import Direction
 from app.gui.charts.view_range import ViewRange
 
-_ZOOM = 0.8
+_ZOOM_FACTOR = 0.8
 _DIRECTIONS: dict[int, Direction] = {
     Qt.Key.Key_Left: "left",
     Qt.Key.Key_Right: "right",
@@ -38,18 +38,18 @@ class ChartKeyBindings(QObject):
         self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
     ) -> None:
         super().__init__(parent)
-        self._plot_view, self._axis, self._crosshair, self._viewing = plot, axis, crosshair, view_range
+        self._plot_view, self._axis, self._crosshair, self._view_range = plot, axis, crosshair, view_range
         self._anchor: float | None = None
 
     def handle_press(self, event: QKeyEvent) -> bool:
-        """Handle a key press. Return whether the key has a function in the chart."""
+        """Handle a key press. Return whether the chart has handled the key."""
         key = event.key()
         if key in _DIRECTIONS:
             return self._move(_DIRECTIONS[key], event.modifiers())
         if key == Qt.Key.Key_End:
             return self._crosshair.go_to_end() and self._reveal()
         if key in (Qt.Key.Key_Plus, Qt.Key.Key_Equal, Qt.Key.Key_Minus):
-            return self.zoom(is_in=key != Qt.Key.Key_Minus)
+            return self.zoom(is_zooming_in=key != Qt.Key.Key_Minus)
         if key == Qt.Key.Key_Home:
             return self.show_all()
         if key == Qt.Key.Key_M:
@@ -61,24 +61,24 @@ class ChartKeyBindings(QObject):
     def handle_release(self, event: QKeyEvent) -> bool:
         """Finish the selection of a range when Shift is released. Return whether a selection was in
         progress."""
-        anchor, at = self._anchor, self._crosshair.x
+        anchor, x = self._anchor, self._crosshair.x
         if event.key() != Qt.Key.Key_Shift or anchor is None:
             return False
         self._anchor = None
-        if at is not None and at != anchor:
-            self.span_drawn.emit(anchor, at, True)
+        if x is not None and x != anchor:
+            self.span_drawn.emit(anchor, x, True)
         return True
 
-    def zoom(self, *, is_in: bool) -> bool:
+    def zoom(self, *, is_zooming_in: bool) -> bool:
         """Zoom around the crosshair if it is visible, otherwise around the center."""
         (x0, x1), (y0, y1) = self._plot_view.ranges()
-        at = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
-        x = at if at is not None and x0 <= at <= x1 else (x0 + x1) / 2
-        self._viewing.zoom(_ZOOM if is_in else 1 / _ZOOM, x, (y0 + y1) / 2)
+        crosshair_x = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
+        x = crosshair_x if crosshair_x is not None and x0 <= crosshair_x <= x1 else (x0 + x1) / 2
+        self._view_range.zoom(_ZOOM_FACTOR if is_zooming_in else 1 / _ZOOM_FACTOR, x, (y0 + y1) / 2)
         return True
 
     def show_all(self) -> bool:
-        self._viewing.fit()
+        self._view_range.fit()
         self.fit_requested.emit()
         return True
 
@@ -89,18 +89,18 @@ class ChartKeyBindings(QObject):
         return True
 
     def _move(self, direction: Direction, modifiers: Qt.KeyboardModifier) -> bool:
-        before = self._crosshair.x
-        is_spanning = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and direction in ("left", "right")
+        previous_x = self._crosshair.x
+        is_selecting = bool(modifiers & Qt.KeyboardModifier.ShiftModifier) and direction in ("left", "right")
         if not self._crosshair.step(direction, is_big=bool(modifiers & Qt.KeyboardModifier.ControlModifier)):
             return direction in ("left", "right")
-        at = self._crosshair.x
-        if is_spanning and at is not None:
+        x = self._crosshair.x
+        if is_selecting and x is not None:
             if self._anchor is None:
-                self._anchor = at if before is None else before
-            self.span_drawn.emit(self._anchor, at, False)
+                self._anchor = x if previous_x is None else previous_x
+            self.span_drawn.emit(self._anchor, x, False)
         return self._reveal()
 
     def _reveal(self) -> bool:
         if self._crosshair.x is not None:
-            self._viewing.reveal(float(self._axis.to_view(self._crosshair.x)))
+            self._view_range.reveal(float(self._axis.to_view(self._crosshair.x)))
         return True

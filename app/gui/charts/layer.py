@@ -24,8 +24,8 @@ class Layer(pg.UIGraphicsItem):
         screen."""
 
     def paint(self, painter: QPainter, *_: object) -> None:
-        to_pixels = painter.worldTransform()
-        area = to_pixels.mapRect(self.boundingRect())
+        transform = painter.worldTransform()
+        area = transform.mapRect(self.boundingRect())
         if area.isEmpty():
             return
         painter.save()

@@ -42,13 +42,13 @@ class Legend(QWidget):
     def set_entries(self, axis_text: str, entries: tuple[LegendEntry, ...]) -> None:
         if (axis_text, entries) == (self.axis_text, self.entries):
             return
-        before = self.heightForWidth(self.width())
+        previous_height = self.heightForWidth(self.width())
         self.axis_text, self.entries = axis_text, entries
         widths = [self._metrics().horizontalAdvance(entry.value) for entry in entries]
         # the column only grows, so that entries do not shift
         self._value_width = max([self._value_width if entries else 0.0, *widths])
         self._axis_width = max(self._axis_width, self._metrics().horizontalAdvance(axis_text)) if axis_text else 0.0
-        if self.heightForWidth(self.width()) != before:
+        if self.heightForWidth(self.width()) != previous_height:
             self.updateGeometry()
         self.update()
 
@@ -83,26 +83,26 @@ class Legend(QWidget):
     def paint_on(self, painter: QPainter, width: float) -> None:
         metrics, height = self._metrics(), self._row_height()
         painter.setFont(self.font())
-        base = metrics.ascent() + (height - metrics.height()) / 2
+        baseline_px = metrics.ascent() + (height - metrics.height()) / 2
         painter.setPen(QColor(self.theme.muted))
-        painter.drawText(0, round(base), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
+        painter.drawText(0, round(baseline_px), metrics.elidedText(self.axis_text, Qt.TextElideMode.ElideRight, width))
         for (row, left), entry in zip(self._cells(width), self.entries, strict=True):
             self._paint_sample(painter, entry, QRectF(left, row * height, _SAMPLE_PX, height))
             x = left + _SAMPLE_PX + _GAP_PX
             painter.setPen(QColor(self.theme.muted if entry.value else self.theme.ink))
             label = metrics.elidedText(entry.label, Qt.TextElideMode.ElideRight, max(width - x, 20.0))
-            painter.drawText(round(x), round(row * height + base), label)
+            painter.drawText(round(x), round(row * height + baseline_px), label)
             if entry.value:
                 x += metrics.horizontalAdvance(label) + _GAP_PX
                 painter.setPen(QColor(self.theme.ink))
-                painter.drawText(round(x), round(row * height + base), entry.value)
+                painter.drawText(round(x), round(row * height + baseline_px), entry.value)
 
     def _paint_sample(self, painter: QPainter, entry: LegendEntry, rect: QRectF) -> None:
-        middle = rect.center().y()
+        center_y = rect.center().y()
         if entry.kind == "line":
-            solid = solid_pen(series_color(self.theme, entry.style_index))
-            painter.setPen(line_pen(self.theme, entry.style_index) if entry.is_dashed else solid)
-            painter.drawLine(round(rect.left()), round(middle), round(rect.right()), round(middle))
+            solid_line_pen = solid_pen(series_color(self.theme, entry.style_index))
+            painter.setPen(line_pen(self.theme, entry.style_index) if entry.is_dashed else solid_line_pen)
+            painter.drawLine(round(rect.left()), round(center_y), round(rect.right()), round(center_y))
         marker = marker_path(entry.style_index).translated(rect.center())
         draw_markers(painter, self.theme, entry.style_index, marker, is_hollow=entry.is_hollow)
 
@@ -112,11 +112,11 @@ class Legend(QWidget):
         left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
         cells = []
         for entry in self.entries:
-            needed = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
-            if left > 0 and left + needed > width:
+            entry_width = _SAMPLE_PX + _GAP_PX + metrics.horizontalAdvance(entry.label) + _GAP_PX + self._value_width
+            if left > 0 and left + entry_width > width:
                 row, left = row + 1, 0.0
             cells.append((row, left))
-            left += needed + _ENTRY_GAP_PX
+            left += entry_width + _ENTRY_GAP_PX
         return cells
 
     def _metrics(self) -> QFontMetricsF:

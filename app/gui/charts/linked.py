@@ -15,15 +15,15 @@ from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 _PADDING = 0.008
 """Padding on both sides as a fraction of the range, so that the first and last markers are not cut
 off."""
-_LATE_MS, _BETWEEN_CHARTS_MS = 120, 15
+_DELAY_MS, _BETWEEN_CHARTS_MS = 120, 15
 
 
 class LinkedCharts(QWidget):
     """Column of charts with a shared time axis.
 
-    If `has_spans`, the user can select a time range. `span_selected` is emitted when a range has
-    been selected or one of its edges has been moved, and `span_cleared` when the selection has been
-    removed.
+    If `has_spans` is true, the user can select a time range. `span_selected` is emitted when a
+    range has been selected or one of its edges has been moved, and `span_cleared` when the
+    selection has been removed.
     """
 
     span_selected = Signal(float, float)
@@ -36,14 +36,14 @@ class LinkedCharts(QWidget):
         self._has_spans = has_spans
         self.charts = tuple(charts)
         self._span: tuple[float, float] | None = None
-        self._follow_s: float | None = None
+        self._window_s: float | None = None
         self._is_paused = False
-        self._late_timer = QTimer(self, singleShot=True)
-        self._late_timer.timeout.connect(self._follow_late)
-        self._waiting: list[Chart] = []
+        self._delay_timer = QTimer(self, singleShot=True)
+        self._delay_timer.timeout.connect(self._move_delayed_chart)
+        self._delayed_charts: list[Chart] = []
         self._recently_moved: set[Chart] = set()
         """Charts that have new data and have moved since the charts without new data last moved."""
-        self._is_any_late = False
+        self._is_any_chart_delayed = False
         self._build()
         for chart in self.charts:
             chart.view_range.is_linked = True
@@ -59,7 +59,9 @@ class LinkedCharts(QWidget):
 
     def _build(self) -> None:
         self.span_button = tool_button(
-            "Select time &range", tip="Drag on a chart to select a time range (or Shift-drag)", checkable=True
+            "Select time &range",
+            tip="Select a time range by dragging on a chart (or at any time by dragging with Shift)",
+            checkable=True,
         )
         self.span_button.toggled.connect(self._set_span_mode)
         self.clear_button = tool_button("C&lear time range")
@@ -100,12 +102,12 @@ class LinkedCharts(QWidget):
         for chart in self.charts:
             chart.set_crosshair(x)
 
-    def follow(self, last_s: float | None) -> None:
-        """Show the last `last_s` seconds as data arrives. `None` shows all data.
+    def follow(self, window_s: float | None) -> None:
+        """Show the last `window_s` seconds as data arrives. `None` shows all data.
 
         When the user pans or zooms, following pauses until Home is pressed.
         """
-        self._follow_s, self._is_paused = last_s, False
+        self._window_s, self._is_paused = window_s, False
         self._update_fit_button()
         self._follow_data(self.charts)
 
@@ -131,10 +133,10 @@ class LinkedCharts(QWidget):
 
     def _update_fit_button(self) -> None:
         """Show the button that resets the view if the user has zoomed in or panned."""
-        text = "&Reset zoom" if self._follow_s is None else "Follow th&e run"
+        text = "&Reset zoom" if self._window_s is None else "Follow th&e run"
         self.fit_button.setText(text)
         self.fit_button.setAccessibleName(text.replace("&", ""))
-        self.fit_button.setToolTip("{what} (Home)".format(what=text.replace("&", "")))
+        self.fit_button.setToolTip(f"{text.replace('&', '')} (Home)")
         self.fit_button.setVisible(self._is_paused)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -151,32 +153,32 @@ class LinkedCharts(QWidget):
         """
         if self._is_paused:
             return
-        moved = [chart for chart in self.charts if chart is self.sender()]
-        self._follow_data(moved)
-        self._recently_moved.update(moved)
-        if not self._late_timer.isActive():
-            self._late_timer.start(_LATE_MS)
+        moved_charts = [chart for chart in self.charts if chart is self.sender()]
+        self._follow_data(moved_charts)
+        self._recently_moved.update(moved_charts)
+        if not self._delay_timer.isActive():
+            self._delay_timer.start(_DELAY_MS)
 
-    def _follow_late(self) -> None:
+    def _move_delayed_chart(self) -> None:
         """Move the next chart that has not received data recently.
 
         A chart with continuous data moves with its own data. When its data stops, the chart moves
         with the other charts.
         """
         if self._is_paused:
-            self._waiting.clear()
+            self._delayed_charts.clear()
             self._recently_moved.clear()
             return
-        if not self._waiting:
-            self._waiting = [chart for chart in self.charts if chart not in self._recently_moved]
-            self._is_any_late = len(self._recently_moved) > 1
+        if not self._delayed_charts:
+            self._delayed_charts = [chart for chart in self.charts if chart not in self._recently_moved]
+            self._is_any_chart_delayed = len(self._recently_moved) > 1
             self._recently_moved.clear()
-        if self._waiting:
-            self._follow_data([self._waiting.pop()])
-        if self._waiting:
-            self._late_timer.start(_BETWEEN_CHARTS_MS)
-        elif self._recently_moved or self._is_any_late:
-            self._late_timer.start(_LATE_MS)
+        if self._delayed_charts:
+            self._follow_data([self._delayed_charts.pop()])
+        if self._delayed_charts:
+            self._delay_timer.start(_BETWEEN_CHARTS_MS)
+        elif self._recently_moved or self._is_any_chart_delayed:
+            self._delay_timer.start(_DELAY_MS)
 
     def _follow_data(self, charts: Sequence[Chart]) -> None:
         bounds = [chart.data_range() for chart in self.charts]
@@ -185,11 +187,11 @@ class LinkedCharts(QWidget):
         if not highs:
             return
         high = max(highs)
-        if self._follow_s is None:
+        if self._window_s is None:
             padding = _PADDING * (high - min(lows)) or 0.5
             low, high = min(lows) - padding, high + padding
         else:
-            low = high - self._follow_s
+            low = high - self._window_s
         for chart in charts:
             chart.set_x_range(low, high)
         self._align()

@@ -56,7 +56,7 @@ class Panel(QWidget):
         self._table_notes = label("", "muted", wrap=True)
         self._table_box = QWidget()
         self._stack = stacked_widget(self.plot, self._message_label, self._table_box)
-        self._is_table = self._is_key_below = False
+        self._is_table = self._is_legend_below = False
         self._message = ""
         self._strip: MessageStrip | None = None
         self._build()
@@ -139,9 +139,9 @@ class Panel(QWidget):
         grid.setColumnStretch(1, 1)
         grid.setRowStretch(3, 1)
         self._table_layout = vbox(within=self._table_box)
-        toggle = QShortcut(QKeySequence(Qt.Key.Key_T), self)
-        toggle.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        toggle.activated.connect(self._toggle_table)
+        table_shortcut = QShortcut(QKeySequence(Qt.Key.Key_T), self)
+        table_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        table_shortcut.activated.connect(self._toggle_table)
 
     def _export_menu(self) -> QMenu:
         menu = QMenu(self)
@@ -151,8 +151,8 @@ class Panel(QWidget):
         menu.addAction("Copy &image", self.copy_image)
         return menu
 
-    def _save(self, suffix: export.Suffix, kinds: str) -> None:
-        path = export.choose_path(self, self.title, suffix, kinds)
+    def _save(self, suffix: export.Suffix, file_filter: str) -> None:
+        path = export.choose_path(self, self.title, suffix, file_filter)
         if path is None:
             return
         try:
@@ -227,8 +227,8 @@ class Panel(QWidget):
         margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
         used_px = sum(widget.sizeHint().width() + gap for widget in widgets) + margins.left() + margins.right()
         is_below = self.legend.single_line_width_px() > self.width() - used_px
-        if is_below != self._is_key_below:
-            self._is_key_below = is_below
+        if is_below != self._is_legend_below:
+            self._is_legend_below = is_below
             self._grid.removeWidget(self.legend)
             cell = (2, 0, 1, 4) if is_below else (1, 1, 1, 1)
             self._grid.addWidget(self.legend, *cell, Qt.AlignmentFlag.AlignTop)

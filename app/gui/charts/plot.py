@@ -49,8 +49,8 @@ class PlotView(pg.GraphicsView):
         self._layers: list[Layer] = []
         self.is_span_mode = False
         self.span: tuple[float, float] | None = None
-        self._pressed: QPointF | None = None
-        self._last = QPointF()
+        self._press_position: QPointF | None = None
+        self._last_position = QPointF()
         self._anchor: float | None = None
         self._is_drag = False
         self.apply_theme(theme, QFont())
@@ -111,38 +111,38 @@ class PlotView(pg.GraphicsView):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         event.ignore()
-        at = event.position()
-        if event.button() != Qt.MouseButton.LeftButton or not self.box.sceneBoundingRect().contains(at):
+        pixel = event.position()
+        if event.button() != Qt.MouseButton.LeftButton or not self.box.sceneBoundingRect().contains(pixel):
             return
-        self._pressed, self._last, self._is_drag = at, at, False
-        edge = self._edge_at(at)
+        self._press_position, self._last_position, self._is_drag = pixel, pixel, False
+        edge = self._find_edge(pixel)
         if edge is not None and self.span is not None:
             self._anchor = self.span[1 - edge]
         elif self.is_span_mode or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
-            self._anchor = self.pixel_to_view(at).x()
+            self._anchor = self.pixel_to_view(pixel).x()
         else:
             self._anchor = None
         event.accept()
         self._focus_owner()
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        at = event.position()
-        if self._pressed is None:
-            self._hover(at)
+        pixel = event.position()
+        if self._press_position is None:
+            self._hover(pixel)
             return
-        self._is_drag = self._is_drag or (at - self._pressed).manhattanLength() > _CLICK_PX
+        self._is_drag = self._is_drag or (pixel - self._press_position).manhattanLength() > _CLICK_PX
         if self._is_drag and self._anchor is not None:
-            self.span_drawn.emit(self._anchor, self.pixel_to_view(at).x(), False)
+            self.span_drawn.emit(self._anchor, self.pixel_to_view(pixel).x(), False)
         elif self._is_drag:
-            moved = self.pixel_to_view(self._last) - self.pixel_to_view(at)
-            self.panned.emit(moved.x(), moved.y())
-        self._last = at
+            offset = self.pixel_to_view(self._last_position) - self.pixel_to_view(pixel)
+            self.panned.emit(offset.x(), offset.y())
+        self._last_position = pixel
 
     def mouseReleaseEvent(self, event: QMouseEvent) -> None:
-        if self._pressed is None or event.button() != Qt.MouseButton.LeftButton:
+        if self._press_position is None or event.button() != Qt.MouseButton.LeftButton:
             event.ignore()
             return
-        self._pressed = None
+        self._press_position = None
         position = self.pixel_to_view(event.position())
         if not self._is_drag:
             self.clicked.emit(position.x(), position.y())
@@ -154,9 +154,9 @@ class PlotView(pg.GraphicsView):
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         """Zoom if the chart has the focus or Ctrl is held. Otherwise the page scrolls."""
-        owner = self._owner()
-        is_meant = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
-        if not is_meant or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
+        owner = self._find_focus_owner()
+        is_zoom = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
+        if not is_zoom or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
             event.ignore()
             return
         position = self.pixel_to_view(event.position())
@@ -171,26 +171,26 @@ class PlotView(pg.GraphicsView):
         super().resizeEvent(event)
         self.resized.emit()
 
-    def _hover(self, at: QPointF) -> None:
-        if not self.box.sceneBoundingRect().contains(at):
+    def _hover(self, pixel: QPointF) -> None:
+        if not self.box.sceneBoundingRect().contains(pixel):
             return
-        is_edge = self._edge_at(at) is not None
+        is_edge = self._find_edge(pixel) is not None
         shape = Qt.CursorShape.SplitHCursor if is_edge or self.is_span_mode else Qt.CursorShape.ArrowCursor
         if self.viewport().cursor().shape() != shape:
             self.viewport().setCursor(shape)
-        position = self.pixel_to_view(at)
+        position = self.pixel_to_view(pixel)
         self.hovered.emit(position.x(), position.y())
 
-    def _edge_at(self, at: QPointF) -> int | None:
+    def _find_edge(self, pixel: QPointF) -> int | None:
         """Return the index of the edge of the selected range at a pixel, or `None` if there is no
         edge."""
         if self.span is None:
             return None
-        distances = [abs(self.view_to_pixel(end, 0.0).x() - at.x()) for end in self.span]
+        distances = [abs(self.view_to_pixel(end, 0.0).x() - pixel.x()) for end in self.span]
         nearest = 0 if distances[0] <= distances[1] else 1
         return nearest if distances[nearest] <= _EDGE_PX else None
 
-    def _owner(self) -> QWidget | None:
+    def _find_focus_owner(self) -> QWidget | None:
         """Return the ancestor widget that receives the keyboard input of this plot."""
         owner: QWidget | None = self.parentWidget()
         while owner is not None and owner.focusPolicy() == Qt.FocusPolicy.NoFocus:
@@ -198,6 +198,6 @@ class PlotView(pg.GraphicsView):
         return owner
 
     def _focus_owner(self) -> None:
-        owner = self._owner()
+        owner = self._find_focus_owner()
         if owner is not None:
             owner.setFocus(Qt.FocusReason.MouseFocusReason)

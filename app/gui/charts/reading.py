@@ -1,4 +1,4 @@
-"""Samples at a position of a chart, and the neighbors of a sample."""
+"""Lookup of the samples at a position of a chart, and of the neighbors of a sample."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Reading(msgspec.Struct, frozen=True):
     text: str
 
 
-def read_at(series: Iterable[Series], x: float, y: Axis, point: Point | None) -> tuple[Reading, ...]:
+def read_samples(series: Iterable[Series], x: float, y: Axis, point: Point | None) -> tuple[Reading, ...]:
     """Return the sample nearest to `x` of each line that extends to `x`, and the selected point."""
     readings = []
     for line in series:
@@ -50,23 +50,23 @@ def format_sample(series: Series, index: int, y: Axis) -> str:
 
 
 def nearest_point(
-    series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], reach: tuple[float, float]
+    series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], x_range: tuple[float, float]
 ) -> Point | None:
     """Return the sample nearest to a pixel, within `HIT_RADIUS_PX`. Only samples with x values
-    within `reach` are considered."""
-    best = (HIT_RADIUS_PX, "", -1)
+    within `x_range` are considered."""
+    nearest = (HIT_RADIUS_PX, "", -1)
     for candidate in series:
-        for index in _within(candidate, *reach):
+        for index in _find_candidates(candidate, *x_range):
             pixel = to_pixel(float(candidate.x[index]), float(candidate.y[index]))
             distance = math.hypot(pixel.x() - target.x(), pixel.y() - target.y())
-            if distance < best[0]:
-                best = distance, candidate.key, int(index)
-    return None if best[2] < 0 else best[1:]
+            if distance < nearest[0]:
+                nearest = distance, candidate.key, int(index)
+    return None if nearest[2] < 0 else nearest[1:]
 
 
 def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | None:
     """Return the x value of the closest sample after `x`, or before `x` if `is_after` is false."""
-    positions = [beyond for line in series if (beyond := line.neighbor_x(x, is_after=is_after)) is not None]
+    positions = [neighbor for line in series if (neighbor := line.neighbor_x(x, is_after=is_after)) is not None]
     return (min(positions) if is_after else max(positions)) if positions else None
 
 
@@ -81,14 +81,16 @@ def next_point(series: Sequence[Series], current: Point | None, direction: Direc
     ]
     if not entries:
         return None
-    is_across = direction in ("left", "right")
-    ordered = [item[2:] for item in sorted(entries, key=lambda entry: entry[:2] if is_across else (entry[1], entry[0]))]
-    ahead = 1 if direction in ("right", "up") else -1
-    if current not in ordered:
-        return ordered[0 if ahead > 0 else -1]
-    return ordered[min(max(ordered.index(current) + ahead, 0), len(ordered) - 1)]
+    is_horizontal = direction in ("left", "right")
+    ordered_points = [
+        item[2:] for item in sorted(entries, key=lambda entry: entry[:2] if is_horizontal else (entry[1], entry[0]))
+    ]
+    step = 1 if direction in ("right", "up") else -1
+    if current not in ordered_points:
+        return ordered_points[0 if step > 0 else -1]
+    return ordered_points[min(max(ordered_points.index(current) + step, 0), len(ordered_points) - 1)]
 
 
-def _within(series: Series, low: float, high: float) -> npt.NDArray[np.int64]:
+def _find_candidates(series: Series, low: float, high: float) -> npt.NDArray[np.int64]:
     indices = np.flatnonzero((series.x >= low) & (series.x <= high) & np.isfinite(series.y))
     return indices[:: 1 + len(indices) // _MAX_CANDIDATES]

@@ -16,26 +16,26 @@ class RingBuffer:
 
     def __init__(self, capacity: int, names: Sequence[str]) -> None:
         self._capacity = capacity
-        self._row_of = {name: row + 1 for row, name in enumerate(names)}
+        self._row_by_name = {name: row + 1 for row, name in enumerate(names)}
         self._cells = np.full((1 + len(names), 2 * capacity), np.nan)
-        self._appended = 0
+        self._append_count = 0
 
     def __len__(self) -> int:
-        return min(self._appended, self._capacity)
+        return min(self._append_count, self._capacity)
 
     def append(self, x: float, *values: float | None) -> None:
         """Append one sample. `None` is a gap. Raises `ValueError` if the number of values differs
         from the number of columns."""
-        if len(values) != len(self._row_of):
-            raise ValueError(f"expected {len(self._row_of)} values, got {len(values)}")
-        slot = self._appended % self._capacity
+        if len(values) != len(self._row_by_name):
+            raise ValueError(f"expected {len(self._row_by_name)} values, got {len(values)}")
+        slot = self._append_count % self._capacity
         for row, value in enumerate((x, *values)):
-            number = np.nan if value is None else value
-            self._cells[row, slot] = self._cells[row, slot + self._capacity] = number
-        self._appended += 1
+            sample = np.nan if value is None else value
+            self._cells[row, slot] = self._cells[row, slot + self._capacity] = sample
+        self._append_count += 1
 
     def clear(self) -> None:
-        self._appended = 0
+        self._append_count = 0
 
     @property
     def x(self) -> Floats:
@@ -46,10 +46,10 @@ class RingBuffer:
     def column(self, name: str) -> Floats:
         """Return the values of a column, aligned with `x`, as an array view whose contents may
         change with the next append."""
-        return self._contiguous(self._row_of[name])
+        return self._contiguous(self._row_by_name[name])
 
     def _contiguous(self, row: int) -> Floats:
-        if self._appended <= self._capacity:
-            return self._cells[row, : self._appended]
-        start = self._appended % self._capacity
+        if self._append_count <= self._capacity:
+            return self._cells[row, : self._append_count]
+        start = self._append_count % self._capacity
         return self._cells[row, start : start + self._capacity]

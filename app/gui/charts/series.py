@@ -1,4 +1,4 @@
-"""Data series of a chart as plain records, which the crosshair and the table use independently of
+"""Data series of a chart as plain records. The crosshair and the table use them independently of
 the renderer."""
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ SeriesKind = Literal["line", "points"]
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
-    """Data series of a chart. `hollow` has one entry per point."""
+    """Data series of a chart. `hollow` has one entry per sample: true if its marker is not
+    filled."""
 
     key: str
     label: str
@@ -28,7 +29,8 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     is_sorted: bool = True
 
     def covers(self, x: float) -> bool:
-        """Return whether `x` lies within the samples, or at most their mean spacing outside."""
+        """Return whether `x` lies within the range of the samples, extended on both sides by their
+        mean spacing."""
         if not len(self.x) or not self.is_sorted:
             return len(self.x) > 0
         spacing = (self.x[-1] - self.x[0]) / max(len(self.x) - 1, 1)
@@ -42,10 +44,10 @@ class Series(msgspec.Struct, frozen=True, eq=False):
         if not self.is_sorted:
             distance = np.abs(self.x - x)
             return None if np.isnan(distance).all() else int(np.nanargmin(distance))
-        after = int(np.searchsorted(self.x, x, side="right"))
-        if self.is_stepped or after == 0 or after == len(self.x):
-            return min(max(after - 1, 0), len(self.x) - 1)
-        return after if self.x[after] - x < x - self.x[after - 1] else after - 1
+        index = int(np.searchsorted(self.x, x, side="right"))
+        if self.is_stepped or index == 0 or index == len(self.x):
+            return min(max(index - 1, 0), len(self.x) - 1)
+        return index if self.x[index] - x < x - self.x[index - 1] else index - 1
 
     def neighbor_x(self, x: float, *, is_after: bool) -> float | None:
         """Return the x value of the next sample after `x`, or of the previous sample if `is_after`
@@ -86,11 +88,11 @@ def make_series(
     Raises `ValueError` if the lengths differ.
     """
     xs, ys = np.array(x, dtype=np.float64), np.array(y, dtype=np.float64)
-    marks = None if hollow is None else np.array(hollow, dtype=bool)
-    if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, marks)):
+    hollow_flags = None if hollow is None else np.array(hollow, dtype=bool)
+    if xs.ndim != 1 or any(array is not None and array.shape != xs.shape for array in (ys, hollow_flags)):
         raise ValueError(f"{key}: all arrays of a series must have the same length")
     is_sorted = bool(np.all(xs[1:] >= xs[:-1]))
-    return Series(key, label, kind, style_index, xs, ys, marks, names, is_stepped, is_sorted)
+    return Series(key, label, kind, style_index, xs, ys, hollow_flags, names, is_stepped, is_sorted)
 
 
 def compute_bounds(series: Series, x: Axis, y: Axis) -> Bounds:
@@ -108,6 +110,6 @@ def union_bounds(bounds: list[Bounds]) -> Bounds:
     )
 
 
-def _finite_range(places: Floats) -> tuple[float, float]:
-    finite = places[np.isfinite(places)]
-    return (float(finite.min()), float(finite.max())) if len(finite) else (np.nan, np.nan)
+def _finite_range(positions: Floats) -> tuple[float, float]:
+    finite_positions = positions[np.isfinite(positions)]
+    return (float(finite_positions.min()), float(finite_positions.max())) if len(finite_positions) else (np.nan, np.nan)

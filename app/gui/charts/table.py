@@ -23,24 +23,28 @@ def build_frame(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
         return pd.DataFrame({x.text: np.empty(0), y.text: np.empty(0)})
     labels = [item.label for item in series]
     is_wide = all(item.kind != "points" and _has_unique_x(item) for item in series) and len(set(labels)) == len(labels)
-    return _wide(series, x, y) if is_wide else pd.concat([_long(item, x, y) for item in series], ignore_index=True)
+    return (
+        _build_wide(series, x, y)
+        if is_wide
+        else pd.concat([_build_long(item, x, y) for item in series], ignore_index=True)
+    )
 
 
 def _has_unique_x(series: Series) -> bool:
     return not np.isnan(series.x).any() and len(np.unique(series.x)) == len(series.x)
 
 
-def _wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
+def _build_wide(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
     import pandas as pd
 
     unit = f" ({y.unit})" if y.unit else ""
     columns = [pd.Series(item.y, index=item.x, name=f"{item.label}{unit}") for item in series]
-    joined = pd.concat(columns, axis=1).sort_index()
-    joined.index.name = x.text
-    return joined.reset_index()
+    joined_frame = pd.concat(columns, axis=1).sort_index()
+    joined_frame.index.name = x.text
+    return joined_frame.reset_index()
 
 
-def _long(series: Series, x: Axis, y: Axis) -> pd.DataFrame:
+def _build_long(series: Series, x: Axis, y: Axis) -> pd.DataFrame:
     import pandas as pd
 
     rows: dict[str, object] = {"Series": series.label}

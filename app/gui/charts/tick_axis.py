@@ -84,9 +84,9 @@ class TickAxis(pg.AxisItem):
 
     def format_ticks(self, positions: Sequence[float]) -> list[str]:
         if self.axis.is_log:
-            values = [10.0**place for place in positions]
+            values = [10.0**position for position in positions]
             return [tick_text(value, 10.0 ** math.floor(math.log10(value) + 1e-9)) for value in values]
-        step = min((after - before for before, after in pairwise(positions)), default=1.0)
+        step = min((next_position - position for position, next_position in pairwise(positions)), default=1.0)
         format_tick = format_clock if self.is_clock else tick_text
         return [format_tick(value, step) for value in positions]
 

@@ -25,7 +25,7 @@ class ViewRange(QObject):
 
     def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
         super().__init__(parent)
-        self._plot, self._x, self._y, self._marks = plot, x, y, decorations
+        self._plot, self._x, self._y, self._decorations = plot, x, y, decorations
         self._bounds = Bounds(math.nan, math.nan, math.nan, math.nan)
         self._fits_x = self._fits_y = True
         self.is_linked = False
@@ -69,8 +69,8 @@ class ViewRange(QObject):
         self._emit_user_change()
 
     def zoom(self, factor: float, x: float, y: float) -> None:
-        """Zoom by `factor` around the point (`x`, `y`) in view coordinates, which keeps its
-        position."""
+        """Zoom by `factor` around the point (`x`, `y`) in view coordinates. A factor below 1 zooms
+        in. The position of the point on the screen does not change."""
         (x0, x1), (y0, y1) = self._plot.ranges()
         extent = self._bounds.x1 - self._bounds.x0
         if extent > 0 and not _MIN_EXTENT * extent < (x1 - x0) * factor < _MAX_EXTENT * extent:
@@ -94,10 +94,10 @@ class ViewRange(QObject):
         if self.is_frozen:
             return
         if self._fits_x and not self.is_linked:
-            ends = [end for band in self._marks.bands for end in (band.start, band.end)]
+            ends = [end for band in self._decorations.bands for end in (band.start, band.end)]
             self._plot.set_ranges(x=fit_x_range(self._bounds, self._x, [float(end) for end in self._x.to_view(ends)]))
         if self._fits_y:
-            limit = None if self._marks.limit is None else float(self._y.to_view(self._marks.limit))
+            limit = None if self._decorations.limit is None else float(self._y.to_view(self._decorations.limit))
             self._plot.set_ranges(y=fit_y_range(self._bounds, self._y, limit))
 
     def _emit_user_change(self) -> None:

@@ -11,7 +11,7 @@ from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.series import Series
 
 _MAX_MARKERS = 8
-_FEW_SAMPLES = 40
+_MAX_MARKED_SAMPLES = 40
 _MAX_ISOLATED = 200
 _PX_PER_DASHED_SAMPLE = 4.0
 
@@ -22,10 +22,10 @@ class ViewSeries:
     def __init__(self, series: Series, x: Axis, y: Axis) -> None:
         self.series = series
         x_view = x.to_view(series.x)
-        is_shown = np.isfinite(x_view)
-        is_complete = bool(is_shown.all())
-        self.x = x_view if is_complete else x_view[is_shown]
-        self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[is_shown]
+        has_x = np.isfinite(x_view)
+        is_complete = bool(has_x.all())
+        self.x = x_view if is_complete else x_view[has_x]
+        self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[has_x]
 
     def visible_slice(self, low: float, high: float) -> slice:
         """Return the slice of the samples between two x positions, plus one sample on each side."""
@@ -38,17 +38,17 @@ class ViewSeries:
     def is_dense(self, low: float, high: float, width_px: float) -> bool:
         """Return whether the samples are too dense for a dashed line."""
         # Dashes would look like noise, so the line is drawn solid and is identified by its markers.
-        visible = self.visible_slice(low, high)
-        return bool((visible.stop - visible.start) * _PX_PER_DASHED_SAMPLE > width_px)
+        view_slice = self.visible_slice(low, high)
+        return bool((view_slice.stop - view_slice.start) * _PX_PER_DASHED_SAMPLE > width_px)
 
     def downsample(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats]:
         """Return at most two samples per pixel: the minimum and the maximum of each bucket."""
-        visible = self.visible_slice(low, high)
+        view_slice = self.visible_slice(low, high)
         if self.series.is_sorted:
-            size = bucket_size(visible.stop - visible.start, width_px)
+            size = bucket_size(view_slice.stop - view_slice.start, width_px)
             if size > 1:
-                return min_max_points(self.x, self.y, visible, size)
-        x, y = self.x[visible], self.y[visible]
+                return min_max_points(self.x, self.y, view_slice, size)
+        x, y = self.x[view_slice], self.y[view_slice]
         return (np.repeat(x, 2)[1:], np.repeat(y, 2)[:-1]) if self.series.is_stepped else (x, y)
 
     def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
@@ -58,45 +58,47 @@ class ViewSeries:
         spaced, with an offset from the markers of other lines. Samples between two gaps also have
         markers, because no line segment can be drawn.
         """
-        visible = self.visible_slice(low, high)
-        indices = np.arange(visible.start, visible.stop)
-        if len(indices) > _FEW_SAMPLES and self.series.is_sorted:
+        view_slice = self.visible_slice(low, high)
+        indices = np.arange(view_slice.start, view_slice.stop)
+        if len(indices) > _MAX_MARKED_SAMPLES and self.series.is_sorted:
             spacing = (high - low) / _MAX_MARKERS
-            shift = spacing * (self.series.style_index % 4) / 4
-            positions = (math.ceil((low - shift) / spacing) + np.arange(_MAX_MARKERS)) * spacing + shift
+            offset = spacing * (self.series.style_index % 4) / 4
+            positions = (math.ceil((low - offset) / spacing) + np.arange(_MAX_MARKERS)) * spacing + offset
             positions = positions[(positions >= self.x[0]) & (positions <= self.x[-1])]
-            spaced = np.minimum(np.searchsorted(self.x, positions), len(self.x) - 1)
-            indices = np.unique(np.concatenate([spaced, self._isolated(visible)]))
-        elif len(indices) > _FEW_SAMPLES:
+            spaced_indices = np.minimum(np.searchsorted(self.x, positions), len(self.x) - 1)
+            indices = np.unique(np.concatenate([spaced_indices, self._isolated(view_slice)]))
+        elif len(indices) > _MAX_MARKED_SAMPLES:
             indices = indices[:: len(indices) // _MAX_MARKERS]
         x = self.x[indices]
         return indices[(x >= low) & (x <= high) & np.isfinite(self.y[indices])]
 
-    def _isolated(self, visible: slice) -> npt.NDArray[np.int64]:
-        is_finite = np.isfinite(self.y[visible])
+    def _isolated(self, view_slice: slice) -> npt.NDArray[np.int64]:
+        is_finite = np.isfinite(self.y[view_slice])
         if is_finite.all():
             return np.empty(0, dtype=np.int64)
-        padded = np.concatenate([[False], is_finite, [False]])
-        isolated: npt.NDArray[np.int64] = visible.start + np.flatnonzero(is_finite & ~padded[:-2] & ~padded[2:])
-        return isolated[:: 1 + len(isolated) // _MAX_ISOLATED]
+        padded_flags = np.concatenate([[False], is_finite, [False]])
+        isolated_indices: npt.NDArray[np.int64] = view_slice.start + np.flatnonzero(
+            is_finite & ~padded_flags[:-2] & ~padded_flags[2:]
+        )
+        return isolated_indices[:: 1 + len(isolated_indices) // _MAX_ISOLATED]
 
 
 def bucket_size(samples: int, width_px: float) -> int:
-    """Return the number of samples per bucket, which becomes two points of a line. The number is a
-    power of 2, so that the line does not flicker while the user zooms."""
+    """Return the number of samples per bucket. Each bucket is drawn as two points of a line. The
+    number is a power of 2, so that the line does not flicker while the user zooms."""
     buckets = max(width_px, 16.0)
     return 1 if samples <= 2 * buckets else 2 ** math.ceil(math.log2(samples / buckets))
 
 
-def min_max_points(x: Floats, y: Floats, visible: slice, size: int) -> tuple[Floats, Floats]:
-    starts = _bucket_starts(visible, size)
-    values = np.empty(2 * len(starts))
-    end = min(len(y), int(starts[-1]) + size)
-    values[0::2], values[1::2] = np.fmin.reduceat(y[:end], starts), np.fmax.reduceat(y[:end], starts)
-    return np.repeat(x[starts], 2), values
+def min_max_points(x: Floats, y: Floats, view_slice: slice, size: int) -> tuple[Floats, Floats]:
+    start_indices = _bucket_starts(view_slice, size)
+    values = np.empty(2 * len(start_indices))
+    end = min(len(y), int(start_indices[-1]) + size)
+    values[0::2], values[1::2] = np.fmin.reduceat(y[:end], start_indices), np.fmax.reduceat(y[:end], start_indices)
+    return np.repeat(x[start_indices], 2), values
 
 
-def _bucket_starts(visible: slice, size: int) -> npt.NDArray[np.int64]:
+def _bucket_starts(view_slice: slice, size: int) -> npt.NDArray[np.int64]:
     """Return the start of each bucket. Buckets are aligned to the same samples, regardless of where
     the view begins."""
-    return np.arange(visible.start // size * size, visible.stop, size)
+    return np.arange(view_slice.start // size * size, view_slice.stop, size)

@@ -1,4 +1,4 @@
-"""Runs of a comparison with their sides (baseline or candidate).
+"""Runs of a comparison with their sides: baseline, candidate, or only drawn in the charts.
 
 When A/B pairs are started, the comparison is stored in the directory of the pairs, so that another
 window can restore it.
@@ -24,11 +24,11 @@ pairs can add more runs."""
 _MAX_NAME_CHARACTERS = 40
 
 
-class Entry(msgspec.Struct, frozen=True):
-    """A selected run.
+class ComparisonEntry(msgspec.Struct, frozen=True):
+    """Run that the user selected for a comparison.
 
-    `problem` is the reason why the run cannot be compared. If there is none, `result` is set as
-    soon as the run has been read.
+    `problem` is the reason why the run cannot be compared. If there is no problem, `result` is set
+    as soon as the run has been read.
     """
 
     path: Path
@@ -50,11 +50,11 @@ class Entry(msgspec.Struct, frozen=True):
 
 
 class ComparisonRequest(msgspec.Struct, frozen=True):
-    entries: tuple[Entry, ...]
+    entries: tuple[ComparisonEntry, ...]
     tolerance: float
     is_forced: bool
 
-    def side(self, side: Side) -> tuple[Entry, ...]:
+    def side(self, side: Side) -> tuple[ComparisonEntry, ...]:
         return tuple(entry for entry in self.entries if entry.side == side)
 
     @property
@@ -69,12 +69,13 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
         return build_comparison_command(",".join(base), candidate, self.tolerance, is_forced=self.is_forced)
 
 
-def label_of(number: int, entry: Entry) -> str:
-    """Return the label of a run, which is the same in all views of the Compare page."""
+def format_run_label(number: int, entry: ComparisonEntry) -> str:
+    """Return the label of a run, such as "2 chat". All views of the Compare page use the same
+    label."""
     return f"{number + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
-BESIDE, SHOWN_MARKER = "beside.json", "shown"
+COMPARISON_FILE, SHOWN_MARKER = "beside.json", "shown"
 
 
 class _StoredComparison(msgspec.Struct, frozen=True):
@@ -85,28 +86,30 @@ class _StoredComparison(msgspec.Struct, frozen=True):
 
 def save_comparison(directory: Path, request: ComparisonRequest) -> None:
     """Store the comparison in the directory of its A/B pairs. Raises OSError on failure."""
-    stored = _StoredComparison(
+    stored_comparison = _StoredComparison(
         tuple((str(entry.path), entry.side) for entry in request.entries), request.tolerance, request.is_forced
     )
     directory.mkdir(parents=True, exist_ok=True)
-    (directory / BESIDE).write_bytes(msgspec.json.encode(stored))
+    (directory / COMPARISON_FILE).write_bytes(msgspec.json.encode(stored_comparison))
 
 
 def load_comparison(directory: Path) -> ComparisonRequest | None:
     """Return the comparison stored in the directory of A/B pairs, or None if there is none, for
     example because the pairs were started in a terminal."""
     try:
-        stored = decode_json((directory / BESIDE).read_bytes(), _StoredComparison)
+        stored_comparison = decode_json((directory / COMPARISON_FILE).read_bytes(), _StoredComparison)
     except (OSError, msgspec.DecodeError):
         return None
     return ComparisonRequest(
-        tuple(Entry(Path(path), side) for path, side in stored.entries), stored.tolerance, stored.is_forced
+        tuple(ComparisonEntry(Path(path), side) for path, side in stored_comparison.entries),
+        stored_comparison.tolerance,
+        stored_comparison.is_forced,
     )
 
 
 def mark_shown(directory: Path) -> None:
-    """Record that a window has shown how the A/B pairs ended. If this fails, the pairs will be
-    shown again."""
+    """Record that a window has shown the outcome of the A/B pairs. If this fails, another window
+    shows the outcome again."""
     with contextlib.suppress(OSError):
         (directory / SHOWN_MARKER).touch()
 
@@ -119,18 +122,22 @@ def find_pairs_to_show() -> tuple[Path, bool] | None:
     """
     from app.storage.comparisons import comparisons_home, find_running_comparisons
 
-    running, home = find_running_comparisons(), comparisons_home()
-    if running:
-        return running[0], True
-    stored = sorted(home.glob(f"*/{BESIDE}")) if home.is_dir() else []
-    newest = stored[-1].parent if stored else None
-    if newest is None or (newest / SHOWN_MARKER).exists() or not (newest / EVENTS).exists():
+    running_directories, home_directory = find_running_comparisons(), comparisons_home()
+    if running_directories:
+        return running_directories[0], True
+    stored_files = sorted(home_directory.glob(f"*/{COMPARISON_FILE}")) if home_directory.is_dir() else []
+    newest_directory = stored_files[-1].parent if stored_files else None
+    if (
+        newest_directory is None
+        or (newest_directory / SHOWN_MARKER).exists()
+        or not (newest_directory / EVENTS).exists()
+    ):
         return None
-    return newest, False
+    return newest_directory, False
 
 
 def delete_comparison(directory: Path) -> None:
     """Delete the directory of A/B pairs that never started. Raises OSError if the directory
     contains other files."""
-    (directory / BESIDE).unlink(missing_ok=True)
+    (directory / COMPARISON_FILE).unlink(missing_ok=True)
     directory.rmdir()

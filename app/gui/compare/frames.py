@@ -19,13 +19,13 @@ from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection
 from reports.comparison_text import format_change, format_effect, format_remark
 
-_VERDICTS: dict[object, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
-_OUTCOMES: dict[str, State] = {"regression": "bad", "inconclusive": "warn", "no_regression": "good"}
+_VERDICT_STATES: dict[object, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
+_OUTCOME_STATES: dict[str, State] = {"regression": "bad", "inconclusive": "warn", "no_regression": "good"}
 NOT_COMPARABLE = "NOT COMPARABLE"
 
 
 def verdict_state(verdict: object) -> State:
-    return _VERDICTS.get(verdict, "plain")
+    return _VERDICT_STATES.get(verdict, "plain")
 
 
 def comparability_state(value: object) -> State:
@@ -34,7 +34,7 @@ def comparability_state(value: object) -> State:
 
 DIFFERENCE_HEADERS = {
     "name": "Difference",
-    "so": "Effect",
+    "effect": "Effect",
     "base": "Baseline",
     "candidate": "Candidate",
 }
@@ -45,7 +45,7 @@ def differences_frame(section: ComparisonSection) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "name": [row.name for row in rows],
-            "so": [NOT_COMPARABLE if row.forbids else "informational" for row in rows],
+            "effect": [NOT_COMPARABLE if row.forbids else "informational" for row in rows],
             "base": [row.base for row in rows],
             "candidate": [row.candidate for row in rows],
         }
@@ -60,7 +60,7 @@ CHANGE_HEADERS = {
     "candidate": "Candidate",
     "change": "Change (95 % CI)",
     "p": "p",
-    "remark": "To decide",
+    "remark": "Remark",
 }
 
 
@@ -71,8 +71,8 @@ def metric_text(value: object) -> str:
     return metric_label(name) if metric in METRICS or metric in RUN_METRICS else name
 
 
-def changes_frame(section: ComparisonSection, *, only_headlines: bool, stage: str | None) -> pd.DataFrame:
-    rows = [row for row in section.rows if (row.is_headline or not only_headlines) and stage in (None, row.stage)]
+def changes_frame(section: ComparisonSection, *, is_headline_only: bool, stage: str | None) -> pd.DataFrame:
+    rows = [row for row in section.rows if (row.is_headline or not is_headline_only) and stage in (None, row.stage)]
     return pd.DataFrame(
         {
             "verdict": [row.verdict for row in rows],
@@ -100,7 +100,7 @@ def build_stage_table(section: ComparisonSection) -> tuple[pd.DataFrame, dict[st
         rows.setdefault((row.stage, row.metric), row)
     stages = [stage for stage in stage_names(section) if any((stage, metric) in rows for metric in metrics)]
     columns = {metric: [rows.get((stage, metric)) for stage in stages] for metric in metrics}
-    texts = {metric: [_cell(row) for row in column] for metric, column in columns.items()}
+    texts = {metric: [_format_cell(row) for row in column] for metric, column in columns.items()}
     states = {metric: [verdict_state(row and row.verdict) for row in column] for metric, column in columns.items()}
     return pd.DataFrame({"stage": stages, **texts}), states
 
@@ -111,14 +111,14 @@ def outcome_text(outcome: Outcome) -> tuple[str, State]:
     section = outcome.section
     if section is None or not section.rows:
         return (NOT_COMPARABLE, "bad") if outcome.blocking_differences else ("", "plain")
-    return section.outcome_text, _OUTCOMES.get(section.outcome, "plain")
+    return section.outcome_text, _OUTCOME_STATES.get(section.outcome, "plain")
 
 
 def notes_text(notes: Sequence[str]) -> str:
     return "\n".join(notes[:12])
 
 
-def _cell(row: ChangeRow | None) -> str:
+def _format_cell(row: ChangeRow | None) -> str:
     if row is None:
         return NOT_AVAILABLE
     return row.verdict if row.ratio.value is None else f"{row.verdict} {format_change(row.ratio.value)}"
@@ -140,7 +140,7 @@ class StateColoredModel(FrameModel):
         formats: Mapping[str, Callable[[object], str]] | None = None,
     ) -> None:
         super().__init__(None, headers, formats)
-        self._look, self._states = theme_controller, dict(states)
+        self._theme_controller, self._states = theme_controller, dict(states)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if role in (Qt.ItemDataRole.ForegroundRole, Qt.ItemDataRole.FontRole):
@@ -155,13 +155,13 @@ class StateColoredModel(FrameModel):
     def _state(self, index: Index) -> State | None:
         if not index.isValid():
             return None
-        state_of = self._states.get(str(self.frame.columns[index.column()]))
-        if callable(state_of):
-            return state_of(self.value(index.row(), index.column()))
-        return None if state_of is None else state_of[self.frame_row(index.row())]
+        column_states = self._states.get(str(self.frame.columns[index.column()]))
+        if callable(column_states):
+            return column_states(self.value(index.row(), index.column()))
+        return None if column_states is None else column_states[self.frame_row(index.row())]
 
     def _color(self, state: State | None) -> QColor:
-        theme = self._look.theme
+        theme = self._theme_controller.theme
         return QColor({"good": theme.good, "warn": theme.warn, "bad": theme.bad}.get(state or "", theme.ink))
 
 
@@ -172,20 +172,20 @@ class ShortTable(FrameTable):
         self, model: FrameModel, name: str, max_rows: int, *, max_column_characters: int | None = None
     ) -> None:
         super().__init__(model, name, max_column_characters=max_column_characters)
-        self._most = max_rows
+        self._max_rows = max_rows
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.fit_height()
         model.modelReset.connect(self.fit_height)
 
     def fit_height(self) -> None:
-        rows = min(self.frame_model.rowCount(), self._most)
+        rows = min(self.frame_model.rowCount(), self._max_rows)
         row_px = self.verticalHeader().defaultSectionSize()
         head_px = self.horizontalHeader().sizeHint().height()
         self.setFixedHeight(head_px + rows * row_px + 2 * self.frameWidth() + 2)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange and hasattr(self, "_most"):
+        if event.type() == QEvent.Type.FontChange and hasattr(self, "_max_rows"):
             self.fit_height()
 
 

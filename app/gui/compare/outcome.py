@@ -9,12 +9,12 @@ from pathlib import Path
 import msgspec
 
 from app.errors import InvalidRunError, SizewiseError
-from app.gui.compare.entries import MAX_RUNS, ComparisonRequest, Entry, label_of
+from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, format_run_label
 from app.gui.compare.pairs_suggestion import PairsSuggestion, suggest_pairs
 from app.records.comparison import Comparison
 from app.records.result import Result
 from reports.comparison_section import ComparisonSection
-from reports.model import PercentileCurve, SpectrumMetric
+from reports.model import DistributionMetric, PercentileCurve
 
 
 class Outcome(msgspec.Struct, frozen=True):
@@ -40,13 +40,13 @@ class Outcome(msgspec.Struct, frozen=True):
 
 
 class Curve(msgspec.Struct, frozen=True):
-    """Response time distributions of one run in one stage, one per latency metric; empty if the run
-    has no responses in the stage."""
+    """Latency distributions of one run in one stage, one for each latency metric. `spectra` is
+    empty if the run has no responses in the stage."""
 
     label: str
     spectra: tuple[PercentileCurve, ...]
 
-    def find_spectrum(self, metric: SpectrumMetric) -> PercentileCurve | None:
+    def find_spectrum(self, metric: DistributionMetric) -> PercentileCurve | None:
         return next((spectrum for spectrum in self.spectra if spectrum.metric == metric), None)
 
 
@@ -57,7 +57,7 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
     from app.reporting.comparison import build_comparison_section
     from app.reporting.rows import list_comparable_stages
 
-    entries = tuple(_read(entry) for entry in request.entries)
+    entries = tuple(_read_entry(entry) for entry in request.entries)
     request = msgspec.structs.replace(request, entries=entries)
     base, candidate = _results(request.side("base")), _results(request.side("candidate"))
     stage_lists = [list_comparable_stages(entry.result) for entry in entries if entry.result is not None]
@@ -67,41 +67,41 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
         else ()
     )
     if not base or not candidate:
-        return Outcome(request, stages=stages, missing_input=_missing(request))
+        return Outcome(request, stages=stages, missing_input=_format_missing_input(request))
     comparison = compare_runs(base, candidate, tolerance=request.tolerance, is_forced=request.is_forced)
     return Outcome(
         request, comparison, build_comparison_section(comparison), stages, suggestion=suggest_pairs(comparison, entries)
     )
 
 
-def read_curves(entries: Sequence[Entry], stage: str) -> tuple[Curve, ...]:
-    """Read the response time distributions of the drawn runs in a stage. Can be called from any
+def read_curves(entries: Sequence[ComparisonEntry], stage: str) -> tuple[Curve, ...]:
+    """Read the latency distributions of the drawn runs in a stage. Can be called from any
     thread."""
     from app.reporting.rows import build_stage_distributions
     from app.storage.run_directory import StoredRun
 
     return tuple(
         Curve(
-            label_of(number, entry),
+            format_run_label(number, entry),
             () if entry.result is None else build_stage_distributions(StoredRun(entry.path), entry.result, stage),
         )
         for number, entry in select_drawn(entries)
     )
 
 
-def select_drawn(entries: Sequence[Entry]) -> list[tuple[int, Entry]]:
+def select_drawn(entries: Sequence[ComparisonEntry]) -> list[tuple[int, ComparisonEntry]]:
     """Return the runs to draw with their positions. If there are more than `MAX_RUNS`, only the
     first runs of each side are returned, because more curves could not be distinguished."""
-    numbered = list(enumerate(entries))
-    if len(numbered) <= MAX_RUNS:
-        return numbered
-    base = [item for item in numbered if item[1].side == "base"]
-    non_base = [item for item in numbered if item[1].side != "base"]
+    numbered_entries = list(enumerate(entries))
+    if len(numbered_entries) <= MAX_RUNS:
+        return numbered_entries
+    base = [item for item in numbered_entries if item[1].side == "base"]
+    non_base = [item for item in numbered_entries if item[1].side != "base"]
     base = base[: max(MAX_RUNS // 2, MAX_RUNS - len(non_base))]
     return sorted((*base, *non_base[: MAX_RUNS - len(base)]))
 
 
-def _read(entry: Entry) -> Entry:
+def _read_entry(entry: ComparisonEntry) -> ComparisonEntry:
     from app.storage.baselines import read_baseline
 
     entry = msgspec.structs.replace(entry, title=_title(entry.path))
@@ -122,13 +122,13 @@ def _title(path: Path) -> str:
         return ""
 
 
-def _results(entries: Sequence[Entry]) -> tuple[Result, ...]:
+def _results(entries: Sequence[ComparisonEntry]) -> tuple[Result, ...]:
     return tuple(entry.result for entry in entries if entry.result is not None)
 
 
-def _missing(request: ComparisonRequest) -> str:
+def _format_missing_input(request: ComparisonRequest) -> str:
     if len(request.entries) < 2:
         return "Add a second run. A comparison needs a baseline and a candidate."
     if any(entry.problem is not None for entry in request.entries):
-        return "One of the runs cannot be compared. Choose another run."
-    return "Pick a baseline and a candidate."
+        return "One of the runs cannot be compared. Select another run."
+    return "Select a baseline and a candidate."

@@ -36,8 +36,8 @@ _FORMATS: dict[str, ComparisonFormat] = {".html": "html", ".htm": "html", ".md":
 
 
 def export_comparison(outcome: Outcome, path: Path) -> Path:
-    """Write the comparison in the format of the file extension (text if the extension is unknown), as `sizewise compare
-    --out` does.
+    """Write the comparison in the format of the file extension, or as text if the extension is
+    unknown, as `sizewise compare --out` does. Return the path of the file.
 
     Raises UsageError if the file cannot be written.
     """
@@ -57,13 +57,13 @@ class ComparePage(Page):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
         self.presenter = ComparePresenter(self, navigation)
-        self._usable: tuple[RunRow, ...] | None = None
-        self._reading: Latest[tuple[RunRow, ...]] = Latest(self, self._set_usable, navigation.notify_error)
+        self._comparable_runs: tuple[RunRow, ...] | None = None
+        self._run_reader: Latest[tuple[RunRow, ...]] = Latest(self, self._set_comparable_runs, navigation.notify_error)
         self.pairs = PairsPanel(navigation, self.presenter)
         self.strip = MessageStrip()
         self.picker = Picker(button("S&wap sides", self.presenter.swap))
         self.empty = EmptyState(
-            "Check two runs in the Library, or add them here. The first is the baseline.",
+            "Check two runs in the Library, or add them here. The first run is the baseline.",
             button("&Go to Library", self._go_to_library, primary=True),
             button("&Add last two runs", self.add_last_two),
         )
@@ -77,7 +77,7 @@ class ComparePage(Page):
             self.tabs.addTab(tab, title)
         vbox(self.strip, self.pairs, self.empty, self.picker, (self.tabs, 1), within=self)
         self._connect()
-        self._show_asked(self.presenter.request)
+        self._show_request(self.presenter.request)
 
     def enter(self) -> None:
         if self.tabs.currentWidget() is self.trend:
@@ -100,7 +100,7 @@ class ComparePage(Page):
         return tuple(entry.path for entry in self.presenter.request.entries)
 
     def add_last_two(self) -> None:
-        submit(self, _usable_rows, self._add_last_two, self.navigation.notify_error)
+        submit(self, _list_comparable_runs, self._add_last_two, self.navigation.notify_error)
 
     def export(self) -> bool:
         if self.presenter.outcome is None or self.presenter.outcome.section is None:
@@ -119,7 +119,7 @@ class ComparePage(Page):
         """Export the comparison in the format of the file extension."""
         outcome = self.presenter.outcome
         if outcome is not None:
-            submit(self, lambda: export_comparison(outcome, path), self._on_exported, self._fail)
+            submit(self, lambda: export_comparison(outcome, path), self._on_exported, self._show_error)
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
@@ -131,23 +131,23 @@ class ComparePage(Page):
 
     def _connect(self) -> None:
         presenter, picker = self.presenter, self.picker
-        presenter.request_changed.connect(self._show_asked)
+        presenter.request_changed.connect(self._show_request)
         presenter.compared.connect(self._show_outcome)
         presenter.curves_ready.connect(self.response_times.show_curves)
         picker.side_changed.connect(presenter.set_side)
-        picker.removed.connect(presenter.remove)
+        picker.remove_requested.connect(presenter.remove)
         picker.tolerance_changed.connect(presenter.set_tolerance)
-        picker.add_requested.connect(self._offer_runs)
-        picker.add_menu.triggered.connect(self._add_chosen)
-        self.verdict.forced.connect(presenter.set_forced)
-        self.verdict.replacement_requested.connect(self._choose_another)
+        picker.add_requested.connect(self._update_add_menu)
+        picker.add_menu.triggered.connect(self._add_selected_run)
+        self.verdict.force_toggled.connect(presenter.set_forced)
+        self.verdict.replacement_requested.connect(self._replace_problem_runs)
         self.verdict.reasons_requested.connect(self._show_reasons)
         self.verdict.pairs.measurement_requested.connect(self.pairs.measure)
         self.pairs.changed.connect(self._show_pairs)
         self.response_times.curves_requested.connect(presenter.load_curves)
         self.tabs.currentChanged.connect(self.enter)
 
-    def _show_asked(self, request: ComparisonRequest) -> None:
+    def _show_request(self, request: ComparisonRequest) -> None:
         has_runs, had_runs = bool(request.entries), self.tabs.isTabVisible(0)
         self.empty.setVisible(not has_runs)
         self.picker.setVisible(has_runs)
@@ -172,32 +172,32 @@ class ComparePage(Page):
         names = [entry.result.name for entry in self.presenter.request.entries if entry.result is not None]
         self.trend.enter(names[-1] if names else None)
 
-    def _offer_runs(self) -> None:
-        """List the runs of the last listing in the menu, and refresh the listing."""
+    def _update_add_menu(self) -> None:
+        """Fill the menu with the runs that were read last, and read the runs again."""
         self._fill_menu()
-        self._reading.request(_usable_rows)
+        self._run_reader.request(_list_comparable_runs)
 
-    def _set_usable(self, rows: tuple[RunRow, ...]) -> None:
-        usable = rows[: _MAX_MENU_RUNS + MAX_RUNS]
-        if usable != self._usable:
-            self._usable = usable
+    def _set_comparable_runs(self, rows: tuple[RunRow, ...]) -> None:
+        comparable_runs = rows[: _MAX_MENU_RUNS + MAX_RUNS]
+        if comparable_runs != self._comparable_runs:
+            self._comparable_runs = comparable_runs
             self._fill_menu()
 
     def _fill_menu(self) -> None:
         menu = self.picker.add_menu
         menu.clear()
-        if self._usable is None:
+        if self._comparable_runs is None:
             menu.addAction("Loading runs…").setEnabled(False)
         selected = {str(entry.path) for entry in self.presenter.request.entries}
-        for row in [row for row in self._usable or () if row.directory not in selected][:_MAX_MENU_RUNS]:
+        for row in [row for row in self._comparable_runs or () if row.directory not in selected][:_MAX_MENU_RUNS]:
             text = f"{row.label}, {row.run_id}".replace("&", "&&")
             menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
         menu.addSeparator()
         menu.addAction("Run &folder…")
 
-    def _choose_another(self) -> None:
-        """Remove the runs that cannot be compared, and let the user choose another run."""
-        for index in reversed(self._unusable()):
+    def _replace_problem_runs(self) -> None:
+        """Remove the runs that cannot be compared, and let the user select another run."""
+        for index in reversed(self._find_problem_indices()):
             self.presenter.remove(index)
         target = self.picker.add_button if self.presenter.request.entries else self.empty
         target.setFocus()
@@ -205,13 +205,13 @@ class ComparePage(Page):
             self.picker.add_menu.popup(self.picker.add_button.mapToGlobal(self.picker.add_button.rect().bottomLeft()))
 
     def _show_reasons(self) -> None:
-        for index in self._unusable()[:1]:
+        for index in self._find_problem_indices()[:1]:
             self.navigation.open_run_requested.emit(self.presenter.request.entries[index].path)
 
-    def _unusable(self) -> list[int]:
+    def _find_problem_indices(self) -> list[int]:
         return [index for index, entry in enumerate(self.presenter.request.entries) if entry.problem is not None]
 
-    def _add_chosen(self, action: QAction) -> None:
+    def _add_selected_run(self, action: QAction) -> None:
         directory = action.data() or QFileDialog.getExistingDirectory(self, "Select run folder")
         if directory:
             self.presenter.add(Path(directory))
@@ -230,11 +230,11 @@ class ComparePage(Page):
     def _on_exported(self, path: Path) -> None:
         self.strip.show_notice(Notice("news", f"Comparison exported to {path}."))
 
-    def _fail(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(error_notice(error))
 
 
-def _usable_rows() -> tuple[RunRow, ...]:
+def _list_comparable_runs() -> tuple[RunRow, ...]:
     """Return the runs that can be compared, newest first."""
-    rows = [row for row in list_runs(within_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
+    rows = [row for row in list_runs(time_limit_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
     return tuple(sorted(rows, key=lambda row: row.started_at or "", reverse=True))

@@ -13,9 +13,9 @@ from PySide6.QtWidgets import QProgressBar, QWidget
 from app.gui.compare.entries import ComparisonRequest, load_comparison, mark_shown, save_comparison
 from app.gui.compare.pairs_run import PairsRun
 from app.gui.compare.pairs_state import PairsState, add_measured_runs
-from app.gui.compare.pairs_suggestion import PairsSuggestion, build_launch, secrets_to_send
-from app.gui.compare.presenter import TOLERANCE, ComparePresenter
-from app.gui.docks.job_text import turn_line
+from app.gui.compare.pairs_suggestion import PairsSuggestion, build_launch, find_secrets_to_send
+from app.gui.compare.presenter import DEFAULT_TOLERANCE, ComparePresenter
+from app.gui.docks.job_text import format_pair_run
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import elapsed, one_line
 from app.gui.message_strip import MessageStrip
@@ -32,7 +32,7 @@ class PairsProgress(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._name, self._turn = label("", "heading", wrap=True), label("", wrap=True)
+        self._name, self._pair_run_label = label("", "heading", wrap=True), label("", wrap=True)
         self._message, self._time = label("", "muted", wrap=True), label("", "muted", wrap=True)
         self._bar = QProgressBar()
         self._bar.setTextVisible(False)
@@ -43,19 +43,19 @@ class PairsProgress(QWidget):
         flow = set_flow_layout(row)
         for widget in (self.stop, self.watch):
             flow.addWidget(widget)
-        vbox(card(self._name, self._turn, self._bar, self._time, self._message, row), within=self)
+        vbox(card(self._name, self._pair_run_label, self._bar, self._time, self._message, row), within=self)
         self.hide()
 
     @property
     def text(self) -> str:
-        return self._turn.text()
+        return self._pair_run_label.text()
 
     def show_state(self, state: PairsState) -> None:
         """Show the progress of A/B pairs. The widget is hidden if no pairs are running."""
         self.setVisible(state.is_running)
         progress = state.progress
         self._name.setText(one_line(state.name))
-        self._turn.setText(turn_text(state))
+        self._pair_run_label.setText(pair_run_text(state))
         self._time.setText(time_text(state))
         self._message.setText(one_line(f"{state.last_message[:1].upper()}{state.last_message[1:]}", _MAX_CHARACTERS))
         self._message.setVisible(bool(state.last_message))
@@ -66,21 +66,21 @@ class PairsProgress(QWidget):
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
-def turn_text(state: PairsState) -> str:
-    turn = state.progress.pair_run
-    if turn is None:
+def pair_run_text(state: PairsState) -> str:
+    pair_run = state.progress.pair_run
+    if pair_run is None:
         return "Starting benchmark…"
     if state.status == "stopping":
-        return f"{turn_line(turn)}, stopping"
-    return turn_line(turn)
+        return f"{format_pair_run(pair_run)}, stopping"
+    return format_pair_run(pair_run)
 
 
 def time_text(state: PairsState) -> str:
-    progress, left_s = state.progress, state.eta_s()
+    progress, remaining_s = state.progress, state.eta_s()
     text = f"{elapsed(progress.elapsed_s)} elapsed"
     if progress.total:
         text = f"{progress.completed} of {progress.total} runs, {text}"
-    return text if left_s is None else f"{text}, about {elapsed(left_s)} left"
+    return text if remaining_s is None else f"{text}, about {elapsed(remaining_s)} left"
 
 
 class PairsPanel(QWidget):
@@ -92,10 +92,10 @@ class PairsPanel(QWidget):
         self._navigation, self._presenter = navigation, presenter
         self._run = PairsRun(self)
         self._matches_current = False
-        self._ready: ComparisonRequest | None = None
+        self._pending_request: ComparisonRequest | None = None
         self.strip, self.stop_strip, self.progress = MessageStrip(), MessageStrip(), PairsProgress()
         vbox(self.strip, self.stop_strip, self.progress, within=self)
-        self.strip.action_triggered.connect(self._compare_ready)
+        self.strip.action_triggered.connect(self._compare_pending)
         self.stop_strip.action_triggered.connect(self.stop_now)
         self.progress.stop_requested.connect(self.stop)
         self.progress.watch_requested.connect(self._watch_run)
@@ -111,7 +111,7 @@ class PairsPanel(QWidget):
     def measure(self, suggestion: PairsSuggestion, pairs: int, minutes: int) -> None:
         """Ask for consent to send secrets, store the comparison, and queue the launch of the A/B
         pairs in a separate process."""
-        if not confirm_secrets(self, secrets_to_send(suggestion)):
+        if not confirm_secrets(self, find_secrets_to_send(suggestion)):
             return
         request = self._presenter.request
         launch = build_launch(request, suggestion, pairs, minutes, datetime.now(UTC))
@@ -169,7 +169,7 @@ class PairsPanel(QWidget):
         self.changed.emit(state)
 
     def _show_notice(self, notice: Notice) -> None:
-        self._ready = None
+        self._pending_request = None
         self.strip.show_notice(notice)
 
     def _on_ended(self, state: PairsState, notice: Notice) -> None:
@@ -179,11 +179,11 @@ class PairsPanel(QWidget):
         self._navigation.library_changed.emit()
         if not state.complete_pairs:
             return
-        request = load_comparison(state.directory) or ComparisonRequest((), TOLERANCE, is_forced=False)
+        request = load_comparison(state.directory) or ComparisonRequest((), DEFAULT_TOLERANCE, is_forced=False)
         if self._matches_current:
-            current = self._presenter.request
+            current_request = self._presenter.request
             self._presenter.set_request(
-                add_measured_runs(current if _have_same_runs(current, request) else request, state)
+                add_measured_runs(current_request if _have_same_runs(current_request, request) else request, state)
             )
             self.strip.show_notice(
                 msgspec.structs.replace(
@@ -191,14 +191,14 @@ class PairsPanel(QWidget):
                 )
             )
         else:  # the user is comparing other runs in the meantime: do not replace them
-            self._ready = add_measured_runs(request, state)
+            self._pending_request = add_measured_runs(request, state)
             self.strip.show_notice(notice, "Co&mpare pairs")
 
-    def _compare_ready(self) -> None:
-        ready, self._ready = self._ready, None
+    def _compare_pending(self) -> None:
+        pending_request, self._pending_request = self._pending_request, None
         self.strip.hide()
-        if ready is not None:
-            self._presenter.set_request(ready)
+        if pending_request is not None:
+            self._presenter.set_request(pending_request)
 
     def _update_match(self) -> None:
         directory = self.state.directory
@@ -206,13 +206,15 @@ class PairsPanel(QWidget):
             self._matches_current = self._has_same_runs(directory)
 
     def _has_same_runs(self, directory: Path) -> bool:
-        current, stored = self._presenter.request, load_comparison(directory)
-        return not current.entries or (stored is not None and _have_same_runs(current, stored))
+        current_request, stored_request = self._presenter.request, load_comparison(directory)
+        return not current_request.entries or (
+            stored_request is not None and _have_same_runs(current_request, stored_request)
+        )
 
     def _watch_run(self) -> None:
-        turn = self.state.progress.pair_run
-        if turn is not None:
-            self._navigation.watch_run_requested.emit(Path(turn.directory))
+        pair_run = self.state.progress.pair_run
+        if pair_run is not None:
+            self._navigation.watch_run_requested.emit(Path(pair_run.directory))
 
 
 def _have_same_runs(first: ComparisonRequest, second: ComparisonRequest) -> bool:

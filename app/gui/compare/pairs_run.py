@@ -1,5 +1,5 @@
-"""Control of the A/B pairs on the Compare page: start, events, stop and end of their load generator
-process."""
+"""Controller of the A/B pairs on the Compare page, which starts, watches and stops their load
+generator process."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.compare.entries import delete_comparison
-from app.gui.compare.pairs_state import PairsState, PairsStatus, apply_event, end_notice
+from app.gui.compare.pairs_state import PairsState, PairsStatus, apply_event, build_end_notice
 from app.gui.engine.run import EngineRun
 from app.gui.navigation import Notice, error_notice
 from app.records.control import ControlCommand
@@ -35,16 +35,16 @@ class PairsRun(QObject):
     def __init__(self, parent: QObject, now_ns: Callable[[], int] = perf_counter_ns) -> None:
         super().__init__(parent)
         self.state = PairsState()
-        self._emitted = self.state
+        self._emitted_state = self.state
         self._now_ns = now_ns
         engine = self.engine = EngineRun(self)
-        engine.started.connect(self._on_began)
+        engine.started.connect(self._on_started)
         engine.received.connect(self._on_event)
-        engine.slice_finished.connect(self._on_drained)
+        engine.slice_finished.connect(self._on_slice_finished)
         engine.finished.connect(self._on_finished)
         engine.process_lost.connect(self._on_lost)
         engine.failed.connect(self._on_failed)
-        engine.command_failed.connect(self._on_refused)
+        engine.command_failed.connect(self._on_command_failed)
 
     def watch(self, directory: Path) -> None:
         """Watch A/B pairs that are running or have ended. Their events are read from the
@@ -63,26 +63,26 @@ class PairsRun(QObject):
         self.engine.control.stop(directory)
         self._set_state(msgspec.structs.replace(self.state, status="stopping"))
 
-    def _on_began(self, directory: Path, name: str) -> None:
+    def _on_started(self, directory: Path, name: str) -> None:
         self._set_state(PairsState(status="starting", directory=directory, name=name))
 
     def _on_event(self, event: Event) -> None:
         self.state = apply_event(self.state, event)
 
-    def _on_drained(self, _: int) -> None:
+    def _on_slice_finished(self, _: int) -> None:
         progress = self.state.progress
         if progress.at_ns is not None and self.state.is_running and progress.finished is None:
             at_ns = max(progress.at_ns, self._now_ns())  # no events arrive while a run is measured
             self.state = msgspec.structs.replace(self.state, progress=msgspec.structs.replace(progress, at_ns=at_ns))
-        if _rounded_to_seconds(self.state) != _rounded_to_seconds(self._emitted):
+        if _rounded_to_seconds(self.state) != _rounded_to_seconds(self._emitted_state):
             self._set_state(self.state)
 
     def _set_state(self, state: PairsState) -> None:
-        self.state = self._emitted = state
+        self.state = self._emitted_state = state
         self.changed.emit(state)
 
     def _on_finished(self, code: int, message: str) -> None:
-        self._end("ended", end_notice(self.state, code, message))
+        self._end("ended", build_end_notice(self.state, code, message))
 
     def _on_lost(self) -> None:
         summary = "Complete pairs: {pairs}. All runs are in the Library."
@@ -97,11 +97,11 @@ class PairsRun(QObject):
         self.state = msgspec.structs.replace(self.state, last_message=notice.reason or notice.summary)
         self._end("failed", notice)
 
-    def _end(self, state_name: PairsStatus, notice: Notice) -> None:
-        self._set_state(msgspec.structs.replace(self.state, status=state_name))
+    def _end(self, status: PairsStatus, notice: Notice) -> None:
+        self._set_state(msgspec.structs.replace(self.state, status=status))
         self.ended.emit(self.state, notice)
 
-    def _on_refused(self, _: ControlCommand, error: Exception) -> None:
+    def _on_command_failed(self, _: ControlCommand, error: Exception) -> None:
         if self.state.status == "stopping":
             self._set_state(msgspec.structs.replace(self.state, status="running"))
         self.notified.emit(error_notice(error))

@@ -10,24 +10,24 @@ from msgspec.structs import replace
 
 from app.analysis.run_progress import RunProgress, advance
 from app.errors import ExitCode
-from app.gui.compare.entries import ComparisonRequest, Entry, Side
+from app.gui.compare.entries import ComparisonEntry, ComparisonRequest, Side
 from app.gui.navigation import Notice
-from app.records.comparison import Side as Measured
+from app.records.comparison import Side as MeasuredSide
 from app.records.events import Event, PairRunFinished, PhaseChanged
 
 PairsStatus = Literal["idle", "starting", "running", "stopping", "ended", "lost", "failed"]
-_STOPPED = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
-_EVALUATED = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
+_STOPPED_CODES = (ExitCode.INTERRUPTED, ExitCode.TERMINATED)
+_EVALUATED_CODES = (ExitCode.OK, ExitCode.GATE_FAILED, ExitCode.REGRESSION, ExitCode.INCONCLUSIVE)
 
 
 class PairRun(msgspec.Struct, frozen=True):
     pair: int
-    side: Measured
+    side: MeasuredSide
     directory: Path
 
 
 class PairsState(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of A/B pairs. `last_message` is the last message that is not about a turn, for
+    """Progress of A/B pairs. `last_message` is the last message about the pairs as a whole, for
     example that more pairs follow or that a run is repeated."""
 
     status: PairsStatus = "idle"
@@ -46,11 +46,13 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
         """Number of pairs in which both runs have finished."""
         return len(self.runs("base"))
 
-    def runs(self, side: Measured) -> tuple[Path, ...]:
+    def runs(self, side: MeasuredSide) -> tuple[Path, ...]:
         """Return the runs of one side that belong to complete pairs, in measurement order."""
-        complete = {run.pair for run in self.finished_runs if run.side == "base"}
-        complete &= {run.pair for run in self.finished_runs if run.side == "candidate"}
-        return tuple(run.directory for run in self.finished_runs if run.side == side and run.pair in complete)
+        complete_pair_numbers = {run.pair for run in self.finished_runs if run.side == "base"}
+        complete_pair_numbers &= {run.pair for run in self.finished_runs if run.side == "candidate"}
+        return tuple(
+            run.directory for run in self.finished_runs if run.side == side and run.pair in complete_pair_numbers
+        )
 
     def eta_s(self) -> float | None:
         at_ns = self.progress.at_ns
@@ -74,20 +76,24 @@ def apply_event(state: PairsState, event: Event) -> PairsState:
 def add_measured_runs(request: ComparisonRequest, state: PairsState) -> ComparisonRequest:
     """Return the comparison with the newly measured runs added as repeats of the baseline and the
     candidate."""
-    known_paths = {entry.path for entry in request.entries}
-    sides: tuple[Measured, ...] = ("base", "candidate")
-    new = [Entry(path, side) for side in sides for path in state.runs(side) if path not in known_paths]
-    order: tuple[Side, ...] = ("base", "candidate", "drawn")
-    return replace(request, entries=tuple(sorted((*request.entries, *new), key=lambda entry: order.index(entry.side))))
+    existing_paths = {entry.path for entry in request.entries}
+    sides: tuple[MeasuredSide, ...] = ("base", "candidate")
+    new_entries = [
+        ComparisonEntry(path, side) for side in sides for path in state.runs(side) if path not in existing_paths
+    ]
+    side_order: tuple[Side, ...] = ("base", "candidate", "drawn")
+    return replace(
+        request, entries=tuple(sorted((*request.entries, *new_entries), key=lambda entry: side_order.index(entry.side)))
+    )
 
 
-def end_notice(state: PairsState, code: int, message: str) -> Notice:
+def build_end_notice(state: PairsState, code: int, message: str) -> Notice:
     """Build the notice that reports how the A/B pairs ended."""
     pairs = state.complete_pairs
-    if code in _STOPPED:
+    if code in _STOPPED_CODES:
         summary = "Complete pairs: {pairs}. All runs are in the Library."
         return Notice("news", "The A/B pairs were stopped.", summary.format(pairs=pairs))
-    if code in _EVALUATED:
+    if code in _EVALUATED_CODES:
         headline = f"A/B pairs finished: {pairs}."
         return Notice("news", headline, message or None)
     summary = f"Complete pairs: {pairs}. All runs are in the Library."

@@ -15,7 +15,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import SizewiseError
-from app.gui.compare.entries import ComparisonRequest, Entry, label_of
+from app.gui.compare.entries import ComparisonEntry, ComparisonRequest, format_run_label
 from app.gui.formatting import one_line
 from app.gui.navigation import Launch
 from app.records.comparison import Comparison
@@ -24,7 +24,7 @@ from app.storage.allowed_secrets import AllowedSecrets
 MAX_PAIRS, DEFAULT_PAIRS = 50, 7
 MIN_MINUTES, MAX_MINUTES = 1, 24 * 60
 _DEFAULT_MINUTES = 20
-_START_S = 4.0
+_STARTUP_S = 4.0
 """Approximate startup and shutdown time of a load generator, in seconds, which the duration of a
 run does not include."""
 _TIME_MARGIN = 1.2
@@ -35,10 +35,10 @@ _MAX_CHARACTERS = 300
 class PairsSuggestion(msgspec.Struct, frozen=True):
     """Suggested number of additional A/B pairs.
 
-    `pairs` is the number of additional pairs that would probably decide the inconclusive headline
-    metrics. `pair_s` is the duration of one pair, estimated from the existing runs. `problem` is
-    the reason why no pairs can be measured on this machine. `base` and `candidate` are the stored
-    profiles, or None if the run stored no profile.
+    `pairs` is the number of additional pairs that are probably needed for a verdict on the
+    inconclusive headline metrics. `pair_s` is the duration of one pair, estimated from the existing
+    runs. `problem` is the reason why no pairs can be measured on this machine. `base` and
+    `candidate` are the stored profiles, or None if the run stored no profile.
     """
 
     pairs: int
@@ -49,7 +49,7 @@ class PairsSuggestion(msgspec.Struct, frozen=True):
     problem: str | None = None
 
 
-def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSuggestion | None:
+def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) -> PairsSuggestion | None:
     """Suggest A/B pairs, or return None if no headline metric is inconclusive.
 
     Reads the two profiles. Can be called from any thread.
@@ -63,11 +63,11 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSugg
     suggestions = [item.more_repeats for item in undecided_changes if item.more_repeats is not None]
     pairs = min(max(suggestions, default=DEFAULT_PAIRS), MAX_PAIRS)
     sides = [
-        [(number, item) for number, item in enumerate(entries) if item.side == side] for side in ("base", "candidate")
+        [(index, item) for index, item in enumerate(entries) if item.side == side] for side in ("base", "candidate")
     ]
     pair_s = sum(_mean_run_s([item for _, item in side]) for side in sides)
     (base, base_name, base_problem), (candidate, candidate_name, candidate_problem) = (
-        _profile_of(*side[0]) for side in sides
+        _read_profile(*side[0]) for side in sides
     )
     return PairsSuggestion(
         pairs, pair_s, base, candidate, format_pairs_name(base_name, candidate_name), base_problem or candidate_problem
@@ -75,22 +75,24 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[Entry]) -> PairsSugg
 
 
 def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
-    """Return the time limit in minutes. The limit is long enough for twice `pairs` pairs, because
-    the pairs are measured a second time if a change is suspected."""
-    needed = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
-    return min(max(_DEFAULT_MINUTES, needed), MAX_MINUTES)
+    """Return the time limit in minutes. The limit is long enough to measure the pairs twice,
+    because they are measured a second time if a change is suspected."""
+    needed_min = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
+    return min(max(_DEFAULT_MINUTES, needed_min), MAX_MINUTES)
 
 
 def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
-    once, twice = _rounded_duration(pairs * suggestion.pair_s), _rounded_duration(2 * pairs * suggestion.pair_s)
-    estimate = "About {once}, or about {twice} if a change is suspected and the pairs are repeated."
-    limit = (
-        "Time limit: {minutes} min. A pair that cannot finish in time is not started. Do not use the machine meanwhile."
+    single_duration = _rounded_duration(pairs * suggestion.pair_s)
+    double_duration = _rounded_duration(2 * pairs * suggestion.pair_s)
+    return (
+        f"Duration: about {single_duration}, or about {double_duration} "
+        "if a change is suspected and the pairs are repeated. "
+        f"Time limit: {minutes} min. A pair that cannot finish in time is not started. "
+        "Do not use the machine meanwhile."
     )
-    return f"{estimate.format(once=once, twice=twice)} {limit.format(minutes=minutes)}"
 
 
-def measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
+def build_measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
     """Return the command that measures the pairs. If the run of a side stored no profile, the
     command contains a placeholder."""
     from app.reporting.comparison import build_comparison_command
@@ -106,23 +108,23 @@ def build_launch(
     from app.storage.comparisons import comparisons_home
     from app.storage.run_directory import new_run_id
 
-    arguments = tuple(shlex.split(measure_command(request, suggestion, pairs, minutes))[1:])
+    arguments = tuple(shlex.split(build_measure_command(request, suggestion, pairs, minutes))[1:])
     return Launch(arguments, comparisons_home() / new_run_id(suggestion.name, now), suggestion.name, "pairs")
 
 
-def secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
+def find_secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
     """Return the secrets of both profiles that would be sent to hosts that are not allowed yet."""
     from app.profiles.loading import load_profile
     from app.wiring.secret_consent import find_secrets_to_allow
 
-    to_allow: dict[AllowedSecrets, None] = {}
+    secrets_to_allow: dict[AllowedSecrets, None] = {}
     for path in (suggestion.base, suggestion.candidate):
         try:
             secrets = () if path is None else find_secrets_to_allow(load_profile(path))
         except SizewiseError:  # the command itself reports this error
             continue
-        to_allow.update(dict.fromkeys(secrets))
-    return tuple(to_allow)
+        secrets_to_allow.update(dict.fromkeys(secrets))
+    return tuple(secrets_to_allow)
 
 
 def _rounded_duration(duration_s: float) -> str:
@@ -131,18 +133,18 @@ def _rounded_duration(duration_s: float) -> str:
     return f"{round(duration_s / 60)} min"
 
 
-def _mean_run_s(entries: Sequence[Entry]) -> float:
+def _mean_run_s(entries: Sequence[ComparisonEntry]) -> float:
     durations_s = [entry.result.clock.duration_s for entry in entries if entry.result is not None]
-    return _START_S + (sum(durations_s) / len(durations_s) if durations_s else 0.0)
+    return _STARTUP_S + (sum(durations_s) / len(durations_s) if durations_s else 0.0)
 
 
-def _profile_of(number: int, entry: Entry) -> tuple[Path | None, str, str | None]:
+def _read_profile(index: int, entry: ComparisonEntry) -> tuple[Path | None, str, str | None]:
     """Return the path and the name of the profile of a run, and the reason why the profile cannot
     be measured (None if it can)."""
     from app.storage.run_directory import SPEC
     from app.wiring.profile_runs import require_measurable_profile
 
-    run_label, spec = label_of(number, entry), entry.path / SPEC
+    run_label, spec = format_run_label(index, entry), entry.path / SPEC
     if not spec.is_file():
         problem = "{run} comes from another tool and has no profile. Run the command in a terminal with your profiles."
         return None, entry.name, problem.format(run=run_label)

@@ -15,18 +15,18 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.compare.entries import MAX_RUNS, ComparisonRequest, Entry, Side, label_of
+from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side, format_run_label
 from app.gui.formatting import clock_time, one_line
 from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
 
 _SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
 _MAX_CHARACTERS = 120
-_MAX_ROWS_SHOWN = 3.5
+_MAX_VISIBLE_ROWS = 3.5
 
 
 class Picker(QFrame):
     side_changed = Signal(int, str)
-    removed = Signal(int)
+    remove_requested = Signal(int)
     tolerance_changed = Signal(float)
     add_requested = Signal()
 
@@ -50,30 +50,30 @@ class Picker(QFrame):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._scroll = QScrollArea()
         self._build()
-        self.sides: list[QComboBox] = []
-        self._shown: tuple[Entry, ...] | None = None
+        self.side_boxes: list[QComboBox] = []
+        self._shown_entries: tuple[ComparisonEntry, ...] | None = None
 
     def show_request(self, request: ComparisonRequest) -> None:
         with QSignalBlocker(self.tolerance):
             self.tolerance.setValue(100 * request.tolerance)
         self._swap.setEnabled(bool(request.side("base") and request.side("candidate")))
         self.add_button.setEnabled(len(request.entries) < MAX_RUNS)
-        if request.entries != self._shown:
-            self._shown = request.entries
+        if request.entries != self._shown_entries:
+            self._shown_entries = request.entries
             self._fill(request.entries)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        self._fit()
+        self._fit_height()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._fit()
+            self._fit_height()
 
     def _build(self) -> None:
         tolerance = label("&Tolerance", buddy=self.tolerance)
-        tolerance.setToolTip("Smaller changes of a metric count as the same.")
+        tolerance.setToolTip('Changes smaller than the tolerance have the verdict "same".')
         row = hbox(self.add_button, self._swap, 1, tolerance, self.tolerance)
         self._scroll.setWidget(self._grid_box)
         self._scroll.setWidgetResizable(True)
@@ -85,14 +85,14 @@ class Picker(QFrame):
         self._grid.setColumnStretch(0, 1)
         vbox(self._scroll, row, within=self, margins=(14, 10, 14, 10))
 
-    def _fill(self, entries: tuple[Entry, ...]) -> None:
+    def _fill(self, entries: tuple[ComparisonEntry, ...]) -> None:
         clear(self._grid)
-        self.sides = []
+        self.side_boxes = []
         for number, entry in enumerate(entries):
             self._add_row(number, entry)
-        self._fit()
+        self._fit_height()
 
-    def _add_row(self, row: int, entry: Entry) -> None:
+    def _add_row(self, row: int, entry: ComparisonEntry) -> None:
         name = label(_entry_text(row, entry), wrap=True)
         name.setToolTip(tool_tip_text(str(entry.path)))
         badge = Badge(_badge_text(entry), entry.problem or "")
@@ -100,28 +100,28 @@ class Picker(QFrame):
         for side_key, text in _SIDE_NAMES.items():
             side.addItem(text, side_key)
         side.setCurrentIndex(_SIDES.index(entry.side))
-        side.setAccessibleName(f"Side of {label_of(row, entry)}")
+        side.setAccessibleName(f"Side of {format_run_label(row, entry)}")
         side.currentIndexChanged.connect(self._emit_side)
-        remove = button("✕", lambda: self.removed.emit(row))
-        remove.setAccessibleName(f"Remove {label_of(row, entry)}")
+        remove = button("✕", lambda: self.remove_requested.emit(row))
+        remove.setAccessibleName(f"Remove {format_run_label(row, entry)}")
         remove.setFlat(True)
         for column, widget in enumerate((name, badge, side, remove)):
             self._grid.addWidget(widget, row, column)
             widget.setVisible(column != 1 or bool(badge.text()))  # a hidden widget has no size
-        self.sides.append(side)
+        self.side_boxes.append(side)
 
-    def _fit(self) -> None:
+    def _fit_height(self) -> None:
         """Set the height to the height of the rows, up to three and a half rows."""
-        if self.sides:
+        if self.side_boxes:
             self._grid.invalidate()
             rows_px = self._grid.totalHeightForWidth(self._scroll.viewport().width())
-            self._scroll.setFixedHeight(round(rows_px * min(1.0, _MAX_ROWS_SHOWN / len(self.sides))) + 2)
+            self._scroll.setFixedHeight(round(rows_px * min(1.0, _MAX_VISIBLE_ROWS / len(self.side_boxes))) + 2)
 
     def _emit_side(self) -> None:
         sender = self.sender()
-        row = next((index for index, box in enumerate(self.sides) if box is sender), None)
+        row = next((index for index, box in enumerate(self.side_boxes) if box is sender), None)
         if row is not None:
-            self.side_changed.emit(row, self.sides[row].currentData())
+            self.side_changed.emit(row, self.side_boxes[row].currentData())
 
     def _emit_tolerance(self, percent: float) -> None:
         self.tolerance_changed.emit(percent / 100)
@@ -130,8 +130,8 @@ class Picker(QFrame):
 _SIDE_NAMES: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Overlay only"}
 
 
-def _entry_text(number: int, entry: Entry) -> str:
-    text = label_of(number, entry)
+def _entry_text(number: int, entry: ComparisonEntry) -> str:
+    text = format_run_label(number, entry)
     if entry.problem is not None:
         return f"{text} · {one_line(entry.problem, _MAX_CHARACTERS)}"
     if entry.result is None:
@@ -139,7 +139,7 @@ def _entry_text(number: int, entry: Entry) -> str:
     return f"{text} · {clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _MAX_CHARACTERS)}"
 
 
-def _badge_text(entry: Entry) -> str:
+def _badge_text(entry: ComparisonEntry) -> str:
     if entry.problem is not None:
         return "INVALID" if entry.is_invalid else "unusable"
     return "" if entry.result is None else entry.result.verdict.status

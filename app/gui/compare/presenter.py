@@ -9,11 +9,11 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import Latest
-from app.gui.compare.entries import MAX_RUNS, ComparisonRequest, Entry, Side
+from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side
 from app.gui.compare.outcome import Curve, Outcome, compute_outcome, read_curves
 from app.gui.navigation import Navigation
 
-TOLERANCE = 0.05
+DEFAULT_TOLERANCE = 0.05
 
 
 class ComparePresenter(QObject):
@@ -26,22 +26,22 @@ class ComparePresenter(QObject):
 
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)
-        self.request = ComparisonRequest((), TOLERANCE, is_forced=False)
+        self.request = ComparisonRequest((), DEFAULT_TOLERANCE, is_forced=False)
         self.outcome: Outcome | None = None
         self._stage = ""
-        self._comparing: Latest[Outcome] = Latest(self, self._set_outcome, navigation.notify_error)
-        self._drawing: Latest[tuple[Curve, ...]] = Latest(self, self._emit_curves, navigation.notify_error)
+        self._outcome_reader: Latest[Outcome] = Latest(self, self._set_outcome, navigation.notify_error)
+        self._curve_reader: Latest[tuple[Curve, ...]] = Latest(self, self._emit_curves, navigation.notify_error)
 
     @property
     def is_busy(self) -> bool:
-        return self._comparing.is_busy or self._drawing.is_busy
+        return self._outcome_reader.is_busy or self._curve_reader.is_busy
 
     def compare(self, paths: Sequence[Path]) -> None:
         """Compare exactly these runs. The first run is the baseline."""
         unique_paths = tuple(dict.fromkeys(path.absolute() for path in paths))[:MAX_RUNS]
         entries_by_path = {entry.path: entry for entry in self.request.entries}
         entries = [
-            Entry(
+            ComparisonEntry(
                 path,
                 "candidate" if index else "base",
                 entries_by_path[path].result if path in entries_by_path else None,
@@ -67,11 +67,11 @@ class ComparePresenter(QObject):
         if len(entries) >= MAX_RUNS or any(entry.path == path for entry in entries):
             return False
         side: Side = "candidate" if any(entry.side == "base" for entry in entries) else "base"
-        self._update(entries=(*entries, Entry(path, side)))
+        self._update(entries=(*entries, ComparisonEntry(path, side)))
         return True
 
-    def remove(self, place: int) -> None:
-        self._update(entries=tuple(entry for index, entry in enumerate(self.request.entries) if index != place))
+    def remove(self, removed_index: int) -> None:
+        self._update(entries=tuple(entry for index, entry in enumerate(self.request.entries) if index != removed_index))
 
     def set_side(self, index: int, side: Side) -> None:
         entries = list(self.request.entries)
@@ -81,9 +81,11 @@ class ComparePresenter(QObject):
 
     def swap(self) -> None:
         """Swap the baseline and the candidate."""
-        opposite: dict[Side, Side] = {"base": "candidate", "candidate": "base", "drawn": "drawn"}
+        opposite_sides: dict[Side, Side] = {"base": "candidate", "candidate": "base", "drawn": "drawn"}
         self._update(
-            entries=tuple(msgspec.structs.replace(entry, side=opposite[entry.side]) for entry in self.request.entries)
+            entries=tuple(
+                msgspec.structs.replace(entry, side=opposite_sides[entry.side]) for entry in self.request.entries
+            )
         )
 
     def set_tolerance(self, tolerance: float) -> None:
@@ -95,10 +97,13 @@ class ComparePresenter(QObject):
     def load_curves(self, stage: str) -> None:
         if self.outcome is not None and stage:
             entries, self._stage = self.outcome.request.entries, stage
-            self._drawing.request(lambda: read_curves(entries, stage))
+            self._curve_reader.request(lambda: read_curves(entries, stage))
 
     def _update(
-        self, entries: tuple[Entry, ...] | None = None, tolerance: float | None = None, is_forced: bool | None = None
+        self,
+        entries: tuple[ComparisonEntry, ...] | None = None,
+        tolerance: float | None = None,
+        is_forced: bool | None = None,
     ) -> None:
         previous = self.request
         self.request = request = ComparisonRequest(
@@ -109,12 +114,12 @@ class ComparePresenter(QObject):
         if request == previous:
             return
         self.outcome = None
-        self._drawing.cancel()
+        self._curve_reader.cancel()
         self.request_changed.emit(request)
         if request.entries:
-            self._comparing.request(lambda: compute_outcome(request))
+            self._outcome_reader.request(lambda: compute_outcome(request))
         else:
-            self._comparing.cancel()
+            self._outcome_reader.cancel()
 
     def _set_outcome(self, outcome: Outcome) -> None:
         self.request = outcome.request

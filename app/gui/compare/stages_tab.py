@@ -14,7 +14,7 @@ from app.gui.widgets import label, vbox
 class StagesTab(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = theme_controller
+        self._theme_controller = theme_controller
         self._message = label("", "muted", wrap=True)
         self._layout = vbox(self._message, within=self, margins=(0, 10, 0, 0))
         self.table: FrameTable | None = None
@@ -28,14 +28,14 @@ class StagesTab(QWidget):
     def show_outcome(self, outcome: Outcome) -> None:
         section = outcome.section
         if section is None or not section.rows:
-            self.show_message("Nothing to compare yet – see Verdict.")
+            self.show_message("There are no changes to show. The Verdict tab shows the reason.")
             return
         frame, states = build_stage_table(section)
         if self.table is not None:
             self._layout.removeWidget(self.table)
             self.table.deleteLater()
         headers = {"stage": "Stage", **{name: metric_text(name) for name in states}}
-        self.table = FrameTable(StateColoredModel(self._look, headers, states), "Changes by stage")
+        self.table = FrameTable(StateColoredModel(self._theme_controller, headers, states), "Changes by stage")
         self._layout.insertWidget(1, self.table, 100)
         self.table.set_frame(frame)
         self._message.setText("Change from baseline to candidate per stage, with verdict (n/a: no value).")

@@ -14,7 +14,7 @@ from app.records.metrics import metric_label
 from app.reporting.run_rows import Trend, format_change, list_runs
 
 
-def profile_names() -> tuple[str, ...]:
+def list_profile_names() -> tuple[str, ...]:
     """Return the profile names of the stored runs, most recently run first. Can be called from any
     thread."""
     rows = [row for row in list_runs().rows if row.name is not None and row.verdict is not None]
@@ -23,8 +23,8 @@ def profile_names() -> tuple[str, ...]:
 
 
 def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
-    """Return one value per run: the median of all runs at the same level, that is, between two
-    detected level changes."""
+    """Return one value for each run: the median of the runs between the detected level changes
+    before and after the run."""
     values = np.asarray(series.values, dtype=np.float64)
     bounds = [0, *(change.index for change in series.changes), len(values)]
     levels = np.empty(len(values))
@@ -50,9 +50,9 @@ def summary_text(trend: Trend) -> str:
     template = "{name}: 1 run." if len(trend.runs) == 1 else "{name}: {count} runs."
     parts = [template.format(name=trend.name, count=len(trend.runs))]
     if trend.excluded_count:
-        parts.append(f"{trend.excluded_count} excluded: INVALID, or another machine or workload.")
+        parts.append(f"Excluded runs: {trend.excluded_count} (INVALID, or from another machine or workload).")
     if len(trend.runs) < MIN_VALUES:
-        parts.append(f"Change detection needs {MIN_VALUES} runs.")
+        parts.append(f"Change detection needs at least {MIN_VALUES} runs.")
     return " ".join(parts)
 
 
@@ -68,7 +68,8 @@ TREND_HEADERS = {
 
 
 def trend_frame(series: Sequence[MetricHistory]) -> pd.DataFrame:
-    """Return the same table as `sizewise runs trend` prints."""
+    """Return a table with one row for each metric and stage, as printed by `sizewise runs
+    trend`."""
     return pd.DataFrame(
         {
             "metric": [series_metric(item) for item in series],

@@ -15,7 +15,7 @@ from app.gui.compare.frames import ShortTable
 from app.gui.compare.trend_data import (
     TREND_HEADERS,
     compute_levels,
-    profile_names,
+    list_profile_names,
     series_key,
     series_metric,
     series_name,
@@ -29,33 +29,33 @@ from app.gui.widgets import fill_choices, label
 from app.reporting.run_rows import Trend, build_trend, format_change, format_metric_name
 
 _MAX_CHARACTERS = 60
-_ROWS_SHOWN = 5
+_MAX_ROWS = 5
 
 
 class TrendTab(QWidget):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = theme_controller
+        self._theme_controller = theme_controller
         self._trend: Trend | None = None
         self.profile, self.series = QComboBox(), QComboBox()
         self._profile_to_select: str | None = None
         self._summary = label("", "muted", wrap=True)
         self.chart: Chart | None = None
-        self._empty = label("No runs yet. A trend needs several runs of one profile.", "muted", wrap=True)
+        self._empty_label = label("No runs yet. A trend needs several runs of one profile.", "muted", wrap=True)
         self.table = ShortTable(
-            FrameModel(None, TREND_HEADERS), "Trends", _ROWS_SHOWN, max_column_characters=_MAX_CHARACTERS
+            FrameModel(None, TREND_HEADERS), "Trends", _MAX_ROWS, max_column_characters=_MAX_CHARACTERS
         )
         self._layout = QVBoxLayout(self)
         self._build()
-        self._names: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.notify_error)
-        self._reading: Latest[Trend] = Latest(self, self._show_trend, self._fail)
-        self.profile.currentIndexChanged.connect(self._read)
+        self._names_reader: Latest[tuple[str, ...]] = Latest(self, self._show_names, navigation.notify_error)
+        self._trend_reader: Latest[Trend] = Latest(self, self._show_trend, self._fail)
+        self.profile.currentIndexChanged.connect(self._read_trend)
         self.series.currentIndexChanged.connect(self._draw)
         self.table.selectionModel().currentRowChanged.connect(self._select_row_series)
 
     @property
     def is_busy(self) -> bool:
-        return self._names.is_busy or self._reading.is_busy
+        return self._names_reader.is_busy or self._trend_reader.is_busy
 
     @property
     def trend(self) -> Trend | None:
@@ -70,7 +70,7 @@ class TrendTab(QWidget):
         displayed profile is shown."""
         if name is not None:
             self._profile_to_select = name
-        self._names.request(profile_names)
+        self._names_reader.request(list_profile_names)
 
     def command_arguments(self) -> tuple[str, ...]:
         name, series = self.profile.currentData(), self._selected()
@@ -89,30 +89,30 @@ class TrendTab(QWidget):
         self._layout.setContentsMargins(0, 10, 0, 0)
         self._layout.addLayout(row)
         self._layout.addWidget(self._summary)
-        self._layout.addWidget(self._empty)
+        self._layout.addWidget(self._empty_label)
         self._layout.addStretch(0)
         self._layout.addWidget(self.table)
-        self._empty.hide()
+        self._empty_label.hide()
         self.table.hide()
 
     def _show_names(self, names: tuple[str, ...]) -> None:
-        self._empty.setVisible(not names)
+        self._empty_label.setVisible(not names)
         fill_choices(self.profile, ((name[:_MAX_CHARACTERS], name) for name in names), self._profile_to_select)
         self._profile_to_select = None
-        self._read()
+        self._read_trend()
 
-    def _read(self) -> None:
+    def _read_trend(self) -> None:
         name = self.profile.currentData()
         if name is not None:
             self._summary.setText("Loading runs…")
-            self._reading.request(lambda: build_trend(name))
+            self._trend_reader.request(lambda: build_trend(name))
 
     def _fail(self, error: Exception) -> None:
         notice = error_notice(error)
         self._summary.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
     def _show_trend(self, trend: Trend) -> None:
-        shown = self._selected()
+        selected_series = self._selected()
         self._trend = trend
         self._summary.setText(summary_text(trend))
         with QSignalBlocker(self.series):
@@ -120,9 +120,9 @@ class TrendTab(QWidget):
             for item in trend.series:
                 self.series.addItem(series_name(item)[:_MAX_CHARACTERS])
             keys = [series_key(item) for item in trend.series]
-            changed = next((index for index, item in enumerate(trend.series) if item.changes), 0 if keys else -1)
-            previous = None if shown is None else series_key(shown)
-            self.series.setCurrentIndex(keys.index(previous) if previous in keys else changed)
+            first_changed = next((index for index, item in enumerate(trend.series) if item.changes), 0 if keys else -1)
+            previous = None if selected_series is None else series_key(selected_series)
+            self.series.setCurrentIndex(keys.index(previous) if previous in keys else first_changed)
         self.table.setVisible(bool(trend.series))
         self.table.set_frame(trend_frame(trend.series))
         set_table_description(self.table, "Trends")
@@ -144,7 +144,7 @@ class TrendTab(QWidget):
             series_name(series),
             Axis("run (oldest first)"),
             Axis(series_metric(series), series.unit, is_from_zero=False),
-            self._look,
+            self._theme_controller,
         )
         run_numbers = np.arange(1, len(series.values) + 1)
         chart.set_points("values", series_metric(series), run_numbers, np.asarray(series.values), names=series.run_ids)

@@ -31,9 +31,9 @@ from app.gui.compare.pairs_suggestion import (
     MAX_PAIRS,
     MIN_MINUTES,
     PairsSuggestion,
+    build_measure_command,
     compute_time_limit_min,
     duration_text,
-    measure_command,
 )
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import sentence
@@ -49,19 +49,27 @@ class PairsCard(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self._asked: ComparisonRequest | None = None
-        self._offer: PairsSuggestion | None = None
+        self._request: ComparisonRequest | None = None
+        self._suggestion: PairsSuggestion | None = None
         self._is_measuring = False
         self._summary = label("", wrap=True)
-        self._problem, self._cost = label("", "word", wrap=True), label("", "muted", wrap=True)
+        self._problem, self._duration_label = label("", "word", wrap=True), label("", "muted", wrap=True)
         self._command_label, self._command = label("Equivalent command:", "muted", wrap=True), label("", wrap=True)
         self.pairs, self.minutes = QSpinBox(), QSpinBox()
-        self.run = button("", self._emit_wanted, primary=True)
+        self.run = button("", self._request_measurement, primary=True)
         self.copy = button("Cop&y command", self._copy_command)
         self._inputs = self._input_row()
-        below = QWidget()
-        set_flow_layout(below).addWidget(self.copy)
-        frame = card(self._summary, self._problem, self._inputs, self._cost, self._command_label, self._command, below)
+        button_row = QWidget()
+        set_flow_layout(button_row).addWidget(self.copy)
+        frame = card(
+            self._summary,
+            self._problem,
+            self._inputs,
+            self._duration_label,
+            self._command_label,
+            self._command,
+            button_row,
+        )
         vbox(frame, within=self)
         self.pairs.valueChanged.connect(self._fit_minutes)
         self.minutes.valueChanged.connect(self._show)
@@ -75,12 +83,12 @@ class PairsCard(QWidget):
         return self._problem.text()
 
     @property
-    def cost(self) -> str:
-        return self._cost.text()
+    def duration(self) -> str:
+        return self._duration_label.text()
 
     def show_suggestion(self, request: ComparisonRequest, suggestion: PairsSuggestion) -> None:
-        self._asked, self._offer = request, suggestion
-        self._summary.setText(f"Inconclusive. About {suggestion.pairs} more A/B pairs should decide.")
+        self._request, self._suggestion = request, suggestion
+        self._summary.setText(f"Inconclusive. About {suggestion.pairs} more A/B pairs are needed for a verdict.")
         self._problem.setText(suggestion.problem or "")
         self._problem.setVisible(suggestion.problem is not None)
         with QSignalBlocker(self.pairs):
@@ -106,37 +114,37 @@ class PairsCard(QWidget):
         return row
 
     def _fit_minutes(self) -> None:
-        if self._offer is not None:
+        if self._suggestion is not None:
             with QSignalBlocker(self.minutes):
-                self.minutes.setValue(compute_time_limit_min(self._offer, self.pairs.value()))
+                self.minutes.setValue(compute_time_limit_min(self._suggestion, self.pairs.value()))
         self._show()
 
     def _show(self) -> None:
-        if self._asked is None or self._offer is None:
+        if self._request is None or self._suggestion is None:
             return
         pairs, minutes = self.pairs.value(), self.minutes.value()
         text = "R&un 1 more pair" if pairs == 1 else f"R&un {pairs} more pairs"
         self.run.setText(text)
         self.run.setAccessibleName(text.replace("&", ""))
-        self.run.setEnabled(self._offer.problem is None and not self._is_measuring)
+        self.run.setEnabled(self._suggestion.problem is None and not self._is_measuring)
         for box in (self.pairs, self.minutes):
             box.setEnabled(not self._is_measuring)
-        self._cost.setText(duration_text(self._offer, pairs, minutes))
-        self._cost.setVisible(self._offer.problem is None)
-        self._command.setText(measure_command(self._asked, self._offer, pairs, minutes))
+        self._duration_label.setText(duration_text(self._suggestion, pairs, minutes))
+        self._duration_label.setVisible(self._suggestion.problem is None)
+        self._command.setText(build_measure_command(self._request, self._suggestion, pairs, minutes))
 
-    def _emit_wanted(self) -> None:
-        if self._offer is not None:
-            self.measurement_requested.emit(self._offer, self.pairs.value(), self.minutes.value())
+    def _request_measurement(self) -> None:
+        if self._suggestion is not None:
+            self.measurement_requested.emit(self._suggestion, self.pairs.value(), self.minutes.value())
 
     def _copy_command(self) -> None:
         QGuiApplication.clipboard().setText(self._command.text())
 
 
 def _labeled(text: str, box: QSpinBox) -> QWidget:
-    holder = QWidget()
-    hbox(label(text, buddy=box), box, within=holder)
-    return holder
+    container = QWidget()
+    hbox(label(text, buddy=box), box, within=container)
+    return container
 
 
 _MAX_DIFFERENCE_ROWS = 6
@@ -145,7 +153,7 @@ _MAX_COLUMN_CHARACTERS = 40
 
 
 class VerdictTab(QScrollArea):
-    forced = Signal(bool)
+    force_toggled = Signal(bool)
     replacement_requested = Signal()
     """Request to replace the runs that cannot be compared."""
     reasons_requested = Signal()
@@ -157,9 +165,9 @@ class VerdictTab(QScrollArea):
         self._badge, self._sentence = Badge(), label("", "heading", wrap=True)
         self._banner = label("", "word", wrap=True)
         self.force = QCheckBox("&Compare anyway (exports are marked FORCED)")
-        self._no_differences = label("Same environment and settings.", "muted", wrap=True)
+        self._no_differences = label("No differences in environment or settings.", "muted", wrap=True)
         self.differences = ShortTable(
-            StateColoredModel(theme_controller, DIFFERENCE_HEADERS, {"so": comparability_state}),
+            StateColoredModel(theme_controller, DIFFERENCE_HEADERS, {"effect": comparability_state}),
             "Environment differences",
             _MAX_DIFFERENCE_ROWS,
             max_column_characters=_MAX_COLUMN_CHARACTERS,
@@ -174,12 +182,12 @@ class VerdictTab(QScrollArea):
         self.stage, self.all_metrics = QComboBox(), QCheckBox("A&ll metrics")
         self._notes = label("", "muted", wrap=True)
         self.pairs = PairsCard()
-        self.another = button("Use ano&ther run…", self.replacement_requested.emit, primary=True)
-        self.reasons = button("Show wh&y it is INVALID", self.reasons_requested.emit)
-        self._problem_actions = _row(self.another, self.reasons)
+        self.replace_button = button("Use ano&ther run…", self.replacement_requested.emit, primary=True)
+        self.reasons_button = button("Show wh&y the run is INVALID", self.reasons_requested.emit)
+        self._problem_actions = _row(self.replace_button, self.reasons_button)
         self._build()
         self.show_message("")
-        self.force.toggled.connect(self.forced)
+        self.force.toggled.connect(self.force_toggled)
         self.stage.currentIndexChanged.connect(self._show_changes)
         self.all_metrics.toggled.connect(self._show_changes)
 
@@ -243,7 +251,9 @@ class VerdictTab(QScrollArea):
         if self._outcome is None or self._outcome.section is None:
             return
         section = self._outcome.section
-        frame = changes_frame(section, only_headlines=not self.all_metrics.isChecked(), stage=self.stage.currentData())
+        frame = changes_frame(
+            section, is_headline_only=not self.all_metrics.isChecked(), stage=self.stage.currentData()
+        )
         self.changes.set_frame(frame)
         has_rows = bool(section.rows)
         for widget in (self.changes, self.stage, self.all_metrics):
@@ -253,16 +263,16 @@ class VerdictTab(QScrollArea):
         set_table_description(self.changes, "Changes")
 
     def _build(self) -> None:
-        head = hbox(self._badge, (self._sentence, 1))
+        header = hbox(self._badge, (self._sentence, 1))
         filters = QHBoxLayout()
         self.stage.setAccessibleName("Filter by stage")
         self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         filters.addWidget(self.stage)
         filters.addWidget(self.all_metrics)
         filters.addStretch(1)
-        inner = QWidget()
+        content = QWidget()
         vbox(
-            head,
+            header,
             self._problem_actions,
             self._banner,
             self.force,
@@ -273,14 +283,14 @@ class VerdictTab(QScrollArea):
             self.pairs,
             self._notes,
             0,
-            within=inner,
+            within=content,
             margins=(0, 10, 0, 0),
         )
         self._result_widgets: tuple[QWidget, ...] = (
             self._banner, self.force, self._no_differences, self.differences, self.stage, self.all_metrics,
             self.changes, self.pairs, self._notes,
         )  # fmt: skip
-        self.setWidget(inner)
+        self.setWidget(content)
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setFocusPolicy(self.focusPolicy().NoFocus)

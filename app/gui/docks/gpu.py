@@ -4,7 +4,14 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QDockWidget, QFrame, QProgressBar, QVBoxLayout, QWidget
 
-from app.gui.docks.machine_format import format_reading, format_with_maximum, gpu_title, share, shorten, throttle_text
+from app.gui.docks.machine_format import (
+    compute_fraction,
+    format_reading,
+    format_with_maximum,
+    gpu_title,
+    shorten,
+    throttle_text,
+)
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.docks.scrolling import vertical_scroll_area
 from app.gui.widgets import card, hbox, label, restyle, vbox
@@ -25,11 +32,11 @@ class Gauge(QWidget):
         line = hbox((label(title, "muted"), 1), self._text)
         vbox(line, self._bar, within=self, spacing=2)
 
-    def set_reading(self, text: str, share: float | None) -> None:
-        """Set the text and the length of the bar. `share` is in 0..1; None hides the bar."""
+    def set_reading(self, text: str, fraction: float | None) -> None:
+        """Set the text and the length of the bar. `fraction` is in 0..1; None hides the bar."""
         self._text.setText(text)
-        self._bar.setVisible(share is not None)
-        self._bar.setValue(round(1000 * min(1.0, max(0.0, share or 0.0))))
+        self._bar.setVisible(fraction is not None)
+        self._bar.setValue(round(1000 * min(1.0, max(0.0, fraction or 0.0))))
         self._bar.setAccessibleDescription(text)
 
     def text(self) -> str:
@@ -42,32 +49,34 @@ class GpuDock(QDockWidget):
         self.setObjectName("gpu-dock")
         self.setAccessibleName("GPU and host")
         self.source = label("", "muted", wrap=True)
-        self.no_gpu = label("", "muted", wrap=True)
+        self.no_gpu_label = label("", "muted", wrap=True)
         self.gpus: dict[str, GpuCard] = {}
         self.cpu, self.memory = Gauge("CPU"), Gauge("Memory")
         self._cards = QVBoxLayout()
-        inside = QWidget()
+        content = QWidget()
         vbox(
             self.source,
             self._cards,
-            self.no_gpu,
+            self.no_gpu_label,
             card(label("Host", "heading"), self.cpu, self.memory),
             1,
-            within=inside,
+            within=content,
             margins=(8, 8, 8, 8),
             spacing=10,
         )
-        self.setWidget(vertical_scroll_area(inside))
-        machine.add_viewer(inside)
+        self.setWidget(vertical_scroll_area(content))
+        machine.add_viewer(content)
         machine.changed.connect(self._show)
         self._show(machine.state)
 
     def _show(self, state: MachineState) -> None:
-        self.source.setText("Paused while a run is measuring. The values come from the run.")
+        self.source.setText(
+            "Sampling is paused while a run is measured. The values come from the telemetry of the run."
+        )
         self.source.setVisible(state.is_from_run)
-        now = state.readings
-        self._show_host(now)
-        gpus = () if now is None else now.gpus
+        readings = state.readings
+        self._show_host(readings)
+        gpus = () if readings is None else readings.gpus
         for gpu in gpus:
             if gpu.source not in self.gpus:
                 self.gpus[gpu.source] = GpuCard()
@@ -75,14 +84,14 @@ class GpuDock(QDockWidget):
             self.gpus[gpu.source].show_gpu(gpu)
         for source, gpu_card in self.gpus.items():
             gpu_card.setVisible(any(gpu.source == source for gpu in gpus))
-        self.no_gpu.setText(_no_gpu_reason(now))
-        self.no_gpu.setVisible(not gpus or (now is not None and now.gpu_note is not None))
+        self.no_gpu_label.setText(_no_gpu_reason(readings))
+        self.no_gpu_label.setVisible(not gpus or (readings is not None and readings.gpu_note is not None))
 
-    def _show_host(self, now: MachineNow | None) -> None:
-        percent = None if now is None else now.cpu_percent
+    def _show_host(self, readings: MachineNow | None) -> None:
+        percent = None if readings is None else readings.cpu_percent
         self.cpu.set_reading(format_reading(percent, "%"), None if percent is None else percent / 100)
-        used_gib, total_gib = (None, None) if now is None else (now.memory_gib, now.memory_total_gib)
-        self.memory.set_reading(format_with_maximum(used_gib, total_gib, "GiB"), share(used_gib, total_gib))
+        used_gib, total_gib = (None, None) if readings is None else (readings.memory_gib, readings.memory_total_gib)
+        self.memory.set_reading(format_with_maximum(used_gib, total_gib, "GiB"), compute_fraction(used_gib, total_gib))
 
 
 class GpuCard(QFrame):
@@ -115,24 +124,25 @@ class GpuCard(QFrame):
         )
         self.memory.set_reading(
             format_with_maximum(gpu.memory_gib, gpu.memory_total_gib, "GiB"),
-            share(gpu.memory_gib, gpu.memory_total_gib),
+            compute_fraction(gpu.memory_gib, gpu.memory_total_gib),
         )
         self.power.set_reading(
-            format_with_maximum(gpu.power_w, gpu.power_limit_w, "W"), share(gpu.power_w, gpu.power_limit_w)
+            format_with_maximum(gpu.power_w, gpu.power_limit_w, "W"), compute_fraction(gpu.power_w, gpu.power_limit_w)
         )
         self.temperature.set_reading(format_reading(gpu.temperature_c, "°C"), None)
         self.clock.set_reading(
-            format_with_maximum(gpu.clock_mhz, gpu.max_clock_mhz, "MHz"), share(gpu.clock_mhz, gpu.max_clock_mhz)
+            format_with_maximum(gpu.clock_mhz, gpu.max_clock_mhz, "MHz"),
+            compute_fraction(gpu.clock_mhz, gpu.max_clock_mhz),
         )
         self.throttling.setText(throttle_text(gpu))
         restyle(self.throttling, "warn" if gpu.throttled_by else "plain")
 
 
-def _no_gpu_reason(now: MachineNow | None) -> str:
-    if now is None:
+def _no_gpu_reason(readings: MachineNow | None) -> str:
+    if readings is None:
         return "Reading machine data…"
-    if now.gpu_note is not None:
-        return f"GPU driver: {shorten(now.gpu_note)}"
-    if now.driver is None:
-        return "No NVIDIA driver. Showing host only."
+    if readings.gpu_note is not None:
+        return f"GPU driver: {shorten(readings.gpu_note)}"
+    if readings.driver is None:
+        return "No NVIDIA driver is installed. Only the host is shown."
     return "The NVIDIA driver reports no GPU."

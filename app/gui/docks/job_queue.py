@@ -1,5 +1,5 @@
-"""Job queue: only one run at a time is measured on this machine, because concurrent runs would
-disturb each other. Other jobs wait."""
+"""Job queue, which ensures that only one run at a time is measured on this machine, because
+concurrent runs would disturb each other. Other jobs wait."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from app.records.events import Event
 
 JobState = Literal["waiting", "running", "finished"]
-_KEY = "jobs/waiting"
+_WAITING_KEY = "jobs/waiting"
 _POLL_MS = 500
 _MAX_FINISHED = 20
 _START_TIMEOUT_S = 60.0
@@ -50,10 +50,10 @@ class Job(msgspec.Struct, frozen=True):
 
     @property
     def measured_directory(self) -> Path:
-        """Directory of the run that is being measured. For A/B pairs, this is the run of the
-        current turn as soon as the turn is known."""
-        turn = None if self.progress is None else self.progress.pair_run
-        return self.launch.directory if turn is None else Path(turn.directory)
+        """Directory of the run that is being measured. For A/B pairs, this is the directory of the
+        current run of a pair, as soon as the pairs have reported it."""
+        pair_run = None if self.progress is None else self.progress.pair_run
+        return self.launch.directory if pair_run is None else Path(pair_run.directory)
 
     @property
     def eta_s(self) -> float | None:
@@ -87,11 +87,11 @@ class JobQueue(QObject):
     ) -> None:
         super().__init__(parent)
         self._settings, self._now_ns = settings, now_ns
-        self._number = 0
+        self._last_job_number = 0
         self._jobs: list[Job] = []
         self._watch: EngineWatch | None = None
         self.is_paused = False
-        self.offered = _load_stored(settings)
+        self.offered_launches = _load_waiting(settings)
         """Launches that were waiting when the previous window closed. `queue_offered` adds them to
         the queue; `discard_offered` discards them."""
 
@@ -111,7 +111,7 @@ class JobQueue(QObject):
     def add(self, launch: Launch) -> None:
         """Queue a launch. The launch starts immediately if no job is running and the queue is not
         paused."""
-        self._jobs.append(self._new(launch))
+        self._jobs.append(self._create_job(launch))
         self._launch_next_waiting()
 
     def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
@@ -120,7 +120,7 @@ class JobQueue(QObject):
         No effect if the run is already in the queue, or if another job is running.
         """
         if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
-            self._jobs.append(self._new(Launch((), directory, name, kind)))
+            self._jobs.append(self._create_job(Launch((), directory, name, kind)))
             self._begin(self._jobs[-1])
             self.changed.emit()
 
@@ -134,11 +134,11 @@ class JobQueue(QObject):
         self.is_paused = is_paused
         self._launch_next_waiting()
 
-    def move(self, number: int, by: int) -> None:
-        """Move a waiting job up (-1) or down (1)."""
+    def move(self, number: int, offset: int) -> None:
+        """Move a waiting job by `offset` positions: -1 is up, 1 is down."""
         waiting = list(self.waiting)
         indices = [index for index, job in enumerate(waiting) if job.number == number]
-        target = indices[0] + by if indices else -1
+        target = indices[0] + offset if indices else -1
         if 0 <= target < len(waiting):
             waiting.insert(target, waiting.pop(indices[0]))
             self._jobs = [job for job in self._jobs if job.state != "waiting"] + waiting
@@ -153,25 +153,25 @@ class JobQueue(QObject):
         job = self._jobs.pop(indices[0])
         self._store_waiting()
 
-        def bring_back() -> None:
+        def restore() -> None:
             self._jobs.insert(indices[0], job)
             self._launch_next_waiting()
 
-        return bring_back
+        return restore
 
     def queue_offered(self) -> None:
-        offered, self.offered = self.offered, ()
-        for launch in offered:
-            self._jobs.append(self._new(launch))
+        offered_launches, self.offered_launches = self.offered_launches, ()
+        for launch in offered_launches:
+            self._jobs.append(self._create_job(launch))
         self._launch_next_waiting()
 
     def discard_offered(self) -> None:
-        self.offered = ()
+        self.offered_launches = ()
         self._store_waiting()
 
-    def _new(self, launch: Launch) -> Job:
-        self._number += 1
-        return Job(self._number, launch)
+    def _create_job(self, launch: Launch) -> Job:
+        self._last_job_number += 1
+        return Job(self._last_job_number, launch)
 
     def _launch_next_waiting(self) -> None:
         waiting = self.waiting
@@ -195,16 +195,16 @@ class JobQueue(QObject):
             has_telemetry=False,
         )
         watch.received.connect(self._on_event)
-        watch.slice_finished.connect(self._on_drained)
+        watch.slice_finished.connect(self._on_slice_finished)
         watch.finished.connect(self._on_finished)
         watch.process_lost.connect(self._on_lost)
         watch.start()
         self._read_last_duration(job.number, job.launch.name)
 
     def _read_last_duration(self, number: int, name: str) -> None:
-        submit(self, lambda: (number, _last_duration_s(name)), self._set_usual, _ignore_error)
+        submit(self, lambda: (number, _last_duration_s(name)), self._set_last_duration, _ignore_error)
 
-    def _set_usual(self, result: tuple[int, float | None]) -> None:
+    def _set_last_duration(self, result: tuple[int, float | None]) -> None:
         job = self.running
         if job is not None and job.number == result[0]:
             self._replace_job(replace(job, last_duration_s=result[1]))
@@ -217,7 +217,7 @@ class JobQueue(QObject):
         if job is not None:
             self._replace_job(replace(job, progress=advance(job.progress or RunProgress(), event)))
 
-    def _on_drained(self, _: int) -> None:
+    def _on_slice_finished(self, _: int) -> None:
         job = self.running
         if job is None:
             return
@@ -244,7 +244,7 @@ class JobQueue(QObject):
     def _on_lost(self) -> None:
         job = self.running
         if job is not None and job.progress is None:
-            self._end(job, "not started", "The benchmark process reported nothing for one minute.")
+            self._end(job, "not started", "The benchmark process did not report any progress for one minute.")
         elif job is not None:
             self._end(job, "lost", "The benchmark process ended unexpectedly.")
 
@@ -254,27 +254,27 @@ class JobQueue(QObject):
             watch.stop()
             watch.deleteLater()
         reported_s = 0.0 if job.progress is None else job.progress.elapsed_s
-        lasted_s = reported_s or (self._now_ns() - job.start_ns) / 1e9
-        ended = replace(job, state="finished", status=status, message=message, duration_s=lasted_s)
-        self._jobs = [other_job for other_job in self._jobs if other_job.number != job.number] + [ended]
-        dropped = {other_job.number for other_job in self.finished[_MAX_FINISHED:]}
-        self._jobs = [other_job for other_job in self._jobs if other_job.number not in dropped]
-        self.job_ended.emit(ended)
+        duration_s = reported_s or (self._now_ns() - job.start_ns) / 1e9
+        ended_job = replace(job, state="finished", status=status, message=message, duration_s=duration_s)
+        self._jobs = [other_job for other_job in self._jobs if other_job.number != job.number] + [ended_job]
+        dropped_numbers = {other_job.number for other_job in self.finished[_MAX_FINISHED:]}
+        self._jobs = [other_job for other_job in self._jobs if other_job.number not in dropped_numbers]
+        self.job_ended.emit(ended_job)
         self._launch_next_waiting()
 
     def _replace_job(self, job: Job) -> None:
-        self._jobs = [job if queued.number == job.number else queued for queued in self._jobs]
+        self._jobs = [job if queued_job.number == job.number else queued_job for queued_job in self._jobs]
 
     def _store_waiting(self) -> None:
-        launches = (*self.offered, *(job.launch for job in self.waiting))
-        self._settings.setValue(_KEY, msgspec.json.encode(launches, enc_hook=str).decode())
+        launches = (*self.offered_launches, *(job.launch for job in self.waiting))
+        self._settings.setValue(_WAITING_KEY, msgspec.json.encode(launches, enc_hook=str).decode())
         self.changed.emit()
 
 
-def _load_stored(settings: QSettings) -> tuple[Launch, ...]:
+def _load_waiting(settings: QSettings) -> tuple[Launch, ...]:
     try:
-        stored = decode_json(str(settings.value(_KEY, "[]")))
-        return msgspec.convert(stored, tuple[Launch, ...], dec_hook=lambda kind, value: kind(value))
+        launches = decode_json(str(settings.value(_WAITING_KEY, "[]")))
+        return msgspec.convert(launches, tuple[Launch, ...], dec_hook=lambda kind, value: kind(value))
     except msgspec.DecodeError:  # written by a different version of Sizewise
         return ()
 

@@ -1,4 +1,5 @@
-"""Descriptions of a job in one or two lines. All functions are pure."""
+"""One-line texts about a job: its name and outcome, its phase and its time. All functions are
+pure."""
 
 from __future__ import annotations
 
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from app.records.events import PairRunStarted
 
 
-def job_line(job: Job) -> str:
+def format_job(job: Job) -> str:
     """Format a job as one line of a list."""
     name = shorten(job.launch.name)
     if job.state != "finished":
@@ -21,13 +22,13 @@ def job_line(job: Job) -> str:
     return f"{text}. {shorten(job.message)}" if job.message else text
 
 
-def phase_line(job: Job) -> str:
+def format_phase(job: Job) -> str:
     """Format the current phase of a running job as one line."""
     progress = job.progress
     if progress is None:
         return "Starting benchmark…"
     if progress.pair_run is not None:
-        return turn_line(progress.pair_run)
+        return format_pair_run(progress.pair_run)
     activity = progress.stage.name if progress.stage is not None else progress.message or progress.phase
     if progress.variant is not None:
         activity = progress.variant.variant.label
@@ -37,24 +38,24 @@ def phase_line(job: Job) -> str:
     return shorten(activity)
 
 
-def turn_line(turn: PairRunStarted) -> str:
-    side = "baseline" if turn.side == "base" else "candidate"
-    return f"Pair {turn.pair} of {turn.pairs}: measuring {side}"
+def format_pair_run(pair_run: PairRunStarted) -> str:
+    side = "baseline" if pair_run.side == "base" else "candidate"
+    return f"Pair {pair_run.pair} of {pair_run.pairs}: measuring {side}"
 
 
-def time_line(job: Job) -> str:
+def format_job_time(job: Job) -> str:
     """Format the elapsed time and the estimated remaining time of a job as one line."""
-    done_s = 0.0 if job.progress is None else job.progress.elapsed_s
-    left_s = job.eta_s
-    if left_s is None:
-        return f"{elapsed(done_s)} elapsed"
-    return f"{elapsed(done_s)} elapsed, about {elapsed(left_s)} left"
+    elapsed_s = 0.0 if job.progress is None else job.progress.elapsed_s
+    remaining_s = job.eta_s
+    if remaining_s is None:
+        return f"{elapsed(elapsed_s)} elapsed"
+    return f"{elapsed(elapsed_s)} elapsed, about {elapsed(remaining_s)} left"
 
 
-def done_percent(job: Job) -> int | None:
+def compute_done_percent(job: Job) -> int | None:
     """Return the progress of a job in percent, or None if the remaining time is unknown."""
-    left_s = job.eta_s
-    if left_s is None or job.progress is None:
+    remaining_s = job.eta_s
+    if remaining_s is None or job.progress is None:
         return None
-    done_s = job.progress.elapsed_s
-    return round(100 * done_s / (done_s + left_s)) if done_s + left_s > 0 else None
+    elapsed_s = job.progress.elapsed_s
+    return round(100 * elapsed_s / (elapsed_s + remaining_s)) if elapsed_s + remaining_s > 0 else None

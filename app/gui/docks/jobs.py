@@ -17,14 +17,14 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QCheckBox, QDockWidget, QListView, QProgressBar, QSizePolicy, QVBoxLayout, QWidget
 
 from app.gui.docks.job_queue import Job, JobQueue
-from app.gui.docks.job_text import done_percent, job_line, phase_line, time_line
+from app.gui.docks.job_text import compute_done_percent, format_job, format_job_time, format_phase
 from app.gui.docks.scrolling import vertical_scroll_area
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice
 from app.gui.widgets import button, card, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex
-_NOWHERE = QModelIndex()
+_NO_PARENT = QModelIndex()
 
 
 class JobModel(QAbstractListModel):
@@ -40,7 +40,7 @@ class JobModel(QAbstractListModel):
             self.jobs = tuple(jobs)
             self.endResetModel()
 
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
+    def rowCount(self, parent: Index = _NO_PARENT) -> int:
         return 0 if parent.isValid() else len(self.jobs)
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -48,20 +48,20 @@ class JobModel(QAbstractListModel):
             return None
         job = self.jobs[index.row()]
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole):
-            return job_line(job)
+            return format_job(job)
         if role == Qt.ItemDataRole.ToolTipRole:
             return tool_tip_text(f"sizewise {' '.join(job.launch.arguments)}\n{job.launch.directory}")
         return None
 
 
-_MAX_ROWS_SHOWN = 6
+_MAX_VISIBLE_ROWS = 6
 
 
 class _JobList(QListView):
     """List view that is as tall as its rows, up to a limit."""
 
     def sizeHint(self) -> QSize:
-        rows = range(min(_MAX_ROWS_SHOWN, max(1, self.model().rowCount())))
+        rows = range(min(_MAX_VISIBLE_ROWS, max(1, self.model().rowCount())))
         heights = (max(self.sizeHintForRow(row), self.fontMetrics().lineSpacing()) for row in rows)
         return QSize(super().sizeHint().width(), sum(heights) + 2 * self.frameWidth() + 4)
 
@@ -78,7 +78,7 @@ class JobsDock(QDockWidget):
         self.setObjectName("jobs-dock")
         self.setAccessibleName("Jobs")
         self._navigation, self._queue = navigation, queue
-        self._undo_remove: Callable[[], None] | None = None
+        self._restore_removed: Callable[[], None] | None = None
         self.offer, self.undo = MessageStrip(), MessageStrip()
         self.offer.action_triggered.connect(queue.queue_offered)
         self.offer.dismissed.connect(queue.discard_offered)
@@ -115,7 +115,7 @@ class JobsDock(QDockWidget):
         view.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         model = JobModel(self)
         view.setModel(model)
-        view.selectionModel().currentChanged.connect(self._enable)
+        view.selectionModel().currentChanged.connect(self._update_buttons)
         return view, model
 
     def _waiting_section(self) -> QWidget:
@@ -131,7 +131,7 @@ class JobsDock(QDockWidget):
         return _section("Finished", self.finished_list, (self.open,))
 
     def _lay_out(self) -> None:
-        inside = QWidget()
+        content = QWidget()
         vbox(
             self.offer,
             self.undo,
@@ -140,11 +140,11 @@ class JobsDock(QDockWidget):
             self.waiting,
             self.finished,
             1,
-            within=inside,
+            within=content,
             margins=(8, 8, 8, 8),
             spacing=10,
         )
-        self.setWidget(vertical_scroll_area(inside))
+        self.setWidget(vertical_scroll_area(content))
 
     def _show(self) -> None:
         queue, job = self._queue, self._queue.running
@@ -158,25 +158,25 @@ class JobsDock(QDockWidget):
             view.updateGeometry()
         self.waiting.setVisible(bool(queue.waiting) or queue.is_paused)
         self.finished.setVisible(bool(queue.finished))
-        self._enable()
-        if queue.offered and self.offer.isHidden():
-            message = f"Jobs still queued when the last window closed: {len(queue.offered)}."
-            names = ", ".join(launch.name for launch in queue.offered[:5])
+        self._update_buttons()
+        if queue.offered_launches and self.offer.isHidden():
+            message = f"Jobs that were still queued when the last window closed: {len(queue.offered_launches)}."
+            names = ", ".join(launch.name for launch in queue.offered_launches[:5])
             self.offer.show_notice(Notice("news", message, names), "&Queue again")
-        elif not queue.offered:
+        elif not queue.offered_launches:
             self.offer.hide()
 
     def _show_running(self, job: Job) -> None:
-        percent = done_percent(job)
+        percent = compute_done_percent(job)
         self.running_name.setText(job.launch.name)
-        self.phase.setText(phase_line(job))
-        self.time.setText(time_line(job))
+        self.phase.setText(format_phase(job))
+        self.time.setText(format_job_time(job))
         self.bar.setVisible(percent is not None)
         self.bar.setValue(percent or 0)
         self._running.setAccessibleName(f"Running: {job.launch.name}")
         self._running.setAccessibleDescription(f"{self.phase.text()}, {self.time.text()}")
 
-    def _enable(self, *_: object) -> None:
+    def _update_buttons(self, *_: object) -> None:
         row, count = self.waiting_list.currentIndex().row(), len(self.waiting_model.jobs)
         self.up.setEnabled(row > 0)
         self.down.setEnabled(0 <= row < count - 1)
@@ -200,28 +200,28 @@ class JobsDock(QDockWidget):
     def _move_down(self) -> None:
         self._move(1)
 
-    def _move(self, by: int) -> None:
+    def _move(self, offset: int) -> None:
         row = self.waiting_list.currentIndex().row()
         if 0 <= row < len(self.waiting_model.jobs):
-            self._queue.move(self.waiting_model.jobs[row].number, by)
-            self._choose(row + by)
+            self._queue.move(self.waiting_model.jobs[row].number, offset)
+            self._select_row(row + offset)
 
-    def _choose(self, row: int) -> None:
+    def _select_row(self, row: int) -> None:
         index = self.waiting_model.index(row, 0)
         self.waiting_list.selectionModel().setCurrentIndex(index, QItemSelectionModel.SelectionFlag.ClearAndSelect)
 
     def _remove(self) -> None:
         row = self.waiting_list.currentIndex().row()
         job = self.waiting_model.jobs[row]
-        self._undo_remove = self._queue.remove(job.number)
-        if self._undo_remove is not None:
-            self.undo.show_notice(Notice("news", f"{job.launch.name} removed from queue."), "&Undo")
+        self._restore_removed = self._queue.remove(job.number)
+        if self._restore_removed is not None:
+            self.undo.show_notice(Notice("news", f"{job.launch.name} was removed from the queue."), "&Undo")
 
     def _undo_removal(self) -> None:
         self.undo.hide()
-        undo_remove, self._undo_remove = self._undo_remove, None
-        if undo_remove is not None:
-            undo_remove()
+        restore_removed, self._restore_removed = self._restore_removed, None
+        if restore_removed is not None:
+            restore_removed()
 
     def _open(self) -> None:
         self._open_index(self.finished_list.currentIndex())
@@ -237,9 +237,9 @@ class JobsDock(QDockWidget):
             request.emit(launch.directory)
 
 
-def _section(title: str, view: QListView, buttons: tuple[QWidget, ...], below: QWidget | None = None) -> QWidget:
+def _section(title: str, view: QListView, buttons: tuple[QWidget, ...], footer: QWidget | None = None) -> QWidget:
     section = QWidget()
     layout = vbox(label(title, "heading", buddy=view), view, hbox(*buttons, 1), within=section)
-    if below is not None:
-        layout.addWidget(below, 0, Qt.AlignmentFlag.AlignLeft)
+    if footer is not None:
+        layout.addWidget(footer, 0, Qt.AlignmentFlag.AlignLeft)
     return section

@@ -21,15 +21,15 @@ from app.gui.navigation import Navigation, Notice, Severity
 from app.gui.widgets import button, hbox, label, tool_tip_text, vbox
 
 Index = QModelIndex | QPersistentModelIndex
-_NOWHERE = QModelIndex()
+_NO_PARENT = QModelIndex()
 _MAX_ENTRIES = 1_000
-_RANKS: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
-_NAMES: dict[Severity, str] = {"news": "Info", "warning": "Warning", "error": "Error"}
-_MARKS: dict[Severity, str] = {"news": "", "warning": "▲ ", "error": "✕ "}
+_SEVERITY_RANKS: dict[Severity, int] = {"news": 0, "warning": 1, "error": 2}
+_SEVERITY_NAMES: dict[Severity, str] = {"news": "Info", "warning": "Warning", "error": "Error"}
+_SEVERITY_SYMBOLS: dict[Severity, str] = {"news": "", "warning": "▲ ", "error": "✕ "}
 
 
-class Entry(msgspec.Struct, frozen=True):
-    at: datetime
+class LogEntry(msgspec.Struct, frozen=True):
+    time: datetime
     notice: Notice
 
 
@@ -39,14 +39,14 @@ class LogModel(QAbstractTableModel):
     def __init__(self, parent: QObject | None = None, max_entries: int = _MAX_ENTRIES) -> None:
         super().__init__(parent)
         self._max_entries = max_entries
-        self.entries: list[Entry] = []
+        self.entries: list[LogEntry] = []
 
-    def add(self, entry: Entry) -> None:
+    def add(self, entry: LogEntry) -> None:
         if len(self.entries) >= self._max_entries:
-            self.beginRemoveRows(_NOWHERE, 0, 0)
+            self.beginRemoveRows(_NO_PARENT, 0, 0)
             self.entries.pop(0)
             self.endRemoveRows()
-        self.beginInsertRows(_NOWHERE, len(self.entries), len(self.entries))
+        self.beginInsertRows(_NO_PARENT, len(self.entries), len(self.entries))
         self.entries.append(entry)
         self.endInsertRows()
 
@@ -55,10 +55,10 @@ class LogModel(QAbstractTableModel):
         self.entries = []
         self.endResetModel()
 
-    def rowCount(self, parent: Index = _NOWHERE) -> int:
+    def rowCount(self, parent: Index = _NO_PARENT) -> int:
         return 0 if parent.isValid() else len(self.entries)
 
-    def columnCount(self, parent: Index = _NOWHERE) -> int:
+    def columnCount(self, parent: Index = _NO_PARENT) -> int:
         return 0 if parent.isValid() else 3
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -75,7 +75,7 @@ class LogModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.ToolTipRole:
             return tool_tip_text(full_text(entry))
         if role == Qt.ItemDataRole.UserRole:
-            return str(_RANKS[entry.notice.severity])
+            return str(_SEVERITY_RANKS[entry.notice.severity])
         return None
 
 
@@ -88,37 +88,39 @@ class SeverityFilter(QSortFilterProxyModel):
         self.setSourceModel(source)
 
     def set_min_severity(self, min_severity: Severity) -> None:
-        self.setFilterRegularExpression(f"[{_RANKS[min_severity]}-9]")
+        self.setFilterRegularExpression(f"[{_SEVERITY_RANKS[min_severity]}-9]")
 
 
 def severity_text(severity: Severity) -> str:
-    return _MARKS[severity] + _NAMES[severity]
+    return _SEVERITY_SYMBOLS[severity] + _SEVERITY_NAMES[severity]
 
 
 def one_line(notice: Notice) -> str:
     return " ".join(part for part in (notice.summary, notice.reason, notice.next_step) if part)
 
 
-def full_text(entry: Entry) -> str:
+def full_text(entry: LogEntry) -> str:
     """Return a log entry as text to copy, including its details."""
-    head = f"{entry.at.isoformat(timespec='seconds')} {_NAMES[entry.notice.severity].lower()}: {one_line(entry.notice)}"
-    return head if entry.notice.details is None else f"{head}\n{entry.notice.details}"
+    time, severity = entry.time.isoformat(timespec="seconds"), _SEVERITY_NAMES[entry.notice.severity].lower()
+    header = f"{time} {severity}: {one_line(entry.notice)}"
+    return header if entry.notice.details is None else f"{header}\n{entry.notice.details}"
 
 
-def _time(entry: Entry) -> str:
-    return entry.at.strftime("%H:%M:%S")
+def _time(entry: LogEntry) -> str:
+    return entry.time.strftime("%H:%M:%S")
 
 
-_LEVELS: tuple[Severity, ...] = ("news", "warning", "error")
+_SEVERITIES: tuple[Severity, ...] = ("news", "warning", "error")
 
 
-_ROWS_SHOWN = 5
+_VISIBLE_ROWS = 5
 
 
 class _MessageTable(QTreeView):
     def sizeHint(self) -> QSize:
-        """Return a height of a few lines, because the page above needs the space."""
-        lines = (_ROWS_SHOWN + 1) * (self.fontMetrics().lineSpacing() + 4)
+        """Return a size hint with a height of a few lines, so that most of the space remains for
+        the page above."""
+        lines = (_VISIBLE_ROWS + 1) * (self.fontMetrics().lineSpacing() + 4)
         return QSize(super().sizeHint().width(), lines + 2 * self.frameWidth())
 
 
@@ -130,9 +132,9 @@ class LogDock(QDockWidget):
         super().__init__("Log", parent)
         self.setObjectName("log-dock")
         self.setAccessibleName("Log")
-        self._was_opened_once = False
+        self._has_opened_once = False
         self.model = LogModel(self)
-        self._filtered = SeverityFilter(self.model, self)
+        self._filter_model = SeverityFilter(self.model, self)
         self.severity = QComboBox()
         self.severity.setAccessibleName("Minimum severity")
         self.severity.addItems(["All messages", "Warnings and errors", "Errors"])
@@ -143,21 +145,23 @@ class LogDock(QDockWidget):
         navigation.notice_emitted.connect(self.add)
 
     def add(self, notice: Notice) -> None:
-        self.model.add(Entry(datetime.now().astimezone(), notice))
+        self.model.add(LogEntry(datetime.now().astimezone(), notice))
         self.table.scrollToBottom()
-        if notice.severity != "news" and not self._was_opened_once:
-            self._was_opened_once = True
+        if notice.severity != "news" and not self._has_opened_once:
+            self._has_opened_once = True
             self.show()
 
     def copy(self) -> None:
         """Copy the selected entries, or all displayed entries if none is selected."""
         selected = self.table.selectionModel().selectedRows()
-        rows = selected or [self._filtered.index(row, 0) for row in range(self._filtered.rowCount())]
-        entries = (self.model.entries[row] for row in sorted(self._filtered.mapToSource(index).row() for index in rows))
+        rows = selected or [self._filter_model.index(row, 0) for row in range(self._filter_model.rowCount())]
+        entries = (
+            self.model.entries[row] for row in sorted(self._filter_model.mapToSource(index).row() for index in rows)
+        )
         QGuiApplication.clipboard().setText("\n".join(full_text(entry) for entry in entries))
 
     def _filter(self, level: int) -> None:
-        self._filtered.set_min_severity(_LEVELS[level])
+        self._filter_model.set_min_severity(_SEVERITIES[level])
 
     def _table(self) -> QTreeView:
         table = _MessageTable()
@@ -166,7 +170,7 @@ class LogDock(QDockWidget):
         table.setUniformRowHeights(True)
         table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         table.setTextElideMode(Qt.TextElideMode.ElideRight)
-        table.setModel(self._filtered)
+        table.setModel(self._filter_model)
         table.header().setStretchLastSection(True)
         for column, widest_text in enumerate(("00:00:00 ", "▲ Warning  ")):
             table.setColumnWidth(column, table.fontMetrics().horizontalAdvance(widest_text) + 24)
@@ -176,8 +180,8 @@ class LogDock(QDockWidget):
         return table
 
     def _contents(self) -> QWidget:
-        inside = QWidget()
+        content = QWidget()
         severity_label = label("Sever&ity", "muted", buddy=self.severity)
         line = hbox(severity_label, self.severity, 1, button("Cop&y", self.copy), button("Cle&ar", self.model.clear))
-        vbox(line, (self.table, 1), within=inside, margins=(8, 6, 8, 6))
-        return inside
+        vbox(line, (self.table, 1), within=content, margins=(8, 6, 8, 6))
+        return content

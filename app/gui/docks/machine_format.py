@@ -39,7 +39,7 @@ def format_with_maximum(value: float | None, maximum: float | None, unit: str) -
     return f"{cell(value)} of {with_unit(cell(maximum), unit)}"
 
 
-def share(value: float | None, maximum: float | None) -> float | None:
+def compute_fraction(value: float | None, maximum: float | None) -> float | None:
     return None if value is None or not maximum else value / maximum
 
 

@@ -48,26 +48,26 @@ class MachineWatch(QObject):
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.state = MachineState()
-        self._watching: list[QWidget] = []
+        self._viewers: list[QWidget] = []
         self._reader: MachineReader | None = None
         self._run: _RunReadings | None = None
         self._is_checking = False
-        self._reading = Latest(self, self._set_now, self._on_reading_failed)
+        self._telemetry_reader = Latest(self, self._set_readings, self._on_reading_failed)
         self._timer = QTimer(self, interval=INTERVAL_MS)
         self._timer.timeout.connect(self._on_timer)
         self._timer.start()
 
     def add_viewer(self, widget: QWidget) -> None:
         """Register a widget. Telemetry is read while any registered widget is visible."""
-        self._watching.append(widget)
+        self._viewers.append(widget)
 
     def follow_run(self, directory: Path | None) -> None:
-        """Show the telemetry of the run in `directory`, or read this machine again if `directory`
-        is None. No effect if `directory` is unchanged."""
+        """Show the telemetry of the run in `directory`, or read the telemetry of this machine again
+        if `directory` is None. No effect if `directory` is unchanged."""
         if directory == (None if self._run is None else self._run.directory):
             return
         self._run = None if directory is None else _RunReadings(directory)
-        self._reading.cancel()
+        self._telemetry_reader.cancel()
         self._set_state(msgspec.structs.replace(self.state, is_from_run=directory is not None))
         if directory is not None:
             self._close_reader()
@@ -77,7 +77,7 @@ class MachineWatch(QObject):
         if self._is_checking or self.state.capabilities is not None or self._run is not None:
             return
         self._is_checking = True
-        submit(self, _check_machine, self._set_metadata, self._on_check_failed)
+        submit(self, _check_machine, self._set_capabilities, self._on_check_failed)
 
     def check_again(self) -> None:
         self._set_state(msgspec.structs.replace(self.state, capabilities=None, problem=None))
@@ -86,18 +86,18 @@ class MachineWatch(QObject):
     def close(self) -> None:
         """Stop reading telemetry, and close the GPU drivers."""
         self._timer.stop()
-        self._reading.cancel()
+        self._telemetry_reader.cancel()
         self._close_reader()
 
     def _on_timer(self) -> None:
-        if self._reading.is_busy or not any(_is_visible(widget) for widget in self._watching):
+        if self._telemetry_reader.is_busy or not any(_is_visible(widget) for widget in self._viewers):
             return
         if self._run is not None:
-            self._reading.request(self._run.read)
+            self._telemetry_reader.request(self._run.read)
         else:
-            self._reading.request(self._read_here)
+            self._telemetry_reader.request(self._read_machine)
 
-    def _read_here(self) -> MachineNow:
+    def _read_machine(self) -> MachineNow:
         """Read the telemetry of this machine. Runs in a worker thread, because importing the driver
         bindings and opening the drivers are slow."""
         from app.telemetry.machine_state import MachineReader
@@ -111,10 +111,10 @@ class MachineWatch(QObject):
         if reader is not None:
             submit(self, reader.close, _ignore, self._on_reading_failed)
 
-    def _set_now(self, now: MachineNow) -> None:
-        self._set_state(msgspec.structs.replace(self.state, readings=now))
+    def _set_readings(self, readings: MachineNow) -> None:
+        self._set_state(msgspec.structs.replace(self.state, readings=readings))
 
-    def _set_metadata(self, machine_info: MachineInfo) -> None:
+    def _set_capabilities(self, machine_info: MachineInfo) -> None:
         self._is_checking = False
         self._set_state(msgspec.structs.replace(self.state, capabilities=machine_info, problem=None))
 

@@ -1,5 +1,5 @@
-"""Start of load generator processes that outlive the window, and parsing of the failure that a
-process reported."""
+"""Launching of load generator processes that outlive the window, and parsing of the failure that a
+process reports."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.records.trial import Failure
 from loadgen.decoding import decode_json
 
 ERROR_JSON = "--error-json"
-"""Command-line option that makes a command report a failure as JSON too."""
+"""Command-line option that makes a command report a failure also as JSON."""
 
 
 def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
@@ -72,11 +72,11 @@ def start_engine(launch: Launch) -> EngineProcess:
 
     Raises OSError if the process cannot be started.
     """
-    output: tuple[str, ...] = ()
+    output_arguments: tuple[str, ...] = ()
     if launch.kind != "resume":
         launch.directory.mkdir(parents=True, exist_ok=True)
-        output = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
-    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *output, ERROR_JSON]
+        output_arguments = ("--record" if launch.kind == "pairs" else "--out", str(launch.directory))
+    command = [sys.executable, "-P", "-m", "app", *launch.arguments, *output_arguments, ERROR_JSON]
     flags = 0
     if sys.platform == "win32":
         flags = subprocess.DETACHED_PROCESS | subprocess.CREATE_NEW_PROCESS_GROUP
@@ -103,21 +103,21 @@ def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
     with contextlib.suppress(OSError):
         log.unlink()
         engine.directory.rmdir()
-    return _notice(f"The benchmark process ended immediately (exit code {code}).", text)
+    return _build_notice(f"The benchmark process ended immediately (exit code {code}).", text)
 
 
 def build_not_resumed_notice(engine: EngineProcess) -> Notice:
     """Build the notice for a process that ended without resuming its run."""
     summary = f"Run {engine.directory.name} was not resumed."
-    return _notice(summary, _read_tail(engine.directory / ENGINE_LOG))
+    return _build_notice(summary, _read_tail(engine.directory / ENGINE_LOG))
 
 
-def _notice(summary: str, log: str) -> Notice:
+def _build_notice(summary: str, log: str) -> Notice:
     failure, log = parse_reported_failure(log)
     if failure is not None:
         return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], log or None)
     lines = log.strip().splitlines()
-    return Notice("error", summary, lines[-1][:300] if lines else "no output", None, log or None)
+    return Notice("error", summary, lines[-1][:300] if lines else "The process wrote no output.", None, log or None)
 
 
 def _read_tail(log: Path) -> str:

@@ -1,5 +1,5 @@
-"""The run that a page shows: started in this window or elsewhere, watched until it ends, and
-controlled by commands.
+"""Run of a page, which was started in this window or elsewhere. The page watches the run until it
+ends, and controls it by commands.
 
 Commands are sent in the same way as by `sizewise runs stop`, `rate` and `extend`. The window does
 not block while it waits for the response.
@@ -44,8 +44,8 @@ class RunControlClient(QObject):
     def change_rate(self, directory: Path, rate_per_s: float) -> None:
         self._send(directory, SetRate(rate_per_s))
 
-    def extend(self, directory: Path, by_s: float) -> None:
-        self._send(directory, Extend(by_s))
+    def extend(self, directory: Path, duration_s: float) -> None:
+        self._send(directory, Extend(duration_s))
 
     def _send(self, directory: Path, command: ControlCommand) -> None:
         submit(
@@ -57,8 +57,8 @@ class RunControlClient(QObject):
 
 
 class EngineRun(QObject):
-    """The run that the page watches, if any. A run continues when it is no longer watched, or when
-    the window closes or crashes."""
+    """Run that a page watches, if any. The run continues when it is no longer watched, or when the
+    window closes or crashes."""
 
     started = Signal(object, str)
     """Emitted with the directory and name of the run before its first event."""
@@ -129,4 +129,6 @@ class EngineRun(QObject):
         watch.start()
 
     def _fail(self, notice: Notice) -> None:
-        self.failed.emit(Notice("news", "Stopped before the first measurement.") if self._is_canceled else notice)
+        self.failed.emit(
+            Notice("news", "The run was stopped before the first measurement.") if self._is_canceled else notice
+        )

@@ -1,5 +1,5 @@
-"""Watching of a run: reads events and telemetry from the run directory and emits Qt signals,
-whether or not this window started the run."""
+"""Watching of a run, whether or not this window started it: events and telemetry are read from the
+run directory and emitted as Qt signals."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from app.storage.run_directory import TELEMETRY
 MAX_EVENTS_PER_SLICE = 500
 """Maximum number of events that `EngineWatch` reads before it returns to the event loop."""
 MAX_BATCHES_PER_SLICE = 4
-_EVENTS_S, _SLICE_S = 0.002, 0.003
-"""Time limits in seconds: for events, and for the whole slice. The remaining time is used for
-telemetry, and at least one batch is always read."""
+_EVENTS_LIMIT_S, _SLICE_LIMIT_S = 0.002, 0.003
+"""Time limits, in seconds, for the events of a slice and for the whole slice. The remaining time is
+used for telemetry, and at least one batch is always read."""
 _POLL_MS = 100
 _NEXT_SLICE_MS = 16
 
@@ -30,8 +30,9 @@ class EngineWatch(QObject):
     events are emitted, followed by `finished`.
 
     Data is read in slices of a few milliseconds, so that the window stays responsive. A run that
-    was started elsewhere must report its first event within `startup_timeout_s` seconds; if that is
-    not set, a run whose directory no process writes to is considered lost.
+    was started elsewhere must report its first event within `startup_timeout_s` seconds. If
+    `startup_timeout_s` is None, a run is considered lost as soon as no process writes to its
+    directory.
     """
 
     received = Signal(object)
@@ -62,10 +63,10 @@ class EngineWatch(QObject):
     ) -> None:
         super().__init__(parent)
         self.directory, self.engine = directory, engine
-        self._clock, self._start_s, self._patience_s, self._poll_ms = clock, clock(), startup_timeout_s, poll_ms
+        self._clock, self._start_s, self._startup_timeout_s, self._poll_ms = clock, clock(), startup_timeout_s, poll_ms
         self._run = RunFollower(directory)
         self._telemetry = StreamFollower(directory / TELEMETRY) if has_telemetry else None
-        self._has_reported_damage = self._has_events = self._is_gone = self._has_ended = False
+        self._has_reported_corruption = self._has_events = self._is_process_gone = self._has_ended = False
         self._timer = QTimer(self)
         self._timer.timeout.connect(self._tick)
 
@@ -82,9 +83,9 @@ class EngineWatch(QObject):
 
     def _tick(self) -> None:
         start_s = self._clock()
-        events, has_more = self._read_events(start_s + _EVENTS_S)
-        has_more = self._read_telemetry(start_s + _SLICE_S) or has_more
-        self._report_damage()
+        events, has_more = self._read_events(start_s + _EVENTS_LIMIT_S)
+        has_more = self._read_telemetry(start_s + _SLICE_LIMIT_S) or has_more
+        self._report_corruption()
         self.slice_finished.emit(events)
         if not self.is_watching:
             return
@@ -92,20 +93,20 @@ class EngineWatch(QObject):
         if not has_more:
             self._check_process()
 
-    def _read_events(self, until_s: float) -> tuple[int, bool]:
+    def _read_events(self, deadline_s: float) -> tuple[int, bool]:
         """Emit events until the deadline. Return the number of events, and whether more may be
         available."""
         for index in range(MAX_EVENTS_PER_SLICE):
-            event = self._run.read_next() if self._clock() < until_s else None
+            event = self._run.read_next() if self._clock() < deadline_s else None
             if event is None:
-                return index, self._clock() >= until_s
+                return index, self._clock() >= deadline_s
             self._has_events = True
             self.received.emit(event)
             if not self.is_watching:
                 return index + 1, False
         return MAX_EVENTS_PER_SLICE, True
 
-    def _read_telemetry(self, until_s: float) -> bool:
+    def _read_telemetry(self, deadline_s: float) -> bool:
         """Emit telemetry until the deadline. Return whether more may be available."""
         if self._telemetry is None:
             return False
@@ -114,19 +115,19 @@ class EngineWatch(QObject):
             if not batches or not self.is_watching:
                 return False
             self.telemetry_received.emit(batches[0])
-            if self._clock() >= until_s:
+            if self._clock() >= deadline_s:
                 break
         return True
 
-    def _report_damage(self) -> None:
-        if self._run.damaged_count and not self._has_reported_damage:
-            self._has_reported_damage = True
+    def _report_corruption(self) -> None:
+        if self._run.damaged_count and not self._has_reported_corruption:
+            self._has_reported_corruption = True
             self.corruption_found.emit()
 
     def _check_process(self) -> None:
         """Check the state of the process. Called when all available data has been read."""
         code = None if self.engine is None else self.engine.poll()
-        end = self._run.finished
+        end = self._run.finished_event
         if end is not None:
             if not self._has_ended:
                 self._has_ended = True
@@ -134,18 +135,18 @@ class EngineWatch(QObject):
             if self.engine is None or code is not None:
                 self._timer.stop()
         elif self._is_alive(code):
-            self._is_gone = False
-        elif self._is_gone:
+            self._is_process_gone = False
+        elif self._is_process_gone:
             self._timer.stop()
             self._report_loss(code)
         else:  # the next slice first reads what the process wrote just before it ended
-            self._is_gone = True
+            self._is_process_gone = True
 
     def _is_alive(self, code: int | None) -> bool:
         if self.engine is not None:
             return code is None
-        if self._patience_s is not None and not self._has_events:
-            return self._clock() - self._start_s <= self._patience_s
+        if self._startup_timeout_s is not None and not self._has_events:
+            return self._clock() - self._start_s <= self._startup_timeout_s
         return self._run.is_active()
 
     def _report_loss(self, code: int | None) -> None:

@@ -1,5 +1,5 @@
-"""Layout of the profile form: order of the fields, rare fields, labels, and initial values of new
-groups."""
+"""Layout of the profile form: order of the fields, rarely used fields, labels, and initial values
+of new fields and groups."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ from typing import Any
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
-_NAMES = {
+_DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
     "api_price": "API price", "vcpus": "vCPUs", "ca_file": "CA file", "io_binding": "I/O binding",
     "cuda_graph": "CUDA graph", "sizewise": "File format", "max_price_age": "Max price age",
 }  # fmt: skip
-_RARE: dict[tuple[str, ...], tuple[str, ...]] = {
+_RARE_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
     (): ("sizewise",),
     ("target",): (
         "socket", "balance", "max_connections", "wake", "timeouts", "tls", "start", "version", "signature", "runtime",
@@ -46,7 +46,7 @@ _FIRST_FIELDS: dict[tuple[str, ...], tuple[str, ...]] = {
         "burstiness", "speed", "think_time", "duration",
     ),
 }  # fmt: skip
-_SHOWN_WITH: dict[tuple[str, str], tuple[str, ...]] = {
+_REQUIRED_SIBLINGS: dict[tuple[str, str], tuple[str, ...]] = {
     ("StageSettings", "speed"): ("trace",),
     ("StageSettings", "superpose"): ("trace",),
     ("StageSettings", "think_time"): ("concurrency",),
@@ -56,7 +56,7 @@ _SHOWN_WITH: dict[tuple[str, str], tuple[str, ...]] = {
     ("HttpRequests", "template"): ("dataset",),
 }
 """Sibling keys of a field. The field is shown only if at least one of these keys is set."""
-_STARTERS: dict[str, Any] = {
+_INITIAL_GROUPS: dict[str, Any] = {
     "StageSettings": {"name": "steady", "rate": "50/s", "duration": "30s"},
     "SweepSettings": {"from": "10/s", "to": "200/s"},
     "HardwareSettings": {"offer": "aws/g6.2xlarge"},
@@ -74,7 +74,7 @@ _STARTERS: dict[str, Any] = {
     "ScriptedTexts": {"delay": "20ms"},
     "ScriptedTensors": {"delay": "20ms"},
 }
-_FORM_STARTERS: dict[str, Any] = {
+_INITIAL_VALUES: dict[str, Any] = {
     "urls": ["http://127.0.0.1:8000", "http://127.0.0.1:8001"],
     "body": {"inputs": [0.1, 0.2]},
     "bodies": [{"inputs": [0.1, 0.2]}, {"inputs": [0.3, 0.4]}],
@@ -85,7 +85,7 @@ _FORM_STARTERS: dict[str, Any] = {
 
 def display_name(key: str) -> str:
     """Return the display name of a profile key."""
-    return _NAMES.get(key) or key.replace("_", " ").capitalize()
+    return _DISPLAY_NAMES.get(key) or key.replace("_", " ").capitalize()
 
 
 def path_pattern(path: KeyPath) -> tuple[str, ...]:
@@ -94,13 +94,13 @@ def path_pattern(path: KeyPath) -> tuple[str, ...]:
 
 
 def sort_fields(fields: tuple[FieldSpec, ...], path: KeyPath) -> list[FieldSpec]:
-    """Sort fields so that the fields that users fill in first come first."""
-    first = _FIRST_FIELDS.get(path_pattern(path), ())
-    return sorted(fields, key=lambda field: first.index(field.key) if field.key in first else len(first))
+    """Return the fields sorted so that the most important fields come first."""
+    first_keys = _FIRST_FIELDS.get(path_pattern(path), ())
+    return sorted(fields, key=lambda field: first_keys.index(field.key) if field.key in first_keys else len(first_keys))
 
 
 def is_rare(path: KeyPath) -> bool:
-    return bool(path) and path[-1] in _RARE.get(path_pattern(path[:-1]), ())
+    return bool(path) and path[-1] in _RARE_FIELDS.get(path_pattern(path[:-1]), ())
 
 
 def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
@@ -109,27 +109,32 @@ def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
         return siblings.get("arrivals") == "gamma"
     if key == "permitted":
         return not {"scripted", "serve"} & siblings.keys()
-    needs = _SHOWN_WITH.get((settings, key))
-    return needs is None or any(siblings.get(sibling) is not None for sibling in needs)
+    required_siblings = _REQUIRED_SIBLINGS.get((settings, key))
+    return required_siblings is None or any(siblings.get(sibling) is not None for sibling in required_siblings)
 
 
 def initial_value(spec: FieldSpec) -> Any:
-    """Return the initial value of a newly added field or group. The value is valid, and
-    recognizable as an example."""
+    """Return the initial value of a newly added field or group: a valid value that the user can
+    recognize as an example."""
     if spec.kind in ("group", "records"):
         settings = spec.settings or (spec.item.settings if spec.item else "")
-        return dict(_STARTERS[settings]) if settings in _STARTERS else _required(spec.item or spec)
-    return _FORM_STARTERS.get(spec.key, spec.default) if spec.example is None else spec.example
+        return (
+            dict(_INITIAL_GROUPS[settings])
+            if settings in _INITIAL_GROUPS
+            else _build_required_fields(spec.item or spec)
+        )
+    return _INITIAL_VALUES.get(spec.key, spec.default) if spec.example is None else spec.example
 
 
 def initial_form_values(spec: FieldSpec, form: str) -> dict[str, Any]:
-    """Return the initial values of the keys of one alternative form of a group."""
+    """Return the initial values of all keys of `form`, one of the alternative forms of a group. The
+    keys in `form` are separated by a plus sign."""
     keys = form.split("+")
     fields = (spec.find_field(key) for key in keys)
     return {field.key: initial_value(field) for field in fields if field is not None}
 
 
-def _required(spec: FieldSpec) -> dict[str, Any]:
+def _build_required_fields(spec: FieldSpec) -> dict[str, Any]:
     return {field.key: initial_value(field) for field in spec.fields if field.is_required}
 
 

@@ -11,26 +11,26 @@ from app.gui.forms.row import create_problem_label
 from app.gui.widgets import hbox, label, vbox
 
 
-def chain_tab_order(after: QWidget, holder: QWidget) -> QWidget:
-    """Set the tab order from `after` through the widgets in `holder`, in layout order. Return the
-    last focusable widget."""
-    for widget in _laid_out(holder.layout()):
+def chain_tab_order(previous: QWidget, container: QWidget) -> QWidget:
+    """Set the tab order from `previous` through the widgets in `container`, in layout order. Return
+    the last focusable widget."""
+    for widget in _iter_widgets(container.layout()):
         # the popup list of a combo box is a separate window
-        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is after.window():
-            QWidget.setTabOrder(after, widget)
-            after = widget
-    return after
+        if widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.window() is previous.window():
+            QWidget.setTabOrder(previous, widget)
+            previous = widget
+    return previous
 
 
-def _laid_out(layout: QLayout | None) -> Iterator[QWidget]:
+def _iter_widgets(layout: QLayout | None) -> Iterator[QWidget]:
     for index in range(0 if layout is None else layout.count()):
         item = layout.itemAt(index) if layout is not None else None
         widget = None if item is None else item.widget()
         if widget is not None:
             yield widget
-            yield from _laid_out(widget.layout())
+            yield from _iter_widgets(widget.layout())
         elif item is not None:
-            yield from _laid_out(item.layout())
+            yield from _iter_widgets(item.layout())
 
 
 class CollapsibleSection(QWidget):
@@ -43,23 +43,23 @@ class CollapsibleSection(QWidget):
         self, heading: str, create_content: Callable[[], QWidget], *, indent: int = 0, role: str | None = None
     ) -> None:
         super().__init__()
-        self._make, self._summary = create_content, ""
+        self._create_content, self._summary = create_content, ""
         self._content: QWidget | None = None
-        self._leading: list[QWidget] = []
+        self._leading_widgets: list[QWidget] = []
         self.head = QToolButton()
         self.head.setProperty("fold", "true")
         self.head.setCheckable(True)
         self.head.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.head.setArrowType(Qt.ArrowType.RightArrow)
-        self.head.toggled.connect(self._fold)
+        self.head.toggled.connect(self._on_toggled)
         if role:
             self.head.setProperty("role", role)
         self.summary = label("", "muted", wrap=True)
         self.problem = create_problem_label()
         self.line = hbox(self.head, (self.summary, 1), spacing=6)
-        self._below = QVBoxLayout()
-        self._below.setContentsMargins(indent, 0, 0, 0)
-        vbox(self.line, self.problem, self._below, within=self, spacing=6)
+        self._content_layout = QVBoxLayout()
+        self._content_layout.setContentsMargins(indent, 0, 0, 0)
+        vbox(self.line, self.problem, self._content_layout, within=self, spacing=6)
         self.set_heading(heading)
 
     def set_heading(self, heading: str, summary: str = "") -> None:
@@ -71,11 +71,11 @@ class CollapsibleSection(QWidget):
     def add_leading_widget(self, widget: QWidget) -> None:
         """Insert a widget above the content. The widget is hidden when the section collapses, but
         otherwise controls its own visibility."""
-        holder = QWidget()
-        vbox(widget, within=holder)
-        self._leading.append(holder)
-        self._below.insertWidget(len(self._leading) - 1, holder)
-        holder.setVisible(self.is_open)
+        container = QWidget()
+        vbox(widget, within=container)
+        self._leading_widgets.append(container)
+        self._content_layout.insertWidget(len(self._leading_widgets) - 1, container)
+        container.setVisible(self.is_open)
 
     @property
     def is_open(self) -> bool:
@@ -87,10 +87,10 @@ class CollapsibleSection(QWidget):
     def content(self) -> QWidget:
         """Return the content of the section, creating the content if needed."""
         if self._content is None:
-            self._content = self._make()
-            self._below.addWidget(self._content)
+            self._content = self._create_content()
+            self._content_layout.addWidget(self._content)
             self._content.setVisible(self.is_open)
-            buttons = [widget for widget in _laid_out(self.line) if isinstance(widget, QAbstractButton)]
+            buttons = [widget for widget in _iter_widgets(self.line) if isinstance(widget, QAbstractButton)]
             chain_tab_order(buttons[-1], self._content)
         return self._content
 
@@ -105,9 +105,9 @@ class CollapsibleSection(QWidget):
     def focus(self) -> None:
         self.head.setFocus()
 
-    def _fold(self, is_open: bool) -> None:
+    def _on_toggled(self, is_open: bool) -> None:
         self.head.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-        for widget in (*self._leading, self.content()):
+        for widget in (*self._leading_widgets, self.content()):
             widget.setVisible(is_open)
         self.summary.setText("" if is_open else self._summary)
         self.toggled.emit(is_open)

@@ -20,8 +20,8 @@ from app.profiles.profile import PROFILES
 
 View = Literal["local", "endpoint", "sweep"]
 _GENERAL, _SLO = "general", "promises"
-_LAST_SECTIONS = ("traffic", "plan", "options", "telemetry")
-_ORDER: dict[View, tuple[str, ...]] = {
+_FINAL_SECTIONS = ("traffic", "plan", "options", "telemetry")
+_SECTION_ORDER: dict[View, tuple[str, ...]] = {
     "local": (_GENERAL, "target", "workload", "load", _SLO, "limits", "options", "telemetry", "traffic", "plan"),
     "endpoint": (
         _GENERAL,
@@ -35,14 +35,14 @@ _ORDER: dict[View, tuple[str, ...]] = {
         "options",
         "telemetry",
     ),
-    "sweep": (_SLO, "load", "limits", "target", "workload", _GENERAL, *_LAST_SECTIONS),
+    "sweep": (_SLO, "load", "limits", "target", "workload", _GENERAL, *_FINAL_SECTIONS),
 }
-_OPEN: dict[View, tuple[str, ...]] = {
+_OPEN_SECTIONS: dict[View, tuple[str, ...]] = {
     "local": (_GENERAL, "target", "workload", "load", _SLO),
     "endpoint": (_GENERAL, "target", "workload", "load", _SLO),
     "sweep": (_SLO, "load", "limits"),
 }
-_KEYS = {_GENERAL: ("name", "description", "sizewise"), _SLO: ("slo", "gates"), "telemetry": ("telemetry",)}
+_SECTION_KEYS = {_GENERAL: ("name", "description", "sizewise"), _SLO: ("slo", "gates"), "telemetry": ("telemetry",)}
 _MAX_RESULTS = 30
 
 
@@ -68,7 +68,7 @@ class ProfileForm(QWidget):
         self.view: View = "endpoint"
         self.sections: dict[str, CollapsibleSection] = {}
         self._cards: dict[str, QFrame] = {}
-        self._special: dict[str, list[QWidget]] = {}
+        self._special_editors: dict[str, list[QWidget]] = {}
         self._tree: Any = {}
         self._groups: dict[str, GroupEditor] = {}
         self.search = search_field("Find field (Ctrl+F)", "Find field")
@@ -78,9 +78,9 @@ class ProfileForm(QWidget):
         self._completer.activated.connect(self._open_result)
         self.search.textEdited.connect(self._update_results)
         self.search.returnPressed.connect(self._open_first_result)
-        self._inside = QWidget()
-        self._column = vbox(1, within=self._inside, margins=(0, 0, 8, 0), spacing=10)
-        self.area = scroll_area(self._inside)
+        self._content = QWidget()
+        self._column = vbox(1, within=self._content, margins=(0, 0, 8, 0), spacing=10)
+        self.area = scroll_area(self._content)
         self.help = label("", "muted", wrap=True)
         self.help.setMinimumHeight(self.fontMetrics().lineSpacing())
         self.help.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
@@ -106,16 +106,16 @@ class ProfileForm(QWidget):
 
     def content_min_width(self) -> int:
         """Return the width below which the form scrolls horizontally."""
-        return self._inside.minimumSizeHint().width()
+        return self._content.minimumSizeHint().width()
 
     def place_editor(self, key: str, widget: QWidget) -> None:
         """Place a special editor in a section above its fields. The fields that the editor replaces
         are initially collapsed."""
         section = key.split(".")[0]
         self.edits.special_paths.add(key)
-        self._special.setdefault(section, []).append(widget)
+        self._special_editors.setdefault(section, []).append(widget)
         if section in self._cards:
-            self._add_special(section)
+            self._add_special_editors(section)
 
     def show_problems(self, problems: tuple[Problem, ...]) -> None:
         for name, section in self.sections.items():
@@ -125,14 +125,14 @@ class ProfileForm(QWidget):
             elif name in self._groups:
                 self._groups[name].clear_problems()
         for problem in reversed(problems):
-            row = self._part_at(problem.path, is_opening=False)
+            row = self._locate_part(problem.path, is_opening=False)
             if row is not None:
                 row.set_problem(problem.text)
 
     def reveal(self, path: KeyPath) -> bool:
         """Scroll to a field and focus the field. Return `False` if the form does not contain the
         field."""
-        row = self._part_at(path, is_opening=True)
+        row = self._locate_part(path, is_opening=True)
         if row is None:
             return False
         self._column.activate()
@@ -142,12 +142,12 @@ class ProfileForm(QWidget):
 
     def find_part(self, path: KeyPath) -> Any:
         """Return the row of a field, after expanding the sections that contain the row."""
-        return self._part_at(path, is_opening=True)
+        return self._locate_part(path, is_opening=True)
 
-    def _part_at(self, path: KeyPath, *, is_opening: bool) -> Any:
+    def _locate_part(self, path: KeyPath, *, is_opening: bool) -> Any:
         if not path:
             return None
-        name = next((name for name, keys in _KEYS.items() if path[0] in keys), str(path[0]))
+        name = next((name for name, keys in _SECTION_KEYS.items() if path[0] in keys), str(path[0]))
         section = self.sections.get(name)
         if section is None:
             return None
@@ -159,7 +159,7 @@ class ProfileForm(QWidget):
 
     def _build(self, protocol: str) -> None:
         self.protocol = protocol
-        for widgets in self._special.values():
+        for widgets in self._special_editors.values():
             for widget in widgets:
                 widget.setParent(None)
         for frame in self._cards.values():
@@ -168,44 +168,44 @@ class ProfileForm(QWidget):
             frame.deleteLater()
         self.sections, self._cards, self._groups = {}, {}, {}
         root = _with_protocols(profile_fields(protocol))
-        for name in _ORDER["endpoint"]:
-            section = self._section(name, root)
+        for name in _SECTION_ORDER["endpoint"]:
+            section = self._create_section(name, root)
             if section is not None:
                 self.sections[name] = section
                 self._cards[name] = card(section)
-                self._add_special(name)
+                self._add_special_editors(name)
         self._arrange()
 
-    def _section(self, name: str, root: FieldSpec) -> CollapsibleSection | None:
-        keys = _KEYS.get(name)
+    def _create_section(self, name: str, root: FieldSpec) -> CollapsibleSection | None:
+        keys = _SECTION_KEYS.get(name)
         if keys is None:
             spec = root.find_field(name)
             return None if spec is None else NestedGroup(spec, (name,), self.edits, -1, indent=0, role="heading")
         fields = tuple(field for key in keys if (field := root.find_field(key)) is not None)
         spec = msgspec.structs.replace(root, fields=fields, key=name, one_of={})
-        return CollapsibleSection(_heading(name), lambda: self._group(name, spec), role="heading")
+        return CollapsibleSection(_heading(name), lambda: self._create_group(name, spec), role="heading")
 
-    def _group(self, name: str, spec: FieldSpec) -> QWidget:
+    def _create_group(self, name: str, spec: FieldSpec) -> QWidget:
         group = GroupEditor(spec, (), self.edits)
         self._groups[name] = group
         group.show_value(self._tree)
         return group
 
-    def _add_special(self, section: str) -> None:
-        for widget in self._special.get(section, ()):
+    def _add_special_editors(self, section: str) -> None:
+        for widget in self._special_editors.get(section, ()):
             if widget.parent() is None:
                 self.sections[section].add_leading_widget(widget)
 
     def _arrange(self) -> None:
-        for index, name in enumerate(name for name in _ORDER[self.view] if name in self._cards):
+        for index, name in enumerate(name for name in _SECTION_ORDER[self.view] if name in self._cards):
             self._column.removeWidget(self._cards[name])
             self._column.insertWidget(index, self._cards[name])
             section = self.sections[name]
-            is_left_out = isinstance(section, NestedGroup) and section.is_absent
-            section.set_open(name in _OPEN[self.view] and not is_left_out)
-        last: QWidget = self.search
-        for name in _ORDER[self.view]:
-            last = chain_tab_order(last, self._cards[name]) if name in self._cards else last
+            is_absent = isinstance(section, NestedGroup) and section.is_absent
+            section.set_open(name in _OPEN_SECTIONS[self.view] and not is_absent)
+        last_widget: QWidget = self.search
+        for name in _SECTION_ORDER[self.view]:
+            last_widget = chain_tab_order(last_widget, self._cards[name]) if name in self._cards else last_widget
 
     def _show_help(self, spec: FieldSpec) -> None:
         self.help.setText(f"{display_name(spec.key)}: {build_help_text(spec)}" if spec.help else "")
@@ -233,12 +233,14 @@ class ProfileForm(QWidget):
 
 
 def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
-    """Return the path of each field that matches all search terms, by display name. Fields whose
-    names match come first, followed by fields whose help texts match."""
-    helps = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
-    by_name = [path for path, name in names.items() if all(word in name.casefold() for word in terms)]
-    by_help = [path for path in names if path not in by_name and all(word in helps[path] for word in terms)]
-    matches = sorted(by_name, key=lambda path: (terms[0] not in path[-1], len(path))) + by_help
+    """Return the paths of the fields that match all search terms, with the display names as keys.
+    Fields with matching names come first, followed by fields with matching help texts."""
+    help_texts = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
+    name_matches = [path for path, name in names.items() if all(term in name.casefold() for term in terms)]
+    help_matches = [
+        path for path in names if path not in name_matches and all(term in help_texts[path] for term in terms)
+    ]
+    matches = sorted(name_matches, key=lambda path: (terms[0] not in path[-1], len(path))) + help_matches
     results: dict[str, KeyPath] = {}
     for path in matches[:_MAX_RESULTS]:
         if path[-1] != "*":
@@ -276,5 +278,5 @@ def _heading(name: str) -> str:
 def _summary(name: str, tree: dict[str, Any]) -> str:
     if name == _GENERAL:
         return str(tree.get("name", ""))[:80]
-    items = [item for key in _KEYS[name] if isinstance(tree.get(key), list) for item in tree[key]]
+    items = [item for key in _SECTION_KEYS[name] if isinstance(tree.get(key), list) for item in tree[key]]
     return ", ".join(str(item) for item in items if isinstance(item, str))[:80] or ("none" if not items else "")

@@ -1,5 +1,5 @@
-"""Editor for a group of profile fields: common fields, fields of the selected form, and rare fields
-under "More"."""
+"""Editor for a group of profile fields: common fields, fields of the selected alternative form, and
+rarely used fields in the section "More"."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def create_editor(spec: FieldSpec, path: KeyPath, edits: Edits) -> Editor:
         return _list_editor(spec)(spec, path, edits)
     if spec.kind == "choice" or (spec.kind == "yes_no" and spec.is_nullable):
         return ChoiceEditor(spec, path, edits)
-    kinds: dict[str, type[Editor]] = {"yes_no": CheckBoxEditor, "any": YamlEditor, "mapping": PairsEditor}
-    return kinds.get(spec.kind, LineEditor)(spec, path, edits)
+    editor_types: dict[str, type[Editor]] = {"yes_no": CheckBoxEditor, "any": YamlEditor, "mapping": PairsEditor}
+    return editor_types.get(spec.kind, LineEditor)(spec, path, edits)
 
 
 def _list_editor(spec: FieldSpec) -> type[Editor]:
@@ -67,17 +67,15 @@ class GroupEditor(QWidget):
         self.form_choices: dict[str, _FormChoice] = {}
         self._layout = vbox(within=self, spacing=_SPACING)
         fields = [field for field in sort_fields(spec.fields, path) if field.key not in excluded_keys]
-        front = [field for field in fields if not is_rare((*path, field.key))]
-        self._rare = [field for field in fields if field not in front]
-        for field in front:
+        common_fields = [field for field in fields if not is_rare((*path, field.key))]
+        self._rare_fields = [field for field in fields if field not in common_fields]
+        for field in common_fields:
             self._add_form_choice(field.key)
-            self._layout.addWidget(self._part(field))
+            self._layout.addWidget(self._create_part(field))
         self.more_section: CollapsibleSection | None = None
-        if self._rare:
-            self.more_section = CollapsibleSection("More", self._make_more)
-            self.more_section.head.setAccessibleName(
-                "More settings of {what}".format(what=display_name(spec.key or "profile"))
-            )
+        if self._rare_fields:
+            self.more_section = CollapsibleSection("More", self._create_more)
+            self.more_section.head.setAccessibleName(f"More settings of {display_name(spec.key or 'profile')}")
             self._layout.addWidget(self.more_section)
 
     def show_value(self, value: Any) -> None:
@@ -90,11 +88,11 @@ class GroupEditor(QWidget):
         self._show_more()
 
     def find_part(self, path: KeyPath, is_opening: bool) -> Any:
-        """Return the innermost row or heading of `path`. If `is_opening`, collapsed sections are
-        expanded; otherwise the heading of a collapsed section is returned."""
+        """Return the innermost row or heading of `path`. If `is_opening` is true, collapsed
+        sections are expanded; otherwise the heading of a collapsed section is returned."""
         if not path or not isinstance(path[0], str) or self.spec.find_field(path[0]) is None:
             return None
-        if self.more_section is not None and path[0] in {field.key for field in self._rare}:
+        if self.more_section is not None and path[0] in {field.key for field in self._rare_fields}:
             if not is_opening and not self.more_section.is_open:
                 return self.more_section
             self.more_section.show()
@@ -103,8 +101,8 @@ class GroupEditor(QWidget):
         if part is None:
             return None
         part.setVisible(True)
-        inner = part.find_part(path[1:], is_opening) if isinstance(part, NestedGroup | RecordsEditor) else None
-        return inner or part
+        inner_part = part.find_part(path[1:], is_opening) if isinstance(part, NestedGroup | RecordsEditor) else None
+        return inner_part or part
 
     def clear_problems(self) -> None:
         if self.more_section is not None:
@@ -114,7 +112,7 @@ class GroupEditor(QWidget):
             if isinstance(part, NestedGroup | RecordsEditor):
                 part.clear_problems()
 
-    def _part(self, field: FieldSpec) -> QWidget:
+    def _create_part(self, field: FieldSpec) -> QWidget:
         path = (*self.path, field.key)
         part: Any
         if field.kind == "group":
@@ -128,7 +126,7 @@ class GroupEditor(QWidget):
         return part
 
     def _add_form_choice(self, key: str) -> None:
-        """Add the form selector above the first of its keys."""
+        """Add the selector of alternative forms if `key` is the first key of one of the forms."""
         for title, forms in self.spec.one_of.items():
             if title not in self.form_choices and any(key in form.split("+") for form in forms):
                 self.form_choices[title] = _FormChoice(self, title, forms, self._depth)
@@ -137,32 +135,34 @@ class GroupEditor(QWidget):
     def _is_shown(self, key: str) -> bool:
         if self.value.get(key) is not None:
             return True
-        chosen = [choice for choice in self.form_choices.values() if choice.is_between(key)]
-        if chosen:
-            return any(choice.is_chosen(key, self.value) for choice in chosen)
+        choices = [choice for choice in self.form_choices.values() if choice.has_key(key)]
+        if choices:
+            return any(choice.is_selected(key, self.value) for choice in choices)
         return is_applicable(self.spec.settings, key, self.value)
 
-    def _make_more(self) -> QWidget:
-        holder = QWidget()
-        layout = vbox(within=holder, spacing=_SPACING)
-        for field in self._rare:
-            part = self._part(field)
+    def _create_more(self) -> QWidget:
+        container = QWidget()
+        layout = vbox(within=container, spacing=_SPACING)
+        for field in self._rare_fields:
+            part = self._create_part(field)
             layout.addWidget(part)
             self.parts[field.key].show_value(self.value.get(field.key, REMOVED))
             part.setVisible(self._is_shown(field.key))
-        return holder
+        return container
 
     def _show_more(self) -> None:
         """Show or hide the "More" section. The section expands automatically once if one of its
         fields is set; the user can collapse it."""
         if self.more_section is None:
             return
-        labels = [display_name(rare.key) for rare in self._rare if rare.key in self.value and not rare.is_required]
-        self.more_section.setVisible(any(self._is_shown(field.key) for field in self._rare))
+        labels = [
+            display_name(field.key) for field in self._rare_fields if field.key in self.value and not field.is_required
+        ]
+        self.more_section.setVisible(any(self._is_shown(field.key) for field in self._rare_fields))
         if labels and not self.more_section.has_content:
             self.more_section.set_open()
         self.more_section.set_heading(
-            "More", ", ".join(labels) or ", ".join(display_name(field.key) for field in self._rare)
+            "More", ", ".join(labels) or ", ".join(display_name(field.key) for field in self._rare_fields)
         )
 
 
@@ -176,7 +176,7 @@ class NestedGroup(CollapsibleSection):
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
     ) -> None:
-        super().__init__(display_name(spec.key), self._make_group, indent=indent, role=role)
+        super().__init__(display_name(spec.key), self._create_nested, indent=indent, role=role)
         self.spec, self._path, self._edits, self._depth = spec, path, edits, depth
         self._value: Any = REMOVED
         self._was_set = False
@@ -184,7 +184,7 @@ class NestedGroup(CollapsibleSection):
         self.head.setAccessibleDescription(build_help_text(spec))
         self.add_button = button("Add", self._add)
         self.add_button.setAccessibleName(f"Add {display_name(spec.key)}")
-        self.remove_button = button("Remove", self._drop)
+        self.remove_button = button("Remove", self._remove)
         self.remove_button.setAccessibleName(f"Remove {display_name(spec.key)}")
         self.line.addWidget(self.add_button)
         self.line.addWidget(self.remove_button)
@@ -192,13 +192,13 @@ class NestedGroup(CollapsibleSection):
     def show_value(self, value: Any) -> None:
         is_set = isinstance(value, dict)
         self._value = value
-        can_be_left_out = self.spec.is_nullable
-        self.add_button.setVisible(can_be_left_out and not is_set)
-        self.remove_button.setVisible(can_be_left_out and is_set)
-        self.head.setEnabled(is_set or not can_be_left_out)
+        is_optional = self.spec.is_nullable
+        self.add_button.setVisible(is_optional and not is_set)
+        self.remove_button.setVisible(is_optional and is_set)
+        self.head.setEnabled(is_set or not is_optional)
         if is_set and not self._was_set and ".".join(map(str, self._path)) not in self._edits.special_paths:
             self.set_open()
-        elif can_be_left_out and not is_set:
+        elif is_optional and not is_set:
             self.set_open(False)
         self._was_set = is_set
         self.set_heading(display_name(self.spec.key), summarize_value(value, self.spec))
@@ -226,7 +226,7 @@ class NestedGroup(CollapsibleSection):
         if self.has_content:
             self.group().clear_problems()
 
-    def _make_group(self) -> QWidget:
+    def _create_nested(self) -> QWidget:
         group = GroupEditor(self.spec, self._path, self._edits, self._depth + 1)
         group.show_value(self._value)
         return group
@@ -234,7 +234,7 @@ class NestedGroup(CollapsibleSection):
     def _add(self) -> None:
         self._edits.edited.emit(self._path, initial_value(self.spec))
 
-    def _drop(self) -> None:
+    def _remove(self) -> None:
         self._edits.edited.emit(self._path, REMOVED)
 
 
@@ -251,47 +251,51 @@ class _FormChoice(QWidget):
         for form in forms:
             self.box.addItem(" and ".join(display_name(key) for key in form.split("+")), form)
         self.box.setAccessibleName(title)
-        self.box.activated.connect(self._choose)
-        row = FieldRow(_Holder(self.box, group), depth, title)
+        self.box.activated.connect(self._select_form)
+        row = FieldRow(_FormChoiceAdapter(self.box, group), depth, title)
         row.reset.hide()
-        row.setToolTip("Set exactly one of these.")
+        row.setToolTip("Set exactly one of these options.")
         hbox(row, within=self)
 
     def show_value(self, value: dict[str, Any]) -> None:
-        given = self._current_form(value)
-        self.box.setCurrentIndex(self._forms.index(given) if given else -1)
+        current_form = self._current_form(value)
+        self.box.setCurrentIndex(self._forms.index(current_form) if current_form else -1)
 
-    def is_between(self, key: str) -> bool:
+    def has_key(self, key: str) -> bool:
         return any(key in form.split("+") for form in self._forms)
 
-    def is_chosen(self, key: str, value: dict[str, Any]) -> bool:
-        given = self._current_form(value)
-        return given is not None and key in given.split("+")
+    def is_selected(self, key: str, value: dict[str, Any]) -> bool:
+        current_form = self._current_form(value)
+        return current_form is not None and key in current_form.split("+")
 
     def _current_form(self, value: dict[str, Any]) -> str | None:
         """Return the current form of a group: the longest form with a key in `value`, preferring
         forms whose keys are all set."""
-        present = {key for key in value if value[key] not in (None, [])}
-        matching = [form for form in self._forms if present & set(form.split("+"))]
-        complete = [form for form in matching if set(form.split("+")) <= present]
-        return max(complete or matching, key=len, default=None)
+        set_keys = {key for key in value if value[key] not in (None, [])}
+        matching_forms = [form for form in self._forms if set_keys & set(form.split("+"))]
+        complete_forms = [form for form in matching_forms if set(form.split("+")) <= set_keys]
+        return max(complete_forms or matching_forms, key=len, default=None)
 
-    def _choose(self) -> None:
+    def _select_form(self) -> None:
         group = self._group
         form = str(self.box.currentData())
-        old = {key for option in self._forms for key in option.split("+")}
+        form_keys = {key for option in self._forms for key in option.split("+")}
         value = group.value
-        remaining = {key: item for key, item in value.items() if key not in old or key in form.split("+")}
-        added = {key: item for key, item in initial_form_values(group.spec, form).items() if key not in remaining}
-        merged = {**remaining, **added}
+        remaining_values = {key: item for key, item in value.items() if key not in form_keys or key in form.split("+")}
+        added_values = {
+            key: item for key, item in initial_form_values(group.spec, form).items() if key not in remaining_values
+        }
+        merged_values = {**remaining_values, **added_values}
         settings = group.spec.settings
         group.edits.edited.emit(
-            group.path, {key: item for key, item in merged.items() if is_applicable(settings, key, merged)}
+            group.path,
+            {key: item for key, item in merged_values.items() if is_applicable(settings, key, merged_values)},
         )
 
 
-class _Holder(Editor):
-    """Adapter that allows the form selector, which is not a field, to be placed in a field row."""
+class _FormChoiceAdapter(Editor):
+    """Adapter with which the selector of the alternative forms, which is not a field, can be placed
+    in a field row."""
 
     def __init__(self, box: WheelSafeComboBox, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)

@@ -85,28 +85,30 @@ class CheckBoxesEditor(Editor):
             check_box.setAccessibleDescription(description)
 
     def _emit_edited(self) -> None:
-        checked = [choice for choice, check_box in self.check_boxes.items() if check_box.isChecked()]
-        ordered = [item for item in self._value if item in checked or item not in self.check_boxes]
-        self.emit_edit([*ordered, *(item for item in checked if item not in ordered)] or REMOVED)
+        checked_choices = [choice for choice, check_box in self.check_boxes.items() if check_box.isChecked()]
+        ordered_choices = [item for item in self._value if item in checked_choices or item not in self.check_boxes]
+        self.emit_edit(
+            [*ordered_choices, *(item for item in checked_choices if item not in ordered_choices)] or REMOVED
+        )
 
 
 class _Row(QWidget):
-    """Row of a list editor. `before` are further input lines, to the left of the row's own line."""
+    """Row of a list editor. `leading_lines` are additional input lines to the left of `line`."""
 
-    def __init__(self, remove: str, *before: TextLine) -> None:
+    def __init__(self, remove_text: str, *leading_lines: TextLine) -> None:
         super().__init__()
         self.line = TextLine()
-        self.lines = (*before, self.line)
-        self.remove = tool_button("✕", remove, tip=remove, flat=True)
+        self.lines = (*leading_lines, self.line)
+        self.remove = tool_button("✕", remove_text, tip=remove_text, flat=True)
         hbox(*((line, 1) for line in self.lines), self.remove, within=self, spacing=4)
 
 
 class _Pair(_Row):
-    def __init__(self, remove: str) -> None:
+    def __init__(self, remove_text: str) -> None:
         self.key = TextLine()
         self.key.setPlaceholderText("name")
         self.key.setAccessibleName("Name")
-        super().__init__(remove, self.key)
+        super().__init__(remove_text, self.key)
         self.line.setPlaceholderText("value")
         self.line.setAccessibleName("Value")
 
@@ -131,39 +133,39 @@ class _GrowingEditor(Editor, Generic[RowType]):
         """Return the values of all rows; empty if there are none."""
         raise NotImplementedError
 
-    def make_row(self) -> RowType:
+    def create_row(self) -> RowType:
         raise NotImplementedError
 
-    def rows_for(self, values: Sized) -> list[RowType]:
-        """Return one row for each value, after adding or removing rows as needed."""
+    def fit_rows(self, values: Sized) -> list[RowType]:
+        """Add or remove rows so that there is one row for each value, and return the rows."""
         while len(self.rows) > len(values):
-            self._drop(self.rows[-1])
+            self._delete_row(self.rows[-1])
         while len(self.rows) < len(values):
-            self._new_row()
+            self._append_row()
         return self.rows
 
     def emit_edited(self) -> None:
         self.emit_edit(self.parsed_value() or REMOVED)
 
     def _add(self) -> None:
-        self._new_row().lines[0].setFocus()
+        self._append_row().lines[0].setFocus()
 
-    def _new_row(self) -> RowType:
-        row = self.make_row()
+    def _append_row(self) -> RowType:
+        row = self.create_row()
         for line in row.lines:
             line.textEdited.connect(self.emit_edited)
         row.remove.clicked.connect(lambda: self._remove(row))
         self.rows.append(row)
         self._layout.insertWidget(len(self.rows) - 1, row)
-        _tab_before(row, self.add)
+        _insert_in_tab_order(row, self.add)
         return row
 
     def _remove(self, row: RowType) -> None:
-        self._drop(row)
+        self._delete_row(row)
         self.emit_edited()
         self.add.setFocus()
 
-    def _drop(self, row: RowType) -> None:
+    def _delete_row(self, row: RowType) -> None:
         self.rows.remove(row)
         self._layout.removeWidget(row)
         row.hide()
@@ -176,15 +178,15 @@ class RowsEditor(_GrowingEditor[_Row]):
     def show_value(self, value: Any) -> None:
         values = _as_list(value)
         if self.parsed_value() != values:
-            for row, item in zip(self.rows_for(values), values, strict=True):
+            for row, item in zip(self.fit_rows(values), values, strict=True):
                 row.line.setText(format_value(item))
 
     def parsed_value(self) -> list[Any]:
         assert self.spec.item is not None
         item = self.spec.item
-        return [_parse_or_text(item, row.line.text()) for row in self.rows if row.line.text().strip()]
+        return [_try_parse(item, row.line.text()) for row in self.rows if row.line.text().strip()]
 
-    def make_row(self) -> _Row:
+    def create_row(self) -> _Row:
         row = _Row("Remove this row")
         name = f"{display_name(self.spec.key)} {len(self.rows) + 1}"
         row.line.setAccessibleName(name)
@@ -198,21 +200,21 @@ class PairsEditor(_GrowingEditor[_Pair]):
     def show_value(self, value: Any) -> None:
         pairs = value if isinstance(value, dict) else {}
         if self.parsed_value() != pairs:
-            for pair, (key, item) in zip(self.rows_for(pairs), pairs.items(), strict=True):
+            for pair, (key, item) in zip(self.fit_rows(pairs), pairs.items(), strict=True):
                 pair.key.setText(key)
                 pair.line.setText(format_value(item))
 
     def parsed_value(self) -> dict[str, Any]:
         assert self.spec.item is not None
-        item, named = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
-        read = {pair.key.text().strip(): _parse_or_text(item, pair.line.text()) for pair in named}
-        return {key: "" if value is REMOVED else value for key, value in read.items()}
+        item, named_pairs = self.spec.item, [pair for pair in self.rows if pair.key.text().strip()]
+        values_by_name = {pair.key.text().strip(): _try_parse(item, pair.line.text()) for pair in named_pairs}
+        return {key: "" if value is REMOVED else value for key, value in values_by_name.items()}
 
-    def make_row(self) -> _Pair:
+    def create_row(self) -> _Pair:
         return _Pair("Remove this pair")
 
 
-def _parse_or_text(item: FieldSpec, text: str) -> Any:
+def _try_parse(item: FieldSpec, text: str) -> Any:
     """Parse a text as YAML. If the text is not valid YAML, it is returned unchanged."""
     try:
         return parse_value(item, text)
@@ -220,7 +222,7 @@ def _parse_or_text(item: FieldSpec, text: str) -> Any:
         return text
 
 
-def _tab_before(row: QWidget, add: QWidget) -> None:
-    before = add.previousInFocusChain()
-    if before is not None:
-        QWidget.setTabOrder(chain_tab_order(before, row), add)
+def _insert_in_tab_order(row: QWidget, add: QWidget) -> None:
+    previous = add.previousInFocusChain()
+    if previous is not None:
+        QWidget.setTabOrder(chain_tab_order(previous, row), add)

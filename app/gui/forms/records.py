@@ -18,14 +18,14 @@ from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
 
 _MAX_OPEN = 2
-MakeGroup = Callable[[FieldSpec, KeyPath, Edits, int], Any]
+GroupFactory = Callable[[FieldSpec, KeyPath, Edits, int], Any]
 
 
 class RecordsEditor(QWidget):
     """Editor for a list of records. `make_group` creates the editor of a record when the record is
     first expanded."""
 
-    def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, make_group: MakeGroup) -> None:
+    def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, make_group: GroupFactory) -> None:
         super().__init__()
         self.spec, self.path, self.edits, self._depth, self.make_group = spec, path, edits, depth, make_group
         self._values: list[Any] = []
@@ -36,14 +36,14 @@ class RecordsEditor(QWidget):
         self.add_button.setAccessibleName(f"Add to {display_name(spec.key)}")
         self.add_button.setAccessibleDescription(build_help_text(spec))
         self._layout = vbox(within=self, spacing=6)
-        self._none = label("none", "muted")
-        head = hbox(label(display_name(spec.key)), (self._none, 1), self.add_button)
-        self._layout.addLayout(head)
+        self._empty_label = label("none", "muted")
+        header = hbox(label(display_name(spec.key)), (self._empty_label, 1), self.add_button)
+        self._layout.addLayout(header)
         self._layout.addWidget(self.problem)
 
     def show_value(self, value: Any) -> None:
         self._values = value if isinstance(value, list) else [] if value is REMOVED or value is None else [value]
-        self._none.setText("" if self._values else "none")
+        self._empty_label.setText("" if self._values else "none")
         while len(self.records) > len(self._values):
             self._discard(self.records.pop())
         for index, item in enumerate(self._values):
@@ -92,26 +92,28 @@ class RecordsEditor(QWidget):
         record.deleteLater()
 
     def _add(self) -> None:
-        self.set_values([*self.values(), self._named(initial_value(self.spec))])
+        self.set_values([*self.values(), self._with_unused_name(initial_value(self.spec))])
         if self.records:
             self.records[-1].set_open()
             self.records[-1].focus()
 
     def duplicate_record(self, index: int) -> None:
         values = self.values()
-        self.set_values([*values[: index + 1], self._named(copy.deepcopy(values[index])), *values[index + 1 :]])
+        self.set_values(
+            [*values[: index + 1], self._with_unused_name(copy.deepcopy(values[index])), *values[index + 1 :]]
+        )
 
-    def _named(self, value: Any) -> Any:
-        """Return a copy of the record with an unused name. A record without a name is returned
-        unchanged."""
+    def _with_unused_name(self, value: Any) -> Any:
+        """Return a copy of the record `value` with a name that no other record has. A record
+        without a name is returned unchanged."""
         if not isinstance(value, dict) or "name" not in value:
             return value
-        taken = {
+        used_names = {
             record["name"]
             for record in self._values
             if isinstance(record, dict) and isinstance(record.get("name"), str)
         }
-        return {**value, "name": unique_name(str(value["name"]), taken)}
+        return {**value, "name": unique_name(str(value["name"]), used_names)}
 
     def move_record(self, index: int, target: int) -> None:
         values = self.values()
@@ -130,10 +132,10 @@ class _Record(CollapsibleSection):
         super().__init__("", self._make_group, indent=INDENT)
         self._records, self._index, self._depth = records, index, depth
         self._value: Any = {}
-        self.up = self._tool("↑", "Move up", self._up)
-        self.down = self._tool("↓", "Move down", self._down)
-        self.copy = self._tool("+", "Duplicate", self._copy)
-        self.drop = self._tool("✕", "Remove", self._drop)
+        self.up = self._add_tool_button("↑", "Move up", self._move_up)
+        self.down = self._add_tool_button("↓", "Move down", self._move_down)
+        self.copy = self._add_tool_button("+", "Duplicate", self._duplicate)
+        self.remove_button = self._add_tool_button("✕", "Remove", self._remove)
 
     def show_value(self, value: Any, count: int) -> None:
         self._value = value
@@ -144,7 +146,7 @@ class _Record(CollapsibleSection):
         self.set_heading(heading, summary[:80])
         accessible_name = f"{display_name(self._records.spec.key)} {heading}"
         self.head.setAccessibleName(accessible_name)
-        for tool in (self.up, self.down, self.copy, self.drop):
+        for tool in (self.up, self.down, self.copy, self.remove_button):
             tool.setAccessibleName(f"{tool.toolTip()}: {accessible_name}")
         self.up.setEnabled(self._index > 0)
         self.down.setEnabled(self._index < count - 1)
@@ -162,20 +164,20 @@ class _Record(CollapsibleSection):
         assert isinstance(group, QWidget)
         return group
 
-    def _tool(self, sign: str, tip: str, act: Callable[[], None]) -> QToolButton:
-        tool = tool_button(sign, tip=tip, flat=True)
-        tool.clicked.connect(act)
+    def _add_tool_button(self, symbol: str, tip: str, on_click: Callable[[], None]) -> QToolButton:
+        tool = tool_button(symbol, tip=tip, flat=True)
+        tool.clicked.connect(on_click)
         self.line.addWidget(tool)
         return tool
 
-    def _up(self) -> None:
+    def _move_up(self) -> None:
         self._records.move_record(self._index, self._index - 1)
 
-    def _down(self) -> None:
+    def _move_down(self) -> None:
         self._records.move_record(self._index, self._index + 1)
 
-    def _copy(self) -> None:
+    def _duplicate(self) -> None:
         self._records.duplicate_record(self._index)
 
-    def _drop(self) -> None:
+    def _remove(self) -> None:
         self._records.remove_record(self._index)

@@ -14,10 +14,10 @@ from app.gui.forms.scalars import FocusReporter, is_same_value
 from app.gui.widgets import hbox, label, restyle, tool_button, vbox
 from app.profiles.fields import FieldSpec
 
-_LABEL_LETTERS = "Calibration rows m"
-_UNIT_LETTERS = "/s, /min, /h m"
+_LABEL_SAMPLE_TEXT = "Calibration rows m"
+_UNIT_SAMPLE_TEXT = "/s, /min, /h m"
 _PADDING = 8
-_MIN_LETTERS_WITH_UNIT = 70
+_MIN_CHARACTERS_WITH_UNIT = 70
 INDENT = 18
 
 
@@ -53,7 +53,7 @@ class FieldRow(QWidget):
         self.problem.hide()
         restyle(self.problem, "bad")
         self._lay_out()
-        self._fit()
+        self._fit_labels()
         FocusReporter(editor)
 
     def _lay_out(self) -> None:
@@ -88,22 +88,22 @@ class FieldRow(QWidget):
     def _reset(self) -> None:
         self.editor.emit_edit(REMOVED)
 
-    def _fit(self) -> None:
-        width = self.fontMetrics().horizontalAdvance(_LABEL_LETTERS)
+    def _fit_labels(self) -> None:
+        width = self.fontMetrics().horizontalAdvance(_LABEL_SAMPLE_TEXT)
         self.name_label.setFixedWidth(max(width - INDENT * self._depth, width // 2))
-        self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_LETTERS))
+        self.unit.setFixedWidth(self.fontMetrics().horizontalAdvance(_UNIT_SAMPLE_TEXT))
         for widget in (self.name_label, self.unit):
             widget.setMinimumHeight(self.fontMetrics().height() + _PADDING)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         """Hide the unit if there is little space. The help text also contains the unit."""
         super().resizeEvent(event)
-        self.unit.setVisible(self.width() > _MIN_LETTERS_WITH_UNIT * self.fontMetrics().averageCharWidth())
+        self.unit.setVisible(self.width() > _MIN_CHARACTERS_WITH_UNIT * self.fontMetrics().averageCharWidth())
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._fit()
+            self._fit_labels()
 
 
 def create_problem_label() -> QLabel:

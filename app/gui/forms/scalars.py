@@ -53,15 +53,15 @@ def parse_value(spec: FieldSpec, text: str) -> Any:
 
 
 class TextLine(QLineEdit):
-    """Line edit without its own undo. Ctrl+Z is handled by the window, which undoes the change of
-    the profile instead of the typing."""
+    """Line edit without its own undo function. The window handles Ctrl+Z: it undoes the last change
+    of the profile."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
 
 
 class FreeTextEdit(QPlainTextEdit):
-    """Multi-line text edit without its own undo. Ctrl+Z is handled by the window, as for
+    """Multi-line text edit without its own undo function. The window handles Ctrl+Z, as for
     `TextLine`."""
 
     def event(self, event: QEvent) -> bool:
@@ -85,11 +85,11 @@ class LineEditor(Editor):
         self.setFocusProxy(self.line)
         layout = hbox((self.line, 1), within=self, spacing=4)
         if spec.kind == "path":
-            layout.addWidget(self._browse())
+            layout.addWidget(self._create_browse_button())
 
     def show_value(self, value: Any) -> None:
         if isinstance(value, list) and self.spec.kind == "text":
-            value = shlex.join(str(word) for word in value)
+            value = shlex.join(str(argument) for argument in value)
         if self._parsed() != value:
             self.line.setText(format_value(value))
             self.line.setCursorPosition(0)
@@ -105,15 +105,15 @@ class LineEditor(Editor):
     def _emit_edited(self) -> None:
         self.emit_edit(self._parsed())
 
-    def _browse(self) -> QWidget:
+    def _create_browse_button(self) -> QWidget:
         button = tool_button("…", "Choose file", tip="Choose file")
-        button.clicked.connect(self._choose)
+        button.clicked.connect(self._choose_file)
         return button
 
-    def _choose(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Choose file", str(self.edits.directory))
-        if chosen:
-            self.set_file(Path(chosen))
+    def _choose_file(self) -> None:
+        file_name, _ = QFileDialog.getOpenFileName(self, "Choose file", str(self.edits.directory))
+        if file_name:
+            self.set_file(Path(file_name))
 
     def set_file(self, path: Path) -> None:
         """Set the path of a file. The path is relative if the file is inside the directory of the
@@ -200,11 +200,11 @@ class YamlEditor(Editor):
         self.text.setTabChangesFocus(True)
         self.text.setPlaceholderText(format_value(spec.default))
         self.text.textChanged.connect(self._emit_edited)
-        self.text.document().documentLayout().documentSizeChanged.connect(self._fit)
+        self.text.document().documentLayout().documentSizeChanged.connect(self._fit_height)
         self.setFocusProxy(self.text)
         hbox((self.text, 1), within=self)
         self._is_updating = False
-        self._fit()
+        self._fit_height()
 
     def show_value(self, value: Any) -> None:
         try:
@@ -232,7 +232,7 @@ class YamlEditor(Editor):
         self.text.setToolTip("")
         self.emit_edit(value)
 
-    def _fit(self) -> None:
+    def _fit_height(self) -> None:
         lines = min(max(1, round(self.text.document().size().height())), _MAX_LINES)
         never, as_needed = Qt.ScrollBarPolicy.ScrollBarAlwaysOff, Qt.ScrollBarPolicy.ScrollBarAsNeeded
         self.text.setVerticalScrollBarPolicy(as_needed if lines == _MAX_LINES else never)
@@ -242,7 +242,7 @@ class YamlEditor(Editor):
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._fit()
+            self._fit_height()
 
 
 def is_same_value(first: Any, second: Any) -> bool:
@@ -251,7 +251,7 @@ def is_same_value(first: Any, second: Any) -> bool:
 
 
 class FocusReporter(QObject):
-    """Emits `focused` of the form's edits when a field gets the keyboard focus."""
+    """Event filter that emits `Edits.focused` when a field gets the keyboard focus."""
 
     def __init__(self, editor: Editor) -> None:
         super().__init__(editor)

@@ -11,12 +11,12 @@ from PySide6.QtWidgets import QGridLayout, QLabel, QPushButton, QSizePolicy, QWi
 from app.gui.home.presenter import MachineLine, RunLine
 from app.gui.widgets import Badge, clear, hbox, label, restyle, vbox
 
-_MARKS = {"warn": "▲ ", "bad": "✕ "}
+_STATE_SYMBOLS = {"warn": "▲ ", "bad": "✕ "}
 
 
-class _TextsButton(QPushButton):
-    """Button that is as tall as the labels in its layout. The default height of a Qt button is one
-    line, regardless of its contents."""
+class _MultilineButton(QPushButton):
+    """Button that is as tall as the labels in its layout. By default, a Qt button has the height of
+    one line, regardless of its contents."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class _TextsButton(QPushButton):
         return QSize() if layout is None else layout.totalMinimumSize()
 
 
-class LargeAction(_TextsButton):
+class LargeAction(_MultilineButton):
     """Large button with a title and an explanation. `title` contains the mnemonic (&)."""
 
     def __init__(self, title: str, text: str, on_click: Callable[[], object]) -> None:
@@ -59,11 +59,11 @@ class LargeAction(_TextsButton):
         self.clicked.connect(lambda: on_click())
 
 
-class RunButton(_TextsButton):
+class RunButton(_MultilineButton):
     """Button that opens a run. The name of the run comes from a file, so it is shown as plain
     text."""
 
-    chosen = Signal(object)
+    selected = Signal(object)
     """Emitted with the directory of the run (`Path`)."""
 
     def __init__(self, line: RunLine) -> None:
@@ -73,42 +73,42 @@ class RunButton(_TextsButton):
         details = [line.outcome, line.validity, line.state, line.max_rate, line.started]
         self.setAccessibleName(f"Open run {line.name}")
         self.setAccessibleDescription(", ".join(verdict for verdict in details if verdict))
-        head = hbox((label(line.name, wrap=True), 1))
+        header_row = hbox((label(line.name, wrap=True), 1))
         for verdict in dict.fromkeys((line.outcome, line.validity or line.state)):  # show INVALID only once
             if verdict:
-                head.addWidget(Badge(verdict), 0, Qt.AlignmentFlag.AlignTop)
-        layout = vbox(head, within=self, margins=(10, 7, 10, 7), spacing=2)
+                header_row.addWidget(Badge(verdict), 0, Qt.AlignmentFlag.AlignTop)
+        layout = vbox(header_row, within=self, margins=(10, 7, 10, 7), spacing=2)
         subtitle = " · ".join(part for part in (line.max_rate, line.started) if part)
         if subtitle:
             layout.addWidget(label(subtitle, "muted", wrap=True))
         for text_label in self.findChildren(QLabel):
             text_label.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.clicked.connect(self._choose)
+        self.clicked.connect(self._emit_selected)
 
-    def _choose(self) -> None:
-        self.chosen.emit(self._directory)
+    def _emit_selected(self) -> None:
+        self.selected.emit(self._directory)
 
 
 class RunRows(QWidget):
     """List of the most recent runs, newest first."""
 
-    opened = Signal(object)
-    """Emitted with the directory of the chosen run (`Path`)."""
+    run_opened = Signal(object)
+    """Emitted with the directory of the selected run (`Path`)."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setAccessibleName("Recent runs")
         self._layout = vbox(within=self, spacing=4)
-        self._shown: tuple[RunLine, ...] = ()
+        self._lines: tuple[RunLine, ...] = ()
 
     def show_lines(self, lines: Sequence[RunLine]) -> None:
-        if tuple(lines) == self._shown:
+        if tuple(lines) == self._lines:
             return
-        self._shown = tuple(lines)
+        self._lines = tuple(lines)
         clear(self._layout)
         for line in lines:
             row = RunButton(line)
-            row.chosen.connect(self.opened)
+            row.selected.connect(self.run_opened)
             self._layout.addWidget(row)
 
 
@@ -136,7 +136,7 @@ class MachineLines(QWidget):
             text.setVisible(is_used)
             if is_used:
                 line = lines[index]
-                title.setText(_MARKS.get(line.state, "") + line.title)
+                title.setText(_STATE_SYMBOLS.get(line.state, "") + line.title)
                 text.setText(line.text)
                 restyle(title, line.state)
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))

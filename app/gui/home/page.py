@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QBoxLayout, QFrame, QPushButton, QVBoxLayout, QWid
 from app.gui.background import Latest
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.home.cards import LargeAction, MachineLines, RunRows
-from app.gui.home.presenter import MAX_RECENT_RUNS, QUICK_CHECK, RunLine, machine_lines, quick_check, run_line
+from app.gui.home.presenter import MAX_RECENT_RUNS, QUICK_CHECK, RunLine, build_quick_check, machine_lines, run_line
 from app.gui.home.unfinished import UnfinishedRuns
 from app.gui.navigation import Navigation, PageKey
 from app.gui.page import Page
@@ -18,8 +18,8 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import button, card, hbox, label, scroll_area, vbox
 
 _CHECK_DELAY_MS = 400
-"""Delay, in ms, before this machine is checked. The check starts a child process, so the window is
-painted first."""
+"""Delay, in ms, before this machine is checked. The check starts a child process; the delay lets
+the window be painted first."""
 _NARROW_CHARACTERS = 105
 """Page width, in characters, below which the cards are stacked instead of placed side by side."""
 
@@ -34,14 +34,14 @@ class HomePage(Page):
         super().__init__(navigation, theme_controller)
         self._machine: MachineWatch | None = None
         self._run_reader: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.notify_error)
-        self.quick = button("Run the &quick check", self.start, primary=True)
+        self.quick_check_button = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
-        self.run_rows.opened.connect(navigation.open_run_requested)
-        self._no_runs = label("Reading…", "muted", wrap=True)
+        self.run_rows.run_opened.connect(navigation.open_run_requested)
+        self._no_runs_label = label("Loading runs…", "muted", wrap=True)
         self.machine_lines = MachineLines()
-        self._check_again = button("Check a&gain", self._check_machine_again)
-        self._check_again.hide()
-        self._actions = self._action_row()
+        self._check_again_button = button("Check a&gain", self._check_machine_again)
+        self._check_again_button.hide()
+        self._actions = self._create_action_row()
         self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._column = self._lay_out()
         self._check_timer = QTimer(self, singleShot=True, interval=_CHECK_DELAY_MS)
@@ -58,14 +58,14 @@ class HomePage(Page):
         self._column.insertWidget(0, UnfinishedRuns(recovery))
 
     def enter(self) -> None:
-        self.quick.setFocus(Qt.FocusReason.OtherFocusReason)
+        self.quick_check_button.setFocus(Qt.FocusReason.OtherFocusReason)
         self._check_timer.start()
 
     def leave(self) -> None:
         self._check_timer.stop()
 
     def start(self) -> bool:
-        self.navigation.launch_requested.emit(quick_check())
+        self.navigation.launch_requested.emit(build_quick_check())
         return True
 
     def command_line(self) -> str | None:
@@ -76,9 +76,13 @@ class HomePage(Page):
         if event.key() not in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             super().keyPressEvent(event)
             return
-        focused = self.focusWidget()
-        pressed = focused if isinstance(focused, QPushButton) and focused.hasFocus() else self.quick
-        pressed.click()
+        focus_widget = self.focusWidget()
+        pressed_button = (
+            focus_widget
+            if isinstance(focus_widget, QPushButton) and focus_widget.hasFocus()
+            else self.quick_check_button
+        )
+        pressed_button.click()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -88,23 +92,23 @@ class HomePage(Page):
             layout.setDirection(direction)
 
     def _lay_out(self) -> QVBoxLayout:
-        inside = QWidget()
-        parts = (self._quick_check_card(), self._actions, self._lower)
-        column = vbox(*parts, 1, within=inside, margins=(4, 4, 12, 12), spacing=16)
+        content = QWidget()
+        parts = (self._create_quick_check_card(), self._actions, self._lower)
+        column = vbox(*parts, 1, within=content, margins=(4, 4, 12, 12), spacing=16)
         self._lower.setSpacing(16)
-        self._lower.addWidget(_top_aligned(card(label("Recent runs", "heading"), self._no_runs, self.run_rows)), 1)
+        self._lower.addWidget(_align_top(card(label("Recent runs", "heading"), self._no_runs_label, self.run_rows)), 1)
         machine = card(label("This machine", "heading"), self.machine_lines)
-        inner = machine.layout()
-        assert isinstance(inner, QVBoxLayout)
-        inner.addWidget(self._check_again, 0, Qt.AlignmentFlag.AlignLeft)
-        self._lower.addWidget(_top_aligned(machine), 1)
-        area = scroll_area(inside, focusable=False)
+        machine_layout = machine.layout()
+        assert isinstance(machine_layout, QVBoxLayout)
+        machine_layout.addWidget(self._check_again_button, 0, Qt.AlignmentFlag.AlignLeft)
+        self._lower.addWidget(_align_top(machine), 1)
+        area = scroll_area(content, focusable=False)
         area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         vbox(area, within=self)
         return column
 
-    def _quick_check_card(self) -> QFrame:
-        button_row = hbox(self.quick, label("Enter or F5", "muted"), 1, spacing=12)
+    def _create_quick_check_card(self) -> QFrame:
+        button_row = hbox(self.quick_check_button, label("Enter or F5", "muted"), 1, spacing=12)
         explanation = (
             "The quick check serves a small built-in model on this machine, finds the highest rate with p95 latency "
             "below 50 ms, and plans a fleet for a day of traffic. "
@@ -118,12 +122,12 @@ class HomePage(Page):
         layout.addLayout(button_row)
         return frame
 
-    def _action_row(self) -> QBoxLayout:
+    def _create_action_row(self) -> QBoxLayout:
         layout = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         layout.setSpacing(16)
         model = "Measure an .onnx file on this machine: latency, throughput, precision, memory."
-        endpoint = "Test a server that you may load: max rate, bottleneck, errors."
-        hardware = "Choose GPUs, instance count and cost from measurements."
+        endpoint = "Test a server that you have permission to load-test: max rate, bottleneck, errors."
+        hardware = "Plan the GPU type, instance count and cost, based on measurements."
         layout.addWidget(LargeAction("&Benchmark a model", model, self._benchmark), 1)
         layout.addWidget(LargeAction("&Load-test an endpoint", endpoint, self._load_test), 1)
         layout.addWidget(LargeAction("Si&ze my hardware", hardware, self._plan_hardware), 1)
@@ -151,19 +155,21 @@ class HomePage(Page):
 
     def _show_machine(self, state: MachineState) -> None:
         self.machine_lines.show_lines(machine_lines(state))
-        self._check_again.setVisible(state.capabilities is not None or state.problem is not None)
+        self._check_again_button.setVisible(state.capabilities is not None or state.problem is not None)
 
     def _read_runs(self) -> None:
         self._run_reader.request(_read_last_runs)
 
     def _show_runs(self, lines: tuple[RunLine, ...]) -> None:
-        self._no_runs.setText("No runs yet. Start with the quick check: its model is built in and already selected.")
-        self._no_runs.setVisible(not lines)
+        self._no_runs_label.setText(
+            "No runs yet. Start with the quick check: its model is built in and already selected."
+        )
+        self._no_runs_label.setVisible(not lines)
         self.run_rows.setVisible(bool(lines))
         self.run_rows.show_lines(lines)
 
 
-def _top_aligned(frame: QFrame) -> QFrame:
+def _align_top(frame: QFrame) -> QFrame:
     """Add a stretch below the contents, so that they stay at the top of the card, and return the
     card."""
     layout = frame.layout()

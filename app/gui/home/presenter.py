@@ -22,8 +22,8 @@ MAX_RECENT_RUNS = 5
 
 
 class MachineLine(msgspec.Struct, frozen=True):
-    """One line about this machine. For a problem, `text` describes the problem and `state` is not
-    plain."""
+    """Line about this machine, with a title and a text. If the line describes a problem, `state` is
+    not plain."""
 
     title: str
     text: str
@@ -31,8 +31,8 @@ class MachineLine(msgspec.Struct, frozen=True):
 
 
 class RunLine(msgspec.Struct, frozen=True):
-    """One of the most recent runs. `outcome` and `validity` are verdict words, or empty; `state`
-    describes a run without a verdict."""
+    """Texts about one of the most recent runs. `outcome` and `validity` are verdicts such as PASS
+    or INVALID, or empty; `state` describes a run without a verdict."""
 
     directory: str
     name: str
@@ -43,22 +43,22 @@ class RunLine(msgspec.Struct, frozen=True):
     state: str = ""
 
 
-def quick_check() -> Launch:
+def build_quick_check() -> Launch:
     from app.storage.run_directory import new_run_id, runs_home
 
     return Launch(QUICK_CHECK, runs_home() / new_run_id("quickstart", datetime.now(UTC)), "quickstart")
 
 
 def run_line(row: RunRow) -> RunLine:
-    is_read = row.verdict is not None and row.state == "done"
+    has_verdict = row.verdict is not None and row.state == "done"
     return RunLine(
         directory=row.directory,
         name=shorten(row.label),
         started="" if row.started_at is None else formatting.clock_time(row.started_at),
         max_rate=shorten(row.max_rate_text or ""),
         outcome=row.outcome or "",
-        validity=row.verdict or "" if is_read else "",
-        state="" if is_read else row.state,
+        validity=row.verdict or "" if has_verdict else "",
+        state="" if has_verdict else row.state,
     )
 
 
@@ -73,48 +73,50 @@ def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:
     )
 
 
-def _cpu(machine_info: MachineInfo | None, now: MachineNow | None) -> MachineLine:
+def _cpu(machine_info: MachineInfo | None, readings: MachineNow | None) -> MachineLine:
     parts = []
     if machine_info is not None:
         parts.append(shorten(machine_info.environment.cpu_model or machine_info.environment.cpu_architecture))
-    if now is not None:
-        template = "{cores} cores, {percent} busy"
-        parts.append(template.format(cores=cell(now.cores), percent=format_reading(now.cpu_percent, "%")))
+    if readings is not None:
+        template = "{cores} cores, utilization {percent}"
+        parts.append(template.format(cores=cell(readings.cores), percent=format_reading(readings.cpu_percent, "%")))
     return MachineLine("CPU", ", ".join(parts) or _READING)
 
 
-def _memory(now: MachineNow | None) -> MachineLine:
-    if now is None:
+def _memory(readings: MachineNow | None) -> MachineLine:
+    if readings is None:
         return MachineLine("Memory", _READING)
-    used, total = cell(now.memory_gib), cell(now.memory_total_gib)
-    return MachineLine("Memory", f"{used} of {total} GiB used")
+    used_text, total_text = cell(readings.memory_gib), cell(readings.memory_total_gib)
+    return MachineLine("Memory", f"{used_text} of {total_text} GiB used")
 
 
-def _gpus(now: MachineNow | None) -> tuple[MachineLine, ...]:
+def _gpus(readings: MachineNow | None) -> tuple[MachineLine, ...]:
     title = "GPU"
-    if now is None:
+    if readings is None:
         return (MachineLine(title, _READING),)
-    lines = [_gpu(gpu, now) for gpu in now.gpus]
-    if now.gpu_note is not None:
-        lines.append(MachineLine(title, f"GPU driver: {shorten(now.gpu_note)}", "warn"))
-    elif not lines and now.driver is None:
-        lines.append(MachineLine(title, "No NVIDIA driver. Only local GPU runs are unavailable."))
+    lines = [_gpu(gpu, readings) for gpu in readings.gpus]
+    if readings.gpu_note is not None:
+        lines.append(MachineLine(title, f"GPU driver: {shorten(readings.gpu_note)}", "warn"))
+    elif not lines and readings.driver is None:
+        lines.append(MachineLine(title, "No NVIDIA driver is installed. Local GPU runs are not available."))
     elif not lines:
-        lines.append(MachineLine(title, "Driver {driver}, no GPU detected.".format(driver=shorten(now.driver or ""))))
+        lines.append(
+            MachineLine(title, "Driver {driver}, no GPU detected.".format(driver=shorten(readings.driver or "")))
+        )
     return tuple(lines)
 
 
-def _gpu(gpu: GpuState, now: MachineNow) -> MachineLine:
-    text = "{name}, {degrees}, {percent} busy".format(
+def _gpu(gpu: GpuState, readings: MachineNow) -> MachineLine:
+    text = "{name}, {temperature}, utilization {utilization}".format(
         name=shorten(gpu.name),
-        degrees=format_reading(gpu.temperature_c, "°C"),
-        percent=format_reading(gpu.utilization_percent, "%"),
+        temperature=format_reading(gpu.temperature_c, "°C"),
+        utilization=format_reading(gpu.utilization_percent, "%"),
     )
-    if now.driver is not None and "amd" not in gpu.source:
-        text = f"{text}, driver {shorten(now.driver)}"
+    if readings.driver is not None and "amd" not in gpu.source:
+        text = f"{text}, driver {shorten(readings.driver)}"
     if not gpu.throttled_by:
         return MachineLine(gpu_title(gpu), text)
-    throttled_text = "{text}, throttled: {why}".format(text=text, why=", ".join(gpu.throttled_by))
+    throttled_text = f"{text}, throttled: {', '.join(gpu.throttled_by)}"
     return MachineLine(gpu_title(gpu), throttled_text, "warn")
 
 
@@ -128,7 +130,7 @@ def _providers(state: MachineState) -> MachineLine:
         )
     environment = state.capabilities.environment
     if not environment.providers:
-        return MachineLine(title, "No execution provider available.", "warn")
+        return MachineLine(title, "No execution provider is available.", "warn")
     names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE
     return MachineLine(title, f"{names} (ONNX Runtime {version})")
 
@@ -144,18 +146,18 @@ def _problems(machine_info: MachineInfo | None) -> tuple[MachineLine, ...]:
     measurements. A missing GPU is not a problem."""
     if machine_info is None:
         return ()
-    warnings = [
+    check_lines = [
         MachineLine(check.name[:1].upper() + check.name[1:], _problem_text(check.value, check.unit, check.hint), "warn")
         for check in machine_info.checks
         if check.verdict != "VALID"
     ]
     if not machine_info.environment.gpus:
-        return tuple(warnings)
-    unavailable = [
+        return tuple(check_lines)
+    provider_lines = [
         MachineLine(f"{provider.provider} unavailable", provider.reason, "warn")
         for provider in machine_info.unavailable_providers
     ]
-    return (*warnings, *unavailable)
+    return (*check_lines, *provider_lines)
 
 
 def _problem_text(value: float | str | None, unit: str | None, hint: str | None) -> str:

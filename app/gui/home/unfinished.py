@@ -14,9 +14,9 @@ from app.gui.recovery import Recovery
 from app.gui.widgets import button, clear, label, restyle, vbox
 
 if TYPE_CHECKING:
-    from app.storage.run_states import Unfinished
+    from app.storage.run_states import UnfinishedRun
 
-_MAX_SHOWN = 3
+_MAX_RUNS = 3
 
 
 class UnfinishedRuns(QWidget):
@@ -26,37 +26,37 @@ class UnfinishedRuns(QWidget):
         super().__init__()
         self.setAccessibleName("Unfinished runs")
         self._recovery = recovery
-        self._discarded = ""
+        self._discarded_name = ""
         self._undo = MessageStrip()
         self._undo.action_triggered.connect(self._undo_discard)
         self._rows = QVBoxLayout()
-        self._more = label("", "muted", wrap=True)
-        vbox(self._undo, self._rows, self._more, within=self)
+        self._more_label = label("", "muted", wrap=True)
+        vbox(self._undo, self._rows, self._more_label, within=self)
         recovery.unfinished_changed.connect(self._show)
         recovery.discarded.connect(self._offer_undo)
-        self._show(recovery.unfinished)
+        self._show(recovery.unfinished_runs)
 
-    def _show(self, runs: Sequence[Unfinished]) -> None:
+    def _show(self, runs: Sequence[UnfinishedRun]) -> None:
         clear(self._rows)
-        for run in runs[:_MAX_SHOWN]:
-            self._rows.addWidget(UnfinishedRun(run, self._recovery))
-        hidden = len(runs) - _MAX_SHOWN
-        self._more.setText(f"And {hidden} more in the Library.")
-        self._more.setVisible(hidden > 0)
+        for run in runs[:_MAX_RUNS]:
+            self._rows.addWidget(UnfinishedRunRow(run, self._recovery))
+        hidden_count = len(runs) - _MAX_RUNS
+        self._more_label.setText(f"More unfinished runs in the Library: {hidden_count}.")
+        self._more_label.setVisible(hidden_count > 0)
         self.setVisible(bool(runs) or bool(self._undo.text()))
 
     def _offer_undo(self, name: str) -> None:
-        self._discarded = name
-        self._undo.show_notice(Notice("news", f"{name} moved to the trash, where it stays for 30 days."), "&Undo")
+        self._discarded_name = name
+        self._undo.show_notice(Notice("news", f"{name} was moved to the trash, where it stays for 30 days."), "&Undo")
         self.setVisible(True)
 
     def _undo_discard(self) -> None:
         self._undo.hide()
-        self._recovery.undo_discard(self._discarded)
+        self._recovery.undo_discard(self._discarded_name)
 
 
-class UnfinishedRun(QFrame):
-    def __init__(self, run: Unfinished, recovery: Recovery) -> None:
+class UnfinishedRunRow(QFrame):
+    def __init__(self, run: UnfinishedRun, recovery: Recovery) -> None:
         super().__init__()
         self._run, self._recovery = run, recovery
         is_running = run.state == "running"
@@ -69,7 +69,7 @@ class UnfinishedRun(QFrame):
             line.addWidget(button("&Attach", self._attach))
         else:
             line.addWidget(button("&Resume", self._resume))
-            line.addWidget(button("&Show results so far", self._see))
+            line.addWidget(button("&Show results so far", self._open_results))
             line.addWidget(button("Dis&card", self._discard))
         line.addWidget(button("&Not now", self._dismiss))
         line.addStretch(1)
@@ -82,7 +82,7 @@ class UnfinishedRun(QFrame):
     def _resume(self) -> None:
         self._recovery.resume(self._run.directory)
 
-    def _see(self) -> None:
+    def _open_results(self) -> None:
         self._recovery.open_results(self._run.directory)
 
     def _discard(self) -> None:
@@ -92,7 +92,7 @@ class UnfinishedRun(QFrame):
         self._recovery.dismiss(self._run.directory)
 
 
-def _description(run: Unfinished) -> str:
+def _description(run: UnfinishedRun) -> str:
     name = run.name or run.directory.name
     if run.state == "running":
         return f"{name} is still running. It continued without the window."

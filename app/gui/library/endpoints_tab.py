@@ -23,13 +23,13 @@ class EndpointsTab(QWidget):
         super().__init__()
         self._navigation = navigation
         self._endpoints: tuple[EndpointUsage, ...] = ()
-        self._again = button("&Load-test again", self.test_again, primary=True)
-        self._open = button("&Open last run", self.open_last)
+        self._test_again_button = button("&Load-test again", self.test_again, primary=True)
+        self._open_run_button = button("&Open last run", self.open_last_run)
         self.pane = ListPane(
             "Endpoints",
-            "Endpoints that your runs load-tested. Best rate is the highest max rate of their VALID and WARN runs.",
-            (_HEADERS, {"last": format_time, "best": _rate}),
-            [self._again, self._open],
+            "Endpoints that your runs have load-tested. The best max rate is taken from VALID and WARN runs.",
+            (_HEADERS, {"last": format_time, "best": _format_rate}),
+            [self._test_again_button, self._open_run_button],
             [],
             EmptyState(
                 "No endpoints tested yet.",
@@ -43,26 +43,26 @@ class EndpointsTab(QWidget):
         endpoints = find_endpoints(rows)
         if endpoints != self._endpoints or not endpoints:
             self._endpoints = endpoints
-            self.pane.set_frame(_frame(endpoints))
+            self.pane.set_frame(_build_frame(endpoints))
 
-    def selected(self) -> EndpointUsage | None:
-        row = self.pane.selected()
+    def selected_endpoint(self) -> EndpointUsage | None:
+        row = self.pane.selected_index()
         return None if row is None else self._endpoints[row]
 
     def test_again(self) -> None:
-        endpoint = self.selected()
+        endpoint = self.selected_endpoint()
         if endpoint is not None:
-            self._navigation.open_profile_requested.emit(Path(endpoint.last.directory) / SPEC)
+            self._navigation.open_profile_requested.emit(Path(endpoint.last_run.directory) / SPEC)
 
-    def open_last(self) -> None:
-        endpoint = self.selected()
+    def open_last_run(self) -> None:
+        endpoint = self.selected_endpoint()
         if endpoint is not None:
-            self._navigation.open_run_requested.emit(Path(endpoint.last.directory))
+            self._navigation.open_run_requested.emit(Path(endpoint.last_run.directory))
 
     def command_arguments(self) -> tuple[str, ...]:
-        endpoint = self.selected()
+        endpoint = self.selected_endpoint()
         if endpoint is not None:
-            return ("run", str(Path(endpoint.last.directory) / SPEC))
+            return ("run", str(Path(endpoint.last_run.directory) / SPEC))
         return ("runs", "list")
 
     def _go_to_run(self) -> None:
@@ -75,27 +75,27 @@ _HEADERS = {
     "model": "Model",
     "outcome": "Last outcome",
     "validity": "Validity",
-    "best": "Best rate",
+    "best": "Best max rate",
     "runs": "Runs",
     "last": "Last tested",
 }
 
 
-def _frame(endpoints: Sequence[EndpointUsage]) -> pd.DataFrame:
+def _build_frame(endpoints: Sequence[EndpointUsage]) -> pd.DataFrame:
     return pd.DataFrame(
         {
             "where": [endpoint.url or "started by the run" for endpoint in endpoints],
             "protocol": [endpoint.protocol for endpoint in endpoints],
             "model": [endpoint.model for endpoint in endpoints],
-            "outcome": [endpoint.last.outcome for endpoint in endpoints],
-            "validity": [endpoint.last.verdict or endpoint.last.state for endpoint in endpoints],
-            "best": [endpoint.best_per_s for endpoint in endpoints],
-            "runs": [endpoint.runs for endpoint in endpoints],
-            "last": [endpoint.last.started_at for endpoint in endpoints],
+            "outcome": [endpoint.last_run.outcome for endpoint in endpoints],
+            "validity": [endpoint.last_run.verdict or endpoint.last_run.state for endpoint in endpoints],
+            "best": [endpoint.best_rate_per_s for endpoint in endpoints],
+            "runs": [endpoint.run_count for endpoint in endpoints],
+            "last": [endpoint.last_run.started_at for endpoint in endpoints],
         }
     )
 
 
-def _rate(value: object) -> str:
+def _format_rate(value: object) -> str:
     text = cell(value)
     return text if text == NOT_AVAILABLE else f"{text} req/s"

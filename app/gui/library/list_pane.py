@@ -29,7 +29,7 @@ class _Table(FrameTable):
 class ListPane(QWidget):
     """A filterable table with buttons.
 
-    `selected` returns the index of the selected row in the DataFrame. The buttons in
+    `selected_index` returns the index of the selected row in the DataFrame. The buttons in
     `selection_buttons` are enabled while a row is selected.
     """
 
@@ -43,17 +43,17 @@ class ListPane(QWidget):
         columns: tuple[Mapping[str, str], Mapping[str, Callable[[object], str]]],
         selection_buttons: Sequence[QPushButton],
         other_buttons: Sequence[QPushButton],
-        empty: EmptyState,
+        empty_state: EmptyState,
     ) -> None:
         super().__init__()
-        self._name, self._selection_buttons, self._empty = name, tuple(selection_buttons), empty
+        self._name, self._selection_buttons, self._empty_state = name, tuple(selection_buttons), empty_state
         self.table = _Table(FrameModel(None, *columns), name, max_column_characters=_MAX_COLUMN_CHARACTERS)
         self.filter = search_field("Filter", f"Filter {name}")
-        self.below = QVBoxLayout()
+        self.footer = QVBoxLayout()
         layout = vbox(
             label(description, "muted", wrap=True),
             self.filter,
-            empty,
+            empty_state,
             (self.table, 1),
             within=self,
             margins=(0, 10, 0, 0),
@@ -61,7 +61,7 @@ class ListPane(QWidget):
         )
         row = hbox(*selection_buttons, *other_buttons, 1)
         layout.addLayout(row)
-        layout.addLayout(self.below)
+        layout.addLayout(self.footer)
         self._has_frame = False
         self.filter.textChanged.connect(self._apply_filter)
         self.table.opened.connect(self.opened)
@@ -71,42 +71,42 @@ class ListPane(QWidget):
         self._show_state()
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        selected = self.selected()
-        is_first = not self._has_frame
+        selected_index = self.selected_index()
+        is_first_frame = not self._has_frame
         self.table.frame_model.set_frame(frame)
         self._has_frame = True
-        if is_first:
+        if is_first_frame:
             self.table.fit_columns()
         self._apply_filter()
-        if selected is not None and selected < len(frame):
-            self.select(selected)
+        if selected_index is not None and selected_index < len(frame):
+            self.select(selected_index)
         self._show_state()
 
-    def selected(self) -> int | None:
+    def selected_index(self) -> int | None:
         rows = self.table.selectionModel().selectedRows()
         return self.table.frame_model.frame_row(rows[0].row()) if rows else None
 
     def select(self, index: int) -> None:
         model = self.table.frame_model
-        shown_row = next((row for row in range(model.rowCount()) if model.frame_row(row) == index), None)
-        if shown_row is not None:
-            self.table.selectRow(shown_row)
+        visible_row = next((row for row in range(model.rowCount()) if model.frame_row(row) == index), None)
+        if visible_row is not None:
+            self.table.selectRow(visible_row)
 
     def _apply_filter(self) -> None:
         self.table.set_filter(self.filter.text())
         set_table_description(self.table, self._name)
 
     def _on_selection_changed(self) -> None:
-        is_selected = self.selected() is not None
+        has_selection = self.selected_index() is not None
         for action_button in self._selection_buttons:
-            action_button.setEnabled(is_selected)
+            action_button.setEnabled(has_selection)
         self.selection_changed.emit()
 
     def _show_state(self) -> None:
-        is_filled = len(self.table.frame_model.frame) > 0
-        self._empty.setVisible(self._has_frame and not is_filled)
-        self.table.setVisible(is_filled)
-        self.filter.setVisible(is_filled)
+        has_rows = len(self.table.frame_model.frame) > 0
+        self._empty_state.setVisible(self._has_frame and not has_rows)
+        self.table.setVisible(has_rows)
+        self.filter.setVisible(has_rows)
         for action_button in self._selection_buttons:
-            action_button.setVisible(is_filled)
-            action_button.setEnabled(self.selected() is not None)
+            action_button.setVisible(has_rows)
+            action_button.setEnabled(self.selected_index() is not None)

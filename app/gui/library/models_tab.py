@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 from app.gui.background import Latest
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size
 from app.gui.library.list_pane import ListPane
-from app.gui.library.remembered_files import RememberedFileActions, remembered
+from app.gui.library.remembered_files import RememberedFileActions, list_remembered_files
 from app.gui.library.run_listing import format_bytes, format_time
 from app.gui.library.usage import ModelUsage, find_models
 from app.gui.navigation import Navigation, error_notice
@@ -20,7 +20,7 @@ from app.gui.widgets import EmptyState, button, label, vbox
 from app.records.model import ModelInspection, ModelValue, ShapeOverrides
 from app.reporting.run_rows import RunRow
 
-_MAX_VALUES, _MAX_CARDS, _MAX_CHARACTERS = 4, 5, 60
+_MAX_VALUES, _MAX_GPUS, _MAX_CHARACTERS = 4, 5, 60
 
 
 class ModelCard(QFrame):
@@ -31,7 +31,7 @@ class ModelCard(QFrame):
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
         vbox(self._title, self._text, within=self, margins=(14, 10, 14, 10))
-        self._latest: Latest[ModelInspection] = Latest(self, self._show, self._fail)
+        self._latest: Latest[ModelInspection] = Latest(self, self._show, self._show_error)
         self.hide()
 
     @property
@@ -48,17 +48,17 @@ class ModelCard(QFrame):
         self._latest.request(lambda: _inspect(path))
 
     def _show(self, inspection: ModelInspection) -> None:
-        self._text.setText("\n".join(inspection_lines(inspection)))
+        self._text.setText("\n".join(format_inspection(inspection)))
 
-    def _fail(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         self._path = None  # so that the next selection of this model tries again
         notice = error_notice(error)
         self._text.setText(" ".join(part for part in (notice.summary, notice.next_step) if part))
 
 
-def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
+def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     model = inspection.model
-    yield f"Inputs: {_values(model.inputs)}. Outputs: {_values(model.outputs)}."
+    yield f"Inputs: {_format_values(model.inputs)}. Outputs: {_format_values(model.outputs)}."
     opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
     parameters, nodes = format_count(model.parameters.count), format_count(model.nodes)
     yield f"{parameters} parameters, {format_size(model.size_bytes)}, opset {opsets}, {nodes} operators"
@@ -68,23 +68,23 @@ def inspection_lines(inspection: ModelInspection) -> Iterator[str]:
         yield f"Per inference at batch size {cost.batch}: {gflop} GFLOP, {memory} memory"
     elif model.cost_reason:
         yield f"Cost per inference not available: {model.cost_reason[:200]}"
-    fitting = [gpu.name for gpu in inspection.gpus if gpu.largest_batch is not None]
+    fitting_gpus = [gpu.name for gpu in inspection.gpus if gpu.largest_batch is not None]
     if inspection.gpus:
-        names = ", ".join(fitting[:_MAX_CARDS])
+        names = ", ".join(fitting_gpus[:_MAX_GPUS]) + ("…" if len(fitting_gpus) > _MAX_GPUS else "")
         yield (
-            f"Fits {len(fitting)} of {len(inspection.gpus)} known GPUs: {names}…"
-            if fitting
-            else f"Fits none of {len(inspection.gpus)} known GPUs."
+            f"The model fits in the memory of {len(fitting_gpus)} of {len(inspection.gpus)} known GPUs: {names}"
+            if fitting_gpus
+            else f"The model does not fit in the memory of any of the {len(inspection.gpus)} known GPUs."
         )
 
 
-def _values(values: tuple[ModelValue, ...]) -> str:
-    texts = [f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_shape(value)}" for value in values[:_MAX_VALUES]]
-    further = len(values) - len(texts)
-    return ", ".join([*texts, *([f"{further} more"] if further else [])]) or "none"
+def _format_values(values: tuple[ModelValue, ...]) -> str:
+    texts = [f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_format_shape(value)}" for value in values[:_MAX_VALUES]]
+    hidden_count = len(values) - len(texts)
+    return ", ".join([*texts, *([f"{hidden_count} more"] if hidden_count else [])]) or "none"
 
 
-def _shape(value: ModelValue) -> str:
+def _format_shape(value: ModelValue) -> str:
     return (
         "" if value.shape is None else f" [{' × '.join(str(dimension)[:_MAX_CHARACTERS] for dimension in value.shape)}]"
     )
@@ -117,7 +117,7 @@ class ModelsTab(QWidget):
             EmptyState("No models yet.", button("&Add model…", self.file_actions.choose_file_to_add, primary=True)),
         )
         self.card = ModelCard()
-        self.pane.below.addWidget(self.card)
+        self.pane.footer.addWidget(self.card)
         vbox(self.pane, within=self)
         self._latest_models: Latest[tuple[ModelUsage, ...]] = Latest(self, self._show, navigation.notify_error)
         self.file_actions.changed.connect(self._find_models)
@@ -128,38 +128,38 @@ class ModelsTab(QWidget):
         self._rows = rows
         self._find_models()
 
-    def selected(self) -> ModelUsage | None:
-        row = self.pane.selected()
+    def selected_model(self) -> ModelUsage | None:
+        row = self.pane.selected_index()
         return None if row is None else self._models[row]
 
     def benchmark(self) -> None:
-        model = self.selected()
+        model = self.selected_model()
         if model is not None and model.path is not None and model.size_bytes is not None:
             self._navigation.open_model_requested.emit(model.path)
 
     def command_arguments(self) -> tuple[str, ...]:
-        model = self.selected() or next(iter(self._models), None)
+        model = self.selected_model() or next(iter(self._models), None)
         return ("models", "inspect", str(model.path if model and model.path else "digits"))
 
     def _find_models(self) -> None:
-        rows, added = tuple(self._rows), remembered("models")
-        self._latest_models.request(lambda: find_models(rows, added))
+        rows, added_paths = tuple(self._rows), list_remembered_files("models")
+        self._latest_models.request(lambda: find_models(rows, added_paths))
 
     def _show(self, models: tuple[ModelUsage, ...]) -> None:
         if models != self._models or not models:
             self._models = models
-            self.pane.set_frame(_frame(models))
+            self.pane.set_frame(_build_frame(models))
 
     def _on_selection_changed(self) -> None:
-        model = self.selected()
+        model = self.selected_model()
         has_file = model is not None and model.size_bytes is not None
         self._benchmark.setEnabled(has_file)
-        own = model.path if model is not None and model.origin == "added" else None
-        self.file_actions.show_file(own, is_missing=not has_file)
-        self.card.inspect(_path_of(model))
+        added_path = model.path if model is not None and model.origin == "added" else None
+        self.file_actions.show_file(added_path, is_missing=not has_file)
+        self.card.inspect(_get_existing_path(model))
 
 
-def _path_of(model: ModelUsage | None) -> Path | None:
+def _get_existing_path(model: ModelUsage | None) -> Path | None:
     return model.path if model is not None and model.size_bytes is not None else None
 
 
@@ -174,7 +174,7 @@ _HEADERS = {
 }
 
 
-def _frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
+def _build_frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
     origins = {"bundled": "bundled", "added": "added", "run": "run"}
     return pd.DataFrame(
         {
@@ -183,8 +183,8 @@ def _frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
                 origins[model.origin] if model.size_bytes is not None else _missing_text(model) for model in models
             ],
             "size": [model.size_bytes for model in models],
-            "runs": [model.runs for model in models],
-            "last": [model.last_run for model in models],
+            "runs": [model.run_count for model in models],
+            "last": [model.last_run_at for model in models],
             "max_rate": [model.last_max_rate for model in models],
             "file": ["" if model.path is None else str(model.path) for model in models],
         }

@@ -23,7 +23,7 @@ STALE_DAYS = 30
 
 class Prices(msgspec.Struct, frozen=True):
     """Offers with prices. `imported_from` is the file of the user's price list, which overrides the
-    catalog."""
+    catalog; None if no price list has been imported."""
 
     rows: tuple[PriceListRow, ...]
     imported_from: str | None
@@ -39,17 +39,20 @@ class OffersTab(QWidget):
         super().__init__()
         self._navigation = navigation
         self._prices: Prices | None = None
-        money_columns = ("usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
+        price_columns = ("usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
         self.pane = ListPane(
             "Offers",
             "Offers that a plan chooses from. Prices are in $/h, each with its date and source.",
-            (_HEADERS, dict.fromkeys(money_columns, _price) | dict.fromkeys(("vcpus", "memory_gib"), _plain)),
+            (
+                _HEADERS,
+                dict.fromkeys(price_columns, _format_price) | dict.fromkeys(("vcpus", "memory_gib"), _format_number),
+            ),
             [],
-            [button("&Plan with a price list…", self._ask_open)],
+            [button("&Plan with a price list…", self._choose_price_list)],
             EmptyState("Loading catalog…"),
         )
         self._note = label("", "muted", wrap=True)
-        self.pane.below.addWidget(self._note)
+        self.pane.footer.addWidget(self._note)
         vbox(self.pane, within=self)
         self._latest: Latest[Prices] = Latest(self, self._show, navigation.notify_error)
 
@@ -70,7 +73,7 @@ class OffersTab(QWidget):
         if prices == self._prices:
             return
         self._prices = prices
-        self.pane.set_frame(_frame(prices.rows))
+        self.pane.set_frame(_build_frame(prices.rows))
         lines = [f"{len(prices.rows)} offers."]
         if prices.stale_count:
             lines.append(f"WARN: {prices.stale_count} prices are older than 30 days.")
@@ -82,7 +85,7 @@ class OffersTab(QWidget):
             lines.append("No price list imported. Import one with `sizewise offers import FILE`.")
         self._note.setText(" ".join(lines))
 
-    def _ask_open(self) -> None:
+    def _choose_price_list(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", "Price lists (*.csv *.yaml *.yml)")
         if name:
             self.open_prices(Path(name))
@@ -91,9 +94,13 @@ class OffersTab(QWidget):
 def read_prices() -> Prices:
     """Read the catalog and the imported price list. Can be called from any thread."""
     today = datetime.now(UTC).date()
-    own = load_imported_prices()
+    imported_prices = load_imported_prices()
     rows = tuple(build_offer_row(offer, today) for offer in find_offers(load_offers()))
-    return Prices(rows, None if own is None else own.imported_from, None if own is None else own.imported_on)
+    return Prices(
+        rows,
+        None if imported_prices is None else imported_prices.imported_from,
+        None if imported_prices is None else imported_prices.imported_on,
+    )
 
 
 _HEADERS = {
@@ -101,24 +108,24 @@ _HEADERS = {
     "accelerator": "Accelerator",
     "vcpus": "vCPUs",
     "memory_gib": "Memory (GiB)",
-    "usd_per_hour": "$/h",
-    "spot_usd_per_hour": "Spot $/h",
-    "reserved_1y_usd_per_hour": "Reserved 1y $/h",
-    "as_of": "Date",
-    "age_days": "Age (days)",
+    "usd_per_hour": "On-demand ($/h)",
+    "spot_usd_per_hour": "Spot ($/h)",
+    "reserved_1y_usd_per_hour": "Reserved, 1 year ($/h)",
+    "as_of": "Price date",
+    "age_days": "Price age (days)",
     "source": "Source",
-    "overrides": "Overridden",
+    "overrides": "Overridden prices",
 }
 
 
-def _frame(rows: tuple[PriceListRow, ...]) -> pd.DataFrame:
+def _build_frame(rows: tuple[PriceListRow, ...]) -> pd.DataFrame:
     frame = pd.DataFrame([msgspec.structs.asdict(row) for row in rows], columns=list(PriceListRow.__struct_fields__))
     return frame.assign(as_of=frame["as_of"].astype(str))
 
 
-def _price(value: object) -> str:
+def _format_price(value: object) -> str:
     return format_money(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE
 
 
-def _plain(value: object) -> str:
+def _format_number(value: object) -> str:
     return format_plain(value) if isinstance(value, int | float) and value == value else NOT_AVAILABLE

@@ -24,7 +24,7 @@ from app.gui.page import Page
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, stacked_widget, vbox
 
-UNDO_SHOWN_MS = 30_000
+UNDO_TIMEOUT_MS = 30_000
 
 
 class LibraryPage(Page):
@@ -32,7 +32,7 @@ class LibraryPage(Page):
 
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
-        self._is_shown = False
+        self._is_visible = False
         self.setAcceptDrops(True)
         self.presenter = RunsPresenter(self)
         self.strip = MessageStrip()
@@ -49,37 +49,37 @@ class LibraryPage(Page):
         for widget, title in self._titled_tabs():
             self.tabs.addTab(widget, title)
         vbox(self.strip, self._drop_hint, (self.tabs, 1), within=self)
-        self._listed: ListedRuns | None = None
-        self._undo_shown = QTimer(self, singleShot=True, interval=UNDO_SHOWN_MS)
+        self._listed_runs: ListedRuns | None = None
+        self._undo_timer = QTimer(self, singleShot=True, interval=UNDO_TIMEOUT_MS)
         self._connect()
 
     def enter(self) -> None:
-        self._is_shown = True
+        self._is_visible = True
         self.runs_tab.enter()
         self._show_tab()
 
     def leave(self) -> None:
-        self._is_shown = False
+        self._is_visible = False
         self.runs_tab.leave()
 
     def runs(self) -> tuple[Path, ...]:
         """Return the checked runs, or the selected run if none is checked."""
-        chosen = self.runs_tab.selected()
-        return self.runs_tab.checked() or (() if chosen is None else (Path(chosen.directory),))
+        selected_run = self.runs_tab.selected_run()
+        return self.runs_tab.checked() or (() if selected_run is None else (Path(selected_run.directory),))
 
     def export(self) -> bool:
-        return self.shown_tab() is self.runs_stack and self.runs_tab.export()
+        return self.current_tab() is self.runs_stack and self.runs_tab.export()
 
     def undo_stack(self) -> QUndoStack | None:
         return self.presenter.undo
 
-    def shown_tab(self) -> QWidget:
+    def current_tab(self) -> QWidget:
         return self.tabs.currentWidget()
 
     @property
-    def has_listed(self) -> bool:
+    def has_read_all_runs(self) -> bool:
         """Whether all stored runs have been read."""
-        return self._listed is not None and not self._listed.unread
+        return self._listed_runs is not None and not self._listed_runs.unread
 
     def show_trash(self) -> None:
         self.runs_stack.setCurrentWidget(self.trash)
@@ -100,7 +100,7 @@ class LibraryPage(Page):
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         """Accept dragged files that can be imported. The window handles all other files."""
-        paths = _paths(event)
+        paths = _get_local_paths(event)
         if paths and all(map(is_importable, paths)) and event.source() is None:
             event.acceptProposedAction()
             self._show_drop_hint(f"Import {', '.join(path.name[:80] for path in paths[:3])}")
@@ -114,7 +114,7 @@ class LibraryPage(Page):
     def dropEvent(self, event: QDropEvent) -> None:
         self._show_drop_hint("")
         event.acceptProposedAction()
-        for path in _paths(event):
+        for path in _get_local_paths(event):
             self.import_path(path)
 
     def _show_drop_hint(self, text: str) -> None:
@@ -126,15 +126,15 @@ class LibraryPage(Page):
         return shlex.join(["sizewise", *self._command_arguments()])
 
     def _command_arguments(self) -> tuple[str, ...]:
-        current = self.shown_tab()
+        current = self.current_tab()
         if current is self.runs_stack:
-            in_trash = self.runs_stack.currentWidget() is self.trash
-            return ("runs", "list", "--deleted") if in_trash else self.runs_tab.command_arguments()
+            is_trash_visible = self.runs_stack.currentWidget() is self.trash
+            return ("runs", "list", "--deleted") if is_trash_visible else self.runs_tab.command_arguments()
         tab = next(tab for tab in (self.models, self.endpoints, self.offers, self.profiles) if tab is current)
         return tab.command_arguments()
 
     def filter_field(self) -> QLineEdit | None:
-        pane = getattr(self.shown_tab(), "pane", None)
+        pane = getattr(self.current_tab(), "pane", None)
         return self.runs_tab.filters.search_field if pane is None else pane.filter
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
@@ -150,45 +150,45 @@ class LibraryPage(Page):
         self.presenter.listed.connect(self._set_listed)
         self.presenter.notified.connect(self._show_notice)
         self.presenter.changed.connect(self.navigation.library_changed)
-        self.presenter.imported.connect(self._show_imported)
+        self.presenter.imported.connect(self._select_imported_run)
         self.runs_tab.trash_requested.connect(self.show_trash)
         self.trash.closed.connect(self.show_runs)
         self.tabs.currentChanged.connect(self._show_tab)
         self.strip.action_triggered.connect(self._undo)
-        self._undo_shown.timeout.connect(self.strip.hide)
-        self.navigation.library_changed.connect(self._refresh_if_shown)
+        self._undo_timer.timeout.connect(self.strip.hide)
+        self.navigation.library_changed.connect(self._refresh_if_visible)
 
-    def _set_listed(self, listed: ListedRuns) -> None:
-        self._listed = listed
+    def _set_listed(self, listed_runs: ListedRuns) -> None:
+        self._listed_runs = listed_runs
         self._show_tab()
 
     def _show_tab(self) -> None:
         """Update the visible tab; hidden tabs are updated when the user switches to them."""
-        current = self.shown_tab()
+        current = self.current_tab()
         if current is self.offers:
             self.offers.enter()
-        elif self._listed is not None and current in (self.models, self.endpoints, self.profiles):
+        elif self._listed_runs is not None and current in (self.models, self.endpoints, self.profiles):
             for tab in (self.models, self.endpoints, self.profiles):
                 if tab is current:
-                    tab.show_runs(self._listed.rows)
+                    tab.show_runs(self._listed_runs.rows)
 
     def _show_notice(self, notice: Notice, can_undo: bool) -> None:
         self.strip.show_notice(notice, "&Undo" if can_undo else None)
         if can_undo:
-            self._undo_shown.start()
+            self._undo_timer.start()
         else:
-            self._undo_shown.stop()
+            self._undo_timer.stop()
 
     def _undo(self) -> None:
         self.strip.hide()
         self.presenter.undo.undo()
 
-    def _show_imported(self, directory: Path) -> None:
+    def _select_imported_run(self, directory: Path) -> None:
         self.runs_tab.filters.clear()
         self.runs_tab.select_when_listed(directory)
 
-    def _refresh_if_shown(self) -> None:
-        if self._is_shown:
+    def _refresh_if_visible(self) -> None:
+        if self._is_visible:
             self.presenter.refresh()
 
 
@@ -198,5 +198,5 @@ def is_importable(path: Path) -> bool:
     return path.suffix.lower() == ".zip" and path.is_file()
 
 
-def _paths(event: QDropEvent) -> list[Path]:
+def _get_local_paths(event: QDropEvent) -> list[Path]:
     return [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.background import Latest
 from app.gui.library.list_pane import ListPane
-from app.gui.library.remembered_files import RememberedFileActions, remembered
+from app.gui.library.remembered_files import RememberedFileActions, list_remembered_files
 from app.gui.library.usage import ProfileUsage, find_profiles
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, vbox
@@ -29,7 +29,7 @@ class ProfilesTab(QWidget):
         self.open_button = button("&Open", self.open, primary=True)
         self.pane = ListPane(
             "Profiles",
-            "Bundled profiles, profiles of runs, and your own. A profile defines target, workload, load and SLO.",
+            "Bundled profiles, profiles of runs, and your own. A profile defines the target, workload, load and SLO.",
             (_HEADERS, {}),
             [self.open_button],
             [
@@ -49,60 +49,60 @@ class ProfilesTab(QWidget):
         self._rows = rows
         self._find_profiles()
 
-    def selected(self) -> ProfileUsage | None:
-        row = self.pane.selected()
+    def selected_profile(self) -> ProfileUsage | None:
+        row = self.pane.selected_index()
         return None if row is None else self._profiles[row]
 
     def open(self) -> None:
-        profile = self.selected()
+        profile = self.selected_profile()
         if profile is not None and not profile.is_missing:
             self._navigation.open_profile_requested.emit(profile.path)
 
     def command_arguments(self) -> tuple[str, ...]:
-        profile = self.selected()
+        profile = self.selected_profile()
         if profile is None:
             return ("profiles", "list")
         return ("profiles", "check", profile.name if profile.origin == "bundled" else str(profile.path))
 
     def _find_profiles(self) -> None:
-        rows, added = tuple(self._rows), remembered("profiles")
-        self._latest_profiles.request(lambda: find_profiles(rows, added))
+        rows, added_paths = tuple(self._rows), list_remembered_files("profiles")
+        self._latest_profiles.request(lambda: find_profiles(rows, added_paths))
 
     def _show(self, profiles: tuple[ProfileUsage, ...]) -> None:
         if profiles != self._profiles:
             self._profiles = profiles
-            self.pane.set_frame(_frame(profiles))
+            self.pane.set_frame(_build_frame(profiles))
 
     def _on_selection_changed(self) -> None:
-        profile = self.selected()
-        own = profile.path if profile is not None and profile.origin == "added" else None
+        profile = self.selected_profile()
+        added_path = profile.path if profile is not None and profile.origin == "added" else None
         self.open_button.setEnabled(profile is not None and not profile.is_missing)
-        self.file_actions.show_file(own, is_missing=profile is not None and profile.is_missing)
+        self.file_actions.show_file(added_path, is_missing=profile is not None and profile.is_missing)
 
 
 _HEADERS = {
     "name": "Profile",
     "origin": "Source",
-    "state": "Check",
+    "state": "Validation",
     "description": "Description",
     "file": "File",
 }
 
 
-def _frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
+def _build_frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
     origins = {"bundled": "bundled", "added": "added", "run": "run"}
     return pd.DataFrame(
         {
             "name": [profile.name for profile in profiles],
             "origin": [origins[profile.origin] for profile in profiles],
-            "state": [_state(profile) for profile in profiles],
+            "state": [_format_validation(profile) for profile in profiles],
             "description": [profile.description for profile in profiles],
             "file": [str(profile.path) for profile in profiles],
         }
     )
 
 
-def _state(profile: ProfileUsage) -> str:
+def _format_validation(profile: ProfileUsage) -> str:
     if profile.is_missing:
         return "missing file"
     return "valid" if profile.is_valid else f"has errors: {profile.problem[:_MAX_CHARACTERS]}"

@@ -14,49 +14,52 @@ from PySide6.QtWidgets import QFileDialog, QPushButton, QWidget
 from app.gui.settings import open_settings
 from app.gui.widgets import button
 
-Kind = Literal["models", "profiles"]
+FileKind = Literal["models", "profiles"]
 _MAX_FILES = 200
 
 
-def remembered(kind: Kind) -> tuple[Path, ...]:
+def list_remembered_files(kind: FileKind) -> tuple[Path, ...]:
     """Return the files that the user added, newest first. Some may no longer exist."""
     value = open_settings().value(f"library/{kind}", [])
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     return tuple(Path(str(name)) for name in names[:_MAX_FILES] if name)
 
 
-def remember(kind: Kind, path: Path) -> None:
+def remember(kind: FileKind, path: Path) -> None:
     paths = [
         path.absolute(),
-        *(remembered_path for remembered_path in remembered(kind) if remembered_path != path.absolute()),
+        *(remembered_path for remembered_path in list_remembered_files(kind) if remembered_path != path.absolute()),
     ]
     _write(kind, paths[:_MAX_FILES])
 
 
-def remember_opened(kind: Kind, path: Path) -> None:
+def remember_opened(kind: FileKind, path: Path) -> None:
     """Add a file that the user opened to the library. Bundled files and files of a run are skipped,
     because the library lists them already."""
     from app.profiles.bundled import DIRECTORY
 
-    is_of_a_run = (path.parent / "events.jsonl").exists()
-    if not is_of_a_run and not path.absolute().is_relative_to(DIRECTORY):
+    is_run_file = (path.parent / "events.jsonl").exists()
+    if not is_run_file and not path.absolute().is_relative_to(DIRECTORY):
         remember(kind, path)
 
 
-def forget(kind: Kind, path: Path) -> None:
-    _write(kind, [remembered_path for remembered_path in remembered(kind) if remembered_path != path])
+def forget(kind: FileKind, path: Path) -> None:
+    _write(kind, [remembered_path for remembered_path in list_remembered_files(kind) if remembered_path != path])
 
 
-def relocate(kind: Kind, path: Path, new_path: Path) -> None:
+def relocate(kind: FileKind, path: Path, new_path: Path) -> None:
     """Replace the path of a listed file with its new location. The position in the list does not
     change."""
     _write(
         kind,
-        [new_path.absolute() if remembered_path == path else remembered_path for remembered_path in remembered(kind)],
+        [
+            new_path.absolute() if remembered_path == path else remembered_path
+            for remembered_path in list_remembered_files(kind)
+        ],
     )
 
 
-def _write(kind: Kind, paths: list[Path]) -> None:
+def _write(kind: FileKind, paths: list[Path]) -> None:
     settings = open_settings()
     settings.setValue(f"library/{kind}", [str(path) for path in paths])
     settings.sync()
@@ -69,11 +72,11 @@ class RememberedFileActions(QObject):
     changed = Signal()
     """Emitted when the user's list of files has changed."""
 
-    def __init__(self, kind: Kind, pattern: str, owner: QWidget) -> None:
+    def __init__(self, kind: FileKind, file_filter: str, owner: QWidget) -> None:
         super().__init__(owner)
-        self._kind, self._pattern, self._owner = kind, pattern, owner
+        self._kind, self._file_filter, self._owner = kind, file_filter, owner
         self._path: Path | None = None
-        self.forget_button: QPushButton = button("For&get", self.forget)
+        self.forget_button: QPushButton = button("Remo&ve from list", self.forget)
         self.relocate_button: QPushButton = button("&Relocate…", self.choose_new_location)
         self.show_file(None, is_missing=False)
 
@@ -90,9 +93,9 @@ class RememberedFileActions(QObject):
             self.changed.emit()
 
     def choose_new_location(self) -> None:
-        name = self._ask("Select the new location")
-        if name is not None:
-            self.relocate(name)
+        path = self._choose_file("Select the new location")
+        if path is not None:
+            self.relocate(path)
 
     def relocate(self, new_path: Path) -> None:
         if self._path is not None:
@@ -100,15 +103,15 @@ class RememberedFileActions(QObject):
             self.changed.emit()
 
     def choose_file_to_add(self) -> Path | None:
-        name = self._ask("Add to Library")
-        if name is not None:
-            self.add(name)
-        return name
+        path = self._choose_file("Add to Library")
+        if path is not None:
+            self.add(path)
+        return path
 
     def add(self, path: Path) -> None:
         remember(self._kind, path)
         self.changed.emit()
 
-    def _ask(self, title: str) -> Path | None:
-        name, _ = QFileDialog.getOpenFileName(self._owner, title, "", self._pattern)
+    def _choose_file(self, title: str) -> Path | None:
+        name, _ = QFileDialog.getOpenFileName(self._owner, title, "", self._file_filter)
         return Path(name) if name else None

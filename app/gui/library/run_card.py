@@ -28,7 +28,7 @@ class RunCard(QFrame):
         self.setAccessibleName("Selected run")
         self._name = label("", "heading", wrap=True)
         self._badge = Badge()
-        self._facts = label("", "muted", wrap=True)
+        self._properties = label("", "muted", wrap=True)
         self._notes = label("", "muted", wrap=True)
         self.title_field, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
         self._build()
@@ -41,26 +41,26 @@ class RunCard(QFrame):
         if row is None:
             return
         self._name.setText(one_line(row.label, _MAX_CHARACTERS))
-        self._badge.show_verdict(row.verdict or row.state, _why(row))
-        self._facts.setText(properties_text(row))
+        self._badge.show_verdict(row.verdict or row.state, _describe_verdict(row))
+        self._properties.setText(properties_text(row))
         self.title_field.setPlaceholderText(one_line(row.name or row.run_id, _MAX_CHARACTERS))
         if not self.title_field.hasFocus():
             self.title_field.setText(row.title or "")
         if not self.tags.hasFocus():
             self.tags.setText(" ".join(row.tags))
         lines = [f"{clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
-        earlier = len(row.notes) - len(lines)
-        if earlier > 0:
-            lines.insert(0, f"{earlier} earlier notes")
+        earlier_count = len(row.notes) - len(lines)
+        if earlier_count > 0:
+            lines.insert(0, "1 earlier note" if earlier_count == 1 else f"{earlier_count} earlier notes")
         self._notes.setText("\n".join(lines))
         self._notes.setVisible(bool(lines))
 
     def _build(self) -> None:
-        head = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))
+        header = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))
         grid = QGridLayout(self)
         grid.setContentsMargins(14, 10, 14, 10)
-        grid.addLayout(head, 0, 0, 1, 3)
-        grid.addWidget(self._facts, 1, 0, 1, 3)
+        grid.addLayout(header, 0, 0, 1, 3)
+        grid.addWidget(self._properties, 1, 0, 1, 3)
         rows = (
             (self.title_field, "T&itle", "", button("&Rename", self._emit_title)),
             (self.tags, "Ta&gs", "Tags, separated by spaces", button("Set &tags", self._emit_tags)),
@@ -106,7 +106,7 @@ def properties_text(row: RunRow) -> str:
     return " · ".join(one_line(part, _MAX_CHARACTERS) for part in parts if part) or NOT_AVAILABLE
 
 
-def _why(row: RunRow) -> str:
+def _describe_verdict(row: RunRow) -> str:
     return {
         "VALID": "All checks passed.",
         "WARN": "At least one check has a warning. Open the run for details.",

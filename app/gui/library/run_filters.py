@@ -47,8 +47,8 @@ class RunFilters(QWidget):
     def show_tags(self, tags: Sequence[str]) -> None:
         """Set the tags that can be selected. The selected tag stays selected if any run still has
         it."""
-        shown = [self.tag.itemData(index) for index in range(1, self.tag.count())]
-        if self.tag.count() and shown == list(tags):
+        current_tags = [self.tag.itemData(index) for index in range(1, self.tag.count())]
+        if self.tag.count() and current_tags == list(tags):
             return
         fill_choices(self.tag, [("Any tag", None), *((tag[:_MAX_TAG_CHARACTERS], tag) for tag in tags)])
         self.tag.setEnabled(bool(tags))
@@ -59,13 +59,13 @@ class RunFilters(QWidget):
         self.tag.setCurrentIndex(0)
 
     @staticmethod
-    def status_text(listed: ListedRuns, shown: int) -> str:
-        """Format how many runs are shown, and the disk space that all runs use."""
-        rows = len(listed.rows)
-        if listed.unread:
-            return f"Loading runs: {format_count(listed.unread)} of {format_count(rows)} left…"
+    def status_text(listed_runs: ListedRuns, visible_count: int) -> str:
+        """Format the number of visible runs and the disk space that all runs use."""
+        rows = len(listed_runs.rows)
+        if listed_runs.unread:
+            return f"Loading runs: {format_count(listed_runs.unread)} of {format_count(rows)} remaining…"
         if not rows:
             return ""
-        template = "{shown} of {rows} runs" if shown != rows else "1 run" if rows == 1 else "{rows} runs"
-        text = template.format(shown=format_count(shown), rows=format_count(rows))
-        return f"{text}, {format_size(listed.bytes_on_disk)} on disk"
+        template = "{visible} of {rows} runs" if visible_count != rows else "1 run" if rows == 1 else "{rows} runs"
+        text = template.format(visible=format_count(visible_count), rows=format_count(rows))
+        return f"{text}, {format_size(listed_runs.bytes_on_disk)} on disk"

@@ -54,9 +54,9 @@ def build_frame(rows: Sequence[RunRow]) -> pd.DataFrame:
 
 
 def build_mask(
-    listed: ListedRuns, search_text: str, validity: str | None, tag: str | None
+    listed_runs: ListedRuns, search_text: str, validity: str | None, tag: str | None
 ) -> npt.NDArray[np.bool_] | None:
-    """Return the mask of the rows that match all filters, with the same rules as
+    """Return a boolean mask of the rows that match all filters, with the same rules as
     `app.reporting.run_rows.filter_rows`.
 
     Returns None if no filter is set.
@@ -69,10 +69,10 @@ def build_mask(
             (validity in (None, row.verdict))
             and (tag is None or tag in row.tags)
             and all(term in text for term in terms)
-            for row, text in zip(listed.rows, listed.texts, strict=True)
+            for row, text in zip(listed_runs.rows, listed_runs.texts, strict=True)
         ),
         dtype=bool,
-        count=len(listed.rows),
+        count=len(listed_runs.rows),
     )
 
 

@@ -23,16 +23,16 @@ from app.reporting.run_rows import RunRow
 
 Index = QModelIndex | QPersistentModelIndex
 MAX_CHECKED = 8
-_PLAIN = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
-_TICKED = _PLAIN | Qt.ItemFlag.ItemIsUserCheckable
-_NAME, _OUTCOME, _TRUST, _CARRIES = (COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate"))
+_BASE_FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
+_CHECKABLE_FLAGS = _BASE_FLAGS | Qt.ItemFlag.ItemIsUserCheckable
+_NAME, _OUTCOME, _VALIDITY, _MAX_RATE = (COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate"))
 
 
 class RunsModel(FrameModel):
     """Qt model of the stored runs. `checked` holds the run directories in the order in which they
     were checked; the first checked run is the baseline of a comparison."""
 
-    ticks_changed = Signal()
+    checked_runs_changed = Signal()
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__(None, HEADERS, {"when": format_time, "size": format_bytes})
@@ -47,45 +47,45 @@ class RunsModel(FrameModel):
         }
         self._rows: tuple[RunRow, ...] = ()
         self._positions: dict[str, int] = {}
-        self._struck_font = QFont()
-        self._struck_font.setStrikeOut(True)
+        self._strikeout_font = QFont()
+        self._strikeout_font.setStrikeOut(True)
         self.checked: list[str] = []
 
     def set_theme(self, theme: Theme) -> None:
-        """Color the verdict words with the theme."""
-        self._colours: dict[State, QColor] = {
+        """Set the theme, which determines the colors of the outcome and the validity of a run."""
+        self._colors: dict[State, QColor] = {
             "good": QColor(theme.good),
             "warn": QColor(theme.warn),
             "bad": QColor(theme.bad),
             "plain": QColor(theme.muted),
         }
 
-    def set_listed(self, listed: ListedRuns) -> None:
-        self._rows = listed.rows
-        self._positions = positions = {row.directory: position for position, row in enumerate(listed.rows)}
+    def set_listed(self, listed_runs: ListedRuns) -> None:
+        self._rows = listed_runs.rows
+        self._positions = positions = {row.directory: position for position, row in enumerate(listed_runs.rows)}
         count = len(self.checked)
         self.checked = [directory for directory in self.checked if directory in positions]
-        self.set_frame(listed.frame)
+        self.set_frame(listed_runs.frame)
         if len(self.checked) != count:
-            self.ticks_changed.emit()
+            self.checked_runs_changed.emit()
 
-    def row(self, shown: int) -> RunRow:
-        return self._rows[self.frame_row(shown)]
+    def row(self, visible_row: int) -> RunRow:
+        return self._rows[self.frame_row(visible_row)]
 
-    def shown_row(self, directory: str) -> int | None:
+    def find_visible_row(self, directory: str) -> int | None:
         """Return the index of the visible row of a run, or None if the run is filtered out."""
         row = self._positions.get(directory)
-        shown_rows = [] if row is None else np.flatnonzero(self._order == row).tolist()
-        return shown_rows[0] if shown_rows else None
+        visible_rows = [] if row is None else np.flatnonzero(self._order == row).tolist()
+        return visible_rows[0] if visible_rows else None
 
-    def untick_all(self) -> None:
+    def uncheck_all(self) -> None:
         self.checked.clear()
-        self._emit_ticks_changed()
+        self._emit_checked_runs_changed()
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         if not index.isValid():
             return Qt.ItemFlag.NoItemFlags
-        return _TICKED if index.column() == _NAME else _PLAIN
+        return _CHECKABLE_FLAGS if index.column() == _NAME else _BASE_FLAGS
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         get_value = self._getters_by_role.get(role)
@@ -103,7 +103,7 @@ class RunsModel(FrameModel):
             self.checked.append(directory)
         else:
             self.checked.remove(directory)
-        self._emit_ticks_changed()
+        self._emit_checked_runs_changed()
         return True
 
     def mimeTypes(self) -> list[str]:
@@ -118,12 +118,12 @@ class RunsModel(FrameModel):
     def supportedDragActions(self) -> Qt.DropAction:
         return Qt.DropAction.CopyAction  # a file manager must never move a run out of the library
 
-    def _emit_ticks_changed(self) -> None:
+    def _emit_checked_runs_changed(self) -> None:
         if self.rowCount():
             self.dataChanged.emit(
                 self.index(0, _NAME), self.index(self.rowCount() - 1, _NAME), [Qt.ItemDataRole.CheckStateRole]
             )
-        self.ticks_changed.emit()
+        self.checked_runs_changed.emit()
 
     def _check_state(self, index: Index) -> Qt.CheckState | None:
         if index.column() != _NAME:
@@ -132,18 +132,18 @@ class RunsModel(FrameModel):
         return Qt.CheckState.Checked if is_checked else Qt.CheckState.Unchecked
 
     def _color(self, index: Index) -> QColor | None:
-        if index.column() not in (_OUTCOME, _TRUST):
+        if index.column() not in (_OUTCOME, _VALIDITY):
             return None
         row = self.row(index.row())
         verdict = row.outcome if index.column() == _OUTCOME else row.verdict or row.state
         state = "bad" if verdict == "unreadable" else state_for_verdict(verdict or "")
-        return self._colours[state]
+        return self._colors[state]
 
     def _font(self, index: Index) -> QFont | None:
         """Return a strikethrough font for the result of an INVALID run, otherwise None."""
-        if index.column() != _CARRIES or self.row(index.row()).verdict != "INVALID":
+        if index.column() != _MAX_RATE or self.row(index.row()).verdict != "INVALID":
             return None
-        return self._struck_font
+        return self._strikeout_font
 
     def _tool_tip(self, index: Index) -> str:
         row = self.row(index.row())
@@ -176,7 +176,7 @@ class RunsTable(FrameTable):
         if event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.opened.emit()
         elif event.key() == Qt.Key.Key_Space and self.currentIndex().isValid():
-            self._check_state(self.currentIndex().row())
+            self._toggle_checked(self.currentIndex().row())
         else:
             super().keyPressEvent(event)
 
@@ -184,7 +184,7 @@ class RunsTable(FrameTable):
         if self.currentIndex().isValid():
             self.menu_requested.emit(event.globalPos())
 
-    def _check_state(self, row: int) -> None:
+    def _toggle_checked(self, row: int) -> None:
         index = self._runs.index(row, 0)
         is_checked = self._runs.data(index, Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
         self._runs.setData(

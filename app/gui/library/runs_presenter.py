@@ -25,7 +25,7 @@ Task = tuple[Callable[[], object], Callable[[object], object], Callable[[Excepti
 class TaskQueue(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self._waiting: deque[Task] = deque()
+        self._pending_tasks: deque[Task] = deque()
         self.is_busy = False
 
     def add(
@@ -34,32 +34,32 @@ class TaskQueue(QObject):
         on_done: Callable[[object], object],
         on_error: Callable[[Exception], object],
     ) -> None:
-        self._waiting.append((function, on_done, on_error))
+        self._pending_tasks.append((function, on_done, on_error))
         if not self.is_busy:
-            self._begin()
+            self._start_next()
 
-    def _begin(self) -> None:
-        if not self._waiting:
+    def _start_next(self) -> None:
+        if not self._pending_tasks:
             return
-        function, on_done, on_error = self._waiting.popleft()
+        function, on_done, on_error = self._pending_tasks.popleft()
         self.is_busy = True
 
-        def done(outcome: object) -> None:
+        def handle_outcome(outcome: object) -> None:
             self.is_busy = False
             on_done(outcome)
-            self._begin()
+            self._start_next()
 
-        def failed(error: Exception) -> None:
+        def handle_error(error: Exception) -> None:
             self.is_busy = False
             on_error(error)
-            self._begin()
+            self._start_next()
 
-        submit(self, function, done, failed)
+        submit(self, function, handle_outcome, handle_error)
 
 
-_SLICE_S = 0.5
-"""Time limit of one listing, in seconds. Runs that are not indexed within this time are read by the
-following listings."""
+_LISTING_TIMEOUT_S = 0.5
+"""Time limit of one listing, in seconds. Runs that have not been read within this time are read by
+the following listings."""
 
 
 class RunsPresenter(QObject):
@@ -81,78 +81,78 @@ class RunsPresenter(QObject):
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
         self.undo = QUndoStack(self)
-        self._steps = TaskQueue(self)
+        self._tasks = TaskQueue(self)
         self._latest: Latest[ListedRuns] = Latest(self, self._show, self._fail)
-        self._trash: Latest[tuple[DeletedRow, ...]] = Latest(self, self.trash_listed.emit, self._fail)
+        self._latest_trash: Latest[tuple[DeletedRow, ...]] = Latest(self, self.trash_listed.emit, self._fail)
 
     @property
     def is_busy(self) -> bool:
-        return self._latest.is_busy or self._trash.is_busy or self._steps.is_busy
+        return self._latest.is_busy or self._latest_trash.is_busy or self._tasks.is_busy
 
     def refresh(self) -> None:
-        self._latest.request(lambda: build_listing(list_runs(within_s=_SLICE_S)))
+        self._latest.request(lambda: build_listing(list_runs(time_limit_s=_LISTING_TIMEOUT_S)))
 
     def refresh_trash(self) -> None:
-        self._trash.request(list_deleted)
+        self._latest_trash.request(list_deleted)
 
     def delete(self, directories: Sequence[Path]) -> None:
         names = [directory.name for directory in directories]
         text = f"{names[0]} deleted." if len(names) == 1 else f"{len(names)} runs deleted."
         notice = Notice("news", text, None, "Deleted runs stay in the trash for 30 days.")
-        self._change("Delete", lambda: _delete(directories), lambda: _restore(names), notice)
+        self._change("Delete runs", lambda: _delete(directories), lambda: _restore(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
         notice = Notice("news", f"{', '.join(names)} restored.")
-        self._do(lambda: _restore(names), lambda _: self._emit_notice(notice))
+        self._execute(lambda: _restore(names), lambda _: self._emit_notice(notice))
 
     def set_title(self, directory: Path, title: str, previous: str) -> None:
         """Set the title of a run. Undo restores `previous`, the title before the change."""
         if title != previous:
             do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, previous))
-            self._change("Title", *do_and_undo, None)
+            self._change("Rename run", *do_and_undo, None)
 
     def add_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
-            self._change("Tag", lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None)
+            self._change("Add tags", lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None)
 
     def remove_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
             do_and_undo = (lambda: _remove_tags(directory, tags)), (lambda: _add_tags(directory, tags))
-            self._change("Remove tag", *do_and_undo, None)
+            self._change("Remove tags", *do_and_undo, None)
 
     def add_note(self, directory: Path, text: str) -> None:
-        self._do(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Note added.")))
+        self._execute(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Note added.")))
 
     def promote(self, directory: Path) -> None:
-        self._do(lambda: _promote(directory), lambda message: self._emit_notice(Notice("news", str(message))))
+        self._execute(lambda: _promote(directory), lambda message: self._emit_notice(Notice("news", str(message))))
 
     def export(self, directory: Path, path: Path) -> None:
-        self._do(lambda: _export(directory, path), lambda message: self._emit_notice(Notice("news", str(message))))
+        self._execute(lambda: _export(directory, path), lambda message: self._emit_notice(Notice("news", str(message))))
 
     def import_path(self, path: Path) -> None:
-        self._do(lambda: _import(path), self._imported)
+        self._execute(lambda: _import(path), self._on_imported)
 
     def _change(self, text: str, do: Callable[[], object], undo: Callable[[], object], notice: Notice | None) -> None:
         self.undo.push(_Change(text, self, (do, undo), notice))
 
     def run_change(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
-        """Execute or revert an undoable change in the background: `function` does the work, and
-        `notice` is shown on success."""
+        """Call `function`, which executes or reverts an undoable change, in the background. `notice`
+        is shown on success."""
 
-        def failed(error: Exception) -> None:
+        def handle_error(error: Exception) -> None:
             change.setObsolete(True)
             self._on_change_error(error)
 
-        self._steps.add(function, lambda _: self._on_changed(notice, can_undo=notice is not None), failed)
+        self._tasks.add(function, lambda _: self._on_changed(notice, can_undo=notice is not None), handle_error)
 
-    def _do(self, function: Callable[[], object], on_done: Callable[[object], object]) -> None:
-        def done(outcome: object) -> None:
+    def _execute(self, function: Callable[[], object], on_done: Callable[[object], object]) -> None:
+        def handle_outcome(outcome: object) -> None:
             on_done(outcome)
             self._on_changed(None)
 
-        self._steps.add(function, done, self._on_change_error)
+        self._tasks.add(function, handle_outcome, self._on_change_error)
 
-    def _imported(self, outcome: object) -> None:
+    def _on_imported(self, outcome: object) -> None:
         assert isinstance(outcome, tuple)
         directory, is_new = outcome
         text = "{name} imported." if is_new else "{name} is already in the library."
@@ -178,9 +178,9 @@ class RunsPresenter(QObject):
         self._fail(error)
         self.refresh()
 
-    def _show(self, listed: ListedRuns) -> None:
-        self.listed.emit(listed)
-        if listed.unread:
+    def _show(self, listed_runs: ListedRuns) -> None:
+        self.listed.emit(listed_runs)
+        if listed_runs.unread:
             self.refresh()
 
 

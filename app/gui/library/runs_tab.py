@@ -1,4 +1,4 @@
-"""Runs tab: search, filter, check_box, label, share, delete and restore stored runs."""
+"""Runs tab: search, filter, check, label, share, delete and restore stored runs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class RunsTab(QWidget):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController, presenter: RunsPresenter) -> None:
         super().__init__()
         self._navigation, self.presenter = navigation, presenter
-        self._listed: ListedRuns | None = None
+        self._listed_runs: ListedRuns | None = None
         self._run_to_select: str | None = None
         self.model = RunsModel(theme_controller)
         self.table = RunsTable(self.model)
@@ -38,9 +38,9 @@ class RunsTab(QWidget):
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         self.empty = EmptyState(
-            "No runs yet. Each execution of a profile is listed here, from the window or a terminal.",
+            "No runs yet. Runs that you start in this window or in a terminal are listed here.",
             button("&Start the first run", self._go_home, primary=True),
-            button("&Import bundle…", self._ask_import),
+            button("&Import bundle…", self._choose_bundle),
         )
         self._no_matches = EmptyState("No matching runs.", button("Show a&ll runs", self.filters.clear))
         self._make_buttons()
@@ -57,22 +57,22 @@ class RunsTab(QWidget):
     def leave(self) -> None:
         self._refresh_timer.stop()
 
-    def show_listed(self, listed: ListedRuns) -> None:
-        previous, self._listed = self._listed, listed
-        if previous is None or previous.rows != listed.rows:
-            chosen = self.selected()
-            self.model.set_listed(listed)
-            self.filters.show_tags(sorted({tag for row in listed.rows for tag in row.tags}))
+    def show_listed(self, listed_runs: ListedRuns) -> None:
+        previous, self._listed_runs = self._listed_runs, listed_runs
+        if previous is None or previous.rows != listed_runs.rows:
+            selected_run = self.selected_run()
+            self.model.set_listed(listed_runs)
+            self.filters.show_tags(sorted({tag for row in listed_runs.rows for tag in row.tags}))
             self._filter()
             if previous is None:
                 self.table.lay_out()
-            self._choose(self._run_to_select or (None if chosen is None else chosen.directory))
+            self._select_run(self._run_to_select or (None if selected_run is None else selected_run.directory))
             self._run_to_select = None
-        is_running = any(row.state == "running" for row in listed.rows)
+        is_running = any(row.state == "running" for row in listed_runs.rows)
         (self._refresh_timer.start if is_running and self.isVisible() else self._refresh_timer.stop)()
         self._update_state()
 
-    def selected(self) -> RunRow | None:
+    def selected_run(self) -> RunRow | None:
         """Return the run in the current row, which the actions apply to."""
         index = self.table.currentIndex()
         return self.model.row(index.row()) if index.isValid() and index.row() < self.model.rowCount() else None
@@ -93,13 +93,13 @@ class RunsTab(QWidget):
             return ("runs", "show", rows[0].directory)
         filters = self.filters.values()
         tag = ("--tag", filters.tag) if filters.tag else ()
-        trust = ("--validity", filters.validity) if filters.validity else ()
-        return ("runs", "list", *tag, *trust, *(("--find", filters.search_text) if filters.search_text else ()))
+        validity = ("--validity", filters.validity) if filters.validity else ()
+        return ("runs", "list", *tag, *validity, *(("--find", filters.search_text) if filters.search_text else ()))
 
     # Actions
 
     def open(self) -> None:
-        row = self.selected()
+        row = self.selected_run()
         if row is None:
             return
         request = (
@@ -122,7 +122,7 @@ class RunsTab(QWidget):
             self.presenter.delete([Path(row.directory) for row in rows])
 
     def export(self) -> bool:
-        row = self.selected()
+        row = self.selected_run()
         if row is None:
             return False
         name, _ = QFileDialog.getSaveFileName(
@@ -133,36 +133,36 @@ class RunsTab(QWidget):
         return True
 
     def promote(self) -> None:
-        row = self.selected()
+        row = self.selected_run()
         if row is not None:
             self.presenter.promote(Path(row.directory))
 
     def copy_path(self) -> None:
-        row = self.selected()
+        row = self.selected_run()
         if row is not None:
             QApplication.clipboard().setText(row.directory)
 
     def set_title(self, title: str) -> None:
-        row = self.selected()
+        row = self.selected_run()
         if row is not None:
             self.presenter.set_title(Path(row.directory), title, row.title or "")
 
     def set_tags(self, tags: tuple[str, ...]) -> None:
-        row = self.selected()
+        row = self.selected_run()
         if row is not None:
             directory = Path(row.directory)
             self.presenter.add_tags(directory, [tag for tag in tags if tag not in row.tags])
             self.presenter.remove_tags(directory, [tag for tag in row.tags if tag not in tags])
 
     def add_note(self, text: str) -> None:
-        row = self.selected()
+        row = self.selected_run()
         if row is not None:
             self.presenter.add_note(Path(row.directory), text)
 
     def select_when_listed(self, directory: Path) -> None:
         """Select this run when the listing contains it."""
         self._run_to_select = str(directory)
-        self._choose(self._run_to_select)
+        self._select_run(self._run_to_select)
 
     # Layout and connections
 
@@ -183,8 +183,8 @@ class RunsTab(QWidget):
             self.menu.addAction("&Copy path", self.copy_path),
         ]
         self.menu.addSeparator()
-        self.menu.addAction("&Import bundle…", self._ask_import)
-        self.menu.addAction("&Uncheck all", self.model.untick_all)
+        self.menu.addAction("&Import bundle…", self._choose_bundle)
+        self.menu.addAction("&Uncheck all", self.model.uncheck_all)
         self._more.setMenu(self.menu)
         self._buttons = (self._open, self._compare, self._plan, self._delete, self._more, self._trash)
 
@@ -205,61 +205,63 @@ class RunsTab(QWidget):
         self._no_matches.hide()
         self._set_status("Loading runs…")
 
-    def _connect(self, look: ThemeController) -> None:
+    def _connect(self, theme_controller: ThemeController) -> None:
         self.presenter.listed.connect(self.show_listed)
         self.filters.changed.connect(self._filter)
         self.table.opened.connect(self.open)
         self.table.menu_requested.connect(self._show_menu)
         self.table.selectionModel().selectionChanged.connect(self._update_state)
-        self.model.ticks_changed.connect(self._update_state)
+        self.model.checked_runs_changed.connect(self._update_state)
         self.card.title_edited.connect(self.set_title)
         self.card.tags_edited.connect(self.set_tags)
         self.card.note_entered.connect(self.add_note)
-        look.changed.connect(self._repaint)
+        theme_controller.changed.connect(self._repaint)
         delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
         delete.activated.connect(self.delete)
 
     def _filter(self) -> None:
-        if self._listed is None:
+        if self._listed_runs is None:
             return
-        filters, chosen = self.filters.values(), self.selected()
-        self.model.set_filter(build_mask(self._listed, filters.search_text, filters.validity, filters.tag))
-        self._choose(None if chosen is None else chosen.directory)
+        filters, selected_run = self.filters.values(), self.selected_run()
+        self.model.set_filter(build_mask(self._listed_runs, filters.search_text, filters.validity, filters.tag))
+        self._select_run(None if selected_run is None else selected_run.directory)
         self._update_state()
 
-    def _choose(self, directory: str | None) -> None:
-        row = None if directory is None else self.model.shown_row(directory)
+    def _select_run(self, directory: str | None) -> None:
+        row = None if directory is None else self.model.find_visible_row(directory)
         if row is not None:
             self.table.selectRow(row)
 
     def _update_state(self) -> None:
-        if self._listed is None:
+        if self._listed_runs is None:
             return
-        rows, shown_count = len(self._listed.rows), self.model.rowCount()
+        rows, visible_count = len(self._listed_runs.rows), self.model.rowCount()
         self.empty.setVisible(rows == 0)
         self.filters.setVisible(rows > 0)
-        self._no_matches.setVisible(rows > 0 and shown_count == 0)
-        self.table.setVisible(shown_count > 0)
+        self._no_matches.setVisible(rows > 0 and visible_count == 0)
+        self.table.setVisible(visible_count > 0)
         for action_button in self._buttons[:-1]:
             action_button.setVisible(rows > 0)
-        chosen = self.selected_rows()
-        self.card.show_run(chosen[0] if len(chosen) == 1 else None)
-        self._update_buttons(chosen)
-        self._set_status(self.filters.status_text(self._listed, shown_count))
+        selected_rows = self.selected_rows()
+        self.card.show_run(selected_rows[0] if len(selected_rows) == 1 else None)
+        self._update_buttons(selected_rows)
+        self._set_status(self.filters.status_text(self._listed_runs, visible_count))
         set_table_description(self.table, "Stored runs")
 
-    def _update_buttons(self, chosen: tuple[RunRow, ...]) -> None:
+    def _update_buttons(self, selected_rows: tuple[RunRow, ...]) -> None:
         checked = len(self.model.checked)
         self._compare.setText(f"&Compare {checked} runs" if checked > 1 else "&Compare runs")
         self._compare.setEnabled(checked > 1)
         self._compare.setAccessibleName(self._compare.text().replace("&", ""))
-        self._compare.setToolTip(f"Check 2 to {MAX_CHECKED} runs to compare. The first is the baseline.")
-        self._open.setText("&Watch" if chosen and chosen[0].state == "running" else "&Open")
-        self._open.setEnabled(len(chosen) == 1)
+        self._compare.setToolTip(
+            f"Check 2 to {MAX_CHECKED} runs to compare them. The run that you check first is the baseline."
+        )
+        self._open.setText("&Watch" if selected_rows and selected_rows[0].state == "running" else "&Open")
+        self._open.setEnabled(len(selected_rows) == 1)
         for action_button in (self._plan, self._delete):
-            action_button.setEnabled(bool(chosen))
+            action_button.setEnabled(bool(selected_rows))
         for action in self._single_run_actions:
-            action.setEnabled(len(chosen) == 1)
+            action.setEnabled(len(selected_rows) == 1)
 
     def _set_status(self, text: str) -> None:
         self._status.setText(text)
@@ -273,7 +275,7 @@ class RunsTab(QWidget):
     def _go_home(self) -> None:
         self._navigation.page_requested.emit("home")
 
-    def _ask_import(self) -> None:
+    def _choose_bundle(self) -> None:
         name, _ = QFileDialog.getOpenFileName(self, "Import bundle", "", "Bundles" + _BUNDLE_FILTER)
         if name:
             self.presenter.import_path(Path(name))

@@ -27,7 +27,7 @@ class TrashTab(QWidget):
         self._rows: tuple[DeletedRow, ...] = ()
         headers = {
             "name": "Run",
-            "run_id": "Id",
+            "run_id": "Run ID",
             "when": "Deleted",
             "days": "Days left",
             "size": "Size",
@@ -62,17 +62,19 @@ class TrashTab(QWidget):
         return Path(self._rows[self.table.frame_model.frame_row(row)].run.directory).name
 
     def _build(self) -> None:
-        head = hbox(
+        header = hbox(
             button("&Back to runs", self.closed.emit),
             (
                 label(
-                    "Deleted runs are kept for 30 days. `runs delete --purge` removes older ones permanently.", "muted"
+                    "Deleted runs stay here for 30 days. "
+                    "Delete older runs permanently with `sizewise runs delete --purge`.",
+                    "muted",
                 ),
                 1,
             ),
         )
         row = hbox(self._restore, 1)
-        vbox(head, self._empty, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
+        vbox(header, self._empty, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
 
     def _update_state(self) -> None:
         self._empty.setVisible(not self._rows)

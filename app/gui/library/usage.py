@@ -31,24 +31,24 @@ class ModelUsage(msgspec.Struct, frozen=True):
     origin: Origin
     path: Path | None
     size_bytes: int | None
-    runs: int
-    last_run: str | None
+    run_count: int
+    last_run_at: str | None
     last_max_rate: str | None
 
 
 class EndpointUsage(msgspec.Struct, frozen=True):
     """A load-tested endpoint.
 
-    `last` is the newest run of the endpoint. `best_per_s` is the highest max rate, in req/s, of its
-    VALID and WARN runs.
+    `last_run` is the newest run of the endpoint. `best_rate_per_s` is the highest max rate, in
+    req/s, of its VALID and WARN runs.
     """
 
     url: str
     protocol: str
     model: str | None
-    runs: int
-    best_per_s: float | None
-    last: RunRow
+    run_count: int
+    best_rate_per_s: float | None
+    last_run: RunRow
 
 
 class ProfileUsage(msgspec.Struct, frozen=True):
@@ -64,58 +64,65 @@ class ProfileUsage(msgspec.Struct, frozen=True):
     is_missing: bool = False
 
 
-def find_models(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ModelUsage, ...]:
+def find_models(rows: Sequence[RunRow], added_paths: Iterable[Path]) -> tuple[ModelUsage, ...]:
     """Return the known models: bundled models first, then models that the user added, then models
     known only from runs."""
-    local: dict[str, list[RunRow]] = {}
+    rows_by_model: dict[str, list[RunRow]] = {}
     for row in rows:
         if row.protocol == _LOCAL and row.model is not None:
-            local.setdefault(row.model, []).append(row)
+            rows_by_model.setdefault(row.model, []).append(row)
     bundled = bundled_models()
     paths: dict[Path, tuple[str, Origin]] = {path: (name, "bundled") for name, path in bundled.items()}
-    for path in added:
+    for path in added_paths:
         paths.setdefault(path, (path.name, "added"))
-    models = [_model(name, origin, path, local) for path, (name, origin) in paths.items()]
-    listed = {name for model in models for name in _possible_names(model.name, model.path)}
+    models = [_build_model_usage(name, origin, path, rows_by_model) for path, (name, origin) in paths.items()]
+    listed_names = {name for model in models for name in _list_possible_names(model.name, model.path)}
     return (
         *models,
-        *(_model(name, "run", _path_of(name, local), local) for name in sorted(local) if name not in listed),
+        *(
+            _build_model_usage(name, "run", _find_model_path(name, rows_by_model), rows_by_model)
+            for name in sorted(rows_by_model)
+            if name not in listed_names
+        ),
     )
 
 
 def find_endpoints(rows: Sequence[RunRow]) -> tuple[EndpointUsage, ...]:
     """Return the load-tested endpoints, most recently tested first."""
-    by_place: dict[tuple[str, str, str | None], list[RunRow]] = {}
+    rows_by_endpoint: dict[tuple[str, str, str | None], list[RunRow]] = {}
     for row in rows:
         if row.protocol in (None, _LOCAL):
             continue
-        by_place.setdefault((row.url or "", row.protocol or "", row.model), []).append(row)
-    endpoints = [_endpoint(key, endpoint_rows) for key, endpoint_rows in by_place.items()]
-    return tuple(sorted(endpoints, key=lambda endpoint: endpoint.last.started_at or "", reverse=True))
+        rows_by_endpoint.setdefault((row.url or "", row.protocol or "", row.model), []).append(row)
+    endpoints = [_build_endpoint_usage(key, endpoint_rows) for key, endpoint_rows in rows_by_endpoint.items()]
+    return tuple(sorted(endpoints, key=lambda endpoint: endpoint.last_run.started_at or "", reverse=True))
 
 
-def find_profiles(rows: Sequence[RunRow], added: Iterable[Path]) -> tuple[ProfileUsage, ...]:
+def find_profiles(rows: Sequence[RunRow], added_paths: Iterable[Path]) -> tuple[ProfileUsage, ...]:
     """Return the known profiles, validated as by `sizewise profiles check`.
 
     If several runs stored a profile of the same name, only the newest is included.
     """
-    profiles = [_profile(name, "bundled", path) for name, path in bundled_profiles().items()]
-    profiles += [_profile(path.stem, "added", path) for path in added]
+    profiles = [_build_profile_usage(name, "bundled", path) for name, path in bundled_profiles().items()]
+    profiles += [_build_profile_usage(path.stem, "added", path) for path in added_paths]
     newest: dict[str, RunRow] = {}
     for row in sorted(rows, key=lambda row: row.started_at or ""):
         if row.name is not None and (Path(row.directory) / SPEC).exists():
             newest[row.name] = row
-    return (*profiles, *(_profile(name, "run", Path(row.directory) / SPEC) for name, row in sorted(newest.items())))
+    return (
+        *profiles,
+        *(_build_profile_usage(name, "run", Path(row.directory) / SPEC) for name, row in sorted(newest.items())),
+    )
 
 
-def _possible_names(name: str, path: Path | None) -> set[str]:
+def _list_possible_names(name: str, path: Path | None) -> set[str]:
     return {name} if path is None else {name, path.name, path.stem, str(path)}
 
 
-def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
+def _find_model_path(name: str, rows_by_model: Mapping[str, Sequence[RunRow]]) -> Path | None:
     """Return the path of the model in the profile of the newest run, or None if that profile has no
     such model."""
-    newest = max(local[name], key=lambda row: row.started_at or "")
+    newest = max(rows_by_model[name], key=lambda row: row.started_at or "")
     try:
         profile = load_profile(Path(newest.directory) / SPEC, files_must_exist=False)
     except SizewiseError:
@@ -123,37 +130,39 @@ def _path_of(name: str, local: Mapping[str, Sequence[RunRow]]) -> Path | None:
     if not isinstance(profile, LocalProfile):
         return None
     paths = [Path(text) for text in profile.target.models]
-    return next((path for path in paths if name in _possible_names(path.name, path)), None)
+    return next((path for path in paths if name in _list_possible_names(path.name, path)), None)
 
 
-def _model(name: str, origin: Origin, path: Path | None, local: Mapping[str, Sequence[RunRow]]) -> ModelUsage:
-    matching_rows = [row for key in _possible_names(name, path) for row in local.get(key, ())]
-    last = max(matching_rows, key=lambda row: row.started_at or "", default=None)
+def _build_model_usage(
+    name: str, origin: Origin, path: Path | None, rows_by_model: Mapping[str, Sequence[RunRow]]
+) -> ModelUsage:
+    matching_rows = [row for key in _list_possible_names(name, path) for row in rows_by_model.get(key, ())]
+    last_run = max(matching_rows, key=lambda row: row.started_at or "", default=None)
     return ModelUsage(
         name=name,
         origin=origin,
         path=path,
         size_bytes=path.stat().st_size if path is not None and path.is_file() else None,
-        runs=len(matching_rows),
-        last_run=None if last is None else last.started_at,
-        last_max_rate=None if last is None else last.max_rate_text,
+        run_count=len(matching_rows),
+        last_run_at=None if last_run is None else last_run.started_at,
+        last_max_rate=None if last_run is None else last_run.max_rate_text,
     )
 
 
-def _endpoint(key: tuple[str, str, str | None], rows: Sequence[RunRow]) -> EndpointUsage:
+def _build_endpoint_usage(key: tuple[str, str, str | None], rows: Sequence[RunRow]) -> EndpointUsage:
     url, protocol, model = key
     rates = [row.max_rate_per_s for row in rows if row.max_rate_per_s is not None and row.verdict != "INVALID"]
     return EndpointUsage(
         url=url,
         protocol=protocol,
         model=model,
-        runs=len(rows),
-        best_per_s=max(rates, default=None),
-        last=max(rows, key=lambda row: row.started_at or ""),
+        run_count=len(rows),
+        best_rate_per_s=max(rates, default=None),
+        last_run=max(rows, key=lambda row: row.started_at or ""),
     )
 
 
-def _profile(name: str, origin: Origin, path: Path) -> ProfileUsage:
+def _build_profile_usage(name: str, origin: Origin, path: Path) -> ProfileUsage:
     if not path.is_file():
         return ProfileUsage(name, "", origin, path, "", is_valid=False, is_missing=True)
     try:

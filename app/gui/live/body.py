@@ -35,7 +35,7 @@ class LiveBody(QWidget):
         self._repaint = RepaintLimiter(self)
         self._build()
         charts = self.charts
-        self._widgets_of: dict[Part, tuple[QWidget, ...]] = {
+        self._widgets_by_part: dict[Part, tuple[QWidget, ...]] = {
             "charts": charts.linked.charts,  # all charts, because they share the time axis
             "marks": charts.linked.charts,
             "machine": (charts.machine,),
@@ -44,14 +44,14 @@ class LiveBody(QWidget):
             "failures": (self.failures,),
             "variants": (self.variants,),
         }
-        paints = (
+        painters = (
             (charts.rates, self._paint_rates), (charts.latency, self._paint_latency),
             (charts.in_flight, self._paint_in_flight), (charts.machine, self._paint_machine),
             (self.ribbon, self._paint_stages), (self.validity, self._paint_checks),
             (self.failures, self._paint_failures), (self.variants, self._paint_variants),
             (self.header, self._paint_header),
         )  # fmt: skip
-        for widget, paint in paints:
+        for widget, paint in painters:
             self._repaint.register(widget, paint)
         self.ribbon.stage_selected.connect(self._show_stage)
         self.charts.note_requested.connect(self.controls.focus_note)
@@ -59,16 +59,23 @@ class LiveBody(QWidget):
 
     def _build(self) -> None:
         self.variants.hide()
-        left, right = QWidget(), QWidget()
-        vbox((self.variants, 1), (self.charts, 2), self.controls, within=left, margins=(0, 0, 8, 0))
-        trust, errors = label("Validity", "heading"), label("Errors", "heading")
-        vbox(trust, (self.validity, 3), errors, (self.failures, 1), within=right, margins=(8, 0, 0, 0))
-        self._side = right
+        main_panel, side_panel = QWidget(), QWidget()
+        vbox((self.variants, 1), (self.charts, 2), self.controls, within=main_panel, margins=(0, 0, 8, 0))
+        validity_heading, errors_heading = label("Validity", "heading"), label("Errors", "heading")
+        vbox(
+            validity_heading,
+            (self.validity, 3),
+            errors_heading,
+            (self.failures, 1),
+            within=side_panel,
+            margins=(8, 0, 0, 0),
+        )
+        self._side = side_panel
         self._fit_side()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
-        for index, (part, stretch) in enumerate(((left, 1), (right, 0))):
-            splitter.addWidget(part)
+        for index, (panel, stretch) in enumerate(((main_panel, 1), (side_panel, 0))):
+            splitter.addWidget(panel)
             splitter.setStretchFactor(index, stretch)
         vbox(self.header, self.ribbon, (splitter, 1), within=self, spacing=8)
 
@@ -86,7 +93,7 @@ class LiveBody(QWidget):
         return self._repaint.is_running
 
     def begin(self, presenter: LivePresenter) -> None:
-        """Replace the displayed run."""
+        """Clear the page and show the run of another presenter."""
         self._presenter = presenter
         self.charts.clear()
         self.charts.show_whole_run()
@@ -94,14 +101,14 @@ class LiveBody(QWidget):
         self.controls.hide()
         self.controls.show_run("" if presenter.directory is None else format_run_name(presenter.directory))
         self._repaint.mark_changed(self.header)
-        self.mark(frozenset(self._widgets_of))
+        self.mark_changed(frozenset(self._widgets_by_part))
 
-    def mark(self, parts: frozenset[Part]) -> None:
+    def mark_changed(self, parts: frozenset[Part]) -> None:
         if "variants" in parts and self._presenter.is_local:
             self.variants.show()
             self.charts.show_local()
         for part in parts:
-            for widget in self._widgets_of[part]:
+            for widget in self._widgets_by_part[part]:
                 self._repaint.mark_changed(widget)
 
     def show_state(self, state: LiveState) -> None:
@@ -137,7 +144,7 @@ class LiveBody(QWidget):
 
     def _paint_header(self) -> None:
         running = self._presenter.stages.running
-        self.header.show_state(self._state, 0.0 if running is None else running.share_done)
+        self.header.show_state(self._state, 0.0 if running is None else running.progress)
 
     def _show_stage(self, _: int) -> None:
         stage = self.ribbon.current()

@@ -33,8 +33,8 @@ class LiveCharts(QWidget):
         time = Axis("time", "s")
         self.rates = Chart("Request rate", time, Axis("rate", "req/s"), theme_controller)
         self.latency = Chart("Latency and send lag", time, Axis("recent latency", "ms"), theme_controller)
-        self.in_flight = Chart("In flight", time, Axis("requests"), theme_controller)
-        self.machine = Chart("Machine", time, Axis("units in legend"), theme_controller)
+        self.in_flight = Chart("Requests in flight", time, Axis("requests in flight"), theme_controller)
+        self.machine = Chart("Machine", time, Axis("value (unit in legend)"), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
         self._fit_charts()
         self.linked.marker_requested.connect(self.note_requested)
@@ -84,8 +84,8 @@ class LiveCharts(QWidget):
         self.linked.follow(None)
 
     def show_local(self) -> None:
-        """Hide the charts of request rates, because for a local model the table of variants is more
-        useful."""
+        """Hide the charts of request rates and in-flight requests, because the table of variants is
+        more useful for a local model."""
         self.rates.hide()
         self.in_flight.hide()
 
@@ -109,8 +109,8 @@ class LiveCharts(QWidget):
             return
         chart.set_message("")
         x = ring.x
-        for number, name in enumerate(names):
-            chart.set_line(name, _line_name(name), x, ring.column(name), series=number)
+        for index, name in enumerate(names):
+            chart.set_line(name, _get_line_name(name), x, ring.column(name), series=index)
         chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
@@ -118,12 +118,12 @@ class LiveCharts(QWidget):
         if machine.gpus and self.view.count() < len(views(has_gpus=True)):
             self._fill_views(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
-        self.machine.set_message("" if lines else "Waiting for data…")
+        self.machine.set_message("" if lines else "Waiting for machine data…")
         for text in self._machine_lines - {text for text, _, _ in lines}:
             self.machine.remove(text)
         self._machine_lines = {text for text, _, _ in lines}
-        for number, (text, x, y) in enumerate(lines):
-            self.machine.set_line(text, text, x, y, series=number)
+        for index, (text, x, y) in enumerate(lines):
+            self.machine.set_line(text, text, x, y, series=index)
         self._set_marks(self.machine, presenter)
         self.machine.apply_changes()
 
@@ -132,8 +132,8 @@ class LiveCharts(QWidget):
         only once."""
         stages = (*presenter.stages.bands(), *self._stage_band())
         chart.set_bands(_chart_bands(presenter.machine.bands() if chart is self.machine else stages))
-        is_first = chart is self._first_visible()  # only the first visible chart shows the texts of the markers
-        chart.set_markers([(marker.at_s, marker.text if is_first else "") for marker in presenter.markers])
+        is_first_visible = chart is self._first_visible()  # only the first visible chart shows the texts of the markers
+        chart.set_markers([(marker.time_s, marker.text if is_first_visible else "") for marker in presenter.markers])
 
     def _first_visible(self) -> Chart:
         return self.latency if self.rates.isHidden() else self.rates
@@ -165,7 +165,7 @@ def _chart_bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State
     return [(band.start_s, band.end_s, band.text, band.state) for band in bands]
 
 
-def _line_name(column: str) -> str:
+def _get_line_name(column: str) -> str:
     return {
         "offered": "offered",
         "sent": "sent",

@@ -1,4 +1,4 @@
-"""Controls of the running run: add a note, change the rate of an open-loop stage, or extend a
+"""Controls of a run in progress: add a note, change the rate of an open-loop stage, or extend a
 stage."""
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class RunControls(QWidget):
     note_entered = Signal(str)
     rate_change_requested = Signal(float)
     extension_requested = Signal(float)
-    """Request to extend the running stage by this number of seconds."""
+    """Emitted with the number of seconds by which the running stage is to be extended."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -54,13 +54,13 @@ class RunControls(QWidget):
         self.copy.setAccessibleName("Copy the command that extends the running stage")
         for field in (self.rate, self.extension):
             field.valueChanged.connect(self._update_tool_tips)
-        self._stage: int | None = None
-        self._cell: StageCell | None = None
-        self._run = ""
+        self._stage_index: int | None = None
+        self._running_stage: StageCell | None = None
+        self._run_name = ""
         note = label("&Note", "muted", buddy=self.note)
         flow = set_flow_layout(self)
         for group in ((note, self.note), (self.rate, self.change), (self.extension, self.extend, self.copy)):
-            flow.addWidget(_group(group))
+            flow.addWidget(_group_widgets(group))
         self._fit_note()
         self.show_stage(None)
 
@@ -73,40 +73,40 @@ class RunControls(QWidget):
         self.note.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _MIN_NOTE_CHARACTERS))
 
     def show_run(self, name: str) -> None:
-        """Set the run that the displayed commands refer to, by name."""
-        self._run = name
+        """Set the name of the run, which the displayed commands refer to."""
+        self._run_name = name
         self._update_tool_tips()
 
     def show_stage(self, stage: StageCell | None) -> None:
         """Enable the controls that the running stage supports. A rate that the user is editing is
         preserved."""
-        self._cell = stage
+        self._running_stage = stage
         for widget in (self.rate, self.change):
             widget.setEnabled(stage is not None and stage.can_change)
         for widget in (self.extension, self.extend, self.copy):
             widget.setEnabled(stage is not None and stage.can_extend)
         self._update_tool_tips()
-        if stage is not None and stage.index != self._stage:
-            self._stage = stage.index
+        if stage is not None and stage.index != self._stage_index:
+            self._stage_index = stage.index
             if stage.rate_per_s is not None:
                 self.rate.setValue(stage.rate_per_s)
 
     def command(self) -> str:
         """Return the command line that extends the stage by the entered duration."""
-        return f"sizewise runs extend {shlex.quote(self._run)} {self.extension.value():g}s"
+        return f"sizewise runs extend {shlex.quote(self._run_name)} {self.extension.value():g}s"
 
     def _update_tool_tips(self) -> None:
-        stage = self._cell
-        by_command, rate = "Command: {line}", f"{self.rate.value():g}/s"
-        change = by_command.format(line=f"sizewise runs rate {shlex.quote(self._run)} {rate}")
+        stage = self._running_stage
+        command_template, rate = "Command: {line}", f"{self.rate.value():g}/s"
+        change_tip = command_template.format(line=f"sizewise runs rate {shlex.quote(self._run_name)} {rate}")
         if stage is None or not stage.can_change:
-            change = "The rate of the running stage cannot be changed."
-        extend = by_command.format(line=self.command())
+            change_tip = "The rate of the running stage cannot be changed."
+        extend_tip = command_template.format(line=self.command())
         if stage is None or not stage.can_extend:
-            extend = "Only a stage with a constant rate or fixed concurrency can be extended."
-        self.change.setToolTip(tool_tip_text(change))
+            extend_tip = "Only a stage with a constant rate or fixed concurrency can be extended."
+        self.change.setToolTip(tool_tip_text(change_tip))
         for widget in (self.extend, self.copy):
-            widget.setToolTip(tool_tip_text(extend))
+            widget.setToolTip(tool_tip_text(extend_tip))
 
     def focus_note(self) -> None:
         self.note.setFocus(Qt.FocusReason.ShortcutFocusReason)
@@ -127,7 +127,7 @@ class RunControls(QWidget):
         QGuiApplication.clipboard().setText(self.command())
 
 
-def _group(widgets: Sequence[QWidget]) -> QWidget:
+def _group_widgets(widgets: Sequence[QWidget]) -> QWidget:
     """Group widgets that must stay on the same line."""
     group = QWidget()
     hbox(*widgets, within=group)

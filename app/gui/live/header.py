@@ -9,7 +9,7 @@ from app.gui.formatting import NOT_AVAILABLE, State, elapsed
 from app.gui.live.state import LiveState, RunStatus
 from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
 
-_STEPS = 200
+_PROGRESS_STEPS = 200
 """Number of steps of the progress bar. The bar repaints at each step, so a higher number would cost
 more repaints."""
 
@@ -32,7 +32,7 @@ class RunHeader(QFrame):
         self.times = label("", "muted")
         self.bar = QProgressBar()
         self.bar.setAccessibleName("Progress")
-        self.bar.setRange(0, _STEPS)
+        self.bar.setRange(0, _PROGRESS_STEPS)
         self.bar.setTextVisible(False)
         self.bar.setMaximumHeight(self.fontMetrics().height() // 2 + 2)
         self.stop = button("S&top", self.stop_requested.emit)
@@ -41,17 +41,17 @@ class RunHeader(QFrame):
         progress_row = hbox((self.message, 1), self.progress, self.times, spacing=16)
         vbox(title_row, progress_row, self.bar, within=self, spacing=4)
 
-    def show_state(self, state: LiveState, stage_share_done: float) -> None:
+    def show_state(self, state: LiveState, stage_progress: float) -> None:
         self.name.setText(state.name or "Run")
         self.name.setToolTip("" if state.directory is None else tool_tip_text(str(state.directory)))
-        text, word_state = _going_text(state.status)
+        text, word_state = _format_status(state.status)
         self.status.setText(text)
         restyle(self.status, word_state)
         _set_badge(self.badge, state.validity or "", "\n".join(state.reasons))
-        self.message.setText(_message(state))
-        self.progress.setText(_progress(state))
-        self.times.setText(_times(state))
-        self.bar.setValue(round(_STEPS * _done_share(state, stage_share_done)))
+        self.message.setText(_format_message(state))
+        self.progress.setText(_format_progress(state))
+        self.times.setText(_format_times(state))
+        self.bar.setValue(round(_PROGRESS_STEPS * _compute_progress(state, stage_progress)))
         self.bar.setVisible(state.is_running)
         self.stop.setVisible(state.is_running)
         self.stop.setText("S&top now (cancel in-flight requests)" if state.status == "stopping" else "S&top")
@@ -63,7 +63,7 @@ def _set_badge(badge: Badge, verdict: str, reasons: str) -> None:
         badge.show_verdict(verdict, reasons)
 
 
-def _going_text(state: RunStatus) -> tuple[str, State]:
+def _format_status(state: RunStatus) -> tuple[str, State]:
     texts: dict[RunStatus, tuple[str, State]] = {
         "idle": ("", "plain"),
         "starting": ("Starting…", "plain"),
@@ -76,7 +76,7 @@ def _going_text(state: RunStatus) -> tuple[str, State]:
     return texts[state]
 
 
-def _message(state: LiveState) -> str:
+def _format_message(state: LiveState) -> str:
     if state.status == "starting":
         return (
             "Starting the benchmark. Checking this machine and calibrating the load generator can take half a minute."
@@ -86,13 +86,13 @@ def _message(state: LiveState) -> str:
     return ""
 
 
-def _progress(state: LiveState) -> str:
+def _format_progress(state: LiveState) -> str:
     if state.total is not None:
         return f"{state.done}/{state.total}"
-    return f"{state.done} stages done" if state.done else ""
+    return f"Completed stages: {state.done}" if state.done else ""
 
 
-def _times(state: LiveState) -> str:
+def _format_times(state: LiveState) -> str:
     elapsed_text = elapsed(state.elapsed_s)
     if not state.is_running:
         return f"Duration {elapsed_text}" if state.elapsed_s else ""
@@ -100,9 +100,9 @@ def _times(state: LiveState) -> str:
     return f"Elapsed {elapsed_text}   Remaining {eta}"
 
 
-def _done_share(state: LiveState, share_of_stage: float) -> float:
+def _compute_progress(state: LiveState, stage_progress: float) -> float:
     """Return the completed share (0 to 1) of the run, or of the running stage if the number of
     stages is unknown."""
     if not state.total:
-        return share_of_stage
-    return min(1.0, (state.done + share_of_stage) / state.total)
+        return stage_progress
+    return min(1.0, (state.done + stage_progress) / state.total)

@@ -37,23 +37,23 @@ def find_last_runs() -> LastRuns:
 class IdleView(QWidget):
     set_up_requested = Signal()
     watch_requested = Signal(object)
-    """Request to watch the run in progress in this directory."""
+    """Emitted with the directory of the run in progress that the user wants to watch."""
     results_requested = Signal(object)
 
     def __init__(self) -> None:
         super().__init__()
         self._runs = LastRuns()
         self._text = label("Nothing is running.", "title")
-        self._why = label(
+        self._hint = label(
             "Live rates, latency and machine load appear here during a run.",
             "muted",
             wrap=True,
         )
-        self._why.setAlignment(Qt.AlignmentFlag.AlignCenter)
+        self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.watch = button("&Watch current run", self._watch, primary=True)
         self.set_up = button("Set &up a run", self.set_up_requested.emit, primary=True)
         self.last = button("Open &last run", self._open_last)
-        layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._why, within=self, margins=None)
+        layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._hint, within=self, margins=None)
         layout.addSpacing(12)
         for widget in (self.watch, self.set_up, self.last):
             layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)
@@ -68,8 +68,8 @@ class IdleView(QWidget):
             widget.setToolTip("" if run is None else tool_tip_text(run.name))
 
     def focus_first(self) -> None:
-        target = self.set_up if self.watch.isHidden() else self.watch
-        target.setFocus(Qt.FocusReason.OtherFocusReason)
+        first_button = self.set_up if self.watch.isHidden() else self.watch
+        first_button.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _watch(self) -> None:
         if self._runs.running is not None:

@@ -28,7 +28,7 @@ LATENCIES = ("p50", "p95", "p99", "lag")
 _WINDOW_NS = 1_000_000_000
 _MIN_INTERVAL_S = 0.2
 """Minimum interval over which a rate is computed, in seconds. Over a shorter interval, the rate
-would be noise."""
+would be too noisy."""
 _Counts = tuple[int, int, int, int, int | None]
 
 
@@ -52,34 +52,34 @@ class LiveSeries:
         counts: _Counts = (snapshot.at_ns, snapshot.offered, snapshot.sent, snapshot.completed, snapshot.good)
         while len(self._recent) > 1 and snapshot.at_ns - self._recent[1][0] >= _WINDOW_NS:
             self._recent.popleft()
-        rates = _rates(self._recent[0], counts) if self._recent else (None,) * len(RATES)
+        rates = _compute_rates(self._recent[0], counts) if self._recent else (None,) * len(RATES)
         self._recent.append(counts)
         latencies = (snapshot.latency_p50_ms, snapshot.latency_p95_ms, snapshot.latency_p99_ms, snapshot.lag_p99_ms)
         self.ring.append((snapshot.at_ns - zero_ns) / 1e9, *rates, *latencies, snapshot.in_flight)
 
 
-def _rates(previous: _Counts, now: _Counts) -> tuple[float | None, ...]:
-    interval_s = (now[0] - previous[0]) / 1e9
+def _compute_rates(previous: _Counts, current: _Counts) -> tuple[float | None, ...]:
+    interval_s = (current[0] - previous[0]) / 1e9
     if interval_s < _MIN_INTERVAL_S:
         return (None,) * len(RATES)
     return tuple(
-        None if a is None or b is None else (b - a) / interval_s for a, b in zip(previous[1:], now[1:], strict=True)
+        None if a is None or b is None else (b - a) / interval_s for a, b in zip(previous[1:], current[1:], strict=True)
     )
 
 
 MACHINE_CAPACITY = 16_384
 """Maximum number of points per time series, enough for 2.25 h at two points per second. When it is
 reached, the oldest points are dropped."""
-_POINT_S = 0.5
+_INTERVAL_S = 0.5
 _MAX_GAP_S = 2.0
 _MAX_BANDS = 200
 _THROTTLE = "gpu_throttle_reasons"
 _GPU_METRICS = ("gpu_utilization_percent", "gpu_memory_gib", "gpu_power_w", "gpu_sm_clock_mhz")
 _HOST_METRICS = ("host_cpu_percent", "host_memory_gib")
 _PROCESS_METRICS = tuple(
-    f"{source}_{what}"
+    f"{source}_{quantity}"
     for source in ("endpoint", "generator", "engine", "model")
-    for what in ("cpu_cores", "memory_gib")
+    for quantity in ("cpu_cores", "memory_gib")
 )
 _CHARTED_METRICS = (*_GPU_METRICS, *_HOST_METRICS, *_PROCESS_METRICS, _THROTTLE)
 _GPU_SOURCE = re.compile(r"gpu\d+")
@@ -92,7 +92,7 @@ class MachineSeries:
     def __init__(self) -> None:
         self._rings: dict[str, RingBuffer] = {}
         self._names: dict[str, tuple[str, ...]] = {}
-        self._open: dict[str, tuple[float, dict[str, list[float]]]] = {}
+        self._pending: dict[str, tuple[float, dict[str, list[float]]]] = {}
         self._throttled: dict[str, list[Band]] = {}
 
     @property
@@ -103,15 +103,15 @@ class MachineSeries:
         import pyarrow as pa
         import pyarrow.compute as pc
 
-        relevant = batch.filter(pc.is_in(batch["metric"], pa.array(_CHARTED_METRICS)))
-        seconds = (relevant["at_ns"].to_numpy() - zero_ns) / 1e9
-        values = relevant["value"].to_numpy(zero_copy_only=False)
-        sources, metrics = relevant["source"].to_pylist(), relevant["metric"].to_pylist()
-        for at_s, source, metric, value in zip(seconds.tolist(), sources, metrics, values.tolist(), strict=True):
+        charted_readings = batch.filter(pc.is_in(batch["metric"], pa.array(_CHARTED_METRICS)))
+        seconds = (charted_readings["at_ns"].to_numpy() - zero_ns) / 1e9
+        values = charted_readings["value"].to_numpy(zero_copy_only=False)
+        sources, metrics = charted_readings["source"].to_pylist(), charted_readings["metric"].to_pylist()
+        for time_s, source, metric, value in zip(seconds.tolist(), sources, metrics, values.tolist(), strict=True):
             if metric == _THROTTLE:
-                self._mark_throttling(source, at_s, value)
+                self._mark_throttling(source, time_s, value)
             elif source == "host" or metric.startswith(f"{source}_") or _GPU_SOURCE.fullmatch(source):
-                self._add(source, at_s, metric, value)
+                self._add(source, time_s, metric, value)
 
     def lines(self, view: str) -> list[Line]:
         """Return the time series to plot in one of the chart's `views`."""
@@ -139,37 +139,37 @@ class MachineSeries:
                 for gpu in self.gpus:
                     yield gpu, view, gpu.upper().replace("GPU", "GPU "), 1.0
 
-    def _add(self, source: str, at_s: float, metric: str, value: float) -> None:
-        start_s, sums = self._open.setdefault(source, (at_s, {}))
-        if at_s - start_s >= _POINT_S:
-            self._close(source, start_s, sums)
-            start_s, sums = self._open[source] = (at_s, {})
+    def _add(self, source: str, time_s: float, metric: str, value: float) -> None:
+        start_s, sums = self._pending.setdefault(source, (time_s, {}))
+        if time_s - start_s >= _INTERVAL_S:
+            self._append_means(source, start_s, sums)
+            start_s, sums = self._pending[source] = (time_s, {})
         if value == value:
             total = sums.setdefault(metric, [0.0, 0.0])
             total[0] += value
             total[1] += 1
 
-    def _close(self, source: str, start_s: float, sums: dict[str, list[float]]) -> None:
+    def _append_means(self, source: str, start_s: float, sums: dict[str, list[float]]) -> None:
         if source not in self._rings:
             names = (
                 _GPU_METRICS
                 if _GPU_SOURCE.fullmatch(source)
-                else tuple(n for n in _CHARTED_METRICS if n.startswith(f"{source}_"))
+                else tuple(name for name in _CHARTED_METRICS if name.startswith(f"{source}_"))
             )
             self._names[source], self._rings[source] = names, RingBuffer(MACHINE_CAPACITY, names)
         means = {metric: total / count for metric, (total, count) in sums.items()}
-        self._rings[source].append(start_s + _POINT_S / 2, *[means.get(name) for name in self._names[source]])
+        self._rings[source].append(start_s + _INTERVAL_S / 2, *[means.get(name) for name in self._names[source]])
 
-    def _mark_throttling(self, source: str, at_s: float, reasons: float) -> None:
+    def _mark_throttling(self, source: str, time_s: float, reasons: float) -> None:
         names = list_throttle_reasons(reasons) if reasons == reasons else ()
         if not names or not _GPU_SOURCE.fullmatch(source):
             return
         text = f"{source.upper()}: {', '.join(names)}"
         bands = self._throttled.setdefault(source, [])
-        if bands and bands[-1].text == text and at_s - bands[-1].end_s < _MAX_GAP_S:
-            bands[-1] = Band(bands[-1].start_s, at_s, text, "warn")
+        if bands and bands[-1].text == text and time_s - bands[-1].end_s < _MAX_GAP_S:
+            bands[-1] = Band(bands[-1].start_s, time_s, text, "warn")
         elif len(bands) < _MAX_BANDS:
-            bands.append(Band(at_s, at_s, text, "warn"))
+            bands.append(Band(time_s, time_s, text, "warn"))
 
 
 _PROCESSES = {

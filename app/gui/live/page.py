@@ -21,7 +21,7 @@ from app.gui.widgets import stacked_widget, vbox
 if TYPE_CHECKING:
     from app.gui.live.body import LiveBody
     from app.gui.live.presenter import Part
-    from app.gui.live.run import LiveRun, News
+    from app.gui.live.run import LiveRun, RunNotice
 
 
 class LivePage(Page):
@@ -56,9 +56,9 @@ class LivePage(Page):
             self.idle.focus_first()
         else:
             self._body.ribbon.setFocus(Qt.FocusReason.OtherFocusReason)
-            self._emit_trust()
+            self._emit_validity()
 
-    def _emit_trust(self) -> None:
+    def _emit_validity(self) -> None:
         if self.state.validity is not None:
             self.navigation.validity_changed.emit(self.state.validity, "\n".join(self.state.reasons), "live")
 
@@ -121,19 +121,19 @@ class LivePage(Page):
             run.began.connect(self._on_began)
             run.parts_changed.connect(self._mark_changed)
             run.state_changed.connect(self._show_state)
-            run.news.connect(self._show_news)
-            run.news_cleared.connect(self.strip.hide)
+            run.notice_emitted.connect(self._show_notice)
+            run.notice_cleared.connect(self.strip.hide)
             run.ended.connect(self._on_ended)
         return self._run
 
     def _on_began(self) -> None:
-        assert self._run is not None, "the run exists"
+        assert self._run is not None, "a run must have been created"
         if self._body is None:
             from app.gui.live.body import LiveBody
 
             self._body = LiveBody(self.theme_controller)
             self._body.header.stop_requested.connect(self.stop)
-            self._body.controls.note_entered.connect(self._run.note)
+            self._body.controls.note_entered.connect(self._run.add_note)
             self._body.controls.rate_change_requested.connect(self._run.change_rate)
             self._body.controls.extension_requested.connect(self._run.extend)
             self._stack.addWidget(self._body)
@@ -144,7 +144,7 @@ class LivePage(Page):
 
     def _mark_changed(self, parts: frozenset[Part]) -> None:
         if self._body is not None:
-            self._body.mark(parts)
+            self._body.mark_changed(parts)
 
     def _show_state(self, state: LiveState) -> None:
         self.state = state
@@ -153,20 +153,20 @@ class LivePage(Page):
         if self._body is not None:
             self._body.show_state(state)
         if self.isVisible():  # a hidden page must not replace the validity that the visible page reports
-            self._emit_trust()
+            self._emit_validity()
         self.state_changed.emit(state)
 
-    def _show_news(self, news: News) -> None:
+    def _show_notice(self, run_notice: RunNotice) -> None:
         action = None
-        if news.has_results:
+        if run_notice.has_results:
             action = "Show resu&lts so far" if self.state.status == "lost" else "&Show results"
-        self.strip.show_notice(news.notice, action)
+        self.strip.show_notice(run_notice.notice, action)
 
-    def _on_ended(self, directory: Path, is_ours: bool) -> None:
+    def _on_ended(self, directory: Path, is_started_here: bool) -> None:
         from app.storage.run_directory import RESULT
 
         self.navigation.library_changed.emit()
-        if is_ours and (directory / RESULT).exists():
+        if is_started_here and (directory / RESULT).exists():
             self.navigation.open_run_requested.emit(directory)
 
     def _open_results(self) -> None:

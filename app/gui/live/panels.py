@@ -11,7 +11,7 @@ from app.gui.live.state import VariantLine
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import label, restyle, vbox
 from app.records.result import Validity
-from reports.formatting import check_limit, check_value
+from reports.formatting import format_check_limit, format_check_value
 from reports.model import CheckRow, ErrorSummary
 
 _MAX_CHECKS = 60
@@ -28,14 +28,14 @@ class ValidityPanel(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setAccessibleName("Validity checks of this run")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        inside = QWidget()
+        content = QWidget()
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 6, 0)
         self._grid.setVerticalSpacing(3)
         self._grid.setColumnStretch(1, 1)
         self._empty = label("No checks yet.", "muted", wrap=True)
-        vbox(self._empty, self._grid, 1, within=inside)
-        self.setWidget(inside)
+        vbox(self._empty, self._grid, 1, within=content)
+        self.setWidget(content)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
 
     def show_checks(self, lines: tuple[CheckRow, ...]) -> None:
@@ -51,12 +51,12 @@ class ValidityPanel(QScrollArea):
         warnings = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
         self.setAccessibleDescription("; ".join(warnings) or "All checks passed.")
 
-    def shown_texts(self) -> list[tuple[str, str, str]]:
+    def visible_texts(self) -> list[tuple[str, str, str]]:
         """Return the displayed verdict, observation and hint of each check."""
         return [
-            (mark.text(), text.text(), "" if hint.isHidden() else hint.text())
-            for mark, text, hint in self._rows
-            if not mark.isHidden()
+            (verdict_label.text(), text.text(), "" if hint.isHidden() else hint.text())
+            for verdict_label, text, hint in self._rows
+            if not verdict_label.isHidden()
         ]
 
     def _add_row(self) -> None:
@@ -69,31 +69,31 @@ class ValidityPanel(QScrollArea):
 
 
 def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
-    mark, text, hint = row
+    verdict_label, text, hint = row
     texts: dict[Validity, tuple[str, State]] = {
         "VALID": ("✓ ok", "good"),
         "WARN": ("! warn", "warn"),
         "INVALID": ("✕ INVALID", "bad"),
     }
     verdict_text, state = texts[line.verdict]
-    mark.setText(verdict_text)
-    restyle(mark, state)
-    limit = "" if line.limit is None else f" (limit {check_limit(line)})"
-    text.setText(f"{line.name}: {check_value(line)}{limit}")
+    verdict_label.setText(verdict_text)
+    restyle(verdict_label, state)
+    limit = "" if line.limit is None else f" (limit {format_check_limit(line)})"
+    text.setText(f"{line.name}: {format_check_value(line)}{limit}")
     advice = line.hint or ""
     hint.setText(advice if line.verdict != "VALID" else "")
     hint.setVisible(bool(hint.text()))
 
 
 class FailureTable(QWidget):
-    """Table of errors by class. A sample error of the selected class, or of the newest class if
-    none is selected, is shown below the table, because a column is too narrow."""
+    """Table of errors by class. The first example of the selected class, or of the newest class if
+    none is selected, is also shown below the table, because the column is too narrow for it."""
 
     def __init__(self) -> None:
         super().__init__()
         self._no_errors = label("No errors.", "muted")
-        headers = {"error": "Error", "first_s": "First seen", "count": "Count", "sample": "Sample"}
-        self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _clock}), "Errors")
+        headers = {"error": "Error", "first_s": "First occurrence", "count": "Requests", "sample": "First example"}
+        self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _format_elapsed}), "Errors")
         self.sample = label("", "muted", wrap=True)
         self._lines: tuple[ErrorSummary, ...] = ()
         self._selected_error: str | None = None
@@ -134,16 +134,16 @@ class VariantTable(FrameTable):
         super().__init__(FrameModel(headers=headers), "Variants")
 
     def show_variants(self, lines: tuple[VariantLine, ...]) -> None:
-        rows = [(line.number, line.name, _state_of(line), line.times) for line in lines]
+        rows = [(line.number, line.name, _format_state(line), line.times) for line in lines]
         self.set_frame(pd.DataFrame(rows, columns=["number", "name", "state", "times"]))
         set_table_description(self, "Variants of the model")
         self.scrollToBottom()
 
 
-def _clock(seconds: object) -> str:
+def _format_elapsed(seconds: object) -> str:
     return elapsed(float(seconds)) if isinstance(seconds, int | float) else ""
 
 
-def _state_of(line: VariantLine) -> str:
+def _format_state(line: VariantLine) -> str:
     texts = {"running": "▶ running", "measured": "✓ measured", "ended early": "✕ ended early"}
     return f"{texts[line.state]}: {line.reason[:200]}" if line.reason else texts[line.state]

@@ -41,8 +41,8 @@ Part = Literal["charts", "marks", "machine", "stages", "checks", "failures", "va
 _MAX_MARKERS = 200
 _MAX_MARKER_CHARACTERS = 60
 _STALE_S = 600.0
-"""Maximum age of the last event, in seconds. After this time, the run is assumed to use the clock
-of another machine, or to have nothing more to report."""
+"""Maximum age of the last event, in seconds. If the last event is older, the run is assumed to use
+the clock of another machine, or to have nothing more to report."""
 
 
 class LivePresenter:
@@ -80,7 +80,7 @@ class LivePresenter:
             case Snapshot() | ErrorReported() | StageStarted() | StageFinished() | CallsFinished():
                 self._on_stage_event(event)
             case RateChanged() | StageExtended() | NoteAdded() | TargetReady() | RateResolved():
-                self._on_moment_event(event)
+                self._on_marker_event(event)
             case VariantStarted() | VariantFinished():
                 self._on_variant_event(event)
             case CheckCompleted(check=check):
@@ -115,7 +115,7 @@ class LivePresenter:
     def state(self) -> LiveState:
         progress, verdict = self.progress, self.checks.verdict
         now_ns = self._current_ns()
-        since_ns = self._created_ns if progress.started_ns is None else progress.started_ns
+        start_ns = self._created_ns if progress.started_ns is None else progress.started_ns
         is_running = self.status in ("running", "stopping")
         return LiveState(
             status=self.status,
@@ -126,7 +126,7 @@ class LivePresenter:
             message=self.failure or progress.message,
             done=progress.completed,
             total=progress.total,
-            elapsed_s=max(0.0, (now_ns - since_ns) / 1e9),
+            elapsed_s=max(0.0, (now_ns - start_ns) / 1e9),
             eta_s=progress.estimate_eta_s(now_ns) if is_running else None,
             validity=None if verdict is None else verdict.status,
             reasons=() if verdict is None else verdict.reasons,
@@ -142,47 +142,47 @@ class LivePresenter:
         is_clock_shared = 0 <= now_ns - last_ns < _STALE_S * 1e9
         return now_ns if self.status in ("running", "stopping") and is_clock_shared else last_ns
 
-    def _at_s(self, at_ns: int) -> float:
+    def _to_run_time_s(self, at_ns: int) -> float:
         return (at_ns - (self._zero_ns or 0)) / 1e9
 
     def _process_early_batches(self) -> None:
-        early, self._early_batches = self._early_batches, []
-        for batch in early:
+        batches, self._early_batches = self._early_batches, []
+        for batch in batches:
             self.handle_readings(batch)
 
-    def _on_moment_event(self, event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> None:
+    def _on_marker_event(self, event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> None:
         self._add_marker(event.at_ns, _marker_text(event))
         if isinstance(event, RateChanged | StageExtended):
             self.stages.change(event)
             self.changed.add("stages")
 
     def _on_stage_event(self, event: Snapshot | ErrorReported | StageStarted | StageFinished | CallsFinished) -> None:
-        zero_ns, at_s = self._zero_ns or 0, self._at_s(event.at_ns)
+        zero_ns, time_s = self._zero_ns or 0, self._to_run_time_s(event.at_ns)
         match event:
             case Snapshot():
                 self.series.add_snapshot(event, zero_ns)
                 self.stages.update_progress(event)
-                if self.failures.update(event, at_s):
+                if self.failures.update(event, time_s):
                     self.changed.add("failures")
                 self.changed.add("charts")
             case ErrorReported(sample=sample):
-                self.failures.add_sample(event, self._at_s(sample.at_ns))
+                self.failures.add_sample(event, self._to_run_time_s(sample.at_ns))
                 self.changed.add("failures")
             case StageStarted():
                 self.series.begin(event, zero_ns)
                 self.stages.begin(event, zero_ns)
             case StageFinished() | CallsFinished():
-                self._end_stage(event, at_s)
+                self._end_stage(event, time_s)
         self.changed.add("stages")
 
-    def _end_stage(self, event: StageFinished | CallsFinished, at_s: float) -> None:
-        self.stages.end(event, at_s)
+    def _end_stage(self, event: StageFinished | CallsFinished, time_s: float) -> None:
+        self.stages.end(event, time_s)
         self.checks.add_stage(event.stage)
         self.changed.update(("marks", "checks"))
         if isinstance(event, CallsFinished):
             self.variants.add(event)
             self.changed.add("variants")
-        elif self.failures.add_stage(event, at_s):
+        elif self.failures.add_stage(event, time_s):
             self.changed.add("failures")
 
     def _on_variant_event(self, event: VariantStarted | VariantFinished) -> None:
@@ -201,11 +201,11 @@ class LivePresenter:
 
     def _add_marker(self, at_ns: int, text: str) -> None:
         if len(self.markers) < _MAX_MARKERS:
-            self.markers.append(Marker(self._at_s(at_ns), text[:_MAX_MARKER_CHARACTERS]))
+            self.markers.append(Marker(self._to_run_time_s(at_ns), text[:_MAX_MARKER_CHARACTERS]))
             self.changed.add("marks")
 
     def _stop(self, at_ns: int) -> None:
-        self.stages.stop(self._at_s(at_ns))
+        self.stages.stop(self._to_run_time_s(at_ns))
         self.changed.update(("stages", "marks", "charts"))
 
 

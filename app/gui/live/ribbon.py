@@ -16,14 +16,14 @@ _DESCRIBED_STAGES = 6
 
 
 class StageRibbon(QWidget):
-    """Ribbon of stages. A click, or the left and right arrow keys, select a stage; `stage_selected`
-    is emitted with its index."""
+    """Ribbon of stages. The user selects a stage with a click or with the left and right arrow
+    keys; `stage_selected` is emitted with the index of the stage."""
 
     stage_selected = Signal(int)
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = theme_controller
+        self._theme_controller = theme_controller
         self._cells: tuple[StageCell, ...] = ()
         self._current: int | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -36,7 +36,7 @@ class StageRibbon(QWidget):
         if cells == self._cells:
             return
         self._cells = cells
-        self.setAccessibleDescription("; ".join(_description(cell) for cell in cells[-_DESCRIBED_STAGES:]))
+        self.setAccessibleDescription("; ".join(_format_description(cell) for cell in cells[-_DESCRIBED_STAGES:]))
         self.update()
 
     def current(self) -> StageCell | None:
@@ -50,19 +50,19 @@ class StageRibbon(QWidget):
         return QSize(120, self.sizeHint().height())
 
     def paintEvent(self, _: QPaintEvent) -> None:
-        painter, theme = QPainter(self), self._look.theme
+        painter, theme = QPainter(self), self._theme_controller.theme
         if not self._cells:
             painter.setPen(QColor(theme.muted))
             painter.drawText(self.rect(), Qt.AlignmentFlag.AlignVCenter, "No stages yet.")
         for rect, cell in self._cell_rects():
             self._paint_cell(painter, theme, rect, cell)
-        hidden = len(self._cells) - len(self._cell_rects())
-        if hidden:
+        hidden_count = len(self._cells) - len(self._cell_rects())
+        if hidden_count:
             painter.setPen(QColor(theme.muted))
             painter.drawText(
                 QRect(0, 0, self._first_x() - _GAP, self.height()),
                 Qt.AlignmentFlag.AlignCenter,
-                f"{hidden} earlier",
+                f"{hidden_count} earlier",
             )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -72,26 +72,26 @@ class StageRibbon(QWidget):
             return
         indices = [cell.index for cell in self._cells]
         position = indices.index(self._current) + step if self._current in indices else len(indices) - 1
-        self._choose(indices[max(0, min(position, len(indices) - 1))])
+        self._select_stage(indices[max(0, min(position, len(indices) - 1))])
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         for rect, cell in self._cell_rects():
             if rect.contains(event.position().toPoint()):
-                self._choose(cell.index)
+                self._select_stage(cell.index)
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        hovered = [cell for rect, cell in self._cell_rects() if rect.contains(event.position().toPoint())]
-        self.setToolTip(tool_tip_text(_description(hovered[0])) if hovered else "")
+        hovered_cells = [cell for rect, cell in self._cell_rects() if rect.contains(event.position().toPoint())]
+        self.setToolTip(tool_tip_text(_format_description(hovered_cells[0])) if hovered_cells else "")
 
     def focusInEvent(self, event: QFocusEvent) -> None:
         super().focusInEvent(event)
         self.update()
 
-    def _choose(self, index: int) -> None:
+    def _select_stage(self, index: int) -> None:
         self._current = index
         cell = self.current()
         if cell is not None:
-            self.setAccessibleDescription(_description(cell))
+            self.setAccessibleDescription(_format_description(cell))
         self.update()
         self.stage_selected.emit(index)
 
@@ -127,19 +127,19 @@ class StageRibbon(QWidget):
         painter.setPen(QColor(theme.ink if is_current else theme.grid))
         painter.setBrush(QColor(theme.raised))
         painter.drawRoundedRect(rect, 4, 4)
-        done = QRect(rect.left() + 1, rect.bottom() - 3, round((rect.width() - 2) * cell.share_done), 3)
-        painter.fillRect(done, QColor(_color(theme, cell)))
-        inside = rect.adjusted(_PADDING, _PADDING - 2, -_PADDING, -_PADDING)
+        progress_rect = QRect(rect.left() + 1, rect.bottom() - 3, round((rect.width() - 2) * cell.progress), 3)
+        painter.fillRect(progress_rect, QColor(_get_color(theme, cell)))
+        content_rect = rect.adjusted(_PADDING, _PADDING - 2, -_PADDING, -_PADDING)
         metrics = painter.fontMetrics()
         painter.setPen(QColor(theme.ink))
-        name = metrics.elidedText(cell.name, Qt.TextElideMode.ElideRight, inside.width())
-        painter.drawText(inside, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft, name)
-        painter.setPen(QColor(_color(theme, cell)))
-        state_text = metrics.elidedText(_cell_text(cell), Qt.TextElideMode.ElideRight, inside.width())
-        painter.drawText(inside, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, state_text)
+        name = metrics.elidedText(cell.name, Qt.TextElideMode.ElideRight, content_rect.width())
+        painter.drawText(content_rect, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft, name)
+        painter.setPen(QColor(_get_color(theme, cell)))
+        state_text = metrics.elidedText(_format_cell(cell), Qt.TextElideMode.ElideRight, content_rect.width())
+        painter.drawText(content_rect, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, state_text)
 
 
-def _color(theme: Theme, cell: StageCell) -> str:
+def _get_color(theme: Theme, cell: StageCell) -> str:
     if cell.end_s is None:
         return theme.accent
     if cell.validity == "INVALID":
@@ -147,10 +147,10 @@ def _color(theme: Theme, cell: StageCell) -> str:
     return theme.muted if cell.is_slo_met is None else theme.good if cell.is_slo_met else theme.warn
 
 
-def _cell_text(cell: StageCell) -> str:
+def _format_cell(cell: StageCell) -> str:
     rate = f"{cell.rate}  " if cell.rate else ""
     if cell.end_s is None:
-        return rate + f"▶ {round(100 * cell.share_done)} %"
+        return rate + f"▶ {round(100 * cell.progress)} %"
     if cell.validity == "INVALID":
         return rate + "✕ INVALID"
     if cell.is_slo_met is None:
@@ -158,5 +158,5 @@ def _cell_text(cell: StageCell) -> str:
     return rate + ("✓ SLO met" if cell.is_slo_met else "✕ SLO missed")
 
 
-def _description(cell: StageCell) -> str:
-    return f"{cell.name}: {_cell_text(cell)}"
+def _format_description(cell: StageCell) -> str:
+    return f"{cell.name}: {_format_cell(cell)}"

@@ -20,11 +20,11 @@ from app.storage.run_directory import RESULT
 if TYPE_CHECKING:
     import pyarrow as pa
 
-_STOPPED_EARLY = (5, 10, 11, 12, 130, 143)
+_WARNING_EXIT_CODES = (5, 10, 11, 12, 130, 143)
 """Exit codes of runs that were measured but whose outcome needs attention."""
 
 
-class News(msgspec.Struct, frozen=True):
+class RunNotice(msgspec.Struct, frozen=True):
     """Notice about the run. `has_results` is true if there are results to open."""
 
     notice: Notice
@@ -41,9 +41,9 @@ class LiveRun(QObject):
     """Emitted with a frozenset of the `Part` values that changed."""
     state_changed = Signal(object)
     """Emitted with the `LiveState`, at most once a second if only the elapsed time has changed."""
-    news = Signal(object)
-    """Emitted with a `News` record to show."""
-    news_cleared = Signal()
+    notice_emitted = Signal(object)
+    """Emitted with a `RunNotice` record to show."""
+    notice_cleared = Signal()
     """Emitted when the notice that the run is INVALID no longer applies."""
     ended = Signal(object, bool)
     """Emitted with the directory of the run, and whether this window started the run."""
@@ -57,12 +57,12 @@ class LiveRun(QObject):
         engine.started.connect(self._on_began)
         engine.received.connect(self._on_event)
         engine.telemetry_received.connect(self._on_readings)
-        engine.slice_finished.connect(self._on_drained)
-        engine.corruption_found.connect(self._on_damaged)
+        engine.slice_finished.connect(self._on_slice_finished)
+        engine.corruption_found.connect(self._on_corruption_found)
         engine.finished.connect(self._on_finished)
         engine.process_lost.connect(self._on_lost)
         engine.failed.connect(self._on_failed)
-        engine.command_failed.connect(self._on_refused)
+        engine.command_failed.connect(self._on_command_failed)
 
     @property
     def is_running(self) -> bool:
@@ -85,7 +85,7 @@ class LiveRun(QObject):
             self.presenter.status = "stopping"
         self._emit_state()
 
-    def note(self, text: str) -> None:
+    def add_note(self, text: str) -> None:
         if self.directory is not None:
             self.engine.control.note(self.directory, text)
 
@@ -93,9 +93,9 @@ class LiveRun(QObject):
         if self.directory is not None:
             self.engine.control.change_rate(self.directory, rate_per_s)
 
-    def extend(self, by_s: float) -> None:
+    def extend(self, extension_s: float) -> None:
         if self.directory is not None:
-            self.engine.control.extend(self.directory, by_s)
+            self.engine.control.extend(self.directory, extension_s)
 
     def _on_began(self, directory: Path, name: str) -> None:
         self.presenter, self._is_invalid = LivePresenter(directory, name), False
@@ -108,7 +108,7 @@ class LiveRun(QObject):
     def _on_readings(self, batch: pa.RecordBatch) -> None:
         self.presenter.handle_readings(batch)
 
-    def _on_drained(self, _: int) -> None:
+    def _on_slice_finished(self, _: int) -> None:
         presenter = self.presenter
         if presenter.changed:
             parts = frozenset(presenter.changed)
@@ -121,12 +121,12 @@ class LiveRun(QObject):
 
     def _emit_validity(self) -> None:
         if not self._is_invalid:
-            self.news_cleared.emit()
+            self.notice_cleared.emit()
             return
         reasons = "; ".join(self.presenter.checks.invalid_reasons())
         message = "Measurement invalid so far – do not use these numbers."
         next_step = "A search repeats such a stage. Otherwise stop the run, fix the cause, and run it again."
-        self.news.emit(News(Notice("error", message, reasons, next_step)))
+        self.notice_emitted.emit(RunNotice(Notice("error", message, reasons, next_step)))
 
     def _emit_state(self) -> None:
         state = self.presenter.state()
@@ -136,35 +136,35 @@ class LiveRun(QObject):
 
     def _on_finished(self, code: int, message: str) -> None:
         directory = self.directory
-        assert directory is not None, "something is watched"
-        self._on_drained(0)
+        assert directory is not None, "a run must be watched"
+        self._on_slice_finished(0)
         has_results = (directory / RESULT).exists()
-        self.news.emit(News(_end_notice(self.presenter.state(), code, message), has_results))
+        self.notice_emitted.emit(RunNotice(_build_end_notice(self.presenter.state(), code, message), has_results))
         self.ended.emit(directory, self.engine.is_started_here)
 
     def _on_lost(self) -> None:
         self.presenter.mark_ended("lost")
-        self._on_drained(0)
+        self._on_slice_finished(0)
         message = "The benchmark process ended unexpectedly."
         next_step = "Results so far are kept and can be opened."
-        self.news.emit(News(Notice("error", message, None, next_step), has_results=True))
+        self.notice_emitted.emit(RunNotice(Notice("error", message, None, next_step), has_results=True))
 
     def _on_failed(self, notice: Notice) -> None:
         self.presenter.mark_ended("failed")
         self.presenter.failure = notice.reason or notice.summary
-        self._on_drained(0)
-        self.news.emit(News(notice))
+        self._on_slice_finished(0)
+        self.notice_emitted.emit(RunNotice(notice))
 
-    def _on_damaged(self) -> None:
+    def _on_corruption_found(self) -> None:
         message = "Some events of this run cannot be read and are skipped."
         reason = "They may be damaged or come from another version of Sizewise."
-        self.news.emit(News(Notice("warning", message, reason)))
+        self.notice_emitted.emit(RunNotice(Notice("warning", message, reason)))
 
-    def _on_refused(self, command: ControlCommand, error: Exception) -> None:
+    def _on_command_failed(self, command: ControlCommand, error: Exception) -> None:
         if isinstance(command, StopRun) and self.presenter.status == "stopping":
             self.presenter.status = "running"
             self._emit_state()
-        self.news.emit(News(error_notice(error)))
+        self.notice_emitted.emit(RunNotice(error_notice(error)))
 
 
 def _rounded_to_seconds(state: LiveState) -> LiveState:
@@ -172,9 +172,9 @@ def _rounded_to_seconds(state: LiveState) -> LiveState:
     return msgspec.structs.replace(state, elapsed_s=float(int(state.elapsed_s)), eta_s=eta_s)
 
 
-def _end_notice(state: LiveState, code: int, message: str) -> Notice:
+def _build_end_notice(state: LiveState, code: int, message: str) -> Notice:
     verdict = state.validity or "not checked"
     if code == 0:
         return Notice("news", f"Run finished ({verdict}).", message or None)
     headline = f"Run ended with exit code {code} ({verdict})."
-    return Notice("warning" if code in _STOPPED_EARLY else "error", headline, message or None)
+    return Notice("warning" if code in _WARNING_EXIT_CODES else "error", headline, message or None)

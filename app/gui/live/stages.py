@@ -36,7 +36,7 @@ class LiveChecks:
     def __init__(self) -> None:
         self._run_checks: dict[str, Check] = {}
         self._stages: dict[tuple[str, int], Stage] = {}
-        self._all: tuple[Check, ...] = ()
+        self._all_checks: tuple[Check, ...] = ()
         self.verdict: Verdict | None = None
         """Verdict so far, or None if no check has been evaluated yet."""
 
@@ -47,7 +47,7 @@ class LiveChecks:
     def invalid_reasons(self) -> tuple[str, ...]:
         from app.analysis.validity import compute_verdict
 
-        return compute_verdict([check for check in self._all if check.verdict == "INVALID"]).reasons
+        return compute_verdict([check for check in self._all_checks if check.verdict == "INVALID"]).reasons
 
     def add_check(self, check: Check) -> None:
         self._run_checks[check.id] = check
@@ -58,15 +58,16 @@ class LiveChecks:
         self._evaluate()
 
     def _evaluate(self) -> None:
-        from app.analysis.validity import compute_verdict, run_checks
+        from app.analysis.validity import combine_stage_checks, compute_verdict
 
-        self._all = (*self._run_checks.values(), *run_checks(list(self._stages.values())))
-        self.verdict = compute_verdict(self._all) if self._all else None
+        self._all_checks = (*self._run_checks.values(), *combine_stage_checks(list(self._stages.values())))
+        self.verdict = compute_verdict(self._all_checks) if self._all_checks else None
 
     def lines(self) -> tuple[CheckRow, ...]:
         """Return the checks, worst first."""
         return tuple(
-            build_check_row(check) for check in sorted(self._all, key=lambda check: _VERDICT_RANKS[check.verdict])
+            build_check_row(check)
+            for check in sorted(self._all_checks, key=lambda check: _VERDICT_RANKS[check.verdict])
         )
 
 
@@ -81,51 +82,54 @@ class Failures:
         self._samples: dict[str, str] = {}
         self._ended_counts: dict[str, int] = {}
         """Number of errors by class in stages that have ended."""
-        self._running: dict[str, int] = {}
+        self._running_counts: dict[str, int] = {}
+        """Number of errors by class in the running stage."""
 
-    def update(self, snapshot: Snapshot, at_s: float) -> bool:
+    def update(self, snapshot: Snapshot, time_s: float) -> bool:
         """Update the error counts from a snapshot. Return whether any count has changed."""
-        if snapshot.errors == self._running:
+        if snapshot.errors == self._running_counts:
             return False
-        self._running = self._register(snapshot.errors, at_s)
+        self._running_counts = self._register(snapshot.errors, time_s)
         return True
 
-    def add_stage(self, event: StageFinished, at_s: float) -> bool:
-        counted = self._register(event.stage.errors, at_s)
-        for error, count in counted.items():
+    def add_stage(self, event: StageFinished, time_s: float) -> bool:
+        counts = self._register(event.stage.errors, time_s)
+        for error, count in counts.items():
             self._ended_counts[error] = self._ended_counts.get(error, 0) + count
-        had_any = bool(self._running or counted)
-        self._running = {}
-        return had_any
+        has_errors = bool(self._running_counts or counts)
+        self._running_counts = {}
+        return has_errors
 
-    def add_sample(self, event: ErrorReported, at_s: float) -> None:
-        """Store a sample error of a class. `at_s` is the exact time of the error, whereas the time
-        at which a count changes is approximate."""
+    def add_sample(self, event: ErrorReported, time_s: float) -> None:
+        """Store a sample error of a class. `time_s` is the exact time of the error, whereas the
+        time at which a count changes is approximate."""
         error = event.sample.error
-        self._register({error: 1}, at_s)
+        self._register({error: 1}, time_s)
         if error in self._first_s and error not in self._samples:
-            self._first_s[error] = at_s
+            self._first_s[error] = time_s
             self._samples[error] = event.sample.text[:_MAX_SAMPLE_CHARACTERS]
 
     def lines(self) -> tuple[ErrorSummary, ...]:
         """Return the error classes in the order of their first occurrence."""
-        ordered = sorted(self._first_s.items(), key=lambda item: item[1])
-        counts = {error: self._ended_counts.get(error, 0) + self._running.get(error, 0) for error, _ in ordered}
+        sorted_items = sorted(self._first_s.items(), key=lambda item: item[1])
+        counts = {
+            error: self._ended_counts.get(error, 0) + self._running_counts.get(error, 0) for error, _ in sorted_items
+        }
         return tuple(
             ErrorSummary(error=error, first_s=first_s, count=counts[error], sample=self._samples.get(error))
-            for error, first_s in ordered
+            for error, first_s in sorted_items
             if counts[error]
         )
 
-    def _register(self, errors: dict[str, int], at_s: float) -> dict[str, int]:
+    def _register(self, errors: dict[str, int], time_s: float) -> dict[str, int]:
         for error in errors:
             if error not in self._first_s and len(self._first_s) < _MAX_CLASSES:
-                self._first_s[error] = at_s
+                self._first_s[error] = time_s
         return {error: count for error, count in errors.items() if error in self._first_s}
 
 
-_CHANGEABLE = ("steady", "varying", "spike")
-_EXTENDABLE = ("steady", "closed")
+_CHANGEABLE_KINDS = ("steady", "varying", "spike")
+_EXTENDABLE_KINDS = ("steady", "closed")
 
 
 class LiveStages:
@@ -135,24 +139,24 @@ class LiveStages:
 
     def begin(self, stage: StageStarted, zero_ns: int) -> None:
         self._running = stage
-        is_open = stage.kind in _CHANGEABLE and stage.concurrency is None
+        is_open = stage.kind in _CHANGEABLE_KINDS and stage.concurrency is None
         self._cells[stage.index] = StageCell(
             index=stage.index,
             name=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
             rate=format_load(stage) or "",
             start_s=(stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s,
             end_s=None,
-            share_done=0.0,
+            progress=0.0,
             can_change=is_open,
             rate_per_s=stage.offered_per_s,
-            can_extend=stage.kind in _EXTENDABLE,
+            can_extend=stage.kind in _EXTENDABLE_KINDS,
         )
 
     def update_progress(self, snapshot: Snapshot) -> None:
         stage = self._running
         if stage is not None and stage.index in self._cells:
             share = compute_stage_elapsed_s(stage, snapshot.at_ns) / max(get_stage_duration_s(stage), 1e-9)
-            self._cells[stage.index] = replace(self._cells[stage.index], share_done=share)
+            self._cells[stage.index] = replace(self._cells[stage.index], progress=share)
 
     def change(self, event: RateChanged | StageExtended) -> None:
         if isinstance(event, StageExtended):
@@ -162,26 +166,26 @@ class LiveStages:
             rate = f"{format_number(event.rate_per_s)} req/s"
             self._cells[event.index] = replace(self._cells[event.index], rate=rate, rate_per_s=event.rate_per_s)
 
-    def end(self, event: StageFinished | CallsFinished, at_s: float) -> None:
+    def end(self, event: StageFinished | CallsFinished, time_s: float) -> None:
         index = event.index if isinstance(event, StageFinished) else event.data.index
         self._running = None
         if index in self._cells:
             self._cells[index] = replace(
                 self._cells[index],
-                end_s=at_s,
-                share_done=1.0,
+                end_s=time_s,
+                progress=1.0,
                 is_slo_met=event.stage.meets_slo,
                 validity=event.stage.verdict.status,
                 can_change=False,
                 can_extend=False,
             )
 
-    def stop(self, at_s: float) -> None:
+    def stop(self, time_s: float) -> None:
         """Mark the running stage as ended when the run ends."""
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:
-                self._cells[index] = replace(cell, end_s=at_s, can_change=False, can_extend=False)
+                self._cells[index] = replace(cell, end_s=time_s, can_change=False, can_extend=False)
 
     @property
     def running(self) -> StageCell | None:
@@ -215,7 +219,7 @@ class LiveVariants:
     def add(self, event: CallsFinished) -> None:
         line = self._lines.get(self._current)
         if line is not None:
-            times = _times(event.stage)
+            times = _format_times(event.stage)
             self._lines[self._current] = replace(line, times=f"{line.times}; {times}" if line.times else times)
 
     def end(self, event: VariantFinished) -> None:
@@ -229,7 +233,7 @@ class LiveVariants:
         return tuple(self._lines.values())
 
 
-def _times(stage: Stage) -> str:
+def _format_times(stage: Stage) -> str:
     """Format the response times of a scenario. If the calls have scheduled starts, latency is used,
     because it includes the waiting time; otherwise service time is used."""
     metric = "latency_ms" if "latency_ms" in stage.metrics else "service_ms"

@@ -48,19 +48,18 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
     rate: str
     start_s: float
     end_s: float | None
-    share_done: float
+    progress: float
     is_slo_met: bool | None = None
     validity: Validity | None = None
     can_change: bool = False
     """Whether the request rate of the stage can be changed."""
     rate_per_s: float | None = None
     can_extend: bool = False
-    """Whether the stage can be extended, which requires a constant rate or a fixed number of
-    clients."""
+    """Whether the stage can be extended, which requires a constant rate or a fixed concurrency."""
 
 
 class Marker(msgspec.Struct, frozen=True):
-    at_s: float
+    time_s: float
     text: str
 
 

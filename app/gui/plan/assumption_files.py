@@ -14,7 +14,7 @@ from app.storage.run_directory import runs_home, write_atomically
 from app.wiring.planning import PlanRequest
 
 
-class TypedCurve(msgspec.Struct, frozen=True):
+class CurveAssumptions(msgspec.Struct, frozen=True):
     """Load curve entered by the user.
 
     `points` are pairs of request rate (req/s) and latency (ms). `metric` is the latency metric,
@@ -30,7 +30,7 @@ class TypedCurve(msgspec.Struct, frozen=True):
     limit_ms: float
 
 
-class TypedModel(msgspec.Struct, frozen=True):
+class ModelAssumptions(msgspec.Struct, frozen=True):
     """Language model described by its architecture. `shape` has the keys of the architecture
     file."""
 
@@ -44,9 +44,9 @@ class TypedModel(msgspec.Struct, frozen=True):
     tpot_ms: float
 
 
-def write_curve(curve: TypedCurve) -> PlanRequest:
-    points = [{"offered_per_s": rate, curve.metric: ms} for rate, ms in sorted(curve.points)]
-    path = _write(curve.name, {"model": curve.name, "points": points})
+def write_curve(curve: CurveAssumptions) -> PlanRequest:
+    points = [{"offered_per_s": rate, curve.metric: latency_ms} for rate, latency_ms in sorted(curve.points)]
+    path = _write_assumptions(curve.name, {"model": curve.name, "points": points})
     hardware = tuple(f"target.hardware.{key}={value}" for key, value in curve.hardware)
     return PlanRequest(
         (str(path),),
@@ -55,10 +55,10 @@ def write_curve(curve: TypedCurve) -> PlanRequest:
     )
 
 
-def write_model(model: TypedModel) -> PlanRequest:
+def write_model(model: ModelAssumptions) -> PlanRequest:
     precision = {"weights": model.precision, "compute": model.precision}
     shape = {key: value if key == "parameters" else int(value) for key, value in model.shape.items()}
-    path = _write(model.name, {"name": model.name, "language_model": shape, "precision": precision})
+    path = _write_assumptions(model.name, {"name": model.name, "language_model": shape, "precision": precision})
     tokens = f"traffic.tokens={{input: {model.input_tokens:g}, output: {model.output_tokens:g}}}"
     return PlanRequest(
         (str(path),),
@@ -67,14 +67,14 @@ def write_model(model: TypedModel) -> PlanRequest:
     )
 
 
-def yaml_text(content: Mapping[str, object] | Sequence[object]) -> str:
+def format_yaml(content: Mapping[str, object] | Sequence[object]) -> str:
     return yaml.safe_dump(content, sort_keys=False, allow_unicode=True, width=120)
 
 
-def _write(name: str, content: Mapping[str, object]) -> Path:
+def _write_assumptions(name: str, content: Mapping[str, object]) -> Path:
     folder = runs_home().parent / "assumptions"
     folder.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "assumed"
     path = folder / f"{slug}.yaml"
-    write_atomically(path, yaml_text(content).encode())
+    write_atomically(path, format_yaml(content).encode())
     return path

@@ -8,13 +8,13 @@ from collections.abc import Mapping
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
-from app.gui.plan.assumption_files import TypedCurve, TypedModel, write_curve, write_model
+from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
 
-_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
-_MAX_MS, _MAX_PER_S = 1e7, 1e6
-_SHAPE = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
+_DEFAULT_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
+_MAX_LATENCY_MS, _MAX_RATE_PER_S = 1e7, 1e6
+_ARCHITECTURE_KEYS = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
 _KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
     "Llama 3.1 8B": (8.03e9, 32, 4096, 32, 8, 128, 128_256),
     "Llama 3.1 70B": (70.6e9, 80, 8192, 64, 8, 128, 128_256),
@@ -60,9 +60,12 @@ class CurveForm(QWidget):
         self.gpu = ChoiceField()
         self.vcpus = NumberField(1, 10_000, 0, " vCPUs")
         self.vcpus.setValue(8)
-        self.peak = _number(200.0, _MAX_PER_S, " req/s")
-        self.limit = _number(100.0, _MAX_MS, " ms")
-        self.points = [(_number(rate, _MAX_PER_S, " req/s"), _number(ms, _MAX_MS, " ms")) for rate, ms in _POINTS]
+        self.peak = _build_number_field(200.0, _MAX_RATE_PER_S, " req/s")
+        self.limit = _build_number_field(100.0, _MAX_LATENCY_MS, " ms")
+        self.points = [
+            (_build_number_field(rate, _MAX_RATE_PER_S, " req/s"), _build_number_field(latency, _MAX_LATENCY_MS, " ms"))
+            for rate, latency in _DEFAULT_POINTS
+        ]
         self.gpu.setMinimumContentsLength(16)
         form = QFormLayout()
         for title, field in (
@@ -76,15 +79,15 @@ class CurveForm(QWidget):
             form.addRow(title, field)
         points = QFormLayout()
         points.addRow(label("Request rate", "muted"), label("p95 latency", "muted"))
-        for index, (rate, ms) in enumerate(self.points, 1):
-            rate.setAccessibleName(f"Rate of point {index}")
-            ms.setAccessibleName(f"p95 latency of point {index}")
-            points.addRow(rate, ms)
-        sides = hbox((form, 1), (points, 1))
-        self.plan_button = button("Plan from curve", self._plan, primary=True)
+        for index, (rate, latency) in enumerate(self.points, 1):
+            rate.setAccessibleName(f"Request rate of point {index}")
+            latency.setAccessibleName(f"p95 latency of point {index}")
+            points.addRow(rate, latency)
+        columns = hbox((form, 1), (points, 1))
+        self.plan_button = button("Plan from load curve", self._plan, primary=True)
         vbox(
-            label("Enter measured load and latency of one instance.", "muted", wrap=True),
-            sides,
+            label("Enter the p95 latency of one replica at several request rates.", "muted", wrap=True),
+            columns,
             (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,
             within=self,
@@ -97,19 +100,19 @@ class CurveForm(QWidget):
         if self.gpu.count():
             return
         self.gpu.addItem("None (CPU only)", "")
-        for key, card in load_catalog().accelerators.items():
+        for key, gpu in load_catalog().accelerators.items():
             if not key.startswith("cpu-"):
-                self.gpu.addItem(card.name, key)
+                self.gpu.addItem(gpu.name, key)
         self.gpu.show_value("l4")
 
     def _plan(self) -> None:
-        card = str(self.gpu.currentData() or "")
+        gpu_key = str(self.gpu.currentData() or "")
         vcpus = ("vcpus", f"{self.vcpus.value():g}")
-        curve = TypedCurve(
+        curve = CurveAssumptions(
             self.name.text().strip() or "my-model",
-            tuple((rate.value(), ms.value()) for rate, ms in self.points),
+            tuple((rate.value(), latency.value()) for rate, latency in self.points),
             "latency_ms.p95",
-            (("accelerator", card), vcpus) if card else (vcpus,),
+            (("accelerator", gpu_key), vcpus) if gpu_key else (vcpus,),
             self.peak.value(),
             self.limit.value(),
         )
@@ -139,50 +142,53 @@ class ModelForm(QWidget):
             "heads": "Attention hea&ds",
             "kv_heads": "&KV heads",
             "head_dim": "Head size",
-            "vocabulary": "&Vocabulary",
+            "vocabulary": "&Vocabulary size",
         }
-        left, right = QFormLayout(), QFormLayout()
-        _add(left, "&Model", self.known_models)
-        for key in _SHAPE:
+        left_form, right_form = QFormLayout(), QFormLayout()
+        _add_field(left_form, "&Model", self.known_models)
+        for key in _ARCHITECTURE_KEYS:
             self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
-            _add(left, names[key], self.shape[key])
+            _add_field(left_form, names[key], self.shape[key])
         self.precision = ChoiceField(tuple((dtype, dtype) for dtype in ("bf16", "fp16", "fp8", "int8", "fp4")))
-        self.peak = _number(5.0, _MAX_PER_S, " req/s")
-        self.input, self.output = _number(900.0, 1e6, " tokens"), _number(150.0, 1e6, " tokens")
-        self.ttft, self.tpot = _number(1000.0, _MAX_MS, " ms"), _number(60.0, _MAX_MS, " ms")
+        self.peak = _build_number_field(5.0, _MAX_RATE_PER_S, " req/s")
+        self.input, self.output = _build_number_field(900.0, 1e6, " tokens"), _build_number_field(150.0, 1e6, " tokens")
+        self.ttft, self.tpot = (
+            _build_number_field(1000.0, _MAX_LATENCY_MS, " ms"),
+            _build_number_field(60.0, _MAX_LATENCY_MS, " ms"),
+        )
         for title, field in (
             ("P&recision", self.precision),
             ("Peak tra&ffic", self.peak),
             ("Average &prompt length", self.input),
             ("&Average output length", self.output),
-            ("p95 &TTFT", self.ttft),
-            ("p95 TP&OT", self.tpot),
+            ("p95 &TTFT limit", self.ttft),
+            ("p95 TP&OT limit", self.tpot),
         ):
-            _add(right, title, field)
-        sides = hbox((left, 1), (right, 1))
+            _add_field(right_form, title, field)
+        columns = hbox((left_form, 1), (right_form, 1))
         self.plan_button = button("Plan for model", self._plan, primary=True)
         title = (
             "Copy these values from the model's config.json. The plan is an analytical estimate with wide intervals."
         )
         vbox(
             label(title, "muted", wrap=True),
-            sides,
+            columns,
             (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,
             within=self,
             margins=None,
         )
-        self.known_models.currentIndexChanged.connect(self._show_known)
-        self._show_known(0)
+        self.known_models.currentIndexChanged.connect(self._show_known_model)
+        self._show_known_model(0)
 
-    def _show_known(self, _: int) -> None:
+    def _show_known_model(self, _: int) -> None:
         values = _KNOWN_MODELS[str(self.known_models.currentData())]
-        for key, value in zip(_SHAPE, values, strict=True):
+        for key, value in zip(_ARCHITECTURE_KEYS, values, strict=True):
             self.shape[key].setValue(value / 1e9 if key == "parameters" else value)
 
     def _plan(self) -> None:
         shape = {key: field.value() for key, field in self.shape.items()}
-        model = TypedModel(
+        model = ModelAssumptions(
             str(self.known_models.currentData()).replace(" ", "-"),
             shape | {"parameters": shape["parameters"] * 1e9},
             str(self.precision.currentData()),
@@ -200,13 +206,13 @@ class ModelForm(QWidget):
             self.request_ready.emit(request)
 
 
-def _number(value: float, maximum: float, suffix: str) -> NumberField:
+def _build_number_field(value: float, maximum: float, suffix: str) -> NumberField:
     field = NumberField(0.001, maximum, 3, suffix)
     field.setValue(value)
     return field
 
 
-def _add(form: QFormLayout, title: str, field: QWidget) -> None:
+def _add_field(form: QFormLayout, title: str, field: QWidget) -> None:
     field.setAccessibleName(title.replace("&", ""))
     caption = QLabel(title)
     caption.setBuddy(field)

@@ -21,7 +21,7 @@ from app.gui.plan.figures import (
     format_spread,
     format_usd,
 )
-from app.gui.plan.result_widgets import PropertyList, SensitivityTable, Sentences, rejection_reasons
+from app.gui.plan.result_widgets import PropertyList, SensitivityTable, Sentences, list_rejection_reasons
 from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.slo_editor import objective_label
@@ -34,7 +34,7 @@ _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card of a plan. `head` is a separate widget above the panels, with the decision, its
+    """Result card of a plan. `header` is a separate widget above the panels, with the decision, its
     confidence and its caveats.
 
     `change_requested` is emitted with the Change of a relaxation, `offer_requested` with the key of
@@ -48,7 +48,7 @@ class PlanCard(SideColumn):
         super().__init__("Recommended fleet")
         self.setObjectName("plan-card")
         self._state = PlanState()
-        self._chosen: str | None = None
+        self._selected_offer: str | None = None
         self.title = label("Recommendation", "muted")
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -57,7 +57,7 @@ class PlanCard(SideColumn):
         self.badge, self.basis = Badge(), Badge()
         self.back_button = button("Show recommended &fleet", self._show_recommended)
         self.properties = PropertyList()
-        self.why = Sentences("Why")
+        self.reasons = Sentences("Reasons")
         self.sensitivity_notes = Sentences("Sensitivity")
         self.sensitivity = SensitivityTable()
         self.alternatives = Sentences("Alternatives")
@@ -67,36 +67,36 @@ class PlanCard(SideColumn):
         self.relax_title = label("Smallest changes that would make an offer fit", "heading", wrap=True)
         self.relaxations = QWidget()
         self._relax_lines = vbox(within=self.relaxations)
-        self._lay_out()
+        self._build_layout()
 
-    def _lay_out(self) -> None:
-        first = QWidget()
-        hbox(self.title, self.badge, self.basis, 1, self.back_button, within=first, spacing=6)
-        self.head = card(first, self.sentence, self.confidence, self.based_on, self.caveats)
-        self.head.setAccessibleName("Decision")
-        inner = QWidget()
+    def _build_layout(self) -> None:
+        title_row = QWidget()
+        hbox(self.title, self.badge, self.basis, 1, self.back_button, within=title_row, spacing=6)
+        self.header = card(title_row, self.sentence, self.confidence, self.based_on, self.caveats)
+        self.header.setAccessibleName("Decision")
+        content = QWidget()
         vbox(
             self.blockers,
             self.relax_title,
             self.relaxations,
             self.properties,
-            self.why,
+            self.reasons,
             self.sensitivity_notes,
             self.sensitivity,
             self.alternatives,
             self.savings,
             self.assumptions,
             1,
-            within=inner,
+            within=content,
             margins=(4, 2, 12, 12),
         )
-        self.set_content(inner)
+        self.set_content(content)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state
         plan = state.plan
         self._show_badge(state)
-        fleet = None if plan is None else self._fleet(plan)
+        fleet = None if plan is None else self._find_fleet(plan)
         self._show_confidence(fleet, plan)
         if plan is None:
             self.sentence.setText("Calculating the plan…")
@@ -109,7 +109,7 @@ class PlanCard(SideColumn):
             self.blockers.set_sentences(())
             self._show_relaxations(())
             self.relax_title.hide()
-        self.properties.set_properties(() if fleet is None else _facts(fleet, plan))
+        self.properties.set_properties(() if fleet is None else _build_properties(fleet, plan))
         if fleet is not None:
             self._show_fleet(fleet, plan, is_recommended)
         self._show_reasons(plan if is_recommended else None)
@@ -117,21 +117,23 @@ class PlanCard(SideColumn):
 
     def select_offer(self, offer: str | None) -> None:
         """Show the given offer; `None` shows the recommended offer."""
-        self._chosen = offer
+        self._selected_offer = offer
         self.show_state(self._state)
 
-    def _fleet(self, plan: Plan) -> Fleet | None:
+    def _find_fleet(self, plan: Plan) -> Fleet | None:
         best = None if plan.recommendation is None else plan.recommendation.fleet
-        if self._chosen is None or (best is not None and best.offer == self._chosen):
+        if self._selected_offer is None or (best is not None and best.offer == self._selected_offer):
             return best
-        return next((fleet for fleet in plan.offers if fleet.offer == self._chosen), best)
+        return next((fleet for fleet in plan.offers if fleet.offer == self._selected_offer), best)
 
     def _show_badge(self, state: PlanState) -> None:
         show_badge(self.badge, state)
 
     def _show_fleet(self, fleet: Fleet, plan: Plan, is_recommended: bool) -> None:
         self.title.setText("Recommendation" if is_recommended else "Alternative offer")
-        self.basis.show_verdict(fleet.basis.upper() if fleet.rejected is None else "", _BASES.get(fleet.basis, ""))
+        self.basis.show_verdict(
+            fleet.basis.upper() if fleet.rejected is None else "", _BASIS_TEXTS.get(fleet.basis, "")
+        )
         if fleet.rejected is not None:
             self.title.setText("Excluded offer")
             self.sentence.setText(f"{fleet.offer} is excluded: {fleet.rejected}")
@@ -142,7 +144,7 @@ class PlanCard(SideColumn):
     def _show_confidence(self, fleet: Fleet | None, plan: Plan | None) -> None:
         texts, caveats = ("", ""), []
         if fleet is not None and plan is not None and fleet.rejected is None:
-            texts, caveats = (_confidence(fleet, plan), _based_on(fleet)), _caveats(fleet, plan)
+            texts, caveats = (_format_confidence(fleet, plan), _format_basis(fleet)), _list_caveats(fleet, plan)
         for line, text in zip((self.confidence, self.based_on), texts, strict=True):
             line.setText(text)
             line.setVisible(bool(text))
@@ -151,24 +153,24 @@ class PlanCard(SideColumn):
     def _show_reasons(self, plan: Plan | None) -> None:
         """Show the reasons for the recommendation. Only the recommended fleet has reasons."""
         best = None if plan is None else plan.recommendation
-        self.why.set_sentences(() if best is None else (sentence(best.binding_constraint), *best.why))
+        self.reasons.set_sentences(() if best is None else (sentence(best.binding_constraint), *best.why))
         self.sensitivity_notes.set_sentences(() if best is None else best.would_change_it)
         if plan is None or best is None:
             self.sensitivity.show_sensitivity(())
         else:
             self.sensitivity.show_sensitivity(plan.sensitivity, best.fleet.offer)
-        self.alternatives.set_sentences(() if plan is None else _alternatives(plan))
-        self.savings.set_sentences(() if plan is None else _saving_texts(plan))
+        self.alternatives.set_sentences(() if plan is None else _list_alternatives(plan))
+        self.savings.set_sentences(() if plan is None else _list_savings(plan))
 
     def _show_blocked(self, state: PlanState, plan: Plan) -> None:
-        template = "No offer handles a peak of {peak} req/s within {slo}."
+        template = "No offer sustains a peak of {peak} req/s within {slo}."
         text = template.format(
             peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(map(objective_label, plan.slo))
         )
         self.sentence.setText(_headline(plan, text))
         self.title.setText("No recommendation")
         self.basis.show_verdict("")
-        self.blockers.set_sentences(rejection_reasons(plan))
+        self.blockers.set_sentences(list_rejection_reasons(plan))
         self.relax_title.show()
         relaxations = state.relaxations
         self._show_relaxations(relaxations or ())
@@ -183,11 +185,11 @@ class PlanCard(SideColumn):
         clear(self._relax_lines)
         for relaxation in relaxations:
             self._relax_lines.addWidget(label(relaxation.text, wrap=True))
-            self._relax_lines.addWidget(button(_relaxation_text(relaxation), partial(self._relax, relaxation)))
+            self._relax_lines.addWidget(button(_format_relaxation(relaxation), partial(self._relax, relaxation)))
 
     def _relax(self, relaxation: Relaxation) -> None:
         values = tuple((key, value) for key, _, value in (change.partition("=") for change in relaxation.changes))
-        self.change_requested.emit(Change(_relaxation_text(relaxation), values, relaxation.slo or None))
+        self.change_requested.emit(Change(_format_relaxation(relaxation), values, relaxation.slo or None))
 
     def _show_recommended(self) -> None:
         self.offer_requested.emit("")
@@ -196,32 +198,32 @@ class PlanCard(SideColumn):
 def _headline(plan: Plan, text: str) -> str:
     """Return the headline. If the capacity is not known, the headline starts with the measurement
     that is missing."""
-    knowledge = plan.capacity_knowledge
-    if knowledge is None or knowledge.state == "known":
+    capacity_knowledge = plan.capacity_knowledge
+    if capacity_knowledge is None or capacity_knowledge.state == "known":
         return text
-    return f"{knowledge.headline} {knowledge.next_step} {text}"
+    return f"{capacity_knowledge.headline} {capacity_knowledge.next_step} {text}"
 
 
-_BASES = {
+_BASIS_TEXTS = {
     "measured": "Measured on the same hardware.",
     "interpolated": "Interpolated between measurements.",
-    "extrapolated": "Scaled from measurements on other hardware. The interval covers the error of scaling.",
-    "assumed": "Partly assumed: based on values that were entered or chosen, not measured.",
+    "extrapolated": "Scaled from measurements on other hardware. The interval includes the scaling error.",
+    "assumed": "Partly assumed: based on values that were entered or selected, not measured.",
 }
 
 
-def _confidence(fleet: Fleet, plan: Plan) -> str:
+def _format_confidence(fleet: Fleet, plan: Plan) -> str:
     """Format the rate that the fleet serves and the probability that it meets the SLO."""
-    chance = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
+    probability = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
     slo = " and ".join(map(objective_label, plan.slo))
-    return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {chance}."
+    return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {probability}."
 
 
-def _based_on(fleet: Fleet) -> str:
-    return f"Based on {fleet.measured_on or 'assumptions'}. {_BASES[fleet.basis]}"
+def _format_basis(fleet: Fleet) -> str:
+    return f"Based on {fleet.measured_on or 'assumptions'}. {_BASIS_TEXTS[fleet.basis]}"
 
 
-def _caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
+def _list_caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
     """Return the checks and risks of a fleet. Only the recommended fleet has checks."""
     is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
     checks = plan.checks if is_recommended else ()
@@ -236,12 +238,12 @@ def badge_text(state: PlanState) -> tuple[str, str]:
     result is being computed."""
     if state.plan is None:
         return "", ""
-    duration = f"{state.took_ms:.0f} ms"
+    duration = f"{state.computation_ms:.0f} ms"
     if not state.is_current:
-        return "planning…", "Results are out of date. Updating…"
+        return "planning…", "The results are out of date and are being updated."
     if state.phase == "simulated":
-        return "simulated", f"Top options simulated in {duration}."
-    tooltip = f"Analytical estimate ({duration}); simulation running."
+        return "simulated", f"The best offers were simulated in {duration}."
+    tooltip = f"Analytical estimate, computed in {duration}. The simulation is running."
     return "estimate", tooltip
 
 
@@ -251,44 +253,44 @@ def show_badge(badge: Badge, state: PlanState) -> None:
     restyle(badge, "good" if state.is_current and state.phase == "simulated" else "plain")
 
 
-def _facts(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
+def _build_properties(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
     if fleet.rejected is not None:
         return (("Price", format_price(fleet)), ("Price date", format_price_age(fleet)))
-    facts = [
+    properties = [
         ("Monthly cost", format_usd(fleet.usd_per_month.value)),
         ("Cost range (80 %)", format_spread(fleet.usd_per_month_needed)),
-        ("Instances", _instances_text(fleet)),
+        ("Instances", _format_instances(fleet)),
         ("Risk", format_risk(fleet.risk)),
-        ("Chance of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),
-        ("Model error at SLO", format_percent(fleet.fit_error_at_slo)),
+        ("Probability of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),
+        ("Service model error at SLO", format_percent(fleet.fit_error_at_slo)),
         (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
         ("Peak utilization", format_percent(fleet.utilization_at_peak.value)),
         ("Capacity per instance", format_quantity(fleet.capacity_per_instance_per_s.value, "req/s")),
         ("Cost per 1,000 inferences", format_usd(fleet.usd_per_1k_inferences.value)),
     ]
-    facts += _token_facts(fleet) + _energy_facts(fleet)
-    facts += [("Price", format_price(fleet)), ("Price date", format_price_age(fleet))]
-    return tuple(facts)
+    properties += _build_token_properties(fleet) + _build_energy_properties(fleet)
+    properties += [("Price", format_price(fleet)), ("Price date", format_price_age(fleet))]
+    return tuple(properties)
 
 
-def _instances_text(fleet: Fleet) -> str:
-    needed = (fleet.instances or 0) - (fleet.spare_instances or 0)
-    return f"{fleet.instances} ({needed} for load, {fleet.spare_instances} spare)"
+def _format_instances(fleet: Fleet) -> str:
+    needed_instances = (fleet.instances or 0) - (fleet.spare_instances or 0)
+    return f"{fleet.instances} ({needed_instances} for load, {fleet.spare_instances} spare)"
 
 
-def _token_facts(fleet: Fleet) -> list[tuple[str, str]]:
+def _build_token_properties(fleet: Fleet) -> list[tuple[str, str]]:
     costs = fleet.per_1m_tokens
     if costs is None:
         return []
-    kinds = (
+    costs_by_name = (
         ("Cost per 1M tokens", costs.all),
         ("Cost per 1M input tokens", costs.input),
         ("Cost per 1M output tokens", costs.output),
     )
-    return [(name, format_usd(cost.at_mean)) for name, cost in kinds if cost is not None]
+    return [(name, format_usd(cost.at_mean)) for name, cost in costs_by_name if cost is not None]
 
 
-def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
+def _build_energy_properties(fleet: Fleet) -> list[tuple[str, str]]:
     rows = (("Energy", fleet.kwh_per_month, "kWh/month"), ("Carbon", fleet.kg_co2e_per_month, "kg CO2e/month"))
     return [
         (name, format_quantity(item.value, unit))
@@ -297,13 +299,13 @@ def _energy_facts(fleet: Fleet) -> list[tuple[str, str]]:
     ]
 
 
-def _alternatives(plan: Plan) -> tuple[str, ...]:
+def _list_alternatives(plan: Plan) -> tuple[str, ...]:
     sentences = [] if plan.commitment is None else [plan.commitment.sentence]
     sentences += [] if plan.mix is None else [plan.mix.sentence]
     return (*sentences, *plan.break_even)
 
 
-def _saving_texts(plan: Plan) -> tuple[str, ...]:
+def _list_savings(plan: Plan) -> tuple[str, ...]:
     template = "{change} ({basis}): saves {saved}/month"
     return tuple(
         sentence(
@@ -314,7 +316,7 @@ def _saving_texts(plan: Plan) -> tuple[str, ...]:
     )
 
 
-def _relaxation_text(relaxation: Relaxation) -> str:
+def _format_relaxation(relaxation: Relaxation) -> str:
     if relaxation.slo:
         return "Relax SLO to {slo}".format(slo=", ".join(map(objective_label, relaxation.slo)))
     key, _, value = relaxation.changes[0].partition("=")

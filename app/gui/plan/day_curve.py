@@ -17,14 +17,14 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from app.gui.formatting import format_number
-from app.gui.plan.presenter import new_stroke
+from app.gui.plan.presenter import create_merge_id
 from app.gui.theme import ThemeController
 
 HOURS = 24
 _HEADROOM = 1.15
-_STEP, _FINE, _COARSE = 0.05, 0.01, 0.25
+_MEDIUM_STEP, _FINE_STEP, _COARSE_STEP = 0.05, 0.01, 0.25
 _HANDLE_PX = 3.5
-_LABELLED = (0, 6, 12, 18, 23)
+_LABELED_HOURS = (0, 6, 12, 18, 23)
 
 
 class DayCurve(QWidget):
@@ -32,8 +32,8 @@ class DayCurve(QWidget):
 
     The left and right arrow keys select an hour. Up and down change its rate by 5 % of the peak
     (with Shift by 1 %), Page Up and Page Down by 25 %. `rates_requested` is emitted with the 24
-    requested rates and a stroke ID, which groups edits for undo. The curve does not change until
-    the new rates are set on the widget.
+    requested rates and a merge ID; edits with the same ID are merged into one undo step. The curve
+    does not change until the new rates are set on the widget.
     """
 
     rates_requested = Signal(object, int)
@@ -41,10 +41,10 @@ class DayCurve(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = theme_controller
+        self._theme_controller = theme_controller
         self._rates: tuple[float, ...] = (1.0,) * HOURS
-        self._top = _HEADROOM
-        self._stroke: int | None = None
+        self._axis_max = _HEADROOM
+        self._merge_id: int | None = None
         self.hour = 12
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
@@ -66,8 +66,8 @@ class DayCurve(QWidget):
 
     def set_rates(self, rates: tuple[float, ...]) -> None:
         self._rates = rates
-        if self._stroke is None:
-            self._top = _HEADROOM * max(max(rates), 1e-9)
+        if self._merge_id is None:
+            self._axis_max = _HEADROOM * max(max(rates), 1e-9)
         self._describe()
         self.update()
 
@@ -77,14 +77,14 @@ class DayCurve(QWidget):
         self.hour_selected.emit(self.hour)
         self.update()
 
-    def request_rate(self, hour: int, rate: float, stroke: int = -1) -> None:
+    def request_rate(self, hour: int, rate: float, merge_id: int = -1) -> None:
         """Request a rate for one hour, and the current rates for all other hours."""
         rates = list(self._rates)
         rates[hour] = max(0.0, float(f"{rate:.3g}"))
         if max(rates) > 0 and tuple(rates) != self._rates:
-            self.rates_requested.emit(tuple(rates), stroke)
+            self.rates_requested.emit(tuple(rates), merge_id)
 
-    def hour_text(self) -> str:
+    def format_hour(self) -> str:
         """Format the selected hour and its request rate."""
         rate, peak = self._rates[self.hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
@@ -92,12 +92,12 @@ class DayCurve(QWidget):
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key, peak = event.key(), max(self._rates)
-        is_fine = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
+        is_fine_step = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
         steps = {
-            Qt.Key.Key_Up: _FINE if is_fine else _STEP,
-            Qt.Key.Key_Down: -_FINE if is_fine else -_STEP,
-            Qt.Key.Key_PageUp: _COARSE,
-            Qt.Key.Key_PageDown: -_COARSE,
+            Qt.Key.Key_Up: _FINE_STEP if is_fine_step else _MEDIUM_STEP,
+            Qt.Key.Key_Down: -_FINE_STEP if is_fine_step else -_MEDIUM_STEP,
+            Qt.Key.Key_PageUp: _COARSE_STEP,
+            Qt.Key.Key_PageDown: -_COARSE_STEP,
         }
         hours = {
             Qt.Key.Key_Left: self.hour - 1,
@@ -114,41 +114,41 @@ class DayCurve(QWidget):
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         if event.button() == Qt.MouseButton.LeftButton:
-            self._stroke = new_stroke()
-            self.select_hour(self._hour_at(event.position()))
+            self._merge_id = create_merge_id()
+            self.select_hour(self._find_hour(event.position()))
             self._drag(event.position())
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:
-        if self._stroke is None:
+        if self._merge_id is None:
             self.setCursor(Qt.CursorShape.PointingHandCursor)
         else:
             self._drag(event.position())
 
     def mouseReleaseEvent(self, _: QMouseEvent) -> None:
-        self._stroke = None
+        self._merge_id = None
         self.set_rates(self._rates)
 
-    def _drag(self, at: QPointF) -> None:
-        area = self._area()
-        share = (area.bottom() - at.y()) / max(area.height(), 1.0)
-        rate = min(max(share, 0.0), 1.0) * self._top
-        assert self._stroke is not None
-        self.request_rate(self.hour, rate, self._stroke)
+    def _drag(self, position: QPointF) -> None:
+        area = self._plot_area()
+        share = (area.bottom() - position.y()) / max(area.height(), 1.0)
+        rate = min(max(share, 0.0), 1.0) * self._axis_max
+        assert self._merge_id is not None
+        self.request_rate(self.hour, rate, self._merge_id)
 
-    def _hour_at(self, at: QPointF) -> int:
-        area = self._area()
-        return round((at.x() - area.left()) / max(area.width(), 1.0) * (HOURS - 1))
+    def _find_hour(self, position: QPointF) -> int:
+        area = self._plot_area()
+        return round((position.x() - area.left()) / max(area.width(), 1.0) * (HOURS - 1))
 
-    def _area(self) -> QRectF:
+    def _plot_area(self) -> QRectF:
         metrics = self.fontMetrics()
-        left = metrics.horizontalAdvance(format_number(self._top)) + 8
+        left = metrics.horizontalAdvance(format_number(self._axis_max)) + 8
         return QRectF(left, metrics.height() * 0.6, self.width() - left - 10, self.height() - 2.1 * metrics.height())
 
     def point_position(self, hour: int) -> QPointF:
         """Return the position at which the point of an hour is drawn."""
-        area = self._area()
+        area = self._plot_area()
         x = area.left() + hour / (HOURS - 1) * area.width()
-        return QPointF(x, area.bottom() - self._rates[hour] / self._top * area.height())
+        return QPointF(x, area.bottom() - self._rates[hour] / self._axis_max * area.height())
 
     def paintEvent(self, _: QPaintEvent) -> None:
         painter = QPainter(self)
@@ -158,20 +158,20 @@ class DayCurve(QWidget):
         painter.end()
 
     def _paint_axes(self, painter: QPainter) -> None:
-        theme, area, metrics = self._look.theme, self._area(), self.fontMetrics()
+        theme, area, metrics = self._theme_controller.theme, self._plot_area(), self.fontMetrics()
         peak = max(self._rates)
         for share in (0.0, 0.5, 1.0):
-            y = area.bottom() - share * peak / self._top * area.height()
+            y = area.bottom() - share * peak / self._axis_max * area.height()
             painter.setPen(QPen(QColor(theme.grid), 1))
             painter.drawLine(QPointF(area.left(), y), QPointF(area.right(), y))
             painter.setPen(QColor(theme.muted))
-            box = QRectF(0, y - metrics.height() / 2, area.left() - 6, metrics.height())
+            text_rect = QRectF(0, y - metrics.height() / 2, area.left() - 6, metrics.height())
             painter.drawText(
-                box,
+                text_rect,
                 int(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter),
                 format_number(share * peak) if share else "0",
             )
-        for hour in _LABELLED:
+        for hour in _LABELED_HOURS:
             text = f"{hour}:00"
             x = area.left() + hour / (HOURS - 1) * area.width()
             width = metrics.horizontalAdvance(text)
@@ -179,12 +179,12 @@ class DayCurve(QWidget):
             painter.drawText(QPointF(left, area.bottom() + metrics.ascent() + 6), text)
 
     def _paint_line(self, painter: QPainter) -> None:
-        theme, area = self._look.theme, self._area()
+        theme, area = self._theme_controller.theme, self._plot_area()
         line = [self.point_position(hour) for hour in range(HOURS)]
-        fill = QColor(theme.series[0])
-        fill.setAlpha(40)
+        fill_color = QColor(theme.series[0])
+        fill_color.setAlpha(40)
         painter.setPen(Qt.PenStyle.NoPen)
-        painter.setBrush(fill)
+        painter.setBrush(fill_color)
         painter.drawPolygon(
             QPolygonF([QPointF(area.left(), area.bottom()), *line, QPointF(area.right(), area.bottom())])
         )
@@ -194,13 +194,13 @@ class DayCurve(QWidget):
         painter.setBrush(QColor(theme.paper))
         for point in line:
             painter.drawEllipse(point, _HANDLE_PX, _HANDLE_PX)
-        ring = QColor(theme.accent if self.hasFocus() else theme.ink)
-        painter.setPen(QPen(ring, 2))
+        outline_color = QColor(theme.accent if self.hasFocus() else theme.ink)
+        painter.setPen(QPen(outline_color, 2))
         painter.setBrush(QColor(theme.series[0]))
         painter.drawEllipse(line[self.hour], 1.8 * _HANDLE_PX, 1.8 * _HANDLE_PX)
 
     def _describe(self) -> None:
-        self.setAccessibleDescription(self.hour_text())
+        self.setAccessibleDescription(self.format_hour())
         if self.hasFocus():
             QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.DescriptionChanged))
 

@@ -33,31 +33,40 @@ class EmptyPlan(QScrollArea):
             wrap=True,
         )
         self.sweep = button("&Run a sweep", self._request_sweep, primary=True)
-        self.assume = button("&Plan from assumptions", self._unfold)
+        self.assume = button("&Plan from assumptions", self._update_assumptions)
         self.assume.setCheckable(True)
         self.open = button("&Open result or plan file…", self._request_open)
         self.assumptions = Assumptions()
         self.assumptions.hide()
         self._runs_title = label("Plan from a run", "heading")
-        self._runs = QVBoxLayout()
-        line = hbox(self.sweep, self.assume, self.open, 1)
-        inner = QWidget()
+        self._runs_layout = QVBoxLayout()
+        button_row = hbox(self.sweep, self.assume, self.open, 1)
+        content = QWidget()
         column = vbox(
-            self.title, self.intro, line, self._runs_title, self._runs, within=inner, margins=None, spacing=12
+            self.title,
+            self.intro,
+            button_row,
+            self._runs_title,
+            self._runs_layout,
+            within=content,
+            margins=None,
+            spacing=12,
         )
-        self._card = card(self.assumptions)
-        self._card.hide()
-        column.addWidget(self._card)
+        self._assumptions_card = card(self.assumptions)
+        self._assumptions_card.hide()
+        column.addWidget(self._assumptions_card)
         column.addStretch(1)
-        self.setWidget(inner)
+        self.setWidget(content)
         self.show_runs(())
 
     def show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
         """Show the runs that a plan can be based on. The newest run is the primary choice."""
-        clear(self._runs)
+        clear(self._runs_layout)
         for index, run in enumerate(runs[:_MAX_RUNS]):
-            run_button = button(run.label.replace("&", "&&"), partial(self._choose, run.directory), primary=index == 0)
-            self._runs.addWidget(run_button, 0, Qt.AlignmentFlag.AlignLeft)
+            run_button = button(
+                run.label.replace("&", "&&"), partial(self._select_run, run.directory), primary=index == 0
+            )
+            self._runs_layout.addWidget(run_button, 0, Qt.AlignmentFlag.AlignLeft)
         self._runs_title.setVisible(bool(runs))
         self.sweep.setProperty("role", None if runs else "primary")
         self.sweep.style().unpolish(self.sweep)
@@ -66,18 +75,18 @@ class EmptyPlan(QScrollArea):
 
     def show_assumptions(self) -> None:
         self.assume.setChecked(True)
-        self._unfold()
+        self._update_assumptions()
 
-    def _unfold(self) -> None:
+    def _update_assumptions(self) -> None:
         is_open = self.assume.isChecked()
         if is_open:
             self.assumptions.load_gpus()
-        self._card.setVisible(is_open)
+        self._assumptions_card.setVisible(is_open)
         self.assumptions.setVisible(is_open)
         if is_open:
             self.assumptions.curve.name.setFocus()
 
-    def _choose(self, directory: Path) -> None:
+    def _select_run(self, directory: Path) -> None:
         self.run_selected.emit(directory)
 
     def _request_sweep(self) -> None:

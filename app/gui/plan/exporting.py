@@ -34,15 +34,15 @@ def write_export(
         return (destination,)
     if kind == "report":
         files = {destination.name: render(build_plan_report(plan, plan_inputs, tool, command), "html")}
-        return _written(destination.parent, files)
-    return _written(destination, export_plan(plan, kind, ExportSettings()))
+        return _write_files(destination.parent, files)
+    return _write_files(destination, export_plan(plan, kind, ExportSettings()))
 
 
-def _written(folder: Path, files: dict[str, str]) -> tuple[Path, ...]:
+def _write_files(folder: Path, files: dict[str, str]) -> tuple[Path, ...]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
             (folder / name).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}") from error
+        raise UsageError(f"cannot write to {folder}: {error.strerror}", hint="Choose another folder.") from error
     return tuple(folder / name for name in files)

@@ -7,7 +7,7 @@ from app.planning.formatting import format_share
 from app.records.metrics import metric_label
 from app.records.plan import Fleet, SloProbabilities, Spread
 
-_RISKS = ("none known", "low", "moderate", "elevated", "high")
+_RISK_LEVELS = ("none known", "low", "moderate", "elevated", "high")
 
 
 def format_latency_metric(metric: str) -> str:
@@ -45,15 +45,15 @@ def format_spread(spread: Spread | None) -> str:
     return NOT_AVAILABLE if spread is None else f"{format_usd(spread.p10)} – {format_usd(spread.p90)}"
 
 
-def format_slo_probabilities(chances: SloProbabilities | None) -> str:
-    if chances is None:
+def format_slo_probabilities(probabilities: SloProbabilities | None) -> str:
+    if probabilities is None:
         return NOT_AVAILABLE
-    planned, fewer, more = (
-        format_share(chances.planned),
-        format_share(chances.one_fewer),
-        format_share(chances.one_more),
+    planned, one_fewer, one_more = (
+        format_share(probabilities.planned),
+        format_share(probabilities.one_fewer),
+        format_share(probabilities.one_more),
     )
-    return f"{planned} as planned, {fewer} with one fewer, {more} with one more"
+    return f"{planned} as planned, {one_fewer} with one instance fewer, {one_more} with one instance more"
 
 
 def format_percent(value: float | None) -> str:
@@ -61,7 +61,7 @@ def format_percent(value: float | None) -> str:
 
 
 def format_risk(risk: int) -> str:
-    return f"{risk} of 4 ({_RISKS[min(risk, 4)]})"
+    return f"{risk} of 4 ({_RISK_LEVELS[min(risk, 4)]})"
 
 
 def format_price(fleet: Fleet) -> str:

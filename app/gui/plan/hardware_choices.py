@@ -26,8 +26,8 @@ class HardwareChoice(msgspec.Struct, frozen=True):
     def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
         """Return values in the format of `--set`. `count` is the number of GPUs or vCPUs; it is
         ignored for instance types."""
-        known_keys = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
-        keys = known_keys.get(self.kind, (f"vcpus={count:g}",))
+        keys_by_kind = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
+        keys = keys_by_kind.get(self.kind, (f"vcpus={count:g}",))
         return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
 
 
@@ -37,29 +37,29 @@ def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[H
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.pricing.price_list import load_offers
 
-    catalogue = load_offers(request.offers, today) if request.offers else load_catalog()
-    cards = [gpu for key, gpu in catalogue.accelerators.items() if not key.startswith("cpu-")]
-    offers = {offer.instance: offer for offer in reversed(catalogue.offers)}
+    catalog = load_offers(request.offers, today) if request.offers else load_catalog()
+    gpus = [gpu for key, gpu in catalog.accelerators.items() if not key.startswith("cpu-")]
+    offers = {offer.instance: offer for offer in reversed(catalog.offers)}
     return (
         HardwareChoice("cpu", "cpu", "CPU only"),
-        *(HardwareChoice("card", card.key, _gpu_text(card)) for card in sorted(cards, key=lambda gpu: gpu.name)),
-        *(HardwareChoice("offer", name, _offer_text(name, offers[name], catalogue)) for name in sorted(offers)),
+        *(HardwareChoice("card", gpu.key, _format_gpu(gpu)) for gpu in sorted(gpus, key=lambda gpu: gpu.name)),
+        *(HardwareChoice("offer", name, _format_offer(name, offers[name], catalog)) for name in sorted(offers)),
     )
 
 
-def with_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanRequest:
+def replace_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanRequest:
     """Return the request with the given hardware, which replaces any hardware set before."""
     remaining = tuple(override for override in request.overrides if not override.startswith(_HARDWARE))
     return msgspec.structs.replace(request, overrides=(*remaining, *overrides))
 
 
-def _gpu_text(card: Accelerator) -> str:
-    memory = "" if card.memory_gib is None else f", {card.memory_gib:g} GiB"
-    return f"{format_accelerator_name(card)}{memory} – GPU"
+def _format_gpu(gpu: Accelerator) -> str:
+    memory = "" if gpu.memory_gib is None else f", {gpu.memory_gib:g} GiB"
+    return f"{format_accelerator_name(gpu)}{memory} – GPU"
 
 
-def _offer_text(name: str, offer: Offer, catalog: Catalog) -> str:
-    card = catalog.accelerators.get(offer.accelerator or "")
-    parts = [] if card is None else [f"{offer.accelerator_count:g} × {format_accelerator_name(card)}"]
+def _format_offer(name: str, offer: Offer, catalog: Catalog) -> str:
+    gpu = catalog.accelerators.get(offer.accelerator or "")
+    parts = [] if gpu is None else [f"{offer.accelerator_count:g} × {format_accelerator_name(gpu)}"]
     parts += [] if offer.vcpus is None else [f"{offer.vcpus:g} vCPUs"]
     return f"{name} – {', '.join(parts)}" if parts else name

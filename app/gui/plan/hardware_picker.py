@@ -40,33 +40,33 @@ class HardwarePicker(QWidget):
         self.count_label = label("", "muted")
         self.count, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
         self.count.setValue(1)
-        self.plan_button = button("&Plan with this hardware", self._choose, primary=True)
+        self.plan_button = button("&Plan with this hardware", self._emit_selection, primary=True)
         self.back_button = button("Choose anoth&er source", self._cancel)
-        self._many_label = QLabel()
-        self._lay_out()
+        self._count_caption = QLabel()
+        self._build_layout()
         self.filter.textChanged.connect(self._filter)
         self.filter.returnPressed.connect(self._focus_list)
-        self.list.activated.connect(self._activated)
-        self.list.selectionModel().currentChanged.connect(self._show_chosen)
-        self._show_chosen()
+        self.list.activated.connect(self._on_activated)
+        self.list.selectionModel().currentChanged.connect(self._update_selection)
+        self._update_selection()
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         intro = (
-            "This run contains no hardware data. Select the instance type or GPU it ran on; "
-            "the plan marks it as an assumption."
+            "This run contains no hardware data. Select the instance type or the GPU that it used. "
+            "The plan marks the hardware as an assumption."
         )
         replicas_caption = QLabel("Repli&cas:")
         replicas_caption.setBuddy(self.replicas)
-        self._many_label.setBuddy(self.count)
+        self._count_caption.setBuddy(self.count)
         self.replicas.setAccessibleName("Replicas")
-        count_row = hbox(self._many_label, self.count, replicas_caption, self.replicas, 1)
+        count_row = hbox(self._count_caption, self.count, replicas_caption, self.replicas, 1)
         buttons = hbox(self.plan_button, self.back_button, 1)
-        head = hbox((self.filter, 1), self.count_label)
+        filter_row = hbox((self.filter, 1), self.count_label)
         vbox(
             self.title,
             label(intro, wrap=True),
             self.source,
-            head,
+            filter_row,
             (self.list, 1),
             count_row,
             buttons,
@@ -75,13 +75,13 @@ class HardwarePicker(QWidget):
             spacing=10,
         )
 
-    def reset_for(self, sources: tuple[str, ...]) -> None:
+    def reset_selection(self, sources: tuple[str, ...]) -> None:
         """Reset the selection for other sources, before the choices have been loaded."""
         self.source.setText(f"Source: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
-        self.count_label.setText("loading catalog…")
-        self._show_chosen()
+        self.count_label.setText("Loading catalog…")
+        self._update_selection()
         self.filter.setFocus()
 
     def show_choices(self, choices: tuple[HardwareChoice, ...]) -> None:
@@ -93,12 +93,12 @@ class HardwarePicker(QWidget):
         self._filter(self.filter.text())
 
     def _filter(self, text: str) -> None:
-        """Filter the list by words. An option must contain every word."""
+        """Show only the options that contain every word of the text."""
         terms = [re.escape(word) for word in text.split()]
         self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in terms))
         visible, total = self._proxy.rowCount(), self.model.rowCount()
-        self.count_label.setText(f"{visible} of {total}")
-        self._show_chosen()
+        self.count_label.setText(f"{visible} of {total} options")
+        self._update_selection()
 
     def _focus_list(self) -> None:
         if self._proxy.rowCount():
@@ -109,20 +109,20 @@ class HardwarePicker(QWidget):
         choice = self.list.currentIndex().data(_CHOICE)
         return choice if isinstance(choice, HardwareChoice) else None
 
-    def _show_chosen(self, *_: QModelIndex) -> None:
+    def _update_selection(self, *_: QModelIndex) -> None:
         choice = self.selected_choice()
         self.plan_button.setEnabled(choice is not None)
-        is_counted = choice is not None and choice.kind != "offer"
+        has_count = choice is not None and choice.kind != "offer"
         is_cpu = choice is not None and choice.kind == "cpu"
-        self._many_label.setText("&vCPUs:" if is_cpu else "Nu&mber of GPUs:")
+        self._count_caption.setText("&vCPUs:" if is_cpu else "Nu&mber of GPUs:")
         self.count.setAccessibleName("vCPUs" if is_cpu else "Number of GPUs")
-        for widget in (self._many_label, self.count):
-            widget.setVisible(is_counted)
+        for widget in (self._count_caption, self.count):
+            widget.setVisible(has_count)
 
-    def _activated(self, _: QModelIndex) -> None:
-        self._choose()
+    def _on_activated(self, _: QModelIndex) -> None:
+        self._emit_selection()
 
-    def _choose(self) -> None:
+    def _emit_selection(self) -> None:
         choice = self.selected_choice()
         if choice is not None:
             self.hardware_selected.emit(choice.overrides(self.count.value(), self.replicas.value()))

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.multi_choice_row import MultiChoiceRow
-from app.gui.plan.presenter import new_stroke
+from app.gui.plan.presenter import create_merge_id
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
 from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
@@ -30,42 +30,44 @@ class PlanInputs(SideColumn):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__("Plan inputs")
         self.setObjectName("plan-inputs")
-        self.traffic = TrafficRows(theme_controller, _traffic_rows())
+        self.traffic = TrafficRows(theme_controller, _build_traffic_rows())
         self.slo = SloEditor(is_narrow=True)
-        self._slo_stroke = new_stroke()
-        risk, limits = _risk_rows(), _limit_rows()
-        self.rows = {row.key: row for row in (*risk, *limits)}
-        inner = QWidget()
-        column = vbox(within=inner, margins=(2, 2, 10, 12), spacing=7)
+        self._slo_merge_id = create_merge_id()
+        risk_rows, constraint_rows = _build_risk_rows(), _build_constraint_rows()
+        self.rows = {row.key: row for row in (*risk_rows, *constraint_rows)}
+        content = QWidget()
+        column = vbox(within=content, margins=(2, 2, 10, 12), spacing=7)
         for heading, widgets in (
             ("Traffic", (self.traffic,)),
             ("SLO targets", (self.slo,)),
-            ("Risk and redundancy", risk),
-            ("Hardware constraints", limits),
+            ("Risk and redundancy", risk_rows),
+            ("Hardware constraints", constraint_rows),
         ):
             column.addWidget(label(heading, "heading", wrap=True))
             for widget in widgets:
                 column.addWidget(widget)
         column.addStretch(1)
-        self.set_content(inner)
+        self.set_content(content)
         self.traffic.change_requested.connect(self.change_requested)
         self.slo.edited.connect(self._request_slo)
-        self.slo.finished.connect(self._end_slo_stroke)
+        self.slo.finished.connect(self._renew_slo_merge_id)
         for row in self.rows.values():
             row.change_requested.connect(self.change_requested)
-        self._shown_loaded: object = None
+        self._displayed_sources: object = None
 
     def show_state(self, state: PlanState) -> None:
-        question = state.inputs
-        if question is None or state.loaded is None:
+        plan_inputs = state.inputs
+        if plan_inputs is None or state.loaded is None:
             return
-        if self._shown_loaded is not state.loaded:
-            self._shown_loaded = state.loaded
+        if self._displayed_sources is not state.loaded:
+            self._displayed_sources = state.loaded
             self.traffic.reset(state.loaded.traffic_source, state.loaded.inputs.traffic.peak_per_s)
-        self.traffic.show_inputs(question, state.edits)
-        self.slo.show_slo(state.edits.slo or _texts(question), _texts(state.loaded.inputs))
+        self.traffic.show_inputs(plan_inputs, state.edits)
+        self.slo.show_slo(
+            state.edits.slo or _list_objective_texts(plan_inputs), _list_objective_texts(state.loaded.inputs)
+        )
         for row in self.rows.values():
-            row.show_inputs(question, state.edits)
+            row.show_inputs(plan_inputs, state.edits)
 
     def _request_slo(self, texts: tuple[str, ...] | None) -> None:
         """Request a different SLO. An empty SLO is ignored, since a plan needs at least one
@@ -74,124 +76,126 @@ class PlanInputs(SideColumn):
             self.change_requested.emit(Change("Reset SLO", slo=()))
         elif texts:
             self.change_requested.emit(
-                Change(f"SLO {', '.join(map(objective_label, texts))}", slo=texts, stroke=self._slo_stroke)
+                Change(f"SLO {', '.join(map(objective_label, texts))}", slo=texts, merge_id=self._slo_merge_id)
             )
 
-    def _end_slo_stroke(self) -> None:
-        self._slo_stroke = new_stroke()
+    def _renew_slo_merge_id(self) -> None:
+        self._slo_merge_id = create_merge_id()
 
 
-def _texts(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+def _list_objective_texts(plan_inputs: PlanningInputs) -> tuple[str, ...]:
     return tuple(objective.text for objective in plan_inputs.slo)
 
 
-def _percent(share: float) -> str:
+def _format_percent(share: float) -> str:
     return f"{share:g}%"
 
 
-def _traffic_rows() -> tuple[InputRow, ...]:
+def _build_traffic_rows() -> tuple[InputRow, ...]:
     return (
         ChoiceRow(
             "traffic.week",
-            "&Week",
+            "&Weekly profile",
             (("even", "Same every day"), ("business", "Lower on weekends")),
-            lambda question: next(
-                (name for name, shares in WEEKS.items() if shares == question.traffic.weekly_share), None
+            lambda plan_inputs: next(
+                (name for name, shares in WEEKS.items() if shares == plan_inputs.traffic.weekly_share), None
             ),
         ),
         NumberRow(
             "traffic.growth",
             "&Growth",
             NumberField(-99, 10_000, 1, " %/year"),
-            lambda question: 100 * question.traffic.growth_per_year,
+            lambda plan_inputs: 100 * plan_inputs.traffic.growth_per_year,
             lambda value: f"{value:g}%/year",
         ),
         NumberRow(
             "traffic.uncertainty",
             "Pea&k uncertainty (±)",
             NumberField(0, 100, 1, " %"),
-            lambda question: 100 * question.traffic.uncertainty,
-            _percent,
+            lambda plan_inputs: 100 * plan_inputs.traffic.uncertainty,
+            _format_percent,
         ),
         NumberRow(
             "traffic.cache",
             "&Cache hit rate",
             NumberField(0, 99.9, 1, " %"),
-            lambda question: 100 * question.traffic.cache_share,
-            _percent,
+            lambda plan_inputs: 100 * plan_inputs.traffic.cache_share,
+            _format_percent,
         ),
     )
 
 
-def _risk_rows() -> tuple[InputRow, ...]:
+def _build_risk_rows() -> tuple[InputRow, ...]:
     return (
         NumberRow(
             "plan.confidence",
             "Co&nfidence",
             NumberField(50, 99.99, 2, " %"),
-            lambda question: 100 * question.limits.confidence,
-            _percent,
+            lambda plan_inputs: 100 * plan_inputs.limits.confidence,
+            _format_percent,
         ),
         NumberRow(
             "plan.redundancy",
             "S&pare instances (N+k)",
             CountField(0, 1000, "N+"),
-            lambda question: question.limits.redundancy,
+            lambda plan_inputs: plan_inputs.limits.redundancy,
             lambda value: f"n+{value:.0f}",
         ),
         NumberRow(
             "plan.zones",
             "Availability &zones",
             CountField(1, 9),
-            lambda question: question.limits.zones,
+            lambda plan_inputs: plan_inputs.limits.zones,
             lambda value: f"{value:.0f}",
         ),
         ChoiceRow(
             "plan.router",
             "Lo&ad-balancing policy",
             tuple((name, name.replace("-", " ")) for name in get_args(Router)),
-            lambda question: question.limits.router,
+            lambda plan_inputs: plan_inputs.limits.router,
         ),
     )
 
 
-def _limit_rows() -> tuple[InputRow, ...]:
+def _build_constraint_rows() -> tuple[InputRow, ...]:
     return (
         NumberRow(
             "plan.budget",
             "&Budget",
-            _unlimited(NumberField(0, 1e9, 2, " $/month")),
-            lambda question: question.limits.budget_usd_per_month or 0.0,
+            _allow_no_limit(NumberField(0, 1e9, 2, " $/month")),
+            lambda plan_inputs: plan_inputs.limits.budget_usd_per_month or 0.0,
             lambda value: f"{value!r} USD/month" if value else "null",
         ),
         ChoiceRow(
             "plan.price",
             "Price &kind",
             (("on-demand", "On-demand"), ("reserved-1y", "Reserved (1 year)"), ("spot", "Spot")),
-            lambda question: question.limits.price,
+            lambda plan_inputs: plan_inputs.limits.price,
         ),
-        MultiChoiceRow("plan.providers", "Pro&viders", _providers, lambda question: question.limits.providers),
-        MultiChoiceRow("plan.regions", "R&egions", _regions, lambda question: question.limits.regions),
-        MultiChoiceRow("plan.vendors", "GPU vendo&rs", _vendors, lambda question: question.limits.vendors),
+        MultiChoiceRow(
+            "plan.providers", "Pro&viders", _list_providers, lambda plan_inputs: plan_inputs.limits.providers
+        ),
+        MultiChoiceRow("plan.regions", "R&egions", _list_regions, lambda plan_inputs: plan_inputs.limits.regions),
+        MultiChoiceRow("plan.vendors", "GPU vendo&rs", _list_vendors, lambda plan_inputs: plan_inputs.limits.vendors),
         NumberRow(
             "plan.max_accelerators",
             "Max GPUs per &instance",
-            _unlimited(NumberField(0, 10_000, 0)),
-            lambda question: question.limits.max_accelerators or 0.0,
+            _allow_no_limit(NumberField(0, 10_000, 0)),
+            lambda plan_inputs: plan_inputs.limits.max_accelerators or 0.0,
             lambda value: f"{value:g}" if value else "null",
         ),
         NumberRow(
             "plan.max_price_age",
             "Max price age",
-            _unlimited(NumberField(0, 36_500, 0, " days")),
-            lambda question: question.limits.max_price_age_days or 0,
+            _allow_no_limit(NumberField(0, 36_500, 0, " days")),
+            lambda plan_inputs: plan_inputs.limits.max_price_age_days or 0,
             lambda value: f"{value:.0f}d" if value else "null",
         ),
         ChoiceRow(
             "plan.low_trust_prices",
             "Low-trust prices",
             (("false", "Exclude"), ("true", "Include")),
-            lambda question: "true" if question.limits.low_trust_prices else "false",
+            lambda plan_inputs: "true" if plan_inputs.limits.low_trust_prices else "false",
         ),
         ChoiceRow(
             "plan.unmeasured_gpus",
@@ -203,27 +207,27 @@ def _limit_rows() -> tuple[InputRow, ...]:
                     for dtype in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
                 ),
             ),
-            lambda question: (
+            lambda plan_inputs: (
                 "null"
-                if question.limits.unmeasured_gpus is None
-                else f"{{dtype: {question.limits.unmeasured_gpus.dtype}}}"
+                if plan_inputs.limits.unmeasured_gpus is None
+                else f"{{dtype: {plan_inputs.limits.unmeasured_gpus.dtype}}}"
             ),
         ),
     )
 
 
-def _unlimited(field: NumberField) -> NumberField:
+def _allow_no_limit(field: NumberField) -> NumberField:
     field.setSpecialValueText("No limit")
     return field
 
 
-def _providers(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+def _list_providers(plan_inputs: PlanningInputs) -> tuple[str, ...]:
     return tuple({offer.provider for offer in plan_inputs.catalog.offers})
 
 
-def _regions(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+def _list_regions(plan_inputs: PlanningInputs) -> tuple[str, ...]:
     return tuple({offer.region for offer in plan_inputs.catalog.offers})
 
 
-def _vendors(plan_inputs: PlanningInputs) -> tuple[str, ...]:
-    return tuple({card.vendor for card in plan_inputs.catalog.accelerators.values()})
+def _list_vendors(plan_inputs: PlanningInputs) -> tuple[str, ...]:
+    return tuple({gpu.vendor for gpu in plan_inputs.catalog.accelerators.values()})

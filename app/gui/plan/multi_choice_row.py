@@ -1,4 +1,5 @@
-"""Input row for multiple choice, as a collapsible list. An empty selection allows all choices."""
+"""Input row for the selection of several values in a collapsible list. An empty selection allows
+all values."""
 
 from __future__ import annotations
 
@@ -22,21 +23,21 @@ class MultiChoiceRow(InputRow):
         self,
         key: str,
         name: str,
-        all_names: Callable[[PlanningInputs], tuple[str, ...]],
-        read: Callable[[PlanningInputs], tuple[str, ...]],
+        list_all_names: Callable[[PlanningInputs], tuple[str, ...]],
+        get_names: Callable[[PlanningInputs], tuple[str, ...]],
     ) -> None:
         super().__init__(key, name)
-        self._all_names, self._read = all_names, read
+        self._list_all_names, self._get_names = list_all_names, get_names
         self._names: tuple[str, ...] = ()
-        self._is_showing = False
-        self.fold_button = QToolButton()
-        self.fold_button.setCheckable(True)
-        self.fold_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-        self.fold_button.setArrowType(Qt.ArrowType.RightArrow)
-        self.fold_button.toggled.connect(self._unfold)
-        self.set_field(self.fold_button, is_beside=True)
+        self._is_updating = False
+        self.expand_button = QToolButton()
+        self.expand_button.setCheckable(True)
+        self.expand_button.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.expand_button.setArrowType(Qt.ArrowType.RightArrow)
+        self.expand_button.toggled.connect(self._set_expanded)
+        self.set_field(self.expand_button, is_inline=True)
         self.model = QStandardItemModel(self)
-        self.model.itemChanged.connect(self._request)
+        self.model.itemChanged.connect(self._request_change)
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
@@ -48,26 +49,26 @@ class MultiChoiceRow(InputRow):
         self.list.setModel(self._proxy)
         self.list.setUniformItemSizes(True)
         self.list.setAccessibleName(f"{self.name} (choices)")
-        self._inner = QWidget()
-        vbox(self.filter, self.list, within=self._inner)
-        self.column.addWidget(self._inner)
-        self._inner.hide()
+        self._expanded_content = QWidget()
+        vbox(self.filter, self.list, within=self._expanded_content)
+        self.column.addWidget(self._expanded_content)
+        self._expanded_content.hide()
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
-        checked = self._read(plan_inputs)
-        names = tuple(sorted({*self._all_names(plan_inputs), *checked}))
-        self._is_showing = True
+        checked_names = self._get_names(plan_inputs)
+        names = tuple(sorted({*self._list_all_names(plan_inputs), *checked_names}))
+        self._is_updating = True
         if names != self._names:
             self._fill(names)
         for index, name in enumerate(names):
-            state = Qt.CheckState.Checked if name in checked else Qt.CheckState.Unchecked
+            state = Qt.CheckState.Checked if name in checked_names else Qt.CheckState.Unchecked
             self.model.item(index).setCheckState(state)
-        self._is_showing = False
-        self.fold_button.setText(_summary(checked))
-        self.fold_button.setToolTip(tool_tip_text(", ".join(checked) or "all"))
-        self.fold_button.setAccessibleName(
-            "{name}: {checked}".format(name=self.name, checked=", ".join(checked) or "all")
+        self._is_updating = False
+        self.expand_button.setText(_format_summary(checked_names))
+        self.expand_button.setToolTip(tool_tip_text(", ".join(checked_names) or "all"))
+        self.expand_button.setAccessibleName(
+            "{name}: {checked_names}".format(name=self.name, checked_names=", ".join(checked_names) or "all")
         )
 
     def selected_names(self) -> tuple[str, ...]:
@@ -86,21 +87,21 @@ class MultiChoiceRow(InputRow):
         rows = min(len(names), _MAX_ROWS)
         self.list.setMinimumHeight(rows * (self.fontMetrics().height() + 6) + 4)
 
-    def _unfold(self, is_open: bool) -> None:
-        self.fold_button.setArrowType(Qt.ArrowType.DownArrow if is_open else Qt.ArrowType.RightArrow)
-        self._inner.setVisible(is_open)
+    def _set_expanded(self, is_expanded: bool) -> None:
+        self.expand_button.setArrowType(Qt.ArrowType.DownArrow if is_expanded else Qt.ArrowType.RightArrow)
+        self._expanded_content.setVisible(is_expanded)
 
-    def _request(self, _: QStandardItem) -> None:
-        if self._is_showing:
+    def _request_change(self, _: QStandardItem) -> None:
+        if self._is_updating:
             return
-        checked = self.selected_names()
-        title = f"{self.name} {_summary(checked)}"
-        self.change_requested.emit(Change(title, ((self.key, f"[{', '.join(checked)}]"),)))
+        checked_names = self.selected_names()
+        title = f"{self.name} {_format_summary(checked_names)}"
+        self.change_requested.emit(Change(title, ((self.key, f"[{', '.join(checked_names)}]"),)))
 
 
-def _summary(checked: tuple[str, ...]) -> str:
-    if not checked:
+def _format_summary(checked_names: tuple[str, ...]) -> str:
+    if not checked_names:
         return "all"
-    names = ", ".join(checked[:_MAX_NAMES])
-    more = len(checked) - _MAX_NAMES
-    return f"{names} and {more} more" if more > 0 else names
+    names = ", ".join(checked_names[:_MAX_NAMES])
+    hidden_count = len(checked_names) - _MAX_NAMES
+    return f"{names} and {hidden_count} more" if hidden_count > 0 else names

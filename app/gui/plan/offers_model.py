@@ -26,66 +26,66 @@ COLUMNS = (
     "offer", "instances", "month", "spread", PRICE_COLUMN, "probability", "used", "latency", "risk", "basis", "why",
     "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
-_PRICE_INDEX, _WHY_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
-_FRACTIONS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
+_PRICE_INDEX, _NOTES_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("why")
+_FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
 _MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
 
 
-def headers() -> dict[str, str]:
+def build_headers() -> dict[str, str]:
     return {
         "offer": "Offer",
         "instances": "Instances",
         "month": "Cost ($/month)",
         "spread": "Cost range (80 %)",
         PRICE_COLUMN: "Price ($/h)",
-        "probability": "Chance of meeting SLO",
+        "probability": "Probability of meeting SLO",
         "used": "Peak utilization",
         "latency": "Latency at peak (ms)",
-        "rate": "Capacity/instance (req/s)",
+        "rate": "Capacity per instance (req/s)",
         "risk": "Risk (0–4)",
         "dated": "Price date",
         "age": "Price age (days)",
         "basis": "Basis",
-        "sizing_method": "Method",
+        "sizing_method": "Sizing method",
         "why": "Notes",
     }
 
 
 def build_frame(plan: Plan) -> pd.DataFrame:
     """Return one row per fleet: feasible fleets first, sorted by cost."""
-    front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
+    pareto_front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
-    marks = {fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in front}
+    marks = {fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in pareto_front}
     if best is not None:
         marks[best] = "recommended"
-    rows = [_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
-    kinds = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FRACTIONS, "float64")
+    rows = [_build_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
+    dtypes = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FLOAT_COLUMNS, "float64")
     # set the type of each column explicitly, since pandas would infer it
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
     return pd.DataFrame(
         {
-            name: pd.Series(values, dtype=kinds.get(name, "object"))
+            name: pd.Series(values, dtype=dtypes.get(name, "object"))
             for name, values in zip(COLUMNS, columns, strict=True)
         }
     )
 
 
-def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
-    monthly, rejection = fleet.usd_per_month_needed, fleet.rejected
+def _build_row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
+    cost_range, rejection = fleet.usd_per_month_needed, fleet.rejected
     is_feasible = rejection is None
     return (
         fleet.offer,
         fleet.instances,
         fleet.usd_per_month.value,
-        None if monthly is None else f"{format_amount(monthly.p10)}–{format_amount(monthly.p90)}",
+        None if cost_range is None else f"{format_amount(cost_range.p10)}–{format_amount(cost_range.p90)}",
         fleet.usd_per_hour_each,
         None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
         fleet.utilization_at_peak.value,
         fleet.latency_at_peak.value,
         fleet.risk,
         fleet.basis if is_feasible else None,
-        _remark(fleet, mark),
+        _format_notes(fleet, mark),
         fleet.sizing_method if is_feasible else None,
         fleet.price_age_days,
         fleet.price_date,
@@ -93,26 +93,26 @@ def _row(fleet: Fleet, mark: str | None) -> tuple[object, ...]:
     )
 
 
-def _remark(fleet: Fleet, mark: str | None) -> str:
+def _format_notes(fleet: Fleet, mark: str | None) -> str:
     if fleet.rejected is not None:
         return f"excluded: {fleet.rejected[:_MAX_CHARACTERS]}"
-    remarks = [] if mark is None else [mark]
-    return "; ".join([*remarks, *fleet.risk_reasons])[:_MAX_CHARACTERS]
+    notes = [] if mark is None else [mark]
+    return "; ".join([*notes, *fleet.risk_reasons])[:_MAX_CHARACTERS]
 
 
-def _share(value: object) -> str:
+def _format_probability(value: object) -> str:
     return format_share(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
-def _percent(value: object) -> str:
+def _format_percent(value: object) -> str:
     return f"{100 * value:.0f} %" if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
-def _usd(value: object) -> str:
+def _format_usd(value: object) -> str:
     return format_amount(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
-def _integer(value: object) -> str:
+def _format_integer(value: object) -> str:
     return NOT_AVAILABLE if value is None or value is pd.NA else cell(value)
 
 
@@ -125,26 +125,26 @@ class OffersModel(FrameModel):
     def __init__(self) -> None:
         super().__init__(
             pd.DataFrame(columns=list(COLUMNS)),
-            headers(),
+            build_headers(),
             {
-                "instances": _integer,
-                "month": _usd,
-                PRICE_COLUMN: self._price,
-                "probability": _share,
-                "used": _percent,
+                "instances": _format_integer,
+                "month": _format_usd,
+                PRICE_COLUMN: self._format_price,
+                "probability": _format_probability,
+                "used": _format_percent,
             },
         )
-        self._edited: dict[str, str] = {}
-        self._original: dict[str, float | None] = {}
+        self._edited_prices: dict[str, str] = {}
+        self._original_prices: dict[str, float | None] = {}
         self.problem = ""
 
-    def set_edited_prices(self, edited: Mapping[str, str], original_prices: Mapping[str, float | None]) -> None:
+    def set_edited_prices(self, edited_prices: Mapping[str, str], original_prices: Mapping[str, float | None]) -> None:
         """Set the edited prices and the original price of each edited offer, both by offer key."""
-        self._edited, self._original = dict(edited), dict(original_prices)
+        self._edited_prices, self._original_prices = dict(edited_prices), dict(original_prices)
 
     def edited_offers(self) -> tuple[str, ...]:
         """Return the keys of the offers whose price was edited by the user."""
-        return tuple(self._edited)
+        return tuple(self._edited_prices)
 
     def offer(self, row: int) -> str:
         return str(self.value(row, 0))
@@ -154,7 +154,7 @@ class OffersModel(FrameModel):
         return offers.index(offer) if offer in offers else None
 
     def is_edited(self, row: int) -> bool:
-        return self.offer(row) in self._edited
+        return self.offer(row) in self._edited_prices
 
     def flags(self, index: QModelIndex | QPersistentModelIndex) -> Qt.ItemFlag:
         flags = super().flags(index)
@@ -166,7 +166,7 @@ class OffersModel(FrameModel):
         column = index.column()
         if column == _PRICE_INDEX and role in _PRICE_ROLES:
             return self._price_data(index, role)
-        if role == Qt.ItemDataRole.ToolTipRole and column == _WHY_INDEX:
+        if role == Qt.ItemDataRole.ToolTipRole and column == _NOTES_INDEX:
             return tool_tip_text(str(super().data(index, Qt.ItemDataRole.DisplayRole)))
         return super().data(index, role)
 
@@ -191,7 +191,7 @@ class OffersModel(FrameModel):
 
     def _price_data(self, index: QModelIndex | QPersistentModelIndex, role: int) -> object:
         offer = self.offer(index.row())
-        is_edited = offer in self._edited
+        is_edited = offer in self._edited_prices
         if role == Qt.ItemDataRole.EditRole:
             value = super().data(index, Qt.ItemDataRole.UserRole)
             return format_hourly_price(value) if isinstance(value, float) and value == value else ""
@@ -201,8 +201,8 @@ class OffersModel(FrameModel):
             return font
         if role == Qt.ItemDataRole.ToolTipRole:
             if is_edited:
-                return f"Custom price (original: {format_usd_per_hour(self._original.get(offer))})"
-            return "Double-click or press F2 to edit the price"
+                return f"Custom price (original: {format_usd_per_hour(self._original_prices.get(offer))})"
+            return "Double-click or press F2 to edit the price."
         content = super().data(index, role)
         is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
         return f"{_EDITED_MARK} {content}" if is_edited and is_text else content
@@ -211,5 +211,5 @@ class OffersModel(FrameModel):
         return index.isValid() and index.column() == _PRICE_INDEX
 
     @staticmethod
-    def _price(value: object) -> str:
+    def _format_price(value: object) -> str:
         return format_hourly_price(value) if isinstance(value, float) and value == value else NOT_AVAILABLE

@@ -32,7 +32,7 @@ from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.wiring.plan_changes import PRICE_PREFIX
 
-_NO_CARD = "none"
+_NO_GPU = "none"
 
 
 class CustomOfferForm(QFrame):
@@ -45,7 +45,7 @@ class CustomOfferForm(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.setAccessibleName("Custom offer")
-        self._catalogue: Catalog | None = None
+        self._catalog: Catalog | None = None
         self.provider, self.instance, self.region = QLineEdit("mine"), QLineEdit("server"), QLineEdit("here")
         self.gpu = ChoiceField()
         self.count = NumberField(0, 1000, 0)
@@ -58,36 +58,36 @@ class CustomOfferForm(QFrame):
         self.price.setValue(1.0)
         self.problem = label("", wrap=True)
         self.problem.hide()
-        left, right = QFormLayout(), QFormLayout()
+        left_form, right_form = QFormLayout(), QFormLayout()
         fields: tuple[tuple[QFormLayout, str, QWidget], ...] = (
-            (left, "Pro&vider", self.provider),
-            (left, "&Instance type", self.instance),
-            (left, "&Region", self.region),
-            (left, "&Price per instance", self.price),
-            (right, "&GPU", self.gpu),
-            (right, "GPUs per i&nstance", self.count),
-            (right, "&CPUs", self.vcpus),
-            (right, "&Memory", self.memory),
+            (left_form, "Pro&vider", self.provider),
+            (left_form, "&Instance type", self.instance),
+            (left_form, "&Region", self.region),
+            (left_form, "&Price per instance", self.price),
+            (right_form, "&GPU", self.gpu),
+            (right_form, "GPUs per i&nstance", self.count),
+            (right_form, "v&CPUs", self.vcpus),
+            (right_form, "&Memory", self.memory),
         )
         for form, name, field in fields:
             field.setAccessibleName(name.replace("&", ""))
             form.addRow(name, field)
-        sides = hbox((left, 1), (right, 1))
-        foot = hbox(1, button("Cancel", self.hide))
+        columns = hbox((left_form, 1), (right_form, 1))
+        button_row = hbox(1, button("Cancel", self.hide))
         self.add_button = button("Add offer", self._add, primary=True)
-        foot.addWidget(self.add_button)
-        vbox(sides, self.problem, foot, within=self, margins=None)
+        button_row.addWidget(self.add_button)
+        vbox(columns, self.problem, button_row, within=self, margins=None)
 
     def set_catalog(self, catalog: Catalog) -> None:
-        if catalog is self._catalogue:
+        if catalog is self._catalog:
             return
-        self._catalogue = catalog
-        chosen = self.gpu.currentData()
+        self._catalog = catalog
+        selected_key = self.gpu.currentData()
         self.gpu.clear()
-        self.gpu.addItem("None (CPU only)", _NO_CARD)
-        for key, card in sorted(catalog.accelerators.items()):
-            self.gpu.addItem(card.name, key)
-        self.gpu.show_value(chosen or _NO_CARD)
+        self.gpu.addItem("None (CPU only)", _NO_GPU)
+        for key, gpu in sorted(catalog.accelerators.items()):
+            self.gpu.addItem(gpu.name, key)
+        self.gpu.show_value(selected_key or _NO_GPU)
 
     def open_form(self) -> None:
         self.show()
@@ -96,13 +96,13 @@ class CustomOfferForm(QFrame):
 
     def to_row(self) -> dict[str, object]:
         """Return the offer as a row of a price list."""
-        card = str(self.gpu.currentData() or _NO_CARD)
+        gpu_key = str(self.gpu.currentData() or _NO_GPU)
         return {
             "provider": self.provider.text().strip(),
             "instance_type": self.instance.text().strip(),
             "region": self.region.text().strip(),
-            "accelerator_key": card,
-            **({} if card == _NO_CARD else {"accelerator_count": int(self.count.value())}),
+            "accelerator_key": gpu_key,
+            **({} if gpu_key == _NO_GPU else {"accelerator_count": int(self.count.value())}),
             "vcpus": int(self.vcpus.value()),
             "memory_gib": self.memory.value(),
             "on_demand_usd_per_hour": self.price.value(),
@@ -116,7 +116,7 @@ class CustomOfferForm(QFrame):
 
         try:
             path = write_price_list(self.to_row())
-            problems = read_price_list(path, self._catalogue or load_catalog(), get_utc_now().date()).problems
+            problems = read_price_list(path, self._catalog or load_catalog(), get_utc_now().date()).problems
         except (OSError, SizewiseError) as error:
             self._show_problem(str(error))
             return
@@ -135,14 +135,14 @@ class CustomOfferForm(QFrame):
 def write_price_list(row: dict[str, object]) -> Path:
     """Write an offer as a price list to the `prices` directory beside the runs, named after the
     offer. Return the path of the price list."""
-    from app.gui.plan.assumption_files import yaml_text
+    from app.gui.plan.assumption_files import format_yaml
     from app.storage.run_directory import runs_home, write_atomically
 
     folder = runs_home().parent / "prices"
     folder.mkdir(parents=True, exist_ok=True)
     name = re.sub(r"[^a-zA-Z0-9]+", "-", f"{row['provider']}-{row['instance_type']}-{row['region']}").strip("-").lower()
     path = folder / f"{name or 'offer'}.yaml"
-    write_atomically(path, yaml_text([row]).encode())
+    write_atomically(path, format_yaml([row]).encode())
     return path
 
 
@@ -164,7 +164,7 @@ class OffersView(QWidget):
         super().__init__()
         self.setAcceptDrops(True)
         self._plan: Plan | None = None
-        self._is_choosing = False
+        self._is_updating = False
         self.model = OffersModel()
         self.model.setParent(self)
         self.table = FrameTable(self.model, "Offers")
@@ -174,45 +174,50 @@ class OffersView(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.filter = search_field("Filter by provider, region, note…", "Filter offers")
         self.count_label = label("", "muted")
-        self.revert = button("Reset &this price", self._revert_one)
-        self.revert_all = button("Reset &all prices", self._revert_all)
+        self.reset_button = button("Reset &this price", self._reset_price)
+        self.reset_all_button = button("Reset &all prices", self._reset_all_prices)
         self.prices = tool_button("Pri&ces", "Custom prices")
         self.menu = QMenu(self.prices)
         self.form = CustomOfferForm()
         self.form.hide()
-        self._lay_out()
+        self._build_layout()
         self.filter.textChanged.connect(self._filter)
         self.model.price_requested.connect(self._request_price)
-        self.form.price_list_written.connect(self._on_added)
+        self.form.price_list_written.connect(self._on_price_list_written)
         self.table.selectionModel().selectionChanged.connect(self._on_selection)
-        self._show_buttons()
+        self._update_buttons()
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.menu.addAction("&Open price list…", self._choose_price_list)
         self.menu.addAction("&Add custom offer…", self._show_form)
         self.prices.setMenu(self.menu)
         self.prices.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        head = hbox(
-            label("Offers", "heading"), (self.filter, 1), self.count_label, self.revert, self.revert_all, self.prices
+        header = hbox(
+            label("Offers", "heading"),
+            (self.filter, 1),
+            self.count_label,
+            self.reset_button,
+            self.reset_all_button,
+            self.prices,
         )
-        vbox(head, (self.table, 1), self.form, within=self)
+        vbox(header, (self.table, 1), self.form, within=self)
 
     def show_state(self, state: PlanState) -> None:
         if state.plan is None or state.inputs is None or state.loaded is None or state.plan is self._plan:
             return
-        is_first = self._plan is None
+        is_first_plan = self._plan is None
         self._plan = state.plan
-        chosen = self.selected_offer()
+        selected_offer = self.selected_offer()
         self.model.set_edited_prices(
             state.edits.edited_prices, _original_prices(state.loaded.inputs, state.edits.edited_prices)
         )
-        self._is_choosing = True
+        self._is_updating = True
         self.model.set_frame(build_frame(state.plan))
         self._filter(self.filter.text())
-        if is_first:
+        if is_first_plan:
             self.fit_columns()
-        self._is_choosing = False
-        self.select_offer(chosen)
+        self._is_updating = False
+        self.select_offer(selected_offer)
         self.form.set_catalog(state.inputs.catalog)
 
     def fit_columns(self, _: object = None) -> None:
@@ -229,15 +234,15 @@ class OffersView(QWidget):
 
     def select_offer(self, offer: str | None) -> None:
         """Select an offer without emitting `offer_selected`."""
-        self._is_choosing = True
+        self._is_updating = True
         row = None if offer is None else self.model.find_row(offer)
         if row is None:
             self.table.clearSelection()
         elif offer != self.selected_offer():
             self.table.selectRow(row)
             self.table.scrollTo(self.model.index(row, 0))
-        self._is_choosing = False
-        self._show_buttons()
+        self._is_updating = False
+        self._update_buttons()
 
     def edit_price(self, offer: str, text: str) -> bool:
         """Edit the price of an offer as if `text` were typed into the cell. Return whether the
@@ -248,32 +253,32 @@ class OffersView(QWidget):
     def _filter(self, text: str) -> None:
         self.table.set_filter(text)
         visible, total = self.model.rowCount(), len(self.model.frame)
-        self.count_label.setText(f"{visible} of {total}" if visible != total else str(total))
+        self.count_label.setText(f"{visible} of {total} offers" if visible != total else f"{total} offers")
         set_table_description(self.table, "Offers")
-        self._show_buttons()
+        self._update_buttons()
 
     def _on_selection(self, _: QItemSelection, __: QItemSelection) -> None:
-        self._show_buttons()
+        self._update_buttons()
         offer = self.selected_offer()
-        if not self._is_choosing and offer is not None:
+        if not self._is_updating and offer is not None:
             self.offer_selected.emit(offer)
 
-    def _show_buttons(self) -> None:
+    def _update_buttons(self) -> None:
         rows = self.table.selectionModel().selectedRows()
-        self.revert.setEnabled(bool(rows) and self.model.is_edited(rows[0].row()))
-        for revert_button in (self.revert, self.revert_all):
-            revert_button.setVisible(bool(self.model.edited_offers()))
+        self.reset_button.setEnabled(bool(rows) and self.model.is_edited(rows[0].row()))
+        for reset_button in (self.reset_button, self.reset_all_button):
+            reset_button.setVisible(bool(self.model.edited_offers()))
 
     def _request_price(self, offer: str, text: str) -> None:
         title = f"Price of {offer}: {format_usd_per_hour(float(text))}"
         self.change_requested.emit(Change(title, ((f"{PRICE_PREFIX}{offer}", text),)))
 
-    def _revert_one(self) -> None:
+    def _reset_price(self) -> None:
         offer = self.selected_offer()
         if offer is not None:
             self.change_requested.emit(Change(f"Reset price of {offer}", ((f"{PRICE_PREFIX}{offer}", None),)))
 
-    def _revert_all(self) -> None:
+    def _reset_all_prices(self) -> None:
         values = tuple((f"{PRICE_PREFIX}{offer}", None) for offer in self.model.edited_offers())
         self.change_requested.emit(Change("Reset all prices", values))
 
@@ -285,7 +290,7 @@ class OffersView(QWidget):
     def _show_form(self) -> None:
         self.form.open_form()
 
-    def _on_added(self, path: Path) -> None:
+    def _on_price_list_written(self, path: Path) -> None:
         self.price_list_requested.emit(path)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -302,11 +307,13 @@ class OffersView(QWidget):
                 self.price_list_requested.emit(Path(url.toLocalFile()))
 
 
-def _original_prices(plan_inputs: PlanningInputs, edited: dict[str, str]) -> dict[str, float | None]:
-    return {offer.key: _price(offer, plan_inputs) for offer in plan_inputs.catalog.offers if offer.key in edited}
+def _original_prices(plan_inputs: PlanningInputs, edited_prices: dict[str, str]) -> dict[str, float | None]:
+    return {
+        offer.key: _get_price(offer, plan_inputs) for offer in plan_inputs.catalog.offers if offer.key in edited_prices
+    }
 
 
-def _price(offer: Offer, plan_inputs: PlanningInputs) -> float | None:
+def _get_price(offer: Offer, plan_inputs: PlanningInputs) -> float | None:
     kind = plan_inputs.limits.price
     if kind == "spot":
         return offer.spot_usd_per_hour

@@ -1,4 +1,4 @@
-"""Plan page: sizes a fleet and estimates its cost from traffic and constraints."""
+"""Plan page: sizes a fleet for traffic, an SLO and constraints, and estimates its cost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class PlanPage(Page):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
         self._pending_prices: tuple[Path, ...] = ()
-        self._shown_error: Exception | None = None
+        self._displayed_error: Exception | None = None
         self._loaded: LoadedSources | None = None
         self.presenter = PlanPresenter(self)
         self.bar = SourceBar(self.presenter.undo)
@@ -58,10 +58,10 @@ class PlanPage(Page):
         self.bar.reset_requested.connect(self.presenter.reset)
         self.bar.export_requested.connect(self.export_to)
         self.empty.run_selected.connect(self._open_run)
-        self.empty.sweep_requested.connect(self._sweep)
+        self.empty.sweep_requested.connect(self._open_run_page)
         self.empty.open_requested.connect(self.bar.choose_files)
         self.empty.assumptions.request_ready.connect(self.presenter.open)
-        self.empty.assumptions.failed.connect(self._show_failure)
+        self.empty.assumptions.failed.connect(self._notify_error)
         self.picker.hardware_selected.connect(self.presenter.set_hardware)
         self.picker.canceled.connect(self.presenter.close)
         self.navigation.library_changed.connect(self.refresh_runs)
@@ -71,7 +71,7 @@ class PlanPage(Page):
         self.refresh_runs()
 
     def refresh_runs(self) -> None:
-        submit(self, find_plannable_runs, self._show_runs, self._show_failure)
+        submit(self, find_plannable_runs, self._show_runs, self._notify_error)
 
     def open_sources(self, sources: Sequence[Path | str]) -> None:
         """Plan from sources that `sizewise plan` accepts: runs, results of another tool, or a plan
@@ -86,7 +86,7 @@ class PlanPage(Page):
             self.presenter.add_prices(path)
             return
         self._pending_prices = (*self._pending_prices, path)
-        message = f"Prices of {path.name} apply to the next plan."
+        message = f"The prices in {path.name} apply to the next plan."
         self.strip.show_notice(Notice("news", message, None, "Choose a source for the plan."))
 
     def command_line(self) -> str | None:
@@ -103,11 +103,14 @@ class PlanPage(Page):
 
     def export_to(self, kind: ExportKind, destination: Path) -> None:
         state, command = self.presenter.state, self.presenter.command_line()
-        plan, question = state.plan, state.inputs
-        if plan is None or question is None or command is None:
+        plan, plan_inputs = state.plan, state.inputs
+        if plan is None or plan_inputs is None or command is None:
             return
         submit(
-            self, lambda: write_export(kind, plan, question, command, destination), self._exported, self._show_failure
+            self,
+            lambda: write_export(kind, plan, plan_inputs, command, destination),
+            self._on_exported,
+            self._notify_error,
         )
 
     def filter_field(self) -> QLineEdit | None:
@@ -136,22 +139,22 @@ class PlanPage(Page):
         self.stack.setCurrentWidget(self.picker)
         if request is not self._request_without_hardware:
             self._request_without_hardware = request
-            self.picker.reset_for(tuple(Path(source).name for source in request.sources))
+            self.picker.reset_selection(tuple(Path(source).name for source in request.sources))
             today = self.presenter.today
-            submit(self, lambda: list_hardware_choices(request, today), self.picker.show_choices, self._show_failure)
+            submit(self, lambda: list_hardware_choices(request, today), self.picker.show_choices, self._notify_error)
 
     def _warn_assumed_traffic(self, loaded: LoadedSources | None) -> None:
         if loaded is self._loaded:
             return
         self._loaded = loaded
         if loaded is not None and loaded.is_traffic_assumed:
-            template = "No traffic in this run. Assuming a peak of {peak} req/s."
+            template = "The sources do not define the traffic. A peak of {peak} req/s is assumed."
             peak = f"{loaded.inputs.traffic.peak_per_s:g}"
-            self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set your own under Traffic."))
+            self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set the peak under Traffic."))
 
     def _show_error(self, state: PlanState) -> None:
         """Show each new error once, and hide it when it is resolved."""
-        if state.error is self._shown_error:
+        if state.error is self._displayed_error:
             return
         if state.request_without_hardware is not None:  # the hardware picker explains this error and how to resolve it
             self.strip.hide()
@@ -160,17 +163,17 @@ class PlanPage(Page):
             self.strip.show_notice(error_notice(state.error))
         else:
             self.strip.hide()
-        self._shown_error = state.error
+        self._displayed_error = state.error
 
     def _show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
         self.bar.show_runs(runs)
         self.empty.show_runs(runs)
 
-    def _exported(self, paths: tuple[Path, ...]) -> None:
+    def _on_exported(self, paths: tuple[Path, ...]) -> None:
         message = f"Exported: {', '.join(map(str, paths))}"
         self.strip.show_notice(Notice("news", message))
 
-    def _show_failure(self, error: Exception) -> None:
+    def _notify_error(self, error: Exception) -> None:
         self.strip.show_notice(error_notice(error))
 
     def _open_run(self, directory: Path) -> None:
@@ -180,5 +183,5 @@ class PlanPage(Page):
         self.presenter.close()
         self.empty.show_assumptions()
 
-    def _sweep(self) -> None:
+    def _open_run_page(self) -> None:
         self.navigation.page_requested.emit("run")

@@ -20,17 +20,17 @@ from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
 _MAX_PROVIDERS = 4
-"""Number of providers, those with the most fleets, that have their own marker. All other providers
-share a marker, since a chart has at most six series."""
-_FRONTIER = "front"
-_COSTS: dict[str, Callable[[Fleet], float | None]] = {
+"""Maximum number of providers that have their own marker: the providers with the most fleets. All
+other providers share a marker, since a chart has at most six series."""
+_PARETO_FRONT = "front"
+_COST_GETTERS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
     "1k": lambda fleet: fleet.usd_per_1k_inferences.value,
-    "1m": lambda fleet: _per_1m_tokens(fleet),
+    "1m": lambda fleet: _get_cost_per_1m_tokens(fleet),
 }
 
 
-def _per_1m_tokens(fleet: Fleet) -> float | None:
+def _get_cost_per_1m_tokens(fleet: Fleet) -> float | None:
     costs = fleet.per_1m_tokens
     token_cost = None if costs is None else costs.all or costs.output
     return None if token_cost is None else token_cost.at_mean
@@ -41,28 +41,28 @@ class ParetoChart(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = theme_controller
+        self._theme_controller = theme_controller
         self._plan: Plan | None = None
         self._state = PlanState()
-        self._chosen: str | None = None
+        self._selected_offer: str | None = None
         self._offers: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
         self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1,000 inferences"), ("1m", "$/1M tokens")))
-        self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "tok/s per user")))
+        self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "Throughput per user (tok/s)")))
         for field, name in ((self.cost, "X axis (cost)"), (self.speed, "Y axis (speed)")):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
-            field.activated.connect(self._on_axis_chosen)
+            field.activated.connect(self._on_axis_selected)
         self._summary_label = label("", "muted", wrap=True)
-        self.chart = self._new_chart(("month", "latency"))
-        line = QHBoxLayout()
+        self.chart = self._build_chart(("month", "latency"))
+        axis_row = QHBoxLayout()
         for title, field in (("&X axis:", self.cost), ("&Y axis:", self.speed)):
             caption = QLabel(title)
             caption.setBuddy(field)
-            line.addWidget(caption)
-            line.addWidget(field)
-        line.addStretch(1)
-        self._column = vbox(line, (self.chart, 1), self._summary_label, within=self)
+            axis_row.addWidget(caption)
+            axis_row.addWidget(field)
+        axis_row.addStretch(1)
+        self._column = vbox(axis_row, (self.chart, 1), self._summary_label, within=self)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state
@@ -75,10 +75,10 @@ class ParetoChart(QWidget):
             self._draw()
 
     def select_offer(self, offer: str | None) -> None:
-        self._chosen = offer
-        self._draw_chosen()
+        self._selected_offer = offer
+        self._draw_markers()
 
-    def _on_axis_chosen(self, _: int) -> None:
+    def _on_axis_selected(self, _: int) -> None:
         self._draw()
 
     def _draw(self) -> None:
@@ -88,25 +88,25 @@ class ParetoChart(QWidget):
         fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
         self._enable_axes(plan, fleets)
         axes = (str(self.cost.currentData()), str(self.speed.currentData()))
-        if axes != self._axes or self._latency_axis(plan) != self.chart.y_axis:
+        if axes != self._axes or self._build_latency_axis(plan) != self.chart.y_axis:
             self._replace_chart(axes, plan)
-        self._remove_stale(fleets)
+        self._remove_stale_series(fleets)
         if not fleets:
             self.chart.set_message("No offer fits. See the recommendation for changes that would make one fit.")
-            self._summary_label.setText(self._summary(plan, fleets))
+            self._summary_label.setText(self._format_summary(plan, fleets))
             return
-        is_drawn = any(fleet.latency_at_peak.value is not None for fleet in fleets)
-        self.chart.set_message("" if is_drawn else "Simulating latency…")
+        has_latency = any(fleet.latency_at_peak.value is not None for fleet in fleets)
+        self.chart.set_message("" if has_latency else "Simulating latency…")
         self._draw_region(plan)
         self._draw_fleets(fleets)
-        self._draw_frontier(plan)
-        self._draw_chosen()
-        self._summary_label.setText(self._summary(plan, fleets))
+        self._draw_pareto_front(plan)
+        self._draw_markers()
+        self._summary_label.setText(self._format_summary(plan, fleets))
 
-    def _remove_stale(self, fleets: Sequence[Fleet]) -> None:
+    def _remove_stale_series(self, fleets: Sequence[Fleet]) -> None:
         """Remove the series that are no longer needed. Remaining series are updated in place, so
         that the zoomed view is preserved."""
-        keys = {*_groups(fleets), _FRONTIER} if fleets else set()
+        keys = {*_group_fleets(fleets), _PARETO_FRONT} if fleets else set()
         for series in self.chart.series():
             if series.key not in keys:
                 self.chart.remove(series.key)
@@ -114,45 +114,47 @@ class ParetoChart(QWidget):
         self.chart.set_limit(None)
 
     def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
-        """Enable only the axis choices for which at least one fleet has data."""
-        has_tokens = any(_per_1m_tokens(fleet) is not None for fleet in fleets)
-        for field, index, is_known in (
+        """Enable only the axis options for which at least one fleet has data."""
+        has_tokens = any(_get_cost_per_1m_tokens(fleet) is not None for fleet in fleets)
+        for field, index, has_data in (
             (self.cost, 2, has_tokens),
             (self.speed, 1, plan.latency_metric.startswith("tpot_ms")),
         ):
             item = field.model().item(index)  # type: ignore[attr-defined]  # a combo box's own model has items
-            item.setEnabled(is_known)
-            if field.currentIndex() == index and not is_known:
+            item.setEnabled(has_data)
+            if field.currentIndex() == index and not has_data:
                 field.setCurrentIndex(0)
 
     def _replace_chart(self, axes: tuple[str, str], plan: Plan) -> None:
-        before = self.chart
+        previous_chart = self.chart
         self._axes = axes
-        self.chart = self._new_chart(axes, plan)
-        self._column.replaceWidget(before, self.chart)
-        before.hide()
-        before.deleteLater()
+        self.chart = self._build_chart(axes, plan)
+        self._column.replaceWidget(previous_chart, self.chart)
+        previous_chart.hide()
+        previous_chart.deleteLater()
 
-    def _new_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
+    def _build_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
         x_axes = {
             "month": ("cost", "$/month"),
             "1k": ("cost", "$/1,000 inferences"),
             "1m": ("cost", "$/1M tokens"),
         }
         name, unit = x_axes[axes[0]]
-        y_axis = Axis("throughput per user", "tok/s", is_log=True) if axes[1] == "tokens" else self._latency_axis(plan)
-        chart = Chart("Cost vs. latency", Axis(name, unit, is_log=True), y_axis, self._look)
-        chart.point_selected.connect(self._point_chosen)
+        y_axis = (
+            Axis("throughput per user", "tok/s", is_log=True) if axes[1] == "tokens" else self._build_latency_axis(plan)
+        )
+        chart = Chart("Cost vs. latency", Axis(name, unit, is_log=True), y_axis, self._theme_controller)
+        chart.point_selected.connect(self._on_point_selected)
         return chart
 
-    def _latency_axis(self, plan: Plan | None) -> Axis:
+    def _build_latency_axis(self, plan: Plan | None) -> Axis:
         if self.speed.currentData() == "tokens":
             return Axis("throughput per user", "tok/s", is_log=True)
         axis_label = "latency at peak" if plan is None else format_latency_metric(plan.latency_metric)
         return Axis(axis_label, "ms", is_log=True)
 
-    def _position(self, fleet: Fleet) -> tuple[float, float]:
-        cost = _COSTS[str(self.cost.currentData())](fleet)
+    def _get_position(self, fleet: Fleet) -> tuple[float, float]:
+        cost = _COST_GETTERS[str(self.cost.currentData())](fleet)
         latency_ms = fleet.latency_at_peak.value
         speed = latency_ms
         if self.speed.currentData() == "tokens":
@@ -161,38 +163,42 @@ class ParetoChart(QWidget):
 
     def _draw_fleets(self, fleets: Sequence[Fleet]) -> None:
         self._offers = {}
-        for series, (name, members) in enumerate(_groups(fleets).items()):
-            positions = [self._position(fleet) for fleet in members]
-            hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in members])
+        for series, (name, group_fleets) in enumerate(_group_fleets(fleets).items()):
+            positions = [self._get_position(fleet) for fleet in group_fleets]
+            hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in group_fleets])
             x, y = np.array(positions).T
-            names = [f"{fleet.instances} × {fleet.offer}" for fleet in members]
+            names = [f"{fleet.instances} × {fleet.offer}" for fleet in group_fleets]
             self.chart.set_points(name, name, x, y, series=series, hollow=hollow, names=names)
-            self._offers[name] = tuple(fleet.offer for fleet in members)
+            self._offers[name] = tuple(fleet.offer for fleet in group_fleets)
 
-    def _draw_frontier(self, plan: Plan) -> None:
-        positions = sorted(self._position(fleet) for fleet in plan.pareto)
+    def _draw_pareto_front(self, plan: Plan) -> None:
+        positions = sorted(self._get_position(fleet) for fleet in plan.pareto)
         positions = [position for position in positions if not np.isnan(position).any()]
         if len(positions) > 1:
             x, y = np.array(positions).T
-            self.chart.set_line(_FRONTIER, "frontier", x, y, series=5, is_stepped=True)
+            self.chart.set_line(_PARETO_FRONT, "Pareto front", x, y, series=5, is_stepped=True)
         else:
-            self.chart.remove(_FRONTIER)
+            self.chart.remove(_PARETO_FRONT)
 
-    def _draw_chosen(self) -> None:
+    def _draw_markers(self) -> None:
         plan = self._plan
         if plan is None:
             return
-        marks: list[tuple[float, str]] = []
-        best = None if plan.recommendation is None else plan.recommendation.fleet
-        chosen = next((fleet for fleet in plan.offers if fleet.offer == self._chosen and fleet.rejected is None), None)
-        if best is not None:
-            marks.append((self._position(best)[0], "recommended"))
-        if chosen is not None and (best is None or chosen.offer != best.offer):
-            marks.append((self._position(chosen)[0], chosen.offer))
-        self.chart.set_markers([mark for mark in marks if not np.isnan(mark[0])])
+        markers: list[tuple[float, str]] = []
+        recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
+        selected_fleet = next(
+            (fleet for fleet in plan.offers if fleet.offer == self._selected_offer and fleet.rejected is None), None
+        )
+        if recommended_fleet is not None:
+            markers.append((self._get_position(recommended_fleet)[0], "recommended"))
+        if selected_fleet is not None and (
+            recommended_fleet is None or selected_fleet.offer != recommended_fleet.offer
+        ):
+            markers.append((self._get_position(selected_fleet)[0], selected_fleet.offer))
+        self.chart.set_markers([mark for mark in markers if not np.isnan(mark[0])])
 
     def _draw_region(self, plan: Plan) -> None:
-        limit = _limit_ms(self._state, plan)
+        limit = _find_limit_ms(self._state, plan)
         budget = None
         if self._state.inputs is not None and self.cost.currentData() == "month":
             budget = self._state.inputs.limits.budget_usd_per_month
@@ -206,41 +212,41 @@ class ParetoChart(QWidget):
             self.chart.set_region(None, budget, None, limit, text)
             self.chart.set_limit(limit, f"SLO: {limit:g} ms")
 
-    def _summary(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
-        refused = len(plan.offers) - len(fleets)
+    def _format_summary(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
+        excluded_count = len(plan.offers) - len(fleets)
         if not fleets:
-            return f"All {refused} offers are excluded."
-        estimated = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
-        template = "{fleets} offers meet the SLO ({estimated} estimated, hollow); {refused} excluded."
-        sentences = [template.format(fleets=len(fleets), estimated=estimated, refused=refused)]
-        unknown = sum(fleet.latency_at_peak.value is None for fleet in fleets)
-        if unknown:
-            sentences.append(f"{unknown} not shown (latency not simulated).")
-        sentences.append("Frontier: no option is both cheaper and faster.")
+            return f"All {excluded_count} offers are excluded."
+        estimated_count = sum(fleet.basis not in ("measured", "interpolated") for fleet in fleets)
+        template = "{fleets} offers meet the SLO ({estimated} estimated, with hollow markers); {excluded} are excluded."
+        sentences = [template.format(fleets=len(fleets), estimated=estimated_count, excluded=excluded_count)]
+        hidden_count = sum(fleet.latency_at_peak.value is None for fleet in fleets)
+        if hidden_count:
+            sentences.append(f"Offers not shown because their latency was not simulated: {hidden_count}.")
+        sentences.append("Pareto front: no other offer is both cheaper and faster.")
         return " ".join(sentences)
 
-    def _point_chosen(self, key: str, index: int) -> None:
+    def _on_point_selected(self, key: str, index: int) -> None:
         offers = self._offers.get(key)
         if offers is not None and index < len(offers):
             self.offer_selected.emit(offers[index])
-        elif key == _FRONTIER and self._plan is not None:
-            front = sorted(self._plan.pareto, key=self._position)
-            if index < len(front):
-                self.offer_selected.emit(front[index].offer)
+        elif key == _PARETO_FRONT and self._plan is not None:
+            pareto_fleets = sorted(self._plan.pareto, key=self._get_position)
+            if index < len(pareto_fleets):
+                self.offer_selected.emit(pareto_fleets[index].offer)
 
 
-def _groups(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
-    """Group the fleets by provider, largest group first, and combine the small providers into one
-    group."""
-    counted = Counter(fleet.provider for fleet in fleets).most_common()
-    named = [name for name, _ in counted[: _MAX_PROVIDERS + (len(counted) == _MAX_PROVIDERS + 1)]]
-    groups: dict[str, list[Fleet]] = {name: [] for name in named}
+def _group_fleets(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
+    """Group the fleets by provider, largest group first. Providers with few fleets are combined
+    into one group."""
+    fleet_counts = Counter(fleet.provider for fleet in fleets).most_common()
+    provider_names = [name for name, _ in fleet_counts[: _MAX_PROVIDERS + (len(fleet_counts) == _MAX_PROVIDERS + 1)]]
+    groups: dict[str, list[Fleet]] = {name: [] for name in provider_names}
     for fleet in fleets:
-        groups.setdefault(fleet.provider if fleet.provider in named else "other providers", []).append(fleet)
+        groups.setdefault(fleet.provider if fleet.provider in provider_names else "other providers", []).append(fleet)
     return groups
 
 
-def _limit_ms(state: PlanState, plan: Plan) -> float | None:
+def _find_limit_ms(state: PlanState, plan: Plan) -> float | None:
     """Return the latency limit of the SLO for the charted metric, in ms; None if the SLO has no
     such limit."""
     for objective in () if state.inputs is None else state.inputs.slo:

@@ -26,24 +26,24 @@ class PlanOutcome(msgspec.Struct, frozen=True):
     inputs: PlanningInputs
     plan: Plan
     relaxations: tuple[Relaxation, ...]
-    took_ms: float
+    computation_ms: float
 
 
 def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
-    """Load the sources of a plan. If the sources do not define the traffic, assume a peak rate that
-    the user can edit.
+    """Load the sources of a plan. If the sources do not define the traffic, a peak rate is assumed,
+    which the user can edit.
 
     Raises SizewiseError on failure.
     """
     build_cached_inputs.cache_clear()  # the sources may have changed since the plan inputs were cached
-    is_assumed = False
+    is_traffic_assumed = False
     try:
-        question = build_cached_inputs(request, today)
+        plan_inputs = build_cached_inputs(request, today)
     except NoTrafficError:
-        is_assumed = True
+        is_traffic_assumed = True
         request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
-        question = build_cached_inputs(request, today)
-    return LoadedSources(request, question, _traffic_source(request), _needs_refit(request), is_assumed)
+        plan_inputs = build_cached_inputs(request, today)
+    return LoadedSources(request, plan_inputs, _find_traffic_source(request), _needs_refit(request), is_traffic_assumed)
 
 
 @lru_cache(maxsize=4)
@@ -79,12 +79,12 @@ def compute_plan(
     is_estimate: bool,
     should_continue: ShouldContinue = always_continue,
 ) -> PlanOutcome:
-    question = build_edited_inputs(loaded, edits, today)
+    plan_inputs = build_edited_inputs(loaded, edits, today)
     start_s = time.perf_counter()
-    plan = plan_fleets(question, estimate_only=is_estimate, should_continue=should_continue)
-    took_ms = 1000 * (time.perf_counter() - start_s)
+    plan = plan_fleets(plan_inputs, estimate_only=is_estimate, should_continue=should_continue)
+    computation_ms = 1000 * (time.perf_counter() - start_s)
     has_no_fit = plan.recommendation is None and not is_estimate
-    return PlanOutcome(question, plan, find_relaxations(question) if has_no_fit else (), took_ms)
+    return PlanOutcome(plan_inputs, plan, find_relaxations(plan_inputs) if has_no_fit else (), computation_ms)
 
 
 def compile_simulator() -> None:
@@ -96,8 +96,8 @@ def compile_simulator() -> None:
 
 
 def _needs_refit(request: PlanRequest) -> bool:
-    """Return whether a new SLO requires a new fit, which is the case for all sources except plan
-    files, language models and runs of endpoints."""
+    """Return whether a different SLO requires a new fit of the service models. This is the case for
+    all sources except plan files, language models and runs of endpoints."""
     from app.profiles.plan import is_language_model
     from app.storage.run_directory import find_run
 
@@ -113,19 +113,19 @@ def _needs_refit(request: PlanRequest) -> bool:
     return False
 
 
-def _traffic_source(request: PlanRequest) -> TrafficSource:
-    """Return the key that defines the traffic, from the overrides or from the profiles of the
-    sources."""
+def _find_traffic_source(request: PlanRequest) -> TrafficSource:
+    """Return the profile key that defines the traffic. Overrides take precedence over the profiles
+    of the sources; the default is `peak`."""
     keys = [override.partition("=")[0].split(".") for override in request.overrides]
-    overridden = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
+    overridden_keys = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
     for key in ("peak", "users", "trace"):
-        if key in overridden:
+        if key in overridden_keys:
             return "peak" if key == "peak" else "users" if key == "users" else "trace"
-    profiles = [_traffic_keys(source) for source in request.sources]
+    profiles = [_read_traffic_source(source) for source in request.sources]
     return next((key for key in reversed(profiles) if key is not None), "peak")
 
 
-def _traffic_keys(source: str) -> TrafficSource | None:
+def _read_traffic_source(source: str) -> TrafficSource | None:
     from app.profiles.loading import load_profile
     from app.profiles.local import LocalProfile
     from app.storage.run_directory import SPEC, find_run

@@ -15,7 +15,7 @@ from PySide6.QtGui import QUndoCommand, QUndoStack
 
 from app.errors import SizewiseError
 from app.gui.background import Latest, submit
-from app.gui.plan.hardware_choices import with_hardware
+from app.gui.plan.hardware_choices import replace_hardware
 from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
 from app.planning.goals import always_continue
@@ -25,11 +25,11 @@ from app.wiring.planning import NoHardwareError, PlanRequest
 
 SIMULATION_DELAY_MS = 300
 """Time from the last edit to the start of the simulation, in ms."""
-_strokes = itertools.count(1)
+_merge_ids = itertools.count(1)
 
 
-def new_stroke() -> int:
-    return next(_strokes)
+def create_merge_id() -> int:
+    return next(_merge_ids)
 
 
 class PlanPresenter(QObject):
@@ -47,7 +47,7 @@ class PlanPresenter(QObject):
         self._loader: Latest[LoadedSources] = Latest(self, self._on_loaded, self._on_load_error)
         self._estimator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_estimate, self._on_error)
         self._simulator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_simulation, self._on_error)
-        self._outdated = Event()
+        self._simulation_canceled = Event()
         self._pause_timer = QTimer(self, singleShot=True)
         self.set_simulation_delay(delay_ms)
         self._pause_timer.timeout.connect(self._simulate)
@@ -81,7 +81,7 @@ class PlanPresenter(QObject):
         """Open the pending request with the given hardware: keys of `target.hardware` in the format
         of `--set`."""
         if self.state.request_without_hardware is not None:
-            self.open(with_hardware(self.state.request_without_hardware, hardware))
+            self.open(replace_hardware(self.state.request_without_hardware, hardware))
 
     def close(self) -> None:
         """Close the sources and discard all edits, so that the page shows its empty state."""
@@ -93,14 +93,14 @@ class PlanPresenter(QObject):
 
     def apply_change(self, change: Change) -> None:
         """Apply a change as one undo step. A change without any effect is ignored."""
-        after = self.state.edits.with_change(change)
-        if self.state.loaded is not None and after != self.state.edits:
-            self.undo.push(_Step(self, change, self.state.edits, after))
+        new_edits = self.state.edits.with_change(change)
+        if self.state.loaded is not None and new_edits != self.state.edits:
+            self.undo.push(_EditCommand(self, change, self.state.edits, new_edits))
 
     def reset(self) -> None:
         """Undo all edits in one step."""
         if self.state.edits != NO_EDITS:
-            self.undo.push(_Step(self, Change("Reset all edits"), self.state.edits, NO_EDITS))
+            self.undo.push(_EditCommand(self, Change("Reset all edits"), self.state.edits, NO_EDITS))
 
     def add_prices(self, path: Path) -> None:
         title = f"Price list {path.name}"
@@ -122,18 +122,18 @@ class PlanPresenter(QObject):
         if loaded is None:
             return
         self._cancel_pending()
-        question = self.state.inputs
+        plan_inputs = self.state.inputs
         try:
-            question = apply_edits(self._with_read_offers(loaded.inputs, edits), edits)
+            plan_inputs = apply_edits(self._replace_catalog(loaded.inputs, edits), edits)
         except SizewiseError as error:
             # with price lists, the edit may refer to an offer that is loaded with the next result
             if not edits.prices:
                 self._update(edits=edits, error=error, is_current=False)
                 return
-        self._update(edits=edits, inputs=question, error=None, is_current=False, relaxations=None)
+        self._update(edits=edits, inputs=plan_inputs, error=None, is_current=False, relaxations=None)
         self._estimate()
 
-    def _with_read_offers(self, plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
+    def _replace_catalog(self, plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
         """Return the plan inputs with the price-list offers that were loaded for the last
         result."""
         if not edits.prices or self.state.inputs is None:
@@ -147,14 +147,14 @@ class PlanPresenter(QObject):
 
     def _simulate(self) -> None:
         if self.state.loaded is not None:
-            self._outdated = Event()
+            self._simulation_canceled = Event()
             self._simulator.request(
-                partial(_compute, self.state.loaded, self.state.edits, self.today, False, self._outdated)
+                partial(_compute, self.state.loaded, self.state.edits, self.today, False, self._simulation_canceled)
             )
 
     def _cancel_pending(self) -> None:
         self._pause_timer.stop()
-        self._outdated.set()
+        self._simulation_canceled.set()
         self._estimator.cancel()
         self._simulator.cancel()
 
@@ -163,13 +163,13 @@ class PlanPresenter(QObject):
         self._estimate()
 
     def _on_load_error(self, error: Exception) -> None:
-        unplaced = self._opened_request if isinstance(error, NoHardwareError) else None
-        self._update(phase="failed", error=error, request_without_hardware=unplaced)
+        request_without_hardware = self._opened_request if isinstance(error, NoHardwareError) else None
+        self._update(phase="failed", error=error, request_without_hardware=request_without_hardware)
 
     def _on_estimate(self, outcome: tuple[Edits, PlanOutcome]) -> None:
         edits, result = outcome
-        is_late = self.state.phase == "simulated" and self.state.is_current
-        if edits == self.state.edits and not is_late:
+        has_simulation = self.state.phase == "simulated" and self.state.is_current
+        if edits == self.state.edits and not has_simulation:
             self._show(result, "preview")
 
     def _on_simulation(self, outcome: tuple[Edits, PlanOutcome]) -> None:
@@ -184,7 +184,7 @@ class PlanPresenter(QObject):
             inputs=outcome.inputs,
             plan=outcome.plan,
             is_current=True,
-            took_ms=outcome.took_ms,
+            computation_ms=outcome.computation_ms,
             error=None,
             relaxations=relaxations,
         )
@@ -208,32 +208,32 @@ class PlanPresenter(QObject):
 
 
 def _compute(
-    loaded: LoadedSources, edits: Edits, today: datetime.date, preview: bool, outdated: Event | None = None
+    loaded: LoadedSources, edits: Edits, today: datetime.date, is_estimate: bool, canceled: Event | None = None
 ) -> tuple[Edits, PlanOutcome]:
-    """Compute a plan. A simulation stops early when `outdated` is set, to free the CPU for the
+    """Compute a plan. A simulation stops early when `canceled` is set, to free the CPU for the
     current estimate."""
-    should_continue = always_continue if outdated is None else lambda: not outdated.is_set()
-    return edits, compute_plan(loaded, edits, today, is_estimate=preview, should_continue=should_continue)
+    should_continue = always_continue if canceled is None else lambda: not canceled.is_set()
+    return edits, compute_plan(loaded, edits, today, is_estimate=is_estimate, should_continue=should_continue)
 
 
-class _Step(QUndoCommand):
-    def __init__(self, presenter: PlanPresenter, change: Change, before: Edits, after: Edits) -> None:
+class _EditCommand(QUndoCommand):
+    def __init__(self, presenter: PlanPresenter, change: Change, old_edits: Edits, new_edits: Edits) -> None:
         super().__init__(change.title)
-        self._presenter, self._stroke = presenter, change.stroke
-        self._before, self._after = before, after
+        self._presenter, self._merge_id = presenter, change.merge_id
+        self._old_edits, self._new_edits = old_edits, new_edits
 
     def id(self) -> int:
-        return self._stroke
+        return self._merge_id
 
     def mergeWith(self, other: QUndoCommand) -> bool:
-        if not isinstance(other, _Step) or other._stroke != self._stroke:
+        if not isinstance(other, _EditCommand) or other._merge_id != self._merge_id:
             return False
-        self._after = other._after
+        self._new_edits = other._new_edits
         self.setText(other.text())
         return True
 
     def redo(self) -> None:
-        self._presenter.set_edits(self._after)
+        self._presenter.set_edits(self._new_edits)
 
     def undo(self) -> None:
-        self._presenter.set_edits(self._before)
+        self._presenter.set_edits(self._old_edits)

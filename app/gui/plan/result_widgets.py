@@ -30,20 +30,20 @@ class PropertyList(QWidget):
         self._grid.setColumnStretch(1, 3)
         self._rows: list[tuple[QLabel, QLabel]] = []
 
-    def set_properties(self, metadata: Sequence[tuple[str, str]]) -> None:
-        while len(self._rows) < len(metadata):
+    def set_properties(self, properties: Sequence[tuple[str, str]]) -> None:
+        while len(self._rows) < len(properties):
             name, value = label("", "muted", wrap=True), label("", wrap=True)
             value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             for column, widget in enumerate((name, value)):
                 self._grid.addWidget(widget, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
             self._rows.append((name, value))
         for index, (name, value) in enumerate(self._rows):
-            texts = metadata[index] if index < len(metadata) else ("", "")
+            texts = properties[index] if index < len(properties) else ("", "")
             name.setText(texts[0])
             value.setText(texts[1])
             value.setAccessibleName(": ".join(texts))
             for widget in (name, value):
-                widget.setVisible(index < len(metadata))
+                widget.setVisible(index < len(properties))
 
     def texts(self) -> dict[str, str]:
         return {name.text(): value.text() for name, value in self._rows if name.text()}
@@ -72,20 +72,20 @@ class Sentences(QWidget):
 _MAX_REASONS = 5
 
 
-def rejection_reasons(plan: Plan) -> tuple[str, ...]:
+def list_rejection_reasons(plan: Plan) -> tuple[str, ...]:
     """Return the most frequent rejection reasons. Reasons that differ only in a number or a name
     are counted together and represented by one of them."""
-    refusals = [
+    rejections = [
         ((fleet.rejected_by, fleet.rejection), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
-    counted = Counter(kind for kind, _ in refusals)
-    examples = dict(reversed(refusals))
+    counts = Counter(kind for kind, _ in rejections)
+    examples = dict(reversed(rejections))
     reasons = [
         f"{count} offers: {examples[kind]}" if count > 1 else f"1 offer: {examples[kind]}"
-        for kind, count in counted.most_common(_MAX_REASONS)
+        for kind, count in counts.most_common(_MAX_REASONS)
     ]
-    more = sum(count for _, count in counted.most_common()[_MAX_REASONS:])
-    return (*reasons, *([f"{more} more for other reasons"] if more else []))
+    remaining_count = sum(count for _, count in counts.most_common()[_MAX_REASONS:])
+    return (*reasons, *([f"{remaining_count} more offers: other reasons"] if remaining_count else []))
 
 
 class SensitivityTable(QWidget):
@@ -114,16 +114,16 @@ class SensitivityTable(QWidget):
         )
         self.hide()
 
-    def show_sensitivity(self, ranges: tuple[SensitivityRange, ...], winner: str | None = None) -> None:
-        """Show the sensitivity. `winner` is the recommended offer; if a different offer wins at an
-        end of a range, its name is shown."""
+    def show_sensitivity(self, ranges: tuple[SensitivityRange, ...], recommended_offer: str | None = None) -> None:
+        """Show the sensitivity. If another offer than `recommended_offer` is the cheapest at an end
+        of a range, its name is shown."""
         while len(self._rows) < len(ranges):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)
             for column, cell in enumerate(row):
                 self._grid.addWidget(cell, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
         for index, row in enumerate(self._rows):
-            texts = _texts(ranges[index], winner) if index < len(ranges) else ("", "", "")
+            texts = _format_range(ranges[index], recommended_offer) if index < len(ranges) else ("", "", "")
             for cell, text in zip(row, texts, strict=True):
                 cell.setText(text)
                 cell.setVisible(index < len(ranges))
@@ -133,16 +133,20 @@ class SensitivityTable(QWidget):
         return [(a.text(), b.text(), c.text()) for a, b, c in self._rows if a.text()]
 
 
-def _texts(item: SensitivityRange, winner: str | None) -> tuple[str, str, str]:
+def _format_range(item: SensitivityRange, recommended_offer: str | None) -> tuple[str, str, str]:
     return (
         item.input,
-        _end_text(item.low, item.usd_per_month_low, None if item.winner_low == winner else item.winner_low),
-        _end_text(item.high, item.usd_per_month_high, None if item.winner_high == winner else item.winner_high),
+        _format_range_end(
+            item.low, item.usd_per_month_low, None if item.winner_low == recommended_offer else item.winner_low
+        ),
+        _format_range_end(
+            item.high, item.usd_per_month_high, None if item.winner_high == recommended_offer else item.winner_high
+        ),
     )
 
 
-def _end_text(text: str, cost: float | None, winner: str | None) -> str:
+def _format_range_end(text: str, cost: float | None, recommended_offer: str | None) -> str:
     if cost is None:
         return f"{text}: no offer fits"
     result = f"{text}: {format_usd(cost)}"
-    return result if winner is None else f"{result} with {winner}"
+    return result if recommended_offer is None else f"{result} with {recommended_offer}"

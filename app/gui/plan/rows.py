@@ -9,7 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QWidget
 
 from app.gui.plan.fields import ChoiceField, CountField, NumberField
-from app.gui.plan.presenter import new_stroke
+from app.gui.plan.presenter import create_merge_id
 from app.gui.plan.state import Change, Edits
 from app.gui.widgets import hbox, label, tool_button, vbox
 from app.profiles.fields import profile_fields
@@ -26,38 +26,38 @@ class InputRow(QWidget):
         super().__init__()
         self.key, self.name = key, name.replace("&", "")
         self._label = label(name, wrap=True)
-        self._edited = label("", "muted")
+        self._edited_label = label("", "muted")
         tooltip = f"Reset {self.name}"
-        self._back = tool_button("↺", tooltip, tip=tooltip, flat=True)
-        self._back.clicked.connect(self._reset)
-        self.help_text = _help_of(key)
+        self._reset_button = tool_button("↺", tooltip, tip=tooltip, flat=True)
+        self._reset_button.clicked.connect(self._reset)
+        self.help_text = _get_help(key)
         self.setToolTip(self.help_text)
-        self._head = hbox((self._label, 1), self._edited, self._back)
-        self.column = vbox(self._head, within=self, spacing=2)
-        self._mark(False)
+        self._header = hbox((self._label, 1), self._edited_label, self._reset_button)
+        self.column = vbox(self._header, within=self, spacing=2)
+        self._set_edited(False)
 
-    def set_field(self, field: QWidget, *, is_beside: bool = False) -> None:
-        """Place the field below the label, or beside it if `is_beside`. The label's mnemonic
+    def set_field(self, field: QWidget, *, is_inline: bool = False) -> None:
+        """Place the field below the label, or beside it if `is_inline`. The label's mnemonic
         focuses the field."""
         self._label.setBuddy(field)
         field.setAccessibleName(self.name)
         field.setAccessibleDescription(self.help_text)
         field.setToolTip(self.help_text)
-        if is_beside:
-            self._head.insertWidget(1, field, 1)
+        if is_inline:
+            self._header.insertWidget(1, field, 1)
         else:
             self.column.addWidget(field)
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:  # noqa: ARG002 - rows read it
-        self._mark(any(edits.is_set(key) for key in self.keys()))
+        self._set_edited(any(edits.is_set(key) for key in self.keys()))
 
     def keys(self) -> tuple[str, ...]:
         return (self.key,)
 
-    def _mark(self, is_edited: bool) -> None:
-        self._edited.setText("edited" if is_edited else "")
-        self._edited.setVisible(is_edited)
-        self._back.setVisible(is_edited)
+    def _set_edited(self, is_edited: bool) -> None:
+        self._edited_label.setText("edited" if is_edited else "")
+        self._edited_label.setVisible(is_edited)
+        self._reset_button.setVisible(is_edited)
 
     def _reset(self) -> None:
         title = f"Reset {self.name}"
@@ -65,34 +65,34 @@ class InputRow(QWidget):
 
 
 class NumberRow(InputRow):
-    """Input row for a number. `write` formats the number in the format of `--set`."""
+    """Input row for a number. `format_value` formats the number in the format of `--set`."""
 
     def __init__(
         self,
         key: str,
         name: str,
         field: NumberField | CountField,
-        read: Callable[[PlanningInputs], float],
-        write: Callable[[float], str],
+        get_value: Callable[[PlanningInputs], float],
+        format_value: Callable[[float], str],
     ) -> None:
         super().__init__(key, name)
-        self.field, self._read, self._write = field, read, write
-        self._stroke = new_stroke()
-        self.set_field(field, is_beside=True)
-        field.valueChanged.connect(self._request)
-        field.editingFinished.connect(self._end_stroke)
+        self.field, self._get_value, self._format_value = field, get_value, format_value
+        self._merge_id = create_merge_id()
+        self.set_field(field, is_inline=True)
+        field.valueChanged.connect(self._request_change)
+        field.editingFinished.connect(self._renew_merge_id)
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
-        self.field.show_value(self._read(plan_inputs))
+        self.field.show_value(self._get_value(plan_inputs))
 
-    def _request(self, value: float) -> None:
-        text = self._write(value)
+    def _request_change(self, value: float) -> None:
+        text = self._format_value(value)
         title = f"{self.name} {self.field.text()}"
-        self.change_requested.emit(Change(title, ((self.key, text),), stroke=self._stroke))
+        self.change_requested.emit(Change(title, ((self.key, text),), merge_id=self._merge_id))
 
-    def _end_stroke(self) -> None:
-        self._stroke = new_stroke()
+    def _renew_merge_id(self) -> None:
+        self._merge_id = create_merge_id()
 
 
 class ChoiceRow(InputRow):
@@ -103,23 +103,23 @@ class ChoiceRow(InputRow):
         key: str,
         name: str,
         choices: tuple[tuple[object, str], ...],
-        read: Callable[[PlanningInputs], object],
+        get_value: Callable[[PlanningInputs], object],
     ) -> None:
         super().__init__(key, name)
-        self.field, self._read = ChoiceField(choices), read
-        self.set_field(self.field, is_beside=True)
-        self.field.activated.connect(self._request)
+        self.field, self._get_value = ChoiceField(choices), get_value
+        self.set_field(self.field, is_inline=True)
+        self.field.activated.connect(self._request_change)
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
-        self.field.show_value(self._read(plan_inputs))
+        self.field.show_value(self._get_value(plan_inputs))
 
-    def _request(self, _: int) -> None:
+    def _request_change(self, _: int) -> None:
         title = f"{self.name} {self.field.currentText()}"
         self.change_requested.emit(Change(title, ((self.key, str(self.field.currentData())),)))
 
 
-def _help_of(key: str) -> str:
+def _get_help(key: str) -> str:
     """Return the help text of a profile key, as shown in the profile form."""
     section, name = key.split(".")
     group = profile_fields("http").find_field(section)

@@ -19,21 +19,21 @@ class SideColumn(QScrollArea):
 
     def set_content(self, widget: QWidget) -> None:
         self.setWidget(widget)
-        self._widen()
+        self._update_min_width()
 
     def event(self, event: QEvent) -> bool:
         if event.type() in (QEvent.Type.LayoutRequest, QEvent.Type.FontChange, QEvent.Type.Show):
-            self._widen()
+            self._update_min_width()
         return super().event(event)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(self._needed_width(), super().minimumSizeHint().height())
+        return QSize(self._get_required_width(), super().minimumSizeHint().height())
 
-    def _needed_width(self) -> int:
-        inner = self.widget()
-        width = 0 if inner is None else inner.minimumSizeHint().width()
+    def _get_required_width(self) -> int:
+        content = self.widget()
+        width = 0 if content is None else content.minimumSizeHint().width()
         return width + self.verticalScrollBar().sizeHint().width()
 
-    def _widen(self) -> None:
-        if self.minimumWidth() != self._needed_width():
-            self.setMinimumWidth(self._needed_width())
+    def _update_min_width(self) -> None:
+        if self.minimumWidth() != self._get_required_width():
+            self.setMinimumWidth(self._get_required_width())

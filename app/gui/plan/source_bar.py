@@ -30,34 +30,36 @@ class SourceBar(QWidget):
         super().__init__()
         self._sources: tuple[str, ...] = ()
         self._runs: tuple[PlannableRun, ...] = ()
-        self.source_button = _tool("Plan &from", "Source of the plan: runs, results of other tools, or a plan file")
+        self.source_button = _build_button(
+            "Choose &source", "Source of the plan: runs, results of other tools, or a plan file"
+        )
         self.source_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.menu = QMenu(self.source_button)
         self.menu.setToolTipsVisible(True)
-        self.menu.aboutToShow.connect(self._fill)
+        self.menu.aboutToShow.connect(self._fill_source_menu)
         self.source_button.setMenu(self.menu)
         self.sources_label = label("", "muted")
         self.sources_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
         self.simulator_label = label("", "muted")
-        self.undo, self.redo = _tool("&Undo", "Undo"), _tool("R&edo", "Redo")
+        self.undo, self.redo = _build_button("&Undo", "Undo"), _build_button("R&edo", "Redo")
         self.undo.clicked.connect(undo.undo)
         self.redo.clicked.connect(undo.redo)
-        for tool, availability, title in (
+        for action_button, availability_changed, text_changed in (
             (self.undo, undo.canUndoChanged, undo.undoTextChanged),
             (self.redo, undo.canRedoChanged, undo.redoTextChanged),
         ):
-            tool.setEnabled(False)
-            availability.connect(tool.setEnabled)
-            title.connect(partial(_hint, tool))
-            title.connect(tool.setAccessibleDescription)
-        self.reset = _tool("Rese&t", "Reset all edits")
+            action_button.setEnabled(False)
+            availability_changed.connect(action_button.setEnabled)
+            text_changed.connect(partial(_set_tool_tip, action_button))
+            text_changed.connect(action_button.setAccessibleDescription)
+        self.reset = _build_button("Rese&t", "Reset all edits")
         self.reset.clicked.connect(self.reset_requested)
-        self.export = _tool("E&xport", "Export plan, report or manifests")
+        self.export = _build_button("E&xport", "Export plan, report or manifests")
         self.export.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.exports = QMenu(self.export)
-        self._fill_exports()
-        self.export.setMenu(self.exports)
+        self.export_menu = QMenu(self.export)
+        self._fill_export_menu()
+        self.export.setMenu(self.export_menu)
         hbox(
             self.source_button,
             (self.sources_label, 1),
@@ -80,42 +82,42 @@ class SourceBar(QWidget):
         self.sources_label.setToolTip(tool_tip_text("\n".join(self._sources)))
         show_badge(self.badge, state)
         self.simulator_label.setText(
-            "compiling the simulator (once, about 15 s)" if state.simulator_status == "compiling" else ""
+            "Compiling the simulator (once, about 15 s)…" if state.simulator_status == "compiling" else ""
         )
         self.simulator_label.setVisible(state.simulator_status == "compiling")
         self.reset.setEnabled(bool(state.edits.values or state.edits.slo or state.edits.prices))
         self.export.setEnabled(state.plan is not None and state.is_current)
 
-    def _fill(self) -> None:
-        """Fill the menu of sources. All checked sources are used together."""
+    def _fill_source_menu(self) -> None:
+        """Fill the menu with the available sources. All checked sources are used together."""
         self.menu.clear()
-        chosen = {Path(source) for source in self._sources}
+        source_paths = {Path(source) for source in self._sources}
         for run in self._runs:
             action = self.menu.addAction(run.label.replace("&", "&&"))
             action.setToolTip(tool_tip_text(run.label))
             action.setCheckable(True)
-            action.setChecked(run.directory in chosen)
-            action.triggered.connect(partial(self._tick, run.directory))
-        other_paths = [path for path in chosen if path not in {run.directory for run in self._runs}]
+            action.setChecked(run.directory in source_paths)
+            action.triggered.connect(partial(self._toggle_source, run.directory))
+        other_paths = [path for path in source_paths if path not in {run.directory for run in self._runs}]
         for path in other_paths:
             action = self.menu.addAction(path.name.replace("&", "&&"))
             action.setToolTip(tool_tip_text(str(path)))
             action.setCheckable(True)
             action.setChecked(True)
-            action.triggered.connect(partial(self._tick, path))
+            action.triggered.connect(partial(self._toggle_source, path))
         if self._runs or other_paths:
             self.menu.addSeparator()
         self.menu.addAction("&Open files…", self.choose_files)
         self.menu.addAction("Open a &folder…", self._choose_folder)
-        self.menu.addAction("From &assumptions…", self._request_assumptions)
+        self.menu.addAction("Plan from &assumptions…", self._request_assumptions)
         if self._sources:
             self.menu.addAction("&Close plan", self._close)
 
-    def _tick(self, path: Path, is_on: bool) -> None:
-        chosen = tuple(Path(source) for source in self._sources)
-        after = (*chosen, path) if is_on else tuple(item for item in chosen if item != path)
-        if after:
-            self.sources_requested.emit(after)
+    def _toggle_source(self, path: Path, is_checked: bool) -> None:
+        source_paths = tuple(Path(source) for source in self._sources)
+        new_paths = (*source_paths, path) if is_checked else tuple(item for item in source_paths if item != path)
+        if new_paths:
+            self.sources_requested.emit(new_paths)
         else:
             self.closed.emit()
 
@@ -140,7 +142,7 @@ class SourceBar(QWidget):
     def _close(self) -> None:
         self.closed.emit()
 
-    def _fill_exports(self) -> None:
+    def _fill_export_menu(self) -> None:
         kinds: tuple[tuple[ExportKind, str], ...] = (
             ("plan", "&Plan file…"),
             ("report", "&Report (HTML)…"),
@@ -150,7 +152,7 @@ class SourceBar(QWidget):
             ("terraform", "&Terraform variables…"),
         )
         for kind, text in kinds:
-            self.exports.addAction(text, partial(self._export_as, kind))
+            self.export_menu.addAction(text, partial(self._export_as, kind))
 
     def _export_as(self, kind: ExportKind) -> None:
         if kind in DIRECTORY_KINDS:
@@ -166,11 +168,11 @@ class SourceBar(QWidget):
         self.export.showMenu()
 
 
-def _hint(tool: QToolButton, text: str) -> None:
+def _set_tool_tip(action_button: QToolButton, text: str) -> None:
     """Set the tooltip of the undo or redo button. The text may contain a file name, so it is
     escaped."""
-    tool.setToolTip(tool_tip_text(text))
+    action_button.setToolTip(tool_tip_text(text))
 
 
-def _tool(text: str, help_text: str) -> QToolButton:
+def _build_button(text: str, help_text: str) -> QToolButton:
     return tool_button(text, help_text, tip=help_text)

@@ -10,7 +10,7 @@ from app.errors import UsageError
 from app.gui.formatting import clock_time
 
 _MAX_RUNS = 15
-_MAX_READ = 60
+_MAX_RUNS_READ = 60
 
 
 class PlannableRun(msgspec.Struct, frozen=True):
@@ -30,16 +30,16 @@ def find_plannable_runs() -> tuple[PlannableRun, ...]:
     from app.storage.run_directory import list_stored_runs
 
     runs: list[PlannableRun] = []
-    for run in list_stored_runs()[-_MAX_READ:]:
+    for run in list_stored_runs()[-_MAX_RUNS_READ:]:
         try:
-            item = _plannable(run.directory)
+            plannable_run = _read_plannable_run(run.directory)
         except UsageError:
             continue
-        runs += [item] if item is not None else []
-    return tuple(sorted(runs, key=lambda item: item.started, reverse=True)[:_MAX_RUNS])
+        runs += [plannable_run] if plannable_run is not None else []
+    return tuple(sorted(runs, key=lambda run: run.started, reverse=True)[:_MAX_RUNS])
 
 
-def _plannable(directory: Path) -> PlannableRun | None:
+def _read_plannable_run(directory: Path) -> PlannableRun | None:
     from app.reporting.run_rows import format_max_rate
     from app.storage.run_directory import StoredRun
 

@@ -20,14 +20,14 @@ Values = tuple[tuple[str, str | None], ...]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One undo step. Changes with the same `stroke` (for example while a slider is dragged) are
+    """One undo step. Changes with the same `merge_id` (for example while a slider is dragged) are
     merged, except if it is -1."""
 
     title: str
     values: Values = ()
     slo: tuple[str, ...] | None = None
     prices: tuple[Path, ...] | None = None
-    stroke: int = -1
+    merge_id: int = -1
 
 
 class Edits(msgspec.Struct, frozen=True):
@@ -51,7 +51,7 @@ class Edits(msgspec.Struct, frozen=True):
 
     @property
     def edited_prices(self) -> dict[str, str]:
-        """Edited price of each offer whose price was edited, by offer key."""
+        """Prices that the user has edited, by offer key."""
         return {key.removeprefix(PRICE_PREFIX): value for key, value in self.values if key.startswith(PRICE_PREFIX)}
 
     def with_change(self, change: Change) -> Edits:
@@ -117,7 +117,7 @@ class PlanState(msgspec.Struct, frozen=True):
 
     `inputs` are the plan inputs including the edits; `plan` is the result for these inputs if
     `is_current`. `error` is an error of the sources if the phase is failed, otherwise of the last
-    edit. `took_ms` is the computation time of the last result.
+    edit. `computation_ms` is the computation time of the last result.
     """
 
     phase: Phase = "empty"
@@ -126,7 +126,7 @@ class PlanState(msgspec.Struct, frozen=True):
     inputs: PlanningInputs | None = None
     plan: Plan | None = None
     is_current: bool = False
-    took_ms: float = 0.0
+    computation_ms: float = 0.0
     simulator_status: SimulatorStatus = "unknown"
     error: Exception | None = None
     request_without_hardware: PlanRequest | None = None

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QCheckBox, QTimeEdit, QWidget
 
 from app.gui.plan.day_curve import HOURS, DayCurve
 from app.gui.plan.fields import ChoiceField, CountField, LogSlider, NumberField
-from app.gui.plan.presenter import new_stroke
+from app.gui.plan.presenter import create_merge_id
 from app.gui.plan.rows import InputRow
 from app.gui.plan.state import Change, Edits, TrafficSource, Values
 from app.gui.theme import ThemeController
@@ -16,7 +16,7 @@ from app.profiles.traffic import SHAPES
 from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
 
-_MAX_PER_S = 1e6
+_MAX_RATE_PER_S = 1e6
 _SLIDER_FACTOR = 30.0
 """The slider ranges from the initial peak rate divided by this factor to the initial peak rate
 times this factor."""
@@ -28,18 +28,18 @@ class PeakRow(InputRow):
     def __init__(self) -> None:
         super().__init__("traffic.peak", "&Peak")
         self.slider = LogSlider()
-        self.rate = NumberField(0.001, _MAX_PER_S, 3, " req/s")
-        self.by_users = QCheckBox("Calculate from &users")
+        self.rate = NumberField(0.001, _MAX_RATE_PER_S, 3, " req/s")
+        self.users_check_box = QCheckBox("Calculate from &users")
         self.user_count = NumberField(1, 1e12, 0, " users")
         self.active_share = NumberField(0.01, 100, 2, " % active at peak")
         self.requests_per_user = NumberField(0.001, 1e6, 3, " req/h per user")
-        self._stroke = new_stroke()
+        self._merge_id = create_merge_id()
         self._source: TrafficSource = "peak"
-        self._shares: tuple[float, ...] = ()
+        self._hourly_shares: tuple[float, ...] = ()
         self.set_field(self.slider)
         self.set_field(self.rate)
         self.slider.setAccessibleName("Peak (slider)")
-        self.column.addWidget(self.by_users)
+        self.column.addWidget(self.users_check_box)
         for field, name in (
             (self.user_count, "Users"),
             (self.active_share, "Share of users active at peak"),
@@ -50,12 +50,12 @@ class PeakRow(InputRow):
             field.setVisible(False)
             self.column.addWidget(field)
             field.valueChanged.connect(self._request_users)
-            field.editingFinished.connect(self._end_stroke)
+            field.editingFinished.connect(self._renew_merge_id)
         self.slider.moved.connect(self._request_rate)
-        self.slider.sliderReleased.connect(self._end_stroke)
+        self.slider.sliderReleased.connect(self._renew_merge_id)
         self.rate.valueChanged.connect(self._request_rate)
-        self.rate.editingFinished.connect(self._end_stroke)
-        self.by_users.toggled.connect(self._choose_users)
+        self.rate.editingFinished.connect(self._renew_merge_id)
+        self.users_check_box.toggled.connect(self._toggle_users)
 
     def keys(self) -> tuple[str, ...]:
         return ("traffic.peak", "traffic.users", "traffic.trace")
@@ -64,35 +64,37 @@ class PeakRow(InputRow):
         """Set up the row for other plan inputs, with the slider range centered on their peak
         rate."""
         self._source = source
-        self.slider.set_bounds(max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_PER_S))
+        self.slider.set_bounds(
+            max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_RATE_PER_S)
+        )
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
         peak = plan_inputs.traffic.peak_per_s
-        self._shares = plan_inputs.traffic.hourly_share
+        self._hourly_shares = plan_inputs.traffic.hourly_share
         self.rate.show_value(peak)
         if not self.slider.isSliderDown():
             self.slider.show_amount(peak)
-        is_users = bool(edits.value("traffic.users")) and edits.value("traffic.users") != "null"
-        with QSignalBlocker(self.by_users):
-            self.by_users.setChecked(is_users)
-        self._unfold(is_users)
+        has_users = bool(edits.value("traffic.users")) and edits.value("traffic.users") != "null"
+        with QSignalBlocker(self.users_check_box):
+            self.users_check_box.setChecked(has_users)
+        self._show_user_fields(has_users)
 
-    def _unfold(self, is_users: bool) -> None:
+    def _show_user_fields(self, has_users: bool) -> None:
         for field in (self.user_count, self.active_share, self.requests_per_user):
-            field.setVisible(is_users)
-        self.rate.setEnabled(not is_users)
-        self.slider.setEnabled(not is_users)
+            field.setVisible(has_users)
+        self.rate.setEnabled(not has_users)
+        self.slider.setEnabled(not has_users)
 
     def _request_rate(self, rate: float) -> None:
         values: Values = (("traffic.users", None), *disable_source(self._source), ("traffic.peak", f"{rate!r}/s"))
         if self._source == "trace":  # removing the trace would also remove its daily profile
-            values = (*values, ("traffic.shape", format_shape(self._shares)))
+            values = (*values, ("traffic.shape", format_shape(self._hourly_shares)))
         title = f"Peak {rate:,g} req/s"
-        self.change_requested.emit(Change(title, values, stroke=self._stroke))
+        self.change_requested.emit(Change(title, values, merge_id=self._merge_id))
 
-    def _choose_users(self, is_on: bool) -> None:
-        if not is_on:
+    def _toggle_users(self, is_checked: bool) -> None:
+        if not is_checked:
             self._reset()
             return
         peak = self.rate.value()
@@ -107,20 +109,20 @@ class PeakRow(InputRow):
         self._request_users()
 
     def _request_users(self, _: float = 0.0) -> None:
-        share, per_user = self.active_share.value(), self.requests_per_user.value()
-        users = f"{{count: {self.user_count.value():.0f}, active: {share:g}%, requests: {per_user:g}/h}}"
+        active_percent, per_user = self.active_share.value(), self.requests_per_user.value()
+        users = f"{{count: {self.user_count.value():.0f}, active: {active_percent:g}%, requests: {per_user:g}/h}}"
         values: Values = (("traffic.peak", "null"), ("traffic.users", users))
         if self._source == "trace":
             values = (("traffic.trace", "null"), *values)
         title = f"{self.user_count.value():,.0f} users"
-        self.change_requested.emit(Change(title, values, stroke=self._stroke))
+        self.change_requested.emit(Change(title, values, merge_id=self._merge_id))
 
-    def _end_stroke(self) -> None:
-        self._stroke = new_stroke()
+    def _renew_merge_id(self) -> None:
+        self._merge_id = create_merge_id()
 
 
 def disable_source(source: TrafficSource) -> Values:
-    """Return the values that disable the peak rate defined by the profile."""
+    """Return the `--set` values that disable the traffic source defined by the profile."""
     return () if source == "peak" else ((f"traffic.{source}", "null"),)
 
 
@@ -147,22 +149,22 @@ class DayRow(InputRow):
         self.curve = DayCurve(theme_controller)
         self.hour = CountField(0, HOURS - 1)
         self.hour.setSuffix(":00")
-        self.rate = NumberField(0, _MAX_PER_S, 3, " req/s")
-        self.share = label("", "muted", wrap=True)
-        self._stroke = new_stroke()
+        self.rate = NumberField(0, _MAX_RATE_PER_S, 3, " req/s")
+        self.share_label = label("", "muted", wrap=True)
+        self._merge_id = create_merge_id()
         self.set_field(self.preset)
         self.column.addWidget(self.curve)
         for field, name in ((self.hour, "Hour of the day"), (self.rate, "Request rate in this hour")):
             field.setAccessibleName(name)
             field.setToolTip(name)
         self.column.addLayout(hbox(self.hour, self.rate))
-        self.column.addWidget(self.share)
+        self.column.addWidget(self.share_label)
         self.preset.activated.connect(self._request_preset)
         self.curve.rates_requested.connect(self._request_rates)
         self.curve.hour_selected.connect(self._show_hour)
         self.hour.valueChanged.connect(self.curve.select_hour)
         self.rate.valueChanged.connect(self._request_rate)
-        self.rate.editingFinished.connect(self._end_stroke)
+        self.rate.editingFinished.connect(self._renew_merge_id)
         self._show_hour(self.curve.hour)
 
     def set_source(self, source: TrafficSource) -> None:
@@ -172,14 +174,14 @@ class DayRow(InputRow):
         super().show_inputs(plan_inputs, edits)
         traffic = plan_inputs.traffic
         self.curve.set_rates(tuple(traffic.peak_per_s * share for share in traffic.hourly_share))
-        self.preset.show_value(_preset(traffic))
+        self.preset.show_value(_find_preset(traffic))
         self._show_hour(self.curve.hour)
 
     def _show_hour(self, hour: int) -> None:
         with QSignalBlocker(self.hour):
             self.hour.setValue(hour)
         self.rate.show_value(self.curve.rates()[hour])
-        self.share.setText(self.curve.hour_text())
+        self.share_label.setText(self.curve.format_hour())
 
     def _request_preset(self, _: int) -> None:
         shape = self.preset.currentData()
@@ -188,21 +190,21 @@ class DayRow(InputRow):
             self.change_requested.emit(Change(title, (("traffic.shape", str(shape)),)))
 
     def _request_rate(self, rate: float) -> None:
-        self.curve.request_rate(self.curve.hour, rate, self._stroke)
+        self.curve.request_rate(self.curve.hour, rate, self._merge_id)
 
-    def _request_rates(self, rates: tuple[float, ...], stroke: int) -> None:
+    def _request_rates(self, rates: tuple[float, ...], merge_id: int) -> None:
         peak = max(rates)
         values: Values = (("traffic.shape", format_shape(tuple(rate / peak for rate in rates))),)
         if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
             source: Values = (("traffic.users", None), *disable_source(self._source))
             values = (*source, ("traffic.peak", f"{peak!r}/s"), *values)
-        self.change_requested.emit(Change("Custom daily profile", values, stroke=stroke))
+        self.change_requested.emit(Change("Custom daily profile", values, merge_id=merge_id))
 
-    def _end_stroke(self) -> None:
-        self._stroke = new_stroke()
+    def _renew_merge_id(self) -> None:
+        self._merge_id = create_merge_id()
 
 
-def _preset(traffic: Traffic) -> str:
+def _find_preset(traffic: Traffic) -> str:
     return next((name for name, shares in SHAPES.items() if shares == traffic.hourly_share), "custom")
 
 
@@ -212,12 +214,12 @@ class SpikeRow(InputRow):
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")
-        self.is_on = QCheckBox("Enabled")
+        self.enabled_check_box = QCheckBox("Enabled")
         self.factor = NumberField(0.1, 1000, 2, " × normal traffic")
         self.start_time = QTimeEdit()
         self.start_time.setDisplayFormat("HH:mm")
         self.minutes = NumberField(1, 1440, 0, " min")
-        self.more_label = label("", "muted", wrap=True)
+        self.further_spikes_label = label("", "muted", wrap=True)
         self._fields = QWidget()
         vbox(self.factor, hbox(self.start_time, (self.minutes, 1)), within=self._fields)
         for field, name in (
@@ -227,39 +229,41 @@ class SpikeRow(InputRow):
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
-        self.set_field(self.is_on, is_beside=True)
+        self.set_field(self.enabled_check_box, is_inline=True)
         self.column.addWidget(self._fields)
-        self.column.addWidget(self.more_label)
-        self.is_on.toggled.connect(self._request)
-        self.factor.valueChanged.connect(self._request)
-        self.minutes.valueChanged.connect(self._request)
-        self.start_time.timeChanged.connect(self._request)
-        self._is_showing = False
+        self.column.addWidget(self.further_spikes_label)
+        self.enabled_check_box.toggled.connect(self._request_change)
+        self.factor.valueChanged.connect(self._request_change)
+        self.minutes.valueChanged.connect(self._request_change)
+        self.start_time.timeChanged.connect(self._request_change)
+        self._is_updating = False
 
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
         spikes = plan_inputs.traffic.spikes
         spike = spikes[0] if spikes else RecurringSpike(12 * 3600.0, 1800.0, 2.0)
-        self._is_showing = True
-        self.is_on.setChecked(bool(spikes))
+        self._is_updating = True
+        self.enabled_check_box.setChecked(bool(spikes))
         self.factor.show_value(spike.times)
         self.minutes.show_value(spike.duration_s / 60)
         self.start_time.setTime(QTime(0, 0).addSecs(int(spike.at_s)))
-        self._is_showing = False
+        self._is_updating = False
         self._fields.setVisible(bool(spikes))
-        more = len(spikes) - 1
-        self.more_label.setText(f"and {more} more in the profile" if more > 0 else "")
-        self.more_label.setVisible(more > 0)
+        further_count = len(spikes) - 1
+        self.further_spikes_label.setText(
+            f"Further spikes in the profile: {further_count}" if further_count > 0 else ""
+        )
+        self.further_spikes_label.setVisible(further_count > 0)
 
-    def _request(self, _: object = None) -> None:
-        if self._is_showing:
+    def _request_change(self, _: object = None) -> None:
+        if self._is_updating:
             return
-        if not self.is_on.isChecked():
+        if not self.enabled_check_box.isChecked():
             self.change_requested.emit(Change("No spike", (("traffic.spikes", "[]"),)))
             return
-        at = self.start_time.time().toString("HH:mm")
-        spike = f'[{{at: "{at}", for: {self.minutes.value():g}m, times: {self.factor.value():g}}}]'
-        title = f"Spike {self.factor.value():g} × at {at}"
+        start_time = self.start_time.time().toString("HH:mm")
+        spike = f'[{{at: "{start_time}", for: {self.minutes.value():g}m, times: {self.factor.value():g}}}]'
+        title = f"Spike {self.factor.value():g} × at {start_time}"
         self.change_requested.emit(Change(title, (("traffic.spikes", spike),)))
 
 

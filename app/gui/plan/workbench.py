@@ -26,19 +26,19 @@ from app.gui.widgets import vbox
 LayoutMode = Literal["three", "two", "one"]
 """Number of columns of the layout."""
 _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
-_EVENLY = (10_000, 10_000)
+_EQUAL_SIZES = (10_000, 10_000)
 _MIN_LINES = 14
 """Minimum height of a stacked panel, in lines of text."""
 
 
 class Panels(NamedTuple):
-    """Panels of the workbench. `left` and `right` scroll independently; `below` spans the full
+    """Panels of the workbench. `left` and `right` scroll independently; `bottom` spans the full
     width if the other panels are side by side."""
 
     left: QWidget
     center: QWidget
     right: QWidget
-    below: QWidget
+    bottom: QWidget
 
 
 class ResponsiveLayout(QWidget):
@@ -47,16 +47,16 @@ class ResponsiveLayout(QWidget):
 
     def __init__(self, panels: Panels) -> None:
         super().__init__()
-        self._parts = panels
+        self._panels = panels
         self.layout_mode: LayoutMode = "three"
-        self._whole = self._laid_out()
-        self._column = vbox(self._whole, within=self)
+        self._splitter = self._build_splitter()
+        self._column = vbox(self._splitter, within=self)
         self._layout_timer = QTimer(self, interval=0, singleShot=True)
         self._layout_timer.timeout.connect(self._fit)
 
     def minimumSizeHint(self) -> QSize:
         """Return a minimum width of one column, since the layout adapts to any greater width."""
-        return QSize(max(_min_width(part) for part in self._parts), self._whole.minimumSizeHint().height())
+        return QSize(max(_get_min_width(panel) for panel in self._panels), self._splitter.minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -73,56 +73,58 @@ class ResponsiveLayout(QWidget):
         return super().event(event)
 
     def _fit(self) -> None:
-        fold = self._fold_at(self.width())
-        if fold == self.layout_mode:
+        layout_mode = self._choose_layout_mode(self.width())
+        if layout_mode == self.layout_mode:
             return
-        self.layout_mode = fold
-        focused, before = QApplication.focusWidget(), self._whole
-        self._whole = self._laid_out()
-        self._column.replaceWidget(before, self._whole)
-        self._whole.show()
-        before.hide()
-        before.deleteLater()
-        if focused is not None and self.isAncestorOf(focused):
-            focused.setFocus()
+        self.layout_mode = layout_mode
+        focused_widget, previous_splitter = QApplication.focusWidget(), self._splitter
+        self._splitter = self._build_splitter()
+        self._column.replaceWidget(previous_splitter, self._splitter)
+        self._splitter.show()
+        previous_splitter.hide()
+        previous_splitter.deleteLater()
+        if focused_widget is not None and self.isAncestorOf(focused_widget):
+            focused_widget.setFocus()
 
-    def _fold_at(self, width: int) -> LayoutMode:
-        left, centre, right, below = map(_min_width, self._parts)
-        handle = self._whole.handleWidth()
-        if left + centre + right + 2 * handle <= width:
+    def _choose_layout_mode(self, width: int) -> LayoutMode:
+        left, center, right, bottom = map(_get_min_width, self._panels)
+        handle = self._splitter.handleWidth()
+        if left + center + right + 2 * handle <= width:
             return "three"
-        return "two" if max(left, right) + handle + max(centre, below) <= width else "one"
+        return "two" if max(left, right) + handle + max(center, bottom) <= width else "one"
 
-    def _laid_out(self) -> QSplitter:
-        left, centre, right, below = self._parts
+    def _build_splitter(self) -> QSplitter:
+        left, center, right, bottom = self._panels
         min_height = _MIN_LINES * self.fontMetrics().lineSpacing() if self.layout_mode == "one" else 0
-        for part in (left, centre, right):
-            part.setMinimumHeight(min_height)
+        for panel in (left, center, right):
+            panel.setMinimumHeight(min_height)
         if self.layout_mode == "one":
-            return _split(_VERTICAL, (right, left, centre, below), (1, 1, 1, 1))
+            return _create_splitter(_VERTICAL, (right, left, center, bottom), (1, 1, 1, 1))
         if self.layout_mode == "two":
-            aside, main = (_split(_VERTICAL, pair, (1, 1), _EVENLY) for pair in ((left, right), (centre, below)))
-            return _split(_HORIZONTAL, (aside, main), (0, 1), (1, self.width()))
-        upper = _split(_HORIZONTAL, (left, centre, right), (3, 5, 4))
-        return _split(_VERTICAL, (upper, below), (5, 3), (620, 260))
+            side_splitter, main_splitter = (
+                _create_splitter(_VERTICAL, pair, (1, 1), _EQUAL_SIZES) for pair in ((left, right), (center, bottom))
+            )
+            return _create_splitter(_HORIZONTAL, (side_splitter, main_splitter), (0, 1), (1, self.width()))
+        upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (3, 5, 4))
+        return _create_splitter(_VERTICAL, (upper_splitter, bottom), (5, 3), (620, 260))
 
 
-def _split(
+def _create_splitter(
     orientation: Qt.Orientation, widgets: Sequence[QWidget], stretches: Sequence[int], sizes: Sequence[int] = ()
 ) -> QSplitter:
-    split = QSplitter(orientation)
-    split.setChildrenCollapsible(False)
+    splitter = QSplitter(orientation)
+    splitter.setChildrenCollapsible(False)
     for index, (widget, stretch) in enumerate(zip(widgets, stretches, strict=True)):
-        split.addWidget(widget)
-        split.setStretchFactor(index, stretch)
+        splitter.addWidget(widget)
+        splitter.setStretchFactor(index, stretch)
         widget.show()
     if sizes:
-        split.setSizes(list(sizes))
-    return split
+        splitter.setSizes(list(sizes))
+    return splitter
 
 
-def _min_width(part: QWidget) -> int:
-    return max(part.minimumWidth(), part.minimumSizeHint().width())
+def _get_min_width(panel: QWidget) -> int:
+    return max(panel.minimumWidth(), panel.minimumSizeHint().width())
 
 
 class Workbench(QWidget):
@@ -137,9 +139,9 @@ class Workbench(QWidget):
         self.card = PlanCard()
         self.offers = OffersView()
         self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.card, self.offers))
-        vbox(self.card.head, (self.panel_layout, 1), within=self, spacing=6)
-        for part in (self.inputs, self.card, self.offers):
-            part.change_requested.connect(presenter.apply_change)
+        vbox(self.card.header, (self.panel_layout, 1), within=self, spacing=6)
+        for panel in (self.inputs, self.card, self.offers):
+            panel.change_requested.connect(presenter.apply_change)
         self.offers.price_list_requested.connect(presenter.add_prices)
         self.offers.offer_selected.connect(self.select_offer)
         self.chart.offer_selected.connect(self.select_offer)
@@ -157,7 +159,7 @@ class Workbench(QWidget):
 
     def select_offer(self, offer: str) -> None:
         """Select an offer in all panels. An empty key selects the recommended offer."""
-        chosen = offer or None
-        self.card.select_offer(chosen)
-        self.chart.select_offer(chosen)
-        self.offers.select_offer(chosen)
+        offer_key = offer or None
+        self.card.select_offer(offer_key)
+        self.chart.select_offer(offer_key)
+        self.offers.select_offer(offer_key)

@@ -7,7 +7,7 @@ from PySide6.QtWidgets import QLineEdit, QSizePolicy, QTabWidget, QWidget
 
 from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.header import Header
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.details import EnvironmentTab, ErrorsTab, ProfileTab, ValidityTab
 from app.gui.results.tabs.latency import LatencyTab, TokensTab
 from app.gui.results.tabs.machine import MachineTab
@@ -32,8 +32,8 @@ class Content(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._shown: ShownRun | None = None
-        self._shown_in_tab: dict[Tab, ShownRun] = {}
+        self._displayed_run: DisplayedRun | None = None
+        self._runs_by_tab: dict[Tab, DisplayedRun] = {}
         self.header, self.drawer, self.verdict = Header(), ExportDrawer(), VerdictCard()
         self.tiles, self.overview = Tiles(), OverviewTab(theme_controller)
         self.requests, self.profile, self.plan, self.validity = RequestsTab(), ProfileTab(), PlanTab(), ValidityTab()
@@ -75,47 +75,47 @@ class Content(QWidget):
         self.requests.time_selected.connect(self.show_time)
         self.verdict.validity_requested.connect(self._show_validity)
 
-    def show_run(self, shown: ShownRun) -> None:
-        """Replace the displayed run."""
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        """Show another run."""
         self.drawer.hide()
-        self.header.show_run(shown)
-        self.header.set_actions_enabled(_why_no_comparison(shown), _why_no_plan(shown))
+        self.header.show_run(displayed_run)
+        self.header.set_actions_enabled(_get_comparison_obstacle(displayed_run), _get_plan_obstacle(displayed_run))
         previous_tab = self.tabs.currentWidget()
         for index, tab in enumerate(self.all_tabs):
-            applies = tab.applies_to(shown)
-            self.tabs.setTabVisible(index, applies)
-            self.tabs.setTabEnabled(index, applies)
-        first_tab = next((tab for tab in self.all_tabs if tab.applies_to(shown)), None)
-        self._shown = shown
+            is_applicable = tab.applies_to(displayed_run)
+            self.tabs.setTabVisible(index, is_applicable)
+            self.tabs.setTabEnabled(index, is_applicable)
+        first_tab = next((tab for tab in self.all_tabs if tab.applies_to(displayed_run)), None)
+        self._displayed_run = displayed_run
         if first_tab is not None:
             self.tabs.setCurrentWidget(
-                previous_tab if isinstance(previous_tab, Tab) and previous_tab.applies_to(shown) else first_tab
+                previous_tab if isinstance(previous_tab, Tab) and previous_tab.applies_to(displayed_run) else first_tab
             )
-        self.show_evaluation(shown)
+        self.show_evaluation(displayed_run)
 
-    def show_evaluation(self, shown: ShownRun) -> None:
+    def show_evaluation(self, displayed_run: DisplayedRun) -> None:
         """Show the run after an evaluation with a different SLO or time range, or unchanged after a
         rejected request."""
-        self._shown = shown
-        self._shown_in_tab.clear()
-        self.verdict.show_run(shown)
-        self.tiles.show_tiles(display_tiles(shown.report))
-        self.drawer.show_run(shown)
+        self._displayed_run = displayed_run
+        self._runs_by_tab.clear()
+        self.verdict.show_run(displayed_run)
+        self.tiles.show_tiles(display_tiles(displayed_run.report))
+        self.drawer.show_run(displayed_run)
         self._fill()
 
-    def show_labels(self, shown: ShownRun) -> None:
+    def show_labels(self, displayed_run: DisplayedRun) -> None:
         """Show the labels of the displayed run after they have changed."""
-        self.header.show_labels(shown.labels)
-        self.drawer.show_run(shown)
+        self.header.show_labels(displayed_run.labels)
+        self.drawer.show_run(displayed_run)
 
-    def show_time(self, at_s: float, description: str = "") -> None:
+    def show_time(self, time_s: float, description: str = "") -> None:
         self.tabs.setCurrentWidget(self.overview)
-        self.overview.axis.show_time(at_s, description)
+        self.overview.axis.show_time(time_s, description)
         self.scroll_requested.emit(self.overview.axis)
 
     def filter_field(self) -> QLineEdit | None:
         """Return the filter field of the Requests tab, or None if the run has no requests."""
-        if self._shown is None or not self.requests.applies_to(self._shown):
+        if self._displayed_run is None or not self.requests.applies_to(self._displayed_run):
             return None
         self.tabs.setCurrentWidget(self.requests)
         return self.requests.min_latency
@@ -130,9 +130,13 @@ class Content(QWidget):
         for other_tab in self.all_tabs:
             policy = QSizePolicy.Policy.Preferred if other_tab is tab else QSizePolicy.Policy.Ignored
             other_tab.setSizePolicy(policy, policy)
-        if isinstance(tab, Tab) and self._shown is not None and self._shown_in_tab.get(tab) is not self._shown:
-            self._shown_in_tab[tab] = self._shown
-            tab.show_run(self._shown)
+        if (
+            isinstance(tab, Tab)
+            and self._displayed_run is not None
+            and self._runs_by_tab.get(tab) is not self._displayed_run
+        ):
+            self._runs_by_tab[tab] = self._displayed_run
+            tab.show_run(self._displayed_run)
 
     def _show_validity(self) -> None:
         self.tabs.setCurrentWidget(self.validity)
@@ -140,14 +144,14 @@ class Content(QWidget):
         self.scroll_requested.emit(self.tabs)
 
 
-def _why_no_comparison(shown: ShownRun) -> str | None:
-    if shown.opened.recovery is not None:
-        return "This run was interrupted. It has no result to compare or plan from."
+def _get_comparison_obstacle(displayed_run: DisplayedRun) -> str | None:
+    if displayed_run.opened.recovery is not None:
+        return "This run was interrupted. It has no result for a comparison or a plan."
     return None
 
 
-def _why_no_plan(shown: ShownRun) -> str | None:
+def _get_plan_obstacle(displayed_run: DisplayedRun) -> str | None:
     """Return the reason why no plan can be based on the run, or None if a plan is possible."""
-    if shown.own_report.verdict.validity == "INVALID":
+    if displayed_run.own_report.verdict.validity == "INVALID":
         return "The measurement is INVALID. It cannot be used for a plan."
-    return _why_no_comparison(shown)
+    return _get_comparison_obstacle(displayed_run)

@@ -1,4 +1,4 @@
-"""Export drawer: format, file, size, and the names that the report contains, without a dialog.
+"""Drawer that exports a run: format, path and size of the file, and the names in the report.
 
 The table of names lists the hosts, models and prompts in the report, with the replacement of each
 redacted name.
@@ -18,18 +18,18 @@ from app.gui.background import Latest, submit
 from app.gui.flow import FlowLayout
 from app.gui.formatting import format_size
 from app.gui.results.exporting import (
-    Exported,
+    ExportedFile,
     ExportOptions,
-    default_path,
     export_formats,
     find_prompt_keys,
     find_redactions,
+    get_default_path,
     has_profile,
     has_sidecars,
     render_report,
     write_report,
 )
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import fit_height
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import button, label, vbox
@@ -53,20 +53,20 @@ class ExportContents(QWidget):
         self.hosts = QCheckBox("Hosts an&d addresses")
         self.models = QCheckBox("Mode&l names")
         self.prompts = QCheckBox("P&rompts")
-        self.no_prompts = label("", "muted")
+        self.no_prompts_label = label("", "muted")
         self.sidecars = QCheckBox("Ra&w data files")
-        headers = {"written": "Name", "Occurrences": "Occurrences", "shown": "Shown as"}
+        headers = {"written": "Name", "Occurrences": "Occurrences", "shown": "Exported as"}
         self.names = FrameTable(
             FrameModel(headers=headers), "Names in the file", max_column_characters=_MAX_COLUMN_CHARACTERS
         )
-        self.names.setToolTip("Only whole names are redacted, also in titles and notes.")
+        self.names.setToolTip("Only whole names are redacted, including in titles and notes.")
         self._names: tuple[Redaction, ...] = ()
         self._has_prompts = True
         self._build()
         self.reset()
         for checkbox in (self.hosts, self.models, self.prompts, self.sidecars):
             checkbox.setAccessibleName(checkbox.text().replace("&", ""))
-            checkbox.toggled.connect(self._toggled)
+            checkbox.toggled.connect(self._on_toggled)
 
     def reset(self) -> None:
         """Reset to the defaults for another run, whose names have not been collected yet."""
@@ -85,9 +85,9 @@ class ExportContents(QWidget):
         """Enable the check box for prompts, or disable it and show `unavailable_reason`, the reason
         why the file cannot contain prompts."""
         self._has_prompts = unavailable_reason is None
-        self.no_prompts.setText(unavailable_reason or "")
+        self.no_prompts_label.setText(unavailable_reason or "")
         self.prompts.setVisible(self._has_prompts)
-        self.no_prompts.setVisible(not self._has_prompts)
+        self.no_prompts_label.setVisible(not self._has_prompts)
         self.show_names(self._names)
 
     def redacted_kinds(self) -> tuple[RedactedKind, ...]:
@@ -101,9 +101,9 @@ class ExportContents(QWidget):
     def show_names(self, redactions: tuple[Redaction, ...]) -> None:
         self._names = redactions
         redactions = tuple(name for name in redactions if self._has_prompts or name.kind != "prompts")
-        hidden, as_written = self.redacted_kinds(), "unchanged"
+        redacted_kinds, unchanged_text = self.redacted_kinds(), "unchanged"
         rows = [
-            (name.original, name.occurrences, name.replacement if name.kind in hidden else as_written)
+            (name.original, name.occurrences, name.replacement if name.kind in redacted_kinds else unchanged_text)
             for name in redactions
         ]
         self.names.set_frame(pd.DataFrame(rows, columns=["written", "Occurrences", "shown"]))
@@ -116,7 +116,7 @@ class ExportContents(QWidget):
         if event.type() == QEvent.Type.FontChange:
             self._fit()
 
-    def _toggled(self) -> None:
+    def _on_toggled(self) -> None:
         self.show_names(self._names)
         self.changed.emit()
 
@@ -124,11 +124,11 @@ class ExportContents(QWidget):
         fit_height(self.names, _MAX_ROWS_SHOWN)
 
     def _build(self) -> None:
-        choices = FlowLayout(gap=16)
-        choices.addWidget(label("Include:", "muted"))
-        for widget in (self.hosts, self.models, self.prompts, self.no_prompts, self.sidecars):
-            choices.addWidget(widget)
-        vbox(choices, self.names, within=self)
+        option_row = FlowLayout(gap=16)
+        option_row.addWidget(label("Include:", "muted"))
+        for widget in (self.hosts, self.models, self.prompts, self.no_prompts_label, self.sidecars):
+            option_row.addWidget(widget)
+        vbox(option_row, self.names, within=self)
 
 
 class ExportDrawer(QFrame):
@@ -142,151 +142,169 @@ class ExportDrawer(QFrame):
         super().__init__()
         self.setProperty("role", "card")
         self.setAccessibleName("Export")
-        self._shown: ShownRun | None = None
-        self._written: Path | None = None
+        self._displayed_run: DisplayedRun | None = None
+        self._exported_path: Path | None = None
         self._default_path: Path | None = None
         self._prompt_keys: tuple[str, ...] = ()
-        self._forms = export_formats()
+        self._formats = export_formats()
         self.format_box, self.path_field = QComboBox(), QLineEdit()
         self.format_box.setAccessibleName("Format")
         self.path_field.setAccessibleName("File")
-        for form in self._forms:
+        for report_format in self._formats:
             self.format_box.addItem(
-                form.name if form.unavailable_reason is None else f"{form.name} ({form.unavailable_reason})", form.key
+                report_format.name
+                if report_format.unavailable_reason is None
+                else f"{report_format.name} ({report_format.unavailable_reason})",
+                report_format.key,
             )
         self.contents = ExportContents()
         self.status = label("", "muted")
         self.save = button("&Save", self.save_now, primary=True)
-        self.browse = button("C&hoose…", self._choose)
+        self.browse = button("C&hoose…", self._choose_path)
         self.open = button("&Open", self._open)
         self.show_folder = button("Show in &folder", self._show_folder)
         self.copy = button("Cop&y summary as Markdown", self._copy)
         self.close_button = button("Cl&ose", self.hide)
         self._build()
-        self.format_box.currentIndexChanged.connect(self._choice_changed)
-        self.contents.changed.connect(self._choice_changed)
-        self._rendering: Latest[bytes] = Latest(self, self._rendered, self.failed.emit)
-        self._naming: Latest[tuple[Redaction, ...]] = Latest(self, self.contents.show_names, self.failed.emit)
+        self.format_box.currentIndexChanged.connect(self._on_option_changed)
+        self.contents.changed.connect(self._on_option_changed)
+        self._latest_rendering: Latest[bytes] = Latest(self, self._on_rendered, self.failed.emit)
+        self._latest_redactions: Latest[tuple[Redaction, ...]] = Latest(
+            self, self.contents.show_names, self.failed.emit
+        )
         self.hide()
 
-    def open_for(self, shown: ShownRun) -> None:
+    def open_drawer(self, displayed_run: DisplayedRun) -> None:
         self.show()
-        self.show_run(shown)
+        self.show_run(displayed_run)
         self.format_box.setFocus()
 
-    def show_run(self, shown: ShownRun) -> None:
-        """Update the drawer to what an export would write now."""
-        is_another_run = self._shown is None or self._shown.directory != shown.directory
-        self._shown, self._written = shown, None
-        if is_another_run:
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        """Show the export options and the file size for a run."""
+        is_different_run = self._displayed_run is None or self._displayed_run.directory != displayed_run.directory
+        self._displayed_run, self._exported_path = displayed_run, None
+        if is_different_run:
             self._default_path = None
             self.contents.reset()
-            self._prompt_keys = find_prompt_keys(shown)
+            self._prompt_keys = find_prompt_keys(displayed_run)
         if self.isVisible():
-            self._naming.request(lambda: find_redactions(shown))
-            self._choice_changed()
+            self._latest_redactions.request(lambda: find_redactions(displayed_run))
+            self._on_option_changed()
 
     def options(self) -> ExportOptions:
-        shown, form = self._shown, str(self.format_box.currentData())
-        is_alone = shown is not None and has_sidecars(shown, form) and not self.contents.sidecars.isChecked()
-        return ExportOptions(form, self.contents.redacted_kinds(), is_alone)
+        displayed_run, format_key = self._displayed_run, str(self.format_box.currentData())
+        is_report_only = (
+            displayed_run is not None
+            and has_sidecars(displayed_run, format_key)
+            and not self.contents.sidecars.isChecked()
+        )
+        return ExportOptions(format_key, self.contents.redacted_kinds(), is_report_only)
 
     def custom_path(self) -> Path | None:
         """Return the path that the user entered, or None for the default path."""
         path = Path(self.path_field.text()).expanduser()
-        return None if self._shown is None or path == default_path(self._shown, self.options()) else path
+        return (
+            None
+            if self._displayed_run is None or path == get_default_path(self._displayed_run, self.options())
+            else path
+        )
 
     def save_now(self) -> None:
-        shown, choice = self._shown, self.options()
-        if shown is None or not self.save.isEnabled():
+        displayed_run, options = self._displayed_run, self.options()
+        if displayed_run is None or not self.save.isEnabled():
             return
         path = Path(self.path_field.text()).expanduser()
         self.save.setEnabled(False)
-        submit(self, lambda: write_report(shown, choice, path), self._saved, self._failed)
+        submit(self, lambda: write_report(displayed_run, options, path), self._on_saved, self._on_error)
 
-    def _choice_changed(self) -> None:
-        shown = self._shown
-        if shown is None:
+    def _on_option_changed(self) -> None:
+        displayed_run = self._displayed_run
+        if displayed_run is None:
             return
-        self.contents.show_prompts(self._why_no_prompts())
-        self._written, choice = None, self.options()
-        self._show_path(default_path(shown, choice))
-        self.contents.sidecars.setVisible(has_sidecars(shown, choice.format))
-        is_available = next(form for form in self._forms if form.key == choice.format).unavailable_reason is None
+        self.contents.show_prompts(self._get_no_prompts_reason())
+        self._exported_path, options = None, self.options()
+        self._show_path(get_default_path(displayed_run, options))
+        self.contents.sidecars.setVisible(has_sidecars(displayed_run, options.format))
+        is_available = (
+            next(
+                report_format for report_format in self._formats if report_format.key == options.format
+            ).unavailable_reason
+            is None
+        )
         self.save.setEnabled(False)
-        self._show_written()
-        self.status.setText("Preparing…" if is_available else "Not available")
+        self._update_open_buttons()
+        self.status.setText("Preparing the export…" if is_available else "This format is not available.")
         if is_available:
-            self._rendering.request(lambda: render_report(shown, choice))
+            self._latest_rendering.request(lambda: render_report(displayed_run, options))
 
-    def _why_no_prompts(self) -> str | None:
+    def _get_no_prompts_reason(self) -> str | None:
         if not self._prompt_keys:
             return "This profile contains no prompts."
         return None if has_profile(str(self.format_box.currentData())) else "This format does not include prompts."
 
-    def _show_path(self, default: Path) -> None:
+    def _show_path(self, default_path: Path) -> None:
         """Show the default path. A path that the user entered is preserved, with the file extension
         of the new format."""
         path, previous = Path(self.path_field.text()), self._default_path
-        self._default_path = default
+        self._default_path = default_path
         if previous is None or path == previous:
-            self.path_field.setText(str(default))
-        elif previous.suffix != default.suffix:
-            self.path_field.setText(str(path.with_suffix(default.suffix)))
+            self.path_field.setText(str(default_path))
+        elif previous.suffix != default_path.suffix:
+            self.path_field.setText(str(path.with_suffix(default_path.suffix)))
 
-    def _rendered(self, content: bytes) -> None:
+    def _on_rendered(self, content: bytes) -> None:
         self.status.setText(format_size(len(content)))
         self.save.setEnabled(True)
 
-    def _failed(self, error: Exception) -> None:
+    def _on_error(self, error: Exception) -> None:
         self.save.setEnabled(True)
         self.failed.emit(error)
 
-    def _saved(self, exported: Exported) -> None:
-        self._written = exported.path
+    def _on_saved(self, exported: ExportedFile) -> None:
+        self._exported_path = exported.path
         self.save.setEnabled(True)
-        self.status.setText(f"{format_size(exported.size_bytes)} written")
-        self._show_written()
+        self.status.setText(f"Saved ({format_size(exported.size_bytes)})")
+        self._update_open_buttons()
         self.saved.emit(exported)
 
-    def _show_written(self) -> None:
+    def _update_open_buttons(self) -> None:
         for action_button in (self.open, self.show_folder):
-            action_button.setEnabled(self._written is not None)
+            action_button.setEnabled(self._exported_path is not None)
 
-    def _choose(self) -> None:
+    def _choose_path(self) -> None:
         name, _ = QFileDialog.getSaveFileName(self, "Save report as", self.path_field.text())
         if name:
             self.path_field.setText(name)
 
     def _open(self) -> None:
-        if self._written is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written)))
+        if self._exported_path is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._exported_path)))
 
     def _show_folder(self) -> None:
-        if self._written is not None:
-            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
+        if self._exported_path is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._exported_path.parent)))
 
     def _copy(self) -> None:
-        shown = self._shown
-        if shown is not None:
-            hidden = self.contents.redacted_kinds()
+        displayed_run = self._displayed_run
+        if displayed_run is not None:
+            redacted_kinds = self.contents.redacted_kinds()
             # Markdown contains no prompts
-            choice = ExportOptions("markdown", tuple(kind for kind in hidden if kind != "prompts"))
-            submit(self, lambda: render_report(shown, choice), self._copied, self.failed.emit)
+            options = ExportOptions("markdown", tuple(kind for kind in redacted_kinds if kind != "prompts"))
+            submit(self, lambda: render_report(displayed_run, options), self._on_copied, self.failed.emit)
 
-    def _copied(self, content: bytes) -> None:
+    def _on_copied(self, content: bytes) -> None:
         QGuiApplication.clipboard().setText(content.decode())
         self.status.setText("Summary copied to clipboard.")
 
     def _build(self) -> None:
-        form_row, action_row = QHBoxLayout(), FlowLayout()
-        form_row.addWidget(label("Export", "heading"))
-        form_row.addWidget(self.format_box)
-        form_row.addWidget(self.path_field, 1)
-        form_row.addWidget(self.browse)
+        format_row, action_row = QHBoxLayout(), FlowLayout()
+        format_row.addWidget(label("Export", "heading"))
+        format_row.addWidget(self.format_box)
+        format_row.addWidget(self.path_field, 1)
+        format_row.addWidget(self.browse)
         actions = (self.save, self.open, self.show_folder, self.copy, self.close_button, self.status)
         height = max(action.sizeHint().height() for action in actions)
         for action in actions:
             action.setMinimumHeight(height)
             action_row.addWidget(action)
-        vbox(form_row, self.contents, action_row, within=self, margins=(12, 8, 12, 8))
+        vbox(format_row, self.contents, action_row, within=self, margins=(12, 8, 12, 8))

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from app.gui.formatting import format_plain
-from app.gui.results.state import EvaluationRequest, ShownRun
+from app.gui.results.state import DisplayedRun, EvaluationRequest
 from app.storage.run_directory import format_run_name
-from reports.formats import BY_ID, REPORT_FORMATS, ReportFormat
+from reports.formats import FORMATS_BY_ID, REPORT_FORMATS, ReportFormat
 from reports.model import Report
 
 if TYPE_CHECKING:
@@ -38,79 +38,83 @@ class ExportOptions(msgspec.Struct, frozen=True):
     is_report_only: bool = False
 
 
-class Exported(msgspec.Struct, frozen=True):
+class ExportedFile(msgspec.Struct, frozen=True):
     path: Path
     size_bytes: int
 
 
 def export_formats() -> tuple[ExportFormat, ...]:
     return tuple(
-        ExportFormat(report_format.id, report_format.title, _why_not(report_format))
+        ExportFormat(report_format.id, report_format.title, _get_unavailable_reason(report_format))
         for report_format in REPORT_FORMATS
         if report_format.file
     )
 
 
-def _why_not(report_format: ReportFormat) -> str | None:
+def _get_unavailable_reason(report_format: ReportFormat) -> str | None:
     has_package = report_format.package is None or find_spec(report_format.package) is not None
     return None if has_package else f"requires `pip install sizewise[{report_format.id}]`"
 
 
-def default_path(shown: ShownRun, choice: ExportOptions) -> Path:
+def get_default_path(displayed_run: DisplayedRun, options: ExportOptions) -> Path:
     """Return the default path in the directory of the run. The file name of a re-evaluated or
     redacted report has a suffix, so that the export never overwrites the original report."""
-    path = shown.directory / BY_ID[choice.format].file
-    stem = path.stem if shown.request.is_as_measured else f"{path.stem}-rescored"
-    return path.with_stem(f"{stem}-hidden" if choice.redacted else stem)
+    path = displayed_run.directory / FORMATS_BY_ID[options.format].file
+    stem = path.stem if displayed_run.request.is_as_measured else f"{path.stem}-rescored"
+    return path.with_stem(f"{stem}-hidden" if options.redacted else stem)
 
 
-def has_sidecars(shown: ShownRun, form: str) -> bool:
+def has_sidecars(displayed_run: DisplayedRun, format_key: str) -> bool:
     """Return whether files with rows and tables are written beside the report. Only the original
     report in a format with links has such files."""
-    return BY_ID[form].has_linked_files and shown.request.is_as_measured and shown.opened.recovery is None
+    return (
+        FORMATS_BY_ID[format_key].has_linked_files
+        and displayed_run.request.is_as_measured
+        and displayed_run.opened.recovery is None
+    )
 
 
-def has_profile(form: str) -> bool:
-    """Return whether the format contains the profile of the run, which includes what was sent."""
-    return BY_ID[form].has_profile
+def has_profile(format_key: str) -> bool:
+    """Return whether the format contains the profile of the run, which may include prompts."""
+    return FORMATS_BY_ID[format_key].has_profile
 
 
-def find_prompt_keys(shown: ShownRun) -> tuple[str, ...]:
+def find_prompt_keys(displayed_run: DisplayedRun) -> tuple[str, ...]:
     """Return the profile keys that contain prompts."""
     from app.reporting import redaction
 
-    return redaction.find_prompt_keys(shown.report.reproduce.spec_text)
+    return redaction.find_prompt_keys(displayed_run.report.reproduce.spec_text)
 
 
-def find_redactions(shown: ShownRun) -> tuple[Redaction, ...]:
-    """Return everything in the report that can be redacted, with the replacements."""
+def find_redactions(displayed_run: DisplayedRun) -> tuple[Redaction, ...]:
+    """Return the names in the report that can be redacted, with their replacements."""
     from app.reporting.redaction import REDACTED_KINDS, redact
 
-    return redact(shown.report, shown.result, REDACTED_KINDS).redactions
+    return redact(displayed_run.report, displayed_run.result, REDACTED_KINDS).redactions
 
 
-def render_report(shown: ShownRun, choice: ExportOptions) -> bytes:
+def render_report(displayed_run: DisplayedRun, options: ExportOptions) -> bytes:
     """Render the report. Raises UsageError if the format is not available."""
-    return _content(_redacted(shown, choice).report if choice.redacted else shown.report, choice.format)
+    return _render(_redact(displayed_run, options).report if options.redacted else displayed_run.report, options.format)
 
 
-def _redacted(shown: ShownRun, choice: ExportOptions) -> RedactedReport:
+def _redact(displayed_run: DisplayedRun, options: ExportOptions) -> RedactedReport:
     from app.reporting.redaction import redact
 
-    return redact(shown.report, shown.result, choice.redacted)
+    return redact(displayed_run.report, displayed_run.result, options.redacted)
 
 
-def _content(report: Report, form: str) -> bytes:
+def _render(report: Report, format_key: str) -> bytes:
     from app.errors import UsageError
     from reports.rendering import render_document
 
     try:
-        return render_document(report, form)
+        return render_document(report, format_key)
     except ValueError as error:
-        raise UsageError(str(error), hint="Or print the HTML report from a browser.") from error
+        raise UsageError(str(error), hint="Alternatively, print the HTML report from a browser.") from error
 
 
-def write_report(shown: ShownRun, choice: ExportOptions, path: Path) -> Exported:
+def write_report(displayed_run: DisplayedRun, options: ExportOptions, path: Path) -> ExportedFile:
     """Write the report atomically, with the files of rows and tables beside it, as the command line
     does.
 
@@ -121,33 +125,33 @@ def write_report(shown: ShownRun, choice: ExportOptions, path: Path) -> Exported
     from app.storage.checksums import update_checksum
     from app.storage.run_directory import write_atomically
 
-    redacted = _redacted(shown, choice) if choice.redacted else None
-    report = shown.report if redacted is None else redacted.report
+    redacted = _redact(displayed_run, options) if options.redacted else None
+    report = displayed_run.report if redacted is None else redacted.report
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        if has_sidecars(shown, choice.format) and not choice.is_report_only:
+        if has_sidecars(displayed_run, options.format) and not options.is_report_only:
             report = write_sidecars(
-                report, shown.directory, path, None if redacted is None else redacted.build_replacer()
+                report, displayed_run.directory, path, None if redacted is None else redacted.build_replacer()
             )
-        content = _content(report, choice.format)
+        content = _render(report, options.format)
         write_atomically(path, content)
-        if path.parent.resolve() == shown.directory.resolve() and redacted is None:
+        if path.parent.resolve() == displayed_run.directory.resolve() and redacted is None:
             for name in (path.name, *(download.name for download in report.downloads)):
-                update_checksum(shown.directory, name)
+                update_checksum(displayed_run.directory, name)
     except OSError as error:
         raise UsageError(f"cannot write {path}: {error.strerror}", hint="Choose another location.") from error
-    return Exported(path, len(content))
+    return ExportedFile(path, len(content))
 
 
 def report_command(
     directory: Path,
     request: EvaluationRequest,
     is_recovered: bool = False,
-    choice: ExportOptions | None = None,
-    out: Path | None = None,
+    options: ExportOptions | None = None,
+    output_path: Path | None = None,
 ) -> str:
-    """Return the command line that produces the same report. `choice` and `out` are set if the
-    report is written to a file."""
+    """Return the command line that produces the same report. `options` and `output_path` are set if
+    the report is written to a file."""
     arguments = ["sizewise", "report", format_run_name(directory)]
     for text in request.slo or ():
         arguments += ["--slo", text]
@@ -156,10 +160,10 @@ def report_command(
         arguments += ["--from", from_s, "--to", to_s]
     if is_recovered:
         arguments.append("--recover")
-    if choice is not None:
-        arguments += [] if choice.format == "html" else ["--format", choice.format]
-        arguments += ["--redact", ",".join(choice.redacted)] if choice.redacted else []
-        arguments += ["--report-only"] if choice.is_report_only else []
-    if out is not None:
-        arguments += ["--out", str(out)]
+    if options is not None:
+        arguments += [] if options.format == "html" else ["--format", options.format]
+        arguments += ["--redact", ",".join(options.redacted)] if options.redacted else []
+        arguments += ["--report-only"] if options.is_report_only else []
+    if output_path is not None:
+        arguments += ["--out", str(output_path)]
     return shlex.join(arguments)

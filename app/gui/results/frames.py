@@ -41,7 +41,7 @@ def stage_headers(report: Report) -> dict[str, str]:
     return {
         "stage": "Stage", "result": "Result", "load": "Load", "offered": "Offered",
         "achieved": "Sent", "throughput": "Throughput", "good": "Goodput", "completed": "Responses",
-        "failed": "Failed", "p50": metric_label(report.times, "p50"), "p95": "p95", "p99": "p99",
+        "failed": "Failed", **{name: metric_label(report.times, name) for name in ("p50", "p95", "p99")},
         "from": "Start", "measurement": "Validity",
     }  # fmt: skip
 
@@ -63,7 +63,7 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
 
 
 def stage_result(row: StageRow) -> str:
-    """Return the outcome of a stage as one or two words."""
+    """Return the outcome of a stage, such as `SLO met`."""
     return formatting.display_state(formatting.stage_state(row))
 
 
@@ -88,10 +88,13 @@ def reasons_by_row(stages: Sequence[StageRow]) -> dict[int, str]:
 
 
 def token_headers() -> dict[str, str]:
-    names = {name: name.replace("_", " ").upper().replace(" P", " p") for name in TOKEN_QUANTITIES}
+    names = {}
+    for name in TOKEN_QUANTITIES:
+        metric, _, percentile = name.partition("_")
+        names[name] = f"{percentile} {metric.upper()}"
     return {
         "stage": "Stage", **names, "coalesced": "Coalesced chunks", "output_tokens": "Tokens per response",
-        "tokens_per_s": "tok/s",
+        "tokens_per_s": "Token throughput (tok/s)",
     }  # fmt: skip
 
 
@@ -103,8 +106,8 @@ def token_frame(rows: Sequence[TokenRow]) -> pd.DataFrame:
 def error_frame(rows: Sequence[ErrorRow]) -> pd.DataFrame:
     return _frame(
         [
-            {"error": row.error, "count": row.count, "share": row.share, "first": _time_text(row.first_s),
-             "last": _time_text(row.last_s), "sample": row.sample or ""}
+            {"error": row.error, "count": row.count, "share": row.share, "first": _format_time(row.first_s),
+             "last": _format_time(row.last_s), "sample": row.sample or ""}
             for row in rows
         ],
         ("error", "count", "share", "first", "last", "sample"),
@@ -114,8 +117,8 @@ def error_frame(rows: Sequence[ErrorRow]) -> pd.DataFrame:
 def check_frame(rows: Sequence[CheckRow]) -> pd.DataFrame:
     return _frame(
         [
-            {"verdict": row.verdict, "check": row.name, "observed": formatting.check_value(row),
-             "limit": formatting.check_limit(row), "hint": row.hint or ""}
+            {"verdict": row.verdict, "check": row.name, "observed": formatting.format_check_value(row),
+             "limit": formatting.format_check_limit(row), "hint": row.hint or ""}
             for row in rows
         ],
         ("verdict", "check", "observed", "limit", "hint"),
@@ -161,7 +164,7 @@ def worker_frame(rows: Sequence[WorkerRow]) -> pd.DataFrame:
     return _frame(
         [
             {"worker": f"{row.worker}", "host": row.host, "sent": row.sent, "cpu": row.cpu, "max_lag": row.max_lag,
-             "clock": row.clock, "lost": _time_text(row.lost_s)}
+             "clock": row.clock, "lost": _format_time(row.lost_s)}
             for row in rows
         ],
         ("worker", "host", "sent", "cpu", "max_lag", "clock", "lost"),
@@ -192,10 +195,10 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
             lines = [*row.reasons, *variant.misses, *([variant.bottleneck.sentence] if variant.bottleneck else [])]
             if lines:
                 hints[len(rows)] = "\n".join(lines)
-            tried = "" if row.tried is None else f" (tried, {row.tried})"
+            tried_text = "" if row.tried is None else f" (tried, {row.tried})"
             rows.append(
                 {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
-                 "scenario": f"{row.scenario}{tried}", "p50": row.p50, "p95": row.p95, "p99": row.p99,
+                 "scenario": f"{row.scenario}{tried_text}", "p50": row.p50, "p95": row.p95, "p99": row.p99,
                  "throughput": row.throughput, "cost": variant.cost, "calls": row.calls, "measurement": row.validity}
             )  # fmt: skip
         if not variant.scenarios:
@@ -217,8 +220,8 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
     )  # fmt: skip
 
 
-def _time_text(at_s: float | None) -> str:
-    return formatting.NOT_AVAILABLE if at_s is None else format_duration(max(0.0, at_s))
+def _format_time(time_s: float | None) -> str:
+    return formatting.NOT_AVAILABLE if time_s is None else format_duration(max(0.0, time_s))
 
 
 def _frame(rows: list[dict[str, Any]], columns: Sequence[str]) -> pd.DataFrame:

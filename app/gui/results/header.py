@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.formatting import clock_time, format_duration
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.widgets import Badge, button, hbox, label, tool_tip_text, vbox
 from app.records.bundle import MAX_TITLE_LENGTH, Labels
 from app.records.control import MAX_NOTE_LENGTH
@@ -47,42 +47,44 @@ class Header(QWidget):
         self.tags.editingFinished.connect(self._emit_tags)
         self.note.returnPressed.connect(self._emit_note)
         self._labels, self._name = Labels(), ""
-        self._facts: tuple[str, ...] = ()
+        self._properties: tuple[str, ...] = ()
 
-    def show_run(self, shown: ShownRun) -> None:
-        header = shown.own_report.header
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        header = displayed_run.own_report.header
         self._name = header.title[:_MAX_CHARACTERS]
-        self.badge.show_verdict(shown.own_report.verdict.validity, "; ".join(shown.result.verdict.reasons))
+        self.badge.show_verdict(
+            displayed_run.own_report.verdict.validity, "; ".join(displayed_run.result.verdict.reasons)
+        )
         target = f"{header.target}, on {header.hardware}" if header.hardware else header.target
-        self._facts = (
+        self._properties = (
             clock_time(header.started),
             format_duration(header.duration_s),
             target[:_MAX_CHARACTERS],
             header.run_id,
         )
         self.title_field.setPlaceholderText(self._name)
-        self.show_labels(shown.labels)
+        self.show_labels(displayed_run.labels)
 
     def show_labels(self, labels: Labels) -> None:
         self._labels = labels
         self.title.setText(labels.title or self._name)
-        self.details.setText(" · ".join((self._name, *self._facts) if labels.title else self._facts))
+        self.details.setText(" · ".join((self._name, *self._properties) if labels.title else self._properties))
         self.title_field.setText(labels.title)
         self.tags.setText(", ".join(labels.tags))
         self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
 
-    def set_actions_enabled(self, why_no_comparison: str | None, why_no_plan: str | None) -> None:
-        """Enable the compare and plan buttons, or disable each button that has a reason and show
-        the reason. None enables a button."""
+    def set_actions_enabled(self, comparison_obstacle: str | None, plan_obstacle: str | None) -> None:
+        """Enable or disable the compare and plan buttons. An obstacle is the reason why a button is
+        disabled and is shown as its tooltip; None enables the button."""
         _, compare, plan, _ = self.buttons
-        for action_button, why_not, description in (
-            (compare, why_no_comparison, "Compare this run with another one"),
-            (plan, why_no_plan, "Plan capacity from this run"),
+        for action_button, obstacle, description in (
+            (compare, comparison_obstacle, "Compare this run with another run"),
+            (plan, plan_obstacle, "Plan capacity from this run"),
         ):
-            action_button.setEnabled(why_not is None)
-            action_button.setToolTip(tool_tip_text(why_not or description))
-            action_button.setAccessibleDescription(why_not or description)
+            action_button.setEnabled(obstacle is None)
+            action_button.setToolTip(tool_tip_text(obstacle or description))
+            action_button.setAccessibleDescription(obstacle or description)
 
     def _emit_title(self) -> None:
         if self.title_field.text().strip() != self._labels.title:

@@ -21,45 +21,52 @@ class LabelCommand(QUndoCommand):
     point. Undo restores the previous labels, even if another process has changed the labels since.
     """
 
-    def __init__(self, text: str, directory: Path, before: Labels, after: Labels, on_changed: OnLabelsChanged) -> None:
+    def __init__(
+        self, text: str, directory: Path, old_labels: Labels, new_labels: Labels, on_changed: OnLabelsChanged
+    ) -> None:
         super().__init__(text)
-        self._directory, self._before, self._after, self._on_changed = directory, before, after, on_changed
+        self._directory, self._old_labels, self._new_labels, self._on_changed = (
+            directory,
+            old_labels,
+            new_labels,
+            on_changed,
+        )
         self._is_done = True
 
     def redo(self) -> None:
         if not self._is_done:
-            restore_labels(self._directory, self._after)
+            restore_labels(self._directory, self._new_labels)
         self._is_done = True
-        self._on_changed(self._directory, self._after)
+        self._on_changed(self._directory, self._new_labels)
 
     def undo(self) -> None:
-        restore_labels(self._directory, self._before)
+        restore_labels(self._directory, self._old_labels)
         self._is_done = False
-        self._on_changed(self._directory, self._before)
+        self._on_changed(self._directory, self._old_labels)
 
 
 def change_title(directory: Path, title: str, on_changed: OnLabelsChanged) -> LabelCommand | None:
     """Change the title of a run. Return None if the title is unchanged. Raises UsageError if the
     title is too long."""
-    before = read_labels(directory)
-    after = set_title(directory, title)
-    return None if after == before else LabelCommand("Title", directory, before, after, on_changed)
+    old_labels = read_labels(directory)
+    new_labels = set_title(directory, title)
+    return None if new_labels == old_labels else LabelCommand("Title", directory, old_labels, new_labels, on_changed)
 
 
 def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChanged) -> LabelCommand | None:
     """Replace the tags of a run. Return None if the tags are unchanged. Raises UsageError, without
     any change, if a tag is invalid."""
-    before = read_labels(directory)
-    current = frozenset(before.tags)
-    if tags == current:
+    old_labels = read_labels(directory)
+    current_tags = frozenset(old_labels.tags)
+    if tags == current_tags:
         return None
-    after = add_tags(directory, tags - current) if tags - current else before
-    after = remove_tags(directory, current - tags) if current - tags else after
-    return LabelCommand("Tags", directory, before, after, on_changed)
+    new_labels = add_tags(directory, tags - current_tags) if tags - current_tags else old_labels
+    new_labels = remove_tags(directory, current_tags - tags) if current_tags - tags else new_labels
+    return LabelCommand("Tags", directory, old_labels, new_labels, on_changed)
 
 
 def add_note_command(directory: Path, text: str, on_changed: OnLabelsChanged) -> LabelCommand:
     """Add a note to a run. Raises UsageError if the run already has the maximum number of notes."""
-    before = read_labels(directory)
-    after = add_note(directory, text, datetime.now(UTC).astimezone())
-    return LabelCommand("Note", directory, before, after, on_changed)
+    old_labels = read_labels(directory)
+    new_labels = add_note(directory, text, datetime.now(UTC).astimezone())
+    return LabelCommand("Note", directory, old_labels, new_labels, on_changed)

@@ -22,7 +22,7 @@ from app.gui.widgets import label, scroll_area, stacked_widget, vbox
 
 if TYPE_CHECKING:
     from app.gui.results.content import Content
-    from app.gui.results.state import ShownRun
+    from app.gui.results.state import DisplayedRun
     from app.records.bundle import Labels
 
 
@@ -36,30 +36,30 @@ class ResultsPage(Page):
         self._content: Content | None = None
         self._path: Path | None = None
         self._failed_path: Path | None = None
-        self._pending_moment_s: float | None = None
+        self._pending_time_s: float | None = None
         self.strip = MessageStrip()
-        self.recent = RecentRuns()
+        self.recent_runs = RecentRuns()
         self.loading = label("", "heading", wrap=True)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._scroll = scroll_area()
         self._scroll.setAccessibleName("Run")
-        self._stack = stacked_widget(self.recent, self.loading, self._scroll)
+        self._stack = stacked_widget(self.recent_runs, self.loading, self._scroll)
         vbox(self.strip, (self._stack, 1), within=self)
         self._connect()
 
     def enter(self) -> None:
         if self._path is None:
-            self.recent.refresh()
-        elif self._content is not None and self.presenter.shown is not None:
-            self._read_labels(self.presenter.shown)
-            self._emit_trust(self.presenter.shown)
+            self.recent_runs.refresh()
+        elif self._content is not None and self.presenter.displayed_run is not None:
+            self._read_labels(self.presenter.displayed_run)
+            self._emit_validity(self.presenter.displayed_run)
         self._focus_first()
 
     def _focus_first(self) -> None:
         """Focus the displayed run, so that keys scroll it; if no run is open, focus the button that
         opens the Library."""
-        is_choosing = self._stack.currentWidget() is self.recent
-        (self.recent.library if is_choosing else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
+        is_list_visible = self._stack.currentWidget() is self.recent_runs
+        (self.recent_runs.library if is_list_visible else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
 
     def leave(self) -> None:
         if self._content is not None:
@@ -67,36 +67,42 @@ class ResultsPage(Page):
 
     def open_run(self, path: Path) -> None:
         """Open a run. The results of an interrupted run are recovered from the stored data."""
-        self._pending_moment_s = None
+        self._pending_time_s = None
         self.presenter.open_run(path)
 
     def show_time(self, seconds: float) -> None:
         """Show this time, in seconds from the start of the run. If the run is still being opened,
         the time is shown after it has been opened."""
-        self._pending_moment_s = seconds
-        if self.presenter.shown is not None and self._content is not None:
+        self._pending_time_s = seconds
+        if self.presenter.displayed_run is not None and self._content is not None:
             self._content.show_time(seconds)
-            self._pending_moment_s = None
+            self._pending_time_s = None
 
     def command_line(self) -> str | None:
-        shown = self.presenter.shown
-        if shown is None:
+        displayed_run = self.presenter.displayed_run
+        if displayed_run is None:
             return None
         drawer = None if self._content is None or not self._content.drawer.isVisible() else self._content.drawer
-        choice, out_path = (None, None) if drawer is None else (drawer.options(), drawer.custom_path())
-        return report_command(shown.directory, shown.request, shown.opened.recovery is not None, choice, out_path)
+        export_options, out_path = (None, None) if drawer is None else (drawer.options(), drawer.custom_path())
+        return report_command(
+            displayed_run.directory,
+            displayed_run.request,
+            displayed_run.opened.recovery is not None,
+            export_options,
+            out_path,
+        )
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directory of the displayed run, or nothing if the run was interrupted and has
-        no result to compare."""
-        shown = self.presenter.shown
-        return () if shown is None or shown.opened.recovery is not None else (shown.directory,)
+        """Return the directory of the displayed run. The result is empty if no run is displayed, or
+        if the run was interrupted and has no result to compare."""
+        displayed_run = self.presenter.displayed_run
+        return () if displayed_run is None or displayed_run.opened.recovery is not None else (displayed_run.directory,)
 
     def export(self) -> bool:
-        shown = self.presenter.shown
-        if shown is None or self._content is None:
+        displayed_run = self.presenter.displayed_run
+        if displayed_run is None or self._content is None:
             return False
-        self._content.drawer.open_for(shown)
+        self._content.drawer.open_drawer(displayed_run)
         self._scroll.ensureWidgetVisible(self._content.drawer)
         return True
 
@@ -104,13 +110,13 @@ class ResultsPage(Page):
         return self._undo
 
     def filter_field(self) -> QLineEdit | None:
-        if self._content is None or self.presenter.shown is None:
+        if self._content is None or self.presenter.displayed_run is None:
             return None
         return self._content.filter_field()
 
     def start(self) -> bool:
         """Open the profile of the run on the Run page, so that the user can run it again (F5)."""
-        if self.presenter.shown is None or not self.presenter.shown.opened.spec_text:
+        if self.presenter.displayed_run is None or not self.presenter.displayed_run.opened.spec_text:
             return False
         self._repeat()
         return True
@@ -132,7 +138,7 @@ class ResultsPage(Page):
             header.tags_edited.connect(self._change_tags)
             header.note_entered.connect(self._add_note)
             slo.edited.connect(self.presenter.request_slo)
-            axis.window_selected.connect(self._choose_window)
+            axis.window_selected.connect(self._select_window)
             axis.window_cleared.connect(self._clear_window)
             content.verdict.reset_requested.connect(self.presenter.reset)
             content.profile.repeat_requested.connect(self._repeat)
@@ -145,14 +151,14 @@ class ResultsPage(Page):
         presenter = self.presenter
         presenter.opening.connect(self._on_opening)
         presenter.opened.connect(self._on_opened)
-        presenter.reevaluated.connect(self._on_rescored)
+        presenter.reevaluated.connect(self._on_reevaluated)
         presenter.failed.connect(self._on_failed)
-        presenter.refused.connect(self._on_refused)
+        presenter.rejected.connect(self._on_rejected)
         self.strip.action_triggered.connect(self._try_again)
-        self.recent.run_selected.connect(self.open_run)
-        self.recent.library_requested.connect(self._go_to_library)
-        self.recent.home_requested.connect(self._go_to_home)
-        self.navigation.library_changed.connect(self._library_changed)
+        self.recent_runs.run_selected.connect(self.open_run)
+        self.recent_runs.library_requested.connect(self._go_to_library)
+        self.recent_runs.home_requested.connect(self._go_to_home)
+        self.navigation.library_changed.connect(self._on_library_changed)
 
     def _on_opening(self, path: Path) -> None:
         self._path = path
@@ -161,49 +167,51 @@ class ResultsPage(Page):
         self.loading.setText(f"Loading {path.name}…")
         self._stack.setCurrentWidget(self.loading)
 
-    def _on_opened(self, shown: ShownRun) -> None:
+    def _on_opened(self, displayed_run: DisplayedRun) -> None:
         content = self.content()
-        content.show_run(shown)
+        content.show_run(displayed_run)
         self._stack.setCurrentWidget(self._scroll)
         self._scroll.verticalScrollBar().setValue(0)
         if self.isVisible():
             self._focus_first()
-        self.setAccessibleDescription(f"{shown.own_report.header.title}: {shown.own_report.verdict.outcome}")
-        self._emit_trust(shown)
-        if self._pending_moment_s is not None:
-            self.show_time(self._pending_moment_s)
+        self.setAccessibleDescription(
+            f"{displayed_run.own_report.header.title}: {displayed_run.own_report.verdict.outcome}"
+        )
+        self._emit_validity(displayed_run)
+        if self._pending_time_s is not None:
+            self.show_time(self._pending_time_s)
 
-    def _on_rescored(self, shown: ShownRun) -> None:
+    def _on_reevaluated(self, displayed_run: DisplayedRun) -> None:
         self.strip.hide()
-        self.content().show_evaluation(shown)
-        self._emit_trust(shown)
+        self.content().show_evaluation(displayed_run)
+        self._emit_validity(displayed_run)
 
-    def _emit_trust(self, shown: ShownRun) -> None:
-        verdict = shown.result.verdict
+    def _emit_validity(self, displayed_run: DisplayedRun) -> None:
+        verdict = displayed_run.result.verdict
         self.navigation.validity_changed.emit(verdict.status, "\n".join(verdict.reasons), "results")
 
     def _on_failed(self, path: Path, error: Exception) -> None:
         """Report that the run cannot be opened, and offer to try again, since the run may be in
         progress or still being copied."""
         self._path, self._failed_path = None, path
-        self._stack.setCurrentWidget(self.recent)
-        self.recent.refresh()
+        self._stack.setCurrentWidget(self.recent_runs)
+        self.recent_runs.refresh()
         self.strip.show_notice(error_notice(error), "Try again")
 
     def _try_again(self) -> None:
         if self._failed_path is not None:
             self.open_run(self._failed_path)
 
-    def _on_refused(self, error: Exception) -> None:
+    def _on_rejected(self, error: Exception) -> None:
         """Report the error, and show the run with its unchanged evaluation."""
         self._show_error(error)
-        if self.presenter.shown is not None:
-            self.content().show_evaluation(self.presenter.shown)
+        if self.presenter.displayed_run is not None:
+            self.content().show_evaluation(self.presenter.displayed_run)
 
     def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(error_notice(error))
 
-    def _choose_window(self, from_s: float, to_s: float) -> None:
+    def _select_window(self, from_s: float, to_s: float) -> None:
         self.presenter.request_window((from_s, to_s))
 
     def _clear_window(self) -> None:
@@ -216,68 +224,68 @@ class ResultsPage(Page):
         self.navigation.plan_requested.emit(self.runs())
 
     def _repeat(self) -> None:
-        if self.presenter.shown is not None:
-            self.navigation.open_profile_requested.emit(self.presenter.shown.directory / "spec.yaml")
+        if self.presenter.displayed_run is not None:
+            self.navigation.open_profile_requested.emit(self.presenter.displayed_run.directory / "spec.yaml")
 
     def _change_title(self, title: str) -> None:
         from app.gui.results.label_edits import change_title
 
-        shown = self.presenter.shown
-        if shown is not None:
-            self._push_step(lambda: change_title(shown.directory, title, self._on_labeled))
+        displayed_run = self.presenter.displayed_run
+        if displayed_run is not None:
+            self._push_command(lambda: change_title(displayed_run.directory, title, self._on_labeled))
 
     def _change_tags(self, text: str) -> None:
         from app.gui.results.label_edits import change_tags
 
-        shown = self.presenter.shown
-        if shown is not None:
+        displayed_run = self.presenter.displayed_run
+        if displayed_run is not None:
             tags = frozenset(text.replace(",", " ").split())
-            self._push_step(lambda: change_tags(shown.directory, tags, self._on_labeled))
+            self._push_command(lambda: change_tags(displayed_run.directory, tags, self._on_labeled))
 
     def _add_note(self, text: str) -> None:
         from app.gui.results.label_edits import add_note_command
 
-        shown = self.presenter.shown
-        if shown is not None:
-            self._push_step(lambda: add_note_command(shown.directory, text, self._on_labeled))
+        displayed_run = self.presenter.displayed_run
+        if displayed_run is not None:
+            self._push_command(lambda: add_note_command(displayed_run.directory, text, self._on_labeled))
 
-    def _push_step(self, make_step: Callable[[], QUndoCommand | None]) -> None:
+    def _push_command(self, create_command: Callable[[], QUndoCommand | None]) -> None:
         from app.errors import UsageError
 
         try:
-            step = make_step()
+            command = create_command()
         except UsageError as error:
             self._show_error(error)
-            if self.presenter.shown is not None:
-                self.content().header.show_labels(self.presenter.shown.labels)
+            if self.presenter.displayed_run is not None:
+                self.content().header.show_labels(self.presenter.displayed_run.labels)
             return
-        if step is not None:
-            self._undo.push(step)
+        if command is not None:
+            self._undo.push(command)
 
-    def _read_labels(self, shown: ShownRun) -> None:
+    def _read_labels(self, displayed_run: DisplayedRun) -> None:
         """Read the labels again, because another process may have changed them."""
         from app.errors import UsageError
         from app.storage.labels import read_labels
 
         with suppress(UsageError):  # a corrupted file has already been reported when the run was opened
-            labels = read_labels(shown.directory)
-            if labels != shown.labels:
+            labels = read_labels(displayed_run.directory)
+            if labels != displayed_run.labels:
                 self._show_labels(labels)
 
     def _show_labels(self, labels: Labels) -> None:
         self.presenter.set_labels(labels)
-        if self.presenter.shown is not None:
-            self.content().show_labels(self.presenter.shown)
+        if self.presenter.displayed_run is not None:
+            self.content().show_labels(self.presenter.displayed_run)
 
     def _on_labeled(self, directory: Path, labels: Labels) -> None:
-        shown = self.presenter.shown
-        if shown is not None and shown.directory == directory:
+        displayed_run = self.presenter.displayed_run
+        if displayed_run is not None and displayed_run.directory == directory:
             self._show_labels(labels)
         self.navigation.library_changed.emit()
 
-    def _library_changed(self) -> None:
+    def _on_library_changed(self) -> None:
         if self._path is None:
-            self.recent.refresh()
+            self.recent_runs.refresh()
 
     def _go_to_library(self) -> None:
         self.navigation.page_requested.emit("library")

@@ -21,21 +21,21 @@ _MAX_HINT_LENGTH = 2_000
 class QuantityModel(FrameModel):
     """Table model whose cells can be Quantity values.
 
-    `set_rows` marks rows whose numbers are all INVALID, and sets explanations (hints) by row
-    number.
+    `set_rows` sets the rows, the indices of rows whose numbers are all INVALID, and explanations
+    (hints) by row index.
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
         formats = dict.fromkeys(quantities, format_value)
-        super().__init__(None, headers, formats, dict.fromkeys(quantities, _value))
+        super().__init__(None, headers, formats, dict.fromkeys(quantities, _get_value))
         self._quantities = frozenset(quantities)
-        self._struck: frozenset[int] = frozenset()
+        self._invalid_rows: frozenset[int] = frozenset()
         self._hints: Mapping[int, str] = {}
 
     def set_rows(
         self, frame: pd.DataFrame, invalid_rows: Sequence[int] = (), hints: Mapping[int, str] | None = None
     ) -> None:
-        self._struck, self._hints = frozenset(invalid_rows), dict(hints or {})
+        self._invalid_rows, self._hints = frozenset(invalid_rows), dict(hints or {})
         self.set_frame(frame)
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _ROLE.DisplayRole) -> object:
@@ -43,9 +43,9 @@ class QuantityModel(FrameModel):
             return None
         is_number = str(self.frame.columns[index.column()]) in self._quantities
         if role == _ROLE.FontRole:
-            return _struck_font() if is_number and self._is_struck(index) else None
+            return _create_strikeout_font() if is_number and self._is_struck_through(index) else None
         if role == _ROLE.ForegroundRole:
-            return _gray() if is_number and self._is_undersampled(index) else None
+            return _get_gray_brush() if is_number and self._is_undersampled(index) else None
         if role in (_ROLE.ToolTipRole, _ROLE.AccessibleDescriptionRole):
             hint = self._hint(index)
             return tool_tip_text(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
@@ -54,17 +54,21 @@ class QuantityModel(FrameModel):
         return super().data(index, role)
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = _ROLE.DisplayRole) -> object:
-        exists = orientation == Qt.Orientation.Horizontal and 0 <= section < self.frame.shape[1]
-        if role == _ROLE.TextAlignmentRole and exists and str(self.frame.columns[section]) in self._quantities:
+        is_valid_section = orientation == Qt.Orientation.Horizontal and 0 <= section < self.frame.shape[1]
+        if (
+            role == _ROLE.TextAlignmentRole
+            and is_valid_section
+            and str(self.frame.columns[section]) in self._quantities
+        ):
             return _RIGHT_ALIGNED
         return super().headerData(section, orientation, role)
 
-    def _is_struck(self, index: QModelIndex | QPersistentModelIndex) -> bool:
+    def _is_struck_through(self, index: QModelIndex | QPersistentModelIndex) -> bool:
         row = self.frame_row(index.row())
         value = self.frame.iat[row, index.column()]
         is_invalid = isinstance(value, Quantity) and value.validity == "INVALID"
         is_missing = isinstance(value, Quantity) and value.value is None and not value.is_undersampled
-        return (is_invalid or row in self._struck) and not is_missing
+        return (is_invalid or row in self._invalid_rows) and not is_missing
 
     def _is_undersampled(self, index: QModelIndex | QPersistentModelIndex) -> bool:
         value = self.frame.iat[self.frame_row(index.row()), index.column()]
@@ -80,7 +84,7 @@ class QuantityModel(FrameModel):
 
 
 def format_value(value: object) -> str:
-    """Format a value as the report does, such as 238 (231–244)/s."""
+    """Format a value as the report does, such as `238 (231–244) req/s`."""
     return format_quantity(value) if isinstance(value, Quantity) else cell(value)
 
 
@@ -99,16 +103,16 @@ def describe_quantity(quantity: Quantity) -> str:
     return ", ".join(part for part in parts if part)
 
 
-def _value(value: object) -> object:
+def _get_value(value: object) -> object:
     return value.value if isinstance(value, Quantity) else None
 
 
-def _gray() -> QBrush:
+def _get_gray_brush() -> QBrush:
     """Return the placeholder text color (gray) of the current theme."""
     return QGuiApplication.palette().brush(QPalette.ColorRole.PlaceholderText)
 
 
-def _struck_font() -> QFont:
+def _create_strikeout_font() -> QFont:
     font = QFont()
     font.setStrikeOut(True)
     return font

@@ -24,7 +24,7 @@ class RecentRun(msgspec.Struct, frozen=True):
     max_rate: str | None
 
 
-def recent_runs() -> list[RecentRun]:
+def list_recent_runs() -> list[RecentRun]:
     """Return the most recent runs, newest first. Corrupted runs are skipped."""
     from app.errors import UsageError
     from app.storage.run_directory import list_stored_runs
@@ -34,13 +34,13 @@ def recent_runs() -> list[RecentRun]:
         if len(runs) == _MAX_RUNS:
             break
         try:
-            runs.append(_recent(run.directory))
+            runs.append(_read_recent_run(run.directory))
         except UsageError:
             continue
     return runs
 
 
-def _recent(path: Path) -> RecentRun:
+def _read_recent_run(path: Path) -> RecentRun:
     from app.reporting.run_rows import format_max_rate
     from app.reporting.verdict import build_verdict
     from app.storage.labels import read_labels
@@ -49,7 +49,7 @@ def _recent(path: Path) -> RecentRun:
     run = StoredRun(path)
     result = run.result
     if result is None:
-        state = "running" if run.is_running else "cut short" if run.finished is None else "not measured"
+        state = "running" if run.is_running else "cut short" if run.finished_event is None else "not measured"
         return RecentRun(path, path.name, "", state, None)
     name = read_labels(path).title or result.name
     return RecentRun(path, name, result.clock.wall_start, build_verdict(result).outcome, format_max_rate(result))
@@ -69,40 +69,42 @@ class RecentRuns(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.heading = label("Select a run", "title", wrap=True)
-        self.about = label("Its verdict, metrics over time and requests appear here.", "muted", wrap=True)
+        self.description_label = label(
+            "The verdict, the metrics over time and the requests of the run appear here.", "muted", wrap=True
+        )
         self.library = button("Open the &Library", self.library_requested.emit, primary=True)
         self.home = button("Go to the &quick check", self.home_requested.emit, primary=True)
         self.home.hide()
         self._list = QWidget()
         self._rows = vbox(within=self._list)
-        layout = vbox(self.heading, self.about, self._list, within=self, margins=None, spacing=10)
+        layout = vbox(self.heading, self.description_label, self._list, within=self, margins=None, spacing=10)
         for action_button in (self.library, self.home):
             layout.addWidget(action_button, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
 
     def refresh(self) -> None:
-        submit(self, recent_runs, self.show_runs, self._failed)
+        submit(self, list_recent_runs, self.show_runs, self._show_error)
 
     def show_runs(self, runs: list[RecentRun]) -> None:
         clear(self._rows)
         for run in runs:
             row = _Row(run)
-            row.chosen.connect(self.run_selected)
+            row.selected.connect(self.run_selected)
             self._rows.addWidget(row)
         self.library.setVisible(bool(runs))
         self.home.setVisible(not runs)
-        self.about.setText(
-            "Recent runs are listed below. The Library has all runs."
+        self.description_label.setText(
+            "Recent runs are listed below. The Library lists all runs."
             if runs
             else "No runs yet. Start with the quick check on Home (1 min)."
         )
 
-    def _failed(self, error: Exception) -> None:
-        self.about.setText(str(error))
+    def _show_error(self, error: Exception) -> None:
+        self.description_label.setText(str(error))
 
 
 class _Row(QFrame):
-    chosen = Signal(object)
+    selected = Signal(object)
 
     def __init__(self, run: RecentRun) -> None:
         super().__init__()
@@ -110,7 +112,7 @@ class _Row(QFrame):
         self._path = run.path
         open_button = QPushButton(run.name[:_MAX_CHARACTERS].replace("&", "&&"))
         open_button.setAccessibleName(f"Open {run.name[:_MAX_CHARACTERS]}")
-        open_button.clicked.connect(self._choose)
+        open_button.clicked.connect(self._emit_selected)
         hbox(
             open_button,
             Badge(run.outcome),
@@ -119,5 +121,5 @@ class _Row(QFrame):
             margins=None,
         )
 
-    def _choose(self) -> None:
-        self.chosen.emit(self._path)
+    def _emit_selected(self) -> None:
+        self.selected.emit(self._path)

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from app.reporting.opened import OpenedRun
 
-_CHUNKS = ("chunk_ns", "chunk_tokens")
-_TIMES = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms", "send_lag_ms")
+_CHUNK_COLUMNS = ("chunk_ns", "chunk_tokens")
+_DURATION_COLUMNS = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms", "send_lag_ms")
 OK, FAILED = "ok", "failed"
 IntArray = npt.NDArray[Any]
 
@@ -30,44 +30,44 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     `at_s` is the intended start, in seconds from the start of the run. Columns without any value
     are omitted.
     """
-    table = run.table.drop_columns([name for name in _CHUNKS if name in run.table.column_names])
+    table = run.table.drop_columns([name for name in _CHUNK_COLUMNS if name in run.table.column_names])
     if table.num_rows == 0:
         return pd.DataFrame({"at_s": np.empty(0)})
     rows = read_rows(table)
     order = _row_order(table)
-    names = {stage_facts.index: stage_facts.name for stage_facts in run.data.stage_data}
+    names = {stage_data.index: stage_data.name for stage_data in run.data.stage_data}
     stages = table["stage"].to_numpy()[order]
     columns: dict[str, object] = {
         "at_s": (rows.intended_ns - run.result.time_zero_ns) / 1e9,
         "stage": _stage_names(stages, names),
     }
-    for name in _TIMES:
+    for name in _DURATION_COLUMNS:
         values_ms = compute_duration_ms(rows, name)
-        if values_ms is not None and (known_ms := _known_values(values_ms, rows, name)) is not None:
-            columns[name] = known_ms
+        if values_ms is not None and (valid_ms := _mask_invalid_values(values_ms, rows, name)) is not None:
+            columns[name] = valid_ms
     columns["result"] = _categorical(_result_codes(rows), [OK, FAILED, NOT_STARTED])
     status = table["status"]
     if status.null_count < len(status):
         columns["status"] = status.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)[order]
     columns["error"] = _categorical(np.where(rows.is_failed, rows.error.codes, -1), rows.error.categories)
     frame = pd.DataFrame(columns)
-    slowest = next((name for name in ("latency_ms", "service_ms") if name in frame), "at_s")
-    return frame.sort_values(slowest, ascending=False, na_position="last", kind="stable").reset_index(drop=True)
+    sort_column = next((name for name in ("latency_ms", "service_ms") if name in frame), "at_s")
+    return frame.sort_values(sort_column, ascending=False, na_position="last", kind="stable").reset_index(drop=True)
 
 
 def build_mask(
-    frame: pd.DataFrame, stage: str | None, result: str | None, error: str | None, min_ms: float | None
+    frame: pd.DataFrame, stage: str | None, result: str | None, error: str | None, min_latency_ms: float | None
 ) -> Mask | None:
-    """Return the mask of the rows that match all filters, or None if all rows match.
+    """Return a boolean mask of the rows that match all filters, or None if no filter is set.
 
-    `min_ms` is the minimum latency; requests without a response do not match it.
+    `min_latency_ms` is the minimum latency; requests without a response do not match it.
     """
     filters = [("stage", stage), ("result", result), ("error", error)]
     masks = [_equals(frame[name], value) for name, value in filters if value is not None]
-    times = next((name for name in ("latency_ms", "service_ms") if name in frame), None)
-    if min_ms is not None and times is not None:
+    latency_column = next((name for name in ("latency_ms", "service_ms") if name in frame), None)
+    if min_latency_ms is not None and latency_column is not None:
         with np.errstate(invalid="ignore"):
-            masks.append(frame[times].to_numpy() >= min_ms)
+            masks.append(frame[latency_column].to_numpy() >= min_latency_ms)
     return np.logical_and.reduce(masks) if masks else None
 
 
@@ -84,26 +84,26 @@ def _row_order(table: pa.Table) -> IntArray:
     """Return the order in which `read_rows` returns the rows of the table."""
     import pyarrow.compute as pc
 
-    at_ns = pc.coalesce(table["intended_ns"], table["sent_ns"]).fill_null(0).to_numpy()
-    return np.argsort(at_ns, kind="stable")
+    start_ns = pc.coalesce(table["intended_ns"], table["sent_ns"]).fill_null(0).to_numpy()
+    return np.argsort(start_ns, kind="stable")
 
 
 def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
     """Return the stage name of each row. All repeats of a stage have the same name."""
-    indexes = sorted(set(stages.tolist()))
-    categories = list(dict.fromkeys(names.get(index, f"stage {index} (interrupted)") for index in indexes))
-    code_of_index = {index: categories.index(names.get(index, f"stage {index} (interrupted)")) for index in indexes}
-    codes = np.full(max(indexes, default=0) + 1, -1, dtype=np.int32)
-    codes[indexes] = [code_of_index[index] for index in indexes]
+    indices = sorted(set(stages.tolist()))
+    categories = list(dict.fromkeys(names.get(index, f"stage {index} (interrupted)") for index in indices))
+    codes_by_index = {index: categories.index(names.get(index, f"stage {index} (interrupted)")) for index in indices}
+    codes = np.full(max(indices, default=0) + 1, -1, dtype=np.int32)
+    codes[indices] = [codes_by_index[index] for index in indices]
     return _categorical(codes[stages], categories)
 
 
-def _known_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
+def _mask_invalid_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
     """Return the values of successful requests, or of sent requests for the send lag; all other
     values become NaN. Returns None if no request has a value."""
     has_value = rows.was_sent if name == "send_lag_ms" else rows.is_success
-    known_ms = np.where(has_value, values_ms, np.nan)
-    return None if np.isnan(known_ms).all() else known_ms
+    valid_ms = np.where(has_value, values_ms, np.nan)
+    return None if np.isnan(valid_ms).all() else valid_ms
 
 
 def _result_codes(rows: StageRows) -> IntArray:

@@ -16,8 +16,9 @@ if TYPE_CHECKING:
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True):
-    """Requested evaluation of a run: a different SLO, or a time range in seconds from the start of
-    the run. None means as measured."""
+    """Requested evaluation of a run. `slo` replaces the SLO of the run, and `window_s` is a time
+    range in seconds from the start of the run; None keeps the SLO or the range of the
+    measurement."""
 
     slo: tuple[str, ...] | None = None
     window_s: tuple[float, float] | None = None
@@ -27,7 +28,7 @@ class EvaluationRequest(msgspec.Struct, frozen=True):
         return self.slo is None and self.window_s is None
 
 
-class ShownRun(msgspec.Struct, frozen=True):
+class DisplayedRun(msgspec.Struct, frozen=True):
     """A displayed run. `own_report` is the report as measured, and `report` is the report of the
     requested evaluation; both are the same object if no other evaluation was requested."""
 

@@ -21,7 +21,7 @@ class Tiles(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.setAccessibleName("Headline numbers")
+        self.setAccessibleName("Headline metrics")
         self._layout = TileLayout(self)
         self.cards: list[TileCard] = []
 
@@ -89,7 +89,7 @@ class TileLayout(FlowLayout):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent, _GAP_PX)
 
-    def _place(self, area: QRect, *, is_moving: bool) -> int:
+    def _arrange_items(self, area: QRect, *, is_moving: bool) -> int:
         """Arrange the items and return the total height in pixels. If `is_moving` is false, only
         the height is computed."""
         top, lines = area.y(), self._lines(area.width())
@@ -114,19 +114,19 @@ class TileLayout(FlowLayout):
         lines = _fill_lines(self._items, width, len(self._items))
         if len(lines) < 2:
             return lines
-        even = _fill_lines(self._items, width, -(-len(self._items) // len(lines)))
-        return even if len(even) == len(lines) else lines
+        even_lines = _fill_lines(self._items, width, -(-len(self._items) // len(lines)))
+        return even_lines if len(even_lines) == len(lines) else lines
 
 
 def _fill_lines(items: list[QLayoutItem], width: int, max_per_line: int) -> list[list[QLayoutItem]]:
     lines: list[list[QLayoutItem]] = []
-    used = 0
+    used_px = 0
     for item in items:
         width_px = item.sizeHint().width()
-        if lines and len(lines[-1]) < max_per_line and used + _GAP_PX + width_px <= width:
+        if lines and len(lines[-1]) < max_per_line and used_px + _GAP_PX + width_px <= width:
             lines[-1].append(item)
-            used += _GAP_PX + width_px
+            used_px += _GAP_PX + width_px
         else:
             lines.append([item])
-            used = width_px
+            used_px = width_px
     return lines

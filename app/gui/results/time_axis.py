@@ -12,7 +12,7 @@ from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State, format_duration, one_line
 from app.gui.results.frames import stage_result
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.records.metrics import metric_label
@@ -31,21 +31,21 @@ class TimeAxis(QWidget):
         time = Axis("Time", "s")
         self.rates = Chart("Request rate", time, Axis("Rate", "req/s"), theme_controller)
         self.latency = Chart("Latency", time, Axis("Latency", "ms"), theme_controller)
-        self.in_flight = Chart("In flight", time, Axis("Requests", ""), theme_controller)
+        self.in_flight = Chart("Requests in flight", time, Axis("Requests in flight", ""), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
-        self.about = label("", "muted", wrap=True)
+        self.description_label = label("", "muted", wrap=True)
         self._markers: tuple[tuple[float, str], ...] = ()
-        vbox(self.about, self.linked, within=self)
+        vbox(self.description_label, self.linked, within=self)
         self.linked.span_selected.connect(self.window_selected)
         self.linked.span_cleared.connect(self.window_cleared)
-        self._font_changed()
+        self._update_heights()
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
         if event.type() == QEvent.Type.FontChange:
-            self._font_changed()
+            self._update_heights()
 
-    def _font_changed(self) -> None:
+    def _update_heights(self) -> None:
         """Set the heights so that all three charts fit on the screen. The page scrolls, not the
         charts."""
         line = self.fontMetrics().height()
@@ -54,31 +54,31 @@ class TimeAxis(QWidget):
         heights = sum(chart.minimumHeight() for chart in self.linked.charts)
         self.linked.setFixedHeight(heights + 3 * line + 12)
 
-    def show_run(self, shown: ShownRun) -> None:
-        """Replace the displayed run."""
-        self._markers = tuple((at_s, one_line(text)) for at_s, text in shown.opened.notes)
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        """Show another run, with its whole duration."""
+        self._markers = tuple((time_s, one_line(text)) for time_s, text in displayed_run.opened.notes)
         for chart in self.linked.charts:
             chart.clear()
             chart.set_markers(self._markers)
-        load = shown.own_report.load
+        load = displayed_run.own_report.load
         self.setVisible(load is not None)
         if load is None:
             return
-        self._draw(load, shown.own_report)
-        bands = stage_bands(shown.own_report)
+        self._draw(load, displayed_run.own_report)
+        bands = stage_bands(displayed_run.own_report)
         for chart in self.linked.charts:
             chart.set_bands(bands)
-        self._show_instruction(shown)
+        self._show_instruction(displayed_run)
 
-    def show_evaluation(self, shown: ShownRun) -> None:
+    def show_evaluation(self, displayed_run: DisplayedRun) -> None:
         """Show the selected time range and the SLO limit, without emitting signals."""
-        window_s = shown.request.window_s
+        window_s = displayed_run.request.window_s
         with QSignalBlocker(self.linked):
             if window_s is None:
                 self.linked.clear_span()
             elif not _is_same_range(self.linked.span(), window_s):
                 self.linked.select_span(*window_s)
-        curve = shown.report.curve
+        curve = displayed_run.report.curve
         limit = curve.limit
         is_latency = limit is not None and curve.metric in ("latency_ms", "service_ms")
         self.latency.set_limit(
@@ -87,15 +87,15 @@ class TimeAxis(QWidget):
             if limit is not None
             else "",
         )
-        self._show_instruction(shown)
+        self._show_instruction(displayed_run)
 
-    def show_time(self, at_s: float, description: str = "") -> None:
-        self.linked.set_crosshair(at_s)
+    def show_time(self, time_s: float, description: str = "") -> None:
+        self.linked.set_crosshair(time_s)
         for chart in self.linked.charts:
-            chart.set_markers((*self._markers, (at_s, description or format_duration(at_s))))
+            chart.set_markers((*self._markers, (time_s, description or format_duration(time_s))))
 
     def _draw(self, load: LoadSeries, report: Report) -> None:
-        at_s = np.array(load.at_s)
+        time_s = np.array(load.at_s)
         for series, (key, name, values) in enumerate(
             (
                 ("offered", "offered", load.offered_per_s),
@@ -104,45 +104,45 @@ class TimeAxis(QWidget):
                 ("good", "goodput", load.good_per_s),
             )
         ):
-            self.rates.set_line(key, name, at_s, np.array(values), series=series)
-        self.latency.set_line("p50", metric_label(report.times, "p50"), at_s, _with_nan(load.p50_ms), series=0)
-        self.latency.set_line("p95", metric_label(report.times, "p95"), at_s, _with_nan(load.p95_ms), series=1)
+            self.rates.set_line(key, name, time_s, np.array(values), series=series)
+        self.latency.set_line("p50", metric_label(report.times, "p50"), time_s, _to_array(load.p50_ms), series=0)
+        self.latency.set_line("p95", metric_label(report.times, "p95"), time_s, _to_array(load.p95_ms), series=1)
         if load.ttft_p95_ms:
-            self.latency.set_line("ttft", "p95 TTFT", at_s, _with_nan(load.ttft_p95_ms), series=2)
-        self.in_flight.set_line("in_flight", "in flight", at_s, np.array(load.in_flight), series=0)
+            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load.ttft_p95_ms), series=2)
+        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load.in_flight), series=0)
         if load.lag_p99_ms:
-            self.latency.set_line("lag", "p99 send lag", at_s, _with_nan(load.lag_p99_ms), series=4)
+            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load.lag_p99_ms), series=4)
 
-    def _show_instruction(self, shown: ShownRun) -> None:
-        problem = shown.opened.window_refusal()
+    def _show_instruction(self, displayed_run: DisplayedRun) -> None:
+        unavailable_reason = displayed_run.opened.get_window_problem()
         instruction = "Shift-drag on a chart to select a time range. All numbers on this page are recalculated for it."
-        self.about.setText(problem or instruction)
-        self.linked.span_button.setEnabled(problem is None)
+        self.description_label.setText(unavailable_reason or instruction)
+        self.linked.span_button.setEnabled(unavailable_reason is None)
 
 
 def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
     """Return one band per stage as (start, end, name, state), in seconds from the start of the run.
     Pooled stages are excluded."""
     stages = [row for row in report.stages if not row.pooled]
-    return tuple((row.start_s, row.end_s, _name(row), _state(row)) for row in stages)
+    return tuple((row.start_s, row.end_s, _format_stage_name(row), _get_stage_state(row)) for row in stages)
 
 
-def _name(row: StageRow) -> str:
+def _format_stage_name(row: StageRow) -> str:
     return row.name if row.validity != "INVALID" and row.meets_slo is None else f"{row.name}: {stage_result(row)}"
 
 
-def _state(row: StageRow) -> State:
+def _get_stage_state(row: StageRow) -> State:
     if row.validity == "INVALID":
         return "bad"
     return "plain" if row.meets_slo is None else "good" if row.meets_slo else "warn"
 
 
-def _with_nan(values: tuple[float | None, ...]) -> np.ndarray:
+def _to_array(values: tuple[float | None, ...]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _is_same_range(span: tuple[float, float] | None, requested: tuple[float, float]) -> bool:
+def _is_same_range(span: tuple[float, float] | None, window_s: tuple[float, float]) -> bool:
     return (
         span is not None
-        and max(abs(selected_s - requested_s) for selected_s, requested_s in zip(span, requested, strict=True)) < 0.02
+        and max(abs(selected_s - requested_s) for selected_s, requested_s in zip(span, window_s, strict=True)) < 0.02
     )

@@ -14,41 +14,42 @@ from app.gui.widgets import label, tool_tip_text
 
 class CheckBoxOption(msgspec.Struct, frozen=True):
     """Option of a check box group. `text` is the label; `unavailable_reason` is the reason why the
-    option is not available. `is_known` is `False` while the availability is being checked."""
+    option is not available. `is_availability_known` is `False` while the availability is being
+    checked."""
 
     value: str
     text: str
     unavailable_reason: str | None = None
-    is_known: bool = True
+    is_availability_known: bool = True
 
 
 class CheckBoxGroup(QWidget):
     """Group of check boxes, either in lines that wrap, or in a column with the reason below each
     box.
 
-    `checked` is emitted with all selected values in the order of the options. The last selected
-    value cannot be deselected.
+    `selection_changed` is emitted with all selected values in the order of the options. The last
+    selected value cannot be deselected.
     """
 
     selection_changed = Signal(list)
 
-    def __init__(self, name: str, *, is_upright: bool = False) -> None:
+    def __init__(self, name: str, *, is_vertical: bool = False) -> None:
         super().__init__()
         self.setAccessibleName(name)
-        self._name, self._is_upright = name, is_upright
-        self._layout: QLayout = QVBoxLayout(self) if is_upright else set_flow_layout(self)
+        self._name, self._is_vertical = name, is_vertical
+        self._layout: QLayout = QVBoxLayout(self) if is_vertical else set_flow_layout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.boxes: dict[str, QCheckBox] = {}
         self._reasons: dict[str, QWidget] = {}
         self._options: tuple[CheckBoxOption, ...] = ()
 
-    def set_options(self, options: Sequence[CheckBoxOption], chosen: Iterable[str]) -> None:
-        checked = set(chosen)
+    def set_options(self, options: Sequence[CheckBoxOption], selected_values: Iterable[str]) -> None:
+        checked_values = set(selected_values)
         if tuple(options) != self._options:
             self._build(options)
         for value, box in self.boxes.items():
             with QSignalBlocker(box):
-                box.setChecked(value in checked)
+                box.setChecked(value in checked_values)
 
     def unavailable_reasons(self) -> Mapping[str, str]:
         """Return the reason for each value that is not available."""
@@ -66,25 +67,25 @@ class CheckBoxGroup(QWidget):
             box.setAccessibleName(f"{self._name}: {option.text}")
             box.setAccessibleDescription(option.unavailable_reason or "")
             box.setToolTip(tool_tip_text(option.unavailable_reason or ""))
-            box.clicked.connect(self._changed)
+            box.clicked.connect(self._on_clicked)
             self.boxes[option.value] = box
             self._layout.addWidget(box)
-            if self._is_upright:
-                reason = label(self._availability(option), "muted", wrap=True)
+            if self._is_vertical:
+                reason = label(self._format_availability(option), "muted", wrap=True)
                 reason.setContentsMargins(26, 0, 0, 4)
                 self._reasons[option.value] = reason
                 self._layout.addWidget(reason)
 
     @staticmethod
-    def _availability(option: CheckBoxOption) -> str:
-        if not option.is_known:
-            return "… checking"
+    def _format_availability(option: CheckBoxOption) -> str:
+        if not option.is_availability_known:
+            return "Checking availability…"
         return "✓ available" if option.unavailable_reason is None else f"✗ {option.unavailable_reason}"
 
-    def _changed(self) -> None:
-        chosen = [value for value, box in self.boxes.items() if box.isChecked()]
-        if chosen:
-            self.selection_changed.emit(chosen)
+    def _on_clicked(self) -> None:
+        selected_values = [value for value, box in self.boxes.items() if box.isChecked()]
+        if selected_values:
+            self.selection_changed.emit(selected_values)
             return
         box = self.sender()
         if isinstance(box, QCheckBox):

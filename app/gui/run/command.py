@@ -41,8 +41,8 @@ class CommandRunner(QObject):
         process.setArguments(["-P", "-m", "app", *arguments])
         if folder is not None:
             process.setWorkingDirectory(str(folder))
-        process.finished.connect(self._finished)
-        process.errorOccurred.connect(self._failed)
+        process.finished.connect(self._on_finished)
+        process.errorOccurred.connect(self._on_error)
         process.start()
         process.write(stdin)
         process.closeWriteChannel()
@@ -51,23 +51,23 @@ class CommandRunner(QObject):
         process, self._process = self._process, None
         if process is None:
             return
-        process.finished.disconnect(self._finished)
-        process.errorOccurred.disconnect(self._failed)
+        process.finished.disconnect(self._on_finished)
+        process.errorOccurred.disconnect(self._on_error)
         process.terminate()
         if not process.waitForFinished(_EXIT_WAIT_MS):
             process.kill()
             process.waitForFinished(_EXIT_WAIT_MS)
         process.deleteLater()
 
-    def _finished(self, code: int) -> None:
+    def _on_finished(self, code: int) -> None:
         process, self._process = self._process, None
         if process is None:
             return
-        out, errors = process.readAllStandardOutput().data(), process.readAllStandardError().data()
+        stdout, stderr = process.readAllStandardOutput().data(), process.readAllStandardError().data()
         process.deleteLater()
-        self.finished.emit(code, bytes(out)[:_MAX_BYTES], bytes(errors)[:_MAX_BYTES])
+        self.finished.emit(code, bytes(stdout)[:_MAX_BYTES], bytes(stderr)[:_MAX_BYTES])
 
-    def _failed(self, error: QProcess.ProcessError) -> None:
+    def _on_error(self, error: QProcess.ProcessError) -> None:
         """Emit `finished` for a process that could not be started. After all other errors, Qt
         itself reports that the process has finished."""
         process = self._process

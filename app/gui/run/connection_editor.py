@@ -17,7 +17,7 @@ from app.gui.navigation import Notice
 from app.gui.run.command import CommandRunner
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, base_directory, copy_tree
 from app.gui.run.rows import Rows
-from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
+from app.gui.run.trial_view import build_result_notice, build_result_rows, error_notice
 from app.gui.secret_consent import confirm_secrets
 from app.gui.widgets import Badge, button, card, hbox, label, vbox
 from app.profiles.loading import load_profile_text
@@ -34,21 +34,21 @@ class ConnectionEditor(SpecialEditor):
     def __init__(self) -> None:
         super().__init__()
         self._document: EditedProfile | None = None
-        self._tested: tuple[object, ...] | None = None
+        self._tested_inputs: tuple[object, ...] | None = None
         self.command = CommandRunner(self)
         self.command.finished.connect(self._show_result)
         self.strip = MessageStrip()
         self.test_button = button("&Test connection", self.run_test)
-        self.test_button.setToolTip("Sends one test request (same as: sizewise profiles try)")
+        self.test_button.setToolTip("Send one test request, as `sizewise profiles try` does.")
         self.stop_button = button("St&op test", self._stop)
         self.badge = Badge()
         self.status_label = label("Sends one test request with this configuration.", "muted", wrap=True)
         self.rows = Rows("Response of the target")
         self._card = card(self.rows)
-        line = hbox(
+        row = hbox(
             self.test_button, self.stop_button, (self.badge, 0, Qt.AlignmentFlag.AlignVCenter), (self.status_label, 1)
         )
-        vbox(self.strip, line, self._card, 0, within=self)
+        vbox(self.strip, row, self._card, 0, within=self)
         self._clear_result()
 
     def supports_protocol(self, protocol: str | None) -> bool:
@@ -56,9 +56,9 @@ class ConnectionEditor(SpecialEditor):
 
     def show_contents(self, document: EditedProfile) -> None:
         self._document = document
-        tested = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
-        if tested != self._tested:
-            self._tested = tested
+        tested_inputs = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
+        if tested_inputs != self._tested_inputs:
+            self._tested_inputs = tested_inputs
             self.command.stop()
             self._clear_result()
         self.test_button.setEnabled(bool(document.value("target")))
@@ -91,22 +91,22 @@ class ConnectionEditor(SpecialEditor):
         self._clear_result()
         self.strip.show_notice(Notice("news", "Test stopped."))
 
-    def _show_result(self, code: int, out: bytes, errors: bytes) -> None:
+    def _show_result(self, code: int, stdout: bytes, stderr: bytes) -> None:
         self.stop_button.hide()
         self.test_button.setEnabled(True)
         try:
-            trial = decode_json(out, ConnectionTest)
+            result = decode_json(stdout, ConnectionTest)
         except msgspec.DecodeError:
             self.status_label.setText("")
-            self.strip.show_notice(error_notice(code, errors))
+            self.strip.show_notice(error_notice(code, stderr))
             return
-        notice = trial_notice(trial)
-        self.badge.show_verdict(_BADGES[notice.severity], notice.summary)
-        self.status_label.setText(notice.summary if trial.problem is None else "")
-        if trial.problem is not None:
+        notice = build_result_notice(result)
+        self.badge.show_verdict(_BADGE_TEXTS[notice.severity], notice.summary)
+        self.status_label.setText(notice.summary if result.problem is None else "")
+        if result.problem is not None:
             self.strip.show_notice(notice)
-        self.rows.show_rows(trial_rows(trial))
-        self._card.setVisible(trial.status is not None or bool(trial.response_headers))
+        self.rows.show_rows(build_result_rows(result))
+        self._card.setVisible(result.status is not None or bool(result.response_headers))
 
 
 def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:
@@ -118,4 +118,4 @@ def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...
         return ()
 
 
-_BADGES = {"news": "PASS", "warning": "WARN", "error": "FAIL"}
+_BADGE_TEXTS = {"news": "PASS", "warning": "WARN", "error": "FAIL"}

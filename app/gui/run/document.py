@@ -15,7 +15,7 @@ from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import REMOVED, edit, get_value, rewrite
 
 _TYPING_PAUSE_S = 1.5
-_TYPING = "text"
+_TEXT_FIELD = "text"
 _COMMAND_ID = 1
 
 
@@ -34,9 +34,9 @@ class ProfileDocument(QObject):
     opened = Signal()
     """Emitted when another profile has been opened."""
 
-    def __init__(self, parent: QObject | None = None, now: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, parent: QObject | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(parent)
-        self._now = now
+        self._clock = clock
         self.stack = QUndoStack(self)
         self.path: Path | None = None
         self.directory = Path.cwd()
@@ -82,9 +82,9 @@ class ProfileDocument(QObject):
             edited = edit(self.text, path, value)
         except KeyError:  # an editor reported a record that has already been removed
             return
-        verb = "Remove {what}" if value is REMOVED else "Set {what}"
-        self._push(edited.text, verb.format(what=format_path(path)), format_path(path))
-        if edited.is_anew:
+        verb = "Remove" if value is REMOVED else "Set"
+        self._push(edited.text, f"{verb} {format_path(path)}", format_path(path))
+        if edited.is_rewritten:
             self.comments_lost.emit()
 
     def set_dotted_value(self, path: str, value: object) -> None:
@@ -99,11 +99,11 @@ class ProfileDocument(QObject):
 
     def set_text(self, text: str) -> None:
         """Replace the text after the user typed. A pause in typing starts a new undo step."""
-        self._push(text, "Edit YAML", _TYPING)
+        self._push(text, "Edit YAML", _TEXT_FIELD)
 
     def _push(self, text: str, title: str, field: str | None) -> None:
         if text != self.text:
-            self.stack.push(_Change(self, text, title, field, self._now()))
+            self.stack.push(_Change(self, text, title, field, self._clock()))
 
     def _replace_text(self, text: str) -> None:
         self.text = text
@@ -122,16 +122,16 @@ class ProfileDocument(QObject):
 
 
 class _Change(QUndoCommand):
-    def __init__(self, document: ProfileDocument, text: str, title: str, field: str | None, at_s: float) -> None:
+    def __init__(self, document: ProfileDocument, text: str, title: str, field: str | None, time_s: float) -> None:
         super().__init__(title)
         self._document = document
-        self.before, self.after, self.field, self.at_s = document.text, text, field, at_s
+        self.old_text, self.new_text, self.field, self.time_s = document.text, text, field, time_s
 
     def undo(self) -> None:
-        self._document.replace_text(self.before)
+        self._document.replace_text(self.old_text)
 
     def redo(self) -> None:
-        self._document.replace_text(self.after)
+        self._document.replace_text(self.new_text)
 
     def id(self) -> int:
         return _COMMAND_ID
@@ -139,10 +139,10 @@ class _Change(QUndoCommand):
     def mergeWith(self, other: QUndoCommand) -> bool:
         if not isinstance(other, _Change) or self.field is None or other.field != self.field:
             return False
-        if self.field == _TYPING and other.at_s - self.at_s > _TYPING_PAUSE_S:
+        if self.field == _TEXT_FIELD and other.time_s - self.time_s > _TYPING_PAUSE_S:
             return False
-        self.after, self.at_s = other.after, other.at_s
-        self.setObsolete(self.before == self.after)
+        self.new_text, self.time_s = other.new_text, other.time_s
+        self.setObsolete(self.old_text == self.new_text)
         return True
 
 

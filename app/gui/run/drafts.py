@@ -10,7 +10,7 @@ import msgspec
 from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 
-_NAME = "draft.json"
+_FILE_NAME = "draft.json"
 
 
 class Draft(msgspec.Struct, frozen=True):
@@ -23,7 +23,7 @@ class Draft(msgspec.Struct, frozen=True):
 
 
 def draft_file() -> Path:
-    return runs_home().parent / "drafts" / _NAME
+    return runs_home().parent / "drafts" / _FILE_NAME
 
 
 def save_draft(draft: Draft) -> None:
@@ -33,8 +33,7 @@ def save_draft(draft: Draft) -> None:
 
 
 def load_draft() -> Draft | None:
-    """Return the draft that the previous window left behind, or `None` if there is none or it
-    cannot be read."""
+    """Return the stored draft, or `None` if there is none or it cannot be read."""
     try:
         return decode_json(draft_file().read_bytes(), Draft)
     except (OSError, msgspec.DecodeError):

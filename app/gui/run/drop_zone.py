@@ -12,11 +12,12 @@ from app.gui.widgets import button, label, vbox
 
 
 class DropZone(QFrame):
-    """Drop area for a model. While a file is dragged, the area shows what dropping it will do."""
+    """Drop area for a model. While a file is dragged over the area, the area shows the effect of
+    dropping it."""
 
     dropped = Signal(object)
     """Emitted with the path of a dropped file."""
-    bundled_chosen = Signal(str)
+    bundled_model_selected = Signal(str)
     file_requested = Signal()
 
     def __init__(self) -> None:
@@ -29,7 +30,7 @@ class DropZone(QFrame):
         self.file_button = button("Choose &file…", self.file_requested.emit, primary=True)
         self.bundled = QComboBox()
         self.bundled.setAccessibleName("Models bundled with Sizewise")
-        self.bundled.activated.connect(self._choose_bundled)
+        self.bundled.activated.connect(self._select_bundled_model)
         line = QHBoxLayout(self)
         texts = vbox(self.heading_label, self.detail_label)
         line.addLayout(texts, 1)
@@ -38,7 +39,7 @@ class DropZone(QFrame):
         self._names: tuple[str, ...] = ()
         self._text = ("", "")
 
-    def show_model(self, path: Path | None, models: int) -> None:
+    def show_model(self, path: Path | None, model_count: int) -> None:
         from app.profiles.bundled import bundled_models
 
         if not self._names:
@@ -53,12 +54,12 @@ class DropZone(QFrame):
                 "Use an .onnx file or a bundled model. It is inspected before anything runs.",
             )
         else:
-            more = f" and {models - 1} more" if models > 1 else ""
-            self._text = path.name[:120] + more, "bundled with Sizewise" if is_bundled else str(path.parent)[:200]
+            more_text = f" and {model_count - 1} more" if model_count > 1 else ""
+            self._text = path.name[:120] + more_text, "bundled with Sizewise" if is_bundled else str(path.parent)[:200]
         self._set_texts(*self._text)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
-        path = _model_in(event)
+        path = _get_dropped_model(event)
         if path is None:
             event.ignore()
             return
@@ -69,21 +70,21 @@ class DropZone(QFrame):
         self._set_texts(*self._text)
 
     def dropEvent(self, event: QDropEvent) -> None:
-        path = _model_in(event)
+        path = _get_dropped_model(event)
         self._set_texts(*self._text)
         if path is not None:
             event.acceptProposedAction()
             self.dropped.emit(path)
 
-    def _set_texts(self, heading: str, below: str) -> None:
+    def _set_texts(self, heading: str, detail: str) -> None:
         self.heading_label.setText(heading)
-        self.detail_label.setText(below)
+        self.detail_label.setText(detail)
 
-    def _choose_bundled(self, index: int) -> None:
+    def _select_bundled_model(self, index: int) -> None:
         if index > 0:
-            self.bundled_chosen.emit(self._names[index - 1])
+            self.bundled_model_selected.emit(self._names[index - 1])
 
 
-def _model_in(event: QDropEvent) -> Path | None:
+def _get_dropped_model(event: QDropEvent) -> Path | None:
     paths = [Path(url.toLocalFile()) for url in event.mimeData().urls() if url.isLocalFile()]
     return paths[0] if len(paths) == 1 and paths[0].suffix.lower() == ".onnx" else None

@@ -34,21 +34,21 @@ class SpecialEditor(QWidget):
     `None` removes the key."""
 
     edited = Signal(str, object)
-    _is_of_use = True
+    _is_applicable = True
 
     def show_document(self, document: EditedProfile) -> None:
         """Show the document. Called after every change of the document, including changes by this
         editor. If the editor does not apply to the document, the editor is hidden."""
-        is_of_use = self.supports_protocol(find_protocol(document))
-        self._is_of_use = is_of_use
-        if is_of_use:
+        is_applicable = self.supports_protocol(find_protocol(document))
+        self._is_applicable = is_applicable
+        if is_applicable:
             self.show_contents(document)
         if self.parentWidget() is not None:  # without a parent, Qt would show the editor as a separate window
-            self.setVisible(is_of_use)
+            self.setVisible(is_applicable)
 
     def setVisible(self, visible: bool) -> None:
         """Show the editor only if it applies to the document."""
-        super().setVisible(visible and self._is_of_use)
+        super().setVisible(visible and self._is_applicable)
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)

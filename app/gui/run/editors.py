@@ -1,4 +1,4 @@
-"""Creation of the special editors of the Run page. A special editor edits more than one field."""
+"""Factory of the special editors of the Run page. A special editor edits more than one field."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from app.gui.run.editor_interface import SpecialEditor
 from app.gui.theme import ThemeController
 
 
-def special_editors(navigation: Navigation, look: ThemeController) -> dict[str, SpecialEditor]:  # noqa: ARG001 - the page's seam
+def create_special_editors(navigation: Navigation, theme_controller: ThemeController) -> dict[str, SpecialEditor]:  # noqa: ARG001
     """Create the special editors. Each dictionary key is the profile key that the editor replaces
     or accompanies in the form."""
     from app.gui.run.connection_editor import ConnectionEditor
@@ -20,8 +20,8 @@ def special_editors(navigation: Navigation, look: ThemeController) -> dict[str, 
     return {
         "target.model": ModelEditor(),
         "target.url": ConnectionEditor(),
-        "load.stages": StagesEditor(look),
-        "workload.lengths": LengthsEditor(look),
+        "load.stages": StagesEditor(theme_controller),
+        "workload.lengths": LengthsEditor(theme_controller),
         "preview": Preview(),
-        "load.search": SearchEditor(look),
+        "load.search": SearchEditor(theme_controller),
     }

@@ -29,9 +29,9 @@ class RunHeader(QWidget):
         self.chooser = chooser
         self.state = Badge()
         self.start = button("&Start (F5)", self.start_requested.emit, primary=True)
-        first = hbox(chooser, self.state, 1, self.start)
-        self.views = _views()
-        self.views.idClicked.connect(self._choose)
+        title_row = hbox(chooser, self.state, 1, self.start)
+        self.views = _create_view_buttons()
+        self.views.idClicked.connect(self._select_view)
         segments = QWidget()
         hbox(*self.views.buttons(), within=segments, spacing=0)
         self.source = QPushButton("&YAML")
@@ -42,14 +42,14 @@ class RunHeader(QWidget):
         self.save = button("Sa&ve", self.save_requested.emit)
         self.save_as = button("Save &as…", self.save_as_requested.emit)
         self.ci = tool_button("Export CI &job", menu=self._ci_menu())
-        second = QWidget()
-        flow = FlowLayout(second)
+        action_bar = QWidget()
+        flow = FlowLayout(action_bar)
         for widget in (segments, self.source, self.copy, self.save, self.save_as, self.ci):
             flow.addWidget(widget)
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
-        second.setSizePolicy(policy)
-        vbox(first, second, within=self)
+        action_bar.setSizePolicy(policy)
+        vbox(title_row, action_bar, within=self)
 
     def show_view(self, view: str) -> None:
         self.views.button(VIEWS.index(view)).setChecked(True)
@@ -61,13 +61,13 @@ class RunHeader(QWidget):
         self.start.setToolTip(tool_tip_text(blocked_reason) or "Start the run in the background")
         self.start.setAccessibleDescription(blocked_reason)
 
-    def _choose(self, index: int) -> None:
+    def _select_view(self, index: int) -> None:
         self.view_selected.emit(VIEWS[index])
 
     def _ci_menu(self) -> QMenu:
         menu = QMenu(self)
-        menu.addAction("for &GitHub Actions…", self._github)
-        menu.addAction("for Git&Lab…", self._gitlab)
+        menu.addAction("&GitHub Actions…", self._github)
+        menu.addAction("Git&Lab…", self._gitlab)
         return menu
 
     def _github(self) -> None:
@@ -77,7 +77,7 @@ class RunHeader(QWidget):
         self.ci_requested.emit("gitlab")
 
 
-def _views() -> QButtonGroup:
+def _create_view_buttons() -> QButtonGroup:
     group = QButtonGroup()
     names = ("&Local model", "&Endpoint", "S&weep")
     descriptions = (
@@ -97,17 +97,17 @@ def _views() -> QButtonGroup:
 
 
 class EmptyRun(QWidget):
-    def __init__(self, sources: ProfileActions, open_sample: Callable[[], object]) -> None:
+    def __init__(self, profile_actions: ProfileActions, open_sample: Callable[[], object]) -> None:
         super().__init__()
         self.sample_button = button("Use &sample", open_sample, primary=True)
         buttons = QWidget()
         flow = FlowLayout(buttons)
         for widget in (
             self.sample_button,
-            button("New: &endpoint", sources.new_endpoint),
-            button("New: &local model", sources.new_local),
-            button("New: simulated s&erver", sources.new_scripted),
-            button("&Open…", sources.choose_profile),
+            button("Create &endpoint profile", profile_actions.create_endpoint_profile),
+            button("Create &local model profile", profile_actions.create_local_profile),
+            button("Create simulated s&erver profile", profile_actions.create_scripted_profile),
+            button("&Open…", profile_actions.choose_profile),
         ):
             flow.addWidget(widget)
         text = (

@@ -27,8 +27,8 @@ class LengthsEditor(SpecialEditor):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._shown_inputs: tuple[object, ...] | None = None
-        self._latest = Latest(self, self._show, self._failed)
+        self._displayed_inputs: tuple[object, ...] | None = None
+        self._latest = Latest(self, self._show, self._show_error)
         self.view = LengthsView()
         self.strip = MessageStrip()
         self.summary_label = label("", "muted", wrap=True)
@@ -51,9 +51,9 @@ class LengthsEditor(SpecialEditor):
     def show_contents(self, document: EditedProfile) -> None:
         target, load = document.value("target.protocol"), document.value("load")
         inputs = copy.deepcopy((target, document.value("workload"), load, document.path))
-        if inputs == self._shown_inputs:
+        if inputs == self._displayed_inputs:
             return
-        self._shown_inputs = inputs
+        self._displayed_inputs = inputs
         tree, name = copy_tree(document), display_path(document)
         self._latest.request(lambda: build_lengths_view(tree, name))
 
@@ -62,11 +62,13 @@ class LengthsEditor(SpecialEditor):
         self.strip.hide()
         self.summary_label.setText(view.summary)
         self.summary_label.setVisible(bool(view.summary))
-        placeholder = view.reason or "The workload sets no output length, so the model decides."
+        placeholder = (
+            view.reason or "The workload sets no output length. The model determines the length of each output."
+        )
         self._draw(self.inputs, view.prompts, placeholder, 0)
         self._draw(self.outputs, view.outputs, placeholder, 1)
-        rows = [("Prompt", _text(view.prompts))] if view.prompts is not None else []
-        rows += [("Output", _text(view.outputs))] if view.outputs is not None else []
+        rows = [("Prompt", _format_histogram(view.prompts))] if view.prompts is not None else []
+        rows += [("Output", _format_histogram(view.outputs))] if view.outputs is not None else []
         self.rows.show_rows(rows)
 
     @staticmethod
@@ -83,13 +85,13 @@ class LengthsEditor(SpecialEditor):
             ((histogram.median, "median"), (histogram.p95, "p95")) if histogram.maximum > histogram.minimum else ()
         )
 
-    def _failed(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(Notice("error", f"Sampling of token lengths failed: {str(error)[:300]}"))
 
 
-def _text(histogram: Histogram) -> str:
+def _format_histogram(histogram: Histogram) -> str:
     if histogram.minimum == histogram.maximum:
-        return f"{format_count(histogram.minimum)} tokens each"
+        return f"{format_count(histogram.minimum)} tokens per request"
     median, mean, p95 = format_number(histogram.median), format_number(histogram.mean), format_number(histogram.p95)
     return (
         f"{format_count(histogram.minimum)} to {format_count(histogram.maximum)} tokens, median {median}, mean {mean}, "

@@ -11,7 +11,7 @@ import msgspec
 from app.gui.formatting import format_count, format_number
 
 _MAX_BINS = 40
-_STUB_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
+_PLACEHOLDER_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 
 class Histogram(msgspec.Struct, frozen=True):
@@ -48,7 +48,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
         try:
             profile = load_values(dict(tree), path)
         except SizewiseError:
-            profile = load_values(_workload_only(tree), path)
+            profile = load_values(_keep_workload(tree), path)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
@@ -58,12 +58,14 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
         return LengthsView(reason=lengths.reason)
     summary = f"{format_count(lengths.distinct_prompts)} distinct prompts in rotation (seed {profile.load.seed})."
     if lengths.requests_per_session != 1:
-        turns = format_number(lengths.requests_per_session)
-        summary += f" Each session has {turns} requests on average; every request includes the previous turns."
-    return LengthsView(_histogram(lengths.inputs), _histogram(lengths.outputs) if lengths.outputs else None, summary)
+        requests = format_number(lengths.requests_per_session)
+        summary += f" Each session has {requests} requests on average. Every request includes the previous turns."
+    return LengthsView(
+        _build_histogram(lengths.inputs), _build_histogram(lengths.outputs) if lengths.outputs else None, summary
+    )
 
 
-def _workload_only(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _keep_workload(tree: Mapping[str, Any]) -> dict[str, Any]:
     target = tree.get("target")
     protocol = target.get("protocol") if isinstance(target, Mapping) else None
     load = tree.get("load")
@@ -73,11 +75,11 @@ def _workload_only(tree: Mapping[str, Any]) -> dict[str, Any]:
         "name": "lengths",
         "target": {"protocol": protocol, "url": "http://127.0.0.1:1/v1", "model": "model"},
         "workload": tree.get("workload"),
-        "load": {**_STUB_LOAD, "seed": seed} if isinstance(seed, int) else dict(_STUB_LOAD),
+        "load": {**_PLACEHOLDER_LOAD, "seed": seed} if isinstance(seed, int) else dict(_PLACEHOLDER_LOAD),
     }
 
 
-def _histogram(lengths: tuple[int, ...]) -> Histogram:
+def _build_histogram(lengths: tuple[int, ...]) -> Histogram:
     import numpy as np
 
     values = np.asarray(lengths)

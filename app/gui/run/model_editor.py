@@ -27,8 +27,8 @@ from app.gui.run.model_inspection import (
     TreeNode,
     build_tree,
     estimate_fits,
+    find_unset_axes,
     format_fit,
-    open_axes,
 )
 from app.gui.run.rows import Rows
 from app.gui.widgets import card, label, tool_tip_text, vbox
@@ -49,24 +49,24 @@ class ModelEditor(SpecialEditor):
         self.strip.action_triggered.connect(self.choose_model)
         self.drop_zone = DropZone()
         self.drop_zone.dropped.connect(self.set_model)
-        self.drop_zone.bundled_chosen.connect(self.set_bundled_model)
+        self.drop_zone.bundled_model_selected.connect(self.set_bundled_model)
         self.drop_zone.file_requested.connect(self.choose_model)
-        self.tree = _tree()
+        self.tree = _create_tree_view()
         self.state = label("", "muted", wrap=True)
         self.axes = AxisLengths()
         self.axes.changed.connect(self._edit_axes)
-        self.providers = CheckBoxGroup("Providers", is_upright=True)
+        self.providers = CheckBoxGroup("Providers", is_vertical=True)
         self.precision, self.batch, self.threads = (
             CheckBoxGroup("Precision"),
-            CheckBoxGroup("Batch"),
+            CheckBoxGroup("Batch size"),
             CheckBoxGroup("Threads"),
         )
         self.providers.selection_changed.connect(self._edit_providers)
         self.precision.selection_changed.connect(self._edit_precision)
         self.batch.selection_changed.connect(self._edit_batch)
         self.threads.selection_changed.connect(self._edit_threads)
-        self.memory = Rows("Memory by batch and precision")
-        self._lay_out()
+        self.memory = Rows("Memory by batch size and precision")
+        self._build_layout()
 
     def supports_protocol(self, protocol: str | None) -> bool:
         return protocol in ("local", None)
@@ -97,10 +97,10 @@ class ModelEditor(SpecialEditor):
         """Set the model file, as a path relative to the profile if the file is in the directory of
         the profile. Axis lengths of the previous model are removed."""
         folder = None if self._document is None or self._document.path is None else base_directory(self._document)
-        is_below = folder is not None and path.is_relative_to(folder)
+        is_in_folder = folder is not None and path.is_relative_to(folder)
         if self._axis_lengths():
             self.edited.emit("target.runtime.axes", None)
-        self.edited.emit("target.model", str(path.relative_to(folder)) if is_below and folder else str(path))
+        self.edited.emit("target.model", str(path.relative_to(folder)) if is_in_folder and folder else str(path))
 
     def set_bundled_model(self, name: str) -> None:
         if name:
@@ -116,17 +116,20 @@ class ModelEditor(SpecialEditor):
         self._show_notices(state)
         self._fill_tree(() if state.inspection is None else build_tree(state.inspection))
         self._show_axes(state)
-        refused, working = state.refused_providers, state.working_providers
+        failures, working_providers = state.failed_providers, state.working_providers
         options = [
             CheckBoxOption(
-                name, _PROVIDER_NAMES.get(name, name), _refusal(name, working, refused), is_known=working is not None
+                name,
+                _PROVIDER_NAMES.get(name, name),
+                _get_unavailable_reason(name, working_providers, failures),
+                is_availability_known=working_providers is not None,
             )
             for name in self._listed_providers(state)
         ]
-        self.providers.set_options(options, self._chosen("providers", ("cpu",)))
-        precisions = self._chosen("precision", ("as-is",))
-        self.precision.set_options([CheckBoxOption(number, number) for number in PRECISIONS], precisions)
-        batches, threads = self._numbers("batch"), self._numbers("threads")
+        self.providers.set_options(options, self._get_selected_values("providers", ("cpu",)))
+        precisions = self._get_selected_values("precision", ("as-is",))
+        self.precision.set_options([CheckBoxOption(name, name) for name in PRECISIONS], precisions)
+        batches, threads = self._get_numbers("batch"), self._get_numbers("threads")
         cores = state.cores
         thread_options = sorted(
             {*(number for number in (1, 2, 4, 8, 16, 32) if cores is None or number <= cores), *threads}
@@ -134,10 +137,12 @@ class ModelEditor(SpecialEditor):
         self.batch.set_options(
             [CheckBoxOption(str(number), str(number)) for number in sorted({*BATCHES, *batches})], map(str, batches)
         )
-        too_many = {number for number in thread_options if cores is not None and number > cores}
+        excessive_counts = {number for number in thread_options if cores is not None and number > cores}
         self.threads.set_options(
             [
-                CheckBoxOption(str(number), str(number), _too_many_text(cores) if number in too_many else None)
+                CheckBoxOption(
+                    str(number), str(number), _format_core_limit(cores) if number in excessive_counts else None
+                )
                 for number in thread_options
             ],
             map(str, threads),
@@ -152,36 +157,36 @@ class ModelEditor(SpecialEditor):
             self.strip.show_notice(Notice("error", message, None, hint), "Choose an&other file…")
         elif state.machine_error is not None:
             self.strip.show_notice(
-                Notice("warning", f"Checking execution providers failed: {state.machine_error[:300]}")
+                Notice("warning", f"The check of the execution providers failed: {state.machine_error[:300]}")
             )
-        elif state.inspection is not None and (left := open_axes(state.inspection.model)):
-            message = "Dynamic axes without a length: {axes}.".format(axes=", ".join(left)[:200])
-            reason = "FLOPs and memory cannot be estimated without it."
-            self.strip.show_notice(Notice("warning", message, reason, "Set the length that requests will have below."))
+        elif state.inspection is not None and (unset_axes := find_unset_axes(state.inspection.model)):
+            message = "Dynamic axes without a length: {axes}.".format(axes=", ".join(unset_axes)[:200])
+            reason = "FLOPs and memory cannot be estimated without these lengths."
+            self.strip.show_notice(Notice("warning", message, reason, "Set the length of each axis below."))
         else:
             self.strip.hide()
 
-    def _fill_tree(self, branches: tuple[TreeNode, ...]) -> None:
+    def _fill_tree(self, nodes: tuple[TreeNode, ...]) -> None:
         model = self.tree.model()
         assert isinstance(model, QStandardItemModel)
         model.removeRows(0, model.rowCount())
-        for branch in branches:
-            model.appendRow(_row(branch))
-        self.tree.setVisible(bool(branches))
+        for node in nodes:
+            model.appendRow(_build_row(node))
+        self.tree.setVisible(bool(nodes))
         for index in range(min(2, model.rowCount())):
             self.tree.expand(model.index(index, 0))
 
     def _show_axes(self, state: InspectionState) -> None:
-        facts = None if state.inspection is None else state.inspection.model
-        names = () if facts is None else tuple(sorted({*open_axes(facts), *facts.axes}))
+        metadata = None if state.inspection is None else state.inspection.model
+        names = () if metadata is None else tuple(sorted({*find_unset_axes(metadata), *metadata.axes}))
         self.axes.show_lengths(names, self._axis_lengths())
 
     def _show_memory(self, state: InspectionState, batches: tuple[int, ...], precisions: tuple[str, ...]) -> None:
         if state.inspection is None:
             self.memory.show_rows(())
             return
-        supported = [item for item in precisions if item in PRECISIONS]
-        fits = estimate_fits(state.inspection, batches[:12], supported, state.free_bytes)
+        supported_precisions = [item for item in precisions if item in PRECISIONS]
+        fits = estimate_fits(state.inspection, batches[:12], supported_precisions, state.free_bytes)
         rows = [(f"{item.precision}, batch {item.batch}", format_fit(item)) for item in fits]
         self.memory.show_rows(rows)
 
@@ -189,9 +194,9 @@ class ModelEditor(SpecialEditor):
         """Return the execution providers to list: providers that work, failed the test or are
         selected, and always CPU and CUDA."""
         listed_names = {
-            *self._chosen("providers", ("cpu",)),
+            *self._get_selected_values("providers", ("cpu",)),
             *(state.working_providers or ()),
-            *state.refused_providers,
+            *state.failed_providers,
             "cpu",
             "cuda",
         }
@@ -199,17 +204,17 @@ class ModelEditor(SpecialEditor):
 
     # Edits
 
-    def _edit_providers(self, chosen: list[str]) -> None:
-        self.edited.emit("target.providers", chosen)
+    def _edit_providers(self, selected_values: list[str]) -> None:
+        self.edited.emit("target.providers", selected_values)
 
-    def _edit_precision(self, chosen: list[str]) -> None:
-        self.edited.emit("target.precision", chosen)
+    def _edit_precision(self, selected_values: list[str]) -> None:
+        self.edited.emit("target.precision", selected_values)
 
-    def _edit_batch(self, chosen: list[str]) -> None:
-        self.edited.emit("target.batch", [int(text) for text in chosen])
+    def _edit_batch(self, selected_values: list[str]) -> None:
+        self.edited.emit("target.batch", [int(text) for text in selected_values])
 
-    def _edit_threads(self, chosen: list[str]) -> None:
-        self.edited.emit("target.threads", [int(text) for text in chosen])
+    def _edit_threads(self, selected_values: list[str]) -> None:
+        self.edited.emit("target.threads", [int(text) for text in selected_values])
 
     def _edit_axes(self, lengths: dict[str, int]) -> None:
         self.edited.emit("target.runtime.axes", lengths or None)
@@ -217,11 +222,11 @@ class ModelEditor(SpecialEditor):
     def _value(self, path: str) -> Any:
         return None if self._document is None else self._document.value(path)
 
-    def _chosen(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
+    def _get_selected_values(self, key: str, default: tuple[str, ...]) -> tuple[str, ...]:
         values = tuple("as-is" if value == "fp32" else str(value) for value in as_list(self._value(f"target.{key}")))
         return values or default
 
-    def _numbers(self, key: str) -> tuple[int, ...]:
+    def _get_numbers(self, key: str) -> tuple[int, ...]:
         values = [
             value for value in as_list(self._value(f"target.{key}")) if isinstance(value, int) and 0 < value <= 65_536
         ]
@@ -237,14 +242,14 @@ class ModelEditor(SpecialEditor):
             if isinstance(length, int) and 0 < length <= MAX_AXIS_LENGTH
         }
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         variants = QGridLayout()
         variants.setHorizontalSpacing(16)
         variants.setColumnStretch(1, 1)
         for row, (text, boxes) in enumerate(
             (
                 ("Precision", self.precision),
-                ("Batch", self.batch),
+                ("Batch size", self.batch),
                 ("Threads", self.threads),
                 ("Providers", self.providers),
                 ("Estimated memory", self.memory),
@@ -252,16 +257,16 @@ class ModelEditor(SpecialEditor):
         ):
             variants.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
             variants.addWidget(boxes, row, 1)
-        holder = QWidget()
-        holder.setLayout(variants)
-        vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(holder), 0, within=self)
+        container = QWidget()
+        container.setLayout(variants)
+        vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(container), 0, within=self)
         self.update_heights()
 
     def update_heights(self) -> None:
         set_min_lines(self.tree, _TREE_LINES)
 
 
-def _tree() -> QTreeView:
+def _create_tree_view() -> QTreeView:
     tree = QTreeView()
     model = QStandardItemModel(0, 2, tree)
     model.setHorizontalHeaderLabels(["Property", "Value"])
@@ -275,21 +280,23 @@ def _tree() -> QTreeView:
     return tree
 
 
-def _row(branch: TreeNode) -> list[QStandardItem]:
-    name, value = QStandardItem(branch.name), QStandardItem(branch.value)
-    value.setToolTip(tool_tip_text(branch.value))
-    for child in branch.children:
-        name.appendRow(_row(child))
+def _build_row(node: TreeNode) -> list[QStandardItem]:
+    name, value = QStandardItem(node.name), QStandardItem(node.value)
+    value.setToolTip(tool_tip_text(node.value))
+    for child in node.children:
+        name.appendRow(_build_row(child))
     return [name, value]
 
 
-def _refusal(name: str, working: tuple[str, ...] | None, refused: dict[str, str]) -> str | None:
-    if working is None or name in working:
+def _get_unavailable_reason(
+    name: str, working_providers: tuple[str, ...] | None, failures: dict[str, str]
+) -> str | None:
+    if working_providers is None or name in working_providers:
         return None
-    return refused.get(name) or "not included in this build of ONNX Runtime"
+    return failures.get(name) or "not included in this build of ONNX Runtime"
 
 
-def _too_many_text(cores: int | None) -> str:
+def _format_core_limit(cores: int | None) -> str:
     return f"more than this machine's {cores} cores"
 
 

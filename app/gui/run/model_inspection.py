@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 
 _TOP_OPERATORS = 8
-_MAX_LETTERS = 200
+_MAX_CHARACTERS = 200
 _GIB = 2**30
 
 
@@ -33,105 +33,110 @@ class TreeNode(msgspec.Struct, frozen=True):
 
 
 class MemoryFit(msgspec.Struct, frozen=True):
-    """Memory that a batch size and precision needs, and the devices with insufficient memory."""
+    """Memory required for a batch size and a precision, and the devices with insufficient
+    memory."""
 
     batch: int
     precision: str
     needed_bytes: int | None
-    insufficient: tuple[str, ...]
-    """Names of the memories (RAM or GPUs) of this machine that are too small."""
+    insufficient_devices: tuple[str, ...]
+    """Names of the devices of this machine (main memory or GPUs) whose memory is too small."""
 
 
 def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
-    facts = inspection.model
-    return tuple(_branches(facts, inspection))
+    metadata = inspection.model
+    return tuple(_build_nodes(metadata, inspection))
 
 
-def _branches(metadata: ModelMetadata, inspection: ModelInspection) -> Iterator[TreeNode]:
-    yield TreeNode("Inputs", format_count(len(metadata.inputs)), tuple(_value(item) for item in metadata.inputs))
-    yield TreeNode("Outputs", format_count(len(metadata.outputs)), tuple(_value(item) for item in metadata.outputs))
-    yield _axes(metadata)
+def _build_nodes(metadata: ModelMetadata, inspection: ModelInspection) -> Iterator[TreeNode]:
+    yield TreeNode(
+        "Inputs", format_count(len(metadata.inputs)), tuple(_build_value_node(item) for item in metadata.inputs)
+    )
+    yield TreeNode(
+        "Outputs", format_count(len(metadata.outputs)), tuple(_build_value_node(item) for item in metadata.outputs)
+    )
+    yield _build_axes_node(metadata)
     opsets = ", ".join(f"{domain} {version}" for domain, version in metadata.opsets.items())
-    yield TreeNode("Opset", _truncated(f"{opsets} (IR version {metadata.ir_version})"))
+    yield TreeNode("Opset", _truncate(f"{opsets} (IR version {metadata.ir_version})"))
     yield TreeNode("Size", format_size(metadata.size_bytes))
     yield TreeNode(
         "External files",
         format_count(len(metadata.external_files))
         if metadata.external_files
         else "none (all weights are in this file)",
-        tuple(TreeNode(_truncated(item.name), format_size(item.size_bytes)) for item in metadata.external_files),
+        tuple(TreeNode(_truncate(item.name), format_size(item.size_bytes)) for item in metadata.external_files),
     )
     parameters = metadata.parameters
     by_dtype = ", ".join(f"{format_size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
     yield TreeNode("Parameters", f"{format_count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
-    yield _costs(metadata)
-    yield TreeNode("Operators", f"{format_count(metadata.nodes)} nodes", tuple(_operators(metadata)))
-    yield from _gpus(inspection)
-    yield TreeNode("Producer", _truncated(metadata.producer or NOT_AVAILABLE))
+    yield _build_costs_node(metadata)
+    yield TreeNode("Operators", f"{format_count(metadata.nodes)} nodes", tuple(_build_operator_nodes(metadata)))
+    yield from _build_gpus_node(inspection)
+    yield TreeNode("Producer", _truncate(metadata.producer or NOT_AVAILABLE))
     yield TreeNode("SHA-256", metadata.sha256)
 
 
-def _value(value: ModelValue) -> TreeNode:
+def _build_value_node(value: ModelValue) -> TreeNode:
     shape = NOT_AVAILABLE if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
-    return TreeNode(_truncated(value.name), _truncated(f"{value.dtype}, {shape}"))
+    return TreeNode(_truncate(value.name), _truncate(f"{value.dtype}, {shape}"))
 
 
-def _axes(metadata: ModelMetadata) -> TreeNode:
-    below = [TreeNode(_truncated(axis), "batch size") for axis in metadata.batch_axes]
-    below += [TreeNode(_truncated(axis), f"length {format_count(length)}") for axis, length in metadata.axes.items()]
-    below += [TreeNode(_truncated(axis), "no length set") for axis in open_axes(metadata)]
-    return TreeNode("Dynamic axes", format_count(len(below)) if below else "none", tuple(below))
+def _build_axes_node(metadata: ModelMetadata) -> TreeNode:
+    children = [TreeNode(_truncate(axis), "batch size") for axis in metadata.batch_axes]
+    children += [TreeNode(_truncate(axis), f"length {format_count(length)}") for axis, length in metadata.axes.items()]
+    children += [TreeNode(_truncate(axis), "no length set") for axis in find_unset_axes(metadata)]
+    return TreeNode("Dynamic axes", format_count(len(children)) if children else "none", tuple(children))
 
 
-def open_axes(metadata: ModelMetadata) -> tuple[str, ...]:
+def find_unset_axes(metadata: ModelMetadata) -> tuple[str, ...]:
     """Return the dynamic axes that are not batch axes and have no length."""
-    symbolic = {axis for value in metadata.inputs for axis in value.shape or () if isinstance(axis, str)}
-    return tuple(sorted(symbolic - set(metadata.batch_axes) - set(metadata.axes)))
+    symbolic_axes = {axis for value in metadata.inputs for axis in value.shape or () if isinstance(axis, str)}
+    return tuple(sorted(symbolic_axes - set(metadata.batch_axes) - set(metadata.axes)))
 
 
-def _costs(metadata: ModelMetadata) -> TreeNode:
+def _build_costs_node(metadata: ModelMetadata) -> TreeNode:
     if not metadata.costs:
-        return TreeNode("FLOPs and memory", _truncated(f"{NOT_AVAILABLE}: {metadata.cost_reason}"))
+        return TreeNode("FLOPs and memory", _truncate(f"{NOT_AVAILABLE}: {metadata.cost_reason}"))
     prefix = "≥ " if metadata.unknown_nodes else ""
-    below = tuple(
+    children = tuple(
         TreeNode(
-            f"batch {cost.batch}",
-            "{flops} FLOPs, {memory} memory, {moved} memory traffic".format(
+            f"batch size {cost.batch}",
+            "{flops} FLOPs, {memory} memory, {memory_traffic} memory traffic".format(
                 flops=f"{prefix}{format_amount(cost.flops)}",
                 memory=format_size(cost.memory_bytes),
-                moved=format_size(cost.moved_bytes),
+                memory_traffic=format_size(cost.moved_bytes),
             ),
         )
         for cost in metadata.costs
     )
-    first = metadata.costs[0]
+    first_cost = metadata.costs[0]
     summary = "{flops} FLOPs per inference at batch size {batch}".format(
-        flops=f"{prefix}{format_amount(first.flops)}", batch=first.batch
+        flops=f"{prefix}{format_amount(first_cost.flops)}", batch=first_cost.batch
     )
-    return TreeNode("FLOPs and memory", summary, below)
+    return TreeNode("FLOPs and memory", summary, children)
 
 
-def _operators(metadata: ModelMetadata) -> Iterator[TreeNode]:
+def _build_operator_nodes(metadata: ModelMetadata) -> Iterator[TreeNode]:
     for operator in metadata.operators[:_TOP_OPERATORS]:
         flops = "" if operator.flops is None else f", {format_amount(operator.flops)} FLOPs" if operator.flops else ""
-        yield TreeNode(_truncated(operator.operator), format_count(operator.nodes) + flops)
-    left = metadata.operators[_TOP_OPERATORS:]
-    if left:
-        yield TreeNode("others", format_count(sum(operator.nodes for operator in left)))
+        yield TreeNode(_truncate(operator.operator), format_count(operator.nodes) + flops)
+    other_operators = metadata.operators[_TOP_OPERATORS:]
+    if other_operators:
+        yield TreeNode("other operators", format_count(sum(operator.nodes for operator in other_operators)))
 
 
-def _gpus(inspection: ModelInspection) -> Iterator[TreeNode]:
-    local = [card for card in inspection.gpus if card.is_installed]
-    below = tuple(TreeNode(card.name, _gpu_text(card)) for card in local)
-    summary = format_count(len(local)) if local else _truncated(inspection.gpu_note or "none detected")
-    yield TreeNode("GPUs in this machine", summary, below)
+def _build_gpus_node(inspection: ModelInspection) -> Iterator[TreeNode]:
+    installed_gpus = [gpu for gpu in inspection.gpus if gpu.is_installed]
+    children = tuple(TreeNode(gpu.name, _format_gpu_fit(gpu)) for gpu in installed_gpus)
+    summary = format_count(len(installed_gpus)) if installed_gpus else _truncate(inspection.gpu_note or "none detected")
+    yield TreeNode("GPUs in this machine", summary, children)
 
 
-def _gpu_text(card: GpuFit) -> str:
-    if card.largest_batch is None:
+def _format_gpu_fit(gpu: GpuFit) -> str:
+    if gpu.largest_batch is None:
         return "does not fit"
-    memory = format_number(card.memory_gib)
-    return f"batch {card.largest_batch} fits in {memory} GiB"
+    memory = format_number(gpu.memory_gib)
+    return f"batch size {gpu.largest_batch} fits in {memory} GiB"
 
 
 def estimate_fits(
@@ -144,26 +149,26 @@ def estimate_fits(
 
     capacities = [("this machine's memory", free_bytes)] if free_bytes is not None else []
     capacities += [
-        (card.name, round(card.memory_gib * _GIB * USABLE_MEMORY_SHARE))
-        for card in inspection.gpus
-        if card.is_installed
+        (gpu.name, round(gpu.memory_gib * _GIB * USABLE_MEMORY_SHARE)) for gpu in inspection.gpus if gpu.is_installed
     ]
     fits = []
     for precision in precisions:
         for batch in batches:
-            needed = estimate_memory(inspection.model, batch, precision)
-            too_small = () if needed is None else tuple(name for name, capacity in capacities if capacity < needed)
-            fits.append(MemoryFit(batch, precision, needed, too_small))
+            needed_bytes = estimate_memory(inspection.model, batch, precision)
+            insufficient_devices = (
+                () if needed_bytes is None else tuple(name for name, capacity in capacities if capacity < needed_bytes)
+            )
+            fits.append(MemoryFit(batch, precision, needed_bytes, insufficient_devices))
     return tuple(fits)
 
 
 def format_fit(fit: MemoryFit) -> str:
     if fit.needed_bytes is None:
         return NOT_AVAILABLE
-    needed = format_size(fit.needed_bytes)
-    if not fit.insufficient:
-        return f"about {needed}, fits"
-    return "about {needed}, does not fit {where}".format(needed=needed, where=", ".join(fit.insufficient))
+    needed_text = format_size(fit.needed_bytes)
+    if not fit.insufficient_devices:
+        return f"about {needed_text}, fits"
+    return f"about {needed_text}, does not fit in {', '.join(fit.insufficient_devices)}"
 
 
 def format_amount(value: int) -> str:
@@ -174,20 +179,20 @@ def format_amount(value: int) -> str:
     return format_count(value)
 
 
-def _truncated(text: str) -> str:
-    return text if len(text) <= _MAX_LETTERS else f"{text[: _MAX_LETTERS - 1]}…"
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
 
 
 class InspectionState(msgspec.Struct, frozen=True):
     """State of the model inspection. `working_providers` is `None` until the execution providers
-    have been tested; `model_error` is the error for which the model was rejected."""
+    have been tested; `model_error` is the error that rejected the model."""
 
     path: Path | None = None
     is_busy: bool = False
     inspection: ModelInspection | None = None
     model_error: Exception | None = None
     working_providers: tuple[str, ...] | None = None
-    refused_providers: dict[str, str] = {}
+    failed_providers: dict[str, str] = {}
     cores: int | None = None
     free_bytes: int | None = None
     machine_error: str | None = None
@@ -216,9 +221,12 @@ class ModelInspector(QObject):
             return
         self._request = request
         self._models.cancel()
-        is_same = path == self.state.path
+        is_same_model = path == self.state.path
         self._update(
-            path=path, is_busy=path is not None, inspection=self.state.inspection if is_same else None, model_error=None
+            path=path,
+            is_busy=path is not None,
+            inspection=self.state.inspection if is_same_model else None,
+            model_error=None,
         )
         if path is not None:
             shapes = ShapeOverrides(axes=dict(axes))
@@ -232,8 +240,8 @@ class ModelInspector(QObject):
 
     def _on_machine(self, machine: LocalMachine) -> None:
         self._update(
-            working_providers=machine.working,
-            refused_providers=dict(machine.refused),
+            working_providers=machine.working_providers,
+            failed_providers=dict(machine.unavailable_reasons),
             cores=machine.cores,
             free_bytes=machine.memory_bytes,
             machine_error=None,

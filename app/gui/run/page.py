@@ -17,7 +17,7 @@ from app.gui.navigation import Navigation, Notice, PageKey
 from app.gui.page import Page
 from app.gui.run import drafts
 from app.gui.run.chooser import Chooser, ProfileActions, add_recent_file, describe_bundled_profiles
-from app.gui.run.editors import special_editors
+from app.gui.run.editors import create_special_editors
 from app.gui.run.header import EmptyRun, RunHeader
 from app.gui.run.presenter import RunPageState, RunPresenter
 from app.gui.run.source_view import SourceView
@@ -32,9 +32,9 @@ from app.profiles.ci_job import PIPELINES, write_ci_job
 from app.profiles.document import read_text
 
 _SAMPLE = "quickstart"
-_SOURCE_SHOWN = "run/yaml"
-_WIDTHS = (560, 400)
-_FORM_PADDING, _MIN_YAML_LETTERS = 60, 44
+_YAML_VISIBLE_KEY = "run/yaml"
+_INITIAL_WIDTHS_PX = (560, 400)
+_FORM_PADDING_PX, _MIN_YAML_CHARACTERS = 60, 44
 
 
 class RunPage(Page):
@@ -43,67 +43,71 @@ class RunPage(Page):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
         self.presenter = RunPresenter(navigation, self)
-        sources = ProfileActions(
-            self.open_profile, self.choose_profile, self.new_endpoint, self.new_local, self.new_scripted
+        profile_actions = ProfileActions(
+            self.open_profile,
+            self.choose_profile,
+            self.create_endpoint_profile,
+            self.create_local_profile,
+            self.create_scripted_profile,
         )
-        self.head = RunHeader(Chooser(sources, describe_bundled_profiles))
+        self.header = RunHeader(Chooser(profile_actions, describe_bundled_profiles))
         self.error_strip, self.recovery_strip, self.notice_strip = MessageStrip(), MessageStrip(), MessageStrip()
         self.form, self.source = ProfileForm(), SourceView(theme_controller)
-        self.empty = EmptyRun(sources, self.open_sample)
-        self._aside = _column(self.source)
-        self._specials: dict[str, Any] = dict(special_editors(navigation, theme_controller))
+        self.empty = EmptyRun(profile_actions, self.open_sample)
+        self._yaml_panel = _build_column(self.source)
+        self._special_editors: dict[str, Any] = dict(create_special_editors(navigation, theme_controller))
         self._state: RunPageState | None = None
         self._draft: drafts.Draft | None = None
         self._has_checked_drafts = False
-        self._offered_protocol = ""
-        self._lay_out()
+        self._offered_conversion = ""
+        self._build_layout()
         self._connect()
 
-    def _lay_out(self) -> None:
+    def _build_layout(self) -> None:
         self.split = QSplitter(Qt.Orientation.Horizontal)
         self.split.addWidget(self.form)
-        self.split.addWidget(self._aside)
-        self.split.setSizes(list(_WIDTHS))
+        self.split.addWidget(self._yaml_panel)
+        self.split.setSizes(list(_INITIAL_WIDTHS_PX))
         self.split.setStretchFactor(0, 3)
         self.split.setStretchFactor(1, 2)
         self.split.setChildrenCollapsible(False)
         self.split.setHandleWidth(12)
-        editing = _column(self.head, self.error_strip, self.notice_strip, self.split)
+        editing = _build_column(self.header, self.error_strip, self.notice_strip, self.split)
         self._stack = stacked_widget(self.empty, editing)
         self.setContentsMargins(16, 12, 16, 8)
         vbox(self.recovery_strip, (self._stack, 1), within=self)
-        for key, special in self._specials.items():
+        for key, editor in self._special_editors.items():
             if key == "preview":
-                self._aside_layout().insertWidget(0, special)
+                self._get_yaml_panel_layout().insertWidget(0, editor)
             else:
-                self.form.place_editor(key, special)
+                self.form.place_editor(key, editor)
 
-    def _aside_layout(self) -> QVBoxLayout:
-        layout = self._aside.layout()
+    def _get_yaml_panel_layout(self) -> QVBoxLayout:
+        layout = self._yaml_panel.layout()
         assert isinstance(layout, QVBoxLayout)
         return layout
 
     def _connect(self) -> None:
-        document, head = self.presenter.document, self.head
+        document, header = self.presenter.document, self.header
         self.form.edits.edited.connect(self.presenter.apply_edit)
         self.source.edited.connect(document.set_text)
         self.presenter.changed.connect(self._show)
         document.comments_lost.connect(self._warn_comments_lost)
-        document.opened.connect(self._show_opened)
-        for special in self._specials.values():
-            special.edited.connect(document.set_dotted_value)
-        head.view_selected.connect(self._choose_view)
-        head.source_toggled.connect(self._show_source)
-        head.copy_requested.connect(self.copy_command)
-        head.save_requested.connect(self.save)
-        head.save_as_requested.connect(self.choose_save_path)
-        head.ci_requested.connect(self._choose_ci_folder)
-        head.start_requested.connect(self.start)
-        self.error_strip.action_triggered.connect(self._fix_or_show)
+        document.opened.connect(self._on_opened)
+        for editor in self._special_editors.values():
+            editor.edited.connect(document.set_dotted_value)
+        header.view_selected.connect(self._select_view)
+        header.source_toggled.connect(self._show_source)
+        header.copy_requested.connect(self.copy_command)
+        header.save_requested.connect(self.save)
+        header.save_as_requested.connect(self.choose_save_path)
+        header.ci_requested.connect(self._choose_ci_folder)
+        header.start_requested.connect(self.start)
+        self.error_strip.action_triggered.connect(self._resolve_first_issue)
         self.recovery_strip.action_triggered.connect(self._recover)
-        self.notice_strip.action_triggered.connect(self._apply_offer)
-        head.source.setChecked(str(open_settings().value(_SOURCE_SHOWN, "true")) != "false")
-        self._aside.setVisible(head.source.isChecked())
+        self.notice_strip.action_triggered.connect(self._apply_offered_conversion)
+        header.source.setChecked(str(open_settings().value(_YAML_VISIBLE_KEY, "true")) != "false")
+        self._yaml_panel.setVisible(header.source.isChecked())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -116,8 +120,10 @@ class RunPage(Page):
 
     def _update_orientation(self) -> None:
         """Place the form above the YAML if the page is too narrow to show both side by side."""
-        form_width = self.form.content_min_width() + _FORM_PADDING
-        is_wide = self.contentsRect().width() > form_width + _MIN_YAML_LETTERS * self.fontMetrics().averageCharWidth()
+        form_width_px = self.form.content_min_width() + _FORM_PADDING_PX
+        is_wide = (
+            self.contentsRect().width() > form_width_px + _MIN_YAML_CHARACTERS * self.fontMetrics().averageCharWidth()
+        )
         self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
     # Opening
@@ -150,20 +156,20 @@ class RunPage(Page):
         self._open(templates.format_local_profile(path.absolute()), None)
 
     def choose_profile(self) -> None:
-        chosen, _ = QFileDialog.getOpenFileName(self, "Open profile", "", "YAML (*.yaml *.yml)")
-        if chosen:
-            self.open_profile(Path(chosen))
+        file_name, _ = QFileDialog.getOpenFileName(self, "Open profile", "", "YAML (*.yaml *.yml)")
+        if file_name:
+            self.open_profile(Path(file_name))
 
     def open_sample(self) -> None:
         self.open_profile(bundled_profiles()[_SAMPLE])
 
-    def new_endpoint(self) -> None:
+    def create_endpoint_profile(self) -> None:
         self._open(templates.ENDPOINT_TEMPLATE.format(name="endpoint"), None)
 
-    def new_local(self) -> None:
+    def create_local_profile(self) -> None:
         self._open(templates.LOCAL_TEMPLATE.format(name="local-model", model="digits"), None)
 
-    def new_scripted(self) -> None:
+    def create_scripted_profile(self) -> None:
         self._open(templates.SCRIPTED_TEMPLATE.format(name="scripted"), None)
 
     def _open(self, text: str, path: Path | None) -> None:
@@ -175,13 +181,13 @@ class RunPage(Page):
             self._show_draft("The previous profile had unsaved changes.")
         self.presenter.document.open(text, path)
 
-    def _show_opened(self) -> None:
+    def _on_opened(self) -> None:
         self._stack.setCurrentIndex(1)
         self.notice_strip.hide()
         is_local = self.presenter.state().protocol == "local"
         view: View = "local" if is_local else "sweep" if self._is_search_only() else "endpoint"
         self.form.set_view(view)
-        self.head.show_view(view)
+        self.header.show_view(view)
 
     def _is_search_only(self) -> bool:
         return self._has_search() and not self.presenter.document.tree["load"].get("stages")
@@ -195,62 +201,68 @@ class RunPage(Page):
         self.form.setEnabled(document.error is None)
         self.form.show_tree(document.tree, state.protocol)
         self.source.show_text(document.text)
-        for special in self._specials.values():
-            special.show_document(document)
-        self.head.chooser.set_profile(state.title, state.is_saved)
-        self.head.set_start_state(state.blocked_reason)
-        self.head.save.setEnabled(not state.is_saved or document.path is None)
+        for editor in self._special_editors.values():
+            editor.show_document(document)
+        self.header.chooser.set_profile(state.title, state.is_saved)
+        self.header.set_start_state(state.blocked_reason)
+        self.header.save.setEnabled(not state.is_saved or document.path is None)
         self._show_errors(state)
         self._update_orientation()
 
     def _show_errors(self, state: RunPageState) -> None:
-        self.form.show_problems(tuple(Problem(item.path, _field_text(item)) for item in state.issues))
+        self.form.show_problems(tuple(Problem(item.path, _format_field_issue(item)) for item in state.issues))
         lines = tuple(item.line for item in state.issues if item.line is not None)
-        syntax = self.presenter.document.error
-        self.source.show_errors(lines, _at_line(state.issues[0]) if syntax is not None else "")
-        word = "Has errors" if state.issues else "checking" if not state.is_checked else "no errors"
-        self.head.state.show_verdict(word, state.blocked_reason)
-        restyle(self.head.state, "bad" if state.issues else "good" if state.is_checked else "plain")
+        syntax_error = self.presenter.document.error
+        self.source.show_errors(lines, _format_issue_with_line(state.issues[0]) if syntax_error is not None else "")
+        state_text = "Has errors" if state.issues else "Checking…" if not state.is_checked else "No errors"
+        self.header.state.show_verdict(state_text, state.blocked_reason)
+        restyle(self.header.state, "bad" if state.issues else "good" if state.is_checked else "plain")
         if not state.issues:
             self.error_strip.hide()
             return
-        first = state.issues[0]
-        more = len(state.issues) - 1
-        next_step = f"{more} more errors below." if more > 1 else "1 more error below." if more else None
-        action = f"Change &to {first.suggestion}" if first.suggestion else "Sho&w error"
-        message = _at_line(first) if syntax is not None else _text(first)
-        self.error_strip.show_notice(Notice("error", message, first.hint, next_step), action)
+        first_issue = state.issues[0]
+        remaining_count = len(state.issues) - 1
+        next_step = (
+            f"{remaining_count} more errors below."
+            if remaining_count > 1
+            else "1 more error below."
+            if remaining_count
+            else None
+        )
+        action = f"Change &to {first_issue.suggestion}" if first_issue.suggestion else "Sho&w error"
+        message = _format_issue_with_line(first_issue) if syntax_error is not None else _format_issue(first_issue)
+        self.error_strip.show_notice(Notice("error", message, first_issue.hint, next_step), action)
 
-    def _fix_or_show(self) -> None:
-        wrong = self._state.issues if self._state is not None else ()
-        if not wrong:
+    def _resolve_first_issue(self) -> None:
+        issues = self._state.issues if self._state is not None else ()
+        if not issues:
             return
-        if wrong[0].suggestion is not None:
-            self.presenter.fix(wrong[0])
-        elif self.presenter.document.error is not None or not self.form.reveal(wrong[0].path):
-            self.head.source.setChecked(True)
-            self.source.go_to(wrong[0].line or 1)
+        if issues[0].suggestion is not None:
+            self.presenter.fix(issues[0])
+        elif self.presenter.document.error is not None or not self.form.reveal(issues[0].path):
+            self.header.source.setChecked(True)
+            self.source.go_to_line(issues[0].line or 1)
 
     def _warn_comments_lost(self) -> None:
         message = "The YAML was rewritten and its comments were removed, because the change could not be made in place."
-        self.notice_strip.show_notice(Notice("news", message, None, "Undo to restore them."))
+        self.notice_strip.show_notice(Notice("news", message, None, "Undo the change to restore them."))
 
     # Views
 
-    def _choose_view(self, view: str) -> None:
+    def _select_view(self, view: str) -> None:
         self.form.set_view("local" if view == "local" else "sweep" if view == "sweep" else "endpoint")
         self.notice_strip.hide()
         is_local = self.form.protocol == "local"
         if view == "local" and not is_local:
-            self._offered_protocol = "local"
+            self._offered_conversion = "local"
             message = "This is an endpoint profile."
             self.notice_strip.show_notice(Notice("news", message), "&Convert to local profile")
         elif view == "endpoint" and is_local:
-            self._offered_protocol = "oip"
+            self._offered_conversion = "oip"
             message = "This is a local model profile."
             self.notice_strip.show_notice(Notice("news", message), "&Convert to endpoint profile")
         elif view == "sweep" and not is_local and not self._has_search():
-            self._offered_protocol = "search"
+            self._offered_conversion = "search"
             message = "This profile runs fixed stages. Add a search to find the highest rate within the SLO."
             self.notice_strip.show_notice(Notice("news", message), "&Find max rate")
 
@@ -258,17 +270,17 @@ class RunPage(Page):
         load = self.presenter.document.tree.get("load")
         return isinstance(load, dict) and ("search" in load or "sweep" in load)
 
-    def _apply_offer(self) -> None:
+    def _apply_offered_conversion(self) -> None:
         self.notice_strip.hide()
-        if self._offered_protocol == "search":
+        if self._offered_conversion == "search":
             self.presenter.document.set_value(("load", "search"), {"start": "10/s", "step_duration": "10s"})
-        elif self._offered_protocol:
-            self.presenter.convert_to(self._offered_protocol)
-        self._offered_protocol = ""
+        elif self._offered_conversion:
+            self.presenter.convert_protocol(self._offered_conversion)
+        self._offered_conversion = ""
 
-    def _show_source(self, is_shown: bool) -> None:
-        self._aside.setVisible(is_shown)
-        open_settings().setValue(_SOURCE_SHOWN, "true" if is_shown else "false")
+    def _show_source(self, is_visible: bool) -> None:
+        self._yaml_panel.setVisible(is_visible)
+        open_settings().setValue(_YAML_VISIBLE_KEY, "true" if is_visible else "false")
 
     # Actions
 
@@ -301,9 +313,9 @@ class RunPage(Page):
 
     def choose_save_path(self) -> None:
         suggestion = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
-        chosen, _ = QFileDialog.getSaveFileName(self, "Save profile", suggestion, "YAML (*.yaml *.yml)")
-        if chosen:
-            self.save_to(Path(chosen))
+        file_name, _ = QFileDialog.getSaveFileName(self, "Save profile", suggestion, "YAML (*.yaml *.yml)")
+        if file_name:
+            self.save_to(Path(file_name))
 
     def save_to(self, path: Path) -> None:
         try:
@@ -322,27 +334,27 @@ class RunPage(Page):
     def export(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
-        QTimer.singleShot(0, self.head.ci, self.head.ci.showMenu)
+        QTimer.singleShot(0, self.header.ci, self.header.ci.showMenu)
         return True
 
     def _choose_ci_folder(self, pipeline: str) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose the repository for the CI job")
+        folder = QFileDialog.getExistingDirectory(self, "Choose the repository folder for the CI job")
         if folder:
             self.export_ci_job(pipeline, Path(folder))
 
     def export_ci_job(self, pipeline: str, folder: Path) -> None:
         """Export a CI job to a folder. Existing files are not overwritten."""
-        chosen = next(name for name in PIPELINES if name == pipeline)
+        pipeline_name = next(name for name in PIPELINES if name == pipeline)
         document = self.presenter.document
         try:
-            written = write_ci_job(chosen, document.text, document.tree, document.directory, folder)
+            paths = write_ci_job(pipeline_name, document.text, document.tree, document.directory, folder)
         except SizewiseError as error:
             self.navigation.notify_error(error)
             return
-        names = ", ".join(str(path.relative_to(folder)) for path in written)
-        self.navigation.notify("news", f"Written: {names}", None, "Commit both files.")
+        names = ", ".join(str(path.relative_to(folder)) for path in paths)
+        self.navigation.notify("news", f"CI job exported: {names}", None, "Commit both files.")
 
-    # Drafts left behind by a crash
+    # Drafts
 
     def _offer_draft(self) -> None:
         self._draft = drafts.load_draft()
@@ -360,21 +372,21 @@ class RunPage(Page):
             self.presenter.recover(self._draft)
 
 
-def _column(*widgets: QWidget) -> QWidget:
+def _build_column(*widgets: QWidget) -> QWidget:
     column = QWidget()
     vbox(*widgets[:-1], (widgets[-1], 1), within=column, spacing=8)
     return column
 
 
-def _field_text(wrong: ProfileIssue) -> str:
+def _format_field_issue(issue: ProfileIssue) -> str:
     """Format an error for display at its own field, without the key."""
-    return f"✕ {sentence(wrong.cause)} {wrong.hint or ''}".strip()
+    return f"✕ {sentence(issue.cause)} {issue.hint or ''}".strip()
 
 
-def _at_line(wrong: ProfileIssue) -> str:
-    text = _text(wrong)
-    return text if wrong.line is None else f"Line {wrong.line}: {text}"
+def _format_issue_with_line(issue: ProfileIssue) -> str:
+    text = _format_issue(issue)
+    return text if issue.line is None else f"Line {issue.line}: {text}"
 
 
-def _text(wrong: ProfileIssue) -> str:
-    return f"{wrong.key}: {with_full_stop(wrong.cause)}" if wrong.key else sentence(wrong.cause)
+def _format_issue(issue: ProfileIssue) -> str:
+    return f"{issue.key}: {with_full_stop(issue.cause)}" if issue.key else sentence(issue.cause)

@@ -24,7 +24,7 @@ from app.profiles.templates import convert_profile
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.storage.run_directory import new_run_id, runs_home, write_atomically
 
-_CHECK_AFTER_MS = 200
+_VALIDATION_DELAY_MS = 200
 _DRAFT_INTERVAL_MS = 10_000
 _MAX_DRAFTS = 50
 
@@ -49,9 +49,9 @@ class RunPresenter(QObject):
         super().__init__(parent)
         self._navigation = navigation
         self.document = ProfileDocument(self)
-        self._checked: ValidationResult | None = None
-        self._checker: Latest[ValidationResult] = Latest(self, self._on_checked, self._on_check_error)
-        self._check_timer = QTimer(self, singleShot=True, interval=_CHECK_AFTER_MS)
+        self._validation: ValidationResult | None = None
+        self._latest_validation: Latest[ValidationResult] = Latest(self, self._on_checked, self._on_check_error)
+        self._check_timer = QTimer(self, singleShot=True, interval=_VALIDATION_DELAY_MS)
         self._check_timer.timeout.connect(self._check)
         self._draft_timer = QTimer(self, interval=_DRAFT_INTERVAL_MS)
         self._draft_timer.timeout.connect(self.save_draft)
@@ -71,41 +71,43 @@ class RunPresenter(QObject):
         return document.path or document.directory / f"{document.tree.get('name') or 'profile'}.yaml"
 
     def state(self) -> RunPageState:
-        document, wrong = self.document, self._errors()
+        document, issues = self.document, self._list_issues()
         title = document.path.stem if document.path is not None else str(document.tree.get("name") or "New profile")
-        is_checked = self._checked is not None and self._checked.text == document.text
-        if wrong:
-            why_not = f"{len(wrong)} errors" if len(wrong) > 1 else wrong[0].text
+        is_checked = self._validation is not None and self._validation.text == document.text
+        if issues:
+            blocked_reason = f"The profile has {len(issues)} errors." if len(issues) > 1 else issues[0].text
         else:
-            why_not = self._unwritable_reason() if is_checked else "Checking the profile…"
-        return RunPageState(display_protocol(document.tree), title, document.is_saved, is_checked, wrong, why_not)
+            blocked_reason = self._unwritable_reason() if is_checked else "Checking the profile…"
+        return RunPageState(
+            display_protocol(document.tree), title, document.is_saved, is_checked, issues, blocked_reason
+        )
 
     def _unwritable_reason(self) -> str:
         """Return the reason why the unsaved text must not be written to a file for the run; empty
         if it may be written."""
-        secret = self._checked.secret if self._checked is not None else None
+        secret = self._validation.secret if self._validation is not None else None
         if secret is None or (self.document.is_saved and self.document.path is not None):
             return ""
         return (
             f"{secret} contains a plain-text secret. Replace it with env:NAME or file:PATH, or save the profile first."
         )
 
-    def _errors(self) -> tuple[ProfileIssue, ...]:
+    def _list_issues(self) -> tuple[ProfileIssue, ...]:
         error = self.document.error
         if error is not None:
             return (ProfileIssue((), error.problem, error.hint, error.line),)
-        return self._checked.issues if self._checked is not None else ()
+        return self._validation.issues if self._validation is not None else ()
 
     # Edits
 
     def apply_edit(self, path: KeyPath, value: object) -> None:
         """Apply an edit of the form. If the protocol is changed, the whole profile is converted."""
         if path == ("target", "protocol") and isinstance(value, str):
-            self.convert_to(value)
+            self.convert_protocol(value)
         else:
             self.document.set_value(path, value)
 
-    def convert_to(self, protocol: str) -> None:
+    def convert_protocol(self, protocol: str) -> None:
         title = f"Convert to {protocol}"
         self.document.set_tree(convert_profile(self.document.tree, protocol), title)
 
@@ -124,10 +126,10 @@ class RunPresenter(QObject):
 
     def _check(self) -> None:
         text, name = self.document.text, self.display_path
-        self._checker.request(lambda: validate_profile(text, name))
+        self._latest_validation.request(lambda: validate_profile(text, name))
 
-    def _on_checked(self, checked: ValidationResult) -> None:
-        self._checked = checked
+    def _on_checked(self, validation: ValidationResult) -> None:
+        self._validation = validation
         self.changed.emit(self.state())
 
     def _on_check_error(self, error: Exception) -> None:
@@ -136,21 +138,21 @@ class RunPresenter(QObject):
     # Saving
 
     def save(self, path: Path) -> None:
-        """Save the profile. In another directory, its relative paths are adjusted. Raises OSError
-        on failure."""
+        """Save the profile. If `path` is in another directory, relative paths in the profile become
+        absolute. Raises OSError on failure."""
         document = self.document
         if path.parent.resolve() != document.directory.resolve() and document.error is None:
             document.set_tree(make_paths_absolute(document.tree, document.directory), "Move to another folder")
         write_atomically(path, document.text.encode())
         document.mark_saved(path)
-        self._forget_draft()
+        self._delete_draft()
 
     def save_draft(self) -> None:
         """Store unsaved changes on disk without their secrets, so that a crash does not lose any
         changes."""
         document = self.document
         if document.is_saved:
-            self._forget_draft()
+            self._delete_draft()
             self._draft_timer.stop()
         elif document.text != self._draft_text:
             text = redact_profile(document.text)
@@ -165,7 +167,7 @@ class RunPresenter(QObject):
         self.document.open(draft.text, path, Path(draft.directory))
         self.document.mark_unsaved()
 
-    def _forget_draft(self) -> None:
+    def _delete_draft(self) -> None:
         if self._draft_text is not None:
             drafts.delete_draft()
             self._draft_text = None
@@ -186,16 +188,16 @@ class RunPresenter(QObject):
 
     def unapproved_secrets(self) -> tuple[AllowedSecrets, ...]:
         """Return the secrets that the run would send to hosts that are not allowed yet."""
-        if self._checked is None or self.state().blocked_reason:
+        if self._validation is None or self.state().blocked_reason:
             return ()
-        return tuple(secrets for secrets in self._checked.unapproved_secrets if not is_allowed(secrets))
+        return tuple(secrets for secrets in self._validation.unapproved_secrets if not is_allowed(secrets))
 
     def launch(self) -> Launch | None:
         """Build the launch of a run of this profile, or return `None` if the profile is invalid or
         has not been validated yet."""
         if self.state().blocked_reason:
             return None
-        name = (self._checked.name if self._checked else None) or "run"
+        name = (self._validation.name if self._validation else None) or "run"
         directory = runs_home() / new_run_id(name, datetime.now().astimezone())
         return Launch(("run", self.write_source()), directory, name)
 
@@ -207,7 +209,7 @@ class RunPresenter(QObject):
             document, file = self.document, self._draft_file()
             file.parent.mkdir(parents=True, exist_ok=True)
             write_atomically(file, _self_contained_text(document).encode())
-            _keep_newest(file.parent)
+            _delete_old_drafts(file.parent)
         return source
 
     def _draft_file(self) -> Path:
@@ -216,7 +218,9 @@ class RunPresenter(QObject):
         document = self.document
         digest = hashlib.sha256(f"{document.directory}\n{document.text}".encode()).hexdigest()[:8]
         stem = "".join(
-            letter for letter in str(document.tree.get("name") or "profile") if letter.isalnum() or letter in "-_"
+            character
+            for character in str(document.tree.get("name") or "profile")
+            if character.isalnum() or character in "-_"
         )
         return runs_home().parent / "drafts" / f"{stem[:40] or 'profile'}-{digest}.yaml"
 
@@ -231,7 +235,7 @@ def _self_contained_text(document: ProfileDocument) -> str:
     )
 
 
-def _keep_newest(folder: Path) -> None:
+def _delete_old_drafts(folder: Path) -> None:
     files = sorted(folder.glob("*.yaml"), key=lambda file: file.stat().st_mtime)
     for file in files[:-_MAX_DRAFTS]:
         file.unlink(missing_ok=True)

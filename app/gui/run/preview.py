@@ -16,7 +16,7 @@ from app.gui.run.rows import Rows
 from app.gui.run.work_view import Tile, WorkView, build_tiles, build_work_view, format_start_summary, group_cells
 from app.gui.widgets import clear, label, vbox
 
-_FILL = Qt.AlignmentFlag(0)
+_NO_ALIGNMENT = Qt.AlignmentFlag(0)
 
 
 class Preview(SpecialEditor):
@@ -25,9 +25,9 @@ class Preview(SpecialEditor):
 
     def __init__(self) -> None:
         super().__init__()
-        self._shown_inputs: tuple[dict[str, Any], str] | None = None
+        self._displayed_inputs: tuple[dict[str, Any], str] | None = None
         self._machine: Any = None
-        self._latest = Latest(self, self._show, self._failed)
+        self._latest = Latest(self, self._show, self._show_error)
         self.view = WorkView()
         self.strip = MessageStrip()
         self.start_summary = label("", wrap=True)
@@ -38,16 +38,16 @@ class Preview(SpecialEditor):
         self._tiles_layout.setHorizontalSpacing(12)
         self._tiles_layout.setVerticalSpacing(2)
         self._tiles_layout.setColumnStretch(2, 1)
-        self.impossible_heading = label("Variants that cannot run on this machine", "heading")
+        self.unrunnable_heading = label("Variants that cannot run on this machine", "heading")
         self.cells = Rows("Variants that cannot run on this machine")
-        vbox(self.strip, self._tiles, self.start_summary, self.impossible_heading, self.cells, 0, within=self)
-        self.impossible_heading.hide()
+        vbox(self.strip, self._tiles, self.start_summary, self.unrunnable_heading, self.cells, 0, within=self)
+        self.unrunnable_heading.hide()
 
     def show_contents(self, document: EditedProfile) -> None:
         inputs = copy_tree(document), display_path(document)
-        if inputs == self._shown_inputs:
+        if inputs == self._displayed_inputs:
             return
-        self._shown_inputs = inputs
+        self._displayed_inputs = inputs
         tree, name, machine = *inputs, self._machine
         if not self.view.work:
             self.start_summary.setText("Estimating…")
@@ -68,7 +68,7 @@ class Preview(SpecialEditor):
         self.start_summary.setText(format_start_summary(view))
         self.start_summary.setVisible(bool(self.start_summary.text()))
         cells = view.cells or ()
-        self.impossible_heading.setVisible(bool(cells))
+        self.unrunnable_heading.setVisible(bool(cells))
         self.cells.show_rows(group_cells(cells))
 
     def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
@@ -76,10 +76,12 @@ class Preview(SpecialEditor):
         for row, tile in enumerate(tiles):
             cells = (label(tile.name, "muted"), label(tile.value, "strong"), label(tile.detail, "muted", wrap=True))
             for column, cell in enumerate(cells):
-                self._tiles_layout.addWidget(cell, row, column, Qt.AlignmentFlag.AlignTop if column < 2 else _FILL)
+                self._tiles_layout.addWidget(
+                    cell, row, column, Qt.AlignmentFlag.AlignTop if column < 2 else _NO_ALIGNMENT
+                )
         self._tiles.setVisible(bool(tiles))
         self._tiles.updateGeometry()
 
-    def _failed(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(Notice("error", f"Estimating the run failed: {str(error)[:300]}"))
         self.start_summary.hide()

@@ -17,7 +17,7 @@ from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, set_min_lines
 from app.gui.run.search_view import DEFAULTS, SearchView, can_fail_rate, format_search, preview_search, read_slo
-from app.gui.run.stage_model import ARRIVALS_BY_PROCESS
+from app.gui.run.stage_model import ARRIVAL_PROCESSES
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 
@@ -29,23 +29,23 @@ class SearchEditor(SpecialEditor):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._document: EditedProfile | None = None
-        self._shown_inputs: tuple[object, ...] | None = None
-        self._latest = Latest(self, self._show, self._failed)
+        self._displayed_inputs: tuple[object, ...] | None = None
+        self._latest = Latest(self, self._show, self._show_error)
         self.view = SearchView()
         self.strip = MessageStrip()
         self.strip.action_triggered.connect(self._add_objective)
         self.search_box = QCheckBox("Find the &highest rate within the SLO")
         self.search_box.setAccessibleName("Find the highest rate within the SLO")
-        self.search_box.clicked.connect(self._switch)
+        self.search_box.clicked.connect(self._toggle_search)
         self.start, self.step_duration, self.max_duration = QLineEdit(), QLineEdit(), QLineEdit()
         self.max_duration.setPlaceholderText("No limit")
         self.repeats, self.arrivals = QSpinBox(), QComboBox()
         self.repeats.setRange(1, 1000)
         self.repeats.setKeyboardTracking(False)
-        self.arrivals.addItems(list(ARRIVALS_BY_PROCESS))
+        self.arrivals.addItems(list(ARRIVAL_PROCESSES))
         self.start.editingFinished.connect(self._edit_start)
-        self.step_duration.editingFinished.connect(self._edit_hold)
-        self.max_duration.editingFinished.connect(self._edit_within)
+        self.step_duration.editingFinished.connect(self._edit_step_duration)
+        self.max_duration.editingFinished.connect(self._edit_max_duration)
         self.repeats.valueChanged.connect(self._edit_repeats)
         self.arrivals.activated.connect(self._edit_arrivals)
         self.fields = self._make_fields()
@@ -67,15 +67,15 @@ class SearchEditor(SpecialEditor):
         for widget in (self.fields, self.summary_label, self.chart):
             widget.setVisible(search is not None)
         if search is None:
-            self._shown_inputs = None
+            self._displayed_inputs = None
             self._latest.cancel()
             self.strip.hide()
             return
         self._fill({**DEFAULTS, **{key: value for key, value in search.items() if value is not None}})
         slo = read_slo(document.value("slo"))
         inputs = copy.deepcopy((search, slo))
-        if inputs != self._shown_inputs:
-            self._shown_inputs = inputs
+        if inputs != self._displayed_inputs:
+            self._displayed_inputs = inputs
             self._latest.request(lambda: preview_search(search, slo))
 
     def _search(self) -> dict[str, Any] | None:
@@ -108,7 +108,7 @@ class SearchEditor(SpecialEditor):
             self.strip.show_notice(Notice("error", f"Search has errors: {view.problem}"))
         else:
             self.strip.hide()
-        self.summary_label.setText("" if view.planned is None else format_search(view.planned))
+        self.summary_label.setText("" if view.planned_search is None else format_search(view.planned_search))
         self._draw(view)
 
     def _draw(self, view: SearchView) -> None:
@@ -118,19 +118,21 @@ class SearchEditor(SpecialEditor):
             return
         rates = np.array(view.rates_per_s)
         indices = np.arange(1, len(rates) + 1, dtype=float)
-        is_failing = rates > view.assumed_capacity_per_s
-        names = ["SLO missed" if value else "within SLO" for value in is_failing]
-        self.chart.set_points("probes", "probes (hollow = SLO missed)", indices, rates, hollow=is_failing, names=names)
+        exceeds_capacity = rates > view.assumed_capacity_per_s
+        names = ["SLO missed" if value else "within SLO" for value in exceeds_capacity]
+        self.chart.set_points(
+            "probes", "probes (hollow = SLO missed)", indices, rates, hollow=exceeds_capacity, names=names
+        )
         limit = f"assumed maximum: {format_number(view.assumed_capacity_per_s)} req/s"
         self.chart.set_limit(view.assumed_capacity_per_s, limit)
 
-    def _failed(self, error: Exception) -> None:
+    def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(Notice("error", f"Search preview failed: {str(error)[:300]}"))
 
     # Edits
 
-    def _switch(self, is_on: bool) -> None:
-        self.edited.emit("load.search", dict(DEFAULTS) if is_on else None)
+    def _toggle_search(self, is_checked: bool) -> None:
+        self.edited.emit("load.search", dict(DEFAULTS) if is_checked else None)
 
     def _add_objective(self) -> None:
         slo = read_slo(None if self._document is None else self._document.value("slo"))
@@ -139,10 +141,10 @@ class SearchEditor(SpecialEditor):
     def _edit_start(self) -> None:
         self._edit("start", self.start)
 
-    def _edit_hold(self) -> None:
+    def _edit_step_duration(self) -> None:
         self._edit("step_duration", self.step_duration)
 
-    def _edit_within(self) -> None:
+    def _edit_max_duration(self) -> None:
         self._edit("max_duration", self.max_duration)
 
     def _edit(self, key: str, field: QLineEdit) -> None:
@@ -166,12 +168,12 @@ class SearchEditor(SpecialEditor):
         self.edited.emit("load.search", {**search, "arrivals": arrivals, **extra})
 
     def _make_fields(self) -> QWidget:
-        holder = QWidget()
-        grid = QGridLayout(holder)
+        container = QWidget()
+        grid = QGridLayout(container)
         grid.setContentsMargins(0, 0, 0, 0)
         fields: tuple[tuple[str, QWidget, str], ...] = (
-            ("St&art rate", self.start, "First rate to test; doubled or halved from there"),
-            ("St&ep duration", self.step_duration, "Minimum duration of each tested rate"),
+            ("St&art rate", self.start, "First rate that is tested. The search then doubles or halves the rate."),
+            ("St&ep duration", self.step_duration, "Minimum duration for which each rate is tested"),
             ("&Repeats", self.repeats, "Number of times the result has to be confirmed"),
             ("Arri&vals", self.arrivals, "Arrival process of requests"),
             ("Time &limit", self.max_duration, "The search ends at this time and reports the highest confirmed rate"),
@@ -184,4 +186,4 @@ class SearchEditor(SpecialEditor):
             grid.addWidget(field, index // 2, 2 * (index % 2) + 1)
         grid.setColumnStretch(1, 1)
         grid.setColumnStretch(3, 1)
-        return holder
+        return container

@@ -20,7 +20,7 @@ class SearchView(msgspec.Struct, frozen=True):
 
     rates_per_s: tuple[float, ...] = ()
     assumed_capacity_per_s: float = 0.0
-    planned: PlannedSearch | None = None
+    planned_search: PlannedSearch | None = None
     problem: str | None = None
 
 
@@ -34,11 +34,11 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
 
     try:
         adapter: TypeAdapter[SearchSpec] = TypeAdapter(SearchKeys)
-        planned = adapter.validate_python({key: value for key, value in search.items() if value is not None})
+        planned_search = adapter.validate_python({key: value for key, value in search.items() if value is not None})
     except ValidationError as error:
         first = error.errors()[0]
         cause = first.get("ctx", {}).get("error")
-        location = ".".join(str(part) for part in first["loc"])
+        location = ".".join(str(key) for key in first["loc"])
         return SearchView(problem=f"{location}: {cause or first['msg']}"[:300])
     objectives = []
     for text in slo:
@@ -46,10 +46,12 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
             objectives.append(parse_objective(str(text)))
         except UsageError as error:
             return SearchView(problem=f"SLO: {error}"[:300])
-    capacity_per_s = planned.start_per_s * _ASSUMED_FACTOR
-    parsed = tuple(objectives)
+    capacity_per_s = planned_search.start_per_s * _ASSUMED_FACTOR
+    parsed_objectives = tuple(objectives)
     return SearchView(
-        simulate_probes(planned, parsed, capacity_per_s), capacity_per_s, estimate_search(planned, parsed, 60.0)
+        simulate_probes(planned_search, parsed_objectives, capacity_per_s),
+        capacity_per_s,
+        estimate_search(planned_search, parsed_objectives, 60.0),
     )
 
 
@@ -62,14 +64,14 @@ def can_fail_rate(slo: Sequence[Any]) -> bool:
     return any("|" not in str(objective) or str(objective).split("|")[-1].strip() == "fail" for objective in slo)
 
 
-def format_search(planned: PlannedSearch) -> str:
+def format_search(planned_search: PlannedSearch) -> str:
     from app.gui.formatting import format_count, format_duration, format_number
 
-    low, high = planned.assumed_per_s
-    shortest, longest = map(format_duration, planned.duration_s)
-    least, most = (format_count(round(requests)) for requests in planned.requests)
+    low, high = planned_search.assumed_per_s
+    shortest, longest = map(format_duration, planned_search.duration_s)
+    min_requests, max_requests = (format_count(round(requests)) for requests in planned_search.requests)
     return (
-        f"{planned.probes[0]} to {planned.probes[1]} probes, {shortest} to {longest}, {least} to {most} requests: "
-        f"more if the result is far from the start rate (assumed: {format_number(low)} to "
-        f"{format_number(high)} req/s)."
+        f"Estimate for a max rate of {format_number(low)} to {format_number(high)} req/s: "
+        f"{planned_search.probes[0]} to {planned_search.probes[1]} probes, {shortest} to {longest}, "
+        f"{min_requests} to {max_requests} requests. A max rate further from the start rate needs more probes."
     )

@@ -32,13 +32,13 @@ class SourceView(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.text = _Source(theme_controller)
+        self.text = _YamlEdit(theme_controller)
         self.text.setAccessibleName("Profile YAML")
         self.text.textChanged.connect(self._emit_text)
         self.problem = label("", "word", wrap=True)
         self.problem.hide()
         restyle(self.problem, "bad")
-        self._is_showing = False
+        self._is_updating = False
         vbox((self.text, 1), self.problem, within=self)
 
     def show_text(self, text: str) -> None:
@@ -50,83 +50,85 @@ class SourceView(QWidget):
         start = _common_prefix_length(current, text)
         end = _common_prefix_length(current[start:][::-1], text[start:][::-1])
         cursor = QTextCursor(self.text.document())
-        cursor.setPosition(_utf16(current[:start]))
-        cursor.setPosition(_utf16(current[: len(current) - end]), QTextCursor.MoveMode.KeepAnchor)
-        self._is_showing = True
+        cursor.setPosition(_count_utf16_units(current[:start]))
+        cursor.setPosition(_count_utf16_units(current[: len(current) - end]), QTextCursor.MoveMode.KeepAnchor)
+        self._is_updating = True
         cursor.insertText(text[start : len(text) - end])
-        self._is_showing = False
+        self._is_updating = False
 
     def show_errors(self, lines: tuple[int, ...], text: str) -> None:
         """Mark erroneous lines (numbered from 1) and show `text` below the editor. Empty arguments
         clear the markers and the text."""
-        self.text.mark(lines)
+        self.text.mark_lines(lines)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
 
-    def go_to(self, line: int) -> None:
+    def go_to_line(self, line: int) -> None:
         block = self.text.document().findBlockByNumber(line - 1)
         self.text.setTextCursor(QTextCursor(block))
         self.text.centerCursor()
         self.text.setFocus()
 
     def _emit_text(self) -> None:
-        if not self._is_showing:
+        if not self._is_updating:
             self.edited.emit(self.text.toPlainText())
 
 
-class _Source(FreeTextEdit):
-    def __init__(self, look: ThemeController) -> None:
+class _YamlEdit(FreeTextEdit):
+    def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = look
+        self._theme_controller = theme_controller
         self.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.setUndoRedoEnabled(False)
         self.setTabChangesFocus(True)
-        self._lines: tuple[int, ...] = ()
-        self._highlighter = _Highlighter(self.document(), look.theme)
-        self._numbers = _Numbers(self)
+        self._error_lines: tuple[int, ...] = ()
+        self._highlighter = _Highlighter(self.document(), theme_controller.theme)
+        self._line_numbers = _LineNumbers(self)
         self.blockCountChanged.connect(self._update_margin)
-        self.updateRequest.connect(self._scroll_numbers)
-        look.changed.connect(self._apply_theme)
-        self._apply_theme(look.theme)
+        self.updateRequest.connect(self._scroll_line_numbers)
+        theme_controller.changed.connect(self._apply_theme)
+        self._apply_theme(theme_controller.theme)
 
-    def mark(self, lines: tuple[int, ...]) -> None:
-        self._lines = lines
+    def mark_lines(self, lines: tuple[int, ...]) -> None:
+        self._error_lines = lines
         selections = []
         for line in lines:
             selection = QTextEdit.ExtraSelection()
-            color = QColor(self._look.theme.bad)
+            color = QColor(self._theme_controller.theme.bad)
             color.setAlpha(48)
             selection.format.setBackground(color)
             selection.format.setProperty(QTextFormat.Property.FullWidthSelection, True)
             selection.cursor = QTextCursor(self.document().findBlockByNumber(line - 1))
             selections.append(selection)
         self.setExtraSelections(selections)
-        self._numbers.update()
+        self._line_numbers.update()
 
-    def number_width(self) -> int:
+    def line_number_width(self) -> int:
         digits = max(2, len(str(self.blockCount())))
         return self.fontMetrics().horizontalAdvance("9" * digits + "● ")
 
-    def paint_numbers(self, event: QPaintEvent) -> None:
-        painter, theme = QPainter(self._numbers), self._look.theme
+    def paint_line_numbers(self, event: QPaintEvent) -> None:
+        painter, theme = QPainter(self._line_numbers), self._theme_controller.theme
         painter.fillRect(event.rect(), QColor(theme.raised))
         painter.setFont(self.font())
         block = self.firstVisibleBlock()
         top = self.blockBoundingGeometry(block).translated(self.contentOffset()).top()
-        height, width = self.fontMetrics().height(), self._numbers.width() - 6
+        height, width = self.fontMetrics().height(), self._line_numbers.width() - 6
         while block.isValid() and top <= event.rect().bottom():
             number = block.blockNumber() + 1
-            is_wrong = number in self._lines
-            painter.setPen(QColor(theme.bad if is_wrong else theme.muted))
-            painter.drawText(0, round(top), width, height, Qt.AlignmentFlag.AlignRight, f"{'●' * is_wrong} {number}")
+            has_error = number in self._error_lines
+            painter.setPen(QColor(theme.bad if has_error else theme.muted))
+            painter.drawText(0, round(top), width, height, Qt.AlignmentFlag.AlignRight, f"{'●' * has_error} {number}")
             top += self.blockBoundingRect(block).height()
             block = block.next()
         painter.end()
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
-        inside = self.contentsRect()
-        self._numbers.setGeometry(QRect(inside.left(), inside.top(), self.number_width(), inside.height()))
+        content_rect = self.contentsRect()
+        self._line_numbers.setGeometry(
+            QRect(content_rect.left(), content_rect.top(), self.line_number_width(), content_rect.height())
+        )
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
@@ -134,33 +136,33 @@ class _Source(FreeTextEdit):
             self._update_margin()
 
     def _update_margin(self) -> None:
-        self.setViewportMargins(self.number_width(), 0, 0, 0)
+        self.setViewportMargins(self.line_number_width(), 0, 0, 0)
 
-    def _scroll_numbers(self, rect: QRect, by: int) -> None:
-        if by:
-            self._numbers.scroll(0, by)
+    def _scroll_line_numbers(self, rect: QRect, dy_px: int) -> None:
+        if dy_px:
+            self._line_numbers.scroll(0, dy_px)
         else:
-            self._numbers.update(0, rect.y(), self._numbers.width(), rect.height())
+            self._line_numbers.update(0, rect.y(), self._line_numbers.width(), rect.height())
 
     def _apply_theme(self, theme: Theme) -> None:
         font = QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont)
         font.setPointSizeF(QApplication.font().pointSizeF())
         self.setFont(font)
         self._update_margin()
-        self._highlighter.take(theme)
-        self.mark(self._lines)
+        self._highlighter.set_theme(theme)
+        self.mark_lines(self._error_lines)
 
 
-class _Numbers(QWidget):
-    def __init__(self, source: _Source) -> None:
-        super().__init__(source)
-        self._source = source
+class _LineNumbers(QWidget):
+    def __init__(self, yaml_edit: _YamlEdit) -> None:
+        super().__init__(yaml_edit)
+        self._yaml_edit = yaml_edit
 
     def sizeHint(self) -> QSize:
-        return QSize(self._source.number_width(), 0)
+        return QSize(self._yaml_edit.line_number_width(), 0)
 
     def paintEvent(self, event: QPaintEvent) -> None:
-        self._source.paint_numbers(event)
+        self._yaml_edit.paint_line_numbers(event)
 
 
 class _Highlighter(QSyntaxHighlighter):
@@ -169,9 +171,9 @@ class _Highlighter(QSyntaxHighlighter):
     def __init__(self, document: QTextDocument, theme: Theme) -> None:
         super().__init__(document)
         self._key, self._comment = QTextCharFormat(), QTextCharFormat()
-        self.take(theme)
+        self.set_theme(theme)
 
-    def take(self, theme: Theme) -> None:
+    def set_theme(self, theme: Theme) -> None:
         self._key.setForeground(QColor(theme.accent))
         self._comment.setForeground(QColor(theme.muted))
         self._comment.setFontItalic(True)
@@ -192,6 +194,6 @@ def _common_prefix_length(first: str, second: str) -> int:
     return next((index for index in range(shorter) if first[index] != second[index]), shorter)
 
 
-def _utf16(text: str) -> int:
+def _count_utf16_units(text: str) -> int:
     """Return the length of a string in UTF-16 code units, in which Qt counts positions."""
     return len(text.encode("utf-16-le")) // 2

@@ -9,7 +9,7 @@ from typing import Any, Literal, TypeVar
 
 from app.gui.run.stage_line import Stage, find_load_key
 
-Parsed = TypeVar("Parsed")
+ParsedValue = TypeVar("ParsedValue")
 Preset = Literal["constant", "poisson", "closed", "ramp", "spike", "trace"]
 _RAMP = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
 _RATE_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
@@ -21,37 +21,42 @@ def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]
     repeats of the stage are preserved."""
     common = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
     common.setdefault("duration", "30s")
-    rate = _typical_rate(stage)
+    rate = _get_typical_rate(stage)
     match kind:
         case "constant" | "poisson":
             return {**common, "arrivals": kind, "rate": rate}
         case "closed":
             return {**common, "concurrency": 8}
         case "ramp":
-            return {**common, "arrivals": "poisson", "ramp": {"from": rate, "to": _scaled(rate, 4)}}
+            return {**common, "arrivals": "poisson", "ramp": {"from": rate, "to": _scale_rate(rate, 4)}}
         case "spike":
-            seconds = _seconds(common["duration"])
-            parts = {"base": rate, "peak": _scaled(rate, 5), "at": _time(seconds * 0.3), "for": _time(seconds * 0.2)}
+            seconds = _parse_seconds(common["duration"])
+            parts = {
+                "base": rate,
+                "peak": _scale_rate(rate, 5),
+                "at": _format_time(seconds * 0.3),
+                "for": _format_time(seconds * 0.2),
+            }
             return {**common, "arrivals": "poisson", "spike": parts}
         case "trace":
             return {**{key: value for key, value in common.items() if key != "duration"}, "trace": trace, "speed": "1x"}
 
 
-def insert_stage(stages: Sequence[Stage], after: int) -> list[dict[str, Any]]:
-    """Insert a new stage after the stage at index `after`, with the same rate and duration."""
-    template = stages[after] if 0 <= after < len(stages) else {}
-    name = _free_name(stages, "stage")
+def insert_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
+    """Insert a new stage after the stage at `index`, with the same rate and duration."""
+    template = stages[index] if 0 <= index < len(stages) else {}
+    name = _find_unused_name(stages, "stage")
     stage = {
         "name": name,
         "arrivals": "poisson",
-        "rate": _typical_rate(template),
+        "rate": _get_typical_rate(template),
         "duration": template.get("duration") or "30s",
     }
-    return [*map(dict, stages[: after + 1]), stage, *map(dict, stages[after + 1 :])]
+    return [*map(dict, stages[: index + 1]), stage, *map(dict, stages[index + 1 :])]
 
 
 def duplicate_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
-    copy = {**stages[index], "name": _free_name(stages, str(stages[index].get("name") or "steady"))}
+    copy = {**stages[index], "name": _find_unused_name(stages, str(stages[index].get("name") or "steady"))}
     return [*map(dict, stages[: index + 1]), copy, *map(dict, stages[index + 1 :])]
 
 
@@ -60,16 +65,16 @@ def remove_stage(stages: Sequence[Stage], position: int) -> list[dict[str, Any]]
 
 
 def swap_stages(stages: Sequence[Stage], first: int, second: int) -> list[dict[str, Any]]:
-    changed = [dict(stage) for stage in stages]
-    changed[first], changed[second] = changed[second], changed[first]
-    return changed
+    new_stages = [dict(stage) for stage in stages]
+    new_stages[first], new_stages[second] = new_stages[second], new_stages[first]
+    return new_stages
 
 
 def format_load(stage: Stage) -> str:
     """Format the load of a stage, if possible in the syntax that the user can type."""
-    form = find_load_key(stage)
-    value = stage.get(form) if form is not None else None
-    match form:
+    load_key = find_load_key(stage)
+    value = stage.get(load_key) if load_key is not None else None
+    match load_key:
         case "rate":
             return str(value)
         case "ramp" if isinstance(value, dict):
@@ -93,48 +98,48 @@ def is_text_editable(stage: Stage) -> bool:
     return find_load_key(stage) in ("rate", "ramp", "steps", None)
 
 
-def with_load(stage: Stage, text: str) -> dict[str, Any]:
+def set_load(stage: Stage, text: str) -> dict[str, Any]:
     """Set the load of a stage from text: a rate, a share such as `80% of steady`, a ramp such as
     `10/s → 50/s`, or steps such as `10/s, 20/s`."""
-    remaining = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
+    other_values = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
     if (ramp := _RAMP.fullmatch(text.strip())) is not None:
-        return {**remaining, "ramp": {"from": _rate_text(ramp[1]), "to": _rate_text(ramp[2])}}
+        return {**other_values, "ramp": {"from": _format_rate_text(ramp[1]), "to": _format_rate_text(ramp[2])}}
     if "," in text:
-        return {**remaining, "steps": [_rate_text(part) for part in text.split(",") if part.strip()]}
-    return {**remaining, "rate": _rate_text(text)}
+        return {**other_values, "steps": [_format_rate_text(part) for part in text.split(",") if part.strip()]}
+    return {**other_values, "rate": _format_rate_text(text)}
 
 
-def with_clients(stage: Stage, text: str) -> dict[str, Any]:
+def set_clients(stage: Stage, text: str) -> dict[str, Any]:
     """Set the number of clients of a closed-loop stage. An empty text converts the stage back to a
     rate."""
     digits = text.strip()
     if not digits:
         return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)
-    remaining = {
+    other_values = {
         key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "arrivals", "burstiness", "trace")
     }
-    return {**remaining, "concurrency": int(digits) if digits.isdecimal() else digits}
+    return {**other_values, "concurrency": int(digits) if digits.isdecimal() else digits}
 
 
-def with_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
-    changed = {key: value for key, value in stage.items() if key != "burstiness"}
-    changed["arrivals"] = arrivals
-    return {**changed, "burstiness": stage.get("burstiness") or 2.0} if arrivals == "gamma" else changed
+def set_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:
+    new_stage = {key: value for key, value in stage.items() if key != "burstiness"}
+    new_stage["arrivals"] = arrivals
+    return {**new_stage, "burstiness": stage.get("burstiness") or 2.0} if arrivals == "gamma" else new_stage
 
 
-def _rate_text(text: str) -> str:
+def _format_rate_text(text: str) -> str:
     """Return the text as a rate. A number without a unit is in requests per second."""
     rate = text.strip()
     return f"{rate}/s" if re.fullmatch(r"\d+(?:\.\d+)?", rate) else rate
 
 
-def _typical_rate(stage: Stage) -> str:
+def _get_typical_rate(stage: Stage) -> str:
     """Return a representative rate of a stage, or 10/s if the stage has none."""
     value = stage.get("rate")
     if isinstance(value, str) and _is_rate(value):
         return value
-    for form, key in (("ramp", "from"), ("spike", "base"), ("sine", "mean"), ("diurnal", "peak")):
-        parts = stage.get(form)
+    for load_key, key in (("ramp", "from"), ("spike", "base"), ("sine", "mean"), ("diurnal", "peak")):
+        parts = stage.get(load_key)
         if isinstance(parts, dict) and _is_rate(str(parts.get(key))):
             return str(parts[key])
     steps = stage.get("steps")
@@ -147,36 +152,36 @@ def _is_rate(text: str) -> bool:
     return _parse_or(lambda: parse_rate_per_s(text), 0.0) > 0
 
 
-def _scaled(rate: str, factor: float) -> str:
+def _scale_rate(rate: str, factor: float) -> str:
     from app.profiles.units import format_rate, parse_rate_per_s
 
     return _parse_or(lambda: format_rate(factor * parse_rate_per_s(rate)), "50/s")
 
 
-def _seconds(duration: object) -> float:
+def _parse_seconds(duration: object) -> float:
     from app.profiles.units import parse_duration_s
 
     return _parse_or(lambda: parse_duration_s(duration), 30.0) or 30.0
 
 
-def _time(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     from app.profiles.units import format_duration
 
     return format_duration(round(seconds, 1) or 0.1)
 
 
-def _parse_or(read: Callable[[], Parsed], otherwise: Parsed) -> Parsed:
+def _parse_or(parse: Callable[[], ParsedValue], default: ParsedValue) -> ParsedValue:
     from app.profiles.problems import BadValueError
 
     try:
-        return read()
+        return parse()
     except BadValueError:
-        return otherwise
+        return default
 
 
-def _free_name(stages: Sequence[Stage], name_wanted: str) -> str:
-    used = {str(stage.get("name") or "steady") for stage in stages}
-    stem = re.sub(r"-\d+$", "", name_wanted)
-    if name_wanted not in used and name_wanted != "stage":
-        return name_wanted
-    return next(name for number in range(2, len(stages) + 3) if (name := f"{stem}-{number}") not in used)
+def _find_unused_name(stages: Sequence[Stage], preferred_name: str) -> str:
+    used_names = {str(stage.get("name") or "steady") for stage in stages}
+    stem = re.sub(r"-\d+$", "", preferred_name)
+    if preferred_name not in used_names and preferred_name != "stage":
+        return preferred_name
+    return next(name for number in range(2, len(stages) + 3) if (name := f"{stem}-{number}") not in used_names)

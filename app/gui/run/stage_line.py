@@ -23,7 +23,7 @@ _MIN_DURATION_S = 0.1
 _DEFAULT_DURATION_S = 60.0
 """Duration, in seconds, drawn for a stage that replays a trace until its end if the trace has not
 been read yet."""
-_FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
+_LOAD_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 
 
 class StageHandle(msgspec.Struct, frozen=True):
@@ -54,7 +54,7 @@ class DrawnStage(msgspec.Struct, frozen=True):
 class StageLine(msgspec.Struct, frozen=True):
     stages: tuple[DrawnStage, ...]
     handles: tuple[StageHandle, ...]
-    missing: tuple[TraceKey, ...] = ()
+    unread_traces: tuple[TraceKey, ...] = ()
     """Traces whose rates have not been read yet."""
 
     @property
@@ -65,7 +65,7 @@ class StageLine(msgspec.Struct, frozen=True):
 def find_load_key(stage: Stage) -> str | None:
     """Return the key that defines the load of a stage, such as `rate` or `ramp`; `None` if there is
     none."""
-    return next((form for form in _FORMS if stage.get(form) not in (None, [])), None)
+    return next((load_key for load_key in _LOAD_KEYS if stage.get(load_key) not in (None, [])), None)
 
 
 def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
@@ -73,21 +73,21 @@ def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[Trac
     regardless of its repeats. `traces` maps the traces that have been read to their rates."""
     drawn_stages: list[DrawnStage] = []
     handles: list[StageHandle] = []
-    missing: list[TraceKey] = []
-    at_s = 0.0
+    unread_traces: list[TraceKey] = []
+    stage_start_s = 0.0
     for index, stage in enumerate(stages):
-        current, settings = _draw_stage(stage, at_s, folder, traces)
+        current, settings = _draw_stage(stage, stage_start_s, folder, traces)
         drawn_stages.append(current)
         if settings is not None:
-            handles += _handles(index, stage, settings, current)
-        key = trace_key(stage, folder)
+            handles += _build_handles(index, stage, settings, current)
+        key = get_trace_key(stage, folder)
         if key is not None and key not in traces and settings is not None:
-            missing.append(key)
-        at_s = current.end_s
-    return StageLine(tuple(drawn_stages), tuple(handles), tuple(missing))
+            unread_traces.append(key)
+        stage_start_s = current.end_s
+    return StageLine(tuple(drawn_stages), tuple(handles), tuple(unread_traces))
 
 
-def trace_key(stage: Stage, folder: Path) -> TraceKey | None:
+def get_trace_key(stage: Stage, folder: Path) -> TraceKey | None:
     path = stage.get("trace")
     if not isinstance(path, str) or not path:
         return None
@@ -116,7 +116,7 @@ def read_trace_rates(key: TraceKey) -> Points:
 
 
 def _draw_stage(
-    stage: Stage, at_s: float, folder: Path, traces: Mapping[TraceKey, Points]
+    stage: Stage, stage_start_s: float, folder: Path, traces: Mapping[TraceKey, Points]
 ) -> tuple[DrawnStage, StageSettings | None]:
     from pydantic import ValidationError
 
@@ -127,18 +127,24 @@ def _draw_stage(
         # the trace file itself is read in the background
         settings = StageSettings.model_validate(dict(stage), context={"directory": folder, "files_must_exist": False})
     except ValidationError as error:
-        return DrawnStage(name, at_s, at_s + _duration_of(stage), (), name, _first_message(error)), None
-    start_s = at_s + settings.lead_in_s
-    key = trace_key(stage, folder)
-    replayed = traces.get(key, ()) if key is not None else ()
-    duration_s = settings.duration_s or (replayed[-1][0] - settings.lead_in_s if replayed else _DEFAULT_DURATION_S)
-    curve = settings.curve or replayed
-    points = _clipped(curve, duration_s) if curve else ()
-    shifted = tuple((start_s + time_s, rate) for time_s, rate in points)
-    return DrawnStage(name, at_s, start_s + duration_s, shifted, _label(name, settings)), settings
+        return DrawnStage(
+            name, stage_start_s, stage_start_s + _get_duration_s(stage), (), name, _format_first_error(error)
+        ), None
+    start_s = stage_start_s + settings.lead_in_s
+    key = get_trace_key(stage, folder)
+    trace_rates = traces.get(key, ()) if key is not None else ()
+    duration_s = settings.duration_s or (
+        trace_rates[-1][0] - settings.lead_in_s if trace_rates else _DEFAULT_DURATION_S
+    )
+    curve = settings.curve or trace_rates
+    points = _clip(curve, duration_s) if curve else ()
+    shifted_points = tuple((start_s + time_s, rate) for time_s, rate in points)
+    return DrawnStage(
+        name, stage_start_s, start_s + duration_s, shifted_points, _format_label(name, settings)
+    ), settings
 
 
-def _label(name: str, settings: StageSettings) -> str:
+def _format_label(name: str, settings: StageSettings) -> str:
     from app.profiles.rates import ShareOfStage
 
     repeats = f" ×{settings.repeats}" if settings.repeats > 1 else ""
@@ -150,14 +156,14 @@ def _label(name: str, settings: StageSettings) -> str:
     return name + repeats
 
 
-def _clipped(curve: Points, end_s: float) -> Points:
+def _clip(curve: Points, end_s: float) -> Points:
     points = tuple((time_s, rate) for time_s, rate in curve if time_s <= end_s)
     if not points:
         return ((0.0, curve[0][1]), (end_s, curve[0][1]))
     return points if points[-1][0] == end_s else (*points, (end_s, points[-1][1]))
 
 
-def _duration_of(stage: Stage) -> float:
+def _get_duration_s(stage: Stage) -> float:
     from app.profiles.problems import BadValueError
     from app.profiles.units import parse_duration_s
 
@@ -167,7 +173,7 @@ def _duration_of(stage: Stage) -> float:
         return 10.0
 
 
-def _first_message(error: Any) -> str:
+def _format_first_error(error: Any) -> str:
     first = error.errors()[0]
     cause = first.get("ctx", {}).get("error")
     key = ".".join(str(part) for part in first["loc"])
@@ -175,31 +181,31 @@ def _first_message(error: Any) -> str:
     return f"{key}: {message}" if key and key not in message else message
 
 
-def _handles(index: int, stage: Stage, settings: StageSettings, drawn: DrawnStage) -> list[StageHandle]:
-    start_s = drawn.end_s - (settings.duration_s or 0.0)
-    at_end = drawn.points[-1][1] if drawn.points else 0.0
+def _build_handles(index: int, stage: Stage, settings: StageSettings, drawn_stage: DrawnStage) -> list[StageHandle]:
+    start_s = drawn_stage.end_s - (settings.duration_s or 0.0)
+    end_rate = drawn_stage.points[-1][1] if drawn_stage.points else 0.0
 
     def handle(field: Any, x: float, y: float, label: str, direction: DragAxis) -> StageHandle:
-        return StageHandle(index, field, x, y, f"{drawn.name}, {label}", direction, start_s)
+        return StageHandle(index, field, x, y, f"{drawn_stage.name}, {label}", direction, start_s)
 
     if settings.duration_s is None:
         return []
     match find_load_key(stage):
-        case "rate" if drawn.points:
-            return [handle("rate", drawn.end_s, at_end, "rate and end time", "both")]
+        case "rate" if drawn_stage.points:
+            return [handle("rate", drawn_stage.end_s, end_rate, "rate and end time", "both")]
         case "ramp" if settings.ramp is not None:
             return [
                 handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "start rate", "y"),
-                handle("to", drawn.end_s, settings.ramp.to_per_s, "end rate and end time", "both"),
+                handle("to", drawn_stage.end_s, settings.ramp.to_per_s, "end rate and end time", "both"),
             ]
         case "spike" if settings.spike is not None:
             spike = settings.spike
             return [
                 handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, "peak", "y"),
-                handle("rate", drawn.end_s, spike.base_per_s, "base rate and end time", "both"),
+                handle("rate", drawn_stage.end_s, spike.base_per_s, "base rate and end time", "both"),
             ]
         case _:
-            return [handle("duration", drawn.end_s, at_end, "end time", "x")]
+            return [handle("duration", drawn_stage.end_s, end_rate, "end time", "x")]
 
 
 def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
@@ -207,9 +213,9 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
     that a user can set by dragging."""
     from app.profiles.units import format_duration, format_rate
 
-    changed = [dict(stage) for stage in stages]
-    stage = changed[handle.stage]
-    rate = format_rate(max(_rounded(y), 0.0 if handle.field in ("from", "to") else 0.01))
+    new_stages = [dict(stage) for stage in stages]
+    stage = new_stages[handle.stage]
+    rate = format_rate(max(_round_rate(y), 0.0 if handle.field in ("from", "to") else 0.01))
     match handle.field:
         case "from" | "to":
             ramp = {**stage["ramp"], handle.field: rate}
@@ -224,24 +230,24 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
         case _:
             pass
     if handle.drag_axis != "y" and x != handle.x:
-        stage["duration"] = format_duration(_rounded_duration(stage, x - handle.start_s))
-    return changed
+        stage["duration"] = format_duration(_round_duration_s(stage, x - handle.start_s))
+    return new_stages
 
 
-def _rounded_duration(stage: Stage, requested_s: float) -> float:
-    """Round a duration to 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. The result is never
-    shorter than the spike of the stage requires."""
+def _round_duration_s(stage: Stage, requested_s: float) -> float:
+    """Round a duration to 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. The result, in seconds, is
+    at least as long as the spike of the stage requires."""
     from app.profiles.units import parse_duration_s
 
     min_s = _MIN_DURATION_S
     if find_load_key(stage) == "spike":
         min_s = 1.05 * (parse_duration_s(stage["spike"]["at"]) + parse_duration_s(stage["spike"]["for"]))
     duration_s = max(requested_s, min_s)
-    step = 0.1 if duration_s < 10 else 1.0 if duration_s < 600 else 10.0
-    return round(max(step, math.ceil(min_s / step - 1e-9) * step, round(duration_s / step) * step), 6)
+    step_s = 0.1 if duration_s < 10 else 1.0 if duration_s < 600 else 10.0
+    return round(max(step_s, math.ceil(min_s / step_s - 1e-9) * step_s, round(duration_s / step_s) * step_s), 6)
 
 
-def _rounded(rate: float) -> float:
+def _round_rate(rate: float) -> float:
     """Round a rate to two significant digits (three for 100 or more), the precision that a user can
     set by dragging."""
     return 0.0 if rate <= 0 else float(f"{rate:.{2 if rate < 100 else 3}g}")

@@ -8,19 +8,19 @@ from typing import Any
 from PySide6.QtCore import QAbstractItemModel, QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtWidgets import QComboBox, QStyledItemDelegate, QStyleOptionViewItem, QWidget
 
-from app.gui.run.stage_edits import format_load, is_text_editable, with_arrivals, with_clients, with_load
+from app.gui.run.stage_edits import format_load, is_text_editable, set_arrivals, set_clients, set_load
 from app.gui.run.stage_line import Stage, find_load_key
 from app.gui.widgets import tool_tip_text
 
 Index = QModelIndex | QPersistentModelIndex
 _ROOT_INDEX = QModelIndex()
 NAME, ARRIVALS, LOAD, CLIENTS, DURATION, REPEATS = range(6)
-ARRIVALS_BY_PROCESS = ("poisson", "constant", "gamma")
+ARRIVAL_PROCESSES = ("poisson", "constant", "gamma")
 
 
 class StageModel(QAbstractTableModel):
-    """Table model of the load stages. After an edit, `changed` is emitted with all stages as they
-    would be; the document applies the change."""
+    """Table model of the load stages. An edit does not change the model: `changed` is emitted with
+    all stages including the edit, and the document applies the change."""
 
     changed = Signal(list)
 
@@ -58,19 +58,19 @@ class StageModel(QAbstractTableModel):
             return Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.DisplayRole:
             titles = (
-                "Stage", "Arrivals", "Rate, or from → to", "Clients", "Duration", "Repeats",
+                "Stage", "Arrivals", "Rate, or start → end", "Clients", "Duration", "Repeats",
             )  # fmt: skip
             return titles[section]
         if role == Qt.ItemDataRole.ToolTipRole:
-            tips = (
+            tool_tips = (
                 "Name in results and gates",
-                "Arrival process at a rate; not used with clients and traces",
+                "Arrival process of the requests; not used for stages with clients or traces",
                 "For example 20/s, 10/s → 50/s, 10/s, 20/s, 40/s or 80% of steady",
-                "Concurrent clients; each sends its next request after its response",
+                "Number of concurrent clients. Each client sends its next request after the response",
                 "For example 30s or 5m",
                 "Number of times the stage runs",
             )
-            return tips[section]
+            return tool_tips[section]
         return None
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
@@ -100,22 +100,22 @@ class StageModel(QAbstractTableModel):
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
         if role != Qt.ItemDataRole.EditRole or not index.isValid():
             return False
-        before = self._stages[index.row()]
-        after = self._with_text(before, index.column(), str(value).strip())
-        if after == before:
+        old_stage = self._stages[index.row()]
+        new_stage = self._apply_text(old_stage, index.column(), str(value).strip())
+        if new_stage == old_stage:
             return False
-        self.changed.emit([after if row == index.row() else dict(stage) for row, stage in enumerate(self._stages)])
+        self.changed.emit([new_stage if row == index.row() else dict(stage) for row, stage in enumerate(self._stages)])
         return True
 
     @staticmethod
     def _text(stage: Stage, column: int) -> str:
-        form = find_load_key(stage)
+        load_key = find_load_key(stage)
         match column:
             case 0:
                 return str(stage.get("name") or "steady")
             case 1:
-                if form in ("concurrency", "trace"):
-                    return "closed loop" if form == "concurrency" else "trace"
+                if load_key in ("concurrency", "trace"):
+                    return "closed loop" if load_key == "concurrency" else "trace"
                 return str(stage.get("arrivals") or "poisson")
             case 2:
                 return format_load(stage)
@@ -128,26 +128,26 @@ class StageModel(QAbstractTableModel):
 
     @staticmethod
     def _can_edit(stage: Stage, column: int) -> bool:
-        form = find_load_key(stage)
+        load_key = find_load_key(stage)
         if column == ARRIVALS:
-            return form not in ("concurrency", "trace")
+            return load_key not in ("concurrency", "trace")
         if column == LOAD:
-            return is_text_editable(stage) or form == "concurrency"
-        return column != CLIENTS or form != "trace"
+            return is_text_editable(stage) or load_key == "concurrency"
+        return column != CLIENTS or load_key != "trace"
 
     @staticmethod
-    def _with_text(stage: Stage, column: int, text: str) -> dict[str, Any]:
+    def _apply_text(stage: Stage, column: int, text: str) -> dict[str, Any]:
         match column:
             case 0:
                 return (
                     {**stage, "name": text} if text else {key: value for key, value in stage.items() if key != "name"}
                 )
             case 1:
-                return with_arrivals(stage, text)
+                return set_arrivals(stage, text)
             case 2:
-                return with_load(stage, text) if text and text != format_load(stage) else dict(stage)
+                return set_load(stage, text) if text and text != format_load(stage) else dict(stage)
             case 3:
-                return with_clients(stage, text)
+                return set_clients(stage, text)
             case 4:
                 return (
                     {**stage, "duration": text}
@@ -155,8 +155,12 @@ class StageModel(QAbstractTableModel):
                     else {key: value for key, value in stage.items() if key != "duration"}
                 )
             case _:
-                rest = {key: value for key, value in stage.items() if key != "repeats"}
-                return rest if text in ("", "1") else {**rest, "repeats": int(text) if text.isdecimal() else text}
+                other_values = {key: value for key, value in stage.items() if key != "repeats"}
+                return (
+                    other_values
+                    if text in ("", "1")
+                    else {**other_values, "repeats": int(text) if text.isdecimal() else text}
+                )
 
 
 class ArrivalsDelegate(QStyledItemDelegate):
@@ -165,7 +169,7 @@ class ArrivalsDelegate(QStyledItemDelegate):
     def createEditor(self, parent: QWidget, option: QStyleOptionViewItem, index: Index) -> QWidget:  # noqa: ARG002
         box = QComboBox(parent)
         box.setAccessibleName("Arrivals of this stage")
-        box.addItems(list(ARRIVALS_BY_PROCESS))
+        box.addItems(list(ARRIVAL_PROCESSES))
         box.activated.connect(self._choose)
         return box
 

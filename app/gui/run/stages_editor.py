@@ -45,21 +45,21 @@ class StagesEditor(SpecialEditor):
         self._document: EditedProfile | None = None
         self._line = StageLine((), ())
         self._traces: dict[TraceKey, Points] = {}
-        self._reading = Latest(self, self._on_traces, self._on_trace_error)
+        self._latest_traces = Latest(self, self._on_traces, self._on_trace_error)
         self._pending_row = 0
-        self._shown: tuple[list[dict[str, Any]], Path] | None = None
+        self._displayed_inputs: tuple[list[dict[str, Any]], Path] | None = None
         self.strip = MessageStrip()
         self.chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "req/s"), theme_controller)
         self.chart.handle_moved.connect(self._drag)
         self.model = StageModel()
         self.model.setParent(self)
         self.model.changed.connect(self._edit)
-        self.table = self._make_table()
-        self._buttons = self._make_buttons()
-        self.total = label("", "muted", wrap=True)
-        vbox(self.strip, (self.chart, 1), self.total, self.table, self._buttons_line(), within=self)
+        self.table = self._create_table()
+        self._buttons = self._create_buttons()
+        self.summary_label = label("", "muted", wrap=True)
+        vbox(self.strip, (self.chart, 1), self.summary_label, self.table, self._create_button_row(), within=self)
         self.update_heights()
-        self._enable()
+        self._update_buttons()
 
     def update_heights(self) -> None:
         set_min_lines(self.chart, _LINES)
@@ -74,13 +74,13 @@ class StagesEditor(SpecialEditor):
     def show_contents(self, document: EditedProfile) -> None:
         self._document = document
         stages, folder = read_stages(document), base_directory(document)
-        if (stages, folder) != self._shown:
-            self._shown = copy.deepcopy(stages), folder
+        if (stages, folder) != self._displayed_inputs:
+            self._displayed_inputs = copy.deepcopy(stages), folder
             self._show(stages)
         rows = len(stages)
         if rows and not self.table.selectionModel().hasSelection():
             self.table.selectRow(min(self._pending_row, rows - 1))
-        self._enable()
+        self._update_buttons()
 
     @property
     def selected_row(self) -> int:
@@ -96,8 +96,8 @@ class StagesEditor(SpecialEditor):
             return
         stages = self.model.stages or [{"name": "steady"}]
         selected = max(self.selected_row, 0)
-        converted = stage_edits.convert_stage(kind, stages[selected], trace)
-        self._edit([converted if index == selected else dict(stage) for index, stage in enumerate(stages)])
+        converted_stage = stage_edits.convert_stage(kind, stages[selected], trace)
+        self._edit([converted_stage if index == selected else dict(stage) for index, stage in enumerate(stages)])
 
     def add(self) -> None:
         index = self.selected_row if self.selected_row >= 0 else len(self.model.stages) - 1
@@ -111,26 +111,26 @@ class StagesEditor(SpecialEditor):
         if self.selected_row >= 0:
             self._go_to(max(0, self.selected_row - 1), stage_edits.remove_stage(self.model.stages, self.selected_row))
 
-    def move_selected(self, by: int) -> None:
-        if self.selected_row >= 0 and 0 <= self.selected_row + by < len(self.model.stages):
+    def move_selected(self, offset: int) -> None:
+        if self.selected_row >= 0 and 0 <= self.selected_row + offset < len(self.model.stages):
             self._go_to(
-                self.selected_row + by,
-                stage_edits.swap_stages(self.model.stages, self.selected_row, self.selected_row + by),
+                self.selected_row + offset,
+                stage_edits.swap_stages(self.model.stages, self.selected_row, self.selected_row + offset),
             )
 
     # Display
 
     def _show(self, stages: list[dict[str, Any]]) -> None:
-        """Show stages, either as in the document or as they would be after the current drag."""
+        """Show the stages of the document, or the stages that the current drag would produce."""
         assert self._document is not None
         self._line = build_stage_line(stages, base_directory(self._document), self._traces)
         self.model.set_stages(stages, [stage.problem for stage in self._line.stages])
         self._show_problem()
         self.update_heights()
         self._draw()
-        missing = self._line.missing
-        if missing:
-            self._reading.request(lambda: {key: read_trace_rates(key) for key in missing})
+        unread_traces = self._line.unread_traces
+        if unread_traces:
+            self._latest_traces.request(lambda: {key: read_trace_rates(key) for key in unread_traces})
 
     def _on_traces(self, traces: dict[TraceKey, Points]) -> None:
         self._traces.update(traces)
@@ -138,33 +138,36 @@ class StagesEditor(SpecialEditor):
             self._show(read_stages(self._document))
 
     def _on_trace_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"Cannot read trace: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
 
     def _show_problem(self) -> None:
-        invalid = next((stage for stage in self._line.stages if stage.problem is not None), None)
-        if invalid is None:
+        invalid_stage = next((stage for stage in self._line.stages if stage.problem is not None), None)
+        if invalid_stage is None:
             self.strip.hide()
             return
-        message = f"Stage {invalid.name} has errors: {str(invalid.problem)[:300]}"
+        message = f"Stage {invalid_stage.name} has errors: {str(invalid_stage.problem)[:300]}"
         self.strip.show_notice(Notice("error", message))
 
     def _draw(self) -> None:
         line, xs, ys = self._line, [0.0], [0.0 if not self._has_rates else np.nan]
-        for drawn in line.stages:
-            xs += [time_s for time_s, _ in drawn.points] or [drawn.start_s, drawn.end_s]
-            ys += [rate for _, rate in drawn.points] or [np.nan, np.nan]
+        for drawn_stage in line.stages:
+            xs += [time_s for time_s, _ in drawn_stage.points] or [drawn_stage.start_s, drawn_stage.end_s]
+            ys += [rate for _, rate in drawn_stage.points] or [np.nan, np.nan]
         self.chart.set_line("planned", "planned rate", np.array(xs), np.array(ys))
         states: dict[bool, State] = {True: "bad", False: "plain"}
         self.chart.set_bands(
-            [(drawn.start_s, drawn.end_s, drawn.label, states[drawn.problem is not None]) for drawn in line.stages]
+            [
+                (drawn_stage.start_s, drawn_stage.end_s, drawn_stage.label, states[drawn_stage.problem is not None])
+                for drawn_stage in line.stages
+            ]
         )
-        self.chart.set_handles([Handle(drawn.x, drawn.y, drawn.name, drawn.drag_axis) for drawn in line.handles])
-        repeated = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
-        duration_text = "Duration without repeats: {time}." if repeated else "Total duration: {time}."
+        self.chart.set_handles([Handle(handle.x, handle.y, handle.name, handle.drag_axis) for handle in line.handles])
+        has_repeats = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
+        duration_text = "Duration without repeats: {time}." if has_repeats else "Total duration: {time}."
         hint = "Drag a point, or select it with Page Down and move it with the arrow keys."
-        placeholder = "No stages yet. Add a stage, or use a search to find the highest rate."
+        placeholder = "No stages yet. Add a stage, or use a search to find the max rate."
         summary = duration_text.format(time=format_duration(line.total_s)) + (f" {hint}" if line.handles else "")
-        self.total.setText(summary if line.stages else placeholder)
+        self.summary_label.setText(summary if line.stages else placeholder)
         for widget in (self.chart, self.table):
             widget.setVisible(bool(line.stages))
 
@@ -172,12 +175,12 @@ class StagesEditor(SpecialEditor):
     def _has_rates(self) -> bool:
         return any(stage.points for stage in self._line.stages)
 
-    def _drag(self, index: int, x: float, y: float, is_done: bool) -> None:
+    def _drag(self, index: int, x: float, y: float, is_drag_finished: bool) -> None:
         if index >= len(self._line.handles):
             return
         stages = move_handle(self.model.stages, self._line.handles[index], x, y)
         self._show(stages)
-        if is_done:
+        if is_drag_finished:
             self._edit(stages)
 
     # Edits
@@ -196,7 +199,7 @@ class StagesEditor(SpecialEditor):
         kinds = "Traces (*.csv *.jsonl *.json *.parquet *.gz);;All files (*)"
         return QFileDialog.getOpenFileName(self, "Choose trace", folder, kinds)[0]
 
-    def _make_table(self) -> QTableView:
+    def _create_table(self) -> QTableView:
         table = QTableView()
         table.setModel(self.model)
         table.setAccessibleName("Stages")
@@ -217,13 +220,13 @@ class StagesEditor(SpecialEditor):
         header.setHighlightSections(False)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(LOAD, QHeaderView.ResizeMode.Stretch)
-        table.selectionModel().selectionChanged.connect(self._selected)
+        table.selectionModel().selectionChanged.connect(self._on_selection_changed)
         return table
 
-    def _selected(self, _now: QItemSelection, _before: QItemSelection) -> None:
-        self._enable()
+    def _on_selection_changed(self, _now: QItemSelection, _before: QItemSelection) -> None:
+        self._update_buttons()
 
-    def _make_buttons(self) -> dict[str, QPushButton]:
+    def _create_buttons(self) -> dict[str, QPushButton]:
         shape = QPushButton("S&hape")
         shape.setAccessibleName("Shape of the selected stage")
         menu = QMenu(shape)
@@ -234,7 +237,7 @@ class StagesEditor(SpecialEditor):
             ("trace", "Replay a &trace…"),
         )  # fmt: skip
         for kind, text in presets:
-            menu.addAction(text).triggered.connect(partial(self._preset, kind))
+            menu.addAction(text).triggered.connect(partial(self._convert_selected, kind))
         shape.setMenu(menu)
         return {
             "add": button("&Add stage", self.add),
@@ -245,18 +248,18 @@ class StagesEditor(SpecialEditor):
             "shape": shape,
         }
 
-    def _preset(self, kind: Preset, _checked: bool = False) -> None:
+    def _convert_selected(self, kind: Preset, _checked: bool = False) -> None:
         self.convert(kind)
 
-    def _buttons_line(self) -> QWidget:
-        holder = QWidget()
-        line = set_flow_layout(holder, 6)
+    def _create_button_row(self) -> QWidget:
+        container = QWidget()
+        line = set_flow_layout(container, 6)
         line.setContentsMargins(0, 0, 0, 0)
         for widget in self._buttons.values():
             line.addWidget(widget)
-        return holder
+        return container
 
-    def _enable(self) -> None:
+    def _update_buttons(self) -> None:
         rows, row = self.model.rowCount(), self.selected_row
         for name in ("duplicate", "remove"):
             self._buttons[name].setEnabled(row >= 0)

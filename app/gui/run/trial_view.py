@@ -7,41 +7,41 @@ from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_
 from app.gui.navigation import Notice, Severity
 from app.records.trial import ConnectionTest, Failure
 
-_MAX_LETTERS = 300
+_MAX_CHARACTERS = 300
 
 
-def trial_rows(trial: ConnectionTest) -> tuple[tuple[str, str], ...]:
+def build_result_rows(result: ConnectionTest) -> tuple[tuple[str, str], ...]:
     """Return the name and the text of each row, most important first."""
-    rows = [("Status", NOT_AVAILABLE if trial.status is None else str(trial.status))]
-    if trial.first_byte_ms is not None or trial.total_ms is not None:
-        rows.append(("Time to first byte", _ms(trial.first_byte_ms)))
-        if trial.wants_stream:
-            rows.append(("Time to first token", _ms(trial.first_token_ms)))
-        rows.append(("Total time", _ms(trial.total_ms)))
-    if trial.bytes_received:
-        rows.append(("Size", with_unit(format_count(trial.bytes_received), "bytes")))
-    if trial.tokens_out is not None:
-        rows.append(("Output tokens", format_count(trial.tokens_out)))
-    rows.append(("Target", f"{trial.url} ({trial.protocol})"))
-    if trial.model is not None:
-        rows.append(("Model", trial.model))
-    if trial.tls is not None:
-        tls = trial.tls
+    rows = [("Status", NOT_AVAILABLE if result.status is None else str(result.status))]
+    if result.first_byte_ms is not None or result.total_ms is not None:
+        rows.append(("Time to first byte", _format_ms(result.first_byte_ms)))
+        if result.wants_stream:
+            rows.append(("Time to first token", _format_ms(result.first_token_ms)))
+        rows.append(("Total time", _format_ms(result.total_ms)))
+    if result.bytes_received:
+        rows.append(("Size", with_unit(format_count(result.bytes_received), "bytes")))
+    if result.tokens_out is not None:
+        rows.append(("Output tokens", format_count(result.tokens_out)))
+    rows.append(("Target", f"{result.url} ({result.protocol})"))
+    if result.model is not None:
+        rows.append(("Model", result.model))
+    if result.tls is not None:
+        tls = result.tls
         rows.append(("TLS", f"{tls.version}, {tls.cipher}"))
-        rows.append(("Certificate", _certificate(trial)))
-    rows += [(f"Sent: {name}", value) for name, value in trial.request_headers]
-    rows += [(f"Received: {name}", value) for name, value in trial.response_headers]
-    rows += [("Note", note) for note in trial.notes]
-    return tuple((name[:80], text[:_MAX_LETTERS]) for name, text in rows)
+        rows.append(("Certificate", _format_certificate(result)))
+    rows += [(f"Sent: {name}", value) for name, value in result.request_headers]
+    rows += [(f"Received: {name}", value) for name, value in result.response_headers]
+    rows += [("Note", note) for note in result.notes]
+    return tuple((name[:80], text[:_MAX_CHARACTERS]) for name, text in rows)
 
 
-def trial_notice(trial: ConnectionTest) -> Notice:
-    if trial.problem is None:
-        return Notice("news", "Connection OK – response matches the profile.")
-    severity: Severity = "warning" if trial.is_measurable else "error"
-    message = "{problem}: {what}.".format(problem=_TITLES[trial.problem], what=trial.summary[:_MAX_LETTERS].rstrip("."))
-    consequence = None if trial.is_measurable else "A run would stop before sending load."
-    return Notice(severity, message, consequence, trial.hint)
+def build_result_notice(result: ConnectionTest) -> Notice:
+    if result.problem is None:
+        return Notice("news", "Connection OK: the response matches the profile.")
+    severity: Severity = "warning" if result.is_measurable else "error"
+    message = f"{_PROBLEM_TITLES[result.problem]}: {result.summary[:_MAX_CHARACTERS].rstrip('.')}."
+    consequence = None if result.is_measurable else "A run would stop before sending load."
+    return Notice(severity, message, consequence, result.hint)
 
 
 def error_notice(code: int, stderr: bytes) -> Notice:
@@ -50,10 +50,10 @@ def error_notice(code: int, stderr: bytes) -> Notice:
     failure, text = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
         failure = Failure(code, "The connection test ended unexpectedly.")
-    return Notice("error", failure.message[:_MAX_LETTERS], None, failure.hint, text[-4000:] or None)
+    return Notice("error", failure.message[:_MAX_CHARACTERS], None, failure.hint, text[-4000:] or None)
 
 
-_TITLES = {
+_PROBLEM_TITLES = {
     "dns": "Host not found",
     "connect": "Connection failed",
     "tls": "TLS certificate not trusted",
@@ -71,12 +71,12 @@ _TITLES = {
 }  # one entry per problem, with the text that is shown
 
 
-def _certificate(trial: ConnectionTest) -> str:
-    tls = trial.tls
+def _format_certificate(result: ConnectionTest) -> str:
+    tls = result.tls
     if tls is None or tls.issuer is None:
         return "not verified"
     return f"{tls.subject or NOT_AVAILABLE}, issued by {tls.issuer}, valid until {tls.valid_until or NOT_AVAILABLE}"
 
 
-def _ms(value: float | None) -> str:
+def _format_ms(value: float | None) -> str:
     return NOT_AVAILABLE if value is None else with_unit(format_number(value), "ms")

@@ -26,8 +26,8 @@ class ProfileIssue(msgspec.Struct, frozen=True):
     """Validation error of a profile.
 
     `path` is the path of the invalid key or value; empty if the error concerns no particular key.
-    `instead` is the nearest valid name, which replaces the key if `is_key` and the value otherwise.
-    `cause` is the message without the leading `key`.
+    `suggestion` is the nearest valid name, which replaces the key if `is_key` and the value
+    otherwise. `cause` is the message without the leading `key`.
     """
 
     path: KeyPath
@@ -64,12 +64,12 @@ def validate_profile(text: str, path: Path) -> ValidationResult:
     try:
         profile = load_profile_text(text.encode(), path)
     except ProfileError as error:
-        return ValidationResult(text, None, tuple(_to_wrong(failure) for failure in (error, *error.other_errors)))
-    denied = _permission_errors(
+        return ValidationResult(text, None, tuple(_to_issue(failure) for failure in (error, *error.other_errors)))
+    permission_errors = _permission_errors(
         getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
     )
     secret = next(iter(find_secret_keys(text)), None)
-    return ValidationResult(text, profile.name, denied, secret, find_secrets_to_allow(profile))
+    return ValidationResult(text, profile.name, permission_errors, secret, find_secrets_to_allow(profile))
 
 
 def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:
@@ -79,11 +79,11 @@ def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any
         return None
     if not issue.is_key:
         return dict(set_value(tree, issue.path, issue.suggestion))
-    holder = get_value(tree, issue.path[:-1])
-    if not isinstance(holder, dict):
+    parent = get_value(tree, issue.path[:-1])
+    if not isinstance(parent, dict):
         return None
-    renamed = {issue.suggestion if key == issue.path[-1] else key: value for key, value in holder.items()}
-    return dict(set_value(tree, issue.path[:-1], renamed)) if issue.path[:-1] else renamed
+    renamed_values = {issue.suggestion if key == issue.path[-1] else key: value for key, value in parent.items()}
+    return dict(set_value(tree, issue.path[:-1], renamed_values)) if issue.path[:-1] else renamed_values
 
 
 def display_protocol(tree: dict[str, Any]) -> str:
@@ -91,19 +91,21 @@ def display_protocol(tree: dict[str, Any]) -> str:
     return find_protocol(tree) or "http"
 
 
-def _to_wrong(error: ProfileError) -> ProfileIssue:
-    instead = error.hint.name if isinstance(error.hint, Suggestion) else None
-    return ProfileIssue(error.key_path, error.cause, error.hint, error.line, instead, error.is_unknown_key, error.key)
+def _to_issue(error: ProfileError) -> ProfileIssue:
+    suggestion = error.hint.name if isinstance(error.hint, Suggestion) else None
+    return ProfileIssue(
+        error.key_path, error.cause, error.hint, error.line, suggestion, error.is_unknown_key, error.key
+    )
 
 
 def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
     """Return an error for each public address that requires permission. Host names are only
     resolved by the run itself."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
-    public = next((host for host in hosts if _is_public(host)), None)
-    if is_permitted or public is None:
+    public_host = next((host for host in hosts if _is_public(host)), None)
+    if is_permitted or public_host is None:
         return ()
-    text = f"{public} is a public address"
+    text = f"{public_host} is a public address"
     return (
         ProfileIssue(
             ("target", "permitted"), text, "Select this check box if you have permission to load-test the host."

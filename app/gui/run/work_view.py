@@ -60,18 +60,20 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
 
 
 def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
-    tiles = [_work_tile(work), _time_tile(work, now)]
+    tiles = [_build_work_tile(work), _build_time_tile(work, now)]
     if work.variants is None:
-        tiles.append(_requests_tile(work))
+        tiles.append(_build_requests_tile(work))
         if work.tokens_in is not None or work.tokens_out is not None or work.tokens_reason is not None:
-            tiles.append(_tokens_tile(work))
+            tiles.append(_build_tokens_tile(work))
     if work.usd is None:
         tiles.append(Tile("Cost", NOT_AVAILABLE, work.usd_reason or ""))
     else:
         maximum = f"at most ${format_money(work.usd[1])}"
         tiles.append(Tile("Cost", f"${format_money(work.usd[0])}", maximum))
     limits = ", ".join(work.limits) or "none"
-    tiles.append(Tile("Limits", limits, work.cut_after or "the first limit reached ends the run" * bool(work.limits)))
+    tiles.append(
+        Tile("Limits", limits, work.cut_after or "the run ends when the first limit is reached" * bool(work.limits))
+    )
     return tuple(tiles)
 
 
@@ -83,75 +85,75 @@ def format_start_summary(view: WorkView) -> str:
     destination = view.target[:200] or "a server that the run starts"
     max_duration = format_duration(work.max_duration_s)
     if work.variants is not None:
-        return f"The run measures {_stages(work.stages)} on {destination}, for at most {max_duration}."
-    return f"The run sends {_all_requests(work)} to {destination}, for at most {max_duration}."
+        return f"The run measures {_format_stages(work.stages)} on {destination}, for at most {max_duration}."
+    return f"The run sends {_format_requests(work)} to {destination}, for at most {max_duration}."
 
 
 def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
-    """Group the impossible variants by reason. Each group has the number of variants, and the
+    """Group the variants that cannot run by reason. Each group has the number of variants, and the
     reason with the first variant as an example."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         by_reason.setdefault((cell.hint, cell.reason), []).append(cell.cell)
     rows = []
-    for (decided, reason), names in list(by_reason.items())[:_MAX_REASONS]:
+    for (hint, reason), names in list(by_reason.items())[:_MAX_REASONS]:
         heading = "1 variant" if len(names) == 1 else f"{format_count(len(names))} variants"
         example = names[0] if len(names) == 1 else f"such as {names[0]}"
-        rows.append((heading, f"{reason[:240]} ({decided}): {example[:160]}"))
-    left = len(by_reason) - len(rows)
-    return (*rows, *([("and", f"{left} more reasons")] if left > 0 else []))
+        rows.append((heading, f"{reason[:240]} ({hint}): {example[:160]}"))
+    remaining_count = len(by_reason) - len(rows)
+    return (*rows, *([("Other variants", f"{remaining_count} more reasons")] if remaining_count > 0 else []))
 
 
-def _all_requests(work: PlannedWork) -> str:
+def _format_requests(work: PlannedWork) -> str:
     if work.search is None:
         if work.closed_stages and not work.requests:
             return "requests in a closed loop"
-        more = " plus closed-loop requests" if work.closed_stages else ""
-        return f"about {format_count(round(work.requests or 0))} requests" + more
+        more_text = " plus closed-loop requests" if work.closed_stages else ""
+        return f"about {format_count(round(work.requests or 0))} requests" + more_text
     stages = work.requests or 0.0
-    low, high = (format_count(round(stages + requests)) for requests in work.search.requests)
-    return f"{low} to {high} requests"
+    min_count, max_count = (format_count(round(stages + requests)) for requests in work.search.requests)
+    return f"{min_count} to {max_count} requests"
 
 
-def _work_tile(work: PlannedWork) -> Tile:
+def _build_work_tile(work: PlannedWork) -> Tile:
     if work.variants is not None:
-        plural = f"{format_count(work.variants)} variants"
-        variants = "1 variant" if work.variants == 1 else plural
-        return Tile("Work", variants, _stages(work.stages))
+        variants_text = f"{format_count(work.variants)} variants"
+        variants = "1 variant" if work.variants == 1 else variants_text
+        return Tile("Work", variants, _format_stages(work.stages))
     if work.search is None:
         relative = f"{work.relative_stages} relative to another stage" if work.relative_stages else ""
-        return Tile("Work", _stages(work.stages), relative)
-    low, high = work.search.probes
-    probes = f"{low} to {high} probes"
-    below = f"after {_stages(work.stages)}" if work.stages else "search"
-    return Tile("Work", probes, below)
+        return Tile("Work", _format_stages(work.stages), relative)
+    min_count, max_count = work.search.probes
+    probes = f"{min_count} to {max_count} probes"
+    detail = f"after {_format_stages(work.stages)}" if work.stages else "search"
+    return Tile("Work", probes, detail)
 
 
-def _stages(count: int) -> str:
+def _format_stages(count: int) -> str:
     return "1 stage" if count == 1 else f"{format_count(count)} stages"
 
 
-def _time_tile(work: PlannedWork, now: datetime) -> Tile:
-    until = (now + timedelta(seconds=work.max_duration_s)).strftime("%H:%M")
-    maximum = f"at most {format_duration(work.max_duration_s)} (until {until})"
+def _build_time_tile(work: PlannedWork, now: datetime) -> Tile:
+    end_time = (now + timedelta(seconds=work.max_duration_s)).strftime("%H:%M")
+    maximum = f"at most {format_duration(work.max_duration_s)} (until {end_time})"
     return Tile("Duration", f"about {format_duration(work.duration_s)}", maximum)
 
 
-def _requests_tile(work: PlannedWork) -> Tile:
+def _build_requests_tile(work: PlannedWork) -> Tile:
     name = "Requests"
     if work.search is not None:
-        low, high = (format_number(rate_per_s) for rate_per_s in work.search.assumed_per_s)
+        min_count, max_count = (format_number(rate_per_s) for rate_per_s in work.search.assumed_per_s)
         low_count, high_count = (format_count(round((work.requests or 0) + count)) for count in work.search.requests)
-        below = f"for a max rate of {low} to {high} req/s"
-        return Tile(name, f"{low_count} to {high_count}", below)
+        detail = f"for a max rate of {min_count} to {max_count} req/s"
+        return Tile(name, f"{low_count} to {high_count}", detail)
     if work.closed_stages:
-        expected = format_count(round(work.requests)) if work.requests else NOT_AVAILABLE
-        below = "plus closed-loop requests"
-        return Tile(name, expected, below)
+        request_text = format_count(round(work.requests)) if work.requests else NOT_AVAILABLE
+        detail = "plus closed-loop requests"
+        return Tile(name, request_text, detail)
     return Tile(name, f"about {format_count(round(work.requests or 0))}", "expected")
 
 
-def _tokens_tile(work: PlannedWork) -> Tile:
+def _build_tokens_tile(work: PlannedWork) -> Tile:
     if work.tokens_in is None:
         return Tile("Tokens", NOT_AVAILABLE, work.tokens_reason or "")
     tokens_in = f"{format_count(round(work.tokens_in))} input"

@@ -10,10 +10,10 @@ from app.inference.tensor_spec import TensorSpec, printable
 
 MAX_BYTES = 2 * 2**30
 """Maximum size of all rows in the data types of the model, in bytes."""
-NO_LABELS_HINT = "or set labels: null in the profile if there are none."
+NO_LABELS_HINT = "or set labels: null in the profile if there are no labels."
 
 
-def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
+def cast_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
     """Convert values to the data type of a model input. Raises UsageError if a value would change.
 
     `source` is the file name in messages. With `is_decimal`, the values were written as decimal
@@ -26,18 +26,20 @@ def as_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool =
     if dtype.kind == "O":
         return values.astype(object)
     with np.errstate(over="ignore", invalid="ignore"):
-        cast = values.astype(dtype)
+        converted_values = values.astype(dtype)
         is_preserved = (
-            np.isfinite(cast) | ~np.isfinite(values) if is_decimal and dtype.kind == "f" else _is_same(cast, values)
+            np.isfinite(converted_values) | ~np.isfinite(values)
+            if is_decimal and dtype.kind == "f"
+            else _compare_round_trip(converted_values, values)
         )
     if not is_preserved.all():
         raise _build_type_error(values, spec, source)
-    return cast
+    return converted_values
 
 
-def as_labels(values: Array, source: str) -> Array:
-    """Return one label per row: int64 for integers, float64 otherwise. Raises UsageError for other
-    values."""
+def cast_labels(values: Array, source: str) -> Array:
+    """Convert the labels, one per row: to int64 for integers, and to float64 for other numbers.
+    Raises UsageError for values that are not numbers, and for more than one value per row."""
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise UsageError(
             f"the labels of {source} are not one number per row",
@@ -45,13 +47,16 @@ def as_labels(values: Array, source: str) -> Array:
         )
     labels = values.astype(np.float64 if values.dtype.kind == "f" else np.int64)
     if not np.isfinite(labels).all():
-        raise UsageError(f"row {int(np.argmin(np.isfinite(labels))) + 1} of {source} has a label that is not a number")
+        raise UsageError(
+            f"row {int(np.argmin(np.isfinite(labels))) + 1} of {source} has a label that is not a finite number",
+            hint="Correct the label, or remove the row.",
+        )
     return labels
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
-    """Format a shape, such as `any x 3 x 224`."""
-    return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "a single number"
+    """Format a shape, such as `any x 3 x 224`, or `()` for a scalar."""
+    return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "()"
 
 
 def matches_shape(shape: tuple[int, ...], expected_shape: tuple[int, ...]) -> bool:
@@ -61,15 +66,14 @@ def matches_shape(shape: tuple[int, ...], expected_shape: tuple[int, ...]) -> bo
     )
 
 
-def _is_same(cast: Array, values: Array) -> Array:
-    round_trip = cast.astype(values.dtype)
-    return np.asarray(
-        (round_trip == values) | ((values != values) & (round_trip != round_trip))
-    )  # NaN counts as equal to NaN.
+def _compare_round_trip(converted_values: Array, values: Array) -> Array:
+    round_trip = converted_values.astype(values.dtype)
+    # NaN counts as equal to NaN.
+    return np.asarray((round_trip == values) | ((values != values) & (round_trip != round_trip)))
 
 
 def _build_type_error(values: Array, spec: TensorSpec, source: str) -> UsageError:
     return UsageError(
-        f"{printable(spec.name)} is {values.dtype} in {source}, but the model needs {spec.dtype}",
+        f"input {printable(spec.name)} is {values.dtype} in {source}, but the model needs {spec.dtype}",
         hint="Store the values in the model's data type, or in a type that converts without loss.",
     )

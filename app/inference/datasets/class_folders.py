@@ -1,5 +1,5 @@
-"""Rows from a folder of files, optionally by class: `<class>/<name>.npy` or images, one file per
-row.
+"""Loads rows from a folder of files, one file per row, optionally in one folder per class, such as
+`<class>/<name>.npy` or images.
 
 The class index is the position of the class folder in sorted order, as in common image training
 tools. Images are resized to the model's input, with channels where the input has them, and scaled
@@ -16,13 +16,13 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from app.errors import UsageError
-from app.inference.datasets.casting import MAX_BYTES, NO_LABELS_HINT, as_input, format_shape, matches_shape
+from app.inference.datasets.casting import MAX_BYTES, NO_LABELS_HINT, cast_input, format_shape, matches_shape
 from app.inference.rows import Array, StoredRows
 from app.inference.tensor_spec import TensorSpec, printable
 
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg"})
 _MAX_PIXELS = 2**26
-_MODES = {1: "L", 3: "RGB"}
+_PILLOW_MODES = {1: "L", 3: "RGB"}
 
 
 def build_image_reader(spec: TensorSpec) -> Callable[[Path], Array]:
@@ -31,48 +31,56 @@ def build_image_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     The input must be [batch, channels, height, width] or [batch, height, width, channels] with 1 or
     3 channels of floats or uint8. If height or width is free, that of the image is used. Raises
     UsageError for other inputs, and if Pillow is not installed."""
-    is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _MODES
-    if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _MODES) or not _takes_colors(spec):
+    is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _PILLOW_MODES
+    if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _PILLOW_MODES) or not _accepts_pixels(spec):
         raise UsageError(
-            f"images do not fit {printable(spec.name)}, {spec.dtype} of {format_shape(spec.shape)}",
-            hint="Image inputs need 1 or 3 channels, first or last, of floats or uint8. Otherwise use .npy arrays.",
+            f"images do not fit input {printable(spec.name)} ({spec.dtype}, shape {format_shape(spec.shape)})",
+            hint="An image input needs 1 or 3 channels of floats or uint8, first or last. Otherwise, use .npy arrays.",
         )
     pillow = _import_pillow()
-    mode = _MODES[spec.shape[1] if is_channels_first else spec.shape[3]]
+    mode = _PILLOW_MODES[spec.shape[1] if is_channels_first else spec.shape[3]]
     height, width = spec.shape[2:] if is_channels_first else spec.shape[1:3]
 
-    def read(path: Path) -> Array:
+    def read_image(path: Path) -> Array:
         try:
             pixels = _read_pixels(pillow, path, mode, height, width)
         except UsageError:
             raise
         except Exception as error:  # For a corrupted image, the decoder may raise any error.
-            raise UsageError(f"{_display_path(path)} is not a valid image: {printable(str(error))}") from error
+            raise UsageError(
+                f"{_format_path(path)} is not a valid image: {printable(str(error))}",
+                hint="Replace or remove the file.",
+            ) from error
         pixels = pixels.reshape(*pixels.shape[:2], -1)
         ordered_pixels = np.ascontiguousarray(pixels.transpose(2, 0, 1) if is_channels_first else pixels)
         return ordered_pixels if spec.dtype == "uint8" else (ordered_pixels / np.float32(255)).astype(spec.dtype)
 
-    return read
+    return read_image
 
 
 def _read_pixels(pillow: Any, path: Path, mode: str, height: int, width: int) -> Array:
     with pillow.open(path, formats=("PNG", "JPEG")) as image:
         if image.width * image.height > _MAX_PIXELS:
             raise UsageError(
-                f"{_display_path(path)} has {image.width} x {image.height} pixels, above the maximum of 67 million"
+                f"{_format_path(path)} has {image.width} x {image.height} pixels, above the maximum of 67 million",
+                hint="Resize the image to the input size of the model.",
             )
         size = (image.width if width == -1 else width, image.height if height == -1 else height)
-        converted = image.convert(mode)
-        resized = converted if converted.size == size else converted.resize(size, pillow.Resampling.BILINEAR)
-        return np.asarray(resized)
+        converted_image = image.convert(mode)
+        resized_image = (
+            converted_image
+            if converted_image.size == size
+            else converted_image.resize(size, pillow.Resampling.BILINEAR)
+        )
+        return np.asarray(resized_image)
 
 
-def _takes_colors(spec: TensorSpec) -> bool:
+def _accepts_pixels(spec: TensorSpec) -> bool:
     return spec.dtype == "uint8" or np.dtype(spec.dtype).kind == "f"
 
 
 def _import_pillow() -> Any:
-    """Import Pillow by name. It is not a requirement of Sizewise; users with images install it."""
+    """Import Pillow, which is not a dependency of Sizewise; users with images install it."""
     try:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
@@ -81,12 +89,12 @@ def _import_pillow() -> Any:
         ) from error
 
 
-def _display_path(path: Path) -> str:
+def _format_path(path: Path) -> str:
     return printable(f"{path.parent.name}/{path.name}")
 
 
 _MAX_FILES = 1_000_000
-_ARRAYS = frozenset({".npy"})
+_ARRAY_SUFFIXES = frozenset({".npy"})
 
 
 def load_class_folders(
@@ -95,30 +103,34 @@ def load_class_folders(
     """Load the rows of a folder, one file per row.
 
     Without labels, the files may also be in the folder itself, and classes are ignored. Links are
-    rejected, because they may point anywhere, and so are other kinds of files; files whose name
+    rejected, because they may point anywhere, and so are files of other types. Files whose name
     starts with a dot are skipped."""
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
             f"a folder provides rows for one input, but the model has {len(inputs)} inputs",
-            hint="Use an .npz with one array per input.",
+            hint="Use an .npz file with one array per input.",
         )
     spec = inputs[0]
     classes, files = _find_files(folder, is_labeled)
-    read = build_image_reader(spec) if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _array_reader(spec)
-    first = read(files[0][0])
-    if (size := first.nbytes * len(files)) > MAX_BYTES:
-        raise UsageError(f"{folder.name} needs {size / 2**30:,.1f} GiB as model input, above the maximum of 2 GiB")
-    rows = np.empty((len(files), *first.shape), first.dtype)
+    read = build_image_reader(spec) if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _build_array_reader(spec)
+    first_row = read(files[0][0])
+    if (size := first_row.nbytes * len(files)) > MAX_BYTES:
+        raise UsageError(
+            f"{folder.name} needs {size / 2**30:,.1f} GiB as model input, above the maximum of 2 GiB",
+            hint="Use fewer files.",
+        )
+    rows = np.empty((len(files), *first_row.shape), first_row.dtype)
     for index, (path, _) in enumerate(files):
         row = read(path)
-        if row.shape != first.shape:
+        if row.shape != first_row.shape:
             raise UsageError(
-                f"{_display_path(path)} has shape {format_shape(row.shape)}, but {_display_path(files[0][0])} has "
-                f"shape {format_shape(first.shape)}"
+                f"{_format_path(path)} has shape {format_shape(row.shape)}, but {_format_path(files[0][0])} has "
+                f"shape {format_shape(first_row.shape)}",
+                hint="Use files of the same shape, because all rows are joined into one array.",
             )
         rows[index] = row
     labels = np.array([label for _, label in files], np.int64) if is_labeled else None
-    notes = (*(_build_class_notes(classes) if is_labeled else ()), *_build_picture_notes(files))
+    notes = (*(_build_class_notes(classes) if is_labeled else ()), *_build_image_notes(files))
     return StoredRows({spec.name: rows}, labels, max_batch=max_batch, notes=notes)
 
 
@@ -126,8 +138,10 @@ def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[P
     """Return the class names, and each file with its class index. There is at least one file, and
     all files are of the same kind."""
     entries = _read_entries(folder)
-    if not is_labeled and any(Path(entry.name).suffix.casefold() in IMAGE_SUFFIXES | _ARRAYS for entry in entries):
-        return [], _require_one_kind(folder, [(folder / entry.name, 0) for entry in entries])
+    if not is_labeled and any(
+        Path(entry.name).suffix.casefold() in IMAGE_SUFFIXES | _ARRAY_SUFFIXES for entry in entries
+    ):
+        return [], _require_one_file_type(folder, [(folder / entry.name, 0) for entry in entries])
     classes = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     files = [
         (folder / name / entry.name, label)
@@ -136,21 +150,25 @@ def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[P
     ]
     if not files:
         raise UsageError(
-            f"{folder.name} has 0 files in its {len(classes)} class folders",
-            hint="Rows are files `<class>/<name>.npy`, or .png or .jpg"
-            + (f"; put them there, {NO_LABELS_HINT}" if is_labeled else ", or files in the folder itself."),
+            f"{folder.name} contains no files in its {len(classes)} class folders",
+            hint="Add one file per row as `<class>/<name>.npy`, .png or .jpg, "
+            + (NO_LABELS_HINT if is_labeled else "or directly in the folder."),
         )
-    return classes, _require_one_kind(folder, files)
+    return classes, _require_one_file_type(folder, files)
 
 
-def _require_one_kind(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
+def _require_one_file_type(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
     if len(files) > _MAX_FILES:
-        raise UsageError(f"{folder.name} has {len(files)} files, above the maximum of one million")
-    kind = IMAGE_SUFFIXES if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _ARRAYS
-    unexpected = next((path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None)
-    if unexpected is not None:
         raise UsageError(
-            f"{_display_path(unexpected)} has a different type from the other files of {folder.name}",
+            f"{folder.name} has {len(files):,} files, above the maximum of one million", hint="Use fewer files."
+        )
+    kind = IMAGE_SUFFIXES if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _ARRAY_SUFFIXES
+    unexpected_path = next(
+        (path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None
+    )
+    if unexpected_path is not None:
+        raise UsageError(
+            f"{_format_path(unexpected_path)} has a different type from the other files of {folder.name}",
             hint="Use only .npy files, or only .png and .jpg files.",
         )
     return files
@@ -162,7 +180,8 @@ def _read_entries(folder: Path) -> list[os.DirEntry[str]]:
     link = next((entry for entry in entries if entry.is_symlink() or _is_junction(entry)), None)
     if link is not None:
         raise UsageError(
-            f"{printable(link.name)} in {folder.name} is a link", hint="Replace links with copies of the files."
+            f"{printable(link.name)} in {folder.name} is a symbolic link or a junction",
+            hint="Replace links with copies of the files.",
         )
     return entries
 
@@ -172,26 +191,32 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
     return entry.is_dir() and Path(entry.path).resolve() != Path(entry.path).parent.resolve() / entry.name
 
 
-def _array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
-    def read(path: Path) -> Array:
+def _build_array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
+    def read_array(path: Path) -> Array:
         try:
             with _open_limited(path) as file:
                 values = np.load(file, allow_pickle=False)
         except Exception as error:  # For a corrupted file, NumPy may raise any error.
-            raise UsageError(f"{_display_path(path)} is not a valid array: {printable(str(error))}") from error
-        if not isinstance(values, np.ndarray) or not matches_shape(values.shape, spec.shape[1:]):
-            shape = format_shape(values.shape) if isinstance(values, np.ndarray) else "not one array"
             raise UsageError(
-                f"{_display_path(path)} is {shape}, but the model needs {format_shape(spec.shape[1:])} per row"
+                f"{_format_path(path)} is not a valid array: {printable(str(error))}",
+                hint="Save the array again with numpy.save.",
+            ) from error
+        if not isinstance(values, np.ndarray) or not matches_shape(values.shape, spec.shape[1:]):
+            shape_text = (
+                f"has shape {format_shape(values.shape)}" if isinstance(values, np.ndarray) else "is not one array"
             )
-        return as_input(values, spec, _display_path(path))
+            raise UsageError(
+                f"{_format_path(path)} {shape_text}, but the model needs shape {format_shape(spec.shape[1:])} per row",
+                hint="Store one array per file, in the shape of one row of the model input.",
+            )
+        return cast_input(values, spec, _format_path(path))
 
-    return read
+    return read_array
 
 
 def _open_limited(path: Path) -> BinaryIO:
     if path.stat().st_size > MAX_BYTES:
-        raise ValueError("it is larger than 2 GiB")
+        raise ValueError("the file is larger than 2 GiB")
     return path.open("rb")
 
 
@@ -202,10 +227,15 @@ def _build_class_notes(classes: list[str]) -> list[str]:
     )
     if mismatch is None:
         return []
-    return [f"the folder {printable(mismatch[0])} is class {mismatch[1]}, because classes are numbered by name order"]
+    return [
+        f"the folder {printable(mismatch[0])} is class {mismatch[1]}, because classes are numbered in the order of the "
+        "folder names"
+    ]
 
 
-def _build_picture_notes(files: list[tuple[Path, int]]) -> list[str]:
+def _build_image_notes(files: list[tuple[Path, int]]) -> list[str]:
     if files[0][0].suffix.casefold() not in IMAGE_SUFFIXES:
         return []
-    return ["images are resized to the model's input and scaled to 0 to 1, without further processing"]
+    return [
+        "images are resized to the model's input, and scaled to 0 to 1 for float inputs, without other preprocessing"
+    ]

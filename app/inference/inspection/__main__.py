@@ -1,5 +1,5 @@
 """Child process that inspects one model within resource limits, without running it, and prints
-ModelFacts as MessagePack."""
+its ModelMetadata as MessagePack."""
 
 from __future__ import annotations
 
@@ -26,7 +26,8 @@ def main() -> None:
         metadata = read_model_metadata(path, shapes)
     except (MemoryError, RecursionError) as error:
         raise UsageError(
-            f"{path.name} is rejected: reading it needs far more memory than expected from its size"
+            f"{path.name} is rejected: reading it needs far more memory than expected from its size",
+            hint="Export the model again with a tool you trust.",
         ) from error
     sys.stdout.buffer.write(msgspec.msgpack.encode(metadata))
 

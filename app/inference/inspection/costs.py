@@ -1,10 +1,11 @@
 """Cost of an inference at a batch size, derived from the graph: FLOPs, memory traffic and memory.
 
-- Dataflow: as in a runtime, constants are computed once, and everything else in each inference.
-- Shapes: of all values for given input shapes, by shape inference of onnx.
-- FLOPs: multiply-adds of the operators that make up nearly all work of a network. Elementwise operators, pooling,
-  normalization and reduction are not counted; together they amount to a few percent in typical networks.
-- Memory: peak memory of the activations of one inference."""
+- Dataflow: as in a runtime, constants are computed once, and all other values in each inference.
+- Shapes: shape inference of onnx determines the shapes of all values for given input shapes.
+- FLOPs: the multiply-adds of the operators that make up nearly all work of a network are counted.
+  Elementwise operators, pooling, normalization and reduction are not counted; together they amount
+  to a few percent in typical networks.
+- Memory: the peak memory of the activations of one inference is simulated."""
 
 from __future__ import annotations
 
@@ -22,12 +23,13 @@ from app.inference.inspection.tensors import MAX_BYTES, compute_size_bytes, get_
 from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
 
-_VIEWS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that return the same bytes under another name, for which a runtime moves no data."""
-_READS_NO_CONTENT = frozenset({"Shape", "Size"})
-_LOOKUPS = frozenset({"Gather", "GatherElements", "GatherND"})
+_VIEW_OPERATORS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
+"""Operators that return their input under another name or with another shape, for which a runtime
+moves no data."""
+_SHAPE_READERS = frozenset({"Shape", "Size"})
+_LOOKUP_OPERATORS = frozenset({"Gather", "GatherElements", "GatherND"})
 """Operators that read only as many bytes of their table as they output."""
-_RANDOM = frozenset({"Bernoulli", "Multinomial"})
+_RANDOM_OPERATORS = frozenset({"Bernoulli", "Multinomial"})
 
 
 class Dataflow(msgspec.Struct, frozen=True):
@@ -45,12 +47,12 @@ class Dataflow(msgspec.Struct, frozen=True):
     """Weights that are only looked up, never read as a whole."""
     stored_forms: frozenset[str]
 
-    def activations_read(self, step: Step) -> Iterator[str]:
+    def iterate_read_activations(self, step: Step) -> Iterator[str]:
         """Yield the names of the activations whose bytes a step reads."""
-        if not is_view(step) and step.node.op_type not in _READS_NO_CONTENT:
+        if not is_view(step) and step.node.op_type not in _SHAPE_READERS:
             yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
 
-    def activations_written(self, step: Step) -> Iterator[str]:
+    def iterate_written_activations(self, step: Step) -> Iterator[str]:
         """Yield the names of the values whose bytes a step writes."""
         if not is_view(step):
             yield from (name for name in step.writes if name not in self.stored_forms)
@@ -72,29 +74,33 @@ def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
             continue
         steps.append(step)
     outputs = tuple(value.name for value in graph.output)
-    read_completely = {name for step in steps for name in step.reads[_is_lookup(step) :]}
+    fully_read_names = {name for step in steps for name in step.reads[_is_lookup(step) :]}
     weights = {name for step in steps for name in step.reads}.union(outputs) & constants
     return Dataflow(
         inputs=tuple(list_input_names(graph)),
         outputs=outputs,
         steps=tuple(steps),
         weights=frozenset(weights),
-        tables=frozenset(weights - read_completely),
+        tables=frozenset(weights - fully_read_names),
         stored_forms=frozenset(stored_forms),
     )
 
 
 def is_view(step: Step) -> bool:
     """Return True if the first output is the first input under another name."""
-    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _VIEWS and bool(step.reads and step.writes)
+    return (
+        step.node.domain in STANDARD_DOMAINS
+        and step.node.op_type in _VIEW_OPERATORS
+        and bool(step.reads and step.writes)
+    )
 
 
 def _is_lookup(step: Step) -> bool:
-    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _LOOKUPS
+    return step.node.domain in STANDARD_DOMAINS and step.node.op_type in _LOOKUP_OPERATORS
 
 
 def _is_random(node: onnx.NodeProto) -> bool:
-    return node.op_type.startswith("Random") or node.op_type in _RANDOM
+    return node.op_type.startswith("Random") or node.op_type in _RANDOM_OPERATORS
 
 
 _MAX_CONSTANT_ELEMENTS = 1024
@@ -114,20 +120,20 @@ class ValueSizes:
         self._shapes = shapes
         self._dtypes = dtypes
 
-    def shape(self, name: str) -> tuple[int, ...] | None:
+    def get_shape(self, name: str) -> tuple[int, ...] | None:
         return self._shapes.get(name)
 
-    def dtype(self, name: str) -> int | None:
+    def get_dtype(self, name: str) -> int | None:
         return self._dtypes.get(name)
 
-    def elements(self, name: str) -> int | None:
-        shape = self.shape(name)
+    def count_elements(self, name: str) -> int | None:
+        shape = self.get_shape(name)
         return None if shape is None else math.prod(shape)
 
-    def bytes(self, name: str) -> int | None:
-        """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds 2^63 -
-        1 bytes."""
-        shape, dtype = self.shape(name), self.dtype(name)
+    def compute_bytes(self, name: str) -> int | None:
+        """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds
+        2^63 - 1 bytes."""
+        shape, dtype = self.get_shape(name), self.get_dtype(name)
         return None if shape is None or dtype is None else compute_size_bytes(dtype, shape)
 
 
@@ -156,15 +162,18 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
             shape.ClearField("dim")
             shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=length) for length in inputs[value.name])
     try:
-        inferred = shape_inference.infer_shapes(model, strict_mode=is_strict, data_prop=True).graph
+        inferred_graph = shape_inference.infer_shapes(model, strict_mode=is_strict, data_prop=True).graph
     except MemoryError:
         raise
     except Exception as error:  # onnx raises its own errors and built-in exceptions.
         first_line = printable((str(error).strip() or type(error).__name__).splitlines()[0])
-        raise ShapeMismatchError(f"the shapes in the model are inconsistent: {first_line}") from error
+        raise ShapeMismatchError(
+            f"the shapes in the model are inconsistent: {first_line}",
+            hint="Check the input shapes, or export the model again.",
+        ) from error
     shapes: dict[str, tuple[int, ...]] = {}
     dtypes: dict[str, int] = {}
-    for value in (*inferred.value_info, *inferred.output, *inferred.input):
+    for value in (*inferred_graph.value_info, *inferred_graph.output, *inferred_graph.input):
         if not value.type.HasField("tensor_type"):
             continue
         tensor = value.type.tensor_type
@@ -173,8 +182,8 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
             axis.HasField("dim_value") and axis.dim_value >= 0 for axis in tensor.shape.dim
         ):
             shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
-    for stored in inferred.initializer:
-        shapes[stored.name], dtypes[stored.name] = tuple(stored.dims), stored.data_type
+    for weight in inferred_graph.initializer:
+        shapes[weight.name], dtypes[weight.name] = tuple(weight.dims), weight.data_type
     return ValueSizes(shapes, dtypes)
 
 
@@ -184,7 +193,11 @@ GetShape = Callable[[str], tuple[int, ...] | None]
 def count_multiply_adds(node: onnx.NodeProto, get_shape: GetShape) -> int | None:
     """Return the number of multiply-adds of a node; 0 for operators without multiply-adds, `None`
     if the shapes are unknown or no rule covers the operator."""
-    if node.domain not in STANDARD_DOMAINS or node.op_type in _NO_RULE or not onnx.defs.has(node.op_type):
+    if (
+        node.domain not in STANDARD_DOMAINS
+        or node.op_type in _OPERATORS_WITHOUT_RULE
+        or not onnx.defs.has(node.op_type)
+    ):
         return None
     rule = _RULES.get(node.op_type)
     if rule is None:
@@ -201,64 +214,67 @@ Rule = Callable[[onnx.NodeProto, Shapes], int]
 shape of its first output."""
 
 
-def _convolution(weight: int) -> Rule:
+def _build_convolution_rule(weight_index: int) -> Rule:
     """Return the rule for convolutions: one multiply-add per output element and weight of its
-    channel. Weights have the shape [out, in/groups, ...]."""
-    return lambda _, shapes: math.prod(_known(shapes[-1])) * math.prod(_known(shapes[weight])[1:])
+    channel. `weight_index` is the index of the input with the weights, of shape
+    [out, in/groups, ...]."""
+    return lambda _, shapes: math.prod(_require_shape(shapes[-1])) * math.prod(_require_shape(shapes[weight_index])[1:])
 
 
-def _transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
+def _count_transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
     """Return the multiply-adds of a transposed convolution: one per input element and weight of its
     channel. Weights have the shape [in, out/groups, ...]."""
-    return math.prod(_known(shapes[0])) * math.prod(_known(shapes[1])[1:])
+    return math.prod(_require_shape(shapes[0])) * math.prod(_require_shape(shapes[1])[1:])
 
 
-def _product(_: onnx.NodeProto, shapes: Shapes) -> int:
-    return math.prod(_known(shapes[-1])) * _known(shapes[0])[-1]
+def _count_matmul(_: onnx.NodeProto, shapes: Shapes) -> int:
+    return math.prod(_require_shape(shapes[-1])) * _require_shape(shapes[0])[-1]
 
 
-def _gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
+def _count_gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
     is_transposed = any(attribute.name == "transA" and attribute.i for attribute in node.attribute)
-    return math.prod(_known(shapes[-1])) * _known(shapes[0])[0 if is_transposed else 1]
+    return math.prod(_require_shape(shapes[-1])) * _require_shape(shapes[0])[0 if is_transposed else 1]
 
 
-def _recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
+def _count_recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
     """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the
     input and the state."""
-    steps, rows, _features = _known(shapes[0])
-    return steps * rows * (math.prod(_known(shapes[1])) + math.prod(_known(shapes[2])))
+    steps, rows, _features = _require_shape(shapes[0])
+    return steps * rows * (math.prod(_require_shape(shapes[1])) + math.prod(_require_shape(shapes[2])))
 
 
-def _einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
+def _count_einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Return the multiply-adds of an einsum of two operands without ellipsis: one per combination
     of all indices."""
     equation = "".join(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
-    first, second = equation.replace(" ", "").partition("->")[0].split(",")
-    lengths = dict(zip(first, _known(shapes[0]), strict=True)) | dict(zip(second, _known(shapes[1]), strict=True))
+    first_indices, second_indices = equation.replace(" ", "").partition("->")[0].split(",")
+    lengths = dict(zip(first_indices, _require_shape(shapes[0]), strict=True)) | dict(
+        zip(second_indices, _require_shape(shapes[1]), strict=True)
+    )
     return math.prod(lengths.values())
 
 
-def _known(shape: tuple[int, ...] | None) -> tuple[int, ...]:
+def _require_shape(shape: tuple[int, ...] | None) -> tuple[int, ...]:
     if shape is None:
         raise ValueError
     return shape
 
 
 _RULES: dict[str, Rule] = {
-    "Conv": _convolution(1),
-    "ConvInteger": _convolution(1),
-    "QLinearConv": _convolution(3),
-    "ConvTranspose": _transposed_convolution,
-    "Gemm": _gemm,
-    "MatMul": _product,
-    "MatMulInteger": _product,
-    "QLinearMatMul": _product,
-    "Einsum": _einsum,
-    "LSTM": _recurrent,
-    "GRU": _recurrent,
-    "RNN": _recurrent,
+    "Conv": _build_convolution_rule(1),
+    "ConvInteger": _build_convolution_rule(1),
+    "QLinearConv": _build_convolution_rule(3),
+    "ConvTranspose": _count_transposed_convolution,
+    "Gemm": _count_gemm,
+    "MatMul": _count_matmul,
+    "MatMulInteger": _count_matmul,
+    "QLinearMatMul": _count_matmul,
+    "Einsum": _count_einsum,
+    "LSTM": _count_recurrent,
+    "GRU": _count_recurrent,
+    "RNN": _count_recurrent,
 }
-_NO_RULE = frozenset(
+_OPERATORS_WITHOUT_RULE = frozenset(
     {"Attention", "CausalConvWithState", "DFT", "DeformConv", "Det", "LinearAttention", "STFT"}
     | {"If", "Loop", "Scan", "SequenceMap"}
 )
@@ -271,24 +287,24 @@ def compute_peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int
     Inputs and outputs are never freed, because the caller holds them. No buffer is reused in place,
     so a runtime may need less memory. Memory allocated by libraries (contexts, workspace, unused
     memory) is not included."""
-    storage = _storage(flow)
+    storage = _map_views(flow)
     last_use = {storage.get(name, name): index for index, step in enumerate(flow.steps) for name in step.reads}
-    permanent = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
+    permanent_names = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
     bytes_by_name = {name: get_bytes(name) for name in flow.inputs}
-    current = peak = sum(bytes_by_name.values())
-    freed_after: dict[int, list[str]] = {}
+    current_bytes = peak_bytes = sum(bytes_by_name.values())
+    freed_names_by_step: dict[int, list[str]] = {}
     for index, step in enumerate(flow.steps):
-        for name in flow.activations_written(step):
+        for name in flow.iterate_written_activations(step):
             bytes_by_name[name] = get_bytes(name)
-            current += bytes_by_name[name]
-            if name not in permanent:
-                freed_after.setdefault(last_use.get(name, index), []).append(name)
-        peak = max(peak, current)
-        current -= sum(bytes_by_name[name] for name in freed_after.pop(index, ()))
-    return peak
+            current_bytes += bytes_by_name[name]
+            if name not in permanent_names:
+                freed_names_by_step.setdefault(last_use.get(name, index), []).append(name)
+        peak_bytes = max(peak_bytes, current_bytes)
+        current_bytes -= sum(bytes_by_name[name] for name in freed_names_by_step.pop(index, ()))
+    return peak_bytes
 
 
-def _storage(flow: Dataflow) -> dict[str, str]:
+def _map_views(flow: Dataflow) -> dict[str, str]:
     """Map each view to the value that holds its bytes."""
     storage: dict[str, str] = {}
     for step in flow.steps:
@@ -299,7 +315,8 @@ def _storage(flow: Dataflow) -> dict[str, str]:
 
 
 class OperatorFlops(msgspec.Struct, frozen=True):
-    """FLOPs by operator; `unknown` contains the number of nodes with unknown FLOPs by operator."""
+    """FLOPs of each operator; `unknown` contains the number of nodes with unknown FLOPs of each
+    operator."""
 
     flops: Counter[str]
     unknown: Counter[str]
@@ -316,7 +333,7 @@ def compute_operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
     unknown: Counter[str] = Counter()
     for step in flow.steps:
         name = format_operator_name(step.node.domain, step.node.op_type)
-        count = count_multiply_adds(step.node, sizes.shape)
+        count = count_multiply_adds(step.node, sizes.get_shape)
         if count is None:
             unknown[name] += 1
         else:
@@ -328,25 +345,28 @@ def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCo
     """Compute the cost of an inference at a batch size. Values of unknown size are not included in
     the bytes. Raises UsageError if the cost exceeds 2^63 - 1."""
 
-    def total(names: Iterable[str]) -> int:
-        return sum(sizes.bytes(name) or 0 for name in names)
+    def sum_bytes(names: Iterable[str]) -> int:
+        return sum(sizes.compute_bytes(name) or 0 for name in names)
 
     flops = compute_operator_flops(flow, sizes).flops.total()
-    weight_bytes, weight_bytes_read = count_parameters(flow, sizes).bytes, total(flow.weights - flow.tables)
+    weight_bytes, weight_bytes_read = count_parameters(flow, sizes).bytes, sum_bytes(flow.weights - flow.tables)
     activation_bytes = sum(
-        total({*flow.activations_read(step)}) + total(flow.activations_written(step)) for step in flow.steps
+        sum_bytes({*flow.iterate_read_activations(step)}) + sum_bytes(flow.iterate_written_activations(step))
+        for step in flow.steps
     )
-    table_bytes_read = sum(total(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
+    table_bytes_read = sum(sum_bytes(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
     moved_bytes = weight_bytes_read + table_bytes_read + activation_bytes
     inputs_and_outputs = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
-    memory_bytes = weight_bytes + compute_peak_activation_bytes(flow, lambda name: sizes.bytes(name) or 0)
+    memory_bytes = weight_bytes + compute_peak_activation_bytes(flow, lambda name: sizes.compute_bytes(name) or 0)
     if max(flops, moved_bytes, memory_bytes) > MAX_BYTES:
-        raise UsageError(f"FLOPs or bytes per inference overflow at batch size {batch}", hint="Check the input shapes.")
+        raise UsageError(
+            f"the FLOPs or bytes of an inference at batch size {batch} exceed 2^63 - 1", hint="Check the input shapes."
+        )
     return BatchCost(
         batch=batch,
         flops=flops,
         moved_bytes=moved_bytes,
-        min_bytes=weight_bytes_read + total(inputs_and_outputs),
+        min_bytes=weight_bytes_read + sum_bytes(inputs_and_outputs),
         memory_bytes=memory_bytes,
         flops_per_byte=flops / moved_bytes if moved_bytes else None,
     )
@@ -354,8 +374,8 @@ def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCo
 
 def count_unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
     """Return the number of values of unknown size."""
-    written_names = (name for step in flow.steps for name in flow.activations_written(step))
-    return sum(sizes.bytes(name) is None for name in (*flow.inputs, *written_names))
+    written_names = (name for step in flow.steps for name in flow.iterate_written_activations(step))
+    return sum(sizes.compute_bytes(name) is None for name in (*flow.inputs, *written_names))
 
 
 def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
@@ -363,8 +383,8 @@ def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
     bytes_by_dtype: Counter[str] = Counter()
     count = 0
     for name in flow.weights:
-        count += sizes.elements(name) or 0
-        bytes_by_dtype[get_dtype_name(sizes.dtype(name) or 0)] += sizes.bytes(name) or 0
+        count += sizes.count_elements(name) or 0
+        bytes_by_dtype[get_dtype_name(sizes.get_dtype(name) or 0)] += sizes.compute_bytes(name) or 0
     for tensor in (tensor for step in flow.steps for tensor in iterate_subgraph_tensors(step.node)):
         count += math.prod(tensor.dims)
         bytes_by_dtype[get_dtype_name(tensor.data_type)] += (
@@ -378,9 +398,9 @@ def fit_growth(points: Sequence[tuple[int, int]]) -> Growth | None:
     are not collinear."""
     if len(points) < 2:
         return None
-    (first, first_value), (second, second_value) = points[:2]
-    slope, remainder = divmod(second_value - first_value, second - first)
-    intercept = first_value - slope * first
+    (first_batch, first_value), (second_batch, second_value) = points[:2]
+    slope, remainder = divmod(second_value - first_value, second_batch - first_batch)
+    intercept = first_value - slope * first_batch
     if remainder or any(value != intercept + slope * batch for batch, value in points):
         return None
     return Growth(intercept, slope)

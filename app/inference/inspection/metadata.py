@@ -1,6 +1,6 @@
 """Reads all metadata and costs of a model from its file.
 
-Also resolves the dynamic axes of a model, by the user's values or by the batch size."""
+Also resolves the dynamic axes of a model, with the lengths set by the user or the batch size."""
 
 from __future__ import annotations
 
@@ -24,7 +24,12 @@ from app.inference.inspection.costs import (
     infer_sizes,
 )
 from app.inference.inspection.reading import check_domains, check_versions, iterate_nodes, list_input_names, read_model
-from app.inference.inspection.tensors import check_stored, find_weight_files, get_dtype_name, iterate_stored_tensors
+from app.inference.inspection.tensors import (
+    check_stored_tensor,
+    find_weight_files,
+    get_dtype_name,
+    iterate_stored_tensors,
+)
 from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, ExternalFile, ModelMetadata, ModelValue, OperatorCount, ShapeOverrides
 
@@ -34,18 +39,22 @@ _MAX_AXIS_LENGTH = 2**40
 
 
 class InputShapes:
-    """Shapes of the inputs, completed with the user's values. A shape is `None` if even the number
-    of axes is unknown."""
+    """Shapes of the inputs, in which dynamic axes are replaced by the lengths that the user set. A
+    shape is `None` if the number of axes is unknown."""
 
     def __init__(self, graph: onnx.GraphProto, shape_overrides: ShapeOverrides) -> None:
-        fed_inputs = set(list_input_names(graph))
-        tensors = (value for value in graph.input if value.name in fed_inputs and value.type.HasField("tensor_type"))
-        self.declared = {value.name: read_declared_shape(value) for value in tensors}
+        fed_input_names = set(list_input_names(graph))
+        tensors = (
+            value for value in graph.input if value.name in fed_input_names and value.type.HasField("tensor_type")
+        )
+        self.declared_shapes = {value.name: read_declared_shape(value) for value in tensors}
         self.axes = dict(shape_overrides.axes)
-        _check_names(self.declared, shape_overrides)
+        _check_names(self.declared_shapes, shape_overrides)
         for name, lengths in shape_overrides.shapes.items():
             self._apply_lengths(name, lengths)
-        self.shapes = {name: self._fill(name, shape, shape_overrides) for name, shape in self.declared.items()}
+        self.shapes = {
+            name: self._complete_shape(name, shape, shape_overrides) for name, shape in self.declared_shapes.items()
+        }
         first_axes = {shape[0] for shape in self.shapes.values() if shape} - {
             axis for shape in self.shapes.values() for axis in (shape or ())[1:]
         }
@@ -56,21 +65,21 @@ class InputShapes:
         """Number of rows of an inference if the batch size is fixed; otherwise `None`."""
         if self.batch_axes:
             return None
-        first = next((shape[0] for shape in self.shapes.values() if shape), 1)
-        return first if isinstance(first, int) else None
+        batch = next((shape[0] for shape in self.shapes.values() if shape), 1)
+        return batch if isinstance(batch, int) else None
 
-    def missing_message(self) -> str | None:
+    def format_missing(self) -> str | None:
         """Return a message that states which shapes the user must set before sizes are known;
         `None` if none is missing."""
         for name, shape in self.shapes.items():
             if shape is None:
                 return f"input {printable(name)} has no shape in the file; set it with --shape {printable(name)}=N,3,32"
         open_axes = sorted({axis for shape in self.shapes.values() for axis in shape or () if isinstance(axis, str)})
-        required = [printable(axis) for axis in open_axes if axis not in self.batch_axes]
-        if not required:
+        missing_axes = [printable(axis) for axis in open_axes if axis not in self.batch_axes]
+        if not missing_axes:
             return None
-        options = " ".join(f"--axis {axis}=VALUE" for axis in required)
-        return f"the model has dynamic axes {', '.join(required)}; set them with {options}"
+        options = " ".join(f"--axis {axis}=VALUE" for axis in missing_axes)
+        return f"the model has dynamic axes {', '.join(missing_axes)}; set them with {options}"
 
     def resolve_at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
         """Return the shape of each input at a batch size. No shape may be missing."""
@@ -80,7 +89,7 @@ class InputShapes:
         }
 
     def _apply_lengths(self, name: str, lengths: tuple[int | None, ...]) -> None:
-        declared = self.declared[name]
+        declared = self.declared_shapes[name]
         if declared is None:
             return
         if len(declared) != len(lengths):
@@ -93,14 +102,17 @@ class InputShapes:
                 continue
             if (axis if isinstance(axis, int) else self.axes.setdefault(axis, length)) != length:
                 description = f"axis {printable(str(axis))} of input {name}"
-                raise UsageError(f"{description} cannot be {length}: it conflicts with the model or another option")
+                raise UsageError(
+                    f"{description} cannot be {length}: it conflicts with the model or another option",
+                    hint=f"The model declares {format_shape(declared)}.",
+                )
 
-    def _fill(self, name: str, declared: Shape | None, shape_overrides: ShapeOverrides) -> Shape | None:
+    def _complete_shape(self, name: str, declared: Shape | None, shape_overrides: ShapeOverrides) -> Shape | None:
         if declared is None:
             lengths = shape_overrides.shapes.get(name)
             if lengths is None:
                 return None
-            return tuple(f"{name}.{i}" if length is None else length for i, length in enumerate(lengths))
+            return tuple(f"{name}.{index}" if length is None else length for index, length in enumerate(lengths))
         return tuple(self.axes.get(axis, axis) if isinstance(axis, str) else axis for axis in declared)
 
 
@@ -110,14 +122,16 @@ def read_declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
-        axis.dim_value if axis.HasField("dim_value") and axis.dim_value >= 0 else axis.dim_param or f"{value.name}.{i}"
-        for i, axis in enumerate(value.type.tensor_type.shape.dim)
+        axis.dim_value
+        if axis.HasField("dim_value") and axis.dim_value >= 0
+        else axis.dim_param or f"{value.name}.{index}"
+        for index, axis in enumerate(value.type.tensor_type.shape.dim)
     )
 
 
 def format_shape(shape: Shape | None) -> str:
     """Format a shape for messages."""
-    return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "one number"
+    return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "a single number"
 
 
 def _check_names(declared: dict[str, Shape | None], shape_overrides: ShapeOverrides) -> None:
@@ -125,17 +139,23 @@ def _check_names(declared: dict[str, Shape | None], shape_overrides: ShapeOverri
         *shape_overrides.axes.values(),
         *(length for shape in shape_overrides.shapes.values() for length in shape if length is not None),
     ]
-    if any(not 1 <= length <= _MAX_AXIS_LENGTH for length in lengths):
-        raise UsageError(f"the length of an axis must be between 1 and {_MAX_AXIS_LENGTH}")
+    invalid_length = next((length for length in lengths if not 1 <= length <= _MAX_AXIS_LENGTH), None)
+    if invalid_length is not None:
+        raise UsageError(
+            f"the length of an axis must be between 1 and {_MAX_AXIS_LENGTH} (got {invalid_length})",
+            hint="Use a positive integer.",
+        )
     for name in shape_overrides.shapes:
         if name not in declared:
-            known_names = ", ".join(map(printable, declared)) or "none"
-            raise UsageError(f"the model has no input {name!r}", hint=f"Inputs: {known_names}.")
+            input_names = ", ".join(map(printable, declared)) or "none"
+            raise UsageError(f"the model has no input {name!r}", hint=f"The inputs of the model are: {input_names}.")
     open_axes = {axis for shape in declared.values() for axis in shape or () if isinstance(axis, str)}
     for axis in shape_overrides.axes:
         if axis not in open_axes:
-            known_names = ", ".join(sorted(map(printable, open_axes))) or "none"
-            raise UsageError(f"the model has no dynamic axis {axis!r}", hint=f"Dynamic axes: {known_names}.")
+            axis_names = ", ".join(sorted(map(printable, open_axes))) or "none"
+            raise UsageError(
+                f"the model has no dynamic axis {axis!r}", hint=f"The dynamic axes of the model are: {axis_names}."
+            )
 
 
 BATCHES = (1, 2, 4, 8, 16, 32, 64)
@@ -144,23 +164,23 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 class _InferredCosts(msgspec.Struct, frozen=True):
     """Inferred sizes and costs.
 
-    `sizes` are the sizes at the smallest batch size; if shapes are missing, only sizes that do not
-    depend on them are known."""
+    `sizes` are the sizes at the smallest batch size. If shapes are missing, only the sizes that do
+    not depend on them are known, and `missing_reason` states what is missing."""
 
     sizes: ValueSizes
     costs: tuple[BatchCost, ...]
-    missing: str | None
+    missing_reason: str | None
 
 
 def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
     """Inspect a model file. Raises UsageError if the file is not a valid model or is not safe to
     open."""
     model = read_model(path)
-    files = _check_file(model, path)
+    external_files = _check_file(model, path)
     if model.functions:
         model = _inline_functions(model)
     flow = build_dataflow(model.graph)
-    inputs, outputs = tuple(_build_inputs(model.graph)), tuple(_value(value) for value in model.graph.output)
+    inputs, outputs = tuple(_build_inputs(model.graph)), tuple(_build_value(value) for value in model.graph.output)
     drop_weights(model)
     shapes = InputShapes(model.graph, shape_overrides)
     inferred = _infer_costs(model, flow, shapes)
@@ -176,13 +196,13 @@ def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMet
         inputs=inputs,
         outputs=outputs,
         parameters=costs.count_parameters(flow, inferred.sizes),
-        external_files=files,
+        external_files=external_files,
         nodes=sum(1 for _ in iterate_nodes(model.graph)),
-        operators=tuple(_operators(model.graph, flops if batch_costs else None)),
+        operators=tuple(_count_operators(model.graph, flops if batch_costs else None)),
         batch_axes=tuple(map(printable, shapes.batch_axes)),
         axes={printable(axis): length for axis, length in shapes.axes.items()},
         costs=batch_costs,
-        cost_reason=inferred.missing,
+        cost_reason=inferred.missing_reason,
         flops_growth=costs.fit_growth([(cost.batch, cost.flops) for cost in batch_costs]),
         moved_growth=costs.fit_growth([(cost.batch, cost.moved_bytes) for cost in batch_costs]),
         memory_growth=costs.fit_growth([(cost.batch, cost.memory_bytes) for cost in batch_costs]),
@@ -199,7 +219,7 @@ def _check_file(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     domains.update(node.domain for function in model.functions for node in function.node)
     check_domains(model, domains, path.name)
     for tensor in iterate_stored_tensors(model):
-        check_stored(tensor)
+        check_stored_tensor(tensor)
     return find_weight_files(model, path)
 
 
@@ -209,17 +229,20 @@ def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
     except MemoryError:
         raise
     except Exception as error:  # onnx raises its own errors and those of the standard library.
-        raise UsageError(f"the model's functions are invalid: {printable(str(error))}") from error
+        raise UsageError(
+            f"the model's functions are invalid: {printable(str(error))}",
+            hint="Export the model again without functions.",
+        ) from error
 
 
 def _infer_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
-    missing = shapes.missing_message()
-    if missing is None:
+    missing_reason = shapes.format_missing()
+    if missing_reason is None:
         try:
             return _compute_costs(model, flow, shapes)
         except ShapeMismatchError as error:
-            missing = str(error)
-    return _InferredCosts(infer_sizes(model, {}, is_strict=False), (), missing)
+            missing_reason = str(error)
+    return _InferredCosts(infer_sizes(model, {}, is_strict=False), (), missing_reason)
 
 
 def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
@@ -235,11 +258,11 @@ def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) 
 
 
 def _build_inputs(graph: onnx.GraphProto) -> Iterator[ModelValue]:
-    fed_inputs = set(list_input_names(graph))
-    return (_value(value) for value in graph.input if value.name in fed_inputs)
+    fed_input_names = set(list_input_names(graph))
+    return (_build_value(value) for value in graph.input if value.name in fed_input_names)
 
 
-def _value(value: onnx.ValueInfoProto) -> ModelValue:
+def _build_value(value: onnx.ValueInfoProto) -> ModelValue:
     kind = value.type.WhichOneof("value") or "unknown"
     shape = read_declared_shape(value)
     return ModelValue(
@@ -249,7 +272,7 @@ def _value(value: onnx.ValueInfoProto) -> ModelValue:
     )
 
 
-def _operators(graph: onnx.GraphProto, flops: costs.OperatorFlops | None) -> Iterator[OperatorCount]:
+def _count_operators(graph: onnx.GraphProto, flops: costs.OperatorFlops | None) -> Iterator[OperatorCount]:
     counts = Counter(costs.format_operator_name(node.domain, node.op_type) for node in iterate_nodes(graph))
     for name, count in counts.most_common():
         is_known = flops is not None and not flops.unknown[name]

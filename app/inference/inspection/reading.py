@@ -15,7 +15,7 @@ from app.errors import UsageError
 from app.inference.tensor_spec import printable
 
 STANDARD_DOMAINS = frozenset({"", "ai.onnx"})
-_KNOWN_DOMAINS = STANDARD_DOMAINS | {
+_SUPPORTED_DOMAINS = STANDARD_DOMAINS | {
     "ai.onnx.ml",
     "com.microsoft",
     "com.microsoft.nchwc",
@@ -23,6 +23,7 @@ _KNOWN_DOMAINS = STANDARD_DOMAINS | {
 }
 """Operator domains defined by onnx or built into ONNX Runtime. Operators of other domains need
 third-party code."""
+_EXPORT_HINT = "Export the model again."
 
 
 def read_model(path: Path) -> onnx.ModelProto:
@@ -37,11 +38,13 @@ def read_model(path: Path) -> onnx.ModelProto:
             if "Depth" in str(error)
             else "the file has another format or is truncated"
         )
-        raise UsageError(f"{path.name} is not a valid ONNX model: {reason}") from error
+        raise UsageError(f"{path.name} is not a valid ONNX model: {reason}", hint=_EXPORT_HINT) from error
     if not model.HasField("graph") or not model.ir_version:
-        raise UsageError(f"{path.name} is not a valid ONNX model: it has no graph")
+        raise UsageError(f"{path.name} is not a valid ONNX model: it has no graph", hint=_EXPORT_HINT)
     if not _has_valid_strings(model):
-        raise UsageError(f"{path.name} is not a valid ONNX model: it has names that are not valid UTF-8")
+        raise UsageError(
+            f"{path.name} is not a valid ONNX model: it has names that are not valid UTF-8", hint=_EXPORT_HINT
+        )
     return model
 
 
@@ -75,7 +78,7 @@ def check_versions(model: onnx.ModelProto, name: str) -> None:
         )
     domains = [opset.domain for opset in model.opset_import]
     if len(domains) != len(set(domains)) or not domains:
-        raise UsageError(f"{name} does not declare exactly one opset per operator domain")
+        raise UsageError(f"{name} does not declare exactly one opset per operator domain", hint=_EXPORT_HINT)
     max_opset = onnx.defs.onnx_opset_version()
     for opset in model.opset_import:
         if opset.domain in STANDARD_DOMAINS and not 1 <= opset.version <= max_opset:
@@ -89,7 +92,7 @@ def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
     """Raise UsageError if a domain of the model's nodes needs code that is not part of ONNX
     Runtime."""
     function_domains = {function.domain for function in model.functions}
-    for domain in sorted(domains - _KNOWN_DOMAINS - function_domains):
+    for domain in sorted(domains - _SUPPORTED_DOMAINS - function_domains):
         raise UsageError(
             f"{name} needs operators of domain {printable(domain)}, which Sizewise does not load",
             hint="Export the model with standard operators only.",
@@ -111,90 +114,97 @@ class Step(msgspec.Struct, frozen=True):
 def list_input_names(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the inputs that a caller must feed. In old files, the inputs include the
     initializers."""
-    stored = _stored_names(graph)
-    return [value.name for value in graph.input if value.name not in stored]
+    stored_names = _get_stored_names(graph)
+    return [value.name for value in graph.input if value.name not in stored_names]
 
 
 def build_steps(graph: onnx.GraphProto) -> list[Step]:
     """Build the steps in the order of the file. Raises UsageError for an invalid graph (duplicate
     or missing values, cycles)."""
-    _check(graph, frozenset())
-    return [Step(node, tuple(dict.fromkeys(_node_inputs(node))), _node_outputs(node)) for node in graph.node]
+    _check_graph(graph, frozenset())
+    return [
+        Step(node, tuple(dict.fromkeys(_iterate_node_inputs(node))), _get_node_outputs(node)) for node in graph.node
+    ]
 
 
 def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
     """Yield the nodes of the graph and its subgraphs."""
     for node in graph.node:
         yield node
-        for subgraph in _subgraphs(node):
+        for subgraph in _iterate_subgraphs(node):
             yield from iterate_nodes(subgraph)
 
 
-def _check(graph: onnx.GraphProto, outer_names: Set[str]) -> None:
-    stored = [
+def _check_graph(graph: onnx.GraphProto, outer_names: Set[str]) -> None:
+    stored_names = [
         *(tensor.name for tensor in graph.initializer),
         *(sparse.values.name for sparse in graph.sparse_initializer),
     ]
-    _require_unique(stored, "stored")
+    _require_unique(stored_names, "stored")
     _require_unique([value.name for value in graph.input], "an input")
-    all_outputs = [name for node in graph.node for name in _node_outputs(node)]
-    _require_unique([*all_outputs, *_stored_names(graph).union(value.name for value in graph.input)], "computed")
-    defined_later = set(all_outputs)
-    defined = {*outer_names, *stored, *(value.name for value in graph.input)}
+    all_output_names = [name for node in graph.node for name in _get_node_outputs(node)]
+    _require_unique(
+        [*all_output_names, *_get_stored_names(graph).union(value.name for value in graph.input)], "computed"
+    )
+    later_names = set(all_output_names)
+    defined_names = {*outer_names, *stored_names, *(value.name for value in graph.input)}
     for node in graph.node:
         if not node.op_type:
-            raise UsageError("the model's graph is invalid: a node has no operator")
+            raise UsageError("the model's graph is invalid: a node has no operator", hint=_EXPORT_HINT)
         for name in node.input:
-            _require_defined(name, defined, defined_later, f"node {printable(node.name or node.op_type)!r}")
-        for subgraph in _subgraphs(node):
-            _check(subgraph, defined)
-        defined.update(_node_outputs(node))
+            _require_defined(name, defined_names, later_names, f"node {printable(node.name or node.op_type)!r}")
+        for subgraph in _iterate_subgraphs(node):
+            _check_graph(subgraph, defined_names)
+        defined_names.update(_get_node_outputs(node))
     for output in graph.output:
-        _require_defined(output.name, defined, defined_later, "the graph's output")
+        _require_defined(output.name, defined_names, later_names, "the graph's output")
 
 
 def _require_unique(names: list[str], role: str) -> None:
-    names_seen: set[str] = set()
+    unique_names: set[str] = set()
     for name in names:
-        if name in names_seen:
-            raise UsageError(f"the model's graph is invalid: {printable(name)!r} is {role} twice")
-        names_seen.add(name)
+        if name in unique_names:
+            raise UsageError(f"the model's graph is invalid: {printable(name)!r} is {role} twice", hint=_EXPORT_HINT)
+        unique_names.add(name)
 
 
-def _require_defined(name: str, defined: Set[str], defined_later: Set[str], reader: str) -> None:
-    if name in defined or name == _OMITTED_NAME:
+def _require_defined(name: str, defined_names: Set[str], later_names: Set[str], reader: str) -> None:
+    if name in defined_names or name == _OMITTED_NAME:
         return
     display_name = printable(name)
-    if name in defined_later:
+    if name in later_names:
         raise UsageError(
-            f"the model's graph is invalid: {reader} reads {display_name!r} before it is computed, or in a cycle"
+            f"the model's graph is invalid: {reader} reads {display_name!r} before it is computed, or in a cycle",
+            hint=_EXPORT_HINT,
         )
-    raise UsageError(f"the model's graph is invalid: {reader} reads {display_name!r}, which no node computes")
+    raise UsageError(
+        f"the model's graph is invalid: {reader} reads {display_name!r}, which no node computes", hint=_EXPORT_HINT
+    )
 
 
-def _stored_names(graph: onnx.GraphProto) -> set[str]:
+def _get_stored_names(graph: onnx.GraphProto) -> set[str]:
     return {tensor.name for tensor in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
 
 
-def _node_inputs(node: onnx.NodeProto) -> Iterator[str]:
+def _iterate_node_inputs(node: onnx.NodeProto) -> Iterator[str]:
     yield from filter(None, node.input)
-    for subgraph in _subgraphs(node):
+    for subgraph in _iterate_subgraphs(node):
         yield from _find_outer_reads(subgraph)
 
 
 def _find_outer_reads(graph: onnx.GraphProto) -> Iterator[str]:
-    own_names = _stored_names(graph).union(value.name for value in graph.input)
-    own_names.update(name for node in graph.node for name in _node_outputs(node))
+    own_names = _get_stored_names(graph).union(value.name for value in graph.input)
+    own_names.update(name for node in graph.node for name in _get_node_outputs(node))
     for node in graph.node:
-        yield from (name for name in _node_inputs(node) if name not in own_names)
+        yield from (name for name in _iterate_node_inputs(node) if name not in own_names)
     yield from (value.name for value in graph.output if value.name not in own_names)
 
 
-def _node_outputs(node: onnx.NodeProto) -> tuple[str, ...]:
+def _get_node_outputs(node: onnx.NodeProto) -> tuple[str, ...]:
     return tuple(filter(None, node.output))
 
 
-def _subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
+def _iterate_subgraphs(node: onnx.NodeProto) -> Iterator[onnx.GraphProto]:
     for attribute in node.attribute:
         if attribute.HasField("g"):
             yield attribute.g

@@ -1,8 +1,8 @@
-"""The tensors stored in a model, and their sizes.
+"""Iterates over the tensors stored in a model, and computes their sizes.
 
 Also checks that all external files with weights belong to the model: a malicious model may refer to
-/etc/passwd, ../secrets or a link to these files, and a runtime that reads it would expose their
-content as weights."""
+/etc/passwd, ../secrets or a symbolic link to these files, and a runtime that reads the model would
+expose their content as weights."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ _BITS = {
     **dict.fromkeys(("INT2", "UINT2"), 2),
     "COMPLEX128": 128,
 }
-_NAMES = {"FLOAT": "float32", "DOUBLE": "float64"}
+_NUMPY_NAMES = {"FLOAT": "float32", "DOUBLE": "float64"}
 _TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "double_data", "uint64_data")
 
 
 def get_dtype_name(dtype: int) -> str:
-    """Return the NumPy name of an onnx data type if it has one; `unknown` for a number that onnx
-    does not define."""
+    """Return the NumPy name of an onnx data type, or the onnx name in lower case if NumPy has no
+    such type; `unknown` for a number that onnx does not define."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
-    return "unknown" if definition is None else _NAMES.get(definition.name, definition.name.lower())
+    return "unknown" if definition is None else _NUMPY_NAMES.get(definition.name, definition.name.lower())
 
 
 def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
@@ -51,71 +51,74 @@ def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     size = -(-math.prod(shape) * bits // 8)
     if size > MAX_BYTES:
         lengths = printable(" × ".join(map(str, shape)))
-        raise UsageError(f"the model has a tensor of {lengths} elements, which is too large")
+        raise UsageError(
+            f"the model has a tensor of {lengths} elements, which is too large (above 2^63 - 1 bytes)",
+            hint="Check the input shapes.",
+        )
     return size
 
 
 def iterate_stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
     """Yield all tensors in the file: in the graph, subgraphs, functions and training
     information."""
-    yield from _graph_tensors(model.graph)
+    yield from _iterate_graph_tensors(model.graph)
     for function in model.functions:
-        yield from _node_tensors(function.node)
+        yield from _iterate_node_tensors(function.node)
         for attribute in function.attribute_proto:
-            yield from _attribute_tensors(attribute)
+            yield from _iterate_attribute_tensors(attribute)
     for training in model.training_info:
-        yield from _graph_tensors(training.initialization)
-        yield from _graph_tensors(training.algorithm)
+        yield from _iterate_graph_tensors(training.initialization)
+        yield from _iterate_graph_tensors(training.algorithm)
 
 
 def iterate_subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
     """Yield the tensors in the subgraphs of a node."""
     for attribute in node.attribute:
-        for graph in _attribute_graphs(attribute):
-            yield from _graph_tensors(graph)
+        for graph in _list_attribute_graphs(attribute):
+            yield from _iterate_graph_tensors(graph)
 
 
-def check_stored(tensor: TensorProto) -> None:
+def check_stored_tensor(tensor: TensorProto) -> None:
     """Raise UsageError if a tensor has an axis of negative length, or if its data does not match
     its declared size."""
     name = printable(tensor.name)
     if any(axis < 0 for axis in tensor.dims):
-        raise UsageError(f"tensor {name!r} has an axis of negative length")
+        raise UsageError(f"tensor {name!r} has an axis of negative length", hint=_EXPORT_HINT)
     size = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if tensor.data_location == TensorProto.EXTERNAL or size is None:
         return
     if tensor.HasField("raw_data"):
         if len(tensor.raw_data) != size:
-            raise UsageError(f"tensor {name!r} declares {size} bytes but has {len(tensor.raw_data)}")
+            raise UsageError(f"tensor {name!r} declares {size} bytes but has {len(tensor.raw_data)}", hint=_EXPORT_HINT)
     elif size > 16 * sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS):
-        raise UsageError(f"tensor {name!r} declares {size} bytes but does not have them")
+        raise UsageError(f"tensor {name!r} declares {size} bytes but has fewer", hint=_EXPORT_HINT)
 
 
-def _graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
+def _iterate_graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
     for sparse in graph.sparse_initializer:
         yield from (sparse.values, sparse.indices)
-    yield from _node_tensors(graph.node)
+    yield from _iterate_node_tensors(graph.node)
 
 
-def _node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
+def _iterate_node_tensors(nodes: Iterable[onnx.NodeProto]) -> Iterator[TensorProto]:
     for node in nodes:
         for attribute in node.attribute:
-            yield from _attribute_tensors(attribute)
+            yield from _iterate_attribute_tensors(attribute)
 
 
-def _attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[TensorProto]:
+def _iterate_attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[TensorProto]:
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
     single_sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
     for sparse in (*single_sparse, *attribute.sparse_tensors):
         yield from (sparse.values, sparse.indices)
-    for graph in _attribute_graphs(attribute):
-        yield from _graph_tensors(graph)
+    for graph in _list_attribute_graphs(attribute):
+        yield from _iterate_graph_tensors(graph)
 
 
-def _attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
+def _list_attribute_graphs(attribute: onnx.AttributeProto) -> list[onnx.GraphProto]:
     return [*([attribute.g] if attribute.HasField("g") else []), *attribute.graphs]
 
 
@@ -125,8 +128,8 @@ _EXPORT_HINT = "Export the model again, with its weights in plain files in its o
 def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile, ...]:
     """Return the external weight files of `model`, which was read from `path`.
 
-    Raises UsageError for a file outside the folder of the model, for a link, and for a tensor that
-    exceeds its file."""
+    Raises UsageError for a file outside the folder of the model, for a file with several hard
+    links, and for a tensor that exceeds its file."""
     files: dict[str, ExternalFile] = {}
     for tensor in iterate_stored_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:
@@ -134,7 +137,7 @@ def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile,
         entries = _read_entries(tensor)
         location = entries.get("location", "")
         if location not in files:
-            files[location] = ExternalFile(printable(location), _external_size(path, location))
+            files[location] = ExternalFile(printable(location), _get_external_size_bytes(path, location))
         _check_span(tensor, entries, files[location])
     return tuple(sorted(files.values(), key=lambda file: file.name))
 
@@ -148,7 +151,7 @@ def _read_entries(tensor: TensorProto) -> dict[str, str]:
     return entries
 
 
-def _external_size(model: Path, location: str) -> int:
+def _get_external_size_bytes(model: Path, location: str) -> int:
     display_name = printable(location)
     if not location or "\0" in location:
         raise _build_rejection_error("it refers to external weights without a file name")
@@ -161,7 +164,8 @@ def _external_size(model: Path, location: str) -> int:
     try:
         is_inside = file.resolve(strict=True).is_relative_to(model.parent.resolve())
         status = file.stat()
-    except (OSError, RuntimeError) as error:  # A loop of links raises RuntimeError in older versions of Python.
+    except (OSError, RuntimeError) as error:
+        # A cycle of symbolic links raises RuntimeError in older versions of Python.
         raise _build_rejection_error(f"its weights are in {display_name}, which cannot be read") from error
     if not is_inside:
         raise _build_rejection_error(

@@ -25,16 +25,16 @@ def main() -> None:
     # The parent deletes this folder, even if this process is killed.
     tempfile.tempdir = str(Path(job.draft).parent)
     with capture_output():  # The tools print hints, warnings and progress.
-        result = _convert_or_explain(job)
+        result = _convert_or_raise(job)
     sys.stdout.buffer.write(msgspec.json.encode(result))
 
 
-def _convert_or_explain(job: ConversionJob) -> ConversionResult:
+def _convert_or_raise(job: ConversionJob) -> ConversionResult:
     try:
         return _convert(job)
     except SizewiseError:
         raise
-    except Exception as error:  # Three libraries may raise any error for an unexpected model.
+    except Exception as error:  # The conversion libraries may raise any error for an unexpected model.
         message = next(iter(str(error).strip().splitlines()), "")
         if isinstance(error, MemoryError) or "bad_alloc" in message:
             raise UsageError(
@@ -51,7 +51,7 @@ def _convert(job: ConversionJob) -> ConversionResult:
     path, draft = Path(job.model), Path(job.draft)
     check_model_file(path)
     from app.inference.precision.source import load_source_model
-    from app.inference.precision.trial import open_on_cpu, try_converted
+    from app.inference.precision.trial import open_on_cpu, run_converted_model
 
     limit_memory(job.model_bytes)
     model = load_source_model(path)
@@ -73,7 +73,9 @@ def _convert(job: ConversionJob) -> ConversionResult:
         from app.inference.precision.int8 import convert_to_int8_static
 
         notes = convert_to_int8_static(model, draft, job.has_7_bit_weights, batches)
-    trial_notes = try_converted(original, draft, batches[0] if batches else build_synthetic_feeds(original.inputs, 1))
+    trial_notes = run_converted_model(
+        original, draft, batches[0] if batches else build_synthetic_feeds(original.inputs, 1)
+    )
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return ConversionResult(calibration_rows=rows or None, notes=(*notes, *trial_notes))
 

@@ -34,7 +34,7 @@ class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
     delivery: ConversionResult
 
 
-def default_cache() -> Path:
+def get_default_cache() -> Path:
     """Return the cache folder: in SIZEWISE_HOME if set, otherwise in the user's cache folder. The
     folder may be deleted at any time."""
     home = os.environ.get("SIZEWISE_HOME")
@@ -45,16 +45,16 @@ def default_cache() -> Path:
     return platformdirs.user_cache_path("sizewise", appauthor=False) / "precision"
 
 
-def cached_model_path(cache: Path, entry: StoredConversion) -> Path:
+def get_cached_model_path(cache: Path, entry: StoredConversion) -> Path:
     return cache / f"{entry.recipe.precision}-{entry.sha256}.onnx"
 
 
-def find_cached(cache: Path, recipe: Recipe) -> StoredConversion | None:
+def find_cached_conversion(cache: Path, recipe: Recipe) -> StoredConversion | None:
     """Return the cached conversion of a recipe; `None` if there is none, or if its files have
     changed."""
     try:
         entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), StoredConversion)
-        is_valid = entry.recipe == recipe and hash_file(cached_model_path(cache, entry)) == entry.sha256
+        is_valid = entry.recipe == recipe and hash_file(get_cached_model_path(cache, entry)) == entry.sha256
     except (OSError, msgspec.DecodeError):
         return None  # A new conversion will replace the entry.
     return entry if is_valid else None
@@ -64,7 +64,7 @@ def store_conversion(cache: Path, recipe: Recipe, draft: Path, delivery: Convers
     """Move the draft, which must be on the same disk, into the cache. Raises OSError."""
     entry = StoredConversion(recipe=recipe, sha256=hash_file(draft), delivery=delivery)
     _sync(draft)
-    draft.replace(cached_model_path(cache, entry))
+    draft.replace(get_cached_model_path(cache, entry))
     entry_draft = draft.with_suffix(".json")
     entry_draft.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
     _sync(entry_draft)
@@ -77,7 +77,7 @@ def _sync(path: Path) -> None:
         os.fsync(file.fileno())
 
 
-_CHILD = "app.inference.precision"
+_CHILD_MODULE = "app.inference.precision"
 
 
 def convert_precision(
@@ -126,9 +126,9 @@ def _convert_or_load(
     if precision == "int8-static":
         _check_calibration(calibration)
     recipe = build_recipe(model, precision, calibration)
-    cached = find_cached(cache, recipe)
-    if cached is not None:
-        return _build_converted_model(cache, cached, duration_s=None)
+    cached_entry = find_cached_conversion(cache, recipe)
+    if cached_entry is not None:
+        return _build_converted_model(cache, cached_entry, duration_s=None)
     start_ns = now_ns()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as folder:
@@ -159,7 +159,7 @@ def _run_child(
         calibration=str(rows) if feeds else None,
         inputs=tuple(feeds),
     )
-    output = run_child("the conversion", _CHILD, msgspec.json.encode(job).decode(), timeout_s=timeout_s)
+    output = run_child("the conversion", _CHILD_MODULE, msgspec.json.encode(job).decode(), timeout_s=timeout_s)
     return decode_json(output, ConversionResult)
 
 
@@ -175,12 +175,15 @@ def _check_calibration(calibration: Feeds | None) -> None:
         )
     lengths = {rows.shape[:1] for rows in calibration.values()}
     if len(lengths) != 1 or lengths <= {(), (0,)}:
-        raise UsageError("all calibration arrays must have the same number of rows, and at least one")
+        raise UsageError(
+            "the calibration arrays do not have the same number of rows, or have no rows",
+            hint="Provide one array per model input, with the same number of rows and at least one row.",
+        )
 
 
 def _build_converted_model(cache: Path, entry: StoredConversion, duration_s: float | None) -> ConvertedModel:
     return ConvertedModel(
-        path=cached_model_path(cache, entry),
+        path=get_cached_model_path(cache, entry),
         sha256=entry.sha256,
         was_cached=duration_s is None,
         duration_s=duration_s,

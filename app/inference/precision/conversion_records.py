@@ -27,9 +27,9 @@ def limit_memory(model_bytes: int) -> None:
 
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        limit = pages * resource.getpagesize() + _BASE_BYTES + _COPIES * model_bytes
-        resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+        page_count = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
+        limit_bytes = page_count * resource.getpagesize() + _BASE_BYTES + _COPIES * model_bytes
+        resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 
 class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
@@ -49,8 +49,8 @@ class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ConversionJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Job of the converting child process. `calibration` is an .npz file of unnamed arrays, in the
-    order of `inputs`."""
+    """Job of the child process that converts a model. `draft` is the path of the file to write;
+    `calibration` is the path of an .npz file with unnamed arrays, in the order of `inputs`."""
 
     model: str
     model_bytes: int

@@ -17,13 +17,13 @@ _CPU_NOTE = "on the cpu provider, operators without an fp16 kernel run in fp32, 
 def convert_to_fp16(model: onnx.ModelProto, draft: Path) -> tuple[str, ...]:
     """Convert a model to fp16, write it to `draft`, and return notes on the result. Raises
     UsageError if no node could be converted."""
-    node_count_before = _count_fp16_nodes(onnx.shape_inference.infer_shapes(model))
-    converted = convert_float_to_float16(model, keep_io_types=True)
-    node_count_after = _count_fp16_nodes(onnx.shape_inference.infer_shapes(converted))
-    if node_count_after <= node_count_before:
-        reason = f", because it already uses fp16 ({node_count_before} nodes)" if node_count_before else ""
+    fp16_nodes_before = _count_fp16_nodes(onnx.shape_inference.infer_shapes(model))
+    converted_model = convert_float_to_float16(model, keep_io_types=True)
+    fp16_nodes_after = _count_fp16_nodes(onnx.shape_inference.infer_shapes(converted_model))
+    if fp16_nodes_after <= fp16_nodes_before:
+        reason = f", because it already uses fp16 ({fp16_nodes_before} nodes)" if fp16_nodes_before else ""
         raise UsageError(f"the model has no node that can be converted to fp16{reason}", hint="Use precision as-is.")
-    onnx.save_model(converted, str(draft))
+    onnx.save_model(converted_model, str(draft))
     return (_CPU_NOTE,)
 
 

@@ -1,5 +1,5 @@
-"""Converts weights, and computation where possible, of a model to 8-bit integers, following ONNX
-Runtime's guide for CPUs.
+"""Converts the weights of a model, and its computation where possible, to 8-bit integers, following
+ONNX Runtime's guide for CPUs.
 
 Also loads the calibration rows of a model in batches."""
 
@@ -21,7 +21,7 @@ from app.inference.precision.source import count_integer_nodes, get_standard_ops
 from app.inference.rows import Feeds
 from app.inference.tensor_spec import TensorSpec, printable
 
-_BATCH = 16
+_BATCH_SIZE = 16
 
 
 def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
@@ -41,32 +41,34 @@ def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[T
     for spec in inputs:
         if feeds[spec.name].dtype != np.dtype(spec.dtype):
             raise UsageError(
-                f"input {spec.name} expects {spec.dtype}, but the calibration rows are {feeds[spec.name].dtype}"
+                f"input {spec.name} expects {spec.dtype}, but the calibration rows are {feeds[spec.name].dtype}",
+                hint="Provide the calibration rows in the data type of the input.",
             )
     count = min(len(input_rows) for input_rows in feeds.values())
     fixed_batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] > 0), None)
     if fixed_batch is not None and count < fixed_batch:
         raise UsageError(
-            f"the model has a fixed batch size of {fixed_batch}, but there are only {count} calibration rows"
+            f"the model has a fixed batch size of {fixed_batch}, but there are only {count} calibration rows",
+            hint=f"Provide at least {fixed_batch} calibration rows.",
         )
-    step, end = (fixed_batch, count - count % fixed_batch) if fixed_batch else (_BATCH, count)
+    step, end = (fixed_batch, count - count % fixed_batch) if fixed_batch else (_BATCH_SIZE, count)
     return [
         {name: input_rows[start : start + step] for name, input_rows in feeds.items()} for start in range(0, end, step)
     ]
 
 
-_OPSET = 13
+_MIN_OPSET = 13
 """First opset that supports quantization scales per channel."""
 
 _MATRIX_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM"})
-_SCORES = frozenset({"Softmax", "Sigmoid"})
-"""Operators whose result is unsuitable as an int8 output: in steps of 1/256, most of a thousand
-class probabilities are 0, and so is any small probability."""
+_SCORE_OPERATORS = frozenset({"Softmax", "Sigmoid"})
+"""Operators whose result is unsuitable as an int8 output: with a resolution of 1/256, small
+probabilities are rounded to 0, such as those of most classes of a classifier with 1,000 classes."""
 
-_RESHAPING = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
-_CLIPPING = frozenset({"Relu", "Clip"})
-"""Operators that clip. The quantization tool gives their input the range of their output, even if
-the input is a model output."""
+_RESHAPE_OPERATORS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
+_CLIP_OPERATORS = frozenset({"Relu", "Clip"})
+"""Operators that clip values. The quantization tool uses the range of their output for their input,
+even if the input is a model output."""
 
 _REDUCED_RANGE_NOTE = (
     "int8 weights use the reduced range of 7 bits, because 8-bit products may overflow on this processor (x86 without "
@@ -78,16 +80,20 @@ _CONVOLUTIONS_NOTE = "int8-dynamic convolutions are rarely faster than fp32 on a
 def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
     """Convert a model to int8 with dynamic quantization, write it to `draft`, and return notes.
     Raises UsageError if no node could be converted."""
-    prepared_path = _prepare(model, draft.parent)
+    prepared_path = _prepare_model(model, draft.parent)
     has_convolutions = any(node.op_type == "Conv" for node in onnx.load_model(prepared_path).graph.node)
     # ConvInteger with int8 weights is slow or not supported; for matrix products, int8 weights are
     # the fast choice.
-    weights = QuantType.QUInt8 if has_convolutions else QuantType.QInt8
-    is_reduced = has_7_bit_weights and not has_convolutions
-    quantize_dynamic(prepared_path, draft, per_channel=True, reduce_range=is_reduced, weight_type=weights)
-    converted = _load_checked(draft, "int8-dynamic")
-    convolutions = (_CONVOLUTIONS_NOTE,) if count_integer_nodes(converted)["ConvInteger"] else ()
-    return (*convolutions, *((_REDUCED_RANGE_NOTE,) if is_reduced else ()), *_build_unconverted_note(converted))
+    weight_type = QuantType.QUInt8 if has_convolutions else QuantType.QInt8
+    has_reduced_range = has_7_bit_weights and not has_convolutions
+    quantize_dynamic(prepared_path, draft, per_channel=True, reduce_range=has_reduced_range, weight_type=weight_type)
+    converted_model = _load_and_check(draft, "int8-dynamic")
+    convolution_notes = (_CONVOLUTIONS_NOTE,) if count_integer_nodes(converted_model)["ConvInteger"] else ()
+    return (
+        *convolution_notes,
+        *((_REDUCED_RANGE_NOTE,) if has_reduced_range else ()),
+        *_build_unconverted_note(converted_model),
+    )
 
 
 def convert_to_int8_static(
@@ -97,7 +103,7 @@ def convert_to_int8_static(
 
     The range of an activation is its minimum and maximum over the calibration batches; weights are
     quantized per channel. Raises UsageError if no node could be converted."""
-    prepared_path = _prepare(model, draft.parent)
+    prepared_path = _prepare_model(model, draft.parent)
     quantize_static(
         prepared_path,
         draft,
@@ -110,8 +116,8 @@ def convert_to_int8_static(
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
-    converted = _load_checked(draft, "int8-static")
-    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_build_unconverted_note(converted))
+    converted_model = _load_and_check(draft, "int8-static")
+    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_build_unconverted_note(converted_model))
 
 
 def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
@@ -119,16 +125,16 @@ def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
 
     A Softmax inside the model must not be excluded: between quantized tensors, ONNX Runtime runs it
     with fixed int8 steps, regardless of the scales of the tensors."""
-    outputs, excluded = {value.name for value in graph.output}, []
+    outputs, excluded_names = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
         is_output = not outputs.isdisjoint(node.output)
-        if is_output and node.op_type in _RESHAPING:
+        if is_output and node.op_type in _RESHAPE_OPERATORS:
             outputs.add(node.input[0])
-        if (is_output and node.op_type in _RESHAPING | _SCORES) or (
-            node.op_type in _CLIPPING and not outputs.isdisjoint(node.input[:1])
+        if (is_output and node.op_type in _RESHAPE_OPERATORS | _SCORE_OPERATORS) or (
+            node.op_type in _CLIP_OPERATORS and not outputs.isdisjoint(node.input[:1])
         ):
-            excluded.append(node.name)
-    return excluded
+            excluded_names.append(node.name)
+    return excluded_names
 
 
 class _BatchReader(CalibrationDataReader):  # type: ignore[misc]
@@ -140,7 +146,7 @@ class _BatchReader(CalibrationDataReader):  # type: ignore[misc]
         return None if batch is None else dict(batch)
 
 
-def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
+def _prepare_model(model: onnx.ModelProto, folder: Path) -> Path:
     """Prepare a model for quantization: raise its opset, fold constants, infer shapes, and name all
     nodes."""
     source, prepared_path = folder / "source.onnx", folder / "prepared.onnx"
@@ -149,14 +155,14 @@ def _prepare(model: onnx.ModelProto, folder: Path) -> Path:
     # instead.
     quant_pre_process(source, prepared_path, skip_symbolic_shape=True)
     named_model = onnx.load_model(prepared_path)
-    stored = {tensor.name for tensor in named_model.graph.initializer}
-    inferred = [value for value in named_model.graph.value_info if value.name not in stored]
+    weight_names = {tensor.name for tensor in named_model.graph.initializer}
+    intermediate_values = [value for value in named_model.graph.value_info if value.name not in weight_names]
     del named_model.graph.value_info[:]
-    named_model.graph.value_info.extend(inferred)  # Weights are excluded, because the tool may transpose them.
+    # Weights are excluded, because the tool may transpose them.
+    named_model.graph.value_info.extend(intermediate_values)
     for index, node in enumerate(named_model.graph.node):
-        node.name = (
-            node.name or f"unnamed {index}"
-        )  # Otherwise, excluding one unnamed node would exclude all unnamed nodes.
+        # Otherwise, excluding one unnamed node would exclude all unnamed nodes.
+        node.name = node.name or f"unnamed {index}"
     onnx.save_model(named_model, str(prepared_path))
     return prepared_path
 
@@ -165,31 +171,33 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
     """Raise the opset before ONNX Runtime's tool does, because the conversion in that tool fails
     for Upsample."""
     opset = get_standard_opset(model)
-    if opset >= _OPSET:
+    if opset >= _MIN_OPSET:
         return model
     try:
-        return version_converter.convert_version(model, _OPSET)
+        return version_converter.convert_version(model, _MIN_OPSET)
     except (version_converter.ConvertError, RuntimeError) as error:
         message = printable(str(error).rsplit("failed: ", 1)[-1].strip())
         raise UsageError(
-            f"int8 needs opset {_OPSET}, but the model cannot be converted to it from {opset}: {message}",
-            hint=f"Export the model again with opset {_OPSET} or newer.",
+            f"int8 needs opset {_MIN_OPSET}, but the model cannot be converted to it from {opset}: {message}",
+            hint=f"Export the model again with opset {_MIN_OPSET} or newer.",
         ) from error
 
 
-def _load_checked(draft: Path, precision: str) -> onnx.ModelProto:
-    converted = onnx.load_model(draft)
-    if not count_integer_nodes(converted):
+def _load_and_check(draft: Path, precision: str) -> onnx.ModelProto:
+    converted_model = onnx.load_model(draft)
+    if not count_integer_nodes(converted_model):
         raise UsageError(
             f"the model has no node that can be converted to {precision}", hint="Use precision as-is or fp16."
         )
-    return converted
+    return converted_model
 
 
-def _build_unconverted_note(converted: onnx.ModelProto) -> tuple[str, ...]:
+def _build_unconverted_note(converted_model: onnx.ModelProto) -> tuple[str, ...]:
     """Return a note on the convolutions and matrix products that are still computed in the original
     precision."""
-    dequantized = {name for node in converted.graph.node if node.op_type == "DequantizeLinear" for name in node.output}
-    matrix_nodes = [node for node in converted.graph.node if node.op_type in _MATRIX_OPERATORS]
-    unconverted_count = sum(not dequantized.issuperset(node.input[:2]) for node in matrix_nodes)
+    dequantized_names = {
+        name for node in converted_model.graph.node if node.op_type == "DequantizeLinear" for name in node.output
+    }
+    matrix_nodes = [node for node in converted_model.graph.node if node.op_type in _MATRIX_OPERATORS]
+    unconverted_count = sum(not dequantized_names.issuperset(node.input[:2]) for node in matrix_nodes)
     return (f"{unconverted_count} convolutions or matrix products are not converted",) if unconverted_count else ()

@@ -1,5 +1,5 @@
-"""Everything that determines the result of a conversion to another precision, and therefore its
-cache key."""
+"""Recipe of a conversion to another precision: all inputs that determine its result, and therefore
+its cache key."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ MAX_MODEL_BYTES = 2**31 - 2**26
 2 GiB."""
 
 _VERSION = 1
-"""Version of the conversion, incremented whenever the same input would give another result."""
+"""Version of the conversion, incremented whenever the same input would produce another result."""
 
 _LOCATION_KEY = b"location"
 
@@ -47,7 +47,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     calibration_sha256: str | None
     """Hash of the calibration rows; `None` except for int8-static."""
     spares_a_bit: bool
-    """Whether int8 weights are quantized to 7 bits (`reduce_range`), for processors on which 8-bit
+    """True if int8 weights are quantized to 7 bits (`reduce_range`), for processors on which 8-bit
     products can overflow."""
     tools: tuple[str, ...]
     version: int = _VERSION
@@ -61,7 +61,7 @@ def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -
     """Build the recipe of a conversion. Raises UsageError if the file is not a model or is too
     large to convert."""
     check_model_file(model)
-    weights = _external_weights(model)
+    weights = _find_external_weights(model)
     total_bytes = sum(path.stat().st_size for path in (model, *weights.values()))
     if total_bytes > MAX_MODEL_BYTES:
         raise UsageError(
@@ -76,11 +76,9 @@ def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -
         model_sha256=hash_file(model),
         model_bytes=total_bytes,
         weights=tuple(Weights(name, hash_file(path)) for name, path in sorted(weights.items())),
-        calibration_sha256=_build_digest(calibration)
-        if precision == "int8-static" and calibration is not None
-        else None,
+        calibration_sha256=_hash_rows(calibration) if precision == "int8-static" and calibration is not None else None,
         spares_a_bit=precision.startswith("int8") and products_may_overflow(),
-        tools=_read_tools(),
+        tools=_list_tools(),
     )
 
 
@@ -99,7 +97,7 @@ def products_may_overflow() -> bool:
     return "vnni" not in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
 
 
-def _external_weights(model: Path) -> dict[str, Path]:
+def _find_external_weights(model: Path) -> dict[str, Path]:
     """Return the external weight files by name. The model is only parsed (in a child process) if it
     may refer to any."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
@@ -109,7 +107,7 @@ def _external_weights(model: Path) -> dict[str, Path]:
     return {file.name: model.parent / file.name for file in files}
 
 
-def _build_digest(calibration: Feeds) -> str:
+def _hash_rows(calibration: Feeds) -> str:
     digest = hashlib.sha256()
     for name, rows in sorted(calibration.items()):
         content = msgspec.json.encode(rows.tolist()) if rows.dtype.hasobject else rows.tobytes()
@@ -118,7 +116,7 @@ def _build_digest(calibration: Feeds) -> str:
     return digest.hexdigest()
 
 
-def _read_tools() -> tuple[str, ...]:
+def _list_tools() -> tuple[str, ...]:
     """Return the installed tools with versions from package metadata, because importing them takes
     longer than a cache lookup."""
     versions = {

@@ -47,12 +47,12 @@ def load_source_model(path: Path) -> onnx.ModelProto:
     external_data_helper.load_external_data_for_model(model, str(path.parent))
     if model.functions:
         model = inliner.inline_local_functions(model)
-    quantized = count_integer_nodes(model)
-    if quantized:
-        name, count = quantized.most_common(1)[0]
+    quantized_counts = count_integer_nodes(model)
+    if quantized_counts:
+        name, count = quantized_counts.most_common(1)[0]
         raise UsageError(f"the model is already quantized ({count} {name})", hint="Use precision as-is.")
-    stored = {tensor.name for tensor in model.graph.initializer}
-    inputs = [value for value in model.graph.input if value.name not in stored]
+    weight_names = {tensor.name for tensor in model.graph.initializer}
+    inputs = [value for value in model.graph.input if value.name not in weight_names]
     del model.graph.input[:]
     model.graph.input.extend(inputs)
     model.ir_version = max(model.ir_version, _IR_VERSION)

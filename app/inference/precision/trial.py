@@ -22,19 +22,21 @@ def open_on_cpu(model: Path) -> ModelSession:
     return open_session(model, _PROVIDER, threads=1)
 
 
-def try_converted(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
+def run_converted_model(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
     """Run the converted model on the given rows and return notes on its results. Raises UsageError
-    if the model does not run, and MeasurementError if its inputs or outputs differ from the
-    original."""
+    if the model does not run, and MeasurementError if its inputs or outputs differ from those of
+    the original."""
     try:
-        converted = open_on_cpu(draft)
-        outputs = converted.run(feeds)
+        converted_model = open_on_cpu(draft)
+        outputs = converted_model.run(feeds)
     except SizewiseError as error:
         raise UsageError(f"the converted model does not run: {error}", hint="Use precision as-is.") from error
-    if [(spec.name, spec.dtype) for spec in (*converted.inputs, *converted.outputs)] != [
+    if [(spec.name, spec.dtype) for spec in (*converted_model.inputs, *converted_model.outputs)] != [
         (spec.name, spec.dtype) for spec in (*original.inputs, *original.outputs)
     ]:
-        raise MeasurementError("the converted model has different inputs or outputs")
+        raise MeasurementError(
+            "the converted model has different inputs or outputs from the original", hint="Use precision as-is."
+        )
     if _is_finite(original.run(feeds)) and not _is_finite(outputs):
         return ("the converted model has non-finite outputs, unlike the original",)
     return ()

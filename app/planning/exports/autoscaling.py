@@ -108,10 +108,10 @@ def _list_hour_ranges(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tupl
     `end` is the hour after the last hour; a range may extend past midnight.
     """
     changes = [hour for hour in range(24) if pods_by_hour[hour] != pods_by_hour[hour - 1]]
-    following = [*changes[1:], *changes[:1]]
+    next_changes = [*changes[1:], *changes[:1]]
     return [
         (first, end, pods_by_hour[first])
-        for first, end in zip(changes, following, strict=True)
+        for first, end in zip(changes, next_changes, strict=True)
         if pods_by_hour[first] > min_pods
     ]
 

@@ -11,6 +11,7 @@ from app.planning.exports.names import Document, dump_yaml, make_dns_name
 from app.planning.exports.pod import build_comment, build_placement, build_resources, list_pod_notes
 from app.planning.exports.scale import Scale, compute_scale, format_rounded_down, get_recommended_fleet
 from app.planning.exports.settings import ExportSettings, get_value, list_placeholders
+from app.records.metrics import metric_label
 from app.records.plan import Fleet, Plan
 
 _LATENCY_METRICS = ("latency_ms", "service_ms")
@@ -56,8 +57,8 @@ def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
     latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value
     if plan.latency_metric.partition(".")[0] not in _LATENCY_METRICS or latency_ms is None or capacity is None:
         return None
-    mean = capacity / (fleet.replicas_per_instance or 1) * latency_ms / 1000
-    return max(1, math.ceil(mean + _SIGMAS * math.sqrt(mean)))
+    mean_in_flight = capacity / (fleet.replicas_per_instance or 1) * latency_ms / 1000
+    return max(1, math.ceil(mean_in_flight + _SIGMAS * math.sqrt(mean_in_flight)))
 
 
 def _build_predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
@@ -115,10 +116,13 @@ def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings
         )
     if estimate_in_flight_per_pod(plan, fleet) is None:
         notes.append(
-            f"containerConcurrency is unlimited: {plan.latency_metric} does not give the number of waiting requests."
+            "containerConcurrency is unlimited, because the number of requests in flight cannot be estimated from "
+            f"{metric_label(plan.latency_metric)}."
         )
     else:
-        notes.append("containerConcurrency is the mean number in flight at the max rate within SLO plus three sigma.")
+        notes.append(
+            "containerConcurrency is the mean number of requests in flight at the max rate within SLO plus three sigma."
+        )
     if settings.autoscaler != "none":
         notes.append(
             f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare, by Knative's "

@@ -62,11 +62,11 @@ def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
 
 
 def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
-    """Build the Deployment.
+    """Build the Deployment that runs the pods of the fleet.
 
     `replicas` is omitted if an autoscaler sets it, since each `kubectl apply` would reset it.
     """
-    spread = build_zone_spread(fleet, build_labels(name))
+    zone_spread = build_zone_spread(fleet, build_labels(name))
     container = {
         "name": "server",
         "image": get_value(settings, "image"),
@@ -86,7 +86,7 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
                 "metadata": {"labels": build_labels(name)},
                 "spec": {
                     **build_placement(fleet, settings),
-                    **({"topologySpreadConstraints": spread} if spread else {}),
+                    **({"topologySpreadConstraints": zone_spread} if zone_spread else {}),
                     "containers": [container],
                 },
             },
@@ -95,7 +95,7 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
 
 
 def _build_rolling_update(scale: Scale) -> dict[str, int]:
-    """Return the limits of a rolling update.
+    """Return `maxUnavailable` and `maxSurge` of a rolling update.
 
     The nodes are full, so the pods of a spare instance are replaced first; without a spare, an
     additional pod is needed.
@@ -119,7 +119,7 @@ def _build_service(name: str, settings: ExportSettings) -> Document:
 
 
 def _build_disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
-    """Build the PodDisruptionBudget.
+    """Build the PodDisruptionBudget of the fleet's pods.
 
     It allows one unavailable pod even without spares, because otherwise nodes could never be
     drained.
@@ -141,7 +141,7 @@ def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings
     if plan.router is not None and plan.router not in _RANDOM_ROUTERS:
         notes.append(
             f"The plan assumes the load-balancing policy {plan.router}. A Service balances connections at random, "
-            "which increases tail latency. Put a proxy with this policy in front."
+            "which increases tail latency. Route requests through a proxy with this policy."
         )
     return notes + _list_scaling_notes(plan, scale, settings)
 
@@ -149,24 +149,24 @@ def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings
 def _list_scaling_notes(plan: Plan, scale: Scale, settings: ExportSettings) -> list[str]:
     if settings.autoscaler == "none":
         return []
-    bounds = (
-        f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare: the minimum scales with "
-        f"the quietest hour, the maximum covers the peak at {format_share(plan.confidence)} confidence. The plan's "
+    bounds_note = (
+        f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare: the minimum covers "
+        f"the quietest hour, and the maximum covers the peak at {format_share(plan.confidence)} confidence. The plan's "
         f"monthly cost covers {scale.max_pods} pods."
     )
-    nodes = "Fewer pods cost less only if the cluster removes the nodes that become empty."
+    nodes_note = "Fewer pods cost less only if the cluster removes the nodes that become empty."
     if settings.autoscaler == "scheduled":
         return [
-            bounds,
-            nodes,
+            bounds_note,
+            nodes_note,
             "Scaling is by schedule only: it covers the usual day, but neither unexpected load nor campaign days.",
             (
                 f"Pods start {settings.start_early_minutes} min before their hour, which must cover node, image and "
                 "model startup."
             ),
         ]
-    target = f"{format_rounded_down(scale.target_per_s)} req/s per pod"
-    notes = [bounds, nodes, f"The target, {target}, is the planned rate of each pod."]
+    target_text = f"{format_rounded_down(scale.target_per_s)} req/s per pod"
+    notes = [bounds_note, nodes_note, f"The target, {target_text}, is the planned rate of each pod."]
     if settings.autoscaler == "keda" and scale.spare_pods:
         notes.append(
             f"The query adds {scale.spare_pods} times the target, so the {scale.spare_pods} spare pods always run."

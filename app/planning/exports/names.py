@@ -21,8 +21,8 @@ def make_dns_name(text: str) -> str:
 
     Longer names are truncated and end with a digest of the original string.
     """
-    plain = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
-    label = re.sub(r"[^a-z0-9]+", "-", plain).strip("-")
+    ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
+    label = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")
     if not label:
         label = "plan"
     elif not label[0].isalpha():
@@ -59,7 +59,7 @@ def _represent_string(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_string)
 
 
-def to_one_line(text: str) -> str:
+def format_one_line(text: str) -> str:
     """Convert a string to a single line for a comment.
 
     Non-printable characters, such as line breaks, become spaces; lines over 400 characters are
@@ -72,7 +72,7 @@ def to_one_line(text: str) -> str:
 
 def dump_yaml(comment: Iterable[str], documents: Sequence[Document]) -> str:
     """Return the documents as YAML, preceded by a comment; keys stay in their order."""
-    comment_text = "".join(f"# {to_one_line(line)}".rstrip() + "\n" for line in comment)
+    comment_text = "".join(f"# {format_one_line(line)}".rstrip() + "\n" for line in comment)
     return comment_text + yaml.dump_all(
         documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, explicit_start=True
     )

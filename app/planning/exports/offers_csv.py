@@ -40,18 +40,18 @@ _UNIT_COSTS = {
 def build_offers_csv(plan: Plan) -> str:
     """Build the CSV table with one row per offer: feasible offers first, each group in the order of
     the plan."""
-    best = None if plan.recommendation is None else plan.recommendation.fleet
+    recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
     rows = [
-        dict(_build_row(fleet, plan, best))
+        dict(_build_row(fleet, plan, recommended_fleet))
         for fleet in sorted(plan.offers, key=lambda fleet: fleet.rejected is not None)
     ]
     return _format_table(list(rows[0]) if rows else [name for name, _ in _build_row(_NO_FLEET, plan, None)], rows)
 
 
-def _build_row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[str, Cell]]:
+def _build_row(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
-    yield "is_recommended", _format_boolean(fleet == best)
-    yield "is_on_frontier", _format_boolean(any(_is_same(fleet, front_fleet) for front_fleet in plan.pareto))
+    yield "is_recommended", _format_boolean(fleet == recommended_fleet)
+    yield "is_on_frontier", _format_boolean(any(_is_same_fleet(fleet, front_fleet) for front_fleet in plan.pareto))
     for field in ("provider", "instance_type", "region", "accelerator"):
         yield field, getattr(fleet, field)
     for field in ("accelerator_count", "vcpus", "instances", "spare_instances", "replicas_per_instance"):
@@ -59,16 +59,16 @@ def _build_row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[s
     yield "usd_per_hour_each", fleet.usd_per_hour_each
     yield "latency_metric", plan.latency_metric
     for field, column in _ESTIMATES.items():
-        yield from _estimate_cells(column, getattr(fleet, field))
+        yield from _iterate_estimate_cells(column, getattr(fleet, field))
     for field, column in _SPREADS.items():
-        yield from _spread_cells(column, getattr(fleet, field))
+        yield from _iterate_spread_cells(column, getattr(fleet, field))
     for outcome in _PROBABILITIES:
         yield (
             f"probability_slo_met_{outcome}_share",
             None if fleet.slo_probabilities is None else getattr(fleet.slo_probabilities, outcome),
         )
     for field, column in _UNIT_COSTS.items():
-        yield from _unit_cost_cells(column, _get_unit_costs(fleet, field))
+        yield from _iterate_unit_cost_cells(column, _get_unit_costs(fleet, field))
     yield "front_chance_share", fleet.frontier_probability
     for field in ("basis", "sizing_method", "measured_on", "price_kind", "price_date"):
         yield field, getattr(fleet, field)
@@ -76,18 +76,18 @@ def _build_row(fleet: Fleet, plan: Plan, best: Fleet | None) -> Iterator[tuple[s
     yield from (("risk_0_to_4", fleet.risk), ("risk_reasons", "; ".join(fleet.risk_reasons)))
 
 
-def _estimate_cells(column: str, estimate: Estimate | None) -> Iterator[tuple[str, Cell]]:
+def _iterate_estimate_cells(column: str, estimate: Estimate | None) -> Iterator[tuple[str, Cell]]:
     low, high = (None, None) if estimate is None or estimate.ci95 is None else estimate.ci95
     yield column, None if estimate is None else estimate.value
     yield from ((f"{column}_ci95_low", low), (f"{column}_ci95_high", high))
 
 
-def _spread_cells(column: str, spread: Spread | None) -> Iterator[tuple[str, Cell]]:
+def _iterate_spread_cells(column: str, spread: Spread | None) -> Iterator[tuple[str, Cell]]:
     for percentile in ("p10", "p50", "p90"):
         yield f"{column}_{percentile}", None if spread is None else getattr(spread, percentile)
 
 
-def _unit_cost_cells(column: str, costs: UnitCosts | None) -> Iterator[tuple[str, Cell]]:
+def _iterate_unit_cost_cells(column: str, costs: UnitCosts | None) -> Iterator[tuple[str, Cell]]:
     for rate in ("at_saturation", "at_slo", "at_mean"):
         yield f"{column}_{rate}", None if costs is None else getattr(costs, rate)
 
@@ -118,15 +118,15 @@ def _escape_cell(cell: Cell) -> str | float | int:
     return cell if math.isfinite(cell) else ""
 
 
-_NOTHING = Estimate(None)
+_NO_ESTIMATE = Estimate(None)
 _NO_FLEET = Fleet(
-    "", "", "", "", None, 0, None, "assumed", None, None, None, _NOTHING, _NOTHING, _NOTHING, None, _NOTHING, _NOTHING,
-    "", 0, "", 0, (),
+    "", "", "", "", None, 0, None, "assumed", None, None, None, _NO_ESTIMATE, _NO_ESTIMATE, _NO_ESTIMATE, None,
+    _NO_ESTIMATE, _NO_ESTIMATE, "", 0, "", 0, (),
 )  # fmt: skip
 """Placeholder fleet that provides the column names if the plan has no offers."""
 
 
-def _is_same(fleet: Fleet, front_fleet: Fleet) -> bool:
+def _is_same_fleet(fleet: Fleet, front_fleet: Fleet) -> bool:
     """Return whether both are the same fleet.
 
     Equality is not enough, since a fleet on the Pareto front also has its probability of being on

@@ -13,7 +13,7 @@ from app.planning.exports.settings import ExportSettings
 from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
-_METHODS = {
+_SIZING_METHOD_TEXTS = {
     "simulated": "the simulation",
     "formula": "a queueing formula, which is an analytical estimate",
     "measured": "the measured max rate only, without simulation",
@@ -51,14 +51,14 @@ def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
 
 
 def format_basis(fleet: Fleet) -> list[str]:
-    measured_on = f" Measured on {fleet.measured_on}." if fleet.measured_on else ""
-    age = f"{fleet.price_age_days} days old when planned"
+    measurement_text = f" Measured on {fleet.measured_on}." if fleet.measured_on else ""
+    age_text = f"{fleet.price_age_days} days old when planned"
     lines = [
-        f"Based on: {fleet.basis} capacity; sized by {_METHODS[fleet.sizing_method]}.{measured_on}",
-        f"Price: {fleet.price_kind}, from {fleet.price_date}, {age} ({fleet.price_source})",
+        f"Based on: {fleet.basis} capacity; sized by {_SIZING_METHOD_TEXTS[fleet.sizing_method]}.{measurement_text}",
+        f"Price: {fleet.price_kind}, from {fleet.price_date}, {age_text} ({fleet.price_source})",
     ]
-    reasons = "; ".join(fleet.risk_reasons)
-    return [*lines, f"Risk: {fleet.risk} of 4{f', {reasons}' if reasons else ''}"]
+    reasons_text = "; ".join(fleet.risk_reasons)
+    return [*lines, f"Risk: {fleet.risk} of 4{f', {reasons_text}' if reasons_text else ''}"]
 
 
 def _list_plan_notes(plan: Plan) -> list[str]:
@@ -122,11 +122,11 @@ def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
         selector[INSTANCE_TYPE] = fleet.instance_type
     if fleet.provider in _PROVIDERS_WITH_LABELS and fleet.region != _ANY_REGION and is_label_value(fleet.region):
         selector[REGION] = fleet.region
-    result: dict[str, Any] = {"nodeSelector": selector} if selector else {}
+    placement: dict[str, Any] = {"nodeSelector": selector} if selector else {}
     if fleet.accelerator is not None:  # nodes with accelerators are commonly tainted with the name of the resource
         taint = get_accelerator_resource(fleet, settings)
-        result["tolerations"] = [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}]
-    return result
+        placement["tolerations"] = [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}]
+    return placement
 
 
 def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
@@ -152,12 +152,12 @@ def build_probes(settings: ExportSettings) -> dict[str, Any]:
     The container has `start_within_s` seconds to start; the other two probes begin afterwards.
     """
 
-    def build_http_probe(path: str, failures: int) -> dict[str, Any]:
+    def build_http_probe(path: str, failure_threshold: int) -> dict[str, Any]:
         return {
             "httpGet": {"path": path, "port": settings.port_or_default},
             "periodSeconds": _PROBE_S,
             "timeoutSeconds": 2,
-            "failureThreshold": failures,
+            "failureThreshold": failure_threshold,
         }
 
     return {
@@ -169,9 +169,9 @@ def build_probes(settings: ExportSettings) -> dict[str, Any]:
 
 def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
     """Return notes on the resource requests and the placement of the pod, as sentences."""
-    pods, reserved = fleet.replicas_per_instance or 1, format_share(1 - settings.node_share)
+    pods, reserved_text = fleet.replicas_per_instance or 1, format_share(1 - settings.node_share)
     pods_text = "one pod" if pods == 1 else f"{pods} pods"
-    notes = [f"An instance runs {pods_text}; {reserved} of its CPU and memory is reserved for its system."]
+    notes = [f"An instance runs {pods_text}; {reserved_text} of its CPU and memory is reserved for its system."]
     if fleet.vcpus is None:
         notes.append("The price list has no vCPU count, so no CPU is requested.")
     if settings.instance_memory_gib is None:
@@ -179,23 +179,26 @@ def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
     if not is_label_value(fleet.instance_type):
         notes.append(f"{fleet.instance_type} is not a valid node label. Select the nodes yourself.")
     elif fleet.provider not in _PROVIDERS_WITH_LABELS:
-        notes.append(f"{INSTANCE_TYPE} is the name in the price list. Check which label {fleet.provider}'s nodes have.")
+        notes.append(
+            f"The node selector is the name in the price list. Check the {INSTANCE_TYPE} label of the nodes of "
+            f"{fleet.provider}."
+        )
     return notes + _list_accelerator_notes(fleet, settings, pods)
 
 
 def _list_accelerator_notes(fleet: Fleet, settings: ExportSettings, pods: int) -> list[str]:
     if fleet.accelerator is None:
         return []
-    name, devices = get_accelerator_resource(fleet, settings), _count_devices(fleet)
-    if pods > devices:
-        pods_per_device = math.ceil(pods / devices)
+    name, device_count = get_accelerator_resource(fleet, settings), _count_devices(fleet)
+    if pods > device_count:
+        pods_per_device = math.ceil(pods / device_count)
         return [
-            f"{pods} replicas share {devices} {fleet.accelerator}. The device plugin must offer each {name} "
-            f"{pods_per_device} times (time-slicing or MPS), or {pods - devices} of every {pods} pods cannot be "
+            f"{pods} replicas share {device_count} {fleet.accelerator}. The device plugin must offer each {name} "
+            f"{pods_per_device} times (time-slicing or MPS), or {pods - device_count} of every {pods} pods cannot be "
             "scheduled."
         ]
-    if devices % pods:
-        return [f"{devices % pods} of an instance's {devices} {fleet.accelerator} are not used by a pod."]
+    if device_count % pods:
+        return [f"{device_count % pods} of an instance's {device_count} {fleet.accelerator} are not used by a pod."]
     return []
 
 

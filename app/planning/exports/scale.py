@@ -60,9 +60,9 @@ def get_recommended_fleet(plan: Plan) -> Fleet:
 
 def compute_scale(plan: Plan) -> Scale:
     fleet = get_recommended_fleet(plan)
-    per_instance = fleet.replicas_per_instance or 1
-    max_pods = (fleet.instances or 0) * per_instance
-    spare_pods = min(max_pods - 1, (fleet.spare_instances or 0) * per_instance)
+    pods_per_instance = fleet.replicas_per_instance or 1
+    max_pods = (fleet.instances or 0) * pods_per_instance
+    spare_pods = min(max_pods - 1, (fleet.spare_instances or 0) * pods_per_instance)
     min_share = min(plan.traffic.hourly_share) * min(plan.traffic.weekly_share)
     min_pods = (
         _count_pods(
@@ -70,7 +70,7 @@ def compute_scale(plan: Plan) -> Scale:
         )
         + spare_pods
     )
-    return Scale(max_pods, min_pods, spare_pods, per_instance, _get_target_per_s(fleet))
+    return Scale(max_pods, min_pods, spare_pods, pods_per_instance, _get_target_per_s(fleet))
 
 
 def compute_daily_pods(plan: Plan) -> tuple[int, ...]:
@@ -94,21 +94,21 @@ def format_rounded_down(number: float) -> str:
 
     The result is valid as a Kubernetes quantity and as a float.
     """
-    exact = Decimal(str(number))
-    step = Decimal(1).scaleb(exact.adjusted() - _DIGITS + 1)
-    text = f"{exact.quantize(min(step, Decimal(1)), rounding=ROUND_DOWN):f}"
+    exact_number = Decimal(str(number))
+    step = Decimal(1).scaleb(exact_number.adjusted() - _DIGITS + 1)
+    text = f"{exact_number.quantize(min(step, Decimal(1)), rounding=ROUND_DOWN):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 
 
-def _count_pods(share_of_peak: float, needed: int) -> int:
-    return min(needed, max(1, math.ceil(share_of_peak * needed - 1e-9)))
+def _count_pods(share_of_peak: float, needed_pods: int) -> int:
+    return min(needed_pods, max(1, math.ceil(share_of_peak * needed_pods - 1e-9)))
 
 
 def _get_target_per_s(fleet: Fleet) -> float:
-    target = get_planned_rate_per_s(fleet)
-    if target is None or not (math.isfinite(target) and target > 0):
+    target_per_s = get_planned_rate_per_s(fleet)
+    if target_per_s is None or not (math.isfinite(target_per_s) and target_per_s > 0):
         raise UsageError("the plan's traffic has no requests, so a fleet cannot be scaled by its rate")
-    return target
+    return target_per_s
 
 
 def _compute_typical_peak_per_s(traffic: Traffic) -> float:
@@ -117,11 +117,11 @@ def _compute_typical_peak_per_s(traffic: Traffic) -> float:
 
     Growth, campaigns and the cache are excluded, since they change all hours by the same factor.
     """
-    peak = max(traffic.peak_per_s, float(_compute_typical_week_per_s(traffic).max()))
-    return peak if peak > 0 else 1.0
+    peak_per_s = max(traffic.peak_per_s, float(_compute_typical_week_per_s(traffic).max()))
+    return peak_per_s if peak_per_s > 0 else 1.0
 
 
 def _compute_typical_week_per_s(traffic: Traffic) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
-    current = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=(), cache_share=0.0)
-    week: np.ndarray[tuple[int], np.dtype[np.float64]] = compute_rates_per_s(current, _MONDAY, 7 * 24)
-    return week
+    current_traffic = msgspec.structs.replace(traffic, growth_per_year=0.0, campaigns=(), cache_share=0.0)
+    rates_per_s: np.ndarray[tuple[int], np.dtype[np.float64]] = compute_rates_per_s(current_traffic, _MONDAY, 7 * 24)
+    return rates_per_s

@@ -30,7 +30,7 @@ _PLACEHOLDERS = {
     "prometheus_url": "http://REPLACE-ME:9090",
     "timezone": "Etc/UTC",
 }
-_MEANINGS = {
+_PLACEHOLDER_DESCRIPTIONS = {
     "image": "the container image that serves the model",
     "model_uri": "the storage URI of the model files",
     "metric_name": "the name of the metrics adapter's custom metric for requests per second of a pod",
@@ -74,7 +74,7 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         for is_invalid, message in (
             (self.namespace is not None and not _NAMESPACE.fullmatch(self.namespace),
-             f"{self.namespace!r} is not a valid namespace: use lower-case letters, digits and hyphens, at most 63"),
+             f"{self.namespace!r} is not a valid namespace: use at most 63 lower-case letters, digits and hyphens"),
             (self.port is not None and not 1 <= self.port <= 65535, f"{self.port} is not a valid port: use 1 to 65535"),
             (not 0 < self.node_share <= 1,
              f"the share of a node that pods may request must be above 0 and at most 1, not {self.node_share:g}"),
@@ -110,5 +110,5 @@ def list_placeholders(settings: ExportSettings, *fields: str) -> list[str]:
         if field == "port":
             sentences.append(f"{DEFAULT_PORT}: the port that the server listens on (assumed)")
         else:
-            sentences.append(f"{_PLACEHOLDERS[field]}: {_MEANINGS[field]}")
+            sentences.append(f"{_PLACEHOLDERS[field]}: {_PLACEHOLDER_DESCRIPTIONS[field]}")
     return sentences

@@ -29,7 +29,7 @@ class Variable(msgspec.Struct, frozen=True):
 VARIABLES = (
     Variable("name", "string", "A DNS label derived from the profile's name."),
     Variable("provider", "string", "Cloud provider, as named in the price list."),
-    Variable("region", "string", "Region of the provider, or any."),
+    Variable("region", "string", 'Region of the provider, or "any".'),
     Variable("instance_type", "string", "Instance type, as named in the price list."),
     Variable("instance_count", "number", "Instances for the peak at the target confidence, including spares."),
     Variable("spare_instance_count", "number", "Number of spares in instance_count."),
@@ -39,7 +39,7 @@ VARIABLES = (
     Variable("rate_per_replica", "number", "Planned requests per second of each replica."),
     Variable("accelerator", "string", "Key of the accelerator; null for CPUs.", is_nullable=True),
     Variable("accelerator_count", "number", "Accelerators per instance; may be a fraction."),
-    Variable("vcpus", "number", "vCPUs per instance; null if the price list has no count.", is_nullable=True),
+    Variable("vcpus", "number", "vCPUs per instance; null if the price list does not contain them.", is_nullable=True),
     Variable("price_kind", "string", "on-demand, reserved-1y, spot or owned."),
     Variable("usd_per_hour_each", "number", "Price of one instance in USD per hour.", is_nullable=True),
     Variable("usd_per_month", "number", "Price of all instances for 730 hours in USD.", is_nullable=True),

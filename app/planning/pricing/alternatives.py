@@ -55,7 +55,7 @@ class SpotTerms(msgspec.Struct, frozen=True):
     cold_start_s: float = 300.0
     buffer: float = 0.0
 
-    def usd_per_hour(self, spot_usd_per_hour: float) -> float:
+    def compute_usd_per_hour(self, spot_usd_per_hour: float) -> float:
         instance_usd = compute_effective_spot_usd_per_hour(
             spot_usd_per_hour, self.interruptions_per_hour, self.cold_start_s
         )
@@ -89,7 +89,7 @@ def split_commitments(
     ValueError if the demand is empty, negative or not finite.
     """
     demand = _round_up_replicas(hourly_replicas)
-    spot_price = None if spot is None or prices.spot is None else spot.usd_per_hour(prices.spot)
+    spot_price = None if spot is None or prices.spot is None else spot.compute_usd_per_hour(prices.spot)
     max_spot = _compute_max_spot(demand, spot, spot_price, prices.on_demand)
     candidates = _list_candidate_reservations(demand, max_spot, spot_price, prices, min_reserved)
     costs = [(_compute_cost(demand, max_spot, spot_price, prices, reserved), reserved) for reserved in candidates]
@@ -101,8 +101,8 @@ def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
     demand = np.asarray(hourly_replicas, dtype=float).ravel()
     if demand.size == 0 or not np.isfinite(demand).all() or (demand < 0).any() or (demand > MAX_REPLICAS).any():
         raise ValueError(f"the hourly demand must be numbers from 0 to {MAX_REPLICAS:,}")
-    rounded: Hours = np.ceil(demand - 1e-9).astype(np.int64)
-    return rounded
+    rounded_replicas: Hours = np.ceil(demand - 1e-9).astype(np.int64)
+    return rounded_replicas
 
 
 def _compute_max_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on_demand: float | None) -> Hours:
@@ -119,25 +119,27 @@ def _list_candidate_reservations(
     cheapest."""
     if prices.reserved_1y is None:
         return (0,)
-    required = int((demand - max_spot).max()) if prices.on_demand is None else 0
-    best = required + _count_profitable(demand, max_spot, spot_price, prices, required)
-    return (best,) if best >= min_reserved else tuple({0, min_reserved})
+    required_count = int((demand - max_spot).max()) if prices.on_demand is None else 0
+    best_count = required_count + _count_profitable(demand, max_spot, spot_price, prices, required_count)
+    return (best_count,) if best_count >= min_reserved else tuple({0, min_reserved})
 
 
 def _count_profitable(
-    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, required: int
+    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, required_count: int
 ) -> int:
-    """Return how many reserved instances, in addition to the `required` ones, save more than they
-    cost.
+    """Return how many reserved instances, in addition to `required_count` instances, save more than
+    they cost.
 
     A reserved instance first replaces on-demand instances, then spot instances.
     """
     assert prices.reserved_1y is not None
-    hours_needing = _count_hours_by_replicas(demand)
-    beyond_spot = _count_hours_by_replicas(demand - max_spot)
-    beyond_spot = np.pad(beyond_spot, (0, hours_needing.size - beyond_spot.size))
-    savings_usd = (hours_needing - beyond_spot) * (spot_price or 0.0) + beyond_spot * (prices.on_demand or 0.0)
-    return int((savings_usd[required:] > prices.reserved_1y * demand.size).sum())
+    hours_by_replicas = _count_hours_by_replicas(demand)
+    hours_beyond_spot = _count_hours_by_replicas(demand - max_spot)
+    hours_beyond_spot = np.pad(hours_beyond_spot, (0, hours_by_replicas.size - hours_beyond_spot.size))
+    savings_usd = (hours_by_replicas - hours_beyond_spot) * (spot_price or 0.0) + hours_beyond_spot * (
+        prices.on_demand or 0.0
+    )
+    return int((savings_usd[required_count:] > prices.reserved_1y * demand.size).sum())
 
 
 def _count_hours_by_replicas(demand: Hours) -> Hours:
@@ -152,20 +154,22 @@ def _compute_cost(
     """Return the cost in USD over all hours of the demand; infinity if a part of the demand cannot
     be served."""
     spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
-    usd = reserved * demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_price or 0.0)
+    total_usd = reserved * demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_price or 0.0)
     if on_demand_hours and prices.on_demand is None:
         return math.inf
-    return usd + on_demand_hours * (prices.on_demand or 0.0)
+    return total_usd + on_demand_hours * (prices.on_demand or 0.0)
 
 
 def _compute_unreserved_hours(demand: Hours, max_spot: Hours, reserved: int) -> tuple[int, int]:
     """Return the number of replica-hours on spot and on demand, beyond the reserved instances."""
-    unreserved = np.maximum(demand - reserved, 0)
-    spot = np.minimum(unreserved, max_spot)
-    return int(spot.sum()), int((unreserved - spot).sum())
+    unreserved_replicas = np.maximum(demand - reserved, 0)
+    spot_replicas = np.minimum(unreserved_replicas, max_spot)
+    return int(spot_replicas.sum()), int((unreserved_replicas - spot_replicas).sum())
 
 
-def _build_split(demand: Hours, max_spot: Hours, prices: HourlyPrices, reserved: int, usd: float) -> CommitmentSplit:
+def _build_split(
+    demand: Hours, max_spot: Hours, prices: HourlyPrices, reserved: int, total_usd: float
+) -> CommitmentSplit:
     per_year = HOURS_PER_YEAR / demand.size
     spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
     used_hours = int(np.minimum(demand, reserved).sum())
@@ -176,9 +180,9 @@ def _build_split(demand: Hours, max_spot: Hours, prices: HourlyPrices, reserved:
         on_demand_hours=on_demand_hours * per_year,
         spot_hours=spot_hours * per_year,
         reserved_utilization_share=used_hours / (reserved * demand.size) if reserved else None,
-        usd_per_year=usd * per_year,
+        usd_per_year=total_usd * per_year,
         all_on_demand_usd_per_year=all_on_demand,
-        saving_usd_per_year=None if all_on_demand is None else all_on_demand - usd * per_year,
+        saving_usd_per_year=None if all_on_demand is None else all_on_demand - total_usd * per_year,
     )
 
 
@@ -198,9 +202,13 @@ def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs
     if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":
         return None
     rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
-    needed = count_replicas_by_hour(rates, np.array([compute_sustained_peak_per_s(1, best.capacity, demand)]))[0]
-    hourly = needed + np.array([demand.count_spares(int(count)) for count in needed])
-    split = split_commitments(hourly, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour))
+    needed_instances = count_replicas_by_hour(
+        rates, np.array([compute_sustained_peak_per_s(1, best.capacity, demand)])
+    )[0]
+    hourly_instances = needed_instances + np.array([demand.count_spares(int(count)) for count in needed_instances])
+    split = split_commitments(
+        hourly_instances, HourlyPrices(offer.on_demand_usd_per_hour, offer.reserved_1y_usd_per_hour)
+    )
     if split is None:
         return None
     fixed_usd = HOURS_PER_MONTH * best.instances * offer.on_demand_usd_per_hour
@@ -210,8 +218,8 @@ def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs
     reserved_text = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
     price_note = "" if offer.reserved_1y_usd_per_hour is not None else "; no reserved price is known"
     sentence = (
-        f"Autoscaling hourly ({reserved_text}{price_note}) would cost {format_usd(cost_usd)} instead of "
-        f"{format_usd(fixed_usd)}/month (before scaling delay)."
+        f"Autoscaling hourly ({reserved_text}{price_note}) would cost {format_usd(cost_usd)}/month instead "
+        f"of {format_usd(fixed_usd)}/month, without scaling delay."
     )
     return Commitment(split.reserved, cost_usd, fixed_usd, sentence)
 
@@ -235,16 +243,22 @@ def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInp
         for option in feasible
     ]
     limits = MixLimits(2, demand.spares, plan_inputs.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
-    mixed = solve_mix({"all": demand.peak_per_s}, offers, limits)
-    if mixed is None or len(mixed.count_by_offer) < 2 or mixed.usd_per_month > _MAX_COST_SHARE * single_type_usd:
+    mixed_fleet = solve_mix({"all": demand.peak_per_s}, offers, limits)
+    if (
+        mixed_fleet is None
+        or len(mixed_fleet.count_by_offer) < 2
+        or mixed_fleet.usd_per_month > _MAX_COST_SHARE * single_type_usd
+    ):
         return None
-    parts = tuple(MixPart(key, count) for key, count in sorted(mixed.count_by_offer.items()))
+    parts = tuple(MixPart(key, count) for key, count in sorted(mixed_fleet.count_by_offer.items()))
     parts_text = " and ".join(f"{part.instances} × {part.offer}" for part in parts)
     saving_text = (
-        f"{format_usd(single_type_usd - mixed.usd_per_month)}/month less "
-        f"({format_number(100 * (1 - mixed.usd_per_month / single_type_usd))} %)"
+        f"{format_usd(single_type_usd - mixed_fleet.usd_per_month)}/month less "
+        f"({format_number(100 * (1 - mixed_fleet.usd_per_month / single_type_usd))} %) than the cheapest single type"
     )
-    return Mix(parts, mixed.usd_per_month, f"{parts_text} together cost {saving_text}. {mixed.note or ''}".strip())
+    return Mix(
+        parts, mixed_fleet.usd_per_month, f"{parts_text} together cost {saving_text}. {mixed_fleet.note or ''}".strip()
+    )
 
 
 def _get_owned_units(candidate: Candidate) -> int | None:

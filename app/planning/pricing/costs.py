@@ -106,5 +106,5 @@ def compute_effective_spot_usd_per_hour(
     return spot_usd_per_hour * (1 + interruptions_per_hour * (cold_start_s + lost_work_s) / SECONDS_PER_HOUR)
 
 
-def _compute_usd_per_request(usd_per_hour: float, per_s: float | None) -> float | None:
-    return None if per_s is None or per_s <= 0 else usd_per_hour / (per_s * SECONDS_PER_HOUR)
+def _compute_usd_per_request(usd_per_hour: float, rate_per_s: float | None) -> float | None:
+    return None if rate_per_s is None or rate_per_s <= 0 else usd_per_hour / (rate_per_s * SECONDS_PER_HOUR)

@@ -22,7 +22,7 @@ from app.planning.pricing.costs import (
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import HOURS_PER_MONTH, Demand
 from app.records.estimate import Basis, Estimate
-from app.records.offers import Accelerator, GridIntensity
+from app.records.offers import Accelerator, GridCarbonIntensity
 from app.records.plan import Fleet, TokenUnitCosts, UnitCosts
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
@@ -52,7 +52,7 @@ class Site(msgspec.Struct, frozen=True):
 
     pue: float = ASSUMED_PUE
     tariff_usd_per_kwh: float | None = None
-    grid: GridIntensity | None = None
+    grid: GridCarbonIntensity | None = None
 
 
 class EnergyBill(msgspec.Struct, frozen=True):
@@ -118,21 +118,25 @@ def compute_power_from_inferences(
 
 def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
     """Compute the monthly energy bill at this mean power and mean rate of inferences."""
-    kwh = _scale_estimate(mean_w, site.pue * HOURS_PER_MONTH / 1000)
-    thousands = mean_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR / THOUSAND
+    kwh_per_month = _scale_estimate(mean_w, site.pue * HOURS_PER_MONTH / 1000)
+    thousands_of_inferences = mean_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR / THOUSAND
     return EnergyBill(
         mean_w=mean_w,
-        kwh_per_month=kwh,
+        kwh_per_month=kwh_per_month,
         usd_per_month=_scale_estimate(
-            kwh, site.tariff_usd_per_kwh, "no electricity tariff is set; a rented instance's price includes it"
+            kwh_per_month,
+            site.tariff_usd_per_kwh,
+            "no electricity tariff is set; a rented instance's price includes it",
         ),
         kg_co2e_per_month=_scale_estimate(
-            kwh,
+            kwh_per_month,
             None if site.grid is None else site.grid.g_co2e_per_kwh / 1000,
             "the carbon intensity of the region's grid is unknown",
         ),
         wh_per_1k_inferences=_scale_estimate(
-            kwh, 1000 / thousands if thousands > 0 else None, "the traffic has no requests"
+            kwh_per_month,
+            1000 / thousands_of_inferences if thousands_of_inferences > 0 else None,
+            "the traffic has no requests",
         ),
     )
 
@@ -142,8 +146,8 @@ def _scale_estimate(estimate: Estimate, factor: float | None, reason: str = "") 
         return estimate
     if factor is None:
         return _build_unknown_estimate(reason)
-    ends = None if estimate.ci95 is None else (estimate.ci95[0] * factor, estimate.ci95[1] * factor)
-    return Estimate(estimate.value * factor, ends, basis=estimate.basis)
+    scaled_ci95 = None if estimate.ci95 is None else (estimate.ci95[0] * factor, estimate.ci95[1] * factor)
+    return Estimate(estimate.value * factor, scaled_ci95, basis=estimate.basis)
 
 
 def _build_unknown_estimate(reason: str) -> Estimate:
@@ -175,8 +179,8 @@ def _compute_rates(option: Option, demand: Demand) -> Rates:
     """
     candidate, fit = get_candidate(option), option.target.fit
     replica_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
-    saturation = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
-    return Rates(saturation, candidate.capacity.rate_per_s, demand.mean_per_s)
+    saturation_per_s = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
+    return Rates(saturation_per_s, candidate.capacity.rate_per_s, demand.mean_per_s)
 
 
 def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
@@ -210,6 +214,8 @@ def _to_unit_costs(cost: UnitCost) -> UnitCosts:
 
 
 class _Energy(msgspec.Struct, frozen=True):
+    """Energy and carbon emissions of a fleet per month."""
+
     kwh_per_month: Estimate
     kg_co2e_per_month: Estimate
 
@@ -224,7 +230,7 @@ def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs)
     offer = candidate.offer
     if offer.owned is not None and offer.owned.power_w > 0:
         owned_power = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
-        site = Site(pue=offer.owned.pue, grid=plan_inputs.catalog.find_grid(offer))
+        site = Site(pue=offer.owned.pue, grid=plan_inputs.catalog.find_carbon_intensity(offer))
         bill = compute_energy_bill(owned_power, site, demand.mean_per_s)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
@@ -233,11 +239,15 @@ def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs)
     power_model = build_power_model(plan_inputs.catalog.accelerators.get(offer.accelerator))
     accelerators = offer.accelerator_count * candidate.instances
     utilization = demand.mean_per_s / (candidate.instances * candidate.capacity.rate_per_s)
-    power = compute_fleet_power(power_model, accelerators, utilization)
-    joules = option.target.joules_per_inference
-    if joules is not None and candidate.capacity.basis == "measured" and power_model is not None:
-        idle = Estimate(power_model.idle_w, basis=power_model.basis)
-        power = compute_power_from_inferences(Estimate(joules), demand.mean_per_s, idle, accelerators)
-    site = Site(pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=plan_inputs.catalog.find_grid(offer))
-    bill = compute_energy_bill(power, site, demand.mean_per_s)
+    mean_power = compute_fleet_power(power_model, accelerators, utilization)
+    joules_per_inference = option.target.joules_per_inference
+    if joules_per_inference is not None and candidate.capacity.basis == "measured" and power_model is not None:
+        idle_power = Estimate(power_model.idle_w, basis=power_model.basis)
+        mean_power = compute_power_from_inferences(
+            Estimate(joules_per_inference), demand.mean_per_s, idle_power, accelerators
+        )
+    site = Site(
+        pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=plan_inputs.catalog.find_carbon_intensity(offer)
+    )
+    bill = compute_energy_bill(mean_power, site, demand.mean_per_s)
     return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)

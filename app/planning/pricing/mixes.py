@@ -22,15 +22,15 @@ from app.planning.sizing import HOURS_PER_MONTH
 ROUTER_NOTE = (
     "A mix needs a router that reads the size of a request and routes it, by weight, to the planned instance type."
 )
-_SLACK = 1e-9
+_TOLERANCE = 1e-9
 
 
 class MixOffer(msgspec.Struct, frozen=True):
-    """Offer in a mix.
+    """Offer that may be part of a mix of instance types.
 
-    `per_s` is the rate of one instance within the SLO by bucket, if it serves only that bucket;
-    buckets that it cannot serve are missing. `max_instances` is the number of available instances;
-    `None` means unlimited.
+    `rate_per_s_by_bucket` is the rate of one instance within the SLO by bucket, if it serves only
+    that bucket; buckets that it cannot serve are missing. `max_instances` is the number of
+    available instances; `None` means unlimited.
     """
 
     key: str
@@ -40,7 +40,7 @@ class MixOffer(msgspec.Struct, frozen=True):
 
 
 class MixLimits(msgspec.Struct, frozen=True):
-    """Limits of a mix.
+    """Limits of a mix of instance types and of its solver.
 
     `spares` instances are added for every type in use. `slices` is the number of slices per bucket,
     `max_load` the maximum load of an instance, and `time_limit_s` the time limit of the solver.
@@ -57,9 +57,9 @@ class MixLimits(msgspec.Struct, frozen=True):
 class MixedFleet(msgspec.Struct, frozen=True):
     """Fleet of one or several instance types.
 
-    `counts` and `spares` are numbers of instances by offer; `counts` includes spares. `shares` is
-    the share of requests by bucket and offer. `is_best` is False if the solver hit its time limit,
-    so that a cheaper mix may exist.
+    `count_by_offer` and `spares` are numbers of instances by offer; `count_by_offer` includes
+    spares. `shares` is the share of requests by bucket and offer. `is_optimal` is False if the
+    solver reached its time limit, so that a cheaper mix may exist.
     """
 
     count_by_offer: dict[str, int]
@@ -78,23 +78,25 @@ def solve_mix(
     """Return the cheapest fleet for these request rates by bucket; `None` if no fleet meets the
     limits."""
     limits = limits or MixLimits()
-    demand = {bucket: per_s for bucket, per_s in demand_per_s.items() if per_s > 0}
+    demand = {bucket: rate_per_s for bucket, rate_per_s in demand_per_s.items() if rate_per_s > 0}
     if not demand:
         return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
     candidates = _drop_dominated(
         [offer for offer in offers if any(offer.rate_per_s_by_bucket.get(bucket, 0) > 0 for bucket in demand)], demand
     )
-    single = min(
+    single_type_fleet = min(
         (fleet for offer in candidates if (fleet := _build_single_type_fleet(offer, demand, limits)) is not None),
         key=lambda fleet: fleet.usd_per_hour,
         default=None,
     )
     if limits.max_types < 2 or len(candidates) < 2:
-        return single
-    mixed = _solve(candidates, demand, limits)
-    if mixed is None or (single is not None and single.usd_per_hour <= mixed.usd_per_hour + _SLACK):
-        return single  # the mix is not cheaper and needs a router that knows request sizes
-    return mixed
+        return single_type_fleet
+    mixed_fleet = _solve_program(candidates, demand, limits)
+    if mixed_fleet is None or (
+        single_type_fleet is not None and single_type_fleet.usd_per_hour <= mixed_fleet.usd_per_hour + _TOLERANCE
+    ):
+        return single_type_fleet  # the mix is not cheaper and needs a router that knows request sizes
+    return mixed_fleet
 
 
 def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
@@ -111,45 +113,45 @@ def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> 
             )
         )
 
-    nondominated: list[MixOffer] = []
+    nondominated_offers: list[MixOffer] = []
     for offer in sorted(
         offers,
         key=lambda candidate: (candidate.usd_per_hour, -sum(candidate.rate_per_s_by_bucket.values()), candidate.key),
     ):
-        if not any(dominates(candidate, offer) for candidate in nondominated):
-            nondominated.append(offer)
-    return nondominated
+        if not any(dominates(candidate, offer) for candidate in nondominated_offers):
+            nondominated_offers.append(offer)
+    return nondominated_offers
 
 
 def _build_single_type_fleet(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
     if any(offer.rate_per_s_by_bucket.get(bucket, 0) <= 0 for bucket in demand):
         return None
-    load = sum(per_s / offer.rate_per_s_by_bucket[bucket] for bucket, per_s in demand.items())
-    needed = max(1, math.ceil(load / limits.max_load - _SLACK))
-    if offer.max_instances is not None and needed + limits.spares > offer.max_instances:
+    load = sum(rate_per_s / offer.rate_per_s_by_bucket[bucket] for bucket, rate_per_s in demand.items())
+    needed_instances = max(1, math.ceil(load / limits.max_load - _TOLERANCE))
+    if offer.max_instances is not None and needed_instances + limits.spares > offer.max_instances:
         return None
     shares = {bucket: {offer.key: 1.0} for bucket in demand}
-    return _build_fleet_within_budget([(offer, needed)], shares, limits, is_best=True)
+    return _build_fleet_within_budget([(offer, needed_instances)], shares, limits, is_optimal=True)
 
 
 def _build_fleet_within_budget(
     needed_by_offer: Sequence[tuple[MixOffer, int]],
     shares: dict[str, dict[str, float]],
     limits: MixLimits,
-    is_best: bool,
+    is_optimal: bool,
 ) -> MixedFleet | None:
     counts = {offer.key: needed + limits.spares for offer, needed in needed_by_offer}
     usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in needed_by_offer)
     budget = limits.budget_usd_per_month
-    if budget is not None and usd_per_hour * HOURS_PER_MONTH > budget * (1 + _SLACK):
+    if budget is not None and usd_per_hour * HOURS_PER_MONTH > budget * (1 + _TOLERANCE):
         return None
     spares = dict.fromkeys(counts, limits.spares)
     note = ROUTER_NOTE if len(counts) > 1 else None
-    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_PER_MONTH, is_best, note)
+    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_PER_MONTH, is_optimal, note)
 
 
-def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
-    """Solve the mixed-integer program.
+def _solve_program(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
+    """Return the cheapest mix of the offers, found by mixed-integer programming.
 
     The variables are, in this order: slices by bucket and offer, instances by offer, and whether
     each offer is used (0 or 1).
@@ -163,7 +165,7 @@ def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixL
     max_counts = np.array([_count_max_useful(offer, loads[:, index], limits) for index, offer in enumerate(offers)])
     cost = np.concatenate([np.zeros(bucket_count * offer_count), prices, prices * limits.spares])
     max_slices = np.where(np.isfinite(loads), float(limits.slices), 0.0).ravel()
-    upper = np.concatenate([max_slices, max_counts, np.ones(offer_count)])
+    upper_bounds = np.concatenate([max_slices, max_counts, np.ones(offer_count)])
     budget = limits.budget_usd_per_month
     constraints = [
         LinearConstraint(_build_assignment_rows(bucket_count, offer_count), limits.slices, limits.slices),
@@ -181,12 +183,12 @@ def _solve(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixL
         cost,
         constraints=constraints,
         integrality=np.ones(cost.size, dtype=np.int64),
-        bounds=Bounds(np.zeros(cost.size), upper),
+        bounds=Bounds(np.zeros(cost.size), upper_bounds),
         options={"time_limit": limits.time_limit_s, "mip_rel_gap": 0.0},
     )
     if result.x is None:
         return None
-    return _read_solution(np.rint(result.x), offers, loads, demand, limits, is_best=result.status == 0)
+    return _read_solution(np.rint(result.x), offers, loads, demand, limits, is_optimal=result.status == 0)
 
 
 def _compute_slice_loads(
@@ -197,12 +199,12 @@ def _compute_slice_loads(
     return np.array(
         [
             [
-                per_s / limits.slices / offer.rate_per_s_by_bucket[bucket]
+                rate_per_s / limits.slices / offer.rate_per_s_by_bucket[bucket]
                 if offer.rate_per_s_by_bucket.get(bucket, 0) > 0
                 else np.inf
                 for offer in offers
             ]
-            for bucket, per_s in demand.items()
+            for bucket, rate_per_s in demand.items()
         ]
     )
 
@@ -212,9 +214,9 @@ def _count_max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: M
 
     It is the number that serves all buckets that the offer can serve, limited by availability.
     """
-    sufficient = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.max_load - _SLACK)
+    sufficient_count = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.max_load - _TOLERANCE)
     return float(
-        max(0, min(sufficient, math.inf if offer.max_instances is None else offer.max_instances - limits.spares))
+        max(0, min(sufficient_count, math.inf if offer.max_instances is None else offer.max_instances - limits.spares))
     )
 
 
@@ -239,8 +241,8 @@ def _build_capacity_rows(loads: npt.NDArray[np.float64], max_load: float) -> npt
 def _build_usage_rows(
     bucket_count: int, offer_count: int, max_counts: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
-    instances, used = np.eye(offer_count), np.diag(-max_counts)
-    return np.hstack([np.zeros((offer_count, bucket_count * offer_count)), instances, used])
+    instance_coefficients, usage_coefficients = np.eye(offer_count), np.diag(-max_counts)
+    return np.hstack([np.zeros((offer_count, bucket_count * offer_count)), instance_coefficients, usage_coefficients])
 
 
 def _read_solution(
@@ -249,20 +251,20 @@ def _read_solution(
     loads: npt.NDArray[np.float64],
     demand: Mapping[str, float],
     limits: MixLimits,
-    is_best: bool,
+    is_optimal: bool,
 ) -> MixedFleet | None:
-    """Build the fleet from the solution.
+    """Build the fleet from the solution of the mixed-integer program.
 
     Instances are recounted from the slices, so that the solver's tolerance cannot overload an
     instance.
     """
     bucket_count, offer_count = len(demand), len(offers)
     slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)
-    filled = (slices * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
-    used = [
-        (offer, max(1, math.ceil(filled[index] / limits.max_load - _SLACK)))
+    load_by_offer = (slices * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
+    needed_by_offer = [
+        (offer, max(1, math.ceil(load_by_offer[index] / limits.max_load - _TOLERANCE)))
         for index, offer in enumerate(offers)
-        if filled[index] > 0
+        if load_by_offer[index] > 0
     ]
     shares = {
         bucket: {
@@ -272,4 +274,4 @@ def _read_solution(
         }
         for bucket_index, bucket in enumerate(demand)
     }
-    return _build_fleet_within_budget(used, shares, limits, is_best)
+    return _build_fleet_within_budget(needed_by_offer, shares, limits, is_optimal)

@@ -54,16 +54,16 @@ def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: f
     recovery_factor = compute_capital_recovery_factor(owned.interest_per_year, owned.life_years)
     residual_usd = owned.residual_usd * compute_sinking_fund_factor(owned.interest_per_year, owned.life_years)
     monthly_usd_by_name = compute_running_usd_per_month(owned)
-    parts = {
+    parts_usd_per_year = {
         "hardware": owned.capex_usd * recovery_factor - residual_usd,
         "network": owned.network_usd * recovery_factor,
         **{name: usd * MONTHS_PER_YEAR for name, usd in monthly_usd_by_name.items()},
     }
-    usd_per_year = sum(parts.values())
+    usd_per_year = sum(parts_usd_per_year.values())
     available_hours = HOURS_PER_YEAR * owned.availability * accelerators
     useful_hours = available_hours * (utilization or 0)
     return OwnedCost(
-        parts_usd_per_year=parts,
+        parts_usd_per_year=parts_usd_per_year,
         usd_per_year=usd_per_year,
         usd_per_hour=usd_per_year / HOURS_PER_YEAR,
         usd_per_accelerator_hour_available=usd_per_year / available_hours if available_hours > 0 else None,

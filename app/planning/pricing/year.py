@@ -33,9 +33,11 @@ _Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
 class YearResult(msgspec.Struct, frozen=True):
     """Results of a simulated year, one row per fleet, in the order of the capacities.
 
-    `worst_bins` is the index of the worst minute in each of the worst hours, worst first: sorted by
-    wait, then by rate minus capacity; −1 if the rates cover fewer hours. `delayed_share` is the
-    share of requests that arrive while there is a backlog. Waits are infinite if the capacity is 0.
+    `hours_over` is the number of hours in which the rate exceeds the capacity, and `hours_delayed`
+    the number of hours with a backlog; `delayed_share` is the share of requests that arrive in the
+    latter. `worst_bins` is the index of the worst minute in each of the worst hours, worst first:
+    sorted by wait, then by rate minus capacity; −1 if the rates cover fewer hours. Backlogs are
+    numbers of requests. Waits are infinite if the capacity is 0.
     """
 
     hours_over: Floats
@@ -43,7 +45,7 @@ class YearResult(msgspec.Struct, frozen=True):
     delayed_share: Floats
     worst_backlog: Floats
     worst_wait_s: Floats
-    backlog_left: Floats
+    final_backlog: Floats
     mean_utilization: Floats
     worst_bins: Ints
     worst_waits_s: Floats
@@ -56,24 +58,27 @@ def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) 
     hour. An hour must be a multiple of `bin_s`. Takes about 1 ms per fleet and year. Raises
     ValueError if the number of hours of capacities and rates differs.
     """
-    per_hour = round(_HOUR_S / bin_s)
-    hours = -(-len(rates) // per_hour)
-    columns = capacities_per_s if capacities_per_s.ndim == 2 else capacities_per_s[:, None]
-    if columns.shape[1] not in (1, hours):
-        raise ValueError(f"the capacities cover {columns.shape[1]} hours, but the rates cover {hours}")
+    bins_per_hour = round(_HOUR_S / bin_s)
+    hours = -(-len(rates) // bins_per_hour)
+    capacity_rows = capacities_per_s if capacities_per_s.ndim == 2 else capacities_per_s[:, None]
+    if capacity_rows.shape[1] not in (1, hours):
+        raise ValueError(f"the capacities cover {capacity_rows.shape[1]} hours, but the rates cover {hours}")
     arrivals = np.asarray(rates, float) * bin_s
-    rows = [_simulate_fleet(arrivals, np.array(np.broadcast_to(row, hours), float), bin_s, per_hour) for row in columns]
+    rows = [
+        _simulate_fleet(arrivals, np.array(np.broadcast_to(row, hours), float), bin_s, bins_per_hour)
+        for row in capacity_rows
+    ]
     return YearResult(*(np.array(values) for values in zip(*rows, strict=True)))
 
 
 def _simulate_fleet(
-    arrivals: Floats, capacity_per_s: Floats, bin_s: float, per_hour: int
+    arrivals: Floats, capacity_per_s: Floats, bin_s: float, bins_per_hour: int
 ) -> tuple[float | Floats | Ints, ...]:
     """Simulate one fleet and return its row of a YearResult."""
     hours = len(capacity_per_s)
     worst_bins, worst_scores, backlogs = np.zeros(hours, np.int64), np.zeros(hours), np.zeros(hours)
-    bins_over, delayed_bins, delayed_requests, remaining, served = _load_kernel()(
-        arrivals, capacity_per_s * bin_s, per_hour, worst_bins, worst_scores, backlogs
+    bins_over, delayed_bins, delayed_requests, final_backlog, served_requests = _load_kernel()(
+        arrivals, capacity_per_s * bin_s, bins_per_hour, worst_bins, worst_scores, backlogs
     )
     waits_s = np.divide(backlogs, capacity_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=capacity_per_s > 0)
     worst_hours = np.lexsort((-worst_scores, -waits_s))[:WORST_HOURS]
@@ -81,7 +86,7 @@ def _simulate_fleet(
     bins[: len(worst_hours)], waits[: len(worst_hours)] = worst_bins[worst_hours], waits_s[worst_hours]
     total_arrivals = arrivals.sum()
     capacity_requests = float(
-        (capacity_per_s * np.diff(np.r_[0 : len(arrivals) : per_hour, len(arrivals)])).sum() * bin_s
+        (capacity_per_s * np.diff(np.r_[0 : len(arrivals) : bins_per_hour, len(arrivals)])).sum() * bin_s
     )
     return (
         bins_over * bin_s / _HOUR_S,
@@ -89,28 +94,28 @@ def _simulate_fleet(
         delayed_requests / total_arrivals if total_arrivals else 0.0,
         backlogs.max(initial=0.0),
         waits_s.max(initial=0.0),
-        remaining,
-        served / capacity_requests if capacity_requests else 0.0,
+        final_backlog,
+        served_requests / capacity_requests if capacity_requests else 0.0,
         bins,
         waits,
     )
 
 
-def count_replicas_by_hour(rates: Floats, per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
+def count_replicas_by_hour(rates: Floats, rates_per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
     """Return the number of replicas that each hour's busiest bin needs, at least 1, with shape
     fleets × hours.
 
     It is the demand for which reserved and on-demand instances are compared.
     """
-    per_hour = round(_HOUR_S / bin_s)
-    busiest = np.maximum.reduceat(rates, np.arange(0, len(rates), per_hour))
-    needed = np.ceil(busiest[None, :] / per_replica_per_s[:, None] - 1e-9)
+    bins_per_hour = round(_HOUR_S / bin_s)
+    busiest_rates_per_s = np.maximum.reduceat(rates, np.arange(0, len(rates), bins_per_hour))
+    needed = np.ceil(busiest_rates_per_s[None, :] / rates_per_replica_per_s[:, None] - 1e-9)
     return np.maximum(needed, 1).astype(np.int64)
 
 
 @functools.cache
 def _load_kernel() -> _Kernel:
-    """Return the kernel, which is compiled at the first call and cached on disk.
+    """Return the compiled `_simulate_queue`; compile it at the first call and cache it on disk.
 
     numba is imported here because the import takes half a second.
     """
@@ -124,7 +129,7 @@ def _load_kernel() -> _Kernel:
 
 
 def _simulate_queue(
-    arrivals: Floats, capacity: Floats, per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
+    arrivals: Floats, capacity: Floats, bins_per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
 ) -> _Totals:
     """Simulate the queue of each bin against its capacity, and fill in the worst bin of each hour.
 
@@ -133,24 +138,24 @@ def _simulate_queue(
     number of bins above the capacity, the number of bins that end with a queue, the requests that
     arrived in the latter, the remaining queue, and the number of served requests.
     """
-    bins_over, delayed_bins, delayed_requests, queue, served = 0, 0, 0.0, 0.0, 0.0
+    bins_over, delayed_bins, delayed_requests, backlog, served_requests = 0, 0, 0.0, 0.0, 0.0
     for hour in range(capacity.shape[0]):
         bin_capacity = capacity[hour]
-        worst_excess, longest_queue, worst_bin = -np.inf, 0.0, hour * per_hour
-        for bin_index in range(worst_bin, min(worst_bin + per_hour, arrivals.shape[0])):
-            arriving = arrivals[bin_index]
-            queue += arriving
-            processed = min(bin_capacity, queue)
-            queue -= processed
-            served += processed
-            bins_over += arriving > bin_capacity
-            if queue > 0.0:
+        worst_excess, largest_backlog, worst_bin = -np.inf, 0.0, hour * bins_per_hour
+        for bin_index in range(worst_bin, min(worst_bin + bins_per_hour, arrivals.shape[0])):
+            bin_arrivals = arrivals[bin_index]
+            backlog += bin_arrivals
+            bin_served = min(bin_capacity, backlog)
+            backlog -= bin_served
+            served_requests += bin_served
+            bins_over += bin_arrivals > bin_capacity
+            if backlog > 0.0:
                 delayed_bins += 1
-                delayed_requests += arriving
-            if queue > longest_queue or (longest_queue == 0.0 and arriving - bin_capacity > worst_excess):
-                worst_excess, longest_queue, worst_bin = arriving - bin_capacity, queue, bin_index
-        worst_bins[hour], worst_scores[hour], backlogs[hour] = worst_bin, worst_excess, longest_queue
-    return bins_over, delayed_bins, delayed_requests, queue, served
+                delayed_requests += bin_arrivals
+            if backlog > largest_backlog or (largest_backlog == 0.0 and bin_arrivals - bin_capacity > worst_excess):
+                worst_excess, largest_backlog, worst_bin = bin_arrivals - bin_capacity, backlog, bin_index
+        worst_bins[hour], worst_scores[hour], backlogs[hour] = worst_bin, worst_excess, largest_backlog
+    return bins_over, delayed_bins, delayed_requests, backlog, served_requests
 
 
 def forecast_year(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> AnnualForecast:

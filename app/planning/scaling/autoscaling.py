@@ -32,8 +32,8 @@ def build_autoscaler(
     autoscaling.
     """
     match settings:
-        case Fixed(replicas=fixed):
-            return lambda _: fixed
+        case Fixed(replicas=fixed_replicas):
+            return lambda _: fixed_replicas
         case Scheduled():
             return lambda view: count_scheduled_replicas(settings, view.now_s)
         case Predictive():
@@ -50,15 +50,15 @@ def build_autoscaler(
 
 def count_initial_replicas(
     settings: Autoscaler,
-    per_replica_per_s: float,
+    rate_per_replica_per_s: float,
     rates_per_s: npt.NDArray[np.float64],
     bin_s: float,
     start_s: float = 0.0,
 ) -> int:
-    """Return the number of replicas that the autoscaler would have reached at a constant first
-    rate.
+    """Return the number of replicas that the autoscaler would have reached if the first rate had
+    always applied.
 
-    A replica is assumed to serve at most `per_replica_per_s`.
+    A replica is assumed to serve at most `rate_per_replica_per_s`.
     """
     match settings:
         case Fixed(replicas=replicas):
@@ -68,9 +68,11 @@ def count_initial_replicas(
         case Predictive():
             return count_predicted_replicas(settings, start_s, rates_per_s, bin_s, start_s)
         case Hpa() | Keda() | Knative():
-            needed = math.ceil(float(rates_per_s[0]) / (per_replica_per_s * _get_target_utilization(settings)) - 1e-9)
-            max_replicas = settings.max or needed
-            return min(max(needed, settings.min), max(max_replicas, settings.min))
+            needed_replicas = math.ceil(
+                float(rates_per_s[0]) / (rate_per_replica_per_s * _get_target_utilization(settings)) - 1e-9
+            )
+            max_replicas = settings.max or needed_replicas
+            return min(max(needed_replicas, settings.min), max(max_replicas, settings.min))
         case _:
             assert_never(settings)
 

@@ -42,19 +42,19 @@ def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: in
     too many requests would remain. Replica counts that are set explicitly (fixed or scheduled) are
     divided only by a common divisor.
     """
-    needed = math.ceil(requests / MAX_REQUESTS)
+    needed_divisor = math.ceil(requests / MAX_REQUESTS)
     explicit_counts = _list_explicit_replicas(autoscaler)
     replicas = min(explicit_counts) if explicit_counts else replicas_at_peak
-    has_many = requests / max(1, replicas // MIN_REPLICAS) > MANY_REQUESTS
-    max_divisor = replicas // (MIN_REPLICAS_IF_MANY_REQUESTS if has_many else MIN_REPLICAS)
+    has_many_requests = requests / max(1, replicas // MIN_REPLICAS) > MANY_REQUESTS
+    max_divisor = replicas // (MIN_REPLICAS_IF_MANY_REQUESTS if has_many_requests else MIN_REPLICAS)
     if not explicit_counts:
-        return max(1, min(needed, max_divisor))
+        return max(1, min(needed_divisor, max_divisor))
     divisors = [
         divisor
         for divisor in range(1, max(1, max_divisor) + 1)
         if all(replicas % divisor == 0 for replicas in explicit_counts)
     ]
-    return next((divisor for divisor in divisors if divisor >= needed), divisors[-1])
+    return next((divisor for divisor in divisors if divisor >= needed_divisor), divisors[-1])
 
 
 def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
@@ -69,21 +69,23 @@ def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
             )
         case Predictive():
             return msgspec.structs.replace(
-                autoscaler, min=_ceil_div(autoscaler.min, divisor), max=_ceil_div(autoscaler.max, divisor)
+                autoscaler,
+                min=_divide_rounding_up(autoscaler.min, divisor),
+                max=_divide_rounding_up(autoscaler.max, divisor),
             )
         case Hpa() | Keda():
             return msgspec.structs.replace(
                 autoscaler,
-                min=_ceil_div(autoscaler.min, divisor),
-                max=_ceil_div(autoscaler.max, divisor),
+                min=_divide_rounding_up(autoscaler.min, divisor),
+                max=_divide_rounding_up(autoscaler.max, divisor),
                 up=_divide_rules(autoscaler.up, divisor),
                 down=_divide_rules(autoscaler.down, divisor),
             )
         case Knative():
             return msgspec.structs.replace(
                 autoscaler,
-                min=_ceil_div(autoscaler.min, divisor),
-                max=_ceil_div(autoscaler.max, divisor),
+                min=_divide_rounding_up(autoscaler.min, divisor),
+                max=_divide_rounding_up(autoscaler.max, divisor),
                 burst=autoscaler.burst / divisor if autoscaler.burst > 0 else autoscaler.burst,
             )
         case _:
@@ -92,7 +94,7 @@ def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
 
 def divide_operations(operations: Operations, divisor: int) -> Operations:
     cold_start = msgspec.structs.replace(
-        operations.cold_start, warm_nodes=_ceil_div(operations.cold_start.warm_nodes, divisor)
+        operations.cold_start, warm_nodes=_divide_rounding_up(operations.cold_start.warm_nodes, divisor)
     )
     return msgspec.structs.replace(operations, cold_start=cold_start)
 
@@ -115,5 +117,5 @@ def _divide_rules(rules: ScalingRules, divisor: int) -> ScalingRules:
     return msgspec.structs.replace(rules, policies=policies)
 
 
-def _ceil_div(replicas: int, divisor: int) -> int:
+def _divide_rounding_up(replicas: int, divisor: int) -> int:
     return -(-replicas // divisor)

@@ -18,25 +18,25 @@ class HpaState:
     def __init__(self, settings: Hpa, slot_s: float) -> None:
         self._settings = settings
         self._metric = SlidingMean(settings.window_s, slot_s)
-        self._changes = ScalingHistory(settings.up, settings.down)
-        self._synced_s: float | None = None
+        self._history = ScalingHistory(settings.up, settings.down)
+        self._last_sync_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas; unchanged between syncs and for a fleet scaled
         to 0."""
         settings = self._settings
-        if view.ready:
-            self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready)
-        if view.requested == 0 or not is_due(view.now_s, self._synced_s, settings.sync_s):
-            return view.requested
-        self._synced_s = view.now_s
-        if not settings.min <= view.requested <= settings.max:
-            return min(max(view.requested, settings.min), settings.max)
-        mean = self._metric.mean(view.now_s)
-        if mean is None or view.ready == 0:
-            return view.requested
-        proposed = propose_replicas(mean / settings.target, view, settings.tolerance)
-        return self._changes.limit(view.now_s, view.requested, proposed, settings.min, settings.max)
+        if view.ready_replicas:
+            self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready_replicas)
+        if view.requested_replicas == 0 or not is_due(view.now_s, self._last_sync_s, settings.sync_s):
+            return view.requested_replicas
+        self._last_sync_s = view.now_s
+        if not settings.min <= view.requested_replicas <= settings.max:
+            return min(max(view.requested_replicas, settings.min), settings.max)
+        mean_metric = self._metric.compute_mean(view.now_s)
+        if mean_metric is None or view.ready_replicas == 0:
+            return view.requested_replicas
+        proposed_replicas = propose_replicas(mean_metric / settings.target, view, settings.tolerance)
+        return self._history.limit(view.now_s, view.requested_replicas, proposed_replicas, settings.min, settings.max)
 
 
 def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
@@ -47,18 +47,24 @@ def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
     count as at their target, and replicas without a node are ignored. The number is unchanged if
     this correction reverses the direction.
     """
-    idle = view.pending + view.starting if ratio > 1 else 0
-    at_target = view.starting if ratio < 1 else 0
-    if idle + at_target == 0:
-        return view.requested if _is_within(ratio, tolerance) else _round_up(ratio * view.ready)
-    counted_replicas = view.ready + idle + at_target
-    adjusted = (ratio * view.ready + at_target) / counted_replicas
-    is_reversed = (ratio < 1 < adjusted) or (ratio > 1 > adjusted)
-    if _is_within(adjusted, tolerance) or is_reversed:
-        return view.requested
-    replicas = _round_up(adjusted * counted_replicas)
-    if (adjusted < 1 and replicas > view.requested) or (adjusted > 1 and replicas < view.requested):
-        return view.requested
+    idle_replicas = view.pending_replicas + view.starting_replicas if ratio > 1 else 0
+    unmetered_replicas = view.starting_replicas if ratio < 1 else 0
+    if idle_replicas + unmetered_replicas == 0:
+        return (
+            view.requested_replicas
+            if _is_within_tolerance(ratio, tolerance)
+            else _round_up(ratio * view.ready_replicas)
+        )
+    counted_replicas = view.ready_replicas + idle_replicas + unmetered_replicas
+    adjusted_ratio = (ratio * view.ready_replicas + unmetered_replicas) / counted_replicas
+    is_reversed = (ratio < 1 < adjusted_ratio) or (ratio > 1 > adjusted_ratio)
+    if _is_within_tolerance(adjusted_ratio, tolerance) or is_reversed:
+        return view.requested_replicas
+    replicas = _round_up(adjusted_ratio * counted_replicas)
+    if (adjusted_ratio < 1 and replicas > view.requested_replicas) or (
+        adjusted_ratio > 1 and replicas < view.requested_replicas
+    ):
+        return view.requested_replicas
     return replicas
 
 
@@ -68,66 +74,82 @@ class ScalingHistory:
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
         self._up, self._down = up, down
-        self._recommended: list[tuple[float, int]] = []
-        self._applied: list[tuple[float, int]] = []
+        self._recommendations: list[tuple[float, int]] = []
+        self._applied_changes: list[tuple[float, int]] = []
         self._max_window_s = max(up.stabilization_s, down.stabilization_s)
         self._max_period_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
-    def limit(self, now_s: float, current: int, proposed: int, min_replicas: int, max_replicas: int) -> int:
+    def limit(
+        self, now_s: float, current_replicas: int, proposed_replicas: int, min_replicas: int, max_replicas: int
+    ) -> int:
         """Return the number of replicas that policies and stabilization allow now, and record it as
         applied."""
-        stabilized = self._stabilize(now_s, current, proposed)
-        if stabilized > current:
-            allowed = min(stabilized, max(current, self._compute_upper_limit(now_s, current)), max_replicas)
-        elif stabilized < current:
-            allowed = max(stabilized, min(current, self._compute_lower_limit(now_s, current)), min_replicas)
+        stabilized_replicas = self._stabilize(now_s, current_replicas, proposed_replicas)
+        if stabilized_replicas > current_replicas:
+            allowed_replicas = min(
+                stabilized_replicas,
+                max(current_replicas, self._compute_upper_limit(now_s, current_replicas)),
+                max_replicas,
+            )
+        elif stabilized_replicas < current_replicas:
+            allowed_replicas = max(
+                stabilized_replicas,
+                min(current_replicas, self._compute_lower_limit(now_s, current_replicas)),
+                min_replicas,
+            )
         else:
-            allowed = current
-        self._recommended = [entry for entry in self._recommended if entry[0] > now_s - self._max_window_s]
-        self._recommended.append((now_s, proposed))
-        self._applied = [entry for entry in self._applied if entry[0] > now_s - self._max_period_s]
-        if allowed != current:
-            self._applied.append((now_s, allowed - current))
-        return allowed
+            allowed_replicas = current_replicas
+        self._recommendations = [entry for entry in self._recommendations if entry[0] > now_s - self._max_window_s]
+        self._recommendations.append((now_s, proposed_replicas))
+        self._applied_changes = [entry for entry in self._applied_changes if entry[0] > now_s - self._max_period_s]
+        if allowed_replicas != current_replicas:
+            self._applied_changes.append((now_s, allowed_replicas - current_replicas))
+        return allowed_replicas
 
-    def _stabilize(self, now_s: float, current: int, proposed: int) -> int:
-        """Return the proposal after stabilization.
+    def _stabilize(self, now_s: float, current_replicas: int, proposed_replicas: int) -> int:
+        """Return the proposed number of replicas after stabilization.
 
         The number is raised at most to the minimum of the recommendations in the scale-up window,
         and lowered at most to their maximum in the scale-down window.
         """
-        lowest = min([proposed, *self._list_recommended_since(now_s - self._up.stabilization_s)])
-        highest = max([proposed, *self._list_recommended_since(now_s - self._down.stabilization_s)])
-        return min(max(current, lowest), highest)
+        lowest_recommendation = min([proposed_replicas, *self._list_recommendations(now_s - self._up.stabilization_s)])
+        highest_recommendation = max(
+            [proposed_replicas, *self._list_recommendations(now_s - self._down.stabilization_s)]
+        )
+        return min(max(current_replicas, lowest_recommendation), highest_recommendation)
 
-    def _list_recommended_since(self, cut_s: float) -> list[int]:
-        return [replicas for at_s, replicas in self._recommended if at_s > cut_s]
+    def _list_recommendations(self, window_start_s: float) -> list[int]:
+        return [replicas for time_s, replicas in self._recommendations if time_s > window_start_s]
 
-    def _compute_upper_limit(self, now_s: float, current: int) -> int:
+    def _compute_upper_limit(self, now_s: float, current_replicas: int) -> int:
         if self._up.select == "disabled":
-            return current
+            return current_replicas
         limits = [
-            start + int(policy.value) if policy.unit == "pods" else _round_up(start * (1 + policy.value / 100))
+            start_replicas + int(policy.value)
+            if policy.unit == "pods"
+            else _round_up(start_replicas * (1 + policy.value / 100))
             for policy in self._up.policies
-            for start in (self._count_replicas_at(now_s - policy.period_s, current),)
+            for start_replicas in (self._count_start_replicas(now_s - policy.period_s, current_replicas),)
         ]
-        return (max if self._up.select == "max" else min)(limits, default=current)
+        return (max if self._up.select == "max" else min)(limits, default=current_replicas)
 
-    def _compute_lower_limit(self, now_s: float, current: int) -> int:
+    def _compute_lower_limit(self, now_s: float, current_replicas: int) -> int:
         if self._down.select == "disabled":
-            return current
+            return current_replicas
         limits = [
-            start - int(policy.value) if policy.unit == "pods" else int(start * (1 - policy.value / 100))
+            start_replicas - int(policy.value)
+            if policy.unit == "pods"
+            else int(start_replicas * (1 - policy.value / 100))
             for policy in self._down.policies
-            for start in (self._count_replicas_at(now_s - policy.period_s, current),)
+            for start_replicas in (self._count_start_replicas(now_s - policy.period_s, current_replicas),)
         ]
-        return (min if self._down.select == "max" else max)(limits, default=current)
+        return (min if self._down.select == "max" else max)(limits, default=current_replicas)
 
-    def _count_replicas_at(self, period_start_s: float, current: int) -> int:
-        return current - sum(change for at_s, change in self._applied if at_s > period_start_s)
+    def _count_start_replicas(self, period_start_s: float, current_replicas: int) -> int:
+        return current_replicas - sum(change for time_s, change in self._applied_changes if time_s > period_start_s)
 
 
-def _is_within(ratio: float, tolerance: float) -> bool:
+def _is_within_tolerance(ratio: float, tolerance: float) -> bool:
     return abs(1 - ratio) <= tolerance + 1e-12
 
 
@@ -143,10 +165,10 @@ class KedaState:
     def __init__(self, settings: Keda, slot_s: float) -> None:
         self._settings = settings
         self._metric = SlidingMean(settings.window_s, slot_s)
-        self._changes = ScalingHistory(settings.up, settings.down)
-        self._polled_s: float | None = None
-        self._synced_s: float | None = None
-        self._active_s: float | None = None
+        self._history = ScalingHistory(settings.up, settings.down)
+        self._last_poll_s: float | None = None
+        self._last_sync_s: float | None = None
+        self._last_active_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas.
@@ -155,26 +177,30 @@ class KedaState:
         """
         settings = self._settings
         self._metric.add(view.now_s, view.get_metric(settings.metric))
-        requested = view.requested
-        if is_due(view.now_s, self._polled_s, settings.polling_s):
-            self._polled_s = view.now_s
+        requested = view.requested_replicas
+        if is_due(view.now_s, self._last_poll_s, settings.polling_s):
+            self._last_poll_s = view.now_s
             requested = self._poll(view)
-        if requested == 0 or requested != view.requested or not is_due(view.now_s, self._synced_s, settings.sync_s):
+        if (
+            requested == 0
+            or requested != view.requested_replicas
+            or not is_due(view.now_s, self._last_sync_s, settings.sync_s)
+        ):
             return requested
-        self._synced_s = view.now_s
+        self._last_sync_s = view.now_s
         return self._sync(view)
 
     def _poll(self, view: FleetView) -> int:
         settings = self._settings
         is_active = view.get_metric(settings.metric) > settings.activation
-        if is_active or self._active_s is None:
-            self._active_s = view.now_s
-        if view.requested == 0 and is_active:
+        if is_active or self._last_active_s is None:
+            self._last_active_s = view.now_s
+        if view.requested_replicas == 0 and is_active:
             return max(settings.min, 1)
-        is_cold = view.now_s - self._active_s > settings.cool_down_s
-        if view.requested > 0 and settings.min == 0 and not is_active and is_cold:
+        is_cooled_down = view.now_s - self._last_active_s > settings.cool_down_s
+        if view.requested_replicas > 0 and settings.min == 0 and not is_active and is_cooled_down:
             return 0
-        return max(view.requested, settings.min)
+        return max(view.requested_replicas, settings.min)
 
     def _sync(self, view: FleetView) -> int:
         """Return the number of replicas for the total metric divided by the target of one replica.
@@ -182,11 +208,13 @@ class KedaState:
         All replicas count, whether or not they are ready.
         """
         settings = self._settings
-        total = self._metric.mean(view.now_s)
+        total_metric = self._metric.compute_mean(view.now_s)
         min_replicas = max(settings.min, 1)
-        if total is None:
-            return view.requested
-        needed = total / settings.target
-        is_near = abs(1 - needed / view.requested) <= settings.tolerance + 1e-12
-        proposed = view.requested if is_near else math.ceil(needed - 1e-9)
-        return self._changes.limit(view.now_s, view.requested, max(proposed, min_replicas), min_replicas, settings.max)
+        if total_metric is None:
+            return view.requested_replicas
+        needed_replicas = total_metric / settings.target
+        is_within_tolerance = abs(1 - needed_replicas / view.requested_replicas) <= settings.tolerance + 1e-12
+        proposed_replicas = view.requested_replicas if is_within_tolerance else math.ceil(needed_replicas - 1e-9)
+        return self._history.limit(
+            view.now_s, view.requested_replicas, max(proposed_replicas, min_replicas), min_replicas, settings.max
+        )

@@ -18,16 +18,16 @@ class KnativeState:
 
     def __init__(self, settings: Knative, slot_s: float, *, replicas: int, now_s: float = 0.0) -> None:
         self._settings = settings
-        self._stable = SlidingMean(settings.stable_s, slot_s)
-        self._panic = SlidingMean(settings.panic_s, slot_s)
-        self._panic_s: float | None = now_s if replicas > 1 else None
-        self._max_in_panic = replicas if replicas > 1 else 0
+        self._stable_window = SlidingMean(settings.stable_s, slot_s)
+        self._panic_window = SlidingMean(settings.panic_s, slot_s)
+        self._last_panic_s: float | None = now_s if replicas > 1 else None
+        self._max_panic_replicas = replicas if replicas > 1 else 0
         self._last_tick_s: float | None = None
         self._scale_to_zero_state = _ScaleToZero(settings, now_s)
 
     @property
     def is_panicking(self) -> bool:
-        return self._panic_s is not None
+        return self._last_panic_s is not None
 
     def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas.
@@ -36,46 +36,51 @@ class KnativeState:
         triggers a decision immediately.
         """
         settings = self._settings
-        value = view.get_metric(settings.metric)
-        is_monitored = view.requested > 0 or value > 0
+        metric_value = view.get_metric(settings.metric)
+        is_monitored = view.requested_replicas > 0 or metric_value > 0
         if is_monitored:
-            self._stable.add(view.now_s, value)
-            self._panic.add(view.now_s, value)
-        is_first_request = view.requested == 0 and value > 0
+            self._stable_window.add(view.now_s, metric_value)
+            self._panic_window.add(view.now_s, metric_value)
+        is_first_request = view.requested_replicas == 0 and metric_value > 0
         if not is_first_request and not is_due(view.now_s, self._last_tick_s, settings.tick_s):
-            return view.requested
+            return view.requested_replicas
         self._last_tick_s = view.now_s
-        stable, panic = self._stable.mean(view.now_s), self._panic.mean(view.now_s)
-        if stable is None:
-            return view.requested
-        replicas = max(self._scale(view, stable, panic or 0.0), settings.min)
+        stable_mean, panic_mean = (
+            self._stable_window.compute_mean(view.now_s),
+            self._panic_window.compute_mean(view.now_s),
+        )
+        if stable_mean is None:
+            return view.requested_replicas
+        replicas = max(self._scale(view, stable_mean, panic_mean or 0.0), settings.min)
         if settings.max:
             replicas = min(replicas, settings.max)
-        return self._scale_to_zero_state.apply(view, replicas, panic or 0.0)
+        return self._scale_to_zero_state.apply(view, replicas, panic_mean or 0.0)
 
-    def _scale(self, view: FleetView, stable: float, panic: float) -> int:
+    def _scale(self, view: FleetView, stable_mean: float, panic_mean: float) -> int:
         settings = self._settings
         target = settings.capacity * settings.utilization
-        ready = max(1, view.ready)
-        highest = math.ceil(settings.max_up_rate * ready)
-        lowest = math.floor(ready / settings.max_down_rate)
-        stable_replicas, panic_replicas = (math.ceil(value / target - 1e-9) for value in (stable, panic))
-        self._update_panic(view.now_s, panic_replicas / ready >= settings.panic_threshold)
-        replicas = min(max(stable_replicas, lowest), highest)
-        if self._panic_s is None:
+        ready_replicas = max(1, view.ready_replicas)
+        max_replicas = math.ceil(settings.max_up_rate * ready_replicas)
+        min_replicas = math.floor(ready_replicas / settings.max_down_rate)
+        stable_replicas, panic_replicas = (math.ceil(value / target - 1e-9) for value in (stable_mean, panic_mean))
+        self._update_panic(view.now_s, panic_replicas / ready_replicas >= settings.panic_threshold)
+        replicas = min(max(stable_replicas, min_replicas), max_replicas)
+        if self._last_panic_s is None:
             return replicas
-        self._max_in_panic = max(self._max_in_panic, replicas, min(max(panic_replicas, lowest), highest))
-        return self._max_in_panic
+        self._max_panic_replicas = max(
+            self._max_panic_replicas, replicas, min(max(panic_replicas, min_replicas), max_replicas)
+        )
+        return self._max_panic_replicas
 
-    def _update_panic(self, now_s: float, is_over: bool) -> None:
-        if is_over:
-            self._panic_s = now_s
-        elif self._panic_s is not None and now_s - self._panic_s > self._settings.stable_s:
-            self._panic_s, self._max_in_panic = None, 0
+    def _update_panic(self, now_s: float, is_over_threshold: bool) -> None:
+        if is_over_threshold:
+            self._last_panic_s = now_s
+        elif self._last_panic_s is not None and now_s - self._last_panic_s > self._settings.stable_s:
+            self._last_panic_s, self._max_panic_replicas = None, 0
 
 
 class _ScaleToZero:
-    """Scaling to zero and back.
+    """State of scaling to zero and back.
 
     A fleet is scaled to 0 if it has been active for at least the stable window, and then inactive,
     or behind the activator, for the grace period.
@@ -84,17 +89,17 @@ class _ScaleToZero:
     def __init__(self, settings: Knative, now_s: float) -> None:
         self._settings = settings
         self._state: Literal["activating", "active", "inactive"] = "active"
-        self._since_s = now_s
-        self._proxied_s: float | None = None
+        self._state_start_s = now_s
+        self._proxy_start_s: float | None = None
 
-    def apply(self, view: FleetView, replicas: int, in_panic_window: float) -> int:
-        self._update_activator(view, in_panic_window)
-        if view.requested == 0:
+    def apply(self, view: FleetView, replicas: int, panic_mean: float) -> int:
+        self._update_activator(view, panic_mean)
+        if view.requested_replicas == 0:
             self._enter("activating", view.now_s)
             return replicas
         if self._state == "activating":
-            if view.ready == 0:
-                return replicas or view.requested
+            if view.ready_replicas == 0:
+                return replicas or view.requested_replicas
             self._enter("active", view.now_s)
         if replicas > 0:
             if self._state == "inactive":
@@ -104,19 +109,21 @@ class _ScaleToZero:
 
     def _scale_to_zero(self, view: FleetView) -> int:
         if self._state == "active":
-            if view.now_s - self._since_s < self._settings.stable_s:
+            if view.now_s - self._state_start_s < self._settings.stable_s:
                 return 1
             self._enter("inactive", view.now_s)
-        activator_since_s = self._since_s if self._proxied_s is None else min(self._since_s, self._proxied_s)
-        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.requested
+        activator_since_s = (
+            self._state_start_s if self._proxy_start_s is None else min(self._state_start_s, self._proxy_start_s)
+        )
+        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.requested_replicas
 
-    def _update_activator(self, view: FleetView, in_panic_window: float) -> None:
+    def _update_activator(self, view: FleetView, panic_mean: float) -> None:
         settings = self._settings
-        spare = view.ready * settings.capacity - settings.burst - in_panic_window
-        if settings.burst < 0 or (settings.burst > 0 and spare < 0) or self._state == "inactive":
-            self._proxied_s = view.now_s if self._proxied_s is None else self._proxied_s
+        spare_capacity = view.ready_replicas * settings.capacity - settings.burst - panic_mean
+        if settings.burst < 0 or (settings.burst > 0 and spare_capacity < 0) or self._state == "inactive":
+            self._proxy_start_s = view.now_s if self._proxy_start_s is None else self._proxy_start_s
         else:
-            self._proxied_s = None
+            self._proxy_start_s = None
 
     def _enter(self, state: Literal["activating", "active", "inactive"], now_s: float) -> None:
-        self._state, self._since_s = state, now_s
+        self._state, self._state_start_s = state, now_s

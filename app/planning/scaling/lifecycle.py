@@ -32,7 +32,7 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
     def total_s(self) -> float:
         return self.stock_wait_s + self.node_s + self.image_s + self.weights_s + self.engine_s + self.warm_up_s
 
-    def without_node(self) -> ColdStartDraw:
+    def remove_node_phases(self) -> ColdStartDraw:
         """Return the same cold start without the phases before the node is ready."""
         return msgspec.structs.replace(self, stock_wait_s=0.0, node_s=0.0)
 
@@ -44,14 +44,16 @@ def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) ->
     with common random numbers.
     """
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
-    node, image, weights, engine, warm_up = np.exp(sigma * generator.standard_normal(5)).tolist()
+    node_factor, image_factor, weights_factor, engine_factor, warm_up_factor = np.exp(
+        sigma * generator.standard_normal(5)
+    ).tolist()
     return ColdStartDraw(
         stock_wait_s=settings.retry_s * _draw_rejection_count(settings.refusal_probability, float(generator.random())),
-        node_s=settings.node_s * node,
-        image_s=settings.image.median_s * image,
-        weights_s=settings.weights.median_s * weights,
-        engine_s=settings.engine_s * engine,
-        warm_up_s=settings.warm_up_s * warm_up,
+        node_s=settings.node_s * node_factor,
+        image_s=settings.image.median_s * image_factor,
+        weights_s=settings.weights.median_s * weights_factor,
+        engine_s=settings.engine_s * engine_factor,
+        warm_up_s=settings.warm_up_s * warm_up_factor,
     )
 
 
@@ -95,7 +97,7 @@ BILLED_PHASES = tuple(phase for phase in Phase if phase not in (Phase.WAITING, P
 class PhaseChange(NamedTuple):
     """Change of a replica's phase, with the exact time in seconds."""
 
-    at_s: float
+    time_s: float
     replica: int
     phase: Phase
 
@@ -114,7 +116,7 @@ class ReplicaState:
     phase_start_s: float
     phase_end_s: float = np.inf
     next_phases: list[tuple[Phase, float]] = field(default_factory=list)
-    fails_after_s: float = np.inf
+    time_to_failure_s: float = np.inf
     starts: int = 0
     billed_s: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(BILLED_PHASES, 0.0))
 
@@ -126,18 +128,18 @@ class ReplicaState:
     def is_leaving(self) -> bool:
         return self.phase in (Phase.DRAINING, Phase.GONE)
 
-    def enter(self, at_s: float, phase: Phase, ends_s: float = np.inf) -> PhaseChange:
+    def enter(self, time_s: float, phase: Phase, end_s: float = np.inf) -> PhaseChange:
         if self.phase in self.billed_s:
-            self.billed_s[self.phase] += at_s - self.phase_start_s
-        self.phase, self.phase_start_s, self.phase_end_s = phase, at_s, ends_s
-        return PhaseChange(at_s, self.number, phase)
+            self.billed_s[self.phase] += time_s - self.phase_start_s
+        self.phase, self.phase_start_s, self.phase_end_s = phase, time_s, end_s
+        return PhaseChange(time_s, self.number, phase)
 
     def compute_billed_s(self, now_s: float) -> dict[Phase, float]:
         """Return the billed seconds by phase until `now_s`, including the current phase."""
-        billed = dict(self.billed_s)
-        if self.phase in billed:
-            billed[self.phase] += max(0.0, now_s - self.phase_start_s)
-        return billed
+        billed_s = dict(self.billed_s)
+        if self.phase in billed_s:
+            billed_s[self.phase] += max(0.0, now_s - self.phase_start_s)
+        return billed_s
 
 
 class ReplicaPool:
@@ -154,18 +156,18 @@ class ReplicaPool:
         available."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
         self.states: list[ReplicaState] = []
-        self._removed_s = {phase.value: 0.0 for phase in BILLED_PHASES}
-        self._warm_nodes_from_s = [(now_s, now_s)] * cold_start.warm_nodes
-        self._idle_nodes_s = 0.0
+        self._removed_billed_s = {phase.value: 0.0 for phase in BILLED_PHASES}
+        self._warm_node_times_s = [(now_s, now_s)] * cold_start.warm_nodes
+        self._idle_node_billed_s = 0.0
         self._next_number = 0
         self._next_change_s = np.inf
         for _ in range(replicas):
             replica = self._add_replica(0, now_s)
-            replica.phase, replica.phase_end_s = Phase.READY, now_s + replica.fails_after_s
+            replica.phase, replica.phase_end_s = Phase.READY, now_s + replica.time_to_failure_s
             self._next_change_s = min(self._next_change_s, replica.phase_end_s)
 
     @property
-    def ready(self) -> list[int]:
+    def ready_numbers(self) -> list[int]:
         """Numbers of the ready replicas, in ascending order."""
         return [replica.number for replica in self.states if replica.is_ready]
 
@@ -176,14 +178,14 @@ class ReplicaPool:
         """Start a replica, on a warm node if one is ready, otherwise on a node that must be
         provisioned."""
         replica = self._add_replica(version, now_s)
-        draw = self._draw_cold_start(replica)
-        if self._take_warm_node(now_s, draw):
-            draw = draw.without_node()
-        return self._begin(replica, draw, now_s, is_cached=False)
+        cold_start = self._draw_cold_start(replica)
+        if self._use_warm_node(now_s, cold_start):
+            cold_start = cold_start.remove_node_phases()
+        return self._begin_cold_start(replica, cold_start, now_s, is_cached=False)
 
     def advance(self, now_s: float) -> list[PhaseChange]:
-        """Apply and return all phase changes until `now_s` that need no command, in order of
-        time."""
+        """Apply and return all phase changes up to `now_s` that result from the passage of time, in
+        order of time."""
         if now_s < self._next_change_s:
             return []
         changes = []
@@ -205,7 +207,7 @@ class ReplicaPool:
         change = replica.enter(now_s, Phase.GONE)
         self.states.remove(replica)
         for phase, seconds in replica.billed_s.items():
-            self._removed_s[phase.value] += seconds
+            self._removed_billed_s[phase.value] += seconds
         return change
 
     def compute_billed_s(self, now_s: float) -> dict[str, float]:
@@ -213,33 +215,37 @@ class ReplicaPool:
 
         The key `pooled` holds the seconds of unused warm nodes.
         """
-        billed = dict(self._removed_s)
+        billed_s = dict(self._removed_billed_s)
         for replica in self.states:
             for phase, seconds in replica.compute_billed_s(now_s).items():
-                billed[phase.value] += seconds
-        idle_s = sum(max(0.0, now_s - from_s) for from_s, _ in self._warm_nodes_from_s)
-        return {**billed, "pooled": self._idle_nodes_s + idle_s}
+                billed_s[phase.value] += seconds
+        idle_s = sum(max(0.0, now_s - billing_start_s) for billing_start_s, _ in self._warm_node_times_s)
+        return {**billed_s, "pooled": self._idle_node_billed_s + idle_s}
 
     def count_billed_nodes(self, now_s: float) -> int:
         """Return the number of replicas and warm nodes that are billed at `now_s`."""
-        return self.count(*BILLED_PHASES) + sum(1 for from_s, _ in self._warm_nodes_from_s if from_s <= now_s)
+        return self.count(*BILLED_PHASES) + sum(
+            1 for billing_start_s, _ in self._warm_node_times_s if billing_start_s <= now_s
+        )
 
     def _add_replica(self, version: int, now_s: float) -> ReplicaState:
         replica = ReplicaState(self._next_number, version, Phase.WAITING, now_s)
         self._next_number += 1
         self.states.append(replica)
-        replica.fails_after_s = self._draw_time_to_failure_s(replica)
+        replica.time_to_failure_s = self._draw_time_to_failure_s(replica)
         return replica
 
-    def _begin(self, replica: ReplicaState, draw: ColdStartDraw, now_s: float, *, is_cached: bool) -> PhaseChange:
+    def _begin_cold_start(
+        self, replica: ReplicaState, cold_start: ColdStartDraw, now_s: float, *, is_cached: bool
+    ) -> PhaseChange:
         replica.starts += 1
         replica.next_phases = [
-            (Phase.WAITING, draw.stock_wait_s),
-            (Phase.PROVISIONING, draw.node_s),
-            (Phase.PULLING, 0.0 if is_cached else draw.image_s),
-            (Phase.LOADING, draw.weights_s + draw.engine_s),
-            (Phase.WARMING, draw.warm_up_s),
-            (Phase.READY, replica.fails_after_s),
+            (Phase.WAITING, cold_start.stock_wait_s),
+            (Phase.PROVISIONING, cold_start.node_s),
+            (Phase.PULLING, 0.0 if is_cached else cold_start.image_s),
+            (Phase.LOADING, cold_start.weights_s + cold_start.engine_s),
+            (Phase.WARMING, cold_start.warm_up_s),
+            (Phase.READY, replica.time_to_failure_s),
         ]
         replica.next_phases = [(phase, duration_s) for phase, duration_s in replica.next_phases if duration_s > 0]
         phase, duration_s = replica.next_phases.pop(0)
@@ -247,33 +253,33 @@ class ReplicaPool:
         return replica.enter(now_s, phase, now_s + duration_s)
 
     def _enter_next_phase(self, replica: ReplicaState) -> PhaseChange:
-        at_s = replica.phase_end_s
+        time_s = replica.phase_end_s
         if replica.next_phases:
             phase, duration_s = replica.next_phases.pop(0)
-            return replica.enter(at_s, phase, at_s + duration_s)
+            return replica.enter(time_s, phase, time_s + duration_s)
         assert self._failures is not None
         if replica.phase is Phase.READY:
-            return replica.enter(at_s, Phase.FAILED, at_s + self._failures.detect_s)
-        return self._restart(replica, at_s)
+            return replica.enter(time_s, Phase.FAILED, time_s + self._failures.detect_s)
+        return self._restart(replica, time_s)
 
-    def _restart(self, replica: ReplicaState, at_s: float) -> PhaseChange:
-        replica.fails_after_s = self._draw_time_to_failure_s(replica)
-        draw = self._draw_cold_start(replica)
+    def _restart(self, replica: ReplicaState, time_s: float) -> PhaseChange:
+        replica.time_to_failure_s = self._draw_time_to_failure_s(replica)
+        cold_start = self._draw_cold_start(replica)
         if self._failures is not None and not self._failures.new_node:
-            return self._begin(replica, draw.without_node(), at_s, is_cached=True)
-        return self._begin(replica, draw, at_s, is_cached=False)
+            return self._begin_cold_start(replica, cold_start.remove_node_phases(), time_s, is_cached=True)
+        return self._begin_cold_start(replica, cold_start, time_s, is_cached=False)
 
-    def _take_warm_node(self, now_s: float, draw: ColdStartDraw) -> bool:
-        """Take a warm node if one is ready; return whether a node was taken.
+    def _use_warm_node(self, now_s: float, cold_start: ColdStartDraw) -> bool:
+        """Assign a warm node to a new replica if one is ready; return whether a node was assigned.
 
         The node continues to be billed. Its replacement takes as long as the replica would have
         waited for a node.
         """
-        for index, (billed_from_s, ready_s) in enumerate(self._warm_nodes_from_s):
+        for index, (billing_start_s, ready_s) in enumerate(self._warm_node_times_s):
             if ready_s <= now_s:
-                self._idle_nodes_s += now_s - billed_from_s
-                ordered_s = now_s + draw.stock_wait_s
-                self._warm_nodes_from_s[index] = (ordered_s, ordered_s + draw.node_s)
+                self._idle_node_billed_s += now_s - billing_start_s
+                order_time_s = now_s + cold_start.stock_wait_s
+                self._warm_node_times_s[index] = (order_time_s, order_time_s + cold_start.node_s)
                 return True
         return False
 

@@ -17,48 +17,48 @@ from app.records.day import DayMinute, DayTotals
 
 
 class SlotMeter:
-    """Meter of means over a time slot: requests in flight by Little's law, and utilization from
+    """Meter of the means over a time slot: requests in flight by Little's law, and utilization from
     busy seconds."""
 
     def __init__(self, fleet: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
         self._fleet, self._outside_s = fleet, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
-        self._minute_start_s = start_s
+        self._last_read_s = start_s
         self._counts = get_totals(fleet)
         self._total_latency_s = sum_latencies_s(fleet)
         self._ages_s = 0.0
         self._busy_s = compute_busy_s(fleet, start_s)
 
-    def read(self, operated: OperatedFleet, now_s: float, requested: int) -> FleetView:
+    def read(self, operated_fleet: OperatedFleet, now_s: float, requested: int) -> FleetView:
         """Return the view of the time since the last reading; the fleet must have been advanced to
         `now_s`."""
         slot_s, counts, total_busy_s = (
-            now_s - self._minute_start_s,
+            now_s - self._last_read_s,
             get_totals(self._fleet),
             compute_busy_s(self._fleet, now_s),
         )
-        utilizations = (total_busy_s - self._busy_s) / slot_s
-        ready_slots = operated.ready_slots
+        utilization_by_slot = (total_busy_s - self._busy_s) / slot_s
+        ready_slots = operated_fleet.ready_slots
         view = FleetView(
             now_s=now_s,
-            requested=requested,
-            ready=len(ready_slots),
-            in_flight=self._compute_in_flight(operated, now_s, counts),
-            utilization=float(utilizations[ready_slots].clip(0.0, 1.0).sum()),
+            requested_replicas=requested,
+            ready_replicas=len(ready_slots),
+            in_flight=self._compute_in_flight(operated_fleet, now_s, counts),
+            utilization=float(utilization_by_slot[ready_slots].clip(0.0, 1.0).sum()),
             rate_per_s=(counts.arrivals - self._counts.arrivals) / slot_s,
-            pending=operated.replicas.count(*PENDING_PHASES),
-            starting=operated.replicas.count(*STARTING_PHASES),
+            pending_replicas=operated_fleet.replicas.count(*PENDING_PHASES),
+            starting_replicas=operated_fleet.replicas.count(*STARTING_PHASES),
         )
-        self._minute_start_s, self._counts, self._busy_s = now_s, counts, total_busy_s
+        self._last_read_s, self._counts, self._busy_s = now_s, counts, total_busy_s
         return view
 
     def restart(self) -> None:
         """Reset the reference values after requests or replicas were removed between time slots."""
-        self._ages_s = sum_ages_s(self._fleet, self._minute_start_s)
-        self._busy_s = compute_busy_s(self._fleet, self._minute_start_s)
+        self._ages_s = sum_ages_s(self._fleet, self._last_read_s)
+        self._busy_s = compute_busy_s(self._fleet, self._last_read_s)
         self._counts = get_totals(self._fleet)
 
-    def _compute_in_flight(self, operated: OperatedFleet, now_s: float, counts: DayTotals) -> float:
+    def _compute_in_flight(self, operated_fleet: OperatedFleet, now_s: float, counts: DayTotals) -> float:
         """Return the mean number of requests in flight since the last reading, from the time that
         requests spent in the fleet.
 
@@ -70,9 +70,9 @@ class SlotMeter:
         time_in_fleet_s = total_latency_s - self._total_latency_s + ages_s - self._ages_s - responses * self._outside_s
         self._total_latency_s, self._ages_s = total_latency_s, ages_s
         time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
-        draining_slots = operated.draining_slots
+        draining_slots = operated_fleet.draining_slots
         draining_requests = int(get_outstanding(self._fleet)[draining_slots].sum()) if draining_slots else 0
-        return max(0.0, time_in_fleet_s / (now_s - self._minute_start_s) - draining_requests)
+        return max(0.0, time_in_fleet_s / (now_s - self._last_read_s) - draining_requests)
 
 
 class MinuteMeter:
@@ -82,23 +82,23 @@ class MinuteMeter:
         """Create the meter. All counts are multiplied by `cell_count`, since only one cell is
         simulated."""
         self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
-        self._minute_start_s = start_s
+        self._period_start_s = start_s
         self._counts = get_totals(fleet)
         self._histogram = get_histogram(fleet)
         self._billed_s = 0.0
 
-    def read(self, operated: OperatedFleet, now_s: float, requested: int) -> DayMinute:
+    def read(self, operated_fleet: OperatedFleet, now_s: float, requested: int) -> DayMinute:
         counts, histogram, last_counts = get_totals(self._fleet), get_histogram(self._fleet), self._counts
-        billed_s = sum(operated.replicas.compute_billed_s(now_s).values())
-        finished, cell_count = histogram - self._histogram, self._cell_count
-        p50_s, p95_s, p99_s = (compute_quantile_s(finished, share) for share in (0.50, 0.95, 0.99))
+        billed_s = sum(operated_fleet.replicas.compute_billed_s(now_s).values())
+        period_histogram, cell_count = histogram - self._histogram, self._cell_count
+        p50_s, p95_s, p99_s = (compute_quantile_s(period_histogram, probability) for probability in (0.50, 0.95, 0.99))
         minute = DayMinute(
-            at_s=self._minute_start_s,
-            arrivals_per_s=cell_count * (counts.arrivals - last_counts.arrivals) / (now_s - self._minute_start_s),
+            at_s=self._period_start_s,
+            arrivals_per_s=cell_count * (counts.arrivals - last_counts.arrivals) / (now_s - self._period_start_s),
             desired=cell_count * requested,
-            ready=cell_count * len(operated.ready_slots),
-            starting=cell_count * operated.replicas.count(*PENDING_PHASES, *STARTING_PHASES),
-            billed=cell_count * operated.replicas.count_billed_nodes(now_s),
+            ready=cell_count * len(operated_fleet.ready_slots),
+            starting=cell_count * operated_fleet.replicas.count(*PENDING_PHASES, *STARTING_PHASES),
+            billed=cell_count * operated_fleet.replicas.count_billed_nodes(now_s),
             in_flight=cell_count * counts.in_flight,
             good=cell_count * (counts.good - last_counts.good),
             late=cell_count * (counts.late - last_counts.late),
@@ -110,5 +110,5 @@ class MinuteMeter:
             p99_s=p99_s,
             usd=cell_count * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
         )
-        self._minute_start_s, self._counts, self._histogram, self._billed_s = now_s, counts, histogram, billed_s
+        self._period_start_s, self._counts, self._histogram, self._billed_s = now_s, counts, histogram, billed_s
         return minute

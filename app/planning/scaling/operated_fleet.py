@@ -25,7 +25,7 @@ class RolloutSteps(NamedTuple):
     replicas to remove."""
 
     new_count: int
-    leaving_numbers: tuple[int, ...]
+    removed_numbers: tuple[int, ...]
 
 
 def plan_steps(
@@ -37,22 +37,22 @@ def plan_steps(
     `update` is the update in progress, if any. Draining replicas are not counted. Replicas that are
     not ready are removed first, then the newest ones.
     """
-    remaining = [replica for replica in replicas if not replica.is_leaving]
-    outdated = [replica for replica in remaining if replica.version != version]
-    if update is None or not outdated:
-        return _plan_scaling(remaining, requested)
+    remaining_replicas = [replica for replica in replicas if not replica.is_leaving]
+    outdated_replicas = [replica for replica in remaining_replicas if replica.version != version]
+    if update is None or not outdated_replicas:
+        return _plan_scaling(remaining_replicas, requested)
     surge, unavailable = compute_rollout_limits(update, requested)
-    current_count = len(remaining) - len(outdated)
-    new_count = max(0, min(requested + surge - len(remaining), requested - current_count))
-    surplus = _select_leaving(
-        [replica for replica in remaining if replica.version == version], max(0, current_count - requested)
+    current_count = len(remaining_replicas) - len(outdated_replicas)
+    new_count = max(0, min(requested + surge - len(remaining_replicas), requested - current_count))
+    surplus_replicas = _select_replicas_to_remove(
+        [replica for replica in remaining_replicas if replica.version == version], max(0, current_count - requested)
     )
-    ready = [replica for replica in remaining if replica.is_ready]
-    unready_outdated = [replica for replica in outdated if not replica.is_ready]
-    removable = max(0, len(ready) + len(unready_outdated) - (requested - unavailable))
-    ready_outdated = [replica for replica in reversed(outdated) if replica.is_ready]
-    leaving_outdated = [*unready_outdated, *ready_outdated][:removable]
-    return RolloutSteps(new_count, tuple(replica.number for replica in (*surplus, *leaving_outdated)))
+    ready_replicas = [replica for replica in remaining_replicas if replica.is_ready]
+    unready_outdated_replicas = [replica for replica in outdated_replicas if not replica.is_ready]
+    removable_count = max(0, len(ready_replicas) + len(unready_outdated_replicas) - (requested - unavailable))
+    ready_outdated_replicas = [replica for replica in reversed(outdated_replicas) if replica.is_ready]
+    removed_outdated_replicas = [*unready_outdated_replicas, *ready_outdated_replicas][:removable_count]
+    return RolloutSteps(new_count, tuple(replica.number for replica in (*surplus_replicas, *removed_outdated_replicas)))
 
 
 def compute_rollout_limits(update: RollingUpdate, requested: int) -> tuple[int, int]:
@@ -62,15 +62,15 @@ def compute_rollout_limits(update: RollingUpdate, requested: int) -> tuple[int, 
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
 
-def _plan_scaling(remaining: Sequence[ReplicaState], requested: int) -> RolloutSteps:
-    missing_count = requested - len(remaining)
-    leaving = _select_leaving(remaining, max(0, -missing_count))
-    return RolloutSteps(max(0, missing_count), tuple(replica.number for replica in leaving))
+def _plan_scaling(remaining_replicas: Sequence[ReplicaState], requested: int) -> RolloutSteps:
+    missing_count = requested - len(remaining_replicas)
+    removed_replicas = _select_replicas_to_remove(remaining_replicas, max(0, -missing_count))
+    return RolloutSteps(max(0, missing_count), tuple(replica.number for replica in removed_replicas))
 
 
-def _select_leaving(replicas: Sequence[ReplicaState], count: int) -> list[ReplicaState]:
-    ranked = sorted(replicas, key=lambda replica: (replica.is_ready, -replica.number))
-    return ranked[:count]
+def _select_replicas_to_remove(replicas: Sequence[ReplicaState], count: int) -> list[ReplicaState]:
+    ranked_replicas = sorted(replicas, key=lambda replica: (replica.is_ready, -replica.number))
+    return ranked_replicas[:count]
 
 
 class OperatedFleet:
@@ -95,12 +95,12 @@ class OperatedFleet:
         self._updates = _schedule_updates(operations.updates, start_s)
         self._free_slots = list(range(slot_count))
         self._slot_by_number: dict[int, int] = {}
-        self._unassigned: list[int] = []
+        self._unassigned_numbers: list[int] = []
         self._drain_end_by_number: dict[int, float] = {}
         self._last_target: tuple[int, int] | None = None
         if activator_slot is not None:
             make_activator(fleet, activator_slot)
-        for number in replicas.ready:
+        for number in replicas.ready_numbers:
             self._slot_by_number[number] = heapq.heappop(self._free_slots)
         self._update_routing()
 
@@ -119,15 +119,15 @@ class OperatedFleet:
         changes = self.replicas.advance(now_s)
         for change in changes:
             if change.phase is Phase.READY:
-                self._unassigned.append(change.replica)
+                self._unassigned_numbers.append(change.replica)
             elif change.phase is Phase.FAILED:
                 self._free_slot(change.replica, now_s)
-        finished = self._finish_draining(now_s) if self._drain_end_by_number else False
-        version = sum(1 for at_s, _ in self._updates if at_s <= now_s)
-        has_changed = bool(changes) or finished or self._last_target != (requested, version)
+        has_finished = self._finish_draining(now_s) if self._drain_end_by_number else False
+        version = sum(1 for time_s, _ in self._updates if time_s <= now_s)
+        has_changed = bool(changes) or has_finished or self._last_target != (requested, version)
         if has_changed:
             self._apply_steps(now_s, requested, version)
-        if has_changed or self._unassigned:
+        if has_changed or self._unassigned_numbers:
             self._assign_slots()
             self._update_routing()
         if self._activator_slot is not None and self._has_ready:
@@ -138,54 +138,54 @@ class OperatedFleet:
         self._last_target = (requested, version)
         update = self._updates[version - 1][1] if version else None
         steps = plan_steps(self.replicas.states, requested, version, update)
-        for number in steps.leaving_numbers:
+        for number in steps.removed_numbers:
             if self.replicas.drain(number, now_s).phase is Phase.DRAINING:
                 self._drain(number, now_s)
         for _ in range(steps.new_count):
             change = self.replicas.start_replica(version, now_s)
             if change.phase is Phase.READY:
-                self._unassigned.append(change.replica)
-        if steps.new_count or steps.leaving_numbers:  # an update may continue in the next time slot
+                self._unassigned_numbers.append(change.replica)
+        if steps.new_count or steps.removed_numbers:  # an update may continue in the next time slot
             self._last_target = None
 
     def _drain(self, number: int, now_s: float) -> None:
         if number in self._slot_by_number:
             self._drain_end_by_number[number] = now_s + self._drain_s
         else:
-            self._unassigned.remove(number)
+            self._unassigned_numbers.remove(number)
             self.replicas.remove(number, now_s)
 
     def _finish_draining(self, now_s: float) -> bool:
-        outstanding: Ints = get_outstanding(self._fleet)
-        finished = [
+        outstanding_by_slot: Ints = get_outstanding(self._fleet)
+        finished_numbers = [
             number
-            for number, until_s in self._drain_end_by_number.items()
-            if outstanding[self._slot_by_number[number]] == 0 or until_s <= now_s
+            for number, drain_end_s in self._drain_end_by_number.items()
+            if outstanding_by_slot[self._slot_by_number[number]] == 0 or drain_end_s <= now_s
         ]
-        for number in finished:
+        for number in finished_numbers:
             del self._drain_end_by_number[number]
             self._free_slot(number, now_s)
             self.replicas.remove(number, now_s)
-        return bool(finished)
+        return bool(finished_numbers)
 
     def _free_slot(self, number: int, now_s: float) -> None:
         """Free the replica's slot; requests that are still in it fail."""
-        if number in self._unassigned:
-            self._unassigned.remove(number)
+        if number in self._unassigned_numbers:
+            self._unassigned_numbers.remove(number)
         if (slot := self._slot_by_number.pop(number, None)) is not None:
             fail_replica(self._fleet, slot, now_s)
             heapq.heappush(self._free_slots, slot)
 
     def _assign_slots(self) -> None:
-        while self._unassigned and self._free_slots:
-            self._slot_by_number[self._unassigned.pop(0)] = heapq.heappop(self._free_slots)
+        while self._unassigned_numbers and self._free_slots:
+            self._slot_by_number[self._unassigned_numbers.pop(0)] = heapq.heappop(self._free_slots)
 
     def _update_routing(self) -> None:
-        ready = self.ready_slots
-        self._has_ready = bool(ready)
-        if not ready and self._activator_slot is not None:
-            ready = [self._activator_slot]
-        set_routable(self._fleet, ready)
+        routable_slots = self.ready_slots
+        self._has_ready = bool(routable_slots)
+        if not routable_slots and self._activator_slot is not None:
+            routable_slots = [self._activator_slot]
+        set_routable(self._fleet, routable_slots)
 
 
 def _schedule_updates(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:

@@ -1,6 +1,7 @@
 """Metrics of an autoscaler and their sliding means.
 
-Includes the autoscalers that use no metric: replica schedules and predictive scaling.
+The module also contains the autoscalers that use no metric: replica schedules and predictive
+scaling.
 """
 
 from __future__ import annotations
@@ -18,27 +19,27 @@ from app.records.scaling import Predictive, ScalingMetric, Scheduled
 class FleetView(msgspec.Struct, frozen=True):
     """State of the fleet at the end of a time slot, as an autoscaler sees it.
 
-    `requested` is the number of replicas that the autoscaler requested last. `pending` replicas
-    have no container yet, and `starting` replicas have a container but are not ready. Draining
-    replicas are not included in any count.
+    `requested_replicas` is the number of replicas that the autoscaler requested last,
+    `pending_replicas` the number without a container, and `starting_replicas` the number with a
+    container that is not ready. Draining replicas are not included in any count.
 
-    `in_flight` is the number of requests in the ready replicas or queued for them, and `busy` is
-    the sum of the replicas' utilizations, both as means over the time slot. `rate_per_s` is the
-    arrival rate in the time slot.
+    `in_flight` is the number of requests in the ready replicas or queued for them, and
+    `utilization` is the sum of the replicas' utilizations, both as means over the time slot.
+    `rate_per_s` is the arrival rate in the time slot.
     """
 
     now_s: float
-    requested: int
-    ready: int
+    requested_replicas: int
+    ready_replicas: int
     in_flight: float
     utilization: float
     rate_per_s: float
-    pending: int = 0
-    starting: int = 0
+    pending_replicas: int = 0
+    starting_replicas: int = 0
 
     @property
     def replicas(self) -> int:
-        return self.ready + self.pending + self.starting
+        return self.ready_replicas + self.pending_replicas + self.starting_replicas
 
     def get_metric(self, metric: ScalingMetric) -> float:
         """Return the metric as a total over all replicas."""
@@ -52,13 +53,13 @@ class FleetView(msgspec.Struct, frozen=True):
 
 
 class SlidingMean:
-    """Mean of the values of the last `length_s` seconds, at most one value per time slot.
+    """Mean of the values of the last `window_s` seconds, at most one value per time slot.
 
     Time slots without a value count as 0, but not those before the first value.
     """
 
-    def __init__(self, length_s: float, slot_s: float) -> None:
-        self._slot_count = max(1, round(length_s / slot_s))
+    def __init__(self, window_s: float, slot_s: float) -> None:
+        self._slot_count = max(1, round(window_s / slot_s))
         self._slot_s = slot_s
         self._values: deque[tuple[int, float]] = deque()
         self._first_slot = 0
@@ -71,7 +72,7 @@ class SlidingMean:
             self._first_slot = slot
         self._values.append((slot, value))
 
-    def mean(self, now_s: float) -> float | None:
+    def compute_mean(self, now_s: float) -> float | None:
         """Return the mean; `None` if the window has no value."""
         slot = round(now_s / self._slot_s)
         while self._values and self._values[0][0] <= slot - self._slot_count:
@@ -81,37 +82,36 @@ class SlidingMean:
         return sum(value for _, value in self._values) / min(self._slot_count, slot - self._first_slot + 1)
 
 
-def is_due(now_s: float, last_s: float | None, interval_s: float) -> bool:
-    return last_s is None or now_s - last_s >= interval_s - 1e-9
+def is_due(now_s: float, last_time_s: float | None, interval_s: float) -> bool:
+    return last_time_s is None or now_s - last_time_s >= interval_s - 1e-9
 
 
 DAY_S = 86_400.0
 
 
-def count_scheduled_replicas(settings: Scheduled, at_s: float) -> int:
-    """Return the number of replicas in the schedule; `at_s` counts in seconds from midnight of any
-    day."""
-    time_s = at_s % DAY_S
-    rows = [row for row in settings.table if row.at_s <= time_s]
+def count_scheduled_replicas(settings: Scheduled, time_s: float) -> int:
+    """Return the number of replicas in the schedule; `time_s` counts in seconds from midnight of
+    any day."""
+    time_of_day_s = time_s % DAY_S
+    rows = [row for row in settings.table if row.at_s <= time_of_day_s]
     return (rows or settings.table)[-1].replicas
 
 
 def count_predicted_replicas(
     settings: Predictive, now_s: float, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
 ) -> int:
-    """Return the number of replicas for the highest rate of all bins that overlap with [now, now +
-    lead].
+    """Return the number of replicas for the highest rate from now until the end of the lead time.
 
     After the last bin, the rate of that bin is assumed to continue. The first bin begins at
     `start_s`.
     """
     last_bin = rates_per_s.size - 1
-    first, until = (
+    first_bin, last_needed_bin = (
         min(max(0, math.floor((time_s - start_s) / bin_s)), last_bin) for time_s in (now_s, now_s + settings.lead_s)
     )
-    peak = float(rates_per_s[first : until + 1].max())
-    needed = math.ceil(peak * (1 + settings.headroom) / settings.per_replica_per_s - 1e-9)
-    return min(max(needed, settings.min), settings.max)
+    peak_per_s = float(rates_per_s[first_bin : last_needed_bin + 1].max())
+    needed_replicas = math.ceil(peak_per_s * (1 + settings.headroom) / settings.per_replica_per_s - 1e-9)
+    return min(max(needed_replicas, settings.min), settings.max)
 
 
 class PredictiveState:
@@ -126,6 +126,6 @@ class PredictiveState:
 
     def decide(self, view: FleetView) -> int:
         if not is_due(view.now_s, self._last_tick_s, self._settings.tick_s):
-            return view.requested
+            return view.requested_replicas
         self._last_tick_s = view.now_s
         return count_predicted_replicas(self._settings, view.now_s, self._rates_per_s, self._bin_s, self._start_s)

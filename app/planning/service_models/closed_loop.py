@@ -1,9 +1,10 @@
 """Fit of the service model of one replica to closed-loop load points, in which each client waits
 for its response.
 
-The fit uses the method of simulated moments, as `service_fit` does for an open loop. Simulations are compared with the
-measured latencies and the mean time between responses. With many clients, the latter is that of a saturated replica:
-replicas with identical slots return at most min(clients / (outside + mean), slots / mean) responses per second.
+The fit uses the method of simulated moments, as `service_fit` does for an open loop. Simulations
+are compared with the measured latencies and the mean time between responses. With many clients, the
+latter is that of a saturated replica: replicas with identical slots return at most min(clients /
+(outside + mean), slots / mean) responses per second.
 """
 
 from __future__ import annotations
@@ -36,14 +37,14 @@ from app.records.service import BatchService, RequestService, ServiceFit, Servic
 
 RESPONSE_GAP = "between responses"
 _MEAN = "mean"
-_SCREENED_LOADS = 8
+_MAX_SCREENED_LOADS = 8
 _SCREENING, _REFINING = (8, 40_000), (16, 100_000)
 """Simulation budget of each phase: maximum number of simulations per stage, and approximate number
 of requests in total.
 """
 _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 5_000
-_MAX_REFINED = 3
+_MAX_REFINED_FITS = 3
 
 
 class ClosedLoopSimulation(msgspec.Struct, frozen=True):
@@ -58,15 +59,15 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
 
     def simulate(self, service: ServiceModel) -> SimulatedStatistics:
-        runs = [self._simulate_once(normals, service) for normals in self.normals]
-        latencies = np.array([latencies_s for latencies_s, _ in runs])
+        simulations = [self._simulate_once(normals, service) for normals in self.normals]
+        latencies = np.array([latencies_s for latencies_s, _ in simulations])
         requests = latencies.shape[1]
         ranks = {name: math.ceil(AGGREGATES[name] * requests) - 1 for name in self.names if name in AGGREGATES}
         means = latencies.mean(axis=1)
         if ranks:
             latencies.sort(axis=1)  # four times as fast as a partition at several ranks
-        ended_s = np.array([end_s for _, end_s in runs])
-        columns = {RESPONSE_GAP: ended_s / requests, _MEAN: means}
+        end_times_s = np.array([end_s for _, end_s in simulations])
+        columns = {RESPONSE_GAP: end_times_s / requests, _MEAN: means}
         columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
         return SimulatedStatistics(np.log(np.column_stack([columns[name] for name in self.names])))
 
@@ -82,11 +83,11 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
 
 
 class _Point(msgspec.Struct, frozen=True):
-    """All load points with the same number of clients; the rate of `observed` is the response
+    """All load points with the same number of clients; the rate of `observed_load` is the response
     rate."""
 
     clients: int
-    observed: ObservedLoad
+    observed_load: ObservedLoad
     latency_s: float
 
 
@@ -97,27 +98,27 @@ def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -
     """
     points = _group_by_clients(load_points)
     if len(points) < MIN_LOAD_POINTS:
-        requirement = f"a service model needs throughput at {MIN_LOAD_POINTS} levels of concurrency"
-        raise CannotFitError(f"{requirement}, but there are {len(points)}")
+        requirement_text = f"a service model needs throughput at {MIN_LOAD_POINTS} levels of concurrency"
+        raise CannotFitError(f"{requirement_text}, but there are {len(points)}")
     highest_per_s = max(load_point.achieved_per_s for load_point in load_points)
     families = list_candidate_families(min(point.latency_s for point in points), highest_per_s)
-    screening = _build_stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
+    screening_stages = _build_stages(pick_evenly(points, _MAX_SCREENED_LOADS), *_SCREENING, seed)
     stages = _build_stages(points, *_REFINING, seed + 1)
     fits = find_best_fits(
-        families, screening, stages, max_fits=_MAX_REFINED,
+        families, screening_stages, stages, max_fits=_MAX_REFINED_FITS,
         derive_additional=add_shared_cores, derive_richer=add_slow_phase, derive_nearby=vary_slots, use_held_out=True,
     )  # fmt: skip
     return build_service_fit(fits, stages, highest_per_s)
 
 
 def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
-    """Return one combined load point per number of clients, in ascending order; too short load
-    points are dropped."""
-    by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
+    """Return one combined load point per number of clients, in ascending order; load points that
+    are too short are dropped."""
+    load_points_by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
         if load_point.clients and load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS:
-            by_clients[max(1, round(load_point.clients))].append(load_point)
-    return [_combine(clients, by_clients[clients]) for clients in sorted(by_clients)]
+            load_points_by_clients[max(1, round(load_point.clients))].append(load_point)
+    return [_combine(clients, load_points_by_clients[clients]) for clients in sorted(load_points_by_clients)]
 
 
 def _combine(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
@@ -131,25 +132,31 @@ def _combine(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
         names.append(_MEAN)
     log_latencies = [fmean(math.log(latencies_s[name]) for latencies_s in latencies) for name in names]
     log_gap = fmean(-math.log(load_point.achieved_per_s) for load_point in load_points)
-    rate = fmean(load_point.achieved_per_s for load_point in load_points)
+    rate_per_s = fmean(load_point.achieved_per_s for load_point in load_points)
     requests = round(fmean(count_requests(load_point) for load_point in load_points))
-    observed = ObservedLoad(rate, requests, len(load_points), (*names, RESPONSE_GAP), (*log_latencies, log_gap))
-    return _Point(clients, observed, math.exp(log_latencies[0]) if log_latencies else clients / rate)
+    observed_load = ObservedLoad(
+        rate_per_s, requests, len(load_points), (*names, RESPONSE_GAP), (*log_latencies, log_gap)
+    )
+    return _Point(clients, observed_load, math.exp(log_latencies[0]) if log_latencies else clients / rate_per_s)
 
 
 def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, seed: int) -> list[ObservedStage]:
-    requests = [min(point.observed.requests, _MAX_REQUESTS) for point in points]
+    requests = [min(point.observed_load.requests, _MAX_REQUESTS) for point in points]
     simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     stages = []
     for point, request_count, point_seed in zip(points, requests, seeds, strict=True):
-        observed = point.observed
+        observed_load = point.observed_load
         simulation = ClosedLoopSimulation(
             point.clients,
             np.random.default_rng(point_seed).standard_normal((simulation_count, request_count)),
-            observed.names,
+            observed_load.names,
         )
         stages.append(
-            ObservedStage(observed, simulation.simulate, min(1.0, _MAX_REQUESTS / observed.requests) / observed.points)
+            ObservedStage(
+                observed_load,
+                simulation.simulate,
+                min(1.0, _MAX_REQUESTS / observed_load.requests) / observed_load.points,
+            )
         )
     return stages

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.analysis.objectives import binding_objectives, is_met
+from app.analysis.objectives import is_met, select_binding_objectives
 from app.analysis.search import LOGISTIC_SPREAD, CapacityPosterior, compute_log_likelihood
 from app.analysis.token_samples import unpack_pairs
 from app.records.estimate import Estimate
@@ -87,8 +87,8 @@ class Evidence(msgspec.Struct, frozen=True):
     load; it applies if no rate missed the SLO. `stage_requests` is the median number of requests of
     the load points; `None` if they are long-run values. `lengths` are the measured pairs of input
     and output tokens; empty if unknown. `spread` is the scale, in log rate, of the logistic
-    probability that a stage meets the SLO. `passed_per_s` is the highest rate at which all repeats
-    met the SLO; 0 if there is none. No plan exceeds `max_rate_per_s`.
+    probability that a stage meets the SLO. `passed_rate_per_s` is the highest rate at which all
+    repeats met the SLO; 0 if there is none. No plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -100,19 +100,19 @@ class Evidence(msgspec.Struct, frozen=True):
     max_rate_per_s: float = math.inf
 
     @property
-    def highest_met(self) -> float:
+    def highest_met_per_s(self) -> float:
         """Highest rate that met the SLO; 0 if there is none."""
-        return max((rate for rate, met in self.tested_rates if met), default=0.0)
+        return max((rate for rate, is_slo_met in self.tested_rates if is_slo_met), default=0.0)
 
     @property
-    def lowest_missed(self) -> float:
+    def lowest_missed_per_s(self) -> float:
         """Lowest rate that missed the SLO; infinity if all rates met it."""
-        return min((rate for rate, met in self.tested_rates if not met), default=math.inf)
+        return min((rate for rate, is_slo_met in self.tested_rates if not is_slo_met), default=math.inf)
 
     @property
     def is_contradictory(self) -> bool:
         """Whether a rate missed the SLO although the same rate or a higher one met it."""
-        return self.lowest_missed <= self.highest_met
+        return self.lowest_missed_per_s <= self.highest_met_per_s
 
     @property
     def min_rate_per_s(self) -> float:
@@ -133,20 +133,20 @@ class Evidence(msgspec.Struct, frozen=True):
             assumed_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
             low, high = posterior.compute_quantile(0.1), max(posterior.compute_quantile(0.9), assumed_per_s)
             return min(low, self.max_rate_per_s), min(high, self.max_rate_per_s)
-        if math.isinf(self.lowest_missed):
-            return self.highest_met, max(self.max_throughput_per_s, self.highest_met)
-        return self.highest_met, self.lowest_missed
+        if math.isinf(self.lowest_missed_per_s):
+            return self.highest_met_per_s, max(self.max_throughput_per_s, self.highest_met_per_s)
+        return self.highest_met_per_s, self.lowest_missed_per_s
 
     def scale(self, factor: float) -> Evidence:
         """Return the evidence for a replica that is `factor` times as fast."""
-        scaled = tuple((rate * factor, met) for rate, met in self.tested_rates)
+        scaled_rates = tuple((rate * factor, is_slo_met) for rate, is_slo_met in self.tested_rates)
         return msgspec.structs.replace(
-            self, tested_rates=scaled, max_throughput_per_s=self.max_throughput_per_s * factor,
+            self, tested_rates=scaled_rates, max_throughput_per_s=self.max_throughput_per_s * factor,
             passed_rate_per_s=self.passed_rate_per_s * factor,
             max_rate_per_s=self.max_rate_per_s * factor,
         )  # fmt: skip
 
-    def to_steady_state(
+    def correct_to_steady_state(
         self, effect: StageEffect | None, steady_rate_per_s: float, fit_spread: float = 1.0
     ) -> Evidence:
         """Return the evidence corrected from short stages to steady state, based on a service
@@ -161,8 +161,8 @@ class Evidence(msgspec.Struct, frozen=True):
         if effect is None:
             return self
         low, high = self.interval
-        nearest = min(max(effect.stage_rate_per_s, low), high)
-        deviation = math.log(effect.stage_rate_per_s / nearest) / math.hypot(effect.spread, _MODEL_ERROR)
+        nearest_rate_per_s = min(max(effect.stage_rate_per_s, low), high)
+        deviation = math.log(effect.stage_rate_per_s / nearest_rate_per_s) / math.hypot(effect.spread, _MODEL_ERROR)
         weight = math.exp(-(deviation**2) / 2) / fit_spread**2
         factor = (steady_rate_per_s / effect.stage_rate_per_s) ** weight
         factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
@@ -175,7 +175,7 @@ class Evidence(msgspec.Struct, frozen=True):
         """Return the posterior of the max rate from a service model's prediction and the load
         points.
 
-        `model_rate_per_s` and `sigma` are median and sigma of the predicted log-normal; a rate of 0
+        `model_rate_per_s` and `sigma` are median and sigma of the predicted lognormal; a rate of 0
         adds no information.
         """
         low, high = self.interval
@@ -183,34 +183,38 @@ class Evidence(msgspec.Struct, frozen=True):
             return RatePosterior(*(model_rate_per_s * math.exp(z * sigma) for z in (-Z80, 0.0, Z80)))
         sigma = min(max(sigma, 1e-3), _MAX_SIGMA)
         rates = [rate for rate, _ in self.tested_rates]
-        ends = [min(rates) / 8, max(rates) * 8]
+        grid_ends = [min(rates) / 8, max(rates) * 8]
         if model_rate_per_s > 0:
-            ends += [model_rate_per_s * math.exp(-4 * sigma), model_rate_per_s * math.exp(4 * sigma)]
-        logs = np.linspace(math.log(min(ends)), math.log(max(ends)), _GRID_SIZE)
-        log_weights = compute_log_likelihood(logs, self.tested_rates, self.spread)
+            grid_ends += [model_rate_per_s * math.exp(-4 * sigma), model_rate_per_s * math.exp(4 * sigma)]
+        log_rates = np.linspace(math.log(min(grid_ends)), math.log(max(grid_ends)), _GRID_SIZE)
+        log_weights = compute_log_likelihood(log_rates, self.tested_rates, self.spread)
         if model_rate_per_s > 0:
-            log_weights += np.log(_compute_prior(logs, math.log(model_rate_per_s), sigma))
-        if math.isinf(self.lowest_missed):
-            log_weights[logs > math.log(high)] = -np.inf
+            log_weights += np.log(_compute_prior(log_rates, math.log(model_rate_per_s), sigma))
+        if math.isinf(self.lowest_missed_per_s):
+            log_weights[log_rates > math.log(high)] = -np.inf
         weights = np.exp(log_weights - log_weights.max())
-        shares = np.cumsum(weights) / weights.sum()
+        cumulative_shares = np.cumsum(weights) / weights.sum()
         p10, p50, p90 = (
-            math.exp(float(logs[min(int(np.searchsorted(shares, probability)), _GRID_SIZE - 1)]))
+            math.exp(float(log_rates[min(int(np.searchsorted(cumulative_shares, probability)), _GRID_SIZE - 1)]))
             for probability in (0.1, 0.5, 0.9)
         )
-        middle = min(max(p50, low), high)
+        median_per_s = min(max(p50, low), high)
         return RatePosterior(
-            min(max(p10, low / _INTERVAL_MARGIN), middle), middle, max(min(p90, high * _INTERVAL_MARGIN), middle)
+            min(max(p10, low / _INTERVAL_MARGIN), median_per_s),
+            median_per_s,
+            max(min(p90, high * _INTERVAL_MARGIN), median_per_s),
         )
 
 
-def _compute_prior(logs: Floats, log_model: float, sigma: float) -> Floats:
-    """Return the prior density over `logs`: a Student t around the model, plus a constant in case
-    the model fails."""
+def _compute_prior(log_rates: Floats, log_model_rate: float, sigma: float) -> Floats:
+    """Return the prior density over `log_rates`: a Student t around the model, plus a constant in
+    case the model fails."""
     scale = sigma * Z80 / _STUDENT_Z80
-    density = (1 + ((logs - log_model) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (-(_DEGREES_OF_FREEDOM + 1) / 2)
+    density = (1 + ((log_rates - log_model_rate) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (
+        -(_DEGREES_OF_FREEDOM + 1) / 2
+    )
     return np.asarray(
-        (1 - _MODEL_FAILURE_PROBABILITY) * density / density.sum() + _MODEL_FAILURE_PROBABILITY / logs.size
+        (1 - _MODEL_FAILURE_PROBABILITY) * density / density.sum() + _MODEL_FAILURE_PROBABILITY / log_rates.size
     )
 
 
@@ -221,26 +225,36 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
     were not Poisson. Constant-rate arrivals are easier to serve than Poisson arrivals, so they
     count only if they missed the SLO.
     """
-    tested_rates, counts = [], []
+    tested_rates, request_counts = [], []
     for point in target.load_points:
-        rate, requests = point.offered_per_s, point.completed
-        met = meets_slo(point, slo)
-        if rate is None or rate <= 0 or met is None or (requests is not None and requests < MIN_REQUESTS):
+        rate_per_s, requests = point.offered_per_s, point.completed
+        is_slo_met = meets_slo(point, slo)
+        if (
+            rate_per_s is None
+            or rate_per_s <= 0
+            or is_slo_met is None
+            or (requests is not None and requests < MIN_REQUESTS)
+        ):
             continue
-        if point.gaps == "random" or (point.gaps == "even" and not met):
-            tested_rates.append((rate, met))
-            counts.append(requests)
+        if point.gaps == "random" or (point.gaps == "even" and not is_slo_met):
+            tested_rates.append((rate_per_s, is_slo_met))
+            request_counts.append(requests)
     max_throughput_per_s = math.inf if target.fit is None else _compute_max_throughput_per_s(target.fit)
-    known_counts = [count for count in counts if count is not None]
-    stage_requests = round(median(known_counts)) if known_counts and len(known_counts) == len(counts) else None
-    missed_rates = {rate for rate, met in tested_rates if not met}
-    passed_per_s = max((rate for rate, met in tested_rates if met and rate not in missed_rates), default=0.0)
+    reported_counts = [count for count in request_counts if count is not None]
+    stage_requests = (
+        round(median(reported_counts)) if reported_counts and len(reported_counts) == len(request_counts) else None
+    )
+    missed_rates = {rate_per_s for rate_per_s, is_slo_met in tested_rates if not is_slo_met}
+    passed_rate_per_s = max(
+        (rate_per_s for rate_per_s, is_slo_met in tested_rates if is_slo_met and rate_per_s not in missed_rates),
+        default=0.0,
+    )
     return Evidence(
         tuple(sorted(tested_rates)),
         max_throughput_per_s,
         stage_requests,
         _get_lengths(target),
-        passed_rate_per_s=passed_per_s,
+        passed_rate_per_s=passed_rate_per_s,
     )
 
 
@@ -259,13 +273,15 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
     If a file does not report errors, their number is assumed to be 0.
     """
     results: list[bool | None] = []
-    for objective in binding_objectives(slo):
+    for objective in select_binding_objectives(slo):
         if objective.metric in LATENCY_KEY_BY_METRIC:
-            time_s = get_latency_s(load_point, objective)
-            results.append(None if time_s is None else is_met(objective, Estimate(1000 * time_s)))
+            latency_s = get_latency_s(load_point, objective)
+            results.append(None if latency_s is None else is_met(objective, Estimate(1000 * latency_s)))
         elif objective.metric == "error_rate":
-            sent = (load_point.completed or 0) + (load_point.failed or 0)
-            results.append(is_met(objective, Estimate((load_point.failed or 0) / sent if sent else 0.0)))
+            sent_requests = (load_point.completed or 0) + (load_point.failed or 0)
+            results.append(
+                is_met(objective, Estimate((load_point.failed or 0) / sent_requests if sent_requests else 0.0))
+            )
         else:
             results.append(None)
     if False in results:

@@ -33,7 +33,7 @@ model."""
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """Log-normal prior of a parameter, with the standard deviation of its logarithm, and its
+    """Lognormal prior of a parameter, with the standard deviation of its logarithm, and its
     bounds."""
 
     median: float
@@ -97,8 +97,8 @@ def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floa
     Limits are rounded to integers of at least 1.
     """
     values = dict(zip(parameters, np.exp(logs).tolist(), strict=True))
-    rounded = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
-    return msgspec.structs.replace(service, **(values | rounded))
+    rounded_limits = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
+    return msgspec.structs.replace(service, **(values | rounded_limits))
 
 
 def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[ServiceFamily]:
@@ -107,17 +107,17 @@ def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[Service
 
     Plausible numbers of slots and batch sizes follow from Little's law.
     """
-    in_flight = max_per_s * unloaded_s
-    sufficient = [slot_counts for slot_counts in _SLOTS if slot_counts >= 0.5 * in_flight] or [_SLOTS[-1]]
-    slot_counts = sorted({1, *(slots for slots in _SLOTS if slots <= 2.5 * in_flight), sufficient[0]})[-5:]
+    max_in_flight = max_per_s * unloaded_s
+    sufficient_slots = [slots for slots in _SLOTS if slots >= 0.5 * max_in_flight] or [_SLOTS[-1]]
+    slot_counts = sorted({1, *(slots for slots in _SLOTS if slots <= 2.5 * max_in_flight), sufficient_slots[0]})[-5:]
     return [
         *(_build_request_family(slots, unloaded_s, max_per_s) for slots in slot_counts),
         *(
-            _build_batch_family(max_batch, share, unloaded_s, max_per_s)
+            _build_batch_family(max_batch, fixed_share, unloaded_s, max_per_s)
             for max_batch in _MAX_BATCHES
-            for share in _FIXED_SHARES
-            if in_flight > 1.0 and (max_batch >= 0.2 * in_flight or max_batch == _MAX_BATCHES[-1])
-            if max_batch <= max(_MAX_BATCHES[0], _MAX_RELATIVE_BATCH * in_flight)
+            for fixed_share in _FIXED_SHARES
+            if max_in_flight > 1.0 and (max_batch >= 0.2 * max_in_flight or max_batch == _MAX_BATCHES[-1])
+            if max_batch <= max(_MAX_BATCHES[0], _MAX_RELATIVE_BATCH * max_in_flight)
         ),
     ]
 
@@ -144,31 +144,31 @@ def share_cores(family: ServiceFamily) -> ServiceFamily:
 
 
 def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with a share of slow requests, starting from the fit without them; empty for
-    other models."""
+    """Return the model with a share of slow requests, starting from the fit without them; an empty
+    list for models without slots."""
     if not isinstance(family.service, RequestService) or family.service.slow_share > 0 or family.service.is_shared:
         return []
     service = msgspec.structs.replace(family.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
-    phases = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
-    return [ServiceFamily(service, {**family.priors, **phases})]
+    phase_priors = {"slow_share": Prior(0.1, 1.0, 0.004, 0.6), "slow_factor": Prior(6.0, 1.0, 1.5, 60.0)}
+    return [ServiceFamily(service, {**family.priors, **phase_priors})]
 
 
 def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with one slot fewer and one slot more, at the same max throughput; empty for
-    other models."""
+    """Return the model with one slot fewer and one slot more, at the same max throughput; an
+    empty list for models without slots."""
     if not isinstance(family.service, RequestService):
         return []
     return [
-        _with_slots(family, family.service, slots)
+        _change_slots(family, family.service, slots)
         for slots in (family.service.slots - 1, family.service.slots + 1)
         if slots
     ]
 
 
-def _with_slots(family: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
+def _change_slots(family: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
     scale = slots / service.slots
     mean_prior, outside_prior = family.priors["mean_s"], family.priors["outside_s"]
-    mean = Prior(
+    scaled_mean_prior = Prior(
         mean_prior.median * scale,
         mean_prior.log_sd,
         mean_prior.lower_bound * scale,
@@ -176,8 +176,8 @@ def _with_slots(family: ServiceFamily, service: RequestService, slots: int) -> S
     )
     outside_s = service.outside_s + service.mean_s * (1 - scale)
     outside_s = min(max(outside_s, 10 * outside_prior.lower_bound), 0.9 * outside_prior.upper_bound)
-    changed = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
-    return ServiceFamily(changed, {**family.priors, "mean_s": mean})
+    changed_service = msgspec.structs.replace(service, slots=slots, mean_s=service.mean_s * scale, outside_s=outside_s)
+    return ServiceFamily(changed_service, {**family.priors, "mean_s": scaled_mean_prior})
 
 
 def _build_batch_family(max_batch: int, fixed_share: float, unloaded_s: float, max_per_s: float) -> ServiceFamily:

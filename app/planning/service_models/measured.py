@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from app.analysis.objectives import binding_objectives
+from app.analysis.objectives import select_binding_objectives
 from app.analysis.token_samples import scale_sample
 from app.analysis.traces import unpack_token_pairs
 from app.errors import UsageError
@@ -21,6 +21,7 @@ from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, build_goals
 from app.planning.service_models.evidence import LATENCY_KEY_BY_METRIC, collect_evidence, get_latency_s, meets_slo
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, VariantData
+from app.records.metrics import metric_label
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Objective, Result, Stage, Validity
@@ -52,7 +53,7 @@ _DISTURBANCE_SIGMA: dict[Validity, float] = {"VALID": 0.0, "WARN": 0.1, "INVALID
 
 def lower_trust(target: MeasuredTarget, validity: Validity) -> MeasuredTarget:
     """Return the target with a capacity that is as uncertain as the validity of its measurement
-    suggests. What an INVALID measurement gives is assumed."""
+    suggests. The capacity of an INVALID measurement counts as assumed."""
     sigma = _DISTURBANCE_SIGMA[validity]
     if not sigma:
         return target
@@ -103,8 +104,8 @@ def add_measured_tokens(plan_inputs: PlanningInputs) -> PlanningInputs:
     if target is None or target.lengths is None or (traffic.tokens and target.token_sample is None):
         return plan_inputs
     tokens, sample = traffic.tokens or build_measured_tokens(target.lengths), target.token_sample
-    means = tokens[0].input, tokens[0].output
-    sample = None if sample is None else scale_sample(sample, means)
+    mean_lengths = tokens[0].input, tokens[0].output
+    sample = None if sample is None else scale_sample(sample, mean_lengths)
     traffic = msgspec.structs.replace(traffic, tokens=tokens, token_sample=sample)
     return msgspec.structs.replace(plan_inputs, traffic=traffic)
 
@@ -158,15 +159,15 @@ def _build_curve_from_fit(
 
     It is used if no load point met the SLO, or if none can be evaluated.
     """
-    rate = 0.0 if target.fit is None else _estimate_rate_from_fit(target, target.fit, goals, slo)
-    if rate <= 0:
-        missing = [
-            objective.text
+    rate_per_s = 0.0 if target.fit is None else _estimate_rate_from_fit(target, target.fit, goals, slo)
+    if rate_per_s <= 0:
+        unreported_metrics = [
+            objective.name
             for objective in _list_latency_objectives(slo)
             if all(get_latency_s(load_point, objective) is None for load_point in curve.load_points)
         ]
-        if missing:
-            message = f"no load point of {curve.source} reports {missing[0]}"
+        if unreported_metrics:
+            message = f"no load point of {curve.source} reports {metric_label(unreported_metrics[0])}"
             raise UsageError(
                 message, hint=f"Set the SLO on a reported metric: {', '.join(_list_reported_metrics(curve)) or 'none'}."
             )
@@ -176,7 +177,7 @@ def _build_curve_from_fit(
             f"no load point of {curve.source} met {' and '.join(objective.label for objective in slo)}",
             hint="Measure at a lower load, or relax the SLO.",
         )
-    return msgspec.structs.replace(target.curve, max_rate_per_s=rate)
+    return msgspec.structs.replace(target.curve, max_rate_per_s=rate_per_s)
 
 
 def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
@@ -185,9 +186,9 @@ def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goal
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
-    rate = min(estimate_rate_within_slo(fit.services[0].service, goals, 1, "random", lengths), fit.highest_per_s)
-    rate = collect_evidence(target, slo).compute_posterior(rate, _FORMULA_SIGMA).p50
-    return rate * target.hardware.replicas
+    rate_per_s = min(estimate_rate_within_slo(fit.services[0].service, goals, 1, "random", lengths), fit.highest_per_s)
+    rate_per_s = collect_evidence(target, slo).compute_posterior(rate_per_s, _FORMULA_SIGMA).p50
+    return rate_per_s * target.hardware.replicas
 
 
 def _divide_by_replicas(load_point: MeasuredLoadPoint, replicas: int) -> MeasuredLoadPoint:
@@ -207,13 +208,13 @@ def _divide_by_replicas(load_point: MeasuredLoadPoint, replicas: int) -> Measure
 def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> CurvePoint | None:
     """Return the point of the capacity curve; `None` without load. For a closed loop, its rate is
     the response rate."""
-    rate = load_point.offered_per_s or load_point.achieved_per_s
-    if rate <= 0:
+    rate_per_s = load_point.offered_per_s or load_point.achieved_per_s
+    if rate_per_s <= 0:
         return None
     objective = next(iter(_list_latency_objectives(slo)), None)
     latency_s = None if objective is None else get_latency_s(load_point, objective)
     return CurvePoint(
-        rate,
+        rate_per_s,
         None if latency_s is None else 1000 * latency_s,
         load_point.achieved_per_s,
         meets_slo(load_point, slo) is True,
@@ -221,7 +222,7 @@ def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) 
 
 
 def _list_latency_objectives(slo: Sequence[Objective]) -> list[Objective]:
-    return [objective for objective in binding_objectives(slo) if objective.metric in LATENCY_KEY_BY_METRIC]
+    return [objective for objective in select_binding_objectives(slo) if objective.metric in LATENCY_KEY_BY_METRIC]
 
 
 def _get_latency_metric(slo: Sequence[Objective]) -> str:
@@ -230,14 +231,14 @@ def _get_latency_metric(slo: Sequence[Objective]) -> str:
 
 
 def _list_reported_metrics(curve: ImportedCurve) -> Iterator[str]:
-    reported = {
-        (metric, name)
+    reported_metrics = {
+        (metric, aggregate)
         for load_point in curve.load_points
         for metric, latencies_s in load_point.latencies_s.items()
-        for name in latencies_s
+        for aggregate in latencies_s
     }
-    for metric, name in sorted(reported):
-        yield f"{metric}_ms.{name.replace('_', '.')}"
+    for metric, aggregate in sorted(reported_metrics):
+        yield f"{metric}_ms.{aggregate.replace('_', '.')}"
 
 
 def _format_tool(curve: ImportedCurve) -> str:
@@ -267,37 +268,41 @@ def build_local_targets(
     variants = {variant.variant.label: variant for variant in result.local.variants}
     goals = build_goals(slo)
     targets = []
-    for batch_law in result.local.batch_models:
-        if not _is_accurate(variants.get(batch_law.variant.label)):
+    for batch_model in result.local.batch_models:
+        if not _is_accurate(variants.get(batch_model.variant.label)):
             continue
-        fitted = (
-            _fit_batches(batch_law, goals)
-            if batch_law.reason is None
-            else _fit_single_calls(batch_law.variant, result.stages)
+        fitted_service = (
+            _fit_batches(batch_model, goals)
+            if batch_model.reason is None
+            else _fit_single_calls(batch_model.variant, result.stages)
         )
-        if fitted is not None:
-            targets.append(_build_local_target(name, batch_law.variant, fitted, hardware, goals))
+        if fitted_service is not None:
+            targets.append(_build_local_target(name, batch_model.variant, fitted_service, hardware, goals))
     return tuple(target for target in targets if target is not None)
 
 
 def _is_accurate(variant: VariantData | None) -> bool:
     if variant is None or variant.failure is not None:
         return False
-    retained = variant.accuracy.retained if variant.accuracy is not None else None
-    return retained is None or retained.value is None or retained.value >= _MIN_ACCURACY_RETAINED
+    retained_accuracy = variant.accuracy.retained if variant.accuracy is not None else None
+    return (
+        retained_accuracy is None
+        or retained_accuracy.value is None
+        or retained_accuracy.value >= _MIN_ACCURACY_RETAINED
+    )
 
 
 def _build_local_target(
-    name: str, variant: Variant, fitted: FittedService, hardware: Hardware, goals: Goals
+    name: str, variant: Variant, fitted_service: FittedService, hardware: Hardware, goals: Goals
 ) -> MeasuredTarget | None:
     """Build the target of a variant; `None` if the SLO is missed at any load."""
-    assert not isinstance(fitted.service, TokenService)
-    rate = estimate_rate_within_slo(fitted.service, goals, 1, "random")
-    if rate <= 0:
+    assert not isinstance(fitted_service.service, TokenService)
+    rate_per_s = estimate_rate_within_slo(fitted_service.service, goals, 1, "random")
+    if rate_per_s <= 0:
         return None
-    fit = ServiceFit((fitted,), (), 0.0, 1.0, 0.0, fitted.service.max_per_s)
+    fit = ServiceFit((fitted_service,), (), 0.0, 1.0, 0.0, fitted_service.service.max_per_s)
     cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
-    curve = CapacityCurve((), goals.latency_metric, rate, None, cores)
+    curve = CapacityCurve((), goals.latency_metric, rate_per_s, None, cores)
     label = f"{variant.model} {variant.provider} {variant.precision}"
     return MeasuredTarget(f"{name}: {label}, model only", hardware, curve, fit, is_assumed=True)
 
@@ -315,7 +320,7 @@ def _fit_batches(batch_model: BatchModel, goals: Goals) -> FittedService | None:
 
 
 def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
-    """Fit a log-normal to mean, p50 and p95 of sequential calls with one row; `None` if these were
+    """Fit a lognormal to mean, p50 and p95 of sequential calls with one row; `None` if these were
     not measured."""
     single_row = msgspec.structs.replace(variant, batch=1)
     calls = [stage for stage in stages if stage.variant == single_row and "single-stream" in stage.tags.values()]

@@ -47,7 +47,7 @@ _SCREENING_SCATTER = 0.1
 The simulated standard deviation is misleading for models that are far off.
 """
 _STEPS = 20
-_MAX_RICHER = 2
+_MAX_RICHER_FAMILIES = 2
 _SLOPE_STEPS = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
 """Finite-difference step for the logarithm of a parameter, by type of service model.
 
@@ -67,7 +67,7 @@ They were determined with fits of simulated models (docs/explanation/planning.md
 services from the error of the saturation rate.
 """
 _MIN_PROBABILITY = 0.02
-_MAX_COST_BEHIND = 30.0
+_MAX_EXCESS_COST = 30.0
 """Maximum excess cost over the best model, each with its own scatter.
 
 A model with a higher cost cannot be best with equal scatter.
@@ -80,7 +80,7 @@ class CannotFitError(Exception):
 
 
 class ObservedLoad(msgspec.Struct, frozen=True):
-    """Measurement at one load.
+    """Measured latencies at one request rate or number of clients.
 
     `logs` are the logarithms of the latencies `names`, in ln s, as means over `points` load points.
     """
@@ -119,12 +119,14 @@ class ObservedStage(msgspec.Struct, frozen=True):
     `variance_share` is the variance of the measurement relative to that of a single simulation.
     """
 
-    observed: ObservedLoad
+    observed_load: ObservedLoad
     simulate: Callable[[ServiceModel], SimulatedStatistics]
     variance_share: float
 
 
-class Fitted(msgspec.Struct, frozen=True):
+class FamilyFit(msgspec.Struct, frozen=True):
+    """Fit of a service family, with the residuals and their Jacobian at the fitted parameters."""
+
     family: ServiceFamily
     cost: float
     """Twice the robust sum of squares, including the prior: −2 × log-likelihood, up to a
@@ -148,16 +150,16 @@ class Fitted(msgspec.Struct, frozen=True):
 
 def find_best_fits(
     families: Sequence[ServiceFamily],
-    screening: Sequence[ObservedStage],
+    screening_stages: Sequence[ObservedStage],
     stages: Sequence[ObservedStage],
     *,
     max_fits: int,
-    derive_additional: Callable[[Sequence[Fitted]], Sequence[ServiceFamily]] | None = None,
+    derive_additional: Callable[[Sequence[FamilyFit]], Sequence[ServiceFamily]] | None = None,
     derive_richer: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
     derive_nearby: Callable[[ServiceFamily], Sequence[ServiceFamily]] | None = None,
-    max_cost_behind: float = math.inf,
+    max_excess_cost: float = math.inf,
     use_held_out: bool = False,
-) -> list[Fitted]:
+) -> list[FamilyFit]:
     """Fit all models roughly to the screening stages and the best ones to all stages; return the
     most likely model first.
 
@@ -167,55 +169,68 @@ def find_best_fits(
     model; they are fitted without screening.
 
     A model is not fitted to the stages if its screening cost exceeds that of the best model by more
-    than `max_cost_behind`, or if it has a limit that the screening does not support. With
+    than `max_excess_cost`, or if it has a limit that the screening does not support. With
     `use_held_out`, models are compared by how well they predict load points that were left out of
     the fit, otherwise by how well they fit.
     """
-    whiteners = [np.eye(len(stage.observed.names)) / _SCREENING_SCATTER for stage in screening]
-    screened = _select_best_by_kind(sorted((_fit(family, screening, whiteners) for family in families), key=_get_cost))
+    whiteners = [np.eye(len(stage.observed_load.names)) / _SCREENING_SCATTER for stage in screening_stages]
+    screened_fits = _select_best_by_kind(
+        sorted((_fit(family, screening_stages, whiteners) for family in families), key=_get_cost)
+    )
     if derive_additional is not None:
-        screened = sorted(
-            [*screened, *(_fit(family, screening, whiteners) for family in derive_additional(screened))], key=_get_cost
+        screened_fits = sorted(
+            [
+                *screened_fits,
+                *(_fit(family, screening_stages, whiteners) for family in derive_additional(screened_fits)),
+            ],
+            key=_get_cost,
         )
     if derive_richer is not None:
-        richer_families = [family for fit in screened for family in derive_richer(fit.family)][:_MAX_RICHER]
-        richer_fits = [_fit(family, screening, whiteners) for family in richer_families]
-        screened = sorted(
-            [*screened, *(fit for fit in richer_fits if _supports_limits(fit, screened[0].cost))], key=_get_cost
+        richer_families = [family for fit in screened_fits for family in derive_richer(fit.family)][
+            :_MAX_RICHER_FAMILIES
+        ]
+        richer_fits = [_fit(family, screening_stages, whiteners) for family in richer_families]
+        screened_fits = sorted(
+            [*screened_fits, *(fit for fit in richer_fits if _supports_limits(fit, screened_fits[0].cost))],
+            key=_get_cost,
         )
-    candidates = [fit for fit in screened if fit.cost <= screened[0].cost + max_cost_behind]
-    refined = [_fit_by_own_scatter(fit.family, stages) for fit in _select_leading(candidates, screening, max_fits)]
-    refined.sort(key=_get_cost)
-    known_kinds, max_cost = (
-        [fit.family.kind for fit in refined],
-        refined[0].cost + _MAX_COST_BEHIND * _compute_spread(refined[0]) ** 2,
+    candidates = [fit for fit in screened_fits if fit.cost <= screened_fits[0].cost + max_excess_cost]
+    refined_fits = [
+        _fit_by_own_scatter(fit.family, stages) for fit in _select_leading(candidates, screening_stages, max_fits)
+    ]
+    refined_fits.sort(key=_get_cost)
+    refined_kinds, max_cost = (
+        [fit.family.kind for fit in refined_fits],
+        refined_fits[0].cost + _MAX_EXCESS_COST * _compute_spread(refined_fits[0]) ** 2,
     )
     nearby_families = (
         []
         if derive_nearby is None
-        else [family for family in derive_nearby(refined[0].family) if family.kind not in known_kinds]
+        else [family for family in derive_nearby(refined_fits[0].family) if family.kind not in refined_kinds]
     )
-    compared = _fit_with_equal_scatter(
-        [*(fit.family for fit in refined if fit.cost <= max_cost), *nearby_families], stages
+    compared_fits = _fit_with_equal_scatter(
+        [*(fit.family for fit in refined_fits if fit.cost <= max_cost), *nearby_families], stages
     )
     if use_held_out:
-        sizes = [len(stage.observed.names) for stage in stages]
-        compared = [msgspec.structs.replace(fit, held_out=_compute_held_out_cost(fit, sizes)) for fit in compared]
-    return sorted(compared, key=_get_score)
+        sizes = [len(stage.observed_load.names) for stage in stages]
+        compared_fits = [
+            msgspec.structs.replace(fit, held_out=_compute_held_out_cost(fit, sizes)) for fit in compared_fits
+        ]
+    return sorted(compared_fits, key=_get_score)
 
 
-def compute_rough_cost(family: ServiceFamily, screening: Sequence[ObservedStage]) -> float:
+def compute_rough_cost(family: ServiceFamily, screening_stages: Sequence[ObservedStage]) -> float:
     """Return the screening cost of a model before it is fitted."""
     logs = np.array(family.logs)
     residuals = [
-        (np.array(stage.observed.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
-        for stage in screening
+        (np.array(stage.observed_load.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
+        for stage in screening_stages
     ]
     squares = np.concatenate([*residuals, family.compute_prior_residuals(logs)]) ** 2
     return float(2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares / _ROBUST_SCALE**2) - 1).sum())
 
 
-def _supports_limits(fitted: Fitted, unlimited_cost: float) -> bool:
+def _supports_limits(fitted: FamilyFit, unlimited_cost: float) -> bool:
     """Return whether the screening supports a model's admission limits; True for models without
     such limits.
 
@@ -235,15 +250,17 @@ def _supports_limits(fitted: Fitted, unlimited_cost: float) -> bool:
     )
 
 
-def _select_best_by_kind(screened: Sequence[Fitted]) -> list[Fitted]:
+def _select_best_by_kind(screened_fits: Sequence[FamilyFit]) -> list[FamilyFit]:
     """Return the best fit of each model over all starting values."""
-    best: dict[ServiceModel, Fitted] = {}
-    for fitted in screened:
-        best.setdefault(fitted.family.kind, fitted)
-    return list(best.values())
+    best_by_kind: dict[ServiceModel, FamilyFit] = {}
+    for fitted in screened_fits:
+        best_by_kind.setdefault(fitted.family.kind, fitted)
+    return list(best_by_kind.values())
 
 
-def _select_leading(screened: Sequence[Fitted], screening: Sequence[ObservedStage], max_count: int) -> list[Fitted]:
+def _select_leading(
+    screened_fits: Sequence[FamilyFit], screening_stages: Sequence[ObservedStage], max_count: int
+) -> list[FamilyFit]:
     """Select the fits to refine, including the best one of each family, since screening is only a
     rough fit.
 
@@ -251,24 +268,28 @@ def _select_leading(screened: Sequence[Fitted], screening: Sequence[ObservedStag
     a batching window. Each batch size is therefore fitted to the screening stages again, as
     accurately as to all stages, before any is dropped.
     """
-    if any(isinstance(fitted.family.service, BatchService) for fitted in screened[: max_count - 1]):
-        batches = [fitted for fitted in screened if isinstance(fitted.family.service, BatchService)]
-        ranked = sorted((_refine(fitted.family, screening) for fitted in batches), key=_get_cost)
-        other_fits = [fitted for fitted in screened if not isinstance(fitted.family.service, BatchService)]
-        return [*ranked[: max_count - 1], *other_fits[:1]]
-    leading, remaining = list(screened[: max_count - 1]), screened[max_count - 1 :]
-    families = {fitted.family.family for fitted in leading}
-    for fitted in remaining:
+    if any(isinstance(fitted.family.service, BatchService) for fitted in screened_fits[: max_count - 1]):
+        batch_fits = [fitted for fitted in screened_fits if isinstance(fitted.family.service, BatchService)]
+        ranked_batch_fits = sorted((_refine(fitted.family, screening_stages) for fitted in batch_fits), key=_get_cost)
+        other_fits = [fitted for fitted in screened_fits if not isinstance(fitted.family.service, BatchService)]
+        return [*ranked_batch_fits[: max_count - 1], *other_fits[:1]]
+    leading_fits, remaining_fits = list(screened_fits[: max_count - 1]), screened_fits[max_count - 1 :]
+    families = {fitted.family.family for fitted in leading_fits}
+    for fitted in remaining_fits:
         if fitted.family.family not in families:
-            leading.append(fitted)
+            leading_fits.append(fitted)
             families.add(fitted.family.family)
-    return leading if len(leading) >= max_count else [*leading, *remaining[: max_count - len(leading)]]
+    return (
+        leading_fits
+        if len(leading_fits) >= max_count
+        else [*leading_fits, *remaining_fits[: max_count - len(leading_fits)]]
+    )
 
 
-def build_service_fit(fits: Sequence[Fitted], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
-    best = fits[0]
-    spread = _compute_spread(best)
-    probabilities = np.array([math.exp(-(fit.score - best.score) / (2 * spread**2)) for fit in fits])
+def build_service_fit(fits: Sequence[FamilyFit], stages: Sequence[ObservedStage], highest_per_s: float) -> ServiceFit:
+    best_fit = fits[0]
+    spread = _compute_spread(best_fit)
+    probabilities = np.array([math.exp(-(fit.score - best_fit.score) / (2 * spread**2)) for fit in fits])
     probabilities = np.where(probabilities / probabilities.sum() < _MIN_PROBABILITY, 0.0, probabilities)
     probabilities /= probabilities.sum()
     services = tuple(
@@ -284,15 +305,19 @@ def build_service_fit(fits: Sequence[Fitted], stages: Sequence[ObservedStage], h
         errors=errors,
         median_error=_compute_median_error(errors, highest_per_s),
         spread=spread,
-        lowest_per_s=stages[0].observed.offered_per_s,
+        lowest_per_s=stages[0].observed_load.offered_per_s,
         highest_per_s=highest_per_s,
     )
 
 
 def _round_limits(family: ServiceFamily) -> ServiceModel:
     """Return the service model with limits rounded to integers."""
-    is_limited = any(name in LIMITS for name in family.parameters)
-    return with_parameters(family.service, family.parameters, np.array(family.logs)) if is_limited else family.service
+    has_fitted_limit = any(name in LIMITS for name in family.parameters)
+    return (
+        with_parameters(family.service, family.parameters, np.array(family.logs))
+        if has_fitted_limit
+        else family.service
+    )
 
 
 def _compute_median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
@@ -311,24 +336,25 @@ def pick_evenly(points: Sequence[Point], max_count: int) -> list[Point]:
     return [points[index] for index in indices]
 
 
-def _get_cost(fitted: Fitted) -> float:
+def _get_cost(fitted: FamilyFit) -> float:
     return fitted.cost
 
 
-def _get_score(fitted: Fitted) -> float:
+def _get_score(fitted: FamilyFit) -> float:
     return fitted.score
 
 
-def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
-    """Fit twice, because the scatter of the measurement is only known from the model."""
+def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> FamilyFit:
+    """Fit a service family twice, because the scatter of the measurement is only known from the
+    fitted model."""
     return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).family, stages)
 
 
-def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) -> Fitted:
+def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) -> FamilyFit:
     return _fit(family, stages, _build_whiteners(family, stages))
 
 
-def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[Fitted]:
+def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[FamilyFit]:
     """Fit all models with the scatter that the first model predicts, so that no model benefits from
     predicting more scatter.
     """
@@ -336,7 +362,7 @@ def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[
     return [_fit(family, stages, whiteners) for family in families]
 
 
-def _compute_held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
+def _compute_held_out_cost(fitted: FamilyFit, sizes: Sequence[int]) -> float:
     """Return the cost of all load points if each one in turn is held out of the fit.
 
     Each held-out load point takes one Gauss-Newton step within the model's bounds, without another
@@ -352,14 +378,14 @@ def _compute_held_out_cost(fitted: Fitted, sizes: Sequence[int]) -> float:
     bounds = np.minimum(low - logs, -1e-9), np.maximum(high - logs, 1e-9)
     cost, start = 0.0, 0
     for size in sizes:
-        held_out = np.arange(start, start + size)
-        fitted_rows = np.delete(np.arange(scale.size), held_out)
+        held_out_rows = np.arange(start, start + size)
+        fitted_rows = np.delete(np.arange(scale.size), held_out_rows)
         step = optimize.lsq_linear(
             slopes[fitted_rows] * weights[fitted_rows, None],
             -fitted.residuals[fitted_rows] * weights[fitted_rows],
             bounds=bounds,
         ).x
-        squares = ((fitted.residuals[held_out] + slopes[held_out] @ step) / _ROBUST_SCALE) ** 2
+        squares = ((fitted.residuals[held_out_rows] + slopes[held_out_rows] @ step) / _ROBUST_SCALE) ** 2
         cost += float((2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares) - 1)).sum())
         start += size
     return cost
@@ -370,8 +396,8 @@ def _build_whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> 
     return [_build_whitener(stage, stage.simulate(service)) for stage in stages]
 
 
-def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> Fitted:
-    """Fit one model.
+def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> FamilyFit:
+    """Fit the parameters of one service family to the stages.
 
     `whiteners` are matrices that turn differences of logarithms into independent standardized
     residuals.
@@ -379,11 +405,11 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
 
     def compute_residuals(logs: Floats) -> Floats:
         service = family.with_values(logs)
-        parts = [
-            whiten @ (np.array(stage.observed.logs) - stage.simulate(service).log_means)
-            for stage, whiten in zip(stages, whiteners, strict=True)
+        stage_residuals = [
+            whitener @ (np.array(stage.observed_load.logs) - stage.simulate(service).log_means)
+            for stage, whitener in zip(stages, whiteners, strict=True)
         ]
-        return np.concatenate([*parts, family.compute_prior_residuals(logs)])
+        return np.concatenate([*stage_residuals, family.compute_prior_residuals(logs)])
 
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
@@ -392,40 +418,40 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
         diff_step=_compute_slope_steps(family), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
         bounds=family.bounds,
     )  # fmt: skip
-    determinants = sum(float(np.linalg.slogdet(whiten)[1]) for whiten in whiteners)
-    cost = 2 * float(solution.cost) - 2 * determinants
-    return Fitted(family.with_logs(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
+    log_determinant = sum(float(np.linalg.slogdet(whitener)[1]) for whitener in whiteners)
+    cost = 2 * float(solution.cost) - 2 * log_determinant
+    return FamilyFit(family.with_logs(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
 
 
 def _compute_slope_steps(family: ServiceFamily) -> list[float]:
     """Return the finite-difference steps relative to the logarithms, as scipy expects."""
-    default = _SLOPE_STEPS[type(family.service)]
+    default_step = _SLOPE_STEPS[type(family.service)]
     return [
-        _LIMIT_SLOPE_STEP / max(1.0, log) if name in LIMITS else default
+        _LIMIT_SLOPE_STEP / max(1.0, log) if name in LIMITS else default_step
         for name, log in zip(family.parameters, family.logs, strict=True)
     ]
 
 
-def _build_whitener(stage: ObservedStage, simulated: SimulatedStatistics) -> Floats:
+def _build_whitener(stage: ObservedStage, statistics: SimulatedStatistics) -> Floats:
     """Return L⁻¹, where L is the Cholesky factor of the covariance of a measured mean.
 
     Covariances between different statistics are halved, because few simulations estimate them
     poorly.
     """
-    covariance, identity = simulated.log_covariance * stage.variance_share, np.eye(len(stage.observed.names))
+    covariance, identity = statistics.log_covariance * stage.variance_share, np.eye(len(stage.observed_load.names))
     scatter = np.diag(np.diag(covariance)) * 0.5 + covariance * 0.5 + identity * _MIN_SCATTER**2
     return np.asarray(np.linalg.inv(np.linalg.cholesky(scatter)))
 
 
-def _compute_spread(best: Fitted) -> float:
+def _compute_spread(best_fit: FamilyFit) -> float:
     """Return the Birge ratio of the residuals under the robust loss, at least 1."""
-    squares = best.residuals[: len(best.residuals) - len(best.family.parameters)] / _ROBUST_SCALE
-    robust = 2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares**2) - 1)
-    freedom = max(1, len(squares) - len(best.family.parameters))
-    return max(1.0, math.sqrt(float(robust.sum()) / freedom))
+    scaled_residuals = best_fit.residuals[: len(best_fit.residuals) - len(best_fit.family.parameters)] / _ROBUST_SCALE
+    robust_squares = 2 * _ROBUST_SCALE**2 * (np.sqrt(1 + scaled_residuals**2) - 1)
+    degrees_of_freedom = max(1, len(scaled_residuals) - len(best_fit.family.parameters))
+    return max(1.0, math.sqrt(float(robust_squares.sum()) / degrees_of_freedom))
 
 
-def _compute_covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...], ...]:
+def _compute_covariance(fitted: FamilyFit, spread: float) -> tuple[tuple[float, ...], ...]:
     """Return the covariance matrix of the parameters' logarithms.
 
     The spread reduces the information of the measurement, but not that of the prior, which is in
@@ -433,15 +459,17 @@ def _compute_covariance(fitted: Fitted, spread: float) -> tuple[tuple[float, ...
     """
     scale = np.ones(len(fitted.jacobian))
     scale[: -len(fitted.family.parameters)] /= spread
-    scaled = fitted.jacobian * scale[:, None]
-    matrix = np.linalg.inv(scaled.T @ scaled) * _ERROR_FACTORS[type(fitted.family.service)] ** 2
-    return tuple(tuple(float(cell) for cell in row) for row in matrix)
+    scaled_jacobian = fitted.jacobian * scale[:, None]
+    covariance = np.linalg.inv(scaled_jacobian.T @ scaled_jacobian) * _ERROR_FACTORS[type(fitted.family.service)] ** 2
+    return tuple(tuple(float(value) for value in row) for row in covariance)
 
 
 def _compute_errors(stage: ObservedStage, service: ServiceModel) -> list[FitError]:
-    observed, simulated = stage.observed, stage.simulate(service)
-    scatter = np.sqrt(np.diag(simulated.log_covariance) * stage.variance_share + _MIN_SCATTER**2)
+    observed_load, statistics = stage.observed_load, stage.simulate(service)
+    scatter = np.sqrt(np.diag(statistics.log_covariance) * stage.variance_share + _MIN_SCATTER**2)
     return [
-        FitError(observed.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
-        for name, log, mean, sigma in zip(observed.names, observed.logs, simulated.log_means, scatter, strict=True)
+        FitError(observed_load.offered_per_s, name, math.exp(log), math.exp(mean), float((mean - log) / sigma))
+        for name, log, mean, sigma in zip(
+            observed_load.names, observed_load.logs, statistics.log_means, scatter, strict=True
+        )
     ]

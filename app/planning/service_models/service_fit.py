@@ -27,7 +27,7 @@ from app.planning.service_models.moments import (
     MIN_LOAD_POINTS,
     MIN_REQUESTS,
     CannotFitError,
-    Fitted,
+    FamilyFit,
     ObservedLoad,
     ObservedStage,
     build_service_fit,
@@ -42,10 +42,10 @@ AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _SAME_RATE_FACTOR = 1.004
 """Factor within which rates count as equal, because a rate search ends with many stages at almost
 the same rate."""
-_SCREENED_RATES = 8
+_MAX_SCREENED_RATES = 8
 _SCREENING = (10, 60_000, 2_000)
 _REFINING = (32, 200_000, 8_000)
-"""Simulation budget of the phase, like `_SCREENING`: simulations per stage, requests in total,
+"""Simulation budget of the phase, as in `_SCREENING`: simulations per stage, requests in total, and
 steady-state requests.
 
 The first is a maximum, and the second an approximate maximum. The third is the number of requests
@@ -56,14 +56,14 @@ _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 20_000
 """Maximum number of requests of one simulation; the variance of longer stages is extrapolated by
 their length."""
-_LEAD_IN_SHARE = 0.25
-"""Number of lead-in requests for long-run values, which fill the queue and are not counted, as a
-share of the counted ones.
+_WARM_UP_SHARE = 0.25
+"""Number of warm-up requests for long-run values, which fill the queue and are not counted, as a
+share of the counted requests.
 """
-_MAX_REFINED = 3
-_MAX_SHARED_COST_BEHIND = 15.0
+_MAX_REFINED_FITS = 3
+_MAX_SHARED_EXCESS_COST = 15.0
 """Screening cost by which processor sharing can look better with fewer slots."""
-_MAX_COST_BEHIND = 10.0
+_MAX_EXCESS_COST = 10.0
 """Maximum screening cost above the best model at which a model is still fitted to all stages.
 
 In tests with 17 random models, the model that fitted the stages best had a screening cost of at
@@ -76,60 +76,64 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
 
     Raises CannotFitError if fewer than three rates with latency percentiles were measured.
     """
-    observed = group_load_points(load_points)
-    if len(observed) < MIN_LOAD_POINTS:
-        requirement = f"a service model needs percentiles at {MIN_LOAD_POINTS} rates"
+    observed_loads = group_load_points(load_points)
+    if len(observed_loads) < MIN_LOAD_POINTS:
+        requirement_text = f"a service model needs percentiles at {MIN_LOAD_POINTS} rates"
         has_other_gaps = any(load_point.gaps == "other" for load_point in load_points)
         gaps_text = " with random or evenly spaced requests" if has_other_gaps else ""
-        raise CannotFitError(f"{requirement}{gaps_text}, but there are {len(observed)}")
+        raise CannotFitError(f"{requirement_text}{gaps_text}, but there are {len(observed_loads)}")
     highest_per_s = max(load_point.achieved_per_s for load_point in load_points)
-    families = list_candidate_families(_get_unloaded_latency_s(observed), highest_per_s)
-    screening = _build_stages(pick_evenly(observed, _SCREENED_RATES), *_SCREENING, seed)
-    stages = _build_stages(observed, *_REFINING, seed + 1)
+    families = list_candidate_families(_get_unloaded_latency_s(observed_loads), highest_per_s)
+    screening_stages = _build_stages(pick_evenly(observed_loads, _MAX_SCREENED_RATES), *_SCREENING, seed)
+    stages = _build_stages(observed_loads, *_REFINING, seed + 1)
     fits = find_best_fits(
-        families, screening, stages, max_fits=_MAX_REFINED, derive_additional=add_shared_cores,
-        derive_richer=add_slow_phase, derive_nearby=vary_slots, max_cost_behind=_MAX_COST_BEHIND, use_held_out=True,
+        families, screening_stages, stages, max_fits=_MAX_REFINED_FITS, derive_additional=add_shared_cores,
+        derive_richer=add_slow_phase, derive_nearby=vary_slots, max_excess_cost=_MAX_EXCESS_COST, use_held_out=True,
     )  # fmt: skip
     return build_service_fit(fits, stages, highest_per_s)
 
 
-def add_shared_cores(screened: Sequence[Fitted]) -> list[ServiceFamily]:
+def add_shared_cores(screened_fits: Sequence[FamilyFit]) -> list[ServiceFamily]:
     """Return candidate models with processor sharing, on as many cores as the best request model
     has slots.
 
     A second candidate has as many cores as the model with the most slots among about equally good
     models.
     """
-    request_fits = [fitted for fitted in screened if isinstance(fitted.family.service, RequestService)]
-    equal_families = [
-        fitted.family for fitted in request_fits if fitted.cost <= request_fits[0].cost + _MAX_SHARED_COST_BEHIND
+    request_fits = [fitted for fitted in screened_fits if isinstance(fitted.family.service, RequestService)]
+    similar_families = [
+        fitted.family for fitted in request_fits if fitted.cost <= request_fits[0].cost + _MAX_SHARED_EXCESS_COST
     ]
-    widest = max(
-        equal_families, key=lambda family: family.service.slots if isinstance(family.service, RequestService) else 0
+    widest_family = max(
+        similar_families, key=lambda family: family.service.slots if isinstance(family.service, RequestService) else 0
     )
     return [
         share_cores(family)
-        for family in (equal_families[:1] if widest is equal_families[0] else [equal_families[0], widest])
+        for family in (
+            similar_families[:1] if widest_family is similar_families[0] else [similar_families[0], widest_family]
+        )
     ]
 
 
 def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[ObservedLoad]:
     """Combine open-loop load points with percentiles by rate, and return them in ascending order of
     rate."""
-    by_rate: dict[tuple[GapDistribution, float], list[MeasuredLoadPoint]] = defaultdict(list)
+    load_points_by_rate: dict[tuple[GapDistribution, float], list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
         latencies = load_point.latencies_s.get("latency", {})
         has_percentiles = bool(load_point.offered_per_s) and any(latencies.get(name) for name in AGGREGATES)
         if has_percentiles and load_point.gaps != "other" and count_requests(load_point) >= MIN_REQUESTS:
-            by_rate[load_point.gaps, load_point.offered_per_s or 0.0].append(load_point)
-    groups: list[list[tuple[GapDistribution, float]]] = []
-    for gaps, rate in sorted(by_rate):
-        if groups and groups[-1][0][0] == gaps and rate <= groups[-1][0][1] * _SAME_RATE_FACTOR:
-            groups[-1].append((gaps, rate))
+            load_points_by_rate[load_point.gaps, load_point.offered_per_s or 0.0].append(load_point)
+    load_groups: list[list[tuple[GapDistribution, float]]] = []
+    for gaps, rate in sorted(load_points_by_rate):
+        if load_groups and load_groups[-1][0][0] == gaps and rate <= load_groups[-1][0][1] * _SAME_RATE_FACTOR:
+            load_groups[-1].append((gaps, rate))
         else:
-            groups.append([(gaps, rate)])
-    observed = [_combine([load_point for load in loads for load_point in by_rate[load]]) for loads in groups]
-    return sorted(observed, key=lambda load: load.offered_per_s)
+            load_groups.append([(gaps, rate)])
+    observed_loads = [
+        _combine([load_point for load in loads for load_point in load_points_by_rate[load]]) for loads in load_groups
+    ]
+    return sorted(observed_loads, key=lambda load: load.offered_per_s)
 
 
 def count_requests(load_point: MeasuredLoadPoint) -> int:
@@ -140,44 +144,46 @@ def count_requests(load_point: MeasuredLoadPoint) -> int:
     """
     if load_point.completed is not None:
         return load_point.completed + (load_point.failed or 0)
-    rate = load_point.achieved_per_s if load_point.offered_per_s is None else load_point.offered_per_s
-    return ASSUMED_REQUESTS if load_point.duration_s is None else round(rate * load_point.duration_s)
+    rate_per_s = load_point.achieved_per_s if load_point.offered_per_s is None else load_point.offered_per_s
+    return ASSUMED_REQUESTS if load_point.duration_s is None else round(rate_per_s * load_point.duration_s)
 
 
 def _combine(load_points: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
-    rate = float(np.mean([load_point.offered_per_s or 0.0 for load_point in load_points]))
+    rate_per_s = float(np.mean([load_point.offered_per_s or 0.0 for load_point in load_points]))
     latencies = [load_point.latencies_s["latency"] for load_point in load_points]
     names = tuple(name for name in AGGREGATES if all(latencies_s.get(name) for latencies_s in latencies))
     logs = tuple(float(np.mean([math.log(latencies_s[name]) for latencies_s in latencies])) for name in names)
     requests = round(float(np.mean([count_requests(load_point) for load_point in load_points])))
     is_steady = all(load_point.completed is None and load_point.duration_s is None for load_point in load_points)
-    return ObservedLoad(rate, requests, len(load_points), names, logs, load_points[0].gaps, is_steady)
+    return ObservedLoad(rate_per_s, requests, len(load_points), names, logs, load_points[0].gaps, is_steady)
 
 
-def _get_unloaded_latency_s(observed: Sequence[ObservedLoad]) -> float:
-    return math.exp(min(load.logs[0] for load in observed if load.logs))
+def _get_unloaded_latency_s(observed_loads: Sequence[ObservedLoad]) -> float:
+    return math.exp(min(load.logs[0] for load in observed_loads if load.logs))
 
 
 def _build_stages(
-    observed: Sequence[ObservedLoad], max_simulations: int, budget: int, steady_requests: int, seed: int
+    observed_loads: Sequence[ObservedLoad], max_simulations: int, budget: int, steady_requests: int, seed: int
 ) -> list[ObservedStage]:
-    requests = [steady_requests if load.is_steady else min(load.requests, _MAX_REQUESTS) for load in observed]
+    requests = [steady_requests if load.is_steady else min(load.requests, _MAX_REQUESTS) for load in observed_loads]
     simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
-    seeds = np.random.SeedSequence(seed).spawn(len(observed))
+    seeds = np.random.SeedSequence(seed).spawn(len(observed_loads))
     stages = []
-    for load, request_count, load_seed in zip(observed, requests, seeds, strict=True):
-        lead_in = round(_LEAD_IN_SHARE * request_count) if load.is_steady else 0
+    for load, request_count, load_seed in zip(observed_loads, requests, seeds, strict=True):
+        warm_up_requests = round(_WARM_UP_SHARE * request_count) if load.is_steady else 0
         simulation = StageSimulation.draw(
-            load.offered_per_s, request_count, simulation_count, load_seed, load.gaps, lead_in
+            load.offered_per_s, request_count, simulation_count, load_seed, load.gaps, warm_up_requests
         )
         stages.append(_build_stage(load, simulation, request_count))
     return stages
 
 
 def _build_stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
-    """Build a stage; the variance of the measurement is smaller if it is a mean of several points
-    or of a longer stage.
+    """Build an observed stage with its simulation.
+
+    The variance of the measurement is smaller if it is a mean of several load points or of a longer
+    stage.
     """
     quantiles = np.array([AGGREGATES[name] for name in load.names])
-    share = requests / load.requests / load.points
-    return ObservedStage(load, partial(simulation.simulate, quantiles=quantiles), share)
+    variance_share = requests / load.requests / load.points
+    return ObservedStage(load, partial(simulation.simulate, quantiles=quantiles), variance_share)

@@ -1,7 +1,7 @@
 """Service times of single requests as factors of their mean.
 
 Factors are computed from standard normals, so that simulations are smooth functions of the
-parameters. They are log-normal, or have two phases (fast and slow requests), each with
+parameters. They are lognormal, or have two phases (fast and slow requests), each with
 gamma-distributed times. The module also scales services and targets to another speed, such as that
 of another precision, runtime or model.
 """
@@ -39,7 +39,7 @@ def is_two_phase(service: ServiceModel) -> bool:
 
 
 def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
-    """Return log-normal factors with mean 1 and this coefficient of variation."""
+    """Return lognormal factors with mean 1 and this coefficient of variation."""
     variance = np.log1p(cv * cv)
     return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
 
@@ -64,9 +64,9 @@ def compute_total_cv(service: RequestService) -> float:
     """Return the coefficient of variation of all service times, over both phases."""
     if not is_two_phase(service):
         return service.cv
-    share, factor = service.slow_share, service.slow_factor
-    fast_mean = 1 / (1 - share + share * factor)
-    second_moment = (1 + service.cv**2) * fast_mean**2 * (1 - share + share * factor**2)
+    slow_share, slow_factor = service.slow_share, service.slow_factor
+    fast_mean = 1 / (1 - slow_share + slow_share * slow_factor)
+    second_moment = (1 + service.cv**2) * fast_mean**2 * (1 - slow_share + slow_share * slow_factor**2)
     return math.sqrt(max(0.0, second_moment - 1))
 
 
@@ -88,22 +88,26 @@ def _get_phase_parameters(service: RequestService) -> tuple[float, float, float]
 
 
 @lru_cache(64)
-def _tabulate_factors(share: float, factor: float, cv: float) -> Floats:
-    return np.asarray(np.exp(np.interp(_EVEN_NORMALS_GRID, _tabulate_normals(share, factor, cv), _GRID)))
+def _tabulate_factors(slow_share: float, slow_factor: float, cv: float) -> Floats:
+    return np.asarray(np.exp(np.interp(_EVEN_NORMALS_GRID, _tabulate_normals(slow_share, slow_factor, cv), _GRID)))
 
 
 @lru_cache(64)
-def _tabulate_normals(share: float, factor: float, cv: float) -> Floats:
+def _tabulate_normals(slow_share: float, slow_factor: float, cv: float) -> Floats:
     """Return the standard normal with the same cumulative probability as each factor of the grid;
     non-decreasing."""
-    fast_mean = 1 / (1 - share + share * factor)
-    order, factors = 1 / cv**2, np.exp(_GRID)
-    below = (1 - share) * special.gammainc(order, order * factors / fast_mean)
-    below = below + share * special.gammainc(order, order * factors / (fast_mean * factor))
-    above = (1 - share) * special.gammaincc(order, order * factors / fast_mean)
-    above = above + share * special.gammaincc(order, order * factors / (fast_mean * factor))
+    fast_mean = 1 / (1 - slow_share + slow_share * slow_factor)
+    gamma_shape, factors = 1 / cv**2, np.exp(_GRID)
+    lower_tail = (1 - slow_share) * special.gammainc(gamma_shape, gamma_shape * factors / fast_mean)
+    lower_tail = lower_tail + slow_share * special.gammainc(
+        gamma_shape, gamma_shape * factors / (fast_mean * slow_factor)
+    )
+    upper_tail = (1 - slow_share) * special.gammaincc(gamma_shape, gamma_shape * factors / fast_mean)
+    upper_tail = upper_tail + slow_share * special.gammaincc(
+        gamma_shape, gamma_shape * factors / (fast_mean * slow_factor)
+    )
     # in the upper half, the survival function is more accurate than the distribution function
-    normals = np.where(below < 0.5, special.ndtri(below), -special.ndtri(above))
+    normals = np.where(lower_tail < 0.5, special.ndtri(lower_tail), -special.ndtri(upper_tail))
     return np.asarray(np.maximum.accumulate(np.clip(normals, -_MAX_Z, _MAX_Z)))
 
 
@@ -169,10 +173,10 @@ def _scale_curve(curve: CapacityCurve, speed: float) -> CapacityCurve:
         )
         for point in curve.points
     )
-    interval = curve.max_rate_ci95
+    max_rate_ci95 = curve.max_rate_ci95
     return msgspec.structs.replace(
         curve,
         points=points,
         max_rate_per_s=curve.max_rate_per_s * speed,
-        max_rate_ci95=None if interval is None else (interval[0] * speed, interval[1] * speed),
+        max_rate_ci95=None if max_rate_ci95 is None else (max_rate_ci95[0] * speed, max_rate_ci95[1] * speed),
     )

@@ -38,34 +38,34 @@ def find_crossing(
     lowest rate. The sigma is the remaining uncertainty of the search.
     """
     min_rate, rate, max_rate = rates
-    low, high, at_low, at_high = None, None, 0.0, 0.0
+    low, high, low_excess, high_excess = None, None, 0.0, 0.0
     step, evaluations = 1.06, 0
     while low is None or high is None:  # terminates: the step is squared until it reaches either end
         excess = compute_excess(rate)
         evaluations += 1
         if excess <= 0:
-            low, at_low = rate, excess
+            low, low_excess = rate, excess
             if rate >= max_rate:
                 return max_rate, 0.0
             rate = min(max_rate, rate * step) if high is None else rate
         else:
-            high, at_high = rate, excess
+            high, high_excess = rate, excess
             if rate <= min_rate:
                 return 0.0, 0.0
             rate = max(min_rate, rate / step) if low is None else rate
         step *= step
-    side = 0
+    last_side = 0
     while math.log(high / low) > precision and evaluations < _MAX_CROSSING_EVALUATIONS:
-        weight = min(max(-at_low / (at_high - at_low), 0.1), 0.9)
+        weight = min(max(-low_excess / (high_excess - low_excess), 0.1), 0.9)
         rate = low * (high / low) ** weight
         excess = compute_excess(rate)
         evaluations += 1
         if excess <= 0:
-            at_high = at_high / 2 if side < 0 else at_high
-            low, at_low, side = rate, excess, -1
+            high_excess = high_excess / 2 if last_side < 0 else high_excess
+            low, low_excess, last_side = rate, excess, -1
         else:
-            at_low = at_low / 2 if side > 0 else at_low
-            high, at_high, side = rate, excess, 1
+            low_excess = low_excess / 2 if last_side > 0 else low_excess
+            high, high_excess, last_side = rate, excess, 1
     return low, math.log(high / low) / 2
 
 
@@ -99,12 +99,12 @@ def compute_stage_effect(
         return None
     simulate_margins = _build_stage_simulator(service, goals.latency_goals, lengths, min(requests, _MAX_STAGE_REQUESTS))
 
-    def compute_median_excess(per_s: float) -> float:
-        return float(np.median(simulate_margins(per_s)))
+    def compute_median_excess(rate_per_s: float) -> float:
+        return float(np.median(simulate_margins(rate_per_s)))
 
-    ends = (steady_per_s / _MAX_RATE_FACTOR, steady_per_s, steady_per_s * _MAX_RATE_FACTOR)
-    stage_per_s, _ = find_crossing(compute_median_excess, ends, _PRECISION)
-    if not ends[0] < stage_per_s < ends[2]:
+    rate_range_per_s = (steady_per_s / _MAX_RATE_FACTOR, steady_per_s, steady_per_s * _MAX_RATE_FACTOR)
+    stage_per_s, _ = find_crossing(compute_median_excess, rate_range_per_s, _PRECISION)
+    if not rate_range_per_s[0] < stage_per_s < rate_range_per_s[2]:
         return None
     slope = (
         compute_median_excess(stage_per_s * (1 + _SLOPE_STEP)) - compute_median_excess(stage_per_s / (1 + _SLOPE_STEP))
@@ -129,19 +129,21 @@ def _build_stage_simulator(
             TokenLoad(1.0, None, np.array(lengths)), requests, simulation_count, seed
         )
 
-        def simulate_logs(per_s: float) -> Floats:
-            scaled = msgspec.structs.replace(token_simulation, arrivals_s=token_simulation.arrivals_s / per_s)
-            return scaled.simulate(service, names).logs
+        def simulate_logs(rate_per_s: float) -> Floats:
+            scaled_simulation = msgspec.structs.replace(
+                token_simulation, arrivals_s=token_simulation.arrivals_s / rate_per_s
+            )
+            return scaled_simulation.simulate(service, names).logs
 
     else:
         quantiles = np.array([goal.quantile for goal in goals])
         stage_simulation = StageSimulation.draw(1.0, requests, simulation_count, seed)
 
-        def simulate_logs(per_s: float) -> Floats:
+        def simulate_logs(rate_per_s: float) -> Floats:
             return (
-                StageSimulation(stage_simulation.arrivals_s / per_s, stage_simulation.normals)
+                StageSimulation(stage_simulation.arrivals_s / rate_per_s, stage_simulation.normals)
                 .simulate(service, quantiles)
                 .logs
             )
 
-    return lambda per_s: np.asarray((simulate_logs(per_s) - limits).max(axis=1))
+    return lambda rate_per_s: np.asarray((simulate_logs(rate_per_s) - limits).max(axis=1))

@@ -63,13 +63,13 @@ class RecentCache(Generic[Value]):
 class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     """Repeated simulation of a stage with fixed random numbers.
 
-    `arrivals_s` and `normals` have the shape simulations × requests. The first `lead_in` requests
-    of each simulation fill the queue and are not counted.
+    `arrivals_s` and `normals` have the shape simulations × requests. The first `warm_up_requests`
+    requests of each simulation fill the queue and are not counted.
     """
 
     arrivals_s: Floats
     normals: Floats
-    lead_in: int = 0
+    warm_up_requests: int = 0
     _factor_cache: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_CACHED_FACTORS))
     _percentile_cache: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_CACHED_PERCENTILES))
 
@@ -80,11 +80,11 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         simulations: int,
         seed: np.random.SeedSequence,
         gaps: GapDistribution = "random",
-        lead_in: int = 0,
+        warm_up_requests: int = 0,
     ) -> StageSimulation:
-        rng, shape = np.random.default_rng(seed), (simulations, lead_in + requests)
+        rng, shape = np.random.default_rng(seed), (simulations, warm_up_requests + requests)
         arrivals_s = draw_arrivals(offered_per_s, shape, gaps, rng)
-        return StageSimulation(arrivals_s, rng.standard_normal(shape), lead_in)
+        return StageSimulation(arrivals_s, rng.standard_normal(shape), warm_up_requests)
 
     def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedStatistics:
         """Simulate the stage and return the logarithms of its latency percentiles.
@@ -94,11 +94,12 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         """
         if isinstance(service, TokenService):
             raise TypeError("a token service requires TokenSimulation")
-        inside = msgspec.structs.replace(service, outside_s=0.0)
-        times_s = self._percentile_cache.get(
-            (inside, tuple(quantiles)), lambda: self._compute_percentiles(inside, quantiles)
+        service_without_overhead = msgspec.structs.replace(service, outside_s=0.0)
+        percentiles_s = self._percentile_cache.get(
+            (service_without_overhead, tuple(quantiles)),
+            lambda: self._compute_percentiles(service_without_overhead, quantiles),
         )
-        return SimulatedStatistics(np.log(times_s + service.outside_s))
+        return SimulatedStatistics(np.log(percentiles_s + service.outside_s))
 
     def _compute_percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
         simulations, requests = self.arrivals_s.shape
@@ -110,7 +111,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
                 latencies = simulate_request_latencies(arrivals_s, normals, service, starts, factors)
             case BatchService():
                 latencies = simulate_batch_latencies(arrivals_s, normals, service, starts, factors)
-        latencies = latencies.reshape(simulations, requests)[:, self.lead_in :]
+        latencies = latencies.reshape(simulations, requests)[:, self.warm_up_requests :]
         return select_sorted(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
 
 
@@ -120,12 +121,12 @@ def select_sorted(values: Floats, ranks: Ints) -> Floats:
     Rank by rank, it partitions the part of the row above the previous rank. This takes half the
     time of sorting, and a fifth of the time of a partition at several ranks at once.
     """
-    selected, sorted_until = np.empty((values.shape[0], ranks.size)), 0
+    selected, sorted_count = np.empty((values.shape[0], ranks.size)), 0
     for index in np.argsort(ranks):
-        if ranks[index] >= sorted_until:
-            values[:, sorted_until:].partition(ranks[index] - sorted_until, axis=1)
+        if ranks[index] >= sorted_count:
+            values[:, sorted_count:].partition(ranks[index] - sorted_count, axis=1)
         selected[:, index] = values[:, ranks[index]]
-        sorted_until = max(sorted_until, ranks[index] + 1)
+        sorted_count = max(sorted_count, ranks[index] + 1)
     return selected
 
 
@@ -176,10 +177,10 @@ class TokenSimulation(msgspec.Struct, frozen=True):
     def draw(load: TokenLoad, requests: int, simulations: int, seed: np.random.SeedSequence) -> TokenSimulation:
         rng = np.random.default_rng(seed)
         arrivals_s = draw_arrivals(load.offered_per_s or 1.0, (simulations, requests), load.gaps, rng)
-        order = np.array([_draw_order(len(load.pairs), requests, rng) for _ in range(simulations)])
+        row_orders = np.array([_draw_order(len(load.pairs), requests, rng) for _ in range(simulations)])
         clients = load.clients if load.offered_per_s is None else None
         normals = rng.standard_normal((simulations, requests))
-        return TokenSimulation(clients, arrivals_s, normals, load.pairs.T[:, order])
+        return TokenSimulation(clients, arrivals_s, normals, load.pairs.T[:, row_orders])
 
     def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedStatistics:
         """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`,
@@ -203,18 +204,18 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return SimulatedStatistics(logs)
 
     def _compute_logs(self, service: TokenService, names: Sequence[str]) -> Floats:
-        first_s, last_s, ended_s = self._simulate_once(service)
+        first_s, last_s, end_times_s = self._simulate_once(service)
         latencies_by_metric = {"ttft": first_s, "latency": last_s}
         outputs = self.tokens[1]
-        gaps, has_several = np.maximum(outputs - 1, 1), outputs > 1
-        decoding_s = np.where(has_several, last_s - first_s, 0.0)
+        token_gaps, has_several_tokens = np.maximum(outputs - 1, 1), outputs > 1
+        decoding_s = np.where(has_several_tokens, last_s - first_s, 0.0)
         # a response with a single token has no time per output token
-        latencies_by_metric["tpot"] = np.where(has_several, decoding_s / gaps, np.nan)
+        latencies_by_metric["tpot"] = np.where(has_several_tokens, decoding_s / token_gaps, np.nan)
         columns = {}
         if RESPONSE_GAP in names:
-            columns[RESPONSE_GAP] = ended_s / self.normals.shape[1]
+            columns[RESPONSE_GAP] = end_times_s / self.normals.shape[1]
         if "itl mean" in names:
-            columns["itl mean"] = decoding_s.sum(axis=1) / np.where(has_several, gaps, 0).sum(axis=1)
+            columns["itl mean"] = decoding_s.sum(axis=1) / np.where(has_several_tokens, token_gaps, 0).sum(axis=1)
         for metric, values in latencies_by_metric.items():
             aggregates = [name.removeprefix(f"{metric} ") for name in names if name.startswith(f"{metric} ")]
             if aggregates:
@@ -234,15 +235,19 @@ class TokenSimulation(msgspec.Struct, frozen=True):
                 latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*arrays, service, starts)
             )
             return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
-        first_s, last_s, ended_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
+        first_s, last_s, end_times_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
         for row in range(shape[0]):
             inputs, outputs = self.tokens[:, row]
-            arrived_s, first_at_s, last_at_s = simulate_closed_tokens(
+            arrivals_s, first_token_s, last_token_s = simulate_closed_tokens(
                 self.clients, inputs, outputs, self.normals[row], service
             )
-            since_s = arrived_s - service.outside_s
-            first_s[row], last_s[row], ended_s[row] = first_at_s - since_s, last_at_s - since_s, last_at_s.max()
-        return first_s, last_s, ended_s
+            send_times_s = arrivals_s - service.outside_s
+            first_s[row], last_s[row], end_times_s[row] = (
+                first_token_s - send_times_s,
+                last_token_s - send_times_s,
+                last_token_s.max(),
+            )
+        return first_s, last_s, end_times_s
 
 
 def _draw_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
@@ -260,16 +265,16 @@ def _compute_statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
 
     A percentile is the smallest value for which at least the given share of values is not larger.
     """
-    shares, is_missing = [PERCENTILES.get(aggregate, 0.5) for aggregate in aggregates], np.isnan(times_s)
+    probabilities, is_missing = [PERCENTILES.get(aggregate, 0.5) for aggregate in aggregates], np.isnan(times_s)
     if is_missing.any():
-        present = times_s.shape[1] - np.count_nonzero(is_missing, axis=1)
-        ranks = np.maximum(np.ceil(np.outer(present, shares)).astype(int) - 1, 0)
+        present_counts = times_s.shape[1] - np.count_nonzero(is_missing, axis=1)
+        ranks = np.maximum(np.ceil(np.outer(present_counts, probabilities)).astype(int) - 1, 0)
         statistics = np.take_along_axis(
             np.partition(times_s, np.unique(ranks), axis=1), ranks, axis=1
         )  # NaN sorts last
     else:
-        ranks_by_share = [math.ceil(share * times_s.shape[1]) - 1 for share in shares]
-        statistics = np.partition(times_s, sorted(set(ranks_by_share)), axis=1)[:, ranks_by_share]
+        rank_list = [math.ceil(probability * times_s.shape[1]) - 1 for probability in probabilities]
+        statistics = np.partition(times_s, sorted(set(rank_list)), axis=1)[:, rank_list]
     if "mean" in aggregates:
         statistics[:, aggregates.index("mean")] = np.nanmean(times_s, axis=1)
     return statistics

@@ -50,14 +50,14 @@ from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, Ser
 _COMPARED_AGGREGATES = (("p50", "mean"), ("p95", "p90"), ("p99",))
 """Aggregates that are compared with simulations; in each group, the first one that is reported is
 used."""
-_TYPICAL, _TAIL = _COMPARED_AGGREGATES[:2]
+_TYPICAL_AGGREGATES = _COMPARED_AGGREGATES[0]
 _SCREENING, _REFINING = (6, 9_000), (12, 36_000)
 """Simulation budget of each phase: maximum number of simulations per stage, and approximate number
 of requests in total.
 """
-_SCREENED_LOADS, _MIN_SIMULATIONS = 6, 4
+_MAX_SCREENED_LOADS, _MIN_SIMULATIONS = 6, 4
 _MAX_REQUESTS = 1_500
-_MAX_REFINED, _MAX_COST_BEHIND = 3, 10.0
+_MAX_REFINED_FITS, _MAX_EXCESS_COST = 3, 10.0
 """Maximum number of models to refine, and their maximum screening cost above the best model.
 
 No model with a higher screening cost has turned out best.
@@ -65,9 +65,9 @@ No model with a higher screening cost has turned out best.
 _CHUNK, _SMALL_CHUNK = 2048, 512
 """Prompt tokens processed per step: the usual number, and a smaller one that has an effect only on
 longer prompts."""
-_USUAL_LIMIT = 256
+_DEFAULT_MAX_SEQUENCES = 256
 _MIN_OUTPUT_SIGMA = 0.05
-_Z95 = 1.644854
+_Z95_ONE_SIDED = 1.644854
 _LIMIT_START, _LIMIT_SIGMA, _MAX_LIMIT = 1.1, 1.0, 16.0
 """Starting value, prior sigma and maximum of a fitted limit, relative to the maximum number in
 flight.
@@ -81,9 +81,9 @@ support the limit."""
 
 
 class _Point(msgspec.Struct, frozen=True):
-    """All load points at the same load, combined."""
+    """Load points at the same rate or with the same number of clients, combined into one."""
 
-    observed: ObservedLoad
+    observed_load: ObservedLoad
     load: TokenLoad
     ttft_s: float
     tpot_s: float
@@ -97,7 +97,7 @@ class _Point(msgspec.Struct, frozen=True):
 
 def has_token_latencies(load_point: MeasuredLoadPoint) -> bool:
     """Return whether a load point reports TTFT and the time per output token."""
-    return any(_list_typical(load_point, "ttft")) and any(_list_per_token(load_point))
+    return any(_list_typical_latencies(load_point, "ttft")) and any(_list_per_token_latencies(load_point))
 
 
 def compute_mean_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[float, float] | None:
@@ -125,10 +125,13 @@ def fit_tokens(
         [load_point for load_point in token_load_points if count_requests(load_point) >= MIN_REQUESTS]
     )
     if len(points) < MIN_LOAD_POINTS:
-        requirement = f"a token service model needs TTFT and time per token at {MIN_LOAD_POINTS} loads"
-        raise CannotFitError(f"{requirement}, but there are {len(points)}")
-    screening = _build_stages(pick_evenly(points, _SCREENED_LOADS), *_SCREENING, seed)
-    unlimited = [_build_unlimited_family(start, points, max_sequences) for start in _build_starts(points)]
+        requirement_text = f"a token service model needs TTFT and time per token at {MIN_LOAD_POINTS} loads"
+        raise CannotFitError(f"{requirement_text}, but there are {len(points)}")
+    screening_stages = _build_stages(pick_evenly(points, _MAX_SCREENED_LOADS), *_SCREENING, seed)
+    unlimited_families = [
+        _build_unlimited_family(starting_service, points, max_sequences)
+        for starting_service in _build_starting_services(points)
+    ]
 
     def derive_limited(_: ServiceFamily) -> list[ServiceFamily]:
         """Return the models with a limit, each with the starting values that match the screening
@@ -138,21 +141,21 @@ def fit_tokens(
         queueing.
         """
         model_groups = zip(
-            *(_build_limited_families(family, points, max_sequences) for family in unlimited), strict=True
+            *(_build_limited_families(family, points, max_sequences) for family in unlimited_families), strict=True
         )
-        return [min(group, key=lambda family: compute_rough_cost(family, screening)) for group in model_groups]
+        return [min(group, key=lambda family: compute_rough_cost(family, screening_stages)) for group in model_groups]
 
     stages = _build_stages(points, *_REFINING, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
     fits = find_best_fits(
-        unlimited,
-        screening,
+        unlimited_families,
+        screening_stages,
         stages,
-        max_fits=_MAX_REFINED,
+        max_fits=_MAX_REFINED_FITS,
         derive_richer=derive_limited,
-        max_cost_behind=_MAX_COST_BEHIND,
+        max_excess_cost=_MAX_EXCESS_COST,
     )
-    fit = _drop_unsupported_limits(build_service_fit(fits, stages, highest_per_s), unlimited[0].service)
+    fit = _drop_unsupported_limits(build_service_fit(fits, stages, highest_per_s), unlimited_families[0].service)
     return fit if max_sequences else _limit_cached_tokens(fit, points)
 
 
@@ -181,36 +184,47 @@ def _group_by_load(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
 def _combine(load_points: list[MeasuredLoadPoint], default_pairs: Ints) -> _Point:
     """Combine load points at the same load. `default_pairs` are token lengths for load points that
     report none."""
-    first, achieved = load_points[0], fmean(load_point.achieved_per_s for load_point in load_points)
-    offered = fmean(load_point.offered_per_s or 0.0 for load_point in load_points) if first.offered_per_s else None
+    first_load_point, achieved_per_s = load_points[0], fmean(load_point.achieved_per_s for load_point in load_points)
+    offered_per_s = (
+        fmean(load_point.offered_per_s or 0.0 for load_point in load_points) if first_load_point.offered_per_s else None
+    )
     latencies_by_name = {
         name: [latencies_s[name] for latencies_s in map(_select_latencies, load_points) if name in latencies_s]
-        for name in _select_latencies(first)
+        for name in _select_latencies(first_load_point)
     }
     log_latencies = {
         name: fmean(map(math.log, values))
         for name, values in latencies_by_name.items()
         if len(values) == len(load_points)
     }
-    if offered is None:
-        log_latencies[RESPONSE_GAP] = -math.log(achieved)
+    if offered_per_s is None:
+        log_latencies[RESPONSE_GAP] = -math.log(achieved_per_s)
     requests = round(fmean(count_requests(load_point) for load_point in load_points))
-    sample, own_means = merge_load_point_samples(load_points), compute_mean_lengths(load_points)
+    sample, mean_lengths = merge_load_point_samples(load_points), compute_mean_lengths(load_points)
     pairs = default_pairs
     if sample is not None:
         pairs = unpack_pairs(sample)
-    elif own_means is not None:
-        pairs = np.maximum(np.rint(default_pairs * (np.array(own_means) / default_pairs.mean(axis=0))), 1).astype(
+    elif mean_lengths is not None:
+        pairs = np.maximum(np.rint(default_pairs * (np.array(mean_lengths) / default_pairs.mean(axis=0))), 1).astype(
             np.int64
         )
     return _Point(
         ObservedLoad(
-            offered or achieved, requests, len(load_points), tuple(log_latencies), tuple(log_latencies.values())
+            offered_per_s or achieved_per_s,
+            requests,
+            len(load_points),
+            tuple(log_latencies),
+            tuple(log_latencies.values()),
         ),
-        TokenLoad(offered, None if offered else max(1, round(first.clients or 1)), pairs, first.gaps),
-        fmean(_list_typical(load_point, "ttft")[0] for load_point in load_points),
-        fmean(_list_per_token(load_point)[0] for load_point in load_points),
-        achieved,
+        TokenLoad(
+            offered_per_s,
+            None if offered_per_s else max(1, round(first_load_point.clients or 1)),
+            pairs,
+            first_load_point.gaps,
+        ),
+        fmean(_list_typical_latencies(load_point, "ttft")[0] for load_point in load_points),
+        fmean(_list_per_token_latencies(load_point)[0] for load_point in load_points),
+        achieved_per_s,
     )
 
 
@@ -221,32 +235,35 @@ def _select_latencies(load_point: MeasuredLoadPoint) -> dict[str, float]:
     """
     latencies_s = {}
     for metric in ("ttft", "tpot", "latency"):
-        reported = load_point.latencies_s.get(metric, {})
-        names = [next((name for name in candidates if reported.get(name)), None) for candidates in _COMPARED_AGGREGATES]
-        latencies_s.update({f"{metric} {name}": reported[name] for name in names if name})
+        reported_latencies_s = load_point.latencies_s.get(metric, {})
+        names = [
+            next((name for name in candidates if reported_latencies_s.get(name)), None)
+            for candidates in _COMPARED_AGGREGATES
+        ]
+        latencies_s.update({f"{metric} {name}": reported_latencies_s[name] for name in names if name})
     mean = load_point.latencies_s.get("itl", {}).get("mean")
     return latencies_s if "tpot" in load_point.latencies_s or not mean else latencies_s | {"itl mean": mean}
 
 
-def _list_typical(load_point: MeasuredLoadPoint, metric: str) -> list[float]:
-    reported = load_point.latencies_s.get(metric, {})
-    return [reported[name] for name in _TYPICAL if reported.get(name)]
+def _list_typical_latencies(load_point: MeasuredLoadPoint, metric: str) -> list[float]:
+    reported_latencies_s = load_point.latencies_s.get(metric, {})
+    return [reported_latencies_s[name] for name in _TYPICAL_AGGREGATES if reported_latencies_s.get(name)]
 
 
-def _list_per_token(load_point: MeasuredLoadPoint) -> list[float]:
-    return _list_typical(load_point, "tpot") or [
+def _list_per_token_latencies(load_point: MeasuredLoadPoint) -> list[float]:
+    return _list_typical_latencies(load_point, "tpot") or [
         value for value in [load_point.latencies_s.get("itl", {}).get("mean")] if value
     ]
 
 
 def _build_pairs(means: tuple[float, float], output_sigma: float) -> Ints:
-    """Return pairs of input and output tokens with these means: constant inputs and log-normal
+    """Return pairs of input and output tokens with these means: constant inputs and lognormal
     outputs."""
     from scipy import special  # deferred, because the import would delay the start of a run
 
     count = MAX_PAIRS if output_sigma else 1
-    scores = special.ndtri((np.arange(count) + 0.5) / count)
-    outputs = compute_lognormal_factors(scores, math.sqrt(math.expm1(output_sigma**2)))
+    normal_scores = special.ndtri((np.arange(count) + 0.5) / count)
+    outputs = compute_lognormal_factors(normal_scores, math.sqrt(math.expm1(output_sigma**2)))
     pairs = np.column_stack([np.full(count, means[0]), means[1] * outputs / outputs.mean()])
     return np.asarray(np.maximum(np.rint(pairs), 1), dtype=np.int64)
 
@@ -255,10 +272,10 @@ def _estimate_output_tokens(load_point: MeasuredLoadPoint) -> float | None:
     """Return the mean output tokens; if they were not reported, estimate them from the mean
     latencies."""
     means = [load_point.latencies_s.get(metric, {}).get("mean") for metric in ("latency", "ttft", "tpot")]
-    latency, ttft, tpot = means
-    if load_point.output_tokens_mean or not (latency and ttft and tpot):
+    mean_latency_s, mean_ttft_s, mean_tpot_s = means
+    if load_point.output_tokens_mean or not (mean_latency_s and mean_ttft_s and mean_tpot_s):
         return load_point.output_tokens_mean
-    return 1 + (latency - ttft) / tpot
+    return 1 + (mean_latency_s - mean_ttft_s) / mean_tpot_s
 
 
 def _estimate_output_sigma(load_points: Sequence[MeasuredLoadPoint]) -> float:
@@ -276,9 +293,9 @@ def _estimate_output_sigma(load_points: Sequence[MeasuredLoadPoint]) -> float:
 
 
 def _compute_sigma(load_point: MeasuredLoadPoint, metric: str) -> float | None:
-    reported = load_point.latencies_s.get(metric, {})
-    median, high = reported.get("p50"), reported.get("p95")
-    return math.log(high / median) / _Z95 if median and high else None
+    reported_latencies_s = load_point.latencies_s.get(metric, {})
+    p50_s, p95_s = reported_latencies_s.get("p50"), reported_latencies_s.get("p95")
+    return math.log(p95_s / p50_s) / _Z95_ONE_SIDED if p50_s and p95_s else None
 
 
 def _fit_regression(points: Sequence[_Point]) -> TokenService:
@@ -288,74 +305,82 @@ def _fit_regression(points: Sequence[_Point]) -> TokenService:
     meantime. At the lowest load, TTFT is the duration of the prompt's own steps plus the remainder
     of the step in progress.
     """
-    rows, lowest = [], points[0]
+    rows, lowest_point = [], points[0]
     for point in points:
-        prefill = point.achieved_per_s * point.load.input_tokens * point.tpot_s
-        rows.append(np.array([1.0, point.decoding, prefill]) / point.tpot_s)
-    steps = math.ceil(lowest.load.input_tokens / _CHUNK) + 0.5 * min(1.0, lowest.decoding) * (lowest.load.clients != 1)
-    rows.append(np.array([steps, steps * lowest.decoding, lowest.load.input_tokens]) / lowest.ttft_s)
+        prefill_tokens = point.achieved_per_s * point.load.input_tokens * point.tpot_s
+        rows.append(np.array([1.0, point.decoding, prefill_tokens]) / point.tpot_s)
+    steps = math.ceil(lowest_point.load.input_tokens / _CHUNK) + 0.5 * min(1.0, lowest_point.decoding) * (
+        lowest_point.load.clients != 1
+    )
+    rows.append(np.array([steps, steps * lowest_point.decoding, lowest_point.load.input_tokens]) / lowest_point.ttft_s)
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
     coefficients, _ = optimize.nnls(np.array(rows), np.ones(len(rows)))
     max_decoding = max(point.decoding for point in points)
     return TokenService(
-        step_s=max(float(coefficients[0]), 0.02 * lowest.tpot_s),
-        per_sequence_s=max(float(coefficients[1]), 0.02 * lowest.tpot_s / max(max_decoding, 1.0)),
-        prefill_s_per_token=max(float(coefficients[2]), 0.02 * lowest.ttft_s / lowest.load.input_tokens),
-        max_sequences=_USUAL_LIMIT,
+        step_s=max(float(coefficients[0]), 0.02 * lowest_point.tpot_s),
+        per_sequence_s=max(float(coefficients[1]), 0.02 * lowest_point.tpot_s / max(max_decoding, 1.0)),
+        prefill_s_per_token=max(float(coefficients[2]), 0.02 * lowest_point.ttft_s / lowest_point.load.input_tokens),
+        max_sequences=_DEFAULT_MAX_SEQUENCES,
         kv_tokens=UNLIMITED_TOKENS,
         chunk_tokens=_CHUNK,
         cv=0.1,
-        outside_s=0.05 * lowest.ttft_s,
+        outside_s=0.05 * lowest_point.ttft_s,
     )
 
 
-def _build_starts(points: Sequence[_Point]) -> list[TokenService]:
+def _build_starting_services(points: Sequence[_Point]) -> list[TokenService]:
     """Return starting values: the regression, and variants with faster prefill.
 
     If steps become slower under load, the effects of prefill and of running sequences are hard to
     distinguish.
     """
-    start = _fit_regression(points)
+    starting_service = _fit_regression(points)
     tpot_s = np.array([point.tpot_s for point in points])
-    prefill = np.array([point.achieved_per_s * point.load.input_tokens * point.tpot_s for point in points])
+    prefill_tokens = np.array([point.achieved_per_s * point.load.input_tokens * point.tpot_s for point in points])
     columns = np.column_stack([np.ones(len(points)), [point.decoding for point in points]]) / tpot_s[:, None]
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
-    starts = [start]
+    starting_services = [starting_service]
     for share in _PROMPT_SHARES:
-        prefill_s_per_token = share * start.prefill_s_per_token
-        coefficients, _ = optimize.nnls(columns, np.maximum(1 - prefill_s_per_token * prefill / tpot_s, 0.0))
-        starts.append(
+        prefill_s_per_token = share * starting_service.prefill_s_per_token
+        coefficients, _ = optimize.nnls(columns, np.maximum(1 - prefill_s_per_token * prefill_tokens / tpot_s, 0.0))
+        starting_services.append(
             msgspec.structs.replace(
-                start,
-                step_s=max(float(coefficients[0]), start.step_s / 2),
-                per_sequence_s=max(float(coefficients[1]), start.per_sequence_s),
+                starting_service,
+                step_s=max(float(coefficients[0]), starting_service.step_s / 2),
+                per_sequence_s=max(float(coefficients[1]), starting_service.per_sequence_s),
                 prefill_s_per_token=prefill_s_per_token,
             )
         )
-    return starts
+    return starting_services
 
 
-def _build_unlimited_family(start: TokenService, points: Sequence[_Point], max_sequences: int | None) -> ServiceFamily:
+def _build_unlimited_family(
+    starting_service: TokenService, points: Sequence[_Point], max_sequences: int | None
+) -> ServiceFamily:
     """Build the model without an effective limit, or with the known limit of running sequences."""
-    ineffective_limit = max(_USUAL_LIMIT, 1 << math.ceil(math.log2(2 * _estimate_max_in_flight(points, start)[0] + 1)))
-    return _build_family(msgspec.structs.replace(start, max_sequences=max_sequences or ineffective_limit), points)
+    ineffective_limit = max(
+        _DEFAULT_MAX_SEQUENCES, 1 << math.ceil(math.log2(2 * _estimate_max_in_flight(points, starting_service)[0] + 1))
+    )
+    return _build_family(
+        msgspec.structs.replace(starting_service, max_sequences=max_sequences or ineffective_limit), points
+    )
 
 
 def _build_limited_families(
-    unlimited: ServiceFamily, points: Sequence[_Point], max_sequences: int | None
+    unlimited_family: ServiceFamily, points: Sequence[_Point], max_sequences: int | None
 ) -> list[ServiceFamily]:
     """Build the models with a limit on running sequences and on the KV cache.
 
     The former is omitted if the limit on running sequences is known.
     """
-    assert isinstance(unlimited.service, TokenService)
-    running, cached = _estimate_max_in_flight(points, unlimited.service)
-    families = [] if max_sequences else [_add_limit(unlimited, "max_sequences", running)]
+    assert isinstance(unlimited_family.service, TokenService)
+    max_running, max_cached = _estimate_max_in_flight(points, unlimited_family.service)
+    families = [] if max_sequences else [_add_limit(unlimited_family, "max_sequences", max_running)]
     # with equal lengths, both limits have the same effect
-    are_alike = all(np.ptp(point.load.pairs.sum(axis=1)) == 0 for point in points)
-    return families if are_alike else [*families, _add_limit(unlimited, "kv_tokens", cached)]
+    has_equal_lengths = all(np.ptp(point.load.pairs.sum(axis=1)) == 0 for point in points)
+    return families if has_equal_lengths else [*families, _add_limit(unlimited_family, "kv_tokens", max_cached)]
 
 
 def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> tuple[float, float]:
@@ -371,26 +396,26 @@ def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> 
                 point.achieved_per_s * float(((inputs + outputs) * residence_s).mean()),
             )
         )
-    running, cached = np.max(in_flight, axis=0)
+    max_running, max_cached = np.max(in_flight, axis=0)
     clients = [point.load.clients for point in points]
     max_clients = max((count for count in clients if count is not None), default=0) if None not in clients else math.inf
-    return min(float(running), float(max_clients)), float(cached)
+    return min(float(max_running), float(max_clients)), float(max_cached)
 
 
-def _add_limit(unlimited: ServiceFamily, name: str, max_in_flight: float) -> ServiceFamily:
+def _add_limit(unlimited_family: ServiceFamily, name: str, max_in_flight: float) -> ServiceFamily:
     value = max(1.0, _LIMIT_START * max_in_flight)
     prior = Prior(2 * value, _LIMIT_SIGMA, max(0.5, 0.4 * value), _MAX_LIMIT * value)
-    service = msgspec.structs.replace(unlimited.service, **{name: value})
-    return ServiceFamily(service, {**unlimited.priors, name: prior})
+    service = msgspec.structs.replace(unlimited_family.service, **{name: value})
+    return ServiceFamily(service, {**unlimited_family.priors, name: prior})
 
 
 def _build_family(service: TokenService, points: Sequence[_Point]) -> ServiceFamily:
-    ttft_s, tpot_s, prompt = points[0].ttft_s, points[0].tpot_s, points[0].load.input_tokens
+    ttft_s, tpot_s, prompt_tokens = points[0].ttft_s, points[0].tpot_s, points[0].load.input_tokens
     sigmas = {"step_s": 1.0, "per_sequence_s": 1.0, "prefill_s_per_token": 1.0}
     max_values = {
         "step_s": 2 * tpot_s,
         "per_sequence_s": 2 * max(point.tpot_s for point in points),
-        "prefill_s_per_token": 2 * ttft_s / prompt,
+        "prefill_s_per_token": 2 * ttft_s / prompt_tokens,
     }
     starting_values = {name: getattr(service, name) for name in sigmas}
     priors = {
@@ -405,7 +430,7 @@ def _build_family(service: TokenService, points: Sequence[_Point]) -> ServiceFam
 
 
 def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, seed: int) -> list[ObservedStage]:
-    requests = [min(point.observed.requests, _MAX_REQUESTS) for point in points]
+    requests = [min(point.observed_load.requests, _MAX_REQUESTS) for point in points]
     simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     return [
@@ -415,39 +440,43 @@ def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, s
 
 
 def _build_stage(point: _Point, simulation: TokenSimulation) -> ObservedStage:
-    observed = point.observed
+    observed_load = point.observed_load
     return ObservedStage(
-        observed,
-        partial(simulation.simulate, names=observed.names),
-        min(1.0, _MAX_REQUESTS / observed.requests) / observed.points,
+        observed_load,
+        partial(simulation.simulate, names=observed_load.names),
+        min(1.0, _MAX_REQUESTS / observed_load.requests) / observed_load.points,
     )
 
 
-def _drop_unsupported_limits(fit: ServiceFit, unlimited: ServiceModel) -> ServiceFit:
+def _drop_unsupported_limits(fit: ServiceFit, unlimited_service: ServiceModel) -> ServiceFit:
     """Replace each model whose limit remains as uncertain as its prior with the model without a
     limit."""
-    merged: dict[tuple[str, ...], FittedService] = {}
+    merged_by_parameters: dict[tuple[str, ...], FittedService] = {}
     for fitted in fit.services:
         limits = [index for index, name in enumerate(fitted.parameters) if name in ADMISSION_LIMITS]
         if limits and fitted.log_covariance[limits[0]][limits[0]] > _MAX_VARIANCE_SHARE * _LIMIT_SIGMA**2:
-            fitted = _without_parameter(fitted, limits[0], unlimited)
-        previous = merged.get(fitted.parameters)
-        probability = fitted.probability + (previous.probability if previous else 0.0)
-        merged[fitted.parameters] = msgspec.structs.replace(previous or fitted, probability=probability)
-    ranked = sorted(merged.values(), key=lambda fitted: -fitted.probability)
+            fitted = _remove_parameter(fitted, limits[0], unlimited_service)
+        merged_service = merged_by_parameters.get(fitted.parameters)
+        probability = fitted.probability + (merged_service.probability if merged_service else 0.0)
+        merged_by_parameters[fitted.parameters] = msgspec.structs.replace(
+            merged_service or fitted, probability=probability
+        )
+    ranked = sorted(merged_by_parameters.values(), key=lambda fitted: -fitted.probability)
     return msgspec.structs.replace(fit, services=tuple(ranked))
 
 
-def _without_parameter(fitted: FittedService, index: int, unlimited: ServiceModel) -> FittedService:
+def _remove_parameter(fitted: FittedService, index: int, unlimited_service: ServiceModel) -> FittedService:
     """Return the model without the parameter at this index, which takes its value from
-    `unlimited`."""
+    `unlimited_service`."""
     name = fitted.parameters[index]
-    remaining = [position for position in range(len(fitted.parameters)) if position != index]
+    remaining_indices = [position for position in range(len(fitted.parameters)) if position != index]
     return msgspec.structs.replace(
         fitted,
-        service=msgspec.structs.replace(fitted.service, **{name: getattr(unlimited, name)}),
-        parameters=tuple(fitted.parameters[position] for position in remaining),
-        log_covariance=tuple(tuple(fitted.log_covariance[row][column] for column in remaining) for row in remaining),
+        service=msgspec.structs.replace(fitted.service, **{name: getattr(unlimited_service, name)}),
+        parameters=tuple(fitted.parameters[position] for position in remaining_indices),
+        log_covariance=tuple(
+            tuple(fitted.log_covariance[row][column] for column in remaining_indices) for row in remaining_indices
+        ),
     )
 
 

@@ -19,7 +19,6 @@ from app.planning.simulation.state import (
     DONE,
     DROPPED,
     HEAD,
-    INDEX,
     KIND,
     LATENCY,
     NEXT,
@@ -28,6 +27,7 @@ from app.planning.simulation.state import (
     PREFILL,
     PREFILL_HEAD,
     PREFILLING,
+    REQUEST_INDEX,
     RUNNING,
     SLOT,
     SUM,
@@ -84,13 +84,13 @@ def sum_ages_s(fleet: Fleet, now_s: float) -> float:
 @compiled
 def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
     advance_replica(fleet, activator, now_s)
-    arrivals = fleet.settings[INDEX]
+    arrivals = fleet.settings[REQUEST_INDEX]
     for number in range(fleet.counts[activator, WAITING]):
         head = fleet.counts[activator, HEAD]
         arrival_s, normal = fleet.queues[head, activator, ARRIVAL], fleet.queues[head, activator, NORMAL]
         packed_class = int(fleet.queues[head, activator, PACKED_CLASS])
         pop_waiting(fleet, activator)
-        fleet.settings[INDEX] = _MOVED_OFFSET + arrivals + number
+        fleet.settings[REQUEST_INDEX] = _MOVED_OFFSET + arrivals + number
         replica = route(fleet, now_s)
         if fleet.floats[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
@@ -108,4 +108,4 @@ def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
             packed_class,
         )
         advance_replica(fleet, replica, now_s)
-    fleet.settings[INDEX] = arrivals
+    fleet.settings[REQUEST_INDEX] = arrivals

@@ -14,7 +14,7 @@ import numpy as np
 from app.planning.simulation.compiled import Floats, Ints, compiled
 from app.planning.simulation.random_words import branch
 
-CHUNK = 65_536
+CHUNK_SIZE = 65_536
 """Number of arrivals per chunk."""
 _NO_NORMALS: Floats = np.empty(0)
 _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
@@ -28,7 +28,7 @@ class Arrivals(msgspec.Struct, frozen=True, eq=False):
     """
 
     end_s: float
-    at_s: Floats
+    times_s: Floats
     normals: Floats = _NO_NORMALS
     rows: Ints = _NO_ROWS
 
@@ -36,7 +36,7 @@ class Arrivals(msgspec.Struct, frozen=True, eq=False):
         """Return the same requests within `1/factor` of the time, which is equivalent to slower
         replicas with longer limits.
         """
-        return Arrivals(self.end_s / factor, self.at_s / factor, self.normals, self.rows)
+        return Arrivals(self.end_s / factor, self.times_s / factor, self.normals, self.rows)
 
 
 def iterate_poisson_arrivals(
@@ -45,7 +45,7 @@ def iterate_poisson_arrivals(
     seed: np.random.SeedSequence,
     modulation_shape: float | None = None,
     modulation_window_s: float = 30.0,
-    chunk: int = CHUNK,
+    chunk: int = CHUNK_SIZE,
 ) -> Iterator[Floats]:
     """Yield arrival times in ascending order, in chunks of `chunk` times; the last chunk may be
     shorter or empty.
@@ -90,16 +90,16 @@ def superpose(times_s: Floats, copies: float, window_s: float, seed: np.random.S
     shares = np.clip(copies - np.arange(copy_count), 0.0, 1.0)
     shares[shares > 1 - 1e-6] = 1.0
     is_selected = rng.random((copy_count, times_s.size)) < shares[:, None]
-    shifted_s = ((times_s + offsets_s[:, None]) % window_s)[is_selected]
+    shifted_times_s = ((times_s + offsets_s[:, None]) % window_s)[is_selected]
     rows = np.broadcast_to(np.arange(times_s.size), is_selected.shape)[is_selected]
-    order = np.argsort(shifted_s, kind="stable")
-    return shifted_s[order], rows[order]
+    order = np.argsort(shifted_times_s, kind="stable")
+    return shifted_times_s[order], rows[order]
 
 
 def rank_normals(sizes: Ints) -> Floats:
     """Return standard normals with the same order as the sizes.
 
-    A log-normal service time that is computed from these normals is longest for the largest size.
+    A lognormal service time that is computed from these normals is longest for the largest size.
     """
     from scipy import special  # deferred, because the import takes half a second
 
@@ -108,7 +108,7 @@ def rank_normals(sizes: Ints) -> Floats:
     return np.asarray(special.ndtri((ranks + 0.5) / sizes.size))
 
 
-def split_into_chunks(times_s: Floats, chunk: int = CHUNK) -> Iterator[Floats]:
+def split_into_chunks(times_s: Floats, chunk: int = CHUNK_SIZE) -> Iterator[Floats]:
     for start in range(0, times_s.size, chunk):
         yield times_s[start : start + chunk]
 
@@ -130,22 +130,22 @@ def _convert_to_times(
     """
     now_s, bin_index, span_index = clock[0], position[0], position[1]
     for index in range(gaps.size):
-        remaining = gaps[index]
+        remaining_arrivals = gaps[index]
         while True:
             if bin_index == rates_per_s.size:
                 return index
             boundary_s = min((bin_index + 1) * bin_s, (span_index + 1) * span_s)
             rate_per_s = rates_per_s[bin_index] * multipliers[span_index]
-            expected = rate_per_s * (boundary_s - now_s) if rate_per_s > 0 else 0.0
-            if expected > remaining:
+            expected_arrivals = rate_per_s * (boundary_s - now_s) if rate_per_s > 0 else 0.0
+            if expected_arrivals > remaining_arrivals:
                 break
-            remaining -= expected
+            remaining_arrivals -= expected_arrivals
             now_s = boundary_s
             if boundary_s >= (bin_index + 1) * bin_s:
                 bin_index += 1
             if boundary_s >= (span_index + 1) * span_s:
                 span_index = min(span_index + 1, multipliers.size - 1)
-        now_s += remaining / rate_per_s
+        now_s += remaining_arrivals / rate_per_s
         gaps[index] = now_s
     clock[0], position[0], position[1] = now_s, bin_index, span_index
     return gaps.size

@@ -1,5 +1,5 @@
-"""Simulated replica that serves all queued requests as a batch; a replica with one slot is a batch
-size of one."""
+"""Simulated replica that serves all queued requests as a batch; a replica with one slot is
+simulated with a batch size of one."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.planning.simulation.queueing import (
     expire_waiting,
     get_class,
     get_expiry_s,
-    get_factor,
+    get_service_factor,
     pop_waiting,
     record_response,
 )
@@ -37,29 +37,29 @@ from app.planning.simulation.state import (
 
 
 @compiled
-def advance_batches(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Advance the replica to `until_s`.
+def advance_batches(fleet: Fleet, replica: int, end_s: float) -> None:
+    """Simulate a replica that serves batches up to the time `end_s`.
 
-    Batches start only before `until_s`, so that simultaneous arrivals share a batch.
+    Batches start only before `end_s`, so that simultaneous arrivals share a batch.
     """
     while True:
         if fleet.counts[replica, RUNNING] > 0:
             done_s = fleet.floats[replica, DONE]
-            if done_s > until_s:
-                expire_waiting(fleet, replica, until_s)
+            if done_s > end_s:
+                expire_waiting(fleet, replica, end_s)
                 fleet.floats[replica, NEXT] = min(done_s, get_expiry_s(fleet, replica))
                 return
             _finish_batch(fleet, replica, done_s)
         if fleet.counts[replica, WAITING] == 0:
             fleet.floats[replica, NEXT] = math.inf
             return
-        start_s, timeout_s = _get_start_s(fleet, replica), get_expiry_s(fleet, replica)
-        if timeout_s < start_s:
-            if timeout_s > until_s:
-                fleet.floats[replica, NEXT] = timeout_s
+        start_s, expiry_s = _get_start_s(fleet, replica), get_expiry_s(fleet, replica)
+        if expiry_s < start_s:
+            if expiry_s > end_s:
+                fleet.floats[replica, NEXT] = expiry_s
                 return
-            expire_waiting(fleet, replica, min(until_s, start_s))
-        elif start_s < until_s:
+            expire_waiting(fleet, replica, min(end_s, start_s))
+        elif start_s < end_s:
             _start_batch(fleet, replica, start_s)
         else:
             fleet.floats[replica, NEXT] = start_s
@@ -83,7 +83,7 @@ def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
     They have arrived, since a replica is advanced before each of its arrivals.
     """
     max_batch = fleet.counts[replica, WIDTH]
-    factor = get_factor(fleet, replica, fleet.queues[fleet.counts[replica, HEAD], replica, NORMAL])
+    factor = get_service_factor(fleet, replica, fleet.queues[fleet.counts[replica, HEAD], replica, NORMAL])
     size, work = 0, 0.0
     while size < max_batch and fleet.counts[replica, WAITING] > 0:
         head = fleet.counts[replica, HEAD]
@@ -103,9 +103,11 @@ def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
 
 @inlined
 def _finish_batch(fleet: Fleet, replica: int, done_s: float) -> None:
-    reference_s = done_s + fleet.floats[replica, OUTSIDE]
+    response_time_s = done_s + fleet.floats[replica, OUTSIDE]
     for item in range(fleet.counts[replica, RUNNING]):
         record_response(
-            fleet, int(fleet.running[replica, item, PACKED_CLASS]), reference_s - fleet.running[replica, item, ARRIVAL]
+            fleet,
+            int(fleet.running[replica, item, PACKED_CLASS]),
+            response_time_s - fleet.running[replica, item, ARRIVAL],
         )
     fleet.counts[replica, RUNNING] = 0

@@ -35,7 +35,13 @@ def simulate_closed_requests(clients: int, unit_normals: Floats, service: Reques
     services_s = compute_service_factors(unit_normals, service) * service.mean_s
     if service.is_shared:
         _simulate_shared(
-            services_s, clients, service.slots, service.outside_s, *_allocate_arrays(clients), arrivals_s, ends_s
+            services_s,
+            clients,
+            service.slots,
+            service.outside_s,
+            *_allocate_sharing_arrays(clients),
+            arrivals_s,
+            ends_s,
         )
         return arrivals_s, ends_s
     _simulate_requests(services_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s)
@@ -58,17 +64,24 @@ def simulate_closed_tokens(
     """Simulate a language model replica; return arrival, first token and end times, in order of
     arrival."""
     arrivals_s = _initialize_arrivals(clients, unit_normals.size)
-    first_s, last_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    requests, service_tuple = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
+    first_tokens_s, last_tokens_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
+    requests, kernel_service = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap = np.empty((2, service.max_sequences), dtype=np.int64)
-    known_count = min(clients, unit_normals.size)
+    scheduled_count = min(clients, unit_normals.size)
     _simulate_tokens(
-        requests, known_count, service_tuple, service.outside_s, np.zeros(7, dtype=np.int64), heap, first_s, last_s
+        requests,
+        scheduled_count,
+        kernel_service,
+        service.outside_s,
+        np.zeros(7, dtype=np.int64),
+        heap,
+        first_tokens_s,
+        last_tokens_s,
     )
-    return arrivals_s, first_s, last_s
+    return arrivals_s, first_tokens_s, last_tokens_s
 
 
-def _allocate_arrays(size: int) -> tuple[Floats, Ints, Floats]:
+def _allocate_sharing_arrays(size: int) -> tuple[Floats, Ints, Floats]:
     """Allocate arrays for the end times, the requests that they belong to, and the times at which
     clients send again.
     """
@@ -77,7 +90,7 @@ def _allocate_arrays(size: int) -> tuple[Floats, Ints, Floats]:
 
 def _initialize_arrivals(clients: int, requests: int) -> Floats:
     """Return the arrival times: 0 for the first request of each client, infinity for later
-    requests, which are not known yet.
+    requests, whose arrival is determined by the simulation.
     """
     arrivals_s = np.full(requests, np.inf)
     arrivals_s[:clients] = 0.0
@@ -86,18 +99,23 @@ def _initialize_arrivals(clients: int, requests: int) -> Floats:
 
 @compiled
 def _simulate_requests(
-    services_s: Floats, clients_s: Floats, free_s: Floats, outside_s: float, arrivals_s: Floats, ends_s: Floats
+    services_s: Floats,
+    client_send_times_s: Floats,
+    slot_free_times_s: Floats,
+    outside_s: float,
+    arrivals_s: Floats,
+    ends_s: Floats,
 ) -> None:
-    """Simulate request slots.
+    """Simulate a closed loop with a replica that serves requests in slots.
 
-    `clients_s` and `free_s` are heaps of the times at which each client sends next and each slot
-    becomes free.
+    `client_send_times_s` and `slot_free_times_s` are heaps of the times at which each client sends
+    next and each slot becomes free.
     """
     for index in range(services_s.size):
-        arrivals_s[index] = clients_s[0]
-        ends_s[index] = max(clients_s[0], free_s[0]) + services_s[index]
-        replace_smallest(free_s, ends_s[index])
-        replace_smallest(clients_s, ends_s[index] + outside_s)
+        arrivals_s[index] = client_send_times_s[0]
+        ends_s[index] = max(client_send_times_s[0], slot_free_times_s[0]) + services_s[index]
+        replace_smallest(slot_free_times_s, ends_s[index])
+        replace_smallest(client_send_times_s, ends_s[index] + outside_s)
 
 
 @compiled
@@ -108,78 +126,78 @@ def _simulate_shared(
     outside_s: float,
     heap: Floats,
     owners: Ints,
-    resend_s: Floats,
+    send_times_s: Floats,
     arrivals_s: Floats,
     ends_s: Floats,
 ) -> None:
-    """Simulate processor sharing.
+    """Simulate a closed loop with a replica that shares its cores among all requests.
 
-    `resend_s` is a ring buffer, since clients send again in the order of their responses.
+    `send_times_s` is a ring buffer, since clients send again in the order of their responses.
     """
-    size, clock_s, now_s, arrived, ended = 0, 0.0, 0.0, 0, 0
-    while ended < services_s.size:
-        until_s = np.inf
-        if arrived < services_s.size and size < clients:
-            until_s = resend_s[arrived % clients]
+    size, clock_s, now_s, arrived_count, ended_count = 0, 0.0, 0.0, 0, 0
+    while ended_count < services_s.size:
+        end_s = np.inf
+        if arrived_count < services_s.size and size < clients:
+            end_s = send_times_s[arrived_count % clients]
         if size > 0:
             done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
-            if done_s <= until_s:
+            if done_s <= end_s:
                 clock_s, now_s = heap[0], done_s
                 ends_s[owners[0]] = done_s
-                resend_s[ended % clients] = done_s + outside_s
+                send_times_s[ended_count % clients] = done_s + outside_s
                 pop_end(heap, owners, size)
                 size -= 1
-                ended += 1
+                ended_count += 1
                 continue
-        clock_s = clock_s + (until_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
-        now_s = until_s
-        arrivals_s[arrived] = now_s
-        push_end(heap, owners, size, clock_s + services_s[arrived], arrived)
+        clock_s = clock_s + (end_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
+        now_s = end_s
+        arrivals_s[arrived_count] = now_s
+        push_end(heap, owners, size, clock_s + services_s[arrived_count], arrived_count)
         size += 1
-        arrived += 1
+        arrived_count += 1
 
 
 @compiled
 def _simulate_batches(
     arrivals_s: Floats, factors: Floats, clients: int, parameters: Floats, max_batch: int, ends_s: Floats
 ) -> None:
-    """Simulate batches.
+    """Simulate a closed loop with a replica that serves batches.
 
     When no batch is running, the next arrival of every client is known, and arrivals are known in
     ascending order.
     """
     fixed_s, per_item_s, window_s, outside_s = parameters
-    free_s, start, known_count = 0.0, 0, min(clients, arrivals_s.size)
+    free_s, start, scheduled_count = 0.0, 0, min(clients, arrivals_s.size)
     while start < arrivals_s.size:
         start_s = arrivals_s[start] + window_s
         full_index = start + max_batch - 1
-        if full_index < known_count:
+        if full_index < scheduled_count:
             start_s = min(start_s, arrivals_s[full_index])
         start_s = max(start_s, free_s)
         stop = start + 1
-        while stop < known_count and stop - start < max_batch and arrivals_s[stop] <= start_s:
+        while stop < scheduled_count and stop - start < max_batch and arrivals_s[stop] <= start_s:
             stop += 1
         free_s = start_s + (fixed_s + per_item_s * (stop - start)) * factors[start]
         for index in range(start, stop):
             ends_s[index] = free_s
-            if known_count < arrivals_s.size:
-                arrivals_s[known_count] = free_s + outside_s
-                known_count += 1
+            if scheduled_count < arrivals_s.size:
+                arrivals_s[scheduled_count] = free_s + outside_s
+                scheduled_count += 1
         start = stop
 
 
 @compiled
 def _simulate_tokens(
     requests: TokenRequests,
-    known_count: int,
+    scheduled_count: int,
     service: TokenService,
     outside_s: float,
     state: Ints,
     sequences: Ints,
-    first_s: Floats,
-    last_s: Floats,
+    first_tokens_s: Floats,
+    last_tokens_s: Floats,
 ) -> None:
-    """Simulate continuous batching like `simulate_tokens`.
+    """Simulate a closed loop with continuous batching, which `simulate_tokens` does for an open loop.
 
     Each response makes a client send again, so arrivals are in ascending order.
     """
@@ -191,10 +209,10 @@ def _simulate_tokens(
         if state[PREFILLING] == state[NEXT]:
             now_s = _decode(requests, end, service, state, sequences, now_s)
         else:
-            now_s = _prefill(requests, service, state, sequences, now_s, first_s)
+            now_s = _prefill(requests, service, state, sequences, now_s, first_tokens_s)
         decoding_before = state[DECODING]
-        _finish(requests, service, state, sequences, now_s, last_s)
+        _finish(requests, service, state, sequences, now_s, last_tokens_s)
         for _ in range(decoding_before - state[DECODING]):
-            if known_count < end:
-                requests.arrivals_s[known_count] = now_s + outside_s
-                known_count += 1
+            if scheduled_count < end:
+                requests.arrivals_s[scheduled_count] = now_s + outside_s
+                scheduled_count += 1

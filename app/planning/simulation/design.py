@@ -60,6 +60,6 @@ def compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[tuple[int
     inputs = sum(pair[0] for pair in lengths) / len(lengths)
     outputs = sum(pair[1] for pair in lengths) / len(lengths)
     batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)))
-    context = batch * (inputs + outputs / 2)
-    step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context
+    context_tokens = batch * (inputs + outputs / 2)
+    step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context_tokens
     return batch / (outputs * step_s + batch * inputs * service.prefill_s_per_token)

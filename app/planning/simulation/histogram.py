@@ -36,23 +36,29 @@ def get_bucket_edges_s() -> Floats:
     return edges_s
 
 
-def compute_quantile_s(counts: Ints, share: float) -> float | None:
+def compute_quantile_s(counts: Ints, probability: float) -> float | None:
     """Return a quantile in seconds, interpolated linearly within a bucket; `None` if the histogram
     is empty."""
-    return compute_quantiles_s(counts, (share,))[0]
+    return compute_quantiles_s(counts, (probability,))[0]
 
 
-def compute_quantiles_s(counts: Ints, shares: Sequence[float]) -> tuple[float | None, ...]:
+def compute_quantiles_s(counts: Ints, probabilities: Sequence[float]) -> tuple[float | None, ...]:
     """Return several quantiles of a histogram in seconds; `None` for each if the histogram is
     empty."""
-    below = np.cumsum(counts)
-    total = int(below[-1])
-    return tuple(_interpolate_quantile_s(counts, below, share * total) if total else None for share in shares)
+    cumulative_counts = np.cumsum(counts)
+    total = int(cumulative_counts[-1])
+    return tuple(
+        _interpolate_quantile_s(counts, cumulative_counts, probability * total) if total else None
+        for probability in probabilities
+    )
 
 
-def _interpolate_quantile_s(counts: Ints, below: Ints, rank: float) -> float:
-    bucket = min(int(below.searchsorted(rank, side="left")), BUCKETS - 1)
+def _interpolate_quantile_s(counts: Ints, cumulative_counts: Ints, rank: float) -> float:
+    bucket = min(int(cumulative_counts.searchsorted(rank, side="left")), BUCKETS - 1)
     while counts[bucket] == 0:  # rank 0
         bucket += 1
-    edges_s, inside = get_bucket_edges_s(), (rank - (below[bucket] - counts[bucket])) / counts[bucket]
-    return float(edges_s[bucket] + (edges_s[bucket + 1] - edges_s[bucket]) * min(max(inside, 0.0), 1.0))
+    edges_s, bucket_fraction = (
+        get_bucket_edges_s(),
+        (rank - (cumulative_counts[bucket] - counts[bucket])) / counts[bucket],
+    )
+    return float(edges_s[bucket] + (edges_s[bucket + 1] - edges_s[bucket]) * min(max(bucket_fraction, 0.0), 1.0))

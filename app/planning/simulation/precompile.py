@@ -1,4 +1,5 @@
-"""Compilation of the simulation kernels ahead of the first plan, or loading them from the cache.
+"""Compilation of the simulation kernels before the first plan; kernels in the cache are only
+loaded.
 
 Both functions may run in a background thread, but they slow down other threads somewhat.
 """

@@ -33,8 +33,8 @@ def get_class(packed_class: int) -> int:
 
 
 @inlined
-def get_factor(fleet: Fleet, replica: int, normal: float) -> float:
-    """Return the log-normal service time factor, with mean 1, of a request on this replica."""
+def get_service_factor(fleet: Fleet, replica: int, normal: float) -> float:
+    """Return the lognormal service time factor, with mean 1, of a request on this replica."""
     sigma = fleet.floats[replica, SIGMA]
     if sigma == 0.0:
         return 1.0
@@ -78,12 +78,12 @@ def get_expiry_s(fleet: Fleet, replica: int) -> float:
 
 
 @inlined
-def expire_waiting(fleet: Fleet, replica: int, until_s: float) -> None:
-    while get_expiry_s(fleet, replica) <= until_s:
-        if fleet.counts[replica, WAITING] == 0:  # until_s is inf
+def expire_waiting(fleet: Fleet, replica: int, end_s: float) -> None:
+    while get_expiry_s(fleet, replica) <= end_s:
+        if fleet.counts[replica, WAITING] == 0:  # end_s is inf
             break
-        mark = int(fleet.queues[fleet.counts[replica, HEAD], replica, PACKED_CLASS])
-        fleet.tallies[get_class(mark), TIMED_OUT] += 1
+        packed_class = int(fleet.queues[fleet.counts[replica, HEAD], replica, PACKED_CLASS])
+        fleet.tallies[get_class(packed_class), TIMED_OUT] += 1
         pop_waiting(fleet, replica)
 
 

@@ -32,20 +32,20 @@ def draw_word(stream: np.uint64, number: int) -> np.uint64:
 
 
 @inlined
-def to_unit_interval(word: np.uint64) -> float:
+def convert_to_unit_interval(word: np.uint64) -> float:
     """Convert a random word to a number in [0, 1)."""
     return float(np.float64(word >> _11) * 1.1102230246251565e-16)
 
 
 @inlined
-def draw_high_below(word: np.uint64, bound: int) -> int:
+def draw_from_high_bits(word: np.uint64, bound: int) -> int:
     """Return an integer in [0, bound) from the word's upper half, which is independent of
-    `draw_low_below`."""
+    `draw_from_low_bits`."""
     return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
 
 
 @inlined
-def draw_low_below(word: np.uint64, bound: int) -> int:
+def draw_from_low_bits(word: np.uint64, bound: int) -> int:
     """Return an integer in [0, bound) from the word's lower half, which is independent of
-    `draw_high_below`."""
+    `draw_from_high_bits`."""
     return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))

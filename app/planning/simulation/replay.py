@@ -29,6 +29,8 @@ _NO_NORMALS: Floats = np.empty(0)
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
+    """Results of a replay, with the number of late requests over time."""
+
     outcome: SteadyOutcome
     late_per_block: tuple[int, ...]
     """Number of requests that were late, dropped or timed out per block, summed over all seeds."""
@@ -47,23 +49,27 @@ def replay(
     `arrivals` has one entry per seed, starting at 0 s. `design` is the simulated fleet, which may
     be a part of a larger fleet; `replicas` and `rate_per_s` are those of the larger fleet.
     """
-    varies = any(service.cv > 0 for service in design.services)
+    has_variable_times = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)
 
     def simulate_seed(seed: int) -> tuple[Fleet, float, Ints]:
         seed_arrivals = arrivals[seed]
         fleet = create_fleet(design, np.random.SeedSequence((seed, 7)))
         rng = np.random.Generator(np.random.SFC64(np.random.SeedSequence((seed, 8))))
-        normals = rng.standard_normal(seed_arrivals.at_s.size) if varies else _NO_NORMALS
-        if varies and seed_arrivals.normals.size and has_slots:
+        normals = rng.standard_normal(seed_arrivals.times_s.size) if has_variable_times else _NO_NORMALS
+        if has_variable_times and seed_arrivals.normals.size and has_slots:
             normals = seed_arrivals.normals
         normals = compute_fleet_normals(normals, design.services[0])
         late_counts, start = [0], 0
         for block in range(1, BLOCK_COUNT + 1):
             end_s = seed_arrivals.end_s * block / BLOCK_COUNT
-            stop = seed_arrivals.at_s.size if block == BLOCK_COUNT else int(np.searchsorted(seed_arrivals.at_s, end_s))
+            stop = (
+                seed_arrivals.times_s.size
+                if block == BLOCK_COUNT
+                else int(np.searchsorted(seed_arrivals.times_s, end_s))
+            )
             span = slice(start, stop)
-            serve(fleet, seed_arrivals.at_s[span], normals[span], seed_arrivals.rows[span])
+            serve(fleet, seed_arrivals.times_s[span], normals[span], seed_arrivals.rows[span])
             advance_to(fleet, end_s if block < BLOCK_COUNT else np.inf)
             late_counts.append(int(fleet.tallies[:, LATE : FAILED + 1].sum()))
             start = stop

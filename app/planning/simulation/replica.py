@@ -30,8 +30,8 @@ def simulate_request_latencies(
     """Simulate a first-come first-served queue of identical `slots`, or processor sharing; return
     latencies in seconds.
 
-    The service time of a request is the mean times its factor. `factors` belong to `unit_normals`,
-    and are computed if `None`.
+    The service time of a request is the mean times its factor. `factors` are the service time
+    factors of `unit_normals`, which are computed if `None`.
     """
     latencies, ends = np.empty(arrivals_s.size), _get_ends(starts, arrivals_s)
     services_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
@@ -53,8 +53,8 @@ def simulate_batch_latencies(
 ) -> Floats:
     """Simulate batches of all waiting requests, up to `max_batch`; return latencies in seconds.
 
-    The factor of a batch is that of its first request. `factors` belong to `unit_normals`, and are
-    computed if `None`.
+    The factor of a batch is that of its first request. `factors` are the service time factors of
+    `unit_normals`, which are computed if `None`.
     """
     latencies = np.empty(arrivals_s.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
@@ -80,12 +80,12 @@ def simulate_token_latencies(
     with decoding. The step that completes a prompt returns the first token. The factor of a step is
     that of the request that was admitted last.
     """
-    first_s, last_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
-    requests, service_tuple = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
+    first_tokens_s, last_tokens_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
+    requests, kernel_service = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
     heap, state = np.empty((2, service.max_sequences), dtype=np.int64), np.empty(7, dtype=np.int64)
-    simulate_tokens(requests, _get_ends(starts, arrivals_s), service_tuple, state, heap, first_s, last_s)
-    since_s = arrivals_s - service.outside_s
-    return first_s - since_s, last_s - since_s
+    simulate_tokens(requests, _get_ends(starts, arrivals_s), kernel_service, state, heap, first_tokens_s, last_tokens_s)
+    send_times_s = arrivals_s - service.outside_s
+    return first_tokens_s - send_times_s, last_tokens_s - send_times_s
 
 
 def build_kernel_input(
@@ -102,7 +102,7 @@ def build_kernel_input(
 
 
 def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
-    """Return `service_times.compute_service_factors` by a compiled table lookup, which is faster.
+    """Return the same factors as `service_times.compute_service_factors`, by a faster table lookup.
 
     A fit calls this function thousands of times for 100,000 requests.
     """

@@ -29,14 +29,14 @@ def replace_smallest(heap: Floats, value: float) -> None:
 
 @compiled
 def simulate_requests(
-    arrivals_s: Floats, services_s: Floats, ends: Ints, free_s: Floats, outside_s: float, latencies_s: Floats
+    arrivals_s: Floats, services_s: Floats, ends: Ints, slot_free_times_s: Floats, outside_s: float, latencies_s: Floats
 ) -> None:
     begin = 0
     for end in ends:
-        free_s[:] = -np.inf
+        slot_free_times_s[:] = -np.inf
         for index in range(begin, end):
-            done_s = max(arrivals_s[index], free_s[0]) + services_s[index]
-            replace_smallest(free_s, done_s)
+            done_s = max(arrivals_s[index], slot_free_times_s[0]) + services_s[index]
+            replace_smallest(slot_free_times_s, done_s)
             latencies_s[index] = done_s - arrivals_s[index] + outside_s
         begin = end
 
@@ -79,7 +79,7 @@ def simulate_shared(
     owners: Ints,
     latencies_s: Floats,
 ) -> None:
-    """Simulate processor sharing.
+    """Simulate a replica that shares its cores among all requests; write the latencies.
 
     `heap` holds the end of each running request on a clock of the work that each request has
     received. Its size is at least the number of requests in the largest simulation.
@@ -88,18 +88,18 @@ def simulate_shared(
     for end in ends:
         size, clock_s, now_s = 0, 0.0, 0.0
         for index in range(begin, end + 1):
-            until_s = arrivals_s[index] if index < end else np.inf
+            end_s = arrivals_s[index] if index < end else np.inf
             while size > 0:
                 done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
-                if done_s > until_s:
+                if done_s > end_s:
                     break
                 clock_s, now_s = heap[0], done_s
                 latencies_s[owners[0]] = done_s - arrivals_s[owners[0]] + outside_s
                 pop_end(heap, owners, size)
                 size -= 1
             if index < end:
-                clock_s = clock_s + (until_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
-                now_s = until_s
+                clock_s = clock_s + (end_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
+                now_s = end_s
                 push_end(heap, owners, size, clock_s + services_s[index], index)
                 size += 1
         begin = end

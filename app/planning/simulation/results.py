@@ -37,12 +37,12 @@ class LatencyStatistics(msgspec.Struct, frozen=True):
     """Mean and percentiles of a latency in seconds, in the requested order; `None` if no request
     was counted.
 
-    `per_seed_s` holds the same percentiles for each seed.
+    `percentiles_per_seed_s` holds the same percentiles for each seed.
     """
 
     mean_s: float | None
     percentiles_s: tuple[float | None, ...]
-    per_seed_s: tuple[tuple[float | None, ...], ...]
+    percentiles_per_seed_s: tuple[tuple[float | None, ...], ...]
 
 
 class ClassOutcome(msgspec.Struct, frozen=True):
@@ -87,8 +87,8 @@ def summarize_classes(fleets: Sequence[Fleet], classes: slice, percentiles: Sequ
 
 
 def compute_good_share(tallies: Sequence[Ints]) -> float | None:
-    ended = sum(int(counts[:, GOOD : FAILED + 1].sum()) for counts in tallies)
-    return sum(int(counts[:, GOOD].sum()) for counts in tallies) / ended if ended else None
+    finished_requests = sum(int(counts[:, GOOD : FAILED + 1].sum()) for counts in tallies)
+    return sum(int(counts[:, GOOD].sum()) for counts in tallies) / finished_requests if finished_requests else None
 
 
 def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
@@ -117,33 +117,33 @@ def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
     subtracted. Steps are counted when they end.
     """
     for replica in range(fleet.floats.shape[0]):
-        working, kind, width = (
+        running_count, kind, width = (
             fleet.counts[replica, RUNNING],
             fleet.counts[replica, KIND],
             fleet.counts[replica, WIDTH],
         )
         done_s, done_sum_s, future_s = fleet.floats[replica, DONE], fleet.floats[replica, DONE_SUM], 0.0
-        if working > 0:
+        if running_count > 0:
             if kind == SLOTS:
-                future_s = (done_sum_s - working * now_s) / width
+                future_s = (done_sum_s - running_count * now_s) / width
             elif kind == SHARED:
-                clock_s = fleet.floats[replica, CLOCK] + (now_s - done_s) * min(1.0, width / working)
-                future_s = (done_sum_s - working * clock_s) / width
+                clock_s = fleet.floats[replica, CLOCK] + (now_s - done_s) * min(1.0, width / running_count)
+                future_s = (done_sum_s - running_count * clock_s) / width
             else:
                 future_s = done_s - now_s
         busy_s[replica] = fleet.floats[replica, BUSY] - future_s
 
 
 def _summarize_latency(
-    fleets: Sequence[Fleet], classes: slice, time_index: int, percentiles: Sequence[float]
+    fleets: Sequence[Fleet], classes: slice, latency_index: int, percentiles: Sequence[float]
 ) -> LatencyStatistics:
-    start = HISTOGRAMS + time_index * BUCKETS
+    start = HISTOGRAMS + latency_index * BUCKETS
     histograms = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
-    total = sum(int(counts.sum()) for counts in histograms)
-    total_s = sum(float(fleet.classes[classes, SUM + time_index].sum()) for fleet in fleets)
-    shares = [percentile / 100 for percentile in percentiles]
+    total_count = sum(int(counts.sum()) for counts in histograms)
+    total_s = sum(float(fleet.classes[classes, SUM + latency_index].sum()) for fleet in fleets)
+    probabilities = [percentile / 100 for percentile in percentiles]
     return LatencyStatistics(
-        mean_s=total_s / total if total else None,
-        percentiles_s=compute_quantiles_s(np.sum(histograms, axis=0), shares),
-        per_seed_s=tuple(compute_quantiles_s(counts, shares) for counts in histograms),
+        mean_s=total_s / total_count if total_count else None,
+        percentiles_s=compute_quantiles_s(np.sum(histograms, axis=0), probabilities),
+        percentiles_per_seed_s=tuple(compute_quantiles_s(counts, probabilities) for counts in histograms),
     )

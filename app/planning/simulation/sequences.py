@@ -27,7 +27,7 @@ from app.planning.simulation.state import (
     LIMIT,
     OUTSIDE,
     PACKED_CLASS,
-    PAIRS_AT,
+    PAIRS_OFFSET,
     PER_ITEM,
     PER_PROMPT,
     PER_TOKEN,
@@ -52,7 +52,7 @@ def count_input_tokens(fleet: Fleet, packed_class: int) -> int:
     return max(
         1,
         int(
-            fleet.settings[fleet.settings[PAIRS_AT] + 2 * (packed_class >> 8)]
+            fleet.settings[fleet.settings[PAIRS_OFFSET] + 2 * (packed_class >> 8)]
             * fleet.classes[get_class(packed_class), WORK]
             + 0.5
         ),
@@ -64,7 +64,7 @@ def count_output_tokens(fleet: Fleet, packed_class: int) -> int:
     return max(
         1,
         int(
-            fleet.settings[fleet.settings[PAIRS_AT] + 2 * (packed_class >> 8) + 1]
+            fleet.settings[fleet.settings[PAIRS_OFFSET] + 2 * (packed_class >> 8) + 1]
             * fleet.classes[get_class(packed_class), WORK]
             + 0.5
         ),
@@ -84,17 +84,17 @@ def count_reserved_tokens(fleet: Fleet, replica: int, packed_class: int) -> int:
 @compiled
 def estimate_work_s(fleet: Fleet, replica: int, packed_class: int) -> float:
     """Return the time in seconds that a request takes on the replica at a full batch."""
-    token_s = fleet.floats[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.floats[replica, PER_ITEM]
+    time_per_token_s = fleet.floats[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.floats[replica, PER_ITEM]
     return float(
         count_input_tokens(fleet, packed_class) * fleet.floats[replica, PER_PROMPT]
-        + count_output_tokens(fleet, packed_class) * token_s
+        + count_output_tokens(fleet, packed_class) * time_per_token_s
     )
 
 
 @compiled
 def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, packed_class: int) -> None:
-    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
-    slot = fleet.heaps[replica, width - working - 1, FREE]
+    width, running_count = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
+    slot = fleet.heaps[replica, width - running_count - 1, FREE]
     fleet.running[replica, slot, ARRIVAL] = arrival_s
     fleet.running[replica, slot, PACKED_CLASS] = packed_class
     prompt_count = fleet.counts[replica, PREFILLING]
@@ -102,7 +102,7 @@ def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, packed_class: in
     if prompt_count == 0:
         fleet.counts[replica, UNPROCESSED] = count_input_tokens(fleet, packed_class)
     fleet.counts[replica, PREFILLING] = prompt_count + 1
-    fleet.counts[replica, RUNNING] = working + 1
+    fleet.counts[replica, RUNNING] = running_count + 1
     fleet.counts[replica, RESERVED] += count_reserved_tokens(fleet, replica, packed_class)
     fleet.floats[replica, DONE_SUM] += estimate_work_s(fleet, replica, packed_class)
 
@@ -168,15 +168,15 @@ def finish_sequences(fleet: Fleet, replica: int) -> None:
         packed_class = int(fleet.running[replica, slot, PACKED_CLASS])
         _pop_sequence(fleet, replica)
         _record_response(fleet, replica, slot, packed_class)
-        working = fleet.counts[replica, RUNNING] - 1
-        fleet.counts[replica, RUNNING] = working
-        fleet.heaps[replica, fleet.counts[replica, WIDTH] - working - 1, FREE] = slot
+        running_count = fleet.counts[replica, RUNNING] - 1
+        fleet.counts[replica, RUNNING] = running_count
+        fleet.heaps[replica, fleet.counts[replica, WIDTH] - running_count - 1, FREE] = slot
         fleet.counts[replica, CONTEXT] -= count_input_tokens(fleet, packed_class) + count_output_tokens(
             fleet, packed_class
         )
         fleet.counts[replica, RESERVED] -= count_reserved_tokens(fleet, replica, packed_class)
         fleet.floats[replica, DONE_SUM] -= estimate_work_s(fleet, replica, packed_class)
-        if working == 0:
+        if running_count == 0:
             fleet.floats[replica, DONE_SUM] = 0.0
 
 
@@ -208,18 +208,18 @@ def _record_response(fleet: Fleet, replica: int, slot: int, packed_class: int) -
     class_index, now_s, outside_s = get_class(packed_class), fleet.floats[replica, DONE], fleet.floats[replica, OUTSIDE]
     arrival_s = fleet.running[replica, slot, ARRIVAL]
     latencies_s = (now_s - arrival_s + outside_s, fleet.running[replica, slot, ENDS] - arrival_s + outside_s)
-    gaps = count_output_tokens(fleet, packed_class) - 1
-    token_s = (latencies_s[0] - latencies_s[1]) / gaps if gaps > 0 else 0.0
+    token_gaps = count_output_tokens(fleet, packed_class) - 1
+    time_per_token_s = (latencies_s[0] - latencies_s[1]) / token_gaps if token_gaps > 0 else 0.0
     is_good = (
         latencies_s[0] <= fleet.classes[class_index, LIMIT]
         and latencies_s[1] <= fleet.classes[class_index, FIRST_LIMIT]
-        and token_s <= fleet.classes[class_index, TOKEN_LIMIT]
+        and time_per_token_s <= fleet.classes[class_index, TOKEN_LIMIT]
     )
     fleet.tallies[class_index, GOOD if is_good else LATE] += 1
     fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(latencies_s[0])] += 1
     fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + find_bucket(latencies_s[1])] += 1
     fleet.classes[class_index, SUM + LATENCY] += latencies_s[0]
     fleet.classes[class_index, SUM + FIRST_TOKEN] += latencies_s[1]
-    if gaps > 0:
-        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + find_bucket(token_s)] += 1
-        fleet.classes[class_index, SUM + PER_TOKEN] += token_s
+    if token_gaps > 0:
+        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + find_bucket(time_per_token_s)] += 1
+        fleet.classes[class_index, SUM + PER_TOKEN] += time_per_token_s

@@ -11,8 +11,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, compiled, inlined
-from app.planning.simulation.queueing import get_factor, push_waiting
-from app.planning.simulation.random_words import draw_word, to_unit_interval
+from app.planning.simulation.queueing import get_service_factor, push_waiting
+from app.planning.simulation.random_words import convert_to_unit_interval, draw_word
 from app.planning.simulation.routing import LEAST_WORK, advance_replica, route
 from app.planning.simulation.sequences import estimate_work_s
 from app.planning.simulation.sharing import advance_shared, get_remaining_work_s
@@ -32,7 +32,6 @@ from app.planning.simulation.state import (
     FREE,
     HEAD,
     HISTOGRAMS,
-    INDEX,
     KIND,
     LENGTHS,
     NEXT,
@@ -42,9 +41,10 @@ from app.planning.simulation.state import (
     PREFILL_HEAD,
     PREFILLING,
     QUEUE_LIMIT,
+    REQUEST_INDEX,
     RESERVED,
     ROUTABLE,
-    ROUTABLE_AT,
+    ROUTABLE_OFFSET,
     ROUTER,
     RUNNING,
     SHARE,
@@ -114,13 +114,13 @@ def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
     If `replicas` is empty, all arrivals are dropped.
     """
     fleet.settings[ROUTABLE] = len(replicas)
-    fleet.settings[ROUTABLE_AT : ROUTABLE_AT + len(replicas)] = replicas
+    fleet.settings[ROUTABLE_OFFSET : ROUTABLE_OFFSET + len(replicas)] = replicas
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
     """Fail all requests of the replica and empty it. It still gets new requests, unless excluded by
     `set_routable`."""
-    _fail(fleet, replica, now_s)
+    _fail_requests(fleet, replica, now_s)
 
 
 @compiled
@@ -152,7 +152,7 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
                     packed_class,
                 )
                 _update_after_arrival(fleet, replica, now_s)
-        fleet.settings[INDEX] += 1
+        fleet.settings[REQUEST_INDEX] += 1
 
 
 @inlined
@@ -163,12 +163,12 @@ def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
     batch replica starts it the next time the replica is accessed. Otherwise only the time of the
     next timeout may change.
     """
-    kind, working = fleet.counts[replica, KIND], fleet.counts[replica, RUNNING]
-    if kind == SLOTS and working < fleet.counts[replica, WIDTH]:
+    kind, running_count = fleet.counts[replica, KIND], fleet.counts[replica, RUNNING]
+    if kind == SLOTS and running_count < fleet.counts[replica, WIDTH]:
         advance_slots(fleet, replica, now_s)
     elif kind == SHARED:
         advance_shared(fleet, replica, now_s)
-    elif kind == TOKENS or (kind == BATCH and working == 0):
+    elif kind == TOKENS or (kind == BATCH and running_count == 0):
         fleet.floats[replica, NEXT] = min(fleet.floats[replica, NEXT], now_s)
     else:
         fleet.floats[replica, NEXT] = min(fleet.floats[replica, NEXT], now_s + fleet.floats[replica, TIMEOUT])
@@ -184,13 +184,13 @@ def _advance_all(fleet: Fleet, now_s: float) -> None:
 @inlined
 def _draw_packed_class(fleet: Fleet) -> int:
     """Draw the class and the lengths of the next request, as class + 256 × index of the lengths."""
-    packed_class, number = 0, fleet.settings[INDEX]
+    packed_class, number = 0, fleet.settings[REQUEST_INDEX]
     if fleet.classes.shape[0] > 1:
-        share = to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
+        share = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
         while packed_class < fleet.classes.shape[0] - 1 and share >= fleet.classes[packed_class, SHARE]:
             packed_class += 1
     if fleet.settings[PAIRS] > 1:
-        share = to_unit_interval(draw_word(np.uint64(fleet.settings[LENGTHS]), number))
+        share = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[LENGTHS]), number))
         packed_class += int(share * fleet.settings[PAIRS]) << 8
     return packed_class
 
@@ -200,11 +200,11 @@ def is_full(fleet: Fleet, replica: int) -> bool:
     """Return whether the replica's queue is full; requests that fit into free slots or the next
     batch are not queued.
     """
-    free_slots, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
+    free_slots, running_count = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     if fleet.counts[replica, KIND] == BATCH:
-        free_slots = free_slots if working == 0 else 0
+        free_slots = free_slots if running_count == 0 else 0
     else:
-        free_slots -= working
+        free_slots -= running_count
     return bool(fleet.counts[replica, WAITING] >= fleet.settings[QUEUE_LIMIT] + free_slots)
 
 
@@ -218,7 +218,9 @@ def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, packed_cl
     if kind == TOKENS:
         return estimate_work_s(fleet, replica, packed_class)
     duration_s = (
-        fleet.floats[replica, PER_ITEM] * fleet.classes[packed_class & 255, WORK] * get_factor(fleet, replica, normal)
+        fleet.floats[replica, PER_ITEM]
+        * fleet.classes[packed_class & 255, WORK]
+        * get_service_factor(fleet, replica, normal)
     )
     if kind == BATCH:
         return float(duration_s + fleet.floats[replica, FIXED] / width)
@@ -226,24 +228,24 @@ def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, packed_cl
 
 
 @compiled
-def _fail(fleet: Fleet, replica: int, now_s: float) -> None:
+def _fail_requests(fleet: Fleet, replica: int, now_s: float) -> None:
     advance_replica(fleet, replica, now_s)
     ring_size = fleet.queues.shape[0]
     for step in range(fleet.counts[replica, WAITING]):
         packed_class = int(fleet.queues[(fleet.counts[replica, HEAD] + step) % ring_size, replica, PACKED_CLASS])
         fleet.tallies[packed_class & 255, FAILED] += 1
-    width, working = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
+    width, running_count = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     if fleet.counts[replica, KIND] == TOKENS:
         _fail_sequences(fleet, replica)
     else:
-        for slot in range(working):
+        for slot in range(running_count):
             fleet.tallies[int(fleet.running[replica, slot, PACKED_CLASS]) & 255, FAILED] += 1
-        if fleet.counts[replica, KIND] == BATCH and working > 0:
+        if fleet.counts[replica, KIND] == BATCH and running_count > 0:
             fleet.floats[replica, BUSY] -= fleet.floats[replica, DONE] - now_s
         elif fleet.counts[replica, KIND] == SHARED:
             fleet.floats[replica, BUSY] -= get_remaining_work_s(fleet, replica, now_s) / width
-        elif working > 0:
-            fleet.floats[replica, BUSY] -= (fleet.floats[replica, DONE_SUM] - working * now_s) / width
+        elif running_count > 0:
+            fleet.floats[replica, BUSY] -= (fleet.floats[replica, DONE_SUM] - running_count * now_s) / width
     for column in (HEAD, WAITING, RUNNING, RESERVED, CONTEXT, PREFILL_HEAD, PREFILLING, UNPROCESSED, DECODING):
         fleet.counts[replica, column] = 0
     fleet.floats[replica, WAITING_WORK] = fleet.floats[replica, DONE_SUM] = 0.0

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 
 from app.planning.simulation.compiled import compiled, inlined
-from app.planning.simulation.queueing import get_class, get_factor, pop_waiting, record_response
+from app.planning.simulation.queueing import get_class, get_service_factor, pop_waiting, record_response
 from app.planning.simulation.slots import pop_running, push_running
 from app.planning.simulation.state import (
     ARRIVAL,
@@ -35,24 +35,25 @@ from app.planning.simulation.state import (
 
 
 @compiled
-def advance_shared(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Advance the replica to `until_s`; waiting requests that have arrived by then start."""
+def advance_shared(fleet: Fleet, replica: int, end_s: float) -> None:
+    """Simulate a replica with processor sharing up to the time `end_s`; requests that have arrived
+    by then start."""
     while fleet.counts[replica, RUNNING] > 0:
         done_s = _compute_next_end_s(fleet, replica)
-        if done_s > until_s:
+        if done_s > end_s:
             break
         fleet.floats[replica, CLOCK], fleet.floats[replica, DONE] = fleet.running[replica, 0, ENDS], done_s
-        reference_s = done_s + fleet.floats[replica, OUTSIDE]
+        response_time_s = done_s + fleet.floats[replica, OUTSIDE]
         packed_class, arrival_s = int(fleet.running[replica, 0, PACKED_CLASS]), fleet.running[replica, 0, ARRIVAL]
-        record_response(fleet, packed_class, reference_s - arrival_s)
+        record_response(fleet, packed_class, response_time_s - arrival_s)
         pop_running(fleet, replica)
     if fleet.counts[replica, RUNNING] > 0:
-        fleet.floats[replica, CLOCK] += (until_s - fleet.floats[replica, DONE]) * _compute_cores_per_request(
+        fleet.floats[replica, CLOCK] += (end_s - fleet.floats[replica, DONE]) * _compute_cores_per_request(
             fleet, replica
         )
-        fleet.floats[replica, DONE] = until_s
+        fleet.floats[replica, DONE] = end_s
     while fleet.counts[replica, WAITING] > 0:
-        _start_oldest(fleet, replica, until_s)
+        _start_oldest(fleet, replica, end_s)
     fleet.floats[replica, NEXT] = _compute_next_end_s(fleet, replica)
 
 
@@ -62,13 +63,13 @@ def get_remaining_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
 
     No request may end between the last update of the replica and `now_s`.
     """
-    working = fleet.counts[replica, RUNNING]
-    if working == 0:
+    running_count = fleet.counts[replica, RUNNING]
+    if running_count == 0:
         return 0.0
     clock_s = fleet.floats[replica, CLOCK] + (now_s - fleet.floats[replica, DONE]) * _compute_cores_per_request(
         fleet, replica
     )
-    return float(fleet.floats[replica, DONE_SUM] - working * clock_s)
+    return float(fleet.floats[replica, DONE_SUM] - running_count * clock_s)
 
 
 @inlined
@@ -93,7 +94,7 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     head = fleet.counts[replica, HEAD]
     packed_class, arrival_s = int(fleet.queues[head, replica, PACKED_CLASS]), fleet.queues[head, replica, ARRIVAL]
     work_s = fleet.floats[replica, PER_ITEM] * fleet.classes[get_class(packed_class), WORK]
-    work_s *= get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
+    work_s *= get_service_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
     pop_waiting(fleet, replica)
     push_running(fleet, replica, fleet.floats[replica, CLOCK] + work_s, arrival_s, packed_class)
     fleet.counts[replica, BATCHES] += 1

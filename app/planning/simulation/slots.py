@@ -7,7 +7,7 @@ from app.planning.simulation.queueing import (
     expire_waiting,
     get_class,
     get_expiry_s,
-    get_factor,
+    get_service_factor,
     pop_waiting,
     record_response,
 )
@@ -33,9 +33,10 @@ from app.planning.simulation.state import (
 
 
 @compiled
-def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Advance the replica to `until_s`. Requests wait only while all slots are taken."""
-    while fleet.counts[replica, RUNNING] > 0 and fleet.running[replica, 0, ENDS] <= until_s:
+def advance_slots(fleet: Fleet, replica: int, end_s: float) -> None:
+    """Simulate a replica with slots up to the time `end_s`. Requests wait only while all slots are
+    in use."""
+    while fleet.counts[replica, RUNNING] > 0 and fleet.running[replica, 0, ENDS] <= end_s:
         done_s = fleet.running[replica, 0, ENDS]
         record_response(
             fleet,
@@ -44,8 +45,8 @@ def advance_slots(fleet: Fleet, replica: int, until_s: float) -> None:
         )
         pop_running(fleet, replica)
         _start_oldest(fleet, replica, done_s)
-    _start_oldest(fleet, replica, until_s)
-    expire_waiting(fleet, replica, until_s)
+    _start_oldest(fleet, replica, end_s)
+    expire_waiting(fleet, replica, end_s)
     next_s = get_expiry_s(fleet, replica)
     if fleet.counts[replica, RUNNING] > 0:
         next_s = min(next_s, fleet.running[replica, 0, ENDS])
@@ -62,7 +63,7 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     head = fleet.counts[replica, HEAD]
     packed_class = int(fleet.queues[head, replica, PACKED_CLASS])
     duration_s = fleet.floats[replica, PER_ITEM] * fleet.classes[get_class(packed_class), WORK]
-    duration_s *= get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
+    duration_s *= get_service_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
     arrival_s = fleet.queues[head, replica, ARRIVAL]
     pop_waiting(fleet, replica)
     push_running(fleet, replica, now_s + duration_s, arrival_s, packed_class)

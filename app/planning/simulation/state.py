@@ -31,7 +31,8 @@ HEAD, WAITING, RUNNING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, PREFILL_HEAD, P
 )
 KIND, WIDTH, KV_TOKENS, CHUNK_TOKENS = range(12, 16)
 SLOTS, BATCH, TOKENS, SHARED = range(4)
-# Columns of waiting and running requests; MARK is class + 256 × index of the lengths.
+# Columns of waiting and running requests; PACKED_CLASS is class + 256 ×
+# index of the lengths.
 ARRIVAL, PACKED_CLASS, NORMAL, WORK_S = range(4)
 ENDS = 2  # end of a running request; tokens: time of the first token
 # Columns of `heaps`: heap of last steps, with the slots of the sequences; queue of the slots of
@@ -43,8 +44,8 @@ LATENCY, FIRST_TOKEN, PER_TOKEN = range(3)  # order of the histograms and of the
 # Columns of `tallies`
 ARRIVED, GOOD, LATE, DROPPED, TIMED_OUT, FAILED, HISTOGRAMS = range(7)
 # Indices of `settings`; ROUTING, CLASSES, SESSION and LENGTHS are seeds
-ROUTER, ROUTABLE, NEXT_REPLICA, INDEX, QUEUE_LIMIT, SESSIONS, PAIRS, PAIRS_AT = range(8)
-ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_AT = range(8, 13)
+ROUTER, ROUTABLE, NEXT_REPLICA, REQUEST_INDEX, QUEUE_LIMIT, SESSIONS, PAIRS, PAIRS_OFFSET = range(8)
+ROUTING, CLASSES, SESSION, LENGTHS, ROUTABLE_OFFSET = range(8, 13)
 
 
 class Fleet(NamedTuple):
@@ -73,13 +74,13 @@ def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     limits = np.array([_get_limits(service) for service in design.services], dtype=np.int64)
     width = int(limits[:, WIDTH - KIND].max())
     has_tokens = bool((limits[:, 0] == TOKENS).any())
-    is_shared = bool((limits[:, 0] == SHARED).any())
+    has_shared_cores = bool((limits[:, 0] == SHARED).any())
     ring_size = 1 << (design.queue_limit + width).bit_length()
     return Fleet(
         floats=_build_floats(design),
         counts=np.concatenate([np.zeros((replicas, KIND), dtype=np.int64), limits], axis=1),
         queues=np.empty((ring_size, replicas, 4)),
-        running=np.empty((replicas, width + (design.queue_limit if is_shared else 0), 3)),
+        running=np.empty((replicas, width + (design.queue_limit if has_shared_cores else 0), 3)),
         heaps=_build_heaps(replicas, width if has_tokens else 1),
         classes=_build_classes(design),
         tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if has_tokens else 1) * BUCKETS), dtype=np.int64),
@@ -126,7 +127,7 @@ def _build_settings(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
     replicas = len(design.services)
     router = ROUTERS.index(design.router)
     lengths = _flatten_lengths(design.lengths)
-    first_settings = [
+    scalar_settings = [
         router,
         replicas,
         0,
@@ -134,10 +135,10 @@ def _build_settings(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
         design.queue_limit,
         design.sessions,
         len(design.lengths),
-        ROUTABLE_AT + replicas,
+        ROUTABLE_OFFSET + replicas,
     ]
     seeds = seed.generate_state(4, np.uint64).view(np.int64)
-    return np.concatenate([np.array(first_settings, dtype=np.int64), seeds, np.arange(replicas), lengths])
+    return np.concatenate([np.array(scalar_settings, dtype=np.int64), seeds, np.arange(replicas), lengths])
 
 
 @lru_cache(16)
@@ -169,5 +170,14 @@ def _build_service_columns(service: ServiceModel, weight: float) -> tuple[float,
         case BatchService():
             return (service.fixed_s, service.per_item_s, service.window_s, sigma, outside_s, weight, 0.0, 0.0)
         case TokenService():
-            kv_token_s, prompt_token_s = service.per_kv_token_s, service.prefill_s_per_token
-            return (service.step_s, service.per_sequence_s, 0.0, sigma, outside_s, weight, kv_token_s, prompt_token_s)
+            per_kv_token_s, prefill_s_per_token = service.per_kv_token_s, service.prefill_s_per_token
+            return (
+                service.step_s,
+                service.per_sequence_s,
+                0.0,
+                sigma,
+                outside_s,
+                weight,
+                per_kv_token_s,
+                prefill_s_per_token,
+            )

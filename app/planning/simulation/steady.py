@@ -11,7 +11,7 @@ import msgspec
 import numpy as np
 
 from app.planning.service_models.service_times import compute_fleet_normals
-from app.planning.simulation.arrivals import CHUNK, split_into_chunks
+from app.planning.simulation.arrivals import CHUNK_SIZE, split_into_chunks
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.random_words import branch
@@ -26,9 +26,9 @@ from app.planning.simulation.results import (
 from app.planning.simulation.serving import advance_to, serve
 from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_fleet
 
-CELL = 64
+MAX_CELL_REPLICAS = 64
 """Default maximum number of simulated replicas."""
-_MAX_CACHED = 131_072
+_MAX_CACHED_REQUESTS = 131_072
 """Maximum number of requests whose random numbers are cached, which takes two megabytes per
 seed."""
 WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
@@ -67,7 +67,7 @@ def simulate_steady(
     percentiles: Sequence[float] = (50, 90, 95, 99, 99.9),
     arrivals: Sequence[Iterator[Floats]] | None = None,
     workers: int = 2,
-    max_replicas: int = CELL,
+    max_replicas: int = MAX_CELL_REPLICAS,
 ) -> SteadyOutcome:
     """Simulate `requests` requests with each seed, from an empty fleet to the end of the last
     request.
@@ -77,19 +77,21 @@ def simulate_steady(
     the rate of the cell, replaces Poisson arrivals.
     """
     cell = build_cell(design, max_replicas)
-    cell_per_s = rate_per_s * len(cell.services) / len(design.services)
-    chunk = max(1, min(CHUNK, requests // 10))
+    cell_rate_per_s = rate_per_s * len(cell.services) / len(design.services)
+    chunk = max(1, min(CHUNK_SIZE, requests // 10))
 
     def simulate_seed(seed_index: int) -> _SeedResult:
         fleet_seed = np.random.SeedSequence(seeds[seed_index]).spawn(3)[2]
         gaps, normals = _draw_numbers(seeds[seed_index], requests)
-        source = arrivals[seed_index] if arrivals else split_into_chunks(np.cumsum(gaps[:requests] / cell_per_s), chunk)
-        varies = any(service.cv > 0 for service in cell.services)
+        arrival_chunks = (
+            arrivals[seed_index] if arrivals else split_into_chunks(np.cumsum(gaps[:requests] / cell_rate_per_s), chunk)
+        )
+        has_variable_times = any(service.cv > 0 for service in cell.services)
         normals = compute_fleet_normals(normals, cell.services[0])
         return _simulate(
             create_fleet(cell, fleet_seed),
-            _limit_requests(source, requests),
-            normals if varies else normals[:0],
+            _limit_requests(arrival_chunks, requests),
+            normals if has_variable_times else normals[:0],
             requests,
         )
 
@@ -133,10 +135,10 @@ def run_parallel(run: Callable[[int], Result], count: int, workers: int) -> list
     The calling thread is one of the workers, because starting a thread takes as long as many
     simulations.
     """
-    numbers, results = iter(range(count)), dict[int, Result]()
+    seed_numbers, results = iter(range(count)), dict[int, Result]()
 
     def run_remaining() -> None:
-        for number in numbers:
+        for number in seed_numbers:
             results[number] = run(number)
 
     with ThreadPoolExecutor(workers) as pool:
@@ -151,7 +153,7 @@ def _summarize_class(fleets: Sequence[Fleet], index: int, percentiles: Sequence[
     return summarize_classes(fleets, slice(index, index + 1), percentiles)
 
 
-def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
+def build_cell(design: FleetDesign, max_replicas: int = MAX_CELL_REPLICAS) -> FleetDesign:
     """Return the design with at most `max_replicas` of its replicas.
 
     Replicas are picked evenly, so that the mix of fast and slow replicas is preserved.
@@ -170,33 +172,37 @@ def build_cell(design: FleetDesign, max_replicas: int = CELL) -> FleetDesign:
 def _simulate(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
     """Simulate all requests; return the fleet, and its utilization from the end of the warm-up to
     the last arrival."""
-    warm_s, now_s, served, is_warm = 0.0, 0.0, 0, False
+    warm_up_end_s, now_s, served_count, is_warmed_up = 0.0, 0.0, 0, False
     for times_s in arrivals:
-        serve(fleet, times_s, normals[served : served + times_s.size])
-        now_s, served = float(times_s[-1]), served + times_s.size
-        if not is_warm and served >= WARM_UP_SHARE * requests and _is_warm(fleet, now_s, served, requests):
+        serve(fleet, times_s, normals[served_count : served_count + times_s.size])
+        now_s, served_count = float(times_s[-1]), served_count + times_s.size
+        if (
+            not is_warmed_up
+            and served_count >= WARM_UP_SHARE * requests
+            and _is_warmed_up(fleet, now_s, served_count, requests)
+        ):
             advance_to(fleet, now_s)
             reset_counts(fleet)
-            warm_s, is_warm = now_s, True
+            warm_up_end_s, is_warmed_up = now_s, True
     advance_to(fleet, now_s)
     busy_s = float(fleet.floats[:, BUSY].sum())
     advance_to(fleet, np.inf)
-    return fleet, busy_s / (fleet.floats.shape[0] * (now_s - warm_s)) if now_s > warm_s else 0.0
+    return fleet, busy_s / (fleet.floats.shape[0] * (now_s - warm_up_end_s)) if now_s > warm_up_end_s else 0.0
 
 
-def _is_warm(fleet: Fleet, now_s: float, served: int, requests: int) -> bool:
+def _is_warmed_up(fleet: Fleet, now_s: float, served_count: int, requests: int) -> bool:
     """Return whether the warm-up is over, at the latest after half of the requests.
 
     The limit is needed because the mean latency of an overloaded fleet never stops growing.
     """
     responses = int(get_histogram(fleet).sum())
     mean_s = float(fleet.classes[:, SUM + LATENCY].sum()) / responses if responses else np.inf
-    return now_s >= WARM_UP_RESPONSES * mean_s or 2 * served >= requests
+    return now_s >= WARM_UP_RESPONSES * mean_s or 2 * served_count >= requests
 
 
-def _limit_requests(source: Iterator[Floats], requests: int) -> Iterator[Floats]:
+def _limit_requests(arrival_chunks: Iterator[Floats], requests: int) -> Iterator[Floats]:
     remaining = requests
-    for times_s in source:
+    for times_s in arrival_chunks:
         if times_s.size:
             yield times_s[:remaining]
         remaining -= times_s.size
@@ -209,12 +215,12 @@ def _draw_numbers(seed: int, requests: int) -> tuple[Floats, Floats]:
 
     Shorter simulations use the first numbers of longer ones with the same seed.
     """
-    draw = _draw_once if requests <= _MAX_CACHED else _draw_once.__wrapped__
+    draw = _draw_cached_numbers if requests <= _MAX_CACHED_REQUESTS else _draw_cached_numbers.__wrapped__
     return draw(seed, 1 << (requests - 1).bit_length())
 
 
 @lru_cache(20)
-def _draw_once(seed: int, count: int) -> tuple[Floats, Floats]:
+def _draw_cached_numbers(seed: int, count: int) -> tuple[Floats, Floats]:
     """Draw the random numbers; cached, because all simulations of a search use the same numbers.
 
     Drawing takes a quarter of the time of a search.

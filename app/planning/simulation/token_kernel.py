@@ -23,29 +23,30 @@ def compute_steps_s(steps: int, step_s: float, growth_s: float) -> float:
 
 
 @inlined
-def count_whole_steps(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the maximum number of steps, up to `max_steps`, that end within `wait_s` seconds."""
-    if compute_steps_s(max_steps, step_s, growth_s) <= wait_s:
+def count_whole_steps(duration_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
+    """Return the maximum number of steps, up to `max_steps`, that end within `duration_s`
+    seconds."""
+    if compute_steps_s(max_steps, step_s, growth_s) <= duration_s:
         return max_steps
     if growth_s > 0:
         half_s = step_s - growth_s / 2
-        estimate = (math.sqrt(half_s * half_s + 2 * growth_s * max(wait_s, 0.0)) - half_s) / growth_s
+        estimated_steps = (math.sqrt(half_s * half_s + 2 * growth_s * max(duration_s, 0.0)) - half_s) / growth_s
     else:
-        estimate = max(wait_s, 0.0) / step_s
-    steps = min(int(estimate), max_steps)
-    while steps > 0 and compute_steps_s(steps, step_s, growth_s) > wait_s:
+        estimated_steps = max(duration_s, 0.0) / step_s
+    steps = min(int(estimated_steps), max_steps)
+    while steps > 0 and compute_steps_s(steps, step_s, growth_s) > duration_s:
         steps -= 1
-    while steps < max_steps and compute_steps_s(steps + 1, step_s, growth_s) <= wait_s:
+    while steps < max_steps and compute_steps_s(steps + 1, step_s, growth_s) <= duration_s:
         steps += 1
     return steps
 
 
 @inlined
-def count_steps_until(wait_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
-    """Return the minimum number of steps, from 1 to `max_steps`, that last at least `wait_s`
+def count_steps_until(duration_s: float, step_s: float, growth_s: float, max_steps: int) -> int:
+    """Return the minimum number of steps, from 1 to `max_steps`, that last at least `duration_s`
     seconds."""
-    steps = count_whole_steps(wait_s, step_s, growth_s, max_steps)
-    if steps < max_steps and (steps == 0 or compute_steps_s(steps, step_s, growth_s) < wait_s):
+    steps = count_whole_steps(duration_s, step_s, growth_s, max_steps)
+    if steps < max_steps and (steps == 0 or compute_steps_s(steps, step_s, growth_s) < duration_s):
         steps += 1
     return steps
 
@@ -79,8 +80,8 @@ def simulate_tokens(
     service: TokenService,
     state: Ints,
     sequences: Ints,
-    first_s: Floats,
-    last_s: Floats,
+    first_tokens_s: Floats,
+    last_tokens_s: Floats,
 ) -> None:
     """Simulate the requests of all concatenated simulations; write the times of first and last
     tokens.
@@ -102,8 +103,8 @@ def simulate_tokens(
             if state[PREFILLING] == state[ADMITTED]:
                 now_s = _decode(requests, end, service, state, sequences, now_s)
             else:
-                now_s = _prefill(requests, service, state, sequences, now_s, first_s)
-            _finish(requests, service, state, sequences, now_s, last_s)
+                now_s = _prefill(requests, service, state, sequences, now_s, first_tokens_s)
+            _finish(requests, service, state, sequences, now_s, last_tokens_s)
         begin = end
 
 
@@ -155,25 +156,27 @@ def _decode(
 
 @inlined
 def _prefill(
-    requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, first_s: Floats
+    requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, first_tokens_s: Floats
 ) -> float:
     """Simulate a step that processes prompts together with decoding, and return the end of the
     step."""
-    begin, admitted, budget = state[PREFILLING], state[ADMITTED], service.chunk_tokens
+    begin, admitted, remaining_tokens = state[PREFILLING], state[ADMITTED], service.chunk_tokens
     stop, unprocessed = begin, state[UNPROCESSED]
-    while stop < admitted and budget >= unprocessed:
-        budget -= unprocessed
+    while stop < admitted and remaining_tokens >= unprocessed:
+        remaining_tokens -= unprocessed
         stop += 1
         unprocessed = requests.inputs[stop] if stop < admitted else 0
     if stop < admitted:
-        unprocessed -= budget
-        budget = 0
-    duration_s = _compute_step_s(service, state) + service.prefill_s_per_token * (service.chunk_tokens - budget)
+        unprocessed -= remaining_tokens
+        remaining_tokens = 0
+    duration_s = _compute_step_s(service, state) + service.prefill_s_per_token * (
+        service.chunk_tokens - remaining_tokens
+    )
     now_s += requests.factors[admitted - 1] * duration_s
     state[STEP] += 1
     state[CONTEXT] += state[DECODING]
     for index in range(begin, stop):
-        first_s[index] = now_s
+        first_tokens_s[index] = now_s
         _push_sequence(sequences, state[DECODING], state[STEP] + requests.outputs[index] - 1, index)
         state[DECODING] += 1
         state[CONTEXT] += requests.inputs[index] + 1
@@ -183,11 +186,11 @@ def _prefill(
 
 @inlined
 def _finish(
-    requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, last_s: Floats
+    requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, last_tokens_s: Floats
 ) -> None:
     while state[DECODING] > 0 and sequences[0, 0] <= state[STEP]:
         index = sequences[1, 0]
-        last_s[index] = now_s
+        last_tokens_s[index] = now_s
         state[DECODING] -= 1
         _pop_sequence(sequences, state[DECODING])
         state[RESERVED] -= _count_reserved(requests, service, index)

@@ -7,7 +7,7 @@ from __future__ import annotations
 import math
 
 from app.planning.simulation.compiled import compiled
-from app.planning.simulation.queueing import expire_waiting, get_expiry_s, get_factor, pop_waiting
+from app.planning.simulation.queueing import expire_waiting, get_expiry_s, get_service_factor, pop_waiting
 from app.planning.simulation.sequences import (
     begin_prefill,
     count_reserved_tokens,
@@ -47,8 +47,8 @@ from app.planning.simulation.token_kernel import compute_steps_s, count_steps_un
 
 
 @compiled
-def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
-    """Simulate every step that ends by `until_s`.
+def advance_tokens(fleet: Fleet, replica: int, end_s: float) -> None:
+    """Simulate every step of a language model replica that ends by the time `end_s`.
 
     `DONE` is then the start of the next step, which is not yet simulated.
     """
@@ -58,20 +58,20 @@ def advance_tokens(fleet: Fleet, replica: int, until_s: float) -> None:
                 break
             arrival_s = fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL]
             fleet.floats[replica, DONE] = max(fleet.floats[replica, DONE], arrival_s)
-        if fleet.floats[replica, DONE] > until_s:
+        if fleet.floats[replica, DONE] > end_s:
             break
         expire_waiting(fleet, replica, fleet.floats[replica, DONE])
         _admit(fleet, replica)
         if fleet.counts[replica, RUNNING] == 0:  # all requests that have arrived have timed out
             continue
         if fleet.counts[replica, PREFILLING] > 0:
-            has_stepped = _prefill(fleet, replica, until_s)
+            has_stepped = _prefill(fleet, replica, end_s)
         else:
-            has_stepped = _decode(fleet, replica, until_s)
+            has_stepped = _decode(fleet, replica, end_s)
         if not has_stepped:
             break
         finish_sequences(fleet, replica)
-    expire_waiting(fleet, replica, until_s)
+    expire_waiting(fleet, replica, end_s)
     fleet.floats[replica, NEXT] = min(_compute_earliest_end_s(fleet, replica), get_expiry_s(fleet, replica))
 
 
@@ -93,7 +93,7 @@ def _admit(fleet: Fleet, replica: int) -> None:
         arrival_s = fleet.queues[head, replica, ARRIVAL]
         if arrival_s > fleet.floats[replica, DONE]:
             return
-        fleet.floats[replica, FACTOR] = get_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
+        fleet.floats[replica, FACTOR] = get_service_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
         begin_prefill(fleet, replica, arrival_s, int(fleet.queues[head, replica, PACKED_CLASS]))
         pop_waiting(fleet, replica)
 
@@ -109,13 +109,13 @@ def _compute_step_s(fleet: Fleet, replica: int) -> float:
 
 
 @compiled
-def _prefill(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Simulate a step that also processes prompts, if it ends by `until_s`; return whether it was
+def _prefill(fleet: Fleet, replica: int, end_s: float) -> bool:
+    """Simulate a step that also processes prompts, if it ends by `end_s`; return whether it was
     simulated."""
     tokens = count_unprocessed_tokens(fleet, replica, fleet.counts[replica, CHUNK_TOKENS])
     duration_s = _compute_step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
     duration_s *= fleet.floats[replica, FACTOR]
-    if fleet.floats[replica, DONE] + duration_s > until_s:
+    if fleet.floats[replica, DONE] + duration_s > end_s:
         return False
     _record_steps(fleet, replica, 1, duration_s)
     process_prompts(fleet, replica, tokens)
@@ -123,8 +123,8 @@ def _prefill(fleet: Fleet, replica: int, until_s: float) -> bool:
 
 
 @compiled
-def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
-    """Simulate all decode steps before the next change of state that end by `until_s`; return
+def _decode(fleet: Fleet, replica: int, end_s: float) -> bool:
+    """Simulate all decode steps before the next change of state that end by `end_s`; return
     whether there was any."""
     now_s, factor = fleet.floats[replica, DONE], fleet.floats[replica, FACTOR]
     step_s = _compute_step_s(fleet, replica)
@@ -135,8 +135,8 @@ def _decode(fleet: Fleet, replica: int, until_s: float) -> bool:
         change_s = fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL]
     if change_s < math.inf:
         steps = count_steps_until((change_s - now_s) / factor, step_s, growth_s, steps)
-    if until_s < math.inf:
-        steps = count_whole_steps((until_s - now_s) / factor, step_s, growth_s, steps)
+    if end_s < math.inf:
+        steps = count_whole_steps((end_s - now_s) / factor, step_s, growth_s, steps)
     if steps == 0:
         return False
     _record_steps(fleet, replica, steps, factor * compute_steps_s(steps, step_s, growth_s))

@@ -22,7 +22,16 @@ from app.profiles.bundled import DIRECTORY
 from app.profiles.pricing.csv_rows import CsvRow, read_unique
 from app.profiles.pricing.price_cells import CellError
 from app.profiles.problems import BadValueError, did_you_mean
-from app.records.offers import Accelerator, Catalog, GridIntensity, Offer, Override, PriceList, PriceRow, split_key
+from app.records.offers import (
+    Accelerator,
+    Catalog,
+    GridCarbonIntensity,
+    Offer,
+    Override,
+    PriceList,
+    PriceRow,
+    split_key,
+)
 from loadgen.decoding import decode_json
 
 Architecture = Literal["x86_64", "arm64"]
@@ -38,7 +47,7 @@ _ARM = {"aws": _AWS_ARM, "gcp": _GCP_ARM, "azure": _AZURE_ARM}
 _NEBIUS_X86 = re.compile(r"cpu-[de]\d")
 
 
-def cpu_architecture(provider: str, instance_type: str, accelerator: str | None) -> Architecture | None:
+def derive_cpu_architecture(provider: str, instance_type: str, accelerator: str | None) -> Architecture | None:
     """Derive the CPU architecture from the name of an instance type.
 
     Returns `None` if the name does not determine the architecture, as on marketplaces.
@@ -56,44 +65,46 @@ class _Place(msgspec.Struct, frozen=True):
 
     key: str
     country: str
-    intensity: GridIntensity | None
+    intensity: GridCarbonIntensity | None
 
 
-def load_grid(path: Path) -> dict[str, GridIntensity]:
-    """Load grid intensities by country and by provider/region.
+def load_grid(path: Path) -> dict[str, GridCarbonIntensity]:
+    """Load the carbon intensities of grids by country and by provider/region.
 
     Raises UsageError with the file and the line of an invalid cell.
     """
-    places = list(read_unique(path, _place))
+    places = list(read_unique(path, _read_place))
     countries = {place.key: place.intensity for place in places if place.intensity is not None}
-    unknown = next((place for place in places if place.country not in countries), None)
-    if unknown is not None:
-        raise UsageError(f"{path}: {unknown.key} is in {unknown.country!r}, which has no row")
+    unknown_place = next((place for place in places if place.country not in countries), None)
+    if unknown_place is not None:
+        raise UsageError(f"{path}: {unknown_place.key} is in {unknown_place.country!r}, which has no row of its own")
     return {place.key: countries[place.country] for place in places}
 
 
-def _place(row: CsvRow) -> _Place:
-    place, country = row.text("place"), row.text("country")
-    g_co2e_per_kwh = row.number("g_co2e_per_kwh")
+def _read_place(row: CsvRow) -> _Place:
+    place, country = row.get_text("place"), row.get_text("country")
+    g_co2e_per_kwh = row.get_number("g_co2e_per_kwh")
     if (place == country) != (g_co2e_per_kwh is not None):
         raise ValueError("g_co2e_per_kwh is required for countries, and only for countries")
     if g_co2e_per_kwh is None:
         return _Place(place, country, None)
-    return _Place(place, country, GridIntensity(country, g_co2e_per_kwh, row.date("as_of_date"), row.text("source")))
+    return _Place(
+        place, country, GridCarbonIntensity(country, g_co2e_per_kwh, row.get_date("as_of_date"), row.get_text("source"))
+    )
 
 
 USER_SOURCE = "yours"
 """Source of values that were set by the user."""
 NO_ACCELERATOR = "none"
-_PRICES = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
-_CELLS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICES, "cpu_architecture")
+_PRICE_FIELDS = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
+_OVERRIDABLE_FIELDS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICE_FIELDS, "cpu_architecture")
 
 
 def merge_offers(catalog: Catalog, rows: Iterable[PriceRow]) -> Catalog:
     """Apply a user's rows to the catalog. Rows with a known key change the values of that offer;
     other rows become new offers.
 
-    Raises UsageError with the key of a row that does not give a valid offer.
+    Raises UsageError with the key of a row that does not form a valid offer.
     """
     offers = {offer.key: offer for offer in catalog.offers}
     grid = dict(catalog.grid)
@@ -110,11 +121,13 @@ def merge_offers(catalog: Catalog, rows: Iterable[PriceRow]) -> Catalog:
 def merge_offer(offer: Offer | None, row: PriceRow, catalog: Catalog) -> Offer:
     """Apply a user's row to an offer. Raises BadValueError if the result is not a valid offer."""
     _check_names(row, catalog)
-    merged = _new_offer(row) if offer is None else _change_offer(offer, row)
-    if (merged.accelerator_count > 0) != (merged.accelerator is not None):
-        key = merged.accelerator or NO_ACCELERATOR
-        raise CellError("accelerator_count", f"{merged.accelerator_count:g} does not match accelerator_key {key!r}")
-    return merged
+    merged_offer = _create_offer(row) if offer is None else _change_offer(offer, row)
+    if (merged_offer.accelerator_count > 0) != (merged_offer.accelerator is not None):
+        key = merged_offer.accelerator or NO_ACCELERATOR
+        raise CellError(
+            "accelerator_count", f"{merged_offer.accelerator_count:g} does not match accelerator_key {key!r}"
+        )
+    return merged_offer
 
 
 def _check_names(row: PriceRow, catalog: Catalog) -> None:
@@ -122,23 +135,25 @@ def _check_names(row: PriceRow, catalog: Catalog) -> None:
         hint = did_you_mean(str(row.accelerator), (NO_ACCELERATOR, *catalog.accelerators))
         raise CellError("accelerator_key", f"{row.accelerator!r} is not in the catalog", hint)
     if row.country is not None and (row.country not in catalog.grid or "/" in row.country):
-        raise CellError("country", f"{row.country!r} is not in the grid table", "Write its code, such as DE.")
+        raise CellError(
+            "country", f"{row.country!r} has no grid carbon intensity in the catalog", "Use a country code such as DE."
+        )
 
 
-def _new_offer(row: PriceRow) -> Offer:
+def _create_offer(row: PriceRow) -> Offer:
     if row.accelerator is None:
         hint = "Write an accelerator_key, or none for a CPU. To change an existing offer, write its key unchanged."
         raise BadValueError(f"{row.key} is not in the catalog, so it needs accelerator_key", hint=hint)
-    if row.owned is None and all(getattr(row, price) is None for price in _PRICES):
+    if row.owned is None and all(getattr(row, price) is None for price in _PRICE_FIELDS):
         raise BadValueError(f"{row.key} is not in the catalog and has no price")
     accelerator = None if row.accelerator == NO_ACCELERATOR else row.accelerator
-    counted = 1.0 if accelerator is not None else 0.0
+    default_count = 1.0 if accelerator is not None else 0.0
     return Offer(
         provider=row.provider,
         instance_type=row.instance_type,
         region=row.region,
         accelerator=accelerator,
-        accelerator_count=counted if row.accelerator_count is None else row.accelerator_count,
+        accelerator_count=default_count if row.accelerator_count is None else row.accelerator_count,
         vcpus=row.vcpus,
         memory_gib=row.memory_gib,
         on_demand_usd_per_hour=row.on_demand_usd_per_hour,
@@ -146,15 +161,15 @@ def _new_offer(row: PriceRow) -> Offer:
         reserved_1y_usd_per_hour=row.reserved_1y_usd_per_hour,
         as_of=row.as_of,
         source=USER_SOURCE,
-        cpu_architecture=row.cpu_architecture or cpu_architecture(row.provider, row.instance_type, accelerator),
-        overrides=tuple(Override(cell, None, row.as_of) for cell in _given_cells(row)),
+        cpu_architecture=row.cpu_architecture or derive_cpu_architecture(row.provider, row.instance_type, accelerator),
+        overrides=tuple(Override(cell, None, row.as_of) for cell in _list_set_fields(row)),
         owned=row.owned,
     )
 
 
 def _change_offer(offer: Offer, row: PriceRow) -> Offer:
-    given = _given_cells(row)
-    changes = {cell: getattr(row, cell) for cell in given}
+    set_fields = _list_set_fields(row)
+    changes = {cell: getattr(row, cell) for cell in set_fields}
     if changes.get("accelerator") == NO_ACCELERATOR:
         changes["accelerator"] = None
     if row.owned is not None:
@@ -162,38 +177,42 @@ def _change_offer(offer: Offer, row: PriceRow) -> Offer:
     is_new_price = row.on_demand_usd_per_hour is not None or row.owned is not None
     if row.on_demand_usd_per_hour is not None:
         changes["owned"] = None
-    earlier = {override.column: override for override in offer.overrides}
-    overrides = earlier | {
-        cell: Override(cell, earlier[cell].original_value if cell in earlier else getattr(offer, cell), row.as_of)
-        for cell in given
+    previous_overrides = {override.column: override for override in offer.overrides}
+    overrides = previous_overrides | {
+        cell: Override(
+            cell,
+            previous_overrides[cell].original_value if cell in previous_overrides else getattr(offer, cell),
+            row.as_of,
+        )
+        for cell in set_fields
     }
     return msgspec.structs.replace(
         offer,
         **changes,
         as_of=row.as_of if is_new_price else offer.as_of,
-        source=_source(offer.source, is_new_price) if given or row.owned is not None else offer.source,
+        source=_combine_sources(offer.source, is_new_price) if set_fields or row.owned is not None else offer.source,
         overrides=tuple(overrides.values()),
     )
 
 
-def _given_cells(row: PriceRow) -> tuple[str, ...]:
-    return tuple(cell for cell in _CELLS if getattr(row, cell) is not None)
+def _list_set_fields(row: PriceRow) -> tuple[str, ...]:
+    return tuple(cell for cell in _OVERRIDABLE_FIELDS if getattr(row, cell) is not None)
 
 
-def _source(source: str, is_new_price: bool) -> str:
+def _combine_sources(source: str, is_new_price: bool) -> str:
     """Return the updated source of an offer. The first of several sources is the source of the
     on-demand price."""
-    parts = source.split("+")
-    other_parts = [part for part in parts if part != USER_SOURCE]
-    leads = is_new_price or parts[0] == USER_SOURCE
-    return "+".join([USER_SOURCE, *other_parts] if leads else [*other_parts, USER_SOURCE])
+    sources = source.split("+")
+    other_sources = [name for name in sources if name != USER_SOURCE]
+    is_user_first = is_new_price or sources[0] == USER_SOURCE
+    return "+".join([USER_SOURCE, *other_sources] if is_user_first else [*other_sources, USER_SOURCE])
 
 
 VERSION = 1
 _REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or remove this file."
 
 
-def price_list_path() -> Path:
+def get_price_list_path() -> Path:
     """Return the path of the imported price list, in SIZEWISE_HOME or in the user's data folder,
     like the runs."""
     home = os.environ.get("SIZEWISE_HOME")
@@ -207,7 +226,7 @@ def price_list_path() -> Path:
 def load_imported_prices() -> PriceList | None:
     """Load the imported price list; `None` if there is none. Raises UsageError if the file cannot
     be read."""
-    path = price_list_path()
+    path = get_price_list_path()
     try:
         prices = decode_json(path.read_bytes(), PriceList)
     except FileNotFoundError:
@@ -232,14 +251,16 @@ def encode_price_list(prices: PriceList) -> bytes:
 
 def load_catalog(directory: Path | None = None) -> Catalog:
     """Load the bundled catalog with the user's imported price list applied, or the catalog in
-    another folder without price list.
+    another folder without a price list.
 
     Raises UsageError with the file and the line of an invalid cell.
     """
     if directory is None:
         return merge_offers(load_bundled_catalog(), load_imported_rows())
-    accelerators = {part.key: part for part in read_unique(directory / "accelerators.csv", _accelerator)}
-    offers = tuple(read_unique(directory / "offers.csv", lambda row: _offer(row, accelerators)))
+    accelerators = {
+        accelerator.key: accelerator for accelerator in read_unique(directory / "accelerators.csv", _read_accelerator)
+    }
+    offers = tuple(read_unique(directory / "offers.csv", lambda row: _read_offer(row, accelerators)))
     return Catalog(accelerators, offers, load_grid(directory / "grid.csv"))
 
 
@@ -255,14 +276,14 @@ def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
     """
     instance, own_region = split_key(name)
     region = region or own_region
-    named = [offer for offer in catalog.offers if offer.instance == instance]
-    if not named:
+    matching_offers = [offer for offer in catalog.offers if offer.instance == instance]
+    if not matching_offers:
         names = {offer.instance for offer in catalog.offers}
         raise UsageError(f"unknown offer {instance!r}", hint=did_you_mean(instance, sorted(names)))
-    regions = [offer.region for offer in named]
+    regions = [offer.region for offer in matching_offers]
     if region is not None and region not in regions:
         raise UsageError(f"{instance} is not available in {region!r}", hint=f"Available in {', '.join(regions)}.")
-    return named[0 if region is None else regions.index(region)]
+    return matching_offers[0 if region is None else regions.index(region)]
 
 
 def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
@@ -282,58 +303,58 @@ def check_provider(catalog: Catalog, name: str) -> None:
     _check_known("provider", name, (offer.provider for offer in catalog.offers))
 
 
-def _check_known(what: str, name: str, known: Iterable[str]) -> None:
-    names = sorted(set(known))
+def _check_known(kind: str, name: str, valid_names: Iterable[str]) -> None:
+    names = sorted(set(valid_names))
     if name not in names:
-        raise UsageError(f"unknown {what} {name!r}", hint=did_you_mean(name, names))
+        raise UsageError(f"unknown {kind} {name!r}", hint=did_you_mean(name, names))
 
 
-def _accelerator(row: CsvRow) -> Accelerator:
-    year = row.number("launch_year")
+def _read_accelerator(row: CsvRow) -> Accelerator:
+    year = row.get_number("launch_year")
     return Accelerator(
-        key=row.text("key"),
-        vendor=row.text("vendor"),
-        name=row.text("name"),
-        nvml_name_pattern=row.text_or_none("nvml_name_patterns"),
-        architecture=row.text("architecture"),
-        memory_gib=row.number("memory_gib"),
-        memory_bandwidth_gb_s=row.number("memory_bandwidth_gb_s"),
-        fp32_tflops=row.number("fp32_tflops"),
-        fp16_tflops=row.number("fp16_tflops_dense"),
-        int8_tops=row.number("int8_tops_dense"),
-        tdp_w=row.number("tdp_w"),
+        key=row.get_text("key"),
+        vendor=row.get_text("vendor"),
+        name=row.get_text("name"),
+        nvml_name_pattern=row.get_optional_text("nvml_name_patterns"),
+        architecture=row.get_text("architecture"),
+        memory_gib=row.get_number("memory_gib"),
+        memory_bandwidth_gb_s=row.get_number("memory_bandwidth_gb_s"),
+        fp32_tflops=row.get_number("fp32_tflops"),
+        fp16_tflops=row.get_number("fp16_tflops_dense"),
+        int8_tops=row.get_number("int8_tops_dense"),
+        tdp_w=row.get_number("tdp_w"),
         launch_year=None if year is None else int(year),
-        source=row.text("source"),
-        tf32_tflops=row.number("tf32_tflops_dense"),
-        bf16_tflops=row.number("bf16_tflops_dense"),
-        fp8_tflops=row.number("fp8_tflops_dense"),
-        fp4_tflops=row.number("fp4_tflops_dense"),
-        interconnect=row.text_or_none("interconnect"),
-        interconnect_gb_s=row.number("interconnect_gb_s"),
+        source=row.get_text("source"),
+        tf32_tflops=row.get_number("tf32_tflops_dense"),
+        bf16_tflops=row.get_number("bf16_tflops_dense"),
+        fp8_tflops=row.get_number("fp8_tflops_dense"),
+        fp4_tflops=row.get_number("fp4_tflops_dense"),
+        interconnect=row.get_optional_text("interconnect"),
+        interconnect_gb_s=row.get_number("interconnect_gb_s"),
     )
 
 
-def _offer(row: CsvRow, accelerators: dict[str, Accelerator]) -> Offer:
-    provider, instance_type = row.text("provider"), row.text("instance_type")
-    key = row.text("accelerator_key")
+def _read_offer(row: CsvRow, accelerators: dict[str, Accelerator]) -> Offer:
+    provider, instance_type = row.get_text("provider"), row.get_text("instance_type")
+    key = row.get_text("accelerator_key")
     if key != NO_ACCELERATOR and key not in accelerators:
         raise ValueError(f"accelerator_key {key!r} is not in accelerators.csv")
     accelerator = None if key == NO_ACCELERATOR else key
-    count = row.number("accelerator_count")
+    count = row.get_number("accelerator_count")
     if count is None or (count > 0) != (accelerator is not None):
         raise ValueError(f"accelerator_count {count} does not match accelerator_key {key!r}")
     return Offer(
         provider=provider,
         instance_type=instance_type,
-        region=row.text("region"),
+        region=row.get_text("region"),
         accelerator=accelerator,
         accelerator_count=count,
-        vcpus=row.number("vcpus"),
-        memory_gib=row.number("memory_gib"),
-        on_demand_usd_per_hour=row.number("on_demand_usd_per_hour"),
-        spot_usd_per_hour=row.number("spot_usd_per_hour"),
-        reserved_1y_usd_per_hour=row.number("reserved_1y_usd_per_hour"),
-        as_of=row.date("as_of_date"),
-        source=row.text("source"),
-        cpu_architecture=cpu_architecture(provider, instance_type, accelerator),
+        vcpus=row.get_number("vcpus"),
+        memory_gib=row.get_number("memory_gib"),
+        on_demand_usd_per_hour=row.get_number("on_demand_usd_per_hour"),
+        spot_usd_per_hour=row.get_number("spot_usd_per_hour"),
+        reserved_1y_usd_per_hour=row.get_number("reserved_1y_usd_per_hour"),
+        as_of=row.get_date("as_of_date"),
+        source=row.get_text("source"),
+        cpu_architecture=derive_cpu_architecture(provider, instance_type, accelerator),
     )

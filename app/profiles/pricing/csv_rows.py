@@ -19,7 +19,7 @@ class Keyed(Protocol):
     def key(self) -> str: ...
 
 
-K = TypeVar("K", bound=Keyed)
+KeyedItem = TypeVar("KeyedItem", bound=Keyed)
 
 
 class CsvRow(msgspec.Struct, frozen=True):
@@ -28,16 +28,16 @@ class CsvRow(msgspec.Struct, frozen=True):
 
     cells: dict[str, str | None]
 
-    def text(self, column: str) -> str:
+    def get_text(self, column: str) -> str:
         cell = self.cells.get(column)
         if not cell:
             raise ValueError(f"{column} is empty")
         return cell
 
-    def text_or_none(self, column: str) -> str | None:
+    def get_optional_text(self, column: str) -> str | None:
         return self.cells.get(column) or None
 
-    def number(self, column: str) -> float | None:
+    def get_number(self, column: str) -> float | None:
         cell = self.cells.get(column)
         if not cell:
             return None
@@ -49,20 +49,20 @@ class CsvRow(msgspec.Struct, frozen=True):
             raise ValueError(f"{column} must be a number of at least 0, not {cell!r}")
         return number
 
-    def date(self, column: str) -> datetime.date:
+    def get_date(self, column: str) -> datetime.date:
         try:
-            return datetime.date.fromisoformat(self.text(column))
+            return datetime.date.fromisoformat(self.get_text(column))
         except ValueError as error:
             raise ValueError(f"{column} must be a date such as 2026-07-20") from error
 
 
-def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
-    """Yield the item that `read` builds from each row. Raises UsageError for an invalid row, or if
-    two items have the same `key`."""
+def read_unique(path: Path, build_item: Callable[[CsvRow], KeyedItem]) -> Iterator[KeyedItem]:
+    """Yield the item that `build_item` builds from each row. Raises UsageError for an invalid row,
+    or if two items have the same `key`."""
     keys: set[str] = set()
-    for line, row in _rows(path):
+    for line, row in _iter_rows(path):
         try:
-            item = read(row)
+            item = build_item(row)
             if item.key in keys:
                 raise ValueError(f"duplicate row {item.key}")
         except ValueError as error:
@@ -71,7 +71,7 @@ def read_unique(path: Path, read: Callable[[CsvRow], K]) -> Iterator[K]:
         yield item
 
 
-def _rows(path: Path) -> Iterator[tuple[int, CsvRow]]:
+def _iter_rows(path: Path) -> Iterator[tuple[int, CsvRow]]:
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)

@@ -35,7 +35,7 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(document.value, dict):
         raise ProfileError("currencies must be a mapping such as {EUR: {usd: 1.1, date: 2026-01-31}}", path=str(path))
-    return {code: _rate(code, facts, document, path) for code, facts in document.value.items()}
+    return {code: _parse_rate(code, metadata, document, path) for code, metadata in document.value.items()}
 
 
 def find_usd_rate(currency: str) -> float:
@@ -45,7 +45,7 @@ def find_usd_rate(currency: str) -> float:
         return 1.0
     rates = load_bundled_rates()
     if currency not in rates:
-        hint = did_you_mean(currency, (USD, *rates)) or f"Known: {', '.join((USD, *rates))}."
+        hint = did_you_mean(currency, (USD, *rates)) or f"Use one of {', '.join((USD, *rates))}."
         raise BadValueError(f"unknown currency {currency!r}", hint=hint)
     return rates[currency].usd
 
@@ -56,10 +56,15 @@ def find_currency_warnings(values: object, today: datetime.date) -> tuple[str, .
 
     `values` is the content of the document, or a collection of strings.
     """
-    used = sorted(
-        {code for text in _texts(values) if (code := _currency(text)) is not None} & load_bundled_rates().keys()
+    used_codes = sorted(
+        {code for text in _iter_texts(values) if (code := _find_currency(text)) is not None}
+        & load_bundled_rates().keys()
     )
-    return tuple(note for code in used if (note := format_rate_warning(load_bundled_rates()[code], today)) is not None)
+    return tuple(
+        warning
+        for code in used_codes
+        if (warning := format_rate_warning(load_bundled_rates()[code], today)) is not None
+    )
 
 
 def format_rate_warning(rate: ExchangeRate, today: datetime.date) -> str | None:
@@ -72,36 +77,36 @@ def format_rate_warning(rate: ExchangeRate, today: datetime.date) -> str | None:
     )
 
 
-def _currency(text: str) -> str | None:
+def _find_currency(text: str) -> str | None:
     amount = text.rpartition("=")[2].strip()  # the text may be an override such as plan.budget=4000 EUR/month
     match = _MONEY.fullmatch(amount)
     return None if match is None else match[1]
 
 
-def _texts(value: object) -> Iterator[str]:
+def _iter_texts(value: object) -> Iterator[str]:
     if isinstance(value, str):
         yield value
     elif isinstance(value, Mapping):
-        yield from _texts(value.values())
+        yield from _iter_texts(value.values())
     elif isinstance(value, Iterable):
         for item in value:
-            yield from _texts(item)
+            yield from _iter_texts(item)
 
 
-def _rate(code: str, metadata: Any, document: Document, path: Path) -> ExchangeRate:
-    wrong = ProfileError(
-        f"{code!r} is not a valid currency with its rate",
+def _parse_rate(code: str, metadata: Any, document: Document, path: Path) -> ExchangeRate:
+    rate_error = ProfileError(
+        f"the exchange rate of {code!r} is invalid",
         path=str(path),
         line=document.lines.get((code,)),
         hint="Write it like EUR: {usd: 1.1, date: 2026-01-31}.",
     )
     if not _CODE.fullmatch(code) or not isinstance(metadata, dict) or not {"usd", "date"} <= metadata.keys():
-        raise wrong
+        raise rate_error
     usd = metadata["usd"]
     if not isinstance(usd, int | float) or isinstance(usd, bool) or usd <= 0:
-        raise wrong
+        raise rate_error
     try:
         as_of = datetime.date.fromisoformat(str(metadata["date"]))
     except ValueError as error:
-        raise wrong from error
+        raise rate_error from error
     return ExchangeRate(code, float(usd), as_of, str(metadata.get("source", "")))

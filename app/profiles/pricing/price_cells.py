@@ -1,5 +1,5 @@
 """Parse the cells of a user's price list. A cell is a value with its unit, or a number in the unit
-given by the column name."""
+stated by the column name."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ KEY_CELLS = ("provider", "instance_type", "region")
 _MAX_VALUE = 1e9
 _MAX_CHARACTERS = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
-_LIFE = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
+_LIFETIME = re.compile(r"(\d+\.?\d*)\s*(y|years?|months?)", re.ASCII)
 MONTHS_PER_YEAR = 12
-_NO_NUMBERS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
+_NON_FINITE_TEXTS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "infinity", "-infinity", "-nan")
 
 
 class CellError(BadValueError):
@@ -30,29 +30,31 @@ class CellError(BadValueError):
 
 
 class CostShare(float):
-    """A cost given as a fraction of the hardware's purchase price."""
+    """A cost stated as a fraction of the hardware's purchase price."""
 
 
 def read_cell(cell: str, value: object) -> Any:
     """Parse the value of a cell. `cell` is the name of a column in READERS. Raises CellError for an
     invalid value."""
     if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
-        raise CellError(cell, f"longer than {_MAX_CHARACTERS} characters")
+        raise CellError(cell, f"the value is longer than {_MAX_CHARACTERS} characters")
     try:
         return READERS[cell](value)
     except BadValueError as error:
         raise CellError(cell, str(error), error.hint) from error
 
 
-def _share_or(parse: Callable[[object], float]) -> Callable[[object], float]:
+def _build_share_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
     def read(value: object) -> float:
         is_share = isinstance(value, str) and value.strip().endswith(("%", "%/year"))
-        return CostShare(units.parse_share(str(value).removesuffix("/year"))) if is_share else _bounded(parse(value))
+        return (
+            CostShare(units.parse_share(str(value).removesuffix("/year"))) if is_share else _check_maximum(parse(value))
+        )
 
     return read
 
 
-def _name(value: object) -> str:
+def _parse_name(value: object) -> str:
     text = str(value) if isinstance(value, str | int) and not isinstance(value, bool) else ""
     if not _NAME.fullmatch(text):
         hint = "Use letters, digits, dots, colons, underscores, plus and minus, starting with a letter or digit."
@@ -60,121 +62,123 @@ def _name(value: object) -> str:
     return text
 
 
-def _number(value: object) -> float:
+def _parse_number(value: object) -> float:
     try:
         number = float(value) if isinstance(value, str | int | float) and not isinstance(value, bool) else math.nan
     except (ValueError, OverflowError):
         number = math.nan
     if not math.isfinite(number) or number < 0 or (isinstance(value, str) and "_" in value):
         raise BadValueError(f"{value!r:.60} must be a number of at least 0")
-    return _bounded(number)
+    return _check_maximum(number)
 
 
-def _bounded(number: float) -> float:
+def _check_maximum(number: float) -> float:
     if number > _MAX_VALUE:
         raise BadValueError(f"{number:g} is more than {_MAX_VALUE:,.0f}")
     return number
 
 
-def _up_to(maximum: float, what: str) -> Callable[[object], float]:
+def _build_bounded_parser(maximum: float, unit: str) -> Callable[[object], float]:
     def read(value: object) -> float:
-        number = _number(value)
+        number = _parse_number(value)
         if number > maximum:
-            raise BadValueError(f"{number:g} exceeds the maximum of any instance ({maximum:,.0f} {what})")
+            raise BadValueError(f"{number:g} exceeds the maximum of any instance ({maximum:,.0f} {unit})")
         return number
 
     return read
 
 
-def _price_per_hour(value: object) -> float:
-    usd = _money_or_number(units.parse_usd_per_hour)(value)
+def _parse_price_per_hour(value: object) -> float:
+    usd = _build_money_or_number_parser(units.parse_usd_per_hour)(value)
     if usd == 0:
         raise BadValueError("0 is not a valid price", hint="Leave the cell empty if the price is unknown.")
     return usd
 
 
-def _money_or_number(parse: Callable[[object], float]) -> Callable[[object], float]:
+def _build_money_or_number_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
     """Return a parser of amounts of money in which a plain number is in USD, as stated by the
     column name."""
 
     def read(value: object) -> float:
-        has_unit = isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NO_NUMBERS
-        return _bounded(parse(value)) if has_unit else _number(value)
+        has_unit = (
+            isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NON_FINITE_TEXTS
+        )
+        return _check_maximum(parse(value)) if has_unit else _parse_number(value)
 
     return read
 
 
-def _money(parse: Callable[[object], float]) -> Callable[[object], float]:
-    return lambda value: _bounded(parse(value))
+def _build_money_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
+    return lambda value: _check_maximum(parse(value))
 
 
-def _date(value: object) -> datetime.date:
+def _parse_date(value: object) -> datetime.date:
     try:
         return datetime.date.fromisoformat(str(value))
     except ValueError as error:
         raise BadValueError(f"{value!r:.60} is not a date such as 2026-07-20") from error
 
 
-def _life(value: object) -> float:
-    match = _LIFE.fullmatch(value.strip()) if isinstance(value, str) else None
+def _parse_lifetime(value: object) -> float:
+    match = _LIFETIME.fullmatch(value.strip()) if isinstance(value, str) else None
     years = 0.0 if match is None else float(match[1]) / (MONTHS_PER_YEAR if match[2].startswith("month") else 1)
     if not 1 / MONTHS_PER_YEAR <= years <= 50:
         raise BadValueError(f"{value!r:.60} is not a lifetime from 1 month to 50 years", hint="Write it like 4y.")
     return years
 
 
-def _pue(value: object) -> float:
-    if not 1 <= (pue := _number(value)) <= 10:
+def _parse_pue(value: object) -> float:
+    if not 1 <= (pue := _parse_number(value)) <= 10:
         raise BadValueError(f"{value!r:.60} is not between 1 and 10")
     return pue
 
 
-def _availability(value: object) -> float:
+def _parse_availability(value: object) -> float:
     if (share := units.parse_share(value)) == 0:
         raise BadValueError("availability must be above 0")
     return share
 
 
-def _architecture(value: object) -> str:
+def _parse_architecture(value: object) -> str:
     if value not in ("x86_64", "arm64"):
         raise BadValueError(f"{value!r:.60} is neither x86_64 nor arm64")
     return str(value)
 
 
-def _yearly_share(value: object) -> float:
+def _parse_yearly_share(value: object) -> float:
     return units.parse_share(str(value).removesuffix("/year") if isinstance(value, str) else value)
 
 
 PLAIN_CELLS = ("accelerator_count", "vcpus", "memory_gib", "on_demand_usd_per_hour", "spot_usd_per_hour",
           "reserved_1y_usd_per_hour", "cpu_architecture", "country")  # fmt: skip
 READERS: dict[str, Callable[[object], Any]] = {
-    **dict.fromkeys(KEY_CELLS, _name),
-    "accelerator_key": _name,
-    "accelerator_count": _up_to(1_000, "accelerators"),
-    "vcpus": _up_to(10_000, "vCPUs"),
-    "memory_gib": _number,
-    "on_demand_usd_per_hour": _price_per_hour,
-    "spot_usd_per_hour": _price_per_hour,
-    "reserved_1y_usd_per_hour": _price_per_hour,
-    "as_of_date": _date,
+    **dict.fromkeys(KEY_CELLS, _parse_name),
+    "accelerator_key": _parse_name,
+    "accelerator_count": _build_bounded_parser(1_000, "accelerators"),
+    "vcpus": _build_bounded_parser(10_000, "vCPUs"),
+    "memory_gib": _parse_number,
+    "on_demand_usd_per_hour": _parse_price_per_hour,
+    "spot_usd_per_hour": _parse_price_per_hour,
+    "reserved_1y_usd_per_hour": _parse_price_per_hour,
+    "as_of_date": _parse_date,
     # Accepted so that rows copied from the bundled table are valid, but ignored: the source is
     # always the user.
-    "source": _name,
-    "cpu_architecture": _architecture,
-    "country": _name,
-    "capex_usd": _number,
-    "capex": _money(units.parse_usd),
-    "life": _life,
-    "interest": _yearly_share,
-    "residual": _share_or(units.parse_usd),
-    "power_w": _number,
-    "pue": _pue,
-    "tariff": _money(units.parse_usd_per_kwh),
-    "colo": _money(units.parse_usd_per_month),
-    "support": _share_or(units.parse_usd_per_month),
-    "staff": _money(units.parse_usd_per_month),
-    "network": _share_or(units.parse_usd),
-    "availability": _availability,
+    "source": _parse_name,
+    "cpu_architecture": _parse_architecture,
+    "country": _parse_name,
+    "capex_usd": _parse_number,
+    "capex": _build_money_parser(units.parse_usd),
+    "life": _parse_lifetime,
+    "interest": _parse_yearly_share,
+    "residual": _build_share_parser(units.parse_usd),
+    "power_w": _parse_number,
+    "pue": _parse_pue,
+    "tariff": _build_money_parser(units.parse_usd_per_kwh),
+    "colo": _build_money_parser(units.parse_usd_per_month),
+    "support": _build_share_parser(units.parse_usd_per_month),
+    "staff": _build_money_parser(units.parse_usd_per_month),
+    "network": _build_share_parser(units.parse_usd),
+    "availability": _parse_availability,
     "units": units.parse_count,
 }
 OWNED_CELLS = ("life", "interest", "residual", "power_w", "pue", "tariff", "colo", "support", "staff", "network",

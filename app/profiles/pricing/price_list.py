@@ -42,60 +42,60 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
     for cell in cells:
         if cell not in READERS:
             raise UnknownKeyError(cell, READERS, None)
-    given = {cell: value for cell, value in cells.items() if value is not None and value != ""}
+    filled_cells = {cell: value for cell, value in cells.items() if value is not None and value != ""}
     for cell in KEY_CELLS:
-        if cell not in given:
+        if cell not in filled_cells:
             raise BadValueError(f"{cell} is missing", hint="A row needs provider, instance_type and region.")
-    read = {cell: read_cell(cell, value) for cell, value in given.items()}
-    as_of = read.get("as_of_date", today)
+    values = {cell: read_cell(cell, value) for cell, value in filled_cells.items()}
+    as_of = values.get("as_of_date", today)
     if as_of > today:
         raise CellError("as_of_date", f"{as_of} is in the future (today is {today})")
-    owned = _owned_hardware(read)
-    if owned is not None and "on_demand_usd_per_hour" in read:
+    owned = _build_owned_hardware(values)
+    if owned is not None and "on_demand_usd_per_hour" in values:
         raise CellError("on_demand_usd_per_hour", "an owned instance has no price: its cost is calculated")
-    provider, instance_type, region = (read[cell] for cell in KEY_CELLS)
+    provider, instance_type, region = (values[cell] for cell in KEY_CELLS)
     return PriceRow(
         provider=provider,
         instance_type=instance_type,
         region=region,
         as_of=as_of,
-        accelerator=read.get("accelerator_key"),
+        accelerator=values.get("accelerator_key"),
         owned=owned,
-        **{cell: read.get(cell) for cell in PLAIN_CELLS},
+        **{cell: values.get(cell) for cell in PLAIN_CELLS},
     )
 
 
-def _owned_hardware(read: Mapping[str, Any]) -> OwnedHardware | None:
-    unexpected = next((cell for cell in OWNED_CELLS if cell in read), None)
-    if "capex_usd" in read and "capex" in read:
+def _build_owned_hardware(values: Mapping[str, Any]) -> OwnedHardware | None:
+    owned_cell = next((cell for cell in OWNED_CELLS if cell in values), None)
+    if "capex_usd" in values and "capex" in values:
         raise CellError("capex", "cannot be combined with capex_usd")
-    capex_usd = read.get("capex_usd", read.get("capex"))
+    capex_usd = values.get("capex_usd", values.get("capex"))
     if capex_usd is None:
-        if unexpected is not None:
-            raise CellError(unexpected, "is for owned hardware and requires capex_usd")
+        if owned_cell is not None:
+            raise CellError(owned_cell, "this column is for owned hardware and requires capex_usd")
         return None
-    if "life" not in read:
+    if "life" not in values:
         raise BadValueError("owned hardware needs a lifetime", hint="Write it like life: 4y.")
-    if ("power_w" in read) != ("tariff" in read):
-        here = "power_w" if "power_w" in read else "tariff"
-        raise CellError(here, "power_w and tariff must be used together")
-    residual = _resolve_share(read.get("residual", 0.0), capex_usd)
-    if residual > capex_usd:
-        raise CellError("residual", "is higher than the purchase price")
+    if ("power_w" in values) != ("tariff" in values):
+        column = "power_w" if "power_w" in values else "tariff"
+        raise CellError(column, "power_w and tariff must be used together")
+    residual_usd = _resolve_share(values.get("residual", 0.0), capex_usd)
+    if residual_usd > capex_usd:
+        raise CellError("residual", "the residual value is higher than the purchase price")
     return OwnedHardware(
         capex_usd=capex_usd,
-        life_years=read["life"],
-        interest_per_year=read.get("interest", 0.0),
-        residual_usd=residual,
-        power_w=read.get("power_w", 0.0),
-        pue=read.get("pue", 1.0),
-        tariff_usd_per_kwh=read.get("tariff", 0.0),
-        colo_usd_per_month=read.get("colo", 0.0),
-        support_usd_per_month=_resolve_share(read.get("support", 0.0), capex_usd / MONTHS_PER_YEAR),
-        staff_usd_per_month=read.get("staff", 0.0),
-        network_usd=_resolve_share(read.get("network", 0.0), capex_usd),
-        availability=read.get("availability", 1.0),
-        units=read.get("units"),
+        life_years=values["life"],
+        interest_per_year=values.get("interest", 0.0),
+        residual_usd=residual_usd,
+        power_w=values.get("power_w", 0.0),
+        pue=values.get("pue", 1.0),
+        tariff_usd_per_kwh=values.get("tariff", 0.0),
+        colo_usd_per_month=values.get("colo", 0.0),
+        support_usd_per_month=_resolve_share(values.get("support", 0.0), capex_usd / MONTHS_PER_YEAR),
+        staff_usd_per_month=values.get("staff", 0.0),
+        network_usd=_resolve_share(values.get("network", 0.0), capex_usd),
+        availability=values.get("availability", 1.0),
+        units=values.get("units"),
     )
 
 
@@ -104,7 +104,7 @@ def _resolve_share(value: float, capex_usd: float) -> float:
 
 
 MAX_PROBLEMS = 100
-_KEY_SHAPE = "provider/instance@region"
+_KEY_FORMAT = "provider/instance@region"
 
 
 class PriceEntry(msgspec.Struct, frozen=True):
@@ -133,10 +133,10 @@ def load_offers(paths: Sequence[Path], today: datetime.date, catalog: Catalog | 
     invalid cell."""
     catalog = catalog or load_catalog()
     for path in paths:
-        reading = read_price_list(path, catalog, today)
-        if reading.problems:
-            raise reading.problems[0]
-        catalog = merge_offers(catalog, reading.rows)
+        price_list = read_price_list(path, catalog, today)
+        if price_list.problems:
+            raise price_list.problems[0]
+        catalog = merge_offers(catalog, price_list.rows)
     return catalog
 
 
@@ -145,20 +145,20 @@ def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> Parse
 
     No error is raised: a file that cannot be read is reported as a single problem.
     """
-    known = {offer.key: offer for offer in catalog.offers}
+    offers = {offer.key: offer for offer in catalog.offers}
     rows: dict[str, PriceRow] = {}
     problems: list[ProfileError] = []
     values: list[object] = []
     try:
-        for entry in _entries(path):
+        for entry in _iter_entries(path):
             values.append(entry.cells)
             try:
                 row = parse_price_row(entry.cells, today)
-                merge_offer(known.get(row.key), row, catalog)
+                merge_offer(offers.get(row.key), row, catalog)
                 if row.key in rows:
                     raise BadValueError(f"duplicate row {row.key}")
             except BadValueError as error:
-                problems.append(_problem(path, entry, error))
+                problems.append(_build_error(path, entry, error))
                 if len(problems) == MAX_PROBLEMS:
                     break
             else:
@@ -168,44 +168,46 @@ def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> Parse
     return ParsedPriceList(tuple(rows.values()), tuple(problems), tuple(values))
 
 
-def _problem(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileError:
+def _build_error(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileError:
     cell = error.cell if isinstance(error, CellError) else error.key if isinstance(error, UnknownKeyError) else None
     line = entry.line if cell is None else entry.lines.get(cell, entry.line)
     return ProfileError(str(error), path=str(path), line=line, hint=error.hint)
 
 
-def _entries(path: Path) -> Iterator[PriceEntry]:
+def _iter_entries(path: Path) -> Iterator[PriceEntry]:
     """Return an iterator over the rows of a price list.
 
     Raises ProfileError if the file or the structure of a row is invalid.
     """
-    content = _content(path)
+    content = _read_content(path)
     if path.suffix.lower() == ".csv":
-        return _csv_entries(path, content)
+        return _iter_csv_entries(path, content)
     if path.suffix.lower() in (".yaml", ".yml", ".json"):
-        return _yaml_entries(path, content)
+        return _iter_yaml_entries(path, content)
     raise ProfileError("a price list must be a .csv or .yaml file", path=str(path))
 
 
-def _content(path: Path) -> bytes:
+def _read_content(path: Path) -> bytes:
     try:
         if path.exists() and not path.is_file():
-            raise ProfileError("is not a file", path=str(path))
+            raise ProfileError("the path is not a file", path=str(path))
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else None
         raise ProfileError(reason or "cannot be read", path=str(path)) from error
     if len(content) > MAX_BYTES:
-        raise ProfileError("larger than 1 MiB", path=str(path))
+        raise ProfileError("the file is larger than 1 MiB", path=str(path))
     return content
 
 
-def _csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
+def _iter_csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise ProfileError("not UTF-8 text", path=str(path), line=content.count(b"\n", 0, error.start) + 1) from error
+        raise ProfileError(
+            "the file is not UTF-8 text", path=str(path), line=content.count(b"\n", 0, error.start) + 1
+        ) from error
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     try:
         _check_header(path, reader.fieldnames)
@@ -214,57 +216,59 @@ def _csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
                 raise ProfileError(
                     "the number of cells does not match the number of columns", path=str(path), line=reader.line_num
                 )
-            trimmed: dict[str, object] = {column.strip(): cell.strip() for column, cell in cells.items()}
-            yield PriceEntry(trimmed, reader.line_num, {})
+            trimmed_cells: dict[str, object] = {column.strip(): cell.strip() for column, cell in cells.items()}
+            yield PriceEntry(trimmed_cells, reader.line_num, {})
     except csv.Error as error:
-        raise ProfileError(f"not a valid CSV file: {error}", path=str(path), line=reader.line_num) from error
+        raise ProfileError(f"the file is not valid CSV: {error}", path=str(path), line=reader.line_num) from error
 
 
 def _check_header(path: Path, header: Sequence[str] | None) -> None:
     columns = [column.strip() for column in header or ()]
-    missing = [column for column in KEY_CELLS if column not in columns]
-    if missing:
+    missing_columns = [column for column in KEY_CELLS if column not in columns]
+    if missing_columns:
         names = ", ".join(columns)[:80]
         hint = f"The first line must name the columns, separated by commas; it is {names!r}."
-        raise ProfileError(f"the column {missing[0]} is missing", path=str(path), line=1, hint=hint)
+        raise ProfileError(f"the column {missing_columns[0]} is missing", path=str(path), line=1, hint=hint)
     duplicate = next((column for column in columns if columns.count(column) > 1), None)
     if duplicate is not None:
         raise ProfileError(f"duplicate column {duplicate!r}", path=str(path), line=1)
 
 
-def _yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
+def _iter_yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
     document = read_document(content, str(path))
     value = document.value
     if value is None:
         return
-    placed: list[tuple[KeyPath, object]]
+    keyed_rows: list[tuple[KeyPath, object]]
     if isinstance(value, list):
-        placed = [((index,), row) for index, row in enumerate(value)]
+        keyed_rows = [((index,), row) for index, row in enumerate(value)]
     elif isinstance(value, dict) and set(KEY_CELLS) & value.keys():
-        placed = [((), value)]
+        keyed_rows = [((), value)]
     elif isinstance(value, dict):
-        placed = [((key,), _add_key_cells(path, document.lines.get((key,)), key, row)) for key, row in value.items()]
+        keyed_rows = [
+            ((key,), _add_key_cells(path, document.lines.get((key,)), key, row)) for key, row in value.items()
+        ]
     else:
         raise ProfileError("a price list must be a list of rows, or a mapping of offers to their cells", path=str(path))
-    for where, row in placed:
-        line = document.lines.get(where, 1)
+    for key_path, row in keyed_rows:
+        line = document.lines.get(key_path, 1)
         if not isinstance(row, dict):
             raise ProfileError("a row must be a mapping of cells", path=str(path), line=line)
-        lines = {cell: document.lines[(*where, cell)] for cell in row if (*where, cell) in document.lines}
+        lines = {cell: document.lines[(*key_path, cell)] for cell in row if (*key_path, cell) in document.lines}
         yield PriceEntry(row, line, lines)
 
 
 def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> object:
     """Return the row with the cells that are contained in its key: provider, instance type and
     region."""
-    provider, slash, rest = key.partition("/")
-    instance_type, at, region = rest.rpartition("@")
-    if not (provider and slash and instance_type and at and region):
+    provider, slash, instance_text = key.partition("/")
+    instance_type, at_sign, region = instance_text.rpartition("@")
+    if not (provider and slash and instance_type and at_sign and region):
         hint = "Write it like aws/g6.2xlarge@us-east-1."
-        raise ProfileError(f"{key!r:.80} is not {_KEY_SHAPE}", path=str(path), line=line, hint=hint)
+        raise ProfileError(f"{key!r:.80} is not {_KEY_FORMAT}", path=str(path), line=line, hint=hint)
     if not isinstance(row, dict):
         return row
-    again = next((cell for cell in KEY_CELLS if cell in row), None)
-    if again is not None:
-        raise ProfileError(f"{again} is already in the key", path=str(path), line=line)
+    duplicate_cell = next((cell for cell in KEY_CELLS if cell in row), None)
+    if duplicate_cell is not None:
+        raise ProfileError(f"{duplicate_cell} is already in the key", path=str(path), line=line)
     return dict(zip(KEY_CELLS, (provider, instance_type, region), strict=True)) | row

@@ -11,15 +11,15 @@ import numpy as np
 import numpy.typing as npt
 
 from app.errors import SizewiseError
-from app.inference.job import Scored, SessionSettings, VariantJob
+from app.inference.job import SessionSettings, VariantJob, VariantScored
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.run_log import RunLog
 
 REFERENCE_ROWS = 256
-OPEN_LIMIT_S = 600.0
-SCORE_LIMIT_S = 3600.0
+OPEN_TIMEOUT_S = 600.0
+SCORE_TIMEOUT_S = 3600.0
 
 
 class Scores(msgspec.Struct, frozen=True):
@@ -30,7 +30,7 @@ class Scores(msgspec.Struct, frozen=True):
     chance_accuracy: float | None = None
 
 
-def decode_scores(scored: Scored) -> Scores:
+def decode_scores(scored: VariantScored) -> Scores:
     metric: Literal["top-1", "mean absolute error"] = "top-1" if scored.metric == "top-1" else "mean absolute error"
     return Scores(metric, np.frombuffer(scored.scores, np.float64), scored.chance_accuracy)
 
@@ -38,15 +38,15 @@ def decode_scores(scored: Scored) -> Scores:
 class Reference(msgspec.Struct, frozen=True):
     """Reference data of a model.
 
-    `outputs` is the path of the file with the outputs; `None` if the model does not run on the CPU,
-    or returns strings. `scores` is `None` without labels."""
+    `outputs` is the path of the file with the reference outputs; `None` if the model does not run
+    on the CPU, or returns strings. `scores` is `None` without labels."""
 
     outputs: str | None
     scores: Scores | None
 
 
 class ReferenceCache:
-    """References of all models, each computed on first use."""
+    """Cache of the references of all models. Each reference is computed on first use."""
 
     def __init__(
         self,
@@ -86,27 +86,27 @@ class ReferenceCache:
             label=self._spec.data.label,
             output=self._spec.data.output,
             unscored_rows=self._spec.data.unscored_rows,
-            memory_limit_bytes=self._spec.memory_limit("cpu"),
+            memory_limit_bytes=self._spec.get_memory_limit_bytes("cpu"),
         )
-        outputs, scores = None, None
+        outputs_path, scores = None, None
         running = self._dependencies.start_variant(f"the reference run of {name}", job, ())
         self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            running.wait_until_open(self._cap_duration_s(OPEN_LIMIT_S))
+            running.wait_until_open(self._cap_duration_s(OPEN_TIMEOUT_S))
             if self._spec.data.label is not None:
-                scores = decode_scores(running.score(self._cap_duration_s(SCORE_LIMIT_S)))
+                scores = decode_scores(running.score(self._cap_duration_s(SCORE_TIMEOUT_S)))
                 self._dependencies.store.store_outputs(
                     f"scores-of-reference-{len(self._references) + 1}", scores.values
                 )
-            reply = running.compute_outputs(REFERENCE_ROWS, self._cap_duration_s(OPEN_LIMIT_S))
-            array = np.frombuffer(reply.content, reply.dtype).reshape(reply.shape)
-            outputs = self._dependencies.store.store_outputs(f"reference-{len(self._references) + 1}", array)
+            report = running.compute_outputs(REFERENCE_ROWS, self._cap_duration_s(OPEN_TIMEOUT_S))
+            outputs = np.frombuffer(report.content, report.dtype).reshape(report.shape)
+            outputs_path = self._dependencies.store.store_outputs(f"reference-{len(self._references) + 1}", outputs)
         except SizewiseError as error:
             # If the variant is the reference itself, its own run reports the error.
             is_own_reference = variant_spec.variant.provider == "cpu" and variant_spec.precision == "as-is"
             has_ended = self._interruption.is_requested or not self._limits.check(self._dependencies.now_ns())
             if not (has_ended or is_own_reference):
-                self._run_log.add_note(f"No CPU reference for {name}: {error}.")
+                self._run_log.add_note(f"The CPU reference of {name} could not be computed: {error}.")
         finally:
             running.close()
-        return Reference(outputs, scores)
+        return Reference(outputs_path, scores)

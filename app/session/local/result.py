@@ -14,8 +14,8 @@ import pandas as pd
 
 from app import __version__
 from app.analysis.gating import build_exit, build_invalid_cause, find_causes
-from app.analysis.gpu_use import compute_gpu_metrics, throttling_check
-from app.analysis.local.accuracy import chance_accuracy_check, compute_accuracy
+from app.analysis.gpu_use import check_throttling, compute_gpu_metrics
+from app.analysis.local.accuracy import check_chance_accuracy, compute_accuracy
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.roofline import CallDurations, find_bottleneck
@@ -24,15 +24,15 @@ from app.analysis.local.variants import (
     VariantResult,
     evaluate_variant_gate,
     evaluate_variant_objective,
-    find_best,
-    find_equally_fast,
-    find_nearest,
+    find_best_variant,
+    find_equally_fast_variants,
+    find_nearest_variant,
     mark_variant_headlines,
 )
 from app.analysis.stages import compute_telemetry_metrics
-from app.analysis.validity import clock_check, compute_verdict, run_checks, telemetry_check
+from app.analysis.validity import check_telemetry, check_wall_clock, combine_stage_checks, compute_verdict
 from app.errors import ExitCode
-from app.inference.providers import NVIDIA
+from app.inference.providers import NVIDIA_PROVIDERS
 from app.records.estimate import Estimate, Variant
 from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
 from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
@@ -55,7 +55,7 @@ def fit_batch_models(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
             variants_by_key.setdefault(build_key_without_batch(stage.variant), []).append((stage.variant, stage))
     return tuple(
         fit_batch_model(
-            [BatchPoint(variant.batch, _estimate(stage, "execute_ms")) for variant, stage in group],
+            [BatchPoint(variant.batch, _get_median_or_mean(stage, "execute_ms")) for variant, stage in group],
             min((variant for variant, _ in group), key=lambda variant: variant.batch),
         )
         for group in variants_by_key.values()
@@ -88,7 +88,7 @@ def find_variant_bottleneck(
     )
     peaks = dependencies.find_peaks(variant_spec, environment, variant_data.size_bytes or 0)
     nodes = sum(placement.nodes for placement in variant_data.placements) or None
-    return find_bottleneck(_build_call_times(single_stream), cost, peaks, batch_model, nodes)
+    return find_bottleneck(_build_call_durations(single_stream), cost, peaks, batch_model, nodes)
 
 
 def build_key_without_batch(variant: Variant) -> tuple[object, ...]:
@@ -97,30 +97,30 @@ def build_key_without_batch(variant: Variant) -> tuple[object, ...]:
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
 
-def _build_call_times(stage: Stage) -> CallDurations:
+def _build_call_durations(stage: Stage) -> CallDurations:
     return CallDurations(
-        execute_ms=_estimate(stage, "execute_ms").value,
-        prepare_ms=_estimate(stage, "prepare_ms").value,
-        copy_in_ms=_estimate(stage, "copy_in_ms").value,
-        copy_out_ms=_estimate(stage, "copy_out_ms").value,
-        post_ms=_estimate(stage, "post_process_ms").value,
+        execute_ms=_get_median_or_mean(stage, "execute_ms").value,
+        prepare_ms=_get_median_or_mean(stage, "prepare_ms").value,
+        copy_in_ms=_get_median_or_mean(stage, "copy_in_ms").value,
+        copy_out_ms=_get_median_or_mean(stage, "copy_out_ms").value,
+        post_ms=_get_median_or_mean(stage, "post_process_ms").value,
     )
 
 
-def _estimate(stage: Stage, metric: str) -> Estimate:
+def _get_median_or_mean(stage: Stage, metric: str) -> Estimate:
     """Return the median of a metric, or the mean if there were too few calls for a median."""
     aggregates = stage.metrics.get(metric, {})
     median = aggregates.get("p50", Estimate(None))
     return median if median.value is not None else aggregates.get("mean", Estimate(None))
 
 
-_MIN_COSINE = 0.999
+_MIN_COSINE_SIMILARITY = 0.999
 _SCALING_SCENARIOS = ("multi-stream", "offline")
 
 
 class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
-    """All measurements of a local run before evaluation. `idle` is the window in which the GPUs
-    were idle; `None` if not measured."""
+    """All measurements of a local run before evaluation. `idle` is the time window in which the
+    GPUs were idle; `None` if it was not measured."""
 
     environment: Environment
     variants: tuple[MeasuredVariant, ...]
@@ -129,11 +129,11 @@ class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     lost_gpus: tuple[int, ...]
     telemetry: pd.DataFrame
     idle: Window | None
-    started: ClockReading
-    ended: ClockReading
+    start_clock: ClockReading
+    end_clock: ClockReading
     wall_start: datetime.datetime
     limit_reached: str | None
-    interrupted: ExitCode | None
+    interruption_code: ExitCode | None
     notes: tuple[str, ...] = ()
 
 
@@ -149,19 +149,21 @@ def build_local_result(
     variants = tuple(_add_scaling(variant, variants) for variant in variants)
     stages = tuple(stage for variant in variants for stage in variant.stages)
     variants = tuple(
-        _add_bottleneck(variant, evaluated, batch_models, dependencies, measured)
-        for variant, evaluated in zip(measured.variants, variants, strict=True)
+        _add_bottleneck(variant, variant_result, batch_models, dependencies, measured)
+        for variant, variant_result in zip(measured.variants, variants, strict=True)
     )
-    validity = (*measured.checks, *_checks(spec, measured, variants))
+    validity = (*measured.checks, *_build_checks(spec, measured, variants))
     verdict = compute_verdict(validity)
-    best, reason = find_best(variants, spec.slo)
-    headline_variant = best or find_nearest(variants, spec.slo)
-    evaluated_on = () if headline_variant is None else headline_variant.headline_stages(spec.slo)
-    slo = tuple(evaluate_variant_objective(objective, evaluated_on) for objective in spec.slo)
-    gates = tuple(evaluate_variant_gate(gate, evaluated_on, stages) for gate in spec.gates)
+    best_variant, best_reason = find_best_variant(variants, spec.slo)
+    headline_variant = best_variant or find_nearest_variant(variants, spec.slo)
+    evaluated_stages = () if headline_variant is None else headline_variant.get_headline_stages(spec.slo)
+    slo = tuple(evaluate_variant_objective(objective, evaluated_stages) for objective in spec.slo)
+    gates = tuple(evaluate_variant_gate(gate, evaluated_stages, stages) for gate in spec.gates)
     invalid_verdict = compute_verdict([check for check in validity if check.verdict == "INVALID"])
-    is_missed = reason == "missed" and "slo" in spec.gating.kinds
-    causes = _build_causes(measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), is_missed=is_missed)
+    has_missed_slo = best_reason == "missed" and "slo" in spec.gating.kinds
+    causes = _build_causes(
+        measured, invalid_verdict, find_causes((*slo, *gates), spec.gating), has_missed_slo=has_missed_slo
+    )
     result = Result(
         tool=Tool("sizewise", __version__),
         run_id=spec.run_id,
@@ -169,7 +171,7 @@ def build_local_result(
         profile_hash=spec.profile_hash,
         target=spec.target,
         environment=measured.environment,
-        clock=build_clock(measured.started, measured.ended, measured.wall_start),
+        clock=build_clock(measured.start_clock, measured.end_clock, measured.wall_start),
         verdict=verdict,
         validity=validity,
         stages=mark_variant_headlines(spec.slo, stages),
@@ -180,9 +182,9 @@ def build_local_result(
         local=LocalResult(
             variants=tuple(variant.data for variant in variants),
             batch_models=batch_models,
-            best=None if best is None else best.data.variant,
-            best_reason=reason,
-            equally_fast=() if best is None else find_equally_fast(best, variants, spec.slo),
+            best=None if best_variant is None else best_variant.data.variant,
+            best_reason=best_reason,
+            equally_fast=() if best_variant is None else find_equally_fast_variants(best_variant, variants, spec.slo),
             usd_per_hour=spec.usd_per_hour,
             price_note=spec.price_note,
             price_basis="measured" if spec.usd_per_hour is None else "assumed",
@@ -205,29 +207,28 @@ def _evaluate_variant(
         is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
         reference_values = measured.reference.values if is_comparable and measured.reference is not None else None
         accuracy = compute_accuracy(measured_variant.scores.values, reference_values, measured_variant.scores.metric)
-        if (
-            measured_variant.is_reference
-        ):  # The accuracy retained by a model relative to itself is exactly 1, so there is no test.
-            unchanged = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
-            accuracy = msgspec.structs.replace(accuracy, change=None, retained=unchanged, p_value=None, test=None)
+        # The accuracy retained by a model relative to itself is exactly 1, so there is no test.
+        if measured_variant.is_reference:
+            retained = Estimate(1.0, (1.0, 1.0), n=accuracy.value.n)
+            accuracy = msgspec.structs.replace(accuracy, change=None, retained=retained, p_value=None, test=None)
     stages = []
-    for number, stage_data in enumerate(measured_variant.call_stages):
+    for position, stage_data in enumerate(measured_variant.call_stages):
         stage = summarize_calls(dependencies.store.stage_calls(stage_data.index), stage_data, measured_variant.checks)
         stage = _add_telemetry(stage, measured)
-        if number == 0:
+        if position == 0:
             metrics = {
                 **stage.metrics,
-                **_build_cold_start_metrics(measured_variant.facts),
+                **_build_cold_start_metrics(measured_variant.data),
                 **_build_accuracy_metrics(accuracy),
             }
             stage = msgspec.structs.replace(stage, metrics=metrics)
         stages.append(stage)
-    return VariantResult(msgspec.structs.replace(measured_variant.facts, accuracy=accuracy), tuple(stages))
+    return VariantResult(msgspec.structs.replace(measured_variant.data, accuracy=accuracy), tuple(stages))
 
 
 def _add_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
-    """Add the scaling efficiency of several devices: throughput relative to the throughput of the
-    first device times the number of devices."""
+    """Add the scaling efficiency of several devices: the throughput, divided by the throughput of
+    the first device multiplied by the number of devices."""
     variant = result.data.variant
     if len(variant.devices) < 2:
         return result
@@ -245,12 +246,12 @@ def _add_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
     single_stage = next((candidate for candidate in single_stages if candidate.tags == stage.tags), None)
     if stage.tags["scenario"] not in _SCALING_SCENARIOS or single_stage is None:
         return stage
-    total, first = (
+    total_throughput, single_throughput = (
         measured_stage.metrics["throughput_per_s"]["value"].value for measured_stage in (stage, single_stage)
     )
-    if not total or not first:
+    if not total_throughput or not single_throughput:
         return stage
-    efficiency = {"value": Estimate(total / (len(stage.variant.devices) * first))}
+    efficiency = {"value": Estimate(total_throughput / (len(stage.variant.devices) * single_throughput))}
     return msgspec.structs.replace(stage, metrics={**stage.metrics, "scaling_efficiency": efficiency})
 
 
@@ -259,14 +260,14 @@ def _add_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
     a throttling check."""
     assert stage.variant is not None
     metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
-    if stage.variant.provider not in NVIDIA:
+    if stage.variant.provider not in NVIDIA_PROVIDERS:
         return msgspec.structs.replace(stage, metrics=metrics)
     sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measured.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
     metrics |= compute_gpu_metrics(
         measured.telemetry, stage.window, measured.idle, inferences=inferences, sources=sources
     )
-    throttling = throttling_check(measured.telemetry, stage.window, sources)
+    throttling = check_throttling(measured.telemetry, stage.window, sources)
     checks = stage.checks if throttling is None else (*stage.checks, throttling)
     return msgspec.structs.replace(stage, metrics=metrics, checks=checks, verdict=compute_verdict(checks))
 
@@ -278,7 +279,7 @@ def _add_bottleneck(
     dependencies: LocalDependencies,
     measured: LocalMeasurements,
 ) -> VariantResult:
-    bound = find_variant_bottleneck(
+    bottleneck = find_variant_bottleneck(
         measured_variant.variant_spec,
         measured_variant.path,
         result.data,
@@ -287,19 +288,19 @@ def _add_bottleneck(
         dependencies,
         measured.environment,
     )
-    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bottleneck=bound))
+    return msgspec.structs.replace(result, data=msgspec.structs.replace(result.data, bottleneck=bottleneck))
 
 
 def _build_cold_start_metrics(variant_data: VariantData) -> dict[str, dict[str, Estimate]]:
     """Return the median cold-start times over the starts without a cache."""
-    uncached = [start for start in variant_data.cold_starts if not start.is_cached]
-    if not uncached:
+    uncached_starts = [start for start in variant_data.cold_starts if not start.is_cached]
+    if not uncached_starts:
         return {}
     times_ms = {
-        "process_start_ms": [start.process_ms for start in uncached],
-        "library_load_ms": [start.library_load_ms for start in uncached],
-        "session_build_ms": [start.session_build_ms for start in uncached],
-        "first_inference_ms": [start.first_inference_ms for start in uncached],
+        "process_start_ms": [start.process_ms for start in uncached_starts],
+        "library_load_ms": [start.library_load_ms for start in uncached_starts],
+        "session_build_ms": [start.session_build_ms for start in uncached_starts],
+        "first_inference_ms": [start.first_inference_ms for start in uncached_starts],
     }
     return {
         name: {"value": Estimate(float(pd.Series(values).median()), n=len(values))} for name, values in times_ms.items()
@@ -315,24 +316,37 @@ def _build_accuracy_metrics(accuracy: Accuracy | None) -> dict[str, dict[str, Es
     return metrics
 
 
-def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[VariantResult, ...]) -> tuple[Check, ...]:
-    stages = [stage for result in variants for stage in result.headline_stages(spec.slo)]
-    checks = [*run_checks(stages)]
+def _build_checks(
+    spec: LocalSpec, measured: LocalMeasurements, variants: tuple[VariantResult, ...]
+) -> tuple[Check, ...]:
+    stages = [stage for result in variants for stage in result.get_headline_stages(spec.slo)]
+    checks = [*combine_stage_checks(stages)]
     for result in variants:
         if result.data.failure is not None and not result.data.is_excluded:
             hint = f"{result.data.failure}." + (f" {result.data.hint}" if result.data.hint else "")
             checks.append(Check("variant_ended", result.data.variant.label, None, None, "WARN", hint))
-    has_ended = measured.interrupted is not None or measured.limit_reached is not None
-    complete = sum(bool(result.stages) and result.data.failure is None for result in variants)
-    if variants and not complete and not has_ended:
-        checks.append(Check("variants", 0, 1, "measured", "INVALID", "No variant was measured completely."))
-    checks += [check for result in variants if (check := _repeatability_check(result.data)) is not None]
-    chance = next((result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None)
-    checks += [check for result in variants if (check := _chance_check(result.data, chance)) is not None]
+    has_ended = measured.interruption_code is not None or measured.limit_reached is not None
+    complete_count = sum(bool(result.stages) and result.data.failure is None for result in variants)
+    if variants and not complete_count and not has_ended:
+        checks.append(
+            Check(
+                "variants",
+                0,
+                1,
+                "measured",
+                "INVALID",
+                "No variant was measured completely. See why each variant ended.",
+            )
+        )
+    checks += [check for result in variants if (check := _build_repeatability_check(result.data)) is not None]
+    chance_accuracy = next(
+        (result.scores.chance_accuracy for result in measured.variants if result.scores is not None), None
+    )
+    checks += [check for result in variants if (check := _build_chance_check(result.data, chance_accuracy)) is not None]
     if stages:
-        checks.append(telemetry_check(measured.telemetry))
-    clock = build_clock(measured.started, measured.ended, measured.wall_start)
-    checks.append(clock_check(clock, measured.ended.compute_suspended_s(measured.started)))
+        checks.append(check_telemetry(measured.telemetry))
+    clock = build_clock(measured.start_clock, measured.end_clock, measured.wall_start)
+    checks.append(check_wall_clock(clock, measured.end_clock.compute_suspended_s(measured.start_clock)))
     if measured.lost_gpus:
         names = ", ".join(f"GPU {index}" for index in measured.lost_gpus)
         hint = "A GPU disappeared during the measurement. Check the driver log (dmesg)."
@@ -340,24 +354,24 @@ def _checks(spec: LocalSpec, measured: LocalMeasurements, variants: tuple[Varian
     return tuple(checks)
 
 
-def _chance_check(variant_data: VariantData, chance: float | None) -> Check | None:
+def _build_chance_check(variant_data: VariantData, chance_accuracy: float | None) -> Check | None:
     """Check that the accuracy is above chance; `None` if there is no reason for a warning."""
     if variant_data.accuracy is None or variant_data.accuracy.metric != "top-1":
         return None
-    check = chance_accuracy_check(variant_data.accuracy.value, chance, f"{variant_data.variant.label}: ")
+    check = check_chance_accuracy(variant_data.accuracy.value, chance_accuracy, f"{variant_data.variant.label}: ")
     return check if check is not None and check.verdict != "VALID" else None
 
 
-def _repeatability_check(variant_data: VariantData) -> Check | None:
-    """Compare the outputs of the unmodified model on the CPU with the reference. Returns `None` if
-    they are equal each time, or if this is another variant."""
+def _build_repeatability_check(variant_data: VariantData) -> Check | None:
+    """Compare the outputs of the unmodified model on the CPU with the reference. Return a warning
+    if they differ; `None` if they are equal, or if this is another variant."""
     is_unmodified = variant_data.variant.provider == "cpu" and variant_data.variant.precision == "as-is"
     min_cosine = None if variant_data.fidelity is None else variant_data.fidelity.cosine_min
-    if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE:
+    if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE_SIMILARITY:
         return None
     model = variant_data.variant.model
     hint = f"{model} is not deterministic, so the accuracy retained by its variants cannot be determined."
-    return Check("same_outputs", min_cosine, _MIN_COSINE, "cosine", "WARN", hint)
+    return Check("same_outputs", min_cosine, _MIN_COSINE_SIMILARITY, "cosine", "WARN", hint)
 
 
 def _build_variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
@@ -374,16 +388,16 @@ def _build_variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
 
 
 def _build_causes(
-    measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, is_missed: bool
+    measured: LocalMeasurements, verdict: Verdict, gate_causes: list[Cause], *, has_missed_slo: bool
 ) -> list[Cause]:
     causes: list[Cause] = []
-    if measured.interrupted is not None:
-        causes.append(Cause("interrupted", measured.interrupted, "stopped by the user"))
+    if measured.interruption_code is not None:
+        causes.append(Cause("interrupted", measured.interruption_code, "stopped by the user"))
     if verdict.status == "INVALID":
         causes.append(build_invalid_cause(verdict))
     if measured.limit_reached is not None:
         causes.append(Cause("limit", ExitCode.LIMIT, measured.limit_reached))
     causes += gate_causes
-    if is_missed and verdict.status != "INVALID" and all(cause.code != ExitCode.GATE_FAILED for cause in causes):
+    if has_missed_slo and verdict.status != "INVALID" and all(cause.code != ExitCode.GATE_FAILED for cause in causes):
         causes.append(NO_VARIANT)
     return causes

@@ -24,8 +24,8 @@ from app.session.run_log import RunLog
 def run_locally(spec: LocalSpec, dependencies: LocalDependencies, emit: Emit, interruption: Interruption) -> RunOutcome:
     """Measure all variants, then evaluate and store the run. All started resources are closed, even
     after an error."""
-    with ExitStack() as running:
-        return _LocalSession(spec, dependencies, emit, interruption, running).execute()
+    with ExitStack() as resources:
+        return _LocalSession(spec, dependencies, emit, interruption, resources).execute()
 
 
 class _LocalSession:
@@ -35,15 +35,20 @@ class _LocalSession:
         dependencies: LocalDependencies,
         emit: Emit,
         interruption: Interruption,
-        running: ExitStack,
+        resources: ExitStack,
     ) -> None:
-        self._spec, self._dependencies, self._interruption, self._running = spec, dependencies, interruption, running
+        self._spec, self._dependencies, self._interruption, self._resources = (
+            spec,
+            dependencies,
+            interruption,
+            resources,
+        )
         self._run_log = RunLog(emit, dependencies.now_ns)
         self._limits = LimitMonitor(spec.limits, dependencies.now_ns())
         self._runner = VariantRunner(spec, dependencies, self._run_log, self._limits, interruption)
-        self._started, self._wall_start = dependencies.read_clock(), dependencies.wall_now()
+        self._start_clock, self._wall_start = dependencies.read_clock(), dependencies.wall_now()
         self._machine = MachineMonitor(dependencies, self._run_log)
-        self._idle: Window | None = None
+        self._idle_window: Window | None = None
 
     def execute(self) -> RunOutcome:
         control = CommandPoller(
@@ -54,11 +59,13 @@ class _LocalSession:
             extend=_reject_extension,
         )
         with control:
-            self._machine.start(self._running)
+            self._machine.start(self._resources)
             environment = self._machine.inspect()
             require_comparable_machine(self._spec, environment)
             if environment.gpus:
-                self._idle = measure_idle_baseline(self._run_log, self._dependencies.now_ns, self._dependencies.pause)
+                self._idle_window = measure_idle_baseline(
+                    self._run_log, self._dependencies.now_ns, self._dependencies.pause
+                )
             for variant_spec in self._spec.variants:
                 self._measure_or_skip(variant_spec)
         return self._conclude(environment)
@@ -66,13 +73,13 @@ class _LocalSession:
     def _measure_or_skip(self, variant_spec: VariantSpec) -> None:
         if not self._runner.may_continue:
             return
-        slower = self._slower_batch(variant_spec) if self._spec.is_best_search else None
-        if slower is not None:
-            self._runner.skip(variant_spec, f"batch {slower} already violates the SLO")
+        violating_batch = self._find_violating_batch(variant_spec) if self._spec.is_best_search else None
+        if violating_batch is not None:
+            self._runner.skip(variant_spec, f"batch size {violating_batch} already violates the SLO")
             return
         self._runner.measure(variant_spec)
 
-    def _slower_batch(self, variant_spec: VariantSpec) -> int | None:
+    def _find_violating_batch(self, variant_spec: VariantSpec) -> int | None:
         """Return a smaller batch size of the same variant that already violated a latency
         objective; `None` if there is none. Call durations increase with the batch size."""
         latency_objectives = [
@@ -81,21 +88,22 @@ class _LocalSession:
             if objective.metric.endswith("_ms") and objective.comparator in ("<", "<=")
         ]
         for measured in self._runner.variants:
-            earlier, current = measured.variant_spec.variant, variant_spec.variant
+            earlier_variant, variant = measured.variant_spec.variant, variant_spec.variant
             is_smaller = (
-                build_key_without_batch(earlier) == build_key_without_batch(current) and earlier.batch < current.batch
+                build_key_without_batch(earlier_variant) == build_key_without_batch(variant)
+                and earlier_variant.batch < variant.batch
             )
             if (
                 is_smaller
                 and measured.call_stages
                 and is_certainly_violated(latency_objectives, self._runner.summarize_stages(measured))
             ):
-                return earlier.batch
+                return earlier_variant.batch
         return None
 
     def _conclude(self, environment: Environment) -> RunOutcome:
         self._run_log.emit_phase("report", "evaluating the SLO and writing the report")
-        self._running.close()
+        self._resources.close()
         telemetry = self._machine.get_telemetry()
         self._limits.check(self._dependencies.now_ns())
         self._raise_if_nothing_ran()
@@ -106,13 +114,17 @@ class _LocalSession:
             checks=tuple(self._run_log.checks),
             lost_gpus=self._dependencies.telemetry.lost_gpus,
             telemetry=telemetry,
-            idle=self._idle,
-            started=self._started,
-            ended=self._dependencies.read_clock(),
+            idle=self._idle_window,
+            start_clock=self._start_clock,
+            end_clock=self._dependencies.read_clock(),
             wall_start=self._wall_start,
             limit_reached=self._limits.limit_reached,
-            interrupted=self._interruption.code,
-            notes=(*self._spec.notes, *self._run_log.notes, *(f"Note: {text}" for text in self._run_log.user_notes)),
+            interruption_code=self._interruption.code,
+            notes=(
+                *self._spec.notes,
+                *self._run_log.notes,
+                *(f"User note: {text}" for text in self._run_log.user_notes),
+            ),
         )
         result_without_selftest = build_local_result(
             self._spec, self._dependencies, measured, self._dependencies.store.seal()

@@ -29,8 +29,8 @@ from app.telemetry.clock import ClockReading
 
 
 class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A model variant to measure. `model` is the path of the user's model file; `environment` holds
-    environment variables that restrict the visible devices to those of the variant."""
+    """A model variant to measure. `model` is the path of the user's model file; `environment`
+    contains environment variables that restrict the visible devices to those of the variant."""
 
     variant: Variant
     model: str
@@ -69,8 +69,9 @@ class DataSpec(msgspec.Struct, frozen=True):
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a local run.
 
-    `variants` are in measurement order. With `is_best_search`, batch sizes larger than one that
-    violated the SLO are skipped. Accuracies are compared with that of the first model."""
+    `variants` are in measurement order. With `is_best_search`, larger batch sizes are skipped
+    after a batch size has violated the SLO. Accuracies are compared with that of the first
+    model."""
 
     run_id: str
     name: str
@@ -84,6 +85,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     min_duration_s: float
     max_duration_s: float
     half_width: float
+    """Relative half-width of the 95 % confidence interval of the mean at which a scenario may
+    end."""
     cold_starts: int
     is_best_search: bool
     slo: tuple[Objective, ...]
@@ -104,16 +107,16 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     baseline: BaselineSpec | None = None
     """Baseline with which the result is compared."""
 
-    def memory_limit(self, provider: str) -> int | None:
-        spare = self.default_memory_limit_bytes if provider == "cpu" else None
-        return spare if self.memory_limit_bytes is None else self.memory_limit_bytes
+    def get_memory_limit_bytes(self, provider: str) -> int | None:
+        default_limit_bytes = self.default_memory_limit_bytes if provider == "cpu" else None
+        return default_limit_bytes if self.memory_limit_bytes is None else self.memory_limit_bytes
 
 
 class PreparedModel(msgspec.Struct, frozen=True):
     """The model file of a variant: the user's file, or a file derived from it.
 
-    `cached_model_path` is where the optimized model of the runtime can be cached; `None` if the
-    runtime does not cache.
+    `cached_model_path` is the path at which the runtime can cache the optimized model; `None` if
+    the runtime does not cache it.
     """
 
     path: str

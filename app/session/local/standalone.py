@@ -10,8 +10,8 @@ import pyarrow as pa
 
 from app.analysis.local.accuracy import compute_accuracy
 from app.analysis.local.call_stages import summarize_calls
-from app.analysis.validity import compute_verdict, list_fallback_nodes, provider_check
-from app.inference.job import CallRows, Measure, MeasurementStarted, Opened
+from app.analysis.validity import check_execution_provider, compute_verdict, list_fallback_nodes
+from app.inference.job import CallRows, Measure, MeasurementStarted, VariantOpened
 from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
 from app.records.result import Check, Stage
@@ -22,9 +22,9 @@ from app.session.local.variant_stages import CallProgress
 from app.session.run_log import RunLog
 from app.session.spec import StandaloneModelSpec
 
-_OPEN_LIMIT_S = 60.0
-_SCORE_LIMIT_S = 120.0
-_HALF_WIDTH = 0.02
+_OPEN_TIMEOUT_S = 60.0
+_SCORE_TIMEOUT_S = 120.0
+_TARGET_HALF_WIDTH = 0.02
 _MIN_DURATION_SHARE = 0.5
 
 
@@ -47,15 +47,15 @@ def measure_standalone(
     running = dependencies.start_standalone_model(spec.job)
     interruption.set_stop_callback(lambda _: running.kill())
     try:
-        opened = running.wait_until_open(_OPEN_LIMIT_S)
-        check = _provider_check(spec, opened)
+        opened_report = running.wait_until_open(_OPEN_TIMEOUT_S)
+        check = _build_provider_check(spec, opened_report)
         stages = []
         for index, batch in enumerate(spec.batches):
-            packed: list[bytes] = []
+            packed_rows: list[bytes] = []
             started_reports: list[MeasurementStarted] = []
-            plan, variant = _build_measure_plan(spec, batch), _build_variant(spec, opened, batch)
+            plan, variant = _build_measure_plan(spec, batch), _build_variant(spec, opened_report, batch)
             progress = CallProgress(index - len(spec.batches), plan, variant, run_log, dependencies.now_ns)
-            measured = running.measure(plan, partial(_on_report, index, packed, started_reports, progress))
+            measured = running.measure(plan, partial(_on_report, index, packed_rows, started_reports, progress))
             stage_data = CallStage(
                 index=index,
                 variant=variant,
@@ -65,23 +65,23 @@ def measure_standalone(
                 warmup_windows=started_reports[0].warmup_windows,
                 is_stationary=started_reports[0].is_stationary,
                 half_width=measured.half_width,
-                target_half_width=_HALF_WIDTH,
+                target_half_width=_TARGET_HALF_WIDTH,
             )
-            calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed))])
+            calls = pa.Table.from_batches([unpack_calls(index, b"".join(packed_rows))])
             stages.append(_finalize_stage(summarize_calls(calls, stage_data, (check,)), check))
-        cold_metrics = _build_cold_start_metrics(opened)
+        cold_start_metrics = _build_cold_start_metrics(opened_report)
         if spec.job.label is not None:
-            scores = decode_scores(running.score(_SCORE_LIMIT_S))
-            cold_metrics["accuracy"] = {"value": compute_accuracy(scores.values, None, scores.metric).value}
+            scores = decode_scores(running.score(_SCORE_TIMEOUT_S))
+            cold_start_metrics["accuracy"] = {"value": compute_accuracy(scores.values, None, scores.metric).value}
     finally:
         running.close()
-    first = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_metrics})
-    return StandaloneResult((first, *stages[1:]), check)
+    first_stage = msgspec.structs.replace(stages[0], metrics={**stages[0].metrics, **cold_start_metrics})
+    return StandaloneResult((first_stage, *stages[1:]), check)
 
 
 def _on_report(
     index: int,
-    packed: list[bytes],
+    packed_rows: list[bytes],
     started_reports: list[MeasurementStarted],
     progress: CallProgress,
     report: MeasurementStarted | CallRows,
@@ -90,7 +90,7 @@ def _on_report(
         case MeasurementStarted():
             started_reports.append(report)
         case CallRows(packed=rows):
-            packed.append(rows)
+            packed_rows.append(rows)
             progress.report_rows(unpack_calls(index, rows), started_reports[0].start_ns if started_reports else None)
 
 
@@ -101,7 +101,7 @@ def _build_measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
         streams=1,
         min_duration_s=spec.max_duration_s * _MIN_DURATION_SHARE,
         max_duration_s=spec.max_duration_s,
-        half_width=_HALF_WIDTH,
+        half_width=_TARGET_HALF_WIDTH,
         min_calls=1,
         max_warmup_s=spec.max_duration_s,
     )
@@ -115,20 +115,23 @@ def _finalize_stage(stage: Stage, check: Check) -> Stage:
     return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))
 
 
-def _build_variant(spec: StandaloneModelSpec, opened: Opened, batch: int) -> Variant:
-    return Variant(spec.name, opened.provider_used, "as is", batch, spec.job.settings.threads)
+def _build_variant(spec: StandaloneModelSpec, opened_report: VariantOpened, batch: int) -> Variant:
+    return Variant(spec.name, opened_report.provider_used, "as is", batch, spec.job.settings.threads)
 
 
-def _provider_check(spec: StandaloneModelSpec, opened: Opened) -> Check:
-    return provider_check(
-        spec.job.provider, opened.provider_used, list_fallback_nodes(opened.placements), opened.provider_reason
+def _build_provider_check(spec: StandaloneModelSpec, opened_report: VariantOpened) -> Check:
+    return check_execution_provider(
+        spec.job.provider,
+        opened_report.provider_used,
+        list_fallback_nodes(opened_report.placements),
+        opened_report.provider_reason,
     )
 
 
-def _build_cold_start_metrics(opened: Opened) -> dict[str, dict[str, Estimate]]:
+def _build_cold_start_metrics(opened_report: VariantOpened) -> dict[str, dict[str, Estimate]]:
     durations_ms_by_name = {
-        "library_load_ms": opened.library_load_ms,
-        "session_build_ms": opened.session_build_ms,
-        "first_inference_ms": opened.first_inference_ms,
+        "library_load_ms": opened_report.library_load_ms,
+        "session_build_ms": opened_report.session_build_ms,
+        "first_inference_ms": opened_report.first_inference_ms,
     }
     return {name: {"value": Estimate(value, n=1)} for name, value in durations_ms_by_name.items()}

@@ -11,11 +11,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from app.analysis.local.call_stages import find_max_throughput_per_s, summarize_calls
-from app.analysis.local.variants import find_violated_so_far
+from app.analysis.local.variants import find_violated_objectives_so_far
 from app.analysis.objectives import count_samples_needed
 from app.analysis.search import RateSearch
-from app.analysis.validity import list_fallback_nodes, provider_check
-from app.inference.job import CallRows, Measure, MeasurementStarted, Opened, VariantMeasured
+from app.analysis.validity import check_execution_provider, list_fallback_nodes
+from app.inference.job import CallRows, Measure, MeasurementStarted, VariantMeasured, VariantOpened
 from app.records import events
 from app.records.calls import CallStage, unpack_calls
 from app.records.estimate import Estimate, Variant
@@ -47,7 +47,7 @@ class CallProgress:
             self._emit_start(start_ns)
         last_end_ns = pc.max(rows["end_ns"]).as_py()
         self.last_end_ns = max(self.last_end_ns, last_end_ns or 0)
-        durations_ms = (_column(rows, "executed_ns") - _column(rows, "prepared_ns")) / 1e6
+        durations_ms = (_read_column(rows, "executed_ns") - _read_column(rows, "prepared_ns")) / 1e6
         durations_ms = durations_ms[~np.isnan(durations_ms)]
         self._completed += durations_ms.size
         if not durations_ms.size:
@@ -85,7 +85,7 @@ class CallProgress:
         )
 
 
-def _column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
+def _read_column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.dtype[np.float64]]:
     values: np.ndarray[tuple[int], np.dtype[np.float64]] = rows[name].to_numpy(zero_copy_only=False).astype(np.float64)
     return values
 
@@ -94,7 +94,7 @@ _MIN_CALLS = 40
 """Minimum number of calls for a confidence interval by batch means."""
 _INTERVAL_FACTOR = 3
 """Factor on the number of samples that a percentile of the SLO needs, so that the percentile has a
-confidence interval even if calls are slightly dependent."""
+confidence interval even if the durations of calls are slightly correlated."""
 _MIN_ARRIVALS = 20
 """Minimum number of arrivals in a search stage; with fewer, the stage provides no information about
 the rate."""
@@ -119,19 +119,23 @@ class VariantStages:
         """Create a runner for `variant_spec`; `indices` yields the stage indices of the run."""
         self._spec, self._dependencies, self._run_log, self._variant_spec = spec, dependencies, run_log, variant_spec
         self._indices, self._may_continue = indices, may_continue
-        self.opened_report: Opened | None = None
+        self.opened_report: VariantOpened | None = None
         self.call_stages: list[CallStage] = []
-        self.measured: list[VariantMeasured] = []
+        self.measured_reports: list[VariantMeasured] = []
         self.server_per_s: Estimate | None = None
 
     @property
     def checks(self) -> tuple[Check, ...]:
         """Check of the execution provider that was actually used; empty until the model is open."""
-        opened, requested = self.opened_report, self._variant_spec.variant.provider
-        if opened is None:
+        opened_report, requested_provider = self.opened_report, self._variant_spec.variant.provider
+        if opened_report is None:
             return ()
-        fallback_nodes = list_fallback_nodes(opened.placements)
-        return (provider_check(requested, opened.provider_used, fallback_nodes, opened.provider_reason),)
+        fallback_nodes = list_fallback_nodes(opened_report.placements)
+        return (
+            check_execution_provider(
+                requested_provider, opened_report.provider_used, fallback_nodes, opened_report.provider_reason
+            ),
+        )
 
     def run_all(self, running: RunningVariant) -> None:
         """Run all scenarios; stop early if the run may not continue. Raises the error that ended
@@ -141,10 +145,11 @@ class VariantStages:
                 return
             if scenario.scenario == "multi-stream" and not self._variant_spec.variant.is_concurrent:
                 continue  # A multi-stream query would consist of a single call.
-            rate_per_s = self._scenario_rate(scenario)
+            rate_per_s = self._compute_rate_per_s(scenario)
             if scenario.scenario == "server" and rate_per_s is None:
                 self._run_log.add_note(
-                    f"{self._variant_spec.variant.label}: server scenario skipped because its capacity is unknown."
+                    f"{self._variant_spec.variant.label}: the server scenario was skipped because the maximum "
+                    "throughput is unknown."
                 )
             elif scenario.is_max_search and rate_per_s is not None:
                 self.server_per_s = self._search(rate_per_s, running)
@@ -154,8 +159,8 @@ class VariantStages:
     def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
         """Search for the max rate within the SLO; each probe is a stage.
 
-        An INVALID stage provides no information about the model, and counts as beyond the rate that
-        can be sent."""
+        An INVALID stage provides no information about the model. Its rate counts as above the
+        maximum rate that can be sent."""
         search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
         while (probe := search.next_probe()) is not None and self._may_continue():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
@@ -166,12 +171,16 @@ class VariantStages:
             if stage is None or stage.verdict.status == "INVALID":
                 search.record_unsendable(probe)
             else:
-                search.record(probe, not find_violated_so_far(self._spec.slo, (stage,)))
+                search.record(probe, not find_violated_objectives_so_far(self._spec.slo, (stage,)))
         outcome = search.get_outcome()
         if outcome.max_rate_per_s is None:
             return Estimate(None, reason=outcome.reason)
-        passed, failed = outcome.bracket
-        interval = None if passed is None or failed is None else (min(passed, outcome.max_rate_per_s), failed)
+        passed_per_s, failed_per_s = outcome.bracket
+        interval = (
+            None
+            if passed_per_s is None or failed_per_s is None
+            else (min(passed_per_s, outcome.max_rate_per_s), failed_per_s)
+        )
         return Estimate(outcome.max_rate_per_s, interval, n=outcome.probes)
 
     def _run(
@@ -179,19 +188,19 @@ class VariantStages:
     ) -> Stage | None:
         """Run one scenario and return its stage; `None` if it ended before its warm-up was
         complete."""
-        index, plan = next(self._indices), self._plan(scenario, rate_per_s)
+        index, plan = next(self._indices), self._build_plan(scenario, rate_per_s)
         progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
-        started: MeasurementStarted | None = None
+        started_report: MeasurementStarted | None = None
 
         def on_report(report: MeasurementStarted | CallRows) -> None:
-            nonlocal started
+            nonlocal started_report
             match report:
                 case MeasurementStarted():
-                    started = report
+                    started_report = report
                 case CallRows(packed=packed):
                     rows = unpack_calls(index, packed)
                     self._dependencies.store.append_calls(rows)
-                    progress.report_rows(rows, None if started is None else started.start_ns)
+                    progress.report_rows(rows, None if started_report is None else started_report.start_ns)
             if not self._may_continue():
                 running.kill()
 
@@ -199,18 +208,18 @@ class VariantStages:
         stage: Stage | None = None
         try:
             measured = running.measure(plan, on_report)
-            self.measured.append(measured)
+            self.measured_reports.append(measured)
         finally:
-            if started is not None:
-                end_ns = measured.end_ns if measured is not None else max(started.start_ns, progress.last_end_ns)
+            if started_report is not None:
+                end_ns = measured.end_ns if measured is not None else max(started_report.start_ns, progress.last_end_ns)
                 stage_data = CallStage(
                     index=index,
                     variant=self._variant_spec.variant,
                     scenario=scenario,
-                    start_ns=started.start_ns,
+                    start_ns=started_report.start_ns,
                     end_ns=end_ns,
-                    warmup_windows=started.warmup_windows,
-                    is_stationary=started.is_stationary,
+                    warmup_windows=started_report.warmup_windows,
+                    is_stationary=started_report.is_stationary,
                     half_width=None if measured is None else measured.half_width,
                     target_half_width=plan.half_width,
                     rate_per_s=rate_per_s,
@@ -222,7 +231,7 @@ class VariantStages:
                 self._run_log.emit(events.CallsFinished(self._dependencies.now_ns(), stage_data, stage))
         return stage
 
-    def _plan(self, scenario: Scenario, rate_per_s: float | None) -> Measure:
+    def _build_plan(self, scenario: Scenario, rate_per_s: float | None) -> Measure:
         spec, variant = self._spec, self._variant_spec.variant
         return Measure(
             scenario=scenario,
@@ -237,8 +246,9 @@ class VariantStages:
             seed=spec.seed,
         )
 
-    def _scenario_rate(self, scenario: ScenarioSpec) -> float | None:
-        """Return the rate of the scenario in calls per second; `None` if it is unknown."""
+    def _compute_rate_per_s(self, scenario: ScenarioSpec) -> float | None:
+        """Return the rate of the scenario in calls/s; `None` if it is unknown, or if the scenario
+        has no rate."""
         if scenario.share is None:
             return scenario.rate_per_s
         stages = [

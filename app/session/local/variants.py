@@ -19,12 +19,12 @@ from app.records.local import VariantColdStart, VariantData
 from app.records.result import Check, Stage
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
-from app.session.local.references import OPEN_LIMIT_S, SCORE_LIMIT_S, ReferenceCache, Scores, decode_scores
+from app.session.local.references import OPEN_TIMEOUT_S, SCORE_TIMEOUT_S, ReferenceCache, Scores, decode_scores
 from app.session.local.spec import LocalDependencies, LocalSpec, PreparedModel, VariantSpec
 from app.session.local.variant_stages import VariantStages
 from app.session.run_log import RunLog
 
-_OPEN_LIMIT_S = 600.0
+_COLD_START_TIMEOUT_S = 600.0
 
 
 class ColdStartMeasurer:
@@ -43,11 +43,11 @@ class ColdStartMeasurer:
         self._limits, self._interruption = limits, interruption
         self._measured_keys: set[tuple[object, ...]] = set()
 
-    def measure(self, variant_spec: VariantSpec, prepared: PreparedModel) -> tuple[VariantColdStart, ...]:
+    def measure(self, variant_spec: VariantSpec, prepared_model: PreparedModel) -> tuple[VariantColdStart, ...]:
         """Return the cold starts of a variant; empty if an equivalent variant was measured. Raises
         the errors of opening the variant."""
         key = (
-            prepared.path,
+            prepared_model.path,
             variant_spec.variant.provider,
             variant_spec.settings.threads,
             variant_spec.variant.devices,
@@ -58,25 +58,28 @@ class ColdStartMeasurer:
         self._run_log.emit_phase(
             "cold start", f"measuring cold starts of {variant_spec.variant.label} ({self._spec.cold_starts} times)"
         )
-        starts = [self._start(variant_spec, prepared.path, None) for _ in range(self._spec.cold_starts)]
-        if prepared.cached_model_path is not None:
-            starts += self._start_with_cache(variant_spec, prepared.path, prepared.cached_model_path)
-        return tuple(start for start in starts if start is not None)
+        cold_starts = [
+            self._measure_start(variant_spec, prepared_model.path, None) for _ in range(self._spec.cold_starts)
+        ]
+        if prepared_model.cached_model_path is not None:
+            cold_starts += self._start_with_cache(variant_spec, prepared_model.path, prepared_model.cached_model_path)
+        return tuple(cold_start for cold_start in cold_starts if cold_start is not None)
 
     def _start_with_cache(
         self, variant_spec: VariantSpec, path: str, cached_model: str
     ) -> list[VariantColdStart | None]:
         try:
-            self._start(variant_spec, path, cached_model)  # Fill the cache if it is empty.
-            return [self._start(variant_spec, path, cached_model) for _ in range(self._spec.cold_starts)]
+            self._measure_start(variant_spec, path, cached_model)  # Fill the cache if it is empty.
+            return [self._measure_start(variant_spec, path, cached_model) for _ in range(self._spec.cold_starts)]
         except SizewiseError as error:  # The model runs but cannot be cached, such as a model above 2 GiB.
             if not self._interruption.is_requested:
                 self._run_log.add_note(
-                    f"{variant_spec.variant.label}: no cold start with a cached optimized model: {error}."
+                    f"{variant_spec.variant.label}: the cold start with a cached optimized model was not measured: "
+                    f"{error}."
                 )
             return []
 
-    def _start(self, variant_spec: VariantSpec, path: str, cached_model: str | None) -> VariantColdStart | None:
+    def _measure_start(self, variant_spec: VariantSpec, path: str, cached_model: str | None) -> VariantColdStart | None:
         if self._interruption.is_requested or not self._limits.check(self._dependencies.now_ns()):
             return None
         settings = variant_spec.settings
@@ -89,29 +92,26 @@ class ColdStartMeasurer:
             provider=variant_spec.variant.provider,
             batch=variant_spec.variant.batch,
             settings=settings,
-            memory_limit_bytes=self._spec.memory_limit(variant_spec.variant.provider),
+            memory_limit_bytes=self._spec.get_memory_limit_bytes(variant_spec.variant.provider),
         )
         running = self._dependencies.start_variant(variant_spec.variant.label, job, variant_spec.environment)
         self._interruption.set_stop_callback(lambda _: running.kill())
         try:
-            opened = running.wait_until_open(self._limits.cap_duration_s(_OPEN_LIMIT_S, self._dependencies.now_ns()))
+            opened_report = running.wait_until_open(
+                self._limits.cap_duration_s(_COLD_START_TIMEOUT_S, self._dependencies.now_ns())
+            )
         finally:
             running.close()
         return VariantColdStart(
             is_cached=cached_model is not None,
-            process_ms=(opened.start_ns - running.started_ns) / 1e6,
-            library_load_ms=opened.library_load_ms,
-            session_build_ms=opened.session_build_ms,
-            first_inference_ms=opened.first_inference_ms,
+            process_ms=(opened_report.start_ns - running.started_ns) / 1e6,
+            library_load_ms=opened_report.library_load_ms,
+            session_build_ms=opened_report.session_build_ms,
+            first_inference_ms=opened_report.first_inference_ms,
         )
 
 
-_MIN_CALLS = 40
-"""Minimum number of calls for a confidence interval by batch means."""
-_REPEATS = 2
-_MAX_PROBES = 15
-"""Maximum number of probes when searching for the max rate within the SLO."""
-_MEMORY_GIB = 0.05
+_MEMORY_TOLERANCE_GIB = 0.05
 _MEMORY_WAIT_S = 5.0
 _PAUSE_S = 0.05
 
@@ -121,7 +121,7 @@ class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
     contains one score per labeled row, `None` without labels."""
 
     variant_spec: VariantSpec
-    facts: VariantData
+    data: VariantData
     call_stages: tuple[CallStage, ...] = ()
     checks: tuple[Check, ...] = ()
     path: str | None = None
@@ -172,10 +172,12 @@ class VariantRunner:
     def measure(self, variant_spec: VariantSpec) -> MeasuredVariant:
         """Measure one variant. Errors of the variant are recorded in its result and do not end the
         run."""
-        number = len(self.variants) + 1
+        variant_number = len(self.variants) + 1
         now_ns = self._dependencies.now_ns
-        self._run_log.emit(events.VariantStarted(now_ns(), number, len(self._spec.variants), variant_spec.variant))
-        before_gib = self._dependencies.read_gpu_memory_gib()
+        self._run_log.emit(
+            events.VariantStarted(now_ns(), variant_number, len(self._spec.variants), variant_spec.variant)
+        )
+        memory_before_gib = self._dependencies.read_gpu_memory_gib()
         stages = VariantStages(
             self._spec, self._dependencies, self._run_log, variant_spec, self._indices, lambda: self.may_continue
         )
@@ -185,11 +187,11 @@ class VariantRunner:
             self._measure_stages(variant_spec, state)
         except SizewiseError as error:
             failure = error
-        self._await_memory(variant_spec, before_gib)
+        self._wait_for_memory_release(variant_spec, memory_before_gib)
         measured = self._finish(variant_spec, state, failure)
         self.variants.append(measured)
         self._dependencies.store.sync_rows()
-        self._run_log.emit(events.VariantFinished(now_ns(), number, measured.facts))
+        self._run_log.emit(events.VariantFinished(now_ns(), variant_number, measured.data))
         return measured
 
     def skip(self, variant_spec: VariantSpec, reason: str) -> None:
@@ -201,7 +203,7 @@ class VariantRunner:
             failure=reason,
             is_excluded=True,
         )
-        self.variants.append(MeasuredVariant(variant_spec=variant_spec, facts=variant_data))
+        self.variants.append(MeasuredVariant(variant_spec=variant_spec, data=variant_data))
 
     def summarize_stages(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
         """Build the stages of a variant without telemetry, which is added later."""
@@ -224,20 +226,20 @@ class VariantRunner:
                 return
             self._dependencies.telemetry.watch("model", running.pid)
             state.stages.opened_report = running.wait_until_open(
-                self._limits.cap_duration_s(OPEN_LIMIT_S, self._dependencies.now_ns())
+                self._limits.cap_duration_s(OPEN_TIMEOUT_S, self._dependencies.now_ns())
             )
             state.stages.run_all(running)
             self._check_other_processes(variant_spec)
             if self._spec.data.label is not None and self.may_continue:
                 state.scores = decode_scores(
-                    running.score(self._limits.cap_duration_s(SCORE_LIMIT_S, self._dependencies.now_ns()))
+                    running.score(self._limits.cap_duration_s(SCORE_TIMEOUT_S, self._dependencies.now_ns()))
                 )
                 self._dependencies.store.store_outputs(f"scores-{len(self.variants) + 1}", state.scores.values)
         finally:
             running.close()
 
     def _check_other_processes(self, variant_spec: VariantSpec) -> None:
-        """Add a warning if other processes used the GPUs while this variant was running."""
+        """Add a warning if other processes use the GPUs while the variant is running."""
         processes = self._dependencies.find_foreign_processes(self._dependencies.telemetry.gpu_processes, {os.getpid()})
         if not processes:
             return
@@ -247,9 +249,9 @@ class VariantRunner:
         )
         self._run_log.add_check(Check("other_processes_on_the_gpu", process_list, None, None, "WARN", hint))
 
-    def build_job(self, variant_spec: VariantSpec, prepared: PreparedModel, reference: str | None) -> VariantJob:
+    def build_job(self, variant_spec: VariantSpec, prepared_model: PreparedModel, reference: str | None) -> VariantJob:
         return VariantJob(
-            model=prepared.path,
+            model=prepared_model.path,
             provider=variant_spec.variant.provider,
             batch=variant_spec.variant.batch,
             settings=variant_spec.settings,
@@ -258,38 +260,39 @@ class VariantRunner:
             output=self._spec.data.output,
             unscored_rows=self._spec.data.unscored_rows,
             reference=reference,
-            memory_limit_bytes=self._spec.memory_limit(variant_spec.variant.provider),
+            memory_limit_bytes=self._spec.get_memory_limit_bytes(variant_spec.variant.provider),
         )
 
     def _is_reference(self, variant_spec: VariantSpec) -> bool:
-        first = self._spec.variants[0].model
+        reference_model = self._spec.variants[0].model
         return (
-            variant_spec.model == first and variant_spec.precision == "as-is" and variant_spec.variant.provider == "cpu"
+            variant_spec.model == reference_model
+            and variant_spec.precision == "as-is"
+            and variant_spec.variant.provider == "cpu"
         )
 
-    def _await_memory(self, variant_spec: VariantSpec, before_gib: dict[int, float]) -> None:
+    def _wait_for_memory_release(self, variant_spec: VariantSpec, memory_before_gib: dict[int, float]) -> None:
         """Wait until the GPU memory of the variant is released, so that the next variant starts in
         the same state. Add a warning if it is not."""
-        waits = round(_MEMORY_WAIT_S / _PAUSE_S) if before_gib else 0
-        for _ in range(waits):
-            unreleased = self._unreleased_gpus(before_gib)
-            if not unreleased:
+        poll_count = round(_MEMORY_WAIT_S / _PAUSE_S) if memory_before_gib else 0
+        for _ in range(poll_count):
+            if not self._find_unreleased_gpus(memory_before_gib):
                 return
             self._dependencies.pause(_PAUSE_S)
-        if before_gib and (unreleased := self._unreleased_gpus(before_gib)):
-            names = ", ".join(f"GPU {index}" for index in unreleased)
+        if memory_before_gib and (unreleased_gpus := self._find_unreleased_gpus(memory_before_gib)):
+            names = ", ".join(f"GPU {index}" for index in unreleased_gpus)
             hint = (
-                f"Memory was not released within {_MEMORY_WAIT_S:g} s after {variant_spec.variant.label}. Check for "
-                "other processes."
+                f"GPU memory was not released within {_MEMORY_WAIT_S:g} s after {variant_spec.variant.label}. "
+                "Check whether other processes use the GPU."
             )
             self._run_log.add_check(Check("gpu_memory_released", names, None, None, "WARN", hint))
 
-    def _unreleased_gpus(self, before_gib: dict[int, float]) -> list[int]:
-        now_gib = self._dependencies.read_gpu_memory_gib()
+    def _find_unreleased_gpus(self, memory_before_gib: dict[int, float]) -> list[int]:
+        memory_now_gib = self._dependencies.read_gpu_memory_gib()
         return [
             index
-            for index, previous_gib in before_gib.items()
-            if now_gib.get(index, previous_gib) > previous_gib + _MEMORY_GIB
+            for index, previous_gib in memory_before_gib.items()
+            if memory_now_gib.get(index, previous_gib) > previous_gib + _MEMORY_TOLERANCE_GIB
         ]
 
     def _finish(
@@ -297,9 +300,13 @@ class VariantRunner:
     ) -> MeasuredVariant:
         if failure is not None and not self.may_continue:
             failure = None  # Ended by the user or by a limit.
-        prepared_model, opened, measured = state.prepared_model, state.stages.opened_report, state.stages.measured
-        peaks = [stage.peak_memory_bytes for stage in measured if stage.peak_memory_bytes is not None]
-        fidelities = [stage.fidelity for stage in measured if stage.fidelity is not None]
+        prepared_model, opened_report, reports = (
+            state.prepared_model,
+            state.stages.opened_report,
+            state.stages.measured_reports,
+        )
+        memory_peaks_bytes = [report.peak_memory_bytes for report in reports if report.peak_memory_bytes is not None]
+        fidelities = [report.fidelity for report in reports if report.fidelity is not None]
         variant_data = VariantData(
             variant=variant_spec.variant,
             model_file=variant_spec.model,
@@ -307,17 +314,19 @@ class VariantRunner:
             size_bytes=None if prepared_model is None else prepared_model.size_bytes,
             failure=None if failure is None else str(failure),
             hint=None if failure is None else failure.hint,
-            provider_used=None if opened is None else opened.provider_used,
-            placements=() if opened is None else opened.placements,
+            provider_used=None if opened_report is None else opened_report.provider_used,
+            placements=() if opened_report is None else opened_report.placements,
             cold_starts=state.cold_starts,
             fidelity=fidelities[0] if fidelities else None,
             server_per_s=state.stages.server_per_s,
-            peak_memory_gib=max(peaks) / 2**30 if peaks else None,
-            notes=() if prepared_model is None or opened is None else (*prepared_model.notes, *opened.notes),
+            peak_memory_gib=max(memory_peaks_bytes) / 2**30 if memory_peaks_bytes else None,
+            notes=()
+            if prepared_model is None or opened_report is None
+            else (*prepared_model.notes, *opened_report.notes),
         )
         return MeasuredVariant(
             variant_spec=variant_spec,
-            facts=variant_data,
+            data=variant_data,
             call_stages=tuple(state.stages.call_stages),
             checks=state.stages.checks,
             path=None if prepared_model is None else prepared_model.path,

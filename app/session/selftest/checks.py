@@ -1,11 +1,14 @@
 """All checks of the self-test, which are run one after another.
 
-- Clock: never goes backward, has a fine resolution, runs at the speed of other clocks, and is shared by the workers.
-- Percentiles: are correct for distributions with known quantiles.
+- Clock: the clock never goes backward, has a fine resolution, runs at the speed of other clocks,
+  and is shared by the workers.
+- Percentiles: percentile estimates are correct for distributions with known quantiles.
 - Store: a run that was truncated at any byte is readable up to the last complete record.
-- Stall: if a server freezes, the latency of all requests due meanwhile includes the wait, even if they were not sent.
-- Injection: an added delay is measured, and no response is lost.
-- Null ceiling: maximum rate of the load generator on a server that responds immediately."""
+- Stall: if a server freezes, the latency of all requests that are due in the meantime includes the
+  wait, even if they were not sent.
+- Injection: a delay added to the server is measured, and no response is lost.
+- Null ceiling: the load generator reaches a sufficient rate on a server that responds
+  immediately."""
 
 from __future__ import annotations
 
@@ -38,18 +41,18 @@ from app.telemetry.clock import ClockReading
 from loadgen.process import LoadError
 from loadgen.reference.script import Script
 
-_READINGS = 20_000
+_CLOCK_READINGS = 20_000
 _MAX_RESOLUTION_NS = 10_000
-_DRIFT_LIMIT = 0.001
-_SUSPEND_LIMIT_S = 1.0
+_MAX_DRIFT = 0.001
+_MAX_SUSPENDED_S = 1.0
 
 
 def check_clock(
-    now_ns: Callable[[], int], started: ClockReading, ended: ClockReading, rows: pa.Table
+    now_ns: Callable[[], int], start_clock: ClockReading, end_clock: ClockReading, rows: pa.Table
 ) -> Iterator[Finding]:
     """Yield findings about the clock. `rows` contains requests that the workers timed between the
     two clock readings."""
-    steps_ns = np.diff(np.array([now_ns() for _ in range(_READINGS)], np.int64))
+    steps_ns = np.diff(np.array([now_ns() for _ in range(_CLOCK_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
     yield build_finding("clock", "backward steps", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
     yield build_finding(
@@ -59,34 +62,36 @@ def check_clock(
         high=_MAX_RESOLUTION_NS,
         unit="ns",
     )
-    ratio = ended.compute_wall_to_monotonic_ratio(started)
+    ratio = end_clock.compute_wall_to_monotonic_ratio(start_clock)
     yield build_finding(
         "clock",
         "drift from the wall clock",
         None if ratio is None else 1e6 * abs(ratio - 1),
-        high=1e6 * _DRIFT_LIMIT,
+        high=1e6 * _MAX_DRIFT,
         unit="ppm",
     )
-    suspended_s = ended.compute_suspended_s(started)
+    suspended_s = end_clock.compute_suspended_s(start_clock)
     if suspended_s is not None:
-        yield build_finding("clock", "time suspended", suspended_s, high=_SUSPEND_LIMIT_S, unit="s")
-    yield build_finding("clock", "timestamps outside the test", _count_outside(rows, started, ended), high=0, unit=None)
+        yield build_finding("clock", "time suspended", suspended_s, high=_MAX_SUSPENDED_S, unit="s")
+    yield build_finding(
+        "clock", "timestamps outside the test", _count_outside(rows, start_clock, end_clock), high=0, unit=None
+    )
 
 
-def _count_outside(rows: pa.Table, started: ClockReading, ended: ClockReading) -> float | None:
+def _count_outside(rows: pa.Table, start_clock: ClockReading, end_clock: ClockReading) -> float | None:
     if not rows.num_rows:
         return None
-    early = pc.less(rows["sent_ns"], started.monotonic_ns)
-    late = pc.greater(rows["end_ns"], ended.monotonic_ns)
-    return float(pc.sum(pc.or_(early, late)).as_py() or 0)
+    is_early = pc.less(rows["sent_ns"], start_clock.monotonic_ns)
+    is_late = pc.greater(rows["end_ns"], end_clock.monotonic_ns)
+    return float(pc.sum(pc.or_(is_early, is_late)).as_py() or 0)
 
 
 Values = npt.NDArray[np.float64]
 
-_N = 100_000
-_ERROR_LIMIT = 0.001
-_SAMPLES, _SAMPLE_N, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
-_COVERAGE = (0.93, 0.99)
+_VALUE_COUNT = 100_000
+_MAX_ERROR = 0.001
+_SAMPLE_COUNT, _SAMPLE_SIZE, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
+_COVERAGE_RANGE = (0.93, 0.99)
 """Accepted coverage of 95 % confidence intervals: four standard errors (400 samples) around the
 expected coverage, which is slightly above 95 % because order statistics are discrete."""
 
@@ -101,38 +106,46 @@ _QUANTILES: dict[str, Callable[[Values], Values]] = {
 }
 
 
-def check_percentiles(distribution: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
+def check_percentiles(estimate_percentiles: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
     """Yield findings about the error of percentile estimates and the coverage of their
     intervals."""
     rng = np.random.default_rng(1)
-    worst = 0.0
+    max_error = 0.0
     for quantile in _QUANTILES.values():
-        ordered = quantile((np.arange(_N) + 0.5) / _N)
-        estimates = distribution(rng.permutation(ordered))
+        sorted_values = quantile((np.arange(_VALUE_COUNT) + 0.5) / _VALUE_COUNT)
+        estimates = estimate_percentiles(rng.permutation(sorted_values))
         for name, q in PERCENTILES.items():
-            true, value = float(ordered[math.ceil(_N * q - 1e-9) - 1]), estimates[name].value
-            worst = max(worst, math.inf if value is None else abs(value / true - 1))
+            true_value, estimated_value = (
+                float(sorted_values[math.ceil(_VALUE_COUNT * q - 1e-9) - 1]),
+                estimates[name].value,
+            )
+            max_error = max(max_error, math.inf if estimated_value is None else abs(estimated_value / true_value - 1))
     yield build_finding(
         "percentiles",
-        f"largest error over {len(_QUANTILES)} distributions of {_N:,} values",
-        100 * worst if math.isfinite(worst) else None,
-        high=100 * _ERROR_LIMIT,
+        f"largest error over {len(_QUANTILES)} distributions of {_VALUE_COUNT:,} values",
+        100 * max_error if math.isfinite(max_error) else None,
+        high=100 * _MAX_ERROR,
         unit="%",
     )
     yield build_finding(
         "percentiles",
-        f"coverage of the 95 % CI of a {_COVERAGE_PERCENTILE} ({_SAMPLES} samples)",
-        100 * _compute_coverage(distribution, rng),
-        low=100 * _COVERAGE[0],
-        high=100 * _COVERAGE[1],
+        f"coverage of the 95 % CI of a {_COVERAGE_PERCENTILE} ({_SAMPLE_COUNT} samples)",
+        100 * _compute_coverage(estimate_percentiles, rng),
+        low=100 * _COVERAGE_RANGE[0],
+        high=100 * _COVERAGE_RANGE[1],
         unit="%",
     )
 
 
-def _compute_coverage(distribution: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
+def _compute_coverage(estimate_percentiles: Callable[[Values], dict[str, Estimate]], rng: np.random.Generator) -> float:
     true_value = -math.log1p(-PERCENTILES[_COVERAGE_PERCENTILE])
-    intervals = (distribution(rng.exponential(1.0, _SAMPLE_N))[_COVERAGE_PERCENTILE].ci95 for _ in range(_SAMPLES))
-    return sum(interval is not None and interval[0] <= true_value <= interval[1] for interval in intervals) / _SAMPLES
+    intervals = (
+        estimate_percentiles(rng.exponential(1.0, _SAMPLE_SIZE))[_COVERAGE_PERCENTILE].ci95
+        for _ in range(_SAMPLE_COUNT)
+    )
+    return (
+        sum(interval is not None and interval[0] <= true_value <= interval[1] for interval in intervals) / _SAMPLE_COUNT
+    )
 
 
 _TRUNCATIONS = 60
@@ -148,15 +161,15 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
     yield build_finding("store", "stored rows read back", float(rows.num_rows), low=sent, high=sent, unit=None)
     rng, failures = np.random.default_rng(1), 0
     requests, events = (directory / REQUESTS).read_bytes(), (directory / EVENTS).read_bytes()
-    ends, counts = _batch_ends(directory / REQUESTS)
-    for number in range(_TRUNCATIONS):
-        copy_directory = directory / f"cut-{number}"
+    batch_ends, row_counts = _read_batch_ends(directory / REQUESTS)
+    for index in range(_TRUNCATIONS):
+        copy_directory = directory / f"cut-{index}"
         copy_directory.mkdir()
         request_bytes, event_bytes = int(rng.integers(0, len(requests))), int(rng.integers(0, len(events)))
         (copy_directory / REQUESTS).write_bytes(requests[:request_bytes])
         (copy_directory / EVENTS).write_bytes(events[:event_bytes])
-        complete_row_count = counts[bisect.bisect_right(ends, request_bytes)]
-        failures += not _reads_back(
+        complete_row_count = row_counts[bisect.bisect_right(batch_ends, request_bytes)]
+        failures += not _is_readable(
             open_run, copy_directory, rows.slice(0, complete_row_count), events[:event_bytes].count(b"\n")
         )
     yield build_finding(
@@ -164,7 +177,7 @@ def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun
     )
 
 
-def _reads_back(open_run: Callable[[Path], StoredRun], copy_directory: Path, rows: pa.Table, events: int) -> bool:
+def _is_readable(open_run: Callable[[Path], StoredRun], copy_directory: Path, rows: pa.Table, events: int) -> bool:
     try:
         run = open_run(copy_directory)
         return bool(run.requests().equals(rows)) and len(run.events()) == events
@@ -172,7 +185,7 @@ def _reads_back(open_run: Callable[[Path], StoredRun], copy_directory: Path, row
         return False
 
 
-def _batch_ends(path: Path) -> tuple[list[int], list[int]]:
+def _read_batch_ends(path: Path) -> tuple[list[int], list[int]]:
     """Return the end offset of each batch in the file, and the cumulative row counts, starting with
     0."""
     ends, rows = [], []
@@ -184,7 +197,7 @@ def _batch_ends(path: Path) -> tuple[list[int], list[int]]:
 
 
 STALL_RATE_PER_S, STALL_DURATION_S = 200.0, 6.0
-STALL_DELAY_S, FREEZE_AFTER_S, FREEZE_S = 0.05, 1.5, 1.0
+STALL_DELAY_S, FREEZE_START_S, FREEZE_DURATION_S = 0.05, 1.5, 1.0
 CONNECTIONS = 20
 _TOLERANCE = 0.05
 
@@ -195,13 +208,13 @@ def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
     With few connections, most requests due during the freeze are sent after it, so their service
     time excludes the freeze. At a connection utilization of 50 %, the backlog takes as long as the
     freeze to drain."""
-    script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_AFTER_S, freeze_s=FREEZE_S)
+    script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_START_S, freeze_s=FREEZE_DURATION_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
         expected_ms = 1e3 * compute_expected_latency_s(q)
         yield build_finding(
             "stall",
-            f"{name} latency of a server frozen for {FREEZE_S:g} s",
+            f"{name} latency of a server frozen for {FREEZE_DURATION_S:g} s",
             get_metric_value(stage, "latency_ms", name),
             low=(1 - _TOLERANCE) * expected_ms,
             high=(1 + _TOLERANCE) * expected_ms,
@@ -221,35 +234,38 @@ def compute_expected_latency_s(q: float) -> float:
     """Return the expected quantile `q` of the latency in s, for `q` above the proportion of
     requests that did not wait.
 
-    When the server thaws, all connections respond at once, and then once every `STALL_DELAY_S`. A
-    request due at t after the start of the freeze therefore receives its response at thaw +
-    utilization · t. A request in flight at the start of the freeze, sent up to `STALL_DELAY_S`
-    earlier, receives its response at the thaw."""
+    When the freeze ends, all connections respond at once, and then once every `STALL_DELAY_S`. A
+    request that is due t seconds after the start of the freeze therefore receives its response
+    utilization · t seconds after the end of the freeze. A request in flight at the start of the
+    freeze, sent up to `STALL_DELAY_S` earlier, receives its response at the end of the freeze."""
     utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
-    return FREEZE_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
+    return FREEZE_DURATION_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
 
 
 INJECTION_RATE_PER_S, INJECTION_DURATION_S = 100.0, 2.0
-INJECTION_DELAY_S, INJECTED_S = 0.02, 0.04
+INJECTION_DELAY_S, INJECTED_DELAY_S = 0.02, 0.04
 _MAX_OVERHEAD_MS = 5.0
 
 
 def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
     """Yield findings about a delay added to the server, which must be measured, and about lost
     responses."""
-    stage_without = bench.measure(
+    baseline_stage = bench.measure(
         "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
-    stage_with = bench.measure(
-        "injection, with", Script(delay_s=INJECTION_DELAY_S + INJECTED_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
+    delayed_stage = bench.measure(
+        "injection, with",
+        Script(delay_s=INJECTION_DELAY_S + INJECTED_DELAY_S),
+        INJECTION_RATE_PER_S,
+        INJECTION_DURATION_S,
     )
-    before_ms, after_ms = (get_metric_value(stage, "latency_ms", "p50") for stage in (stage_without, stage_with))
+    before_ms, after_ms = (get_metric_value(stage, "latency_ms", "p50") for stage in (baseline_stage, delayed_stage))
     yield build_finding(
         "injection",
-        f"p50 latency added by an injected delay of {1e3 * INJECTED_S:g} ms",
+        f"p50 latency added by an injected delay of {1e3 * INJECTED_DELAY_S:g} ms",
         None if before_ms is None or after_ms is None else after_ms - before_ms,
-        low=(1 - _TOLERANCE) * 1e3 * INJECTED_S,
-        high=(1 + _TOLERANCE) * 1e3 * INJECTED_S,
+        low=(1 - _TOLERANCE) * 1e3 * INJECTED_DELAY_S,
+        high=(1 + _TOLERANCE) * 1e3 * INJECTED_DELAY_S,
         unit="ms",
     )
     yield build_finding(
@@ -264,7 +280,7 @@ def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
     yield build_finding(
         "injection",
         "responses received",
-        float(stage_without.completed + stage_with.completed),
+        float(baseline_stage.completed + delayed_stage.completed),
         low=due_count,
         high=due_count,
         unit=None,
@@ -287,7 +303,7 @@ def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption:
     )
 
 
-_LIMIT_S = 55.0
+_MAX_DURATION_S = 55.0
 _MAX_RETRY_START_S = 40.0
 """Time in s since the start after which no check is repeated, so that the self-test ends within a
 minute."""
@@ -302,9 +318,9 @@ def run_selftest(
 
     `on_check` is called with the name of each check before it runs. Raises MeasurementError if a
     component does not start."""
-    with ExitStack() as running:
+    with ExitStack() as resources:
         try:
-            return _SelfTestRun(dependencies, interruption, on_check, running).execute()
+            return _SelfTestRun(dependencies, interruption, on_check, resources).execute()
         except LoadError as error:
             if interruption.is_requested:
                 return None
@@ -317,59 +333,59 @@ class _SelfTestRun:
         dependencies: SelfTestDependencies,
         interruption: Interruption,
         on_check: Callable[[str], None],
-        running: ExitStack,
+        resources: ExitStack,
     ) -> None:
-        self._dependencies, self._interruption, self._on_check, self._running = (
-            dependencies,
-            interruption,
-            on_check,
-            running,
-        )
+        self._dependencies, self._interruption = dependencies, interruption
+        self._on_check, self._resources = on_check, resources
         self._findings: list[Finding] = []
 
     def execute(self) -> SelfTest | None:
         dependencies = self._dependencies
-        started, at = dependencies.read_clock(), dependencies.wall_now()
+        start_clock, start_time = dependencies.read_clock(), dependencies.wall_now()
         self._start_ns = dependencies.now_ns()
-        self._check("percentiles", lambda: check_percentiles(dependencies.estimate_percentiles))
+        self._run_check("percentiles", lambda: check_percentiles(dependencies.estimate_percentiles))
         load, store = dependencies.start_load(), dependencies.open_store()
-        self._running.callback(load.close)
-        self._running.callback(store.close)
+        self._resources.callback(load.close)
+        self._resources.callback(store.close)
         self._interruption.set_stop_callback(load.stop)
         bench = SelfTestBench(
-            dependencies, load, store, LimitMonitor(LimitSpec(duration_s=_LIMIT_S), self._start_ns), self._interruption
+            dependencies,
+            load,
+            store,
+            LimitMonitor(LimitSpec(duration_s=_MAX_DURATION_S), self._start_ns),
+            self._interruption,
         )
-        self._check("null ceiling", lambda: check_capacity(dependencies, load, self._interruption))
-        self._check("stall", lambda: check_stall(bench), is_timed=True)
-        self._check("injection", lambda: check_injection(bench), is_timed=True)
+        self._run_check("null ceiling", lambda: check_capacity(dependencies, load, self._interruption))
+        self._run_check("stall", lambda: check_stall(bench), is_timed=True)
+        self._run_check("injection", lambda: check_injection(bench), is_timed=True)
         store.seal()
-        self._check("store", lambda: check_store(store.directory, bench.sent, dependencies.open_run))
+        self._run_check("store", lambda: check_store(store.directory, bench.sent, dependencies.open_run))
         rows = dependencies.open_run(store.directory).requests()
-        self._check("clock", lambda: check_clock(dependencies.now_ns, started, dependencies.read_clock(), rows))
+        self._run_check("clock", lambda: check_clock(dependencies.now_ns, start_clock, dependencies.read_clock(), rows))
         if self._interruption.is_requested:
             return None
         return build_selftest(
             tuple(self._findings),
-            at=at.isoformat(timespec="seconds"),
+            at=start_time.isoformat(timespec="seconds"),
             tool=__version__,
             fingerprint=dependencies.fingerprint,
-            duration_s=self._elapsed_s(),
+            duration_s=self._compute_elapsed_s(),
         )
 
-    def _check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
+    def _run_check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
         """Run one check and collect its findings.
 
-        A failed timed check is repeated once, because a short disturbance of the machine is no
-        fault of the load generator, while a real fault fails again."""
+        A failed timed check is repeated once, because a short disturbance of the machine is not
+        a fault of the load generator, while a check fails again because of a real fault."""
         if self._interruption.is_requested:
             return
         self._on_check(name)
         findings = tuple(check())
-        may_retry = is_timed and not self._interruption.is_requested and self._elapsed_s() < _MAX_RETRY_START_S
+        may_retry = is_timed and not self._interruption.is_requested and self._compute_elapsed_s() < _MAX_RETRY_START_S
         if may_retry and not all(finding.passed for finding in findings):
             self._on_check(f"{name} (retry)")
             findings = tuple(replace(finding, attempts=2) for finding in check())
         self._findings += findings
 
-    def _elapsed_s(self) -> float:
+    def _compute_elapsed_s(self) -> float:
         return (self._dependencies.now_ns() - self._start_ns) / 1e9

@@ -1,4 +1,4 @@
-"""Functions shared by the readers of all formats.
+"""Functions shared by all readers of result files of other tools.
 
 Latencies are computed from requests (exact) or taken from a tool's own aggregates, and converted to
 seconds.
@@ -13,7 +13,7 @@ import numpy as np
 
 from app.records.metrics import PERCENTILES
 from app.records.planning_inputs import CurvePrecision
-from app.storage.foreign.documents import file_error
+from app.storage.foreign.documents import build_file_error
 from app.storage.foreign.node import Node
 
 FROM_SEND_NOTE = (
@@ -22,18 +22,18 @@ FROM_SEND_NOTE = (
 UNLIMITED_RATE_NOTE = "a load point without a rate sent all requests at once, so its throughput is an upper bound"
 
 
-def require_single_value(what: str, values: Iterable[tuple[str, str | None]]) -> str | None:
+def require_single_value(quantity: str, values: Iterable[tuple[str, str | None]]) -> str | None:
     """Return the value that all files have in common; `None` if no file has a value.
 
     Raises UsageError if two files have different values.
     """
-    agreed: str | None = None
+    common_value: str | None = None
     for name, value in values:
-        if agreed is not None and value is not None and value != agreed:
-            hint = f"Use files of one {what} only."
-            raise file_error(name, f"its {what} is {value}, but that of another file is {agreed}", hint)
-        agreed = value if agreed is None else agreed
-    return agreed
+        if common_value is not None and value is not None and value != common_value:
+            hint = f"Use files of one {quantity} only."
+            raise build_file_error(name, f"its {quantity} is {value}, but that of another file is {common_value}", hint)
+        common_value = value if common_value is None else common_value
+    return common_value
 
 
 def find_lowest_precision(precisions: list[CurvePrecision]) -> CurvePrecision:
@@ -46,7 +46,7 @@ UNITS_S: dict[str, float] = {
 }  # fmt: skip
 
 
-def percentile_name(percent: float) -> str:
+def format_percentile_name(percent: float) -> str:
     """Return the name of a percentile in the metric catalog, such as `p99_9` for 99.9."""
     return f"p{percent:g}".replace(".", "_")
 
@@ -57,12 +57,12 @@ def compute_aggregates(values_s: Iterable[float]) -> dict[str, float]:
 
     The q-th percentile is the ceil(n q)-th smallest of n values, as in the results of Sizewise.
     """
-    ordered = np.sort(np.fromiter(values_s, dtype=np.float64))
-    if not ordered.any():
+    sorted_values = np.sort(np.fromiter(values_s, dtype=np.float64))
+    if not sorted_values.any():
         return {}
-    ranks = {name: math.ceil(round(ordered.size * q, 6)) for name, q in PERCENTILES.items()}
-    levels = {name: float(ordered[max(rank, 1) - 1]) for name, rank in ranks.items()}
-    return {"mean": float(ordered.mean()), **levels, "max": float(ordered[-1])}
+    ranks = {name: math.ceil(round(sorted_values.size * q, 6)) for name, q in PERCENTILES.items()}
+    percentiles = {name: float(sorted_values[max(rank, 1) - 1]) for name, rank in ranks.items()}
+    return {"mean": float(sorted_values.mean()), **percentiles, "max": float(sorted_values[-1])}
 
 
 def read_aggregates(node: Node, keys: Mapping[str, str]) -> dict[str, float]:

@@ -1,9 +1,9 @@
 """Read AIPerf results: `profile_export_aiperf.json` (one load point) and `profile_export.jsonl`
 (the requests of that load point).
 
-Files in the same folder belong together: the JSON file contains load, model and version, the JSONL
-file exact latencies. Every value has a unit. In schema 1.2, the configuration was moved from
-`loadgen` to `phases`.
+Files in the same folder belong together: the JSON file contains load, model and version, and the
+JSONL file contains exact latencies. Every value has a unit. In schema 1.2, the configuration was
+moved from `loadgen` to `phases`.
 """
 
 from __future__ import annotations
@@ -27,19 +27,19 @@ from app.storage.foreign.aggregates import (
     read_aggregates,
     require_single_value,
 )
-from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.documents import ForeignDocument, build_file_error
 from app.storage.foreign.node import Node
 
 TOOL = "AIPerf"
 _METRICS = {"latency": "request_latency", "ttft": "time_to_first_token", "tpot": "inter_token_latency"}
 _AGGREGATES = {"avg": "mean", "p50": "p50", "p90": "p90", "p95": "p95", "p99": "p99", "max": "max"}
 _PATTERNS: dict[str, GapDistribution] = {"poisson": "random", "constant": "even"}
-_SIGNS = ("request_latency", "request_count", "error_request_count")
-_TPOT = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1) per request"
-_CAPPED = "the rate was limited by a concurrency, and latency excludes the wait for a free slot"
-_NO_LOAD = "without profile_export_aiperf.json in the same folder, rate, concurrency and model are unknown"
+_SUMMARY_KEYS = ("request_latency", "request_count", "error_request_count")
+_TPOT_NOTE = "TPOT is AIPerf's inter-token latency: (latency - TTFT) / (tokens - 1) per request"
+_CONCURRENCY_LIMIT_NOTE = "the rate was limited by a concurrency limit, and latency excludes the wait for a free slot"
+_NO_SUMMARY_NOTE = "without profile_export_aiperf.json in the same folder, rate, concurrency and model are unknown"
 
-_UNKNOWN_LOAD = "a summary contains neither rate nor concurrency"
+_UNKNOWN_LOAD_NOTE = "a summary contains neither rate nor concurrency"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -47,8 +47,8 @@ def recognizes(document: ForeignDocument) -> bool:
 
 
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
-    rows = _by_folder(document for document in documents if not _is_summary(document))
-    summaries = _by_folder(document for document in documents if _is_summary(document))
+    rows = _group_by_folder(document for document in documents if not _is_summary(document))
+    summaries = _group_by_folder(document for document in documents if _is_summary(document))
     models: list[tuple[str, str | None]] = []
     versions: set[str] = set()
     load_points: list[MeasuredLoadPoint] = []
@@ -56,29 +56,32 @@ def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     notes = [FROM_SEND_NOTE]
     for folder, document in summaries.items():
         summary = Node(document.value, document.name)
-        models.append((document.name, _model(summary)))
+        models.append((document.name, _find_model(summary)))
         versions.update(filter(None, [summary.at("aiperf_version").text()]))
-        load_point, point_notes = _load_point(document.name, summary)
-        successful = [row for row in _profiled(rows.pop(folder, None)) if _succeeded(row)]
-        is_whole = bool(successful) and len(successful) == load_point.completed
-        if is_whole:
+        load_point, point_notes = _build_load_point(document.name, summary)
+        successful = [row for row in _read_measured_requests(rows.pop(folder, None)) if _is_successful(row)]
+        is_complete = bool(successful) and len(successful) == load_point.completed
+        if is_complete:
             load_point = msgspec.structs.replace(
-                load_point, latencies_s=_latencies(successful), lengths=_lengths(successful) or load_point.lengths
+                load_point,
+                latencies_s=_compute_latencies(successful),
+                lengths=_build_token_sample(successful) or load_point.lengths,
             )
         elif successful:
             count, total = len(successful), load_point.completed
             point_notes = [
                 *point_notes,
-                f"{count} requests were found beside a summary of {total}, so the summary's aggregates are used",
+                f"the file of requests has {count} successful requests, but the summary has {total}, "
+                "so the summary's aggregates are used",
             ]
         load_points.append(load_point)
-        precisions.append("requests" if is_whole else "aggregates")
+        precisions.append("requests" if is_complete else "aggregates")
         notes += point_notes
     for document in rows.values():
-        load_points.append(_from_requests(document))
+        load_points.append(_build_load_point_from_requests(document))
         precisions.append("requests")
-        notes.append(_NO_LOAD)
-    notes += [_TPOT] * any("tpot" in load_point.latencies_s for load_point in load_points)
+        notes.append(_NO_SUMMARY_NOTE)
+    notes += [_TPOT_NOTE] * any("tpot" in load_point.latencies_s for load_point in load_points)
     return ImportedCurve(
         tool=TOOL,
         version=" and ".join(sorted(versions)) or None,
@@ -93,7 +96,7 @@ def _is_summary(document: ForeignDocument) -> bool:
     value = document.value
     return (
         isinstance(value, dict)
-        and any(isinstance(value.get(key), dict) and "unit" in value[key] for key in _SIGNS)
+        and any(isinstance(value.get(key), dict) and "unit" in value[key] for key in _SUMMARY_KEYS)
         and ("aiperf_version" in value or "input_config" in value)
     )
 
@@ -105,35 +108,39 @@ def _is_requests(document: ForeignDocument) -> bool:
     )
 
 
-def _by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, ForeignDocument]:
-    by_folder: dict[Path, ForeignDocument] = {}
+def _group_by_folder(documents: Iterable[ForeignDocument]) -> dict[Path, ForeignDocument]:
+    documents_by_folder: dict[Path, ForeignDocument] = {}
     for document in documents:
-        if document.folder in by_folder:
-            raise file_error(document.name, f"{by_folder[document.folder].name} in the same folder is of the same kind")
-        by_folder[document.folder] = document
-    return by_folder
+        if document.folder in documents_by_folder:
+            raise build_file_error(
+                document.name,
+                f"it is in the same folder as {documents_by_folder[document.folder].name}, which has the same format",
+                "Store the files of each load point in a separate folder.",
+            )
+        documents_by_folder[document.folder] = document
+    return documents_by_folder
 
 
-def _model(summary: Node) -> str | None:
+def _find_model(summary: Node) -> str | None:
     config = summary.at("input_config")
     names = [name.text() for name in config.at("endpoint", "model_names").items()]
     names += [item.at("name").text() for item in config.at("models", "items").items()]
     return ", ".join(name for name in names if name) or None
 
 
-def _load(name: str, summary: Node) -> tuple[float | None, float | None, GapDistribution]:
+def _read_load(name: str, summary: Node) -> tuple[float | None, float | None, GapDistribution]:
     """Return the request rate, the concurrency, and the distribution of interarrival times at that
     rate."""
     config = summary.at("input_config")
     phases = [phase for phase in config.at("phases").items() if _is_measured(phase)]
     if len(phases) > 1:
-        raise file_error(name, "it mixes several load phases", "Use the files in its folder phases/ instead.")
+        raise build_file_error(name, "it mixes several load phases", "Use the files in its folder phases/ instead.")
     settings = phases[0] if phases else config.at("loadgen")
     if settings.at("type").value in ("fixed_schedule", "user_centric"):
-        raise file_error(name, "it replays a schedule, which is not a constant load")
+        raise build_file_error(name, "it replays a schedule, which is not a constant load")
     rate = settings.at("request_rate" if not phases else "rate").number_or_none()
-    named = [settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
-    pattern = next((name for name in named if isinstance(name, str)), "poisson")
+    candidates = [settings.at(key).value for key in ("arrival_pattern", "request_rate_mode", "type")]
+    pattern = next((candidate for candidate in candidates if isinstance(candidate, str)), "poisson")
     return rate, settings.at("concurrency").number_or_none(), _PATTERNS.get(pattern, "other")
 
 
@@ -142,31 +149,31 @@ def _is_measured(phase: Node) -> bool:
     return kind != "warmup"
 
 
-def _load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]:
-    rate, concurrency, gaps = _load(name, summary)
+def _build_load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]:
+    rate, concurrency, gaps = _read_load(name, summary)
     completed = summary.at("request_count", "avg").count_or_none()
     failed = summary.at("error_request_count", "avg").count_or_none()
     if completed is None and failed is not None:
         completed = 0  # no request succeeded
-    seconds, duration = summary.at("benchmark_duration"), None
-    if seconds.value is not None:
-        duration = seconds.at("avg").number() * _unit_s(seconds)
-    per_s = summary.at("request_throughput", "avg").number_or_none()
-    if per_s is None and completed == 0:
-        per_s = 0.0
-    if per_s is None:
-        raise summary.at("request_throughput", "avg").type_error("requests per second")
+    duration_node, duration_s = summary.at("benchmark_duration"), None
+    if duration_node.value is not None:
+        duration_s = duration_node.at("avg").number() * _read_unit_s(duration_node)
+    achieved_per_s = summary.at("request_throughput", "avg").number_or_none()
+    if achieved_per_s is None and completed == 0:
+        achieved_per_s = 0.0
+    if achieved_per_s is None:
+        raise summary.at("request_throughput", "avg").type_error("a number of requests per second")
     latencies = {}
     for metric, tag in _METRICS.items():
         node = summary.at(tag)
         latencies[metric] = (
-            {} if node.value is None else convert_to_seconds(read_aggregates(node, _AGGREGATES), _unit_s(node))
+            {} if node.value is None else convert_to_seconds(read_aggregates(node, _AGGREGATES), _read_unit_s(node))
         )
     load_point = MeasuredLoadPoint(
         offered_per_s=rate,
         clients=concurrency if rate is None else None,
-        achieved_per_s=per_s,
-        duration_s=duration,
+        achieved_per_s=achieved_per_s,
+        duration_s=duration_s,
         completed=completed,
         failed=failed or 0,
         latencies_s=drop_empty(latencies),
@@ -178,40 +185,40 @@ def _load_point(name: str, summary: Node) -> tuple[MeasuredLoadPoint, list[str]]
         ),
         gaps=gaps,
     )
-    notes = [_CAPPED] if rate is not None and concurrency is not None else []
-    return load_point, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD]
+    notes = [_CONCURRENCY_LIMIT_NOTE] if rate is not None and concurrency is not None else []
+    return load_point, notes if rate is not None or concurrency is not None else [_UNKNOWN_LOAD_NOTE]
 
 
-def _unit_s(node: Node) -> float:
+def _read_unit_s(node: Node) -> float:
     unit = node.at("unit").text()
     if unit not in UNITS_S:
         raise node.at("unit").type_error("a unit of time")
     return UNITS_S[unit]
 
 
-def _from_requests(document: ForeignDocument) -> MeasuredLoadPoint:
-    rows = _profiled(document)
-    successful = [row for row in rows if _succeeded(row)]
+def _build_load_point_from_requests(document: ForeignDocument) -> MeasuredLoadPoint:
+    rows = _read_measured_requests(document)
+    successful = [row for row in rows if _is_successful(row)]
     starts = [row.at("metadata", "request_start_ns").number() for row in rows]
     ends = [row.at("metadata", "request_end_ns").number() for row in rows]
-    duration = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
-    if duration <= 0:
-        raise file_error(document.name, "its requests have no duration")
+    duration_s = (max(ends) - min(starts)) * 1e-9 if rows else 0.0
+    if duration_s <= 0:
+        raise build_file_error(document.name, "its requests have no duration")
     return MeasuredLoadPoint(
         offered_per_s=None,
         clients=None,
-        achieved_per_s=len(successful) / duration,
-        duration_s=duration,
+        achieved_per_s=len(successful) / duration_s,
+        duration_s=duration_s,
         completed=len(successful),
         failed=len(rows) - len(successful),
-        latencies_s=_latencies(successful),
-        input_tokens_mean=compute_mean(_values(successful, "input_sequence_length")),
-        output_tokens_mean=compute_mean(_values(successful, "output_sequence_length")),
-        lengths=_lengths(successful),
+        latencies_s=_compute_latencies(successful),
+        input_tokens_mean=compute_mean(_read_values(successful, "input_sequence_length")),
+        output_tokens_mean=compute_mean(_read_values(successful, "output_sequence_length")),
+        lengths=_build_token_sample(successful),
     )
 
 
-def _profiled(document: ForeignDocument | None) -> list[Node]:
+def _read_measured_requests(document: ForeignDocument | None) -> list[Node]:
     """Return the requests of a document, excluding warm-up requests; empty if there is no
     document."""
     if document is None:
@@ -220,25 +227,25 @@ def _profiled(document: ForeignDocument | None) -> list[Node]:
     return [row for row in rows if row.at("metadata", "benchmark_phase").value in (None, "profiling")]
 
 
-def _succeeded(row: Node) -> bool:
+def _is_successful(row: Node) -> bool:
     return row.at("error").value is None and not row.at("metadata", "was_cancelled").value
 
 
-def _latencies(successful: list[Node]) -> dict[str, dict[str, float]]:
+def _compute_latencies(successful: list[Node]) -> dict[str, dict[str, float]]:
     latencies = {}
     for metric, tag in _METRICS.items():
         nodes = [row.at("metrics", tag) for row in successful]
         latencies[metric] = compute_aggregates(
-            node.at("value").number() * _unit_s(node) for node in nodes if node.value is not None
+            node.at("value").number() * _read_unit_s(node) for node in nodes if node.value is not None
         )
     return drop_empty(latencies)
 
 
-def _lengths(successful: list[Node]) -> TokenSample | None:
-    inputs, outputs = (_values(successful, f"{side}_sequence_length") for side in ("input", "output"))
+def _build_token_sample(successful: list[Node]) -> TokenSample | None:
+    inputs, outputs = (_read_values(successful, f"{side}_sequence_length") for side in ("input", "output"))
     return build_sample_from_rows(inputs, outputs) if len(inputs) == len(outputs) == len(successful) else None
 
 
-def _values(rows: list[Node], tag: str) -> list[float]:
+def _read_values(rows: list[Node], tag: str) -> list[float]:
     nodes = [row.at("metrics", tag, "value") for row in rows]
     return [node.number() for node in nodes if node.value is not None]

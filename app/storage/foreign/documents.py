@@ -19,7 +19,7 @@ MAX_TABLE_BYTES = 16 * 2**20
 MAX_VALUES = 1_000_000
 MAX_CONTAINERS = 4_000_000  # lists and objects, which need far more memory than their two characters
 _MAX_NAME_CHARACTERS = 80
-_BLANKS = re.compile(r"[ \t\r\n]*")
+_WHITESPACE = re.compile(r"[ \t\r\n]*")
 
 
 class ForeignDocument(msgspec.Struct, frozen=True):
@@ -47,121 +47,123 @@ class ForeignDocument(msgspec.Struct, frozen=True):
         Raises UsageError if a row does not match the header. Rows are checked here, and not on
         opening, so that tables of unsupported tools can be ignored.
         """
-        duplicate = _first_repeated(column for column in self.header if column)
+        duplicate = _find_duplicate(column for column in self.header if column)
         if duplicate is not None:
-            raise file_error(self.name, f'the column "{printable(duplicate)}" is duplicated')
-        return [_row(self.header, line, self.name) for line in self.lines]
+            raise build_file_error(self.name, f'the column "{printable(duplicate)}" is duplicated')
+        return [_build_row(self.header, line, self.name) for line in self.lines]
 
 
-def file_error(name: str, why: str, hint: str | None = None) -> UsageError:
-    return UsageError(f"{name} cannot be read as a curve: {why}", hint=hint)
+def build_file_error(name: str, reason: str, hint: str | None = None) -> UsageError:
+    return UsageError(f"{name} cannot be read as a curve: {reason}", hint=hint)
 
 
 def printable(text: str, max_characters: int = _MAX_NAME_CHARACTERS) -> str:
     """Return a string from a file, shortened to `max_characters` and without characters that are
     unsafe on a terminal."""
-    clean = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return clean if len(clean) <= max_characters else clean[: max_characters - 1] + "…"
+    clean_text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
+    return clean_text if len(clean_text) <= max_characters else clean_text[: max_characters - 1] + "…"
 
 
 def open_document(path: Path) -> ForeignDocument:
     """Read and parse a file. Raises UsageError if the file is too large, is not text, or is invalid
     JSON or CSV."""
     name = printable(path.name)
-    text = _text(path, name)
+    text = _read_text(path, name)
     start = text.lstrip()[:1]
     if not start:
-        raise file_error(name, "it is empty")
+        raise build_file_error(name, "it is empty")
     if start in "{[":
-        return ForeignDocument(name, path.parent, values=_json_values(text, name))
+        return ForeignDocument(name, path.parent, values=_parse_json_values(text, name))
     header = text.lstrip().partition("\n")[0]
     if "," in header and ":" not in header and not header.startswith("#"):
-        return _table(text, name, path.parent)
+        return _parse_table(text, name, path.parent)
     return ForeignDocument(name, path.parent, text=text)
 
 
-def _text(path: Path, name: str) -> str:
+def _read_text(path: Path, name: str) -> str:
     if path.exists() and not path.is_file():
-        raise file_error(name, "it is not a file")
+        raise build_file_error(name, "it is not a file")
     try:
         with path.open("rb") as file:
             content = file.read(MAX_BYTES + 1)
     except OSError as error:
-        raise file_error(name, f"{error.strerror or 'it cannot be opened'}") from error
+        raise build_file_error(name, f"{error.strerror or 'it cannot be opened'}") from error
     if len(content) > MAX_BYTES:
         hint = "Leave the request texts out of the report; most tools have an option for this."
-        raise file_error(name, f"it is larger than {MAX_BYTES >> 20} MiB", hint)
+        raise build_file_error(name, f"it is larger than {MAX_BYTES >> 20} MiB", hint)
     if content.startswith((b"\x1f\x8b", b"PK\x03\x04")):
-        raise file_error(name, "it is compressed", "Decompress it first.")
+        raise build_file_error(name, "it is compressed", "Decompress it first.")
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise file_error(name, "it is not UTF-8 text") from error
+        raise build_file_error(name, "it is not UTF-8 text") from error
     if "\0" in text:
-        raise file_error(name, "it is not text")
+        raise build_file_error(name, "it is not text")
     return text
 
 
-def _json_values(text: str, name: str) -> tuple[object, ...]:
+def _parse_json_values(text: str, name: str) -> tuple[object, ...]:
     decoder = json.JSONDecoder(object_pairs_hook=_reject_duplicates)
     values: list[object] = []
-    position = _skip_blanks(text, 0)
+    position = _skip_whitespace(text, 0)
     if text.count("[") + text.count("{") > MAX_CONTAINERS:
-        raise file_error(name, f"its JSON has more than {MAX_CONTAINERS:,} lists and objects")
+        raise build_file_error(name, f"its JSON has more than {MAX_CONTAINERS:,} lists and objects")
     try:
         while position < len(text):
             if len(values) == MAX_VALUES:
-                raise file_error(name, f"it has more than {MAX_VALUES:,} concatenated JSON values")
+                raise build_file_error(name, f"it has more than {MAX_VALUES:,} concatenated JSON values")
             value, position = decoder.raw_decode(text, position)
             values.append(value)
-            position = _skip_blanks(text, position)
+            position = _skip_whitespace(text, position)
     except json.JSONDecodeError as error:
         line = text.count("\n", 0, error.pos) + 1
-        raise file_error(name, f"line {line} is not JSON ({error.msg}): it may be truncated") from error
+        raise build_file_error(name, f"line {line} is not JSON ({error.msg}): it may be truncated") from error
     except (RecursionError, MemoryError) as error:
-        raise file_error(name, "its JSON is nested too deeply") from error
+        raise build_file_error(name, "its JSON is nested too deeply") from error
     except ValueError as error:
-        raise file_error(name, printable(str(error), 200)) from error
+        raise build_file_error(name, printable(str(error), 200)) from error
     return tuple(values)
 
 
-def _skip_blanks(text: str, position: int) -> int:
-    blanks = _BLANKS.match(text, position)
-    return blanks.end() if blanks else position
+def _skip_whitespace(text: str, position: int) -> int:
+    match = _WHITESPACE.match(text, position)
+    return match.end() if match else position
 
 
 def _reject_duplicates(pairs: list[tuple[str, object]]) -> dict[str, object]:
     table = dict(pairs)
     if len(table) != len(pairs):
         raise ValueError(
-            f'the key "{printable(_first_repeated(key for key, _ in pairs) or "")}" is duplicated in an object'
+            f'the key "{printable(_find_duplicate(key for key, _ in pairs) or "")}" is duplicated in an object'
         )
     return table
 
 
-def _first_repeated(names: Iterable[str]) -> str | None:
-    known: set[str] = set()
+def _find_duplicate(names: Iterable[str]) -> str | None:
+    previous_names: set[str] = set()
     for name in names:
-        if name in known:
+        if name in previous_names:
             return name
-        known.add(name)
+        previous_names.add(name)
     return None
 
 
-def _table(text: str, name: str, folder: Path) -> ForeignDocument:
+def _parse_table(text: str, name: str, folder: Path) -> ForeignDocument:
     if len(text) > MAX_TABLE_BYTES:
-        raise file_error(name, f"it is a table larger than {MAX_TABLE_BYTES >> 20} MiB")
+        raise build_file_error(name, f"it is a table larger than {MAX_TABLE_BYTES >> 20} MiB")
     try:
         reader = csv.reader(io.StringIO(text), strict=True)
         header, *lines = [tuple(cell.strip() for cell in line) for line in reader if line]
     except csv.Error as error:
-        raise file_error(name, f"it is not a CSV table ({error})") from error
+        raise build_file_error(name, f"it is not a CSV table ({error})") from error
     return ForeignDocument(name, folder, header=header, lines=tuple(lines))
 
 
-def _row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
+def _build_row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
     """Build a row. Empty cells beyond the header are dropped, because some tools end each line with
     a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
-        raise file_error(name, f"a line has {len(line)} cells, but the header has {len(header)}; it may be truncated")
+        raise build_file_error(
+            name, f"a line has {len(line)} cells, but the header has {len(header)}; it may be truncated"
+        )
     return {column: cell for column, cell in zip(header, line, strict=False) if column}

@@ -19,15 +19,13 @@ from app.storage.foreign.aggregates import (
     read_aggregates,
     require_single_value,
 )
-from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.documents import ForeignDocument, build_file_error
 from app.storage.foreign.node import Node
 
 TOOL = "genai-bench"
 _METRICS = {"latency": "e2e_latency", "ttft": "ttft", "tpot": "tpot"}
 _AGGREGATES = {name: name for name in ("mean", "p50", "p90", "p95", "p99", "max")}
-_TRIMMED = (
-    "latencies are the tool's own and cover fewer requests than listed, because warm-up and cool-down are excluded"
-)
+_TRIMMED_NOTE = "latencies are the tool's own aggregates, which exclude the requests of warm-up and cool-down"
 _TOLERANCE_S = 1e-6
 
 
@@ -37,14 +35,17 @@ def recognizes(document: ForeignDocument) -> bool:
 
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     runs = [document for document in documents if _is_run(document)]
-    about = [Node(document.value, document.name) for document in documents if not _is_run(document)]
-    scenario = require_single_value("traffic scenario", ((run.name, _scenario(run)) for run in runs))
-    results = [_load_point(document) for document in runs]
+    metadata_nodes = [Node(document.value, document.name) for document in documents if not _is_run(document)]
+    scenario = require_single_value("traffic scenario", ((run.name, _read_scenario(run)) for run in runs))
+    results = [_build_load_point(document) for document in runs]
     notes = [FROM_SEND_NOTE, *(note for _, _, point_notes in results for note in point_notes)]
     return ImportedCurve(
         tool=TOOL,
-        version=" and ".join(sorted({text for node in about if (text := node.at("benchmark_version").text())})) or None,
-        model=require_single_value("model", (("experiment_metadata.json", node.at("model").text()) for node in about)),
+        version=" and ".join(sorted({text for node in metadata_nodes if (text := node.at("benchmark_version").text())}))
+        or None,
+        model=require_single_value(
+            "model", (("experiment_metadata.json", node.at("model").text()) for node in metadata_nodes)
+        ),
         precision=find_lowest_precision([precision for _, precision, _ in results] or ["aggregates"]),
         load_points=tuple(load_point for load_point, _, _ in results),
         notes=(*notes, f"traffic scenario {scenario}") if scenario else tuple(notes),
@@ -61,64 +62,71 @@ def _is_metadata(document: ForeignDocument) -> bool:
     return isinstance(value, dict) and {"benchmark_version", "api_backend", "traffic_scenario"} <= value.keys()
 
 
-def _scenario(run: ForeignDocument) -> str | None:
+def _read_scenario(run: ForeignDocument) -> str | None:
     return Node(run.value, run.name).at("aggregated_metrics", "scenario").text()
 
 
-def _load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
+def _build_load_point(document: ForeignDocument) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     run = Node(document.value, document.name)
-    figures = run.at("aggregated_metrics")
-    if figures.at("iteration_type").value == "batch_size":
-        raise file_error(document.name, "it varies the batch size instead of the load")
+    metrics = run.at("aggregated_metrics")
+    if metrics.at("iteration_type").value == "batch_size":
+        raise build_file_error(document.name, "it varies the batch size instead of the load")
     unit = run.at("_time_unit").text() or "s"
     if unit not in UNITS_S:
         raise run.at("_time_unit").type_error("a unit of time")
-    completed = figures.at("num_completed_requests").count()
-    latencies, precision, notes = _latencies(run, figures, UNITS_S[unit])
-    per_s = figures.at("requests_per_second").number_or_none()
-    if per_s is None:
-        per_s = figures.at("requests_per_minute").number() / 60
+    completed = metrics.at("num_completed_requests").count()
+    latencies, precision, notes = _select_latencies(run, metrics, UNITS_S[unit])
+    achieved_per_s = metrics.at("requests_per_second").number_or_none()
+    if achieved_per_s is None:
+        achieved_per_s = metrics.at("requests_per_minute").number() / 60
     load_point = MeasuredLoadPoint(
         offered_per_s=None,
-        clients=figures.at("num_concurrency").number(),
-        achieved_per_s=per_s,
-        duration_s=figures.at("run_duration").number_or_none() or (completed / per_s if per_s else None),
+        clients=metrics.at("num_concurrency").number(),
+        achieved_per_s=achieved_per_s,
+        duration_s=metrics.at("run_duration").number_or_none()
+        or (completed / achieved_per_s if achieved_per_s else None),
         completed=completed,
-        failed=figures.at("num_error_requests").count(),
+        failed=metrics.at("num_error_requests").count(),
         latencies_s=latencies if completed else {},
-        input_tokens_mean=figures.at("stats", "num_input_tokens", "mean").number_or_none() or None,
-        output_tokens_mean=figures.at("stats", "num_output_tokens", "mean").number_or_none() or None,
-        lengths=_lengths(run),
+        input_tokens_mean=metrics.at("stats", "num_input_tokens", "mean").number_or_none() or None,
+        output_tokens_mean=metrics.at("stats", "num_output_tokens", "mean").number_or_none() or None,
+        lengths=_build_token_sample(run),
     )
     return load_point, precision, notes
 
 
-def _lengths(run: Node) -> TokenSample | None:
+def _build_token_sample(run: Node) -> TokenSample | None:
     successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
     pairs = [[row.at(f"num_{side}_tokens").number_or_none() for side in ("input", "output")] for row in successful]
-    counted = [(input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens]
-    return build_sample_from_rows(*zip(*counted, strict=True)) if counted else None
+    token_counts = [
+        (input_tokens, output_tokens) for input_tokens, output_tokens in pairs if input_tokens and output_tokens
+    ]
+    return build_sample_from_rows(*zip(*token_counts, strict=True)) if token_counts else None
 
 
-def _latencies(
-    run: Node, figures: Node, unit_s: float
+def _select_latencies(
+    run: Node, metrics: Node, unit_s: float
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, list[str]]:
-    """Return latencies computed from the requests if these are the requests behind the tool's own
-    aggregates; otherwise return the aggregates.
+    """Return the latencies, their precision, and notes.
 
-    The requests are considered the same if the means agree.
+    The latencies are computed from the requests in the file if these are the requests behind the
+    tool's own aggregates, which is assumed if the means agree; otherwise the aggregates are
+    returned.
     """
-    from_tool = {
-        metric: convert_to_seconds(read_aggregates(figures.at("stats", key), _AGGREGATES), unit_s)
+    tool_latencies = {
+        metric: convert_to_seconds(read_aggregates(metrics.at("stats", key), _AGGREGATES), unit_s)
         for metric, key in _METRICS.items()
     }
     successful = [row for row in run.at("individual_request_metrics").items() if row.at("error_code").value is None]
-    from_requests = {
+    request_latencies = {
         metric: compute_aggregates(row.at(key).number() * unit_s for row in successful if row.at(key).value is not None)
         for metric, key in _METRICS.items()
     }
     if not successful:
-        return drop_empty(from_tool), "aggregates", []
-    if abs(from_tool["latency"].get("mean", 0.0) - from_requests["latency"].get("mean", 0.0)) <= _TOLERANCE_S * unit_s:
-        return drop_empty(from_requests), "requests", []
-    return drop_empty(from_tool), "aggregates", [_TRIMMED]
+        return drop_empty(tool_latencies), "aggregates", []
+    if (
+        abs(tool_latencies["latency"].get("mean", 0.0) - request_latencies["latency"].get("mean", 0.0))
+        <= _TOLERANCE_S * unit_s
+    ):
+        return drop_empty(request_latencies), "requests", []
+    return drop_empty(tool_latencies), "aggregates", [_TRIMMED_NOTE]

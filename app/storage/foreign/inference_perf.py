@@ -9,10 +9,10 @@ from app.storage.foreign.aggregates import (
     FROM_SEND_NOTE,
     convert_to_seconds,
     drop_empty,
-    percentile_name,
+    format_percentile_name,
     read_aggregates,
 )
-from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.documents import ForeignDocument, build_file_error
 from app.storage.foreign.node import Node
 
 TOOL = "inference-perf"
@@ -23,12 +23,12 @@ _METRICS = {
     "itl": "inter_token_latency",
 }
 _AGGREGATES = {"mean": "mean", "max": "max", "median": "p50"} | {
-    f"p{p:g}": percentile_name(p) for p in (50, 90, 95, 99, 99.9)
+    f"p{p:g}": format_percentile_name(p) for p in (50, 90, 95, 99, 99.9)
 }
 _MAX_PLAUSIBLE_S = 1e6
-_ITL = "ITL is the gap between tokens; tokens of the same chunk have no gap"
-_SUMMARY = "the file is a summary of all stages, which is a load point only for a run with one stage"
-_LEFT_OUT = "the summary of all stages is ignored, because it is not a load point"
+_ITL_NOTE = "ITL is the gap between tokens; tokens of the same chunk have no gap"
+_SUMMARY_NOTE = "the file is a summary of all stages, which is a load point only for a run with one stage"
+_IGNORED_SUMMARY_NOTE = "the summary of all stages is ignored, because it is not a load point"
 
 
 def recognizes(document: ForeignDocument) -> bool:
@@ -39,46 +39,52 @@ def recognizes(document: ForeignDocument) -> bool:
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     for document in documents:
         if document.name.startswith("adapter_"):
-            raise file_error(document.name, "it covers the requests of one adapter, which are only part of the load")
+            raise build_file_error(
+                document.name, "it covers the requests of one adapter, which are only part of the load"
+            )
     points = [Node(document.value, document.name) for document in documents]
     stages = [point for point in points if point.at("load_summary", "requested_rate").value is not None]
     notes = [FROM_SEND_NOTE]
     if len(stages) < len(points):
         if not stages and len(points) > 1:
-            raise file_error(
-                documents[0].name, "it is one of several summaries of different runs", "Use the files of their stages."
+            raise build_file_error(
+                documents[0].name,
+                "it is one of several summaries of different runs",
+                "Use the stage files of one run instead.",
             )
-        notes.append(_LEFT_OUT if stages else _SUMMARY)
-    read_points = stages or points
-    load_points = [_load_point(point) for point in read_points]
-    notes += [_ITL] * any("itl" in load_point.latencies_s for load_point in load_points) + _late(read_points)
+        notes.append(_IGNORED_SUMMARY_NOTE if stages else _SUMMARY_NOTE)
+    used_points = stages or points
+    load_points = [_build_load_point(point) for point in used_points]
+    notes += [_ITL_NOTE] * any("itl" in load_point.latencies_s for load_point in load_points) + _build_delay_notes(
+        used_points
+    )
     return ImportedCurve(tool=TOOL, precision="aggregates", load_points=tuple(load_points), notes=tuple(notes))
 
 
-def _load_point(point: Node) -> MeasuredLoadPoint:
+def _build_load_point(point: Node) -> MeasuredLoadPoint:
     load, successes = point.at("load_summary"), point.at("successes")
     clients = load.at("concurrency").number_or_none()
     completed = successes.at("count").count()
-    per_s = successes.at("throughput", "requests_per_sec").number()
-    duration = point.at("benchmark_time_seconds").number_or_none()
+    achieved_per_s = successes.at("throughput", "requests_per_sec").number()
+    duration_s = point.at("benchmark_time_seconds").number_or_none()
     return MeasuredLoadPoint(
         offered_per_s=None if clients is not None else load.at("requested_rate").number_or_none() or None,
         clients=clients,
-        achieved_per_s=per_s,
-        duration_s=duration if duration is not None else completed / per_s if per_s else None,
+        achieved_per_s=achieved_per_s,
+        duration_s=duration_s if duration_s is not None else completed / achieved_per_s if achieved_per_s else None,
         completed=completed,
         failed=point.at("failures", "count").count(),
-        latencies_s=_latencies(successes.at("latency")),
-        input_tokens_mean=_mean(successes.at("prompt_tokens"), successes.at("prompt_len")),
-        output_tokens_mean=_mean(successes.at("output_tokens"), successes.at("output_len")),
+        latencies_s=_read_latencies(successes.at("latency")),
+        input_tokens_mean=_read_first_mean(successes.at("prompt_tokens"), successes.at("prompt_len")),
+        output_tokens_mean=_read_first_mean(successes.at("output_tokens"), successes.at("output_len")),
         lengths=build_sample_from_percentiles(
-            _levels(successes.at("prompt_tokens"), successes.at("prompt_len")),
-            _levels(successes.at("output_tokens"), successes.at("output_len")),
+            _read_first_aggregates(successes.at("prompt_tokens"), successes.at("prompt_len")),
+            _read_first_aggregates(successes.at("output_tokens"), successes.at("output_len")),
         ),
     )
 
 
-def _latencies(latency: Node) -> dict[str, dict[str, float]]:
+def _read_latencies(latency: Node) -> dict[str, dict[str, float]]:
     return drop_empty(
         {
             metric: convert_to_seconds(read_aggregates(latency.at(key), _AGGREGATES), 1.0)
@@ -87,21 +93,27 @@ def _latencies(latency: Node) -> dict[str, dict[str, float]]:
     )
 
 
-def _mean(*summaries: Node) -> float | None:
+def _read_first_mean(*summaries: Node) -> float | None:
     means = (summary.at("mean").number_or_none() for summary in summaries)
     return next((mean for mean in means if mean), None)
 
 
-def _levels(*summaries: Node) -> dict[str, float]:
-    return next((levels for levels in (read_aggregates(summary, _AGGREGATES) for summary in summaries) if levels), {})
+def _read_first_aggregates(*summaries: Node) -> dict[str, float]:
+    return next(
+        (aggregates for aggregates in (read_aggregates(summary, _AGGREGATES) for summary in summaries) if aggregates),
+        {},
+    )
 
 
-def _late(points: list[Node]) -> list[str]:
-    """Return a note on the delay of the load generator in open-loop stages.
+def _build_delay_notes(points: list[Node]) -> list[str]:
+    """Return a note on the delay of the load generator in open-loop stages; empty if there was no
+    delay.
 
     Closed-loop stages are excluded, because their schedule depends on the clients.
     """
     loads = [point.at("load_summary") for point in points]
     delays = [load.at("schedule_delay", "p99").value for load in loads if load.at("concurrency").value is None]
-    late_s = max((delay for delay in delays if isinstance(delay, float) and 0 < delay < _MAX_PLAUSIBLE_S), default=0.0)
-    return [f"the load generator sent late (p99 schedule delay up to {late_s:.3g} s)"] if late_s else []
+    max_delay_s = max(
+        (delay for delay in delays if isinstance(delay, float) and 0 < delay < _MAX_PLAUSIBLE_S), default=0.0
+    )
+    return [f"the load generator sent late (p99 schedule delay up to {max_delay_s:.3g} s)"] if max_delay_s else []

@@ -6,7 +6,7 @@ import math
 from collections.abc import Iterator, Mapping, Sequence
 
 from app.errors import UsageError
-from app.storage.foreign.documents import file_error, printable
+from app.storage.foreign.documents import build_file_error, printable
 
 _MAX_NUMBER = 1e19  # above any timestamp in ns since 1970
 
@@ -25,14 +25,15 @@ class Node:
     def at(self, *keys: str) -> Node:
         """Return the node at a path of keys. Its value is `None` if a key is missing or its parent
         is not an object."""
-        value, way = self.value, self._path
+        value, path = self.value, self._path
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None
-            way = f"{way}.{key}" if way else key
-        return Node(value, self._file, way)
+            path = f"{path}.{key}" if path else key
+        return Node(value, self._file, path)
 
     def items(self) -> Iterator[Node]:
-        """Yield the items of a list; nothing if the value is missing."""
+        """Yield the items of a list; nothing if the value is missing. Raises UsageError if the
+        value is not a list."""
         if self.value is None:
             return
         if not isinstance(self.value, list):
@@ -79,12 +80,12 @@ class Node:
         return [item.number() for item in self.items()]
 
     def type_error(self, expected: str) -> UsageError:
-        actual = "nothing" if self.value is None else printable(_shown(self.value), 40)
-        where = printable(self._path, 120) or "the top level"
-        return file_error(self._file, f"{where}: expected {expected}, got {actual}")
+        actual_text = "nothing" if self.value is None else printable(_describe_value(self.value), 40)
+        location = printable(self._path, 120) or "the top level"
+        return build_file_error(self._file, f"{location}: expected {expected}, got {actual_text}")
 
 
-def cell_number(row: dict[str, str], column: str, file: str) -> float:
+def parse_cell_number(row: dict[str, str], column: str, file: str) -> float:
     """Return the value of a CSV cell as a finite, non-negative number. Raises UsageError for any
     other value."""
     text = row.get(column, "")
@@ -93,8 +94,10 @@ def cell_number(row: dict[str, str], column: str, file: str) -> float:
     except ValueError:
         value = math.nan
     if not 0 <= value <= _MAX_NUMBER:
-        shown = printable(repr(text), 40)
-        raise file_error(file, f'the column "{printable(column)}" has {shown} instead of a number of at least 0')
+        cell_text = printable(repr(text), 40)
+        raise build_file_error(
+            file, f'the column "{printable(column)}" has {cell_text} instead of a number of at least 0'
+        )
     return value
 
 
@@ -102,11 +105,11 @@ def check_same_length(file: str, lists: Mapping[str, Sequence[object]]) -> None:
     """Raise UsageError if parallel lists have different lengths."""
     lengths = {name: len(values) for name, values in lists.items()}
     if len(set(lengths.values())) > 1:
-        sizes = ", ".join(f"{name} {length}" for name, length in lengths.items())
-        raise file_error(file, f"its lists of requests have different lengths ({sizes})")
+        lengths_text = ", ".join(f"{name} {length}" for name, length in lengths.items())
+        raise build_file_error(file, f"its lists of requests have different lengths ({lengths_text})")
 
 
-def _shown(value: object) -> str:
+def _describe_value(value: object) -> str:
     if isinstance(value, dict | list):
         return "an object" if isinstance(value, dict) else "a list"
     if isinstance(value, int) and not isinstance(value, bool) and value.bit_length() > 128:

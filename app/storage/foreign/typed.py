@@ -1,5 +1,5 @@
-"""Read a curve entered by the user, as CSV or as YAML with the same keys. All values count as
-assumed instead of measured.
+"""Read a curve entered by the user, as CSV or as YAML with the same keys. All values are treated as
+assumptions instead of measurements.
 
 CSV needs a column `offered_per_s` and latency columns such as `latency_ms.p95` (`latency`, `ttft`,
 `tpot` or `itl`; `mean`, `p50`, `p99.9` or `max`), and can have a column `achieved_per_s` if that
@@ -16,16 +16,16 @@ import yaml
 
 from app.records.planning_inputs import ImportedCurve, MeasuredLoadPoint
 from app.storage.foreign.aggregates import convert_to_seconds, drop_empty, require_single_value
-from app.storage.foreign.documents import ForeignDocument, file_error, printable
-from app.storage.foreign.node import cell_number
+from app.storage.foreign.documents import ForeignDocument, build_file_error, printable
+from app.storage.foreign.node import parse_cell_number
 
 TOOL = "typed"
 _OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
 _COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
 _MAX_CHARACTERS = 64 * 1024
 _MAX_DEPTH = 3  # mapping, list of points, point
-_ASSUMED = "the curve was typed in, so all its numbers are assumptions"
-_AS_OFFERED = "the completed rate is assumed to equal the offered rate"
+_ASSUMED_NOTE = "the curve was typed in, so all its numbers are assumptions"
+_NO_ACHIEVED_RATE_NOTE = "the completed rate is assumed to equal the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
 
@@ -42,29 +42,31 @@ def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
         model, points = _parse_yaml(document) if document.text else (None, document.rows())
         models.append((document.name, model))
         rows += [(document.name, point) for point in points]
-    notes = (_ASSUMED, _AS_OFFERED) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED,)
-    load_points = tuple(_load_point(name, row) for name, row in rows)
+    notes = (
+        (_ASSUMED_NOTE, _NO_ACHIEVED_RATE_NOTE) if any(_ACHIEVED not in row for _, row in rows) else (_ASSUMED_NOTE,)
+    )
+    load_points = tuple(_build_load_point(name, row) for name, row in rows)
     return ImportedCurve(
         tool=TOOL, precision="typed", load_points=load_points, notes=notes, model=require_single_value("model", models)
     )
 
 
-def _load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
+def _build_load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
     latencies: dict[str, dict[str, float]] = {}
     for column in row:
         if match := _COLUMN.fullmatch(column):
             metric, aggregate = match.groups()
-            latencies.setdefault(metric, {})[aggregate.replace(".", "_")] = cell_number(row, column, name)
+            latencies.setdefault(metric, {})[aggregate.replace(".", "_")] = parse_cell_number(row, column, name)
         elif column not in (_OFFERED, _ACHIEVED):
             hint = f"Use {_OFFERED}, {_ACHIEVED} and columns such as latency_ms.p95 or ttft_ms.mean."
-            raise file_error(name, f'"{printable(column)}" is not a column of a typed-in curve', hint)
+            raise build_file_error(name, f'"{printable(column)}" is not a column of a typed-in curve', hint)
     if not latencies:
-        raise file_error(name, "it has no latencies, such as latency_ms.p95")
-    offered = cell_number(row, _OFFERED, name)
+        raise build_file_error(name, "it has no latencies, such as latency_ms.p95")
+    offered = parse_cell_number(row, _OFFERED, name)
     return MeasuredLoadPoint(
         offered_per_s=offered,
         clients=None,
-        achieved_per_s=cell_number(row, _ACHIEVED, name) if _ACHIEVED in row else offered,
+        achieved_per_s=parse_cell_number(row, _ACHIEVED, name) if _ACHIEVED in row else offered,
         duration_s=None,
         completed=None,
         failed=None,
@@ -76,25 +78,25 @@ def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, s
     """Return the model and the points. Scalars remain strings; anything except mappings, lists and
     scalars is rejected."""
     if len(document.text) > _MAX_CHARACTERS:
-        raise file_error(document.name, f"it is not a supported result file, and too long for {_SHAPE}")
+        raise build_file_error(document.name, f"it is not a supported result file, and it is too long to be {_SHAPE}")
     try:
-        _refuse_depth(document)
+        _check_depth(document)
         root = yaml.compose(document.text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
-        raise file_error(document.name, "it is neither a supported result file nor YAML") from error
+        raise build_file_error(document.name, "it is neither a supported result file nor YAML") from error
     model, points = None, root
     if isinstance(root, yaml.MappingNode):
-        top = dict(_entries(root, document.name))
-        if set(top) - {"model", "points"}:
-            raise file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
-        points = top.get("points")
-        model = _scalar(top["model"], document.name) if "model" in top else None
+        top_level = dict(_iter_entries(root, document.name))
+        if set(top_level) - {"model", "points"}:
+            raise build_file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
+        points = top_level.get("points")
+        model = _parse_scalar(top_level["model"], document.name) if "model" in top_level else None
     if not isinstance(points, yaml.SequenceNode):
-        raise file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
-    return model, [_point(point, document.name) for point in points.value]
+        raise build_file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
+    return model, [_parse_point(point, document.name) for point in points.value]
 
 
-def _refuse_depth(document: ForeignDocument) -> None:
+def _check_depth(document: ForeignDocument) -> None:
     """Reject documents that are nested too deeply or contain aliases. Raises UsageError.
 
     Parsing stops at the first element that is nested too deeply, because parsing time increases
@@ -104,28 +106,28 @@ def _refuse_depth(document: ForeignDocument) -> None:
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise file_error(document.name, "it is nested too deeply for a typed-in curve")
+            raise build_file_error(document.name, "it is nested too deeply for a typed-in curve")
         if isinstance(event, yaml.AliasEvent):
-            raise file_error(document.name, "it has a YAML alias")
+            raise build_file_error(document.name, "it has a YAML alias, which is not allowed")
 
 
-def _point(node: yaml.Node, name: str) -> dict[str, str]:
+def _parse_point(node: yaml.Node, name: str) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        raise file_error(name, f"one of its points is not a mapping; a typed-in curve is {_SHAPE}")
-    return {key: _scalar(value, name) for key, value in _entries(node, name)}
+        raise build_file_error(name, f"one of its points is not a mapping; a typed-in curve is {_SHAPE}")
+    return {key: _parse_scalar(value, name) for key, value in _iter_entries(node, name)}
 
 
-def _entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node]]:
+def _iter_entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml.Node]]:
     keys: set[str] = set()
     for key_node, value in node.value:
-        key = _scalar(key_node, name)
+        key = _parse_scalar(key_node, name)
         if key in keys:
-            raise file_error(name, f'the key "{printable(key)}" is duplicated in a mapping')
+            raise build_file_error(name, f'the key "{printable(key)}" is duplicated in a mapping')
         keys.add(key)
         yield key, value
 
 
-def _scalar(node: yaml.Node, name: str) -> str:
+def _parse_scalar(node: yaml.Node, name: str) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise file_error(name, "it is nested too deeply for a typed-in curve")
+        raise build_file_error(name, "it is nested too deeply for a typed-in curve")
     return printable(str(node.value), 200)

@@ -21,22 +21,22 @@ from app.storage.foreign.aggregates import (
     convert_to_seconds,
     drop_empty,
     find_lowest_precision,
-    percentile_name,
+    format_percentile_name,
     require_single_value,
 )
-from app.storage.foreign.documents import ForeignDocument, file_error
+from app.storage.foreign.documents import ForeignDocument, build_file_error
 from app.storage.foreign.node import Node, check_same_length
 
 TOOL = "vllm bench serve"
 _AGGREGATE = re.compile(r"(mean|median|p\d{1,3}(?:\.\d{1,6})?)_(ttft|tpot|itl|e2el|e2el_including_client_queue)_ms")
-_GAPS = (
+_GAPS_NOTE = (
     "ITL is the gap between stream chunks, pooled over all requests; TTFT ends at the first chunk, even an empty one"
 )
-_CAPPED = "the rate was limited by max_concurrency, and latency excludes the wait for a free slot"
-_WITH_QUEUE = (
+_CONCURRENCY_LIMIT_NOTE = "the rate was limited by max_concurrency, and latency excludes the wait for a free slot"
+_QUEUE_NOTE = (
     "if max_concurrency limited the rate, latency includes the wait for a free slot, but vllm's own TTFT does not"
 )
-_NO_LATENCY = (
+_NO_LATENCY_NOTE = (
     "the file has no end-to-end latency; run vllm with --percentile-metrics ttft,tpot,itl,e2el or --save-detailed"
 )
 
@@ -50,7 +50,7 @@ def recognizes(document: ForeignDocument) -> bool:
 
 def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     points = [(document.name, Node(value, document.name)) for document in documents for value in document.values]
-    results = [_load_point(name, point) for name, point in points]
+    results = [_build_load_point(name, point) for name, point in points]
     notes = [note for _, _, point_notes in results for note in point_notes]
     return ImportedCurve(
         tool=TOOL,
@@ -61,13 +61,13 @@ def read(documents: tuple[ForeignDocument, ...]) -> ImportedCurve:
     )
 
 
-def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
+def _build_load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecision, list[str]]:
     if point.at("ramp_up_strategy").value is not None:
-        raise file_error(name, "its rate ramped up, so it is not a single load point")
-    rate, clients = _rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
+        raise build_file_error(name, "its rate ramped up, so it is not a single load point")
+    rate, clients = _read_rate(point.at("request_rate")), point.at("max_concurrency").number_or_none()
     completed = point.at("completed").count()
-    is_capped = rate is not None and clients is not None
-    latencies, precision, has_queue = _latencies(name, point, completed, is_capped)
+    has_concurrency_limit = rate is not None and clients is not None
+    latencies, precision, has_queue = _build_latencies(name, point, completed, has_concurrency_limit)
     burstiness = point.at("burstiness").number_or_none()
     load_point = MeasuredLoadPoint(
         offered_per_s=rate,
@@ -75,19 +75,19 @@ def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecisi
         achieved_per_s=point.at("request_throughput").number(),
         duration_s=point.at("duration").number(),
         completed=completed,
-        failed=_failed(point, completed),
+        failed=_count_failed(point, completed),
         latencies_s=latencies,
-        input_tokens_mean=_per_request(point.at("total_input_tokens"), completed),
-        output_tokens_mean=_per_request(point.at("total_output_tokens"), completed),
+        input_tokens_mean=_compute_tokens_per_request(point.at("total_input_tokens"), completed),
+        output_tokens_mean=_compute_tokens_per_request(point.at("total_output_tokens"), completed),
         gaps="random" if burstiness in (None, 1.0) else "other",
-        lengths=_lengths(point),
+        lengths=_build_token_sample(point),
     )
     notes = [
         FROM_SEND_NOTE if rate is not None and not has_queue else None,
-        _GAPS if "itl" in latencies or "ttft" in latencies else None,
-        (_WITH_QUEUE if has_queue else _CAPPED) if is_capped else None,
+        _GAPS_NOTE if "itl" in latencies or "ttft" in latencies else None,
+        (_QUEUE_NOTE if has_queue else _CONCURRENCY_LIMIT_NOTE) if has_concurrency_limit else None,
         UNLIMITED_RATE_NOTE if rate is None and clients is None else None,
-        None if "latency" in latencies or not completed else _NO_LATENCY,
+        None if "latency" in latencies or not completed else _NO_LATENCY_NOTE,
         f"arrivals had gamma-distributed gaps with burstiness {burstiness:g} (1 is Poisson)"
         if burstiness not in (None, 1.0)
         else None,
@@ -95,7 +95,7 @@ def _load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurvePrecisi
     return load_point, precision, [note for note in notes if note is not None]
 
 
-def _rate(node: Node) -> float | None:
+def _read_rate(node: Node) -> float | None:
     """Return the request rate; `None` for "inf", with which requests are sent as fast as the
     concurrency limit allows."""
     if node.value in (None, "inf", math.inf):
@@ -103,19 +103,19 @@ def _rate(node: Node) -> float | None:
     return node.number()
 
 
-def _failed(point: Node, completed: int) -> int | None:
+def _count_failed(point: Node, completed: int) -> int | None:
     """Return the number of failed requests. Older versions report only successful requests."""
     failed = point.at("failed").count_or_none()
     prompts = point.at("num_prompts").count_or_none()
     return max(0, prompts - completed) if failed is None and prompts is not None else failed
 
 
-def _per_request(total: Node, completed: int) -> float | None:
+def _compute_tokens_per_request(total: Node, completed: int) -> float | None:
     tokens = total.number_or_none()
     return tokens / completed if tokens and completed else None
 
 
-def _lengths(point: Node) -> TokenSample | None:
+def _build_token_sample(point: Node) -> TokenSample | None:
     """Return the token counts of successful requests; `None` without --save-detailed. Failed
     requests are excluded because they have no output tokens."""
     inputs, outputs = (
@@ -126,45 +126,53 @@ def _lengths(point: Node) -> TokenSample | None:
     return build_sample_from_rows(*zip(*pairs, strict=True)) if pairs and len(inputs) == len(outputs) else None
 
 
-def _latencies(
-    name: str, point: Node, completed: int, is_capped: bool
+def _build_latencies(
+    name: str, point: Node, completed: int, has_concurrency_limit: bool
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, bool]:
     """Return the latencies, their precision, and whether the latencies include queueing in the
     client."""
-    aggregates, has_queue = _aggregates(point, is_capped)
+    aggregates, has_queue = _read_metric_aggregates(point, has_concurrency_limit)
     if not completed:
         return {}, "aggregates", False
-    rows = _from_requests(name, point, completed, is_capped)
-    if rows is None:
+    request_latencies = _compute_latencies_from_requests(name, point, completed, has_concurrency_limit)
+    if request_latencies is None:
         return aggregates, "aggregates", has_queue
-    latencies, has_queue = rows
+    latencies, has_queue = request_latencies
     # Without --save-detailed, only the latency lists are stored; all other metrics are taken from
     # the aggregates.
     precision: CurvePrecision = "requests" if aggregates.keys() <= latencies.keys() else "aggregates"
     return aggregates | latencies, precision, has_queue
 
 
-def _aggregates(point: Node, is_capped: bool) -> tuple[dict[str, dict[str, float]], bool]:
-    by_metric: dict[str, dict[str, float]] = {}
+def _read_metric_aggregates(point: Node, has_concurrency_limit: bool) -> tuple[dict[str, dict[str, float]], bool]:
+    aggregates_by_metric: dict[str, dict[str, float]] = {}
     for key in point.table():
         if match := _AGGREGATE.fullmatch(key):
             level, metric = match.groups()
-            name = {"mean": "mean", "median": "p50"}.get(level) or percentile_name(float(level[1:]))
-            by_metric.setdefault(metric, {})[name] = point.at(key).number()
-    queued, sent = by_metric.pop("e2el_including_client_queue", {}), by_metric.pop("e2el", {})
-    has_queue = is_capped and bool(queued)
-    seconds = {metric: convert_to_seconds(values, 1e-3) for metric, values in by_metric.items()}
-    return drop_empty({"latency": convert_to_seconds(queued if has_queue else sent, 1e-3), **seconds}), has_queue
+            name = {"mean": "mean", "median": "p50"}.get(level) or format_percentile_name(float(level[1:]))
+            aggregates_by_metric.setdefault(metric, {})[name] = point.at(key).number()
+    latencies_with_queue_ms, latencies_from_send_ms = (
+        aggregates_by_metric.pop("e2el_including_client_queue", {}),
+        aggregates_by_metric.pop("e2el", {}),
+    )
+    has_queue = has_concurrency_limit and bool(latencies_with_queue_ms)
+    seconds = {metric: convert_to_seconds(values, 1e-3) for metric, values in aggregates_by_metric.items()}
+    return drop_empty(
+        {
+            "latency": convert_to_seconds(latencies_with_queue_ms if has_queue else latencies_from_send_ms, 1e-3),
+            **seconds,
+        }
+    ), has_queue
 
 
-def _from_requests(
-    name: str, point: Node, completed: int, is_capped: bool
+def _compute_latencies_from_requests(
+    name: str, point: Node, completed: int, has_concurrency_limit: bool
 ) -> tuple[dict[str, dict[str, float]], bool] | None:
     """Compute latencies from the per-request lists.
 
     Returns `None` if the file has no such lists, or if it is unclear which requests succeeded.
     """
-    ttfts, latencies, waits = (point.at(key).numbers() for key in ("ttfts", "latencies", "queue_times"))
+    ttfts, latencies, queue_times = (point.at(key).numbers() for key in ("ttfts", "latencies", "queue_times"))
     gaps = [item.numbers() for item in point.at("itls").items()]
     outputs = point.at("output_lens").numbers() if isinstance(point.at("output_lens").value, list) else []
     if not latencies and ttfts and gaps:
@@ -177,33 +185,33 @@ def _from_requests(
         "ttfts": ttfts,
         "itls": gaps,
         "output_lens": outputs,
-        "queue_times": waits,
+        "queue_times": queue_times,
     }
     check_same_length(name, {key: values for key, values in lists.items() if values})
-    successful = _succeeded(point, latencies, completed)
+    successful = _find_successful(point, latencies, completed)
     if successful is None:
         return None
-    has_queue = is_capped and bool(waits)
-    wait = waits if has_queue else [0.0] * len(latencies)
+    has_queue = has_concurrency_limit and bool(queue_times)
+    delays_s = queue_times if has_queue else [0.0] * len(latencies)
     tpots = [
         (latencies[i] - ttfts[i]) / (outputs[i] - 1)
         for i in successful
         if ttfts and outputs and outputs[i] > 1 and latencies[i] >= ttfts[i] > 0
     ]
     latencies_by_metric = {
-        "latency": compute_aggregates(latencies[i] + wait[i] for i in successful),
-        "ttft": compute_aggregates(ttfts[i] + wait[i] for i in successful) if any(ttfts) else {},
+        "latency": compute_aggregates(latencies[i] + delays_s[i] for i in successful),
+        "ttft": compute_aggregates(ttfts[i] + delays_s[i] for i in successful) if any(ttfts) else {},
         "tpot": compute_aggregates(tpots),
         "itl": compute_aggregates(gap for i in successful if gaps for gap in gaps[i]),
     }
     return drop_empty(latencies_by_metric), has_queue
 
 
-def _succeeded(point: Node, latencies: list[float], completed: int) -> list[int] | None:
+def _find_successful(point: Node, latencies: list[float], completed: int) -> list[int] | None:
     """Return the indices of successful requests: requests without an error or, if the file has no
     errors, requests with a latency."""
     errors = [item.value for item in point.at("errors").items()]
-    without = [i for i, error in enumerate(errors) if error in ("", None)]
-    timed = [i for i, latency in enumerate(latencies) if latency > 0]
-    candidates = [without, timed] if len(errors) == len(latencies) else [timed]
+    error_free = [i for i, error in enumerate(errors) if error in ("", None)]
+    with_latency = [i for i, latency in enumerate(latencies) if latency > 0]
+    candidates = [error_free, with_latency] if len(errors) == len(latencies) else [with_latency]
     return next((indices for indices in candidates if len(indices) == completed), None)

@@ -71,13 +71,13 @@ def test_the_area_is_that_of_straight_lines(
 ) -> None:
     curve = build_rate_curve(facts(rates))
     assert curve is not None
-    assert curve.expected_arrivals(np.array([0.0, until_s])) == pytest.approx([0.0, area])
+    assert curve.compute_expected_arrivals(np.array([0.0, until_s])) == pytest.approx([0.0, area])
 
 
 def test_one_rate_is_a_curve_too() -> None:
     curve = build_rate_curve(stage_facts(200))
     assert curve is not None
-    assert curve.expected_arrivals(np.array([3.0])) == pytest.approx([600])
+    assert curve.compute_expected_arrivals(np.array([3.0])) == pytest.approx([600])
 
 
 @pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])

@@ -8,10 +8,10 @@ from msgspec.structs import replace
 from app.analysis.generator_checks import (
     ConnectionDemand,
     MachineLimits,
+    check_demand,
+    check_generator,
+    check_local_limits,
     compute_demand,
-    demand_checks,
-    generator_checks,
-    local_limit_check,
 )
 from app.analysis.objectives import parse_objective
 from app.analysis.rows import compute_offered_window, read_rows
@@ -33,7 +33,7 @@ def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
 def checks(frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> dict[str, Check]:
     read = read_rows(frame)
     objectives = SLO if slo is None else (parse_objective(slo),)
-    return {one.id: one for one in generator_checks(read, facts, compute_offered_window(read, facts), objectives)}
+    return {one.id: one for one in check_generator(read, facts, compute_offered_window(read, facts), objectives)}
 
 
 def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) -> pd.DataFrame:
@@ -286,7 +286,7 @@ DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)
 def test_what_a_load_needs_beyond_the_limits_is_a_warning(
     demand: ConnectionDemand, limits: MachineLimits, found: list[tuple[str, float, float]]
 ) -> None:
-    checks = demand_checks(demand, limits)
+    checks = check_demand(demand, limits)
     assert [(one.id, one.value, one.limit) for one in checks] == found
     assert all(one.verdict == "WARN" and f"{one.value:,.0f}" in str(one.hint) for one in checks)
 
@@ -294,10 +294,10 @@ def test_what_a_load_needs_beyond_the_limits_is_a_warning(
 def test_a_request_that_failed_by_a_local_limit_makes_the_stage_invalid() -> None:
     errors: list[str | None] = [None] * 200
     read = read_rows(request_rows(constant_s(20, 10), np.full(200, 0.02), 0.0, errors))
-    assert local_limit_check(read, stage_facts(20, 10)) == ()
+    assert check_local_limits(read, stage_facts(20, 10)) == ()
     errors[7] = "local-limit"
     read = read_rows(request_rows(constant_s(20, 10), np.full(200, 0.02), 0.0, errors))
     facts = replace(stage_facts(20, 10), error_samples=(ErrorSample("local-limit", 1, "Too many open files"),))
-    (check,) = local_limit_check(read, facts)
+    (check,) = check_local_limits(read, facts)
     assert (check.verdict, check.value) == ("INVALID", 1 / 200)
     assert "not of the target (Too many open files)" in str(check.hint)

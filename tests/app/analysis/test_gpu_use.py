@@ -9,6 +9,7 @@ import pytest
 
 from app.analysis.gpu_use import (
     add_gpu_metrics,
+    check_throttling,
     compute_energy,
     compute_gpu_metrics,
     compute_gpu_shares,
@@ -16,7 +17,6 @@ from app.analysis.gpu_use import (
     list_gpus,
     select_samples,
     sum_energy,
-    throttling_check,
 )
 from app.records.estimate import Estimate
 from app.records.gpu import EnergyUse, GpuShares
@@ -33,7 +33,7 @@ def test_slices_processes_and_hosts_are_no_gpus() -> None:
 def test_readings_are_put_in_order_and_failed_ones_kept() -> None:
     telemetry = readings("gpu_power_w", [2.0, 1.0, 3.0], lambda seconds: None if seconds == 1 else seconds)
     reported = select_samples(telemetry.astype({"value": "Float64"}), "gpu0", "gpu_power_w")
-    assert list(reported.at_ns) == [at(1), at(2), at(3)]
+    assert list(reported.times_ns) == [at(1), at(2), at(3)]
     assert math.isnan(reported.values[0])
     assert list(reported.drop_failed().values) == [2.0, 3.0]
 
@@ -253,7 +253,7 @@ def test_several_gpus_are_one_bill_and_others_are_left_out() -> None:
 
 @pytest.mark.parametrize(("bits", "verdict"), [(0x0, "VALID"), (0x1, "VALID"), (0x2, "VALID"), (0x4, "WARN")])
 def test_clocks_that_were_held_back_are_a_warning_that_names_why(bits: float, verdict: str) -> None:
-    check = throttling_check(telemetry(throttle_bits=bits), BUSY)
+    check = check_throttling(telemetry(throttle_bits=bits), BUSY)
     assert check is not None
     assert check.verdict == verdict
     if verdict == "WARN":
@@ -262,7 +262,7 @@ def test_clocks_that_were_held_back_are_a_warning_that_names_why(bits: float, ve
 
 
 def test_a_machine_without_gpus_has_no_such_check() -> None:
-    assert throttling_check(telemetry(gpu="host"), BUSY) is None
+    assert check_throttling(telemetry(gpu="host"), BUSY) is None
 
 
 def test_an_endpoints_answers_and_tokens_have_their_energy() -> None:

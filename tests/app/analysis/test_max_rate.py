@@ -3,7 +3,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.max_rate import compute_max_rate, find_highest_passed, format_against_limit, reach_check
+from app.analysis.max_rate import (
+    check_generator_reach,
+    compute_max_rate,
+    find_highest_passed_rate,
+    format_against_limit,
+)
 from app.analysis.objectives import parse_objective
 from app.analysis.search import SearchOutcome
 from app.records.result import Estimate, Stage, StageKind, Verdict, Window
@@ -171,7 +176,7 @@ def test_a_generator_that_could_not_send_more_is_the_limit_and_not_the_endpoint(
         "is reliable up to 100 req/s, and the endpoint may sustain more. Add workers (load.workers, `sizewise "
         "worker`), or run them on a faster machine or one without other load"
     )
-    assert reach_check(BEYOND) == (), "there is an answer"
+    assert check_generator_reach(BEYOND) == (), "there is an answer"
 
 
 def test_a_stage_that_is_invalid_is_no_end_of_the_interval() -> None:
@@ -195,18 +200,20 @@ def test_an_endpoint_that_failed_below_what_could_not_be_sent_is_the_limit() -> 
 
 
 def test_without_a_rate_that_the_generator_can_vouch_for_the_run_is_invalid() -> None:
-    (check,) = reach_check(SearchOutcome(None, "the load generator could not send even 1 req/s", (None, None), 7, 1.0))
+    (check,) = check_generator_reach(
+        SearchOutcome(None, "the load generator could not send even 1 req/s", (None, None), 7, 1.0)
+    )
     assert (check.id, check.verdict, check.limit) == ("generator_reach", "INVALID", 1.0)
-    assert reach_check(SearchOutcome(None, "even 1 req/s failed", (None, 1.0), 7)) == ()
+    assert check_generator_reach(SearchOutcome(None, "even 1 req/s failed", (None, 1.0), 7)) == ()
 
 
 def test_chosen_rates_beyond_the_generator_neither_hold_nor_fail() -> None:
     late = replace(steady(100, False)[0], verdict=Verdict("INVALID", ("late sends: 4 %",)))
-    outcome = find_highest_passed([*steady(50, True), *steady(80, True), late])
+    outcome = find_highest_passed_rate([*steady(50, True), *steady(80, True), late])
     assert (outcome.max_rate_per_s, outcome.bracket, outcome.is_generator_limited) == (80.0, (80.0, None), True)
-    between = find_highest_passed([*steady(50, True), late, *steady(120, True), *steady(150, False)])
+    between = find_highest_passed_rate([*steady(50, True), late, *steady(120, True), *steady(150, False)])
     assert (between.max_rate_per_s, between.unsendable_per_s) == (120.0, None), "a mishap: a higher rate was sent"
-    alone = find_highest_passed([late])
+    alone = find_highest_passed_rate([late])
     assert (alone.max_rate_per_s, alone.reason) == (None, "the load generator could not send any of the rates")
 
 
@@ -220,39 +227,41 @@ def steady(rate: float, *held: bool) -> list[Stage]:
 
 def test_stages_at_chosen_rates_give_the_highest_that_always_held() -> None:
     stages = [*steady(50, True), *steady(80, True, True), *steady(100, True, False), *steady(120, True)]
-    found = compute_max_rate(stages, SLO, find_highest_passed(stages))
+    found = compute_max_rate(stages, SLO, find_highest_passed_rate(stages))
     assert found.per_s.value == 80.0
     assert found.per_s.n == 1_000
 
 
 def test_one_stage_that_held_is_a_rate_without_an_upper_end() -> None:
-    found = compute_max_rate(steady(50, True), SLO, find_highest_passed(steady(50, True)))
+    found = compute_max_rate(steady(50, True), SLO, find_highest_passed_rate(steady(50, True)))
     assert (found.per_s.value, found.per_s.ci95) == (50.0, None)
     assert found.limited_by == "highest rate tested; the maximum may be higher"
     assert found.is_lower_bound
     assert not compute_max_rate(
-        [*steady(50, True), *steady(80, False)], SLO, find_highest_passed(steady(50, True))
+        [*steady(50, True), *steady(80, False)], SLO, find_highest_passed_rate(steady(50, True))
     ).is_lower_bound
 
 
 def test_a_rate_of_sessions_is_reported_as_one() -> None:
     stages = [replace(one, sessions=True) for one in (*steady(50, True), *steady(80, False))]
-    found = compute_max_rate(stages, SLO, find_highest_passed(stages))
+    found = compute_max_rate(stages, SLO, find_highest_passed_rate(stages))
     assert found.sessions
     assert found.limited_by.startswith("at 80 sessions/s p95 latency was")
 
 
 def test_a_percentile_that_could_not_be_had_is_no_evidence_of_what_was_busy() -> None:
     (stage,) = steady(80, False)
-    stage = replace(stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 9")}})
-    found = compute_max_rate([stage], SLO, find_highest_passed([stage]))
+    stage = replace(
+        stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72 samples, has 9")}}
+    )
+    found = compute_max_rate([stage], SLO, find_highest_passed_rate([stage]))
     assert found.limited_by == (
-        "at 80 req/s p95 latency is not available (needs 72, has 9), but is needed for p95 latency < 50 ms"
+        "at 80 req/s p95 latency is not available (needs 72 samples, has 9), but is needed for p95 latency < 50 ms"
     )
 
 
 def test_no_stage_that_held_is_no_rate() -> None:
-    assert find_highest_passed(steady(50, False)).max_rate_per_s is None
+    assert find_highest_passed_rate(steady(50, False)).max_rate_per_s is None
 
 
 @pytest.mark.parametrize(

@@ -3,7 +3,6 @@ from __future__ import annotations
 import pytest
 
 from app.analysis.objectives import (
-    binding_objectives,
     count_samples_needed,
     evaluate_objective,
     find_estimate,
@@ -11,6 +10,7 @@ from app.analysis.objectives import (
     is_met,
     parse_gate,
     parse_objective,
+    select_binding_objectives,
 )
 from app.errors import UsageError
 from app.records.result import Estimate, ObjectiveOutcome, Stage, Verdict, Window
@@ -40,9 +40,9 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
         (Estimate(40.0, (30.0, 49.9)), "PASS"),
         (Estimate(49.0, (40.0, 50.0)), "INCONCLUSIVE"),
         (Estimate(60.0, (50.0, 70.0)), "FAIL"),
-        (Estimate(None, reason="needs 72, has 3"), "INCONCLUSIVE"),
-        (Estimate(None, n=71, reason="needs 72, has 71", undersampled=90.0), "INCONCLUSIVE"),
-        (Estimate(None, n=71, reason="needs 72, has 71", undersampled=10.0), "INCONCLUSIVE"),
+        (Estimate(None, reason="needs 72 samples, has 3"), "INCONCLUSIVE"),
+        (Estimate(None, n=71, reason="needs 72 samples, has 71", undersampled=90.0), "INCONCLUSIVE"),
+        (Estimate(None, n=71, reason="needs 72 samples, has 71", undersampled=10.0), "INCONCLUSIVE"),
         (Estimate(40.0), "PASS"),
         (Estimate(60.0), "FAIL"),
         (Estimate(40.0, reason="no interval"), "INCONCLUSIVE"),
@@ -70,15 +70,18 @@ def test_an_estimate_is_found_by_metric_and_aggregate() -> None:
     assert find_estimate(measured, parse_objective("error_rate < 1%")).value == 0.1
     assert find_estimate(measured, parse_objective("achieved_per_s > 1")).value == 99.0
     missing = find_estimate(measured, parse_objective("gpu_power_w.mean < 50"))
-    assert missing == Estimate(None, reason="gpu_power_w was not measured")
+    assert missing == Estimate(None, reason="mean GPU power was not measured")
 
 
 def test_an_slo_on_latency_alone_is_held_to_an_error_rate_too() -> None:
     latency, warned = parse_objective("latency_ms.p95 < 50"), parse_objective("latency_ms.p99 < 50 | warn")
     goodput = parse_objective("goodput_share > 95%")
-    assert [one.text for one in binding_objectives((latency, warned))] == ["latency_ms.p95 < 50", "error_rate <= 1%"]
-    assert binding_objectives((latency, goodput)) == (latency, goodput)
-    assert binding_objectives((warned,)) == ()
+    assert [one.text for one in select_binding_objectives((latency, warned))] == [
+        "latency_ms.p95 < 50",
+        "error_rate <= 1%",
+    ]
+    assert select_binding_objectives((latency, goodput)) == (latency, goodput)
+    assert select_binding_objectives((warned,)) == ()
 
 
 def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
@@ -116,9 +119,9 @@ def test_a_share_of_another_metric_has_the_intervals_of_both(
 @pytest.mark.parametrize(
     ("metrics", "reason"),
     [
-        ({"latency_ms": {"p50": Estimate(0.0)}, "service_ms": {"p50": Estimate(3.0)}}, "not computed relative to"),
-        ({"service_ms": {"p50": Estimate(3.0)}}, "latency_ms was not measured"),
-        ({"latency_ms": {"p50": Estimate(3.0)}}, "service_ms was not measured"),
+        ({"latency_ms": {"p50": Estimate(0.0)}, "service_ms": {"p50": Estimate(3.0)}}, "no ratio: p50 latency was 0"),
+        ({"service_ms": {"p50": Estimate(3.0)}}, "p50 latency was not measured"),
+        ({"latency_ms": {"p50": Estimate(3.0)}}, "p50 service time was not measured"),
     ],
 )
 def test_a_share_of_what_is_not_there_is_withheld(metrics: dict[str, dict[str, Estimate]], reason: str) -> None:

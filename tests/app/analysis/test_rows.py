@@ -44,7 +44,7 @@ def test_nulls_are_read_however_they_are_written(dress: Callable[[pd.DataFrame],
     assert rows.is_failed.tolist() == [False, True, False, False]
     assert rows.sent_ns.tolist() == [START_NS, START_NS + 10**9, 0, 0]
     assert rows.count_errors() == {"connect": 1, "not-started": 2}
-    assert rows.correct is None
+    assert rows.correct_counts is None
 
 
 def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
@@ -56,9 +56,9 @@ def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
 @pytest.mark.parametrize("right", [[True, False, None, None], [1.0, 0.0, np.nan, np.nan]])
 def test_labelled_rows_say_whether_they_were_right(right: list[float | None]) -> None:
     rows = read_rows(three_kinds().assign(right=np.array(right)))
-    assert rows.correct is not None
-    assert rows.correct[:2].tolist() == [1.0, 0.0]
-    assert np.isnan(rows.correct[2:]).all()
+    assert rows.correct_counts is not None
+    assert rows.correct_counts[:2].tolist() == [1.0, 0.0]
+    assert np.isnan(rows.correct_counts[2:]).all()
 
 
 def test_a_whole_stage_was_offered_for_its_duration() -> None:

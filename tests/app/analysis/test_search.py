@@ -114,7 +114,7 @@ def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of()
             assert probe.kind == "probe"
             search.limit_probes(3)
             search.limit_probes(20)
-            assert search.probes_left == 3
+            assert search.remaining_probes == 3
             probe = search.next_probe()
             assert probe is not None
             assert (probe.kind, probe.repeat) == ("step", 1)

@@ -5,7 +5,7 @@ import numpy.typing as npt
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.objectives import binding_objectives, parse_objective
+from app.analysis.objectives import parse_objective, select_binding_objectives
 from app.analysis.rows import read_rows
 from app.analysis.spikes import analyze_spike
 from app.analysis.stages import summarize_stage
@@ -112,7 +112,7 @@ def test_a_lead_in_deepens_the_backlog_and_is_no_second_of_the_stage() -> None:
         rows,
         its,
         Window(START_NS, START_NS + 30 * 10**9),
-        binding_objectives((parse_objective("latency_ms.p95 < 100"),)),
+        select_binding_objectives((parse_objective("latency_ms.p95 < 100"),)),
     )
     assert found is not None
     assert found.slo_violated_s.value == 15

@@ -13,12 +13,12 @@ from msgspec.structs import replace
 from app.analysis.objectives import parse_objective
 from app.analysis.rows import compute_offered_window, read_rows
 from app.analysis.stage_checks import (
-    arrival_checks,
-    in_step_check,
-    never_started_check,
-    stage_checks,
-    stream_checks,
-    worker_checks,
+    check_arrivals,
+    check_client_synchronization,
+    check_never_started,
+    check_stage,
+    check_streams,
+    check_workers,
 )
 from app.analysis.validity import compute_verdict
 from app.records.checks import CheckId
@@ -40,7 +40,7 @@ def rows(lag_s: npt.NDArray[np.float64] | float = 0.0, errors: list[str | None] 
 def check(name: CheckId, frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> Check:
     objectives = SLO if slo is None else (parse_objective(slo),)
     read = read_rows(frame)
-    return {one.id: one for one in stage_checks(read, facts, compute_offered_window(read, facts), objectives)}[name]
+    return {one.id: one for one in check_stage(read, facts, compute_offered_window(read, facts), objectives)}[name]
 
 
 def late(share: float, by_s: float) -> npt.NDArray[np.float64]:
@@ -83,7 +83,7 @@ def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(star
     frame[times] = frame[times].astype(float).where(frame["index"] < started, axis=0)
     stopped = replace(FACTS, stopped_early=True, end_ns=FACTS.start_ns + 5_000_000, worker_cpu_s=0.02)
     read = read_rows(frame)
-    checks = stage_checks(read, stopped, compute_offered_window(read, stopped), SLO)
+    checks = check_stage(read, stopped, compute_offered_window(read, stopped), SLO)
     assert "INVALID" not in {one.verdict for one in checks}
     (cpu,) = [one for one in checks if one.id == "generator_cpu"]
     assert cpu.verdict == "WARN"
@@ -91,7 +91,7 @@ def test_a_stage_that_was_stopped_at_its_start_is_no_fault_of_the_generator(star
     assert cpu.hint == "The stage was stopped less than 1 s after its start, too early for this check."
     run_down = replace(stopped, stopped_early=False)
     assert "INVALID" in {
-        one.verdict for one in stage_checks(read, run_down, compute_offered_window(read, run_down), SLO)
+        one.verdict for one in check_stage(read, run_down, compute_offered_window(read, run_down), SLO)
     }
 
 
@@ -118,7 +118,7 @@ def test_an_overloaded_server_leaves_an_open_loop_client_valid() -> None:
     frame = request_rows(intended, latency_s(intended, np.full(intended.size, 0.008)))
     facts = stage_facts(200, 10, drain_s=10)
     read = read_rows(frame)
-    found = stage_checks(read, facts, compute_offered_window(read, facts), SLO)
+    found = check_stage(read, facts, compute_offered_window(read, facts), SLO)
     assert {one.id for one in found if one.verdict != "VALID"} == {"stationarity"}
     assert not any(one.verdict == "INVALID" for one in found)
 
@@ -186,7 +186,7 @@ def test_a_closed_loop_executes_littles_law(clients: int, think_s: float, answer
 
 def test_open_stages_have_no_clients_to_count() -> None:
     read = read_rows(rows())
-    found = {one.id for one in stage_checks(read, FACTS, compute_offered_window(read, FACTS), SLO)}
+    found = {one.id for one in check_stage(read, FACTS, compute_offered_window(read, FACTS), SLO)}
     assert "littles_law" not in found
     assert "token_counts" not in found
 
@@ -195,7 +195,7 @@ def test_open_stages_have_no_clients_to_count() -> None:
 def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
     facts = replace(FACTS, kind=kind, rate_per_s=None, rates=((0.0, 100.0), (10.0, 300.0)))
     read = read_rows(rows())
-    assert "stationarity" not in {one.id for one in stage_checks(read, facts, compute_offered_window(read, facts), SLO)}
+    assert "stationarity" not in {one.id for one in check_stage(read, facts, compute_offered_window(read, facts), SLO)}
 
 
 def test_a_locust_test_has_one_warning_of_its_own_and_no_lag() -> None:
@@ -204,7 +204,7 @@ def test_a_locust_test_has_one_warning_of_its_own_and_no_lag() -> None:
         FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, generator_capacity_per_s=None, concurrency=10
     )
     read = read_rows(frame)
-    found = stage_checks(read, facts, compute_offered_window(read, facts), SLO)
+    found = check_stage(read, facts, compute_offered_window(read, facts), SLO)
     doubts = [one for one in found if one.verdict != "VALID"]
     assert compute_verdict(doubts).reasons == ("Locust transport: coordinated omission cannot be ruled out",)
     assert not {"late_sends", "send_lag_p99"} & {one.id for one in found}
@@ -229,7 +229,7 @@ def test_late_sends_are_evaluated_by_a_limit_on_the_first_token_too() -> None:
 def checks(sent_s: npt.NDArray[np.float64], rate: float, seconds: float, arrivals: str = "poisson") -> dict[str, Check]:
     sent_ns = START_NS + (sent_s * 1e9).astype(np.int64)
     facts = stage_facts(rate, seconds, arrivals=arrivals)  # type: ignore[arg-type]
-    found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + round(seconds * 1e9)))
+    found = check_arrivals(sent_ns, facts, Window(START_NS, START_NS + round(seconds * 1e9)))
     return {check.id: check for check in found}
 
 
@@ -296,7 +296,7 @@ def of_a_curve(
     sent_ns = START_NS + compute_offsets_ns(arrivals, 30.0, 0.0, seed)
     facts = stage_facts(1.0, 30, arrivals=arrivals.process)
     facts = replace(facts, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
-    found = arrival_checks(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
+    found = check_arrivals(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
     return {check.id: check for check in found}
 
 
@@ -364,7 +364,7 @@ def sends_s(
 def in_step(count: int, sent: list[float], facts: StageData | None = None) -> Check | None:
     read = read_rows(request_rows(np.array(sent), np.full(len(sent), 0.001)))
     facts = facts or clients(count)
-    found = in_step_check(read.sent_ns, facts, compute_offered_window(read, facts))
+    found = check_client_synchronization(read.sent_ns, facts, compute_offered_window(read, facts))
     return found[0] if found else None
 
 
@@ -446,15 +446,15 @@ def test_arrivals_never_started_have_a_check_of_their_own(missing: int, verdict:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02))
     times = ["sent_ns", "first_byte_ns", "end_ns"]
     frame[times] = frame[times].astype(float).where(frame["index"] >= missing, axis=0)
-    found = never_started_check(read_rows(frame))
+    found = check_never_started(read_rows(frame))
     assert found.verdict == verdict
     assert found.value == pytest.approx(missing / 2_000)
 
 
 def test_a_target_that_refuses_connections_was_sent_to() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), errors=["connect"] * 2_000)
-    assert never_started_check(read_rows(frame)).verdict == "VALID"
-    assert never_started_check(read_rows(frame.iloc[:0])).verdict == "WARN"
+    assert check_never_started(read_rows(frame)).verdict == "VALID"
+    assert check_never_started(read_rows(frame.iloc[:0])).verdict == "WARN"
 
 
 def worker(number: int, *, lost_s: float | None = None, residual_ms: float | None = None) -> WorkerData:
@@ -464,12 +464,12 @@ def worker(number: int, *, lost_s: float | None = None, residual_ms: float | Non
 
 
 def worker_checks_checks(*workers: WorkerData, lead_in_s: float = 0.0) -> dict[str, Check]:
-    found = worker_checks(replace(stage_facts(), workers=workers, lead_in_s=lead_in_s))
+    found = check_workers(replace(stage_facts(), workers=workers, lead_in_s=lead_in_s))
     return {check.id: check for check in found}
 
 
 def test_one_worker_that_speaks_for_itself_is_not_evaluated() -> None:
-    assert worker_checks(stage_facts()) == ()
+    assert check_workers(stage_facts()) == ()
 
 
 def test_workers_that_stayed_and_share_a_clock_are_valid() -> None:
@@ -481,7 +481,8 @@ def test_a_worker_lost_in_the_stage_spoils_it() -> None:
     lost = worker_checks_checks(worker(0), worker(1), worker(2), worker(3, lost_s=2.34))["workers"]
     assert (lost.value, lost.limit, lost.verdict) == ("3 of 4", "4", "INVALID")
     assert lost.hint == (
-        "Worker 3 on host1 was disconnected 2.3 s into the stage: a quarter of the load was not sent from then on."
+        "Worker 3 on host1 was disconnected 2.3 s into the stage: a quarter of the load was not sent from then on. "
+        "Restart the worker and measure again."
     )
 
 
@@ -504,7 +505,9 @@ def test_it_says_how_much_was_not_sent(workers: tuple[WorkerData, ...], part: st
 def test_a_share_that_was_given_to_the_others_before_is_only_a_warning() -> None:
     lost = worker_checks_checks(worker(0), worker(1), worker(2), worker(3, lost_s=-3.0))["workers"]
     assert lost.verdict == "WARN"
-    assert lost.hint == "Worker 3 on host1 was disconnected before the stage. 3 of 4 share the load since then."
+    assert (
+        lost.hint == "Worker 3 on host1 was disconnected before the stage. 3 of 4 workers have shared the load since."
+    )
 
 
 def test_the_lead_in_is_part_of_the_stage() -> None:
@@ -533,7 +536,7 @@ STREAM_CHECKS_FACTS = replace(stage_facts(10, 10), requests_output_lengths=True)
 def stream_checks_checks(
     frame: pd.DataFrame, facts: StageData = STREAM_CHECKS_FACTS, *sending: Check
 ) -> dict[str, Check]:
-    return {one.id: one for one in stream_checks(read_rows(frame), facts, sending)}
+    return {one.id: one for one in check_streams(read_rows(frame), facts, sending)}
 
 
 def coalesced(share: float, *sending: Check) -> Check:

@@ -5,9 +5,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app.analysis.objectives import binding_objectives, parse_objective
+from app.analysis.objectives import parse_objective, select_binding_objectives
 from app.analysis.stages import add_telemetry, compute_telemetry_metrics, find_remote_sources, summarize_stage
-from app.analysis.validity import telemetry_check
+from app.analysis.validity import check_telemetry
 from app.records.result import Estimate, StageKind, Window
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
 
@@ -117,13 +117,13 @@ def test_a_percentile_with_too_few_samples_holds_in_no_search_and_leaves_a_stage
 ) -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
     stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, 3), kind=kind), SLO)
-    assert stage.metrics["latency_ms"]["p95"].reason == "needs 72, has 30"
+    assert stage.metrics["latency_ms"]["p95"].reason == "needs 72 samples, has 30"
     assert stage.meets_slo is held
 
 
 def test_what_is_missed_decides_whatever_is_withheld() -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02), errors=["http-5xx"] * 5 + [None] * 25)
-    stage = summarize_stage(rows, None, stage_facts(10, 3), binding_objectives(SLO))
+    stage = summarize_stage(rows, None, stage_facts(10, 3), select_binding_objectives(SLO))
     assert stage.metrics["latency_ms"]["p95"].value is None
     assert stage.meets_slo is False
     assert "samples" in " ".join(stage.verdict.reasons)
@@ -265,5 +265,5 @@ def test_sources_that_are_slow_on_purpose_are_no_gaps() -> None:
         [(at * 100_000_000, "host", "host_cpu_percent", 1.0) for at in range(100)], columns=list(slow.columns)
     )
     others = slow[~slow["source"].isin(["host", "gpu0"])]
-    assert telemetry_check(pd.concat([others, steady], ignore_index=True)).verdict == "VALID"
-    assert telemetry_check(slow).verdict == "WARN"
+    assert check_telemetry(pd.concat([others, steady], ignore_index=True)).verdict == "VALID"
+    assert check_telemetry(slow).verdict == "WARN"

@@ -8,15 +8,15 @@ import pandas as pd
 import pytest
 
 from app.analysis.validity import (
-    clock_check,
+    check_execution_provider,
+    check_prefix_cache,
+    check_prompts,
+    check_telemetry,
+    check_wall_clock,
+    combine_stage_checks,
     compute_verdict,
     grade_high,
     grade_low,
-    prefix_cache_check,
-    prompts_check,
-    provider_check,
-    run_checks,
-    telemetry_check,
 )
 from app.records.checks import CheckId
 from app.records.result import Check, Clock, Estimate, Stage, StageKind, Validity, Verdict, Window
@@ -70,7 +70,7 @@ def stage(kind: StageKind, verdict: Validity, *, held: bool | None, seconds: flo
 
 
 def found(*stages: Stage) -> dict[str, Check]:
-    return {one.id: one for one in run_checks(stages)}
+    return {one.id: one for one in combine_stage_checks(stages)}
 
 
 def test_the_verdict_is_the_worst_check_with_all_reasons() -> None:
@@ -124,10 +124,10 @@ def test_short_holds_are_a_warning(seconds: float, verdict: str) -> None:
 
 
 def test_another_provider_than_asked_for_is_invalid() -> None:
-    assert provider_check("cuda", "cuda", ()).verdict == "VALID"
-    fallen_back = provider_check("cuda", "cpu", ())
+    assert check_execution_provider("cuda", "cuda", ()).verdict == "VALID"
+    fallen_back = check_execution_provider("cuda", "cpu", ())
     assert (fallen_back.verdict, fallen_back.value, fallen_back.limit) == ("INVALID", "cpu", "cuda")
-    fallback = provider_check("cuda", "cuda", ("NonZero on CPUExecutionProvider",))
+    fallback = check_execution_provider("cuda", "cuda", ("NonZero on CPUExecutionProvider",))
     assert fallback.verdict == "INVALID"
     assert "NonZero on CPUExecutionProvider" in str(fallback.value)
 
@@ -148,7 +148,7 @@ def test_another_provider_than_asked_for_is_invalid() -> None:
     ],
 )
 def test_the_clocks_must_agree(ratio: float | None, suspended_s: float | None, verdict: str) -> None:
-    assert clock_check(Clock(0, "2026-01-01T00:00:00+00:00", 60.0, ratio), suspended_s).verdict == verdict
+    assert check_wall_clock(Clock(0, "2026-01-01T00:00:00+00:00", 60.0, ratio), suspended_s).verdict == verdict
 
 
 def telemetry(gaps_ms: list[int], source: str) -> pd.DataFrame:
@@ -161,17 +161,17 @@ def telemetry(gaps_ms: list[int], source: str) -> pd.DataFrame:
 def test_gaps_in_the_telemetry_are_a_warning(slow: int, verdict: str) -> None:
     gaps = [50] * (200 - slow) + [300] * slow
     both = pd.concat([telemetry(gaps, "host"), telemetry(gaps, "endpoint").assign(at_ns=lambda one: one["at_ns"] + 7)])
-    found_check = telemetry_check(both)
+    found_check = check_telemetry(both)
     assert found_check.verdict == verdict
 
 
 def test_no_telemetry_is_a_warning() -> None:
     empty = telemetry([], "host").iloc[:0]
-    assert (telemetry_check(empty).value, telemetry_check(empty).verdict) == (None, "WARN")
+    assert (check_telemetry(empty).value, check_telemetry(empty).verdict) == (None, "WARN")
 
 
 def test_checks_survive_the_result_file() -> None:
-    checks = run_checks((stage("step", "WARN", held=True),))
+    checks = combine_stage_checks((stage("step", "WARN", held=True),))
     assert msgspec.json.decode(msgspec.json.encode(checks), type=tuple[Check, ...]) == checks
 
 
@@ -202,7 +202,7 @@ def vllm(hits: float, asked: float) -> Samples:
 
 
 def moved(before: Samples | None, after: Samples | None, *, is_wanted: bool = False) -> Check | None:
-    return prefix_cache_check((before,), (after,), is_expected=is_wanted)
+    return check_prefix_cache((before,), (after,), is_expected=is_wanted)
 
 
 @pytest.mark.parametrize(("hits", "verdict"), [(0, "VALID"), (50, "VALID"), (51, "WARN"), (1_000, "WARN")])
@@ -256,7 +256,7 @@ def test_a_counter_that_is_not_shown_before_it_counts_was_0() -> None:
 def test_replicas_are_taken_together_and_those_that_do_not_count_left_out() -> None:
     before = (vllm(0, 0), None, Samples({"up": 1.0}), vllm(5, 10))
     after = (vllm(30, 100), vllm(9, 9), Samples({"up": 1.0}), vllm(5, 310))
-    found = prefix_cache_check(before, after, is_expected=False)
+    found = check_prefix_cache(before, after, is_expected=False)
     assert found is not None
     assert found.value == pytest.approx(30 / 400)
 
@@ -286,7 +286,7 @@ def test_a_share_is_at_most_all() -> None:
 
 @pytest.mark.parametrize(("distinct", "prepared", "verdict"), [(1, 1, "WARN"), (1, 1_000, "WARN"), (2, 1_000, "VALID")])
 def test_prompts_that_are_all_alike_are_a_warning(distinct: int, prepared: int, verdict: str) -> None:
-    found = prompts_check(distinct, prepared)
+    found = check_prompts(distinct, prepared)
     assert (found.value, found.verdict) == (distinct, verdict)
     if prepared > 1 and distinct == 1:
         assert "All 1,000 prepared requests have the same prompt" in str(found.hint)

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from app.cli.colors import ColorWhen, color, print_with_colors, use_colors
+from app.cli.colors import ColorMode, color, print_with_colors, use_colors
 from app.cli.streams import escape_output
 from app.cli.tables import format_table
 from reports.marks import DIM_END, DIM_START, mark_status
@@ -52,7 +52,7 @@ def test_only_a_terminal_gets_colors(
 
 @pytest.mark.parametrize(("stream", "when", "is_colored"), [(io.StringIO, "always", True), (Terminal, "never", False)])
 def test_the_option_overrides_the_terminal_and_the_environment(
-    stream: type[io.StringIO], when: ColorWhen, is_colored: bool, monkeypatch: pytest.MonkeyPatch
+    stream: type[io.StringIO], when: ColorMode, is_colored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("NO_COLOR", "1") if is_colored else monkeypatch.delenv("NO_COLOR", raising=False)
@@ -75,7 +75,7 @@ def test_control_characters_of_a_colored_text_are_escaped(monkeypatch: pytest.Mo
     ("when", "shown"), [("always", "p95 \x1b[2m9 ms (n = 5)\x1b[22m"), ("never", "p95 9 ms (n = 5)")]
 )
 def test_what_is_marked_is_dimmed_or_as_any_other_text(
-    when: ColorWhen, shown: str, capsys: pytest.CaptureFixture[str]
+    when: ColorMode, shown: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with use_colors(when):
         print_with_colors(f"p95 {DIM_START}9 ms (n = 5){DIM_END}")

@@ -86,8 +86,9 @@ def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
     order = [
         out.index(part)
         for part in (
-            "Serves 60.0 req/s within p95 latency < 1000 ms with ", "Evidence: ", "acme, here; 5 for the load, 1 spare",
-            "Plan         Limiting factor: peak: one instance handles ", "Confidence   P(SLO met)",
+            "Serves 60.0 req/s within p95 latency < 1000 ms with ", "Evidence: ",
+            "acme, here; 5 instances for the load, 1 spare",
+            "Plan         Bottleneck: peak: one instance handles ", "Confidence   P(SLO met)",
         )
     ]  # fmt: skip
     assert order == sorted(order)
@@ -178,7 +179,7 @@ def test_what_is_given_to_an_export_is_in_it(capsys: pytest.CaptureFixture[str])
 
 
 def test_the_exports_offered_are_those_there_are() -> None:
-    assert get_args(ExportKind) == command._EXPORTS
+    assert get_args(ExportKind) == command._EXPORT_FORMATS
 
 
 def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,7 +201,7 @@ def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pyt
         (["small.yaml", "--offers", "small.yaml"], "small.yaml"),
         (["small.yaml", "--what-if", "speed=fast"], "--what-if speed must be a factor from 0.01 to 100 (got fast)"),
         (["small.yaml", "--what-if", "speed=2", "--json"], "cannot be combined with --json or --export"),
-        (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x is not a setting of an export"),
+        (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x: unknown export setting"),
         (["small.yaml", "--export", "k8s", "--with", "port=high"], "--with: Expected `int"),
         (["small.yaml", "--export", "k8s", "--with", "port=0"], "0 is not a valid port"),
     ],

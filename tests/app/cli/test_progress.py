@@ -49,7 +49,7 @@ def reported(capsys: pytest.CaptureFixture[str], *events: object) -> list[str]:
 
 def test_snapshots_come_at_most_once_a_second(capsys: pytest.CaptureFixture[str]) -> None:
     lines = reported(capsys, *(Snapshot(n, 0, n, n, n, 0, 0, 1.0, 2.0) for n in range(100)))
-    assert lines == ["sent 0, failed 0, in flight 0, recent p95 2 ms"]
+    assert lines == ["sent 0, failed 0, in flight 0, recent p95 latency 2 ms"]
 
 
 def test_colours_asked_for_do_not_draw_a_bar_into_a_log(
@@ -58,7 +58,7 @@ def test_colours_asked_for_do_not_draw_a_bar_into_a_log(
     monkeypatch.setenv("FORCE_COLOR", "1")
     started = StageStarted(2, 0, "steady", "steady", 1, 40.0, 5.0, 2)
     lines = reported(capsys, started, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 2.0))
-    assert lines[-1] == "sent 5, failed 0, in flight 0, recent p95 2 ms"
+    assert lines[-1] == "sent 5, failed 0, in flight 0, recent p95 latency 2 ms"
     assert "\x1b" not in "".join(lines)
 
 
@@ -74,22 +74,22 @@ def test_without_colours_a_terminal_has_its_bar_and_no_colour(
 
 def test_long_latencies_are_reported_in_plain_numbers(capsys: pytest.CaptureFixture[str]) -> None:
     assert reported(capsys, Snapshot(0, 0, 5, 5, 5, 0, 0, 1.0, 12_345.6)) == [
-        "sent 5, failed 0, in flight 0, recent p95 12,300 ms"
+        "sent 5, failed 0, in flight 0, recent p95 latency 12,300 ms"
     ]
 
 
 def test_a_stage_with_too_few_answers_is_not_said_to_have_failed(capsys: pytest.CaptureFixture[str]) -> None:
     hold = next(stage for stage in full_run().result.stages if stage.kind == "step")
     few = Check("samples", 12.0, 72.0, "responses", "WARN", "Lengthen the stage.")
-    metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72, has 12")}}
+    metrics = {**hold.metrics, "latency_ms": {"p95": Estimate(None, reason="needs 72 samples, has 12")}}
     stage = replace(
         hold, kind="steady", tags={}, meets_slo=None, checks=(few,), metrics=metrics, verdict=Verdict("WARN")
     )
     (line,) = reported(capsys, StageFinished(1, 0, stage_facts(), stage))
-    assert "p95 n/a too few samples WARN (samples)" in line
-    metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="needs 72, has 12", undersampled=63.214)}
+    assert "p95 latency n/a too few samples WARN (samples)" in line
+    metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="needs 72 samples, has 12", undersampled=63.214)}
     (line,) = reported(capsys, StageFinished(1, 0, stage_facts(), replace(stage, metrics=metrics)))
-    assert "p95 63.21 ms (n = 12) too few samples WARN (samples)" in line
+    assert "p95 latency 63.21 ms (n = 12) too few samples WARN (samples)" in line
 
 
 def test_phases_and_warning_checks_are_reported(capsys: pytest.CaptureFixture[str]) -> None:
@@ -191,9 +191,9 @@ def test_variants_of_a_model_are_reported_with_their_times_and_how_they_ended(
         VariantFinished(3, 2, ended),
     ) == [
         "variant 2 of 3: m cpu as-is, batch 8",
-        "  single-stream: p50 8 ms, 800 req/s",
-        "  single-stream: p50 8 ms, 800 req/s WARN (warm-up)",
-        "  single-stream: p50 n/a, n/a INVALID (calls)",
+        "  single-stream: p50 service time 8 ms, 800 req/s",
+        "  single-stream: p50 service time 8 ms, 800 req/s WARN (warm-up)",
+        "  single-stream: p50 service time n/a, n/a INVALID (calls)",
         "  ended early: it crashed (SIGSEGV)",
     ]
 
@@ -202,7 +202,7 @@ def test_a_rate_of_arrivals_reports_what_was_asked_and_what_calls_waited(capsys:
     facts = stage_of("server", rate_per_s=27_966.3)
     stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
     (line,) = reported(capsys, CallsFinished(2, facts, replace(stage, checks=())))
-    assert line == "  server at 27,970 req/s: latency p50 15 ms, p95 15 ms, 100 req/s"
+    assert line == "  server at 27,970 req/s: p50 latency 15 ms, p95 latency 15 ms, 100 req/s"
 
 
 def test_what_is_not_known_of_calls_in_flight_is_left_out(

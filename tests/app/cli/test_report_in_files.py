@@ -61,4 +61,4 @@ def test_a_folder_that_is_not_there_is_a_usage_error(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     assert main(["report", "1-chat", "--out", str(tmp_path / "gone" / "x.html")]) == ExitCode.USAGE
-    assert "hint: Choose another --out." in capsys.readouterr().err
+    assert "hint: Choose another path with --out." in capsys.readouterr().err

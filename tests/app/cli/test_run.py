@@ -20,7 +20,7 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     ("arguments", "reported"),
     [
         (["--locustfile", "gone.py"], "gone.py"),
-        (["quickstart", "--locustfile", "locustfile.py"], "either a profile or --locustfile"),
+        (["quickstart", "--locustfile", "locustfile.py"], "a profile and --locustfile cannot be combined"),
         (["quickstart", "--users", "3"], "--users requires --locustfile"),
         (["quickstart", "--spawn-rate", "3"], "--spawn-rate requires --locustfile"),
         ([], "nothing to run"),

@@ -366,7 +366,7 @@ def test_a_run_whose_profile_was_given_a_secret_is_not_exported(
 
 def test_a_bundle_is_not_written_into_the_run_it_holds(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "export", "1-whole", "-o", str(runs / "1-whole" / "x.zip")]) == ExitCode.USAGE
-    assert "is inside the run that is exported" in capsys.readouterr().err
+    assert "is inside the directory of the exported run" in capsys.readouterr().err
 
 
 def without_artifacts() -> str:

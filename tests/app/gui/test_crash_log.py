@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.crash_log import LOG, CrashLog, PreviousSession, crash_notice
+from app.gui.crash_log import LOG, CrashLog, PreviousSession, build_crash_notice
 
 CRASH = """
 import sys
@@ -30,7 +30,7 @@ def test_a_window_that_ended_well_leaves_nothing(tmp_path: Path) -> None:
         assert log.begin() == PreviousSession(None, None)
         log.end()
     assert not (tmp_path / "home" / LOG).exists()
-    assert crash_notice(PreviousSession(None, None)) is None
+    assert build_crash_notice(PreviousSession(None, None)) is None
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a null pointer is read")
@@ -39,7 +39,7 @@ def test_a_crash_is_reported_with_where_it_was(tmp_path: Path) -> None:
     log = CrashLog(tmp_path)
     found = log.begin()
     log.end()
-    notice = crash_notice(found)
+    notice = build_crash_notice(found)
     assert notice is not None
     assert notice.severity == "warning"
     assert notice.details is not None
@@ -51,7 +51,7 @@ def test_a_crash_is_reported_with_where_it_was(tmp_path: Path) -> None:
 def test_a_window_that_was_killed_is_reported_without_alarm(tmp_path: Path) -> None:
     run(KILLED, tmp_path)
     log = CrashLog(tmp_path)
-    notice = crash_notice(log.begin())
+    notice = build_crash_notice(log.begin())
     log.end()
     assert notice is not None
     assert (notice.severity, notice.details) == ("news", None)
@@ -65,7 +65,7 @@ def test_two_windows_know_of_each_other(tmp_path: Path) -> None:
     second.end()
     assert (tmp_path / LOG).exists(), "the log is the first window's"
     first.end()
-    notice = crash_notice(found)
+    notice = build_crash_notice(found)
     assert notice is not None
     assert str(found.other_pid) in notice.summary
 

@@ -4,9 +4,9 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.dropped_files import Kind, classify_path
+from app.gui.dropped_files import FileKind, classify_path
 
-CASES: list[tuple[str, str, Kind]] = [
+CASES: list[tuple[str, str, FileKind]] = [
     ("m.onnx", "", "model"),
     ("p.yaml", "# mine\nsizewise: 1\nname: x\n", "profile"),
     ("plan.yaml", "sizewise_plan: 2\ntool: x\n", "plan"),
@@ -22,7 +22,7 @@ CASES: list[tuple[str, str, Kind]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "kind"), CASES, ids=[case[0] for case in CASES])
-def test_a_file_is_reported_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: Kind) -> None:
+def test_a_file_is_reported_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: FileKind) -> None:
     (tmp_path / name).write_text(text)
     found = classify_path(tmp_path / name)
     assert found.kind == kind

@@ -92,8 +92,8 @@ def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: Q
     qtbot.addWidget(window)
     notifications = Notifications(window)
     assert not QSystemTrayIcon.isSystemTrayAvailable()
-    assert notifications.notify_ended("quickstart", "PASS", 60.0)
-    assert not notifications.notify_ended("quickstart", "PASS", 2.0)
+    assert notifications.notify_job_ended("quickstart", "PASS", 60.0)
+    assert not notifications.notify_job_ended("quickstart", "PASS", 2.0)
 
 
 def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
@@ -102,7 +102,7 @@ def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
     with qtbot.waitActive(window):
         window.show()
         window.activateWindow()
-    assert not Notifications(window).notify_ended("quickstart", "PASS", 60.0)
+    assert not Notifications(window).notify_job_ended("quickstart", "PASS", 60.0)
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def looked(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWi
 
 
 def names(recovery: Recovery) -> list[str]:
-    return [one.directory.name for one in recovery.unfinished]
+    return [one.directory.name for one in recovery.unfinished_runs]
 
 
 def test_a_run_that_goes_on_stands_before_one_cut_short(

@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtWidgets import QMessageBox, QWidget
 from pytestqt.qtbot import QtBot
 
-from app.gui.compare.pairs_suggestion import PairsSuggestion, secrets_to_send
+from app.gui.compare.pairs_suggestion import PairsSuggestion, find_secrets_to_send
 from app.gui.navigation import Navigation
 from app.gui.run.connection_editor import ConnectionEditor
 from app.gui.run.page import RunPage
@@ -88,5 +88,5 @@ def test_a_test_of_the_connection_asks_and_sends_nothing_on_a_no(qtbot: QtBot, q
 def test_pairs_ask_once_for_what_both_profiles_send(tmp_path: Path, questions: list[str]) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
     offer = PairsSuggestion(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
-    assert secrets_to_send(offer) == (WANTED,)
-    assert secrets_to_send(PairsSuggestion(3, 10.0, None, tmp_path / "missing.yaml")) == ()
+    assert find_secrets_to_send(offer) == (WANTED,)
+    assert find_secrets_to_send(PairsSuggestion(3, 10.0, None, tmp_path / "missing.yaml")) == ()

@@ -21,7 +21,7 @@ def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks
     for arithmetic in ("fp32", "int8"):
         assert 1e9 < (peaks[arithmetic].flops_per_s or 0) < 1e14
         assert "ONNX Runtime" in peaks[arithmetic].source
-        assert peaks[arithmetic].source.endswith("one row times 64 MiB of weights")
+        assert peaks[arithmetic].source.endswith("MatMul of one row with 64 MiB of weights")
     assert 1e8 < (peaks["fp32"].bytes_per_s or 0) < 1e12
     assert peaks["int8"].bytes_per_s == peaks["fp32"].bytes_per_s
 

@@ -155,7 +155,7 @@ def test_crash_is_reported_by_its_signal_and_rows_reported_before_it_stay_report
 def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
+    monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
     stop = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))

@@ -115,10 +115,10 @@ def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_reported()
     rows = SyntheticRows(inputs, 4, {"sequence": 128})
     assert [array.shape for array in rows.batch(0, 4).values()] == [(4, 128, 8), (4, 128), (4, 2, 8)]
     assert rows.notes == (
-        "axis 2 of ids is dynamic; a length of 8 was assumed",
-        "past� is dynamic; a length of 8 was assumed",
+        "axis 2 of ids is dynamic; its length is assumed to be 8",
+        "axis past� is dynamic; its length is assumed to be 8",
     )
-    assert "sequence is dynamic; a length of 8 was assumed" in SyntheticRows(inputs, 4).notes
+    assert "axis sequence is dynamic; its length is assumed to be 8" in SyntheticRows(inputs, 4).notes
 
 
 @pytest.mark.parametrize(
@@ -144,7 +144,8 @@ def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:
     assert len(rows) == 1
     assert [array.shape for array in rows.batch(7, 1).values()] == [(3, 4, 4), ()]
     assert rows.notes == (
-        "no input has a batch axis, so a call counts as one row. If the 3 of image are rows, use batch 3",
+        "no input has a batch axis, so a call counts as one row. If the first axis of image contains rows, use batch "
+        "size 3",
     )
 
 
@@ -152,9 +153,9 @@ def test_batch_must_fit_a_fixed_first_axis() -> None:
     check_batch((X,), 7)
     check_batch((X, STATE, SCALAR), 7)
     check_batch((STATE,), 2)
-    with pytest.raises(UsageError, match="has a fixed batch size of 2 in x, not 3"):
+    with pytest.raises(UsageError, match="has a fixed batch size of 2 in input x, not 3"):
         check_batch((TensorSpec("x", "float32", (2, 2)),), 3)
-    with pytest.raises(UsageError, match="does not support batch 3"):
+    with pytest.raises(UsageError, match="does not support batch size 3"):
         check_batch((SCALAR,), 3)
 
 

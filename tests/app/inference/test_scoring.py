@@ -47,14 +47,18 @@ def test_errors_are_sizes(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("output", "labels", "sentence"),
     [
-        (np.zeros((3, 4, 8, 8)), LABELS, "float64 of 3 x 4 x 8 x 8, does not have one prediction per row"),
-        (SCORES[:2], LABELS, "does not have one prediction per row"),
-        (np.float32(1), LABELS, "a single number"),
-        (np.array([0.2, 0.7, 0.1]), LABELS, "does not have class scores or a class"),
+        (
+            np.zeros((3, 4, 8, 8)),
+            LABELS,
+            "\\(float64, shape 3 x 4 x 8 x 8\\) cannot be scored: it must contain one prediction per row",
+        ),
+        (SCORES[:2], LABELS, "it must contain one prediction per row"),
+        (np.float32(1), LABELS, r"shape \(\)"),
+        (np.array([0.2, 0.7, 0.1]), LABELS, "it must contain class scores or a class index per row"),
         (SCORES, LABELS + 1, "label 3 is out of range: the model's 3 classes are 0 to 2"),
         (SCORES, LABELS - 2, "label -1 is out of range"),
-        (SCORES, LABELS + 0.5, "does not have one number per row"),
-        (np.array(["a", "b", "c"], dtype=object), LABELS, "does not have numbers"),
+        (SCORES, LABELS + 0.5, "cannot be scored: it must contain one number per row"),
+        (np.array(["a", "b", "c"], dtype=object), LABELS, "it must contain numbers"),
     ],
 )
 def test_an_output_that_cannot_be_scored_is_refused(

@@ -109,9 +109,9 @@ def test_no_threads_is_a_usage_error(tmp_path: Path) -> None:
         (
             "\x1b[1;31m2026-01-01 10:00:00.1 [E:onnxruntime:Default, x.cc:1 f()] Failed to load library p.so "
             "with error: libcublasLt.so.13: cannot open shared object file: No such file\x1b[m",
-            "libraries of the provider are missing: libcublasLt.so.13",
+            "a library of the provider is missing: libcublasLt.so.13",
         ),
-        ("with error: libcuda.so.1: cannot open shared object file", "no NVIDIA driver: libcuda.so.1 does not load"),
+        ("with error: libcuda.so.1: cannot open shared object file", "no NVIDIA driver: libcuda.so.1 cannot be loaded"),
         ("2026-01-01 10:00:00.1 [W:onnxruntime:, x.cc:1 f] CUDA failure 35\nmore", "CUDA failure 35"),
         ("", "not reported by ONNX Runtime"),
     ],

@@ -10,7 +10,7 @@ from app.errors import UsageError
 from app.inference.datasets.labeled import select_calibration_rows
 from app.inference.job import CallRows, ComputeOutputs, MeasurementStarted, Report, SessionSettings, VariantJob
 from app.inference.probe import DIGITS_MODEL
-from app.inference.variant import FED_ROWS, OpenVariant
+from app.inference.variant import MAX_FED_ROWS, OpenVariant
 from app.records.calls import unpack_calls
 from tests.fakes import odd_models, onnx_models
 from tests.fakes.callers import plan_of
@@ -19,7 +19,7 @@ PLAIN = VariantJob(model=str(DIGITS_MODEL), provider="cpu", batch=1)
 
 
 def opened(**job: object) -> OpenVariant:
-    return OpenVariant(msgspec.structs.replace(PLAIN, **job), begun_ns=5, library_load_ms=7.0)
+    return OpenVariant(msgspec.structs.replace(PLAIN, **job), process_start_ns=5, library_load_ms=7.0)
 
 
 def test_cold_start_is_reported_with_what_went_before() -> None:
@@ -47,8 +47,8 @@ def test_outputs_given_are_of_whole_batches_of_the_rows_wanted(tmp_path: Path, b
         opened(model=model, batch=size).compute_outputs(ComputeOutputs(rows=count))
         for size, count in ((batch, 100), (1, 300))
     )
-    assert (given.shape, whole.shape) == ((rows, 3), (FED_ROWS, 3))
-    shared = min(rows, FED_ROWS) * 3
+    assert (given.shape, whole.shape) == ((rows, 3), (MAX_FED_ROWS, 3))
+    shared = min(rows, MAX_FED_ROWS) * 3
     first, alone = (np.frombuffer(one.content, one.dtype)[:shared] for one in (given, whole))
     assert np.array_equal(first, alone), "the same rows, whatever the batch"
 

@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from app.errors import ExitCode
-from app.inference.job import Opened, VariantFailed, VariantJob, VariantMeasured, read_report, write_message
+from app.inference.job import VariantFailed, VariantJob, VariantMeasured, VariantOpened, read_report, write_message
 from app.inference.probe import DIGITS_MODEL
 from tests.fakes.callers import plan_of
 
@@ -56,7 +56,7 @@ def test_it_leaves_with_its_parent_amid_a_measurement() -> None:
     with started(DIGITS_MODEL) as child:
         assert child.stdin is not None
         assert child.stdout is not None
-        assert isinstance(read_report(child.stdout), Opened)
+        assert isinstance(read_report(child.stdout), VariantOpened)
         write_message(child.stdin, plan_of("single-stream", most_s=300.0))
         read_report(child.stdout)
         child.stdin.close()

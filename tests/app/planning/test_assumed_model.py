@@ -83,7 +83,7 @@ def test_an_instance_with_too_few_cards_is_refused() -> None:
     target = known("h100-sxm5-80gb", asked(LLAMA_2_70B))
     found = compute_assumed_capacity(target, gpu_offer("g", "h100-sxm5-80gb", 1.0), LLAMA)
     assert isinstance(found, Unavailable)
-    assert found.reason == "has 1 accelerators, but llama needs 2"
+    assert found.reason == "the instance has too few accelerators: 1, but llama needs 2"
 
 
 def test_a_vendors_own_efficiency_is_in_its_rate() -> None:

@@ -95,9 +95,9 @@ def bursts(at_s: Floats, times: float = 1.0) -> Bursts:
 def test_a_trace_at_its_own_level_is_played_as_recorded() -> None:
     drawn = draw_arrivals(bursts(BURST_S), 1.0)
     assert drawn is not None
-    assert all(one.at_s.size == BURST_S.size for one in drawn)
-    np.testing.assert_allclose(drawn[0].at_s, BURST_S, atol=1e-6)
-    assert drawn[0].compress(2.0).at_s[-1] == pytest.approx(BURST_S[-1] / 2)
+    assert all(one.times_s.size == BURST_S.size for one in drawn)
+    np.testing.assert_allclose(drawn[0].times_s, BURST_S, atol=1e-6)
+    assert drawn[0].compress(2.0).times_s[-1] == pytest.approx(BURST_S[-1] / 2)
 
 
 def test_more_than_can_be_simulated_is_not_drawn() -> None:
@@ -108,7 +108,7 @@ def test_more_than_can_be_simulated_is_not_drawn() -> None:
 def test_stated_bursts_have_their_dispersion_in_windows_of_their_length() -> None:
     drawn = draw_arrivals(Bursts(None, Dispersion(8.0, 5.0), 10.0), 1.0)
     assert drawn is not None
-    counts = np.concatenate([np.histogram(one.at_s, np.arange(0.0, one.end_s + 1, 5.0))[0] for one in drawn])
+    counts = np.concatenate([np.histogram(one.times_s, np.arange(0.0, one.end_s + 1, 5.0))[0] for one in drawn])
     assert counts.mean() == pytest.approx(50.0, rel=0.03)
     assert counts.var() / counts.mean() == pytest.approx(8.0, rel=0.2)
 

@@ -24,7 +24,7 @@ def candidate(what: Offer, limits: PlanLimits | None = None, demand: Demand = DE
 
 def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
     found = candidate(offer())
-    assert (found.needed, found.spares, found.instances, found.rejected) == (8, 1, 9, None)
+    assert (found.needed_instances, found.spares, found.instances, found.rejected) == (8, 1, 9, None)
     assert found.usd_per_month == 730 * 9
 
 
@@ -48,7 +48,7 @@ def test_without_price_or_capacity_nothing_can_be_said() -> None:
     unmeasured = evaluate_offer(offer(), Unavailable("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, RejectedOffer)
     assert isinstance(unmeasured, RejectedOffer)
-    assert unpriced.reason == "no on-demand price available"
+    assert unpriced.reason == "the price list has no on-demand price"
     assert unmeasured.reason == "measure it"
 
 

@@ -57,7 +57,9 @@ def test_fewer_vcpus_beside_the_same_accelerator_are_a_risk() -> None:
 
 
 def test_a_slice_holds_no_replica() -> None:
-    assert "0.25 of an accelerator" in refused(curve(), ONE_L4, gpu_offer("g6f", "l4", 0.25))
+    assert "too few accelerators: 0.25, but a replica was measured on 1" in refused(
+        curve(), ONE_L4, gpu_offer("g6f", "l4", 0.25)
+    )
 
 
 def test_a_cpu_measurement_goes_to_other_cpus_by_whole_replicas() -> None:
@@ -90,7 +92,7 @@ def test_without_cores_measured_a_replica_takes_its_share_of_the_machine() -> No
 
 def test_what_a_cpu_measurement_cannot_reach() -> None:
     assert "has no vCPU count" in refused(curve(), HERE, offer(vcpus=None))
-    assert "one replica uses 3" in refused(curve(cores_used=3.0), HERE, offer(vcpus=2.0))
+    assert "has 2 vCPUs, but a replica uses 3" in refused(curve(cores_used=3.0), HERE, offer(vcpus=2.0))
     assert "target.hardware.vcpus" in refused(curve(cores_used=None), Hardware("?"), offer())
 
 
@@ -112,7 +114,10 @@ def test_a_card_with_less_memory_is_refused_until_it_is_said_what_a_replica_take
     on_l4, small = Hardware("one L4", accelerator="l4", accelerator_count=1), gpu_offer("s1", "small")
     untold = extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated"))
     assert isinstance(untold, Unavailable)
-    assert "has 12 GiB, but was measured with 24 GiB; set plan.unmeasured_gpus.memory" in untold.reason
+    assert (
+        "S has 12 GiB of memory, but a replica was measured with 24 GiB; set plan.unmeasured_gpus.memory"
+        in untold.reason
+    )
     assert isinstance(
         extrapolate_capacity(curve(), on_l4, small, parts, UnmeasuredGpus("fp16", "saturated", 6)), Capacity
     )

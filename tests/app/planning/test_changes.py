@@ -9,10 +9,10 @@ import pytest
 from app.planning.candidates import Candidate, evaluate_offer
 from app.planning.capacity import Capacity
 from app.planning.changes import (
-    COLD_MINUTES,
+    COLD_START_MINUTES,
     FleetSize,
     WhatIfChange,
-    _max_ahead,
+    _compute_max_ahead,
     build_cache_change,
     build_variant_change,
     compute_savings,
@@ -43,12 +43,12 @@ def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
         ],
         sized,
     )
-    assert [(one.change.name, one.after.replicas, one.usd_per_month) for one in found] == [
+    assert [(one.change.name, one.changed_size.replicas, one.usd_per_month) for one in found] == [
         ("int8", 9, 500),
         ("caching", 11, 250),
         ("caching", 14, 0),
     ]
-    assert all(one.before == FleetSize(14, 1400.0) for one in found)
+    assert all(one.baseline_size == FleetSize(14, 1400.0) for one in found)
     assert found[0].share == pytest.approx(5 / 14)
     assert [one.change.basis for one in found] == ["measured", "assumed", "assumed"]
 
@@ -68,7 +68,7 @@ def test_a_sizing_that_finds_nothing_saves_nothing_known() -> None:
 
 def test_what_a_change_rests_on_is_said() -> None:
     assert build_variant_change("int8", 150, 100).reason == "1.50 × the current max rate within SLO, measured"
-    assert build_cache_change(0.25).reason == "25% of the requests served from a cache, assumed"
+    assert build_cache_change(0.25).reason == "25 % of the requests are served from a cache, assumed"
 
 
 HOURS = (0.1,) * 12 + (1.0,) * 12
@@ -84,8 +84,8 @@ def saving(asked: PlanningInputs, per_s: float = 100.0) -> Saving:
 
 def test_a_fleet_looks_ahead_as_far_as_a_start_takes() -> None:
     needed = np.array([1.0, 1, 1, 1, 3, 1, 1])
-    assert _max_ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
-    assert _max_ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]
+    assert _compute_max_ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
+    assert _compute_max_ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]
 
 
 def test_of_flat_traffic_a_pool_is_one_instance_for_nothing() -> None:
@@ -97,7 +97,7 @@ def test_of_flat_traffic_a_pool_is_one_instance_for_nothing() -> None:
 
 def test_the_pool_is_as_large_as_the_steepest_rise_during_a_cold_start() -> None:
     one = saving(question(peak_per_s=100_000.0, hourly_share=HOURS))
-    rise = 0.9 * 1000 / 60 * COLD_MINUTES  # the profile rises by 900 instances within an hour
+    rise = 0.9 * 1000 / 60 * COLD_START_MINUTES  # the profile rises by 900 instances within an hour
     size = int(one.change.split(" of ")[1].split()[0])
     assert rise - 2 <= size <= rise + 2
     assert (one.saved_usd_per_month or 0.0) < 0
@@ -122,8 +122,8 @@ def variant(name: str, service: BatchService) -> MeasuredTarget:
     return target(name=name, fit=fit_of(fitted(service), highest_per_s=service.max_per_s))
 
 
-def plan(*targets: MeasuredTarget, preview: bool = False, limit_ms: int = 150) -> Plan:
-    return plan_fleets(question(*targets, slo=(f"latency_ms.p95 < {limit_ms}",)), estimate_only=preview)
+def plan(*targets: MeasuredTarget, estimate_only: bool = False, limit_ms: int = 150) -> Plan:
+    return plan_fleets(question(*targets, slo=(f"latency_ms.p95 < {limit_ms}",)), estimate_only=estimate_only)
 
 
 def cost(of: Plan) -> float:
@@ -136,12 +136,12 @@ def test_another_measured_variant_is_planned_from_its_own_run_but_not_for_a_prev
     both = plan(variant("fp32", SLOW), variant("int8", FAST))
     slow = next(one for one in both.savings if one.change == "fp32 only")
     assert slow.basis == "measured"
-    assert slow.usd_per_month == pytest.approx(cost(plan(variant("fp32", SLOW), preview=True)))
+    assert slow.usd_per_month == pytest.approx(cost(plan(variant("fp32", SLOW), estimate_only=True)))
     assert slow.usd_per_month is not None
     assert slow.saved_usd_per_month == pytest.approx(cost(both) - slow.usd_per_month)
     assert slow.saved_usd_per_month is not None
     assert slow.saved_usd_per_month < 0
-    quick = plan(variant("fp32", SLOW), variant("int8", FAST), preview=True)
+    quick = plan(variant("fp32", SLOW), variant("int8", FAST), estimate_only=True)
     assert {one.basis for one in quick.savings} == {"assumed"}
 
 

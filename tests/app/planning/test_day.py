@@ -84,7 +84,7 @@ def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
     outcome = played(SPIKE, Fixed(3))
     fleet = create_fleet(msgspec.structs.replace(DESIGN, services=(SERVICE,) * 3), np.random.SeedSequence((5, 1)))
     for minute in iterate_arrivals(SPIKE, 60.0, 0.0, 5):
-        serve(fleet, minute.at_s, minute.normals)
+        serve(fleet, minute.times_s, minute.normals)
     advance_to(fleet, 1800.0)
     counts = get_totals(fleet)
     assert counts.late > 0

@@ -53,10 +53,11 @@ def notes(one: SimulatedDay, *played: str, peak: float = 60.0) -> str:
 def test_a_day_is_reported_by_its_verdict_what_was_lost_and_what_it_cost() -> None:
     assert format_day(day(), FLEET) == (
         "The SLO is met over the day.",
-        "99 % of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95 % was reached in 1 of 2 hours.",
+        "99 % of 1,000 requests met the limit of p95 latency < 1000 ms; the target of 95 % was reached in 1 of 2 "
+        "hours.",
         "0 requests were dropped, 0 timed out and 0 failed.",
         "The day costs $60: 1–5 (mean 2.5) instances of 2 replicas at $1/h each; 2–9 (mean 4.5) replicas were ready.",
-        "This is $84 (58.3 %) less than 6 static instances all day, which cost $144.",
+        "This is $84 (58.3 %) less than 6 instances without autoscaling, which would cost $144.",
         "1 of them is a spare. The autoscaler runs no spares beyond its target and autoscaler.min.",
     )
 
@@ -101,12 +102,15 @@ def test_dearer_as_dear_and_a_static_fleet_are_reported_apart() -> None:
         (Fixed(12), "No autoscaler: 12 replicas all day."),
         (Hpa(0.6, 12), "HPA: target of 60 % utilization per replica, from 1 to 12 replicas."),
         (Keda(9.0, 12, "rate"), "KEDA: target of 9 req/s per replica, from 0 to 12 replicas."),
-        (Knative(10.0, max=12), "target of 7 requests in flight per replica (70% of a target of 10), from 0 to 12"),
+        (Knative(10.0, max=12), "target of 7 requests in flight per replica (70 % of a target of 10), from 0 to 12"),
         (
             Scheduled((ScheduledReplicas(0, 2), ScheduledReplicas(3600, 2), ScheduledReplicas(30_600, 12))),
-            "Replica schedule: 00:00 2, 08:30 12.",
+            "Replica schedule: 2 from 00:00, 12 from 08:30.",
         ),
-        (Predictive(9.0, 120.0, 12), "the highest rate of the next 120 s, 9 req/s per replica, from 1 to 12 replicas."),
+        (
+            Predictive(9.0, 120.0, 12),
+            "the highest rate of the next 120 s at 9 req/s per replica, from 1 to 12 replicas.",
+        ),
     ],
 )
 def test_the_autoscaler_is_reported_with_its_target(autoscaler: Autoscaler, words: str) -> None:
@@ -118,11 +122,11 @@ def test_what_is_assumed_and_what_befalls_the_fleet_is_reported() -> None:
         ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
     )
     reported = notes(day(operations=operations))
-    assert "The median cold start takes 105 s (node 90 s, build 15 s), an assumption" in reported
-    assert "A replica fails every 48 hours on average" in reported
+    assert "The median cold start takes 105 s (node 90 s, engine build 15 s). This is an assumption" in reported
+    assert "A replica fails every 48 hours on average and loses its requests" in reported
     assert "Rolling update of all replicas from 10:00: maxSurge 10%, maxUnavailable 25%." in reported
     assert "Nodes for 2 replicas are kept warm and empty, and are billed." in reported
-    assert "A request times out after waiting 30 s, and a request that finds 200 queued" in reported
+    assert "A request times out after waiting 30 s, and a request is dropped if 200 requests are queued" in reported
     static = notes(day(autoscaler=Fixed(12)))
     assert "cold start" not in static
     assert "An instance runs" not in static
@@ -130,7 +134,7 @@ def test_what_is_assumed_and_what_befalls_the_fleet_is_reported() -> None:
 
 
 def test_a_cell_and_an_overload_are_reported() -> None:
-    cell = "Simulated as a cell: one of 5 equal cells."
+    cell = "The day is simulated for one of 5 equal cells."
     assert cell in notes(day(scale_divisor=5), cell)
     assert "cannot handle the busiest minute" not in notes(day())
     assert "All 12 planned replicas together cannot handle the busiest minute." in notes(day(), peak=121.0)

@@ -39,7 +39,7 @@ def test_the_peak_binds_where_it_takes_several() -> None:
     found = recommended(250.0, PlanLimits(redundancy=2), SMALL)
     assert found.binding_constraint == (
         "peak: one instance handles 100 req/s within p95 latency < 50 ms at 90 % confidence, so the peak of 250 "
-        "req/s needs 3, and n+2 makes it 5"
+        "req/s needs 3 instances, and n+2 requires 5"
     )
 
 
@@ -72,7 +72,7 @@ def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
         gpu_offer("g1", "l4", on_demand_usd_per_hour=0.1),
     )  # fmt: skip
     assert found.why[0] == "3 instances sustain the peak with a probability of 100 %; the target is 90 %."
-    assert found.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33%)."
+    assert found.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33 %)."
     assert "acme/g1@here, at $0.1/h each: measured on a CPU; to size NVIDIA L4" in found.why[2]
 
 
@@ -150,7 +150,7 @@ def test_an_api_is_even_where_it_costs_what_the_fleet_does(share: float) -> None
     # at `share` of 50/s its calls cost the 730 USD of the one instance
     price = ApiPrice(730.0 / (share * 50 * MONTH_S / 1000), "1k requests")
     (reported,) = sentences(offer(), api=price)
-    assert f"break-even is at {share:g} of the traffic" in reported
+    assert f"break-even is at {share:g} times this traffic" in reported
     assert ("which is less" in reported) == (share < 1)
 
 
@@ -158,6 +158,6 @@ def test_an_api_by_tokens_takes_the_mean_request() -> None:
     price = ApiPrice(730.0 / (50 * MONTH_S * 1000 / 1e6), "1M tokens")
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1000.0, 300.0))
     (reported,) = sentences(offer(), api=price, tokens=tokens)
-    assert "break-even is at 1 of the traffic" in reported
+    assert "break-even is at 1 times this traffic" in reported
     (silent,) = sentences(offer(), api=price)
     assert silent.endswith("set traffic.tokens to the tokens per request.")

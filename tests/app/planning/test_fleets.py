@@ -83,7 +83,7 @@ def test_a_price_over_90_days_old_warns_in_the_headline_and_widens_the_cost(days
         [("price_age", days, 90, "WARN")] if is_old else []
     )
     assert all("sizewise offers import" in (check.hint or "") for check in plan.checks)
-    assert sum(note.startswith("WARN price age: ") for note in plan.notes) == is_old
+    assert not any("price age" in note for note in plan.notes), "the check says it"
     (low, high), (narrow_low, narrow_high) = (
         one.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0) for one in (plan, fresh) if one.recommendation
     )
@@ -105,7 +105,7 @@ def test_an_old_price_wins_only_where_it_is_lower_by_what_it_may_have_moved() ->
     plan = plan_fleets(question(of=catalogue(offer("new"), old)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/new@here"
-    assert any("/month less (5%), at a less certain price from" in why for why in plan.recommendation.why)
+    assert any("/month less (5 %), at a less certain price from" in why for why in plan.recommendation.why)
     assert not any("becomes cheaper below" in one for one in plan.recommendation.would_change_it)
     cheap = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
     plan = plan_fleets(question(of=catalogue(offer("new"), cheap)))
@@ -124,7 +124,7 @@ def test_prices_of_low_trust_are_recommended_only_when_asked_for() -> None:
 def test_a_price_of_0_is_no_price() -> None:
     plan = plan_fleets(question(of=catalogue(offer(on_demand_usd_per_hour=0.0))))
     assert plan.recommendation is None
-    assert plan.offers[0].rejected == "no on-demand price available"
+    assert plan.offers[0].rejected == "the price list has no on-demand price"
 
 
 @pytest.mark.parametrize(("redundancy", "confidence"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])
@@ -147,7 +147,7 @@ def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int
     assert (0 if redundancy else 1) <= more <= 4
     assert spot.usd_per_month.value == pytest.approx(730 * 0.3 * spot.instances)
     (risk,) = [reason for reason in spot.risk_reasons if reason.startswith("spot price")]
-    assert (f"{more} of the spares cover that" in risk) == (more > 0)
+    assert (f"{more} of the spares {'covers' if more == 1 else 'cover'} this" in risk) == (more > 0)
     assert "below the requested confidence" not in risk
 
 

@@ -33,6 +33,8 @@ def test_shared_cores_are_no_queue() -> None:
     assert format_service_model(service) == "1 request at a time, 12 ms each, CV 0.5, and 3 ms overhead"
 
 
-@pytest.mark.parametrize(("number", "text"), [(0.9, "90 %"), (0.9694, "96.9 %"), (0.99999, "over 99.9 %"), (1.0, "100 %")])
+@pytest.mark.parametrize(
+    ("number", "text"), [(0.9, "90 %"), (0.9694, "96.9 %"), (0.99999, "over 99.9 %"), (1.0, "100 %")]
+)
 def test_shares_do_not_round_up_to_certainty(number: float, text: str) -> None:
     assert format_share(number) == text

@@ -50,7 +50,7 @@ def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(
 ) -> None:
     found = goals(text)
     assert [goal.kind for goal in found.latency_goals] == [time]
-    simulated = {"latency": "the entire latency", "first_token": "TTFT", "per_token": "TPOT"}[time]
+    simulated = {"latency": "the latency of the entire request", "first_token": "TTFT", "per_token": "TPOT"}[time]
     assert found.notes == (f"{shown} is evaluated as a limit on {simulated}.",)
 
 

@@ -27,7 +27,7 @@ def test_a_measured_rate_is_reported_with_why_it_stands_alone() -> None:
     reported = notes(question())
     assert "Measured on acme/c16: 100 req/s within the SLO." in reported
     assert "without the benefit of a shared queue: too few rates were measured." in reported
-    assert "A month is 730 hours of every instance at the on-demand price. Disk, network," in reported
+    assert "A monthly cost is 730 hours of every instance at the on-demand price. Disk, network," in reported
     assert "at today's mean rate of 2,000 req/s." in reported
 
 
@@ -68,12 +68,13 @@ def test_requests_taken_to_be_as_long_as_measured_are_reported_unless_the_traffi
 def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
     reported = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
-    nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the nearest)."
-    assert f"{nearest} Others: region y is excluded by plan.regions (2)." in reported
+    nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the closest to qualifying)."
+    assert f"{nearest} Other offers: region y is excluded by plan.regions (2)." in reported
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
     reported = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
-        r"No instance type qualifies: \d+ instances cost .* above plan\.budget of \$10/month \(acme/d@z, the nearest\)",
+        r"No instance type qualifies: \d+ instances cost .* above plan\.budget of \$10/month \(acme/d@z, the closest "
+        r"to qualifying\)",
         reported,
     )
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
@@ -93,8 +94,8 @@ def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
 def test_formulae_and_vcpus_are_owned_up_to() -> None:
     reported = notes(modelled())
     assert "Lower-ranked options are sized analytically" in reported
-    assert "vCPUs vary (core or hyperthread)" in reported
-    assert "vCPUs vary" not in notes(question())
+    assert "A vCPU is a core or a hyperthread" in reported
+    assert "A vCPU" not in notes(question())
 
 
 def test_hardware_that_was_said_is_reported_as_that() -> None:

@@ -76,7 +76,7 @@ def test_an_autoscaler_is_billed_by_whole_instances_and_compared() -> None:
     assert day.billed_instances.mean >= day.billed.mean / 2
     assert day.usd == pytest.approx(day.billed_instances.mean * 2)
     assert day.usd > sum(minute.usd for minute in day.minutes)
-    assert "less than 6 static instances all day" in day.sentences[4]
+    assert "less than 6 instances without autoscaling" in day.sentences[4]
     assert any(note.startswith("An instance runs 2 replicas.") for note in day.notes)
 
 

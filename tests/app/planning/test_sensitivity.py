@@ -86,4 +86,4 @@ def test_the_slos_limits_and_the_router_are_reported_where_there_is_a_service_mo
     slo, router = found["SLO limits"], found["router"]
     assert (slo.usd_per_month_low or 0) < (slo.usd_per_month_high or 0)
     assert (router.usd_per_month_low or 0) < (router.usd_per_month_high or 0)
-    assert (router.low, router.high) == ("least outstanding", "random")
+    assert (router.low, router.high) == ("least-outstanding", "random")

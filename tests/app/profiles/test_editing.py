@@ -57,7 +57,7 @@ def tree_of(text: str) -> Any:
 )  # fmt: skip
 def test_one_value_is_changed_and_the_rest_stays(path: KeyPath, value: Any, line: str) -> None:
     edited = edit(TEXT, path, value)
-    assert not edited.is_anew
+    assert not edited.is_rewritten
     assert line in edited.text
     assert tree_of(edited.text) == set_value(tree_of(TEXT), path, value)
     assert edited.text.startswith("# What this is about.\n")
@@ -73,7 +73,7 @@ def test_a_list_that_changes_in_one_item_keeps_the_comments_of_the_others() -> N
 def test_a_list_that_grows_keeps_its_comments() -> None:
     stages = tree_of(TEXT)["load"]["stages"]
     edited = edit(TEXT, ("load", "stages"), [*stages, {"name": "three", "concurrency": 2, "duration": "1s"}])
-    assert not edited.is_anew
+    assert not edited.is_rewritten
     assert "# the first" in edited.text
     assert "- {name: three, concurrency: 2, duration: 1s}\nslo:" in edited.text
 

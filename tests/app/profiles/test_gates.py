@@ -46,8 +46,8 @@ def test_a_gate_on_what_is_going_to_run_is_taken(load: Load, gate: str, more: di
     [
         ("latency_ms.p95{stage=paek} < 300", {}, "no stage has stage=paek", "Did you mean 'peak'?"),
         ("latency_ms.p95{stgae=peak} < 300", {}, 'no stage has a tag "stgae"', "Did you mean 'stage'?"),
-        ("latency_ms.p95{stage=zzz} < 300", {}, "no stage has stage=zzz", "Values: calm, peak."),
-        ("latency_ms.p95{sweep=yes} < 300", {}, 'no stage has a tag "sweep"', "Tags: stage."),
+        ("latency_ms.p95{stage=zzz} < 300", {}, "no stage has stage=zzz", "Use one of these values: calm, peak."),
+        ("latency_ms.p95{sweep=yes} < 300", {}, 'no stage has a tag "sweep"', "Use one of these tags: stage."),
         ("latency_ms.p95{stage=hold} < 300", {"load": SEARCH, "slo": SLO}, "stage=hold", "the search names its own"),
         ("change(latency_ms.p95{stage=paek}) < 8%", {}, "no stage has stage=paek", "Did you mean 'peak'?"),
         ("change(ttft_ms.p95) < 8%", {}, "streamed responses", "Use latency_ms."),
@@ -56,11 +56,11 @@ def test_a_gate_on_what_is_going_to_run_is_taken(load: Load, gate: str, more: di
         ("max_rate_within_slo > 9", {}, "the profile has none", "Add load.search"),
         ("max_rate_within_slo > 9", {"load": USERS, "slo": SLO}, "the profile has none", "Add load.search"),
         ("change(max_rate_within_slo) > -5%", {}, "the profile has none", "Add load.search"),
-        ("usd_per_month < 900", {"slo": SLO}, "without traffic nothing is planned", "Add traffic."),
+        ("usd_per_month < 900", {"slo": SLO}, "without traffic, no fleet is planned", "Add traffic."),
         (
             "usd_per_1m_tokens < 9",
             {"slo": SLO, "traffic": TRAFFIC},
-            "is a metric of openai-chat",
+            "is available only with protocol openai-chat",
             "usd_per_1k_inferences",
         ),
         ("latency_ms.p95 >= 0", {}, "can never fail", "exceeds"),
@@ -170,7 +170,7 @@ def test_what_can_be_measured_may_be_asked_for(load: Load, workload: dict[str, A
         (["latency_ms.p95 > 80"], "would be met by the worst"),
         (["error_rate >= 1%"], "would be met by the worst"),
         (["latency_ms.p95 < 80", "goodput_share < 99%"], "would be met by the worst"),
-        (["latency_ms.p95 < 50 | warn"], "slo only warns"),
+        (["latency_ms.p95 < 50 | warn"], "slo has only warnings"),
         ([], "slo is empty"),
     ],
 )

@@ -92,10 +92,10 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"spike": {"base": "5/s", "pek": "9/s"}, "duration": "3s"}, "unknown key 'pek'"),
         ({"rate": "1e6/s", "duration": "1m"}, "would send 6e\\+07 requests"),
         ({"ramp": {"from": "0/s", "to": "1e6/s"}, "duration": "2m"}, "would send 6e\\+07 requests"),
-        ({"trace": "trace.csv", "speed": "2"}, "not a speed"),
+        ({"trace": "trace.csv", "speed": "2"}, "not a replay speed"),
         ({"trace": "trace.csv", "speed": "0x"}, "between 0.001x"),
         ({"trace": "trace.csv", "duration": "5s"}, "is 4 s long at that speed"),
-        ({"trace": "trace.csv", "lead_in": "4s"}, "lead_in uses up"),
+        ({"trace": "trace.csv", "lead_in": "4s"}, "no time remains after lead_in"),
         ({"trace": "none.csv"}, "no such file"),
         ({"trace": "single.csv"}, "duration of the trace is 0"),
         ({"trace": "unsorted.csv"}, "unsorted.csv:3: the request is earlier"),
@@ -196,5 +196,5 @@ def test_a_locust_test_is_swept_by_clients_alone(load: Load, tmp_path: Any) -> N
     (tmp_path / "locustfile.py").write_text("")
     locust = {"protocol": "locust", "file": "locustfile.py"}
     assert load(locust, load={"sweep": {"max_concurrency": 4}}).load.sweep
-    with pytest.raises(ProfileError, match="needs rates"):
+    with pytest.raises(ProfileError, match=r"load\.sweep has rates"):
         load(locust, load={"sweep": {"rates": ["1/s"]}})

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.locust import locust_profile
+from app.profiles.locust import build_locust_profile
 from app.profiles.profile import LocustProfile
 
 
@@ -17,7 +17,7 @@ def file(tmp_path: Path) -> Path:
 
 
 def test_a_profile_of_a_file_and_a_few_numbers(file: Path) -> None:
-    profile = locust_profile(file, users=25, spawn_per_s=5, duration="30s", host="http://127.0.0.1:8000")
+    profile = build_locust_profile(file, users=25, spawn_per_s=5, duration="30s", host="http://127.0.0.1:8000")
     assert isinstance(profile, LocustProfile)
     assert profile.name == "my-shop-test"
     assert profile.target.file == file
@@ -28,7 +28,7 @@ def test_a_profile_of_a_file_and_a_few_numbers(file: Path) -> None:
 
 
 def test_overrides_go_in(file: Path) -> None:
-    profile = locust_profile(file, overrides=["slo=[service_ms.p95 < 100]", "target.permitted=true"])
+    profile = build_locust_profile(file, overrides=["slo=[service_ms.p95 < 100]", "target.permitted=true"])
     assert isinstance(profile, LocustProfile)
     assert profile.slo
     assert profile.target.permitted
@@ -37,8 +37,8 @@ def test_overrides_go_in(file: Path) -> None:
 
 def test_what_is_wrong_is_reported(file: Path) -> None:
     with pytest.raises(ProfileError, match=r"^--locustfile: target\.file: no such file"):
-        locust_profile(file.with_name("none.py"))
+        build_locust_profile(file.with_name("none.py"))
     with pytest.raises(ProfileError, match=r"--set load\.seed"):
-        locust_profile(file, overrides=["load.seed=x"])
+        build_locust_profile(file, overrides=["load.seed=x"])
     with pytest.raises(ProfileError, match="whole number"):
-        locust_profile(file, users=0)
+        build_locust_profile(file, users=0)

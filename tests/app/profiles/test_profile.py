@@ -40,7 +40,7 @@ def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
         ("eror_rate > 20% after 15s", 'unknown metric "eror_rate"', "Did you mean error_rate?"),
         ("latency_ms.p95 > 20ms after 15s", "latency_ms is in ms", "Use 20 without a unit"),
         ("goodput_share > 20% after 15s", "not available while a stage runs", "error_rate or latency_ms"),
-        ("error_rate < 20% after 15s", "cannot be a reason to abort", "error_rate > 20%"),
+        ("error_rate < 20% after 15s", "cannot be used to abort a run", "error_rate > 20%"),
         ("error_rate > 20% | warn after 15s", "", ""),
         ("error_rate > 100% after 15s", "can never be met", "lower limit"),
         ("error_rate > 20% after 20s", "no stage is longer than 20s", "less than 20s"),

@@ -24,20 +24,20 @@ def made(kind: type[Settings], **keys: Any) -> Any:
 
 def test_a_ramp_is_one_line() -> None:
     ramp = made(RampSettings, **{"from": "0/s", "to": "200/s"})
-    assert ramp.curve(10.0) == ((0.0, 0.0), (10.0, 200.0))
-    assert compute_expected_arrivals(ramp.curve(10.0), 10.0, 0.0) == 1000.0
+    assert ramp.build_curve(10.0) == ((0.0, 0.0), (10.0, 200.0))
+    assert compute_expected_arrivals(ramp.build_curve(10.0), 10.0, 0.0) == 1000.0
 
 
 def test_a_spike_jumps_up_and_comes_back() -> None:
     spike = made(RateSpikeSettings, **{"base": "50/s", "peak": "300/s", "at": "20s", "for": "10s"})
-    curve = spike.curve(60.0)
+    curve = spike.build_curve(60.0)
     assert curve == ((0.0, 50.0), (20.0, 50.0), (20.0, 300.0), (30.0, 300.0), (30.0, 50.0))
     assert compute_expected_arrivals(curve, 60.0, 2.0) == 50 * 62 + 250 * 10
 
 
 def test_a_sine_is_fine_enough_to_look_round() -> None:
     sine = made(SineSettings, mean="100/s", amplitude="100/s", period="10s")
-    curve = sine.curve(25.0)
+    curve = sine.build_curve(25.0)
     assert len(curve) == 161
     assert curve[16] == (2.5, pytest.approx(200.0))
     assert min(rate for _, rate in curve) >= 0
@@ -46,7 +46,7 @@ def test_a_sine_is_fine_enough_to_look_round() -> None:
 
 def test_a_day_goes_by_in_the_time_of_the_stage() -> None:
     day = made(DiurnalSettings, peak="1000/s", shape="workday")
-    curve = day.curve(24.0)
+    curve = day.build_curve(24.0)
     assert curve[11] == (10.5, 1000.0)
     assert curve[0][1] == curve[-1][1] == pytest.approx(165.0)
 
@@ -58,7 +58,7 @@ def test_steps_are_of_equal_length() -> None:
 @pytest.mark.parametrize(
     ("kind", "keys", "says"),
     [
-        (RampSettings, {"from": "0/s", "to": "0/s"}, "stays at 0/s"),
+        (RampSettings, {"from": "0/s", "to": "0/s"}, "is always 0/s"),
         (RampSettings, {"from": "-1/s", "to": "5/s"}, "below zero"),
         (RateSpikeSettings, {"base": "50/s", "peak": "50/s", "at": "1s", "for": "1s"}, "must be above spike.base"),
         (SineSettings, {"mean": "50/s", "amplitude": "60/s", "period": "1s"}, "so the rate would be negative"),
@@ -72,7 +72,7 @@ def test_nonsense_is_reported(kind: type[Settings], keys: dict[str, Any], says: 
 def test_a_spike_must_end_before_its_stage_and_a_sine_may_not_tremble() -> None:
     spike = made(RateSpikeSettings, **{"base": "1/s", "peak": "2/s", "at": "20s", "for": "10s"})
     with pytest.raises(BadValueError, match="the spike ends at 30s, but the stage is 30s long"):
-        spike.curve(30.0)
+        spike.build_curve(30.0)
     sine = made(SineSettings, mean="2/s", amplitude="1/s", period="1ms")
     with pytest.raises(BadValueError, match="600000 periods"):
-        sine.curve(600.0)
+        sine.build_curve(600.0)

@@ -69,7 +69,7 @@ def test_what_is_wrong_is_refused(wrong: dict[str, Any], message: str) -> None:
 
 
 def test_two_pages_of_one_name_are_refused() -> None:
-    with pytest.raises(ValidationError, match="two telemetry pages are named scrape2"):
+    with pytest.raises(ValidationError, match="two telemetry endpoints are named scrape2"):
         read({"scrape": URL, "name": "scrape2"}, {"scrape": URL})
 
 

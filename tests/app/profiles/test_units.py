@@ -59,7 +59,7 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_rate_per_s, "0/s", "above zero"),
         (units.parse_rate_per_s, "200", "not a rate"),
         (units.parse_multiple, "0%", "above 0%"),
-        (units.parse_speed, "2", "not a speed"),
+        (units.parse_speed, "2", "not a replay speed"),
         (units.parse_share, "101%", "between"),
         (units.parse_share, 0.9, "no unit"),
         (units.parse_growth_per_year, "-100%/year", "remove all traffic"),

@@ -53,7 +53,7 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
     [
         (
             ObjectiveResult(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
-            "needs about 381 error-free requests to decide",
+            "needs about 381 error-free requests to be conclusive",
         ),
         (
             ObjectiveResult(parse_objective("latency_ms.p95 < 50"), Estimate(48.0, (44.0, 55.0), 300), "INCONCLUSIVE"),
@@ -63,7 +63,10 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
             ObjectiveResult(ERRORS, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
             "no interval; run longer",
         ),
-        (ObjectiveResult(ERRORS, Estimate(None, reason="needs 72, has 9"), "INCONCLUSIVE"), "needs 72, has 9"),
+        (
+            ObjectiveResult(ERRORS, Estimate(None, reason="needs 72 samples, has 9"), "INCONCLUSIVE"),
+            "needs 72 samples, has 9",
+        ),
         (ObjectiveResult(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
     ],
 )
@@ -83,7 +86,7 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
     evaluated = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
     (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(evaluated,)))
     rows = estimate_rows_needed(accuracy, 0.99) if needed else None
-    reported = "" if rows is None else f", about {formatting.format_number(rows)} in total if they are similar"
+    reported = "" if rows is None else f", about {formatting.format_number(rows)} in total if further rows are similar"
     assert rows is None or rows > 450
     assert row.why == f"the 95 % CI crosses the limit; add labeled rows{reported}"
 

@@ -4,7 +4,7 @@ import msgspec
 import pytest
 
 from app.records.result import Estimate, Objective, ObjectiveResult, Result
-from app.reporting.local import build_local_section, build_local_tiles, build_model_section, find_shown_variant
+from app.reporting.local import build_local_section, build_local_tiles, build_model_section, find_headline_variant
 from tests.fakes.local_runs import SLO, local_run, one_variant, only_failed, variant
 from tests.fakes.results import full_run
 from tests.fakes.searched_runs import searched_run
@@ -50,9 +50,9 @@ def test_without_a_best_one_the_variant_is_shown_that_was_evaluated() -> None:
     assert _RESULT.local is not None
     evaluated = msgspec.structs.replace(_RESULT.slo[0], stage=_RESULT.stages[2].name)
     local = msgspec.structs.replace(_RESULT.local, best=None)
-    assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=(evaluated,))) == variant("as-is", 4)
-    assert find_shown_variant(msgspec.structs.replace(_RESULT, local=local, slo=())) == variant("as-is", 1)
-    assert find_shown_variant(only_failed().result) is None
+    assert find_headline_variant(msgspec.structs.replace(_RESULT, local=local, slo=(evaluated,))) == variant("as-is", 4)
+    assert find_headline_variant(msgspec.structs.replace(_RESULT, local=local, slo=())) == variant("as-is", 1)
+    assert find_headline_variant(only_failed().result) is None
     assert SLO.text == evaluated.objective.text
 
 

@@ -14,7 +14,7 @@ from app.reporting.local_front import (
     find_front_positions,
     format_common_settings,
     format_inferences,
-    get_max_arrivals,
+    get_max_call_rate,
     name_families,
     name_variants,
 )
@@ -62,13 +62,13 @@ _FACTS = _RESULT.local.variants[0]
 
 @pytest.mark.parametrize("trust", ["VALID", "WARN", "INVALID"])
 def test_the_most_arrivals_are_as_sure_as_the_stage_that_held(trust: Validity) -> None:
-    most = get_max_arrivals(_FACTS, [replace(searched_stage(400.0, 4.0), verdict=Verdict(trust))])
+    most = get_max_call_rate(_FACTS, [replace(searched_stage(400.0, 4.0), verdict=Verdict(trust))])
     assert most is not None
     assert (most.value, most.unit, most.validity) == (400.0, "calls/s", trust)
 
 
 def test_where_nobody_searched_there_is_no_number() -> None:
-    assert get_max_arrivals(facts(variant()), []) is None
+    assert get_max_call_rate(facts(variant()), []) is None
     assert format_inferences(facts(variant("as-is", 4))) == ""
 
 

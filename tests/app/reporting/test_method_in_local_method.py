@@ -14,7 +14,8 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
         "server: open-loop Poisson arrivals",
         "latency starts at the scheduled arrival",
         "medians of three consecutive windows agreed within 10\u202f%, or for at most 10s",
-        "Each scenario ran for at least 1s, until half of the 95\u202f% CI of the mean time was 2% of the mean",
+        "Each scenario ran for at least 1s, until the half-width of the 95\u202f% CI of the mean time was at most 2% "
+        "of the mean",
         "64 rows per variant) were compared with those of the fp32 model",
         "Accuracy was evaluated on 450 labeled rows",
         "4 cold starts were measured",

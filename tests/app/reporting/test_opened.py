@@ -71,7 +71,7 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
     report = searched.report(strict)
     assert report.notes[0] == "Re-evaluated with SLO p95 latency < 8 ms."
     assert report.verdict.sentence.startswith(
-        "Re-evaluated with SLO p95 latency < 8 ms. Not the run's own verdict. Max rate "
+        "Re-evaluated with SLO p95 latency < 8 ms. This is not the run's own verdict. Max rate "
     )
     assert report.tiles[0].quantity.value == strict.max_rate.per_s.value
     assert all(tile.note is None or f"{strict.max_rate.per_s.value:.4g}" in tile.note for tile in report.tiles[1:])

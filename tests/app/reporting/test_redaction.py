@@ -12,7 +12,7 @@ from app.records.comparison import Comparison, EnvironmentDifference
 from app.records.result import Check, Result, WorkerData
 from app.reporting import build_report
 from app.reporting.redaction import REDACTED_KINDS, REDACTED_TEXT, RedactedKind, redact, replace_texts
-from reports.formats import BY_ID
+from reports.formats import FORMATS_BY_ID
 from reports.model import Report, read_report
 from reports.rendering import render
 from reports.tables import build_tables
@@ -101,7 +101,7 @@ def _everything(report: Report, form: str) -> str:
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("form", [form for form in BY_ID if form != "pdf"])
+@pytest.mark.parametrize("form", [form for form in FORMATS_BY_ID if form != "pdf"])
 def test_no_form_reports_what_is_hidden(report: Report, result: Result, form: str) -> None:
     reported = _everything(redact(report, result, REDACTED_KINDS).report, form)
     assert form != "html" or "redacted in this report" in reported

@@ -119,11 +119,11 @@ def test_a_deleted_or_damaged_index_is_made_again(home: Path, damage: str) -> No
 
 def test_in_too_short_a_time_the_rest_is_reported_to_be_unread_and_read_the_next_time(home: Path) -> None:
     times = iter([0.0, 0.0, 0.2, 0.2, 0.2])
-    first = list_runs(within_s=0.1, now_s=lambda: next(times))
+    first = list_runs(time_limit_s=0.1, now_s=lambda: next(times))
     assert [row.state for row in first.rows] == ["done", "not read yet", "not read yet", "not read yet"]
     assert first.unread == 3
     assert first.rows[1].run_id == "run-1"
-    assert list_runs(within_s=60.0).unread == 0
+    assert list_runs(time_limit_s=60.0).unread == 0
 
 
 def test_what_is_deleted_leaves_the_list_and_the_index(home: Path) -> None:

@@ -40,7 +40,8 @@ def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None
     result = bench.run(SPEC, local_limits=MachineLimits(descriptors=1_024)).result
     assert result.verdict.status == "VALID"
     assert result.notes == (
-        "If requests ran into target.timeouts.total (60 s), each load worker would need about 2,112 file descriptors, "
+        "If all requests timed out (target.timeouts.total is 60 s), each load worker would need about 2,112 file "
+        "descriptors, "
         "but only 1,024 are available.",
     )
 

@@ -139,9 +139,15 @@ TRACE = TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes())
     ("spec", "why"),
     [
         (SEARCH, "is set by the search"),
-        (msgspec.structs.replace(SPEC, warmup_s=3.0), "is set by the search"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", CURVE, 5.0),)), "r, replays a rate curve"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", TRACE, 5.0),)), "t, replays a trace"),
+        (msgspec.structs.replace(SPEC, warmup_s=3.0), "is set by load.warmup"),
+        (
+            msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", CURVE, 5.0),)),
+            "r, cannot be extended: it follows a rate curve",
+        ),
+        (
+            msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", TRACE, 5.0),)),
+            "t, cannot be extended: it replays a trace",
+        ),
         (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(100.0), 0.75),)), "is about to end"),
         (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(600.0), 3.0),)), "50,000,000 requests"),
     ],

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.calibration import Calibration, LoadKind
-from app.session.generator_capacity import CapacityFinder, GeneratorCapacity, required_load_kinds
+from app.session.generator_capacity import CapacityFinder, GeneratorCapacity, get_required_load_kinds
 from app.session.interruption import Interruption
 from app.storage.run_directory import RunWriter
 from loadgen.records import LoadWorker, WorkerStageResult
@@ -81,7 +81,7 @@ def run(tmp_path: Path) -> Path:
     ],
 )
 def test_what_a_workload_makes_use_of(workload: Workload, kinds: tuple[LoadKind, ...]) -> None:
-    assert required_load_kinds(workload) == kinds
+    assert get_required_load_kinds(workload) == kinds
 
 
 def test_what_is_stored_is_not_measured_again(run: Path) -> None:

@@ -314,7 +314,7 @@ def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
         assert result.exit.code == ExitCode.OK
         return
     assert result.exit.code == ExitCode.LIMIT
-    assert result.exit.texts[0].startswith("abort_when: error_rate > 20% after 5s: 50 % in second after 5")
+    assert result.exit.texts[0].startswith("the abort rule error_rate > 20% after 5s was met in second after 5")
     assert result.stages[0].completed > 900
     assert 0 < result.stages[1].completed < 400
     assert len(bench.rows()) > 1400

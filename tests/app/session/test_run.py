@@ -127,7 +127,7 @@ def test_a_target_that_answers_500_is_measured_all_the_same(bench: Bench) -> Non
     failed = PreflightDone("http-5xx", 500, "answered 500", 1.0)
     result = bench.run(SPEC, ScriptedLoad(bench.clock, preflights=(failed,))).result
     assert len(bench.load.plans) == 1
-    assert "request failed: answered 500" in [phase.message for phase in bench.reported(PhaseChanged)]
+    assert "the preflight request failed: answered 500" in [phase.message for phase in bench.reported(PhaseChanged)]
     assert result.notes == ("The preflight request failed: answered 500.",)
 
 

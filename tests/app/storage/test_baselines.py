@@ -73,7 +73,7 @@ def test_several_repeats_are_named_by_commas(home: Path, tmp_path: Path) -> None
     stored(tmp_path / "with, comma")
     assert [run.run_id for run in read_baselines("1-a,2-b", "")] == ["1-a", "2-b"]
     assert [run.run_id for run in read_baselines(str(tmp_path / "with, comma"), "")] == ["with, comma"]
-    with pytest.raises(UsageError, match="no run was given"):
+    with pytest.raises(UsageError, match="no run was specified"):
         read_baselines(",", "")
 
 

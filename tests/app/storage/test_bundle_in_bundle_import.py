@@ -276,7 +276,7 @@ def test_a_list_of_contents_that_would_fill_the_memory_is_not_read(bundle: Path)
     tail = content[end : end + 22]
     struct.pack_into("<L", tail, 12, 64 << 20)
     bundle.write_bytes(content + tail)
-    with pytest.raises(UsageError, match="its directory is too large"):
+    with pytest.raises(UsageError, match="its central directory is too large"):
         import_run(bundle)
 
 

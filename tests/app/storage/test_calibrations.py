@@ -8,7 +8,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.calibration import Calibration, LoadKind, MeasuredCapacity
-from app.storage.calibrations import calibration_path, load_calibration, store_calibration
+from app.storage.calibrations import get_calibration_path, load_calibration, store_calibration
 
 NOON = datetime.datetime(2026, 1, 2, 12, tzinfo=datetime.UTC)
 
@@ -79,8 +79,8 @@ def test_one_from_the_future_does_not_count() -> None:
     ids=["empty", "nothing", "before there were workers", "no date", "a date of no zone"],
 )
 def test_what_cannot_be_read_counts_as_none(content: str) -> None:
-    calibration_path().parent.mkdir(parents=True, exist_ok=True)
-    calibration_path().write_text(content)
+    get_calibration_path().parent.mkdir(parents=True, exist_ok=True)
+    get_calibration_path().write_text(content)
     assert stored(1) is None
     store_calibration(measured(("plain", 1, 10.0)))
     assert stored(1) == {("plain", 1): 10.0}
@@ -100,7 +100,7 @@ def test_what_others_disturbed_is_not_stored() -> None:
 def test_where_all_was_disturbed_nothing_is_written() -> None:
     one = measured(("plain", 1, 10.0))
     store_calibration(replace(one, capacities=(replace(one.capacities[0], disturbed_by_cores=1.5),)))
-    assert not calibration_path().exists()
+    assert not get_calibration_path().exists()
 
 
 def test_nothing_stored_is_nothing_known() -> None:

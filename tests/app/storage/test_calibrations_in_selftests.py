@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from app import __version__
 from app.errors import UsageError
 from app.records.selftest import SelfTest, build_finding, build_selftest
-from app.storage.calibrations import load_selftest, selftest_path, store_selftest
+from app.storage.calibrations import get_selftest_path, load_selftest, store_selftest
 
 
 @pytest.fixture(autouse=True)
@@ -42,7 +42,7 @@ def test_one_of_another_machine_or_version_proves_nothing_here() -> None:
 @pytest.mark.parametrize("content", ["", "{}", "[" * 100_000, '{"id": 3}'])
 def test_what_cannot_be_read_counts_as_none(home: Path, content: str) -> None:
     home.mkdir()
-    selftest_path().write_text(content)
+    get_selftest_path().write_text(content)
     assert load_selftest("f") is None
 
 

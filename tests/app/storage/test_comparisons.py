@@ -29,8 +29,8 @@ def test_it_is_followed_as_a_run_is(tmp_path: Path) -> None:
         assert follower.is_active()
     written.end(11, "REGRESSION")
     assert follower.read_next() is not None
-    assert follower.finished is not None
-    assert follower.finished.exit_code == 11
+    assert follower.finished_event is not None
+    assert follower.finished_event.exit_code == 11
     assert not follower.is_active()
 
 

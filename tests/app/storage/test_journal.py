@@ -41,7 +41,7 @@ def test_what_was_written_is_verified(tmp_path: Path) -> None:
         frozenset(),
         True,
     )
-    assert found.listed == {SPEC, EVENTS, TELEMETRY}
+    assert found.file_names == {SPEC, EVENTS, TELEMETRY}
 
 
 def test_a_killed_engine_leaves_one_append_that_is_not_whole(tmp_path: Path) -> None:

@@ -117,7 +117,7 @@ def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
         RunWriter(tmp_path / "runs" / new_run_id("My Model!", datetime(2026, 1, day, tzinfo=UTC))).close()
     assert find_run("20260101").run_id.startswith("20260101-000000-my-model-")
     assert find_run("last").run_id.startswith("20260102")
-    with pytest.raises(UsageError, match="2 runs start with"):
+    with pytest.raises(UsageError, match="is ambiguous: it matches 2 runs"):
         find_run("2026")
     with pytest.raises(UsageError, match="no run matches"):
         find_run("2027")

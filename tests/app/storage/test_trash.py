@@ -59,7 +59,7 @@ def test_a_run_in_a_place_of_the_users_own_is_left_there(tmp_path: Path) -> None
 
 def test_a_deleted_run_is_named_as_a_stored_one_is() -> None:
     delete_runs([find_run("1-a"), find_run("1-b")], NOON)
-    with pytest.raises(UsageError, match="2 deleted runs start with '1'"):
+    with pytest.raises(UsageError, match="'1' is ambiguous: it matches 2 deleted runs"):
         restore_run("1")
     with pytest.raises(UsageError, match="no deleted run matches '2'"):
         restore_run("2")

@@ -63,7 +63,7 @@ def test_a_public_address_needs_permission(written: Written) -> None:
     target = {"protocol": "http", "url": "http://93.184.215.14/"}
     with pytest.raises(UsageError, match="does not confirm that you may load-test it") as caught:
         build_endpoint(written(target))
-    assert caught.value.hint == "If you have permission, set target.permitted: true."
+    assert caught.value.hint == "If you have permission, set target.permitted to true."
     assert build_endpoint(written({**target, "permitted": True})).urls == ("http://93.184.215.14/",)
 
 

@@ -91,13 +91,13 @@ def test_limits_and_prices_are_what_the_profile_says(built: Any) -> None:
     assert spec.usd_per_hour is not None
     assert spec.usd_per_hour > 0
     assert (spec.is_best_search, spec.warmup_s) == (True, 3.0)
-    assert spec.memory_limit("cpu") == 2**31
+    assert spec.get_memory_limit_bytes("cpu") == 2**31
     assert built().usd_per_hour is None
 
 
 def test_without_a_limit_a_variant_on_the_cpu_may_take_what_there_is_to_spare(built: Any) -> None:
     spec = built()
-    spare = spec.memory_limit("cpu")
+    spare = spec.get_memory_limit_bytes("cpu")
     assert spare is not None
     assert spare >= 2**30
-    assert spec.memory_limit("cuda") is None
+    assert spec.get_memory_limit_bytes("cuda") is None

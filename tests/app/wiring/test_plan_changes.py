@@ -111,7 +111,7 @@ def test_an_owned_offer_given_a_price_is_rented() -> None:
 @pytest.mark.parametrize(
     ("change", "says", "hint"),
     [
-        ("traffic.peak", "--what-if traffic.peak is not key=value", "Use the form --what-if"),
+        ("traffic.peak", "--what-if traffic.peak does not have the form key=value", "Use a value such as"),
         ("speed=fast", "--what-if speed must be a factor from 0.01 to 100 (got fast)", "speed=1.3"),
         ("speed=nan", "must be a factor from 0.01 to 100 (got nan)", "speed=1.3"),
         ("speed=0", "must be a factor from 0.01 to 100 (got 0)", "speed=1.3"),

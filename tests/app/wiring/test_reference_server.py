@@ -95,7 +95,7 @@ def test_a_killed_server_reports_the_signal() -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
 def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.child._MAX_STOPPED_S", 0.5)
+    monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     server = start_scripted(HttpMock(ServiceModel()))
     try:
         os.kill(server.pid, signal.SIGSTOP)

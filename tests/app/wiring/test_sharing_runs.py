@@ -36,7 +36,7 @@ def test_a_run_with_a_secret_stays_here(tmp_path: Path, spec: str, reported: str
 def test_a_bundle_is_not_written_into_its_own_run(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_result(full_run().result)
-    with pytest.raises(UsageError, match="inside the run that is exported"):
+    with pytest.raises(UsageError, match="inside the directory of the exported run"):
         share_run(StoredRun(tmp_path / "run"), tmp_path / "run" / "out.zip")
 
 

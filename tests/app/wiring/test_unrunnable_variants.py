@@ -23,7 +23,9 @@ from app.wiring.unrunnable_variants import (
 
 pytestmark = pytest.mark.process
 
-MACHINE = LocalMachine(working=("cpu",), refused={"cuda": "no driver"}, cores=4, memory_bytes=2**30)
+MACHINE = LocalMachine(
+    working_providers=("cpu",), unavailable_reasons={"cuda": "no driver"}, cores=4, memory_bytes=2**30
+)
 
 
 @pytest.fixture(scope="module")
@@ -103,6 +105,6 @@ def test_variants_are_called_as_in_results(digits: ModelMetadata) -> None:
 
 def test_this_machine_has_a_processor() -> None:
     machine = inspect_local_machine()
-    assert "cpu" in machine.working
+    assert "cpu" in machine.working_providers
     assert machine.cores >= 1
     assert machine.memory_bytes > 0

@@ -202,7 +202,7 @@ def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
 def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
     with pytest.raises(LoadError, match=sentence) as failed:
         preflight(tmp_path, text)
-    assert failed.value.is_workload_wrong
+    assert failed.value.is_workload_invalid
     assert "Traceback" not in str(failed.value.hint)
 
 
@@ -227,7 +227,7 @@ def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, ONE_CLASS)))
         with pytest.raises(LoadError, match="controls its own request times") as failed:
             Played(load, plan(arrivals=OpenArrivals("poisson", ((0.0, 5.0),))))
-    assert failed.value.is_workload_wrong
+    assert failed.value.is_workload_invalid
 
 
 @pytest.mark.process
@@ -247,7 +247,7 @@ def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
         load.configure(Endpoint(()), LocustWorkload(written(tmp_path, text)))
         with pytest.raises(LoadError, match="made no request: One has no host") as failed:
             Played(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
-    assert failed.value.is_workload_wrong
+    assert failed.value.is_workload_invalid
     assert "--host" in str(failed.value.hint)
 
 

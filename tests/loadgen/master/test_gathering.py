@@ -19,7 +19,7 @@ class Started:
         self.end: str | None = None
         self.stderr_tail = "it was too dark"
         self.is_suspended = False
-        self.used_cpu_s = 7.0
+        self.cpu_s = 7.0
 
     def describe_exit(self) -> str | None:
         return self.end
@@ -74,7 +74,7 @@ def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
     assert one.find_failure(WorkerPool(), 4_900_000_000) is None
     local.end = "ended with code 1"
     assert one.find_failure(WorkerPool(), 0) == Failed(
-        "a load worker of this machine ended with code 1 before all workers had joined", hint="it was too dark"
+        "a load worker on this machine ended with code 1 before all workers had joined", hint="it was too dark"
     )
 
 
@@ -89,7 +89,7 @@ def test_when_one_of_ours_is_stopped_nobody_waits_for_it(local: Started) -> None
     assert one.find_failure(WorkerPool(), 4_400_000_000) is None
     failed = one.find_failure(WorkerPool(), 4_500_000_000)
     assert failed is not None
-    assert failed.message == f"process {local.pid}, a load worker of this machine, is suspended"
+    assert failed.message == f"process {local.pid}, a load worker on this machine, is suspended"
 
 
 def test_one_of_ours_that_is_stopped_before_it_sends_is_lost_within_seconds(local: Started) -> None:
@@ -106,11 +106,11 @@ def test_one_of_ours_that_sends_is_lost_unless_it_gets_too_little_of_the_process
     assert isinstance(member, RemoteWorker)
     member.is_sending = True
     assert member.find_loss_reason(1_300_000_000) is None
-    local.used_cpu_s += 0.3
+    local.cpu_s += 0.3
     assert member.find_loss_reason(2_500_000_000) is None
     assert member.find_loss_reason(9_900_000_000) is None
     assert member.find_loss_reason(10_000_000_000) == "did not respond for 10 s"
-    local.used_cpu_s += 0.95
+    local.cpu_s += 0.95
     assert member.find_loss_reason(2_600_000_000) == "did not respond for 2.5 s", (
         "it has had the processor all the time"
     )

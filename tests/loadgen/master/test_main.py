@@ -294,7 +294,7 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
 def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: str) -> None:
     with pytest.raises(LoadError, match=message) as caught:
         LoadProcess(gather=gather)
-    assert caught.value.is_workload_wrong
+    assert caught.value.is_workload_invalid
 
 
 @pytest.mark.process
@@ -302,7 +302,7 @@ def test_a_port_in_use_is_reported(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
         LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local=1))
-    assert caught.value.is_workload_wrong
+    assert caught.value.is_workload_invalid
     assert caught.value.hint
 
 

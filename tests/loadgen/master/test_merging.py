@@ -7,7 +7,7 @@ from loadgen.master.merging import (
     merge_preflights,
     merge_progress,
     merge_stage_ends,
-    sum_known,
+    sum_counts,
 )
 from loadgen.records import Failed, FirstError, PreflightDone, Progress, StageEnded, WorkerStageResult
 
@@ -68,7 +68,7 @@ def test_who_waited_longest_reports_of_the_wait() -> None:
 
 @pytest.mark.parametrize(("counts", "total"), [([], 0), ([1, 2], 3), ([1, None], None)])
 def test_a_sum_with_an_unknown_in_it_is_unknown(counts: list[int | None], total: int | None) -> None:
-    assert sum_known(counts) == total
+    assert sum_counts(counts) == total
 
 
 def test_of_each_class_of_errors_the_earliest_is_reported() -> None:

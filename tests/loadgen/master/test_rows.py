@@ -9,7 +9,7 @@ import pyarrow as pa
 import pytest
 
 from loadgen.frames import decode_rows, encode_rows
-from loadgen.master.rows import SAME_CLOCK, ClockModel, ClockOffset, WorkerClock, fit_clock_line, rebase_rows
+from loadgen.master.rows import SAME_CLOCK, ClockModel, ClockOffset, WorkerClock, fit_clock_model, rebase_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 from tests.fakes.master import SHARE, STAGE, START_NS, batch
 
@@ -48,7 +48,7 @@ def on_worker(master_ns: int, drift: float) -> int:
 @pytest.mark.parametrize("drift", [0.0, 40e-6, -40e-6, 300e-6])
 @pytest.mark.parametrize("seed", range(5))
 def test_after_a_minute_a_moment_is_moved_right_to_a_tenth_of_a_millisecond(drift: float, seed: int) -> None:
-    line = seen(60, drift=drift, seed=seed).fit_line()
+    line = seen(60, drift=drift, seed=seed).fit_model()
     later_ns = UPTIME_NS + 90 * 10**9  # where a stage of half a minute would end
     assert abs(line.to_master_ns(on_worker(later_ns, drift)) - later_ns) < 300_000
     now_ns = UPTIME_NS + 60 * 10**9
@@ -59,7 +59,7 @@ def test_after_a_minute_a_moment_is_moved_right_to_a_tenth_of_a_millisecond(drif
 def test_after_a_second_no_slope_is_made_of_jitter(seed: int) -> None:
     """The crystals of two machines differ by some 50 ppm, which is 3 ms a minute; jitter of 0.3 ms over a second would
     say 300 ppm."""
-    line = seen(1.2, jitter_ms=0.3, seed=seed).fit_line()
+    line = seen(1.2, jitter_ms=0.3, seed=seed).fit_model()
     assert abs(line.slope) < 60e-6
     now_ns = UPTIME_NS + 10**9
     assert abs(line.to_master_ns(on_worker(now_ns, 0.0)) - now_ns) < 300_000
@@ -69,13 +69,13 @@ def test_answers_that_are_held_up_on_one_way_have_no_say() -> None:
     """Half of them come 50 ms late: a mean of all would be off by a fourth of that."""
     clock = seen(60, drift=20e-6, slow_answers=0.5)
     now_ns = UPTIME_NS + 60 * 10**9
-    assert abs(clock.fit_line().to_master_ns(on_worker(now_ns, 20e-6)) - now_ns) < 100_000
-    assert clock.compute_residual_ms(clock.fit_line()) < 1
+    assert abs(clock.fit_model().to_master_ns(on_worker(now_ns, 20e-6)) - now_ns) < 100_000
+    assert clock.compute_residual_ms(clock.fit_model()) < 1
 
 
 def test_one_window_without_a_quick_answer_bends_nothing() -> None:
     good = [ClockOffset(UPTIME_NS + s * 10**9, AHEAD_NS, 400_000) for s in range(0, 60, 10)]
-    line = fit_clock_line((*good, ClockOffset(UPTIME_NS + 60 * 10**9, AHEAD_NS + 25_000_000, 50_400_000)))
+    line = fit_clock_model((*good, ClockOffset(UPTIME_NS + 60 * 10**9, AHEAD_NS + 25_000_000, 50_400_000)))
     assert abs(line.slope) < 1e-8
     assert line.to_master_ns(UPTIME_NS) == pytest.approx(UPTIME_NS - AHEAD_NS, abs=1_000)
 
@@ -92,13 +92,15 @@ def test_of_the_first_second_and_each_ten_after_the_shortest_round_trip_is_kept(
 
 
 def test_no_clock_is_taken_to_run_wrong_by_more_than_clocks_do() -> None:
-    line = fit_clock_line(tuple(ClockOffset(UPTIME_NS + s * 10**9, s * 10_000_000, 100_000) for s in range(0, 300, 10)))
+    line = fit_clock_model(
+        tuple(ClockOffset(UPTIME_NS + s * 10**9, s * 10_000_000, 100_000) for s in range(0, 300, 10))
+    )
     assert line.slope == 500e-6
 
 
 def test_the_residual_says_how_far_the_clock_went_from_the_line_of_a_stage() -> None:
     clock = seen(11, base_ms=0.1, jitter_ms=0.001)
-    line = clock.fit_line()
+    line = clock.fit_model()
     assert clock.compute_residual_ms(line) == pytest.approx(0.1, abs=0.05)  # half a round trip
     for s in range(12, 32):
         sent_ns = UPTIME_NS + s * 10**9
@@ -115,8 +117,8 @@ def test_there_and_back_is_the_same_moment(line: ClockModel) -> None:
 
 
 def test_a_line_needs_a_reading() -> None:
-    with pytest.raises(ValueError, match="clock was not read"):
-        WorkerClock().fit_line()
+    with pytest.raises(ValueError, match="offset of the worker's clock has not been measured"):
+        WorkerClock().fit_model()
 
 
 LINE = ClockModel(START_NS, 1_000, 1e-6)
@@ -127,7 +129,7 @@ def test_rows_that_are_right_already_pass_untouched() -> None:
     body = encode_rows(batch())
     passed = rebase_rows(body, STAGE, SHARE, SHARE, SAME_CLOCK)
     assert passed.body is body
-    assert (passed.sent, passed.max_lag_ms) == (7, 0.9)
+    assert (passed.sent_count, passed.max_lag_ms) == (7, 0.9)
 
 
 def test_rows_of_a_worker_whose_share_has_another_number_get_its_own_and_nothing_else() -> None:
@@ -194,15 +196,15 @@ def compressed(codec: str) -> bytes:
     ("body", "why"),
     [
         (b"", "not a batch of rows: the data is too short"),
-        (b"garbage" * 100, "not a batch of rows, or possibly compressed"),
+        (b"garbage" * 100, "not an uncompressed batch of rows"),
         (encode_rows(batch())[:-200], "sent an invalid batch of rows"),
         (of_another_schema(), "sent an invalid batch of rows"),
         (with_bad_text(), "sent an invalid batch of rows"),
         (compressed("zstd"), "compressed"),
         (compressed("lz4"), "compressed"),
         (compressed("zstd")[4:], "compressed"),  # as before Arrow 0.15, and still read
-        (encode_rows(batch(error=pa.array(["\x1b[31mred", *[None] * 9]))), "unknown value in error"),
-        (encode_rows(batch(tokens_from=pa.array(["hearsay", *[None] * 9]))), "unknown value in tokens_from"),
+        (encode_rows(batch(error=pa.array(["\x1b[31mred", *[None] * 9]))), "unknown value in the column error"),
+        (encode_rows(batch(tokens_from=pa.array(["hearsay", *[None] * 9]))), "unknown value in the column tokens_from"),
         (encode_rows(batch(BATCH_ROWS + 1)), "501 rows"),
         (encode_rows(batch(0)), "0 rows"),
         (encode_rows(batch(stage=pa.array([STAGE + 1] * 10, pa.int32()))), "different stage"),

@@ -9,7 +9,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from loadgen.payloads import datasets
-from loadgen.payloads.datasets import MAX_PICKS, DatasetError, DatasetReader, DatasetRow, draw_picks, encode_row
+from loadgen.payloads.datasets import (
+    MAX_DRAWN_INDICES,
+    DatasetError,
+    DatasetReader,
+    DatasetRow,
+    draw_indices,
+    encode_row,
+)
 from loadgen.workloads import Dataset, Popularity
 
 MIB = 2**20
@@ -61,7 +68,7 @@ def test_a_folders_files_by_name_and_nothing_else(folder: Path) -> None:
 def test_a_link_out_of_the_folder_is_refused(folder: Path, tmp_path: Path) -> None:
     (tmp_path / "secret").write_bytes(b"s")
     (folder / "link").symlink_to(tmp_path / "secret")
-    with pytest.raises(DatasetError, match="is a link to a file outside the folder"):
+    with pytest.raises(DatasetError, match="is a symbolic link to a file outside the folder"):
         rows(folder, "folder")
 
 
@@ -94,8 +101,8 @@ def test_only_as_many_files_as_the_limit_holds(folder: Path) -> None:
         ("jsonl", b'"\xff"', "line 1: invalid JSON"),
         ("csv", b"a,b\n", "has no rows"),
         ("csv", b"a,a\n1,2\n", "two columns"),
-        ("csv", b"a,b\n1,2\n3\n", "line 3: 1 cells, but the header has 2"),
-        ("csv", b"a\n\xff\n", "line 2: not valid UTF-8"),
+        ("csv", b"a,b\n1,2\n3\n", "line 3: the row has 1 cells, but the header has 2"),
+        ("csv", b"a\n\xff\n", "line 2: the line is not valid UTF-8"),
         ("csv", b'a\n"never ended', "line 2: "),
         ("csv", b'a\n"x"y\n', "line 2: "),
         ("parquet", b"PAR1 not at all", "cannot be read as Parquet"),
@@ -150,13 +157,13 @@ def test_a_row_is_sent_as_it_is_or_as_an_object(tmp_path: Path) -> None:
 
 
 def drawn_of(popularity: Popularity, count: int, seed: int) -> Sequence[int]:
-    drawn = draw_picks(popularity, count, seed)
+    drawn = draw_indices(popularity, count, seed)
     assert drawn is not None
     return drawn
 
 
 def test_in_turn_needs_no_picks() -> None:
-    assert draw_picks(Popularity(), 10, 1) is None
+    assert draw_indices(Popularity(), 10, 1) is None
 
 
 @pytest.mark.parametrize("kind", ["uniform", "zipf"])
@@ -164,19 +171,19 @@ def test_draws_are_seeded_and_within_the_requests(kind: Literal["uniform", "zipf
     drawn = drawn_of(Popularity(kind), 10, 1)
     assert drawn == drawn_of(Popularity(kind), 10, 1) != drawn_of(Popularity(kind), 10, 2)
     assert set(drawn) == set(range(10))
-    assert len(drawn) == MAX_PICKS
+    assert len(drawn) == MAX_DRAWN_INDICES
 
 
 def test_any_request_is_as_likely_as_another() -> None:
     counts = Counter(drawn_of(Popularity("uniform"), 10, 1))
-    assert max(counts.values()) == pytest.approx(MAX_PICKS / 10, rel=0.1)
+    assert max(counts.values()) == pytest.approx(MAX_DRAWN_INDICES / 10, rel=0.1)
 
 
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 2.0, 1e6])
 def test_the_kth_most_popular_has_its_weight(exponent: float) -> None:
     counts = [count for _, count in Counter(drawn_of(Popularity("zipf", exponent), 10, 1)).most_common(3)]
     total = sum(k**-exponent for k in range(1, 11))
-    wanted = [MAX_PICKS * k**-exponent / total for k in (1, 2, 3)]
+    wanted = [MAX_DRAWN_INDICES * k**-exponent / total for k in (1, 2, 3)]
     assert [*counts, 0, 0][:3] == pytest.approx(wanted, rel=0.05, abs=5)
 
 

@@ -13,7 +13,7 @@ MIB = 2**20
 
 def made(prompts: SyntheticPrompts, *, seed: int = 5, texts: int = 1, limit_bytes: int = 256 * MIB) -> list[Session]:
     maker = TextGenerator(np.random.default_rng(seed), None)
-    sessions = generate_sessions(prompts, maker, Popularity(), seed, texts=texts, limit_bytes=limit_bytes)
+    sessions = generate_sessions(prompts, maker, Popularity(), seed, texts_per_prompt=texts, limit_bytes=limit_bytes)
     return list(islice(sessions, 10_000))
 
 

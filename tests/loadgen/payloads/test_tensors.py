@@ -63,7 +63,7 @@ def test_inputs_take_the_models_types_and_leave_other_arrays() -> None:
 @pytest.mark.parametrize(
     ("arrays", "specs", "message"),
     [
-        ({"y": np.ones(2)}, [spec()], "no array named x; the file has y"),
+        ({"y": np.ones(2)}, [spec()], "the file has no array named x; available arrays: y"),
         ({"x": np.ones(2)}, [spec("INT64")], "cannot be converted"),
         ({"x": np.ones(2)}, [spec("BYTES")], "must contain strings"),
         ({"x": np.ones(2)}, [spec("BF16")], "BF16"),

@@ -187,7 +187,7 @@ def test_answers_may_come_unwrapped(version: str) -> None:
     plain.model_version = version
     reader = OipStreamReader()
     assert fed(reader, plain, plain) is None
-    assert len(reader.first_outputs()) == 1
+    assert len(reader.get_first_outputs()) == 1
 
 
 @pytest.mark.parametrize(
@@ -211,4 +211,4 @@ def test_garbage_in_a_stream_is_a_bad_payload(garbage: bytes) -> None:
 
 def test_no_answer_to_read_is_an_error() -> None:
     with pytest.raises(ResponseError):
-        OipStreamReader().first_outputs()
+        OipStreamReader().get_first_outputs()

@@ -74,7 +74,7 @@ def test_a_streamed_answer(api: str) -> None:
     with ScriptedServer(FACE) as server:
         error, exchange = asked(server, api, times=3)
         received_ns = server.received_ns[-1]
-        assert server.connections == 1
+        assert server.connection_count == 1
     tokens = known(exchange)
     assert (error, tokens.tokens_out, tokens.tokens_from) == (None, 6, "server")
     assert tokens.tokens_in is not None
@@ -108,7 +108,9 @@ def test_a_model_that_the_server_lacks() -> None:
 @pytest.mark.parametrize("api", ["chat", "completions", "responses"])
 @pytest.mark.parametrize("size", [1, 7])
 def test_a_stream_in_slices(api: str, size: int) -> None:
-    stream = slice_stream(build_chunked_stream(events(api, text="é☃ \r\n", reasoning=2)), size, interval_s=0.00005)
+    stream = slice_stream(
+        build_chunked_stream(events(api, text="é☃ \r\n", reasoning_tokens=2)), size, interval_s=0.00005
+    )
     error, exchange = played(stream, api)
     tokens = known(exchange)
     assert (error, tokens.tokens_out, len(tokens.chunk_ns or ())) == (None, 8, 8)
@@ -116,21 +118,21 @@ def test_a_stream_in_slices(api: str, size: int) -> None:
 
 def test_what_a_stream_may_be() -> None:
     reasoning, last = (
-        played(build_chunked_stream(events(reasoning=3, gap_s=0.002))),
-        known(played(build_chunked_stream(events(tool_call=True)))[1]),
+        played(build_chunked_stream(events(reasoning_tokens=3, gap_s=0.002))),
+        known(played(build_chunked_stream(events(is_tool_call=True)))[1]),
     )
     tokens = known(reasoning[1])
     assert reasoning[0] is None
     assert tokens.chunk_ns is not None
     assert (tokens.first_token_ns, tokens.first_output_ns) == (tokens.chunk_ns[0], tokens.chunk_ns[3])
     assert last.first_output_ns is not None
-    several = known(played(build_chunked_stream(events(per_chunk=4)))[1])
+    several = known(played(build_chunked_stream(events(tokens_per_chunk=4)))[1])
     assert (len(several.chunk_ns or ()), several.tokens_out) == (2, 6)
     blank = known(played(build_chunked_stream(events(text=" ")))[1])
     assert len(blank.chunk_ns or ()) == 6
     none = played(build_chunked_stream(build_openai_stream(Generation(tokens=0), 0.0, 0.0)))
     assert (none[0], known(none[1]).first_token_ns, known(none[1]).tokens_out) == (None, None, 0)
-    uncounted = known(played(build_chunked_stream(events(usage=False)))[1])
+    uncounted = known(played(build_chunked_stream(events(has_usage=False)))[1])
     assert (uncounted.tokens_out, uncounted.tokens_from) == (6, "chunks")
     wrong = known(played(build_chunked_stream(events(reported_tokens=(-1, -9))))[1])
     assert (wrong.tokens_in, wrong.tokens_out, wrong.tokens_from) == (None, 6, "chunks")
@@ -139,12 +141,12 @@ def test_what_a_stream_may_be() -> None:
 @pytest.mark.parametrize(
     ("stream", "error"),
     [
-        (build_chunked_stream(events(done=False)), None),
+        (build_chunked_stream(events(has_done_event=False)), None),
         (build_stream_until_close(events()), None),
         (add_connection_close(build_chunked_stream(events())), None),
         (Reply(body=b'{"choices": [{"message": {"content": "a"}}]}'), None),
         (build_chunked_stream(events(finish_reason=None)), "truncated"),
-        (build_chunked_stream(events(finish_reason=None, done=False)), "truncated"),
+        (build_chunked_stream(events(finish_reason=None, has_done_event=False)), "truncated"),
         (build_stream_until_close(events(finish_reason=None)), "truncated"),
         (truncate(build_chunked_stream(events()), 5, "close"), "truncated"),
         (truncate(build_chunked_stream(events()), 5, "reset"), "truncated"),
@@ -155,7 +157,7 @@ def test_what_a_stream_may_be() -> None:
         (build_chunked_stream([(0.0, b"data: {rubbish\n\n")]), "bad-payload"),
         (
             build_chunked_stream(
-                [*events(finish_reason=None, done=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]
+                [*events(finish_reason=None, has_done_event=False), (0.0, b'data: {"error": {"message": "x"}}\n\n')]
             ),
             "bad-output",
         ),

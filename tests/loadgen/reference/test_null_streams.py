@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from loadgen.child import start_module
-from loadgen.reference.null_streams import CHUNKS, GAP_NS, TICK_NS, decode_due_ns, encode_tick
+from loadgen.reference.null_streams import CHUNK_COUNT, GAP_NS, TICK_NS, decode_due_ns, encode_tick
 
 pytestmark = pytest.mark.process
 
@@ -47,10 +47,10 @@ def test_every_request_is_answered_by_a_stream_that_keeps_its_schedule(connectio
         assert events[-1][1] == b"[DONE]"
         read = [(at_ns, json.loads(event)) for at_ns, event in events[:-1]]
         tokens_ns = [at_ns for at_ns, event in read if event["choices"] and event["choices"][0]["delta"]]
-        assert len(tokens_ns) == CHUNKS
+        assert len(tokens_ns) == CHUNK_COUNT
         first_due_ns = decode_due_ns(read[-1][1]["usage"]["prompt_tokens"], tokens_ns[0])
         assert asked_ns < first_due_ns <= tokens_ns[0]
-        late_ns = np.array(tokens_ns) - first_due_ns - np.arange(CHUNKS) * GAP_NS
+        late_ns = np.array(tokens_ns) - first_due_ns - np.arange(CHUNK_COUNT) * GAP_NS
         assert late_ns.min() >= 0, "no chunk comes before its time"
 
 

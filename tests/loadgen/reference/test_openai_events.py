@@ -145,5 +145,5 @@ def test_tokens_come_at_their_times_and_the_rest_with_the_last() -> None:
     pieces = build_openai_stream(Generation(tokens=3), 0.1, 0.02)
     assert [at_s for at_s, _ in pieces] == pytest.approx([0, 0.1, 0.12, 0.14, 0.14, 0.14, 0.14])
     assert [b'"content":"tok "' in event for _, event in pieces] == [False, True, True, True, False, False, False]
-    paced = build_openai_stream(Generation(tokens=5, per_chunk=2, role_chunk=False), 1, 0.5)
+    paced = build_openai_stream(Generation(tokens=5, tokens_per_chunk=2, has_role_chunk=False), 1, 0.5)
     assert [at_s for at_s, _ in paced][:3] == [1, 2, 2.5]

@@ -9,22 +9,22 @@ from loadgen.transport.exchange import Exchange
 class ScriptedPool:
     """Holds what it gets until it is told to answer."""
 
-    opened = sent = closed_idle = 0
+    opened_count = sent_count = closed_idle_count = 0
 
     def __init__(self) -> None:
         self.held: list[Exchange] = []
 
     @property
-    def outstanding(self) -> int:
+    def outstanding_count(self) -> int:
         return len(self.held)
 
     def submit(self, exchange: Exchange) -> None:
-        self.sent += 1
+        self.sent_count += 1
         self.held.append(exchange)
 
     async def resolve(self) -> None: ...
 
-    def cut(self) -> None: ...
+    def abort(self) -> None: ...
 
     def close(self) -> None: ...
 
@@ -40,7 +40,7 @@ def test_round_robin_takes_turns_whatever_is_outstanding() -> None:
     pools = [ScriptedPool() for _ in range(3)]
     balanced = BalancedPools(pools, "round-robin")
     assert submit(balanced, 7) == [0, 1, 2, 0, 1, 2, 0]
-    assert (balanced.sent, [len(pool.held) for pool in pools]) == (7, [3, 2, 2])
+    assert (balanced.sent_count, [len(pool.held) for pool in pools]) == (7, [3, 2, 2])
 
 
 def test_least_outstanding_goes_where_least_is_and_of_equals_in_turn() -> None:

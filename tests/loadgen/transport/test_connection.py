@@ -34,7 +34,7 @@ class Wire(asyncio.Transport):
         self.done: list[Exchange] = []
         self.is_closed = False
         self.times_free = 0
-        self.connection = Connection(self._free, lambda _: None, heads or HeadCache(), received=received)
+        self.connection = Connection(self._free, lambda _: None, heads or HeadCache(), received_bytes=received)
         self.connection.connection_made(self)
 
     def ask(self, *, is_head: bool = False, reader: StreamReader | None = None) -> None:
@@ -340,12 +340,12 @@ def test_the_next_request_may_be_sent_while_the_last_is_being_ended(when: str) -
 
 def test_a_head_that_only_looks_whole_is_not_learned() -> None:
     heads = HeadCache()
-    nothing: CachedHead = heads.latest
+    nothing: CachedHead = heads.latest_head
     for number in (4, 11, 12, 15, 16, 24, 26, 27):
         wire = Wire(heads)
         wire.ask()
         wire.bring(ANSWERS[number])
-    assert heads.latest is nothing
+    assert heads.latest_head is nothing
 
 
 def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_limit(

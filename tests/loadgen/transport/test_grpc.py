@@ -47,7 +47,7 @@ def test_a_message_goes_out_as_it_is_and_the_answer_comes_as_it_is(call: Call, m
         assert first.sent_ns < first.end_ns
         assert first.bytes_received == len(first.body) > 0
         assert (first.reused, second.reused) == (False, True)
-        assert (caller.transport.opened, caller.transport.sent) == (1, 2)
+        assert (caller.transport.opened_count, caller.transport.sent_count) == (1, 2)
         parse = ModelInferResponse if method == INFER else ModelStreamInferResponse
         assert parse.FromString(first.body) == (
             floats(0, 1) if method == INFER else ModelStreamInferResponse(infer_response=floats(0, 1))
@@ -82,7 +82,7 @@ def test_another_method_may_be_called_on_the_same_connection(call: Call) -> None
 def test_a_servers_refusal_is_a_status_without_its_words(call: Call, code: str, status: int) -> None:
     async def talk(caller: Caller) -> None:
         done = await caller.ask()
-        assert (done.error, done.status, done.detail) == (None, status, f"gRPC {code}")
+        assert (done.error, done.status, done.detail) == (None, status, f"gRPC status {code}")
 
     with refusing(grpc.StatusCode[code], "canary") as server:
         call(Endpoint((server.url,)), talk)
@@ -94,7 +94,7 @@ def test_nothing_listens_there(call: Call) -> None:
         assert (done.error, done.status, done.reused) == ("connect", None, False)
         assert "refused" in str(done.detail)
         assert done.sent_ns is not None
-        assert (caller.transport.opened, caller.transport.sent) == (0, 1)
+        assert (caller.transport.opened_count, caller.transport.sent_count) == (0, 1)
 
     call(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), talk)
 
@@ -249,7 +249,7 @@ def test_no_more_calls_at_once_than_allowed_and_the_oldest_first(call: Call) -> 
     async def talk(caller: Caller) -> None:
         asked = [caller.submit() for _ in range(5)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 2)
-        assert (caller.pool.sent, caller.pool.outstanding) == (2, 5)
+        assert (caller.pool.sent_count, caller.pool.outstanding_count) == (2, 5)
         server.released.set()
         done = await asyncio.gather(*asked)
         assert [each.error for each in done] == [None] * 5
@@ -265,13 +265,13 @@ def test_cut_ends_what_is_in_flight_and_what_waits(call: Call) -> None:
     async def talk(caller: Caller) -> None:
         asked = [caller.submit() for _ in range(4)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
-        caller.transport.cut()
+        caller.transport.abort()
         done = await asyncio.gather(*asked)
         assert [each.error for each in done] == ["timeout"] * 4
         assert [each.sent_ns is None for each in done] == [False, False, False, True]
         server.released.set()
         assert (await caller.ask()).error is None
-        assert caller.pool.outstanding == 0
+        assert caller.pool.outstanding_count == 0
 
     with hanging() as server:
         call(Endpoint((server.url,), max_connections=3), talk)
@@ -286,7 +286,7 @@ def test_what_takes_too_much_memory_ends_as_a_local_limit_and_what_waits_is_sent
         done = await asyncio.gather(*asked)
         assert [each.error for each in done] == ["local-limit"] * 3 + [None]
         assert "exceed 512 MiB in total" in str(done[0].detail)
-        assert caller.pool.outstanding == 0
+        assert caller.pool.outstanding_count == 0
 
     with hanging() as server:
         call(Endpoint((server.url,), max_connections=3), talk)
@@ -297,7 +297,7 @@ def test_a_hundred_calls_share_a_connection(call: Call) -> None:
         asked = [caller.submit() for _ in range(130)]
         server.released.set()
         assert {each.error for each in await asyncio.gather(*asked)} == {None}
-        assert caller.transport.opened == 2
+        assert caller.transport.opened_count == 2
 
     with hanging() as server:
         call(Endpoint((server.url,)), talk)
@@ -327,7 +327,7 @@ def test_replicas_share_the_calls_and_the_headers(call: Call) -> None:
         assert isinstance(caller.transport, GrpcReplicas)
         caller.transport.set_headers(Endpoint((one.url, other.url), headers=(("X-Key", "new"),)))
         await asyncio.gather(caller.ask(), caller.ask())
-        assert caller.transport.opened == 2
+        assert caller.transport.opened_count == 2
 
     with OpenInference() as one, OpenInference() as other:
         call(Endpoint((one.url, other.url)), talk)

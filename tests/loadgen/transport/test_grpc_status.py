@@ -15,7 +15,7 @@ def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) 
     end = classify_end(code, PEER, False)
     assert end.status is not None
     assert 400 <= end.status < 600
-    assert (end.error, end.detail) == (None, f"gRPC {code.name}")
+    assert (end.error, end.detail) == (None, f"gRPC status {code.name}")
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ def test_every_way_to_frame_a_body_is_read(converse: Converse, manner: ReplyMode
 
     with ScriptedServer(Script(reply)) as server:
         converse(Endpoint((server.url,)), talk)
-        assert server.connections == (2 if "close" in manner or manner == "http-1.0" else 1)
+        assert server.connection_count == (2 if "close" in manner or manner == "http-1.0" else 1)
 
 
 def test_a_connection_closed_without_a_word_is_seen_and_one_that_is_not_reused_is_never_missed(
@@ -54,18 +54,18 @@ def test_a_connection_closed_without_a_word_is_seen_and_one_that_is_not_reused_i
     async def talk_once(asker: Asker) -> None:
         assert (await asker.ask()).error is None
         async with asyncio.timeout(5):
-            while asker.transport.closed_idle == 0:
+            while asker.transport.closed_idle_count == 0:
                 await asyncio.sleep(0)
 
     async def talk(asker: Asker) -> None:
         for _ in range(20):
             assert (await asker.ask()).error is None
-        assert asker.transport.closed_idle == 0
+        assert asker.transport.closed_idle_count == 0
 
     with ScriptedServer(Script(Reply(mode="close-unsaid"))) as server:
         converse(Endpoint((server.url,)), talk_once)
         converse(Endpoint((server.url,), reuses_connections=False), talk)
-        assert server.connections >= 21  # those of two event loops
+        assert server.connection_count >= 21  # those of two event loops
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_a_closed_port_is_a_failed_connection(converse: Converse) -> None:
         done = await asker.ask()
         assert (done.error, done.status, done.first_byte_ns) == ("connect", None, None)
         assert done.sent_ns == done.queued_ns
-        assert asker.transport.sent == 1
+        assert asker.transport.sent_count == 1
 
     converse(Endpoint((f"http://127.0.0.1:{closed_port()}",)), talk)
 
@@ -182,7 +182,7 @@ def test_connections_are_kept_and_the_last_one_used_goes_first(converse: Convers
         assert not first.reused
         assert sorted(done.reused for done in both) == [False, True]
         assert all(done.reused for done in later)
-        assert asker.transport.opened == 2
+        assert asker.transport.opened_count == 2
 
     with ScriptedServer(Script(delay_s=0.02)) as server:
         converse(Endpoint((server.url,)), talk)
@@ -191,7 +191,7 @@ def test_connections_are_kept_and_the_last_one_used_goes_first(converse: Convers
 def test_beyond_the_most_connections_arrivals_wait_their_turn(converse: Converse) -> None:
     async def talk(asker: Asker) -> None:
         done = await asyncio.gather(*(asker.submit(b"GET /%d HTTP/1.1\r\n\r\n" % n) for n in range(6)))
-        assert asker.transport.opened == 2
+        assert asker.transport.opened_count == 2
         times = [(each.sent_ns, each.end_ns) for each in done]
         starts = [start_ns for start_ns, _ in times if start_ns is not None]
         ends = [end_ns for _, end_ns in times if end_ns is not None]
@@ -214,7 +214,7 @@ def test_who_waits_for_a_connection_gives_up_when_an_answer_would_be_late(conver
         assert {(each.error, each.sent_ns, each.detail) for each in others} == {
             ("timeout", None, "no connection was free for 0.4 s")
         }
-        assert (asker.pool.sent, asker.pool.outstanding) == (1, 0)
+        assert (asker.pool.sent_count, asker.pool.outstanding_count) == (1, 0)
 
     with ScriptedServer(Script(Reply(mode="hang"))) as server:
         converse(Endpoint((server.url,), max_connections=1, timeouts=Timeouts(connect_s=0.1, total_s=0.4)), talk)
@@ -242,10 +242,10 @@ def test_a_cut_keeps_the_connections_that_carry_nothing(converse: Converse) -> N
     async def talk(asker: Asker) -> None:
         await asyncio.gather(asker.submit(), asker.submit())
         hung = asker.submit(b"GET /hang HTTP/1.1\r\n\r\n")
-        asker.transport.cut()
+        asker.transport.abort()
         assert (await hung).error == "timeout"
         assert (await asker.ask()).reused
-        assert (asker.transport.opened, asker.transport.closed_idle) == (2, 0)
+        assert (asker.transport.opened_count, asker.transport.closed_idle_count) == (2, 0)
 
     with ScriptedServer(Script(delay_s=0.02, paths={"/hang": Reply(mode="hang")})) as server:
         converse(Endpoint((server.url,)), talk)
@@ -255,7 +255,7 @@ def test_a_kept_connection_closed_by_the_server_is_no_error(converse: Converse) 
     async def talk(asker: Asker) -> None:
         await asker.ask()
         server.close_connections()
-        while asker.pool._idle:
+        while asker.pool._idle_connections:
             await asyncio.sleep(0)
         done = await asker.ask()
         assert (done.error, done.reused) == (None, False)
@@ -272,7 +272,7 @@ def test_a_close_that_has_arrived_but_was_not_yet_noticed_is_no_error(
     async def talk(asker: Asker) -> None:
         assert (await asker.ask()).error is None
         assert (await asker.ask()).reused
-        (idle,) = asker.pool._idle
+        (idle,) = asker.pool._idle_connections
         server.close_connections()
         assert idle._transport is not None
         poll = select.poll()
@@ -303,8 +303,8 @@ def test_as_many_connections_are_opened_as_the_server_sees_and_no_more_than_were
     async def talk(asker: Asker) -> None:
         for together in (3, 1, 5, 2):
             await asyncio.gather(*(asker.submit() for _ in range(together)))
-        assert asker.transport.opened == server.connections == 5
-        assert asker.pool.outstanding == 0
+        assert asker.transport.opened_count == server.connection_count == 5
+        assert asker.pool.outstanding_count == 0
 
     with ScriptedServer(Script(delay_s=0.02)) as server:
         converse(Endpoint((server.url,)), talk)
@@ -315,7 +315,7 @@ def test_a_connection_for_each_request_is_opened_once_for_each(converse: Convers
         for together in (1, 4, 1, 1):
             done = await asyncio.gather(*(asker.submit() for _ in range(together)))
             assert not any(each.reused or each.error for each in done)
-        assert asker.transport.opened == server.connections == 7
+        assert asker.transport.opened_count == server.connection_count == 7
 
     with ScriptedServer(Script(Reply(mode="close-after"))) as server:
         converse(Endpoint((server.url,)), talk)
@@ -332,7 +332,7 @@ def test_who_asks_again_when_cut_holds_up_neither_the_cut_nor_the_close(converse
         again: Callable[[Exchange], None] = ask_again
         for _ in range(2):
             asker.transport.submit(Exchange(0, 0, 0, GET, again))
-        asker.transport.cut()
+        asker.transport.abort()
         assert [each.error for each in done] == ["timeout"] * 2
         again = done.append
 
@@ -356,7 +356,7 @@ def test_a_head_request_has_no_body_and_keeps_its_connection(
         for _ in range(2):
             done = await asker.ask(b"HEAD / HTTP/1.1\r\n\r\n", is_head=True)
             assert (done.error, done.status, done.body) == (None, 200, b"")
-        assert asker.transport.opened == opened
+        assert asker.transport.opened_count == opened
 
     with ScriptedServer(Script(Reply(mode=manner))) as server:
         converse(Endpoint((server.url,)), talk)
@@ -367,7 +367,7 @@ def test_cut_ends_what_is_in_flight_and_what_waits(converse: Converse) -> None:
         sent, waiting = asker.submit(), asker.submit()
         while not server.requests:
             await asyncio.sleep(0)
-        asker.transport.cut()
+        asker.transport.abort()
         assert (sent.result().error, waiting.result().error) == ("timeout", "timeout")
         assert sent.result().sent_ns is not None
         assert waiting.result().sent_ns is None

@@ -59,7 +59,7 @@ def test_every_fault_ends_in_time_with_its_class(
             done = await asked_in_time(asker)
             assert done.error == error
             assert done.body == (BODY if error is None else b"")
-        assert asker.transport.sent == times
+        assert asker.transport.sent_count == times
 
     times = 1 if error == "timeout" else 2
 

@@ -9,7 +9,7 @@ def test_a_head_is_known_by_its_bytes_and_the_length_of_the_whole() -> None:
     assert heads.find(HEAD + b"{}") is None
     heads.add(HEAD + b"{}", 200, HEADERS, 2)
     known = heads.find(HEAD + b"[]")
-    assert known is heads.latest
+    assert known is heads.latest_head
     assert (known.status, known.headers, known.length) == (200, HEADERS, len(HEAD) + 2)
     for other in (HEAD, HEAD + b"{", HEAD + b"{}x", HEAD.lower() + b"{}", b"", b"\r\n\r\n"):
         assert heads.find(other) is None
@@ -33,5 +33,5 @@ def test_where_no_head_comes_again_looking_pauses_and_is_then_tried_again() -> N
     heads.add(HEAD + b"{}", 200, HEADERS, 2)
     for number in range(64):
         assert heads.find(b"HTTP/1.1 200 OK\r\nX-Id: %d\r\n\r\n" % number) is None
-    assert heads.latest.head == HEAD  # what is like the latest is known without looking
+    assert heads.latest_head.head == HEAD  # what is like the latest is known without looking
     assert [heads.find(HEAD + b"{}") is None for _ in range(1_001)] == [True] * 1_000 + [False]

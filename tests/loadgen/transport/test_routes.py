@@ -9,7 +9,7 @@ from loadgen.records import Endpoint, Timeouts, Tls
 from loadgen.reference.null import NullProtocol
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.transport.exchange import ResolveError
-from loadgen.transport.http_transport import new_transport
+from loadgen.transport.http_transport import create_http_transport
 from tests.fakes.asker import Asker, Converse
 from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.http_proxy import HttpProxy
@@ -35,7 +35,7 @@ def test_a_proxy_is_asked_for_absolute_urls(converse: Converse) -> None:
         for _ in range(2):
             done = await asker.ask(b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n")
             assert (done.error, done.status, done.body) == (None, 200, b"{}")
-        assert asker.transport.opened == 1
+        assert asker.transport.opened_count == 1
 
     with ScriptedServer(Script()) as server, HttpProxy("me:p@ss word") as proxy:
         converse(Endpoint((server.url,), proxy=f"http://me:p%40ss%20word@127.0.0.1:{proxy.port}"), talk)
@@ -80,7 +80,7 @@ def test_a_proxy_that_refuses_is_no_connection_and_its_password_is_not_shown(con
     with HttpProxy("me:right") as proxy:
         converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
     converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
-    reported = f"the proxy 127.0.0.1:{proxy.port}: CONNECT was rejected with status 407"
+    reported = f"the proxy 127.0.0.1:{proxy.port}: the CONNECT request was rejected with status 407"
     assert seen[:2] == [reported if scheme == "https" else "the proxy rejected the request with status 407"] * 2
     assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port}: Connect")
     assert "wrong" not in str(seen)
@@ -114,7 +114,7 @@ class Blurt(asyncio.Protocol):
 def test_a_proxy_without_an_address_is_said_to_be_the_proxy() -> None:
     async def resolve() -> None:
         endpoint = Endpoint(("http://127.0.0.1:9",), proxy="http://me:secret@nowhere.invalid:3128")
-        transport = new_transport(asyncio.get_running_loop(), endpoint)
+        transport = create_http_transport(asyncio.get_running_loop(), endpoint)
         try:
             await transport.resolve()
         finally:

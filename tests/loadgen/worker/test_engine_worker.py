@@ -93,7 +93,7 @@ def test_a_stage_that_is_stopped_before_it_was_started_ends(
 def test_a_share_has_its_own_rows_and_its_part_of_the_connections(worker: Piped, server: ScriptedServer) -> None:
     started = begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare(1, 2))
     assert started.scheduled is None
-    assert worker.received(StageEnded).connections_opened == server.connections == 2
+    assert worker.received(StageEnded).connections_opened == server.connection_count == 2
     assert set(worker.rows["worker"]) == {1}
     assert sorted(worker.rows["index"]) == list(range(1, 2 * len(worker.rows) + 1, 2))
     begun(worker, plan(arrivals=ClosedArrivals(8), duration=0.3), WorkerShare())

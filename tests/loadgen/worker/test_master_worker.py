@@ -173,7 +173,7 @@ def test_a_wrong_token_finds_no_master_and_is_not_reported(master: BareMaster) -
     assert master.kinds == []
     assert code == EXIT_NO_MASTER
     assert f"127.0.0.1:{master.port}" in said
-    assert "not a master with this token" in said
+    assert "not a master with the same token" in said
     assert "token that" not in said
     assert said.count("\n") == 1
 

@@ -380,7 +380,7 @@ def test_a_closed_stage_ends_on_time_when_nothing_is_answered() -> None:
 
 def test_clients_start_no_more_than_max_requests() -> None:
     played = play(plan(ClosedArrivals(3), duration_s=5.0, max_requests=10))
-    assert len(played.finished) == played.stage.due == 10
+    assert len(played.finished) == played.stage.due_count == 10
 
 
 def test_fewer_requests_than_clients_are_enough() -> None:
@@ -439,7 +439,7 @@ def test_a_stage_stopped_before_it_began_sends_nothing(arrivals: OpenArrivals | 
         return stage
 
     stage = asyncio.run(run())
-    assert (stage.due, stage.was_stopped) == (0, True)
+    assert (stage.due_count, stage.was_stopped) == (0, True)
 
 
 def test_the_lead_in_of_clients_comes_before_the_start() -> None:

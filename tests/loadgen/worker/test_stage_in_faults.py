@@ -15,7 +15,7 @@ from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StagePlan, T
 from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
-from loadgen.transport.http_transport import new_transport
+from loadgen.transport.http_transport import create_http_transport
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
 from tests.fakes.asker import LOOPS
@@ -46,7 +46,7 @@ async def play_two_stages(urls: tuple[str, ...], draw: random.Random) -> None:
         balance=draw.choice(["round-robin", "least-outstanding", "power-of-two"]),
         reuses_connections=draw.random() < 0.8,
     )
-    transport = new_transport(asyncio.get_running_loop(), endpoint)
+    transport = create_http_transport(asyncio.get_running_loop(), endpoint)
     try:
         await transport.resolve()
         for _ in range(2):
@@ -70,12 +70,12 @@ async def play_and_check(transport: Transport, draw: random.Random) -> None:
 
 def check(stage: SendingStage, plan: StagePlan, share: WorkerShare) -> None:
     rows = list(stage.finished)
-    assert sorted(row.index for row in rows) == [share.index + n * share.worker_count for n in range(stage.due)]
+    assert sorted(row.index for row in rows) == [share.index + n * share.worker_count for n in range(stage.due_count)]
     assert all(row.end_ns is not None for row in rows)
-    assert sum(row.sent_ns is None for row in rows) == stage.never_started == stage.due - stage.sent
-    assert stage.completed + stage.failed == stage.due <= (plan.max_requests or stage.due)
+    assert sum(row.sent_ns is None for row in rows) == stage.never_started == stage.due_count - stage.sent
+    assert stage.completed + stage.failed == stage.due_count <= (plan.max_requests or stage.due_count)
     if stage.scheduled is not None and not stage.was_stopped:
-        assert stage.scheduled == stage.due
+        assert stage.scheduled == stage.due_count
 
 
 def drawn_plan(draw: random.Random) -> StagePlan:

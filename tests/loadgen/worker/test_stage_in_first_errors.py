@@ -24,14 +24,14 @@ def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
     [
         (failed("http-5xx", status=503), "status 503 (Service Unavailable)"),
         (failed("http-4xx", status=499), "status 499"),
-        (failed("connect", detail="Connection refused"), "no connection, Connection refused"),
+        (failed("connect", detail="Connection refused"), "the connection failed, Connection refused"),
         (failed("timeout"), "no complete response before the timeout after 2.5 s"),
         (failed("truncated", status=200, bytes_received=1_234),
          "status 200 (OK), the response was truncated after 1,234 bytes"),
         (failed("bad-payload", status=301), "status 301 (Moved Permanently), redirects are not followed"),
         (failed("dns"), "dns"),
         (failed("tls", detail="two\nlines \x1b[31m of a certificate"),
-         "no trusted TLS connection, two lines [31m of a certificate"),
+         "the TLS connection failed, two lines [31m of a certificate"),
     ],
 )  # fmt: skip
 def test_a_failure_is_reported_in_words_of_its_own(exchange: Exchange, text: str) -> None:
@@ -74,4 +74,4 @@ def test_only_the_first_of_each_class_leaves_the_worker(load: LoadProcess) -> No
 def test_a_refused_connection_is_reported_as_the_system_says_it(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://127.0.0.1:1/",), timeouts=Timeouts(total_s=1.0)), HttpWorkload())
     (first,) = Played(load, plan(rate=20, duration=0.2)).ended.first_errors
-    assert (first.error, first.text) == ("connect", "no connection, Connection refused")
+    assert (first.error, first.text) == ("connect", "the connection failed, Connection refused")

@@ -26,7 +26,7 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(arrivals=ClosedArrivals(4)))
-        connections = server.connections
+        connections = server.connection_count
     rows = played.rows.sort_values("index")
     assert played.started[0].scheduled is None
     assert 4 * 1 / 0.05 * 0.8 < len(rows) <= 4 * 1 / 0.05
@@ -128,7 +128,7 @@ def test_a_key_that_is_none_is_reported_without_showing_it(tmp_path: Path, conte
         load.configure(Endpoint(("http://127.0.0.1:1",), key_files=(KeyFile("X-Key", str(key)),)), HttpWorkload())
         with pytest.raises(LoadError, match="key") as failed:
             load.preflight()
-    assert failed.value.is_workload_wrong
+    assert failed.value.is_workload_invalid
     assert "two" not in str(failed.value)
 
 

@@ -138,7 +138,7 @@ def test_an_endpoint_that_grpc_cannot_reach_is_the_workloads_fault(endpoint: End
         load.configure(endpoint, OipWorkload("m", transport="grpc"))
         with pytest.raises(LoadError, match=sentence) as failed:
             load.preflight()
-    assert failed.value.is_workload_wrong
+    assert failed.value.is_workload_invalid
 
 
 def test_grpc_is_loaded_for_no_other_target() -> None:

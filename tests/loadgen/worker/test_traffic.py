@@ -66,7 +66,7 @@ def test_each_change_draws_anew() -> None:
 
 
 def test_a_rate_beyond_all_reason_does_not_fill_the_memory(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("loadgen.worker.traffic._MAX_DRAWN", 1_000)
+    monkeypatch.setattr("loadgen.worker.traffic._MAX_DRAWN_ARRIVALS", 1_000)
     later = changed(Schedule(plan(OpenArrivals("constant", ((0.0, 1.0),))), WorkerShare()), 1e12, 0)
     assert len(later) <= 1_000
 

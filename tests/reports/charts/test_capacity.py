@@ -4,13 +4,13 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from reports.charts.capacity import demand_and_capacity
+from reports.charts.capacity import build_demand_chart
 from reports.charts.picture import Chart
 from reports.model import PlanReport, PlanSection
 
 
 def _chart(plan: PlanSection) -> Chart:
-    drawing = demand_and_capacity(plan)
+    drawing = build_demand_chart(plan)
     assert drawing is not None
     return drawing
 
@@ -48,5 +48,5 @@ def test_without_a_simulated_day_the_demand_is_the_peak_by_the_shares_of_its_hou
 
 
 def test_without_a_fleet_there_is_no_chart(no_offer_plan_report: PlanReport) -> None:
-    assert demand_and_capacity(no_offer_plan_report.plan) is None
-    assert demand_and_capacity(None) is None
+    assert build_demand_chart(no_offer_plan_report.plan) is None
+    assert build_demand_chart(None) is None

@@ -2,13 +2,13 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.charts.concurrency import concurrency_charts
+from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.picture import render_svg
 from reports.model import Report
 
 
 def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -> None:
-    times, rates = concurrency_charts(clients_report)
+    times, rates = build_concurrency_charts(clients_report)
     assert [row[0] for row in times.rows] == ["1", "2", "4", "8", "16", "32"]
     assert times.alternative.startswith("p50 from 19.7")
     assert "at 32." in rates.alternative
@@ -18,5 +18,5 @@ def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -
 
 def test_one_number_of_clients_is_no_curve(clients_report: Report, full_report: Report) -> None:
     alone = msgspec.structs.replace(clients_report, stages=clients_report.stages[:1])
-    assert concurrency_charts(alone) == ()
-    assert concurrency_charts(full_report) == ()
+    assert build_concurrency_charts(alone) == ()
+    assert build_concurrency_charts(full_report) == ()

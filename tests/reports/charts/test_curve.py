@@ -4,13 +4,13 @@ from typing import Any
 
 import msgspec
 
-from reports.charts.curve import rate_curve
+from reports.charts.curve import build_rate_chart
 from reports.charts.picture import render_svg
 from reports.model import Report, StageRow
 
 
 def _points(report: Report) -> dict[str, dict[str, Any]]:
-    drawing = rate_curve(report)
+    drawing = build_rate_chart(report)
     assert drawing is not None
     values = max(drawing.spec["datasets"].values(), key=lambda rows: len(rows[0]) if rows else 0)
     return {value["stage"]: value for value in values}
@@ -32,7 +32,7 @@ def test_failed_probes_stay_and_the_warm_up_is_not_on_it(full_report: Report) ->
 
 def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Report) -> None:
     report = _changed(full_report, "probe 283 req/s", validity="INVALID")
-    drawing = rate_curve(report)
+    drawing = build_rate_chart(report)
     assert drawing is not None
     assert _points(report)["probe 283 req/s #1"]["state"] == "INVALID"
     lines = [rows for rows in drawing.spec["datasets"].values() if set(rows[0]) == {"offered", "latency"}]
@@ -41,7 +41,7 @@ def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Repo
 
 def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_report: Report) -> None:
     stages = tuple(msgspec.structs.replace(stage, validity="INVALID") for stage in full_report.stages)
-    drawing = rate_curve(msgspec.structs.replace(full_report, stages=stages))
+    drawing = build_rate_chart(msgspec.structs.replace(full_report, stages=stages))
     assert drawing is not None
     assert all(drawing.spec["datasets"].values()), "a layer of nothing makes the browser's console complain"
     assert any("state" in rows[0] for rows in drawing.spec["datasets"].values())
@@ -50,14 +50,14 @@ def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_repo
 def test_a_stage_without_latency_is_reported_of_and_kept_in_the_table(full_report: Report) -> None:
     stage = next(one for one in full_report.stages if one.name == "probe 400 req/s")
     report = _changed(full_report, stage.name, evaluated=msgspec.structs.replace(stage.evaluated, value=None))
-    drawing = rate_curve(report)
+    drawing = build_rate_chart(report)
     assert drawing is not None
     assert drawing.note == "1 of 11 stages have no p95 latency and are only in the table."
     assert len(drawing.rows) == 11
 
 
 def test_slo_and_max_rate_are_written_on_the_picture(full_report: Report) -> None:
-    drawing = rate_curve(full_report)
+    drawing = build_rate_chart(full_report)
     assert drawing is not None
     svg = render_svg(drawing)
     assert "SLO &lt; 50" in svg
@@ -66,4 +66,4 @@ def test_slo_and_max_rate_are_written_on_the_picture(full_report: Report) -> Non
 
 
 def test_no_stage_no_curve(empty_report: Report) -> None:
-    assert rate_curve(empty_report) is None
+    assert build_rate_chart(empty_report) is None

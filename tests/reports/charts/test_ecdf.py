@@ -2,12 +2,12 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.charts.ecdf import latency_cdf
+from reports.charts.ecdf import build_cdf_chart
 from reports.model import Report
 
 
 def test_every_distribution_begins_at_nothing_and_ends_at_all(full_report: Report) -> None:
-    drawing = latency_cdf(full_report)
+    drawing = build_cdf_chart(full_report)
     assert drawing is not None
     points = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
     for one in full_report.distributions:
@@ -18,7 +18,7 @@ def test_every_distribution_begins_at_nothing_and_ends_at_all(full_report: Repor
 
 
 def test_the_table_says_what_share_was_answered_within_what(full_report: Report) -> None:
-    drawing = latency_cdf(full_report)
+    drawing = build_cdf_chart(full_report)
     assert drawing is not None
     latency = [row for row in drawing.rows if row[0] == full_report.distributions[0].label]
     assert len(latency) == 20
@@ -27,16 +27,16 @@ def test_the_table_says_what_share_was_answered_within_what(full_report: Report)
 
 
 def test_the_slo_stands_where_its_metric_is_drawn(full_report: Report) -> None:
-    limited = latency_cdf(full_report)
+    limited = build_cdf_chart(full_report)
     assert limited is not None
     assert len(limited.spec["layer"]) == 4
     other = msgspec.structs.replace(full_report.curve, metric="icl_ms")
-    unlimited = latency_cdf(msgspec.structs.replace(full_report, curve=other))
+    unlimited = build_cdf_chart(msgspec.structs.replace(full_report, curve=other))
     assert unlimited is not None
     assert len(unlimited.spec["layer"]) == 1
 
 
 def test_one_answer_is_no_distribution(full_report: Report, empty_report: Report) -> None:
     one = msgspec.structs.replace(full_report.distributions[0], n=1, share=(1.0,), ms=(5.0,))
-    assert latency_cdf(msgspec.structs.replace(full_report, distributions=(one,))) is None
-    assert latency_cdf(empty_report) is None
+    assert build_cdf_chart(msgspec.structs.replace(full_report, distributions=(one,))) is None
+    assert build_cdf_chart(empty_report) is None

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
-from reports.charts.heat import latency_heat_map
+from reports.charts.heat import build_heat_map_chart
 from reports.model import Report
 
 
 def test_only_cells_with_answers_are_drawn_and_they_hold_all(full_report: Report) -> None:
-    drawing, heat = latency_heat_map(full_report), full_report.heat_map
+    drawing, heat = build_heat_map_chart(full_report), full_report.heat_map
     assert drawing is not None
     assert heat is not None
     cells = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
@@ -15,7 +15,7 @@ def test_only_cells_with_answers_are_drawn_and_they_hold_all(full_report: Report
 
 
 def test_the_table_has_a_row_a_time_and_a_column_a_range(full_report: Report) -> None:
-    drawing, heat = latency_heat_map(full_report), full_report.heat_map
+    drawing, heat = build_heat_map_chart(full_report), full_report.heat_map
     assert drawing is not None
     assert heat is not None
     assert len(drawing.rows) == len(heat.from_s)
@@ -24,4 +24,4 @@ def test_the_table_has_a_row_a_time_and_a_column_a_range(full_report: Report) ->
 
 
 def test_what_failed_is_not_there_and_a_run_without_answers_has_none(empty_report: Report) -> None:
-    assert latency_heat_map(empty_report) is None
+    assert build_heat_map_chart(empty_report) is None

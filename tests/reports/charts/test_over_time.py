@@ -3,12 +3,12 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from reports.charts.over_time import latency_over_time, rates_over_time
+from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.model import Report
 
 
 def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report: Report) -> None:
-    closed, offered = rates_over_time(clients_report), rates_over_time(full_report)
+    closed, offered = build_rate_timeline_chart(clients_report), build_rate_timeline_chart(full_report)
     assert closed is not None
     assert offered is not None
     assert closed.title == "Request rate over time"
@@ -31,6 +31,8 @@ def test_the_limit_is_drawn_where_it_is_of_the_times_shown(
     full_report: Report, metric: str, times: str, is_drawn: bool
 ) -> None:
     assert full_report.curve.limit is not None
-    drawing = latency_over_time(replace(full_report, times=times, curve=replace(full_report.curve, metric=metric)))
+    drawing = build_latency_timeline_chart(
+        replace(full_report, times=times, curve=replace(full_report.curve, metric=metric))
+    )
     assert drawing is not None
     assert ("SLO p95" in str(drawing.spec)) == is_drawn

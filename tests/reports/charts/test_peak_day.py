@@ -4,25 +4,25 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from reports.charts.peak_day import peak_day
+from reports.charts.peak_day import build_peak_day_chart
 from reports.model import Limit, PlanSection
 
 
 def _values(plan: PlanSection, field: str) -> list[dict[str, Any]]:
-    drawing = peak_day(plan)
+    drawing = build_peak_day_chart(plan)
     assert drawing is not None
     return [one for rows in drawing.spec["datasets"].values() for one in rows if field in one]
 
 
 def test_every_hour_is_in_the_table_with_what_it_cost(plan: PlanSection) -> None:
-    drawing = peak_day(plan)
+    drawing = build_peak_day_chart(plan)
     assert drawing is not None
     assert len(drawing.rows) == 24
     assert drawing.rows[12] == ("12:00", "90.0", "5", "1,290", "4,800", "7,700", "99.9\u202f%", "3.53")
 
 
 def test_an_hour_without_an_answer_is_a_gap_and_says_so(plan: PlanSection) -> None:
-    drawing = peak_day(plan)
+    drawing = build_peak_day_chart(plan)
     assert drawing is not None
     assert drawing.rows[4] == ("04:00", "18.0", "2", "n/a", "n/a", "n/a", "n/a", "1.41")
     assert {one["p95"] for one in _values(plan, "p95") if one["from"] == "04:00"} == {None}
@@ -43,13 +43,13 @@ def test_the_slo_is_drawn_only_where_it_is_of_the_latency_that_was_played(plan: 
 
 
 def test_no_day_is_no_chart(plan: PlanSection) -> None:
-    assert peak_day(replace(plan, day=None)) is None
-    assert peak_day(None) is None
+    assert build_peak_day_chart(replace(plan, day=None)) is None
+    assert build_peak_day_chart(None) is None
 
 
 def test_a_day_without_any_answer_is_still_drawn(plan: PlanSection) -> None:
     assert plan.day is not None
     none = (None,) * 24
-    drawing = peak_day(replace(plan, day=replace(plan.day, p50_ms=none, p95_ms=none, p99_ms=none)))
+    drawing = build_peak_day_chart(replace(plan, day=replace(plan.day, p50_ms=none, p95_ms=none, p99_ms=none)))
     assert drawing is not None
     assert "no responses" in drawing.alternative

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec.structs import replace
 
 from reports.charts.picture import Chart
-from reports.charts.probability import slo_probability
+from reports.charts.probability import build_probability_chart
 from reports.charts.style import ACCENT
 from reports.model import PlanSection
 
@@ -16,7 +16,7 @@ def _bars(drawing: Chart | None) -> list[dict[str, Any]]:
 
 
 def test_there_is_a_bar_for_one_fewer_the_planned_and_one_more(plan: PlanSection) -> None:
-    drawing = slo_probability(plan)
+    drawing = build_probability_chart(plan)
     assert drawing is not None
     assert drawing.rows == (("3", "41.2\u202f%"), ("4 (planned)", "95.3\u202f%"), ("5", "over 99.9\u202f%"))
     assert [bar["color"] == ACCENT for bar in _bars(drawing)] == [False, True, False]
@@ -26,11 +26,13 @@ def test_there_is_a_bar_for_one_fewer_the_planned_and_one_more(plan: PlanSection
 def test_one_instance_has_none_fewer_and_is_still_the_planned_one(plan: PlanSection) -> None:
     assert plan.recommended_row is not None
     row = replace(plan.recommended_row, instances=2, spare=1)
-    bars = _bars(slo_probability(replace(plan, offers=(row,))))
+    bars = _bars(build_probability_chart(replace(plan, offers=(row,))))
     assert [(bar["instances"], bar["color"] == ACCENT) for bar in bars] == [("1 (planned)", True), ("2", False)]
 
 
 def test_without_probabilities_there_is_no_chart(plan: PlanSection) -> None:
     assert plan.recommended_row is not None
-    assert slo_probability(replace(plan, offers=(replace(plan.recommended_row, slo_probabilities=None),))) is None
-    assert slo_probability(None) is None
+    assert (
+        build_probability_chart(replace(plan, offers=(replace(plan.recommended_row, slo_probabilities=None),))) is None
+    )
+    assert build_probability_chart(None) is None

@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from reports.charts.batch_size import batch_charts
+from reports.charts.batch_size import build_batch_charts
 from reports.charts.picture import Chart
-from reports.charts.roofline import roofline
+from reports.charts.roofline import build_roofline_chart
 from reports.local_model import BottleneckRow
 from reports.model import Report
 
@@ -40,7 +40,7 @@ def _lines_and_points(drawing: Chart) -> tuple[list[dict[str, Any]], list[dict[s
 
 
 def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_report: Report) -> None:
-    drawing = roofline(_with_bounds(local_report, _bound(200e9)))
+    drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9)))
     assert drawing is not None
     roof, points = _lines_and_points(drawing)
     assert [round(one["rate"], 3) for one in roof] == [83.333, 250.0, 250.0]
@@ -55,7 +55,7 @@ def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_repor
 
 def test_a_peak_that_was_measured_twice_is_one_roof(local_report: Report) -> None:
     alike, other = _bound(200e9, peak=255e9), _bound(200e9, peak=900e9)
-    drawing = roofline(_with_bounds(local_report, _bound(200e9), alike, other))
+    drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9), alike, other))
     assert drawing is not None
     assert {one["roof"] for one in _lines_and_points(drawing)[0]} == {
         "this CPU: 250 GFLOP/s, 100 GB/s", "this CPU: 900 GFLOP/s, 100 GB/s",
@@ -72,20 +72,20 @@ def _colours(drawing: Chart) -> dict[str, str]:
 
 
 def test_a_family_has_the_colour_that_it_has_beside(local_report: Report) -> None:
-    drawing = roofline(_with_bounds(local_report, _bound(200e9), None, None, None, None))
-    beside = _colours(batch_charts(local_report)[-1])
+    drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9), None, None, None, None))
+    beside = _colours(build_batch_charts(local_report)[-1])
     assert drawing is not None
     assert _colours(drawing) == {"cpu as-is": beside["cpu as-is"]}
     assert beside["cpu as-is"] != beside["cpu int8-static"]
 
 
 def test_a_point_above_its_roof_says_what_that_means(local_report: Report) -> None:
-    drawing = roofline(_with_bounds(local_report, _bound(300e9)))
+    drawing = build_roofline_chart(_with_bounds(local_report, _bound(300e9)))
     assert drawing is not None
     assert "the measured peak is too low" in (drawing.note or "")
 
 
 def test_no_peak_no_roof(local_report: Report, full_report: Report, failed_report: Report) -> None:
-    assert roofline(_with_bounds(local_report, _bound(200e9, peak=None), None)) is None
-    assert roofline(full_report) is None
-    assert roofline(failed_report) is None
+    assert build_roofline_chart(_with_bounds(local_report, _bound(200e9, peak=None), None)) is None
+    assert build_roofline_chart(full_report) is None
+    assert build_roofline_chart(failed_report) is None

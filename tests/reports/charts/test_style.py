@@ -3,18 +3,18 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from reports.charts.concurrency import concurrency_charts
-from reports.charts.curve import rate_curve
+from reports.charts.concurrency import build_concurrency_charts
+from reports.charts.curve import build_rate_chart
 from reports.charts.picture import render_svg
-from reports.charts.style import fit_scale, series_scales, valid_variants, variant_families
+from reports.charts.style import build_series_scales, fit_scale, list_variant_families, select_valid_variants
 from reports.model import KneeRow, KneeSection, Quantity, Report
 from reports.text import render_text
 
 
 def test_the_fastest_family_comes_first_and_what_never_ran_last(local_report: Report) -> None:
     assert local_report.local is not None
-    assert variant_families(local_report.local) == ["cpu int8-static", "cpu as-is", "cuda as-is"]
-    assert {one.state for one in valid_variants(local_report.local)} == {"best", "measured"}
+    assert list_variant_families(local_report.local) == ["cpu int8-static", "cpu as-is", "cuda as-is"]
+    assert {one.state for one in select_valid_variants(local_report.local)} == {"best", "measured"}
 
 
 def with_knees(report: Report, unit: str, *at: float | None) -> Report:
@@ -31,19 +31,19 @@ def with_knees(report: Report, unit: str, *at: float | None) -> Report:
 
 
 def test_a_knee_among_rates_is_marked_on_the_rate_curve(full_report: Report) -> None:
-    marked = rate_curve(with_knees(full_report, "1/s", 100.0, None, 150.0))
+    marked = build_rate_chart(with_knees(full_report, "1/s", 100.0, None, 150.0))
     assert marked is not None
     svg = render_svg(marked)
     assert "knee: method 0" in svg
     assert "knee: method 2" in svg
     assert "knee: method 1" not in svg, "it found none"
-    elsewhere = rate_curve(with_knees(full_report, "clients", 4.0))
+    elsewhere = build_rate_chart(with_knees(full_report, "clients", 4.0))
     assert elsewhere is not None
     assert "knee" not in render_svg(elsewhere)
 
 
 def test_a_knee_among_clients_is_marked_on_both_charts(clients_report: Report) -> None:
-    for drawing in concurrency_charts(with_knees(clients_report, "clients", 4.0)):
+    for drawing in build_concurrency_charts(with_knees(clients_report, "clients", 4.0)):
         assert "knee: method 0" in render_svg(drawing)
 
 
@@ -75,5 +75,5 @@ def test_near_values_and_zero_are_drawn_on_a_linear_axis(values: list[float]) ->
 
 
 def test_long_names_get_a_legend_of_one_column() -> None:
-    assert series_scales(["x" * 200, "y" * 200])["color"].to_dict()["legend"]["columns"] == 1
-    assert series_scales(["a", "b", "c"])["color"].to_dict()["legend"]["columns"] == 3
+    assert build_series_scales(["x" * 200, "y" * 200])["color"].to_dict()["legend"]["columns"] == 1
+    assert build_series_scales(["a", "b", "c"])["color"].to_dict()["legend"]["columns"] == 3

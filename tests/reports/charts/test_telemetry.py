@@ -3,19 +3,19 @@ from __future__ import annotations
 import msgspec
 
 from reports.charts.style import MAX_SERIES
-from reports.charts.telemetry import machine_charts
+from reports.charts.telemetry import build_telemetry_charts
 from reports.model import Report
 
 
 def test_one_chart_a_unit_and_none_for_what_was_never_read(full_report: Report) -> None:
-    assert [drawing.key for drawing in machine_charts(full_report)] == ["busy", "cores", "memory"]
+    assert [drawing.key for drawing in build_telemetry_charts(full_report)] == ["busy", "cores", "memory"]
 
 
 def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Report) -> None:
     one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
     clock = msgspec.structs.replace(one, metric="gpu_sm_clock_mhz", unit="MHz", values=(1410.0,) * len(one.values))
     heat = msgspec.structs.replace(one, metric="gpu_temperature_c", unit="°C")
-    clocks, temperature = machine_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
+    clocks, temperature = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
     assert (clocks.key, temperature.key) == ("clocks", "temperature")
     assert clocks.alternative == "gpu0: mean 1,410\u202fMHz, max 1,410\u202fMHz."
 
@@ -23,7 +23,7 @@ def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Re
 def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
     one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
     gpus = tuple(msgspec.structs.replace(one, source=f"gpu{index}") for index in range(8))
-    (drawing,) = machine_charts(msgspec.structs.replace(full_report, telemetry=gpus))
+    (drawing,) = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=gpus))
     (values,) = drawing.spec["datasets"].values()
     assert len({value["series"] for value in values}) == MAX_SERIES
     assert len(drawing.rows) == 8
@@ -37,8 +37,8 @@ def test_one_reading_is_no_line(full_report: Report) -> None:
         msgspec.structs.replace(series, at_s=series.at_s[:1], values=series.values[:1])
         for series in full_report.telemetry
     )
-    assert machine_charts(msgspec.structs.replace(full_report, telemetry=once)) == ()
+    assert build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=once)) == ()
 
 
 def test_no_reading_no_chart(empty_report: Report) -> None:
-    assert machine_charts(empty_report) == ()
+    assert build_telemetry_charts(empty_report) == ()

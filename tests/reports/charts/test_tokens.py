@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from msgspec.structs import replace
 
-from reports.charts.tokens import token_charts
+from reports.charts.tokens import build_token_charts
 from reports.model import Quantity, Report, StageRow, TokenRow
 
 
@@ -21,7 +21,7 @@ def _loaded(report: Report, tpots_ms: tuple[float, ...], *, is_closed: bool) -> 
 
 
 def test_a_closed_loop_shows_its_times_by_concurrency_and_its_speed_per_user(streaming_report: Report) -> None:
-    times, frontier = token_charts(_loaded(streaming_report, (10.0, 20.0, 25.0), is_closed=True))
+    times, frontier = build_token_charts(_loaded(streaming_report, (10.0, 20.0, 25.0), is_closed=True))
     assert times.title == "TTFT and TPOT by concurrency"
     assert [row[0] for row in times.rows] == ["concurrency 4", "concurrency 8", "concurrency 16"]
     assert [row[3] for row in times.rows] == ["10.0\u202fms", "20.0\u202fms", "25.0\u202fms"]
@@ -35,17 +35,17 @@ def test_a_closed_loop_shows_its_times_by_concurrency_and_its_speed_per_user(str
 def test_the_output_is_per_gpu_where_their_number_is_known(streaming_report: Report) -> None:
     report = _loaded(streaming_report, (10.0, 20.0), is_closed=True)
     report = replace(report, header=replace(report.header, accelerator_count=4.0))
-    _, frontier = token_charts(report)
+    _, frontier = build_token_charts(report)
     assert [row[2] for row in frontier.rows] == ["100", "200"]
     assert frontier.columns[2] == "tok/s/GPU"
 
 
 def test_an_open_loop_shows_them_by_its_rates(streaming_report: Report) -> None:
-    times, _ = token_charts(_loaded(streaming_report, (10.0, 20.0), is_closed=False))
+    times, _ = build_token_charts(_loaded(streaming_report, (10.0, 20.0), is_closed=False))
     assert times.title == "TTFT and TPOT by offered rate"
     assert [row[0] for row in times.rows] == ["4.00\u202freq/s", "8.00\u202freq/s"]
 
 
 def test_one_load_or_no_tokens_is_no_chart(streaming_report: Report, full_report: Report) -> None:
-    assert token_charts(streaming_report) == ()
-    assert token_charts(full_report) == ()
+    assert build_token_charts(streaming_report) == ()
+    assert build_token_charts(full_report) == ()

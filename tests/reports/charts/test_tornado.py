@@ -5,14 +5,14 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from reports.charts.tornado import tornado
+from reports.charts.tornado import build_tornado_chart
 from reports.model import PlanSection
 from reports.plan_section import SensitivityRow
 from tests.fakes.whole_plan import A10G, L4
 
 
 def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
-    drawing = tornado(plan)
+    drawing = build_tornado_chart(plan)
     assert drawing is not None
     rows = [one for values in drawing.spec["datasets"].values() for one in values if "planned" in one]
     return {(one["input"], one["at"]): one for one in rows}
@@ -35,20 +35,20 @@ def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSe
     end = _bars(plan)["confidence", "99 %"]
     assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: no offer fits", "n/a")
     assert _bars(plan)["confidence", "80 %"]["usd"] < end["planned"]
-    drawing = tornado(plan)
+    drawing = build_tornado_chart(plan)
     assert drawing is not None
     assert ("confidence", "80 %", "2,062", L4, "99 %", "n/a", "no offer fits") in drawing.rows
 
 
 def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
-    drawing = tornado(plan)
+    drawing = build_tornado_chart(plan)
     assert drawing is not None
     assert not [key for key in _bars(plan) if key[0] == "router"]
     assert "No effect on the monthly cost or the cheapest offer: router (least outstanding to random)." in (
         drawing.note or ""
     )
-    assert tornado(_with(plan, plan.sensitivity[-1])) is None
-    assert tornado(None) is None
+    assert build_tornado_chart(_with(plan, plan.sensitivity[-1])) is None
+    assert build_tornado_chart(None) is None
 
 
 def test_another_cheapest_offer_is_named_shortly_if_it_has_a_short_name(plan: PlanSection) -> None:
@@ -80,7 +80,7 @@ def test_words_stand_outside_both_bars_whatever_side_they_are_on(plan: PlanSecti
 
 def test_ticks_are_round_and_never_negative(plan: PlanSection) -> None:
     cheap = replace(plan.sensitivity[0], usd_per_month_low=10.0, low="a long word for this end", winner_low=A10G)
-    drawing = tornado(_with(plan, cheap))
+    drawing = build_tornado_chart(_with(plan, cheap))
     assert drawing is not None
     (axis,) = [
         layer["encoding"]["x"]["axis"]

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from reports.charts.picture import Chart
-from reports.charts.variants import variant_pareto_front
+from reports.charts.variants import build_variant_pareto_chart
 from reports.model import Report
 
 
@@ -14,7 +14,7 @@ def _points(drawing: Chart) -> dict[str, dict[str, Any]]:
 
 
 def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report) -> None:
-    drawing = variant_pareto_front(local_report)
+    drawing = build_variant_pareto_chart(local_report)
     assert drawing is not None
     assert {name: point["role"] for name, point in _points(drawing).items()} == {
         "cpu as-is, batch 1": "Pareto-optimal",
@@ -32,14 +32,14 @@ def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report
 
 
 def test_the_line_joins_what_is_beaten_in_neither_cost_nor_latency(local_report: Report) -> None:
-    drawing = variant_pareto_front(local_report)
+    drawing = build_variant_pareto_chart(local_report)
     assert drawing is not None
     line = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
     assert [one["variant"] for one in line] == ["cpu int8-static, batch 4", "cpu int8-static, batch 1"]
 
 
 def test_the_best_is_named_with_its_accuracy(local_report: Report) -> None:
-    drawing = variant_pareto_front(local_report)
+    drawing = build_variant_pareto_chart(local_report)
     assert drawing is not None
     labels = {one["label"] for values in drawing.spec["datasets"].values() for one in values if "label" in one}
     assert "cpu int8-static, batch 4, 96.9\u202f%" in labels
@@ -48,7 +48,7 @@ def test_the_best_is_named_with_its_accuracy(local_report: Report) -> None:
 
 
 def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:
-    drawing = variant_pareto_front(strayed_report)
+    drawing = build_variant_pareto_chart(strayed_report)
     assert drawing is not None
     points = _points(drawing)
     assert (points["cuda"]["role"], points["cuda"]["fill"]) == ("unreliable", "var(--paper)")
@@ -59,6 +59,6 @@ def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:
 def test_one_variant_or_none_is_no_chart(local_report: Report, failed_report: Report, full_report: Report) -> None:
     assert local_report.local is not None
     one = msgspec.structs.replace(local_report.local, variants=local_report.local.variants[:1])
-    assert variant_pareto_front(msgspec.structs.replace(local_report, local=one)) is None
-    assert variant_pareto_front(failed_report) is None
-    assert variant_pareto_front(full_report) is None
+    assert build_variant_pareto_chart(msgspec.structs.replace(local_report, local=one)) is None
+    assert build_variant_pareto_chart(failed_report) is None
+    assert build_variant_pareto_chart(full_report) is None

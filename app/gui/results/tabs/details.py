@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QPlainTextEdit
 from app.gui.formatting import format_count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import button, hbox, label
 from reports.model import Report
@@ -27,11 +27,11 @@ class EnvironmentTab(Tab):
         self.column.addWidget(self.table)
         self.column.addStretch(1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.own_report.environment)
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.own_report.environment)
 
-    def show_run(self, shown: ShownRun) -> None:
-        self.model.set_rows(frames.environment_frame(shown.own_report.environment))
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        self.model.set_rows(frames.environment_frame(displayed_run.own_report.environment))
         fit_columns(self.table)
         fit_height(self.table, 40)
 
@@ -49,24 +49,24 @@ class ProfileTab(Tab):
         self.text.setAccessibleName("Profile")
         self.text.setTabChangesFocus(True)
         self.text.setMinimumHeight(320)
-        self.about = label("", "muted", wrap=True)
+        self.description_label = label("", "muted", wrap=True)
         row = hbox(
             button("Co&py", self._copy),
             button("&Run again", self.repeat_requested.emit, primary=True),
-            (self.about, 1),
+            (self.description_label, 1),
         )
         self.column.addLayout(row)
         self.column.addWidget(self.text, 1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.opened.spec_text)
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.opened.spec_text)
 
-    def show_run(self, shown: ShownRun) -> None:
-        self.text.setPlainText(shown.opened.spec_text[:_MAX_CHARACTERS])
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        self.text.setPlainText(displayed_run.opened.spec_text[:_MAX_CHARACTERS])
         parts = ["Full profile including defaults. Secrets are shown as references."]
-        if shown.own_report.reproduce.seed is not None:
-            parts.append(f"Seed {shown.own_report.reproduce.seed}.")
-        self.about.setText(" ".join(parts))
+        if displayed_run.own_report.reproduce.seed is not None:
+            parts.append(f"Seed {displayed_run.own_report.reproduce.seed}.")
+        self.description_label.setText(" ".join(parts))
 
     def _copy(self) -> None:
         QGuiApplication.clipboard().setText(self.text.toPlainText())
@@ -77,36 +77,36 @@ class ErrorsTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        self.about = label("", wrap=True)
-        headers = {"error": "Error", "count": "Requests", "share": "Share of requests", "first": "First",
-                   "last": "Last", "sample": "First example"}  # fmt: skip
+        self.description_label = label("", wrap=True)
+        headers = {"error": "Error", "count": "Requests", "share": "Share of requests", "first": "First occurrence",
+                   "last": "Last occurrence", "sample": "First example"}  # fmt: skip
         self.model = QuantityModel(headers, ("share",))
         self.table = create_table(self.model, "Errors by class")
-        self.column.addWidget(self.about)
+        self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
         self.column.addStretch(1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return shown.own_report.load is not None
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return displayed_run.own_report.load is not None
 
-    def show_run(self, shown: ShownRun) -> None:
-        rows = shown.report.errors
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        rows = displayed_run.report.errors
         self.table.setVisible(bool(rows))
         if not rows:
-            self.about.setText("No errors.")
+            self.description_label.setText("No errors.")
             return
         failed = format_count(sum(row.count for row in rows))
         template = (
             "{count} requests failed or were not sent (including warm-up and failed probes). "
             "Latency covers successful requests only."
         )
-        self.about.setText(template.format(count=failed))
+        self.description_label.setText(template.format(count=failed))
         self.model.set_rows(frames.error_frame(rows))
         fit_columns(self.table)
         fit_height(self.table)
 
 
-_RANK = {"INVALID": 0, "WARN": 1, "VALID": 2}
+_VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
 
 class ValidityTab(Tab):
@@ -130,23 +130,23 @@ class ValidityTab(Tab):
             self.column.addWidget(text_label)
         self.column.addStretch(1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.own_report.checks) or bool(shown.own_report.method)
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.own_report.checks) or bool(displayed_run.own_report.method)
 
-    def show_run(self, shown: ShownRun) -> None:
-        report = shown.report
-        rows = sorted(report.checks, key=lambda row: _RANK[row.verdict])
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        report = displayed_run.report
+        rows = sorted(report.checks, key=lambda row: _VERDICT_RANKS[row.verdict])
         self.model.set_rows(frames.check_frame(rows), hints={number: row.hint or "" for number, row in enumerate(rows)})
         fit_columns(self.table)
         fit_height(self.table)
-        self.selftest.setText(_selftest(report))
+        self.selftest.setText(_format_selftest(report))
         self.method.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
         self.files.setText(
-            "\n".join(f"{artifact.path}  {artifact.sha256[:16]}…" for artifact in report.artifacts) or "none"
+            "\n".join(f"{artifact.path}  {artifact.sha256[:16]}…" for artifact in report.artifacts) or "No files."
         )
 
 
-def _selftest(report: Report) -> str:
+def _format_selftest(report: Report) -> str:
     selftest = report.selftest
     if selftest is None:
         return "Not run on this machine. Run `sizewise selftest` (1 min)."

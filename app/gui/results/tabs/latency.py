@@ -15,7 +15,7 @@ from app.gui.charts.heat_map import HeatMap
 from app.gui.formatting import format_count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
@@ -24,6 +24,7 @@ from reports import formatting
 from reports.model import Report
 
 _LATENCY_METRICS = ("latency_ms", "service_ms", "ttft_ms")
+_CDF_AXIS = Axis("Share of requests", "%")
 
 
 class LatencyTab(Tab):
@@ -31,40 +32,42 @@ class LatencyTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        slowest = Axis("1 in N requests (10: p90, 100: p99, 1,000: p99.9)", "", True)
-        self.spectrum = Chart("Tail latency by percentile", slowest, Axis("Time", "ms"), theme_controller)
-        self.ecdf = Chart("Latency distribution (CDF)", Axis("Time", "ms", True), Axis("Share", "%"), theme_controller)
-        self.heat = HeatMap("Latency heat map", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller)
-        self.about = label("", "muted", wrap=True)
-        self.column.addWidget(self.about)
+        percentile_axis = Axis("1 in N requests (10: p90, 100: p99, 1,000: p99.9)", "", True)
+        self.spectrum = Chart("Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller)
+        self.ecdf = Chart("Latency distribution (CDF)", Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
+        self.heat_map_chart = HeatMap(
+            "Latency heat map", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller
+        )
+        self.description_label = label("", "muted", wrap=True)
+        self.column.addWidget(self.description_label)
         grid = QGridLayout()
         grid.addWidget(self.spectrum, 0, 0)
         grid.addWidget(self.ecdf, 0, 1)
-        grid.addWidget(self.heat, 1, 0, 1, 2)
+        grid.addWidget(self.heat_map_chart, 1, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
-        for chart in (self.spectrum, self.ecdf, self.heat):
+        for chart in (self.spectrum, self.ecdf, self.heat_map_chart):
             chart.setMinimumHeight(240)
         self.column.addLayout(grid, 1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.report.stages) or shown.report.load is not None
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.report.stages) or displayed_run.report.load is not None
 
-    def show_run(self, shown: ShownRun) -> None:
-        report = shown.report
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        report = displayed_run.report
         self._draw_spectrum(report)
         self._draw_ecdf(report)
-        self._draw_heat(report)
+        self._draw_heat_map(report)
         n = report.spectra[0].n if report.spectra else 0
         template = "{count} responses from the stages used for the result."
-        self.about.setText(template.format(count=format_count(n)))
+        self.description_label.setText(template.format(count=format_count(n)))
 
     def _draw_spectrum(self, report: Report) -> None:
         self.spectrum.clear()
         for series, spectrum in enumerate(report.spectra):
-            share = np.array(spectrum.share)
+            probabilities = np.array(spectrum.share)
             self.spectrum.set_line(
-                spectrum.metric, spectrum.name, 1 / (1 - share), np.array(spectrum.ms), series=series
+                spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), series=series
             )
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
@@ -84,12 +87,12 @@ class LatencyTab(Tab):
             )
         self.ecdf.set_message("" if report.distributions else "No responses.")
 
-    def _draw_heat(self, report: Report) -> None:
-        heat = report.heat_map
-        self.heat.set_message("" if heat is not None else "Too few responses for a heat map.")
-        if heat is not None:
-            counts = np.array(heat.counts, dtype=np.float64).T
-            self.heat.set_counts(heat.from_s[0], heat.bin_s, np.array(heat.edges_ms), counts)
+    def _draw_heat_map(self, report: Report) -> None:
+        heat_map = report.heat_map
+        self.heat_map_chart.set_message("" if heat_map is not None else "Too few responses for a heat map.")
+        if heat_map is not None:
+            counts = np.array(heat_map.counts, dtype=np.float64).T
+            self.heat_map_chart.set_counts(heat_map.from_s[0], heat_map.bin_s, np.array(heat_map.edges_ms), counts)
 
 
 class TokensTab(Tab):
@@ -97,9 +100,9 @@ class TokensTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.first = Chart("Time to first token", Axis("Time", "s"), Axis("p95 TTFT", "ms"), theme_controller)
+        self.ttft_chart = Chart("Time to first token", Axis("Time", "s"), Axis("p95 TTFT", "ms"), theme_controller)
         self.ecdf = Chart(
-            "Token latency distribution (CDF)", Axis("Time", "ms", True), Axis("Share", "%"), theme_controller
+            "Token latency distribution (CDF)", Axis("Token latency", "ms", True), _CDF_AXIS, theme_controller
         )
         self.model = QuantityModel(frames.token_headers(), frames.TOKEN_QUANTITIES)
         self.table = create_table(self.model, "Tokens by stage")
@@ -109,31 +112,31 @@ class TokensTab(Tab):
         )
         self.column.addWidget(label(explanation, "muted", wrap=True))
         self.column.addWidget(self.table)
-        for chart in (self.first, self.ecdf):
+        for chart in (self.ttft_chart, self.ecdf):
             chart.setMinimumHeight(220)
             self.column.addWidget(chart, 1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.own_report.tokens)
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.own_report.tokens)
 
-    def show_run(self, shown: ShownRun) -> None:
-        report = shown.report
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        report = displayed_run.report
         stages = {row.name: row for row in report.stages}
-        invalid = [
+        invalid_rows = [
             number
             for number, row in enumerate(report.tokens)
             if row.stage in stages and stages[row.stage].validity == "INVALID"
         ]
-        self.model.set_rows(frames.token_frame(report.tokens), invalid)
+        self.model.set_rows(frames.token_frame(report.tokens), invalid_rows)
         fit_columns(self.table)
         fit_height(self.table)
-        self.first.clear()
+        self.ttft_chart.clear()
         load = report.load
-        has_first = load is not None and bool(load.ttft_p95_ms)
-        if load is not None and has_first:
+        has_ttft = load is not None and bool(load.ttft_p95_ms)
+        if load is not None and has_ttft:
             values = np.array([np.nan if item is None else item for item in load.ttft_p95_ms], dtype=np.float64)
-            self.first.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, series=0)
-        self.first.set_message("" if has_first else "No tokens were received.")
+            self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, series=0)
+        self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
         self.ecdf.clear()
         token_distributions = [item for item in report.distributions if item.metric in ("ttft_ms", "tpot_ms")]
         for series, item in enumerate(token_distributions):

@@ -18,7 +18,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.time_axis import stage_bands
 from app.gui.theme import ThemeController
@@ -37,14 +37,14 @@ THROTTLE_REASONS = "gpu_throttle_reasons"
 def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float, float, str, State], ...]:
     """Return a band (start, end, text, state) for each period in which a GPU was throttled for the
     same reasons. Start and end are in seconds from the start of the run."""
-    throttling = telemetry[telemetry["metric"] == THROTTLE_REASONS]
+    throttle_readings = telemetry[telemetry["metric"] == THROTTLE_REASONS]
     bands: list[tuple[float, float, str, State]] = []
-    for source, gpu_readings in throttling.groupby("source", observed=True):
+    for source, gpu_readings in throttle_readings.groupby("source", observed=True):
         ordered = gpu_readings.sort_values("at_ns").dropna(subset=["value"])
         pairs = zip(ordered["at_ns"], ordered["value"], strict=True)
         readings = [(at_ns, list_throttle_reasons(bits)) for at_ns, bits in pairs]
-        for reasons, stretch in groupby(readings, key=lambda reading: reading[1]):
-            times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in stretch]
+        for reasons, period in groupby(readings, key=lambda reading: reading[1]):
+            times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in period]
             if reasons:
                 text = "{gpu} throttled: {reasons}".format(gpu=source, reasons=", ".join(reasons))
                 bands.append((times_s[0], times_s[-1], text, "warn"))
@@ -63,52 +63,54 @@ class MachineTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._look = theme_controller
-        self.about = label("", "muted", wrap=True)
+        self._theme_controller = theme_controller
+        self.description_label = label("", "muted", wrap=True)
         self.charts: list[Chart] = []
         self._linked: QWidget | None = None
-        self.column.addWidget(self.about)
+        self.column.addWidget(self.description_label)
         self.column.addStretch(1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.own_report.telemetry)
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.own_report.telemetry)
 
-    def show_run(self, shown: ShownRun) -> None:
+    def show_run(self, displayed_run: DisplayedRun) -> None:
         if self._linked is not None:
             self._linked.hide()
             self._linked.deleteLater()
         groups = group_by_metric(
             [
                 telemetry_series
-                for telemetry_series in shown.report.telemetry
+                for telemetry_series in displayed_run.report.telemetry
                 if telemetry_series.metric != THROTTLE_REASONS
             ]
         )
-        omitted = len({telemetry_series.metric for telemetry_series in shown.report.telemetry}) - len(groups)
-        has_gpu = any(telemetry_series.metric.startswith("gpu_") for telemetry_series in shown.report.telemetry)
+        omitted_count = len({telemetry_series.metric for telemetry_series in displayed_run.report.telemetry}) - len(
+            groups
+        )
+        has_gpu = any(telemetry_series.metric.startswith("gpu_") for telemetry_series in displayed_run.report.telemetry)
         no_gpu_text = "" if has_gpu else "No GPU detected. "
-        omitted_text = f"{omitted} more metrics are in the HTML report." if omitted > 0 else ""
-        self.about.setText(f"{no_gpu_text}{omitted_text}")
-        self.charts = [self._chart(series) for series in groups]
+        omitted_text = f"{omitted_count} more metrics are in the HTML report." if omitted_count > 0 else ""
+        self.description_label.setText(f"{no_gpu_text}{omitted_text}")
+        self.charts = [self._build_chart(series) for series in groups]
         if not self.charts:
-            self.about.setText("No machine telemetry in this run.")
+            self.description_label.setText("No machine telemetry in this run.")
             return
-        throttled = throttle_bands(shown.opened.data.telemetry, shown.result.time_zero_ns)
+        throttled_bands = throttle_bands(displayed_run.opened.data.telemetry, displayed_run.result.time_zero_ns)
         for chart, chart_series in zip(self.charts, groups, strict=True):
             is_gpu = chart_series[0].metric.startswith("gpu_")
-            chart.set_bands(throttled if is_gpu and throttled else stage_bands(shown.report))
+            chart.set_bands(throttled_bands if is_gpu and throttled_bands else stage_bands(displayed_run.report))
         self._linked = LinkedCharts(self.charts)
         self._linked.span_button.hide()
         line = self.fontMetrics().height()
         self._linked.setMinimumHeight(sum(chart.minimumHeight() for chart in self.charts) + 4 * line)
         self.column.insertWidget(1, self._linked)
 
-    def _chart(self, series: Sequence[TelemetrySeries]) -> Chart:
-        first = series[0]
-        name = metric_label(first.metric)
+    def _build_chart(self, series: Sequence[TelemetrySeries]) -> Chart:
+        first_series = series[0]
+        name = metric_label(first_series.metric)
         name = name[:1].upper() + name[1:]
-        chart = Chart(name, Axis("Time", "s"), Axis(name, first.unit), self._look)
-        chart.setToolTip(tool_tip_text(first.description))
+        chart = Chart(name, Axis("Time", "s"), Axis(name, first_series.unit), self._theme_controller)
+        chart.setToolTip(tool_tip_text(first_series.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
         for number, line in enumerate(series[:_MAX_LINES]):
             values = np.array([np.nan if value is None else value for value in line.values], dtype=np.float64)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab
 from app.gui.results.time_axis import TimeAxis
 from app.gui.slo_editor import SloEditor
@@ -15,21 +15,21 @@ class OverviewTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._own: Report | None = None
+        self._own_report: Report | None = None
         self.slo = SloEditor("SLO (edit to re-evaluate this run)")
         self.axis = TimeAxis(theme_controller)
         self.column.addWidget(self.slo)
         self.column.addWidget(self.axis)
         self.column.addStretch(1)
 
-    def applies_to(self, _: ShownRun) -> bool:
+    def applies_to(self, _: DisplayedRun) -> bool:
         return True
 
-    def show_run(self, shown: ShownRun) -> None:
-        if shown.own_report is not self._own:
-            self._own = shown.own_report
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        if displayed_run.own_report is not self._own_report:
+            self._own_report = displayed_run.own_report
             self.slo.clear()
-            self.axis.show_run(shown)
-        slo = shown.own_slo if shown.request.slo is None else shown.request.slo
-        self.slo.show_slo(slo, shown.own_slo, shown.report.objectives)
-        self.axis.show_evaluation(shown)
+            self.axis.show_run(displayed_run)
+        slo = displayed_run.own_slo if displayed_run.request.slo is None else displayed_run.request.slo
+        self.slo.show_slo(slo, displayed_run.own_slo, displayed_run.report.objectives)
+        self.axis.show_evaluation(displayed_run)

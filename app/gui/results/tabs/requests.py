@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QComboBox, QHBoxLayout, QLineEdit
 
 from app.gui.background import Latest
 from app.gui.formatting import format_count, format_duration, format_number
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab
 from app.gui.tables import RAW, FrameModel, FrameTable
 from app.gui.widgets import button, label
@@ -37,44 +37,44 @@ class RequestsTab(Tab):
                    "service_ms": "Service time (ms)", "ttft_ms": "TTFT (ms)", "tpot_ms": "TPOT (ms)",
                    "send_lag_ms": "Send lag (ms)", "result": "Result", "error": "Error",
                    "status": "Status"}  # fmt: skip
-        self.model = FrameModel(None, headers, {"at_s": _time_text, "status": _status_text, "error": _error_text})
+        self.model = FrameModel(None, headers, {"at_s": _format_time, "status": _format_status, "error": _format_error})
         self.table = FrameTable(self.model, "Requests")
         self.table.setMinimumHeight(_MIN_HEIGHT_PX)
         self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
         self.min_latency = QLineEdit()
         self.status = label("", "muted", wrap=True)
-        self.jump = button("Show on &time axis", self._jump_to_chosen)
+        self.show_time_button = button("Show on &time axis", self._show_selected_request)
         self._run: OpenedRun | None = None
         self._window_s: tuple[float, float] | None = None
-        self._loading: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._on_loaded, self._on_failed)
+        self._latest_frame: Latest[tuple[OpenedRun, pd.DataFrame]] = Latest(self, self._on_loaded, self._on_failed)
         self._build()
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return int(shown.opened.table.num_rows) > 0
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return int(displayed_run.opened.table.num_rows) > 0
 
-    def show_run(self, shown: ShownRun) -> None:
+    def show_run(self, displayed_run: DisplayedRun) -> None:
         """Show the requests. The table is built once per run; selecting a time range only filters
         the table."""
-        self._window_s = shown.request.window_s
-        if self._run is shown.opened:
+        self._window_s = displayed_run.request.window_s
+        if self._run is displayed_run.opened:
             self._filter()
             return
-        run = shown.opened
+        run = displayed_run.opened
         self._run = run
-        self.status.setText("loading requests…")
+        self.status.setText("Loading requests…")
 
         def load() -> tuple[OpenedRun, pd.DataFrame]:
             from app.gui.results.requests_frame import requests_frame
 
             return run, requests_frame(run)
 
-        self._loading.request(load)
+        self._latest_frame.request(load)
 
     def _on_loaded(self, outcome: tuple[OpenedRun, pd.DataFrame]) -> None:
         run, frame = outcome
         if run is not self._run:
             return
-        for box, column, all_text in self._boxes():
+        for box, column, all_text in self._list_filters():
             with QSignalBlocker(box):
                 box.clear()
                 box.addItem(all_text, None)
@@ -93,86 +93,92 @@ class RequestsTab(Tab):
         frame = self.model.frame
         if self._run is None or not len(frame.columns):
             return
-        least_ms = self._least_ms()
-        is_invalid = bool(self.min_latency.text().strip()) and least_ms is None
+        min_latency_ms = self._get_min_latency_ms()
+        is_invalid = bool(self.min_latency.text().strip()) and min_latency_ms is None
         filters = (self.stage.currentData(), self.result.currentData(), self.error.currentData())
-        mask = build_mask(frame, *filters, least_ms)
+        mask = build_mask(frame, *filters, min_latency_ms)
         if self._window_s is not None:
-            at_s = frame["at_s"].to_numpy()
-            inside = (at_s >= self._window_s[0]) & (at_s < self._window_s[1])
-            mask = inside if mask is None else mask & inside
+            time_s = frame["at_s"].to_numpy()
+            is_in_window = (time_s >= self._window_s[0]) & (time_s < self._window_s[1])
+            mask = is_in_window if mask is None else mask & is_in_window
         self.model.set_filter(mask)
-        matching, total = self.model.rowCount(), len(frame)
-        text = f"{format_count(matching)} of {format_count(total)} requests"
-        window_text = ", in the selected time range" if self._window_s is not None else ""
-        error_text = f"; {self.min_latency.text()} is not a number of milliseconds" if is_invalid else ""
+        visible_count, total = self.model.rowCount(), len(frame)
+        text = f"{format_count(visible_count)} of {format_count(total)} requests"
+        window_text = " in the selected time range" if self._window_s is not None else ""
+        error_text = (
+            f". The minimum latency {self.min_latency.text()} is not a number. Enter milliseconds, such as 250."
+            if is_invalid
+            else ""
+        )
         self.status.setText(f"{text}{window_text}{error_text}")
         self.table.setAccessibleDescription(self.status.text())
 
-    def _least_ms(self) -> float | None:
+    def _get_min_latency_ms(self) -> float | None:
         try:
             return float(self.min_latency.text().replace(",", "")) if self.min_latency.text().strip() else None
         except ValueError:
             return None
 
-    def _jump_to_chosen(self) -> None:
+    def _show_selected_request(self) -> None:
         index = self.table.currentIndex()
         if index.isValid():
-            self._jump(index)
+            self._show_request(index)
 
-    def _jump(self, index: QModelIndex) -> None:
-        at_s = self.model.index(index.row(), 0).data(RAW)
+    def _show_request(self, index: QModelIndex) -> None:
+        time_s = self.model.index(index.row(), 0).data(RAW)
         columns = [str(name) for name in self.model.frame.columns]
-        times = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
-        latency_ms = None if times is None else self.model.index(index.row(), columns.index(times)).data(RAW)
+        latency_column = next((name for name in ("latency_ms", "service_ms") if name in columns), None)
+        latency_ms = (
+            None if latency_column is None else self.model.index(index.row(), columns.index(latency_column)).data(RAW)
+        )
         description = (
             f"request, {format_number(latency_ms)} ms"
             if isinstance(latency_ms, float) and latency_ms == latency_ms
             else ""
         )
-        if isinstance(at_s, float):
-            self.time_selected.emit(at_s, description)
+        if isinstance(time_s, float):
+            self.time_selected.emit(time_s, description)
 
-    def _boxes(self) -> tuple[tuple[QComboBox, str, str], ...]:
+    def _list_filters(self) -> tuple[tuple[QComboBox, str, str], ...]:
         return (
-            (self.stage, "stage", "all stages"),
-            (self.result, "result", "all results"),
-            (self.error, "error", "all errors"),
+            (self.stage, "stage", "All stages"),
+            (self.result, "result", "All results"),
+            (self.error, "error", "All errors"),
         )
 
     def _build(self) -> None:
         row = QHBoxLayout()
-        for box, _, all_text in self._boxes():
+        for box, _, all_text in self._list_filters():
             box.setAccessibleName(all_text)
             box.addItem(all_text, None)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
             box.currentIndexChanged.connect(self._filter)
             row.addWidget(box)
-        self.min_latency.setPlaceholderText("slower than … ms")
+        self.min_latency.setPlaceholderText("Minimum latency (ms)")
         self.min_latency.setAccessibleName("Minimum latency in milliseconds")
-        self.min_latency.setMinimumWidth(self.min_latency.fontMetrics().horizontalAdvance("slower than … ms  0000"))
+        self.min_latency.setMinimumWidth(self.min_latency.fontMetrics().horizontalAdvance("Minimum latency (ms)  0000"))
         self.min_latency.textChanged.connect(self._filter)
         row.addWidget(self.min_latency)
         row.addStretch(1)
-        row.addWidget(self.jump)
+        row.addWidget(self.show_time_button)
         self.column.addLayout(row)
         self.column.addWidget(self.status)
         self.column.addWidget(self.table, 1)
-        self.table.doubleClicked.connect(self._jump)
+        self.table.doubleClicked.connect(self._show_request)
         for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             enter = QShortcut(QKeySequence(key), self.table)
             enter.setContext(Qt.ShortcutContext.WidgetShortcut)
-            enter.activated.connect(self._jump_to_chosen)
+            enter.activated.connect(self._show_selected_request)
 
 
-def _time_text(value: object) -> str:
+def _format_time(value: object) -> str:
     return f"{value:,.3f} s" if isinstance(value, float) else format_duration(0)
 
 
-def _status_text(value: object) -> str:
+def _format_status(value: object) -> str:
     return f"{value:.0f}" if isinstance(value, float) and value == value else "n/a"
 
 
-def _error_text(value: object) -> str:
+def _format_error(value: object) -> str:
     """Return the error class, or an empty string if the request did not fail."""
     return value if isinstance(value, str) else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from PySide6.QtWidgets import QWidget
 
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.widgets import label, vbox
 
 if TYPE_CHECKING:
@@ -25,11 +25,11 @@ class Tab(QWidget):
         self.setAccessibleName(self.title)
         self.column = vbox(within=self, margins=(0, 8, 0, 0), spacing=8)
 
-    def applies_to(self, shown: ShownRun) -> bool:
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
         """Return whether the run has data for this tab."""
         raise NotImplementedError
 
-    def show_run(self, shown: ShownRun) -> None:
+    def show_run(self, displayed_run: DisplayedRun) -> None:
         raise NotImplementedError
 
     def add_heading(self, text: str) -> None:

@@ -1,5 +1,5 @@
-"""Throughput tab: latency by request rate with the knee, and a table of all stages. Points that
-missed the SLO or are INVALID are hollow."""
+"""Throughput tab: latency by request rate with the knee, and a table of all stages. The points of
+stages that missed the SLO or are INVALID are hollow."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import clear, label, vbox
@@ -35,24 +35,24 @@ class ThroughputTab(Tab):
             "Latency vs. request rate", Axis("Offered rate", "req/s"), Axis("Latency", "ms"), theme_controller
         )
         self.curve.setMinimumHeight(260)
-        self.about = label("", wrap=True)
+        self.description_label = label("", wrap=True)
         self.stages = QuantityModel(None, frames.STAGE_QUANTITIES)
         self.table = create_table(self.stages, "Stages")
         self._more_tables = _Tables(self)
-        self.column.addWidget(self.about)
+        self.column.addWidget(self.description_label)
         self.column.addWidget(self.curve, 1)
         self.add_heading("Stages (95 % CI)")
         self.column.addWidget(self.table)
         self.column.addWidget(self._more_tables)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return bool(shown.own_report.stages)
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return bool(displayed_run.own_report.stages)
 
-    def show_run(self, shown: ShownRun) -> None:
-        report = shown.report
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        report = displayed_run.report
         limit = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
-        self.about.setText(f"Bottleneck: {limit}")
-        self.about.setVisible(report.max_rate is not None)
+        self.description_label.setText(f"Bottleneck: {limit}")
+        self.description_label.setVisible(report.max_rate is not None)
         self._draw(report)
         self.stages.set_headers(frames.stage_headers(report))
         self.stages.set_rows(
@@ -65,13 +65,13 @@ class ThroughputTab(Tab):
     def _draw(self, report: Report) -> None:
         self.curve.clear()
         points = [row for row in report.stages if row.kind in _CURVE_KINDS and not row.pooled]
-        points = [row for row in points if _rate(row) is not None and row.evaluated.value is not None]
+        points = [row for row in points if _get_rate(row) is not None and row.evaluated.value is not None]
         self.curve.setVisible(bool(points))
         if not points:
             return
         name = metric_label(report.curve.metric, report.curve.percentile)
-        passed = [row for row in points if formatting.stage_state(row) == "passed"]
-        x, y = _mean_by_rate(sorted(passed, key=lambda row: _rate(row) or 0.0))
+        passed_stages = [row for row in points if formatting.stage_state(row) == "passed"]
+        x, y = _compute_mean_by_rate(sorted(passed_stages, key=lambda row: _get_rate(row) or 0.0))
         if len(x) > 1:
             self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, series=0)
         for series, state in enumerate(_STATES):
@@ -81,14 +81,14 @@ class ThroughputTab(Tab):
         self._draw_markers(report)
 
     def _draw_points(self, state: StageState, rows: list[StageRow], series: int) -> None:
-        """Draw the points of all stages in one state. Points that missed the SLO or are INVALID are
-        hollow."""
+        """Draw the points of all stages in one state. The points of stages that missed the SLO or
+        are INVALID are hollow."""
         if rows:
             text = formatting.display_state(state)
             self.curve.set_points(
                 state,
                 text,
-                np.array([_rate(row) for row in rows], dtype=np.float64),
+                np.array([_get_rate(row) for row in rows], dtype=np.float64),
                 np.array([row.evaluated.value for row in rows], dtype=np.float64),
                 series=series,
                 hollow=np.full(len(rows), state in ("failed", "INVALID")),
@@ -99,18 +99,18 @@ class ThroughputTab(Tab):
 
     def _draw_markers(self, report: Report) -> None:
         max_rate = report.max_rate
-        marks = []
+        markers = []
         if max_rate is not None and max_rate.per_s.value is not None:
-            marks.append((max_rate.per_s.value, "max rate (lower bound)" if max_rate.is_lower_bound else "max rate"))
+            markers.append((max_rate.per_s.value, "max rate (lower bound)" if max_rate.is_lower_bound else "max rate"))
             if max_rate.per_s.ci95 is not None:
                 self.curve.set_region(*max_rate.per_s.ci95, None, None, "95 % CI")
         if report.knees is not None:
-            marks += [
+            markers += [
                 (row.at.value, f"knee ({row.name})")
                 for row in report.knees.rows
                 if row.at.value is not None and row.at.unit == "1/s"
             ]
-        self.curve.set_markers(tuple(marks))
+        self.curve.set_markers(tuple(markers))
 
 
 class _Tables(QWidget):
@@ -124,14 +124,14 @@ class _Tables(QWidget):
     def show_run(self, report: Report) -> None:
         clear(self._layout)
         if report.knees is not None:
-            headers = {"name": "Method", "method": "Description", "at": "At", "latency": "Mean latency"}
+            headers = {"name": "Method", "method": "Description", "at": "Load", "latency": "Mean latency"}
             self._add(
                 "Saturation point (knee)", QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees)
             )
             if report.knees.note:
                 self._layout.addWidget(label(report.knees.note, "muted", wrap=True))
         if report.spikes:
-            headers = {"stage": "Stage", "jump": "Jump", "spike": "Duration", "slo_violated": "SLO violated",
+            headers = {"stage": "Stage", "jump": "Rate change", "spike": "Duration", "slo_violated": "SLO violated",
                        "backlog_peak": "Max backlog", "drained": "Drain time"}  # fmt: skip
             model = QuantityModel(headers, ("slo_violated", "backlog_peak", "drained"))
             self._add("Spikes", model, frames.spike_frame(report.spikes))
@@ -140,7 +140,7 @@ class _Tables(QWidget):
             self._add(group.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group))
         if report.workers:
             headers = {"worker": "Worker", "host": "Host", "sent": "Sent", "cpu": "CPU",
-                       "max_lag": "Max send lag", "clock": "Clock skew (max)", "lost": "Disconnected at"}  # fmt: skip
+                       "max_lag": "Max send lag", "clock": "Max clock skew", "lost": "Disconnected at"}  # fmt: skip
             model = QuantityModel(headers, ("cpu", "max_lag", "clock"))
             self._add("Load workers", model, frames.worker_frame(report.workers))
 
@@ -157,12 +157,12 @@ class _Tables(QWidget):
         self._layout.addWidget(table)
 
 
-def _rate(row: StageRow) -> float | None:
+def _get_rate(row: StageRow) -> float | None:
     return row.offered.value if row.scheduled_per_s is None else row.scheduled_per_s
 
 
-def _mean_by_rate(rows: list[StageRow]) -> tuple[np.ndarray, np.ndarray]:
-    by_rate: dict[float, list[float]] = {}
+def _compute_mean_by_rate(rows: list[StageRow]) -> tuple[np.ndarray, np.ndarray]:
+    latencies_by_rate: dict[float, list[float]] = {}
     for row in rows:
-        by_rate.setdefault(_rate(row) or 0.0, []).append(row.evaluated.value or 0.0)
-    return np.array(list(by_rate)), np.array([np.mean(values) for values in by_rate.values()])
+        latencies_by_rate.setdefault(_get_rate(row) or 0.0, []).append(row.evaluated.value or 0.0)
+    return np.array(list(latencies_by_rate)), np.array([np.mean(values) for values in latencies_by_rate.values()])

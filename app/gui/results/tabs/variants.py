@@ -8,7 +8,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
@@ -22,32 +22,32 @@ class VariantsTab(Tab):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.about = label("", wrap=True)
+        self.description_label = label("", wrap=True)
         headers = {"variant": "Variant", "state": "State", "slo": "SLO", "scenario": "Scenario",
                    "throughput": "Inferences/s", "cost": "Cost", "calls": "Calls",
                    "measurement": "Validity"}  # fmt: skip
         self.model = QuantityModel(headers, frames.VARIANT_QUANTITIES)
         self.table = create_table(self.model, "Variants and scenarios")
-        self._look = theme_controller
-        self.front: Chart | None = None
+        self._theme_controller = theme_controller
+        self.pareto_chart: Chart | None = None
         self.bottlenecks = label("", wrap=True)
-        self.column.addWidget(self.about)
+        self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
         self.add_heading("Bottleneck per variant")
         self.column.addWidget(self.bottlenecks)
         self.column.addStretch(1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return shown.own_report.local is not None
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return displayed_run.own_report.local is not None
 
-    def show_run(self, shown: ShownRun) -> None:
-        local = shown.report.local
+    def show_run(self, displayed_run: DisplayedRun) -> None:
+        local = displayed_run.report.local
         if local is None:
             return
         best = f"Best: {local.best}." if local.best else local.best_reason or ""
-        self.about.setText(". ".join(part for part in (local.common, best) if part))
-        frame, invalid, hints = frames.variant_frame(local)
-        self.model.set_rows(frame, invalid, hints)
+        self.description_label.setText(". ".join(part for part in (local.common, best) if part))
+        frame, invalid_rows, hints = frames.variant_frame(local)
+        self.model.set_rows(frame, invalid_rows, hints)
         fit_columns(self.table)
         fit_height(self.table)
         lines = [
@@ -61,29 +61,29 @@ class VariantsTab(Tab):
     def _draw(self, local: LocalSection) -> None:
         """Draw the chart of latency and cost. A new chart is created for each run, because the axes
         of a chart cannot be changed."""
-        if self.front is not None:
-            self.front.hide()
-            self.front.deleteLater()
-            self.front = None
-        placed = [
+        if self.pareto_chart is not None:
+            self.pareto_chart.hide()
+            self.pareto_chart.deleteLater()
+            self.pareto_chart = None
+        charted_variants = [
             variant
             for variant in local.variants
             if variant.latency.value is not None and variant.cost.value is not None
         ]
-        if len(placed) < 2:
+        if len(charted_variants) < 2:
             return
-        unit = placed[0].cost.unit
+        unit = charted_variants[0].cost.unit
         axes = Axis(local.axes.latency, "ms", True), Axis(local.axes.cost, unit if unit not in local.axes.cost else "")
-        front = Chart("Latency vs. cost", *axes, self._look)
-        front.setMinimumHeight(260)
+        pareto_chart = Chart("Latency vs. cost", *axes, self._theme_controller)
+        pareto_chart.setMinimumHeight(260)
         for series, (state, variants) in enumerate(
             (
-                ("Pareto-optimal", [variant for variant in placed if variant.is_on_frontier]),
-                ("dominated", [variant for variant in placed if not variant.is_on_frontier]),
+                ("Pareto-optimal", [variant for variant in charted_variants if variant.is_on_frontier]),
+                ("dominated", [variant for variant in charted_variants if not variant.is_on_frontier]),
             )
         ):
             if variants:
-                front.set_points(
+                pareto_chart.set_points(
                     state,
                     state,
                     np.array([variant.latency.value for variant in variants], dtype=np.float64),
@@ -92,8 +92,8 @@ class VariantsTab(Tab):
                     hollow=np.array([variant.state == "INVALID" for variant in variants]),
                     names=tuple(variant.name for variant in variants),
                 )
-        self.front = front
-        self.column.insertWidget(self.column.indexOf(self.table) + 1, front, 1)
+        self.pareto_chart = pareto_chart
+        self.column.insertWidget(self.column.indexOf(self.table) + 1, pareto_chart, 1)
 
 
 class ModelTab(Tab):
@@ -103,31 +103,31 @@ class ModelTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        self.about = label("", wrap=True)
+        self.description_label = label("", wrap=True)
         headers = {"provider": "Provider", "precision": "Precision", "batch": "Batch",
                    "throughput": "Inferences/s"}  # fmt: skip
         self.model = QuantityModel(headers, frames.BATCH_QUANTITIES)
         self.table = create_table(self.model, "Model only, by batch size")
         self.checks = label("", "muted", wrap=True)
-        for widget in (self.about, self.table, self.checks):
+        for widget in (self.description_label, self.table, self.checks):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
-    def applies_to(self, shown: ShownRun) -> bool:
-        return shown.own_report.model is not None
+    def applies_to(self, displayed_run: DisplayedRun) -> bool:
+        return displayed_run.own_report.model is not None
 
-    def show_run(self, shown: ShownRun) -> None:
+    def show_run(self, displayed_run: DisplayedRun) -> None:
         from app.gui.formatting import format_quantity
-        from reports.formatting import check_text
+        from reports.formatting import format_check
 
-        model = shown.own_report.model
+        model = displayed_run.own_report.model
         if model is None:
             return
-        starts = [f"{start.name} {format_quantity(start.quantity)}" for start in model.cold_start]
+        cold_starts = [f"{start.name} {format_quantity(start.quantity)}" for start in model.cold_start]
         accuracy = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
         text = f"{model.name} on this machine, without a server"
-        self.about.setText("; ".join([text, *accuracy, *starts]))
+        self.description_label.setText("; ".join([text, *accuracy, *cold_starts]))
         self.model.set_rows(frames.batch_frame(model.batches))
         fit_columns(self.table)
         fit_height(self.table)
-        self.checks.setText("\n".join(map(check_text, model.proof)))
+        self.checks.setText("\n".join(map(format_check, model.proof)))

@@ -12,7 +12,7 @@ from app.analysis.columns import Floats
 from app.analysis.estimates import estimate_proportion
 from app.analysis.local.accuracy import (
     PairedCounts,
-    chance_accuracy_check,
+    check_chance_accuracy,
     compare_errors,
     compute_accuracy,
     compute_chance_accuracy,
@@ -328,15 +328,15 @@ def test_no_number_of_rows_reports_equal_things_apart() -> None:
 def test_an_accuracy_no_better_than_one_class_for_every_row_is_a_warning(
     right: int, rows: int, chance: float, verdict: str
 ) -> None:
-    check = chance_accuracy_check(estimate_proportion(right, rows), chance)
+    check = check_chance_accuracy(estimate_proportion(right, rows), chance)
     assert check is not None
     assert check.verdict == verdict
     assert (check.hint is not None and "workload.output" in check.hint) is (verdict == "WARN")
 
 
 def test_where_there_is_no_chance_there_is_no_check() -> None:
-    assert chance_accuracy_check(estimate_proportion(9, 10), None) is None
-    assert chance_accuracy_check(None, 0.1) is None
+    assert check_chance_accuracy(estimate_proportion(9, 10), None) is None
+    assert check_chance_accuracy(None, 0.1) is None
     assert compute_chance_accuracy(np.array([3, 3, 3])) is None
     assert compute_chance_accuracy(np.array([0.5, 1.5])) is None
     assert compute_chance_accuracy(np.array([1, 2, 2, 7])) == 0.5

@@ -95,6 +95,6 @@ def test_few_batches_have_no_law() -> None:
 
 def test_a_batch_without_a_time_takes_no_part() -> None:
     points = [BatchPoint(batch, Estimate(1.0 + batch)) for batch in (4, 1, 2)]
-    law = fit_batch_model([*points, BatchPoint(8, Estimate(None, reason="needs 1, has 0"))], VARIANT)
+    law = fit_batch_model([*points, BatchPoint(8, Estimate(None, reason="needs 1 samples, has 0"))], VARIANT)
     assert law.batches == (1, 2, 4)
     assert law.t1_ms.value == pytest.approx(1.0)

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.local.call_stages import (
-    call_checks,
+    check_calls,
     compute_lateness_ms,
     find_max_throughput_per_s,
     format_stage_name,
@@ -34,8 +34,8 @@ def test_parts_of_a_call_add_up_to_it() -> None:
     for rows, is_apart in (([call(0, 10)], False), ([copied(0, 10)], True)):
         calls = read_calls(table_of(rows), stage_of())
         assert calls.has_separate_copies is is_apart
-        parts = {name: calls.part_ms(name)[0] for name in ("prepare_ms", "execute_ms", "post_process_ms")}
-        copies = [calls.part_ms(name)[0] for name in ("copy_in_ms", "copy_out_ms")]
+        parts = {name: calls.compute_part_ms(name)[0] for name in ("prepare_ms", "execute_ms", "post_process_ms")}
+        copies = [calls.compute_part_ms(name)[0] for name in ("copy_in_ms", "copy_out_ms")]
         assert sum(parts.values()) + sum(copies) == pytest.approx(10)
         assert copies == pytest.approx([1, 1] if is_apart else [0, 0])
         assert calls.service_ms[0] == pytest.approx(8), "copies and execution"
@@ -65,7 +65,7 @@ def test_no_rows_are_no_calls() -> None:
 
 
 def checked(rows: Sequence[Sequence[float]], facts: CallStage) -> dict[str, Check]:
-    return {check.id: check for check in call_checks(read_calls(table_of(rows), facts), facts)}
+    return {check.id: check for check in check_calls(read_calls(table_of(rows), facts), facts)}
 
 
 def steady(count: int = 100) -> list[list[float]]:

@@ -181,8 +181,8 @@ def test_nothing_to_compare(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("outputs", "sentence"),
     [
-        (np.zeros((3, 4)), "output is 3 x 4, the reference's is 2 x 3"),
-        (np.float64(1), "output is a single number, the reference's is 2 x 3"),
+        (np.zeros((3, 4)), "output is 3 x 4, but the reference's output is 2 x 3"),
+        (np.float64(1), "output is a single number, but the reference's output is 2 x 3"),
         (np.full((2, 3), "a", dtype=object), "outputs of type object cannot be compared"),
     ],
 )

@@ -12,10 +12,10 @@ from app.analysis.local.variants import (
     compute_usd_per_million_rows,
     find_objective_stage,
     find_pareto_front,
-    find_violated,
-    find_violated_so_far,
+    find_violated_objectives,
+    find_violated_objectives_so_far,
     is_certainly_violated,
-    is_infinite,
+    is_latency_infinite,
     reevaluate_variants,
     select_headline_stages,
 )
@@ -45,17 +45,19 @@ def test_each_metric_is_answered_in_the_scenario_that_it_is_most_of() -> None:
 def test_of_several_rates_the_worst_answers() -> None:
     slow = stage(variant(), "server", 9.0)
     assert find_objective_stage(_LATENCY, (*_STAGES, slow))[0] is slow
-    assert [one.text for one, _ in find_violated((SLO, _LATENCY, _RATE), (*_STAGES, slow))] == ["latency_ms.p95 < 8"]
+    assert [one.text for one, _ in find_violated_objectives((SLO, _LATENCY, _RATE), (*_STAGES, slow))] == [
+        "latency_ms.p95 < 8"
+    ]
 
 
 def test_what_was_not_measured_is_missed_and_says_so() -> None:
-    ((missed, seen),) = find_violated((_LATENCY,), _STAGES[:1])
+    ((missed, seen),) = find_violated_objectives((_LATENCY,), _STAGES[:1])
     assert missed is _LATENCY
-    assert (seen.value, seen.reason) == (None, "latency_ms was not measured")
+    assert (seen.value, seen.reason) == (None, "p95 latency was not measured")
 
 
 def test_what_only_warns_is_missed_by_nobody() -> None:
-    assert find_violated((Objective("x | warn", "latency_ms", "p95", "<", 0.1, "warn"),), _STAGES) == ()
+    assert find_violated_objectives((Objective("x | warn", "latency_ms", "p95", "<", 0.1, "warn"),), _STAGES) == ()
 
 
 def played(
@@ -78,26 +80,26 @@ def slo_of(*written: str) -> list[Objective]:
 
 def test_an_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     stages = [played("single-stream")]
-    assert not find_violated(slo_of("service_ms.p95 < 9"), stages)
-    assert find_violated(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
+    assert not find_violated_objectives(slo_of("service_ms.p95 < 9"), stages)
+    assert find_violated_objectives(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)[0][0].metric == "service_ms"
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert find_violated(slo_of("service_ms.p95 < 9"), [withheld])
+    assert find_violated_objectives(slo_of("service_ms.p95 < 9"), [withheld])
     assert not is_certainly_violated(slo_of("service_ms.p95 < 9"), [withheld]), "for want of a value alone"
     assert is_certainly_violated(slo_of("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_is_missed() -> None:
     stages = [played("single-stream")]
-    assert not find_violated_so_far(slo_of("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert find_violated_so_far(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)
+    assert not find_violated_objectives_so_far(slo_of("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert find_violated_objectives_so_far(slo_of("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
 def test_a_latency_without_an_end_is_beyond_every_limit() -> None:
     stage = played("server", rate_per_s=110.0, never_begun=10)
     p95, p50 = slo_of("latency_ms.p95 < 9999", "latency_ms.p50 < 9999")
-    assert is_infinite(p95, stage)
+    assert is_latency_infinite(p95, stage)
     assert is_certainly_violated([p95], [stage])
-    assert not is_infinite(p50, stage)
+    assert not is_latency_infinite(p50, stage)
     assert not is_certainly_violated([p50], [stage])
     assert not is_certainly_violated(slo_of("latency_ms.p95 < 9999 | warn"), [stage])
 

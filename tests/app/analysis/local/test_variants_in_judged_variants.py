@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.local.call_stages import summarize_calls
-from app.analysis.local.variants import VariantResult, find_best, find_equally_fast
+from app.analysis.local.variants import VariantResult, find_best_variant, find_equally_fast_variants
 from app.analysis.objectives import parse_objective
 from app.records.estimate import Estimate
 from app.records.local import VariantData
@@ -33,30 +33,30 @@ def variant(batch: int, takes_ms: float, *checks: Check) -> VariantResult:
     ids=["the most throughput", "inside the SLO", "that can be relied on"],
 )
 def test_the_best_is(variants: list[VariantResult], best: int) -> None:
-    found, reason = find_best(variants, SLO)
+    found, reason = find_best_variant(variants, SLO)
     assert found is not None
     assert (found.data.variant.batch, reason) == (best, None)
 
 
 def test_without_a_best_it_says_why() -> None:
-    assert find_best([variant(8, 60)], SLO) == (None, "missed")
-    assert find_best([variant(1, 5, STRAY)], SLO)[1] == "not_trusted"
-    assert find_best([], SLO)[0] is None
+    assert find_best_variant([variant(8, 60)], SLO) == (None, "missed")
+    assert find_best_variant([variant(1, 5, STRAY)], SLO)[1] == "not_trusted"
+    assert find_best_variant([], SLO)[0] is None
 
 
 def test_a_variant_that_was_left_out_is_no_best() -> None:
     left_out = replace(variant(1, 5), stages=())
-    assert find_best([left_out], ())[0] is None
+    assert find_best_variant([left_out], ())[0] is None
 
 
 def test_others_are_as_fast_where_the_intervals_meet_and_the_slo_is_met() -> None:
     best, near, far, beyond = variant(8, 16), variant(4, 7.99), variant(1, 5), variant(16, 32)
-    assert find_equally_fast(best, [best, near, far, beyond], SLO) == (near.data.variant,)
+    assert find_equally_fast_variants(best, [best, near, far, beyond], SLO) == (near.data.variant,)
 
 
 def test_where_arrivals_were_searched_the_best_is_what_carries_most_of_them() -> None:
     one, eight = variant(1, 5), variant(8, 16)
     one = replace(one, data=replace(one.data, server_per_s=Estimate(150.0)))
     eight = replace(eight, data=replace(eight.data, server_per_s=Estimate(15.0)))
-    found, _ = find_best([one, eight], SLO)
+    found, _ = find_best_variant([one, eight], SLO)
     assert found is one

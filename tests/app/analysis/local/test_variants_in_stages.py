@@ -6,8 +6,8 @@ from msgspec.structs import replace
 from app.analysis.local.call_stages import summarize_calls
 from app.analysis.local.variants import (
     find_objective_stage,
-    find_violated,
-    find_violated_so_far,
+    find_violated_objectives,
+    find_violated_objectives_so_far,
     is_certainly_violated,
     select_headline_stages,
 )
@@ -55,20 +55,20 @@ def test_of_several_rates_the_worst_decides() -> None:
 
 def test_a_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
     stages = [stage("single-stream")]
-    assert not find_violated(slo("service_ms.p95 < 9"), stages)
-    assert find_violated(slo("service_ms.p95 < 7"), stages)
-    assert not find_violated(slo("service_ms.p95 < 7 | warn"), stages)
+    assert not find_violated_objectives(slo("service_ms.p95 < 9"), stages)
+    assert find_violated_objectives(slo("service_ms.p95 < 7"), stages)
+    assert not find_violated_objectives(slo("service_ms.p95 < 7 | warn"), stages)
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert find_violated(slo("service_ms.p95 < 9"), [withheld])
-    assert find_violated(slo("accuracy > 90%"), stages)
+    assert find_violated_objectives(slo("service_ms.p95 < 9"), [withheld])
+    assert find_violated_objectives(slo("accuracy > 90%"), stages)
     assert not is_certainly_violated(slo("service_ms.p95 < 9"), [withheld])
     assert is_certainly_violated(slo("service_ms.p95 < 7"), stages)
 
 
 def test_before_the_end_only_what_is_measured_so_far_fails() -> None:
     stages = [stage("single-stream")]
-    assert not find_violated_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert find_violated_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
+    assert not find_violated_objectives_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert find_violated_objectives_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
 def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:

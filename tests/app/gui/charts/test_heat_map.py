@@ -39,10 +39,13 @@ def test_more_is_stronger_and_nothing_is_paper(heat_map: HeatMap) -> None:
 
 
 def test_it_is_read_by_keys_and_in_words(heat_map: HeatMap, qtbot: QtBot) -> None:
-    assert "13 in total" in heat_map.accessibleDescription()
+    assert "total count 13" in heat_map.accessibleDescription()
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
-    assert heat_map.accessibleDescription() == "At 15.0 to 20.0\u202fs: 9 in total, most (9) from 10.0 to 100\u202fms"
+    assert (
+        heat_map.accessibleDescription()
+        == "At 15.0 to 20.0\u202fs: total count 9, max count 9 from 10.0 to 100\u202fms"
+    )
     qtbot.keyClick(heat_map, Qt.Key.Key_T)
     table = heat_map.table()
     assert table is not None

@@ -3,9 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from app.gui.compare.entries import (
-    BESIDE,
+    COMPARISON_FILE,
+    ComparisonEntry,
     ComparisonRequest,
-    Entry,
     delete_comparison,
     find_pairs_to_show,
     load_comparison,
@@ -14,7 +14,9 @@ from app.gui.compare.entries import (
 )
 from tests.fakes.stored_pairs import WrittenPairs
 
-ASKED = ComparisonRequest((Entry(Path("/a"), "base"), Entry(Path("/b"), "candidate")), 0.1, is_forced=True)
+ASKED = ComparisonRequest(
+    (ComparisonEntry(Path("/a"), "base"), ComparisonEntry(Path("/b"), "candidate")), 0.1, is_forced=True
+)
 
 
 def test_what_was_compared_is_kept(tmp_path: Path) -> None:
@@ -26,7 +28,7 @@ def test_what_was_compared_is_kept(tmp_path: Path) -> None:
 
 
 def test_what_cannot_be_read_is_nothing(tmp_path: Path) -> None:
-    (tmp_path / BESIDE).write_text("{}")
+    (tmp_path / COMPARISON_FILE).write_text("{}")
     assert load_comparison(tmp_path) is None
 
 

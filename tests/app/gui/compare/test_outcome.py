@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.compare.entries import Entry
+from app.gui.compare.entries import ComparisonEntry
 from app.gui.compare.outcome import select_drawn
 
 
@@ -20,6 +20,6 @@ from app.gui.compare.outcome import select_drawn
 def test_more_runs_than_can_be_reported_apart_are_drawn_by_the_first_of_each_side(
     base: int, candidate: int, drawn: list[int]
 ) -> None:
-    runs = [Entry(Path(f"b{place}"), "base") for place in range(base)]
-    runs += [Entry(Path(f"c{place}"), "candidate") for place in range(candidate)]
+    runs = [ComparisonEntry(Path(f"b{place}"), "base") for place in range(base)]
+    runs += [ComparisonEntry(Path(f"c{place}"), "candidate") for place in range(candidate)]
     assert [place for place, _ in select_drawn(runs)] == drawn

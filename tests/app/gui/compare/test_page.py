@@ -15,7 +15,7 @@ from PySide6.QtWidgets import QLabel, QPushButton
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.compare.entries import label_of
+from app.gui.compare.entries import format_run_label
 from app.gui.compare.page import ComparePage
 from app.gui.navigation import Navigation
 from app.records.comparison import Comparison
@@ -68,7 +68,7 @@ def test_sides_tolerance_and_repeats_are_those_of_the_command(
     page.compare((base, slower, third))
     settle(qtbot, page)
     picker = page.picker
-    picker.sides[2].setCurrentIndex(0)
+    picker.side_boxes[2].setCurrentIndex(0)
     picker.tolerance.setValue(12.5)
     settle(qtbot, page)
     assert page.command_line() == f"sizewise compare {base},{third} {slower} --tolerance 12.5%"
@@ -78,7 +78,7 @@ def test_sides_tolerance_and_repeats_are_those_of_the_command(
     settle(qtbot, page)
     assert comparison_of(page).candidate == ("base", "third")
     assert page.verdict.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
-    picker.sides[2].setCurrentIndex(2)
+    picker.side_boxes[2].setCurrentIndex(2)
     settle(qtbot, page)
     assert comparison_of(page).candidate == ("base",)
 
@@ -91,7 +91,7 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     settle(qtbot, page)
     verdict = page.verdict
     assert verdict.sentence == "Not comparable: workload must be the same."
-    assert verdict.differences.frame_model.frame["so"].tolist()[0] == "NOT COMPARABLE"
+    assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
     qtbot.mouseClick(verdict.force, Qt.MouseButton.LeftButton, pos=verdict.force.rect().center())
     if not verdict.force.isChecked():
@@ -182,18 +182,18 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
     page = open_page()
     page.compare((base, path))
     settle(qtbot, page)
-    assert page.verdict.sentence == "One of the runs cannot be compared. Choose another run."
+    assert page.verdict.sentence == "One of the runs cannot be compared. Select another run."
     entry = page.presenter.request.entries[1]
     assert entry.problem == "void is INVALID, so its numbers are not reliable"
     assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.open_run_requested) as opened:
-        page.verdict.reasons.click()
+        page.verdict.reasons_button.click()
     assert opened.args == [path]
-    page.verdict.another.click()
+    page.verdict.replace_button.click()
     assert [one.path for one in page.presenter.request.entries] == [base]
     page.picker.add_menu.close()
     settle(qtbot, page)
-    assert not page.verdict.another.isVisibleTo(page)
+    assert not page.verdict.replace_button.isVisibleTo(page)
 
 
 def test_answers_lie_over_each_other_stage_by_stage(
@@ -214,7 +214,7 @@ def test_answers_lie_over_each_other_stage_by_stage(
     assert answers.stage.currentText() == "probe 25 req/s"
     assert "1 quickstart: 75 responses." in answers.note
     before = answers.chart.series()[0].x.copy()
-    answers.time.setCurrentIndex(answers.time.findText("service time (from send)"))
+    answers.metric_box.setCurrentIndex(answers.metric_box.findText("service time (from send)"))
     assert not np.array_equal(answers.chart.series()[0].x, before)
 
 
@@ -282,7 +282,7 @@ def test_one_run_is_added_and_taken_out_again(base: Path, slower: Path, open_pag
     assert not page.presenter.add(slower)
     settle(qtbot, page)
     assert page.runs() == (base, slower)
-    page.picker.removed.emit(0)
+    page.picker.remove_requested.emit(0)
     settle(qtbot, page)
     assert page.runs() == (slower,)
     assert "Add a second run" in page.verdict.sentence
@@ -293,7 +293,7 @@ def test_a_run_goes_by_its_title(base: Path, slower: Path, open_page: OpenPage, 
     page = open_page()
     page.compare((base, slower))
     settle(qtbot, page)
-    assert [label_of(place, one) for place, one in enumerate(page.presenter.request.entries)][1] == (
+    assert [format_run_label(place, one) for place, one in enumerate(page.presenter.request.entries)][1] == (
         "2 after the driver"
     )
     assert any("2 after the driver · " in one.text() for one in page.picker.findChildren(QLabel))

@@ -55,7 +55,7 @@ def test_the_button_asks_for_what_the_line_says(
     assert card.run.text().replace("&", "") == "Run 6 more pairs"
     card.pairs.setValue(2)
     card.minutes.setValue(3)
-    assert "Time limit: 3 min." in card.cost
+    assert "Time limit: 3 min." in card.duration
     with qtbot.waitSignal(navigation.launch_requested) as wanted:
         qtbot.mouseClick(card.run, Qt.MouseButton.LeftButton)
     (launch,) = wanted.args

@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.compare.entries import ComparisonRequest, Entry
-from app.gui.compare.pairs_state import PairsState, add_measured_runs, apply_event, end_notice
+from app.gui.compare.entries import ComparisonEntry, ComparisonRequest
+from app.gui.compare.pairs_state import PairsState, add_measured_runs, apply_event, build_end_notice
 from app.records.comparison import Side
 from app.records.events import Event, PairRunFinished, PairRunStarted, PhaseChanged, RunFinished, RunStarted
 from app.records.result import Validity
@@ -62,7 +62,13 @@ def test_more_pairs_are_more_to_do() -> None:
 
 def test_new_runs_join_their_sides() -> None:
     asked = ComparisonRequest(
-        (Entry(Path("c"), "candidate"), Entry(Path("b"), "base"), Entry(Path("d"), "drawn")), 0.1, is_forced=True
+        (
+            ComparisonEntry(Path("c"), "candidate"),
+            ComparisonEntry(Path("b"), "base"),
+            ComparisonEntry(Path("d"), "drawn"),
+        ),
+        0.1,
+        is_forced=True,
     )
     together = add_measured_runs(asked, after(*FIRST_PAIR))
     assert [(one.side, one.path.name) for one in together.entries] == [
@@ -83,6 +89,6 @@ def test_new_runs_join_their_sides() -> None:
 )
 def test_its_end_is_reported(code: int, severity: str, what: str) -> None:
     state = after(*FIRST_PAIR, RunFinished(30 * SECOND, "word", code, ("why",)))
-    notice = end_notice(state, code, "why")
+    notice = build_end_notice(state, code, "why")
     assert (notice.severity, notice.summary) == (severity, what)
     assert state.eta_s() is None

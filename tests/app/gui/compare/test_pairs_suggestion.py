@@ -8,14 +8,14 @@ import pytest
 from msgspec.structs import replace
 
 from app.cli.main import build_parser
-from app.gui.compare.entries import ComparisonRequest, Entry
+from app.gui.compare.entries import ComparisonEntry, ComparisonRequest
 from app.gui.compare.outcome import compute_outcome
 from app.gui.compare.pairs_suggestion import (
     PairsSuggestion,
     build_launch,
+    build_measure_command,
     compute_time_limit_min,
     duration_text,
-    measure_command,
 )
 from app.storage.run_directory import SPEC
 from tests.app.gui.compare.conftest import store
@@ -34,7 +34,7 @@ def near(base: Path) -> Path:
 
 
 def offered(*runs: tuple[Path, str], **asked: bool) -> PairsSuggestion | None:
-    entries = tuple(Entry(path, side) for path, side in runs)  # type: ignore[arg-type]
+    entries = tuple(ComparisonEntry(path, side) for path, side in runs)  # type: ignore[arg-type]
     return compute_outcome(ComparisonRequest(entries, 0.05, is_forced=asked.get("is_forced", False))).suggestion
 
 
@@ -70,7 +70,7 @@ def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path
     assert offer is not None
     assert offer.problem is not None
     assert "2 quickstart comes from another tool and has no profile" in offer.problem
-    line = measure_command(ASKED, offer, 6, 20)
+    line = build_measure_command(ASKED, offer, 6, 20)
     assert line == f"sizewise compare {base}/spec.yaml CANDIDATE.yaml --measure --pairs 6 --max-duration 20m"
 
 
@@ -99,9 +99,9 @@ def test_there_is_time_for_as_many_again_and_never_less_than_the_command_takes()
 
 
 def test_what_it_costs_is_reported() -> None:
-    assert duration_text(OFFER, 7, 20).startswith("About 7 min, or about 14 min if a change is suspected")
+    assert duration_text(OFFER, 7, 20).startswith("Duration: about 7 min, or about 14 min if a change is suspected")
     assert "Time limit: 20 min." in duration_text(OFFER, 7, 20)
-    assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("About 35 s, or about 70 s ")
+    assert duration_text(replace(OFFER, pair_s=5.0), 7, 20).startswith("Duration: about 35 s, or about 70 s ")
 
 
 def test_what_is_started_is_what_the_line_says(home: Path) -> None:
@@ -110,6 +110,6 @@ def test_what_is_started_is_what_the_line_says(home: Path) -> None:
     assert launch.kind == "pairs"
     assert launch.directory.parent == home / "comparisons"
     assert launch.directory.name.startswith("20261127-120000-pairs-of-scoring-")
-    assert ["sizewise", *launch.arguments] == shlex.split(measure_command(asked, OFFER, 5, 30))
+    assert ["sizewise", *launch.arguments] == shlex.split(build_measure_command(asked, OFFER, 5, 30))
     given = build_parser().parse_args([*launch.arguments, "--record", str(launch.directory)])
-    assert (given.pairs, given.max_s, given.tolerance, given.force) == (5, 1800.0, 0.1, True)
+    assert (given.pairs, given.max_duration_s, given.tolerance, given.force) == (5, 1800.0, 0.1, True)

@@ -27,7 +27,7 @@ def dock(qtbot: QtBot, watch: MachineWatch) -> GpuDock:
 def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, watch: MachineWatch) -> None:
     watch.changed.emit(MachineState(readings=HOST))
     assert (dock.cpu.text(), dock.memory.text()) == ("50\u202f%", "1.00 of 4.00\u202fGiB")
-    assert "No NVIDIA driver" in dock.no_gpu.text()
+    assert "No NVIDIA driver" in dock.no_gpu_label.text()
     assert not dock.gpus
     watch.changed.emit(MachineState())
     assert (dock.cpu.text(), dock.memory.text()) == ("n/a", "n/a")
@@ -45,7 +45,7 @@ def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -
         "<i>MI300X</i>",
         "Throttling: n/a",
     )
-    assert not dock.no_gpu.isVisible()
+    assert not dock.no_gpu_label.isVisible()
     watch.changed.emit(MachineState(readings=HOST))
     assert not card.isVisible()
 
@@ -55,7 +55,7 @@ def test_a_driver_in_trouble_is_reported_of(dock: GpuDock, watch: MachineWatch) 
         cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, driver="570", gpu_note="GPU is lost"
     )
     watch.changed.emit(MachineState(readings=now))
-    assert dock.no_gpu.text() == "GPU driver: GPU is lost"
+    assert dock.no_gpu_label.text() == "GPU driver: GPU is lost"
 
 
 def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock, watch: MachineWatch) -> None:

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 from pytestqt.qtbot import QtBot
 
 from app.gui.docks.job_queue import Job, JobQueue
-from app.gui.docks.job_text import done_percent, job_line, phase_line, time_line
+from app.gui.docks.job_text import compute_done_percent, format_job, format_job_time, format_phase
 from app.gui.navigation import Launch
 from app.gui.settings import open_settings
 from app.records.events import Event, PhaseChanged, RunFinished, StageStarted
@@ -71,7 +71,7 @@ def test_the_next_begins_when_the_last_has_ended(qtbot: QtBot, queues: Queues, t
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     (job,) = queues.ended
     assert (job.status, job.message, job.duration_s) == ("WARN", "noisy", 5.0)
-    assert job_line(job) == "a: WARN, 0:05. noisy"
+    assert format_job(job) == "a: WARN, 0:05. noisy"
 
 
 def test_one_whose_engine_is_gone_is_lost_and_holds_up_no_other(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
@@ -124,7 +124,7 @@ def test_what_waits_is_offered_to_the_next_window_and_not_started(
     for name in ("a", "b", "c"):
         queues.queue.add(launch(tmp_path, name))
     again = Queues(owner)
-    assert [one.name for one in again.queue.offered] == ["b", "c"]
+    assert [one.name for one in again.queue.offered_launches] == ["b", "c"]
     assert again.started == []
     again.queue.queue_offered()
     assert (again.started, again.waiting()) == (["b"], ["c"])
@@ -132,12 +132,12 @@ def test_what_waits_is_offered_to_the_next_window_and_not_started(
     assert again.queue.running.launch == launch(tmp_path, "b")
     third = Queues(owner)
     third.queue.discard_offered()
-    assert Queues(owner).queue.offered == ()
+    assert Queues(owner).queue.offered_launches == ()
 
 
 def test_settings_of_another_version_offer_nothing(owner: QWidget) -> None:
     open_settings().setValue("jobs/waiting", "{nonsense")
-    assert Queues(owner).queue.offered == ()
+    assert Queues(owner).queue.offered_launches == ()
 
 
 def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
@@ -159,7 +159,7 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     queues.queue.add(launch(tmp_path, "a"))
     job = queues.queue.running
     assert job is not None
-    assert phase_line(job) == "Starting benchmark…"
+    assert format_phase(job) == "Starting benchmark…"
     going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
     stage = StageStarted(11 * SECOND, 0, "probe 80 req/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
     tell(tmp_path / "a", stage)
@@ -171,8 +171,8 @@ def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
     qtbot.waitUntil(is_known)
     job = queues.queue.running
     assert job is not None
-    assert (phase_line(job), time_line(job)) == ("probe 80 req/s", "0:10 elapsed, about 0:30 left")
-    assert done_percent(job) == 25
+    assert (format_phase(job), format_job_time(job)) == ("probe 80 req/s", "0:10 elapsed, about 0:30 left")
+    assert compute_done_percent(job) == 25
 
 
 def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
@@ -188,11 +188,11 @@ def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Q
 
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "first")
     assert job().launch.name == "pairs of scoring"
-    assert (phase_line(job()), time_line(job())) == ("Pair 1 of 2: measuring baseline", "0:30 elapsed")
+    assert (format_phase(job()), format_job_time(job())) == ("Pair 1 of 2: measuring baseline", "0:30 elapsed")
     written.tell_done(1, "base", tmp_path / "first")
     written.tell_begun(1, "candidate", tmp_path / "second")
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "second")
-    assert time_line(job()) == "0:30 elapsed, about 0:50 left"
+    assert format_job_time(job()) == "0:30 elapsed, about 0:50 left"
     written.end(11, "REGRESSION")
     qtbot.waitUntil(lambda: queues.started == ["next"])
     assert [(one.launch.kind, one.status) for one in queues.ended] == [("pairs", "REGRESSION")]
@@ -202,7 +202,7 @@ def test_pairs_that_waited_are_pairs_in_the_next_window(owner: QWidget, queues: 
     queues.queue.pause(True)
     waiting = Launch(("compare", "a", "b", "--measure"), tmp_path / "pairs", "pairs of a", "pairs")
     queues.queue.add(waiting)
-    assert Queues(owner).queue.offered == (waiting,)
+    assert Queues(owner).queue.offered_launches == (waiting,)
 
 
 def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:
@@ -210,4 +210,4 @@ def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:
 
     progress = RunProgress(started_ns=SECOND, at_ns=60 * SECOND, phase="search", message="searching")
     job = Job(1, Launch((), Path("a"), "a"), "running", progress=progress, last_duration_s=30.0)
-    assert (job.eta_s, done_percent(job), time_line(job)) == (None, None, "0:59 elapsed")
+    assert (job.eta_s, compute_done_percent(job), format_job_time(job)) == (None, None, "0:59 elapsed")

@@ -112,7 +112,7 @@ def test_what_waited_in_the_last_window_is_offered(
         next_queue = JobQueue(open_settings(), owner)
         dock = JobsDock(navigation, next_queue)
         qtbot.addWidget(dock)
-        assert "Jobs still queued when the last window closed: 1." in dock.offer.text()
+        assert "Jobs that were still queued when the last window closed: 1." in dock.offer.text()
         if accept:
             dock.offer.action_triggered.emit()
             assert next_queue.running is not None

@@ -8,7 +8,7 @@ from PySide6.QtTest import QAbstractItemModelTester
 from PySide6.QtWidgets import QMainWindow
 from pytestqt.qtbot import QtBot
 
-from app.gui.docks.log import Entry, LogDock, LogModel
+from app.gui.docks.log import LogDock, LogEntry, LogModel
 from app.gui.navigation import Navigation, Notice
 
 
@@ -61,5 +61,5 @@ def test_only_the_last_ones_are_kept() -> None:
     model = LogModel(max_entries=3)
     QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal, model)
     for number in range(5):
-        model.add(Entry(datetime.now(UTC), Notice("news", str(number))))
+        model.add(LogEntry(datetime.now(UTC), Notice("news", str(number))))
     assert [entry.notice.summary for entry in model.entries] == ["2", "3", "4"]

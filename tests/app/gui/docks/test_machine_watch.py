@@ -39,7 +39,8 @@ application.exec()
 watch.close()
 QThreadPool.globalInstance().waitForDone()
 cards = {source: {name: getattr(card, name).text() for name in sys.argv[1:]} for source, card in dock.gpus.items()}
-print(json.dumps({"cards": cards, "bar": bar.machine.text(), "no_gpu": dock.no_gpu.text(), "cpu": dock.cpu.text()}))
+no_gpu = dock.no_gpu_label.text()
+print(json.dumps({"cards": cards, "bar": bar.machine.text(), "no_gpu": no_gpu, "cpu": dock.cpu.text()}))
 """
 
 

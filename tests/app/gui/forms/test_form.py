@@ -197,13 +197,13 @@ def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedF
     qtbot.mouseClick(stages.records[0].copy, Qt.MouseButton.LeftButton)
     names = [one["name"] for one in joined.document.tree["load"]["stages"]]
     assert names == ["steady-2", "steady-2-2", "steady"]
-    qtbot.mouseClick(stages.records[0].drop, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(stages.records[0].remove_button, Qt.MouseButton.LeftButton)
     assert len(stages.records) == len(joined.document.tree["load"]["stages"]) == 2
 
 
 def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, joined: JoinedForm) -> None:
     group = joined.form.find_part(("load", "stages", 0)).group()
-    box = group.form_choices["what comes"].box
+    box = group.form_choices["load pattern"].box
     box.setCurrentText("Concurrency")
     box.activated.emit(box.currentIndex())
     assert joined.document.tree["load"]["stages"] == [{"name": "steady", "concurrency": 8, "duration": "5s"}]

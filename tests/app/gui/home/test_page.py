@@ -36,7 +36,7 @@ def named(page: HomePage, name: str) -> QPushButton:
 
 def test_enter_and_f5_start_the_quick_check(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     page.enter()
-    for press in (lambda: qtbot.keyClick(page, Qt.Key.Key_Return), page.start, page.quick.click):
+    for press in (lambda: qtbot.keyClick(page, Qt.Key.Key_Return), page.start, page.quick_check_button.click):
         with qtbot.waitSignal(navigation.launch_requested) as wanted:
             press()
         (launch,) = wanted.args
@@ -64,8 +64,8 @@ def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigatio
 
 def test_the_first_time_there_is_no_run_and_the_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
     page.enter()
-    qtbot.waitUntil(lambda: "No runs yet" in page._no_runs.text())
-    assert "already selected" in page._no_runs.text()
+    qtbot.waitUntil(lambda: "No runs yet" in page._no_runs_label.text())
+    assert "already selected" in page._no_runs_label.text()
 
 
 def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
@@ -104,12 +104,12 @@ def test_a_run_cut_short_is_offered_above_all_else(qtbot: QtBot, navigation: Nav
     recovery = Recovery(navigation, open_settings(), page)
     page.set_recovery(recovery)
     recovery.refresh()
-    qtbot.waitUntil(lambda: bool(recovery.unfinished))
+    qtbot.waitUntil(lambda: bool(recovery.unfinished_runs))
     with qtbot.waitSignal(recovery.discarded):
         qtbot.mouseClick(named(page, "Discard"), Qt.MouseButton.LeftButton)
     assert not cut.exists()
     qtbot.mouseClick(named(page, "Undo"), Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: bool(recovery.unfinished))
+    qtbot.waitUntil(lambda: bool(recovery.unfinished_runs))
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(named(page, "Show results so far"), Qt.MouseButton.LeftButton)
     assert opened.args == [cut]

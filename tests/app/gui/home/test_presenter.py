@@ -3,7 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.gui.docks.machine_watch import MachineState
-from app.gui.home.presenter import MachineLine, machine_lines, quick_check, run_line
+from app.gui.home.presenter import MachineLine, build_quick_check, machine_lines, run_line
 from app.records.machine import GpuState, MachineInfo, MachineNow, UnavailableProvider
 from app.records.result import Check
 from app.reporting.run_rows import RunRow
@@ -28,7 +28,7 @@ def test_before_anything_is_known_it_is_being_read() -> None:
 
 def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
     reported = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (), REFUSED)))
-    assert reported["GPU"] == MachineLine("GPU", "No NVIDIA driver. Only local GPU runs are unavailable.")
+    assert reported["GPU"] == MachineLine("GPU", "No NVIDIA driver is installed. Local GPU runs are not available.")
     assert "cuda unavailable" not in reported
     assert reported["Power mode"].text == "n/a, not reported by this OS"
     assert {line.state for line in reported.values()} == {"plain"}
@@ -38,7 +38,7 @@ def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
     environment = replace(NO_GPU, gpus=ENVIRONMENT.gpus or (object(),))
     now = replace(HOST, gpus=(GPU,), driver="570.86")
     reported = lines(MachineState(readings=now, capabilities=MachineInfo(environment, (), REFUSED)))
-    assert reported["GPU 0"].text == "NVIDIA L4, 41\u202f°C, n/a busy, driver 570.86"
+    assert reported["GPU 0"].text == "NVIDIA L4, 41\u202f°C, utilization n/a, driver 570.86"
     assert reported["cuda unavailable"] == MachineLine("cuda unavailable", "libcublasLt.so.13 is missing", "warn")
 
 
@@ -73,7 +73,7 @@ def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:
 
 
 def test_the_quick_check_has_a_directory_of_its_own_at_home() -> None:
-    first, second = quick_check(), quick_check()
+    first, second = build_quick_check(), build_quick_check()
     assert first.directory.parent == runs_home()
     assert first.directory != second.directory
     assert first.arguments == ("quickstart", "--seconds", "2", "--no-retry")

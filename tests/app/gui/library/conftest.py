@@ -64,7 +64,7 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> It
 def settle(qtbot: QtBot, page: LibraryPage) -> None:
     """Nothing is being read or changed any more."""
     presenter = page.presenter
-    qtbot.waitUntil(lambda: not presenter.is_busy and page.has_listed, timeout=10_000)
+    qtbot.waitUntil(lambda: not presenter.is_busy and page.has_read_all_runs, timeout=10_000)
 
 
 def names(page: LibraryPage) -> list[str]:
@@ -73,6 +73,6 @@ def names(page: LibraryPage) -> list[str]:
 
 
 def choose(page: LibraryPage, name: str) -> None:
-    place = page.runs_tab.model.shown_row(str(runs_home() / name))
+    place = page.runs_tab.model.find_visible_row(str(runs_home() / name))
     assert place is not None
     page.runs_tab.table.selectRow(place)

@@ -204,7 +204,7 @@ def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
     drop(page, tmp_path / "out.zip")
     settle(qtbot, page)
     assert StoredRun(stored[1]).result_text == before
-    row = page.runs_tab.selected()
+    row = page.runs_tab.selected_run()
     assert row is not None
     assert row.run_id == "run-b"
 
@@ -290,7 +290,7 @@ def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
 
 
 def wait_for_rows(qtbot: QtBot, page: LibraryPage) -> None:
-    pane = page.shown_tab().pane  # type: ignore[attr-defined]
+    pane = page.current_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() > 0, timeout=15_000)
 
 
@@ -312,7 +312,7 @@ def test_a_run_that_goes_on_is_watched_and_its_end_is_seen(
         writer.append_event(RunStarted(1, directory.name, "goes-on", str(directory), os.getpid()))
         page = open_page()
         choose(page, directory.name)
-        row = page.runs_tab.selected()
+        row = page.runs_tab.selected_run()
         assert row is not None
         assert (row.name, row.state) == ("goes-on", "running")
         with qtbot.waitSignal(navigation.watch_run_requested) as watched:

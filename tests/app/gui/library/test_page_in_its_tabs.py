@@ -10,8 +10,8 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
-from app.gui.library.page import UNDO_SHOWN_MS, LibraryPage
-from app.gui.library.remembered_files import remember, remembered
+from app.gui.library.page import UNDO_TIMEOUT_MS, LibraryPage
+from app.gui.library.remembered_files import list_remembered_files, remember
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles
 from tests.app.gui.library.conftest import WHOLE, store
@@ -21,7 +21,7 @@ OpenPage = Callable[[], LibraryPage]
 
 def show(qtbot: QtBot, page: LibraryPage, place: int, rows: int = 1) -> None:
     page.tabs.setCurrentIndex(place)
-    pane = page.shown_tab().pane  # type: ignore[attr-defined]
+    pane = page.current_tab().pane  # type: ignore[attr-defined]
     qtbot.waitUntil(lambda: pane.table.frame_model.rowCount() >= rows, timeout=15_000)
 
 
@@ -59,7 +59,7 @@ def test_a_model_of_ones_own_is_added_relocated_and_forgotten(
     assert not tab.file_actions.relocate_button.isVisible()
     tab.file_actions.forget()
     qtbot.waitUntil(lambda: tab.pane.table.frame_model.rowCount() == bundled)
-    assert remembered("models") == ()
+    assert list_remembered_files("models") == ()
 
 
 def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: Path) -> None:
@@ -148,7 +148,7 @@ def test_profiles_are_checked_and_opened(
 
 
 def test_undo_is_offered_for_thirty_seconds() -> None:
-    assert UNDO_SHOWN_MS == 30_000
+    assert UNDO_TIMEOUT_MS == 30_000
 
 
 def test_ctrl_f_goes_to_the_filter_of_the_tab_that_is_shown(open_page: OpenPage, qtbot: QtBot) -> None:

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from app.gui.library.remembered_files import forget, relocate, remember, remember_opened, remembered
+from app.gui.library.remembered_files import forget, list_remembered_files, relocate, remember, remember_opened
 from app.profiles.bundled import bundled_profiles
 from tests.app.gui.library.conftest import WHOLE, store
 
@@ -10,21 +10,21 @@ from tests.app.gui.library.conftest import WHOLE, store
 def test_the_newest_stands_first_and_none_twice(tmp_path: Path) -> None:
     for name in ("a", "b", "a"):
         remember("profiles", tmp_path / name)
-    assert remembered("profiles") == (tmp_path / "a", tmp_path / "b")
-    assert remembered("models") == ()
+    assert list_remembered_files("profiles") == (tmp_path / "a", tmp_path / "b")
+    assert list_remembered_files("models") == ()
 
 
 def test_a_moved_file_keeps_its_place_and_a_forgotten_one_is_gone(tmp_path: Path) -> None:
     for name in ("a", "b"):
         remember("models", tmp_path / name)
     relocate("models", tmp_path / "b", tmp_path / "c")
-    assert remembered("models") == (tmp_path / "c", tmp_path / "a")
+    assert list_remembered_files("models") == (tmp_path / "c", tmp_path / "a")
     forget("models", tmp_path / "a")
-    assert remembered("models") == (tmp_path / "c",)
+    assert list_remembered_files("models") == (tmp_path / "c",)
 
 
 def test_what_is_opened_is_kept_but_for_what_the_library_shows_anyway(tmp_path: Path) -> None:
     remember_opened("profiles", next(iter(bundled_profiles().values())))
     remember_opened("profiles", store("run", WHOLE) / "spec.yaml")
     remember_opened("profiles", tmp_path / "mine.yaml")
-    assert remembered("profiles") == (tmp_path / "mine.yaml",)
+    assert list_remembered_files("profiles") == (tmp_path / "mine.yaml",)

@@ -134,7 +134,7 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "p99 send lag"]
     assert body.charts.latency.decorations.limit == 50
     assert [one.label for one in body.charts.machine.series()][:2] == ["whole machine (%)", "endpoint (% of a core)"]
-    assert body.validity.shown_texts() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
+    assert body.validity.visible_texts() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
     assert not body.header.stop.isVisible()
     assert not body.controls.isVisible()
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
@@ -169,8 +169,8 @@ def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot:
     body = watch_whole(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
     assert "Measurement invalid so far" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
-    qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.shown_texts()] == ["✕ INVALID"])
-    assert "stop other work" in body.validity.shown_texts()[0][2]
+    qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.visible_texts()] == ["✕ INVALID"])
+    assert "stop other work" in body.validity.visible_texts()[0][2]
     write_events(tmp_path, [begun(1, 12), ended(1, 22, name="step")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
     write_events(tmp_path, [finished(30)])
@@ -249,7 +249,7 @@ def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: Q
     page.stop()
     page.stop()
     qtbot.waitUntil(lambda: page.state.status == "failed", timeout=20_000)
-    assert page.strip.text() == "Stopped before the first measurement."
+    assert page.strip.text() == "The run was stopped before the first measurement."
     assert not (tmp_path / "run").exists()
 
 

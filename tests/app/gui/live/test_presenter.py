@@ -76,7 +76,7 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     warm, bad, running = presenter.stages.cells()
     assert (warm.is_slo_met, warm.validity, warm.end_s) == (None, "VALID", 2)
     assert (bad.is_slo_met, bad.validity) == (False, "INVALID")
-    assert (running.share_done, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100 req/s")
+    assert (running.progress, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100 req/s")
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
 
@@ -103,8 +103,8 @@ def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
     presenter = after(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
     running = presenter.stages.running
     assert running is not None
-    assert running.share_done == 0.25
-    assert [(marker.at_s, marker.text) for marker in presenter.markers] == [(2, "extended by 10 s")]
+    assert running.progress == 0.25
+    assert [(marker.time_s, marker.text) for marker in presenter.markers] == [(2, "extended by 10 s")]
     assert presenter.changed >= {"stages", "marks"}
 
 
@@ -160,7 +160,7 @@ def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
     presenter = after(
         started(), NoteAdded(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check)
     )
-    assert [(marker.at_s, marker.text[:24]) for marker in presenter.markers] == [
+    assert [(marker.time_s, marker.text[:24]) for marker in presenter.markers] == [
         (2, "n" * 24),
         (3, "rate 250 req/s"),
         (4, "INVALID: load worker"),

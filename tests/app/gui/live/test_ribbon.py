@@ -10,7 +10,7 @@ from app.gui.theme import ThemeController
 
 
 def cells(count: int) -> tuple[StageCell, ...]:
-    one = StageCell(index=0, name="", rate="", start_s=0, end_s=1, share_done=1, validity="VALID")
+    one = StageCell(index=0, name="", rate="", start_s=0, end_s=1, progress=1, validity="VALID")
     return tuple(replace(one, index=n, name=f"probe {n}", is_slo_met=n % 2 == 0) for n in range(count))
 
 

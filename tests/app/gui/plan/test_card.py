@@ -22,7 +22,7 @@ def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot
     assert card.sentence.text().startswith("Headline. Next step. 5 × ")
     unknown = replace(plan, recommendation=None, capacity_knowledge=replace(UNCERTAIN, state="unknown"))
     card.show_state(PlanState(phase="simulated", plan=unknown, is_current=True))
-    assert card.sentence.text().startswith("Headline. Next step. No offer handles")
+    assert card.sentence.text().startswith("Headline. Next step. No offer sustains")
     known = replace(plan, capacity_knowledge=replace(UNCERTAIN, state="known"))
     card.show_state(PlanState(phase="simulated", plan=known, is_current=True))
     assert card.sentence.text().startswith("5 × ")
@@ -31,7 +31,7 @@ def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot
 def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_folded(qtbot: QtBot) -> None:
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
-    qtbot.addWidget(card.head)
+    qtbot.addWidget(card.header)
     check = Check("price_age", 118.0, 90.0, "d", "WARN", "Import a current price list.")
     plan = replace(plan, checks=(check,))
     assert plan.recommendation is not None
@@ -41,10 +41,10 @@ def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_fo
     assert "P(SLO met): " in card.confidence.text()
     assert card.based_on.text().startswith(f"Based on {fleet.measured_on}. ")
     assert not card.caveats.is_open
-    texts = [caveat.text for caveat in card.caveats.shown]
+    texts = [caveat.text for caveat in card.caveats.displayed_caveats]
     assert texts[0] == "Import a current price list."
     assert len(texts) == 1 + len(fleet.risk_reasons)
     card.select_offer(next(offer.offer for offer in plan.offers if offer.rejected is not None))
-    assert (card.confidence.text(), card.based_on.text(), card.caveats.shown) == ("", "", ())
+    assert (card.confidence.text(), card.based_on.text(), card.caveats.displayed_caveats) == ("", "", ())
     card.show_state(PlanState())
     assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")

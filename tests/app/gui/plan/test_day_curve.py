@@ -23,8 +23,8 @@ def curve(qtbot: QtBot, look: ThemeController) -> DayCurve:
 def wanted(curve: DayCurve) -> list[tuple[tuple[float, ...], int]]:
     reported: list[tuple[tuple[float, ...], int]] = []
 
-    def take(rates: tuple[float, ...], stroke: int) -> None:
-        reported.append((rates, stroke))
+    def take(rates: tuple[float, ...], merge_id: int) -> None:
+        reported.append((rates, merge_id))
         curve.set_rates(rates)
 
     curve.rates_requested.connect(take)
@@ -51,7 +51,7 @@ def test_a_drag_is_one_stroke_and_keeps_its_scale(qtbot: QtBot, curve: DayCurve)
     for lower in (20, 40, 60):
         qtbot.mouseMove(curve, at + QPoint(0, lower))
     qtbot.mouseRelease(curve, Qt.MouseButton.LeftButton, pos=at + QPoint(0, 60))
-    assert len({stroke for _, stroke in reported}) == 1
+    assert len({merge_id for _, merge_id in reported}) == 1
     moved = [rates[9] for rates, _ in reported]
     assert moved == sorted(moved, reverse=True)
     assert curve.rates()[9] < 70

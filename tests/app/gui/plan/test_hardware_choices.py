@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from app.gui.plan.hardware_choices import HardwareChoice, list_hardware_choices, with_hardware
+from app.gui.plan.hardware_choices import HardwareChoice, list_hardware_choices, replace_hardware
 from app.wiring.planning import PlanRequest
 from tests.fakes import plan_sources as sources
 from tests.fakes.offers import TODAY
@@ -41,5 +41,5 @@ def test_a_choice_is_what_set_takes(kind: str, name: str, many: float, replicas:
 
 def test_it_takes_the_place_of_what_was_said_before() -> None:
     request = PlanRequest(("run",), ("traffic.peak=9/s", "target.hardware.vcpus=4"))
-    said = with_hardware(request, ("target.hardware.offer=acme/c4",))
+    said = replace_hardware(request, ("target.hardware.offer=acme/c4",))
     assert said.overrides == ("traffic.peak=9/s", "target.hardware.offer=acme/c4")

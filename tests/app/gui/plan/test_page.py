@@ -124,7 +124,7 @@ def test_a_price_is_tried_marked_and_taken_back(
     assert offers.model.data(offers.model.index(row, PRICE)) == "✎ 0.5"
     assert_the_command_says_the_same(opened, capsys)
     offers.table.selectRow(row)
-    qtbot.mouseClick(offers.revert, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(offers.reset_button, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
     assert recommended(opened) == ("acme/c2@here", 6)
     stack = opened.undo_stack()
@@ -132,7 +132,7 @@ def test_a_price_is_tried_marked_and_taken_back(
     stack.undo()
     answered(opened, qtbot)
     assert recommended(opened)[0] == "acme/c4@here"
-    qtbot.mouseClick(offers.revert_all, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(offers.reset_all_button, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
     assert recommended(opened) == ("acme/c2@here", 6)
 
@@ -158,7 +158,11 @@ def test_every_field_has_a_form_on_the_command_line(
     put(traffic.rows[3], 20)
     put(traffic.rows[4], 10)
     put(traffic.rows[5], 25)
-    qtbot.mouseClick(traffic.spike.is_on, Qt.MouseButton.LeftButton, pos=QPoint(8, traffic.spike.is_on.height() // 2))
+    qtbot.mouseClick(
+        traffic.spike.enabled_check_box,
+        Qt.MouseButton.LeftButton,
+        pos=QPoint(8, traffic.spike.enabled_check_box.height() // 2),
+    )
     put(rows["plan.confidence"], 95)
     put(rows["plan.redundancy"], 2)
     put(rows["plan.zones"], 2)
@@ -204,7 +208,7 @@ def test_a_run_is_planned_with_users_and_another_slo(
     qtbot.waitUntil(lambda: presenter.state.phase == "preview", timeout=60_000)
     inputs = page.workbench.inputs
     peak: PeakRow = inputs.traffic.peak
-    qtbot.mouseClick(peak.by_users, Qt.MouseButton.LeftButton, pos=QPoint(8, peak.by_users.height() // 2))
+    qtbot.mouseClick(peak.users_check_box, Qt.MouseButton.LeftButton, pos=QPoint(8, peak.users_check_box.height() // 2))
     peak.user_count.setValue(36_000)
     inputs.slo.lines[0].setText("latency_ms.p95 < 80")
     qtbot.waitUntil(lambda: presenter.state.is_current, timeout=60_000)
@@ -220,7 +224,7 @@ def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtb
     opened.presenter.set_simulation_delay(1)
     put(inputs.rows["plan.budget"], 10)
     simulated(opened, qtbot)
-    assert card.sentence.text() == "No offer handles a peak of 60 req/s within p95 latency < 1000 ms."
+    assert card.sentence.text() == "No offer sustains a peak of 60 req/s within p95 latency < 1000 ms."
     assert "2 offers: " in card.blockers.text()
     relax = relaxing_button(card, "Set budget to 4380 USD/month")
     qtbot.mouseClick(relax, Qt.MouseButton.LeftButton)
@@ -251,8 +255,8 @@ def test_the_card_reports_cost_chance_and_what_would_change_it(opened: PlanPage)
     facts = card.properties.texts()
     assert facts["Monthly cost"] == "$4,380"
     assert facts["Instances"] == "6 (5 for load, 1 spare)"
-    assert "with one fewer" in facts["Chance of meeting SLO"]
-    assert "peak" in card.why.text()
+    assert "with one instance fewer" in facts["Probability of meeting SLO"]
+    assert "peak" in card.reasons.text()
     assert "needs one more instance" in card.sensitivity_notes.text()
     assert len(card.sensitivity.texts()) >= 5
 
@@ -324,5 +328,5 @@ def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_assumed_one_that_is
     question = page.presenter.state.inputs
     assert question is not None
     assert question.traffic.peak_per_s == 100
-    assert "Assuming a peak of 100 req/s." in page.strip.text()
+    assert "A peak of 100 req/s is assumed." in page.strip.text()
     assert "--set traffic.peak=100/s" in (page.command_line() or "")

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pytestqt.qtbot import QtBot
 
-from app.gui.plan.presenter import PlanPresenter, new_stroke
+from app.gui.plan.presenter import PlanPresenter, create_merge_id
 from app.gui.plan.state import NO_EDITS, Change, PlanState
 from app.wiring.planning import PlanRequest
 
@@ -64,10 +64,10 @@ def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresente
 
 
 def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot: QtBot) -> None:
-    stroke = new_stroke()
+    merge_id = create_merge_id()
     for peak in (70, 80, 90):
-        presenter.apply_change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), stroke=stroke))
-    presenter.apply_change(Change("peak 95", (("traffic.peak", "95/s"),), stroke=new_stroke()))
+        presenter.apply_change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), merge_id=merge_id))
+    presenter.apply_change(Change("peak 95", (("traffic.peak", "95/s"),), merge_id=create_merge_id()))
     assert presenter.undo.count() == 2
     presenter.undo.undo()
     assert presenter.state.edits.value("traffic.peak") == "90/s"

@@ -12,11 +12,11 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
 from tests.fakes.stored_runs import SEARCHED, stored_run
 
-OpenRun = Callable[[Path], ShownRun]
+OpenRun = Callable[[Path], DisplayedRun]
 
 
 @pytest.fixture(scope="session")
@@ -52,10 +52,10 @@ def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterato
 
 @pytest.fixture
 def opened(page: ResultsPage, qtbot: QtBot) -> OpenRun:
-    def open_run(path: Path) -> ShownRun:
+    def open_run(path: Path) -> DisplayedRun:
         with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
             page.open_run(path)
-        assert page.presenter.shown is not None
-        return page.presenter.shown
+        assert page.presenter.displayed_run is not None
+        return page.presenter.displayed_run
 
     return open_run

@@ -64,7 +64,7 @@ def test_prompts_are_left_out_until_they_are_ticked(
 
 def test_a_report_without_prompts_says_so(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
     drawer = _opened(page, opened, stages, qtbot)
-    assert (drawer.contents.prompts.isVisible(), drawer.contents.no_prompts.isVisible()) == (False, True)
+    assert (drawer.contents.prompts.isVisible(), drawer.contents.no_prompts_label.isVisible()) == (False, True)
     assert drawer.contents.redacted_kinds() == ()
 
 
@@ -72,7 +72,7 @@ def test_a_form_without_the_profile_has_no_prompts_to_hide(
     page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot, "markdown")
-    assert drawer.contents.no_prompts.text() == "This format does not include prompts."
+    assert drawer.contents.no_prompts_label.text() == "This format does not include prompts."
     assert drawer.path_field.text() == str(prompting / "summary.md")
     assert _rows(drawer) == [(HOST, "unchanged")]
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))

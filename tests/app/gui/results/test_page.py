@@ -14,9 +14,10 @@ from pytestqt.qtbot import QtBot
 from app.cli.main import main
 from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
-from app.gui.results.state import ShownRun
+from app.gui.results.state import DisplayedRun
 from app.gui.results.tiles import tile_lines
 from app.records.events import NoteAdded
+from app.records.metrics import metric_label
 from app.reporting.stored import build_stored_report
 from app.storage.labels import read_labels, set_title
 from app.storage.run_directory import RESULT, StoredRun
@@ -31,11 +32,11 @@ def texts(page: ResultsPage) -> list[str]:
     return [one.text() for one in page.findChildren(QLabel) if one.isVisibleTo(page)]
 
 
-def rescored(page: ResultsPage, qtbot: QtBot, ask: object) -> ShownRun:
+def rescored(page: ResultsPage, qtbot: QtBot, ask: object) -> DisplayedRun:
     with qtbot.waitSignal(page.presenter.reevaluated, timeout=20_000):
         ask()  # type: ignore[operator]
-    assert page.presenter.shown is not None
-    return page.presenter.shown
+    assert page.presenter.displayed_run is not None
+    return page.presenter.displayed_run
 
 
 def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
@@ -63,8 +64,9 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
     model = table.frame_model
     assert model.rowCount() == len(report.stages)
     headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
+    column = headers.index(metric_label(report.times, "p95"))
     for place, stage in enumerate(report.stages):
-        assert model.index(place, headers.index("p95")).data() == formatting.format_quantity(stage.p95)
+        assert model.index(place, column).data() == formatting.format_quantity(stage.p95)
 
 
 def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
@@ -92,7 +94,7 @@ def test_what_cannot_be_read_as_an_objective_is_reported_beside_it_and_changes_n
     line = page.content().overview.slo.lines[0]
     line.setText("latency_ms.p59 < 5")
     assert 'latency_ms has no aggregate "p59"' in line.message.text()
-    assert page.presenter.shown is shown
+    assert page.presenter.displayed_run is shown
     assert not page.presenter.is_busy
 
 
@@ -116,7 +118,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     assert main([*shlex.split(command)[1:], "--format", "text"]) == 0
     reported = capsys.readouterr().out
     for tile in window.report.tiles:
-        assert formatting.format_quantity(tile.quantity).replace(formatting.THIN, " ") in reported
+        assert formatting.format_quantity(tile.quantity).replace(formatting.THIN_SPACE, " ") in reported
     back = rescored(page, qtbot, content.overview.axis.linked.clear_span)
     assert back.report is own.own_report
 
@@ -125,10 +127,10 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     own = opened(stages)
-    with qtbot.waitSignal(page.presenter.refused, timeout=20_000):
+    with qtbot.waitSignal(page.presenter.rejected, timeout=20_000):
         page.content().overview.axis.linked.select_span(9_000, 9_010)
     assert page.strip.text().startswith("No request was scheduled from 9000 s to 9010 s of the run.")
-    assert page.presenter.shown is own
+    assert page.presenter.displayed_run is own
     assert page.content().overview.axis.linked.span() is None
 
 
@@ -176,7 +178,7 @@ def test_requests_are_filtered_by_stage_result_and_least_latency(
     requests.min_latency.setText(f"{least_ms}")
     assert requests.model.rowCount() == (low["latency_ms"] >= least_ms).sum() < len(low) / 2
     requests.min_latency.setText("slow")
-    assert "slow is not a number of milliseconds" in requests.status.text()
+    assert "The minimum latency slow is not a number." in requests.status.text()
     requests.min_latency.setText("")
     requests.stage.setCurrentIndex(0)
     assert requests.model.rowCount() == every
@@ -197,7 +199,7 @@ def test_a_title_is_shown_exported_and_undone(
     assert read_labels(stages).title == "before the new driver"
     assert header.title.text() == "before the new driver"
     assert header.details.text().startswith("three stages · ")
-    shown = page.presenter.shown
+    shown = page.presenter.displayed_run
     assert shown is not None
     assert "before the new driver" in render(shown.report, "markdown")
     reported = build_stored_report(StoredRun(stages))
@@ -210,7 +212,7 @@ def test_a_title_is_shown_exported_and_undone(
     assert header.title.text() == "by another hand"
     with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
         page.open_run(tmp_path / "none")
-    qtbot.waitUntil(lambda: "by another hand" in [one.text() for one in page.recent.findChildren(QPushButton)])
+    qtbot.waitUntil(lambda: "by another hand" in [one.text() for one in page.recent_runs.findChildren(QPushButton)])
 
 
 def test_tags_and_notes_are_kept_and_undone(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
@@ -295,16 +297,16 @@ def test_a_damaged_run_is_reported_of_and_the_others_offered(
     with qtbot.waitSignal(page.presenter.failed, timeout=20_000):
         page.open_run(tmp_path / "broken")
     assert "result.json cannot be read" in page.strip.text()
-    qtbot.waitUntil(lambda: len(page.recent.findChildren(QPushButton)) > 2)
-    names = [one.text() for one in page.recent.findChildren(QPushButton)]
+    qtbot.waitUntil(lambda: len(page.recent_runs.findChildren(QPushButton)) > 2)
+    names = [one.text() for one in page.recent_runs.findChildren(QPushButton)]
     assert "three stages" in names
     with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
-        next(one for one in page.recent.findChildren(QPushButton) if one.text() == "three stages").click()
+        next(one for one in page.recent_runs.findChildren(QPushButton) if one.text() == "three stages").click()
 
 
 def test_with_nothing_open_there_is_nothing_to_do_but_to_choose(page: ResultsPage, qtbot: QtBot) -> None:
     page.enter()
-    qtbot.waitUntil(page.recent.home.isVisible)
+    qtbot.waitUntil(page.recent_runs.home.isVisible)
     assert (page.command_line(), page.runs(), page.export(), page.filter_field(), page.start()) == (
         None, (), False, None, False,
     )  # fmt: skip

@@ -38,7 +38,7 @@ def owner(qtbot: QtBot) -> QWidget:
 
 @pytest.fixture
 def document(owner: QWidget, clock: Clock) -> ProfileDocument:
-    made = ProfileDocument(owner, now=clock)
+    made = ProfileDocument(owner, clock=clock)
     made.open(TEXT, None)
     return made
 

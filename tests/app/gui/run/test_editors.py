@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLin
 from pytestqt.qtbot import QtBot
 
 from app.gui.navigation import Navigation
-from app.gui.run.editors import special_editors
+from app.gui.run.editors import create_special_editors
 from app.gui.run.lengths_editor import LengthsEditor
 from app.gui.run.preview import Preview
 from app.gui.run.search_editor import SearchEditor
@@ -37,7 +37,7 @@ def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(
     holder = QWidget()
     qtbot.addWidget(holder)
     layout = QVBoxLayout(holder)
-    editors = special_editors(navigation, look)
+    editors = create_special_editors(navigation, look)
     for one in editors.values():
         layout.addWidget(one)
     holder.show()
@@ -85,7 +85,7 @@ def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: T
     workload = {"prompts": {"input_tokens": 40}}
     editor.show_document(EditedDocument({"target": {"protocol": "openai-chat"}, "workload": workload}))
     qtbot.waitUntil(lambda: editor.view.prompts is not None, timeout=30_000)
-    assert dict(editor.rows.rows) == {"Prompt": "40 tokens each"}
+    assert dict(editor.rows.rows) == {"Prompt": "40 tokens per request"}
 
 
 def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
@@ -139,7 +139,7 @@ def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: Th
     assert document.value("slo") == ["latency_ms.p95 < 50"]
     qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
     assert editor.view.rates_per_s[:2] == (10, 20)
-    assert editor.summary_label.text().startswith("13 to ")
+    assert editor.summary_label.text().startswith("Estimate for a max rate of 10.0 to 2,500 req/s: 13 to 23 probes, ")
     editor.start.setText("40/s")
     editor.start.editingFinished.emit()
     assert document.value("load.search.start") == "40/s"

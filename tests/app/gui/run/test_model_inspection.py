@@ -5,7 +5,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from app.gui.run.model_inspection import TreeNode, build_tree, estimate_fits, format_fit, open_axes
+from app.gui.run.model_inspection import TreeNode, build_tree, estimate_fits, find_unset_axes, format_fit
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import DIGITS_MODEL
 from app.records.model import ExternalFile, GpuFit, ModelInspection, ShapeOverrides
@@ -32,18 +32,18 @@ def test_a_tree_holds_all_that_was_found(digits: ModelInspection) -> None:
     assert reported["Opset"] == "ai.onnx 17 (IR version 8)"
     assert reported["Parameters"].startswith("367,855")
     assert reported["External files"].startswith("none")
-    assert "FLOPs" in reported["batch 64"]
+    assert "FLOPs" in reported["batch size 64"]
     assert reported["GPUs in this machine"] == "none detected"
 
 
 def test_an_open_axis_is_named(tmp_path: Path) -> None:
     facts = inspect_model(attention(tmp_path / "m.onnx"), ShapeOverrides())
-    assert open_axes(facts) == ("seq",)
+    assert find_unset_axes(facts) == ("seq",)
     reported = flat(build_tree(ModelInspection(facts, ())))
     assert reported["seq"] == "no length set"
     assert reported["FLOPs and memory"].startswith("n/a: ")
     given = inspect_model(tmp_path / "m.onnx", ShapeOverrides(axes={"seq": 8}))
-    assert open_axes(given) == ()
+    assert find_unset_axes(given) == ()
     assert flat(build_tree(ModelInspection(given, ())))["seq"] == "length 8"
 
 
@@ -62,10 +62,10 @@ def test_memory_is_held_against_what_this_machine_has(digits: ModelInspection) -
     inspection = ModelInspection(digits.model, (card,))
     small, large = estimate_fits(inspection, (1, 64), ("as-is",), 10**9)
     (half,) = estimate_fits(inspection, (64,), ("fp16",), None)
-    assert (small.insufficient, large.insufficient) == ((), ("GPU 0: tiny",))
+    assert (small.insufficient_devices, large.insufficient_devices) == ((), ("GPU 0: tiny",))
     assert half.needed_bytes is not None
     assert large.needed_bytes is not None
     assert half.needed_bytes == pytest.approx(large.needed_bytes / 2, abs=1)
     assert format_fit(small).endswith("fits")
-    assert format_fit(large).endswith("does not fit GPU 0: tiny")
+    assert format_fit(large).endswith("does not fit in GPU 0: tiny")
     assert format_fit(msgspec.structs.replace(small, needed_bytes=None)) == "n/a"

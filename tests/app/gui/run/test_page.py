@@ -49,10 +49,10 @@ def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: R
     assert (page.start(), page.command_line(), page.export(), page.has_unsaved_changes) == (False, None, False, False)
     assert page.empty.sample_button.hasFocus()
     qtbot.mouseClick(page.empty.sample_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(page.head.start.isEnabled)
+    qtbot.waitUntil(page.header.start.isEnabled)
     assert page.command_line() == "sizewise run quickstart"
     with qtbot.waitSignal(navigation.launch_requested) as launched:
-        qtbot.mouseClick(page.head.start, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.header.start, Qt.MouseButton.LeftButton)
     assert launched.args is not None
     assert launched.args[0].arguments == ("run", "quickstart")
 
@@ -79,10 +79,10 @@ def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: Run
     page.source.text.setPlainText(RIGHT + "x: [\n")
     assert page.source.problem.text().startswith("Line ")
     assert not page.form.isEnabled()
-    assert not page.head.start.isEnabled()
+    assert not page.header.start.isEnabled()
     page.source.text.setPlainText(RIGHT)
     assert page.form.isEnabled()
-    qtbot.waitUntil(page.head.start.isEnabled)
+    qtbot.waitUntil(page.header.start.isEnabled)
 
 
 def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
@@ -92,14 +92,14 @@ def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBo
     qtbot.keyClicks(row.editor.line, "30")
     qtbot.waitUntil(lambda: "no unit" in row.problem.text())
     assert "Write it like 30s" in row.problem.text()
-    assert not page.head.start.isEnabled()
-    assert "no unit" in page.head.start.accessibleDescription()
-    assert page.head.state.text() == "Has errors"
+    assert not page.header.start.isEnabled()
+    assert "no unit" in page.header.start.accessibleDescription()
+    assert page.header.state.text() == "Has errors"
     page.form.search.setFocus()
     page.error_strip.action_triggered.emit()
     assert row.editor.line.hasFocus()
     qtbot.keyClicks(row.editor.line, "s")
-    qtbot.waitUntil(page.head.start.isEnabled)
+    qtbot.waitUntil(page.header.start.isEnabled)
     assert row.problem.text() == ""
     assert page.error_strip.text() == ""
 
@@ -110,7 +110,7 @@ def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine
     checked(qtbot, page)
     assert "Did you mean 'method'?" in page.error_strip.text()
     page.error_strip.action_triggered.emit()
-    qtbot.waitUntil(page.head.start.isEnabled)
+    qtbot.waitUntil(page.header.start.isEnabled)
     assert page.presenter.document.tree == read_document(RIGHT.encode(), "x").value
 
 
@@ -126,12 +126,12 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
 
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    page.head.views.button(2).click()
+    page.header.views.button(2).click()
     assert page.form.sections["promises"].is_open
     assert not page.form.sections["target"].is_open
     page.notice_strip.action_triggered.emit()
     assert "search" in page.presenter.document.tree["load"]
-    page.head.views.button(0).click()
+    page.header.views.button(0).click()
     page.notice_strip.action_triggered.emit()
     assert page.presenter.state().protocol == "local"
     stack = page.undo_stack()
@@ -191,7 +191,7 @@ def test_a_ci_job_is_written_and_nothing_written_over(
 
 def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    menu = page.head.chooser.menu_
+    menu = page.header.chooser.profile_menu
     menu.aboutToShow.emit()
     assert any(action.text().startswith("mine.yaml") for action in menu.actions())
     bundled = next(action.menu() for action in menu.actions() if "Bundled" in action.text())

@@ -41,7 +41,7 @@ def test_a_wrong_line_is_marked_and_shown(view: SourceView, look: ThemeControlle
     view.show_errors((3,), "Line 3: no")
     assert [one.cursor.blockNumber() for one in view.text.extraSelections()] == [2]
     assert not view.problem.isHidden()
-    view.go_to(3)
+    view.go_to_line(3)
     assert view.text.textCursor().blockNumber() == 2
     view.grab()
     look.set_choice("dark")

@@ -59,20 +59,20 @@ def test_stages_are_removed_and_change_places() -> None:
 )
 def test_what_comes_is_typed_in_one_cell(text: str, made: dict[str, Any]) -> None:
     stage = {"name": "a", "concurrency": 3, "duration": "5s"}
-    assert stage_edits.with_load(stage, text) == {"name": "a", "duration": "5s", **made}
+    assert stage_edits.set_load(stage, text) == {"name": "a", "duration": "5s", **made}
     if text != "40":
-        assert stage_edits.with_load(stage, stage_edits.format_load(made)) == {"name": "a", "duration": "5s", **made}
+        assert stage_edits.set_load(stage, stage_edits.format_load(made)) == {"name": "a", "duration": "5s", **made}
 
 
 def test_clients_take_the_place_of_a_rate_and_give_it_back() -> None:
-    closed = stage_edits.with_clients({**STEADY, "arrivals": "poisson"}, "12")
+    closed = stage_edits.set_clients({**STEADY, "arrivals": "poisson"}, "12")
     assert closed == {"name": "steady", "duration": "30s", "repeats": 2, "concurrency": 12}
-    assert "rate" in stage_edits.with_clients(closed, "")
-    assert stage_edits.with_clients(STEADY, "")["rate"] == "20/s"
-    assert stage_edits.with_clients(STEADY, "many")["concurrency"] == "many"
+    assert "rate" in stage_edits.set_clients(closed, "")
+    assert stage_edits.set_clients(STEADY, "")["rate"] == "20/s"
+    assert stage_edits.set_clients(STEADY, "many")["concurrency"] == "many"
 
 
 def test_bursts_go_with_gamma_alone() -> None:
-    bursty = stage_edits.with_arrivals(STEADY, "gamma")
+    bursty = stage_edits.set_arrivals(STEADY, "gamma")
     assert is_right(bursty).burstiness == 2
-    assert "burstiness" not in stage_edits.with_arrivals(bursty, "constant")
+    assert "burstiness" not in stage_edits.set_arrivals(bursty, "constant")

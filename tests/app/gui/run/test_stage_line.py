@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.gui.run.stage_line import Stage, StageLine, build_stage_line, move_handle, read_trace_rates, trace_key
+from app.gui.run.stage_line import Stage, StageLine, build_stage_line, get_trace_key, move_handle, read_trace_rates
 from app.profiles.problems import BadValueError
 
 HERE = Path("/nowhere")
@@ -69,12 +69,12 @@ def test_a_trace_is_missing_until_it_was_read(tmp_path: Path) -> None:
     file.write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(101)))
     stage = {"trace": "trace.csv", "speed": "2x", "superpose": 2}
     first = build_stage_line([stage], tmp_path, {})
-    key = trace_key(stage, tmp_path)
+    key = get_trace_key(stage, tmp_path)
     assert key is not None
-    assert first.missing == (key,)
+    assert first.unread_traces == (key,)
     points = read_trace_rates(key)
     then = build_stage_line([stage], tmp_path, {key: points})
-    assert then.missing == ()
+    assert then.unread_traces == ()
     assert then.total_s == pytest.approx(5)
     rates = [rate for _, rate in then.stages[0].points]
     assert sum(rates) / len(rates) == pytest.approx(40, rel=0.05)

@@ -123,4 +123,4 @@ def test_a_trace_is_read_in_the_background(qtbot: QtBot, look: ThemeController, 
     edited = Edited(qtbot, look, {"trace": "t.csv"}, path=tmp_path / "p.yaml")
     qtbot.waitUntil(lambda: edited.editor._line.total_s == pytest.approx(10))
     gone = Edited(qtbot, look, {"trace": "none.csv"}, path=tmp_path / "p.yaml")
-    qtbot.waitUntil(lambda: gone.editor.strip.text().startswith("Cannot read trace"))
+    qtbot.waitUntil(lambda: gone.editor.strip.text().startswith("The trace cannot be read"))

@@ -5,7 +5,7 @@ from typing import get_args
 import msgspec
 import pytest
 
-from app.gui.run.trial_view import error_notice, trial_notice, trial_rows
+from app.gui.run.trial_view import build_result_notice, build_result_rows, error_notice
 from app.records.trial import ConnectionTest, Failure, Problem, TlsInfo
 
 ANSWERED = ConnectionTest(
@@ -19,7 +19,7 @@ ANSWERED = ConnectionTest(
 
 
 def test_times_come_first_and_nothing_is_left_out() -> None:
-    rows = dict(trial_rows(ANSWERED))
+    rows = dict(build_result_rows(ANSWERED))
     assert list(rows)[:4] == ["Status", "Time to first byte", "Time to first token", "Total time"]
     assert rows["Time to first token"].startswith("180")
     assert rows["Certificate"] == "llm, issued by CA, valid until Jan 1 2030"
@@ -29,21 +29,21 @@ def test_times_come_first_and_nothing_is_left_out() -> None:
 
 def test_what_is_not_known_is_not_available() -> None:
     bare = msgspec.structs.replace(ANSWERED, status=None, first_token_ms=None, tls=TlsInfo(version="T", cipher="C"))
-    rows = dict(trial_rows(bare))
+    rows = dict(build_result_rows(bare))
     assert rows["Status"] == rows["Time to first token"] == "n/a"
     assert rows["Certificate"] == "not verified"
     assert "Time to first byte" not in dict(
-        trial_rows(msgspec.structs.replace(bare, first_byte_ms=None, total_ms=None))
+        build_result_rows(msgspec.structs.replace(bare, first_byte_ms=None, total_ms=None))
     )
 
 
 @pytest.mark.parametrize("problem", get_args(Problem))
 def test_every_problem_has_a_title_and_its_remedy(problem: Problem) -> None:
     trial = msgspec.structs.replace(ANSWERED, problem=problem, summary="it went wrong", hint="Mend it.")
-    notice = trial_notice(trial)
+    notice = build_result_notice(trial)
     assert notice.summary.endswith(": it went wrong.")
     assert (notice.severity, notice.reason, notice.next_step) == ("warning", None, "Mend it.")
-    ended = trial_notice(msgspec.structs.replace(trial, is_measurable=False))
+    ended = build_result_notice(msgspec.structs.replace(trial, is_measurable=False))
     assert ended.severity == "error"
     assert ended.reason == "A run would stop before sending load."
 

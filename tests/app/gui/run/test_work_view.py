@@ -53,4 +53,4 @@ def test_impossible_cells_are_reported_by_their_reasons() -> None:
         ("1 variant", "q (target.model): d"),
     )
     many = tuple(msgspec.structs.replace(other, reason=f"q{at}") for at in range(9))
-    assert group_cells(many)[-1] == ("and", "3 more reasons")
+    assert group_cells(many)[-1] == ("Other variants", "3 more reasons")

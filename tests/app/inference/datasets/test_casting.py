@@ -8,7 +8,7 @@ import numpy.typing as npt
 import pytest
 
 from app.errors import UsageError
-from app.inference.datasets.casting import as_input, as_labels
+from app.inference.datasets.casting import cast_input, cast_labels
 from app.inference.tensor_spec import TensorSpec
 
 
@@ -26,7 +26,7 @@ from app.inference.tensor_spec import TensorSpec
     ],
 )
 def test_values_that_lose_nothing_are_cast(values: npt.NDArray[Any], dtype: str) -> None:
-    cast = as_input(values, TensorSpec("x", dtype, (-1,)), "rows")
+    cast = cast_input(values, TensorSpec("x", dtype, (-1,)), "rows")
     assert cast.dtype == np.dtype(dtype)
     assert np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f")
 
@@ -50,16 +50,16 @@ def test_values_that_lose_nothing_are_cast(values: npt.NDArray[Any], dtype: str)
 )
 def test_values_that_would_lose_are_refused(values: npt.NDArray[Any], dtype: str) -> None:
     with pytest.raises(UsageError, match=f"x is {values.dtype} in rows, but the model needs {dtype}"):
-        as_input(values, TensorSpec("x", dtype, (-1,)), "rows")
+        cast_input(values, TensorSpec("x", dtype, (-1,)), "rows")
 
 
 def test_decimals_mean_the_nearest_number() -> None:
     spec = TensorSpec("x", "float32", (-1,))
-    assert as_input(np.array([0.1]), spec, "rows", is_decimal=True)[0] == np.float32(0.1)
+    assert cast_input(np.array([0.1]), spec, "rows", is_decimal=True)[0] == np.float32(0.1)
     with pytest.raises(UsageError):
-        as_input(np.array([1e300]), spec, "rows", is_decimal=True)
+        cast_input(np.array([1e300]), spec, "rows", is_decimal=True)
     with pytest.raises(UsageError):
-        as_input(np.array([1.5]), TensorSpec("x", "int64", (-1,)), "rows", is_decimal=True)
+        cast_input(np.array([1.5]), TensorSpec("x", "int64", (-1,)), "rows", is_decimal=True)
 
 
 @pytest.mark.parametrize(
@@ -67,7 +67,7 @@ def test_decimals_mean_the_nearest_number() -> None:
     [(np.array([1, 2], np.uint8), "int64"), (np.array([True]), "int64"), (np.array([0.5], np.float16), "float64")],
 )
 def test_labels_are_whole_numbers_or_amounts(values: npt.NDArray[Any], dtype: str) -> None:
-    assert as_labels(values, "rows").dtype == np.dtype(dtype)
+    assert cast_labels(values, "rows").dtype == np.dtype(dtype)
 
 
 @pytest.mark.parametrize(
@@ -76,9 +76,9 @@ def test_labels_are_whole_numbers_or_amounts(values: npt.NDArray[Any], dtype: st
         (np.array([[1]]), "not one number per row"),
         (np.array(["cat"]), "not one number per row"),
         (np.array(1), "not one number per row"),
-        (np.array([1.0, math.nan]), "row 2 of rows has a label that is not a number"),
+        (np.array([1.0, math.nan]), "row 2 of rows has a label that is not a finite number"),
     ],
 )
 def test_labels_that_are_neither_are_refused(values: npt.NDArray[Any], sentence: str) -> None:
     with pytest.raises(UsageError, match=sentence):
-        as_labels(values, "rows")
+        cast_labels(values, "rows")

@@ -67,7 +67,9 @@ def test_pictures_are_rows_of_their_classes(tmp_path: Path, pillow: Any) -> None
     assert rows.labels is not None
     assert rows.labels.tolist() == [0, 1]
     assert rows.batch(0, 2)["x"].shape == (2, 3, 2, 3)
-    assert rows.notes == ("images are resized to the model's input and scaled to 0 to 1, without further processing",)
+    assert rows.notes == (
+        "images are resized to the model's input, and scaled to 0 to 1 for float inputs, without other preprocessing",
+    )
 
 
 @pytest.mark.parametrize("content", [b"", b"GIF89a", b"\x89PNG\r\n\x1a\n cut short", b"\xff\xd8\xff"])
@@ -101,7 +103,7 @@ def test_a_picture_of_too_many_pixels_is_never_unpacked(tmp_path: Path, pillow: 
     ],
 )
 def test_an_input_that_takes_no_picture_is_refused(spec: TensorSpec) -> None:
-    with pytest.raises(UsageError, match="images do not fit x"):
+    with pytest.raises(UsageError, match="images do not fit input x"):
         build_image_reader(spec)
 
 
@@ -155,7 +157,9 @@ def test_an_empty_class_keeps_its_place(tmp_path: Path) -> None:
 def test_numbers_out_of_their_order_are_reported(tmp_path: Path) -> None:
     for name in ("0", "1", "10", "2"):
         class_folders_stored(tmp_path, f"{name}/x.npy")
-    assert loaded(tmp_path).notes == ("the folder 10 is class 2, because classes are numbered by name order",)
+    assert loaded(tmp_path).notes == (
+        "the folder 10 is class 2, because classes are numbered in the order of the folder names",
+    )
 
 
 def test_a_free_axis_is_as_long_as_the_files_have_it(tmp_path: Path) -> None:
@@ -169,7 +173,7 @@ def test_a_free_axis_is_as_long_as_the_files_have_it(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("values", "sentence"),
     [
-        ((1.0, 2.0, 3.0), "a/x.npy is 3, but the model needs 2 per row"),
+        ((1.0, 2.0, 3.0), "a/x.npy has shape 3, but the model needs shape 2 per row"),
         ((0.1, 2.0), "x is float64 in a/x.npy, but the model needs float32"),
         (("a", "b"), "the model needs float32"),
         ([{"a": 1}, None], "a/x.npy is not a valid array"),
@@ -201,7 +205,7 @@ def test_links_are_refused(tmp_path: Path, link: str) -> None:
     outside = class_folders_stored(tmp_path / "outside", "c/x.npy")
     class_folders_stored(tmp_path / "rows", "a/x.npy")
     (tmp_path / "rows" / link).symlink_to(outside if link.endswith(".npy") else outside.parent)
-    with pytest.raises(UsageError, match="is a link"):
+    with pytest.raises(UsageError, match="is a symbolic link or a junction"):
         loaded(tmp_path / "rows")
 
 
@@ -224,9 +228,9 @@ def test_a_pipe_is_never_opened(tmp_path: Path) -> None:
 
 def test_files_without_a_class_are_no_rows(tmp_path: Path) -> None:
     class_folders_stored(tmp_path, "x.npy")
-    with pytest.raises(UsageError, match="has 0 files in its 0 class folders") as caught:
+    with pytest.raises(UsageError, match="contains no files in its 0 class folders") as caught:
         loaded(tmp_path)
-    assert (caught.value.hint or "").endswith("or set labels: null in the profile if there are none.")
+    assert (caught.value.hint or "").endswith("or set labels: null in the profile if there are no labels.")
 
 
 def test_without_labels_files_need_no_class(tmp_path: Path) -> None:
@@ -255,9 +259,9 @@ def test_files_without_a_class_are_of_one_kind(tmp_path: Path, fallback: str) ->
 
 
 def test_a_folder_of_nothing_is_no_rows(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="has 0 files") as caught:
+    with pytest.raises(UsageError, match="contains no files") as caught:
         loaded(tmp_path, is_labelled=False)
-    assert (caught.value.hint or "").endswith("or files in the folder itself.")
+    assert (caught.value.hint or "").endswith("or directly in the folder.")
 
 
 def test_a_folder_feeds_one_input(tmp_path: Path) -> None:

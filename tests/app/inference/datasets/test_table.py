@@ -74,9 +74,9 @@ def test_without_labels_the_rows_are_the_inputs(
     [
         (
             {"x": np.zeros((3, 2)), "y": np.zeros((4, 2))},
-            "y is 4 x 2 in r.npz, with 3 rows, but the model needs any x 2",
+            "y has shape 4 x 2 in r.npz, with 3 rows, but the model needs shape any x 2",
         ),
-        ({"x": np.zeros(()), "y": np.zeros((4, 2))}, "x is a single number in r.npz, with no rows"),
+        ({"x": np.zeros(()), "y": np.zeros((4, 2))}, r"x has shape \(\) in r.npz, with no rows"),
         ({"x": np.zeros((0, 2)), "y": np.zeros((0, 2))}, "has no rows"),
         ({"x": np.zeros((3, 2)), "label": [1]}, "no array named y"),
     ],
@@ -94,7 +94,7 @@ def test_absent_labels_may_be_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "r.npz", x=np.zeros((1, 2), np.float32))
     with pytest.raises(UsageError, match="no array named label") as caught:
         loaded(tmp_path / "r.npz")
-    assert (caught.value.hint or "").endswith("or set labels: null in the profile if there are none.")
+    assert (caught.value.hint or "").endswith("or set labels: null in the profile if there are no labels.")
 
 
 @pytest.mark.parametrize(
@@ -104,9 +104,9 @@ def test_absent_labels_may_be_none(tmp_path: Path) -> None:
         ({"x": np.zeros((1, 2), np.float32)}, "no array named label"),
         (
             {"x": np.zeros((2, 2), np.float32), "label": [1]},
-            "x is 2 x 2 in r.npz, with 1 labels, but the model needs any x 2",
+            "x has shape 2 x 2 in r.npz, with 1 labels, but the model needs shape any x 2",
         ),
-        ({"x": np.zeros((1, 3), np.float32), "label": [1]}, "x is 1 x 3"),
+        ({"x": np.zeros((1, 3), np.float32), "label": [1]}, "x has shape 1 x 3"),
         ({"x": np.zeros((0, 2), np.float32), "label": np.zeros(0)}, "has no rows"),
         ({"x": np.full((1, 2), 0.1), "label": [1]}, "x is float64 in r\\.npz, but the model needs float32"),
         ({"x": np.array([["a", None]], dtype=object), "label": [1]}, r"not a valid \.npz file of arrays"),
@@ -200,14 +200,16 @@ def test_without_labels_all_columns_are_inputs(tmp_path: Path) -> None:
     rows = table_loaded(tmp_path, "a,label\n1,2\n3,4\n5,6\n", X, label=None)
     assert (len(rows), rows.labels) == (3, None)
     assert rows.batch(1, 2)["x"].tolist() == [[3, 4], [5, 6]]
-    with pytest.raises(UsageError, match="has 3 columns, but the model needs any x 2"):
+    with pytest.raises(UsageError, match="has 3 columns, but the model needs shape any x 2"):
         table_loaded(tmp_path, "a,b,label\n1,2,3\n", X, label=None)
 
 
 def test_an_absent_column_of_labels_may_be_none(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no column label") as caught:
         table_loaded(tmp_path, "a,b\n1,2\n", X)
-    assert caught.value.hint == "Set the column of the labels, or set labels: null in the profile if there are none."
+    assert (
+        caught.value.hint == "Set the column of the labels, or set labels: null in the profile if there are no labels."
+    )
 
 
 @pytest.mark.parametrize(
@@ -237,16 +239,16 @@ def test_words_feed_a_text_input(tmp_path: Path) -> None:
         ("a,b\n1,2\n", "r.csv has no column label; its columns are a, b"),
         ("a,b,label\n", "has no rows"),
         ("a,b,label\n1,2,cat\n", "labels of r.csv are not one number per row"),
-        ("a,label\n1,2\n", "has 1 column beside the labels, but the model needs any x 2 in x"),
+        ("a,label\n1,2\n", "has 1 column beside the labels, but the model needs shape any x 2 in input x"),
         ("a,b,label\n1,two,3\n", "the column b of r.csv contains values that are not numbers"),
         ("a,b,label\n1,2,3\n1,,3\n", "row 2 of r.csv has no value in the column b"),
         ("a,b,label\n1,2,3\n1,2,\n", "row 2 of r.csv has no value in the column label"),
         ("a,a,label\n1,2,3\n", "duplicate columns a"),
-        ("a,b,label\n1,2,3\n1,2\n", "is not a valid table"),
-        ("a,b,label\n1,2,1e999\n", "row 1 of r.csv has a label that is not a number"),
+        ("a,b,label\n1,2,3\n1,2\n", "is not a valid .csv file"),
+        ("a,b,label\n1,2,1e999\n", "row 1 of r.csv has a label that is not a finite number"),
         ("a,b,label\n1,1e300,3\n", "the model needs float32"),
-        ("", "is not a valid table"),
-        (b"\xff\xfe\x00\n\x01", "is not a valid table"),
+        ("", "is not a valid .csv file"),
+        (b"\xff\xfe\x00\n\x01", "is not a valid .csv file"),
         (b"a,b,label\n\xff,2,3\n", "the column a of r.csv contains neither numbers nor strings"),
     ],
 )
@@ -261,7 +263,7 @@ def test_a_model_of_several_inputs_needs_their_columns(tmp_path: Path) -> None:
 
 
 def test_a_column_is_one_value_a_row(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="the column x has one value per row, but the model needs any x 2"):
+    with pytest.raises(UsageError, match="the column x has one value per row, but the model needs shape any x 2"):
         table_loaded(tmp_path, "x,label\n1,2\n", X)
 
 

@@ -20,8 +20,8 @@ def test_weights_stored_as_integers_stay_so() -> None:
     graph.initializer.append(numpy_helper.from_array(np.zeros((4, 4), np.int8), "w8"))
     flow = build_dataflow(graph)
     assert flow.weights == {"w8", "scale"}
-    assert [name for step in flow.steps for name in flow.activations_read(step)] == ["x"]
-    assert [name for step in flow.steps for name in flow.activations_written(step)] == ["y"]
+    assert [name for step in flow.steps for name in flow.iterate_read_activations(step)] == ["x"]
+    assert [name for step in flow.steps for name in flow.iterate_written_activations(step)] == ["y"]
 
 
 def test_chance_is_no_constant() -> None:

@@ -120,7 +120,7 @@ def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
         ({}, "int8-static needs calibration rows, but there are none"),
         (
             {"image": np.zeros((0, 1, 8, 8), np.float32)},
-            "all calibration arrays must have the same number of rows, and at least one",
+            "the calibration arrays do not have the same number of rows, or have no rows",
         ),
     ],
 )

@@ -4,7 +4,12 @@ from pathlib import Path
 
 import pytest
 
-from app.inference.precision.conversion import cached_model_path, default_cache, find_cached, store_conversion
+from app.inference.precision.conversion import (
+    find_cached_conversion,
+    get_cached_model_path,
+    get_default_cache,
+    store_conversion,
+)
 from app.inference.precision.conversion_records import ConversionResult
 from app.inference.precision.recipe import build_recipe
 from app.inference.probe import DIGITS_MODEL
@@ -20,32 +25,32 @@ def drafted(folder: Path, content: bytes) -> Path:
 
 def test_what_is_kept_is_found_by_its_recipe_alone(tmp_path: Path) -> None:
     recipe = build_recipe(DIGITS_MODEL, "fp16", None)
-    assert find_cached(tmp_path, recipe) is None
+    assert find_cached_conversion(tmp_path, recipe) is None
     entry = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"made"), DELIVERY)
-    assert find_cached(tmp_path, recipe) == entry
-    assert cached_model_path(tmp_path, entry).read_bytes() == b"made"
-    assert find_cached(tmp_path, build_recipe(DIGITS_MODEL, "int8-dynamic", None)) is None
+    assert find_cached_conversion(tmp_path, recipe) == entry
+    assert get_cached_model_path(tmp_path, entry).read_bytes() == b"made"
+    assert find_cached_conversion(tmp_path, build_recipe(DIGITS_MODEL, "int8-dynamic", None)) is None
 
 
 def test_later_maker_leaves_the_earlier_ones_model_as_it_is(tmp_path: Path) -> None:
     recipe = build_recipe(DIGITS_MODEL, "fp16", None)
     first = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"one"), DELIVERY)
     second = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"other"), DELIVERY)
-    assert cached_model_path(tmp_path, first).read_bytes() == b"one"
-    assert find_cached(tmp_path, recipe) == second
+    assert get_cached_model_path(tmp_path, first).read_bytes() == b"one"
+    assert find_cached_conversion(tmp_path, recipe) == second
 
 
 def test_entry_without_its_model_or_with_another_is_none(tmp_path: Path) -> None:
     recipe = build_recipe(DIGITS_MODEL, "fp16", None)
     entry = store_conversion(tmp_path, recipe, drafted(tmp_path / "d", b"made"), DELIVERY)
-    cached_model_path(tmp_path, entry).write_bytes(b"else")
-    assert find_cached(tmp_path, recipe) is None
-    cached_model_path(tmp_path, entry).unlink()
-    assert find_cached(tmp_path, recipe) is None
+    get_cached_model_path(tmp_path, entry).write_bytes(b"else")
+    assert find_cached_conversion(tmp_path, recipe) is None
+    get_cached_model_path(tmp_path, entry).unlink()
+    assert find_cached_conversion(tmp_path, recipe) is None
 
 
 def test_home_of_the_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    assert default_cache() == tmp_path / "cache" / "precision"
+    assert get_default_cache() == tmp_path / "cache" / "precision"
     monkeypatch.delenv("SIZEWISE_HOME")
-    assert default_cache().parts[-2:] == ("sizewise", "precision") or "Cache" in str(default_cache())
+    assert get_default_cache().parts[-2:] == ("sizewise", "precision") or "Cache" in str(get_default_cache())

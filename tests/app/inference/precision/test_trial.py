@@ -7,7 +7,7 @@ import pytest
 from onnx import helper
 
 from app.errors import MeasurementError, UsageError
-from app.inference.precision.trial import open_on_cpu, try_converted
+from app.inference.precision.trial import open_on_cpu, run_converted_model
 from tests.fakes import networks
 
 ROWS = {"x": np.ones((2, 8), np.float32)}
@@ -17,20 +17,20 @@ def test_model_that_does_not_open_is_refused(tmp_path: Path) -> None:
     original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     (tmp_path / "made.onnx").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="the converted model does not run: made\\.onnx is not a model"):
-        try_converted(original, tmp_path / "made.onnx", ROWS)
+        run_converted_model(original, tmp_path / "made.onnx", ROWS)
 
 
 def test_model_with_other_outputs_is_no_variant(tmp_path: Path) -> None:
     original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     other = networks.matrix([helper.make_node("Relu", ["m"], ["r"])], given="r")
     with pytest.raises(MeasurementError, match="different inputs or outputs"):
-        try_converted(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
+        run_converted_model(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
 
 
 def test_answers_that_are_no_numbers_any_more_are_noted(tmp_path: Path) -> None:
     original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
-    assert try_converted(original, networks.saved(tmp_path / "same.onnx", networks.matrix()), ROWS) == ()
+    assert run_converted_model(original, networks.saved(tmp_path / "same.onnx", networks.matrix()), ROWS) == ()
     other = networks.matrix()
     other.graph.initializer[0].raw_data = np.full((8, 8), np.inf, np.float32).tobytes()
-    (note,) = try_converted(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
+    (note,) = run_converted_model(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
     assert "non-finite" in note

@@ -13,6 +13,7 @@ from app.errors import UsageError
 from app.planning.exports.kserve import build_kserve_manifest, estimate_in_flight_per_pod
 from app.planning.exports.settings import Autoscaler, ExportSettings, Predictor
 from app.records.estimate import Estimate
+from app.records.metrics import metric_label
 from app.records.plan import Plan
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import (
@@ -105,7 +106,7 @@ def test_the_concurrency_is_littles_law_with_room() -> None:
 def test_a_part_of_the_time_says_nothing_of_the_number_in_flight(metric: str) -> None:
     plan = msgspec.structs.replace(planned(), latency_metric=metric)
     assert predictor_of(plan)["containerConcurrency"] == 0
-    assert f"{metric} does not give the number of waiting requests" in comments(build_kserve_manifest(plan, SCALED))
+    assert f"cannot be estimated from {metric_label(metric)}" in comments(build_kserve_manifest(plan, SCALED))
     assert estimate_in_flight_per_pod(with_fleet(planned(), latency_at_peak=UNKNOWN), fleet_of(plan)) is not None
     assert predictor_of(with_fleet(planned(), latency_at_peak=UNKNOWN))["containerConcurrency"] == 0
 

@@ -7,7 +7,7 @@ import sys
 import pytest
 import yaml
 
-from app.planning.exports.names import dump_yaml, is_label_value, make_dns_name, to_one_line
+from app.planning.exports.names import dump_yaml, format_one_line, is_label_value, make_dns_name
 
 RULE = re.compile(r"[a-z]([-a-z0-9]*[a-z0-9])?")
 
@@ -67,8 +67,8 @@ def test_no_character_of_a_comment_ends_it() -> None:
 
 
 def test_a_line_is_cut_where_it_is_too_long() -> None:
-    assert len(to_one_line("word " * 1000)) == 400
-    assert to_one_line(" two\n  lines\t") == "two lines"
+    assert len(format_one_line("word " * 1000)) == 400
+    assert format_one_line(" two\n  lines\t") == "two lines"
 
 
 def test_the_order_is_kept_and_nothing_is_an_anchor() -> None:

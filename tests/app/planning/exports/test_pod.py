@@ -93,7 +93,9 @@ def test_the_nodes_are_those_of_the_offer() -> None:
 def test_a_region_that_no_label_has_is_left_out() -> None:
     for one in (fleet(provider="acme"), fleet(region="any"), fleet(region="over there")):
         assert list(build_placement(one, PLAIN)["nodeSelector"]) == ["node.kubernetes.io/instance-type"]
-    assert "Check which label acme's nodes have" in " ".join(list_pod_notes(fleet(provider="acme"), PLAIN))
+    assert "Check the node.kubernetes.io/instance-type label of the nodes of acme." in " ".join(
+        list_pod_notes(fleet(provider="acme"), PLAIN)
+    )
 
 
 def test_an_instance_type_that_is_no_label_is_left_out_and_reported() -> None:

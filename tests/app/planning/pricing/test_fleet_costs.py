@@ -19,7 +19,7 @@ from app.planning.pricing.fleet_costs import (
 from app.planning.pricing.ownership import compute_running_usd_per_month
 from app.planning.sizing import HOURS_PER_MONTH
 from app.records.estimate import Estimate
-from app.records.offers import GridIntensity, OwnedHardware, PlanLimits
+from app.records.offers import GridCarbonIntensity, OwnedHardware, PlanLimits
 from app.records.plan import Fleet
 from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Hardware
@@ -29,7 +29,7 @@ from tests.fakes.offers import TODAY, accelerator, catalogue, curve, gpu_offer, 
 from tests.fakes.planned import sized
 from tests.fakes.services import fit_of, fitted
 
-GRID = GridIntensity("DE", 400.0, datetime.date(2023, 12, 31), "codecarbon")
+GRID = GridCarbonIntensity("DE", 400.0, datetime.date(2023, 12, 31), "codecarbon")
 L4 = accelerator("l4", "L4")  # 72 W
 
 
@@ -86,7 +86,7 @@ def test_what_is_missing_says_why() -> None:
 
 GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)
 MONTH_S = HOURS_PER_MONTH * 3600
-FLEET_COSTS_GRID = GridIntensity("ZZ", 250.0, TODAY, "a table")
+FLEET_COSTS_GRID = GridCarbonIntensity("ZZ", 250.0, TODAY, "a table")
 
 
 def costed(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) -> Fleet:

@@ -46,7 +46,7 @@ def test_an_hour_over_the_capacity_by_hand() -> None:
     assert year.worst_wait_s.tolist() == [pytest.approx(1_800.0)]
     assert year.hours_delayed.tolist() == [pytest.approx(119 / 60)]
     assert year.delayed_share.tolist() == [pytest.approx((150 * 60 + 50 * 59) / (300 * 60))]
-    assert year.backlog_left.tolist() == [0.0]
+    assert year.final_backlog.tolist() == [0.0]
     assert year.mean_utilization.tolist() == [pytest.approx(0.75)]
     assert year.worst_bins[0, :4].tolist() == [119, 120, 0, 180]
     assert year.worst_waits_s[0, :4].tolist() == pytest.approx([1800.0, 1770.0, 0.0, 0.0])
@@ -62,7 +62,7 @@ def test_many_designs_follow_the_recurrence() -> None:
         backlogs = by_the_recurrence(rates, np.full(rates.size, capacity), 60.0)
         assert year.worst_backlog[design] == pytest.approx(backlogs.max(), rel=1e-9, abs=1e-6)
         assert year.worst_wait_s[design] == pytest.approx(backlogs.max() / capacity, rel=1e-9, abs=1e-6)
-        assert year.backlog_left[design] == pytest.approx(backlogs[-1], rel=1e-9, abs=1e-5)
+        assert year.final_backlog[design] == pytest.approx(backlogs[-1], rel=1e-9, abs=1e-5)
         assert year.hours_over[design] == pytest.approx((rates > capacity).sum() / 60)
         assert year.hours_delayed[design] == pytest.approx((backlogs > 1e-7).sum() / 60)
         served = rates.sum() * 60 - backlogs[-1]
@@ -105,7 +105,7 @@ def test_the_worst_minutes_are_those_of_the_worst_hours() -> None:
 def test_what_serves_nothing_waits_for_ever() -> None:
     year = simulate_year(np.ones(120), np.array([0.0]))
     assert year.worst_wait_s.tolist() == [np.inf]
-    assert year.backlog_left.tolist() == [120 * 60.0]
+    assert year.final_backlog.tolist() == [120 * 60.0]
     assert year.mean_utilization.tolist() == [0.0]
 
 
@@ -141,7 +141,7 @@ def outlook(peak_per_s: float, instances: int = 2, limits: PlanLimits = SURE, **
     """Of instances that carry 100/s each."""
     asked = question(target(curve(100.0)), peak_per_s=peak_per_s, limits=limits, **traffic)
     (best,), demand = sized(asked)
-    return forecast_year(replace(get_candidate(best), needed=instances), demand, asked)
+    return forecast_year(replace(get_candidate(best), needed_instances=instances), demand, asked)
 
 
 def test_a_steady_load_inside_fills_as_much_all_year() -> None:

@@ -12,16 +12,16 @@ def test_arrivals_ascend_and_come_at_the_rate_of_their_second() -> None:
     rates = np.array([50.0, 200.0, 0.0, 100.0])
     minutes = list(iterate_arrivals(rates, 45.0, 1000.0, 3))
     assert [minute.end_s for minute in minutes] == [1060.0, 1120.0, 1180.0]
-    arrivals_s = np.concatenate([minute.at_s for minute in minutes])
+    arrivals_s = np.concatenate([minute.times_s for minute in minutes])
     assert (np.diff(arrivals_s) >= 0).all()
     counts = np.histogram(arrivals_s, bins=[1000, 1045, 1090, 1135, 1180])[0]
     assert counts == pytest.approx(45 * rates, abs=3 * 95)  # three standard deviations
     assert counts[2] == 0
-    assert all(minute.normals.size == minute.at_s.size for minute in minutes)
+    assert all(minute.normals.size == minute.times_s.size for minute in minutes)
 
 
 def test_gaps_are_poisson() -> None:
-    arrivals_s = np.concatenate([minute.at_s for minute in iterate_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
+    arrivals_s = np.concatenate([minute.times_s for minute in iterate_arrivals(np.full(20, 50.0), 60.0, 0.0, 3)])
     gaps = np.diff(arrivals_s)
     assert gaps.std() / gaps.mean() == pytest.approx(1.0, abs=0.02)
 
@@ -29,7 +29,7 @@ def test_gaps_are_poisson() -> None:
 def test_rates_that_vary_of_themselves_are_over_dispersed() -> None:
     def dispersion(shape: float | None) -> float:
         minutes = iterate_arrivals(np.full(400, 20.0), 60.0, 0.0, 3, shape)
-        counts = np.array([minute.at_s.size for minute in minutes])
+        counts = np.array([minute.times_s.size for minute in minutes])
         return float(counts.var() / counts.mean())
 
     assert dispersion(None) == pytest.approx(1.0, abs=0.2)
@@ -39,7 +39,7 @@ def test_rates_that_vary_of_themselves_are_over_dispersed() -> None:
 def test_the_last_minute_may_be_short() -> None:
     minutes = list(iterate_arrivals(np.full(5, 100.0), 15.0, 0.0, 3))
     assert [minute.end_s for minute in minutes] == [60.0, 75.0]
-    assert minutes[-1].at_s.max() < 75.0
+    assert minutes[-1].times_s.max() < 75.0
 
 
 TRACE_S = np.array([0.0, 1.0, 1.5, 30.0, 89.0])
@@ -53,7 +53,7 @@ def replayed(rates: list[float]) -> list[Arrivals]:
 def test_a_trace_at_its_own_rate_arrives_as_recorded_over_and_over() -> None:
     own_per_s = 5 / TRACE.window_s
     minutes = replayed([own_per_s] * 4)
-    at_s = np.concatenate([minute.at_s for minute in minutes]) - 1000.0
+    at_s = np.concatenate([minute.times_s for minute in minutes]) - 1000.0
     expected = np.concatenate([TRACE_S + turn * TRACE.window_s for turn in range(3)])
     np.testing.assert_allclose(at_s, expected[expected < 240.0])
     assert np.concatenate([minute.rows for minute in minutes]).tolist() == ([0, 1, 2, 3, 4] * 3)[: at_s.size]
@@ -64,11 +64,11 @@ def test_a_trace_at_its_own_rate_arrives_as_recorded_over_and_over() -> None:
 def test_another_rate_is_a_part_of_the_trace_or_several_copies(times: float) -> None:
     per_s = times * 5 / TRACE.window_s
     minutes = replayed([per_s] * 500)
-    counts = np.array([minute.at_s.size for minute in minutes])
+    counts = np.array([minute.times_s.size for minute in minutes])
     assert counts.mean() == pytest.approx(60 * per_s, rel=0.2)
-    assert all((np.diff(minute.at_s) >= 0).all() for minute in minutes)
-    assert all(((minute.at_s >= minute.end_s - 60) & (minute.at_s < minute.end_s)).all() for minute in minutes)
-    assert all(minute.rows.size == minute.normals.size == minute.at_s.size for minute in minutes)
+    assert all((np.diff(minute.times_s) >= 0).all() for minute in minutes)
+    assert all(((minute.times_s >= minute.end_s - 60) & (minute.times_s < minute.end_s)).all() for minute in minutes)
+    assert all(minute.rows.size == minute.normals.size == minute.times_s.size for minute in minutes)
 
 
 def test_service_times_follow_the_tokens_of_the_trace_where_asked() -> None:

@@ -106,7 +106,7 @@ def test_without_a_ready_replica_nothing_is_known_and_a_fleet_at_none_is_left_al
 
 def keda_seen(now_s: float, wanted: int, total: float, ready: int | None = None) -> FleetView:
     ready = wanted if ready is None else ready
-    return FleetView(now_s, wanted, ready, total, 0.0, total, starting=wanted - ready)
+    return FleetView(now_s, wanted, ready, total, 0.0, total, starting_replicas=wanted - ready)
 
 
 def test_a_request_is_seen_at_the_next_poll() -> None:

@@ -90,7 +90,7 @@ def test_a_replica_on_its_way_is_not_given_up_when_the_request_has_gone() -> Non
     state = KnativeState(Knative(capacity=10.0), 2.0, replicas=0)
     assert state.decide(FleetView(2.0, 0, 0, 1.0, 0.0, 0.0)) == 1
     for step in range(2, 60):
-        assert state.decide(FleetView(2.0 * step, 1, 0, 0.0, 0.0, 0.0, starting=1)) == 1
+        assert state.decide(FleetView(2.0 * step, 1, 0, 0.0, 0.0, 0.0, starting_replicas=1)) == 1
     # ready at 120 s: active for the stable window, then away
     course = {2.0 * step: state.decide(FleetView(2.0 * step, 1, 1, 0.0, 0.0, 0.0)) for step in range(60, 92)}
     assert (course[178.0], course[180.0]) == (1, 0)

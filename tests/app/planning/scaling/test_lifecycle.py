@@ -22,7 +22,7 @@ def test_the_phases_add_up_and_weights_go_through_the_narrowest() -> None:
     assert COLD.median_s == pytest.approx(90 + 8 + 16 + 40 + 6)
     draw = draw_cold_start(COLD, np.random.default_rng(1))
     assert draw.total_s == pytest.approx(draw.node_s + draw.image_s + draw.weights_s + draw.engine_s + draw.warm_up_s)
-    assert draw.without_node().total_s == pytest.approx(draw.total_s - draw.node_s)
+    assert draw.remove_node_phases().total_s == pytest.approx(draw.total_s - draw.node_s)
     exact = draw_cold_start(ColdStartModel(node_s=90.0, image=COLD.image), np.random.default_rng(1))
     assert (exact.node_s, exact.image_s, exact.total_s) == (90.0, 8.0, 98.0)
 
@@ -61,20 +61,20 @@ LIVES_COLD = ColdStartModel(node_s=90.0, image=Transfer(8.0, network=1.0), engin
 
 
 def phases_of(lives: ReplicaPool, number: int, until_s: float) -> list[tuple[float, Phase]]:
-    return [(turn.at_s, turn.phase) for turn in lives.advance(until_s) if turn.replica == number]
+    return [(turn.time_s, turn.phase) for turn in lives.advance(until_s) if turn.replica == number]
 
 
 def test_a_replica_is_paid_for_from_provisioning_and_serves_when_ready() -> None:
     lives = ReplicaPool(LIVES_COLD, None, 1, replicas=1)
     first = lives.start_replica(0, 100.0)
-    assert (first.at_s, first.phase) == (100.0, Phase.PROVISIONING)
-    assert lives.ready == [0]
+    assert (first.time_s, first.phase) == (100.0, Phase.PROVISIONING)
+    assert lives.ready_numbers == [0]
     assert lives.count_billed_nodes(100.0) == 2
     assert phases_of(lives, 1, 150.0) == []
     assert phases_of(lives, 1, 300.0) == [
         (190.0, Phase.PULLING), (198.0, Phase.LOADING), (218.0, Phase.WARMING), (223.0, Phase.READY)
     ]  # fmt: skip
-    assert lives.ready == [0, 1]
+    assert lives.ready_numbers == [0, 1]
     billed = lives.compute_billed_s(300.0)
     assert [billed[phase] for phase in ("provisioning", "pulling", "loading", "warming")] == [90.0, 8.0, 20.0, 5.0]
     assert billed["ready"] == 300.0 + 77.0
@@ -86,7 +86,7 @@ def test_nothing_is_paid_while_there_is_no_stock() -> None:
     waits = [lives.start_replica(0, 0.0).phase for _ in range(20)]
     assert waits.count(Phase.WAITING) > 10
     turns = lives.advance(1e5)
-    provisioned = {turn.replica: turn.at_s for turn in turns if turn.phase is Phase.PROVISIONING}
+    provisioned = {turn.replica: turn.time_s for turn in turns if turn.phase is Phase.PROVISIONING}
     assert all(at_s % 60.0 == 0 and at_s > 0 for at_s in provisioned.values())
     assert lives.compute_billed_s(1e5)["provisioning"] == pytest.approx(20 * 90.0)
     assert lives.compute_billed_s(1e5)["ready"] == pytest.approx(20 * (1e5 - 90.0) - sum(provisioned.values()))
@@ -107,7 +107,7 @@ def test_a_warm_node_is_paid_for_and_saves_the_provisioning() -> None:
 def test_one_that_leaves_drains_and_is_paid_for_until_released() -> None:
     lives = ReplicaPool(LIVES_COLD, None, 1, replicas=2)
     lives.drain(1, 50.0)
-    assert lives.ready == [0]
+    assert lives.ready_numbers == [0]
     lives.remove(1, 62.0)
     assert lives.compute_billed_s(100.0)["draining"] == 12.0
     assert lives.compute_billed_s(100.0)["ready"] == 150.0

@@ -31,7 +31,7 @@ def test_the_meter_reads_means_over_the_slot() -> None:
     serve(plane, np.array([0.5, 1.5, 1.75]), np.zeros(3))
     advance_to(plane, 2.0)
     first = meter.read(fleet, 2.0, 2)
-    assert (first.ready, first.rate_per_s) == (2, 1.5)
+    assert (first.ready_replicas, first.rate_per_s) == (2, 1.5)
     assert first.in_flight == pytest.approx((1.5 + 0.5 + 0.25) / 2)
     assert first.utilization == pytest.approx((1.5 + 0.5 + 0.25) / 2 / 2)
     advance_to(plane, 6.0)
@@ -68,7 +68,7 @@ def test_what_drains_or_has_failed_is_not_in_flight() -> None:
     meter.restart()
     advance_to(plane, 2.0)
     view = meter.read(fleet, 2.0, 1)
-    assert view.ready == 1
+    assert view.ready_replicas == 1
     assert (view.in_flight, view.utilization) == pytest.approx((1.0, 0.5))
 
 
@@ -80,7 +80,7 @@ def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:
         advance_to(plane, now_s)
         fleet.step(now_s, 3)
         view = meter.read(fleet, now_s, 3)
-        views.append((view.ready, view.pending, view.starting))
+        views.append((view.ready_replicas, view.pending_replicas, view.starting_replicas))
     assert views == [(1, 2, 0), (1, 2, 0), (1, 0, 2), (3, 0, 0)]
 
 

@@ -55,7 +55,7 @@ def test_while_old_ones_are_not_ready_fewer_ready_ones_go() -> None:
     assert plan_steps(fleet(*[True] * 7, False), 8, 1, RollingUpdate(0.0, surge=0.0)) == RolloutSteps(0, (7, 6))
     assert plan_steps(fleet(*[True] * 6, False, False), 8, 1, RollingUpdate(0.0, surge=0.0)) == RolloutSteps(0, (6, 7))
     slow = [*fleet(*[True] * 5), *fleet(False, False, version=1, first=8)]
-    assert plan_steps(slow, 8, 1, RollingUpdate(0.0, surge=0.25)).leaving_numbers == ()
+    assert plan_steps(slow, 8, 1, RollingUpdate(0.0, surge=0.25)).removed_numbers == ()
 
 
 def test_an_update_ends_with_all_replaced_and_never_too_few_ready() -> None:
@@ -64,15 +64,15 @@ def test_an_update_ends_with_all_replaced_and_never_too_few_ready() -> None:
     for now_s in range(600):
         lives.advance(now_s)
         steps = plan_steps(lives.states, 8, 1, update)
-        for number in steps.leaving_numbers:
+        for number in steps.removed_numbers:
             lives.drain(number, now_s)
             if lives.count(Phase.DRAINING):
                 lives.remove(number, now_s)
         for _ in range(steps.new_count):
             lives.start_replica(1, now_s)
-        fewest, most = min(fewest, len(lives.ready)), max(most, len(lives.states))
+        fewest, most = min(fewest, len(lives.ready_numbers)), max(most, len(lives.states))
     assert {life.version for life in lives.states} == {1}
-    assert (len(lives.ready), fewest, most) == (8, 6, 10)
+    assert (len(lives.ready_numbers), fewest, most) == (8, 6, 10)
 
 
 SERVICE = RequestService(slots=2, mean_s=4.0, cv=0.0)
@@ -131,7 +131,7 @@ def test_a_failed_replica_loses_what_it_holds_and_its_place_is_taken_again() -> 
 def test_ready_without_a_place_waits_for_one() -> None:
     _, fleet = operated(Operations(), 1, places=2)
     fleet.step(1.0, 3)
-    assert len(fleet.replicas.ready) == 3
+    assert len(fleet.replicas.ready_numbers) == 3
     assert fleet.ready_slots == [0, 1]
 
 

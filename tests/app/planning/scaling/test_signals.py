@@ -15,11 +15,11 @@ from app.records.scaling import Predictive, Scheduled, ScheduledReplicas
 
 def test_the_mean_is_of_the_last_window_and_of_what_there_is_of_it() -> None:
     mean = SlidingMean(6.0, 2.0)
-    assert mean.mean(0.0) is None
+    assert mean.compute_mean(0.0) is None
     course = []
     for now_s, value in ((2.0, 6.0), (4.0, 0.0), (6.0, 0.0), (8.0, 3.0)):
         mean.add(now_s, value)
-        course.append(mean.mean(now_s))
+        course.append(mean.compute_mean(now_s))
     assert course == pytest.approx([6.0, 3.0, 2.0, 1.0])
 
 
@@ -27,10 +27,10 @@ def test_a_gap_counts_as_nothing_until_it_is_as_long_as_the_window() -> None:
     mean = SlidingMean(10.0, 1.0)
     mean.add(1.0, 4.0)
     mean.add(8.0, 4.0)
-    assert mean.mean(8.0) == pytest.approx(1.0)
-    assert mean.mean(18.0) is None
+    assert mean.compute_mean(8.0) == pytest.approx(1.0)
+    assert mean.compute_mean(18.0) is None
     mean.add(20.0, 4.0)
-    assert mean.mean(20.0) == 4.0
+    assert mean.compute_mean(20.0) == 4.0
 
 
 TABLE = Scheduled((ScheduledReplicas(7 * 3600.0, 8), ScheduledReplicas(19 * 3600.0, 3)))

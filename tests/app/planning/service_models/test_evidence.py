@@ -87,19 +87,19 @@ def test_a_model_inside_the_interval_keeps_its_rate_and_its_certainty() -> None:
 
 def test_rates_of_short_stages_are_brought_down_to_those_of_a_steady_server() -> None:
     evidence = Evidence(((1.0, True), (1.2, False)), stage_requests=300)
-    steady = evidence.to_steady_state(StageEffect(1.1, 0.05), 1.0)
+    steady = evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 1.0)
     assert steady.interval == pytest.approx((1.0 / 1.1, 1.2 / 1.1))
     assert steady.spread == 0.05
-    assert evidence.to_steady_state(StageEffect(1.1, 0.05), 0.5).interval == pytest.approx((0.8, 0.96))
-    assert evidence.to_steady_state(StageEffect(1.1, 0.05), 1.2).interval == (1.0, 1.2)
+    assert evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 0.5).interval == pytest.approx((0.8, 0.96))
+    assert evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 1.2).interval == (1.0, 1.2)
 
 
 def test_a_model_that_the_load_points_contradict_moves_no_rate() -> None:
     evidence = Evidence(((1.0, True), (1.2, False)), stage_requests=300)
-    assert evidence.to_steady_state(StageEffect(1.6, 0.05), 1.0).interval == pytest.approx((1.0, 1.2), rel=0.01)
-    assert evidence.to_steady_state(StageEffect(0.7, 0.05), 0.5).interval == pytest.approx((1.0, 1.2), rel=0.01)
-    assert evidence.to_steady_state(None, 1.0) == evidence
-    misfit = evidence.to_steady_state(StageEffect(1.1, 0.05), 0.9, fit_spread=2.0)
+    assert evidence.correct_to_steady_state(StageEffect(1.6, 0.05), 1.0).interval == pytest.approx((1.0, 1.2), rel=0.01)
+    assert evidence.correct_to_steady_state(StageEffect(0.7, 0.05), 0.5).interval == pytest.approx((1.0, 1.2), rel=0.01)
+    assert evidence.correct_to_steady_state(None, 1.0) == evidence
+    misfit = evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 0.9, fit_spread=2.0)
     assert misfit.interval[0] == pytest.approx((0.9 / 1.1) ** 0.25)
 
 
@@ -130,7 +130,7 @@ def test_chance_results_of_short_stages_leave_the_limit_wider() -> None:
     tried = ((0.90, True), (0.98, False), (1.0, True), (1.02, True), (1.06, False), (1.1, False))
     narrow, wide = (Evidence(tried, spread=spread).interval for spread in (0.02, 0.08))
     assert wide[0] < narrow[0] < narrow[1] < wide[1]
-    steady = Evidence(tried, stage_requests=300).to_steady_state(StageEffect(1.0, 0.08), 1.0)
+    steady = Evidence(tried, stage_requests=300).correct_to_steady_state(StageEffect(1.0, 0.08), 1.0)
     assert steady.interval == pytest.approx((wide[0], narrow[1]))  # and no plan is above what was measured to miss
 
 

@@ -113,7 +113,7 @@ def test_too_few_load_points_are_sized_by_the_rate_alone() -> None:
 @pytest.mark.parametrize(
     ("slo", "message"),
     [
-        ("ttft_ms.p95 < 50", "no load point of run.json reports ttft_ms.p95 < 50"),
+        ("ttft_ms.p95 < 50", "no load point of run.json reports p95 TTFT"),
         ("latency_ms.p95 < 5", "no load point of run.json met p95 latency < 5 ms"),
     ],
 )

@@ -87,7 +87,7 @@ def test_the_cost_of_held_out_load_points_is_that_of_fits_without_them(measured_
         others = [one for one in stages if one is not held_out]
         service = find_best_fits([law()], others, others, max_fits=1)[0].family.service
         assert isinstance(service, RequestService)
-        expected += robust(((math.log(service.mean_s) - held_out.observed.logs[0]) / math.hypot(0.05, 0.02)) ** 2)
+        expected += robust(((math.log(service.mean_s) - held_out.observed_load.logs[0]) / math.hypot(0.05, 0.02)) ** 2)
     (found,) = find_best_fits([law()], stages, stages, max_fits=1, use_held_out=True)
     assert found.held_out == pytest.approx(expected, rel=0.04)
 

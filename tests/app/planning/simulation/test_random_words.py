@@ -3,20 +3,26 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.random_words import branch, draw_high_below, draw_low_below, draw_word, to_unit_interval
+from app.planning.simulation.random_words import (
+    branch,
+    convert_to_unit_interval,
+    draw_from_high_bits,
+    draw_from_low_bits,
+    draw_word,
+)
 
 STREAM = np.uint64(12_345)
 
 
 def test_words_are_even_and_their_halves_unrelated() -> None:
     words = [np.uint64(draw_word(STREAM, number)) for number in range(20_000)]
-    shares = np.array([to_unit_interval(word) for word in words])
+    shares = np.array([convert_to_unit_interval(word) for word in words])
     assert shares.mean() == pytest.approx(0.5, abs=0.01)
     assert shares.var() == pytest.approx(1 / 12, rel=0.03)
     assert abs(np.corrcoef(shares[:-1], shares[1:])[0, 1]) < 0.03
     table = np.zeros((4, 3))
     for word in words:
-        table[draw_high_below(word, 4), draw_low_below(word, 3)] += 1
+        table[draw_from_high_bits(word, 4), draw_from_low_bits(word, 3)] += 1
     assert np.abs(table - 20_000 / 12).max() < 4 * np.sqrt(20_000 / 12)
 
 

@@ -9,7 +9,7 @@ from app.planning.service_models.service_times import compute_lognormal_factors
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, SimulatedClass
 from app.planning.simulation.histogram import BUCKETS, compute_quantile_s, find_bucket
-from app.planning.simulation.random_words import draw_word, to_unit_interval
+from app.planning.simulation.random_words import convert_to_unit_interval, draw_word
 from app.planning.simulation.replica import (
     simulate_batch_latencies,
     simulate_request_latencies,
@@ -163,7 +163,8 @@ def test_how_often_a_fleet_is_looked_at_changes_nothing(service: ServiceModel) -
 def drawn_lengths(fleet: Fleet, count: int) -> list[int]:
     stream = fleet.settings.view(np.uint64)[LENGTHS]
     return [
-        int(to_unit_interval(np.uint64(draw_word(stream, number))) * fleet.settings[PAIRS]) for number in range(count)
+        int(convert_to_unit_interval(np.uint64(draw_word(stream, number))) * fleet.settings[PAIRS])
+        for number in range(count)
     ]
 
 

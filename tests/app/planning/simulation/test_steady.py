@@ -99,9 +99,9 @@ def test_batches_grow_with_the_load_and_tokens_have_times_of_their_own() -> None
 def test_seeds_differ_a_little_and_are_kept() -> None:
     one, other = of_sixteen("power-of-two", 100_000), of_sixteen("power-of-two", 100_000)
     assert one == other
-    tails_s = [seed[1] for seed in one.overall.latency.per_seed_s if seed[1] is not None]
+    tails_s = [seed[1] for seed in one.overall.latency.percentiles_per_seed_s if seed[1] is not None]
     assert 0 < np.std(tails_s, ddof=1) / len(tails_s) ** 0.5 < 0.5
-    assert len(one.good_share_per_seed) == len(one.overall.latency.per_seed_s) == 3
+    assert len(one.good_share_per_seed) == len(one.overall.latency.percentiles_per_seed_s) == 3
 
 
 def test_an_overloaded_fleet_answers_late_or_drops() -> None:

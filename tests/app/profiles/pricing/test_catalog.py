@@ -11,7 +11,7 @@ from app.errors import UsageError
 from app.profiles.bundled import DIRECTORY
 from app.profiles.pricing.catalog import (
     check_provider,
-    cpu_architecture,
+    derive_cpu_architecture,
     find_accelerator,
     find_offer,
     load_bundled_catalog,
@@ -19,7 +19,7 @@ from app.profiles.pricing.catalog import (
     load_grid,
     merge_offers,
 )
-from app.records.offers import GridIntensity, Offer, Override, OwnedHardware, PriceRow
+from app.records.offers import GridCarbonIntensity, Offer, Override, OwnedHardware, PriceRow
 from tests.fakes.offers import TODAY, catalogue, gpu_offer, offer
 
 
@@ -37,12 +37,12 @@ from tests.fakes.offers import TODAY, catalogue, gpu_offer, offer
     ],
 )  # fmt: skip
 def test_the_name_reports_the_architecture(provider: str, instance_type: str, architecture: str | None) -> None:
-    assert cpu_architecture(provider, instance_type, None) == architecture
+    assert derive_cpu_architecture(provider, instance_type, None) == architecture
 
 
 def test_a_superchip_has_an_arm_cpu() -> None:
-    assert cpu_architecture("lambda", "gpu_1x_gh200", "gh200-96gb") == "arm64"
-    assert cpu_architecture("azure", "Standard_ND128isr_NDR_GB200_v6", "gb200-186gb") == "arm64"
+    assert derive_cpu_architecture("lambda", "gpu_1x_gh200", "gh200-96gb") == "arm64"
+    assert derive_cpu_architecture("azure", "Standard_ND128isr_NDR_GB200_v6", "gb200-186gb") == "arm64"
 
 
 HEAD = "place,country,g_co2e_per_kwh,as_of_date,source\n"
@@ -50,9 +50,9 @@ HEAD = "place,country,g_co2e_per_kwh,as_of_date,source\n"
 
 def test_every_region_of_the_catalogue_has_a_grid_or_is_anywhere() -> None:
     catalogue = load_bundled_catalog()
-    without = {offer.region for offer in catalogue.offers if catalogue.find_grid(offer) is None}
+    without = {offer.region for offer in catalogue.offers if catalogue.find_carbon_intensity(offer) is None}
     assert without == {"any"}
-    frankfurt = catalogue.find_grid(find_offer(catalogue, "aws/g6.xlarge@eu-central-1"))
+    frankfurt = catalogue.find_carbon_intensity(find_offer(catalogue, "aws/g6.xlarge@eu-central-1"))
     assert frankfurt is not None
     assert frankfurt.country == "DE"
     assert 200 < frankfurt.g_co2e_per_kwh < 600
@@ -141,11 +141,11 @@ def test_owned_hardware_is_carried_as_facts_without_a_price() -> None:
 
 
 def test_a_country_gives_a_region_its_grid() -> None:
-    grid = {"DE": GridIntensity("DE", 380, TODAY, "s")}
+    grid = {"DE": GridCarbonIntensity("DE", 380, TODAY, "s")}
     before = catalogue(offer())
     made = merge_offers(type(before)(before.accelerators, before.offers, grid), [row(country="DE")])
-    assert made.find_grid(made.offers[0]) == grid["DE"]
-    assert made.find_grid(offer(region="there")) is None
+    assert made.find_carbon_intensity(made.offers[0]) == grid["DE"]
+    assert made.find_carbon_intensity(offer(region="there")) is None
 
 
 @pytest.mark.parametrize(

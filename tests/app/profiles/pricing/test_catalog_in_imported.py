@@ -9,11 +9,11 @@ from app.errors import UsageError
 from app.profiles.pricing.catalog import (
     encode_price_list,
     find_offer,
+    get_price_list_path,
     load_bundled_catalog,
     load_catalog,
     load_imported_prices,
     load_imported_rows,
-    price_list_path,
 )
 from app.records.offers import OwnedHardware, PriceList, PriceRow
 from app.storage.run_directory import runs_home
@@ -33,15 +33,15 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_it_lies_beside_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert price_list_path().parent == runs_home().parent
+    assert get_price_list_path().parent == runs_home().parent
     monkeypatch.delenv("SIZEWISE_HOME")
-    assert price_list_path().parent == runs_home().parent
+    assert get_price_list_path().parent == runs_home().parent
 
 
 def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
     assert load_imported_prices() is None
     prices = PriceList((ROW, DEARER), "/f.yaml", DAY)
-    price_list_path().write_bytes(encode_price_list(prices))
+    get_price_list_path().write_bytes(encode_price_list(prices))
     assert load_imported_prices() == prices
     assert load_imported_rows() == (ROW, DEARER)
     catalogue = load_catalog()
@@ -59,7 +59,7 @@ def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
     ],
 )
 def test_a_damaged_list_says_what_to_do(content: bytes, says: str) -> None:
-    price_list_path().write_bytes(content)
+    get_price_list_path().write_bytes(content)
     with pytest.raises(UsageError) as caught:
         load_catalog()
     assert says in str(caught.value)
@@ -68,6 +68,6 @@ def test_a_damaged_list_says_what_to_do(content: bytes, says: str) -> None:
 
 def test_a_row_that_no_longer_fits_is_named() -> None:
     gone = PriceRow(provider="aws", instance_type="gone", region="us-east-1", as_of=DAY, vcpus=3)
-    price_list_path().write_bytes(encode_price_list(PriceList((gone,), "f", DAY)))
+    get_price_list_path().write_bytes(encode_price_list(PriceList((gone,), "f", DAY)))
     with pytest.raises(UsageError, match=r"your price of aws/gone@us-east-1: "):
         load_catalog()

@@ -61,8 +61,8 @@ def test_the_currencies_of_a_document_are_reported_once() -> None:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("EUR: 1.1", ":1: 'EUR' is not a valid currency"),
-        ("USD: {usd: 1, date: 2026-01-31}\neuro: {usd: 1, date: 2026-01-31}", ":2: 'euro'"),
+        ("EUR: 1.1", ":1: the exchange rate of 'EUR' is invalid"),
+        ("USD: {usd: 1, date: 2026-01-31}\neuro: {usd: 1, date: 2026-01-31}", ":2: the exchange rate of 'euro'"),
         ("EUR: {usd: 0, date: 2026-01-31}", "EUR"),
         ("EUR: {usd: true, date: 2026-01-31}", "EUR"),
         ("EUR: {usd: 1.1, date: yesterday}", "EUR"),

@@ -235,13 +235,13 @@ def test_every_problem_is_reported_and_good_rows_are_kept(tmp_path: Path) -> Non
         ("provider,instance_type,region,price\na,b,c,1\n", ":2: unknown key 'price'"),
         (GOOD + "aws,g6.xlarge\n", ":3: the number of cells does not match the number of columns"),
         (GOOD + "aws,g6.xlarge,us-east-1,1,2\n", ":3: the number of cells does not match the number of columns"),
-        (GOOD + 'aws,"g6\n', ": not a valid CSV file"),
+        (GOOD + 'aws,"g6\n', ": the file is not valid CSV"),
         (GOOD + GOOD.splitlines()[1] + "\n", ":3: duplicate row aws/g6.2xlarge@us-east-1"),
-        (b"\xff\xfe\x00", ":1: not UTF-8 text"),
+        (b"\xff\xfe\x00", ":1: the file is not UTF-8 text"),
         (GOOD.encode() + b"\0", ":3"),
-        (GOOD.encode() + b"\x80", ":3: not UTF-8 text"),
-        (b"a" * (1 << 20) + b"b", ": larger than 1 MiB"),
-        (HEAD + "a" * 200_000 + ",b,c,1\n", ": not a valid CSV file"),
+        (GOOD.encode() + b"\x80", ":3: the file is not UTF-8 text"),
+        (b"a" * (1 << 20) + b"b", ": the file is larger than 1 MiB"),
+        (HEAD + "a" * 200_000 + ",b,c,1\n", ": the file is not valid CSV"),
     ],
 )
 def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -263,7 +263,10 @@ def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | b
         ("a: [", ":"),
         ("- {provider: a, instance_type: b, region: c, vcpus: {x: 1}}", ":1: vcpus: "),
         (b"\x00\x01\x02", ":"),
-        ("aws/g6.2xlarge@us-east-1: {vcpus: '" + "1" * 999_000 + "'}", ":1: vcpus: longer than 200 characters"),
+        (
+            "aws/g6.2xlarge@us-east-1: {vcpus: '" + "1" * 999_000 + "'}",
+            ":1: vcpus: the value is longer than 200 characters",
+        ),
     ],
 )
 def test_a_hostile_yaml_is_a_problem_not_a_crash(tmp_path: Path, content: str | bytes, says: str) -> None:
@@ -277,7 +280,7 @@ def test_no_more_problems_than_one_reads(tmp_path: Path) -> None:
 
 
 def test_what_is_no_file_is_reported(tmp_path: Path) -> None:
-    assert problems(tmp_path) == [": is not a file"]
+    assert problems(tmp_path) == [": the path is not a file"]
     assert problems(tmp_path / "no.csv") == [": No such file or directory"]
     (tmp_path / "p.xlsx").write_text("x")
     assert problems(tmp_path / "p.xlsx") == [": a price list must be a .csv or .yaml file"]

@@ -143,7 +143,7 @@ def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench
     result = bench.run(spec).result
     facts = local_of(result).variants
     assert [one.is_excluded for one in facts] == [False, False, True, True, False]
-    assert facts[2].failure == "batch 8 already violates the SLO"
+    assert facts[2].failure == "batch size 8 already violates the SLO"
     assert "m cpu as-is, batch 16" not in bench.names
     assert local_of(result).best == order_of(1).variant
     assert result.exit.code == 0, "one that meets the SLO was found"
@@ -261,7 +261,7 @@ def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBe
 def test_server_whose_rate_nothing_reports_is_left_out_with_a_note(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), scenarios=(ScenarioSpec("server", share=0.5),))).result
     assert result.stages == ()
-    assert any("because its capacity is unknown" in note for note in result.notes)
+    assert any("because the maximum throughput is unknown" in note for note in result.notes)
 
 
 def test_cold_starts_are_in_processes_of_their_own_and_reported_once_for_all_batches(bench: LocalBench) -> None:
@@ -381,7 +381,7 @@ def test_a_variant_that_crashed_alone_is_no_measurement(bench: LocalBench) -> No
     bench.script.fails_measuring = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
-    assert check_named(result, "variants").hint == "No variant was measured completely."
+    assert check_named(result, "variants").hint == "No variant was measured completely. See why each variant ended."
 
 
 def test_a_limit_of_time_ends_the_cold_starts_too(bench: LocalBench) -> None:

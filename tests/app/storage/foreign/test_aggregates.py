@@ -8,7 +8,7 @@ from app.storage.foreign.aggregates import (
     compute_mean,
     convert_to_seconds,
     drop_empty,
-    percentile_name,
+    format_percentile_name,
 )
 
 
@@ -44,4 +44,4 @@ def test_nothing_and_nothing_but_zeros_is_nothing() -> None:
 
 @pytest.mark.parametrize(("percent", "name"), [(50.0, "p50"), (99.9, "p99_9"), (99.99, "p99_99"), (0.1, "p0_1")])
 def test_percentiles_are_named_as_in_the_catalogue(percent: float, name: str) -> None:
-    assert percentile_name(percent) == name
+    assert format_percentile_name(percent) == name

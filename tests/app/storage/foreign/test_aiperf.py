@@ -31,7 +31,7 @@ def test_a_summary_of_the_first_schema(curve: Read) -> None:
     assert load_point.latencies_s["latency"]["p99"] == pytest.approx(0.7)
     assert load_point.latencies_s["ttft"]["mean"] == pytest.approx(0.052)
     assert load_point.latencies_s["tpot"]["p50"] == pytest.approx(0.0085), "AIPerf's ITL is others' TPOT"
-    assert any("limited by a concurrency" in note for note in found.notes)
+    assert any("limited by a concurrency limit" in note for note in found.notes)
 
 
 def test_the_phases_of_later_schemas(curve: Read) -> None:
@@ -80,7 +80,7 @@ def test_requests_of_another_run_are_not_taken(curve: Read, changed: Callable[..
     found = read_foreign([summary, tmp_path / "profile_export.jsonl"])
     assert found.precision == "aggregates"
     assert found.load_points[0].latencies_s["latency"]["p99"] == pytest.approx(0.7)
-    assert any("2 requests were found beside a summary of 3" in note for note in found.notes)
+    assert any("has 2 successful requests, but the summary has 3" in note for note in found.notes)
 
 
 @pytest.mark.parametrize(
@@ -107,7 +107,7 @@ def test_where_every_request_failed(changed: Callable[..., Path]) -> None:
     ("ways", "why"),
     [
         ({"request_latency__unit": "fortnights"}, "expected a unit of time, got 'fortnights'"),
-        ({"request_throughput": None}, "expected requests per second"),
+        ({"request_throughput": None}, "expected a number of requests per second"),
         ({"request_count__avg": 400.5}, "expected a whole number, got 400.5"),
         ({"input_config__phases": [{"name": "a", "kind": "profiling"}, {"name": "b", "kind": "profiling"}]}, "several"),
         ({"input_config__phases": [{"name": "a", "type": "fixed_schedule"}]}, "replays a schedule"),

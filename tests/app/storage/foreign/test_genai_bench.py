@@ -77,7 +77,7 @@ def test_two_scenarios_are_two_curves(curve: Read, changed: Callable[..., Path])
         ("aggregated_metrics__iteration_type", "batch_size", "varies the batch size"),
         ("_time_unit", "min", "expected a unit of time, got 'min'"),
         ("individual_request_metrics", {}, "individual_request_metrics: expected a list, got an object"),
-        ("aggregated_metrics__num_concurrency", 0, "has no load"),
+        ("aggregated_metrics__num_concurrency", 0, "a concurrency of 0"),
     ],
 )
 def test_what_is_refused(changed: Callable[..., Path], way: str, value: object, why: str) -> None:

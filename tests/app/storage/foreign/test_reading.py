@@ -79,15 +79,18 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "text for a list": (changed(ttfts="0.1"), "ttfts: expected a list, got '0.1'"),
     "text in a list": (changed(latencies=[0.1, "x"]), r"latencies\[1\]: expected a number, got 'x'"),
     "a list in a list": (changed(itls=[[0.1], [[0.2]]]), r"itls\[1\]\[0\]: expected a number, got a list"),
-    "no load": (changed(request_rate=0), "one of its load points has no load"),
-    "no clients": (changed(request_rate="inf", max_concurrency=0), "one of its load points has no load"),
+    "no load": (changed(request_rate=0), "one of its load points has an offered rate or a concurrency of 0"),
+    "no clients": (
+        changed(request_rate="inf", max_concurrency=0),
+        "one of its load points has an offered rate or a concurrency of 0",
+    ),
     "another word for infinity": (changed(request_rate="Infinity"), "expected a number, got 'Infinity'"),
     "a rate beyond belief": (changed(request_throughput=1e12), r"one of its rates is above 1e\+09 req/s"),
     "a latency beyond belief": (
         changed(mean_e2el_ms=1e12),
         r"its latency reaches 1e\+09 s, so its unit is probably different",
     ),
-    "percentiles that fall": (changed(p99_ttft_ms=1.0), "p99 of its ttft is below p50"),
+    "percentiles that fall": (changed(p99_ttft_ms=1.0), "its p99 TTFT is below its p50 TTFT"),
     "terminal codes in a value": (changed(request_rate=ESCAPE), "expected a number, got '?.*x1b.*red'"),
     "a quote left open": ('offered_per_s,latency_ms.p95\n"1,2\n', "it is not a CSV table"),
     "a cell of a megabyte": ("offered_per_s,latency_ms.p95\n" + "1" * 2**20 + ",2\n", "it is not a CSV table"),
@@ -115,7 +118,7 @@ def test_the_hostile_files_are_hostile_by_themselves(tmp_path: Path) -> None:
 def test_what_is_not_there_is_refused(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"gone.json cannot be read as a curve: No such file"):
         read_foreign([tmp_path / "gone.json"])
-    with pytest.raises(UsageError, match="no result file was given"):
+    with pytest.raises(UsageError, match="no result file was specified"):
         read_foreign([])
 
 
@@ -137,7 +140,7 @@ def test_too_many_files_are_refused(tmp_path: Path) -> None:
 
 def test_the_same_file_twice_is_refused(tmp_path: Path) -> None:
     path = written(tmp_path, TEXT)
-    with pytest.raises(UsageError, match=r"results.json cannot be read as a curve: the file was given twice"):
+    with pytest.raises(UsageError, match=r"results.json cannot be read as a curve: the file was specified twice"):
         read_foreign([path, tmp_path])
 
 
