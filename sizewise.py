@@ -17,7 +17,7 @@ __all__ = ["Run", "open_run"]
 
 
 class Run:
-    """A stored run. An interrupted run has rows but no `result`."""
+    """A stored run. An interrupted run has rows, but its `result` is `None`."""
 
     def __init__(self, stored: StoredRun) -> None:
         self._stored = stored
@@ -29,12 +29,13 @@ class Run:
 
     @property
     def is_complete(self) -> bool:
-        """True if the run ended and has a result."""
+        """True if the run has ended; False if the run is still in progress or was killed."""
         return self._stored.is_complete
 
     @cached_property
     def result(self) -> Result | None:
-        """Complete result of the run as typed records; `None` if the run was interrupted."""
+        """Result of the run as typed records; `None` if the run has no result, for example because
+        it was killed."""
         return self._stored.result
 
     @cached_property
@@ -51,15 +52,16 @@ class Run:
     def calls(self) -> pd.DataFrame:
         """Calls of a local run, one row per call.
 
-        Each time is when one part of the call ended, in ns on the monotonic clock; missing times
-        are null. `stage` is the number of the scenario in execution order.
+        `intended_ns` is the scheduled start and `begin_ns` the actual start of the call; each later
+        time is the end of a phase of the call. Times are in ns on the monotonic clock; missing
+        times are null. `stage` is the number of the scenario in execution order.
         """
         frame: pd.DataFrame = self._stored.calls().to_pandas()
         return frame
 
     @cached_property
     def telemetry(self) -> pd.DataFrame:
-        """Telemetry of the run, one row per sample, with the columns at_ns, source, metric and
+        """Telemetry of the run, one row per reading, with the columns at_ns, source, metric and
         value."""
         frame: pd.DataFrame = self._stored.telemetry().to_pandas()
         return frame

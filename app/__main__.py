@@ -1,8 +1,8 @@
-"""Entry point of the console script. Importing it is cheap, so that `sizewise --version` responds
-immediately.
+"""Entry point of the console script. This module is cheap to import, so that `sizewise --version`
+responds immediately.
 
-Ctrl-C is handled from the start of `main`. Only Python's startup, and the `import re` of the
-installed script, run earlier.
+Ctrl-C is handled from the start of `main`. Only Python's startup and the `import re` of the
+installed script run before `main`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ from enum import IntEnum
 
 
 class ExitCode(IntEnum):
-    """Exit code per cause. If several causes apply, the process exits with the code that ranks
-    first in `precedence`."""
+    """Exit code of the process, one per cause. If several causes apply, the process exits with the
+    code that has the lowest rank according to `precedence`."""
 
     OK = 0
     BUG = 1
@@ -38,8 +38,8 @@ _PRECEDENCE = (
 
 
 def precedence(code: int) -> int:
-    """Return the rank of an exit code. If several exit codes apply, the process exits with the code
-    of the lowest rank."""
+    """Return the rank of an exit code other than 0. If several exit codes apply, the process exits
+    with the code that has the lowest rank."""
     return _PRECEDENCE.index(ExitCode(code))
 
 
@@ -47,8 +47,7 @@ OPEN_FILES_HINT = "Raise the limit of open files: `ulimit -n 1024` in a shell, o
 
 
 def is_too_many_open_files(error: BaseException) -> bool:
-    """Return whether a file could not be opened because the process or the system has too many open
-    files."""
+    """Return whether an error was caused by too many open files in the process or the system."""
     return isinstance(error, OSError) and error.errno in (errno.EMFILE, errno.ENFILE)
 
 
@@ -74,16 +73,16 @@ class CorruptedFileError(UsageError):
 
 
 class InvalidRunError(UsageError):
-    """Raised if the measurement of a run is INVALID, so that its numbers must not be used."""
+    """Raised if the measurement of a run is INVALID and its numbers must not be used."""
 
 
 class ProfileError(UsageError):
     """Raised for an error at one location of a profile. `line` counts from 1; it is `None` if the
     error concerns the whole file.
 
-    `problem` is the message without the location; `cause` is the message without location and
-    leading `key`. `key_path` is the path of keys to the location; if `is_unknown_key` is true, its
-    last key is the unknown key. `other_errors` are further errors in the same profile.
+    `problem` is the message without the location; `cause` is the message without the location and
+    the leading `key`. `key_path` is the path of keys to the location; if `is_unknown_key` is true,
+    the last key of the path is unknown. `other_errors` are further errors in the same profile.
     """
 
     def __init__(

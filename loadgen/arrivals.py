@@ -1,9 +1,9 @@
-"""Compute the intended start time of each request of a stage, as pure functions of the plan and its
+"""Compute the scheduled start of each request of a stage, as pure functions of the plan and its
 seed.
 
-Arrivals for a rate curve are a time-rescaled unit-rate process: at the n-th start time, the area
-under the curve equals the n-th arrival time of the process (for Poisson: Çinlar, Introduction to
-Stochastic Processes, 1975).
+Arrivals with a rate curve are a time-rescaled process with rate 1: at the n-th scheduled start, the
+area under the rate curve equals the n-th arrival time of the process with rate 1 (for Poisson:
+Çinlar, Introduction to Stochastic Processes, 1975).
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ Rates = tuple[tuple[float, float], ...]
 def compute_offsets_ns(
     arrivals: OpenArrivals | TraceArrivals, duration_s: float, lead_in_s: float, seed: int
 ) -> Offsets:
-    """Return the intended start times in ns, relative to the start of measurement, in ascending
-    order.
+    """Return the scheduled starts in ns, relative to the start of the measured part of the stage,
+    in ascending order.
 
-    The start times range from -`lead_in_s` (inclusive) to `duration_s` (exclusive). The lead-in of
-    a trace consists of the recorded arrivals before time 0, if any.
+    The scheduled starts range from -`lead_in_s` (inclusive) to `duration_s` (exclusive). The
+    lead-in of a trace consists of the recorded arrivals before time 0, if any.
     """
     if isinstance(arrivals, TraceArrivals):
         offsets = np.frombuffer(arrivals.offsets_ns, "<i8").astype(np.int64)
@@ -47,10 +47,11 @@ def _compute_open_offsets_ns(
 
 
 def clip_rate_curve(rates: Rates, start_s: float, end_s: float) -> tuple[Floats, Floats]:
-    """Return the times (in s) and rates (per s) of the curve's points from `start_s` to `end_s`,
-    both included.
+    """Return the times (in s) and rates (per s) of the points of a rate curve, clipped to the range
+    from `start_s` to `end_s`.
 
-    Before its first point and after its last point, the curve is constant.
+    The clipped curve has a point at `start_s` and a point at `end_s`. The rate is constant before
+    the first and after the last point of `rates`.
     """
     times, values = np.array([time_s for time_s, _ in rates]), np.array([rate for _, rate in rates])
     is_inside = (times > start_s) & (times < end_s)
@@ -65,8 +66,8 @@ def clip_rates(rates: Rates, start_s: float, end_s: float) -> Rates:
 
 
 def _compute_rate_after(time_s: float, times: Floats, values: Floats) -> float:
-    """Return the rate of the curve immediately after `time_s`, which differs from the rate before
-    if the curve jumps at `time_s`."""
+    """Return the rate of a rate curve immediately after `time_s`, which is the new rate if the
+    curve jumps at `time_s`."""
     index = int(np.searchsorted(times, time_s, side="right"))
     return _interpolate_rate(time_s, index, times, values)
 
@@ -86,8 +87,8 @@ def _interpolate_rate(time_s: float, index: int, times: Floats, values: Floats) 
 def _draw_unit_process(
     process: Literal["constant", "poisson", "gamma"], cv: float, end: float, rng: np.random.Generator
 ) -> Floats:
-    """Return the arrival times of a process with one arrival per unit of time on average; the last
-    arrival is at or after `end`."""
+    """Return the arrival times of a process with rate 1 from time 0 to `end`, and at least one
+    later arrival time."""
     if process == "constant":
         return np.arange(int(end) + 2, dtype=np.float64)
     shape = 1.0 if process == "poisson" else cv**-2
@@ -103,9 +104,9 @@ def _draw_gaps(process: str, shape: float, size: int, rng: np.random.Generator) 
 
 
 def _find_times_at_areas(target_areas: Floats, times: Floats, rates: Floats, areas: Floats) -> Floats:
-    """Return the times at which the area under the rate curve reaches each of `target_areas`.
+    """Return the times at which the area under a rate curve reaches each of `target_areas`.
 
-    Within a segment, solve rate × t + slope × t² / 2 = area for t.
+    Within a segment of the curve, solve rate × t + slope × t² / 2 = area for t.
     """
     segments = np.clip(np.searchsorted(areas, target_areas, side="right") - 1, 0, len(times) - 2)
     durations = np.diff(times)

@@ -1,5 +1,5 @@
-"""Child processes of the engine that exchange frames: send commands, receive reports, and diagnose
-the loss of a child."""
+"""Manage child processes of the engine: send commands, receive reports, and diagnose the loss of a
+child. Commands and reports are frames on pipes."""
 
 from __future__ import annotations
 
@@ -24,8 +24,8 @@ from loadgen.records import Command, Failed, Quit, Report, StopStage
 _QUIT_TIMEOUT_S = 2.0
 _POLL_INTERVAL_S = 0.25
 _MAX_SUSPENDED_S = 3.0
-"""Maximum time in seconds that a child process may be suspended, for example by SIGSTOP. An
-overloaded machine is slow but does not suspend processes."""
+"""Time in seconds after which a suspended child process counts as lost. Signals such as SIGSTOP
+suspend a process; an overloaded machine only slows it down."""
 SUSPENDED_HINT = (
     "A signal such as SIGSTOP suspended the process. Run again without suspending the processes of the run."
 )
@@ -48,12 +48,12 @@ class LoadError(Exception):
 
 
 class ReportTimeoutError(LoadError):
-    """Raised when no report was received within the timeout."""
+    """Raised when the child process sent no report within the timeout."""
 
 
 class ProcessSuspendedError(LoadError):
-    """Raised when the child process has been suspended for too long, for example by SIGSTOP, so
-    that it cannot send a report."""
+    """Raised when the child process has been suspended for too long, for example by SIGSTOP, and
+    cannot send a report."""
 
 
 def start_module(
@@ -63,11 +63,11 @@ def start_module(
     stderr: int | IO[bytes] | None = None,
     env: dict[str, str] | None = None,
 ) -> subprocess.Popen[bytes]:
-    """Start `python -m module` as a child process with a pipe as standard input; it exits when the
-    pipe is closed.
+    """Start `python -m module` as a child process with a pipe as standard input. The child is
+    expected to exit when the pipe is closed.
 
-    The child has its own process group, so that Ctrl-C in a terminal does not reach it; -P keeps
-    the working directory off its import path.
+    The child has its own process group, so that Ctrl-C in a terminal does not reach the child. The
+    option -P removes the working directory from the child's import path.
     """
     is_windows = sys.platform == "win32"
     return subprocess.Popen(
@@ -93,7 +93,7 @@ def wait_or_kill(timeout_s: float, child: subprocess.Popen[bytes]) -> int:
 
 def describe_exit(code: int) -> str:
     if code >= 0:
-        return f"ended with code {code}"
+        return f"exited with code {code}"
     try:
         return f"was killed by {signal.Signals(-code).name}"
     except ValueError:  # real-time signals between the first and the last have no name
@@ -103,8 +103,8 @@ def describe_exit(code: int) -> str:
 def is_suspended(pid: int) -> bool:
     """Return True if a signal such as SIGSTOP has suspended the process.
 
-    Return False if not reported by the OS; only Linux reports it. A process that is waiting, or
-    that gets no CPU time, is not suspended.
+    Return False if the OS does not report the process state; only Linux reports it. A process that
+    waits, or that gets no CPU time, is not suspended.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -114,10 +114,10 @@ def is_suspended(pid: int) -> bool:
 
 
 def read_cpu_s(pid: int) -> float | None:
-    """Return the CPU time of the process and all of its threads so far, in seconds with a
-    resolution of 10 ms.
+    """Return the total CPU time of the process and all of its threads in seconds, with a resolution
+    of 10 ms.
 
-    Return None if not reported by the OS; only Linux reports it.
+    Return None if the OS does not report the CPU time; only Linux reports it.
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
@@ -128,30 +128,33 @@ def read_cpu_s(pid: int) -> float | None:
 
 
 class SuspensionMonitor:
-    """Detects that an awaited process has been suspended for too long, for example by SIGSTOP."""
+    """Monitor that detects when a process, from which a message is expected, has been suspended for
+    too long, for example by SIGSTOP."""
 
     def __init__(self, pid: int) -> None:
         self._pid, self._suspended_s = pid, 0.0
         self._last_poll_s = time.monotonic()
 
     def poll(self) -> bool:
-        """Add the time since the last call to the suspension time if the process is suspended,
-        otherwise reset it. Return True if the suspension time has reached the limit.
+        """Update the time for which the process has been suspended. Return True if this time has
+        reached the limit.
 
-        Call `poll` several times per second. A longer gap between two calls, for example because
-        this process paused, counts as 0.5 s.
+        If the process is suspended, add the time since the last call, otherwise reset the
+        suspension time to 0. Call `poll` several times per second. A longer gap between two calls,
+        for example because this process paused, counts as 0.5 s.
         """
         previous_poll_s, self._last_poll_s = self._last_poll_s, time.monotonic()
         return self.add_silent_time(min(self._last_poll_s - previous_poll_s, 2 * _POLL_INTERVAL_S))
 
     def add_silent_time(self, duration_s: float) -> bool:
         """Add `duration_s` seconds without a message to the suspension time if the process is
-        suspended, otherwise reset it. Return True if the suspension time has reached the limit."""
+        suspended, otherwise reset the suspension time to 0. Return True if the suspension time has
+        reached the limit."""
         self._suspended_s = self._suspended_s + duration_s if is_suspended(self._pid) else 0.0
         return self._suspended_s >= _MAX_SUSPENDED_S
 
     def reset(self) -> None:
-        """Reset the suspension time after a message was received."""
+        """Reset the suspension time to 0, because a message has been received."""
         self._suspended_s = 0.0
 
     @property
@@ -160,16 +163,18 @@ class SuspensionMonitor:
 
 
 class ChildExit:
-    """Describes how a child process ended; `describe()` returns None while the process runs."""
+    """Observer of how a child process ends: by exiting, by a signal, or by a long suspension."""
 
     def __init__(self, child: subprocess.Popen[bytes]) -> None:
         self._child, self._suspension = child, SuspensionMonitor(child.pid)
         self._was_suspended = False
 
     def describe(self) -> str | None:
-        """Return how the child process ended, or None while it runs.
+        """Return how the child process exited, such as "exited with code 1"; None while the process
+        runs.
 
-        A child that stays suspended counts as ended, even if it is continued later.
+        A child that has been suspended for too long counts as ended, even if the child is resumed
+        later.
         """
         code = self._child.poll()
         if code is not None:
@@ -179,8 +184,8 @@ class ChildExit:
 
 
 class StderrTail:
-    """The last lines of a child's standard error, which a separate thread reads so that the child
-    never blocks on writing."""
+    """Last lines of a child's standard error. A separate thread reads the standard error, so that
+    the child never blocks on writing."""
 
     def __init__(self, stderr: IO[bytes]) -> None:
         self._stderr = stderr
@@ -193,7 +198,7 @@ class StderrTail:
         return "\n".join(self._lines) or None
 
     def wait(self, timeout_s: float | None = None) -> None:
-        """Wait until the child has closed its standard error and all output has been read, but at
+        """Wait until the child has closed its standard error and all lines have been read, but at
         most `timeout_s` seconds."""
         self._reader.join(timeout_s)
 
@@ -205,8 +210,8 @@ class StderrTail:
 class Child:
     """A child process that receives commands and sends reports.
 
-    `write` may be called from a signal handler and `interrupt` from any thread; a single thread
-    calls all other methods.
+    `write` may be called from a signal handler, and `interrupt` from any thread. All other methods
+    must be called from a single thread.
     """
 
     def __init__(self, module: str) -> None:
@@ -223,14 +228,15 @@ class Child:
         self._reader.start()
 
     def send(self, command: Command) -> None:
-        """Send a command. Raises LoadError if the child can no longer receive it."""
+        """Send a command. Raises LoadError if the child can no longer receive commands."""
         try:
             self.write(command)
         except (OSError, ValueError) as error:
             raise self._build_lost_error() from error
 
     def write(self, command: Command) -> None:
-        """Send a command. Raises OSError or ValueError if the child can no longer receive it."""
+        """Send a command, also from a signal handler. Raises OSError or ValueError if the child can
+        no longer receive commands."""
         # Bypass the buffer: a short frame is then a single write, which a signal handler may do at
         # any point of a stage.
         frame = memoryview(encode_message_frame(command))
@@ -242,7 +248,7 @@ class Child:
 
     def _wait_until_writable(self) -> None:
         """Wait until the pipe accepts data. Raises BlockingIOError if the child is suspended and
-        cannot read."""
+        does not read from the pipe."""
         poll = select.poll()
         poll.register(self._stdin.fileno(), select.POLLOUT)
         suspension = SuspensionMonitor(self.pid)
@@ -255,8 +261,8 @@ class Child:
         ReportTimeoutError if no report is received within `timeout_s`.
 
         An overloaded machine can delay a child. During the first `busy_timeout_s` seconds, a time
-        slice in which the child used the CPU therefore counts toward the timeout only with the CPU
-        time that the child used. A slice without CPU time of the child counts in full.
+        slice in which the child used the CPU therefore counts toward the timeout only by the CPU
+        time used. A time slice in which the child used no CPU time counts in full.
         """
         report = self._wait(timeout_s, busy_timeout_s)
         if report is None:
@@ -266,8 +272,11 @@ class Child:
         return report
 
     def _wait(self, timeout_s: float, busy_timeout_s: float) -> Report | pa.RecordBatch | StopStage | None:
-        """Wait for a report in short time slices, so that a pause of this process counts as one
-        slice and is not attributed to the child. Return None if the child has closed its pipe."""
+        """Wait for a report in short time slices; return None if the child has closed its pipe.
+
+        A pause of this process counts as one time slice and is therefore not attributed to the
+        child.
+        """
         slice_s = min(timeout_s, _POLL_INTERVAL_S)
         silent_s = counted_s = 0.0
         cpu_s = read_cpu_s(self.pid)
@@ -289,11 +298,12 @@ class Child:
         return ProcessSuspendedError(f"the load worker {self._suspension.message}", hint=SUSPENDED_HINT)
 
     def interrupt(self, stop: StopStage) -> None:
-        """Make `receive_report` return `stop` after all reports that were received earlier."""
+        """Make `receive_report` return `stop` after all reports that have already been received."""
         self._received_reports.put(stop)
 
     def close(self) -> None:
-        """End the child process; kill it if it does not exit by itself."""
+        """Send Quit to the child process, and kill the child if it does not exit within two
+        seconds."""
         with contextlib.suppress(OSError, ValueError):  # the child has exited already
             self.write(Quit())
         self._stdin.close()

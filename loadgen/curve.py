@@ -1,10 +1,11 @@
-"""CURVE authentication (RFC 26 of ZeroMQ): only clients with a master's token can connect to the
-master.
+"""CURVE authentication and encryption (RFC 26 of ZeroMQ): only clients with the master's token can
+connect to the master.
 
-Both key pairs are derived from the token. The master's public key is never sent, so a client
-without the token cannot complete the handshake: ZeroMQ drops its connection before Locust or
-Sizewise receives a byte. All traffic is encrypted, because commands contain the target's API keys.
-Until the handshake fails, ZeroMQ stores at most one frame of an unknown client, for a few seconds.
+The key pairs of the master and of its workers are derived from the token. The master's public key
+is never sent, so a client without the token cannot complete the handshake: ZeroMQ drops the
+connection before Locust or Sizewise receives a byte. All traffic is encrypted, because commands
+contain the target's API keys. Until the handshake fails, ZeroMQ buffers at most one frame of an
+unknown client, for a few seconds.
 """
 
 from __future__ import annotations
@@ -18,11 +19,12 @@ import zmq
 from zmq.utils import z85
 
 MIN_TOKEN_CHARS = 16
-"""Minimum length of a token in characters. Anyone who records the traffic could guess shorter
-tokens offline."""
+"""Minimum length of a token in characters. Shorter tokens could be found by an offline attack on
+recorded traffic."""
 
 MAX_FRAME_BYTES = 2**18
-"""Maximum size of one frame of a message to a master, in bytes. A message may have many frames."""
+"""Maximum size in bytes of one frame of a message to a master. A message can have any number of
+frames."""
 _ENCRYPTION_OVERHEAD_BYTES = 64
 """Maximum number of bytes that encryption adds to a frame."""
 _HANDSHAKE_TIMEOUT_MS = 5_000
@@ -35,10 +37,10 @@ def generate_token() -> str:
 
 
 def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
-    """Enable authentication and encryption on the socket of a master. Call this before the socket
-    is bound.
+    """Enable authentication and encryption on the socket of a master, before the socket is bound.
 
-    The socket then accepts only messages whose frames were split by `split_into_frames`.
+    The socket then accepts only frames of at most MAX_FRAME_BYTES, as returned by
+    `split_into_frames`.
     """
     secret, _ = _derive_keys(token)
     socket.curve_secretkey = secret
@@ -49,8 +51,8 @@ def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
 
 
 def secure_worker_socket(socket: zmq.Socket[bytes], token: str) -> None:
-    """Enable authentication and encryption on the socket of a worker. Call this before the socket
-    is connected."""
+    """Enable authentication and encryption on the socket of a worker, before the socket is
+    connected."""
     master_secret, secret = _derive_keys(token)
     socket.curve_secretkey = secret
     socket.curve_publickey = zmq.curve_public(secret)
@@ -58,7 +60,7 @@ def secure_worker_socket(socket: zmq.Socket[bytes], token: str) -> None:
 
 
 def split_into_frames(message: bytes) -> Sequence[bytes | memoryview]:
-    """Split a message to a master into frames of at most MAX_FRAME_BYTES."""
+    """Split a message to a master into frames of at most MAX_FRAME_BYTES bytes each."""
     if len(message) <= MAX_FRAME_BYTES:
         return (message,)
     view = memoryview(message)
@@ -67,6 +69,7 @@ def split_into_frames(message: bytes) -> Sequence[bytes | memoryview]:
 
 @lru_cache(maxsize=4)
 def _derive_keys(token: str) -> tuple[bytes, bytes]:
-    """Derive the secret keys of the master and of the workers from the token."""
+    """Derive the secret keys of the master and of its workers from the token. Return the keys in
+    this order."""
     key_bytes = hashlib.scrypt(token.encode(), salt=b"sizewise load workers", **_SCRYPT_PARAMETERS)
     return z85.encode(key_bytes[:32]), z85.encode(key_bytes[32:])

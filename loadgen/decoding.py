@@ -1,5 +1,5 @@
-"""Decode JSON and Arrow messages from files and other processes; invalid input raises one
-documented exception type."""
+"""Decode JSON, and headers of Arrow messages, from files and other processes. Each function raises
+a single documented exception type for invalid input."""
 
 from __future__ import annotations
 
@@ -30,11 +30,12 @@ def decode_json(content: bytes | bytearray | memoryview | str, kind: type[_T]) -
 @overload
 def decode_json(content: bytes | bytearray | memoryview | str, kind: Any) -> Any: ...
 def decode_json(content: bytes | bytearray | memoryview | str, kind: Any = Any) -> Any:
-    """Decode one JSON document as `kind`. Raises msgspec.DecodeError if the content is invalid.
+    """Decode a JSON document into a value of type `kind`. Raises msgspec.DecodeError if the content
+    is invalid.
 
     msgspec itself also raises UnicodeDecodeError for bytes that are not UTF-8, UnicodeEncodeError
     for a lone surrogate in a string, and RecursionError for deep nesting; `decode_json` converts
-    these errors.
+    these errors to msgspec.DecodeError.
     """
     try:
         return msgspec.json.decode(content, type=kind)
@@ -47,8 +48,8 @@ def json_decoder(kind: type[_T]) -> Callable[[bytes | bytearray | memoryview | s
 @overload
 def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]: ...
 def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]:
-    """Return a function like `decode_json` for a fixed `kind`, which is faster for repeated
-    calls."""
+    """Return a decoder for values of type `kind`: a function like `decode_json`, but faster for
+    repeated calls."""
     decode = msgspec.json.Decoder(kind).decode
 
     def decode_checked(content: bytes | bytearray | memoryview | str) -> Any:
@@ -69,8 +70,8 @@ class BatchHeader(msgspec.Struct, frozen=True):
 
 
 def read_metadata_length(prefix: bytes) -> int:
-    """Return the number of metadata bytes that follow the 8-byte prefix of an Arrow message; 0 at
-    the end of a stream.
+    """Return the length in bytes of the metadata that follows the 8-byte prefix of an Arrow
+    message; 0 at the end of a stream.
 
     Raises ValueError if `prefix` is not the prefix of an Arrow message.
     """
@@ -83,13 +84,15 @@ def read_metadata_length(prefix: bytes) -> int:
 
 
 def read_batch_header(message: bytes) -> BatchHeader:
-    """Read the size of an Arrow record batch from the prefix and the metadata of its message. The
-    body is not needed.
+    """Read the number of rows and the body size of an Arrow record batch from the start of its
+    message. `message` must contain the prefix and the metadata; the body is not needed.
 
-    Raises ValueError for any other message, and for a compressed batch: 50 kB of compressed data
-    can expand to gigabytes, so compressed batches are rejected before Arrow reads them. The offsets
-    in the flatbuffer follow Message.fbs and "Encapsulated message format" of Apache Arrow and
-    "Internals" of FlatBuffers. Arrow 0.17 stored the compression in the custom metadata.
+    Raises ValueError for any other message, and for a compressed batch. A compressed batch is
+    rejected before Arrow decodes it, because 50 kB of compressed data can expand to gigabytes. A
+    batch with custom metadata is rejected too, because Arrow 0.17 stored the compression there.
+
+    The offsets in the flatbuffer follow Message.fbs and "Encapsulated message format" of Apache
+    Arrow and "Internals" of FlatBuffers.
     """
     try:
         if not read_metadata_length(message):
@@ -124,8 +127,8 @@ def _read_int64_field(message: bytes, table: int, number: int) -> int:
 
 
 def _find_field(message: bytes, table: int, number: int) -> int | None:
-    """Return the position of field `number` of the flatbuffer table at `table`; None if the table
-    does not contain the field."""
+    """Return the position of field `number` in the flatbuffer table at position `table`; None if
+    the table does not contain the field."""
     vtable = table - _unpack_at("<i", message, table)
     vtable_offset = 4 + 2 * number
     offset = (

@@ -1,4 +1,5 @@
-"""Encode, decode, read and write the frames of `loadgen.records` on a pipe."""
+"""Encode, decode, read and write the frames on the pipe between the engine and a load worker, as
+defined in `loadgen.records`."""
 
 from __future__ import annotations
 
@@ -56,7 +57,8 @@ def wrap_rows_frame(body: bytes) -> bytes:
 
 
 class ReportSink(Protocol):
-    """Receiver of the reports and rows of a load worker; any thread may call it."""
+    """Receiver of the reports and rows of a load worker. The methods may be called from any
+    thread."""
 
     def send(self, report: Report) -> None: ...
 
@@ -64,7 +66,8 @@ class ReportSink(Protocol):
 
 
 class ReportWriter:
-    """Writes reports and rows as frames to the pipe to the engine; thread-safe."""
+    """Writer of reports and rows, as frames, to the pipe to the engine. The methods may be called
+    from any thread."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
@@ -83,15 +86,15 @@ class ReportWriter:
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """Read the next command; return None at the end of the stream, even if the stream ends inside a
-    frame."""
+    """Read the next command from a stream of frames. Return None at the end of the stream, even
+    within a frame. Raises msgspec.DecodeError for an invalid command."""
     frame = _read_frame(stream)
     return None if frame is None else decode_command(frame[1])
 
 
 def read_report(stream: IO[bytes]) -> Report | pa.RecordBatch | None:
-    """Read the next report or batch of rows; return None at the end of the stream, even if the
-    stream ends inside a frame."""
+    """Read the next report or batch of rows from a stream of frames. Return None at the end of the
+    stream, even within a frame."""
     frame = _read_frame(stream)
     if frame is None:
         return None

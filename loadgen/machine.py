@@ -1,5 +1,5 @@
-"""Properties of the local machine: the identity of its clock, the file descriptor limit, and the
-time a thread waited for a CPU core."""
+"""Read properties of the local machine: the identity of its clock, the limit on file descriptors,
+and the time for which a thread waited for a CPU core."""
 
 from __future__ import annotations
 
@@ -15,11 +15,12 @@ _TIME_NAMESPACE = Path("/proc/self/ns/time")
 
 @lru_cache(maxsize=1)
 def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPACE) -> str:
-    """Return an identifier that is the same for all processes that share one CLOCK_MONOTONIC.
+    """Return an identifier of CLOCK_MONOTONIC, which is the same for all processes that share this
+    clock.
 
     Processes share the clock if they run in the same boot of the same system and in the same time
-    namespace, which shifts CLOCK_MONOTONIC (time_namespaces(7)). If the boot ID or the namespace
-    cannot be read, the identifier is unique to this process.
+    namespace (a namespace can shift CLOCK_MONOTONIC, see time_namespaces(7)). If the boot ID or the
+    namespace cannot be read, the identifier is unique to this process.
     """
     try:
         return f"boot {boot_id.read_text().strip()}, time namespace {time_namespace.stat().st_ino}"
@@ -28,11 +29,11 @@ def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPAC
 
 
 def read_cpu_wait_s(native_thread_id: int) -> float | None:
-    """Return the time in seconds, since the thread was started, in which it was ready to run but
-    had no CPU core.
+    """Return the total time in seconds that the thread has waited for a CPU core while ready to
+    run.
 
-    Return None if not reported by the OS. Only Linux reports it: /proc/self/task/*/schedstat has
-    the time on a core and the time in the run queue, in ns.
+    Return None if the OS does not report this time. Only Linux reports it:
+    /proc/self/task/*/schedstat has the time on a core and the time in the run queue, in ns.
     """
     try:
         schedstat = Path(f"/proc/self/task/{native_thread_id}/schedstat").read_text("ascii")
@@ -48,13 +49,13 @@ def subtract_cpu_wait_s(start_s: float | None, end_s: float | None) -> float | N
 
 
 MAX_DESCRIPTORS = 65_536
-"""Highest value to which the soft limit on file descriptors is raised. It is also the maximum
-number of connections of a load worker to one address."""
+"""Highest value to which the soft limit on file descriptors is raised. A load worker cannot have
+more connections to one address, because there are only 65,536 local ports."""
 
 
 def raise_descriptor_limit() -> None:
     """Raise the soft limit on file descriptors to the hard limit or MAX_DESCRIPTORS, whichever is
-    lower, as Locust does. Never lower the limit."""
+    lower, as Locust does. A higher soft limit is left unchanged."""
     if sys.platform == "win32":  # Windows has no such limit on sockets
         return
     import resource
@@ -67,7 +68,7 @@ def raise_descriptor_limit() -> None:
 
 
 def get_max_descriptors() -> int | None:
-    """Return the number of file descriptors that a child process may open after it has raised its
+    """Return the limit on file descriptors of a child process after the child has raised its soft
     limit; None if there is no limit."""
     if sys.platform == "win32":
         return None

@@ -1,8 +1,8 @@
 """Call functions at scheduled times inside an event loop.
 
-Event loops wake with millisecond resolution. On Linux, a timerfd that the loop polls like a socket
-wakes it within tens of microseconds. Elsewhere the loop's own timer is used, and the send lag shows
-its accuracy.
+Event loops wake up with millisecond resolution. On Linux, the event loop polls a timerfd like a
+socket, which wakes it up within tens of microseconds. On other systems, the event loop's own timer
+is used, and the send lag shows its accuracy.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ T = TypeVar("T")
 
 
 class Timer(Protocol):
-    """A timer that calls one function at the time that was last set (in ns on the monotonic clock),
-    or as soon as possible if that time has passed."""
+    """Timer that calls one function at the time set by the last `set` (in ns on the monotonic
+    clock). If that time has passed, the function is called as soon as possible."""
 
     def set(self, due_ns: int) -> None: ...
 
@@ -34,10 +34,11 @@ class Timer(Protocol):
 
 
 class Pacer:
-    """Sends arrivals on schedule: calls `send(intended_ns)` for each arrival when it is due, in
-    order, and `on_end()` after the last arrival but not before `end_ns`.
+    """Pacer of the arrivals of a schedule. Calls `send(intended_ns)` with the scheduled start of
+    each arrival when it is due, in order, and `on_end()` after the last arrival, but not before
+    `end_ns`.
 
-    After a late wake-up, all due arrivals are sent with their original intended times: a stall
+    After a late wake-up, all due arrivals are sent with their original scheduled starts: a stall
     delays arrivals but never drops or reschedules them. The event loop runs between bursts, so that
     responses are processed while a backlog is sent.
     """
@@ -61,7 +62,8 @@ class Pacer:
         self._wake()
 
     def replace_schedule(self, schedule_ns: Iterable[int], end_ns: int | None = None) -> None:
-        """Replace the remaining arrivals, and also the end time unless `end_ns` is None."""
+        """Replace the remaining arrivals of the schedule, and its end time unless `end_ns` is
+        None."""
         if not self.has_ended:
             self._end_ns = self._end_ns if end_ns is None else end_ns
             self._schedule = iter(schedule_ns)
@@ -99,8 +101,8 @@ class Pacer:
 
 
 class TimerQueue(Generic[T]):
-    """A timer queue that calls `start(due_ns, item)` for each item when it is due, in order of due
-    time."""
+    """Timer queue that calls `start(due_ns, item)` for each item when it is due. Items are ordered
+    by due time."""
 
     def __init__(
         self,
@@ -126,7 +128,7 @@ class TimerQueue(Generic[T]):
             self._timer.set(due_ns)
 
     def close(self) -> None:
-        """Drop all items that are not yet due."""
+        """Drop all items of the timer queue that are not yet due, and close its timer."""
         if not self._is_closed:
             self._is_closed = True
             self._entries.clear()
@@ -142,7 +144,7 @@ class TimerQueue(Generic[T]):
 
 
 def get_timer_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[], None]], Timer]:
-    """Return a function that creates a timer for a callback on `loop`; the timer uses the most
+    """Return a function that creates a timer on `loop` for a callback. The timer uses the most
     accurate mechanism of the OS."""
     if HAS_TIMERFD:
         return lambda wake: TimerfdTimer(loop, wake)
@@ -150,7 +152,7 @@ def get_timer_factory(loop: asyncio.AbstractEventLoop) -> Callable[[Callable[[],
 
 
 class LoopTimer:
-    """A timer that uses the event loop's own timer."""
+    """Timer that uses the event loop's own timer."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop, self._wake = loop, wake
@@ -202,10 +204,10 @@ else:
 
 
 class TimerfdTimer:
-    """A timer that uses a Linux timerfd on CLOCK_MONOTONIC, which the event loop polls.
+    """Timer that uses a Linux timerfd on CLOCK_MONOTONIC, which the event loop polls.
 
-    The file descriptor is never read: setting the timer again also clears its readiness, and the
-    descriptor is closed when the timer is no longer used.
+    The timerfd is never read: setting a new time also clears its readiness, and closing the timer
+    removes the timerfd from the event loop.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:

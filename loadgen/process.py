@@ -1,5 +1,5 @@
-"""Control a load worker process from the engine: start it, send commands, receive reports, and end
-the process."""
+"""Start, control and end the child process that generates load. The engine uses this module to send
+commands to the child process and to receive its reports."""
 
 from __future__ import annotations
 
@@ -39,27 +39,31 @@ __all__ = ("LoadError", "LoadProcess")
 
 _SILENCE_TIMEOUT_S = 30.0
 _STAGE_SILENCE_TIMEOUT_S = 3.0
-"""Seconds without a report after which a load worker that runs a stage counts as lost. Workers
-report progress every 0.25 s; a worker short of CPU time is given longer. The limit does not apply
-to a master, which monitors its workers itself."""
+"""Maximum time in s between two reports of a load worker that runs a stage. After a longer silence,
+the worker counts as lost.
+
+Workers report progress every 0.25 s. A worker that gets too little CPU time is given more time. The
+limit does not apply to a master, which monitors its workers itself.
+"""
 _JOINING_INTERVAL_S = 0.25
 
 _START_LEAD_NS = 50_000_000
-"""Time in ns between sending the start time of a prepared stage and the first arrival of the
-lead-in, long enough for the first arrivals to be on time."""
+"""Lead time in ns between the command that starts a prepared stage and the first arrival of the
+lead-in. It is long enough for the first arrivals to be on time."""
 
 T = TypeVar("T", bound=Report)
 
 
 class LoadProcess:
     """Child process that generates load: a single load worker or a user's Locust test, depending on
-    `module`; with `gather`, the master of several workers.
+    `module`, or the master of several workers if `gather` is set.
 
     All methods must be called from the same thread, except `stop`, `change_rate` and `extend`,
-    which any thread or a signal handler may call.
+    which may be called from any thread or a signal handler.
 
-    While workers join, `on_joining` is called for each worker that joins, and every 0.25 s with the
-    last report. If `on_joining` raises an exception, the wait and the child process end.
+    While the master waits for workers, `on_joining` is called for each worker that joins, and every
+    0.25 s with the latest report. If `on_joining` raises an exception, the wait is aborted and the
+    child process is ended.
 
     Every method raises LoadError if the worker reports a failure, is lost, or sends no report
     within the time limit.
@@ -93,16 +97,16 @@ class LoadProcess:
         self.close()
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None:
-        """Set the endpoint and the workload. The next call raises LoadError if either is
-        invalid."""
+        """Set the endpoint and the workload. If one of them is invalid, the next call of a method
+        raises LoadError."""
         self._timeouts = endpoint.timeouts
         self._child.send(Configure(endpoint, workload))
 
     def preflight(self) -> PreflightDone:
         """Send one request of the workload and return the result.
 
-        Raises LoadError if `stop` interrupts the wait for the response; the worker cannot be used
-        after that.
+        Raises LoadError if `stop` is called while waiting for the response. The worker can then no
+        longer be used.
         """
         self._child.send(Preflight())
         self._is_in_preflight = True
@@ -123,7 +127,7 @@ class LoadProcess:
         """Run a stage and block until the stage has ended and all of its rows have been passed to
         `on_rows`.
 
-        If `on_progress` returns False, the stage is interrupted, and requests in flight end with
+        If `on_progress` returns False, the stage is interrupted. Requests in flight then end with
         the error `timeout`.
         """
         self._child.send(RunStage(plan))
@@ -158,7 +162,7 @@ class LoadProcess:
         """Stop the arrivals of the running stage; if `drain` is false, also interrupt the requests
         in flight.
 
-        If no stage is running, the next stage is stopped.
+        If no stage is running, the next stage is stopped as soon as it starts.
         """
         self._stop_request = StopStage(drain)
         if self._is_in_preflight:
@@ -168,8 +172,8 @@ class LoadProcess:
                 self._child.write(self._stop_request)
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the rate of the running stage's open arrivals from now on, in requests per second.
-        Other kinds of arrivals are unaffected.
+        """Change the rate of open arrivals of the running stage from now on, in requests per
+        second. Closed-loop and trace arrivals are unaffected.
 
         Raises ValueError unless the rate is positive and finite.
         """
@@ -180,10 +184,9 @@ class LoadProcess:
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
     def extend(self, duration_s: float) -> None:
-        """Set the duration of the running stage's measured part, in seconds from the start of that
-        part.
+        """Extend the measured part of the running stage to `duration_s` seconds.
 
-        A stage that has no arrivals left, or already has a longer duration, is unaffected. Raises
+        A stage without remaining arrivals, or with a longer measured part, is unaffected. Raises
         ValueError unless the duration is positive and finite.
         """
         if not (0 < duration_s < math.inf):
@@ -193,7 +196,7 @@ class LoadProcess:
                 self._child.write(ExtendStage(duration_s))
 
     def close(self) -> None:
-        """End the child process; kill it if it does not exit by itself."""
+        """End the child process. Kill the process if it does not exit within two seconds."""
         self._child.close()
 
     def _gather(self, gather: Gather, on_joining: Callable[[Joining], None]) -> Ready:
@@ -221,8 +224,8 @@ class LoadProcess:
                 on_joining(last_joining)
 
     def _compute_preparation_timeout_s(self) -> float:
-        """Return the time limit, in seconds, for the worker to request the metadata and send one
-        request."""
+        """Return the time limit in seconds for the worker to request the metadata of the model and
+        send one request."""
         return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_TIMEOUT_S
 
     def _expect(self, expected: type[T], timeout_s: float) -> T:

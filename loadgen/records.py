@@ -1,11 +1,14 @@
 """Messages and row schema of the pipe between the engine and a load worker.
 
-The engine writes commands; the worker replies with reports and record batches. Each frame is a
-4-byte little-endian length, one kind byte, and the body. The kind is `M` for a msgpack message of
-this module, and `R` for a serialized Arrow record batch of `REQUEST_SCHEMA` (at most 500 rows). If
-there are several workers, a master represents them on that pipe. The master and its workers
-communicate over Locust: the data of messages of type `command`, `report` and `rows` is the body of
-a frame. All times are in CLOCK_MONOTONIC nanoseconds (`time.perf_counter_ns`).
+The engine writes commands, and the worker replies with reports and record batches. Each frame
+consists of the length of its body (4 bytes, little-endian), one byte for the kind, and the body.
+The kind is `M` for a msgpack message of this module, or `R` for a serialized Arrow record batch of
+`REQUEST_SCHEMA` (at most 500 rows). All times are in nanoseconds of CLOCK_MONOTONIC
+(`time.perf_counter_ns`).
+
+If there are several workers, their master is at the other end of the pipe instead of a worker. The
+master and its workers communicate over Locust. The data of a Locust message of type `command`,
+`report` or `rows` is the body of a frame.
 """
 
 from __future__ import annotations
@@ -21,16 +24,16 @@ ERROR_CLASSES = (
     "dns", "connect", "tls", "send", "http-4xx", "http-5xx", "timeout", "truncated", "bad-payload", "bad-output",
     "local-limit",
 )  # fmt: skip
-"""Classes of failed requests.
+"""Error classes of failed requests.
 
-`send`: the connection was lost before the first byte of the response; `truncated`: the connection
-was lost within the response; `bad-payload`: the response violates the protocol; `bad-output`: the
-response is well formed but wrong; `local-limit`: the load generator's machine ran out of file
+`send`: the connection was lost before the first byte of the response. `truncated`: the connection
+was lost within the response. `bad-payload`: the response violates the protocol. `bad-output`: the
+response is well formed but wrong. `local-limit`: the load generator's machine ran out of file
 descriptors, local ports, buffers or memory.
 """
 
 NOT_STARTED = "not-started"
-"""Value reported instead of an error class for an arrival that was never sent."""
+"""Value that is reported instead of an error class for an arrival whose request was never sent."""
 
 MAX_SAMPLE_CHARS = 300
 
@@ -63,54 +66,56 @@ REQUEST_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.requests": "3"},
 )
-"""Schema of the request rows: one row per arrival that became due. Arrivals after an early stop of
+"""Schema of the request rows, one row per arrival that became due. Arrivals after an early stop of
 the stage have no row.
 
-`sent_ns` is null for an arrival that was never started; if the connection failed, it is the time at
-which the connection was requested. A successful request has no `error`. Requests that the end of
-the stage's drain interrupts, started or not, and requests that wait too long for a free connection
-have the error `timeout`. `index` numbers the stage's requests in the order in which they became
-due, from 0; the k-th of n workers uses k, k + n, k + 2n…, which is the global order of a schedule,
-but only the order within each worker if responses determine the next arrival. `right`: number of
-input rows of the request whose predicted class equals their label, null without labels. `target`:
-index of the endpoint's URL, from 0. `name`: name of the request in a Locust test.
+Request: `index` numbers the stage's requests in the order in which they became due, from 0. Worker
+k of n uses the numbers k, k + n, k + 2n… If responses determine the next arrival, the numbers are
+in order only within each worker. In a user's Locust test, requests are numbered in the order in
+which they ended. `intended_ns` is the scheduled start; it is null for a user's Locust test.
+`sent_ns` is null if the request was never sent; if the connection failed, it is the time at which
+the connection was requested. `target` is the index of the endpoint's URL, from 0. `tokens_asked` is
+the maximum number of output tokens that the request allowed. `name` is the name of the request in a
+Locust test. `worker` is the index of the load worker that sent the request, from 0. The times of
+all workers are on the engine's clock.
 
-For streamed responses, `first_token_ns` is the time of the first non-empty delta, `first_output_ns`
-of the first delta that is not reasoning, and `last_token_ns` of the last non-empty delta.
-`chunk_ns` has the times of all non-empty deltas; deltas that were read together have the same time.
-`chunk_tokens` has the number of tokens in each delta, null if the server does not report it.
-`tokens_from` is the source of `tokens_out`: "server" (usage reported by the server), "tokenizer"
-(counted by the load generator with the user's tokenizer) or "chunks" (each chunk counted as one
-token). `intended_ns` and `first_byte_ns` are null for a user's Locust test and for gRPC, which do
-not report them.
+Response: `error` is null for a successful request. It is `timeout` for requests that are
+interrupted at the end of the stage's drain, sent or not, and for requests that wait too long for a
+free connection. `first_byte_ns` is null for a user's Locust test and for gRPC, which do not report
+it. `right` is the number of input rows of the request whose predicted class equals their label;
+null without labels.
 
-`worker`: index of the load worker that sent the request, from 0; the times of all workers are on
-the engine's clock. `first_event_ns`: time of the first event of the stream that belongs to the API,
-including a delta that is empty or contains only a role. `tokens_asked`: maximum number of output
-tokens that the request allowed.
+Streamed response: a chunk is an event with a non-empty delta. `first_event_ns` is the time of the
+first event that belongs to the API, even if its delta is empty or contains only a role.
+`first_token_ns` is the time of the first chunk, `first_output_ns` of the first chunk that is not
+reasoning, and `last_token_ns` of the last chunk. `chunk_ns` has the times of all chunks; chunks
+that were read together have the same time. `chunk_tokens` has the number of tokens in each chunk,
+null if the server does not report it. `tokens_from` is the source of `tokens_out`: "server" (usage
+reported by the server), "tokenizer" (counted by the load generator with the user's tokenizer) or
+"chunks" (each chunk counted as one token).
 
-History: version 2 added `target` and the following columns, and allows `intended_ns` to be null;
-version 3 added `worker` and the following columns.
+History: version 2 added `target` and the following columns, and allows `intended_ns` to be null.
+Version 3 added `worker` and the following columns.
 """
 
 BATCH_ROWS = 500
 
 WIRE_VERSION = 3
-"""Version of the messages between master and workers, which must be the same on both sides. Version
-2 added ExtendStage, version 3 the error class `local-limit`."""
+"""Version of the messages between master and workers. Both sides must have the same version.
+Version 2 added ExtendStage, version 3 the error class `local-limit`."""
 
-EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_DISMISSED = 3, 4, 5
-"""Exit codes of a worker that serves a master, in this order: no master was found, the connection
-to the master was lost, and the master dismissed the worker. The last line of the worker's standard
-error states the reason."""
+EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
+"""Exit codes of a worker that joins a master. They mean, in order: no master was found, the
+connection to the master was lost, the master rejected the worker. The last line of the worker's
+standard error states the reason."""
 
 
 class Timeouts(msgspec.Struct, frozen=True):
     """Timeouts of a request, in seconds.
 
-    `idle_s` is the maximum time without receiving a byte of the response. `total_s` is the maximum
-    time from the send to the end of the response, and also the maximum time that a request waits
-    for a free connection.
+    `connect_s` is the maximum time for opening a connection. `idle_s` is the maximum time without
+    receiving a byte of the response. `total_s` is the maximum time from the send to the end of the
+    response; a request may also wait at most this long for a free connection.
     """
 
     connect_s: float = 5.0
@@ -119,8 +124,8 @@ class Timeouts(msgspec.Struct, frozen=True):
 
 
 class Tls(msgspec.Struct, frozen=True):
-    """TLS settings. `cert_file` and `key_file` are the client certificate and its key, in PEM;
-    `cert_file` may contain both."""
+    """TLS settings. `cert_file` contains the client certificate and `key_file` its key, both in
+    PEM. `cert_file` may also contain the key."""
 
     verify: bool = True
     ca_file: str | None = None
@@ -129,8 +134,8 @@ class Tls(msgspec.Struct, frozen=True):
 
 
 class KeyFile(msgspec.Struct, frozen=True):
-    """A header whose value is `prefix` followed by the single line of a file. The file is read
-    again when the endpoint responds with 401."""
+    """Header whose value is `prefix` followed by an API key, which is the only line of a file. The
+    file is read again when the endpoint responds with status 401."""
 
     header: str
     path: str
@@ -141,12 +146,12 @@ Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
 class Endpoint(msgspec.Struct, frozen=True):
-    """Target of the requests. Headers and proxy contain resolved secrets, so an endpoint is never
-    written to a file or a log.
+    """Target of the requests. Headers and proxy contain secrets in plain text, so an endpoint is
+    never written to a file or a log.
 
-    Several `urls` are replicas with the same path; `balance` determines how requests are
-    distributed among them. With `unix_socket`, connections go to the socket and the single URL is
-    used only in the requests. `proxy` is a URL, with credentials if required.
+    If there are several `urls`, they are replicas with the same path, and `balance` is the
+    load-balancing policy. If `unix_socket` is set, connections go to this socket, and the single
+    URL is used only inside the requests. `proxy` is a URL, with credentials if required.
     """
 
     urls: tuple[str, ...]
@@ -159,19 +164,20 @@ class Endpoint(msgspec.Struct, frozen=True):
     unix_socket: str | None = None
     proxy: str | None = None
     reuses_connections: bool = True
-    """False if the target closes the connection after each response without announcing it."""
+    """False if the target closes the connection after each response without announcing this."""
 
 
 # Arrivals: when requests are sent
 
 
 class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
-    """Open-loop arrivals, which do not wait for responses: an arrival process whose rate follows a
-    rate curve.
+    """Open-loop arrivals: an arrival process whose rate follows a rate curve. Arrivals do not wait
+    for responses.
 
-    `rates` are points (seconds from the start of the stage, requests per second) with linear
-    interpolation; two points at the same time are a jump. `cv` is the coefficient of variation of
-    the interarrival times of `gamma`: 1 is Poisson, higher values are burstier.
+    `rates` are the points of the rate curve: seconds from the start of the measured part, and
+    requests per second. Between points, the rate is interpolated linearly; two points at the same
+    time are a jump. `cv` is the coefficient of variation of the interarrival times of `gamma`: 1 is
+    Poisson, higher values are burstier.
     """
 
     process: Literal["constant", "poisson", "gamma"]
@@ -180,15 +186,15 @@ class OpenArrivals(msgspec.Struct, frozen=True, tag="open"):
 
 
 class TraceArrivals(msgspec.Struct, frozen=True, tag="trace"):
-    """Arrivals at recorded start times: little-endian int64 nanoseconds from the start of the
-    stage, in ascending order."""
+    """Arrivals at recorded times, in ns from the start of the measured part, in ascending order.
+    The times are encoded as little-endian int64."""
 
     offsets_ns: bytes
 
 
 class ClosedArrivals(msgspec.Struct, frozen=True, tag="closed"):
-    """Closed-loop arrivals: each of `concurrency` clients sends the next request after the previous
-    response and a think time, which is exponentially distributed with mean `think_s`."""
+    """Closed-loop arrivals. Each of `concurrency` clients sends its next request after the previous
+    response and a think time. The think time is exponentially distributed with mean `think_s`."""
 
     concurrency: int
     think_s: float = 0.0
@@ -198,16 +204,18 @@ Arrivals = OpenArrivals | TraceArrivals | ClosedArrivals
 
 
 class StagePlan(msgspec.Struct, frozen=True):
-    """Plan of one stage: arrivals for `lead_in_s` seconds and then for `duration_s` seconds,
-    without a break.
+    """Plan of one stage. Arrivals last `lead_in_s` seconds for the lead-in and then, without a
+    break, `duration_s` seconds for the measured part.
 
-    The lead-in warms up the target; requests in flight at the end of the lead-in continue into the
-    measured part. Rows with an intended time before StageStarted.start_ns belong to the lead-in.
+    The lead-in warms up the target. Requests that are in flight at the end of the lead-in continue
+    into the measured part. Rows with a scheduled start before StageStarted.start_ns belong to the
+    lead-in.
 
-    After the last arrival the stage drains: it waits at most `drain_s` until no request is in
-    flight. Times in `arrivals` are relative to the start of the measured part; the first rate
-    applies to the lead-in. The next request of a session or a client is started only before the end
-    of the arrivals, not during the drain.
+    After the last arrival, the stage drains: it waits at most `drain_s` until no request is in
+    flight. During the drain, no further request of a session or a client is started.
+
+    Times in `arrivals` are relative to the start of the measured part. The first rate also applies
+    to the lead-in.
     """
 
     index: int
@@ -221,10 +229,10 @@ class StagePlan(msgspec.Struct, frozen=True):
 
 
 class WorkerShare(msgspec.Struct, frozen=True):
-    """Part of a stage that one of `worker_count` workers runs.
+    """Share of a stage that one of `worker_count` workers runs.
 
-    The worker sends arrivals `index`, `index` + `worker_count`, … of the common schedule, and runs
-    the corresponding clients of a closed loop.
+    The worker sends the arrivals `index`, `index` + `worker_count`, … of the schedule that all
+    workers share, and runs the corresponding clients of a closed loop.
     """
 
     index: int = 0
@@ -237,23 +245,24 @@ class WorkerShare(msgspec.Struct, frozen=True):
 class Rendezvous(msgspec.Struct, frozen=True):
     """Address at which a master and its workers connect, and the secret `token` that they share.
 
-    A master with `port` 0 listens on any free port, and without a token it generates one for this
-    run.
+    With port 0, a master listens on any free port. Without a token, a master generates a token for
+    this run.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
     token: str = ""
     wait_s: float = 60.0
-    """Time limit in seconds for the connection to the other side."""
+    """Time limit in seconds for the worker to connect to its master, or for all workers to join the
+    master."""
 
 
 class Join(Rendezvous, frozen=True, tag="join"):
-    """Command that connects a worker to a master. It is the only command that such a worker reads
-    from its pipe.
+    """Command to connect to a master. A worker that serves a master reads no other command from its
+    pipe.
 
-    The two capacities are the worker's share of the calibrated capacity of its machine, in requests
-    per second and in streamed chunks per second; None if unknown.
+    `capacity_per_s` and `chunk_capacity_per_s` are the worker's share of its machine's calibrated
+    generator capacity, in requests per second and in streamed chunks per second; None if unknown.
     """
 
     capacity_per_s: float | None = None
@@ -261,11 +270,11 @@ class Join(Rendezvous, frozen=True, tag="join"):
 
 
 class Gather(Rendezvous, frozen=True, kw_only=True, tag="gather"):
-    """First command to a master: start `local` workers on this machine, and wait for `remote`
-    workers on other machines to connect."""
+    """First command to a master: start `local_workers` on this machine, and wait until
+    `remote_workers` on other machines have joined."""
 
-    local: int
-    remote: int = 0
+    local_workers: int
+    remote_workers: int = 0
     wait_s: float = 300.0
 
 
@@ -279,8 +288,8 @@ class Preflight(msgspec.Struct, frozen=True, tag="preflight"):
 
 
 class RunStage(msgspec.Struct, frozen=True, tag="run_stage"):
-    """Command to prepare the stage and report `StagePrepared`. `StartStage` then sets the start
-    time."""
+    """Command to prepare a stage and then report `StagePrepared`. The command `StartStage` sets the
+    start of the stage."""
 
     plan: StagePlan
     share: WorkerShare = WorkerShare()
@@ -289,8 +298,8 @@ class RunStage(msgspec.Struct, frozen=True, tag="run_stage"):
 class StartStage(msgspec.Struct, frozen=True, tag="start_stage"):
     """Command to start the prepared stage.
 
-    `start_ns` is the start of the measured part on the receiver's clock, late enough for the
-    lead-in to come before it.
+    `start_ns` is the start of the measured part in ns on the receiver's clock. It is late enough
+    for the lead-in, which comes first.
     """
 
     index: int
@@ -298,41 +307,41 @@ class StartStage(msgspec.Struct, frozen=True, tag="start_stage"):
 
 
 class StopStage(msgspec.Struct, frozen=True, tag="stop_stage"):
-    """Command to start no more arrivals, drain the requests in flight (or interrupt them if `drain`
-    is false), and end the stage."""
+    """Command to stop a stage: start no further arrivals, drain the requests in flight (or
+    interrupt them if `drain` is false), and end the stage."""
 
     drain: bool
 
 
 class ChangeRate(msgspec.Struct, frozen=True, tag="change_rate"):
-    """Command to change the rate of the running stage's open arrivals, from `at_ns` to the end of
-    the stage."""
+    """Command to change the rate of the running stage's open arrivals, from the time `at_ns` to the
+    end of the stage."""
 
     rate_per_s: float
     at_ns: int
 
 
 class ExtendStage(msgspec.Struct, frozen=True, tag="extend_stage"):
-    """Command to set the duration of the running stage's measured part, in seconds from the start
-    of that part.
+    """Command to extend the measured part of the running stage to `duration_s` seconds.
 
-    Open arrivals continue at their current rate, and clients continue to send. The command has no
-    effect on a stage that has ended, already has a longer duration, or replays a trace.
+    Open arrivals continue at their current rate, and clients of a closed loop continue to send. The
+    command has no effect on a stage that has ended, that replays a trace, or whose measured part is
+    already longer.
     """
 
     duration_s: float
 
 
 class Quit(msgspec.Struct, frozen=True, tag="quit"):
-    """Command to end the worker; closing the worker's standard input has the same effect. `reason`
-    is set if a master dismisses a worker."""
+    """Command to end the worker. Closing the worker's standard input has the same effect. `reason`
+    is set if a master rejects a worker."""
 
     reason: str | None = None
 
 
 class Ping(msgspec.Struct, frozen=True, tag="ping"):
-    """Message of a master to which a worker replies immediately with a Pong. The reply shows that
-    the worker is alive, and contains the time on the worker's clock."""
+    """Message from a master, to which a worker immediately replies with a Pong. The reply shows
+    that the worker is alive, and contains the time on the worker's clock."""
 
     sent_ns: int
 
@@ -346,8 +355,11 @@ Command = (
 
 
 class Hello(msgspec.Struct, frozen=True, tag="hello"):
-    """First message of a worker to its master. `clock` identifies the worker's clock: a worker that
-    shares the master's clock needs no clock offset."""
+    """First message of a worker to its master.
+
+    `clock` identifies the worker's clock. If the master has the same clock, no clock offset is
+    measured.
+    """
 
     protocol_version: int
     host: str
@@ -360,16 +372,16 @@ class Hello(msgspec.Struct, frozen=True, tag="hello"):
 
 
 class Pong(msgspec.Struct, frozen=True, tag="pong"):
-    """Reply to a ping. `sent_ns` is copied from the ping; `at_ns` is the time on the worker's clock
-    at which the ping was read."""
+    """Reply to a ping. `sent_ns` is copied from the ping. `at_ns` is the time in ns on the worker's
+    clock at which the worker read the ping."""
 
     sent_ns: int
     at_ns: int
 
 
 class Joining(msgspec.Struct, frozen=True, tag="joining"):
-    """Report of a master that is waiting for workers; sent when the wait starts and whenever a
-    worker joins."""
+    """Report of a master that is waiting for workers. The report is sent when the wait starts, and
+    whenever a worker joins."""
 
     address: str
     joined: int
@@ -377,7 +389,7 @@ class Joining(msgspec.Struct, frozen=True, tag="joining"):
 
 
 class LoadWorker(msgspec.Struct, frozen=True):
-    """One of a master's workers. `is_local` is true if the master started the worker on its own
+    """Load worker of a master. `is_local` is true if the master started the worker on its own
     machine."""
 
     index: int
@@ -389,13 +401,13 @@ class LoadWorker(msgspec.Struct, frozen=True):
 
 
 class Ready(msgspec.Struct, frozen=True, tag="ready"):
-    """Report that the worker or the master can accept work. `workers` is empty for a single worker
-    without a master."""
+    """Report that a worker, or a master with all its workers, is ready for commands. `workers` is
+    empty for a single worker without a master."""
 
     pid: int
     pacing: str
-    """Mechanism that times the schedule: "timerfd", "sleep", or "locust" for a user's Locust
-    test."""
+    """Mechanism that sends requests on schedule: "timerfd", "sleep", or "locust" for a user's
+    Locust test."""
     event_loop: str
     workers: tuple[LoadWorker, ...] = ()
 
@@ -403,9 +415,9 @@ class Ready(msgspec.Struct, frozen=True, tag="ready"):
 class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     """Result of the preflight request.
 
-    `error` is one of ERROR_CLASSES or None; `detail` is a sentence for the user and never contains
-    the value of a header. `notes` are sentences for the result: properties of the target that were
-    detected, and values that are approximate.
+    `error` is one of ERROR_CLASSES, or None if the request succeeded. `detail` is a sentence for
+    the user; it never contains the value of a header. `notes` are sentences for the result about
+    detected properties of the target and approximate values.
     """
 
     error: str | None
@@ -413,29 +425,31 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     detail: str
     service_ms: float | None
     end_ns: int | None = None
-    """Time at which the response was complete, in ns."""
+    """Time in ns at which the response was complete or the request failed; None if no request was
+    sent."""
     notes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
-    """Targets of a user's Locust test if no URL is specified: hosts or URLs, as written in the
-    test."""
+    """Targets of a user's Locust test if no URL is specified: the hosts or URLs in the test."""
     keeps_connection: bool = True
-    """False if the target closed the connection soon after the response although it had announced
-    keep-alive."""
+    """False if the target closed the connection soon after the response, although the response had
+    announced keep-alive."""
     prepared: int | None = None
     distinct: int | None = None
-    """Number of distinct prompts among the `prepared` requests of a language model's workload."""
+    """Number of distinct prompts among the `prepared` requests of a language model's workload; None
+    for other workloads."""
     first_byte_ms: float | None = None
-    """Time from the send to the first byte of the response, in ms."""
+    """Time from the send to the first byte of the response, in ms; None if not reported."""
     first_token_ms: float | None = None
     """Time from the send to the first token, in ms; None if the response was not a stream of
     tokens."""
     tokens_out: int | None = None
     bytes_received: int | None = None
     headers: tuple[tuple[str, str], ...] = ()
-    """Headers of the response; values that could contain a secret are replaced by `<redacted>`."""
+    """Names and values of the response headers. Values that could contain a secret are replaced by
+    `<redacted>`."""
     can_send: bool = True
-    """False if requests cannot be built because the target did not return the metadata that they
-    require."""
+    """False if no requests can be built, because the target did not return the metadata that the
+    requests require."""
 
 
 class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):
@@ -445,8 +459,8 @@ class StagePrepared(msgspec.Struct, frozen=True, tag="stage_prepared"):
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     """Report that a stage has started.
 
-    `start_ns` is the start of the measured part, after the lead-in. `scheduled` is the number of
-    scheduled arrivals; None if responses determine the arrivals.
+    `start_ns` is the start of the measured part in ns, after the lead-in. `scheduled` is the number
+    of scheduled arrivals, or None if responses determine the arrivals.
     """
 
     index: int
@@ -457,8 +471,8 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
 class FirstError(msgspec.Struct, frozen=True):
     """First failure of an error class in a stage.
 
-    `text` is one line of at most MAX_SAMPLE_CHARS characters; it never contains a header or a body,
-    which could hold a secret. `error` is one of ERROR_CLASSES or NOT_STARTED.
+    `text` is one line of at most MAX_SAMPLE_CHARS characters. It never contains a header or a body,
+    because they may contain a secret. `error` is one of ERROR_CLASSES or NOT_STARTED.
     """
 
     error: str
@@ -469,8 +483,8 @@ class FirstError(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """Counts of the running stage, sent at most four times per second.
 
-    `intended` counts the arrivals due so far. `in_flight` is None for a user's Locust test, which
-    reports requests only when they have ended.
+    `intended` is the number of arrivals that have become due so far. `in_flight` is None for a
+    user's Locust test, because Locust reports requests only when they have ended.
     """
 
     index: int
@@ -482,18 +496,18 @@ class Progress(msgspec.Struct, frozen=True, tag="progress"):
     in_flight: int | None
     max_lag_ms: float
     first_errors: tuple[FirstError, ...] = ()
-    """First error of each class in the stage so far."""
+    """First failure of each error class in the stage so far."""
 
 
 class WorkerStageResult(msgspec.Struct, frozen=True):
-    """Result of one of several workers in a stage.
+    """Result of one worker in a stage with several workers.
 
-    `lost_ns`: time of the last message of a worker that was lost, otherwise None. Some requests
-    that it sent before that time may have no row, and requests that it should have sent later have
-    none.
+    `lost_ns` is the time of the last message if the worker was lost, otherwise None. Requests that
+    a lost worker sent before that time may have no row; later requests have none.
 
-    `clock_residual_ms`: largest observed deviation of the worker's clock from the linear fit that
-    converts its times, including half a round trip; None if the worker shares the master's clock.
+    `clock_residual_ms` is the largest deviation, including half the round trip time, of the
+    worker's clock from the linear model that converts its times. It is None if the worker shares
+    the master's clock.
     """
 
     worker: int
@@ -505,13 +519,16 @@ class WorkerStageResult(msgspec.Struct, frozen=True):
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
     cpu_wait_s: float | None = None
-    """Seconds in which the worker's sending thread was ready to run but had no CPU core; None if
-    not reported by the OS."""
+    """Time in seconds that the worker's sending thread waited for a CPU core while ready to run;
+    None if not reported by the OS."""
 
 
 class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
-    """Report that a stage has ended, sent after the stage's last row. The `never_started` arrivals
-    have rows without `sent_ns`."""
+    """Report that a stage has ended. The report is sent after the last row of the stage.
+
+    `never_started` is the number of arrivals whose request was never sent; their rows have no
+    `sent_ns`.
+    """
 
     index: int
     start_ns: int
@@ -519,30 +536,30 @@ class StageEnded(msgspec.Struct, frozen=True, tag="stage_ended"):
     scheduled: int | None
     never_started: int
     cpu_s: float
-    """CPU time in seconds that the worker (or all workers combined) used between start and end of
+    """CPU time in seconds that the worker (or all workers together) used between start and end of
     the stage."""
     connections_opened: int
     stopped_early: bool
     rates: tuple[tuple[float, float], ...] = ()
-    """Executed rate curve of open arrivals, including changes."""
+    """Rate curve of open arrivals as executed, including rate changes; empty for other arrivals."""
     workers: tuple[WorkerStageResult, ...] = ()
-    """Results of the stage's workers if there are several, including workers lost since the
-    previous stage; the other fields are totals over these workers."""
+    """Result of each worker of the stage, if there are several workers. Workers lost since the
+    previous stage are included. The other fields combine the results of all workers."""
     cpu_wait_s: float | None = None
-    """Seconds between start and end in which the sending thread was ready to run but had no CPU
-    core; the maximum of all workers. None if not reported by the OS."""
+    """Time in seconds that the sending thread waited for a CPU core while ready to run, between
+    start and end of the stage; the maximum over all workers. None if not reported by the OS."""
     first_errors: tuple[FirstError, ...] = ()
-    """First error of each class in the stage."""
+    """First failure of each error class in the stage."""
     duration_s: float | None = None
-    """Duration of the measured part in seconds, including extensions; the minimum of all
+    """Duration of the measured part in seconds, including extensions; the minimum over all
     workers."""
 
 
 class Failed(msgspec.Struct, frozen=True, tag="failed"):
     """Report that the worker cannot continue.
 
-    The target is at fault if `error` is one of ERROR_CLASSES; the settings of the workload or the
-    endpoint are at fault if `is_workload_invalid`; otherwise the worker itself failed.
+    If `error` is one of ERROR_CLASSES, the target is at fault. If `is_workload_invalid` is true,
+    the settings of the workload or the endpoint are at fault. Otherwise the worker itself failed.
     """
 
     message: str

@@ -1,4 +1,4 @@
-"""Workloads, which define the requests to send. They are part of the wire format of
+"""Workloads, which define the requests to send. The types are part of the wire format of
 `loadgen.records`."""
 
 from __future__ import annotations
@@ -9,11 +9,11 @@ import msgspec
 
 
 class Dataset(msgspec.Struct, frozen=True):
-    """Rows of a JSON lines, CSV (with a header) or Parquet file in file order, or the files of a
-    folder sorted by name.
+    """Dataset: the rows of a JSON lines, CSV (with a header) or Parquet file in the order of the
+    file, or the files of a folder sorted by name.
 
-    The rows of a folder have a single column, `file`, with the bytes of each file. A JSON line that
-    is not an object becomes a row with a single column, `value`.
+    The rows of a folder have a single column, `file`, with the content of the file as bytes. A JSON
+    line that is not an object becomes a row with a single column, `value`.
     """
 
     path: str
@@ -21,9 +21,12 @@ class Dataset(msgspec.Struct, frozen=True):
 
 
 class Popularity(msgspec.Struct, frozen=True):
-    """Selection of the prepared request for each arrival: all requests in order (`in-turn`),
-    uniformly at random, or by a Zipf distribution, in which a request of rank k has the weight
-    k^-`exponent` and ranks are assigned at random."""
+    """Selection of the prepared request for each arrival.
+
+    `in-turn`: all requests in order. `uniform`: uniformly at random. `zipf`: by a Zipf
+    distribution, in which the request of rank k has the weight k^-`exponent`; ranks are assigned to
+    requests at random.
+    """
 
     kind: Literal["in-turn", "uniform", "zipf"] = "in-turn"
     exponent: float = 1.0
@@ -34,15 +37,15 @@ class FixedLength(msgspec.Struct, frozen=True, tag="fixed"):
 
 
 class UniformLength(msgspec.Struct, frozen=True, tag="uniform"):
-    """Uniform distribution of lengths; both bounds are included."""
+    """Uniform distribution of lengths from `low` to `high`, both included."""
 
     low: int
     high: int
 
 
 class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
-    """Normal distribution of lengths, truncated to the range from `low` to `high` (no upper limit
-    if `high` is None)."""
+    """Normal distribution of lengths, truncated to the range from `low` to `high`. If `high` is
+    None, the range has no upper limit."""
 
     mean: float
     sd: float
@@ -51,8 +54,8 @@ class NormalLength(msgspec.Struct, frozen=True, tag="normal"):
 
 
 class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
-    """Lognormal distribution of lengths, truncated to the range from `low` to `high` (no upper
-    limit if `high` is None). `sigma` is the standard deviation of the logarithm."""
+    """Lognormal distribution of lengths, truncated to the range from `low` to `high`. If `high` is
+    None, the range has no upper limit. `sigma` is the standard deviation of the logarithm."""
 
     median: float
     sigma: float
@@ -61,7 +64,7 @@ class LognormalLength(msgspec.Struct, frozen=True, tag="lognormal"):
 
 
 class EmpiricalLength(msgspec.Struct, frozen=True, tag="empirical"):
-    """Empirical distribution of lengths: values with weights; without weights, all values are
+    """Empirical distribution of lengths: values with weights. Without weights, all values are
     equally likely."""
 
     values: tuple[int, ...]
@@ -69,17 +72,20 @@ class EmpiricalLength(msgspec.Struct, frozen=True, tag="empirical"):
 
 
 Length = FixedLength | UniformLength | NormalLength | LognormalLength | EmpiricalLength
-"""Distribution of lengths, in tokens or in turns of a session."""
+"""Distribution of lengths in tokens, or of the number of turns of a session."""
 
 
 class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     """Seeded prompts of random words. Without a tokenizer, lengths are approximate.
 
-    If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes of
-    `prefix_tokens` tokens, drawn by the workload's popularity, in addition to `input_tokens`. If
-    `turns` is set, each arrival starts a session of `turns` requests. Every further request is sent
-    after the previous response and a think time (exponential with mean `think_s`), and contains all
-    earlier turns. The model's turns are generated in advance, with `output_tokens` tokens.
+    If `prefix_groups` is set, every prompt begins with one of `prefix_groups` shared prefixes,
+    drawn according to the workload's popularity. A prefix has `prefix_tokens` tokens, in addition
+    to `input_tokens`.
+
+    If `turns` is set, each arrival starts a session of `turns` requests. Each further request
+    contains all earlier turns, and is sent after the previous response and a think time. The think
+    time is exponentially distributed with mean `think_s`. The model's turns in the requests are
+    generated in advance, with `output_tokens` tokens each.
     """
 
     input_tokens: Length
@@ -89,15 +95,15 @@ class SyntheticPrompts(msgspec.Struct, frozen=True, tag="synthetic"):
     turns: Length | None = None
     think_s: float = 0.0
     unique: int = 1000
-    """Number of distinct requests (or sessions, if `turns` is set) to prepare, as far as memory
-    allows."""
+    """Number of distinct requests to prepare, or of distinct sessions if `turns` is set. Fewer are
+    prepared if the memory limit is reached."""
 
 
 class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
-    """Prompts from a dataset column of strings or lists of chat messages; `output_tokens` names an
-    optional column with the number of output tokens to request.
+    """Prompts from a dataset column that contains strings or lists of chat messages. For embeddings
+    and reranking, the column may contain lists of strings.
 
-    For embeddings and reranking, the prompt column may contain lists of strings.
+    `output_tokens` is the name of an optional column with the number of output tokens to request.
     """
 
     dataset: Dataset
@@ -106,8 +112,11 @@ class DatasetPrompts(msgspec.Struct, frozen=True, tag="dataset"):
 
 
 class TracePrompts(msgspec.Struct, frozen=True, tag="trace"):
-    """Synthetic prompts with the lengths of a trace, one prompt per arrival in the order of the
-    trace. The lengths are little-endian int32."""
+    """Synthetic prompts with the lengths of a trace: one prompt per arrival, in the order of the
+    trace.
+
+    The lengths, in tokens, are encoded as little-endian int32.
+    """
 
     input_tokens: bytes
     output_tokens: bytes
@@ -117,35 +126,40 @@ Prompts = SyntheticPrompts | DatasetPrompts | TracePrompts
 
 
 class Expectation(msgspec.Struct, frozen=True):
-    """Conditions for a successful response; a response that violates them has the error class
-    `bad-output`.
+    """Conditions for a successful response.
 
-    `pointer` is a JSON pointer (RFC 6901) to the value that is compared with `equals` (as JSON) or
-    searched by `matches` (a regular expression in RE2 syntax); without `pointer`, the whole body is
-    used. If only `pointer` is set, the value must exist.
+    `pointer` is a JSON pointer (RFC 6901) to a value in the body. This value must equal `equals`
+    (JSON) and match `matches` (a regular expression in RE2 syntax), if set. Without `pointer`, the
+    conditions apply to the whole body. If only `pointer` is set, the value must exist.
+
+    A response whose body violates a condition has the error class `bad-output`, or `bad-payload` if
+    the body must be JSON but is not.
     """
 
     statuses: tuple[int, ...] = ()
-    """Accepted status codes, instead of 200 to 299."""
+    """Accepted HTTP status codes. If empty, the codes 200 to 299 are accepted."""
     pointer: str | None = None
     equals: bytes | None = None
     matches: str | None = None
 
 
 class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
-    """Plain HTTP requests: one request per body, or a single request without a body if there are no
-    bodies.
+    """Plain HTTP requests: one request per body, or a single request without a body if `bodies` is
+    empty.
 
-    `{{column}}` in `template` and in `path` is replaced by the value of that column of a row of
-    `dataset`. In a JSON template the value is inserted as JSON (within a string, as string
-    content), in other templates as text, and in a path as percent-encoded text. Without a template,
-    the rows of the dataset are sent unchanged: files of a folder, lines of JSON, or each row as a
-    JSON object.
+    `{{column}}` in `template` or `path` is replaced by the value of this column in a row of
+    `dataset`. In a JSON template, the value is inserted as JSON; within a JSON string, it is
+    inserted as part of the string. In other templates the value is inserted as text, and in a path
+    as percent-encoded text.
+
+    Without a template, the rows of the dataset are sent as they are: a file of a folder, a line of
+    JSON, or a row as a JSON object.
     """
 
     method: str = "GET"
     path: str | None = None
-    """Path that replaces the path of the target's URL."""
+    """Path of the requests, which replaces the path in the target's URL; None to use the path in
+    the URL."""
     bodies: tuple[bytes, ...] = ()
     content_type: str | None = None
     template: str | None = None
@@ -176,10 +190,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
 
 
 class TensorWorkload(msgspec.Struct, frozen=True):
-    """Requests with rows of input tensors for a served model.
+    """Requests to a served model, with rows of input tensors.
 
     `tensors` is the path of an .npz file with one array per model input, whose first axis is the
-    row. Without it, inputs are generated from the shapes in the model's metadata and `seed`.
+    row axis. Without a path, inputs are generated from `seed` and the shapes in the model's
+    metadata.
     """
 
     model: str
@@ -193,29 +208,30 @@ class TensorWorkload(msgspec.Struct, frozen=True):
 class OipWorkload(TensorWorkload, frozen=True, kw_only=True, tag="oip"):
     """Requests of the Open Inference Protocol v2 over HTTP or gRPC.
 
-    Over HTTP, `binary` selects the binary tensor extension; if the server rejects it, later
-    requests use JSON.
+    `binary` selects binary tensors. If the server rejects them, the requests are sent without
+    binary tensors (over HTTP, as JSON).
     """
 
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     labels: str | None = None
-    """Name of the .npz array with the correct class of each row."""
+    """Name of the array in the .npz file with the correct class of each row; None if there are no
+    labels."""
     output: str | None = None
-    """Name of the output that contains the class, or the class scores, of each row; None to select
-    the output automatically from a response."""
+    """Name of the model output with the class, or the class scores, of each row; None to select the
+    output automatically from a response."""
     binary: bool = True
 
 
 class TfServingWorkload(TensorWorkload, frozen=True, kw_only=True, tag="tf-serving"):
-    """Requests to the REST API of TensorFlow Serving; generated inputs follow the metadata of
-    `signature`."""
+    """Requests to the REST API of TensorFlow Serving. Generated inputs conform to the metadata of
+    the model's signature `signature`."""
 
     signature: str = "serving_default"
 
 
 class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
-    """Requests to the inference API of TorchServe, with one body or one row of the dataset per
-    request. The files of a folder are sent unchanged."""
+    """Requests to the inference API of TorchServe, each with one body or one row of the dataset.
+    The files of a folder are sent unchanged."""
 
     model: str
     version: str | None = None
@@ -227,8 +243,8 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
 
 
 class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
-    """A user's Locust test, run unchanged by `loadgen.locustfile`. If `user_classes` is empty, all
-    user classes of the file run."""
+    """Locust test of the user, which `loadgen.locustfile` runs unchanged. If `user_classes` is
+    empty, all user classes of the file run."""
 
     file: str
     user_classes: tuple[str, ...] = ()

@@ -1,4 +1,4 @@
-"""GitHub workflow commands that annotate the line of the profile that caused a failure."""
+"""Builds GitHub workflow commands, which annotate the line of the profile that caused a failure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from reports.junit import CaseResult, State, build_case_results
 from reports.model import Report
 
 MAX_ANNOTATIONS = 10
-"""Maximum number of annotations of one level that GitHub shows per step."""
+"""Maximum number of annotations of one level that GitHub shows per step of a workflow."""
 _LEVELS: dict[State, str] = {"failed": "error", "error": "error", "open": "warning", "warned": "warning"}
 
 
@@ -17,7 +17,7 @@ def build_workflow_commands(report: Report, profile: str | None, lines: Mapping[
     """Return GitHub workflow commands for the failed cases and warnings of a report, errors first.
 
     `lines` maps the text of an objective to its line in the file `profile`, if known. The verdict
-    of the run has its own command only if no individual case has the same level.
+    of the run has a command of its own only if no other case has the same level.
     """
     run, *cases = (
         case for case in build_case_results(sanitize(report)) if case.state in _LEVELS or case.subject == "run"

@@ -13,7 +13,7 @@ ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same
 
 
 class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A difference between the environments. `forbids` is true if the difference makes the numbers
+    """Difference between two environments. `forbids` is true if the difference makes the numbers
     incomparable."""
 
     name: str
@@ -23,8 +23,8 @@ class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Change of one metric. `ratio` is candidate divided by base. `may_fail` is true for a headline
-    metric that is not too noisy."""
+    """Change of one metric. `ratio` is candidate divided by base. `may_fail` is true if a
+    regression can fail the run, which requires a headline metric that is not too noisy."""
 
     metric: str
     stage: str
@@ -41,11 +41,11 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of a base with a candidate. `summary` states how many metrics have the verdicts
+    """Comparison of a base with a candidate. `summary` states how many metrics have the verdict
     that led to the outcome.
 
-    `banner` must be read before any number: it states that the comparison was forced or rejected,
-    or that it cannot fail a run.
+    `banner` must be read before any number. It states that the comparison was forced or rejected,
+    or that the comparison cannot fail a run.
     """
 
     outcome: ComparisonOutcome
@@ -68,7 +68,7 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonReport(msgspec.Struct, frozen=True, kw_only=True):
-    """A comparison as a separate document. `command` recreates the document."""
+    """Comparison as a separate document. `command` recreates the document."""
 
     tool: str
     command: str

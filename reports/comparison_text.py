@@ -1,4 +1,4 @@
-"""Render a comparison as plain text: environment differences, headline metrics, then other
+"""Renders a comparison as plain text: environment differences, headline metrics, then other
 changes."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MAX_CELL_CHARS = 48
 
 def render_comparison(section: ComparisonSection, width: int = 100) -> str:
     """Render a comparison as plain text without a trailing newline. Tables have their natural
-    width; all other lines are wrapped at `width`."""
+    width; all other lines are wrapped at `width` characters."""
     section = sanitize(section)
     blocks = [
         textwrap.wrap(section.headline, width),
@@ -33,7 +33,7 @@ def render_comparison(section: ComparisonSection, width: int = 100) -> str:
 
 
 def build_comparison_summary_lines(section: ComparisonSection) -> list[str]:
-    """Return the lines about a comparison in the summary of a run: the outcome and the headline
+    """Return the lines about a comparison for the summary of a run: the outcome, and the headline
     metrics that changed."""
     changed_rows = [row for row in section.rows if row.is_headline and row.verdict in ("worse", "better")]
     return [
@@ -47,8 +47,8 @@ def build_comparison_summary_lines(section: ComparisonSection) -> list[str]:
 
 
 def format_effect(ratio: Quantity) -> str:
-    """Format a ratio as a relative change with its interval, such as "+12.3 % (+9.8 % to +14.1 %)";
-    n/a without a value."""
+    """Format a ratio as a relative change with its confidence interval, such as "+12.3 % (+9.8 % to
+    +14.1 %)"; n/a without a value."""
     if ratio.value is None:
         return formatting.NOT_AVAILABLE
     text = format_change(ratio.value)
@@ -56,8 +56,8 @@ def format_effect(ratio: Quantity) -> str:
 
 
 def format_remark(row: ChangeRow) -> str:
-    """Describe the noise of a metric, the number of further runs needed, or the minimum detectable
-    change."""
+    """Describe the noise of a metric, the number of further repeats needed, or the minimum
+    detectable change."""
     if row.is_headline and not row.may_fail:
         return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
     if row.verdict == "inconclusive" and row.more_repeats is not None:
@@ -66,7 +66,7 @@ def format_remark(row: ChangeRow) -> str:
 
 
 def format_change(ratio: float) -> str:
-    """Format a ratio as a signed relative change in percent."""
+    """Format a ratio as a relative change in percent, with its sign."""
     percent = 100 * (ratio - 1)
     decimals = 1 if abs(percent) < 100 else 0
     return f"{round(percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN_SPACE}%"

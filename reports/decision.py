@@ -1,5 +1,5 @@
-"""First screen of a report: the decision, its cost, the probability that the SLO is met, the level
-of evidence, and the caveats."""
+"""Builds the first screen of a report: the decision, its cost, the probability that the SLO is met,
+the level of evidence, and the caveats."""
 
 from __future__ import annotations
 
@@ -15,8 +15,7 @@ from reports.quantity import Basis, CheckRow, Quantity, Validity
 
 
 class Decision(msgspec.Struct, frozen=True):
-    """First lines of a report. `level` is the level of evidence, `None` if there is no result to
-    grade."""
+    """First lines of a report. `level` is the level of evidence; `None` if there is no result."""
 
     headline: str
     sentence: str
@@ -26,7 +25,7 @@ class Decision(msgspec.Struct, frozen=True):
 
     @property
     def evidence(self) -> str:
-        """Level of evidence with its basis, as display text; empty without a level."""
+        """Display text of the level of evidence and its basis; empty without a level."""
         return "" if self.level is None else f"Evidence: {self.level}. {self.basis_text}"
 
     @property
@@ -35,12 +34,12 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def decide_plan(plan: PlanSection) -> Decision:
-    """Build the decision of a plan."""
+    """Build the first lines of the report of a plan."""
     row = plan.recommended_row
     peak = formatting.with_unit(formatting.format_number(plan.peak_per_s), "req/s")
     slo = ", ".join(plan.slo_labels or plan.slo)
     if row is None or row.instances is None:
-        return Decision(f"No offer fits a peak of {peak}", f"No offer meets {slo} within the limits of the plan.")
+        return Decision(f"No offer sustains a peak of {peak}", f"No offer meets {slo} within the limits of the plan.")
     probability_text = f"; P(SLO met) {formatting.NOT_AVAILABLE}"
     if row.slo_probabilities is not None:
         probability_text = f" with {formatting.format_probability(row.slo_probabilities.planned)} probability"
@@ -59,13 +58,13 @@ def decide_plan(plan: PlanSection) -> Decision:
 
 
 def leads_with_plan(report: Report) -> bool:
-    """Return True if the report of a run begins with its plan: it has a plan, and the run is not
+    """Return True if the report of a run begins with its plan: the run has a plan and is not
     INVALID."""
     return report.plan is not None and report.verdict.outcome != "INVALID"
 
 
 def decide_run(report: Report) -> Decision:
-    """Build the headline and evidence of a run from its measurement, ignoring its plan."""
+    """Build the first lines of the report of a run from its measurement, ignoring its plan."""
     verdict = report.verdict
     headline = verdict.headline or verdict.sentence
     if not any(tile.quantity.value is not None for tile in report.tiles):
@@ -84,8 +83,8 @@ def decide_run(report: Report) -> Decision:
 
 
 def _describe_interval(rate: Quantity) -> str:
-    """Return the confidence interval of the max rate, or the reason why it is missing; empty
-    without a max rate."""
+    """Return the confidence interval of the max rate as a sentence, or the reason why there is
+    none; empty without a max rate."""
     interval = formatting.format_interval(rate)
     if interval is None:
         return "" if rate.value is None or not rate.reason else f"{rate.reason[:1].upper()}{rate.reason[1:]}."
@@ -93,7 +92,8 @@ def _describe_interval(rate: Quantity) -> str:
 
 
 def _describe_extent(report: Report) -> str:
-    """Return how much was measured: the number of stages and requests, or of variants and calls."""
+    """Describe how much was measured: the number of stages and requests, or of variants and
+    calls."""
     if report.local is not None:
         calls = sum(row.calls for variant in report.local.variants for row in variant.scenarios)
         measured_variants = [variant for variant in report.local.variants if variant.scenarios]
@@ -107,7 +107,7 @@ def _describe_extent(report: Report) -> str:
 
 
 def list_warnings(report: Report) -> list[CheckRow]:
-    """Return the checks of the run and of its plan that are not VALID."""
+    """Return the checks of the run and of its plan whose verdict is not VALID."""
     checks = (*report.checks, *(report.plan.checks if report.plan else ()))
     return [check for check in checks if check.verdict != "VALID"]
 
@@ -123,8 +123,8 @@ def summarize_caveats(checks: list[CheckRow], note_count: int = 0) -> str:
 
 
 def get_instance_name(row: OfferRow) -> str:
-    """Return the instance type of an offer; reports of older versions have only the name of the
-    offer."""
+    """Return the instance type of an offer. Reports of older versions do not contain the type; in
+    that case, return the name of the offer."""
     return row.instance_type or row.offer
 
 
@@ -144,7 +144,7 @@ def _list_details(row: OfferRow) -> Iterator[str]:
 
 
 def select_tiles_beside_decision(report: Report) -> list[HeadlineTile]:
-    """Return the headline tiles of a run, without the cost tiles if the decision already states the
+    """Return the headline tiles of a run. Cost tiles are omitted if the decision already states the
     cost."""
     tiles = formatting.display_tiles(report)
     is_cost_stated = leads_with_plan(report) and report.plan is not None and report.plan.recommendation is not None

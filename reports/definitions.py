@@ -1,5 +1,5 @@
-"""Render metrics as defined by several tools as plain text: the numbers side by side, then why the
-numbers differ."""
+"""Renders metrics as defined by several tools as plain text: the numbers side by side, then why
+they differ."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_TABLES = 8
 
 def render_definitions(section: Definitions, width: int = 100) -> str:
     """Render the comparison of metric definitions without a trailing newline. Tables have their
-    natural width; all other lines are wrapped at `width`."""
+    natural width; all other lines are wrapped at `width` characters."""
     blocks = build_definition_blocks(sanitize(section), width)
     return "\n\n".join("\n".join(block) for block in blocks).replace(formatting.THIN_SPACE, " ")
 
@@ -58,8 +58,8 @@ def format_label(row: DefinitionRow) -> str:
 
 
 def list_missing_reasons(table: DefinitionTable, names: Sequence[str]) -> list[str]:
-    """Explain which numbers of a table are n/a: one line per tool and reason, with all affected
-    rows."""
+    """Explain which numbers of a table are n/a, with one line per tool and reason that lists all
+    affected rows."""
     rows_by_reason: dict[tuple[str, str], list[str]] = {}
     for row in table.rows:
         for name, quantity in zip(names, row.quantities, strict=True):

@@ -1,4 +1,4 @@
-"""Level of evidence for a result: high, medium or low.
+"""Grades the level of evidence for a result: high, medium or low.
 
 The level is the lowest of three levels, each derived from an identifier, never from a message:
 
@@ -6,7 +6,7 @@ The level is the lowest of three levels, each derived from an identifier, never 
 - Validity of the measurement: VALID is high, WARN is medium, INVALID is low.
 - Uncertainty of the capacity: "uncertain" and "unknown" are low.
 
-The probability that the SLO is met has no influence on the level.
+The probability that the SLO is met does not affect the level.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ BASIS_MEANINGS: dict[Basis, str] = {
     "extrapolated": "calculated from a measurement on other hardware or at other loads",
     "assumed": "not measured: an assumption, a specification or a price list",
 }
-"""Every basis with its meaning, strongest first."""
+"""Meaning of each basis of a number, strongest basis first."""
 
 _LEVEL_BY_BASIS: dict[Basis, EvidenceLevel] = {
     "measured": "high", "interpolated": "high", "extrapolated": "medium", "assumed": "low",
@@ -35,8 +35,8 @@ _WEAKEST_FIRST: tuple[EvidenceLevel, ...] = ("low", "medium", "high")
 def grade_evidence(
     basis: Basis, validity: Validity | None = None, uncertainty: Literal["uncertain", "unknown"] | None = None
 ) -> EvidenceLevel:
-    """Return the lowest of the levels of the basis, the validity and the uncertainty of the
-    capacity; arguments that are `None` are ignored."""
+    """Return the level of evidence: the lowest of the levels for the basis, the validity and the
+    uncertainty of the capacity. Arguments that are `None` are ignored."""
     levels = [_LEVEL_BY_BASIS[basis]]
     levels += [] if validity is None else [_LEVEL_BY_VALIDITY[validity]]
     levels += [] if uncertainty is None else [_LEVEL_BY_UNCERTAINTY[uncertainty]]

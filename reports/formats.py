@@ -1,4 +1,5 @@
-"""Report formats: one table for the command line, the desktop app and the run directory."""
+"""Lists the report formats in one table for the command line, the desktop app and the run
+directory."""
 
 from __future__ import annotations
 
@@ -6,16 +7,17 @@ from typing import NamedTuple
 
 
 class ReportFormat(NamedTuple):
-    """A report format and the content that it can include."""
+    """Report format and the content that a report in this format can include."""
 
     id: str
-    """ID of the format in `sizewise report --format ID`."""
+    """ID of the format, as in `sizewise report --format ID`."""
     title: str
     suffix: str
     file: str
-    """File name in a run directory; empty for text, which is printed to a terminal."""
+    """File name of the report in a run directory; empty for text, which is printed to a
+    terminal."""
     is_always_written: bool = True
-    """True if every run writes this format."""
+    """True if every run writes a report in this format."""
     has_linked_files: bool = False
     """True if charts and tables can be written as separate files and linked from the report."""
     has_profile: bool = False
@@ -23,8 +25,8 @@ class ReportFormat(NamedTuple):
     has_definitions: bool = False
     """True if the report can contain metric definitions of other tools."""
     package: str | None = None
-    """Additional package that the format requires; the extra that installs the package has the ID
-    of the format."""
+    """Name of the additional package that the format requires; `None` if it requires none. The
+    extra that installs the package has the ID of the format."""
 
 
 REPORT_FORMATS = (
@@ -40,4 +42,4 @@ FORMATS_BY_ID = {format_.id: format_ for format_ in REPORT_FORMATS}
 """Formats by ID, as in `FORMATS_BY_ID["html"]`."""
 FORMATS_BY_SUFFIX = {format_.suffix: format_ for format_ in REPORT_FORMATS}
 RUN_FILES = {format_.id: format_.file for format_ in REPORT_FORMATS if format_.is_always_written}
-"""Names of the files that each run writes, by format ID."""
+"""Names of the report files that every run writes, by format ID."""

@@ -1,7 +1,7 @@
-"""Number formatting: three significant digits, thousands separators, units, intervals. All
-functions are pure.
+"""Formats numbers with three significant digits, thousands separators, units and intervals.
 
-The module also removes characters that control terminals or break renderers from external strings.
+All functions are pure. The module also removes characters that control terminals or break renderers
+from strings of external origin.
 """
 
 from __future__ import annotations
@@ -57,7 +57,8 @@ def format_percent(share: float) -> str:
 
 
 def format_probability(value: float) -> str:
-    """Format a probability to a tenth of a percent, never rounded to 0 or 1."""
+    """Format a probability in percent with at most one decimal. A value strictly between 0 and 1 is
+    never shown as 0 % or 100 %."""
     if 0.9995 <= value < 1 or 0 < value < 0.0005:
         return f"{'over 99.9' if value > 0.5 else 'under 0.1'}{THIN_SPACE}%"
     return f"{100 * value:.1f}".removesuffix(".0") + f"{THIN_SPACE}%"
@@ -68,7 +69,7 @@ def format_p_value(value: float) -> str:
 
 
 def format_size(value_bytes: int) -> str:
-    """Format a size in bytes: 385 kB, 1.47 MB, 12.3 GB."""
+    """Format a number of bytes: 385 kB, 1.47 MB, 12.3 GB."""
     for unit, scale in (("GB", 1e9), ("MB", 1e6), ("kB", 1e3)):
         if value_bytes >= scale:
             return with_unit(format_number(value_bytes / scale), unit)
@@ -86,8 +87,8 @@ def format_duration(duration_s: float) -> str:
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Append a unit after a thin space, as in 238 req/s; a dollar sign is placed before the number,
-    as in $310/month."""
+    """Append a unit to a formatted number after a thin space, as in 238 req/s. A dollar sign is
+    placed before the number, as in $310/month."""
     unit_text = show_unit(unit)
     if unit_text.startswith("$"):
         return f"-${text[1:]}{unit_text[1:]}" if text.startswith("-") else f"${text}{unit_text[1:]}"
@@ -95,8 +96,8 @@ def with_unit(text: str, unit: str) -> str:
 
 
 def format_quantity(quantity: Quantity) -> str:
-    """Format a value with its interval and unit, as in 238 (231–244) req/s or $310/month (290–330);
-    n/a without a value."""
+    """Format a value with its confidence interval and unit, as in 238 (231–244) req/s or $310/month
+    (290–330); n/a without a value."""
     interval_text = format_interval(quantity)
     if interval_text is None:
         return format_value_unit(quantity)
@@ -123,8 +124,8 @@ def format_inference_rate(quantity: Quantity) -> str:
 
 
 def display_tiles(report: Report) -> list[HeadlineTile]:
-    """Return the headline tiles; the throughput of a local model has the unit inferences/s instead
-    of 1/s."""
+    """Return the headline tiles for display. The throughput of a local model has the unit
+    inferences/s instead of 1/s."""
     is_model_only = report.local is not None
     return [
         msgspec.structs.replace(tile, quantity=msgspec.structs.replace(tile.quantity, unit="inferences/s"))
@@ -135,7 +136,7 @@ def display_tiles(report: Report) -> list[HeadlineTile]:
 
 
 def format_value(quantity: Quantity) -> str:
-    """Format a value without its unit, with the number of digits that its interval justifies."""
+    """Format a value without its unit, with as many digits as its confidence interval justifies."""
     value = quantity.undersampled if quantity.value is None else quantity.value
     return NOT_AVAILABLE if value is None else _format_digits(quantity, value) + _format_sample_note(quantity)
 
@@ -145,8 +146,8 @@ def _format_sample_note(quantity: Quantity) -> str:
 
 
 def format_interval(quantity: Quantity) -> str | None:
-    """Format the 95 % interval of a quantity with the decimals of its value, as in 231–244; `None`
-    without an interval."""
+    """Format the 95 % confidence interval of a quantity with the decimals of its value, as in
+    231–244; `None` without an interval."""
     if quantity.value is None or quantity.ci95 is None:
         return None
     separator = (
@@ -185,8 +186,8 @@ _METRIC_NAMES = {
 
 
 def metric_name(name: str, aggregate: str = "") -> str:
-    """Return the display name of a latency metric, such as `p99.9 latency`; an unknown name is
-    returned without its `_ms`."""
+    """Return the display name of a latency metric, such as `p99.9 latency`. An unknown name is
+    returned without the suffix `_ms`."""
     metric_text = _METRIC_NAMES.get(name, name.removesuffix("_ms"))
     return f"{aggregate.replace('_', '.')} {metric_text}" if aggregate else metric_text
 
@@ -195,7 +196,8 @@ StageState = Literal["passed", "not evaluated", "failed", "INVALID"]
 
 
 def stage_state(row: StageRow) -> StageState:
-    """Return the identifier of a stage's state; `display_state` returns its display text."""
+    """Return the identifier of a stage's state, for which `display_state` returns the display
+    text."""
     if row.validity == "INVALID":
         return "INVALID"
     return "not evaluated" if row.meets_slo is None else "passed" if row.meets_slo else "failed"
@@ -273,8 +275,8 @@ def _format_digits(quantity: Quantity, value: float) -> str:
 
 
 def _count_decimals_near_one(share: Quantity) -> int:
-    """Return the number of decimals needed to distinguish a share close to 1 from 1: 99.96 % must
-    not be shown as 100 %."""
+    """Return the number of decimals needed to distinguish a share from 1, so that 99.96 % is not
+    shown as 100 %."""
     value = share.value or share.undersampled or 0.0
     distance = 1 - (share.ci95[0] if value == 1 and share.ci95 else value)
     return max(0, _count_decimals(100 * distance) - 2) if 0 < distance < 0.1 else 0
@@ -300,8 +302,8 @@ _CONTROL_REPLACEMENTS = {code: "\ufffd" for code in (*range(32), *range(127, 160
 
 
 def sanitize(record: _Record) -> _Record:
-    """Return the record with the control characters in its strings replaced; a single NUL would
-    abort the chart renderer."""
+    """Return the record with the control characters in its strings replaced. Otherwise, a single
+    NUL would abort the chart renderer."""
     return msgspec.convert(_replace_controls(msgspec.to_builtins(record)), type=type(record))
 
 

@@ -1,4 +1,4 @@
-"""Render a report as one offline HTML file: the decision or the result first, and charts as SVG
+"""Renders a report as one offline HTML file: the decision or the result first, and charts as SVG
 that a script makes interactive.
 
 The page also contains compressed files that the reader can save.
@@ -52,15 +52,16 @@ from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
 
 _MAX_TABLE_BYTES = 500_000
-"""Maximum size in bytes of an embedded table. A larger table is written only as a separate file."""
+"""Maximum size in bytes of a table that is embedded in the page. A larger table is written only as
+a separate file."""
 
 
 class EmbeddedFile(msgspec.Struct, frozen=True):
     name: str
     encoded_content: Markup
-    """Content of the file, compressed with zlib and base64-encoded."""
+    """Content of the embedded file, compressed with zlib and base64-encoded."""
     sha256: str
-    """SHA-256 of the uncompressed content."""
+    """SHA-256 of the uncompressed content of the embedded file."""
 
 
 def embed_text(name: str, text: str) -> EmbeddedFile:
@@ -95,7 +96,7 @@ class Pictures(msgspec.Struct, frozen=True):
     """Charts of a page by key.
 
     `library` is the script that makes the charts interactive. `failure` is the reason why charts
-    are missing from the report.
+    are missing from the page; `None` if all were drawn.
     """
 
     by_key: dict[str, Picture]
@@ -104,11 +105,11 @@ class Pictures(msgspec.Struct, frozen=True):
 
 
 def render_html(report: Report, warn: WarnCallback = lambda _: None) -> str:
-    """Render a report as an HTML page; the same report always gives the same bytes.
+    """Render a report as an HTML page. The same report always gives the same bytes.
 
     Raw data that would make the page larger than `PREFERRED_BYTES` is omitted. Rows that would make
-    the page larger than `MAX_BYTES` are omitted too, which the page states. If charts cannot be
-    drawn, the page has none, and `warn` is called with the reason.
+    the page larger than `MAX_BYTES` are omitted too, and the page states this. If charts cannot be
+    drawn, the page has no charts, and `warn` is called with the reason.
     """
     raw = embed_text("result.json", report.result_json)  # exact bytes, so before control characters are replaced
     return _select_first_fitting_page(
@@ -150,7 +151,7 @@ def _build_plan_pages(report: PlanReport, warn: WarnCallback) -> Iterator[tuple[
 
 
 def _select_first_fitting_page(pages: Iterable[tuple[int, str]]) -> str:
-    """Return the first page that is within its size limit, or else the last page."""
+    """Return the first page that is within its size limit; if none is, the last page."""
     text = ""
     for limit, text in pages:
         if len(text.encode()) <= limit:
@@ -159,8 +160,8 @@ def _select_first_fitting_page(pages: Iterable[tuple[int, str]]) -> str:
 
 
 def encode_inert_json(value: Any) -> Markup:
-    """Encode JSON for an HTML data block, escaping characters that could end the block or begin a
-    tag."""
+    """Encode JSON for an HTML data block. Characters that could end the block or begin a tag are
+    escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
     return Markup(text.translate(_HTML_ESCAPES))
 
@@ -194,13 +195,13 @@ def _render(
 
 
 _LEADING_CHARTS = ("curve", "clients-time", "token-times", "variants-front", "rates")
-"""Charts that may be shown beside the result of a run without a plan; the first chart that was
-drawn is used."""
+"""Keys of the charts that may be shown beside the result of a run without a plan. The first chart
+that was drawn is used."""
 
 
 def _build_first_screen(report: Report | PlanReport, pictures: Pictures) -> dict[str, Any]:
-    """Build the template variables for the beginning of the page and for the list of its
-    sections."""
+    """Build the template variables for the first screen of the page and for its table of
+    contents."""
     if isinstance(report, PlanReport):
         is_plan_first, sections, missing_sections = True, _PLAN_SECTIONS, []
     else:
@@ -232,7 +233,7 @@ _PLAN_SECTIONS = [
 
 
 def _list_sections(report: Report, pictures: Pictures) -> list[tuple[str, str]]:
-    """Return the IDs and titles of the sections of a run's page, in order."""
+    """Return the IDs and titles of the sections of a run's page, in the order of the page."""
     has_plan, is_local = report.plan is not None, report.local is not None
     titles = {
         "objectives": ("Objectives", bool(report.objectives)),
@@ -257,8 +258,8 @@ def _has_load(report: Report) -> bool:
 
 
 def _list_missing_sections(report: Report) -> list[tuple[str, str]]:
-    """Return the titles of sections for which the run has no data, each with the reason. The
-    appendix lists them."""
+    """Return the titles of the sections for which the run has no data, each with the reason, for
+    the appendix."""
     is_local = report.local is not None
     has_gpu = any(series.metric == "gpu_utilization_percent" for series in report.telemetry)
     machine_reason = (
@@ -328,7 +329,7 @@ def _format_charts_missing(failure: str) -> str:
 
 
 def _group_rejected_offers(plan: PlanSection | None) -> list[tuple[str, list[OfferRow]]]:
-    """Group the rejected offers by reason, most frequent reason first."""
+    """Group the rejected offers by reason, with the most frequent reason first."""
     by_reason: defaultdict[str, list[OfferRow]] = defaultdict(list)
     for row in plan.rejected_offers if plan else ():
         by_reason[row.rejected or ""].append(row)
@@ -336,8 +337,8 @@ def _group_rejected_offers(plan: PlanSection | None) -> list[tuple[str, list[Off
 
 
 def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str], VariantRow]]:
-    """Group variants by where their operators ran. Returns the variant names and one representative
-    variant per group."""
+    """Group variants by the execution providers that ran their operators. Returns the variant names
+    and one representative variant for each group."""
     groups: dict[tuple[object, ...], tuple[list[str], VariantRow]] = {}
     for variant in variants:
         groups.setdefault((variant.provider, variant.provider_used, variant.placements), ([], variant))[0].append(
@@ -347,7 +348,7 @@ def _group_by_placement(variants: Sequence[VariantRow]) -> list[tuple[list[str],
 
 
 def _build_link(name: str) -> str:
-    """Return a relative link to a file in the folder of the page; the file name may contain any
+    """Return a relative link to a file in the folder of the page. The file name may contain any
     characters."""
     return f"./{quote(name, safe='')}"
 
@@ -366,7 +367,8 @@ def _compute_source_hash(text: str) -> str:
 
 @cache
 def _load_library() -> Markup:
-    """Return the bundled JavaScript chart library. Raises ChartError.
+    """Return the bundled JavaScript chart library. Raises ChartError if the library cannot be
+    bundled.
 
     Bundling takes a second, so the bundle of each version is cached in the user's cache directory.
     """

@@ -1,4 +1,4 @@
-"""Render the report as JUnit XML. The profile is the test suite; the verdict, each objective and
+"""Renders a report as JUnit XML. The profile is the test suite; the verdict, each objective and
 each validity check is a test case."""
 
 from __future__ import annotations
@@ -16,16 +16,16 @@ from reports.formatting import sanitize
 from reports.model import CheckRow, ObjectiveRow, Report, ReportHeader, ReportVerdict, Validity
 
 State = Literal["passed", "failed", "error", "open", "warned"]
-"""State of a test case. `error`: the measurement itself failed; `open`: neither passed nor failed;
-`warned`: the limit was missed, but the objective only warns."""
+"""State of a test case: `error` if the measurement itself failed, `open` if the case neither passed
+nor failed, `warned` if a limit was missed but can only warn."""
 Subject = Literal["run", "SLO", "gate", "validity"]
 _FAILED_EXIT_CODES = (10, 11, 12)
 _CHECK_STATES: dict[Validity, State] = {"VALID": "passed", "WARN": "warned", "INVALID": "error"}
 
 
 class CaseResult(msgspec.Struct, frozen=True):
-    """Result of one test case. `detail` contains the observed value with its interval, and the
-    limit."""
+    """Result of one test case. `detail` contains the observed value with its confidence interval,
+    and the limit."""
 
     subject: Subject
     name: str
@@ -34,8 +34,10 @@ class CaseResult(msgspec.Struct, frozen=True):
 
 
 def build_case_results(report: Report) -> Iterator[CaseResult]:
-    """Yield the results of a report as test cases. The first case is the verdict of the run:
-    `failed` or `error` if, and only if, the exit code of the command was not 0."""
+    """Yield the results of a report as test cases.
+
+    The first case is the verdict of the run. Its state is `failed` or `error` if, and only if, the
+    exit code of the command was not 0."""
     yield CaseResult("run", "verdict", _get_run_state(report.verdict), _format_run_detail(report.verdict))
     for row in report.objectives:
         yield CaseResult(
@@ -87,9 +89,11 @@ _ELEMENTS: dict[State, str] = {"failed": "failure", "error": "error", "open": "s
 
 
 def render_junit(report: Report) -> str:
-    """Render a report as JUnit XML. A failed case becomes a failure, a failed measurement an error;
-    an inconclusive case or a warning is skipped. Each case states the observed value, its interval
-    and its limit."""
+    """Render a report as JUnit XML. Each case states the observed value, its confidence interval
+    and its limit.
+
+    A failed case becomes a failure, and a failed measurement an error. An inconclusive case or a
+    warning becomes skipped."""
     report = sanitize(report)
     cases = list(build_case_results(report))
     counts = {
@@ -140,8 +144,8 @@ def _list_properties(report: Report) -> list[tuple[str, str]]:
 
 
 def _build_timestamp(header: ReportHeader) -> dict[str, str]:
-    """Return the start time as a `timestamp` attribute in UTC without a zone, as the schema
-    requires; empty if the time cannot be parsed."""
+    """Return the start of the run as a `timestamp` attribute in UTC without a time zone, as the
+    schema requires; empty if the start cannot be parsed."""
     try:
         start_time = datetime.fromisoformat(header.started).astimezone(UTC)
     except ValueError:
@@ -150,6 +154,6 @@ def _build_timestamp(header: ReportHeader) -> dict[str, str]:
 
 
 def _clean_text(raw: str) -> str:
-    """Replace characters that XML 1.0 cannot represent, and replace thin spaces with normal
+    """Replace characters that XML 1.0 cannot represent, and replace thin spaces by normal
     spaces."""
     return _NON_XML_CHARACTERS.sub("\ufffd", raw).replace(formatting.THIN_SPACE, " ")

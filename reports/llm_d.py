@@ -1,7 +1,7 @@
-"""Records of llm-d's Benchmark Report 0.2.1: one file per load point, so that tools for this format
-can plot Sizewise runs.
+"""Builds records in llm-d's Benchmark Report format 0.2.1, so that tools for this format can plot
+Sizewise runs. There is one file per load point.
 
-The records contain only data that a run measured. Where llm-d's definitions differ from those of
+A record contains only data that the run measured. Where llm-d's definitions differ from those of
 Sizewise, nothing is guessed: for example, a statistic without a mean or a workload without a known
 input length is omitted.
 """
@@ -64,12 +64,12 @@ class RunTime(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     start: str
     end: str
     duration: str
-    """Duration in ISO 8601 format, such as PT30.2S."""
+    """Duration of the load point in ISO 8601 format, such as PT30.2S."""
 
 
 class Run(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Identification of a record. `uid` identifies the file, `eid` the run that the data comes
-    from."""
+    """Identification of a record. `uid` identifies the file, `eid` the run that produced the
+    data."""
 
     uid: str
     eid: str
@@ -118,8 +118,8 @@ class StackMetadata(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=Tru
 
 
 class ServingStack(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The endpoint as a component of the serving stack. The client has no information about the
-    inference engine."""
+    """Endpoint as a component of the serving stack. The inference engine is unknown to the
+    client."""
 
     kind: Literal["generic"]
     tool: str

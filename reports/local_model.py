@@ -9,17 +9,17 @@ import msgspec
 from reports.quantity import Quantity, Validity
 
 SloState = Literal["met", "missed", "inconclusive"]
-"""Whether a variant meets its SLO. It is "inconclusive" if no objective is known to be missed, but
-at least one has no value."""
+"""State of a variant with respect to the SLO. The state is "inconclusive" if no objective is known
+to be missed, but at least one has no value."""
 VariantState = Literal["best", "measured", "INVALID", "ended early", "skipped"]
 
 
 class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     """Results of one stage of a variant.
 
-    `times` names the metric of the percentiles: latency if calls had scheduled start times,
-    otherwise the call time. `calls` is the number of calls. `parts` contains the median time of
-    each part of a call, in the order of `LocalSection.parts`.
+    `times` names the metric of the percentiles: latency if calls had scheduled starts, otherwise
+    the call time. `calls` is the number of calls. `parts` contains the median time of each part of
+    a call, in the order of `LocalSection.parts`.
     """
 
     stage: str
@@ -27,8 +27,8 @@ class ScenarioRow(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None
     """Arrival rate in calls per second; `None` if the stage had no arrival rate."""
     tried: Literal["passed", "failed"] | None
-    """Result of a rate that was a step of a search, whether or not the search found a maximum;
-    `None` for all other stages."""
+    """Result of the stage as a step of a rate search; `None` if the stage was not part of a search.
+    The result does not depend on whether the search found a max rate."""
     times: str
     p50: Quantity
     p95: Quantity
@@ -44,7 +44,7 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
     metric: str
     value: Quantity
     reference: Quantity | None
-    """Value of the reference variant; `None` if there is no reference."""
+    """Accuracy of the reference variant; `None` if there is no reference."""
     change: Quantity | None
     retained: Quantity | None
     p_value: float | None
@@ -52,8 +52,8 @@ class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of a variant's outputs with the outputs of the reference. `sqnr` is in dB, `kl_…`
-    in nats."""
+    """Comparison of a variant's outputs with the outputs of the reference variant. `sqnr` is in dB,
+    `kl_…` in nats."""
 
     rows: int
     agreement: Quantity
@@ -68,23 +68,23 @@ class FidelityRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ColdStartRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Cold starts of one kind, with or without a cached engine.
+    """Cold starts of one kind, either with or without a cached engine.
 
     `p50` and `worst` contain the median and the maximum of each part, in the order of
-    `LocalSection.cold_parts`, with the total last. `starts` is the number of cold starts, which is
-    too small for a p95.
+    `LocalSection.cold_parts`, with the total last. `starts` is the number of cold starts; there are
+    too few for a p95.
     """
 
     is_cached: bool
-    """True if the runtime's optimized model or engine was cached by an earlier start."""
+    """True if an earlier start had cached the runtime's optimized model or engine."""
     starts: int
     p50: tuple[Quantity, ...]
     worst: tuple[Quantity, ...]
 
 
 class PlacementRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of nodes with one operator on one execution provider. `is_fallback` marks fallback
-    nodes, which run on a provider that was not requested."""
+    """Number of nodes with one operator on one execution provider. `is_fallback` is true for
+    fallback nodes, which run on a provider that was not requested."""
 
     provider: str
     operator: str
@@ -110,9 +110,9 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     """Results of one variant of a model.
 
     `name` is unique within the run; `family` is the name without the batch size. `slo` is based on
-    point estimates; `None` if no SLO was set or nothing was measured. `reason` states why the
-    variant ended early or was skipped. `latency` and `cost` are the coordinates of the variant in
-    the chart described by `FrontAxes`.
+    point estimates; `None` if the profile has no SLO or nothing was measured. `reason` states why
+    the variant ended early or was skipped. `latency` and `cost` are the coordinates of the variant
+    in the chart described by `FrontAxes`.
     """
 
     name: str
@@ -137,8 +137,8 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
     latency: Quantity
     cost: Quantity
     energy: Quantity | None
-    """Total GPU energy per inference, or the energy above idle if only this is known; `None` if no
-    power was measured."""
+    """Total GPU energy per inference, or the energy above idle if only the latter is known; `None`
+    if no power was measured."""
     is_on_frontier: bool
     accuracy: AccuracyRow | None
     fidelity: FidelityRow | None
@@ -153,8 +153,8 @@ class VariantRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class BatchModelRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Linear batch model S(b) = t0 + t1 b of a family of variants. `reason` states why the model
-    does not fit or is unknown."""
+    """Batch latency model S(b) = t0 + t1 b of a family of variants, where b is the batch size.
+    `reason` states why the model does not fit or is unknown."""
 
     family: str
     t0: Quantity
@@ -165,7 +165,7 @@ class BatchModelRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FrontAxes(msgspec.Struct, frozen=True, kw_only=True):
-    """Axes of the Pareto chart of variants: `latency` names a percentile of one scenario, `cost` a
+    """Axes of the Pareto chart of variants. `latency` names a percentile of one scenario, `cost` a
     cost metric."""
 
     latency: str
@@ -179,10 +179,10 @@ class LocalSection(msgspec.Struct, frozen=True, kw_only=True):
     common: str
     variants: tuple[VariantRow, ...]
     best: str | None
-    """Name of the best variant; `None` if there is none."""
+    """Name of the best variant; `None` if no valid variant met the SLO."""
     headline_variant: str | None
-    """Name of the variant that provides the headline numbers: the best variant, or else the variant
-    closest to the SLO; `None` if nothing was measured."""
+    """Name of the variant that provides the headline numbers: the best variant, or if there is
+    none, the variant closest to the SLO; `None` if nothing was measured."""
     best_reason: str | None
     batch_models: tuple[BatchModelRow, ...]
     axes: FrontAxes

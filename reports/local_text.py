@@ -1,4 +1,4 @@
-"""Render a local run for a terminal: a table of the variants, and further results of the headline
+"""Renders a local run for a terminal: a table of the variants, and further results of the headline
 variant."""
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ _MAX_ROWS = 12
 
 
 def build_variant_table(local: LocalSection, width: int, write_state: Callable[[str], str] = str) -> list[list[str]]:
-    """Build the table of variants as rows of cells, header first. Times are in ms. Less important
-    columns are omitted if the table would be wider than `width`."""
+    """Build the table of variants as rows of cells, header row first. Times are in ms. Less
+    important columns are omitted if the table would be wider than `width` characters."""
     shown_variants = _select_variants(local.variants)
     if not any(variant.scenarios for variant in shown_variants):
         return []
@@ -54,8 +54,8 @@ def build_variant_table(local: LocalSection, width: int, write_state: Callable[[
 
 
 def build_remaining_variant_lines(local: LocalSection) -> list[str]:
-    """Return lines for what the table omits: the number of further variants, and the reasons why
-    variants ended early or were skipped."""
+    """Return lines about what the table of variants omits: the number of further variants, and the
+    reasons why variants ended early or were skipped."""
     hidden_count = len(local.variants) - _MAX_ROWS
     more_lines = [f"… and {hidden_count} more in the report"] if hidden_count > 0 else []
     reasons: dict[str, list[str]] = {}
@@ -84,8 +84,8 @@ def build_headline_variant_lines(local: LocalSection) -> list[tuple[str, list[st
 
 
 def _select_variants(variants: Sequence[VariantRow]) -> list[VariantRow]:
-    """Select the variants to show, preserving their order. If there are too many, the best variant,
-    variants on the Pareto front and the fastest variants take precedence."""
+    """Select the variants to show in a table, preserving their order. If there are too many, the
+    best variant takes precedence, then variants on the Pareto front, then the fastest variants."""
     if len(variants) <= _MAX_ROWS:
         return list(variants)
     top_variants = sorted(
@@ -110,7 +110,8 @@ def _list_queueing_scenarios(variants: Sequence[VariantRow]) -> list[str]:
 
 
 def _format_sequential_cell(variant: VariantRow) -> str:
-    """Return p50 and p99 of the single-stream scenario, or else of the first scenario."""
+    """Format p50 and p99 of the single-stream scenario or, if it was not measured, of the first
+    scenario."""
     stages = [row for row in variant.scenarios if not row.tried]
     row = next((row for row in stages if row.scenario == "single-stream"), None)
     row = row or next(iter(stages), None)
@@ -134,7 +135,7 @@ def _format_arrivals_cell(variant: VariantRow) -> str:
 
 
 def _format_p99_cell(variant: VariantRow, scenario: str) -> str:
-    """Return the p99 at the highest arrival rate, excluding rates that a search only probed."""
+    """Format the p99 at the highest arrival rate. Rates that a search only probed are ignored."""
     rows = [row for row in variant.scenarios if row.scenario == scenario and not row.tried]
     row = max(rows, key=lambda row: row.rate_per_s or 0.0, default=None)
     return "–" if row is None else _mark_invalid(row.validity, _format_value(row.p99))
@@ -169,8 +170,8 @@ def _build_batch_lines(local: LocalSection, headline_variant: VariantRow) -> Ite
 
 
 def _build_cold_start_lines(local: LocalSection, headline_variant: VariantRow) -> Iterator[str]:
-    """Yield lines about the cold starts of the variant, or of another variant with the same file,
-    provider, threads and devices."""
+    """Yield lines about the cold starts of the variant. If the variant has none, use those of
+    another variant with the same file, provider, threads and devices."""
     variants_with_same_load = (
         variant
         for variant in local.variants

@@ -1,4 +1,4 @@
-"""Render a report as Markdown, for a job summary or a comment: the decision or the result, its
+"""Renders a report as Markdown, for a job summary or a comment: the decision or the result, its
 caveats, then the numbers.
 
 The module also renders comparisons, and escapes free-form strings, tables and lists for the
@@ -49,20 +49,20 @@ _NUMBERED_ITEM = re.compile(r"^(\d{1,9})([.)])(?=\s|$)")
 
 
 def escape_text(raw: str) -> str:
-    """Escape a string for a single line of Markdown that displays `raw` literally, without markup,
-    links or block markers."""
+    """Escape a string for a single line of Markdown. The line displays `raw` literally, without
+    markup, links or block markers."""
     line = _ACTIVE_CHARACTERS.sub(r"\\\g<0>", _SPACES.sub(" ", raw).strip())
     line = _LINKS.sub(r"\\\g<0>", line)
     return _NUMBERED_ITEM.sub(r"\1\\\2", _BLOCK_START.sub(r"\\\g<0>", line))
 
 
 def build_bullet_list(lines: Sequence[str]) -> list[str]:
-    """Build a Markdown list of the non-empty lines, which must already be Markdown."""
+    """Build a Markdown list of the non-empty lines, which must already be escaped as Markdown."""
     return [f"- {line}" for line in lines if line]
 
 
 def build_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
-    """Build a Markdown table; the cells must already be Markdown. Columns without a header are
+    """Build a Markdown table from cells that are already Markdown. Columns without a header are
     omitted. Returns no lines if there are no rows."""
     column_indices = [index for index, name in enumerate(columns) if name]
     lines = [columns, ["---"] * len(columns), *rows] if rows else []
@@ -123,15 +123,15 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
 
 
 MAX_BYTES = 900 * 1024
-"""Maximum size of a job summary, in bytes. GitHub rejects a summary above 1,024 KiB completely."""
+"""Maximum size of a job summary, in bytes. GitHub discards a summary above 1,024 KiB as a whole."""
 _MAX_ROWS = 200
 _MAX_WIDTH = 10_000
 _TRUNCATED_NOTE = "\n_Truncated to the size limit of a job summary. See report.html for the full report._\n"
 
 
 def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
-    """Render as many complete sections as fit in `max_bytes`. The result is empty if even the
-    verdict does not fit."""
+    """Render as many complete sections of a report as fit in `max_bytes`; empty if even the verdict
+    does not fit."""
     report = sanitize(report)
     leading_plan = report.plan if leads_with_plan(report) else None
     sections = [
@@ -222,7 +222,7 @@ def _build_plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
 
 
 def _build_caveats(warnings: Sequence[CheckRow], notes: Sequence[str]) -> list[str]:
-    """Return the caveats as a collapsed section whose summary states their number and names."""
+    """Build a collapsed section of caveats, whose summary line states their number and names."""
     summary = _SPACES.sub(" ", summarize_caveats(list(warnings), len(notes)))
     if not summary:
         return []
@@ -255,7 +255,7 @@ def _format_check(check: CheckRow) -> str:
 
 
 def _format_quantity(quantity: Quantity) -> str:
-    """Format a value with its interval; an INVALID value is struck through."""
+    """Format a value with its confidence interval; an INVALID value is struck through."""
     if quantity.value is None:
         text = formatting.format_value_unit(quantity)
         return escape_text(f"{text} ({quantity.reason})" if quantity.reason else text)
@@ -308,7 +308,7 @@ def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
             escape_text(f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name),
             escape_text(row.arrivals or row.kind),
             _format_cell(row.offered),
-            "n/a" if row.responses is None else _format_cell(row.responses),
+            "n/a" if row.throughput is None else _format_cell(row.throughput),
             *map(_format_cell, (row.p50, row.p95, row.p99)),
             formatting.format_count(row.failed),
             formatting.display_state(formatting.stage_state(row)),

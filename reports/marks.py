@@ -1,9 +1,9 @@
-"""Marks in a string that a terminal shows as colors, without searching the string for words such as
-PASS.
+"""Marks the parts of a string that a terminal shows in color, so that no code searches the string
+for words such as PASS.
 
 A status such as PASS is marked by replacing each letter with a private-use Unicode character, which
-keeps its length. A percentile of too few samples is marked by one such character at each end,
-without display width. Marks must be replaced or dropped before the string is printed.
+does not change the length. A percentile of too few samples is marked by one such character, without
+display width, at each end. Marks must be replaced or dropped before the string is printed.
 """
 
 from __future__ import annotations
@@ -27,13 +27,14 @@ def mark_status(status: str) -> str:
 
 
 def dim_undersampled(quantity: Quantity, text: str) -> str:
-    """Mark the formatted quantity as dimmed if it is a percentile of too few samples."""
+    """Mark a formatted quantity as dimmed if it is a percentile of too few samples; otherwise
+    return it unchanged."""
     return f"{DIM_START}{text}{DIM_END}" if quantity.is_undersampled else text
 
 
 def replace_marks(text: str, write_status: Callable[[str], str], dim_start: str, dim_end: str) -> str:
-    """Replace each marked status with the result of `write_status`, and the ends of dimmed
-    strings."""
+    """Replace each marked status by the result of `write_status`, and the marks around dimmed
+    strings by `dim_start` and `dim_end`."""
     text_with_statuses = _MARKED_PATTERN.sub(
         lambda match: write_status("".join(chr(ord(mark) - _FIRST_CODE_POINT) for mark in match[0])), text
     )
@@ -41,12 +42,12 @@ def replace_marks(text: str, write_status: Callable[[str], str], dim_start: str,
 
 
 def drop_marks(text: str) -> str:
-    """Return the plain text."""
+    """Return the text without marks."""
     return replace_marks(text, str, "", "")
 
 
 def pad(text: str, width: int) -> str:
-    """Pad the text with spaces to the given display width, ignoring marks."""
+    """Pad the text with spaces to the given display width. Marks do not count."""
     return text + " " * (width - compute_display_width(text))
 
 

@@ -1,10 +1,10 @@
 """Schema of `report.json`: all data that a report shows, as numbers with unit and basis. Renderers
-do the formatting.
+format the numbers.
 
-The first schema number was 1. A removal or a change of meaning increments the number; additions do
-not. Fields that were added with the uncertainty of plans have defaults, and a plan may be a
-separate report (`"kind": "plan"`). `at_s`, `start_s` and `end_s` are in seconds from the start of
-the run. Shares are fractions.
+The first schema number was 1. Removing a field or changing its meaning increments the number;
+adding a field does not. Fields that were added with the uncertainty of plans have defaults, and a
+plan may be a separate report (`"kind": "plan"`). `at_s`, `start_s` and `end_s` are in seconds from
+the start of the run. Shares are fractions.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike"]
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
-"""Outcome of a run. MEASURED means that the run is valid and has no objective that could pass or
+"""Outcome of a run. MEASURED means that the run is valid and has no objective that can pass or
 fail."""
 
 
@@ -39,14 +39,14 @@ class ReportHeader(msgspec.Struct, frozen=True, kw_only=True):
     title: str
     run_id: str
     started: str
-    """Start of the run as wall-clock time with time zone, ISO 8601."""
+    """Start of the run as wall-clock time with time zone, in ISO 8601 format."""
     duration_s: float
     tool: str
     profile_hash: str
     target: str
     hardware: str | None
     user_title: str | None = None
-    """Name that the user gave to this run, in addition to the title, which is the name of the
+    """Name that the user gave to the run; `None` if there is none. `title` is the name of the
     profile."""
     accelerator_count: float | None = None
     """Number of accelerators of the target, summed over all replicas; `None` if the target has no
@@ -61,9 +61,9 @@ class ReportVerdict(msgspec.Struct, frozen=True, kw_only=True):
     """Verdict of a report. `sentence` is `stamp` followed by `finding`; `finding` is `headline`
     followed by `detail`.
 
-    `stamp` states that the verdict is not the original verdict of the run; it is `None` for the
-    original verdict. `headline` has no full stop. `headline` and `detail` are empty in reports of
-    older versions.
+    `stamp` states that the verdict is not the original verdict of the run; for the original
+    verdict, it is `None`. `headline` has no full stop. `headline` and `detail` are empty in reports
+    of older versions.
     """
 
     outcome: Outcome
@@ -87,7 +87,7 @@ class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
 
 class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     """Result of an SLO objective or a gate. `margin` is the distance to the limit as a fraction of
-    the limit, negative if the limit is missed."""
+    the limit, negative if the objective is missed."""
 
     kind: ObjectiveKind
     text: str
@@ -98,10 +98,10 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
     level: Literal["fail", "warn"]
     stage: str | None = None
     why: str | None = None
-    """Reason why the outcome is INCONCLUSIVE; `None` if it is PASS or FAIL."""
+    """Reason why the objective is INCONCLUSIVE; `None` if it is PASS or FAIL."""
     implied: bool = False
-    """True if the profile does not contain this objective: an SLO without an error limit gets a
-    default error limit."""
+    """True if the objective is not in the profile: an SLO without an error limit gets a default
+    error limit."""
     label: str = ""
     """Display text of the objective; empty in reports of older versions."""
 
@@ -129,8 +129,8 @@ class NamedQuantity(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of the model on this machine without a network. `proof` contains the checks that show
-    where the model was executed."""
+    """Results of the model on this machine, measured without a network. `proof` contains the checks
+    that show on which hardware the model ran."""
 
     name: str
     batches: tuple[BatchRow, ...]
@@ -142,10 +142,10 @@ class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
 class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     """Results of one stage. Probes that missed the SLO have rows too.
 
-    `evaluated` is the latency metric of the SLO (see `Report.curve`). `scheduled_per_s` is the rate
-    from which the arrivals were drawn, and `offered` the rate that resulted; `scheduled_per_s` is
-    `None` in a closed loop, which has `clients` instead. The percentiles are those of the metric
-    `Report.times`.
+    `scheduled_per_s` is the rate from which the arrivals were drawn, and `offered` the rate that
+    resulted. In a closed loop, `scheduled_per_s` is `None`, and `clients` is set instead. The
+    percentiles are those of the metric `Report.times`; `evaluated` is the latency metric of the SLO
+    (see `Report.curve`).
     """
 
     name: str
@@ -166,12 +166,12 @@ class StageRow(msgspec.Struct, frozen=True, kw_only=True):
     validity: Validity
     meets_slo: bool | None
     pooled: bool = False
-    """True if the row combines several stages that also have their own rows."""
+    """True if the row combines several stages, which also have rows of their own."""
     reasons: tuple[str, ...] = ()
     arrivals: str | None = None
     """Description of the arrivals, such as the rate and the distribution."""
     clients: int | None = None
-    responses: Quantity | None = None
+    throughput: Quantity | None = None
     """Successful responses per second."""
 
 
@@ -204,8 +204,8 @@ class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of requests that have a property in common. `share` is the fraction of all
-    requests."""
+    """Results of a group of requests, such as the requests to one target. `share` is their fraction
+    of all requests."""
 
     label: str
     requests: int
@@ -239,18 +239,18 @@ class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
     slo: tuple[str, ...]
     limited_by: str
     is_lower_bound: bool = False
-    """True if no higher rate was tested, so that the actual maximum may be higher."""
+    """True if no higher rate was tested, so that the actual max rate may be higher."""
     is_generator_limit: bool = False
-    """True if the load generator could not send a higher rate."""
+    """True if the max rate is limited because the load generator could not send a higher rate."""
     slo_labels: tuple[str, ...] = ()
     """Display texts of the objectives in `slo`; empty in reports of older versions."""
     has_failed_rate: bool = False
-    """True if a higher rate missed the SLO, as described in `limited_by`."""
+    """True if a higher rate missed the SLO. In that case, `limited_by` describes the failure."""
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Knee of a sweep by one method: the rate `at` beyond which latency grows faster than
-    throughput. `latency` is the mean latency at this rate."""
+    """Knee of a sweep by one method: the load `at` (a rate or a number of clients) above which
+    latency grows faster than throughput. `latency` is the mean latency at that load."""
 
     name: str
     method: str
@@ -264,20 +264,21 @@ class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CurveLabels(msgspec.Struct, frozen=True, kw_only=True):
-    """Labels of the rate curve, which shows the `percentile` (such as p95) of `metric`. `limit` is
-    the limit of the SLO."""
+    """Labels of the chart of latency by rate, which shows the `percentile` (such as p95) of
+    `metric`. `limit` is the limit that the SLO sets on this percentile."""
 
     metric: str
     percentile: str
     limit: Limit | None = None
     counts: Literal["requests", "sessions"] = "requests"
-    """What the offered rates count: requests or sessions."""
+    """Unit that the offered rates count: requests or sessions."""
 
 
 class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Rates and latencies per time bin of `bin_s` seconds. `at_s` contains the centers of the bins.
+    """Rates and latencies per time bin of `bin_s` seconds. `at_s` contains the centers of the bins
+    in s.
 
-    A latency is assigned to the bin of the intended start of its request, and is `None` in bins
+    A latency belongs to the bin of the scheduled start of its request. Latencies are `None` in bins
     without responses.
     """
 
@@ -291,10 +292,10 @@ class LoadSeries(msgspec.Struct, frozen=True, kw_only=True):
     p95_ms: tuple[float | None, ...]
     in_flight: tuple[int, ...]
     ttft_p95_ms: tuple[float | None, ...] = ()
-    """95th percentile of TTFT per bin; empty if no response had a token."""
+    """95th percentile of TTFT in ms per bin; empty if no response had a token."""
     lag_p99_ms: tuple[float | None, ...] = ()
-    """99th percentile of the send lag of requests with a response, per bin; empty if the intended
-    starts are unknown."""
+    """99th percentile of the send lag in ms per bin, over requests with a response; empty if the
+    scheduled starts are unknown."""
 
 
 class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
@@ -310,8 +311,8 @@ DistributionMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "
 
 
 class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles of a latency metric over all successful requests of the stages used for the
-    result: the fraction `share` of the requests is at or below `ms`."""
+    """Exact percentiles of a latency metric: the fraction `share` of the requests is at or below
+    `ms`. All successful requests of the stages on which the result is based are included."""
 
     metric: DistributionMetric
     n: int
@@ -339,10 +340,10 @@ _START_EVENTS: dict[DistributionMetric, str] = {
 
 
 class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of responses by intended start and latency.
+    """Number of responses by scheduled start and latency.
 
-    A column begins at `from_s` and is `bin_s` seconds wide. Row k ranges from `edges_ms[k]` to
-    below `edges_ms[k + 1]`; the lowest latencies come first.
+    A column begins at `from_s` and is `bin_s` seconds wide. Row k contains latencies from
+    `edges_ms[k]` to below `edges_ms[k + 1]`; the lowest latencies come first.
     """
 
     bin_s: float
@@ -352,13 +353,13 @@ class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
-    """Errors of one class, which is `error` as in the rows."""
+    """Errors of one class. `error` is the error class, as in the request rows."""
 
     error: str
     count: int
     first_s: float | None
     sample: str | None = None
-    """Description of the first error of this class; `None` if the error has no description."""
+    """Description of the first error of the class; `None` if the error has no description."""
 
 
 class ErrorRow(ErrorSummary, frozen=True, kw_only=True):
@@ -367,8 +368,8 @@ class ErrorRow(ErrorSummary, frozen=True, kw_only=True):
 
 
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One metric as defined by each tool, in the order of the tools; `None` for a tool that does
-    not report the metric."""
+    """One metric by the definition of each tool, in the order of the tools; `None` for a tool that
+    does not report the metric."""
 
     metric: str
     aggregate: str | None
@@ -376,8 +377,8 @@ class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefinitionTable(msgspec.Struct, frozen=True, kw_only=True):
-    """Metrics of one stage as defined by each tool. `requests` is the number of requests that each
-    tool includes."""
+    """Metrics of one stage by the definitions of all tools. `requests` is the number of requests
+    that each tool includes."""
 
     stage: str
     requests: tuple[int, ...]
@@ -391,7 +392,7 @@ class Definition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class DefiningTool(msgspec.Struct, frozen=True, kw_only=True):
-    """A tool whose metric definitions are compared. `source` is the version of the tool and where
+    """Tool whose metric definitions are compared. `source` states the version of the tool and where
     its definitions are documented."""
 
     name: str
@@ -407,7 +408,7 @@ class Definitions(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[DefinitionTable, ...]
     explanations: tuple[Definition, ...]
     remark: str | None = None
-    """Reason why the numbers of some tools are missing."""
+    """Reason why the numbers of some tools are missing; `None` if no numbers are missing."""
 
 
 class EnvironmentEntry(msgspec.Struct, frozen=True, kw_only=True):
@@ -421,7 +422,7 @@ class SelfTestRow(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     at: str
-    """Time of the self-test as wall-clock time with time zone, ISO 8601."""
+    """Time of the self-test as wall-clock time with time zone, in ISO 8601 format."""
     passed: bool
     failed: tuple[str, ...] = ()
 
@@ -432,10 +433,10 @@ class ArtifactRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Download(msgspec.Struct, frozen=True, kw_only=True):
-    """A file that was written to the folder of the HTML page."""
+    """File that was written to the folder of the HTML page."""
 
     name: str
-    """File name without its folder."""
+    """Name of the file, without its folder."""
     contents: str
     sha256: str
     size_bytes: int
@@ -471,7 +472,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     """Notes about the measurement that a reader must know."""
     times: str = "latency_ms"
-    """Metric of the stages' percentiles: latency, or service time if the intended starts are
+    """Metric of the percentiles in `stages`: latency, or service time if the scheduled starts are
     unknown."""
     tokens: tuple[TokenRow, ...] = ()
     spikes: tuple[SpikeSummary, ...] = ()
@@ -483,22 +484,22 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     knees: KneeSection | None = None
     """Knees of a load sweep, one per method."""
     local: LocalSection | None = None
-    """Results of a local model. In contrast, `model` describes a served model that was also
-    measured without the server."""
+    """Results of a local run; `None` for an endpoint. In contrast, `model` contains the results of
+    a served model that was also measured without the server."""
     comparison: ComparisonSection | None = None
-    """Comparison with a baseline."""
+    """Comparison of the run with a baseline; `None` if there was no baseline."""
     selftest: SelfTestRow | None = None
-    """Self-test that was valid when the run was measured; `None` if there was none, which `method`
-    states too."""
+    """Self-test that was valid when the run was measured; `None` if there was none. `method` states
+    this too."""
     distributions: tuple[PercentileCurve, ...] = ()
-    """Full distributions of the same metrics as `spectra`, from minimum to maximum, for any number
-    of samples."""
+    """Distributions of the same metrics as `spectra`, from minimum to maximum. In contrast to
+    `spectra`, they do not require a minimum number of samples."""
     heat_map: LatencyHeatMap | None = None
     """Heat map of all responses of the run."""
     downloads: tuple[Download, ...] = ()
     hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()
-    """What was redacted for readers who may see only the numbers; `notes` state the redactions
-    too."""
+    """Kinds of data that were redacted for readers who may see only the numbers. `notes` state the
+    redactions too."""
 
 
 class _Kind(msgspec.Struct):

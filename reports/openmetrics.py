@@ -1,8 +1,8 @@
-"""Render the numbers of a report as OpenMetrics text, for GitLab metrics reports and the Prometheus
-textfile collector.
+"""Renders the numbers of a report as OpenMetrics text, for GitLab metrics reports and the
+Prometheus textfile collector.
 
-All metrics are gauges, so that parsers of the Prometheus text format accept them too. A value that
-is not available has no sample.
+All metrics are gauges, so that parsers of the Prometheus text format accept them too. A missing
+value has no sample.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class _Sample(msgspec.Struct, frozen=True):
 
 def render_openmetrics(report: Report) -> str:
     """Render a report as OpenMetrics text, which ends with `# EOF`. If several samples have the
-    same name and labels, the first sample is used."""
+    same name and labels, only the first is written."""
     families: dict[str, tuple[str, dict[str, float]]] = {}
     for sample in _list_samples(sanitize(report)):
         if sample.value is not None:
@@ -89,12 +89,13 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
 def _list_state_samples(
     family: str, help_text: str, labels: Labels, current: str, states: tuple[str, ...]
 ) -> Iterator[_Sample]:
-    """Yield a sample for each possible state: 1 for the current state, 0 for all other states."""
+    """Yield one sample for each possible state: 1 for the current state, 0 for all other states."""
     return (_Sample(family, help_text, labels | {"state": state}, int(state == current)) for state in states)
 
 
 def _list_quantity_samples(family: str, help_text: str, labels: Labels, quantity: Quantity) -> Iterator[_Sample]:
-    """Yield samples for a value and, if available, for the bounds of its 95 % interval."""
+    """Yield a sample for a value and, if available, samples for the bounds of its 95 % confidence
+    interval."""
     values = (quantity.value, *(quantity.ci95 or (None, None)))
     for suffix, value in zip(_SUFFIXES, values, strict=True):
         yield _Sample(family + suffix, help_text + (", bound of the 95 % CI" if suffix else ""), labels, value)

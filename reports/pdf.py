@@ -1,4 +1,4 @@
-"""Render a report as PDF with WeasyPrint, which the extra `pdf` installs."""
+"""Renders a report as PDF with WeasyPrint, which the extra `pdf` installs."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _COLOR_PROPERTY = re.compile(r"(--[\w-]+):\s*(#[0-9a-f]{6})")
 
 
 def render_pdf(report: Report | PlanReport) -> bytes:
-    """Render the HTML page of a report as PDF in the colors of the light theme, without network
-    access. Raises ValueError if WeasyPrint is not installed."""
+    """Render the HTML page of a report as PDF in the light theme, without network access. Raises
+    ValueError if WeasyPrint is not installed."""
     try:
         from weasyprint import HTML
     except (ImportError, OSError) as error:  # OSError: Pango, a system library that draws the text, is missing

@@ -10,12 +10,12 @@ import msgspec
 from reports.quantity import Basis, CheckRow, Limit, Quantity, Validity
 
 SizingMethod = Literal["simulated", "formula", "measured"]
-"""Method that determined the size of a fleet: a simulation, a queueing formula, or only the
+"""Method by which the size of a fleet was determined: a simulation, a queueing formula, or only the
 measured max rate."""
 
 
 class PercentileRange(msgspec.Struct, frozen=True, kw_only=True):
-    """10th, 50th and 90th percentile of a posterior distribution."""
+    """10th, 50th and 90th percentile of the posterior distribution of a quantity."""
 
     p10: float
     p50: float
@@ -33,8 +33,8 @@ class CapacityUncertainty(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SloProbabilityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Probability that the SLO is met at the peak, for the planned number of instances without
-    spares, one instance fewer, and one instance more."""
+    """Probability that the SLO is met at the peak for three numbers of instances, without spares:
+    the planned number, one instance fewer, and one instance more."""
 
     one_fewer: float
     planned: float
@@ -42,7 +42,8 @@ class SloProbabilityRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """A number of instances of one offer, or the reason why the offer was excluded."""
+    """Fleet of one offer: the number of instances with cost and latency, or the reason why the
+    offer was excluded."""
 
     offer: str
     instances: int | None
@@ -63,10 +64,11 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     rejected: str | None = None
     slo_probabilities: SloProbabilityRow | None = None
     instances_needed: PercentileRange | None = None
-    """Number of instances required to sustain the peak within the SLO, without spares."""
+    """Number of instances required to sustain the peak within the SLO, without spares, as
+    percentiles of the posterior distribution."""
     usd_per_month_needed: PercentileRange | None = None
-    """Monthly cost of the required instances and the spares, including the uncertainty of
-    prices."""
+    """Monthly cost in USD of the required instances and the spares, as percentiles of a
+    distribution that includes the uncertainty of prices."""
     sizing_method: SizingMethod | None = None
     price_kind: str = "on-demand"
     measured_on: str | None = None
@@ -76,13 +78,13 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     instance_type: str = ""
     region: str = ""
     planned_rate_per_s: float | None = None
-    """Rate at which one instance meets the SLO with the plan's confidence; `None` in plan files of
-    older versions."""
+    """Highest rate per second at which one instance meets the SLO with the confidence of the plan;
+    `None` in plan files of older versions."""
 
 
 class FrontRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A non-dominated fleet: no other fleet is better in both cost and latency. One offer may have
-    several such fleets of different sizes.
+    """Non-dominated fleet: no other fleet is at least as good in both cost and latency, and better
+    in one of them. One offer may have several such fleets of different sizes.
 
     `frontier_probability` is the probability that the fleet is non-dominated, given the
     uncertainties of all fleets.
@@ -105,8 +107,8 @@ class RecommendationRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Cost in USD per `unit` of the recommended fleet: at saturation, at the max rate within the
-    SLO, and at the mean traffic."""
+    """Cost in USD of the recommended fleet per `unit`: at saturation, at the max rate within the
+    SLO, and at mean traffic."""
 
     unit: str
     at_saturation: Quantity
@@ -115,7 +117,7 @@ class UnitCostRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Monthly cost and cheapest offer at both ends of the range of one input, with all other inputs
+    """Monthly cost and cheapest offer at both ends of the range of one input. All other inputs are
     as planned.
 
     A cost is `None` if no offer meets the constraints.
@@ -129,13 +131,13 @@ class SensitivityRow(msgspec.Struct, frozen=True, kw_only=True):
     winner_low: str | None
     winner_high: str | None
     winner_low_name: str | None = None
-    """Short name of the cheapest offer at the low end, for charts: the region if the offer has the
-    instance type of the recommended fleet, otherwise the instance type."""
+    """Short name of the cheapest offer at the low end of the range, for charts. This is the region
+    if the offer has the instance type of the recommended fleet, otherwise the instance type."""
     winner_high_name: str | None = None
 
 
 class DaySeries(msgspec.Struct, frozen=True, kw_only=True):
-    """Simulation of the peak day by hour. A latency is `None` in hours without responses."""
+    """Simulation of the peak day, by hour. Latencies are `None` in hours without responses."""
 
     hours: tuple[int, ...]
     arrivals_per_s: tuple[float, ...]
@@ -155,7 +157,7 @@ class CommitmentRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SavingRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Effect of one change by itself on the monthly cost. The costs are `None` if no offer meets
+    """Effect that a single change has on the monthly cost. The costs are `None` if no offer meets
     the constraints."""
 
     change: str
@@ -176,7 +178,7 @@ class MixSection(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured or assumed capacity: the max rate within the SLO on some hardware."""
+    """Source of a capacity: the measured or assumed max rate within the SLO on some hardware."""
 
     name: str
     hardware: str
@@ -186,11 +188,11 @@ class SourceRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
-    """A plan. `offers` lists the feasible offers by cost; `runner_up` and `cheapest_rejected` refer
-    to rows by name.
+    """Plan in a report. `offers` lists the feasible offers by cost; `runner_up` and
+    `cheapest_rejected` are names of rows.
 
-    Fields with a default were added in later versions; those about a fleet refer to the recommended
-    fleet.
+    Fields with a default were added in later versions. Fields about a fleet refer to the
+    recommended fleet.
     """
 
     peak_per_s: float
@@ -217,33 +219,33 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     kwh_per_month: Quantity | None = None
     kg_co2e_per_month: Quantity | None = None
     sensitivity: tuple[SensitivityRow, ...] = ()
-    """Sensitivity to each input, largest first."""
+    """Sensitivity of the monthly cost to each input, largest effect first."""
     day: DaySeries | None = None
     commitment: CommitmentRow | None = None
     savings: tuple[SavingRow, ...] = ()
     mix: MixSection | None = None
     forecast: str | None = None
-    """Forecast of the fleet over the next 12 months, as a sentence."""
+    """Forecast of the fleet over the next 12 months, as a sentence; `None` if there is none."""
     break_even: tuple[str, ...] = ()
     slo_labels: tuple[str, ...] = ()
     """Display texts of the objectives in `slo`; empty in reports of older versions."""
     capacity_knowledge: CapacityUncertainty | None = None
     """Uncertainty of the capacity; `None` if the capacity is known well enough."""
     checks: tuple[CheckRow, ...] = ()
-    """Checks of the recommended fleet that have warnings."""
+    """Checks of the recommended fleet whose verdict is not VALID."""
     source: SourceRow | None = None
-    """Measurement that the recommended fleet is based on; `None` if there is none, and in reports
+    """Measurement on which the recommended fleet is based; `None` if there is none, and in reports
     of older versions."""
 
     @property
     def recommended_row(self) -> OfferRow | None:
-        """Row of the recommended fleet; `None` without a recommendation."""
+        """Row of the recommended fleet; `None` if the plan recommends no fleet."""
         name = self.recommendation.offer if self.recommendation else None
         return next((row for row in self.offers if row.offer == name), None)
 
 
 class PlanReport(msgspec.Struct, frozen=True, kw_only=True, tag_field="kind", tag="plan"):
-    """A plan without a run. `offers` is the number of offers that were considered."""
+    """Report of a plan without a run. `offers` is the number of offers that were considered."""
 
     schema: Literal[2] = 2
     tool: str

@@ -1,4 +1,4 @@
-"""Sentences about a plan, shared by the HTML page and the terminal."""
+"""Builds sentences about a plan, which the HTML page and the terminal share."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ _RANGE_LABEL = "P10–P90"
 
 
 def count_load_instances(row: OfferRow) -> int | None:
-    """Return the number of instances for the load, without spares; `None` if unknown."""
+    """Return the number of instances that carry the load, without spares; `None` if unknown."""
     return None if row.instances is None else row.instances - (row.spare or 0)
 
 
 def build_slo_probability_cells(row: OfferRow) -> list[tuple[str, str]]:
-    """Return pairs of number of instances, without spares, and P(SLO met) at the peak: one instance
-    fewer, as planned, and one instance more."""
+    """Return pairs (number of instances without spares, P(SLO met) at the peak) as text: for one
+    instance fewer, for the planned number, and for one instance more."""
     count, probabilities = count_load_instances(row), row.slo_probabilities
     if count is None or probabilities is None:
         return []
@@ -54,7 +54,8 @@ def describe_fit_error(row: OfferRow) -> str | None:
 
 
 def describe_need(row: OfferRow) -> str | None:
-    """Describe how many instances are planned and how many the load may need, without spares."""
+    """Describe how many instances are planned and how many may be needed for the load, without
+    spares."""
     count, needed_range = count_load_instances(row), row.instances_needed
     if count is None or needed_range is None:
         return None
@@ -63,7 +64,7 @@ def describe_need(row: OfferRow) -> str | None:
 
 
 def format_cost(row: OfferRow) -> str:
-    """Format the monthly cost, with its range from P10 to P90 if known."""
+    """Format the monthly cost of an offer, with its range from P10 to P90 if known."""
     cost_range = row.usd_per_month_needed
     if cost_range is None:
         return formatting.format_quantity(row.usd_per_month)
@@ -74,8 +75,8 @@ def format_cost(row: OfferRow) -> str:
 
 
 def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
-    """Describe how the size of the fleet was determined; `None` if a report of an older version
-    does not contain the method."""
+    """Describe the method by which the size of the fleet was determined; `None` if a report of an
+    older version does not contain the method."""
     load_balancing_text = f", {plan.router} load balancing" if plan.router else ""
     hardware_text = f" of {row.measured_on}" if row.measured_on else ""
     if row.sizing_method == "simulated":
@@ -87,7 +88,7 @@ def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
 
 def list_numbers_by_basis(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
     """Return every basis, strongest first, with its meaning and the numbers of the recommended
-    fleet that have this basis."""
+    fleet that are on this basis."""
     return [
         (basis, meaning, [text for number_basis, text in _list_numbers_with_basis(plan) if number_basis == basis])
         for basis, meaning in BASIS_MEANINGS.items()
@@ -121,7 +122,7 @@ def format_price_kinds(rows: Sequence[OfferRow]) -> str:
 
 
 def select_sensitive_inputs(plan: PlanSection) -> list[SensitivityRow]:
-    """Return the inputs whose range changes the monthly cost or the cheapest offer."""
+    """Return the inputs whose range changes the monthly cost or which offer is cheapest."""
     return [sensitivity for sensitivity in plan.sensitivity if _changes_result(sensitivity, plan.recommended_row)]
 
 
@@ -167,8 +168,8 @@ def describe_peak_day(plan: PlanSection) -> str | None:
 
 
 def get_peak_day_limit(plan: PlanSection) -> tuple[str, str] | None:
-    """Return the percentile of the latency that the SLO limits, and the limit; `None` if the SLO
-    limits a metric that the simulation of the day does not report."""
+    """Return the latency percentile that the SLO limits, and the limit, both as text; `None` if the
+    simulation of the peak day does not report the limited metric."""
     name, _, aggregate = plan.latency_metric.partition(".")
     if plan.latency_limit is None or name not in ("latency_ms", "service_ms"):
         return None
@@ -196,7 +197,7 @@ def describe_unit_cost(row: UnitCostRow) -> str:
 
 
 def describe_energy(plan: PlanSection) -> str | None:
-    """Describe energy and carbon per month, or the reason why both are unknown."""
+    """Describe the energy and carbon emissions per month, or why both are unknown."""
     kwh, carbon = plan.kwh_per_month, plan.kg_co2e_per_month
     if kwh is None or carbon is None:
         return None
@@ -206,8 +207,7 @@ def describe_energy(plan: PlanSection) -> str | None:
 
 
 def describe_savings(rows: Sequence[SavingRow]) -> str | None:
-    """Describe how much each change saves when applied by itself, or state that no change saves
-    anything."""
+    """Describe how much each change saves on its own, or state that no change saves anything."""
     if not rows:
         return None
     if all(_is_same_cost(row.saved_usd_per_month, 0.0) for row in rows):
@@ -241,7 +241,7 @@ def _changes_result(sensitivity: SensitivityRow, recommended: OfferRow | None) -
 
 
 def _is_same_cost(first_usd: float | None, second_usd: float | None) -> bool:
-    """Return whether two costs are equal to the cent; the order of summation can change the last
+    """Return True if two costs are equal to the cent. The order of summation can change the last
     digits of a cost."""
     return (
         first_usd == second_usd if first_usd is None or second_usd is None else abs(first_usd - second_usd) < _CENT_USD

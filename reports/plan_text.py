@@ -1,5 +1,5 @@
-"""Render a plan for a terminal: the lines in the summary of a run, and further lines if the plan is
-shown by itself."""
+"""Renders a plan for a terminal: the lines for the summary of a run, and further lines if the plan
+is shown by itself."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ _MAX_INPUTS = 3
 
 
 def build_decision_lines(plan: PlanSection) -> list[str]:
-    """Return the lines about the decision: the uncertainty of the capacity if any, the decision,
-    its evidence and its cost."""
+    """Return the lines about the decision of a plan: the uncertainty of the capacity if any, the
+    decision, its evidence and its cost."""
     uncertainty_lines = (
         [] if plan.capacity_knowledge is None else [plan.capacity_knowledge.headline, plan.capacity_knowledge.next_step]
     )
@@ -22,8 +22,9 @@ def build_decision_lines(plan: PlanSection) -> list[str]:
 
 
 def build_offer_lines(plan: PlanSection, *, is_decided: bool = False) -> list[str]:
-    """Return the bottleneck, the recommended offer, the runner-up and the cheapest excluded offer.
-    The recommended offer is omitted if `is_decided`, since the decision already states it."""
+    """Return the lines about the bottleneck, the recommended offer, the runner-up and the cheapest
+    excluded offer. If `is_decided`, the recommended offer is omitted, because the decision already
+    states it."""
     recommendation = plan.recommendation
     bottleneck_lines = [f"Bottleneck: {recommendation.binding_constraint}"] if recommendation else []
     return [*bottleneck_lines, *_list_named_offers(plan, is_decided=is_decided)]
@@ -40,8 +41,8 @@ def build_summary_lines(plan: PlanSection) -> list[str]:
 
 
 def build_detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
-    """Return groups of lines about the recommended fleet, each with a title. A group without
-    content has no lines."""
+    """Return groups of lines about the recommended fleet, each with a title. Groups without content
+    have no lines."""
     recommendation = plan.recommendation
     return [
         ("Confidence", [*_build_confidence_lines(plan)]),

@@ -1,4 +1,4 @@
-"""Types for the numbers, limits and checks of all reports."""
+"""Defines the types of numbers, limits and checks in all reports."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ Validity = Literal["VALID", "WARN", "INVALID"]
 
 
 class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
-    """A number in a report. Without a `value` it is shown as n/a with its `reason`.
+    """Number in a report. Without a `value`, the report shows n/a with the `reason`.
 
-    For a percentile of too few samples, `undersampled` is shown instead of `value`, in gray and
-    with the sample size `n`.
+    For a percentile of too few samples, the report shows `undersampled` instead of `value`, in gray
+    and with the sample size `n`.
     """
 
     value: float | None

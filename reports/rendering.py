@@ -1,4 +1,4 @@
-"""Render a report or a comparison in any of its formats."""
+"""Renders a report or a comparison in any of its formats."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ def render_document(report: Report | PlanReport, format_id: str, warn: Callable[
 
 
 def render(report: Report | PlanReport, format_id: str, warn: Callable[[str], None] = lambda _: None) -> str:
-    """Render a report as a string in the given format; only the modules for this format are
-    imported.
+    """Render a report as a string in the given format. Only the modules for this format are
+    imported. Raises ValueError if the format is not supported.
 
-    `warn` is called with a message about content that is missing from the document, and why. Raises
-    ValueError if the format is not supported.
+    `warn` is called with a message if content is missing from the document; the message states the
+    reason.
     """
     if format_id == "json":
         return msgspec.json.encode(report).decode()
@@ -41,7 +41,7 @@ def render(report: Report | PlanReport, format_id: str, warn: Callable[[str], No
 
 
 def render_comparison(report: ComparisonReport, format_id: ComparisonFormat) -> str:
-    """Render a comparison as a separate document."""
+    """Render a comparison as a separate document in the given format."""
     if format_id == "html":
         from reports.html import render_comparison_html
 

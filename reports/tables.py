@@ -1,5 +1,5 @@
-"""Tables of a report as CSV for spreadsheets and scripts: numbers are unformatted, missing values
-are empty cells."""
+"""Builds the tables of a report as CSV for spreadsheets and scripts. Numbers are unformatted;
+missing values are empty cells."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "
 
 
 def build_tables(report: Report) -> dict[str, str]:
-    """Build the non-empty CSV tables of a report. Returns CSV text by table name."""
+    """Build the non-empty tables of a report, as CSV text by table name."""
     tables = {}
     if report.local is not None:
         tables["variants"] = _build_variant_table(report.local)
@@ -35,8 +35,8 @@ def build_plan_tables(plan: PlanSection) -> dict[str, str]:
 
 
 def format_csv(columns: Sequence[str], rows: Iterable[Sequence[_Cell]]) -> str:
-    """Write CSV that is safe to open in a spreadsheet: a string that a spreadsheet would execute as
-    a formula is prefixed with an apostrophe."""
+    """Format rows as CSV that is safe to open in a spreadsheet. A string that a spreadsheet would
+    execute as a formula is prefixed with an apostrophe."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, quoting=csv.QUOTE_NONNUMERIC, lineterminator="\n")
     writer.writerow(columns)
@@ -69,14 +69,14 @@ def _build_stage_table(stages: Sequence[StageRow]) -> str:
     columns = (
         "stage", "kind", "repeat", "start_s", "end_s", "arrivals", "clients", "scheduled_per_s",
         *_list_names("offered_per_s"), *_list_names("achieved_per_s"), *_list_names("good_per_s"),
-        *_list_names("answered_per_s"), "completed", "failed", *_list_names("p50_ms"), *_list_names("p95_ms"),
+        *_list_names("throughput_per_s"), "completed", "failed", *_list_names("p50_ms"), *_list_names("p95_ms"),
         *_list_names("p99_ms"), "validity", "meets_slo", "pooled",
     )  # fmt: skip
     rows = (
         (
             stage.name, stage.kind, stage.repeat, stage.start_s, stage.end_s, stage.arrivals, stage.clients,
             stage.scheduled_per_s, *_list_cells(stage.offered), *_list_cells(stage.achieved), *_list_cells(stage.good),
-            *_list_cells(stage.responses), stage.completed, stage.failed, *_list_cells(stage.p50),
+            *_list_cells(stage.throughput), stage.completed, stage.failed, *_list_cells(stage.p50),
             *_list_cells(stage.p95), *_list_cells(stage.p99), stage.validity, stage.meets_slo, stage.pooled,
         )
         for stage in stages

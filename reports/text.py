@@ -1,4 +1,4 @@
-"""Render the terminal summary as plain text: the decision or the result, its caveats, then the
+"""Renders the terminal summary as plain text: the decision or the result, its caveats, then the
 numbers."""
 
 from __future__ import annotations
@@ -43,10 +43,9 @@ _MAX_ROWS = 8
 
 
 def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -> str:
-    """Render a terminal summary of one or two screens at most, without a trailing newline.
-
-    `with_marks` leaves the marks of `reports.marks` in the text, so that a terminal can color
-    them.
+    """Render a terminal summary of at most one or two screens, without a trailing newline.
+    `with_marks` leaves the marks of `reports.marks` in the text, so that a terminal can show
+    colors.
     """
     report = sanitize(report)
     header, verdict = report.header, report.verdict
@@ -102,7 +101,7 @@ def render_plan(plan: PlanSection, width: int = 100) -> str:
 
 
 def _build_block(title: str, lines: Sequence[str], width: int, margin: int = _MARGIN) -> list[str]:
-    """Indent lines by a margin that contains the title in its first line."""
+    """Indent lines by a margin. The margin of the first line contains the title."""
     wrapped_lines = [wrapped_line for line in lines for wrapped_line in _wrap_line(line, width, margin)]
     return [title.ljust(margin) + wrapped_lines[0].lstrip(), *wrapped_lines[1:]] if wrapped_lines else []
 
@@ -151,8 +150,8 @@ def _list_reasons(report: Report) -> Iterator[str]:
 
 
 def _list_caveats(report: Report) -> list[str]:
-    """Return the number of caveats and their names, followed by the INVALID checks in full. The
-    report shows all other caveats below the numbers."""
+    """Return the number and names of the caveats, followed by the INVALID checks in full. All other
+    caveats are shown below the numbers."""
     warnings = list_warnings(report)
     invalid_texts = [_format_check(check) for check in warnings if check.verdict == "INVALID"]
     return [line for line in (summarize_caveats(warnings, len(report.notes)), *invalid_texts) if line]
@@ -181,7 +180,7 @@ def _format_check(check: CheckRow) -> str:
 
 def _build_selftest_lines(selftest: SelfTestRow | None) -> list[str]:
     """Return the outcome of the self-test; empty if no self-test was run. Only the HTML report
-    states that no self-test was run."""
+    states that none was run."""
     if selftest is None:
         return []
     outcome = "passed" if selftest.passed else f"{mark_status('FAILED')}: {', '.join(selftest.failed)}"
@@ -189,8 +188,8 @@ def _build_selftest_lines(selftest: SelfTestRow | None) -> list[str]:
 
 
 def _build_tile_lines(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
-    """Format the headline tiles as text columns (label, value, limit, basis). The column spacing
-    must not be wrapped."""
+    """Format the headline tiles as text columns (label, value, limit, basis). The lines must not be
+    wrapped again, because that would break the columns."""
     rows = [
         (tile.label, _format_quantity(tile.quantity), _format_tile_limit(tile), f"{_format_basis(tile)}{note}")
         for tile, note in zip(tiles, _list_distinct_notes(tiles), strict=True)
@@ -200,8 +199,8 @@ def _build_tile_lines(tiles: Sequence[HeadlineTile], width: int) -> list[str]:
 
 
 def _format_columns(row: tuple[str, str, str, str], widths: list[int], width: int) -> list[str]:
-    """Join the cells of a row with column spacing. If the line is too long, the last cell is
-    wrapped within its column."""
+    """Join the cells of a row as text columns. If the line is too long, the last cell is wrapped
+    within its column."""
     leading_cells = "".join(f"{pad(cell, size)}  " for cell, size in zip(row, widths, strict=False) if size)
     leading_width = compute_display_width(leading_cells)
     first_line, *further_lines = textwrap.wrap(row[3], max(width - leading_width, _MIN_COLUMN_WIDTH)) or [""]
@@ -219,7 +218,7 @@ def _format_basis(tile: HeadlineTile) -> str:
 
 
 def _list_distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
-    """Yield the note of each tile; a note that several tiles share appears only with the first of
+    """Yield the note of each tile. A note that several tiles share is yielded only for the first of
     them."""
     yielded_notes: set[str | None] = set()
     for tile in tiles:
@@ -238,8 +237,10 @@ def _format_objective(row: ObjectiveRow) -> str:
 
 
 def _build_stage_lines(stages: Sequence[StageRow], times: str) -> list[str]:
-    """Return a table of the stages that the profile defines. The steps and probes of a search are
-    omitted, because the full report lists them and the summary shows the result of the search."""
+    """Return a table of the stages that the profile defines.
+
+    The steps and probes of a search are omitted: the full report lists them, and the summary
+    already shows the result of the search."""
     rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike")]
     if not rows:
         return []
@@ -263,7 +264,7 @@ def _format_stage_cells(row: StageRow) -> tuple[str, ...]:
     return (
         f"{row.name} #{row.repeat}" if row.repeat > 1 else row.name,
         _format_arrivals(row),
-        formatting.NOT_AVAILABLE if row.responses is None else _format_value_unit(row.responses),
+        formatting.NOT_AVAILABLE if row.throughput is None else _format_value_unit(row.throughput),
         _format_value_unit(row.p50),
         _format_value_unit(row.p95),
         formatting.format_count(row.failed),
@@ -278,7 +279,7 @@ def _format_arrivals(row: StageRow) -> str:
 
 
 def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Format rows as aligned text columns, omitting empty columns."""
+    """Format rows as aligned text columns. Empty columns are omitted."""
     if not rows:
         return []
     widths = [max(map(compute_display_width, column)) for column in zip(*rows, strict=True)]
@@ -291,8 +292,8 @@ _TOKEN_COLUMNS = ("stage", "p50 TTFT", "p95", "p50 TPOT", "p50 ITL", "p99", "p99
 
 
 def _build_token_lines(rows: Sequence[TokenRow]) -> list[str]:
-    """Return a table of TTFT, TPOT, ITL and ICL in ms, followed by the reasons for missing values,
-    each reason once."""
+    """Return a table of TTFT, TPOT, ITL and ICL in ms, followed by the distinct reasons for missing
+    values."""
     if not rows:
         return []
     cells = [[row.stage, *map(_format_ms, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
@@ -321,7 +322,7 @@ def _format_ms(quantity: Quantity) -> str:
 
 
 def _build_error_lines(errors: Sequence[ErrorRow]) -> list[str]:
-    """Return a line for each error class of the whole run."""
+    """Return one line for each error class of the whole run."""
     lines = [
         f"{row.error}: {formatting.format_count(row.count)}, {_format_value_unit(row.share)} of all "
         "requests" + ("" if row.sample is None else f"; first example: {row.sample}")

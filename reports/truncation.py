@@ -1,4 +1,6 @@
-"""Shorten a report: truncate its longest tables and strings, and add a note about the truncation.
+"""Shortens a report: truncates its longest tables and strings, and adds a note about the
+truncation.
+
 Numbers such as percentiles still refer to the complete data."""
 
 from __future__ import annotations
@@ -29,7 +31,7 @@ class _TableTruncator:
         return tuple(rows[: self.max_rows])
 
     def select_evenly(self, name: str, stages: Sequence[StageRow]) -> tuple[StageRow, ...]:
-        """Select stages evenly over the run, which preserves the shape of the curve. The last
+        """Select stages evenly over the run, which preserves the shape of the rate curve. The last
         stage, which may be a pooled stage, is always included."""
         if len(stages) <= self.max_rows:
             return tuple(stages)
@@ -50,8 +52,8 @@ class _TableTruncator:
 
 
 def truncate_report(report: Report, max_rows: int) -> Report:
-    """Truncate the tables of a report to `max_rows` rows, and add a note about the omitted rows
-    before the first number."""
+    """Truncate the tables of a report to `max_rows` rows each, and add a note about the omitted
+    rows before the first number."""
     truncator, report = _TableTruncator(max_rows), _clip_texts(report, max_rows)
     truncated_report = msgspec.structs.replace(
         report,
@@ -81,7 +83,7 @@ def truncate_plan(report: PlanReport, max_rows: int) -> PlanReport:
 
 
 def _truncate_plan_section(plan: PlanSection, truncator: _TableTruncator) -> PlanSection:
-    """Truncate the offers of a plan, preserving the offers that the plan refers to."""
+    """Truncate the list of offers of a plan. Offers that the plan refers to are always included."""
     referenced_offers = (
         plan.recommendation.offer if plan.recommendation else None,
         plan.runner_up,
@@ -102,7 +104,8 @@ def _truncate_plan_section(plan: PlanSection, truncator: _TableTruncator) -> Pla
 
 
 def _truncate_local_section(local: LocalSection, truncator: _TableTruncator) -> LocalSection:
-    """Truncate the variants, preserving the best variant and the headline variant."""
+    """Truncate the list of variants. The best variant and the headline variant are always
+    included."""
     kept_variants = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
     remaining_variants = [
         variant for variant in local.variants if variant.name not in (local.best, local.headline_variant)
@@ -115,10 +118,12 @@ def _truncate_local_section(local: LocalSection, truncator: _TableTruncator) -> 
 
 def _clip_texts(record: _Record, max_lines: int) -> _Record:
     """Truncate all strings in a record to the length of `max_lines` lines."""
-    return msgspec.convert(_clip_value(msgspec.to_builtins(record), max_lines * _CHARS_PER_ROW), type=type(record))
+    return msgspec.convert(
+        _truncate_strings(msgspec.to_builtins(record), max_lines * _CHARS_PER_ROW), type=type(record)
+    )
 
 
-def _clip_value(value: Any, max_chars: int) -> Any:
+def _truncate_strings(value: Any, max_chars: int) -> Any:
     if isinstance(value, str):
         excess = len(value) - max_chars
         return (
@@ -127,5 +132,5 @@ def _clip_value(value: Any, max_chars: int) -> Any:
             else f"{value[:max_chars]}… ({formatting.format_count(excess)} more characters, see report.json)"
         )
     if isinstance(value, dict):
-        return {name: _clip_value(item, max_chars) for name, item in value.items()}
-    return [_clip_value(item, max_chars) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _truncate_strings(item, max_chars) for name, item in value.items()}
+    return [_truncate_strings(item, max_chars) for item in value] if isinstance(value, list | tuple) else value

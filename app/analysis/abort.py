@@ -1,8 +1,8 @@
-"""Decides whether to abort a running stage: because of an abort rule of the profile, or because its
-backlog keeps growing.
+"""Decides whether to abort a running stage, either because an abort rule of the profile is met or
+because the backlog keeps growing.
 
-A search probe with a growing backlog has already failed, so running it to the end would only waste
-time."""
+A search probe with a growing backlog has already failed, so running the probe to its end would only
+waste time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from app.records.metrics import PERCENTILES
 from app.records.result import Objective
 
 ABORTABLE_METRICS = ("error_rate", "latency_ms")
-"""Metrics that abort rules can use, because they are known while a stage runs."""
+"""Metrics that abort rules can use: their values are known while a stage runs."""
 
 
 def find_abort_reason(
@@ -29,7 +29,7 @@ def find_abort_reason(
 ) -> str | None:
     """Return the reason to abort the stage; `None` if the stage may continue.
 
-    The error rate is computed over the whole stage so far, latency over its recent responses. The
+    The error rate covers the whole stage so far; latency covers only its most recent responses. The
     point estimate is compared with the limit, without a confidence interval, because aborting late
     is worse than aborting by chance."""
     if elapsed_s < rule.after_s:
@@ -75,19 +75,23 @@ def is_over_saturated(
     """Return True if the backlog of a stage shows that the endpoint cannot sustain the rate.
 
     `history` holds pairs (timestamp in ns, open requests) from the start of the stage, several per
-    second. `response_s` is the p95 response time, in s, of the first `RESPONSE_TIME_SAMPLES` responses
-    (or of the responses so far); `None` if there is no response. Later responses are not used,
-    because their latency includes the wait in the backlog.
+    second. `response_s` is the p95 response time, in s, of the first `RESPONSE_TIME_SAMPLES`
+    responses (or of all responses so far); `None` if there is no response. Later responses are not
+    used, because their latency includes the wait in the backlog.
 
-    Three conditions must be met: the backlog exceeds twice the number of requests in flight that
-    the SLO's latency limit allows (rate times limit, by Little's law); it exceeds three standard
-    deviations of the random backlog at exactly full capacity; and it grew in each third of the
-    elapsed time by at least 5 % of the arrivals in that third, which a single stall does not cause.
+    Three conditions must be met:
 
-    Requests in flight are not a queue: their number grows at any rate until one response time has
-    passed. Without an SLO limit on whole responses, the number in flight has no upper bound. In
-    that case, twice the response time must pass first, and a queue of half a second is allowed;
-    otherwise overload would stay undetected until requests time out."""
+    - The backlog exceeds twice the number of requests in flight that the SLO's latency limit allows
+      (rate times limit, by Little's law).
+    - The backlog exceeds three standard deviations of the number of arrivals so far, assuming
+      Poisson arrivals.
+    - The backlog grew in each third of the elapsed time by at least 5 % of the arrivals in that
+      third, which a single stall does not cause.
+
+    Without an SLO limit on whole responses, requests in flight could be mistaken for a queue,
+    because their number grows at any rate until the first responses arrive. In that case, at least
+    twice the response time must have elapsed. If the SLO has no latency limit at all, a limit of
+    250 ms is assumed."""
     if len(history) < _MIN_SAMPLES:
         return False
     start_ns, now_ns, backlog = history[0][0], history[-1][0], history[-1][1]
@@ -107,8 +111,8 @@ def is_over_saturated(
 
 
 def _get_backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
-    """Return the backlog at the start, after one third and two thirds of the elapsed time, and at
-    the end."""
+    """Return the backlog at the start, at one third, at two thirds and at the end of the elapsed
+    time."""
     times_ns = [time_ns for time_ns, _ in history]
     length_ns = times_ns[-1] - times_ns[0]
     return [history[bisect_left(times_ns, times_ns[0] + length_ns * third // 3)][1] for third in range(4)]
@@ -116,7 +120,7 @@ def _get_backlog_at_thirds(history: Sequence[tuple[int, int]]) -> list[int]:
 
 def _exceeds_in_flight(history: Sequence[tuple[int, int]], elapsed_s: float, response_s: float | None) -> bool:
     """Return True if the backlog grew by more than random variation in the second half of the
-    elapsed time, during which the number of requests in flight is stationary.
+    elapsed time. By then, the number of requests in flight is stationary.
 
     For a stationary M/G/∞ system, the variance of the difference between two points in time is
     twice the number in flight."""

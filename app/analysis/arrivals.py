@@ -1,4 +1,4 @@
-"""How a stage's requests arrive: as a text, as a key for comparisons, and as a rate curve.
+"""Represents the arrivals of a stage as display text, as a comparison key, and as a rate curve.
 
 A rate curve consists of points joined by straight lines. Before the first point and after the last
 one, the rate is constant."""
@@ -25,7 +25,8 @@ def format_process(kind: ArrivalKind, cv: float | None) -> str:
 
 
 def format_search_arrivals(stage: Stage) -> str | None:
-    """Describe the arrivals of a search stage without the rate; `None` if they are unknown."""
+    """Describe the arrivals of a search stage, without the rate; `None` if the arrivals are
+    unknown."""
     kind = stage.arrival_kind
     return stage.arrivals if kind is None or kind not in _PROCESS_NAMES else format_process(kind, stage.arrival_cv)
 

@@ -17,7 +17,8 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True)
 class Categories:
-    """A categorical column: for each row, the index into `categories`; -1 for a missing value."""
+    """Categorical column: `codes` holds, for each row, the index into `categories`; -1 for a
+    missing value."""
 
     codes: npt.NDArray[np.int32]
     categories: tuple[str, ...]
@@ -27,8 +28,8 @@ class Categories:
         return self.codes >= 0
 
     def count(self, mask: Mask) -> dict[str, int]:
-        """Count the rows of each category where the mask is true; categories with count 0 are
-        omitted."""
+        """Count the selected rows of each category; `mask` is true for selected rows. Categories
+        with count 0 are omitted."""
         indices = self.codes[mask]
         category_counts = np.bincount(indices[indices >= 0], minlength=len(self.categories))
         return {category: int(count) for category, count in zip(self.categories, category_counts, strict=True) if count}

@@ -1,8 +1,8 @@
-"""Capacity curve of one replica, computed from the stages of a run, and the knees of a sweep.
+"""Computes the capacity curve of one replica from the stages of a run, and the knees of a sweep.
 
 A knee is the load above which latency grows faster than throughput. As there is no single
-definition, three independent methods are used; their agreement shows how sharp the knee is. All
-three use the mean latency, because the power method is defined for the mean."""
+definition, three independent methods are used; the distance between their knees shows how sharp the
+knee is. All three use the mean latency, because the power method is defined for the mean."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ _CURVE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 
 
 def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
-    """Return the stages with a constant open-loop rate; each is one point of the capacity curve.
-    Search steps are included individually, not pooled."""
+    """Return the stages with a constant open-loop rate; each stage is one point of the capacity
+    curve. Search steps are included individually, not pooled."""
     unpooled = (stage for stage in stages if not stage.is_pooled)
     return [stage for stage in unpooled if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]
 
 
 def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
-    """Build the capacity curve with one point per tried rate, including failed rates, in order of
+    """Build the capacity curve with one point per tested rate, including failed rates, in order of
     increasing rate. The max rate is 0 if no rate met the SLO."""
     rate = max_rate.per_s
     metric, aggregate = _find_slo_latency(slo)
@@ -62,7 +62,7 @@ _LATENCY_NAMES = {"latency_ms": "latency", "ttft_ms": "ttft", "tpot_ms": "tpot",
 
 
 def build_load_points(stages: Sequence[Stage], replicas: int = 1) -> tuple[MeasuredLoadPoint, ...]:
-    """Build one load point per tried rate, in order of increasing rate, with rates and counts
+    """Build one load point per tested rate, in order of increasing rate. Rates and counts are
     divided by `replicas`. INVALID stages are dropped."""
     points = [
         _build_load_point(stage, replicas) for stage in select_curve_stages(stages) if stage.verdict.status != "INVALID"
@@ -96,8 +96,8 @@ def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
 
 
 def _get_gap_distribution(stage: Stage) -> GapDistribution:
-    """Return the distribution of the gaps between requests; "other" for sessions, which send
-    several requests each."""
+    """Return the distribution of the gaps between requests; "other" for sessions, since each
+    session sends several requests."""
     return (
         "other" if stage.sessions or stage.arrival_kind is None else _GAP_DISTRIBUTIONS.get(stage.arrival_kind, "other")
     )
@@ -109,8 +109,8 @@ def _get_mean(stage: Stage, metric: str) -> float | None:
 
 
 def _find_slo_latency(slo: Sequence[Objective]) -> tuple[str, str]:
-    """Return metric and aggregate of the first binding latency percentile of the SLO; p95 latency
-    if there is none."""
+    """Return the metric and aggregate of the first binding latency percentile of the SLO, or p95
+    latency if the SLO has none."""
     latency_objectives = (
         (objective.metric, objective.aggregate)
         for objective in select_binding_objectives(slo)
@@ -151,7 +151,7 @@ _MAX_KNEE_RATIO = 1.3
 
 class LoadPoint(msgspec.Struct, frozen=True):
     """Results at one load of a sweep. `load` is in requests per second or in clients; `latency_ms`
-    is the mean."""
+    is the mean latency."""
 
     load: float
     throughput_per_s: float
@@ -159,8 +159,8 @@ class LoadPoint(msgspec.Struct, frozen=True):
 
 
 def find_sweep_knees(stages: Sequence[Stage]) -> tuple[Knee, ...]:
-    """Find the knees of the sweep in these stages, ignoring INVALID stages; empty if there is no
-    sweep."""
+    """Find the knees of the sweep in `stages`, ignoring INVALID stages; empty if the stages contain
+    no sweep."""
     sweep_stages = [stage for stage in stages if SWEEP_TAG in stage.tags]
     if not sweep_stages:
         return ()
@@ -174,7 +174,7 @@ def find_knees(points: Sequence[LoadPoint], kind: LoadUnit) -> tuple[Knee, ...]:
     methods: tuple[KneeMethod, ...] = ("power", "chord", "two lines")
     if len(points) < _MIN_LOADS:
         return tuple(
-            _build_no_knee(method, kind, (f"needs {_MIN_LOADS} load points, has {len(points)}")) for method in methods
+            _build_no_knee(method, kind, f"fewer than {_MIN_LOADS} load points ({len(points)})") for method in methods
         )
     latencies = [point.latency_ms for point in points]
     if max(latencies) < _MIN_LATENCY_RATIO * min(latencies):
@@ -192,9 +192,9 @@ def has_disagreement(knees: Sequence[Knee]) -> bool:
 
 
 def _find_knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
-    """Find the knee by power, which is throughput divided by mean latency: it is highest at the
+    """Find the knee by power, which is throughput divided by mean latency. Power is highest at the
     knee (Kleinrock, Power and deterministic rules of thumb for probabilistic problems in computer
-    communications, ICC 1979). For M/M/1, this is half the capacity."""
+    communications, ICC 1979). For M/M/1, the knee is at half the capacity."""
     best_point = max(points, key=lambda point: point.throughput_per_s / point.latency_ms)
     if best_point is points[-1]:
         return _build_no_knee(
@@ -204,7 +204,7 @@ def _find_knee_by_power(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
 
 
 def _find_knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
-    """Find the knee by chord: with throughput and latency scaled to 0 … 1, the knee is the point
+    """Find the knee by chord. With throughput and latency scaled to 0 … 1, the knee is the point
     farthest below the line from the first to the last point (Satopää et al., Finding a "Kneedle" in
     a haystack, ICDCS workshops 2011, for a complete curve)."""
     throughput = _scale_to_unit(np.array([point.throughput_per_s for point in points]))
@@ -218,10 +218,10 @@ def _find_knee_by_chord(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
 
 
 def _find_knee_by_two_lines(points: Sequence[LoadPoint], kind: LoadUnit) -> Knee:
-    """Find the knee as the intersection of the two joined straight lines that best fit the
-    logarithm of latency by least squares (Hinkley, Inference about the intersection in two-phase
-    regression, Biometrika 56, 1969). The x axis is the rate, or the logarithm of the number of
-    clients."""
+    """Find the knee by two joined straight lines, fitted to the logarithm of latency by least
+    squares. The knee is where the lines meet (Hinkley, Inference about the intersection in
+    two-phase regression, Biometrika 56, 1969). The x axis is the rate, or the logarithm of the
+    number of clients."""
     loads = np.array([point.load for point in points])
     x = np.log(loads) if kind == "clients" else loads
     y = np.log(np.array([point.latency_ms for point in points]))

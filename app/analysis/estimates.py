@@ -1,8 +1,9 @@
-"""Estimates with 95 % confidence intervals: percentiles, means, proportions and rates of one stage.
+"""Computes estimates with 95 % confidence intervals: percentiles, means, proportions and rates of
+one stage.
 
-Values must be in chronological order. Requests near saturation are autocorrelated, so each interval
-is widened by the variance of the means of 20 batches, relative to the variance expected for
-independent values (at least 1). NaN values are ignored."""
+Values must be in chronological order. Requests near saturation are autocorrelated, so the intervals
+are widened if the variance of the means of 20 batches exceeds the variance expected for independent
+values. NaN values are ignored."""
 
 from __future__ import annotations
 
@@ -26,11 +27,11 @@ _MIN_EVENTS_FOR_T = 100
 
 
 def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
-    """Estimate a percentile: the ceil(n q)-th smallest value, which is the smallest value with at
+    """Estimate the `q` quantile as the ceil(n q)-th smallest value: the smallest value with at
     least the proportion `q` of all values at or below it.
 
     The interval uses order statistics and assumes no distribution. With fewer than
-    `count_needed_samples(q)` values, the value is withheld and returned as `undersampled`; the
+    `count_needed_samples(q)` values, the value is withheld and returned as `undersampled`. The
     interval is withheld if its upper rank exceeds the number of values.
     """
     chronological = _drop_nan(values)
@@ -38,8 +39,8 @@ def estimate_percentile(values: npt.ArrayLike, q: float) -> Estimate:
 
 
 def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
-    """Compute all percentiles of the metric catalog, the mean and the maximum; the values are
-    sorted only once."""
+    """Compute all percentiles of the metric catalog, the mean and the maximum of the values, which
+    are sorted only once."""
     chronological = _drop_nan(values)
     sorted_values = np.sort(chronological)
     return {
@@ -50,8 +51,8 @@ def compute_distribution(values: npt.ArrayLike) -> dict[str, Estimate]:
 
 
 def estimate_mean(values: npt.ArrayLike) -> Estimate:
-    """Estimate the mean with Student's t interval, computed on batch means, or on the values if
-    there are too few for batches."""
+    """Estimate the mean with Student's t interval on batch means, or on the single values if there
+    are too few for batches."""
     chronological = _drop_nan(values)
     n = chronological.size
     if n == 0:
@@ -80,7 +81,7 @@ def estimate_proportion(k: int, n: int) -> Estimate:
 
 def estimate_ordered_proportion(hits: Hits) -> Estimate:
     """Estimate the proportion of true values, with Wilson's interval for the effective number of
-    trials. The values must be in chronological order."""
+    independent values. The values must be in chronological order."""
     if hits.size == 0:
         return _build_no_values()
     p = float(hits.mean())
@@ -88,8 +89,8 @@ def estimate_ordered_proportion(hits: Hits) -> Estimate:
 
 
 def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> Estimate:
-    """Estimate the event rate per second in the window [start, end), given in ns; events outside
-    the window are ignored.
+    """Estimate the number of events per second in the window [start, end), given in ns. Events
+    outside the window are ignored.
 
     The interval is Student's t on the counts of 20 time bins, or the exact Poisson interval for
     fewer than 100 events.
@@ -113,7 +114,7 @@ def estimate_rate(times_ns: npt.NDArray[np.int64], window: tuple[int, int]) -> E
 
 def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
     """Estimate a rate per second from the amounts in equal time bins, with Student's t interval.
-    `length_s` is the total length of the bins."""
+    `length_s` is the total length of all bins in s."""
     if length_s <= 0:
         return Estimate(None, n=0, reason="the measurement window is empty")
     total = float(amounts.sum())
@@ -125,7 +126,7 @@ def estimate_rate_of_amounts(amounts: Values, length_s: float) -> Estimate:
 
 
 def compute_batch_means(chronological: Values | Hits) -> Values:
-    """Compute the means of 20 equally large batches; leading values that do not fill a batch are
+    """Compute the means of 20 batches of equal size. Leading values that do not fill a batch are
     dropped."""
     size = chronological.size // BATCHES
     means: Values = chronological[chronological.size - size * BATCHES :].reshape(BATCHES, size).mean(axis=1)
@@ -169,10 +170,9 @@ def _compute_wilson(p: float, n: float) -> tuple[float, float]:
 
 
 def _compute_inflation(hits: Hits) -> float:
-    """Compute the factor (at least 1) by which the variance of the proportion of hits exceeds that
-    of independent values.
-
-    The variance from 20 batches is itself uncertain, which Student's factor compensates."""
+    """Compute the factor (at least 1) by which autocorrelation increases the variance of a
+    proportion, compared with independent values. The factor includes Student's correction, because
+    the variance of 20 batches is itself uncertain."""
     p = float(hits.mean())
     if hits.size < 2 * BATCHES or p in (0.0, 1.0):
         return 1.0

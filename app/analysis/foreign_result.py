@@ -1,4 +1,4 @@
-"""Converts load points measured by another tool to a result, which can be reported and compared."""
+"""Converts load points measured by another tool to a result that can be reported and compared."""
 
 from __future__ import annotations
 
@@ -30,12 +30,14 @@ _UNKNOWN_ENVIRONMENT = Environment(
     cpu_limit_cores=None, gpus=(), nvidia_driver=None,
     onnxruntime=None, providers=(), packages={}, clock_resolution_ns=0, fingerprint=NOT_REPORTED,
 )  # fmt: skip
-"""Environment of a run of another tool, whose file does not describe it."""
+"""Environment of a run that another tool measured. No value is known, because the tool's files do
+not describe the machine."""
 
 
 def build_foreign_result(curve: ImportedCurve) -> Result:
-    """Convert a load curve measured by another tool to a result. Values are taken from the tool,
-    without intervals. The verdict is WARN, because Sizewise did not check the measurement."""
+    """Convert a load curve measured by another tool to a result. Values are copied from the tool,
+    without confidence intervals. The verdict is WARN, because Sizewise did not check the
+    measurement."""
     ends_s = list(accumulate(point.duration_s or 0.0 for point in curve.load_points))
     stages = tuple(_build_stage(point, end_s) for point, end_s in zip(curve.load_points, ends_s, strict=True))
     tool_text = curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
@@ -63,8 +65,8 @@ def build_foreign_result(curve: ImportedCurve) -> Result:
 
 
 def _build_stage(point: MeasuredLoadPoint, end_s: float) -> Stage:
-    """Convert one load point to a stage. The stage is named after its rate or number of clients, so
-    that stages of two files can be matched."""
+    """Convert one load point to a stage. The rate or number of clients becomes the name of the
+    stage, so that stages of two files can be matched."""
     is_open = point.offered_per_s is not None
     load = f"{point.offered_per_s:.4g}/s" if is_open else _format_clients(point)
     failed_count, completed_count = point.failed or 0, point.completed or 0

@@ -1,7 +1,7 @@
 """Evaluates objectives and gates, and determines how a run ends: causes, exit code and warnings.
 
-Objectives are evaluated on their stages, on the run as a whole, or against a baseline. Metrics of
-the run as a whole are the max rate and the costs of the planned fleet."""
+An objective is evaluated on its stages, on the run as a whole, or against a baseline. The metrics
+of the run as a whole are the max rate and the costs of the planned fleet."""
 
 from __future__ import annotations
 
@@ -29,8 +29,9 @@ _SEVERITY_RANKS = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
 def evaluate_gate(
     gate: Objective, evaluated_stages: Sequence[Stage], stages: Sequence[Stage], run_estimates: Mapping[str, Estimate]
 ) -> ObjectiveResult:
-    """Evaluate a gate on the worst stage that has the gate's tags. A gate without tags is evaluated
-    on the worst stage of `evaluated_stages`.
+    """Evaluate a gate on the worst stage with the gate's tags, or on the run as a whole if the
+    metric belongs to the run. A gate without tags is evaluated on the worst stage of
+    `evaluated_stages`.
 
     A gate on a change is INCONCLUSIVE until `evaluate_change` is called with a comparison."""
     if gate.is_change:
@@ -58,10 +59,10 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
     """Evaluate a gate on the relative change of a metric, which is the ratio of medians minus 1.
     `stages` are all stages of the run.
 
-    The gate is INCONCLUSIVE if the change has no confidence interval (too few repeats), because it
-    may be random. If the comparison is advisory or the metric too noisy, the gate can only warn. A
-    gate without tags applies to the stages that the profile requested, if any, and not to search
-    probes."""
+    The gate is INCONCLUSIVE if the change has no confidence interval (too few repeats), because the
+    change may be random. If the comparison is advisory or the metric too noisy, the gate can only
+    warn. A gate without tags applies to the stages that the profile requested, if any, and not to
+    search probes."""
     if comparison is None:
         return evaluate_objective(gate, Estimate(None, reason=_NO_BASELINE))
     gate = replace(gate, level="warn") if comparison.is_advisory else gate
@@ -81,7 +82,7 @@ def evaluate_change(gate: Objective, stages: Sequence[Stage], comparison: Compar
 
 
 def build_tags(stage: Stage) -> dict[str, str]:
-    """Return the tags by which a gate can select the stage. For a local model these include
+    """Return the tags by which a gate can select the stage. For a local model, the tags include
     provider, precision, batch size, streams and threads."""
     variant = stage.variant
     if variant is None:
@@ -137,9 +138,9 @@ _CI_CROSSES_LIMIT = "the 95 % CI crosses the limit"
 
 
 class Gating(msgspec.Struct, frozen=True):
-    """Settings that determine what can fail a run. `kinds`: "slo" stands for the SLO and all gates
-    on measured values, "regression" for all gates on a change. Gates of other kinds are evaluated
-    and reported, but cannot fail the run."""
+    """Settings that determine what can fail a run. In `kinds`, "slo" stands for the SLO and all
+    gates on measured values, "regression" for all gates on a change. Gates of a kind that is not
+    listed are evaluated and reported, but cannot fail the run."""
 
     on_inconclusive: OnInconclusive = "warn"
     kinds: tuple[GateKind, ...] = ("slo", "regression")
@@ -154,12 +155,12 @@ _ALLOWED_DEMONSTRATION_CAUSES: tuple[CauseId, ...] = (
     "objective_inconclusive",
     "no_rate",
 )
-"""Causes that do not fail a demonstration, because they are results of its measurement."""
+"""Causes that result from the measurement itself and therefore do not fail a demonstration run."""
 
 
 def build_exit(causes: Sequence[Cause], *, is_demonstration: bool = False) -> Exit:
-    """Sort the causes by precedence; the exit code is that of the first. A demonstration only fails
-    if it was stopped, or its target did not respond."""
+    """Build the exit state from causes, sorted by precedence; the exit code is that of the first
+    cause. A demonstration run fails only if it was stopped, or if its target did not respond."""
     sorted_causes = tuple(sorted(causes, key=lambda cause: precedence(cause.code)))
     deciding_causes = [
         cause for cause in sorted_causes if not (is_demonstration and cause.id in _ALLOWED_DEMONSTRATION_CAUSES)
@@ -186,8 +187,8 @@ def build_no_rate_cause(reason: str | None) -> Cause:
 def apply_comparison(
     result: Result, comparison: Comparison, gating: Gating, extra_causes: Sequence[Cause] = ()
 ) -> Result:
-    """Return the result with change gates evaluated by the comparison, and with the new exit code.
-    `extra_causes` result from the comparison itself."""
+    """Return the result with the gates on changes evaluated by the comparison, and with the new
+    exit code. `extra_causes` are causes that result from the comparison itself."""
     gates = tuple(
         evaluate_change(gate_result.objective, result.stages, comparison)
         if gate_result.objective.is_change
@@ -208,8 +209,8 @@ def apply_comparison(
 
 
 def list_warnings(result: Result, gating: Gating) -> Iterator[str]:
-    """Yield a sentence for each violated limit that does not fail the run, and for each
-    inconclusive objective."""
+    """Yield a sentence for each objective or gate that is missed but does not fail the run, and for
+    each that is inconclusive."""
     for objective_result in (*result.slo, *result.gates):
         if objective_result.outcome == "FAIL" and not _can_fail_run(objective_result, gating):
             yield f"{_format_failure(objective_result)} (warning only)"
@@ -255,8 +256,8 @@ def _format_stage_suffix(result: ObjectiveResult) -> str:
 
 
 def collect_run_metrics(rate_result: MaxRate | None, plan: Plan | None) -> dict[str, Estimate]:
-    """Return the estimate of each metric in `RUN_METRICS`. The value is withheld if there is no max
-    rate, no plan or no recommended fleet."""
+    """Return the estimate of each metric in `RUN_METRICS`. The max rate is withheld if the run has
+    none; costs are withheld if there is no plan or the plan recommends no fleet."""
     max_rate = Estimate(None, reason="no max rate was searched for") if rate_result is None else rate_result.per_s
     return {"max_rate_within_slo": max_rate, **_build_cost_metrics(plan)}
 
@@ -276,8 +277,8 @@ def _build_cost_metrics(plan: Plan | None) -> dict[str, Estimate]:
 
 
 def _build_token_cost(fleet: Fleet) -> Estimate:
-    """Return the cost per 1M tokens at mean traffic. Its relative uncertainty is that of the
-    monthly cost."""
+    """Return the cost per 1M tokens at mean traffic. The relative uncertainty of this cost is that
+    of the monthly cost."""
     tokens = None if fleet.per_1m_tokens is None else fleet.per_1m_tokens.all
     monthly_cost = fleet.usd_per_month
     if tokens is None or tokens.at_mean is None or not monthly_cost.value:

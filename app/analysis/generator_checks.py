@@ -21,33 +21,34 @@ from app.records.stage import StageData
 
 MIN_LATE_MS = 10.0
 MAX_UTILIZATION = 0.70
-"""Maximum utilization at which the load generator is reliable. Above it, requests queue inside the
-generator itself."""
+"""Maximum utilization at which the load generator is reliable. Above this utilization, requests
+queue inside the generator itself."""
 _INVALID_UTILIZATION = 0.85
 _MAX_LATE_MS = 100.0
 _ALLOWED_WAIT_PER_CPU_TIME = 0.5
 _WARN_WAIT_SHARE, _INVALID_WAIT_SHARE = 0.05, 0.15
-"""Limits on the proportion of time that a worker waited for a CPU core, beyond half of its own CPU
-time (an endpoint on the same cores alternates with the worker).
+"""Limits on the proportion of time that a worker waits for a CPU core. Waits of up to half of the
+worker's own CPU time are not counted, because an endpoint on the same cores alternates with the
+worker.
 
 Measured on two cores: at most 0.03 in 51 stages of a quickstart and of null servers on an otherwise
-idle machine, although a closed loop of 32 clients waited up to 0.38 of the time. With two competing
-CPU-bound processes, closed loops waited 0.35 and 0.43; with four, 0.31 and 0.52."""
+idle machine, although the waits of a closed loop of 32 clients took up to 0.38 of the time. With
+two competing CPU-bound processes, closed loops reached 0.35 and 0.43; with four, 0.31 and 0.52."""
 _LIMITED_METRICS = ("service_ms", *INTENDED_START_METRICS)
 _SECOND_NS = 1_000_000_000
 
 
 class GeneratorDemand(msgspec.Struct, frozen=True):
-    """Load of a stage on the generator: requests and stream chunks per second, and the total
-    utilization of the generator's capacity (`None` if a capacity is unknown)."""
+    """Load of a stage on the load generator: requests and stream chunks per second, and the
+    utilization of the generator by both together (`None` if a capacity is unknown)."""
 
     requests_per_s: float
     chunks_per_s: float
     utilization: float | None
 
     def compute_reliable_rate_per_s(self, capacity_per_s: float | None) -> float | None:
-        """Compute the highest rate of similar requests at which the generator is reliable; `None`
-        if unknown. `capacity_per_s` is used if the stage caused no utilization."""
+        """Compute the highest rate of similar requests per second at which the generator is
+        reliable; `None` if unknown. `capacity_per_s` is used if the stage caused no utilization."""
         if self.utilization:
             return self.requests_per_s * MAX_UTILIZATION / self.utilization
         return None if self.utilization is None or capacity_per_s is None else MAX_UTILIZATION * capacity_per_s
@@ -79,9 +80,9 @@ def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> Ge
     """Compute the load of a stage on the generator.
 
     Requests and chunks use the same CPU, so their utilizations are added. Requests count at their
-    scheduled time, even if they were not sent. Chunks count at the time of receipt, but at least as
-    many as the responses to the scheduled requests contain, because an overloaded generator reads
-    chunks late. If the rate varies, the busiest second counts.
+    scheduled start, even if they were not sent. Chunks count at the time of receipt. Because an
+    overloaded generator reads chunks late, the chunk rate is at least the request rate times the
+    mean number of chunks per response. If the rate varies, the busiest second counts.
     """
     is_changing = stage_data.kind in ("varying", "spike")
     requests_per_s = _compute_rate(rows.intended_ns, window, is_changing)
@@ -109,7 +110,7 @@ def _compute_rate(times_ns: Nanoseconds, window: Window, is_changing: bool) -> f
 
 
 def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str:
-    """Describe the rate up to which the generator is reliable, as a sentence with a leading space;
+    """Describe up to which rate the generator is reliable, as a sentence with a leading space;
     empty if unknown."""
     rate_per_s = demand.compute_reliable_rate_per_s(stage_data.generator_capacity_per_s)
     if rate_per_s is None or demand.utilization is None:
@@ -120,9 +121,9 @@ def _format_reliable_rate(demand: GeneratorDemand, stage_data: StageData) -> str
 
 
 def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: str) -> tuple[Check, Check]:
-    """Check how late requests were sent. Lateness that is small compared with the SLO limit is
-    accepted, but never 100 ms or more, because the endpoint would then receive a load other than
-    the stated one."""
+    """Check how late requests were sent. A send lag that is small compared with the SLO limit is
+    accepted. A lag above 100 ms is never accepted, because the endpoint would then receive a
+    different load."""
     limits_ms = [
         objective.limit
         for objective in slo
@@ -169,8 +170,8 @@ def _check_sent_proportion(rows: StageRows, window: Window, reliable_rate_text: 
 
 
 def _check_capacity(demand: GeneratorDemand, stage_data: StageData, reliable_rate_text: str) -> Check:
-    """Check the utilization of the generator. It is never INVALID if the capacity is a lower bound,
-    because an overload then shows in the checks on late requests."""
+    """Check the utilization of the generator. If the capacity is a lower bound, the check is never
+    INVALID, because the checks on late requests detect an overload."""
     remedy = _LOWER_BOUND_HINT if stage_data.is_generator_capacity_lower_bound else _CAPACITY_HINT
     return grade_high(
         "generator_capacity",
@@ -215,7 +216,7 @@ def _format_load(demand: GeneratorDemand, stage_data: StageData) -> str:
 
 
 def _check_cpu(stage_data: StageData, reliable_rate_text: str = "") -> Check:
-    """Check the CPU time of the most utilized worker. Lost workers are ignored, as they do not
+    """Check the CPU time of the most utilized worker. Lost workers are ignored, because they do not
     report CPU time."""
     reported_s = [worker.cpu_s for worker in stage_data.workers if worker.lost_ns is None]
     cpu_s = max(reported_s, default=None if stage_data.workers else stage_data.worker_cpu_s)
@@ -230,8 +231,9 @@ def _check_cpu(stage_data: StageData, reliable_rate_text: str = "") -> Check:
 
 
 def _check_core_wait(stage_data: StageData) -> Check:
-    """Check the worker that waited longest for a CPU core beyond the allowed time. In a closed
-    loop, or while reading streams, such waits affect neither the send lag nor the CPU time."""
+    """Check how long workers waited for a CPU core beyond the allowed time, using the worker with
+    the longest wait. In a closed loop, or while reading streams, such waits affect neither the send
+    lag nor the CPU time."""
     wait_and_cpu_s = [(worker.cpu_wait_s, worker.cpu_s) for worker in stage_data.workers] or [
         (stage_data.worker_cpu_wait_s, stage_data.worker_cpu_s)
     ]
@@ -252,7 +254,7 @@ def _check_core_wait(stage_data: StageData) -> Check:
 
 
 def _compute_sending_time_s(stage_data: StageData) -> float:
-    """Return the duration for which workers sent requests, in s, including the lead-in."""
+    """Return the time in s during which workers sent requests, including the lead-in."""
     return max(1e-9, (stage_data.end_ns - stage_data.start_ns) / 1e9 + stage_data.lead_in_s)
 
 
@@ -264,20 +266,20 @@ _BASE_DESCRIPTORS = 64
 _TIME_WAIT_S = 60.0
 """Duration for which Linux reserves the local port of a closed connection (TIME_WAIT), in s."""
 _CONNECTION_HEADROOM = 1.25
-"""Headroom factor for Poisson arrivals, which arrive in bursts."""
+"""Headroom factor on the number of connections for Poisson arrivals, which come in bursts."""
 
 
 class MachineLimits(msgspec.Struct, frozen=True):
-    """Limits of this machine; `None` if unlimited or unknown. `descriptors` is the number of open
-    files per load worker, `ports` the number of local ports per target address."""
+    """Limits of this machine; a limit is `None` if it is unlimited or unknown. `descriptors` is the
+    number of open files per load worker, `ports` the number of local ports per target address."""
 
     descriptors: int | None = None
     ports: int | None = None
 
 
 class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
-    """Resources that a load needs at its peak. `service_s` is the duration of one request in s;
-    `None` if it is not known yet."""
+    """Resources that a load needs at its peak. `service_s` is the service time of one request in s;
+    `None` if the service time is not known yet."""
 
     concurrency: int = 0
     rate_per_s: float = 0.0
@@ -289,7 +291,7 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def connections(self) -> int:
-        """Number of connections of all workers combined."""
+        """Number of connections needed, over all workers."""
         open_loop = math.ceil(_CONNECTION_HEADROOM * self.rate_per_s * (self.service_s or 0.0))
         return min(self.max_connections, max(self.concurrency, open_loop))
 
@@ -310,8 +312,8 @@ class ConnectionDemand(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def check_demand(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check, ...]:
-    """Return a WARN check for each limit that the load is expected to exceed, before any request is
-    sent. Each check states the value needed."""
+    """Return a WARN check for each limit of this machine that the load is expected to exceed,
+    before any request is sent. Each check states the value that the load needs."""
     checks = []
     if demand.concurrency > demand.max_connections:
         hint = (
@@ -335,8 +337,8 @@ def check_demand(demand: ConnectionDemand, limits: MachineLimits) -> tuple[Check
 
 
 def check_local_limits(rows: StageRows, stage_data: StageData) -> tuple[Check, ...]:
-    """Return an INVALID check if requests failed because of a limit of the sending machine, so that
-    they never reached the target; otherwise return no check."""
+    """Return an INVALID check if requests failed because of a limit of the load generator's machine
+    and therefore never reached the target; otherwise return no check."""
     failed_count = rows.count_errors().get(_LOCAL_LIMIT_ERROR, 0)
     if not failed_count:
         return ()

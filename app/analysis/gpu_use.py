@@ -1,7 +1,8 @@
-"""GPU metrics of a stage: energy per item, proportions of utilized and idle time, and throttling.
+"""Computes the GPU metrics of a stage: energy per item, proportions of utilized and idle time, and
+throttling.
 
-Energy is taken from the GPU's energy counter if available, otherwise from the integral of the
-power."""
+Energy is taken from the GPU's energy counter if available; otherwise, power is integrated over
+time."""
 
 from __future__ import annotations
 
@@ -19,13 +20,13 @@ from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUs
 from app.records.result import Check, Stage, Window
 
 MAX_SAMPLE_GAP_NS = 1_000_000_000
-"""Maximum interval between telemetry samples, in ns. Across longer gaps, values are treated as
+"""Maximum gap between telemetry samples, in ns. Across a longer gap, the metric is treated as
 unknown."""
 
 
 class MetricSamples(NamedTuple):
-    """Telemetry samples of one metric of one GPU, in chronological order; NaN for a failed
-    sample."""
+    """Telemetry samples of one metric of one GPU, in chronological order; the value of a failed
+    sample is NaN."""
 
     times_ns: Nanoseconds
     values: Floats
@@ -56,8 +57,8 @@ class _EnergyEstimate(NamedTuple):
 
 
 def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: Window | None = None) -> EnergyUse:
-    """Compute the energy of one GPU in the window. `idle` is a window in which the GPU was idle;
-    without it, the energy above idle is withheld."""
+    """Compute the energy that one GPU used in the window. `idle` is a window in which the GPU was
+    idle; without `idle`, the energy above idle is withheld."""
     duration_s = _get_duration_s(window)
     total = _compute_energy_in_window(telemetry, source, window)
     idle_w = _compute_idle_w(telemetry, source, idle)
@@ -67,8 +68,8 @@ def compute_energy(telemetry: pd.DataFrame, source: str, window: Window, idle: W
 
 
 def sum_energy(uses: Sequence[EnergyUse]) -> EnergyUse:
-    """Sum the energy of several GPUs over the same window. A sum is withheld if a GPU has no value
-    for it."""
+    """Sum the energy of several GPUs over the same window. A sum is withheld if the value of one
+    GPU is missing."""
     methods = {use.method for use in uses}
     return EnergyUse(
         total_j=_sum_estimates([use.total_j for use in uses]),
@@ -86,9 +87,9 @@ def divide_energy(use: EnergyUse, items: int) -> EnergyPerItem:
 
 
 def _compute_energy_in_window(telemetry: pd.DataFrame, source: str, window: Window) -> _EnergyEstimate:
-    """Compute the energy by the first method (counter, power, average power) with samples for the
-    whole window. If no method has them, the estimate states the problem of the most accurate
-    method that the GPU reports."""
+    """Compute the energy of a GPU by the first method (energy counter, power, average power) whose
+    samples cover the whole window. If there is no such method, the estimate states the problem of
+    the most accurate method that the GPU reports."""
     if window.end_ns <= window.start_ns:
         return _EnergyEstimate(Estimate(None, n=0, reason="the measurement window is empty"), None)
     problem: str | None = None
@@ -120,8 +121,11 @@ def _find_counter_problem(counter: MetricSamples, window: Window) -> str | None:
 
 
 def _find_edge_problem(samples: MetricSamples, window: Window) -> str | None:
-    """Return the reason why the value at the start or end of the window is unknown; `None` if both
-    are known. Interpolation needs a sample on either side, at most `MAX_SAMPLE_GAP_NS` apart."""
+    """Return the reason why the metric is unknown at the start or end of the window; `None` if the
+    metric is known at both.
+
+    Interpolation at either end needs one sample before it and one after it, at most
+    `MAX_SAMPLE_GAP_NS` apart."""
     for edge_ns, name in ((window.start_ns, "start"), (window.end_ns, "end")):
         next_index = int(np.searchsorted(samples.times_ns, edge_ns))
         if next_index < samples.times_ns.size and samples.times_ns[next_index] == edge_ns:
@@ -155,7 +159,7 @@ def _compute_energy_from_power(power: MetricSamples, window: Window) -> Estimate
 
 def _find_sample_range(samples: MetricSamples, window: Window) -> tuple[int, int]:
     """Return the indices of the first and last sample needed to cover the window: the last sample
-    at or before the start, and the first at or after the end."""
+    at or before its start, and the first sample at or after its end."""
     first_index = int(np.searchsorted(samples.times_ns, window.start_ns, side="right")) - 1
     last_index = int(np.searchsorted(samples.times_ns, window.end_ns, side="left"))
     return first_index, last_index
@@ -195,13 +199,14 @@ def _get_duration_s(window: Window) -> float:
 
 
 MIN_KNOWN_PROPORTION = 0.5
-"""Minimum proportion of the window with known samples; below it, proportions of time are not
-computed."""
+"""Minimum proportion of the window that known samples must cover. Otherwise, proportions of time
+are not computed."""
 
 
 def compute_gpu_shares(telemetry: pd.DataFrame, source: str, window: Window) -> GpuShares:
-    """Compute the proportions of idle, utilized and throttled time. Each sample represents the time
-    closest to it, up to half a second in each direction."""
+    """Compute the proportions of idle, utilized and throttled time of one GPU. Each sample
+    represents the time halfway to the neighboring samples, up to half a second in each
+    direction."""
     utilization = select_samples(telemetry, source, "gpu_utilization_percent")
     reasons = select_samples(telemetry, source, "gpu_throttle_reasons")
     bits = np.nan_to_num(reasons.values).astype(np.int64)
@@ -222,7 +227,7 @@ def _compute_time_share(samples: MetricSamples, is_hit: Mask, window: Window) ->
 
 
 def _compute_time_weights_ns(samples: MetricSamples, window: Window) -> Floats:
-    """Compute the part of the window that each sample represents, in ns."""
+    """Compute the time within the window that each sample represents, in ns."""
     times_ns = samples.times_ns
     midpoints = times_ns[:-1] + np.diff(times_ns) // 2
     starts = np.concatenate(([-np.inf], midpoints))[: times_ns.size]
@@ -246,8 +251,8 @@ def compute_gpu_metrics(
     tokens: int = 0,
     sources: Sequence[str] | None = None,
 ) -> Metrics:
-    """Compute the GPU metrics of all GPUs of this machine, or of `sources`; empty if there are
-    none. `idle` is a window in which the GPUs were idle."""
+    """Compute the GPU metrics of all GPUs of this machine, or only of `sources`; empty if there are
+    no GPUs. `idle` is a window in which the GPUs were idle."""
     gpus = (
         list_gpus(telemetry)
         if sources is None
@@ -276,8 +281,8 @@ def compute_gpu_metrics(
 
 
 def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) -> Stage:
-    """Add GPU metrics (per response and per output token) and the throttling check to a stage of an
-    endpoint."""
+    """Add GPU metrics (energy per response and per output token) and the throttling check to a
+    stage of an endpoint."""
     tokens = stage.metrics.get("output_tokens", {}).get("mean", Estimate(None)).value
     output_tokens = 0 if tokens is None else round(tokens * stage.completed)
     use = compute_gpu_metrics(telemetry, stage.window, idle, inferences=stage.completed, tokens=output_tokens)
@@ -287,7 +292,7 @@ def add_gpu_metrics(stage: Stage, telemetry: pd.DataFrame, idle: Window | None) 
 
 
 def check_throttling(telemetry: pd.DataFrame, window: Window, gpus: Sequence[str] | None = None) -> Check | None:
-    """Return a check of GPU throttling; `None` if no GPU reports it."""
+    """Return a check of GPU throttling; `None` if no GPU reports throttling."""
     worst_share: float | None = None
     reasons: set[str] = set()
     for source in list_gpus(telemetry) if gpus is None else gpus:

@@ -21,8 +21,9 @@ _OTHER_NAMES_LABEL = "all others"
 
 
 class Group(msgspec.Struct, frozen=True):
-    """Requests with the same label. `share` is the proportion of all requests. Latencies are of
-    successful responses, measured from the scheduled start if it is known."""
+    """Requests with the same label. `share` is their proportion of all requests. Latency
+    percentiles cover successful responses and are measured from the scheduled start if it is
+    known."""
 
     label: str
     requests: int
@@ -54,9 +55,10 @@ def _format_target_label(target: int, urls: Sequence[str]) -> str:
 
 
 def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> tuple[Group, ...]:
-    """Group the requests scheduled inside the windows by name, most frequent first: at most
-    `MAX_GROUPS` groups, and one more for all remaining names. Returns an empty tuple if no request
-    has a name."""
+    """Group the requests scheduled inside the windows by name, most frequent name first. Returns an
+    empty tuple if no request has a name.
+
+    There are at most `MAX_GROUPS` groups, and one additional group for all remaining names."""
     labels = _read_labels(rows, "name")
     if labels is None:
         return ()
@@ -66,7 +68,7 @@ def group_by_name(rows: pd.DataFrame | pa.Table, windows: Sequence[Window]) -> t
 
 
 def _read_labels(rows: pd.DataFrame | pa.Table, column: str) -> pd.Series | None:
-    """Return a label per row, with a common label for unlabeled rows; `None` if the column is
+    """Return one label per row, with a common label for unlabeled rows; `None` if the column is
     missing or empty."""
     frame = rows.select([column]).to_pandas() if isinstance(rows, pa.Table) else rows
     if column not in frame or not frame[column].notna().any():
@@ -90,7 +92,7 @@ def _group_rows(rows: pd.DataFrame | pa.Table, labels: pd.Series, windows: Seque
 
 
 def _drop_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
-    """Drop the chunk columns, which groups do not use and which make up most of the size of
+    """Drop the chunk columns. Groups do not use these columns, which make up most of the data of
     streamed rows."""
     if isinstance(rows, pa.Table):
         return rows.drop_columns([name for name in _CHUNKS if name in rows.column_names])

@@ -21,8 +21,8 @@ def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the stages of a sweep at the highest load below the lowest failed load; empty if no
     load passed.
 
-    Lower loads are excluded, because fewer responses give wider intervals. INVALID stages are
-    ignored."""
+    Stages at lower loads are excluded, because they have fewer responses and thus wider confidence
+    intervals. INVALID stages are ignored."""
     evaluated_stages = [stage for stage in stages if _is_evaluated(stage)]
     failed_stage = find_lowest_failed_load(stages)
     passed_loads = [
@@ -34,8 +34,8 @@ def find_highest_passed_load(stages: Sequence[Stage]) -> tuple[Stage, ...]:
 
 
 def find_lowest_failed_load(stages: Sequence[Stage]) -> Stage | None:
-    """Return the first stage at the lowest load of a sweep that violated the SLO; `None` if no
-    stage did."""
+    """Return the first stage of a sweep at the lowest load that violated the SLO; `None` if no
+    stage of the sweep violated the SLO."""
     failed_stages = [stage for stage in stages if _is_evaluated(stage) and stage.meets_slo is False]
     return min(failed_stages, key=get_load, default=None)
 
@@ -63,7 +63,7 @@ def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) ->
 
 def find_accepted_step_indices(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[int, ...]:
     """Return the indices in `stages` of the search steps at the max rate; empty if the search found
-    no rate."""
+    no max rate."""
     if search is None or search.max_rate_per_s is None:
         return ()
     return tuple(
@@ -79,10 +79,9 @@ def find_accepted_step_indices(stages: Sequence[Stage], search: SearchOutcome | 
 def select_headline_stages(stages: Sequence[Stage], search: SearchOutcome | None) -> tuple[Stage, ...]:
     """Return the stages on which the headline metrics are based.
 
-    If there is a max rate, these are the search steps at that rate or, without steps, all stages
-    that met the SLO at that rate. Otherwise, these are all steady stages; if there are none,
-    closed-loop stages and stages with a varying rate; if there are none either, the stages of a
-    sweep."""
+    If a search found a max rate, these are the search steps at that rate or, without steps, all
+    stages at that rate that met the SLO. Otherwise, the first non-empty group is used: steady
+    stages; closed-loop stages and stages with a varying rate; the stages of a sweep."""
     step_indices = find_accepted_step_indices(stages, search)
     if step_indices:
         return tuple(stages[index] for index in step_indices)
@@ -102,7 +101,8 @@ def select_evaluated_stages(
     stages: Sequence[Stage], headline: Sequence[Stage], pooled: Stage | None = None
 ) -> tuple[Stage, ...]:
     """Return the stages on which the objectives are evaluated: the pooled search steps if there are
-    any; for a sweep, the highest load that met the SLO; otherwise the headline stages."""
+    any; for a sweep, the stages at the highest load that met the SLO; otherwise the headline
+    stages."""
     if pooled is not None:
         return (pooled,)
     headline = tuple(stage for stage in headline if not _has_unrelated_errors(stage))
@@ -115,8 +115,8 @@ def mark_headline(
 ) -> tuple[Stage, ...]:
     """Set `in_headline` on the headline stages among `stages`, which include pooled search steps.
 
-    Headline stages are the stages at the max rate if there is one, else the stages on which the
-    objectives are evaluated, else the last steps of an interrupted search."""
+    The headline stages are the stages at the max rate if there is one; otherwise the stages on
+    which the objectives are evaluated; otherwise the last steps of an interrupted search."""
     rate = None if max_rate is None else max_rate.per_s.value
     stages_at_max_rate = () if rate is None else _select_stages_at_rate(evaluated_stages, rate)
     if rate is not None and not stages_at_max_rate:
@@ -134,13 +134,13 @@ def set_headline(stages: Sequence[Stage], headline: Sequence[Stage]) -> tuple[St
 
 
 def _select_stages_at_rate(stages: Sequence[Stage], rate_per_s: float) -> tuple[Stage, ...]:
-    """Return the stages at the given rate, without INVALID stages, which may not have measured the
-    endpoint."""
+    """Return the stages at the given rate. INVALID stages are excluded, because they may not have
+    measured the endpoint."""
     return tuple(stage for stage in stages if stage.scheduled_per_s == rate_per_s and stage.verdict.status != "INVALID")
 
 
 def _find_last_steps(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return all repeats of the last search step that met the SLO; empty if none did."""
+    """Return all repeats of the last search step that met the SLO; empty if no step met the SLO."""
     step_stages = [
         stage for stage in stages if stage.kind == "step" and stage.meets_slo and stage.verdict.status != "INVALID"
     ]
@@ -158,7 +158,7 @@ def _has_unrelated_errors(stage: Stage) -> bool:
 
 
 def _select_sweep_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
-    """Return the stages of a sweep that met the SLO, or all stages if none did. A sweep continues
-    until the SLO is violated."""
+    """Return the stages of a sweep that met the SLO, or all its stages if none did. The last loads
+    of a sweep usually violate the SLO."""
     sweep_stages = tuple(stage for stage in stages if SWEEP_TAG in stage.tags)
     return tuple(stage for stage in sweep_stages if stage.meets_slo is not False) or sweep_stages

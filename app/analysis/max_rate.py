@@ -24,11 +24,12 @@ _MAX_SIGNIFICANT_DIGITS = 10
 
 
 def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome: SearchOutcome) -> MaxRate:
-    """Compute the max rate from the stages of a run, which may be in any order.
+    """Compute the max rate with its confidence interval from the stages of a run, in any order.
 
-    The interval is found by test inversion: it extends from the highest rate at which the intervals
-    of all metrics are within the SLO limits, to the lowest rate at which one interval is completely
-    outside. If a rate was tried several times, this must apply to each stage."""
+    The interval is found by test inversion. Its lower bound is the highest rate at which the
+    intervals of all metrics are within the SLO limits; its upper bound is the lowest rate at which
+    the interval of one metric is completely outside. If a rate was tested several times, each of
+    its stages must meet this condition."""
     binding_slo = select_binding_objectives(slo)
     curve_stages = select_curve_stages(stages)
     max_rate_per_s = outcome.max_rate_per_s or 0.0
@@ -55,14 +56,14 @@ def compute_max_rate(stages: Sequence[Stage], slo: Sequence[Objective], outcome:
 
 
 def is_endpoint_evidence(stage: Stage) -> bool:
-    """Return True if the stage provides information about the endpoint. An INVALID stage only shows
+    """Return True if the stage provides information about the endpoint. An INVALID stage shows only
     the behavior of the load generator."""
     return stage.verdict.status != "INVALID"
 
 
 def find_highest_passed_rate(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
-    """Evaluate stages at predefined rates as if a search had chosen the rates: find the highest
-    rate at which each stage met the SLO. Only stages of the given `kinds` are included."""
+    """Find the highest rate at which each stage met the SLO, as if a search had chosen the rates of
+    the stages. Only stages of the given `kinds` are included."""
     stages_by_rate: dict[float, list[Stage]] = {}
     invalid_rates = []
     for stage in stages:
@@ -92,8 +93,8 @@ def find_highest_passed_rate(stages: Sequence[Stage], kinds: Sequence[StageKind]
 
 
 def check_generator_reach(outcome: SearchOutcome) -> tuple[Check, ...]:
-    """Return an INVALID check if the generator could not create enough load to find the max rate.
-    Returns no check if a rate was found or if the endpoint failed at all rates."""
+    """Return an INVALID check if the load generator could not generate enough load to find the max
+    rate. Return no check if the search found a max rate or if the endpoint failed at all rates."""
     if outcome.max_rate_per_s is not None or not outcome.is_generator_limited:
         return ()
     reliable_per_s, unsendable_per_s = outcome.bracket[0], outcome.unsendable_per_s
@@ -142,9 +143,9 @@ def _are_all_clearly_violated(stages: Iterable[Stage], binding_slo: Sequence[Obj
 def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
     """Return True if the objective is met with confidence.
 
-    Proportions count by point estimate: showing an error rate below 0.1 % takes 3,800 responses at
-    every rate, and errors do not depend primarily on the rate. A percentile whose interval is
-    withheld counts by the interval of the goodput."""
+    Proportions are evaluated by point estimate: to show that an error rate is below 0.1 %, each
+    rate would need 3,800 responses, and errors do not depend primarily on the rate. If the interval
+    of a percentile is withheld, the interval of the goodput is used instead."""
     estimate = find_estimate(stage, objective)
     if METRICS[objective.metric].unit == "share":
         return is_met(objective, estimate) is True
@@ -160,9 +161,12 @@ def _is_clearly_met(stage: Stage, objective: Objective) -> bool:
 
 
 def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
-    """Return True if the objective is violated with confidence. If p95 latency exceeds its limit,
-    fewer than 95 % of responses are within it; this proportion has an interval even if a growing
-    backlog pushes the percentile's interval beyond the largest value."""
+    """Return True if the objective is violated with confidence.
+
+    If the interval of a percentile is withheld, the interval of the goodput is used instead. For
+    example, p95 latency exceeds its limit if fewer than 95 % of responses are within the limit. The
+    goodput has an interval even if a growing backlog pushes the upper rank of the percentile's
+    interval beyond the number of responses."""
     estimate = find_estimate(stage, objective)
     if estimate.ci95 is not None:
         return evaluate_objective(objective, estimate).outcome == "FAIL"
@@ -176,8 +180,8 @@ def _is_clearly_violated(stage: Stage, objective: Objective) -> bool:
 
 
 def _get_goodput(stage: Stage, objective: Objective) -> tuple[Estimate | None, float | None]:
-    """Return the proportion of responses within the limits, and the proportion that the objective
-    requires (`None` if the objective is not a latency percentile of whole requests)."""
+    """Return the goodput as a proportion, and the proportion that the objective requires. The
+    latter is `None` if the objective is not a percentile of a request duration."""
     required_share = PERCENTILES.get(objective.aggregate or "") if objective.metric in LIMIT_METRICS else None
     return stage.metrics.get("goodput_share", {}).get("value"), required_share
 
@@ -191,8 +195,8 @@ def _get_upper(estimate: Estimate) -> float:
 
 
 def _format_generator_limit(curve_stages: Sequence[Stage], outcome: SearchOutcome) -> str:
-    """Describe the limit of the load generator, the rate up to which it is reliable, and the
-    remedy."""
+    """Describe which rate the load generator could not send, up to which rate it is reliable, and
+    the remedy."""
     unsendable_per_s = outcome.unsendable_per_s or 0.0
     stages = [
         stage
@@ -230,7 +234,8 @@ def _format_endpoint_limit(failed_stages: Sequence[Stage], binding_slo: Sequence
 
 def describe_failure(stage: Stage, objectives: Sequence[Objective]) -> str:
     """Describe the first objective that a stage did not meet, such as "p95 latency was 98 ms
-    (objective: p95 latency < 80 ms)". If all were met, state that the backlog kept growing."""
+    (objective: p95 latency < 80 ms)". If the stage met all objectives, state that its backlog kept
+    growing."""
     for objective in objectives:
         estimate = find_estimate(stage, objective)
         if is_met(objective, estimate):

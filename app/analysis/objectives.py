@@ -45,8 +45,8 @@ _GATE_HINT = (
 
 
 def parse_objective(text: str) -> Objective:
-    """Parse one objective of an SLO. Raises UsageError if it is invalid; the hint for an unknown
-    name suggests the closest known name."""
+    """Parse one objective of an SLO. Raises UsageError if the objective is invalid; the hint for an
+    unknown name suggests the closest known name."""
     match = _match_grammar(text, _OBJECTIVE_HINT)
     if match["change"] is not None:
         raise UsageError("change(…) compares with a baseline and cannot be an SLO", hint="Define it as a gate.")
@@ -61,8 +61,8 @@ def parse_objective(text: str) -> Objective:
 
 
 def parse_gate(text: str) -> Objective:
-    """Parse a gate. Raises UsageError if it is invalid; the hint for an unknown name suggests the
-    closest known name."""
+    """Parse a gate. Raises UsageError if the gate is invalid; the hint for an unknown name suggests
+    the closest known name."""
     return _build_objective(text, _match_grammar(text, _GATE_HINT), METRICS | RUN_METRICS)
 
 
@@ -110,7 +110,7 @@ def _parse_tags(metric: Metric, tags_text: str | None) -> dict[str, str]:
 
 
 def _parse_reference(metric: Metric, match: re.Match[str]) -> str | None:
-    """Parse the metric that a relative limit refers to, as `name.aggregate`; `None` if the limit is
+    """Parse the `name.aggregate` of the metric to which a limit is relative; `None` if the limit is
     absolute."""
     if match["of"] is None:
         return None
@@ -197,17 +197,16 @@ _COMPARATORS: dict[str, Callable[[float, float], bool]] = {
 _GAP_METRICS = ("icl_ms", "itl_ms")
 _STAGE_FIELDS = ("offered_per_s", "achieved_per_s", "good_per_s")
 _GOODPUT = ("good_per_s", "offered_per_s")
-"""Metric and reference whose ratio is the goodput. Good requests are a subset of the offered
-requests, so this ratio has a confidence interval of its own."""
+"""Metric and reference metric whose ratio is the goodput. Good requests are a subset of the offered
+requests, so the goodput has a confidence interval of its own."""
 
 
 def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]:
-    """Return the objectives that decide whether a stage meets the SLO, which are those not marked
-    `warn`.
+    """Return the objectives that decide whether a stage meets the SLO: those not marked `warn`.
 
-    Latency is measured over successful requests, so an SLO without a limit on the error rate or
-    goodput could be met by failing slow requests. A limit of 1 % on the error rate is added to such
-    an SLO."""
+    Latency covers successful requests only. Without a limit on the error rate or goodput, an
+    endpoint could meet the SLO by failing slow requests. A limit of 1 % on the error rate is
+    therefore added to such an SLO."""
     binding_slo = tuple(objective for objective in slo if objective.level == "fail")
     if not binding_slo or any(objective.metric in ("error_rate", "goodput_share") for objective in binding_slo):
         return binding_slo
@@ -216,17 +215,18 @@ def select_binding_objectives(slo: Sequence[Objective]) -> tuple[Objective, ...]
 
 def count_samples_needed(slo: Iterable[Objective]) -> int:
     """Return the minimum number of responses needed to estimate all percentiles of the objectives;
-    0 if there are none.
+    0 if there are no percentiles.
 
-    Percentiles of gaps between tokens are not counted, because each stream has many gaps. A goodput
-    of 99 % is equivalent to a p99 within the limits, and needs the same number of responses."""
+    Percentiles of gaps between tokens are ignored, because each stream has many gaps. A goodput of
+    99 % is equivalent to a p99 within the limits, and therefore needs the same number of
+    responses."""
     shares = (_get_required_share(objective) for objective in slo)
     return max((count_needed_samples(q) for q in shares if q is not None), default=0)
 
 
 def _get_required_share(objective: Objective) -> float | None:
-    """Return the proportion of responses that must be within the limit; `None` if the objective
-    does not require one."""
+    """Return the proportion of responses that must be within the limit of the objective; `None` if
+    the objective does not require a proportion."""
     if objective.metric in _GAP_METRICS:
         return None
     if objective.metric == "goodput_share":
@@ -235,25 +235,26 @@ def _get_required_share(objective: Objective) -> float | None:
 
 
 def is_met(objective: Objective, estimate: Estimate) -> bool | None:
-    """Return True if the point estimate meets the limit; `None` if there is no value."""
+    """Return True if the point estimate meets the limit of the objective; `None` if there is no
+    value."""
     if estimate.value is None:
         return None
     return _COMPARATORS[objective.comparator](estimate.value, objective.limit)
 
 
 def evaluate_objective(objective: Objective, estimate: Estimate) -> ObjectiveResult:
-    """Evaluate an objective. PASS and FAIL require the whole interval to be on one side of the
-    limit.
+    """Evaluate an objective. PASS and FAIL require the whole confidence interval to be on one side
+    of the limit.
 
-    A value that never has an interval (a maximum) is evaluated by point estimate. If an interval
-    was withheld (`reason` states why), the objective cannot PASS, but FAILs if the value violates
-    the limit."""
+    A value that never has an interval (a maximum) is evaluated by point estimate. If the interval
+    is withheld (`reason` states why), the outcome is FAIL if the value violates the limit, and
+    never PASS."""
     return ObjectiveResult(objective=objective, observed=estimate, outcome=_evaluate_outcome(objective, estimate))
 
 
 def find_estimate(stage: Stage, objective: Objective) -> Estimate:
-    """Return the stage's estimate of the objective's metric, divided by the reference metric if the
-    limit is relative. The value is withheld if it was not measured."""
+    """Return the estimate of the objective's metric for a stage, divided by the reference metric if
+    the limit is relative. The value is withheld if the metric was not measured."""
     estimate = _get_estimate(stage, objective.metric, objective.aggregate)
     if objective.of is None:
         return estimate
@@ -282,9 +283,10 @@ def _divide(numerator: Estimate, denominator: Estimate, name: str) -> Estimate:
     """Divide two estimates. The interval extends from the lowest numerator over the highest
     denominator to the highest numerator over the lowest denominator.
 
-    Its coverage is at least 95 % for any dependence between the two: exact if they are perfectly
-    negatively correlated, and higher if they rise together, as rates of the same stage do. It is
-    withheld if either interval is withheld."""
+    The coverage of the interval is at least 95 %, however the two estimates depend on each other.
+    It is exactly 95 % if they are perfectly negatively correlated, and higher if they rise
+    together, as rates of the same stage do. The interval is withheld if that of either estimate is
+    withheld."""
     if numerator.value is None or denominator.value is None:
         return Estimate(None, n=numerator.n, reason=numerator.reason if numerator.value is None else denominator.reason)
     if denominator.value <= 0 or numerator.value < 0:

@@ -1,6 +1,7 @@
 """Pools the repeated stages at one rate, so that they are evaluated as a single stage.
 
-This includes the first error of each error class, and the totals of each load worker."""
+The module also selects the first error of each error class, and sums the data of each load
+worker."""
 
 from __future__ import annotations
 
@@ -23,7 +24,7 @@ MAX_ERROR_CLASSES = 50
 
 
 def select_first_samples(samples_by_stage: Iterable[tuple[ErrorSample, ...]]) -> tuple[ErrorSample, ...]:
-    """Return the first sample of each error class in chronological order, for at most
+    """Return the first sample of each error class, in chronological order, for at most
     `MAX_ERROR_CLASSES` classes."""
     first_by_class: dict[str, ErrorSample] = {}
     samples = (sample for stage_samples in samples_by_stage for sample in stage_samples)
@@ -33,8 +34,8 @@ def select_first_samples(samples_by_stage: Iterable[tuple[ErrorSample, ...]]) ->
 
 
 def sum_worker_totals(stages: Iterable[Sequence[WorkerData]]) -> tuple[WorkerData, ...]:
-    """Sum the data of each load worker over all stages, in order of worker number. Each worker has
-    the same number and process throughout the run."""
+    """Sum the data of each load worker over all stages, in order of worker number. A number
+    identifies the same worker process throughout the run."""
     data_by_worker: dict[int, list[WorkerData]] = {}
     for workers in stages:
         for worker_data in workers:
@@ -62,16 +63,16 @@ def pool_stages(
     stages_data: Sequence[StageData],
     slo: Sequence[Objective],
 ) -> Stage:
-    """Pool several stages at the same rate into one stage. `rows` contains the request rows of each
-    stage."""
+    """Pool several stages at the same rate into one stage. `rows` contains the request rows, one
+    table per stage."""
     return pool_rows(map(read_rows, rows), telemetry, stages_data, slo)
 
 
 def pool_rows(
     rows: Iterable[StageRows], telemetry: pd.DataFrame, stages_data: Sequence[StageData], slo: Sequence[Objective]
 ) -> Stage:
-    """Pool several stages at the same rate into one, as if each had started when the previous one
-    stopped offering load.
+    """Pool several stages at the same rate into one, as if each stage had started when the previous
+    stage stopped offering load.
 
     `rows` contains the request rows of each stage, in the order in which the stages ran. The window
     of the pooled stage spans all stages, including pauses."""
@@ -112,8 +113,8 @@ def pool_rows(
 
 
 def _correct_lost_times(stage_data: StageData, first_stage: StageData) -> tuple[WorkerData, ...]:
-    """Return the workers of the stage. If a worker was lost before this stage, its loss is dated
-    before the pooled stage, because the remaining workers took over its load."""
+    """Return the workers of the stage. If a worker was lost before this stage, the time of the loss
+    is moved to before the pooled stage, because the remaining workers took over the load."""
     time_before_stage_ns = first_stage.start_ns - round(first_stage.lead_in_s * 1e9) - 1
     return tuple(
         replace(worker, lost_ns=min(worker.lost_ns, time_before_stage_ns))
@@ -133,5 +134,6 @@ def _shift_telemetry(telemetry: pd.DataFrame, shift_ns: int) -> pd.DataFrame:
 
 
 def _drop_lead_in(rows: StageRows, stage_data: StageData) -> StageRows:
-    """Drop the lead-in, which the drain of the previous step replaces in the pooled stage."""
+    """Drop the rows of the lead-in. In the pooled stage, the drain of the previous stage takes the
+    place of the lead-in."""
     return rows.filter(rows.intended_ns >= stage_data.start_ns)

@@ -1,4 +1,4 @@
-"""Re-evaluates a stored run of an endpoint with another SLO, or within a shorter time window."""
+"""Re-evaluates a stored run of an endpoint with another SLO, or within a shorter time range."""
 
 from __future__ import annotations
 
@@ -54,9 +54,10 @@ from app.records.stage import StageData
 
 def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageData | None:
     """Clip stage data to `window`. Returns the data unchanged if the window covers the whole stage,
-    and `None` if they do not overlap.
+    and `None` if stage and window do not overlap.
 
-    Worker data is known only for the whole stage, so it is scaled in proportion to time."""
+    Worker data is known only for the whole stage, so the values are scaled in proportion to
+    time."""
     offered_window = compute_offered_window(rows, stage_data)
     start_ns, end_ns = max(offered_window.start_ns, window.start_ns), min(offered_window.end_ns, window.end_ns)
     if (start_ns, end_ns) == (offered_window.start_ns, offered_window.end_ns):
@@ -98,15 +99,15 @@ def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) ->
 _SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
 _PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed")
 _RUN_CHECKS = ("step_duration", "generator_reach")
-"""Checks of the run that depend on the headline stages, in addition to the checks of each stage."""
+"""IDs of the run checks that are recomputed, in addition to the stage checks."""
 _GPU_ENERGY = "energy_j"
 
 
 @dataclass(frozen=True)
 class RunData:
     """Data of a stored run, sufficient to recompute its whole result. `stage_data` and `rows`
-    contain one entry per stage, in the order in which they ran; `slo` is the SLO of the run's
-    profile; `idle` is the window in which its GPUs were idle."""
+    contain one entry per stage, in the order in which the stages ran; `slo` is the SLO of the run's
+    profile; `idle` is the window in which the GPUs were idle."""
 
     result: Result
     slo: tuple[Objective, ...]
@@ -115,16 +116,16 @@ class RunData:
     telemetry: pd.DataFrame
     idle: Window | None = None
     is_complete: bool = True
-    """True if the run was completed and its result is final; otherwise the result contains only its
-    stages."""
+    """True if the run was completed and its result is final. Otherwise, the result contains only
+    the stages of the run."""
 
 
 def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tuple[float, float] | None) -> Result:
-    """Re-evaluate a stored run with another SLO (`slo`) or within a time window (`window_s`).
+    """Re-evaluate a stored run with another SLO (`slo`) or within a time range (`window_s`).
 
-    `window_s` holds start and end in s since the start of the run; only requests scheduled inside
-    it count. Stages outside the window are dropped, and stages partly inside are clipped. With
-    neither an SLO nor a window, the result is that of the run."""
+    `window_s` holds start and end in s since the start of the run. Only requests scheduled inside
+    the time range count: stages outside it are dropped, and stages partly inside it are clipped.
+    Without an SLO and a time range, the result is that of the run."""
     objectives = run.slo if slo is None else slo
     has_same_slo_and_window = window_s is None and [objective.text for objective in objectives] == [
         objective.text for objective in run.slo
@@ -173,9 +174,11 @@ def mark_reevaluated(
     window_s: tuple[float, float] | None,
     extra_causes: Sequence[Cause] = (),
 ) -> Result:
-    """Mark a re-evaluated result as different from the `original` result of the run, and compute
-    its exit code. Plan and comparison are dropped, because they were based on the run's own SLO and
-    its whole duration."""
+    """Record the SLO and time range used and the original exit code in a re-evaluated result, and
+    compute its new exit code.
+
+    The plan and the comparison are dropped, because they were based on the run's own SLO and its
+    whole duration."""
     rescoring = Rescoring(
         None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code
     )
@@ -198,9 +201,9 @@ def _evaluate_parts(
 ) -> list[_EvaluatedPart]:
     """Evaluate the part of each stage that is inside the window.
 
-    For complete stages, metrics that do not depend on the SLO are copied from the run. If the run's
-    own SLO is requested, all metrics are recomputed instead, which verifies that recomputation
-    gives the same numbers."""
+    For complete stages, metrics that do not depend on the SLO are copied from the run. If the
+    result should equal that of the run, all request metrics are recomputed instead, which verifies
+    that the recomputation gives the same numbers."""
     stored_stages = [stage for stage in run.result.stages if stage.variant is None and not stage.is_pooled]
     evaluated_parts = []
     for stage_data, rows, original in zip(run.stage_data, run.rows, stored_stages, strict=True):
@@ -220,7 +223,8 @@ def _evaluate_parts(
 
 
 def _copy_stored_telemetry(stage: Stage, original: Stage) -> Stage:
-    """Copy telemetry and GPU energy of a complete stage, which do not depend on the SLO."""
+    """Copy the telemetry and GPU energy of a complete stage from the run; neither depends on the
+    SLO."""
     metrics = {
         **stage.metrics,
         **{name: estimates for name, estimates in original.metrics.items() if name not in stage.metrics},
@@ -230,8 +234,8 @@ def _copy_stored_telemetry(stage: Stage, original: Stage) -> Stage:
 
 
 def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> Stage:
-    """Restore the kind and arrivals of a clipped stage. In a clipped search stage, a withheld
-    percentile leaves it undecided whether the SLO was met."""
+    """Restore the kind and arrivals of a clipped stage. If a percentile of a clipped search stage
+    is withheld, it remains undecided whether the stage met the SLO."""
     met_objectives = [
         is_met(objective, find_estimate(stage, objective)) for objective in select_binding_objectives(slo)
     ]
@@ -246,8 +250,8 @@ def _finish_clipped(stage: Stage, original: Stage, slo: Sequence[Objective]) -> 
 
 
 def _reconstruct_search(result: Result) -> SearchOutcome | None:
-    """Reconstruct the outcome of the run's own search from the result, which stores only the max
-    rate."""
+    """Rebuild the outcome of the run's own search from the result, which stores only the max rate;
+    `None` if the run did not search."""
     if result.max_rate is None or not _is_searched(result.stages):
         return None
     stored_max_rate = result.max_rate
@@ -255,8 +259,8 @@ def _reconstruct_search(result: Result) -> SearchOutcome | None:
 
 
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
-    """Evaluate the tried rates as if a search for this SLO had chosen them; `None` for a run
-    without a search."""
+    """Evaluate the tested rates as if a search within the new SLO had chosen them; `None` if the
+    run did not search."""
     return find_highest_passed_rate(stages, (*_SEARCH_KINDS, "steady")) if _is_searched(original.stages) else None
 
 
@@ -291,15 +295,16 @@ def _pool_steps(
 
 
 def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
-    """Drop rows outside a clipped stage, which would overlap with the next search step."""
+    """Drop the rows after the end of a clipped stage, which would overlap with the next search
+    step."""
     return rows.filter(rows.intended_ns < stage_data.start_ns + round(stage_data.duration_s * 1e9))
 
 
 def _replace_stage_checks(
     original: Result, headline: Sequence[Stage], search: SearchOutcome | None
 ) -> tuple[Check, ...]:
-    """Replace the stage checks of the run with those of the re-evaluated stages; checks of machine
-    and clocks are preserved."""
+    """Replace the stage checks of the run with those of the re-evaluated stages. Checks of the
+    machine and the clocks are preserved."""
     check_ids = {check.id for stage in original.stages if stage.variant is None for check in stage.checks} | {
         *_RUN_CHECKS
     }
@@ -318,8 +323,8 @@ def _replace_stage_checks(
 def _build_exit(
     original: Result, result: Result, objective_results: Sequence[ObjectiveResult], extra_causes: Sequence[Cause]
 ) -> Exit:
-    """Compute the exit state. Causes that stopped the run or came from its target are preserved;
-    causes based on metrics are recomputed."""
+    """Build the exit state of a re-evaluated result. Causes that stopped the run or came from its
+    target are preserved; causes based on metrics are recomputed."""
     causes = [cause for cause in original.exit.causes if cause.id in _PRESERVED_CAUSES]
     invalid_verdict = compute_verdict([check for check in result.validity if check.verdict == "INVALID"])
     if invalid_verdict.status == "INVALID":

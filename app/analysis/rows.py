@@ -1,4 +1,4 @@
-"""The request rows of one stage as NumPy arrays with normalized nulls, including the token data of
+"""Request rows of one stage as NumPy arrays with normalized nulls, including the token data of
 streams."""
 
 from __future__ import annotations
@@ -31,18 +31,18 @@ _NULL_TOKENS = 0
 
 @dataclass(frozen=True)
 class Chunks:
-    """The deltas of all responses, concatenated. The deltas of row i have the indices from
-    `offsets[i]` to `offsets[i + 1] - 1`."""
+    """All chunks of all responses, concatenated. The chunks of row i have the indices `offsets[i]`
+    to `offsets[i + 1] - 1`."""
 
     offsets: Nanoseconds
     times_ns: Nanoseconds
     tokens: npt.NDArray[np.int32] | None
-    """Number of tokens in each delta, 0 where the server did not report it; `None` if the server
-    never reports it."""
+    """Number of tokens in each chunk, 0 where the server did not report a number; `None` if the
+    server never reports one."""
 
     @property
     def counts(self) -> Nanoseconds:
-        """Number of deltas of each row."""
+        """Number of chunks of each row."""
         return np.diff(self.offsets)
 
 
@@ -55,20 +55,22 @@ class TokenRows:
     last_token_ns: Nanoseconds
     first_event_ns: Nanoseconds
     complete_ns: Nanoseconds
-    """Time at which the whole response had been received, including data after the last token."""
+    """Time in ns at which the whole response had been received, including data after the last
+    token."""
     tokens_in: Floats
     tokens_out: Floats
     tokens_requested: Floats
     is_counted_by_chunks: Mask
     chunk_index: Nanoseconds
-    """For each row, the index into `chunks.offsets` of its deltas."""
+    """Index of each request in `chunks.offsets`, which selects the chunks of its response."""
     chunks: Chunks | None
 
     def compute_response_end_ns(self, end_ns: Nanoseconds, is_success: Mask) -> Nanoseconds:
         return np.where(is_success & (self.last_token_ns > 0), self.last_token_ns, end_ns)
 
     def select(self, selection: Mask | Nanoseconds | slice) -> TokenRows:
-        """Select rows. The chunks (possibly millions) are shared instead of copied."""
+        """Select requests by index or mask. The chunks (possibly millions) are shared instead of
+        copied."""
         return TokenRows(
             first_token_ns=self.first_token_ns[selection],
             first_output_ns=self.first_output_ns[selection],
@@ -170,7 +172,7 @@ def _read_chunks(frame: pd.DataFrame) -> Chunks | None:
 
 def _align_counts(counts: pa.ListArray, lengths: Nanoseconds, size: int) -> npt.NDArray[np.int32]:
     """Align token counts with chunk timestamps. Where the two lists of a row differ in length, the
-    counts are treated as not reported."""
+    token counts of that row are treated as not reported."""
     values = np.asarray(_flatten(counts), dtype=np.int32)
     count_lengths = _get_lengths(counts)
     if np.array_equal(count_lengths, lengths):
@@ -204,15 +206,15 @@ class StageRows:
     """Rows of a stage as arrays, with one entry per request, in order of scheduled start. An
     unknown timestamp is 0, and the corresponding mask is false.
 
-    If no scheduled start is known (`has_intended` is false), `intended_ns` contains the send time,
-    so that rows can be ordered."""
+    `has_intended` is false for requests without a scheduled start. If no request has one,
+    `intended_ns` contains the send time, so that rows can be ordered."""
 
     intended_ns: Nanoseconds
     sent_ns: Nanoseconds
     first_byte_ns: Nanoseconds
     end_ns: Nanoseconds
-    """End of the response. For a successful stream, the time of the last token, even if more data
-    followed."""
+    """Time in ns at which the response ended; for a successful stream, the time of the last token,
+    even if more data followed."""
     has_intended: Mask
     was_sent: Mask
     has_first_byte: Mask
@@ -224,7 +226,7 @@ class StageRows:
     """Number of correct rows in the response to each request; NaN for requests without labels,
     `None` if no request has labels."""
     tokens: TokenRows | None
-    """Token data of the stage; `None` if no response has any."""
+    """Token data of the stage; `None` if no response has token data."""
 
     @property
     def was_started(self) -> Mask:
@@ -237,8 +239,8 @@ class StageRows:
         return bool(self.has_intended.all())
 
     def count_errors(self) -> dict[str, int]:
-        """Count failures by error class. Requests that the generator never started are counted as a
-        separate class."""
+        """Count the failed requests by error class. Requests that the load generator never started
+        are a separate class."""
         counts = dict(sorted(self.error.count(self.is_failed).items()))
         not_started = int(np.count_nonzero(~self.was_started))
         return {**counts, NOT_STARTED: not_started} if not_started else counts
@@ -294,9 +296,8 @@ def join_rows(rows_by_stage: Sequence[StageRows]) -> StageRows:
 
 
 def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
-    """Read the rows of one stage from columns in the wire format; they may be in any order.
-
-    Columns that are not part of the first version of the format may be missing."""
+    """Read the rows of one stage, in any order, from columns in the wire format. Columns that are
+    not part of the first version of the format may be missing."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     intended_ns, has_intended = read_times(frame["intended_ns"])
     if not has_intended.all():
@@ -336,17 +337,17 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
 
 
 def _compute_order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
-    """Return the order by scheduled start. If the rows are already in order, return a full slice,
-    which avoids copying."""
+    """Return the row indices in order of scheduled start. If the rows are already in order, return
+    a full slice, which avoids copying."""
     is_in_order = np.all(intended_ns[1:] >= intended_ns[:-1])
     return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
 
 
 def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
-    """Return the window in which load was offered: the duration of the stage without lead-in and
-    drain.
+    """Return the window in which load was offered: the stage without its lead-in and drain.
 
-    If the stage was stopped early, the window ends with the last started request."""
+    If the stage was stopped early, the window ends with the scheduled start of the last started
+    request."""
     end_ns = stage_data.start_ns + round(stage_data.duration_s * 1e9)
     if stage_data.stopped_early:
         started_ns = rows.intended_ns[rows.was_started]

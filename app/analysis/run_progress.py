@@ -23,7 +23,7 @@ from app.records.events import (
 
 
 class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
-    """Progress of a run. `completed` of `total` counts stages without warm-ups, variants of a local
+    """Progress of a run. `completed` and `total` count stages without warm-ups, variants of a local
     model, or runs of an interleaved comparison. `total` is `None` if unknown, as in a search."""
 
     run_id: str | None = None
@@ -35,7 +35,7 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     phase: str = ""
     message: str = ""
     stage: StageStarted | None = None
-    """The stage that is currently running; `None` between stages."""
+    """Stage that is currently running; `None` between stages."""
     variant: VariantStarted | None = None
     completed: int = 0
     total: int | None = None
@@ -44,9 +44,9 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
     finished stages."""
     spent_s: float = 0.0
     variants_ns: int | None = None
-    """Start of the first variant, in ns; `None` until it starts."""
+    """Time in ns at which the first variant started; `None` until then."""
     pair_run: PairRunStarted | None = None
-    """The run of an interleaved comparison that was started last."""
+    """Run of an interleaved comparison that was started last."""
     finished: RunFinished | None = None
 
     @property
@@ -56,8 +56,8 @@ class RunProgress(msgspec.Struct, frozen=True, kw_only=True):
         return (self.at_ns - self.started_ns) / 1e9
 
     def estimate_eta_s(self, now_ns: int) -> float | None:
-        """Estimate the time until the last stage ends, in s; `None` if unknown. Pauses between
-        stages and steps after the last stage are not included."""
+        """Estimate the time in s until the last stage ends; `None` if unknown. Pauses between
+        stages and the work after the last stage are not included."""
         if self.finished is not None:
             return None
         if self.variant is not None and self.variants_ns is not None and self.completed:
@@ -77,13 +77,13 @@ def get_stage_duration_s(stage: StageStarted) -> float:
 
 
 def compute_stage_elapsed_s(stage: StageStarted, now_ns: int) -> float:
-    """Return the elapsed time of the stage in s, including the lead-in but not the drain."""
+    """Return the time in s since the stage started, including its lead-in but not its drain."""
     return max(0.0, min((now_ns - stage.start_ns) / 1e9, stage.duration_s) + stage.lead_in_s)
 
 
 def format_load(stage: StageStarted) -> str | None:
-    """Format the rate or the number of clients of a stage; `None` if the load varies, or if it is
-    part of the stage's name."""
+    """Format the rate or the number of clients of a stage; `None` if the load varies, or if the
+    name of the stage already states the load."""
     if stage.has_load_in_name:
         return None
     if stage.concurrency is not None:

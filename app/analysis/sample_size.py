@@ -1,4 +1,4 @@
-"""Number of values needed to report a percentile."""
+"""Computes the number of values needed to report a percentile."""
 
 from __future__ import annotations
 
@@ -9,6 +9,6 @@ ALPHA = 0.05
 
 
 def count_needed_samples(q: float) -> int:
-    """Compute the minimum number of values for which a confidence interval of the percentile `q` (0
-    to 1) exists."""
+    """Compute the minimum number of values for which a confidence interval of the `q` quantile (0 <
+    q < 1) exists."""
     return math.ceil(math.log(ALPHA / 2) / math.log(max(q, 1 - q)))

@@ -1,7 +1,7 @@
 """Searches for the max rate within the SLO: chooses the next rate to test from the results so far.
 
-The posterior of the endpoint's capacity is computed from stages at several rates that passed or
-failed."""
+Stages at several rates that passed or failed determine the posterior probability of the endpoint's
+capacity."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.analysis.columns import Floats
 from app.analysis.number_format import format_number
 
 GRID_STEP = 0.0025
-"""Relative step between neighboring rates of the grid."""
+"""Relative distance between neighboring rates of the grid."""
 LOGISTIC_SPREAD = 0.02
 _LAPSE_RATE = 0.02
 _GRID_MARGIN_FACTOR = 2.0
@@ -28,16 +28,18 @@ class CapacityPosterior:
     probability 0.5.
 
     The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of 2
-    %: the less probable outcome occurs in 1 % of the stages at any rate. The prior is uniform on a
-    log scale. This is Bayesian estimation of a psychometric function (Watson and Pelli, QUEST,
-    Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001). The default
-    spread of 0.02 is slightly more than steps of 30 s show for queues near saturation (logistic
-    spread of 0.01 to 0.02): a smaller spread would give a random failure too much weight, and a
+    %: at any rate, the less probable outcome occurs in at least 1 % of the stages. The prior is
+    uniform on a log scale. This is Bayesian estimation of a psychometric function (Watson and
+    Pelli, QUEST, Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001).
+
+    The default spread of 0.02 is at the upper end of what steps of 30 s show for queues near
+    saturation (0.01 to 0.02). A smaller spread would give a random failure too much weight; a
     larger spread only requires more stages."""
 
     def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD) -> None:
-        """Compute the posterior. `trials` contains pairs (rate, whether the stage passed), with at
-        least one pass and one failure. `spread` is the scale of the logistic function."""
+        """Compute the posterior distribution. `trials` contains pairs (rate, whether the stage
+        passed), with at least one pass and one failure. `spread` is the scale of the logistic
+        function."""
         self._spread = spread
         passed_rates = [rate for rate, has_passed in trials if has_passed]
         failed_rates = [rate for rate, has_passed in trials if not has_passed]
@@ -55,12 +57,13 @@ class CapacityPosterior:
         return math.exp(self._log_capacities[min(index, self._log_capacities.size - 1)])
 
     def compute_pass_probability(self, rate_per_s: float, stage_count: int) -> float:
-        """Compute the probability that `stage_count` stages at this rate all pass."""
+        """Compute the posterior probability that `stage_count` stages at the given rate all
+        pass."""
         return float(self._weights @ self._compute_pass_probabilities(rate_per_s) ** stage_count)
 
     def find_highest_rate(self, stage_count: int, probability: float) -> float:
         """Find the highest rate at which `stage_count` stages all pass with at least the given
-        probability."""
+        posterior probability."""
         log_low, log_high = float(self._log_capacities[0]), float(self._log_capacities[-1])
         for _ in range(_BISECTIONS):
             log_middle = (log_low + log_high) / 2
@@ -71,7 +74,7 @@ class CapacityPosterior:
         return math.exp(log_low)
 
     def _compute_pass_probabilities(self, rate_per_s: float) -> Floats:
-        """Compute the probability that one stage at this rate passes, for each capacity of the
+        """Compute the probability that one stage at the given rate passes, for each capacity of the
         grid."""
         return _compute_pass_probability(self._log_capacities, rate_per_s, self._spread)
 
@@ -102,7 +105,8 @@ _NEAR_GENERATOR_RATIO = 1.05
 
 
 class Probe(msgspec.Struct, frozen=True):
-    """A stage to run next. `repeat` is the number of the step among those at one rate, from 1."""
+    """Stage to run next. `repeat` is the number of the step among the steps at the same rate, from
+    1."""
 
     kind: Literal["probe", "step"]
     rate_per_s: float
@@ -110,8 +114,8 @@ class Probe(msgspec.Struct, frozen=True):
 
 
 class SearchOutcome(msgspec.Struct, frozen=True):
-    """Outcome of a rate search. `max_rate_per_s` met the SLO in all its repeats; if it is `None`,
-    `reason` states why.
+    """Outcome of a rate search. `max_rate_per_s` is the highest rate that met the SLO in all its
+    repeats; if it is `None`, `reason` states why.
 
     `bracket` contains the highest rate that passed and the lowest higher rate that failed; each is
     `None` if there is no such rate. `unsendable_per_s` is the lowest rate that the generator could
@@ -125,8 +129,8 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 
     @property
     def is_generator_limited(self) -> bool:
-        """True if the load generator limited the search and not the endpoint: no rate that the
-        generator could send failed just above the result."""
+        """True if the load generator, not the endpoint, limited the search: the generator could not
+        send a rate, and the endpoint failed neither below that rate nor just above the max rate."""
         (sustained, failed), unsendable = self.bracket, self.unsendable_per_s
         if unsendable is None or failed is None:
             return unsendable is not None
@@ -136,15 +140,15 @@ class SearchOutcome(msgspec.Struct, frozen=True):
 class RateSearch:
     """Search for the max rate within the SLO.
 
-    The rate is doubled from the start rate (or halved if that fails) until one rate passed and one
-    failed. Then every stage updates the posterior of the capacity (`CapacityPosterior`): its median
-    is probed until the capacity is known to a few percent, then steps are run at rates slightly
-    below it.
+    The rate is doubled from the start rate (or halved if the start rate fails) until one rate
+    passed and one failed. From then on, every stage updates the posterior of the capacity
+    (`CapacityPosterior`). The median of the posterior is probed until the capacity is known to a
+    few percent; then steps are run at rates slightly below the median.
 
-    All repeats of a rate must pass; no step is repeated at a rate that failed once. If the rate
+    All repeats of a rate must pass; a rate that failed once is not repeated as a step. If the rate
     that passed is well below the capacity, steps are run at a higher rate if the budget permits. A
-    rate that the generator cannot send provides no information about the endpoint: the search
-    continues below it."""
+    rate that the generator cannot send provides no information about the endpoint, so the search
+    continues at lower rates."""
 
     def __init__(self, start_per_s: float, repeats: int, max_probes: int = 25) -> None:
         self._start_per_s, self._repeats, self._max_probes = start_per_s, repeats, max_probes
@@ -160,16 +164,17 @@ class RateSearch:
 
     @property
     def remaining_probes(self) -> int:
-        """Maximum number of remaining probes."""
+        """Maximum number of probes that can still be run."""
         return self._max_probes - self._probe_count
 
     def next_probe(self) -> Probe | None:
-        """Return the stage to run next, which does not change until its result is recorded; `None`
-        if the search has finished."""
+        """Return the stage to run next; `None` if the search has finished. The stage does not
+        change until its result is recorded."""
         return self._next_probe
 
     def limit_probes(self, max_probes: int) -> None:
-        """Limit the number of further probes. This can change the result of `next_probe`."""
+        """Limit the number of further probes. A lower limit can change the result of
+        `next_probe`."""
         if max_probes < self.remaining_probes:
             self._max_probes, self.is_shortened = self._probe_count + max_probes, True
             self._choose_next_probe()
@@ -186,7 +191,7 @@ class RateSearch:
         self._choose_next_probe()
 
     def record_unsendable(self, probe: Probe) -> None:
-        """Record that the generator could not send the rate of `probe`, which must come from
+        """Record that the load generator could not send the rate of `probe`, which must come from
         `next_probe`."""
         self._unsendable_rates.append(probe.rate_per_s)
         self._step_rate = None
@@ -216,14 +221,14 @@ class RateSearch:
 
     @property
     def _is_bracketed(self) -> bool:
-        """True if a rate passed and a higher rate failed. A failure at or below a rate that passed is
-        treated as random."""
+        """True if a rate passed and a higher rate failed. A failure at or below the highest rate
+        that passed is treated as random."""
         return bool(self._passed_rates) and max(self._failed_rates, default=0.0) > max(self._passed_rates)
 
     @property
     def _sustained_rate(self) -> float | None:
         """Highest rate that passed, below all rates that the generator could not send; `None` if
-        there is none."""
+        there is no such rate."""
         limit = min(self._unsendable_rates, default=math.inf)
         return max((rate for rate in self._passed_rates if rate < limit), default=None)
 
@@ -279,24 +284,24 @@ class RateSearch:
 
     @property
     def _rate_to_retry(self) -> float | None:
-        """The only failed rate, if the posterior depends on this single failure and a retry is
-        affordable; otherwise `None`."""
+        """Rate that failed, if the posterior depends on this single failure and the remaining
+        probes allow a retry; otherwise `None`."""
         failed_rates = self._failed_rates
         is_single = len(failed_rates) == 1 and (failed_rates[0], True) not in self._trials
         return failed_rates[0] if is_single and self.remaining_probes > 2 * self._repeats else None
 
     @property
     def _required_probability(self) -> float:
-        """Required probability that all repeats pass. It increases as the number of remaining
-        attempts decreases."""
+        """Required posterior probability that all repeats pass. The fewer attempts remain, the
+        higher the required probability."""
         remaining_attempts = (
             2 if self.remaining_probes >= 2 * self._repeats else 1 if self.remaining_probes > self._repeats else 0
         )
         return _STEP_PROBABILITIES[2 - remaining_attempts]
 
     def _find_nearest_allowed_rate(self, rate_per_s: float) -> float:
-        """Return the given rate, or the next lower rate that never failed and that the generator
-        can send."""
+        """Return the given rate if it never failed and the generator can send it; otherwise the
+        next lower rate that meets both conditions."""
         rate_per_s = min([rate_per_s, *(rate / (1 + GRID_STEP) for rate in self._unsendable_rates)])
         while rate_per_s in self._failed_rates:
             rate_per_s /= 1 + GRID_STEP
@@ -304,7 +309,8 @@ class RateSearch:
 
     def _choose_probe_within_generator(self, rate_per_s: float) -> Probe:
         """Return a probe at the given rate. If the generator cannot send that rate, return a probe
-        at the geometric mean of the highest sustained and the lowest unsendable rate."""
+        at the geometric mean of the highest rate that passed and the lowest rate that the generator
+        could not send."""
         unsendable_rate = min(self._unsendable_rates, default=math.inf)
         if rate_per_s < unsendable_rate:
             return Probe("probe", rate_per_s)

@@ -1,4 +1,5 @@
-"""Durations of individual requests, used for distributions and for comparison with SLO limits."""
+"""Computes durations of individual requests, for distributions and for comparison with SLO
+limits."""
 
 from __future__ import annotations
 
@@ -11,18 +12,19 @@ from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
 INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
-"""Metrics that require the scheduled start of a request."""
+"""Metrics that are computed from the scheduled start of a request."""
 NO_INTENDED_START = "the scheduled start is unknown"
 _OPTIONAL_METRICS = ("tpot_ms",)
-"""Metrics that a response can lack and still meet its limits: a response of one token has no time
-per output token."""
+"""Metrics whose limit a response can meet without having a value: a response of one token has no
+time per output token."""
 
 
 def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
-    """Return the values of a latency metric, one per request, in ms.
+    """Return the values of a latency metric in ms, one per request; NaN for a request without a
+    value.
 
-    The value is NaN for a request without one. Returns `None` if no request can have a value, or if
-    the metric is not a duration of a request."""
+    Returns `None` if no request can have a value, or if the metric is not a duration of a
+    request."""
     if metric in INTENDED_START_METRICS and not rows.has_all_intended:
         return None
     if metric in _SPANS:
@@ -33,8 +35,8 @@ def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
 
 
 def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
-    """Return a mask of the requests that succeeded within every latency limit of the SLO. Each
-    limit is applied to each request, even if it is set on an aggregate such as p95.
+    """Return a mask of the requests that succeeded within all latency limits of the SLO. Each limit
+    is applied to each request, even if it is set on an aggregate such as p95.
 
     A response without a first token does not meet a limit on the time to first token."""
     is_within = rows.is_success.copy()
@@ -45,8 +47,8 @@ def find_within_limits(rows: StageRows, slo: Sequence[Objective]) -> Mask:
 
 
 def is_within_limit(objective: Objective, values_ms: Floats | None, count: int) -> Mask:
-    """Return a mask of the values within the limit. A missing value passes only for metrics that a
-    response can lack."""
+    """Return a mask of the values that are within the limit of the objective. A missing value is
+    within the limit only for metrics that a response can lack."""
     if values_ms is None:
         return np.zeros(count, dtype=bool)
     with np.errstate(invalid="ignore"):
@@ -62,8 +64,8 @@ def _compute_spans_ms(start_ns: Nanoseconds, end_ns: Nanoseconds, is_known: Mask
 
 
 def _compute_time_per_token(tokens: TokenRows) -> Floats:
-    """Compute the time per output token in ms: (last − first)/(tokens − 1). It is NaN for fewer
-    than two tokens, or if all tokens arrived at the same time."""
+    """Compute the time per output token in ms: (last token − first token)/(tokens − 1). The time is
+    NaN for fewer than two tokens, or if all tokens arrived at the same time."""
     first_ns, last_ns = tokens.first_token_ns, tokens.last_token_ns
     is_known = (first_ns > 0) & (last_ns > first_ns) & (tokens.tokens_out >= 2)
     gap_counts = np.where(is_known, tokens.tokens_out - 1, 1)
@@ -89,4 +91,5 @@ _TOKEN_SPANS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
     "tpot_ms": lambda _, tokens: _compute_time_per_token(tokens),
 }
 LIMIT_METRICS = ("latency_ms", "service_ms", "first_byte_ms", *_TOKEN_SPANS)
-"""Durations of a request that can be compared with an objective's limit for each request."""
+"""Metrics of a request's duration. Each request's value can be compared with the limit of an
+objective."""

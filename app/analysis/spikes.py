@@ -1,5 +1,5 @@
-"""Effect of a load spike: how long the SLO was violated, how large the backlog grew, and how long
-it took to drain."""
+"""Computes the effect of a load spike: how long the SLO was violated, how large the backlog grew,
+and how long the backlog took to drain."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ _NORMAL_QUANTILE = 0.99
 def analyze_spike(
     rows: StageRows, stage_data: StageData, window: Window, objectives: Sequence[Objective]
 ) -> Spike | None:
-    """Analyze a spike stage; `None` if the rate curve has no spike. `rows` must contain all rows of
-    the stage, including its lead-in."""
+    """Analyze the effect of a spike on a stage; `None` if the rate curve has no spike. `rows` must
+    contain all rows of the stage, including its lead-in."""
     curve = build_rate_curve(stage_data)
     times_s = None if curve is None else _find_spike_times_s(curve)
     if curve is None or times_s is None:
@@ -42,10 +42,10 @@ def analyze_spike(
 
 
 def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
-    """Return when the rate rises above its initial value, and when it has returned to that value;
-    `None` if it never rises.
+    """Return the time at which the rate rises above its initial value, and the time at which it has
+    returned to that value, both in s; `None` if the rate never rises.
 
-    If the rate never returns, the end is the last point of the curve."""
+    If the rate never returns, the second time is the end of the rate curve."""
     indices_above = np.flatnonzero(curve.rates_per_s > curve.rates_per_s[0])
     if not indices_above.size:
         return None
@@ -55,8 +55,9 @@ def _find_spike_times_s(curve: RateCurve) -> tuple[float, float] | None:
 
 
 def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanoseconds]:
-    """Compute the number of scheduled but uncompleted requests after each change. Requests that
-    never completed count until the end of the stage."""
+    """Compute the times of all changes of the backlog, and the backlog after each change: the
+    number of scheduled but uncompleted requests. Requests that never completed count until the end
+    of the stage."""
     ends_ns = np.where(rows.end_ns > 0, rows.end_ns, end_ns)
     change_times_ns = np.concatenate((ends_ns, rows.intended_ns))
     steps = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
@@ -76,9 +77,8 @@ def _compute_peak_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, wi
 def _compute_drain_time(
     change_times_ns: Nanoseconds, backlog: Nanoseconds, window_before: Window, window_after: Window
 ) -> Estimate:
-    """Compute the time in s until the backlog is at or below the 99th percentile of the backlog
-    before the spike. A backlog that drains only after the load has ended does not count as
-    recovered."""
+    """Compute the time in s from the end of the spike until the backlog is at or below its 99th
+    percentile before the spike. The backlog must drain while load is still offered."""
     normal_backlog = _compute_normal_backlog(change_times_ns, backlog, window_before)
     if normal_backlog is None:
         return Estimate(None, reason="no requests arrived before the spike")
@@ -94,8 +94,8 @@ def _compute_drain_time(
 
 
 def _compute_normal_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, window: Window) -> float | None:
-    """Compute the time-weighted 99th percentile of the backlog in the window; `None` without
-    requests."""
+    """Compute the time-weighted 99th percentile of the backlog in the window; `None` if the window
+    contains no request."""
     is_inside = (change_times_ns >= window.start_ns) & (change_times_ns < window.end_ns)
     if not is_inside.any():
         return None
@@ -108,8 +108,8 @@ def _compute_normal_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, 
 
 
 def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequence[Objective]) -> Estimate:
-    """Compute the time in s from the start of the first second that violated a limit to the end of
-    the last. Requests are assigned to seconds by scheduled start."""
+    """Compute the time in s from the start of the first second that violated the SLO to the end of
+    the last such second. Requests are assigned to seconds by scheduled start."""
     rows_inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     second_of_request = (rows_inside.intended_ns - window.start_ns) // 1_000_000_000
     violated_masks = [
@@ -131,8 +131,8 @@ def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequenc
 
 
 def _find_violated_seconds(rows: StageRows, second_of_request: Nanoseconds, objective: Objective) -> Mask | None:
-    """Return a mask of the seconds that violated the objective; `None` if the objective limits
-    neither a request duration nor the error rate."""
+    """Return a mask of the seconds in which the objective was violated; `None` if the objective
+    limits neither a request duration nor the error rate."""
     second_count = int(second_of_request.max(initial=0)) + 1
     if objective.comparator not in ("<", "<="):
         return None

@@ -1,18 +1,18 @@
-"""Validity checks of one stage.
+"""Checks the validity of one stage.
 
-A slow or failing endpoint does not make a measurement invalid: in an open loop, the client
-continues to send on time. Requests that were sent late or never, because the generator ran out of
-CPU time or connections, are the client's fault, even if a slow endpoint occupied those connections:
-it is unknown how the endpoint would have handled the load that it did not receive. Such a stage is
+A slow or failing endpoint does not make a measurement invalid, because in an open loop the load
+generator continues to send on time. If requests were sent late or never, because the generator ran
+out of CPU time or connections, the endpoint did not receive the stated load, and its behavior under
+that load is unknown. This applies even if a slow endpoint occupied the connections. Such a stage is
 INVALID; `combine_stage_checks` decides whether the result of the run is based on it.
 
 The arrival checks compare the send times with the load in the profile. A varying rate is normalized
-first: if each send time is replaced by the area under the rate curve up to that time, the arrivals
-of any curve become those of a rate of 1 (time-rescaling theorem; Daley and Vere-Jones, Introduction
-to the Theory of Point Processes, 2003, theorem 7.4.I).
+first: each send time is replaced by the area under the rate curve up to that time. The arrivals of
+any rate curve then become those of a constant rate of 1 (time-rescaling theorem; Daley and
+Vere-Jones, Introduction to the Theory of Point Processes, 2003, theorem 7.4.I).
 
-Further checks: whether all requests were sent; whether closed-loop clients sent independently of
-each other; whether all load workers sent, and how well their clocks agree; and whether token
+Further checks cover whether all requests were sent; whether closed-loop clients sent independently
+of each other; whether all load workers sent, and how well their clocks agree; and whether token
 metrics of streams are reliable (coalesced chunks, responses that ended early).
 """
 
@@ -51,9 +51,9 @@ _TOO_FEW_HINT = "Too few requests for this check. Use a longer stage or a higher
 def check_arrivals(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
     """Check the distribution of the arrivals that were sent.
 
-    `sent_ns` contains the send times of the stage in any order. There is no check if responses
-    determine the arrivals, nor for a trace, for which the check of the send lag is sufficient. A
-    constant schedule is only checked for evenness."""
+    `sent_ns` contains the send times of the stage in any order. Returns no check if responses
+    determine the arrivals. For a trace there is no check either, because the check of the send lag
+    is sufficient. A constant rate is checked only for evenness."""
     curve = None if stage_data.sessions else build_rate_curve(stage_data)
     if curve is None:
         return ()
@@ -73,11 +73,11 @@ def _check_dispersion(normalized_times: Floats, normalized_length: float, cv: fl
     """Check the index of dispersion: the variance divided by the mean of the counts in equal
     windows.
 
-    It is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1 for a Poisson
-    process. The check allows a deviation of 10 % (20 % if cv² is not 1) plus random variation.
-    Random variation is larger with few windows: (windows − 1) times the index over cv² follows a
-    chi-square distribution, and its central 99.9 % are allowed. If cv² is not 1, this holds only
-    for large windows, which are used instead."""
+    The expected index is cv² for a renewal process (Cox, Renewal Theory, 1962, section 4.2), so 1
+    for a Poisson process. The allowed deviation is 10 % (20 % if cv² is not 1), or the random
+    variation if that is larger, as with few windows. For the random variation, (windows − 1) times
+    the index over cv² follows a chi-square distribution, whose central 99.9 % are allowed. If cv²
+    is not 1, this holds only for large windows, which are used instead."""
     expected, is_poisson = cv * cv, cv == 1.0
     tolerance = 0.1 if is_poisson else 0.2
     if normalized_times.size < (_MIN_ARRIVALS if is_poisson else 2 * _MIN_ARRIVALS):
@@ -101,8 +101,8 @@ def _check_dispersion(normalized_times: Floats, normalized_length: float, cv: fl
 
 
 def _check_evenness(normalized_times: Floats, normalized_length: float) -> Check:
-    """Check the index of dispersion of constant-rate arrivals, which is 0 except for arrivals at
-    the edges of the windows."""
+    """Check the index of dispersion of constant-rate arrivals. The index is 0, except for arrivals
+    at the edges of the windows."""
     has_too_few = normalized_times.size < _MIN_ARRIVALS
     index = (
         None if has_too_few else _compute_dispersion_index(normalized_times, normalized_length, _ARRIVALS_PER_WINDOW)[0]
@@ -124,7 +124,7 @@ def _check_spacing(normalized_times: Floats, cv: float, min_gap: float) -> Check
     with mean 1 (exponential if cv is 1).
 
     Gaps shorter than `min_gap` are not compared, because bursts contain many gaps that are shorter
-    than the time a send takes."""
+    than the duration of a send."""
     n = normalized_times.size - 1
     if n < _MIN_ARRIVALS:
         return Check("arrival_spacing", None, _MAX_SPACING_DISTANCE, "KS distance", "WARN", _TOO_FEW_HINT)
@@ -142,13 +142,14 @@ _CYCLE_PARTS = 20
 _MIN_CYCLES = 10
 _MAX_SYNCHRONIZED_SHARE = 0.3
 _MIN_PART_NS = 500_000
-"""Minimum length in ns of the parts of a cycle that are checked. In less time, an event loop (of
-the generator or the server) that handles several responses at once makes clients send together."""
+"""Minimum length in ns of the parts into which a cycle is divided for the check. In a shorter part,
+an event loop (of the generator or the server) that handles several responses at once makes clients
+send together."""
 
 
 def check_never_started(rows: StageRows) -> Check:
-    """Check for requests that were never started. They are an extreme case of late sends, and too
-    many make a stage INVALID."""
+    """Check for requests that were never started, an extreme case of late sends. Too many of them
+    make the stage INVALID."""
     return grade_high(
         "arrivals_never_started",
         float(np.mean(~rows.was_started)) if rows.was_started.size else None,
@@ -163,13 +164,13 @@ def check_never_started(rows: StageRows) -> Check:
 
 
 def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, window: Window) -> tuple[Check, ...]:
-    """Check whether the clients of a closed loop send synchronously. The check's value is the
+    """Check whether the clients of a closed loop send synchronously. The checked value is the
     proportion of the other clients that send in the same twentieth of a cycle as a given client.
 
     A cycle is the mean time between two sends of one client (by Little's law: clients divided by
     rate). For independent clients, the proportion is one in twenty; synchronized clients all send
-    at once and then all wait. Only sends of the same cycle are compared, so uneven cycles have no
-    effect."""
+    at once and then all wait. Only sends of the same cycle are compared, so the check does not
+    require cycles of equal length."""
     client_count = stage_data.concurrency or 0
     times_inside_ns = np.sort(sent_ns[(sent_ns >= window.start_ns) & (sent_ns < window.end_ns)])
     if (
@@ -195,7 +196,7 @@ def check_client_synchronization(sent_ns: Nanoseconds, stage_data: StageData, wi
 
 
 def _count_runs(values: Nanoseconds) -> Nanoseconds:
-    """Count the occurrences of each value of a sorted array."""
+    """Count the occurrences of each distinct value of a sorted array."""
     run_starts = np.flatnonzero(np.diff(values)) + 1
     return np.diff(np.concatenate(([0], run_starts, [values.size])))
 
@@ -210,14 +211,14 @@ def check_workers(stage_data: StageData) -> tuple[Check, ...]:
 
 
 def was_lost_before_stage(worker: WorkerData, stage_data: StageData) -> bool:
-    """Return True if the worker was lost before the stage. The remaining workers then took over its
-    load."""
+    """Return True if the worker was lost before the stage. In that case, the remaining workers took
+    over its load."""
     return worker.lost_ns is not None and worker.lost_ns < stage_data.start_ns - round(stage_data.lead_in_s * 1e9)
 
 
 def _check_presence(stage_data: StageData) -> Check:
-    """Check for lost workers. Lost load makes the stage INVALID, unless the remaining workers took
-    it over."""
+    """Check for lost workers. A worker lost during the stage makes the stage INVALID; the load of a
+    worker lost before the stage was taken over by the remaining workers."""
     worker_count, lost_workers = (
         len(stage_data.workers),
         [worker for worker in stage_data.workers if worker.lost_ns is not None],
@@ -249,7 +250,7 @@ def _check_presence(stage_data: StageData) -> Check:
 
 
 def _check_clocks(workers: Sequence[WorkerData]) -> Check:
-    """Check the maximum clock error between the rows of different workers."""
+    """Check the maximum error between the clocks of different workers."""
     residuals_ms = [worker.clock_residual_ms for worker in workers if worker.clock_residual_ms is not None]
     if not residuals_ms:
         return Check("worker_clocks", "one clock", None, None, "VALID")
@@ -282,8 +283,8 @@ _GENERATOR_CHECKS = ("generator_capacity", "generator_cpu", "generator_core_wait
 def check_streams(rows: StageRows, stage_data: StageData, send_checks: Sequence[Check]) -> tuple[Check, ...]:
     """Check the token data of streams; returns no checks if there is no token data.
 
-    `rows` contains the requests scheduled inside the window; `send_checks` contains the checks of
-    how they were sent.
+    `rows` contains the requests scheduled inside the window; `send_checks` contains the results of
+    the checks on sending.
     """
     return (
         *_check_coalescing(rows, send_checks),
@@ -313,7 +314,7 @@ def _is_overloaded(send_checks: Sequence[Check]) -> bool:
 
 def _check_output_lengths(rows: StageRows) -> tuple[Check, ...]:
     """Check the median ratio of received to requested output tokens. Responses whose chunks were
-    counted as tokens are excluded, because their counts are meaningless here."""
+    counted as tokens are excluded, because their token counts are not exact."""
     tokens = rows.tokens
     if tokens is None:
         return ()
@@ -333,9 +334,9 @@ def _check_output_lengths(rows: StageRows) -> tuple[Check, ...]:
 TARGET_PROCESS: CheckId = "target_process"
 _LITTLE_TOLERANCE = 0.1
 _MIN_STAGE_S = 1.0
-"""Minimum duration, in s, of a stopped stage for send checks to be INVALID. In less time, a single
-late request or the start of sending would decide them. A stage stopped because of its backlog is
-longer."""
+"""Minimum duration, in s, at which checks on sending can make a stage INVALID that was stopped
+early. In a shorter stage, a single late request or the start of sending would decide these checks.
+A stage that was stopped because of its backlog is always longer."""
 _CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
@@ -427,7 +428,7 @@ def _check_littles_law(rows: StageRows, stage_data: StageData, window: Window) -
     """Check Little's law (Operations Research 9, 1961): clients = rate × (response time + think
     time).
 
-    Up to one response per client overlaps the edges of the window, so the tolerance is larger for
+    The window cuts off up to one response per client at its edges, so the tolerance is larger for
     short stages. The check does not apply to sessions and Locust users, whose think times are
     unknown."""
     length_s = (window.end_ns - window.start_ns) / 1e9
@@ -472,8 +473,8 @@ def _check_token_counts(rows: StageRows) -> tuple[Check, ...]:
 
 
 def _check_target(stage_data: StageData) -> tuple[Check, ...]:
-    """Report a target whose process exited (INVALID), because the stage does not show what the
-    target can sustain."""
+    """Return an INVALID check if the target process exited, because the stage then does not show
+    what the target can sustain."""
     if stage_data.target_ended is None:
         return ()
     hint = "The target process exited during the stage. Find the cause and measure again."

@@ -1,6 +1,6 @@
 """Computes all metrics of one stage from its rows, its telemetry and its stage data.
 
-Only telemetry of this machine is summarized, not metrics scraped from other servers."""
+Only telemetry of this machine is summarized; metrics scraped from other servers are not."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ from app.records.stage import StageData
 
 
 def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
-    """Return the telemetry sources scraped from other servers, and the devices that these report,
-    such as `scrape1` and `scrape1/gpu0`."""
+    """Return the telemetry sources that are scraped from other servers, and the devices that these
+    servers report, such as `scrape1` and `scrape1/gpu0`."""
     scraped_sources = set(telemetry.loc[telemetry["metric"] == "scrape_ok", "source"].unique())
     return frozenset(
         str(source) for source in telemetry["source"].unique() if str(source).partition("/")[0] in scraped_sources
@@ -44,14 +44,13 @@ def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
 Metrics = dict[str, dict[str, Estimate]]
 
 _SAMPLED_METRICS = [name for name, metric in METRICS.items() if metric.aggregates]
-"""Metrics whose mean over time is meaningful; not counters and bit masks."""
+"""Metrics whose mean over time is meaningful, which excludes counters and bit masks."""
 
 
 def summarize_stage(
     rows: pd.DataFrame | pa.Table, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Compute the results of one stage. `rows` must be the rows of this stage; `telemetry` may be
-    that of the whole run."""
+    """Compute the results of one stage from its `rows`. `telemetry` may cover the whole run."""
     return summarize_rows(read_rows(rows), telemetry, stage_data, slo)
 
 
@@ -62,7 +61,7 @@ def summarize_rows(
     lead-in.
 
     Requests are counted by scheduled start, so responses during the drain belong to the stage. Only
-    the completion rates count responses within the window; otherwise, the backlog of an overloaded
+    completion rates count the responses inside the window; otherwise, the backlog of an overloaded
     endpoint would count as throughput.
     """
     window = compute_offered_window(rows, stage_data)
@@ -109,11 +108,11 @@ def summarize_rows(
 
 
 def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, slo: Sequence[Objective]) -> Stage:
-    """Evaluate a complete stage with another SLO.
+    """Evaluate a complete stage with another SLO. `original` is the stage as evaluated with the
+    run's own SLO, including telemetry.
 
-    The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on a
-    limit are not recomputed. `original` is the stage as evaluated with the run's own SLO, including
-    telemetry."""
+    The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on
+    an SLO limit are not recomputed."""
     window = compute_offered_window(rows, stage_data)
     offered_rows = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
     checks = check_stage(offered_rows, stage_data, window, slo)
@@ -137,8 +136,8 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
 def add_telemetry(
     stage: Stage, telemetry: pd.DataFrame | None, stage_data: StageData, slo: Sequence[Objective]
 ) -> Stage:
-    """Add the telemetry inside the stage's window and re-evaluate the SLO. This is a separate step
-    because some telemetry arrives after the stage."""
+    """Add the telemetry inside the stage's window, and evaluate the SLO again. This is a separate
+    step, because some telemetry arrives after the stage."""
     stage = msgspec.structs.replace(
         stage, metrics={**stage.metrics, **compute_telemetry_metrics(telemetry, stage.window)}
     )
@@ -148,10 +147,10 @@ def add_telemetry(
 def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) -> bool | None:
     """Return True if all point estimates met the SLO, False if one did not.
 
-    In a search stage, which is long enough, a withheld estimate counts as a failure; in a stage of
-    the profile it leaves the result undecided, unless an estimate fails. Returns `None` if
-    undecided or if there is nothing to evaluate: a warm-up, no SLO, or a stage interrupted for a
-    reason other than its backlog."""
+    In a search stage, which is long enough for all percentiles, a withheld estimate counts as a
+    failure. In a stage of the profile, a withheld estimate leaves the result undecided (`None`),
+    unless another estimate fails. Also returns `None` if there is nothing to evaluate: a warm-up,
+    no SLO, or a stage that was stopped early for a reason other than its backlog."""
     binding_slo = select_binding_objectives(slo)
     if stage_data.is_saturated:
         return False
@@ -172,8 +171,8 @@ def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bound
 def _compute_goodput(
     offered_rows: StageRows, bounds_ns: tuple[int, int], slo: Sequence[Objective]
 ) -> dict[str, Estimate]:
-    """Compute rate and proportion of the responses within all SLO limits. Both are withheld if a
-    limit refers to the scheduled start and that is unknown."""
+    """Compute the goodput: the rate and the proportion of responses within all SLO limits. Both are
+    withheld if the scheduled starts are unknown and a limit is measured from them."""
     unavailable_objectives = (
         [objective.label for objective in slo if objective.metric in INTENDED_START_METRICS]
         if not offered_rows.has_all_intended
@@ -215,8 +214,8 @@ def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Esti
 
 
 def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:
-    """Compute mean and maximum of each catalog metric sampled on this machine inside the window.
-    Samples of all GPUs are pooled."""
+    """Compute the mean and maximum of each metric of the catalog that was sampled on this machine
+    inside the window. Samples of all GPUs are pooled."""
     if telemetry is None:
         return {}
     samples_in_window = telemetry[telemetry["at_ns"].between(window.start_ns, window.end_ns, inclusive="left")]

@@ -24,7 +24,7 @@ def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: St
     """Compute the token metrics of successful responses; metrics without data are omitted.
 
     `rows` contains the rows of the stage. `all_rows` also contains the rows before and after the
-    stage, whose tokens count for the token rate if they arrived within `window`."""
+    stage: their tokens count for the token rate if the tokens arrived within `window`."""
     success_rows = rows.filter(rows.is_success)
     tokens = success_rows.tokens
     if tokens is None:
@@ -43,7 +43,7 @@ def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: St
 
 
 def sample_tokens(rows: StageRows) -> TokenSample | None:
-    """Sample input and output lengths of the completed requests; `None` if the server does not
+    """Sample the input and output lengths of successful requests; `None` if the server does not
     report both."""
     tokens = rows.filter(rows.is_success).tokens
     return None if tokens is None else build_sample_from_rows(tokens.tokens_in, tokens.tokens_out)
@@ -67,8 +67,8 @@ def withhold_distribution(reason: str) -> dict[str, Estimate]:
 
 
 def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
-    """Compute the metrics of gaps between chunks, pooled over all responses in order of their ends,
-    so that batch means reflect autocorrelation."""
+    """Compute the metrics of gaps between chunks, pooled over all responses. The responses are in
+    order of their ends, so that batch means reflect autocorrelation."""
     is_selected = np.zeros(chunks.counts.size, dtype=bool)
     is_selected[tokens.chunk_index] = True
     is_follower = _find_followers(chunks, is_selected)
@@ -86,7 +86,7 @@ def _build_chunk_metrics(tokens: TokenRows, chunks: Chunks) -> Metrics:
 
 def compute_coalesced_share(rows: StageRows) -> float | None:
     """Compute the proportion of chunks that were read together with the previous chunk of the same
-    response, over successful responses; `None` without chunks."""
+    response. Only successful responses count; `None` without chunks."""
     tokens = rows.filter(rows.is_success).tokens
     if tokens is None or tokens.chunks is None:
         return None
@@ -102,8 +102,8 @@ def compute_coalesced_share(rows: StageRows) -> float | None:
 
 
 def _find_followers(chunks: Chunks, is_selected: Mask) -> Mask:
-    """Return a mask over all chunks except the first: true for chunks of selected rows that are not
-    the first of their row."""
+    """Return a mask over all chunks except the first. The mask is true for chunks of selected rows
+    that follow another chunk of the same row."""
     is_follower: Mask = np.ones(max(0, chunks.times_ns.size - 1), dtype=bool)
     first_indices = chunks.offsets[1:-1]
     is_follower[first_indices[(first_indices > 0) & (first_indices < chunks.times_ns.size)] - 1] = False
@@ -115,8 +115,8 @@ def _find_followers(chunks: Chunks, is_selected: Mask) -> Mask:
 def _compute_token_gap_distribution(
     tokens: TokenRows, chunks: Chunks, is_follower: Mask, gaps_ms: Floats
 ) -> dict[str, Estimate] | None:
-    """Compute the gaps between tokens: a chunk of k tokens gives k gaps of 1/k each. Returns `None`
-    if every chunk holds one token."""
+    """Compute the distribution of gaps between tokens: the gap before a chunk of k tokens counts as
+    k gaps of 1/k of its length. Returns `None` if every chunk holds one token."""
     is_reported = _find_rows_with_token_counts(chunks)[tokens.chunk_index]
     counts = chunks.counts[tokens.chunk_index]
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == counts)
@@ -141,8 +141,8 @@ def _find_rows_with_token_counts(chunks: Chunks) -> Mask:
 
 
 def _compute_output_rate(responses: StageRows, window: tuple[int, int]) -> Estimate:
-    """Compute output tokens per second within the window. The tokens of a response are spread
-    evenly between its first and last token."""
+    """Compute the output tokens per second within the window. The tokens of a response are assumed
+    to be evenly spaced between its first and last token."""
     tokens = responses.tokens
     assert tokens is not None
     counts = np.nan_to_num(tokens.tokens_out)

@@ -1,4 +1,4 @@
-"""Joint samples of input and output lengths of requests, packed for storage in a result."""
+"""Packs joint samples of the input and output lengths of requests, for storage in a result."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.records.estimate import TokenSample
 from app.records.metrics import PERCENTILES
 
 MAX_PAIRS = 1024
-"""Maximum number of pairs in a sample: enough for a p99 of lengths, and small enough to store one
-sample per stage."""
+"""Maximum number of pairs in a sample. This is enough for a p99 of the lengths, and small enough to
+store one sample per stage."""
 _STRATUM_COUNT = 32
 _QUANTILE_COUNT = 256
 
@@ -22,7 +22,7 @@ Ints = npt.NDArray[np.int64]
 
 def build_sample_from_rows(inputs: Sequence[float] | Floats, outputs: Sequence[float] | Floats) -> TokenSample | None:
     """Sample the requests whose input and output lengths are both known, in row order; `None` if
-    there are none."""
+    there are no such requests."""
     pairs = np.column_stack([np.asarray(inputs, dtype=float), np.asarray(outputs, dtype=float)])
     pairs = pairs[np.isfinite(pairs).all(axis=1) & (pairs >= 0).all(axis=1)]
     return build_sample_from_pairs(np.rint(pairs).astype(np.int64)) if len(pairs) else None
@@ -35,10 +35,10 @@ def build_sample_from_pairs(pairs: Ints, max_pairs: int = MAX_PAIRS) -> TokenSam
 
 def build_sample_from_percentiles(inputs: Mapping[str, float], outputs: Mapping[str, float]) -> TokenSample | None:
     """Build a sample from percentiles of input and output lengths, for tools that do not report
-    requests. The two lengths are assumed to be independent.
+    single requests. The two lengths are assumed to be independent.
 
-    The median and a higher percentile of both are required (otherwise `None`); reported means are
-    preserved."""
+    The median and a higher percentile are required for both lengths (otherwise `None`). Reported
+    means are preserved."""
     columns = [_compute_quantiles(percentiles) for percentiles in (inputs, outputs)]
     if columns[0] is None or columns[1] is None:
         return None
@@ -47,26 +47,26 @@ def build_sample_from_percentiles(inputs: Mapping[str, float], outputs: Mapping[
 
 
 def unpack_pairs(sample: TokenSample) -> Ints:
-    """Return the sample as an integer array with the columns input tokens and output tokens."""
+    """Return the sample as an integer array with two columns: input tokens and output tokens."""
     columns = [np.frombuffer(column, "<i4").astype(np.int64) for column in (sample.input_tokens, sample.output_tokens)]
     return np.column_stack(columns)
 
 
 def merge_samples(samples: Iterable[TokenSample], max_pairs: int = MAX_PAIRS) -> TokenSample | None:
-    """Merge samples, each weighted by its number of requests; `None` if there are none."""
+    """Merge samples, each weighted by its number of pairs; `None` if there are no samples."""
     pairs = [unpack_pairs(sample) for sample in samples]
     return build_sample_from_pairs(np.concatenate(pairs), max_pairs) if pairs else None
 
 
 def scale_sample(sample: TokenSample, means: tuple[float, float]) -> TokenSample:
-    """Scale a sample to other means of input and output lengths, with the same relative
-    variation."""
+    """Scale a sample to other means of input and output lengths. The relative variation is
+    preserved."""
     pairs = unpack_pairs(sample)
     return build_sample_from_pairs(np.rint(pairs * (np.array(means) / pairs.mean(axis=0))).astype(np.int64))
 
 
 def find_sample_error(sample: TokenSample) -> str | None:
-    """Return the reason why a sample (possibly edited by hand) is invalid; `None` if it is
+    """Return the reason why a sample is invalid, for example after a manual edit; `None` if it is
     valid."""
     size, remainder = divmod(len(sample.input_tokens), 4)
     if remainder or not 1 <= size <= 4 * MAX_PAIRS or len(sample.output_tokens) != len(sample.input_tokens):
@@ -78,10 +78,11 @@ def find_sample_error(sample: TokenSample) -> str | None:
 
 
 def _sample_systematically(pairs: Ints, max_pairs: int) -> Ints:
-    """Draw a systematic sample: every n-th pair in an order in which neighboring pairs are similar.
+    """Draw a systematic sample: every n-th pair, in an order in which neighboring pairs are
+    similar.
 
-    The start is random, so that the longest requests are represented: without them, a fit could
-    find too small a KV cache."""
+    The start is random, so that the longest requests are represented. Without them, the KV cache of
+    the fitted model could be too small."""
     if len(pairs) <= max_pairs:
         return pairs
     strata = np.array_split(pairs[np.lexsort((pairs[:, 0], pairs[:, 1]))], _STRATUM_COUNT)
@@ -95,8 +96,8 @@ def _sample_systematically(pairs: Ints, max_pairs: int) -> Ints:
 
 
 def _compute_quantiles(percentiles: Mapping[str, float]) -> Ints | None:
-    """Compute quantiles by linear interpolation of log lengths over normal scores, extrapolated
-    beyond the highest percentile; `None` with too few percentiles."""
+    """Compute quantiles of lengths by linear interpolation of the log lengths over normal scores,
+    extrapolated beyond the highest percentile; `None` if there are too few percentiles."""
     known_quantiles = sorted(
         (PERCENTILES[name], value) for name, value in percentiles.items() if name in PERCENTILES and value >= 1
     )

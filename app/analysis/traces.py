@@ -1,8 +1,8 @@
-"""Statistics of a recorded arrival trace (rates, burstiness, daily profile), and the packed trace
-rows that a plan replays.
+"""Computes statistics of a recorded arrival trace (rates, burstiness, daily profile), and packs the
+trace rows that a plan replays.
 
-Arrival times are in seconds since the first arrival, ascending, and may be sparse: memory use does
-not depend on the time span."""
+Arrival times are in seconds since the first arrival, in ascending order. They may be sparse: memory
+use does not depend on the time span."""
 
 from __future__ import annotations
 
@@ -30,8 +30,9 @@ def compute_trace_statistics(
     start_time: datetime.datetime | None = None,
     tokens: tuple[float | None, float | None] = (None, None),
 ) -> TraceStatistics:
-    """Compute the statistics of a trace. `tokens` contains the mean input and output lengths.
-    Without `start_time`, the trace is assumed to start at midnight, on an unknown weekday."""
+    """Compute the statistics of a trace. `tokens` contains the mean input and output lengths in
+    tokens. Without `start_time`, the trace is assumed to start at midnight on an unknown
+    weekday."""
     span_s = float(arrival_times_s[-1])
     since_midnight_s = 0.0 if start_time is None else (start_time - _EPOCH).total_seconds() % DAY_S
     return TraceStatistics(
@@ -65,8 +66,8 @@ def compute_peak_rate_per_s(arrival_times_s: Floats, window_s: float) -> float |
 
 
 def compute_squared_cv(arrival_times_s: Floats) -> float | None:
-    """Compute the squared coefficient of variation of the gaps (1 for a Poisson process); `None`
-    with fewer than three arrivals, or if all are simultaneous."""
+    """Compute the squared coefficient of variation of the gaps between arrivals (1 for a Poisson
+    process); `None` with fewer than three arrivals, or if all arrivals are simultaneous."""
     gaps = np.diff(arrival_times_s)
     if len(gaps) < 2 or arrival_times_s[-1] == 0:
         return None
@@ -74,8 +75,8 @@ def compute_squared_cv(arrival_times_s: Floats) -> float | None:
 
 
 def compute_dispersion_index(arrival_times_s: Floats, window_s: float) -> float | None:
-    """Compute the variance-to-mean ratio of the counts in complete windows; `None` with fewer than
-    ten windows."""
+    """Compute the index of dispersion, which is the variance divided by the mean of the counts in
+    complete windows; `None` with fewer than ten windows."""
     window_count = math.floor(arrival_times_s[-1] / window_s)
     if window_count < _MIN_WINDOWS:
         return None
@@ -85,12 +86,12 @@ def compute_dispersion_index(arrival_times_s: Floats, window_s: float) -> float 
 
 
 def compute_modulation_shape(arrival_times_s: Floats, window_s: float = MODULATION_WINDOW_S) -> float | None:
-    """Compute the shape k of the gamma-distributed rate factor, drawn once per window, that
-    explains the variance of counts within each hour.
+    """Compute the shape k of a gamma distribution that explains the variance of counts within each
+    hour: the rate in each window is multiplied by a factor drawn from that distribution. Returns
+    `None` if random variation explains the variance, or with too little data.
 
-    Over all hours, the variance in excess of a Poisson process equals the sum of the squared means
-    divided by k. Differences between hours belong to the daily profile and are excluded. Returns
-    `None` if random variation explains the excess, or with too little data."""
+    Over all hours, the variance in excess of a Poisson process equals the sum of the squared mean
+    counts divided by k. Differences between hours belong to the daily profile and are excluded."""
     window_count = math.floor(arrival_times_s[-1] / window_s)
     windows_per_hour = min(window_count, round(HOUR_S / window_s))
     if windows_per_hour < _MIN_WINDOWS:
@@ -128,15 +129,16 @@ def _compute_relative_rates(arrival_times_s: Floats, start_s: float, bin_s: floa
 
 
 def _compute_covered_s(until_s: float, bin_s: float, bin_count: int) -> Floats:
-    """Compute the time spent in each part of the cycle between 0 and `until_s`, in s."""
+    """Compute the time in s, between 0 and `until_s`, that falls into each bin of a repeating
+    cycle."""
     cycles, remainder_s = divmod(until_s, bin_s * bin_count)
     covered_s: Floats = cycles * bin_s + np.clip(remainder_s - np.arange(bin_count) * bin_s, 0.0, bin_s)
     return covered_s
 
 
 def _count_arrivals(arrival_times_s: Floats, window_s: float, window_count: int) -> tuple[Ints, Floats]:
-    """Count the arrivals per window; return the indices of the non-empty windows, and their
-    counts."""
+    """Count the arrivals per window. Returns the indices of the non-empty windows, and the counts
+    in those windows."""
     indices, counts = np.unique((arrival_times_s // window_s).astype(np.int64), return_counts=True)
     is_inside = indices < window_count
     return indices[is_inside], counts[is_inside].astype(np.float64)
@@ -152,8 +154,8 @@ def select_busiest_rows(
     tokens: tuple[npt.NDArray[np.int32], npt.NDArray[np.int32]] | None = None,
     max_rows: int = MAX_ROWS,
 ) -> TraceRows:
-    """Select the hour with the most requests of a trace, or all rows of a shorter trace.
-    `arrival_times_s` must ascend from 0 to a value above 0.
+    """Select the rows in the hour of a trace with the most requests, or all rows of a shorter
+    trace. `arrival_times_s` must ascend from 0 to a value above 0.
 
     If there are more than `max_rows` requests, an independent random sample of them is stored, so
     that bursts preserve their relative size."""
@@ -181,12 +183,12 @@ def select_busiest_rows(
 
 
 def unpack_times_s(rows: TraceRows) -> Floats:
-    """Return the arrival times in s since the start of the window, ascending."""
+    """Return the arrival times in s since the start of the recorded hour, in ascending order."""
     return np.frombuffer(rows.at_us, "<u4").astype(np.float64) / _MICROSECONDS
 
 
 def unpack_token_pairs(rows: TraceRows) -> Ints | None:
-    """Return an integer array with the columns input tokens and output tokens, each at least 1;
+    """Return an integer array with two columns, input tokens and output tokens, each at least 1;
     `None` if the trace has no token columns."""
     if not rows.input_tokens:
         return None
@@ -195,14 +197,14 @@ def unpack_token_pairs(rows: TraceRows) -> Ints | None:
 
 
 def compute_rate_per_s(rows: TraceRows) -> float:
-    """Compute the mean request rate of the recorded window, including requests that were not
-    sampled."""
+    """Compute the mean request rate per second of the recorded hour, including requests that were
+    not sampled."""
     return len(rows.at_us) / 4 / rows.sampled_share / rows.window_s
 
 
 def find_rows_error(rows: TraceRows) -> str | None:
-    """Return the reason why trace rows (possibly edited by hand) cannot be replayed; `None` if they
-    are valid."""
+    """Return the reason why trace rows cannot be replayed, for example after a manual edit; `None`
+    if they are valid."""
     count, remainder = divmod(len(rows.at_us), 4)
     if remainder or not 2 <= count <= MAX_ROWS:
         return (

@@ -1,7 +1,7 @@
 """Builds checks from values and limits, derives verdicts from checks, and defines the checks of a
 run as a whole.
 
-These include checks of prompt diversity and of the cache hit rate of a server's prefix cache."""
+The checks of a run include the prompt diversity and the hit rate of a server's prefix cache."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from app.records.telemetry import Samples
 def grade_high(
     check_id: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = math.inf, hint: str
 ) -> Check:
-    """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or
-    without a value."""
+    """Build a check that is VALID up to `warn`, INVALID above `invalid`, and WARN in between or if
+    the value is missing."""
     if value is None:
         return Check(check_id, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value <= warn else "WARN" if value <= invalid else "INVALID"
@@ -36,7 +36,7 @@ def grade_low(
     check_id: CheckId, value: float | None, *, unit: str, warn: float, invalid: float = -math.inf, hint: str
 ) -> Check:
     """Build a check that is VALID from `warn` upward, INVALID below `invalid`, and WARN in between
-    or without a value."""
+    or if the value is missing."""
     if value is None:
         return Check(check_id, None, warn, unit, "WARN", hint)
     verdict: Validity = "VALID" if value >= warn else "WARN" if value >= invalid else "INVALID"
@@ -50,13 +50,13 @@ _PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike")
 _MIN_STEP_S = 10.0
 _MAX_SUSPENDED_S = 2.0
 _FAST_SOURCES = r"host|gpu\d+"
-"""Pattern of telemetry sources that are sampled several times per second; all remaining sources are
-slow by design."""
+"""Regular expression for telemetry sources that are sampled several times per second. All other
+sources are slow by design."""
 
 
 def compute_verdict(checks: Sequence[Check]) -> Verdict:
-    """Return the worst verdict of the checks, with all reasons, worst first; VALID without
-    checks."""
+    """Return the worst verdict of the checks, with the reasons of all WARN and INVALID checks,
+    worst first; VALID without checks."""
     problems = sorted(
         (check for check in checks if check.verdict != "VALID"), key=lambda check: -_SEVERITY_RANKS[check.verdict]
     )
@@ -64,12 +64,12 @@ def compute_verdict(checks: Sequence[Check]) -> Verdict:
 
 
 def combine_stage_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
-    """Return the worst instance of each check over the checked stages, and a check of the step
-    duration.
+    """Return the worst instance of each check over the checked stages, and, for a search, a check
+    of the step duration.
 
-    The checked stages are the steps of a search and the stages that the profile requested. A failed
-    rate is a finding about the endpoint, so failed probes and steps count only if no stage passed;
-    a stage stopped because of its backlog is then reported as such.
+    The checked stages are the steps of a search that met the SLO, and the stages that the profile
+    requested. A failed rate is a finding about the endpoint, not a fault of the measurement, so
+    failed probes and steps count only if no stage passed.
     """
     checked_stages = _select_checked_stages(stages)
     worst_checks: dict[str, Check] = {}
@@ -86,8 +86,8 @@ def combine_stage_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
 def check_execution_provider(
     requested: str, used: str, fallback_nodes: Sequence[str], reason: str | None = None
 ) -> Check:
-    """Check that the model ran on the requested execution provider. `fallback_nodes` lists
-    operators that ran elsewhere, such as "Conv on CPUExecutionProvider"."""
+    """Check that the model ran on the requested execution provider. `fallback_nodes` lists the
+    operators that ran on another provider, such as "Conv on CPUExecutionProvider"."""
     reason_suffix = f" ({reason})" if reason else ""
     if used != requested:
         hint = (
@@ -103,8 +103,8 @@ def check_execution_provider(
 
 
 def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
-    """Return the compute nodes that ran on a provider that was not requested, such as `MatMul on
-    CPUExecutionProvider`."""
+    """Return the fallback nodes of a model: the operators that ran on a provider that was not
+    requested, such as `MatMul on CPUExecutionProvider`."""
     return tuple(
         sorted({f"{placement.operator} on {placement.provider}" for placement in placements if placement.is_fallback})
     )
@@ -112,10 +112,10 @@ def list_fallback_nodes(placements: Sequence[Placement]) -> tuple[str, ...]:
 
 def check_wall_clock(clock: Clock, suspended_s: float | None) -> Check:
     """Check that the wall clock and the monotonic clock ran at the same speed, and that the machine
-    was not suspended. `suspended_s` is `None` if unknown.
+    was not suspended. `suspended_s` is the time spent suspended in s; `None` if unknown.
 
-    If a suspension can be ruled out, a difference is only a WARN: the wall clock was set, which
-    affects no metric, because it is only used for dates."""
+    If a suspension can be ruled out, diverging clocks are only a WARN: the wall clock was set, but
+    no metric uses the wall clock."""
     if suspended_s is not None and suspended_s > _MAX_SUSPENDED_S:
         hint = "The machine was suspended during the run. Disable sleep and measure again."
         return Check("clock", suspended_s, _MAX_SUSPENDED_S, "s suspended", "INVALID", hint)
@@ -161,8 +161,8 @@ def _select_checked_stages(stages: Sequence[Stage]) -> list[Stage]:
 
 
 def _is_failed_sweep_stage(stage: Stage) -> bool:
-    """Return True for a sweep stage that violated the SLO. A sweep continues until rates fail, so
-    this is not a fault of the measurement."""
+    """Return True for a sweep stage that violated the SLO. This is not a fault of the measurement,
+    because a sweep continues until rates fail."""
     return SWEEP_TAG in stage.tags and stage.meets_slo is False and stage.verdict.status != "INVALID"
 
 
@@ -206,7 +206,7 @@ _CACHE_COUNTER_PAIRS = (
     ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
     ("trtllm_prompt_cached_tokens_total", "trtllm_prompt_tokens_total"),
 )
-"""Pairs of counters: prompt tokens served from a server's prefix cache, and all prompt tokens.
+"""Pairs of counters of a server: prompt tokens that its prefix cache served, and all prompt tokens.
 
 vLLM exposed the second pair up to 0.9, for some versions together with the first pair. SGLang
 splits the first counter by `cache_source`; each request counts for one source."""
@@ -215,13 +215,15 @@ splits the first counter by `cache_source`; each request counts for one source."
 def check_prefix_cache(
     before: Sequence[Samples | None], after: Sequence[Samples | None], *, is_expected: bool
 ) -> Check | None:
-    """Check the prefix cache hit rate, which is the proportion of prompt tokens served from prefix
-    caches; `None` if no server reports it.
+    """Check the prefix cache hit rate, which is the proportion of prompt tokens that prefix caches
+    served; `None` if no server reports the hit rate.
 
-    `before` and `after` contain samples of the target's servers, in the same order, before and
-    after the load. A chat template at the start of every prompt is cached for real users too, so a
-    small hit rate is VALID. `is_expected` is True if the profile requests prompts with a shared
-    prefix."""
+    `before` and `after` contain one sample per server of the target, in the same order, taken
+    before and after the load. `is_expected` is True if the profile requests prompts with a shared
+    prefix.
+
+    A chat template at the start of every prompt is cached for real users too, so a small hit rate
+    is VALID."""
     counts_by_server = [
         increases
         for samples in zip(before, after, strict=False)
@@ -259,8 +261,8 @@ def check_prompts(distinct: int, prepared: int) -> Check:
 
 
 def _compute_counter_increases(before: Samples | None, after: Samples | None) -> tuple[float, float] | None:
-    """Compute the increase of cache hits and prompt tokens between two samples; `None` if a server
-    does not report them or was restarted."""
+    """Compute the increase of cache hits and prompt tokens between two samples; `None` if the
+    server does not report both counters or was restarted."""
     if before is None or after is None:
         return None
     for increases in _list_counter_increases(before.totals, after.totals):
@@ -270,8 +272,8 @@ def _compute_counter_increases(before: Samples | None, after: Samples | None) ->
 
 
 def _list_counter_increases(before: dict[str, float], after: dict[str, float]) -> Iterator[tuple[float, float]]:
-    """Yield the increase of each pair of counters that the server exposes. A labeled counter is not
-    exposed before its first event, so a missing counter is treated as 0."""
+    """Yield the increases of each pair of counters that the server exposes. A labeled counter is
+    not exposed before its first event, so a missing counter is treated as 0."""
     for hits, queries in _CACHE_COUNTER_PAIRS:
         if queries in after:
             yield after.get(hits, 0.0) - before.get(hits, 0.0), after[queries] - before.get(queries, 0.0)

@@ -106,8 +106,8 @@ def _format_capacity(capacity: MeasuredCapacity) -> str | None:
 
 
 def _get_limiting_step_field(capacity: MeasuredCapacity, field: str) -> float | None:
-    """Return a field of the calibration step that determined the capacity; `None` if no step
-    passed."""
+    """Return the value of one field of the calibration step that determined the capacity; `None` if
+    no step passed."""
     steps: list[CalibrationStep] = [
         step for step in capacity.steps if step.passed and step.achieved_per_s == capacity.per_s
     ]

@@ -1,5 +1,5 @@
-"""Color marked statuses such as PASS and INVALID on a terminal, and dim marked percentiles of too
-few samples."""
+"""Color marked statuses such as PASS and INVALID on a terminal, and dim marked percentiles that are
+based on too few samples."""
 
 from __future__ import annotations
 
@@ -34,8 +34,11 @@ def use_colors(mode: ColorMode) -> Iterator[None]:
 
 
 def print_with_colors(text: str, stream: TextIO | None = None) -> None:
-    """Print text with marks to a stream, by default standard output. If `is_colored` allows colors,
-    statuses are colored and marked percentiles are dimmed; otherwise the marks are removed."""
+    """Print text with marks to a stream, by default standard output.
+
+    If `is_colored` returns true for the stream, marked statuses are colored and marked percentiles
+    are dimmed. Otherwise, the marks are removed.
+    """
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
         print(color(escape_controls(text)), file=get_unescaped_stream(stream))
@@ -44,16 +47,19 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
 
 
 def color(text: str) -> str:
-    """Replace the marks in the text with escape sequences: colors for statuses, dimming for
-    percentiles of too few samples."""
+    """Replace the marks in the text with escape sequences, which color statuses and dim percentiles
+    that are based on too few samples."""
     return replace_marks(
         text, lambda status: f"\x1b[{_COLORS[status]}m{status}\x1b[0m" if status in _COLORS else status, _DIM, _DIM_OFF
     )
 
 
 def is_colored(stream: TextIO) -> bool:
-    """Return whether output to the stream is colored. `--color` decides; by default, only terminals
-    are colored, unless NO_COLOR is set or TERM is dumb."""
+    """Return whether output to the stream is colored.
+
+    `--color always` or `--color never` takes precedence. Otherwise, only terminals are colored,
+    unless NO_COLOR is set or TERM is dumb.
+    """
     mode = _color_mode.get()
     if mode != "auto":
         return mode == "always"

@@ -96,7 +96,7 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
 
 
 def _move_color_option_first(argv: Sequence[str]) -> list[str]:
-    """Move `--color WHEN` to the front of the arguments: it is a global option that is accepted
+    """Move `--color WHEN` to the front of the arguments, so that this global option is accepted
     anywhere."""
     color_arguments: list[str] = []
     other_arguments: list[str] = []

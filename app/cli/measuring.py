@@ -1,7 +1,7 @@
 """Run the measurement of `run` and `quickstart`: event listeners, signal handling, report and exit
 code.
 
-In GitHub Actions, the module also writes the job summary and annotations for lines of the profile.
+In GitHub Actions, the module also writes the job summary, and annotations for lines of the profile.
 """
 
 from __future__ import annotations
@@ -71,8 +71,8 @@ def write_github_annotations(report: Report, profile: str | None, environment: M
 
 
 def _append_job_summary(path: Path, report: Report) -> None:
-    """Append the report to the job summary, which must not exceed its maximum size. Existing
-    content is preserved."""
+    """Append the report to the job summary, shortened if the summary would exceed its maximum size.
+    Existing content is preserved."""
     try:
         used_bytes = path.stat().st_size if path.exists() else 0
         with path.open("ab") as file:
@@ -94,7 +94,7 @@ _INCOMPLETE_RUN_HINT = "Read the results so far with `sizewise.open_run` in Pyth
 
 
 class NewRun(msgspec.Struct, frozen=True):
-    """Identity, directory and SLO of a run that is about to start."""
+    """Run ID, directory and SLO of a run that is about to start."""
 
     run_id: str
     name: str
@@ -121,7 +121,8 @@ def measure(
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
-    `remote` workers share the load. The results are stored even if the run is interrupted.
+    If `remote` is set, workers on other machines send the load. The results are stored even if the
+    run is interrupted.
     """
     request_consent(profile, getattr(arguments, "allow_secrets", []))
     new_run = _create_run(profile, arguments.out)
@@ -206,8 +207,8 @@ def _run_and_store(
 
 
 def _run_id(out: Path | None, name: str, started_at: datetime) -> str:
-    """Return the run ID: the name of `out` if it is a directory in the runs folder, because such a
-    run is found by its directory name; otherwise a new ID."""
+    """Return the run ID. If `out` is a directory in the runs folder, the ID is the directory name,
+    because runs in that folder are found by directory name. Otherwise, a new ID is generated."""
     if out is not None and out.resolve().parent == runs_home().resolve() and is_valid_run_id(out.name):
         return out.name
     return new_run_id(name, started_at)
@@ -242,10 +243,10 @@ def _build_session(
 def _run_session(
     new_run: NewRun, session: RunSession, reopen: Callable[[], RunWriter] | None, *, is_mirrored: bool
 ) -> tuple[RunOutcome, Report]:
-    """Run the session and build its report.
+    """Run the session and build its report. `reopen` opens the directory of a run that is resumed.
 
-    `reopen` opens the directory of a run that is resumed. Raises OSError if the directory cannot be
-    written, which may become apparent only when it is closed.
+    Raises OSError if the directory cannot be written; some write errors are reported only when the
+    directory is closed.
     """
     open_store = reopen or (lambda: RunWriter(new_run.directory))
     with handle_stop_signals() as interruption, open_store() as store, open_progress() as progress:

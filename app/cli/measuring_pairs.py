@@ -1,6 +1,6 @@
 """Measure two profiles in interleaved A/B pairs, for `compare --measure`.
 
-`runs attach` and `runs stop` work for such a measurement as for a run.
+`runs attach` and `runs stop` also accept such a measurement.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ def measure_pairs(
     compare: Callable[[PairResults], Comparison],
     report: Callable[[Comparison], int],
 ) -> int:
-    """Measure pairs of runs and return the exit code from `report`, which receives the comparison.
+    """Measure pairs of runs, pass their comparison to `report`, and return the exit code that
+    `report` returns.
 
     The runs are stored even if the measurement is interrupted.
     """

@@ -138,8 +138,8 @@ def _import(path: Path, today: datetime.date) -> int:
 
 
 def _load_previous_import() -> PriceList | None:
-    """Return the price list that an import replaces; `None` if there is none, or if it cannot be
-    read."""
+    """Return the previously imported price list, which the next import replaces; `None` if there is
+    none or if the file cannot be read."""
     from app.profiles.pricing.catalog import load_imported_prices
 
     try:
@@ -149,8 +149,10 @@ def _load_previous_import() -> PriceList | None:
 
 
 def _read_and_check(path: Path, today: datetime.date) -> ParsedPriceList:
-    """Read a price list and validate it against the bundled catalog, because an import replaces the
-    previous import."""
+    """Read a price list and validate its rows against the bundled catalog.
+
+    The previous import is ignored, because the new price list replaces it.
+    """
     from app.profiles.pricing.catalog import load_bundled_catalog
     from app.profiles.pricing.currencies import find_currency_warnings
     from app.profiles.pricing.price_list import read_price_list

@@ -1,4 +1,5 @@
-"""Options that several commands share: baselines, gating of the exit code, and load workers."""
+"""Options that several commands share: baselines, checks that determine the exit code, and load
+workers."""
 
 from __future__ import annotations
 

@@ -9,7 +9,8 @@ from reports.formatting import format_count, format_count_noun, format_duration,
 
 
 def format_work(work: PlannedWork) -> str:
-    """Format the planned work as one line: stages, duration, requests, tokens and cost."""
+    """Format the work that a profile requests as one line: stages, duration, requests, tokens and
+    cost."""
     return "; ".join(_format_clauses(work))
 
 

@@ -204,8 +204,8 @@ def _calls_sentence(stage: Stage) -> str:
 
 
 def _latency_summary(stage: Stage) -> str:
-    """Format the latencies of a stage: latency including queueing if calls had scheduled starts,
-    otherwise the service time."""
+    """Format the latencies of a stage: latency, which includes queueing, if calls had scheduled
+    starts, or else the service time."""
     if "latency_ms" in stage.metrics:
         p50, p95 = (_percentile_text(stage.metrics["latency_ms"][aggregate]) for aggregate in ("p50", "p95"))
         return f"p50 latency {p50}, p95 latency {p95}"
@@ -213,8 +213,8 @@ def _latency_summary(stage: Stage) -> str:
 
 
 def _percentile_text(estimate: Estimate | None) -> str:
-    """Format a percentile in ms. A percentile of too few samples is dimmed and shows the sample
-    size."""
+    """Format a percentile in ms. If a percentile is based on too few samples, it is dimmed and
+    followed by the sample size."""
     if estimate is None:
         return "n/a"
     if estimate.value is None and estimate.undersampled is not None:

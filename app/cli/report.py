@@ -53,8 +53,8 @@ def is_rescored(arguments: argparse.Namespace) -> bool:
 
 
 def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
-    """Return the report, the result, and the exit code of the command: the exit code of the
-    re-evaluation if there is one, otherwise 0."""
+    """Return the report and the result of a stored run, re-evaluated if requested, and the exit
+    code of the command: the exit code of the re-evaluation, or 0 without a re-evaluation."""
     from app.reporting.opened import load_run
 
     opened_run = load_run(run, recover=arguments.recover)
@@ -68,13 +68,14 @@ def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, 
 def refuse_rescoring(arguments: argparse.Namespace, subject: str) -> None:
     if is_recomputed(arguments):
         raise UsageError(
-            f"{subject} cannot be re-evaluated", hint="Specify a run, and a --format that shows its verdict."
+            f"{subject} cannot be re-evaluated",
+            hint="Remove --slo, --from, --to and --recover, or request a report of a run's own metrics.",
         )
 
 
 def build_rescored_name(name: str) -> str:
-    """Return the file name of a re-evaluated report, such as report-rescored.html for report.html.
-    The original report is left unchanged."""
+    """Return the file name of a re-evaluated report, such as report-rescored.html for report.html,
+    so that the original report is not overwritten."""
     path = Path(name)
     return f"{path.stem}-rescored{path.suffix}"
 
@@ -137,8 +138,8 @@ def refuse_redaction(arguments: argparse.Namespace, subject: str) -> None:
 
 
 def build_redacted_name(name: str) -> str:
-    """Return the file name of a redacted report, such as report-hidden.html for report.html. The
-    original report is left unchanged."""
+    """Return the file name of a redacted report, such as report-hidden.html for report.html, so
+    that the original report is not overwritten."""
     path = Path(name)
     return f"{path.stem}-hidden{path.suffix}"
 
@@ -218,10 +219,11 @@ def _execute_run(run: StoredRun, arguments: argparse.Namespace) -> int:
 
 
 def _execute_recomputed(run: StoredRun, arguments: argparse.Namespace) -> int:
-    """Re-evaluate a run and write the report. The original report is never overwritten."""
+    """Re-evaluate or recover a run, and write the report. By default, a re-evaluated report is
+    written to a separate file, and the report of a recovered run replaces the original report."""
     format_id: str = arguments.format or "html"
     if arguments.definitions or format_id == _LLM_D:
-        refuse_rescoring(arguments, "a report of other tools' definitions")
+        refuse_rescoring(arguments, "a report with the metrics of other tools")
     report, result, code = rescore_run(run, arguments)
     redacted, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
     name = build_rescored_name(name) if is_rescored(arguments) else name
@@ -232,7 +234,8 @@ def _execute_recomputed(run: StoredRun, arguments: argparse.Namespace) -> int:
 
 
 def _write_in_run_directory(directory: Path, format_id: str, content: bytes, report: Report) -> int:
-    """Write the report into the run directory, and update its checksum."""
+    """Write the report into the run directory, and update the checksums of the report and the files
+    that accompany it."""
     from app.storage.checksums import update_checksum
     from app.storage.run_directory import write_document
 
@@ -309,8 +312,8 @@ def _has_definitions(format_id: str | None) -> bool:
 
 
 def _render(report: Report | PlanReport, format_id: str) -> bytes:
-    """Render a report; text has marks for statuses. Raises ValueError if a plan does not support
-    the format."""
+    """Render a report in the requested format. The text of a run's report contains marks, which
+    `print_with_colors` replaces. Raises ValueError if the format is not supported for a plan."""
     from reports.model import Report
     from reports.rendering import render_document
     from reports.text import render_text
@@ -368,7 +371,7 @@ def _render_definitions(run: StoredRun) -> bytes:
 
 
 def _compute_definitions(run: StoredRun) -> Definitions:
-    """Compute the metrics as defined by other tools. Raises UsageError for a run without
+    """Compute the metrics of a run as other tools define them. Raises UsageError for a run without
     requests."""
     from app.reporting.definitions import build_definitions
 

@@ -1,4 +1,4 @@
-"""Build the report of a result file of another tool."""
+"""Report the result file of another tool."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 def is_foreign(path: Path) -> bool:
     """Return whether the path is a file, or a folder that is not a run directory.
 
-    Whether a known tool wrote the file is determined only when it is read.
+    The file format is not checked: an unknown format is detected only when the file is read.
     """
     from app.storage.run_directory import EVENTS
 
@@ -21,8 +21,8 @@ def is_foreign(path: Path) -> bool:
 
 
 def build_foreign_report(path: Path) -> tuple[Report, Result]:
-    """Build the report of another tool's load points. Raises UsageError if the format of the file
-    is unknown."""
+    """Build the report of a result file of another tool. Raises UsageError if the format of the
+    file is unknown."""
     import msgspec
 
     from app.analysis.foreign_result import build_foreign_result

@@ -170,8 +170,8 @@ def _attach(arguments: argparse.Namespace) -> int:
 
 
 def _follow(run: StoredRun) -> int:
-    """Show the events of a run until it ends, and return its exit code. Raises StorageError if its
-    process ended without a result."""
+    """Show the events of a run until the run ends, and return its exit code. Raises StorageError if
+    the process of the run ended without a result."""
     import threading
 
     from app.cli.progress import open_progress
@@ -310,13 +310,14 @@ def _add_trend_subcommand(subcommands: Subcommands) -> None:
 def _trend(arguments: argparse.Namespace) -> int:
     from app.analysis.comparisons.series import MIN_VALUES
     from app.reporting.run_rows import build_trend, format_metric_name
+    from reports.formatting import format_count_noun
 
     trend = build_trend(arguments.name)
     runs = trend.runs
     series = [history for history in trend.series if arguments.metric in (None, format_metric_name(history))]
     if not series:
         metric_text, profile_text = arguments.metric or "metrics", arguments.name or "this profile"
-        raise UsageError(f"the {len(runs)} runs of {profile_text} have no {metric_text}")
+        raise UsageError(f"no run of {profile_text} has {metric_text} ({format_count_noun(len(runs), 'run')})")
     if arguments.json:
         import msgspec
 

@@ -1,4 +1,4 @@
-"""Ask for permission, once per profile and host, to send secrets to the host."""
+"""Ask for consent, once per profile and host, to send secrets to the host."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ def add_consent_argument(parser: argparse.ArgumentParser) -> None:
 
 
 def request_consent(profile: Profile, hosts: list[str]) -> None:
-    """Store permission for `hosts`, and ask for permission for further hosts of the profile if the
-    session is interactive.
+    """Store the consent to send secrets to `hosts`. If the session is interactive, ask for consent
+    for every other host to which the profile sends secrets.
 
-    Raises UsageError if a host remains without permission.
+    Raises UsageError if consent for a host is missing.
     """
     from app.storage.allowed_secrets import store_permission
     from app.wiring.secret_consent import allow_hosts, find_secrets_to_allow, require_allowed

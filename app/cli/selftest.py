@@ -32,7 +32,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 def print_selftest(selftest: SelfTest, *, as_json: bool) -> int:
-    """Print the self-test, and return the exit code: OK if it passed, otherwise INVALID."""
+    """Print the self-test, and return the exit code: OK if the self-test passed, otherwise
+    INVALID."""
     import msgspec
 
     from app.cli.colors import print_with_colors

@@ -25,9 +25,10 @@ _MESSAGES = (
 
 def handle_signals() -> None:
     """Install the signal handlers of the process: SIGHUP acts like SIGTERM, and Ctrl-C raises
-    KeyboardInterrupt, or exits silently during an import.
+    KeyboardInterrupt.
 
-    An interrupted import could otherwise surface as any exception, or print a traceback.
+    During an import, Ctrl-C exits silently instead. Otherwise, the interrupted import could raise
+    any exception or print a traceback.
     """
     signal.signal(signal.SIGINT, _exit_or_raise)
     if hasattr(signal, "SIGHUP") and signal.getsignal(signal.SIGHUP) != signal.SIG_IGN:  # nohup ignores SIGHUP
@@ -56,8 +57,8 @@ def handle_stop_signals() -> Iterator[Interruption]:
 
 
 def _write_unbuffered(message: str | None) -> None:
-    """Write a line to standard error, bypassing Python's buffers, which the interrupted code may be
-    writing to."""
+    """Write a line to standard error without Python's buffers, because the signal may have
+    interrupted code that is writing to them."""
     if message is None:
         return
     with contextlib.suppress(OSError):  # standard error may be closed

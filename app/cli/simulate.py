@@ -94,8 +94,8 @@ def execute(arguments: argparse.Namespace) -> int:
 
 
 class _Progress:
-    """Progress output of a simulation: nothing for a short simulation, then one line per second,
-    which is overwritten on a terminal."""
+    """Progress output of a simulation. A short simulation prints nothing. A longer one prints a
+    line per second, which overwrites the previous line on a terminal."""
 
     def __init__(self) -> None:
         self._start_s: float | None = None

@@ -63,10 +63,7 @@ class _EscapingStream:
 @contextmanager
 def escape_output() -> Iterator[None]:
     """Escape control characters in all output within the context, since names and messages may come
-    from untrusted files.
-
-    Output to `sys.stdout.buffer` is not escaped.
-    """
+    from untrusted files. Output through `sys.stdout.buffer` is not escaped."""
     previous_streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _EscapingStream(stream)) for stream in previous_streams)
     try:
@@ -76,10 +73,8 @@ def escape_output() -> Iterator[None]:
 
 
 def get_unescaped_stream(stream: TextIO) -> TextIO:
-    """Return the underlying stream without escaping, for output that moves the cursor.
-
-    Strings from files must be passed through `escape_controls` first.
-    """
+    """Return the underlying stream without escaping, for output that moves the cursor. The caller
+    must pass strings from files through `escape_controls` first."""
     return stream.stream if isinstance(stream, _EscapingStream) else stream
 
 

@@ -1,7 +1,5 @@
-"""Format plain-text tables for a terminal.
-
-The module also defines the type of subcommand parsers.
-"""
+"""Format plain-text tables for a terminal. The module also defines the type `Subcommands` for the
+subparsers of a command."""
 
 from __future__ import annotations
 
@@ -74,4 +72,5 @@ def _is_number(text: str) -> bool:
 
 
 Subcommands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-"""Subparsers of a command. Each subcommand's parser stores its handler function in `handler`."""
+"""Subparsers of a command. The parser of each subcommand stores its handler function as the default
+of `handler`."""

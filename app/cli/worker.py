@@ -10,7 +10,7 @@ from app.cli.options import add_token_argument, format_worker_count, parse_worke
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--master", required=True, metavar="HOST:PORT", help="address of the run, set there with --bind"
+        "--master", required=True, metavar="HOST:PORT", help="address of the master, as set by --bind of the run"
     )
     parser.add_argument("--workers", type=parse_worker_count, metavar="N",
                         help="number of load worker processes (default: one per core)")  # fmt: skip

@@ -1,8 +1,5 @@
-"""Actions of the window, in the order of its menus.
-
-These actions are available on all pages: in the menus, by keyboard shortcut and in the command
-palette.
-"""
+"""Actions of the window, in the order of the menus. Each action is available on all pages: in a
+menu, by keyboard shortcut and in the command palette."""
 
 from __future__ import annotations
 
@@ -22,9 +19,9 @@ Menu = Literal["file", "edit", "run", "view", "help"]
 class ActionSpec(msgspec.Struct, frozen=True):
     """Specification of an action.
 
-    `text` contains the mnemonic (&). `shortcuts` are key sequences in Qt's portable format; the
-    menu shows the first one. A separator is placed between adjacent actions with different `group`
-    values.
+    `text` is the menu label, with `&` before the mnemonic. `shortcuts` are key sequences in Qt's
+    portable format; the menu shows the first one. A separator is placed between adjacent actions
+    with different `group` values.
     """
 
     name: str

@@ -48,8 +48,8 @@ class WindowComponents(QObject):
         self._had_waiting_jobs = False
 
     def show_waiting_jobs(self) -> None:
-        """Show the Jobs dock when a job has to wait for the first time. If the user closes the
-        dock, it is not opened again."""
+        """Show the Jobs dock the first time that a job has to wait. If the user closes the dock, it
+        is not opened again."""
         has_waiting_jobs = bool(self.queue.waiting or self.queue.offered_launches)
         if has_waiting_jobs and not self._had_waiting_jobs:
             self.jobs.show()

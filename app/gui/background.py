@@ -15,7 +15,7 @@ _Callbacks = tuple[QObject, Callable[[Any], object], Callable[[Exception], objec
 
 
 class _ResultDispatcher(QObject):
-    """Delivers results from worker threads to callbacks in the GUI thread.
+    """Dispatcher that delivers results from worker threads to callbacks in the GUI thread.
 
     The process has a single dispatcher, which is never deleted: if a QObject is deleted while a
     thread emits its signals, the process crashes. A worker thread only has the ID of its request
@@ -83,7 +83,7 @@ def submit(
 
 
 class Latest(Generic[T]):
-    """Runs one function at a time in the background, and reports only the result of the latest
+    """Background runner that runs one function at a time and reports only the result of the latest
     request.
 
     A new request replaces a waiting request, and the result of a request that is already running is
@@ -103,7 +103,8 @@ class Latest(Generic[T]):
             self._begin()
 
     def cancel(self) -> None:
-        """Discard the running request and the waiting request. No callback is called."""
+        """Drop the waiting request, and discard the result of the running request. No callback is
+        called."""
         self._request_count += 1
         self._next_function = None
 

@@ -15,8 +15,9 @@ from reports.formatting import format_count_noun
 
 
 class Caveat(msgspec.Struct, frozen=True):
-    """Caveat of a result. `name` is shown while the list is collapsed, `text` while it is expanded.
-    `verdict` is empty if the caveat is not a check."""
+    """Caveat of a result. `name` is shown while the list is collapsed, `text` while the list is
+    expanded. `verdict` is VALID, WARN or INVALID, or an empty string if the caveat is not a
+    check."""
 
     name: str
     text: str
@@ -24,7 +25,7 @@ class Caveat(msgspec.Struct, frozen=True):
 
 
 class Caveats(CollapsibleSection):
-    """Collapsible list of caveats. Hidden if there are no caveats."""
+    """Collapsible list of caveats, hidden while empty."""
 
     def __init__(self) -> None:
         self.displayed_caveats: tuple[Caveat, ...] = ()

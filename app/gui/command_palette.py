@@ -20,7 +20,7 @@ class PaletteEntry(msgspec.Struct, frozen=True):
 
 
 def build_action_entries(actions: Sequence[QAction]) -> list[PaletteEntry]:
-    """Return a palette entry with the shortcut for each enabled action."""
+    """Return a palette entry for each enabled action, with the shortcut of the action."""
     return [PaletteEntry(_format_entry(action), action.trigger) for action in actions if action.isEnabled()]
 
 

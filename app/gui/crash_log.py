@@ -1,5 +1,5 @@
-"""Detection of a crashed or killed previous window, based on its lock file and the log of its
-fault handler."""
+"""Crash detection: the lock file and the fault handler's log show whether the previous window
+crashed or was killed."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ class CrashLog:
         """Lock the folder, start the log of the fault handler, and return what the previous window
         left behind.
 
-        If the folder is not writable, no log is started, and the returned state is empty.
+        If the folder is not writable, no log is started, and all fields of the returned state are
+        None.
         """
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
@@ -68,9 +69,10 @@ class CrashLog:
         self._lock.unlock()
 
     def _read_previous_log(self) -> str | None:
-        """Return the log of the previous window, and rename its file so that it is not overwritten.
+        """Return the log of the previous window, or None if the previous window closed normally. An
+        empty log means that the previous window was killed.
 
-        Returns None if the previous window closed normally. An empty log means that it was killed.
+        The log file is renamed, so that the new log does not overwrite it.
         """
         path = self._folder / LOG
         if not path.exists():

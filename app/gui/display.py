@@ -1,8 +1,8 @@
-"""Checks that run before Qt starts, because Qt itself aborts the process without a useful message
-if no display is available.
+"""Checks before Qt starts: without a display, Qt itself would abort the process without a useful
+message.
 
-PySide6 6.12 corrupts the reference counts of None and True on Python versions before 3.12, so that
-the process aborts later.
+PySide6 6.12 is rejected on Python versions before 3.12, where it corrupts the reference counts of
+None and True and later aborts the process.
 """
 
 from __future__ import annotations
@@ -17,8 +17,8 @@ from app.errors import UnavailableError
 def check_qt_version(
     qt_version: tuple[int | str, ...], python_version: tuple[int, ...] = tuple(sys.version_info[:2])
 ) -> None:
-    """Raise UnavailableError if this combination of PySide6 version (`qt_version`) and Python
-    version is known to abort the process."""
+    """Raise UnavailableError if PySide6 `qt_version` is known to abort the process on this Python
+    version."""
     if tuple(python_version) < (3, 12) and tuple(qt_version[:2]) == (6, 12):
         raise UnavailableError(
             f"PySide6 {'.'.join(map(str, qt_version[:3]))} aborts on Python {python_version[0]}.{python_version[1]}",

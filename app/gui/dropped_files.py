@@ -1,4 +1,4 @@
-"""Classification of a dropped or opened path, with a description of what opening the path does."""
+"""Classification of dropped and opened paths, with a description of the resulting action."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class DroppedFile(msgspec.Struct, frozen=True):
 
     @property
     def action_text(self) -> str:
-        """Description of what dropping the file on the window does."""
+        """Description of the action that follows when the user drops the file on the window."""
         return {
             "model": "Benchmark this model",
             "profile": "Open this profile",

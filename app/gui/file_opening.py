@@ -23,8 +23,8 @@ class FileOpener(QObject):
         window.files_dropped.connect(self.open)
 
     def choose_files(self) -> None:
-        """Let the user select files in the file dialog of the system, and open them. Folders can
-        only be dropped or passed on the command line."""
+        """Let the user select files in the system's file dialog, and open the selected files.
+        Folders can only be dropped or passed on the command line."""
         names, _ = QFileDialog.getOpenFileNames(
             self._window,
             "Open",
@@ -76,8 +76,9 @@ class FileOpener(QObject):
                 )
 
     def _show_run(self, directory: Path) -> None:
-        """Open a run on the Live or Results page, depending on its state. Only its first and last
-        events are read, because reading all events of a long run would block the GUI thread."""
+        """Show a run on the Live page if it is in progress, otherwise on the Results page. Only the
+        first and the last events of the run are read, because reading all events of a long run
+        would block the GUI thread."""
         from app.storage.run_states import find_run_state
 
         is_running = find_run_state(directory) == "running"

@@ -8,11 +8,9 @@ from PySide6.QtWidgets import QLayout, QLayoutItem, QSizePolicy, QWidget
 
 
 class FlowLayout(QLayout):
-    """Lays out widgets from left to right, wrapped onto further lines.
-
-    `gap` is the space between two widgets on a line, `line_gap` the space between lines (default:
-    `gap`), both in pixels.
-    """
+    """Layout that arranges widgets from left to right and wraps them onto further lines. `gap` is
+    the space between two widgets on a line, `line_gap` the space between lines (default: `gap`),
+    both in pixels."""
 
     def __init__(self, parent: QWidget | None = None, gap: int = 8, line_gap: int | None = None) -> None:
         super().__init__(parent)

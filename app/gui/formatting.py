@@ -36,7 +36,7 @@ _STATES: dict[str, State] = {
 
 
 def state_for_verdict(verdict: str) -> State:
-    """Return the state that determines the display color of a verdict, such as PASS or INVALID."""
+    """Return the state (display color) of a verdict, such as PASS or INVALID."""
     return _STATES.get(verdict, "plain")
 
 
@@ -67,8 +67,8 @@ def one_line(text: str, max_length: int = 200) -> str:
 
 
 def sentence(text: str) -> str:
-    """Capitalize the text and end it with a full stop. The case of the first word is not changed if
-    the word contains a dot, as keys and file names do."""
+    """Capitalize the text and end it with a full stop. A first word that contains a dot, such as a
+    key or a file name, is not capitalized."""
     return with_full_stop(text if "." in text.split(" ")[0] else f"{text[:1].upper()}{text[1:]}")
 
 

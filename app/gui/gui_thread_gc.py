@@ -14,13 +14,14 @@ from PySide6.QtCore import QObject, QTimer
 _CHECK_INTERVAL_MS = 1_000
 _OLDEST_GENERATION = 2
 _GROWTH_DIVISOR = 4
-"""A full collection waits until the heap has grown by 1/4, as in CPython, because scanning all
-objects of a window and its libraries takes about 125 ms."""
+"""Divisor of the heap size: a full collection waits until the heap has grown by 1/4, as in CPython,
+because scanning all objects of a window and its libraries takes about 125 ms."""
 
 
 class GuiThreadGc(QObject):
-    """Replaces automatic garbage collection until `stop` is called. The collection thresholds are
-    checked once a second, so garbage is collected about as often as by CPython."""
+    """Garbage collector of the GUI thread, which replaces automatic collection until `stop` is
+    called. The collection thresholds are checked once a second, so garbage is collected about as
+    often as by CPython."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -34,7 +35,7 @@ class GuiThreadGc(QObject):
         self._timer.start()
 
     def collect_if_due(self) -> int | None:
-        """Collect the oldest generation whose threshold is exceeded. Return the index of the
+        """Collect the oldest generation whose threshold is exceeded. Return the index of this
         generation, or None if no collection is due."""
         due_generations = [
             oldest_due

@@ -23,8 +23,8 @@ _GRID_SIZE = 24
 
 
 def icon(name: str, color: str, size_px: int = _GRID_SIZE) -> QIcon:
-    """Return the icon `name` at a size of `size_px` logical pixels, including a second pixmap for a
-    device pixel ratio of 2."""
+    """Return the icon `name` at `size_px` logical pixels, with a second pixmap for a device pixel
+    ratio of 2."""
     svg = (
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {_GRID_SIZE} {_GRID_SIZE}" fill="none" stroke="{color}" '
         f'stroke-width="1.8" stroke-linejoin="round" stroke-linecap="round"><path d="{_PATHS[name]}"/></svg>'

@@ -20,8 +20,8 @@ _DELAY_MS, _INTERVAL_MS = 700, 150
 
 
 class ImportPreloader(QObject):
-    """Imports modules one at a time, shortly after the window is shown. The imports run in the GUI
-    thread, because some modules create Qt objects."""
+    """Preloader that imports modules one at a time, shortly after the window is shown. The imports
+    run in the GUI thread, because some modules create Qt objects."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)

@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, QSocketNotifier
 
 
 class SignalHandler(QObject):
-    """Calls `close` on SIGINT and SIGTERM.
+    """Signal handler that calls `close` on SIGINT and SIGTERM.
 
     Python does not run signal handlers while Qt's event loop waits. Each signal therefore also
     writes a byte to a wakeup socket, which wakes the event loop.
@@ -46,4 +46,4 @@ class SignalHandler(QObject):
 
 
 def _ignore(_number: int, _frame: object) -> None:
-    """Do nothing. The byte in the wakeup socket triggers the action."""
+    """Do nothing: the byte in the wakeup socket, not this signal handler, closes the window."""

@@ -40,7 +40,7 @@ ClosingChoice = Literal["stop", "leave", "cancel"]
 
 class ClosingDialog(QDialog):
     """Dialog that asks what to do with the current run when the window closes. The dialog is modal,
-    because a wrong default would lose the measurement."""
+    because a choice by accident would lose the measurement."""
 
     def __init__(self, parent: QWidget, run_name: str, waiting_count: int) -> None:
         super().__init__(parent)
@@ -65,7 +65,7 @@ class ClosingDialog(QDialog):
 
 
 class CloseConfirmation:
-    """Decides whether the window may close while a run is in progress."""
+    """Decision whether the window may close while a run is in progress."""
 
     def __init__(self, window: QWidget) -> None:
         self._window = window
@@ -130,7 +130,7 @@ class Notifications(QObject):
         self._tray: QSystemTrayIcon | None = None
 
     def notify_job_ended(self, name: str, outcome: str, duration_s: float) -> bool:
-        """Notify the user that a job has ended. Return False if no notification is needed.
+        """Notify the user that a job has ended. Return False if no notification was needed.
         `outcome` is the status of the job, such as PASS or stopped."""
         if not should_notify(is_active=self._window.isActiveWindow(), duration_s=duration_s):
             return False
@@ -186,7 +186,7 @@ class PairsLauncher(QObject):
         self._connect_panel().watch(directory)
 
     def show_pairs(self, directory: Path) -> PairsPanel:
-        """Return the A/B pairs panel of the Compare page, showing the pairs in `directory`."""
+        """Show the A/B pairs in `directory` on the Compare page, and return their panel."""
         pairs = self._connect_panel()
         if pairs.state.directory != directory:
             pairs.watch(directory)
@@ -221,8 +221,8 @@ class PairsLauncher(QObject):
             self._queue.report_launch_failure(state.directory, state.last_message)
 
     def _follow(self, run: Path) -> None:
-        """Track the next run of the A/B pairs. If the Live page shows the previous run, switch it
-        to the next run."""
+        """Track the next run of the A/B pairs. If the Live page shows the previous run, show the
+        next run there."""
         previous, self._current_run = self._current_run, run
         self._recovery.exclude(run)
         live = self._window.pages.created_page("live")
@@ -251,8 +251,8 @@ def _find_pairs_to_show() -> tuple[Path, bool] | None:
 
 
 class RunLauncher(QObject):
-    """Passes launch requests to the job queue and to the Live page, which starts the load generator
-    and watches the run."""
+    """Launcher that passes launch requests to the job queue and to the Live page, which starts the
+    load generator and watches the run."""
 
     def __init__(self, window: Window, queue: JobQueue, machine: MachineWatch, recovery: Recovery) -> None:
         super().__init__(window)
@@ -279,14 +279,14 @@ class RunLauncher(QObject):
         self._pairs.find_running_pairs()
 
     def start(self) -> None:
-        """Start the run or plan of the current page. If the page has nothing to start, switch to
-        the Run page and start its profile."""
+        """Start the run or plan of the current page. If the current page has nothing to start,
+        switch to the Run page and start the profile there."""
         if not self._window.pages.current.start():
             self._window.show_page("run")
             self._window.pages.current.start()
 
     def repeat(self) -> None:
-        """Repeat the last run of this session. If there is none, behave like `start`."""
+        """Repeat the last run of this session. If no run was started yet, behave like `start`."""
         if self._last_launch is None:
             self.start()
             return
@@ -309,7 +309,7 @@ class RunLauncher(QObject):
             self._show_job_on_live_page(running_job).stop()
 
     def _show_job_on_live_page(self, job: Job) -> LivePage:
-        """Return the Live page, showing the run of this job."""
+        """Show the run of a job on the Live page, and return the page."""
         self._connect_live()
         live = self._window.pages.live
         if live.state.directory != job.launch.directory:
@@ -351,8 +351,8 @@ class RunLauncher(QObject):
             self._queue.report_launch_failure(state.directory, state.message)
 
     def _update_machine_source(self) -> None:
-        """Show the telemetry that the current run already records, so that no second sampling
-        disturbs the measurement."""
+        """Show the telemetry that the current run already records, because a second sampler would
+        disturb the measurement."""
         running_job = self._queue.running
         self._machine.follow_run(None if running_job is None else running_job.measured_directory)
 

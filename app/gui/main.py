@@ -22,10 +22,8 @@ _EXIT_TIMEOUT_MS = 700
 
 
 def open_window(paths: tuple[Path, ...]) -> int:
-    """Open the window, load `paths`, and return the exit code when the user closes the window.
-
-    Raises UnavailableError if there is no display or if Qt does not work.
-    """
+    """Open the window, load `paths`, and return the exit code after the user has closed the window.
+    Raises UnavailableError if there is no display or if Qt does not work."""
     require_qt()
     require_display(os.environ)
     from PySide6.QtCore import QTimer
@@ -69,8 +67,8 @@ def _finish(code: int) -> int:
     """Return `code`, or exit the process immediately if background work is still running after a
     short wait.
 
-    Otherwise Qt would deadlock at exit: it waits for its threads, and the threads wait for the GIL,
-    which an interpreter that is shutting down never releases to another thread.
+    A normal exit would deadlock in this case: Qt waits for its threads, and the threads wait for
+    the GIL, which an interpreter never releases to another thread while shutting down.
     """
     from PySide6.QtCore import QThreadPool
 

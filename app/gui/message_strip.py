@@ -1,4 +1,4 @@
-"""Message strip: shows notices above the page that they concern, instead of in pop-up windows."""
+"""Message strip, which shows a notice above the affected page instead of in a pop-up window."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ _STATES: dict[str, State] = {"news": "plain", "warning": "warn", "error": "bad"}
 
 
 class MessageStrip(QFrame):
-    """Shows a notice as plain text, with details that can be expanded and copied. The strip is
-    hidden while there is no message."""
+    """Strip that shows a notice as plain text, with details that can be expanded and copied. The
+    strip is hidden while there is no notice."""
 
     action_triggered = Signal()
     """Emitted when the action button is pressed."""
     dismissed = Signal()
-    """Emitted when the user closes the message."""
+    """Emitted when the user closes the notice."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -51,7 +51,7 @@ class MessageStrip(QFrame):
         self.hide()
 
     def show_notice(self, notice: Notice, action: str | None = None) -> None:
-        """Show a notice. If `action` is set, a button with this text is also shown."""
+        """Show a notice, with a button labeled `action` unless `action` is None."""
         lines = [notice.summary, notice.reason, notice.next_step]
         self._text.setText("\n".join(line for line in lines if line))
         self.setAccessibleDescription(self._text.text())

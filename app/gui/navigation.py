@@ -18,7 +18,7 @@ Severity = Literal["news", "warning", "error"]
 
 
 class Notice(msgspec.Struct, frozen=True):
-    """Message to the user: what happened, why, and what to do next, in one sentence each. `details`
+    """Notice to the user: what happened, why, and what to do next, in one sentence each. `details`
     is text to copy, such as a traceback."""
 
     severity: Severity
@@ -31,8 +31,8 @@ class Notice(msgspec.Struct, frozen=True):
 class Launch(msgspec.Struct, frozen=True):
     """Load generator process to start.
 
-    `arguments` are the arguments of `sizewise` without `--out` (or `--record` for pairs), which is
-    set to `directory` when the process starts. A resumed run needs neither option.
+    `arguments` are the arguments of `sizewise`. They lack `--out` (or `--record` for pairs), which
+    is set to `directory` when the process starts. A resumed run needs neither option.
     """
 
     arguments: tuple[str, ...]
@@ -53,13 +53,13 @@ class Navigation(QObject):
     launch_requested = Signal(object)
     """Request to start and watch the load generator of this `Launch`."""
     watch_run_requested = Signal(object)
-    """Request to show the running run in this directory (`Path`) on the Live page."""
+    """Request to show the run in progress in this directory (`Path`) on the Live page."""
     open_run_requested = Signal(object)
     """Request to show the finished or interrupted run in this directory (`Path`) on the Results
     page."""
     watch_pairs_requested = Signal(object)
     """Request to show the progress and the runs of the A/B pairs in this directory (`Path`) on the
-    Compare page. The pairs may be running or finished."""
+    Compare page. The A/B pairs may be in progress or finished."""
     show_time_requested = Signal(float)
     """Request to show this time, in seconds from the start of the run, on the Results page."""
     comparison_requested = Signal(object)
@@ -85,8 +85,8 @@ class Navigation(QObject):
         self.notice_emitted.emit(Notice(severity, summary, reason, next_step))
 
     def notify_error(self, error: Exception) -> None:
-        """Show an error as a message and a hint, as the command line does. An unexpected exception
-        is reported as a bug, with its traceback to copy."""
+        """Show an error with its hint, as the command line does. An unexpected exception is
+        reported as a bug, with its traceback to copy."""
         self.notice_emitted.emit(error_notice(error))
 
 

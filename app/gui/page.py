@@ -39,7 +39,7 @@ class Page(QWidget):
         becomes visible."""
 
     def leave(self) -> None:
-        """Stop painting. Called when the page is hidden."""
+        """Stop painting. Called when the page becomes hidden."""
 
     def start(self) -> bool:
         """Start the run or plan that the page shows (F5). Return whether there was anything to
@@ -47,8 +47,8 @@ class Page(QWidget):
         return False
 
     def command_line(self) -> str | None:
-        """Return the command line that is equivalent to the state of the page, or None if there is
-        none."""
+        """Return the command line that is equivalent to the page in its current state, or None if
+        there is none."""
         return None
 
     def export(self) -> bool:
@@ -64,6 +64,6 @@ class Page(QWidget):
         return None
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directories of the runs that are shown or checked on the page, for the
-        comparison that Ctrl+D opens."""
+        """Return the directories of the runs that are shown or checked on the page. Ctrl+D compares
+        these runs."""
         return ()

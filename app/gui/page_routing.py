@@ -1,5 +1,5 @@
-"""Routing between pages: a request of a page is passed to the page that handles it, and an action
-of a menu or shortcut is passed to the visible page."""
+"""Routing between pages: a request from a page is passed to the page that handles the request, and
+an action of a menu or shortcut is passed to the visible page."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ class PageActions(QObject):
 
 
 def _focus_first(pane: QWidget) -> None:
-    """Focus the first widget of the pane that can be reached by keyboard."""
+    """Focus the first widget of the pane that accepts keyboard focus."""
     candidates = [pane, *pane.findChildren(QWidget)]
     focusable_widgets = (
         widget
@@ -85,7 +85,8 @@ def _focus_first(pane: QWidget) -> None:
 
 
 class PageRouter(QObject):
-    """Passes each request of a page to the page that handles it, and shows the handling page."""
+    """Router that passes each request from a page to the page that handles the request, and shows
+    that page."""
 
     def __init__(self, window: Window) -> None:
         super().__init__(window)

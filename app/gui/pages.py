@@ -57,7 +57,7 @@ class Pages(QStackedWidget):
         return page
 
     def created_page(self, key: PageKey) -> Page | None:
-        """Return the page, or None if the page has not been created yet."""
+        """Return the page `key`, or None if this page has not been created yet."""
         return self._pages_by_key.get(key)
 
     def page(self, key: PageKey) -> Page:

@@ -31,8 +31,8 @@ class Recovery(QObject):
     """
 
     unfinished_changed = Signal(object)
-    """Emitted with a tuple of `UnfinishedRun` (running runs first, then newest first) when the runs
-    have been read and whenever one of the runs is handled."""
+    """Emitted with a tuple of `UnfinishedRun` (runs in progress first, then newest first) when the
+    runs have been read and whenever a run leaves the list."""
 
     def __init__(self, navigation: Navigation, settings: QSettings, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -40,8 +40,8 @@ class Recovery(QObject):
         self._unfinished_runs: tuple[UnfinishedRun, ...] = ()
         self._excluded: set[Path] = set()
         self.is_measuring: Callable[[], bool] = lambda: False
-        """Callback that returns whether this window is measuring. A run is not resumed meanwhile,
-        because two concurrent runs would disturb each other."""
+        """Callback that returns whether this window is measuring. During a measurement, no run is
+        resumed, because two concurrent runs would disturb each other."""
         self._reaper: Reaper | None = None
         self._resumed_engine: EngineProcess | None = None
         self._resume_timer = QTimer(self, interval=_POLL_MS)
@@ -55,7 +55,8 @@ class Recovery(QObject):
         submit(self, _find_unfinished, self._set_unfinished, self._navigation.notify_error)
 
     def exclude(self, directory: Path) -> None:
-        """Exclude a run from the unfinished runs, because it was started in this window."""
+        """Exclude a run from the unfinished runs, for example because the run was started in this
+        window."""
         self._excluded.add(directory)
         self._remove_from_list(directory)
 
@@ -86,7 +87,7 @@ class Recovery(QObject):
         from app.storage.run_states import find_run_state
 
         exit_code, run_state = engine.poll(), find_run_state(engine.directory)
-        if run_state == "cut short" and exit_code is None:
+        if run_state == "interrupted" and exit_code is None:
             return
         self._resume_timer.stop()
         self._resumed_engine = None
@@ -107,7 +108,7 @@ class Recovery(QObject):
         self._navigation.open_run_requested.emit(directory)
 
     def dismiss(self, directory: Path) -> None:
-        """Stop showing the run as unfinished. Its files are not changed."""
+        """Stop showing the run as unfinished. The files of the run are not changed."""
         names = [*_parse_string_list(self._settings.value(_DISMISSED_KEY)), directory.name]
         self._settings.setValue(_DISMISSED_KEY, names[-_MAX_REMEMBERED:])
         self._remove_from_list(directory)

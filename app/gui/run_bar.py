@@ -42,7 +42,7 @@ class RunBar(QObject):
 
 
 def progress_line(state: LiveState) -> str:
-    """Format the progress of a run as one line, such as "chat: stages, 12/40, 1:05, 2:10 left"."""
+    """Format the progress of a run on one line, such as "chat: stages, 12/40, 1:05, 2:10 left"."""
     parts = [state.phase] if state.phase else []
     if state.total is not None:
         parts.append(f"{state.done}/{state.total}")

@@ -11,8 +11,8 @@ from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
 def confirm_secrets(parent: QWidget, permissions: Iterable[AllowedSecrets]) -> bool:
-    """Ask the user for consent to each permission until one is refused, store each consent, and
-    return whether all permissions were granted."""
+    """Ask the user to allow each permission, and store each one that is granted. Stop at the first
+    refusal. Return whether all permissions were granted."""
     return all(_request_permission(parent, secrets) for secrets in permissions)
 
 

@@ -24,7 +24,7 @@ def open_settings() -> QSettings:
 
 
 def apply_settings(settings: QSettings, theme_controller: ThemeController) -> None:
-    """Apply the stored theme and text size. Values that cannot be read are treated as unset."""
+    """Apply the stored theme and text size. A value that cannot be read is treated as not set."""
     choice = settings.value(THEME, "system")
     theme_controller.set_choice(next((theme for theme in THEMES if theme == choice), "system"))
     theme_controller.scale_text(_parse_number(settings.value(TEXT_SCALE, 1.0)))

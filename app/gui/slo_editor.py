@@ -57,11 +57,8 @@ class ObjectiveLine(QLineEdit):
 
 
 class SloEditor(QWidget):
-    """Editable list of objectives.
-
-    If `is_narrow` is true, the error message of an objective is shown below its line instead of
-    beside it.
-    """
+    """Editable list of objectives. If `is_narrow` is true, the error message of an objective is
+    shown below the line of the objective instead of beside it."""
 
     edited = Signal(object)
     """Emitted with the objectives as a tuple of strings, or with None when the SLO is reset to the
@@ -89,7 +86,7 @@ class SloEditor(QWidget):
     def show_slo(
         self, slo: tuple[str, ...], run_slo: tuple[str, ...], evaluated_rows: Sequence[ObjectiveRow] = ()
     ) -> None:
-        """Show the objectives `slo` with their evaluation.
+        """Show the objectives `slo` with their results.
 
         Lines are only rebuilt if the objectives differ, so that the cursor position is preserved.
         `run_slo` is the SLO of the run; `evaluated_rows` holds the evaluated objectives and gates.
@@ -169,8 +166,8 @@ class SloEditor(QWidget):
         return tuple(" ".join(line.text().split()) for line in self.lines if line.text().strip())
 
     def _is_editing(self) -> bool:
-        """Return whether the user is editing an incomplete line, whose text must not be overwritten
-        by an older SLO."""
+        """Return whether the user is editing an incomplete line, which an older SLO must not
+        overwrite."""
         return any(line.hasFocus() and line.problem is not None for line in self.lines)
 
     def _reset(self) -> None:
@@ -183,8 +180,8 @@ class SloEditor(QWidget):
 
 
 def objective_label(text: str) -> str:
-    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`. Returns
-    `text` unchanged if it cannot be parsed."""
+    """Return the display text of an objective or a gate, such as `p95 latency < 50 ms`, or the
+    unchanged `text` if parsing fails."""
     try:
         objective = parse_gate(text)
     except UsageError:

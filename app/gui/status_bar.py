@@ -28,8 +28,8 @@ class StatusBar(QStatusBar):
     """Status bar of the window, with one clickable segment per topic."""
 
     explanation_requested = Signal(str)
-    """Emitted with the object name of the dock ("jobs-dock" or "gpu-dock") or the key of the page
-    ("home", "library", "live" or "results") to show."""
+    """Emitted when the user clicks a segment, with the dock or page to show: object name of the
+    dock ("jobs-dock" or "gpu-dock") or key of the page ("home", "library", "live" or "results")."""
 
     def __init__(
         self, navigation: Navigation, queue: JobQueue, machine: MachineWatch, parent: QWidget | None = None
@@ -111,7 +111,7 @@ class StatusBar(QStatusBar):
         self._show_clock(state)
 
     def _show_clock(self, state: MachineState) -> None:
-        checks = () if state.capabilities is None else state.capabilities.checks
+        checks = () if state.machine_info is None else state.machine_info.checks
         check = next((machine_check for machine_check in checks if machine_check.id == "clock_resolution"), None)
         if check is None:
             self._set_segment(self.clock, f"Clock {NOT_AVAILABLE}", "Not checked yet")

@@ -1,9 +1,6 @@
-"""Table view of a pandas DataFrame: sorted by clicking headers, filtered by typed text, and copied
-as CSV.
-
-The Qt model is read-only and is replaced as a whole. Sorting and filtering use numpy, so that even
-a million rows are fast.
-"""
+"""Table view of a pandas DataFrame that can be sorted, filtered by typed text, and copied as CSV.
+The Qt model is read-only, and its DataFrame is replaced as a whole. Sorting and filtering use
+numpy, so that even a million rows are fast."""
 
 from __future__ import annotations
 
@@ -41,8 +38,8 @@ class FrameModel(QAbstractTableModel):
         formats: Mapping[str, Callable[[object], str]] | None = None,
         keys: Mapping[str, Callable[[object], object]] | None = None,
     ) -> None:
-        """Create the model. `keys` maps column names to sort key functions, for columns with values
-        other than numbers and strings."""
+        """Create the model. `keys` maps column names to sort key functions, for columns whose
+        values are neither numbers nor strings."""
         super().__init__()
         self._headers, self._formats, self._sort_keys = dict(headers or {}), dict(formats or {}), dict(keys or {})
         self._set_data(pd.DataFrame() if frame is None else frame)
@@ -60,8 +57,8 @@ class FrameModel(QAbstractTableModel):
         return self._frame.iloc[self._order]
 
     def set_frame(self, frame: pd.DataFrame) -> None:
-        """Replace the DataFrame and clear the filter. The index of the sort column is preserved if
-        the new DataFrame has that many columns."""
+        """Replace the DataFrame and clear the filter. The table remains sorted by the same column
+        index if the new DataFrame has that many columns."""
         self.beginResetModel()
         self._set_data(frame)
         self._mask = None
@@ -71,7 +68,8 @@ class FrameModel(QAbstractTableModel):
         self.endResetModel()
 
     def set_headers(self, headers: Mapping[str, str]) -> None:
-        """Set the header texts. They take effect when the next DataFrame is set."""
+        """Set the header texts by column name. The new texts take effect with the next
+        DataFrame."""
         self._headers = dict(headers)
 
     def set_filter(self, mask: npt.NDArray[np.bool_] | None) -> None:
@@ -83,7 +81,7 @@ class FrameModel(QAbstractTableModel):
         self.endResetModel()
 
     def frame_row(self, row: int) -> int:
-        """Return the position in the DataFrame of a displayed row."""
+        """Return the row position in the DataFrame for a displayed row."""
         return int(self._order[row])
 
     def value(self, row: int, column: int) -> object:
@@ -157,8 +155,8 @@ class FrameModel(QAbstractTableModel):
         return _to_python_value(self._columns[column][row])
 
     def _text(self, row: int, column: int) -> str:
-        """Return the text of a cell, from the cache if possible: most cells are requested again
-        while the user scrolls."""
+        """Return the text of a cell, cached because most cells are requested again while the user
+        scrolls."""
         text = self._texts.get((row, column))
         if text is None:
             if len(self._texts) >= _MAX_CACHED_TEXTS:
@@ -167,8 +165,8 @@ class FrameModel(QAbstractTableModel):
         return text
 
     def _set_data(self, frame: pd.DataFrame) -> None:
-        """Store the DataFrame, and look up per-column data only once, because a view reads
-        thousands of cells per repaint."""
+        """Store the DataFrame and its per-column data. Column data are computed only once, because
+        a view reads thousands of cells per repaint."""
         self._frame = frame
         self._texts: dict[tuple[int, int], str] = {}
         self._columns = [frame.iloc[:, column].array for column in range(frame.shape[1])]
@@ -266,8 +264,8 @@ class FrameTable(QTableView):
 
 
 def _row_texts(frame: pd.DataFrame) -> pd.Series[str]:
-    """Join the values of each row into one string. Columns are processed as a whole, which takes
-    only a few milliseconds for 10,000 rows."""
+    """Join the values of each row into one case-folded string. Columns are processed as a whole,
+    which takes only a few milliseconds for 10,000 rows."""
     lines = pd.Series("", index=frame.index, dtype=str)
     for name in frame.columns:
         lines = lines + " " + frame[name].astype(str).fillna("")

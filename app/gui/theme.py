@@ -57,10 +57,10 @@ _BY_NAME = {theme.name: theme for theme in (LIGHT, DARK, CONTRAST)}
 
 
 class ThemeController(QObject):
-    """Holds the current theme and text size, and applies both to the application.
+    """Controller that applies the current theme and text size to the application, by updating the
+    palette and the style sheet.
 
-    The controller updates the palette and the style sheet. Widgets with their own painting code
-    must repaint when `changed` is emitted.
+    Widgets with their own painting code must repaint when `changed` is emitted.
     """
 
     changed = Signal(object)

@@ -35,7 +35,7 @@ _MAX_TIP_LENGTH = 2_000
 
 def restyle(widget: QWidget, state: State) -> None:
     """Set the state that determines the color of a widget. The style sheet is only applied again if
-    the state has changed, because that is slow."""
+    the state has changed, because applying a style sheet is slow."""
     if widget.property("state") == state:
         return
     widget.setProperty("state", state)
@@ -44,7 +44,7 @@ def restyle(widget: QWidget, state: State) -> None:
 
 
 def tool_tip_text(text: str) -> str:
-    """Escape a text, so that a tooltip or menu shows it literally. The text is truncated to 2,000
+    """Escape a text for literal display in a tooltip or menu, and truncate the text to 2,000
     characters.
 
     Qt renders any text that looks like HTML as HTML, even text from untrusted files, and would load
@@ -116,9 +116,10 @@ Margins = tuple[int, int, int, int]
 def vbox(
     *items: BoxItem, within: QWidget | None = None, margins: Margins | None = (0, 0, 0, 0), spacing: int | None = None
 ) -> QVBoxLayout:
-    """Create a vertical layout with the items, and set it on the widget `within` if there is one.
+    """Create a vertical layout with the items, and set it as the layout of `within` unless `within`
+    is None.
 
-    An integer is a stretch with that factor. A tuple contains a widget or layout, its stretch
+    An integer item is a stretch with that factor. A tuple contains a widget or layout, its stretch
     factor and, optionally, its alignment. If `margins` is None, the margins of the style apply.
     """
     return _fill_layout(QVBoxLayout(), items, within, margins, spacing)
@@ -161,7 +162,7 @@ def clear(layout: QLayout) -> None:
 
 
 def button(text: str, on_click: Callable[[], object], *, primary: bool = False) -> QPushButton:
-    """Create a push button. `text` contains the mnemonic (&)."""
+    """Create a push button. `text` contains `&` before the mnemonic."""
     widget = QPushButton(text)
     widget.setAccessibleName(text.replace("&", ""))
     if primary:
@@ -173,11 +174,8 @@ def button(text: str, on_click: Callable[[], object], *, primary: bool = False) 
 def tool_button(
     text: str, name: str = "", *, tip: str = "", flat: bool = False, checkable: bool = False, menu: QMenu | None = None
 ) -> QToolButton:
-    """Create a tool button.
-
-    `text` contains the mnemonic (&), and is also used as the accessible name if `name` is empty. A
-    `menu` opens on click.
-    """
+    """Create a tool button. `text` contains `&` before the mnemonic, and is also the accessible
+    name if `name` is empty. A click opens `menu`, if set."""
     widget = QToolButton(autoRaise=flat, popupMode=QToolButton.ToolButtonPopupMode.InstantPopup)
     widget.setText(text)
     widget.setAccessibleName(name or text.replace("&", ""))
@@ -231,11 +229,11 @@ def search_field(placeholder: str, name: str = "") -> QLineEdit:
 
 
 def handles_wheel(field: QWidget, event: QWheelEvent) -> bool:
-    """Return whether a field handles the mouse wheel, which is the case only while the field has
-    the keyboard focus.
+    """Return whether a field handles the mouse wheel: only while the field has the keyboard focus.
+    Otherwise the event is ignored, so that the surrounding area scrolls.
 
-    Otherwise the event is ignored, so that the surrounding area scrolls. The focus policy of the
-    field must be StrongFocus, because with WheelFocus scrolling would move the focus to the field.
+    The focus policy of the field must be StrongFocus, because with WheelFocus scrolling would move
+    the focus to the field.
     """
     if not field.hasFocus():
         event.ignore()

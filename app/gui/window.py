@@ -35,8 +35,8 @@ from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import hbox, label, vbox
 
 LAYOUT_VERSION = 1
-"""Version of the window layout. Increase it when docks or toolbars change, so that the stored state
-of an older layout is ignored."""
+"""Version of the window layout. Increase the version when docks or toolbars change, so that the
+stored state of an older layout is ignored."""
 _SAVE_INTERVAL_MS = 30_000
 _DEFAULT_SIZE = QSize(1280, 820)
 _MIN_VISIBLE_PX = 60
@@ -51,8 +51,8 @@ class WindowState(QObject):
         self._timer.timeout.connect(self.save)
 
     def restore(self) -> None:
-        """Restore the stored position, size and docks. The defaults apply if nothing is stored, if
-        the layout version differs, or if the window would be off screen."""
+        """Restore the stored position, size and docks. The defaults apply if no layout is stored,
+        if the layout version differs, or if the window would be off screen."""
         self._window.resize(_DEFAULT_SIZE.boundedTo(QGuiApplication.primaryScreen().availableSize()))
         self._default_state = self._window.saveState(LAYOUT_VERSION)
         geometry, state = self._settings.value("window/geometry"), self._settings.value("window/state")
@@ -87,8 +87,8 @@ def _is_on_screen(window: QMainWindow) -> bool:
 
 
 class NavigationRail(QFrame):
-    """Navigation rail with a button for each page. `titles` are in the order of the pages. The up
-    and down keys move between the buttons."""
+    """Navigation rail with a button for each page. `titles` are the page titles, from top to
+    bottom. The up and down keys move between the buttons."""
 
     page_selected = Signal(str)
 
@@ -134,8 +134,8 @@ class NavigationRail(QFrame):
         return result
 
     def _recolor(self, theme: Theme) -> None:
-        """Redraw the icons in the theme's color at the current text height, which changes with the
-        theme settings."""
+        """Redraw the icons in the theme's color, at the current text height. Both change with the
+        settings."""
         size_px = self.fontMetrics().height()
         for key, page_button in self._buttons.items():
             page_button.setIconSize(QSize(size_px, size_px))
@@ -146,8 +146,8 @@ _MAX_DROPPED_FILES = 20
 
 
 class Window(QMainWindow):
-    """Main window. `may_close`, if set, is called when the user closes the window, and can prevent
-    closing."""
+    """Main window. `may_close`, if set, is called when the user closes the window, and returns
+    whether the window may close."""
 
     closed = Signal()
     files_dropped = Signal(object)
@@ -250,8 +250,8 @@ class Window(QMainWindow):
         return central_widget
 
     def drop_hint(self) -> str:
-        """Return what dropping the dragged files would do, or an empty string if nothing is being
-        dragged over the window."""
+        """Return the displayed hint on what dropping the files would do, or an empty string if no
+        files are being dragged over the window."""
         return "" if self._drop_hint.isHidden() else self._drop_hint.text()
 
 

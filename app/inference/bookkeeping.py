@@ -1,4 +1,4 @@
-"""Detects bookkeeping nodes of a model, which only compute shapes and output a few integers."""
+"""Detects the bookkeeping nodes of a model, which only compute shapes and output a few integers."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from onnx import shape_inference
 
 _INTEGER_TYPES = frozenset({onnx.TensorProto.INT32, onnx.TensorProto.INT64, onnx.TensorProto.BOOL})
 _MAX_SHAPE_ELEMENTS = 8
-"""Maximum number of elements of a value that is part of a shape computation, equal to the maximum
-number of axes of a shape."""
+"""Assumed maximum number of elements of a value in a shape computation, equal to the assumed
+maximum number of axes of a shape."""
 
 
 class BookkeepingNodes:
-    """Nodes of a model file that only compute shapes, determined by standard shape inference.
+    """Nodes of a model file that only compute shapes, determined by ONNX shape inference.
 
-    Nodes whose output shape cannot be inferred do not count as bookkeeping."""
+    Nodes whose output shape cannot be inferred do not count as bookkeeping nodes."""
 
     def __init__(self, model: Path) -> None:
         model_proto = onnx.load(str(model), load_external_data=False)
@@ -32,14 +32,15 @@ class BookkeepingNodes:
             self._is_bookkeeping_by_operator[node.op_type] &= is_small
 
     def contains(self, name: str, operator: str) -> bool:
-        """Return True if a node only computes shapes. For a name that is not in the file, return
-        True if all nodes of the operator only compute shapes."""
+        """Return True if the node called `name` only computes shapes. If no node of the file has
+        this name, return True if all nodes of the file with the same operator only compute
+        shapes."""
         return self._is_bookkeeping_by_name.get(name, self._is_bookkeeping_by_operator[operator])
 
 
 def _is_small(value: onnx.ValueInfoProto) -> bool:
-    """Return True if a value has at most one axis, and either an integer type or at most eight
-    elements."""
+    """Return True if a value has at most one axis, and either an integer or boolean type or at most
+    eight elements."""
     tensor = value.type.tensor_type
     if not tensor.HasField("shape") or len(tensor.shape.dim) > 1:
         return False

@@ -22,7 +22,8 @@ from app.inference.tensor_spec import TensorSpec
 from app.records.calls import COLUMNS
 
 Table = npt.NDArray[np.int64]
-"""Table of calls with shape [calls, columns]; the columns are `COLUMNS`."""
+"""Table of calls with shape [calls, columns]. The columns are those of
+`app.records.calls.COLUMNS`."""
 COLUMN_COUNT = len(COLUMNS)
 _INTENDED_COLUMN, _PREPARED_COLUMN, _EXECUTED_COLUMN, _COPIED_OUT_COLUMN = (
     COLUMNS.index(name) for name in ("intended_ns", "prepared_ns", "executed_ns", "copied_out_ns")
@@ -30,46 +31,47 @@ _INTENDED_COLUMN, _PREPARED_COLUMN, _EXECUTED_COLUMN, _COPIED_OUT_COLUMN = (
 
 
 def view_as_table(rows: array[int]) -> Table:
-    """View packed rows as a table, without copying."""
+    """Return packed rows of calls as a table, without copying."""
     return np.frombuffer(rows, np.int64).reshape(-1, COLUMN_COUNT)
 
 
 def read_new_rows(rows: array[int], reported_lengths: list[int], stream: int) -> Table:
     """Return the calls that one stream has added since its last report, and update the stream's
-    entry of `reported_lengths`. Other threads may append at the same time."""
+    entry in `reported_lengths`. Other threads may append calls at the same time."""
     complete_length = len(rows) // COLUMN_COUNT * COLUMN_COUNT
     new_values, reported_lengths[stream] = rows[reported_lengths[stream] : complete_length], complete_length
     return view_as_table(new_values)
 
 
 def concatenate_tables(tables: Sequence[Table]) -> Table:
-    """Concatenate tables; a single table is not copied."""
+    """Concatenate tables of calls; a single table is returned without copying."""
     return tables[0] if len(tables) == 1 else np.concatenate(tables)
 
 
 def compute_service_times_ms(table: Table) -> npt.NDArray[np.float64]:
-    """Return the service time of each call in ms, which includes copies and execution."""
+    """Return the service time of each call in ms: copy in, execution and copy out."""
     end_ns = np.where(table[:, _COPIED_OUT_COLUMN] >= 0, table[:, _COPIED_OUT_COLUMN], table[:, _EXECUTED_COLUMN])
     durations_ms: npt.NDArray[np.float64] = (end_ns - table[:, _PREPARED_COLUMN]) / 1e6
     return durations_ms
 
 
 def build_unstarted_calls(arrival_indices: Sequence[int], intended_ns: Sequence[int]) -> Table:
-    """Build a table of arrivals whose calls were never started."""
+    """Build a table of the arrivals whose calls were never started, with their scheduled starts in
+    ns."""
     table = np.full((len(arrival_indices), COLUMN_COUNT), -1, np.int64)
     table[:, 0], table[:, _INTENDED_COLUMN] = arrival_indices, intended_ns
     return table
 
 
 CallTimestamps = tuple[int, int, int, int, int, int]
-"""Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end. The copies are
--1 if they are part of the execution."""
+"""Timestamps of a call in ns: begin, prepared, copied in, executed, copied out, end. The timestamps
+of copies are -1 if the copies are part of the execution."""
 PostProcess = Callable[[Sequence[Array]], object]
 
 
 class Caller(Protocol):
-    """One stream of calls, used by one thread. `outputs` contains the outputs of the last call,
-    which are not modified afterwards."""
+    """Caller of a model for one stream, used by one thread. `outputs` contains the outputs of the
+    last call, which are not modified afterwards."""
 
     outputs: Sequence[Array]
 
@@ -77,7 +79,8 @@ class Caller(Protocol):
 
 
 class PlainCaller:
-    """Caller that uses ONNX Runtime's `run`, whose execution time includes the copies."""
+    """Caller that uses the `run` method of ONNX Runtime, so that the execution time of a call
+    includes the copies."""
 
     def __init__(self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess) -> None:
         self.outputs: Sequence[Array] = ()
@@ -105,7 +108,7 @@ class BoundCaller:
         self, session: ModelSession, rows: InputRows, batch: int, post_process: PostProcess, device: tuple[str, int]
     ) -> None:
         """Bind the buffers, and run the model once to determine the shapes of its outputs. `device`
-        is the ONNX Runtime device, such as ("cuda", 0)."""
+        is the name and index of an ONNX Runtime device, such as ("cuda", 0)."""
         self.outputs: Sequence[Array] = ()
         self._get_batch, self._batch_size, self._post_process = rows.batch, batch, post_process
         self._session = session.runtime_session
@@ -125,8 +128,8 @@ class BoundCaller:
             self._binding.bind_output(output.name, *device)
         self._device = device
         self._unbound_outputs: list[str] = []
-        """Outputs whose length may change. They are bound again before each call, because a fixed
-        binding would preserve the first length."""
+        """Names of the outputs whose shape may change. These outputs are bound again before each
+        call, because a fixed binding would preserve the shape of the first call."""
         self._session.run_with_iobinding(self._binding)
         batch_axes = {spec.axes[0] for spec in session.inputs if spec.axes}
         for output, buffer in zip(session.outputs, self._binding.get_outputs(), strict=True):
@@ -153,7 +156,8 @@ class BoundCaller:
 
 
 def _has_constant_shape(output: TensorSpec, batch_axes: Container[str | None]) -> bool:
-    """Return True if the shape of an output depends only on the batch size. A free first axis whose
-    name is not that of a batch axis may depend on the data, such as a number of detections."""
+    """Return True if the shape of an output depends only on the batch size. If the first axis is
+    dynamic and is not named like a batch axis of an input, its length may depend on the data, such
+    as a number of detections."""
     is_first_axis_predictable = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
     return is_first_axis_predictable and all(axis > 0 for axis in output.shape[1:])

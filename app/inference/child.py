@@ -1,4 +1,4 @@
-"""Functions for child processes: report errors to the parent, and exit with it."""
+"""Functions for child processes: report errors to the parent process, and exit together with it."""
 
 from __future__ import annotations
 
@@ -7,24 +7,27 @@ import sys
 import threading
 from collections.abc import Callable
 
+import msgspec
+
 from app.errors import ExitCode, SizewiseError
+from app.records.trial import Failure
 
 
 def run_reporting_errors(main: Callable[[], None]) -> int:
-    """Run `main` and return its exit code. Errors of Sizewise are written to standard error as
-    `error:` and `hint:` lines."""
+    """Run `main` and return its exit code. If an error of Sizewise is raised, write it to standard
+    error as one line of JSON, a Failure."""
     try:
         main()
     except SizewiseError as error:
-        sys.stderr.write(f"error: {error}\n")
-        if error.hint:
-            sys.stderr.write(f"hint: {error.hint}\n")
-        return int(error.exit_code)
+        failure = Failure(int(error.exit_code), str(error), error.hint)
+        sys.stderr.write(msgspec.json.encode(failure).decode() + "\n")
+        return failure.exit_code
     return 0
 
 
 def exit_with_parent() -> None:
-    """Exit this process as soon as its standard input ends, regardless of what it is doing."""
+    """Start a thread that exits this process immediately when its standard input ends, which
+    happens when the parent process exits."""
     threading.Thread(target=_exit_at_end_of_input, daemon=True, name="parent watch").start()
 
 

@@ -1,5 +1,5 @@
-"""Messages between the parent process and the child process that runs one variant: length-prefixed
-MessagePack in both directions."""
+"""Messages between the parent process and the child process that runs one variant. Each message is
+length-prefixed MessagePack."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ _MAX_MESSAGE_BYTES = 2**30
 
 
 class SessionSettings(msgspec.Struct, frozen=True):
-    """Configuration of ONNX Runtime.
+    """Configuration of the ONNX Runtime sessions of a variant.
 
-    `axes` maps symbolic axes to lengths; `devices` are GPU ordinals as visible to the child
+    `axes` maps names of dynamic axes to lengths. `devices` are GPU ordinals as visible to the child
     process, with one session per device. `cached_model_path` is the path of the optimized model,
-    which is read if it exists and written otherwise; `engine_folder` is the folder in which
+    which is read if it exists and written otherwise. `engine_folder` is the folder in which
     TensorRT caches its engines."""
 
     threads: int = 1
@@ -35,8 +35,8 @@ class SessionSettings(msgspec.Struct, frozen=True):
 
 
 class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant to open. `reference` is the path of an .npz file whose array `outputs` contains the
-    outputs of the fp32 reference for the first rows."""
+    """Description of a variant that a child process opens. `reference` is the path of an .npz file
+    whose array `outputs` contains the outputs of the fp32 reference for the first rows."""
 
     model: str
     provider: str
@@ -45,11 +45,11 @@ class VariantJob(msgspec.Struct, frozen=True, kw_only=True):
     rows: str | None = None
     label: str | None = None
     output: str | None = None
-    """Name of the output that is compared with the labels; `None` if there is only one
+    """Name of the model output that is compared with the labels; `None` if there is only one
     candidate."""
     unscored_rows: int = 0
-    """Number of labeled rows, spread over the set, that were used for calibration and are excluded
-    from all scores."""
+    """Number of labeled rows that were used for calibration and are excluded from scoring. They are
+    evenly spaced within the labeled rows."""
     reference: str | None = None
     memory_limit_bytes: int | None = None
 
@@ -58,9 +58,10 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
     """Command to run one scenario.
 
     The warm-up ends when the medians of three windows agree, at the latest after `max_warmup_s`.
-    The measurement then takes at least `min_duration_s`, until there are `min_calls` calls and the
-    95 % confidence interval of the mean has a relative half-width of at most `half_width`, but at
-    most `max_duration_s`. The server scenario always takes `max_duration_s`, at `rate_per_s`."""
+    The measurement then takes between `min_duration_s` and `max_duration_s`. In between, it ends as
+    soon as there are at least `min_calls` calls, and the 95 % confidence interval of the mean
+    service time has a relative half-width of at most `half_width`. The server scenario instead
+    generates arrivals at `rate_per_s` for `max_duration_s`."""
 
     scenario: Scenario
     batch: int
@@ -75,24 +76,24 @@ class Measure(msgspec.Struct, frozen=True, kw_only=True, tag="measure"):
 
 
 class ComputeOutputs(msgspec.Struct, frozen=True, kw_only=True, tag="outputs"):
-    """Command to return the first output for the first `rows` rows, as a reference for other
-    variants."""
+    """Command to return the model's first output for the first `rows` rows, as a reference for
+    other variants."""
 
     rows: int
 
 
 class Score(msgspec.Struct, frozen=True, kw_only=True, tag="score"):
-    """Command to return the score of each labeled row."""
+    """Command to return one score per labeled row."""
 
 
 Command = Measure | ComputeOutputs | Score
 
 
 class VariantOpened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
-    """Report of an opened variant.
+    """Report that a variant has been opened.
 
-    `start_ns` is the time at which the first line of the child's program ran; `first_inference_ms`
-    is measured at the batch size of the variant."""
+    `start_ns` is the time at which the first line of the child process's program ran.
+    `first_inference_ms` is measured at the batch size of the variant."""
 
     start_ns: int
     library_load_ms: float
@@ -108,7 +109,7 @@ class VariantOpened(msgspec.Struct, frozen=True, kw_only=True, tag="opened"):
 
 
 class MeasurementStarted(msgspec.Struct, frozen=True, kw_only=True, tag="measurement_started"):
-    """Report that the warm-up has finished. The measurement includes the calls that begin at or
+    """Report that the warm-up has finished. The measurement includes all calls that begin at or
     after `start_ns`."""
 
     start_ns: int
@@ -132,11 +133,12 @@ class VariantMeasured(msgspec.Struct, frozen=True, kw_only=True, tag="measured")
     half_width: float | None
     peak_memory_bytes: int | None
     fidelity: Fidelity | None
-    """Agreement with the reference outputs; `None` without a reference or comparable outputs."""
+    """Agreement of the outputs with the reference outputs; `None` without a reference or without
+    comparable outputs."""
 
 
 class Outputs(msgspec.Struct, frozen=True, kw_only=True, tag="given"):
-    """Report with the requested outputs."""
+    """Report that contains the requested outputs of a model."""
 
     dtype: str
     shape: tuple[int, ...]
@@ -144,7 +146,7 @@ class Outputs(msgspec.Struct, frozen=True, kw_only=True, tag="given"):
 
 
 class VariantScored(msgspec.Struct, frozen=True, kw_only=True, tag="scored"):
-    """Report with the scores of all labeled rows, as 64-bit floats."""
+    """Report with one score per labeled row, as packed 64-bit floats."""
 
     metric: str
     scores: bytes
@@ -175,14 +177,15 @@ def write_message(stream: IO[bytes], message: Command | Report) -> None:
 
 
 def read_command(stream: IO[bytes]) -> Command | None:
-    """Return the next command; `None` if the parent has closed the stream."""
+    """Read the next command from the parent process. Return `None` if the parent has closed the
+    stream."""
     body = _read_body(stream)
     return None if body is None else _command_decoder.decode(body)
 
 
 def read_report(stream: IO[bytes]) -> Report | None:
-    """Return the next report; `None` if the child has exited, even within a message. Raises
-    msgspec.DecodeError if the report is invalid."""
+    """Read the next report from the child process. Return `None` if the child has exited, even in
+    the middle of a report. Raises msgspec.DecodeError if the report is invalid."""
     body = _read_body(stream)
     return None if body is None else _report_decoder.decode(body)
 

@@ -1,4 +1,5 @@
-"""Memory of a measuring child process: limit, peak, and detection of out-of-memory errors."""
+"""Memory of a measuring child process: memory limit, peak memory, and detection of out-of-memory
+errors."""
 
 from __future__ import annotations
 
@@ -13,15 +14,15 @@ _OUT_OF_MEMORY = re.compile(
     r"|failed to map segment|pthread_create failed",
     re.IGNORECASE,
 )
-"""Out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic loader, and
-of threads whose stack cannot be allocated."""
+"""Pattern of out-of-memory messages of C++, Python, the OS, ONNX Runtime, OpenBLAS and the dynamic
+loader, and of failures to start a thread."""
 
 
 def limit_memory(limit_bytes: int | None) -> None:
     """Limit the private memory of this process (Linux only).
 
-    Allocations beyond the limit fail, which the runtime reports. If the machine runs out of memory,
-    the OS kills this process first, not its parent."""
+    Allocations beyond the limit fail, and ONNX Runtime reports these failures. If the machine runs
+    out of memory, the OS kills this process before its parent."""
     if sys.platform != "linux":
         return
     import resource
@@ -34,16 +35,15 @@ def limit_memory(limit_bytes: int | None) -> None:
 
 
 def is_out_of_memory_message(text: str) -> bool:
-    """Return True if the text contains an out-of-memory message."""
+    """Return True if a text contains an out-of-memory message."""
     return _OUT_OF_MEMORY.search(text) is not None
 
 
 def read_peak_memory_bytes() -> int | None:
-    """Return the peak resident memory of this process in bytes; `None` if it is not reported by
-    this OS.
+    """Return the peak resident memory of this process in bytes; `None` if not reported by this OS.
 
-    On Linux, getrusage is not used, because it would return the peak of the parent, which survives
-    fork and exec."""
+    On Linux, getrusage is not used, because its peak survives fork and exec, and therefore includes
+    the peak of the parent process."""
     if sys.platform == "linux":
         lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
         peak_kib = next((line.split()[1] for line in lines if line.startswith("VmHWM:")), None)

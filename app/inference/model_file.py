@@ -1,4 +1,4 @@
-"""Checks before a library opens a model: the model must be a regular file of a valid size, without
+"""Checks a model file before a library opens it: it must be a regular file of a valid size, without
 references to files outside its folder."""
 
 from __future__ import annotations
@@ -9,14 +9,15 @@ from pathlib import Path
 from app.errors import UsageError
 
 MAX_MODEL_BYTES = 2**31
-"""Size limit of protobuf in bytes, above which a file cannot be an ONNX model. Weights may be in
+"""Maximum size of a model file in bytes, which is the size limit of protobuf. Weights may be in
 external files."""
 
 _LOCATION_KEY = b"location"
 
 
 def check_model_file(model: Path) -> None:
-    """Raise UsageError if the model is not a regular file of a valid size."""
+    """Raise UsageError if a model file does not exist, is not a regular file, is empty or is too
+    large."""
     if not model.exists():
         raise UsageError(f"model not found: {model}", hint="Set the path of an .onnx file.")
     if not model.is_file():
@@ -32,10 +33,10 @@ def check_model_file(model: Path) -> None:
 
 
 def check_external_weights(model: Path) -> None:
-    """Raise UsageError if the model refers to weights in files that do not belong to it.
+    """Raise UsageError if a model refers to external weight files that do not belong to the model.
 
-    A model without external files is scanned once and not parsed; the scan costs little compared
-    with opening the model."""
+    The file is only parsed if a scan finds a reference to an external file. The scan is cheap
+    compared with opening the model."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:  # Every reference to an external file needs this key.
             return

@@ -1,4 +1,4 @@
-"""Captures the output of native code to standard output and standard error."""
+"""Captures what native code writes to standard output and standard error."""
 
 from __future__ import annotations
 
@@ -13,15 +13,16 @@ _LIMIT_BYTES = 64 * 1024
 
 
 class CapturedOutput:
-    """Captured output: at most the first 64 KiB, available after the end of the capture."""
+    """Captured output: the first 64 KiB, available after the end of the capture."""
 
     text = ""
 
 
 @contextmanager
 def capture_output() -> Iterator[CapturedOutput]:
-    """Redirect standard output and standard error of the process to a file. The file descriptors
-    are redirected, because native loggers bypass Python's streams."""
+    """Redirect standard output and standard error of this process to a file while the context is
+    active. The file descriptors themselves are redirected, because native loggers bypass Python's
+    streams."""
     captured = CapturedOutput()
     with tempfile.TemporaryFile() as file:
         saved_descriptors = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
@@ -41,8 +42,8 @@ def capture_output() -> Iterator[CapturedOutput]:
 
 @contextmanager
 def reserve_stdout_for_reports() -> Iterator[BinaryIO]:
-    """Reserve standard output for reports: output of native code to standard output is redirected
-    to standard error."""
+    """Reserve standard output for reports: everything else that is written to standard output,
+    including by native code, is redirected to standard error."""
     _flush()
     saved_descriptor = os.dup(1)
     os.dup2(2, 1)

@@ -1,35 +1,52 @@
-"""Runs child processes: returns the output of a child, or raises its error."""
+"""Runs child processes: returns the output of a child process, or raises the error that it
+reported."""
 
 from __future__ import annotations
 
+import contextlib
 import re
 import signal
 import subprocess
 import tempfile
 import threading
 
+import msgspec
+
 from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.memory import MEMORY_HINT, is_out_of_memory_message
+from app.records.trial import Failure
 from loadgen.child import start_module
+from loadgen.decoding import decode_json
 
+MODEL_TIMEOUT_HINT = "Use a smaller model."
 _MAX_MESSAGE_LENGTH = 500
 _SIGKILL = getattr(signal, "SIGKILL", 9)
+_ERROR_CLASSES: dict[int, type[SizewiseError]] = {
+    ExitCode.USAGE: UsageError,
+    ExitCode.UNAVAILABLE: UnavailableError,
+}
+"""Error class by exit code of the child process. All other exit codes map to MeasurementError."""
 _UNINFORMATIVE_LINE = re.compile(
     r"\s*($|<no Python frame>|Current thread|Thread 0x|Extension modules:|Python runtime state:|File \""
     r"|Fatal Python error: (Aborted|Segmentation fault)$)"
 )
-"""Lines that Python prints when it is aborted, which state the position but not the cause."""
+"""Pattern of the lines that Python prints when it aborts, which state the position but not the
+cause."""
 
 
 class ChildKilledError(MeasurementError):
-    """Raised if the child process was ended by a signal, a limit, its timeout, or a fault in native
-    code."""
+    """Raised if a child process was ended by a signal, a resource limit, its timeout, or a fault in
+    native code."""
 
 
-def run_child(description: str, module: str, *arguments: str, timeout_s: float) -> bytes:
-    """Run a child process and return its standard output; raise the error that it reported.
+def run_child(
+    description: str, module: str, *arguments: str, timeout_s: float, timeout_hint: str | None = None
+) -> bytes:
+    """Run a child process and return its standard output. If the child process fails, raise the
+    error that it reported.
 
-    `description` identifies the child in messages, such as "the measurement of digits.onnx"."""
+    `description` identifies the child process in messages, such as "the measurement of
+    digits.onnx". Raises ChildKilledError if the child process exceeds `timeout_s` or crashes."""
     has_timed_out = threading.Event()
     with tempfile.TemporaryFile() as error_file:
         process = start_module(module, *arguments, stdout=subprocess.PIPE, stderr=error_file)
@@ -57,7 +74,7 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
     if has_timed_out.is_set():
         raise ChildKilledError(
             f"{description} did not finish within {timeout_s:g} s and was stopped",
-            hint="Use a smaller model, fewer batch sizes or a shorter duration.",
+            hint=timeout_hint,
         )
     if code != 0:
         raise build_child_error(description, code, error_text, memory_hint="Free memory, or use a smaller model.")
@@ -65,16 +82,13 @@ def run_child(description: str, module: str, *arguments: str, timeout_s: float) 
 
 
 def build_child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
-    """Return the error of a child process with this exit code and this standard error output.
-    `memory_hint` is used as the hint if the child probably ran out of memory."""
-    message = _find_line(text, "error: ")
-    hint = _find_line(text, "hint: ")
-    if message is not None and code == ExitCode.USAGE:
-        return UsageError(message, hint=hint)
-    if message is not None and code == ExitCode.UNAVAILABLE:
-        return UnavailableError(message, hint=hint)
-    if message is not None:
-        return MeasurementError(message, hint=hint)
+    """Return the error for a failed child process, given its exit code and the text of its standard
+    error. `memory_hint` becomes the hint if the child process probably ran out of memory."""
+    failure = _find_failure(text)
+    if failure is not None:
+        error_class = _ERROR_CLASSES.get(code, MeasurementError)
+        hint = failure.hint and failure.hint[:_MAX_MESSAGE_LENGTH]
+        return error_class(failure.message[:_MAX_MESSAGE_LENGTH], hint=hint)
     error_type = MeasurementError if code >= 0 else ChildKilledError
     is_out_of_memory = -code == _SIGKILL or is_out_of_memory_message(text)
     hint = memory_hint if is_out_of_memory else _find_last_line(text)
@@ -93,12 +107,16 @@ def _describe_exit(code: int) -> str:
     return f"crashed ({signal.Signals(-code).name})"
 
 
-def _find_line(text: str, prefix: str) -> str | None:
-    matches = [line for line in text.splitlines() if line.startswith(prefix)]
-    return matches[-1].removeprefix(prefix)[:_MAX_MESSAGE_LENGTH] if matches else None
+def _find_failure(text: str) -> Failure | None:
+    """Return the last failure in the standard error of a child process; `None` if there is none."""
+    for line in reversed(text.splitlines()):
+        with contextlib.suppress(msgspec.MsgspecError):
+            return decode_json(line, Failure)
+    return None
 
 
 def _find_last_line(text: str) -> str | None:
-    """Return the last informative line of the output; `None` if there is none."""
+    """Return the last informative line of the standard error of a child process; `None` if there is
+    none."""
     lines = [line for line in text.splitlines() if not _UNINFORMATIVE_LINE.match(line)]
     return lines[-1].strip()[:_MAX_MESSAGE_LENGTH] if lines else None

@@ -1,5 +1,5 @@
-"""Single-operator models for measuring the peak rates of floating-point or integer operations, and
-of memory reads."""
+"""Single-operator models that measure the peak rates of floating-point operations, integer
+operations and memory reads."""
 
 from __future__ import annotations
 
@@ -14,19 +14,19 @@ import numpy.typing as npt
 from onnx import TensorProto, helper, numpy_helper
 
 _MATRIX_SIDE = 768
-"""Side of the square matrices: large enough for the peak of the kernels, small enough for many
-calls in 0.25 s."""
+"""Number of rows and columns of the square matrices: large enough for the kernels to reach their
+peak rate, small enough for many calls in 0.25 s."""
 _MIN_BYTES = 4 * 2**20
-"""Minimum size of the weights. Smaller weights are read in less time than the overhead of a
-call."""
+"""Minimum size of the weights in bytes. Reading smaller weights takes less time than the overhead
+of a call."""
 _MAX_BYTES = 128 * 2**20
-"""Maximum size of the weights. It exceeds most last-level caches, so larger weights have the same
-bandwidth."""
+"""Maximum size of the weights in bytes. It exceeds most last-level caches, so larger weights would
+be read at the same bandwidth."""
 
 
 class PeakGraph(msgspec.Struct, frozen=True):
     """A benchmark model with its inputs. `work_per_call` is the number of operations of one call,
-    or the number of bytes that it reads."""
+    or the number of bytes that one call reads."""
 
     model: Path
     feeds: dict[str, npt.NDArray[Any]]
@@ -35,8 +35,8 @@ class PeakGraph(msgspec.Struct, frozen=True):
 
 
 def build_float_product(folder: Path) -> PeakGraph:
-    """Build a model that multiplies float32 values by constant float32 weights, as in a dense
-    layer."""
+    """Build a model that multiplies a float32 matrix by a float32 matrix of constant weights,
+    as in a dense layer."""
     rng = np.random.default_rng(0)
     weights = numpy_helper.from_array(rng.random((_MATRIX_SIDE, _MATRIX_SIDE), np.float32), "w")
     node = helper.make_node("MatMul", ["x", "w"], ["y"])
@@ -50,8 +50,8 @@ def build_float_product(folder: Path) -> PeakGraph:
 
 
 def build_integer_product(folder: Path) -> PeakGraph:
-    """Build a model that multiplies uint8 values by constant int8 weights into int32, as in a
-    quantized layer."""
+    """Build a model that multiplies a uint8 matrix by constant int8 weights into an int32 matrix,
+    as in a quantized layer."""
     rng = np.random.default_rng(0)
     constants = [
         numpy_helper.from_array(rng.integers(-100, 100, (_MATRIX_SIDE, _MATRIX_SIDE)).astype(np.int8), "w"),
@@ -68,10 +68,10 @@ def build_integer_product(folder: Path) -> PeakGraph:
 
 
 def build_weight_read(folder: Path, weight_bytes: int) -> PeakGraph:
-    """Build a model that multiplies one row by a square matrix of about `weight_bytes` bytes (at
-    least 4 and at most 128 MiB).
+    """Build a model that multiplies one row by a square weight matrix of about `weight_bytes`
+    bytes, limited to 4 to 128 MiB.
 
-    Each weight is read once, as in a layer at batch size 1, from a cache or from memory."""
+    As in a layer at batch size 1, each call reads each weight once, from a cache or from memory."""
     side = math.isqrt(min(max(weight_bytes, _MIN_BYTES), _MAX_BYTES) // 4)
     constants = [
         numpy_helper.from_array(np.ones(1, np.float32), "one"),

@@ -1,6 +1,6 @@
-"""Peak rates of this machine's CPU, measured with ONNX Runtime, for the roofline of a model.
+"""Peak rates of this machine's CPU for the roofline of a model, measured with ONNX Runtime.
 
-Run as a program in a separate process, the module prints the peaks."""
+When run as a program in a child process, the module prints the peak rates."""
 
 from __future__ import annotations
 
@@ -25,13 +25,14 @@ _MIN_CALLS = 3
 
 
 def measure_peaks(threads: int, weight_bytes: int, timeout_s: float = 60.0) -> dict[str, Peaks]:
-    """Measure the peak rates of this CPU for fp32, fp16 and int8.
+    """Measure the peak rates of this CPU for fp32, fp16 and int8: operations/s, and memory
+    bandwidth in bytes/s. fp16 has no peak in operations/s, because a CPU computes fp16 in fp32.
 
-    Each rate is the best within 0.25 s; other load on the same cores reduces it. The bandwidth is
-    that of reading as many weights as the model has (`weight_bytes`, limited to 4 to 128 MiB),
-    which may be cached. The measurement runs in a child process, so that its buffers are released.
-    Raises UsageError for more threads than cores, and MeasurementError if the child process
-    fails."""
+    Each rate is the highest of all calls within 0.25 s; other load on the same cores reduces the
+    rates. The bandwidth is measured by reading `weight_bytes` bytes of weights (limited to 4 to 128
+    MiB). Like the weights of a model of this size, they may be cached. The measurement runs in a
+    child process, so that its buffers are released. Raises UsageError for more threads than cores,
+    and MeasurementError if the child process fails."""
     from app.inference.parent import run_child
 
     description = "the measurement of this CPU's peaks"
@@ -83,8 +84,8 @@ def _measure_all_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
 
 
 def _measure_best_rate_per_s(graph: PeakGraph, threads: int) -> float:
-    """Measure the best rate of a graph in operations/s or bytes/s. The first call, which allocates
-    buffers, is not counted."""
+    """Measure the highest rate of all calls of a benchmark model, in operations/s or bytes/s. The
+    first call, which allocates buffers, is not counted."""
     from app.inference.session import open_session
 
     session = open_session(graph.model, "cpu", threads)

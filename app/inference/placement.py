@@ -1,4 +1,4 @@
-"""Maps nodes to the execution providers that run them, to verify that a model ran where
+"""Determines which execution provider runs each node, to verify that a model ran where
 requested."""
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from app.records.local import Placement
 _BOOKKEEPING_OPERATORS = frozenset(
     {"Shape", "Size", "Gather", "Concat", "Unsqueeze", "Squeeze", "Slice", "Cast", "Range", "ConstantOfShape"}
 )
-"""Operators that GPU providers intentionally assign to the CPU if they only compute shapes."""
+"""Operators that GPU providers intentionally assign to the CPU if the nodes only compute shapes."""
 
 
 def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement, ...]:
-    """Return the placement of all nodes of an ONNX Runtime session for `model`, most frequent
-    operators first. Nodes that the provider does not support always fall back to the CPU.
+    """Return the number of nodes of each operator on each execution provider, most frequent first.
+    `session` is an ONNX Runtime session for `model`.
 
-    Raises UnavailableError if this runtime does not report placements and the provider is not the
+    Nodes that the requested provider does not support fall back to the CPU. Raises UnavailableError
+    if the installed ONNX Runtime does not report placements and the requested provider is not the
     CPU."""
     if not hasattr(session, "get_provider_graph_assignment_info"):
         if provider == "cpu":
@@ -51,7 +52,7 @@ def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement
 
 
 def _find_computing_nodes(model: Path, nodes: list[Any]) -> frozenset[int]:
-    """Return the ids of the nodes that do more than compute shapes."""
+    """Return the `id` values of the nodes that do more than compute shapes."""
     candidates = [node for node in nodes if node.op_type in _BOOKKEEPING_OPERATORS]
     computing_nodes = [node for node in nodes if node.op_type not in _BOOKKEEPING_OPERATORS]
     if candidates:

@@ -1,7 +1,7 @@
-"""Determines which execution providers can open a session on this machine. Run as a program, it
-prints a ProviderProbe.
+"""Determines which execution providers can open a session on this machine. Also defines the paths
+of the sample model and its labeled rows.
 
-Also defines the paths of the sample model and its labeled rows."""
+When run as a program, the module prints a ProviderProbe."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from loadgen.decoding import decode_json
 _MODELS = Path(profiles.__file__).parent / "models"
 DIGITS_MODEL = _MODELS / "digits.onnx"
 DIGITS_ROWS = _MODELS / "digits.npz"
-"""450 held-out rows for the sample model: `image` is float32 [450,1,8,8], as the model expects, and
-`label` is int64 [450]."""
+"""Path of 450 held-out rows for the sample model: `image` is float32 [450,1,8,8], as the model
+expects, and `label` is int64 [450]."""
 
 
 class FailedProvider(msgspec.Struct, frozen=True):
-    """An execution provider that is part of the build but cannot open a session on this machine."""
+    """An execution provider that is part of the installed ONNX Runtime build but cannot run a
+    session on this machine."""
 
     provider: str
     reason: str
 
 
 class ProviderProbe(msgspec.Struct, frozen=True):
-    """Execution providers on this machine: `build_providers` are part of the installed build of
-    ONNX Runtime, `working_providers` can open and run a session, `failed_providers` cannot."""
+    """Execution providers on this machine. `build_providers` are part of the installed ONNX Runtime
+    build. `working_providers` can open and run a session, `failed_providers` cannot."""
 
     runtime_version: str
     build_providers: tuple[str, ...]
@@ -40,8 +41,8 @@ class ProviderProbe(msgspec.Struct, frozen=True):
 
 
 def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
-    """Probe the execution providers in a child process, because a broken provider may crash it.
-    Raises MeasurementError if the child process crashes or does not finish in time."""
+    """Probe the execution providers in a child process, because a broken provider may crash its
+    process. Raises MeasurementError if the child process crashes or does not finish in time."""
     from app.inference.parent import run_child
 
     output = run_child("the check of ONNX Runtime's execution providers", "app.inference.probe", timeout_s=timeout_s)

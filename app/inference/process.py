@@ -1,4 +1,4 @@
-"""Runs a variant in a separate process: returns its reports, or raises the error that ended it."""
+"""Runs a variant in a child process: returns its reports, or raises the error that ended it."""
 
 from __future__ import annotations
 
@@ -37,22 +37,22 @@ from loadgen.child import SUSPENDED_HINT, StderrTail, SuspensionMonitor, start_m
 _EXIT_TIMEOUT_S = 5.0
 _POLL_S = 0.25
 _GRACE_S = 60.0
-"""Time in s beyond the maximum duration of a stage, after which a call is considered hung."""
+"""Margin in s in the timeout of a scenario. After the timeout, the variant is considered hung."""
 _ERROR_TYPES = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
 
 _Reply = TypeVar("_Reply", VariantOpened, VariantMeasured, Outputs, VariantScored)
 
 
 class VariantProcess:
-    """A variant in a child process.
+    """A variant that runs in a child process.
 
     `kill` may be called by any thread and by a signal handler, all other methods only by the thread
     that drives the variant. Methods raise UsageError, UnavailableError or MeasurementError if the
-    variant ended; its process has then exited."""
+    variant has failed or its process has exited."""
 
     def __init__(self, description: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
-        """Start the process. `description` identifies it in messages; `environment` is added to the
-        environment of this process."""
+        """Start the child process. `description` identifies the variant in messages; `environment`
+        is added to the environment variables of this process."""
         self._name = description
         self._started_ns = perf_counter_ns()
         self._process = start_module(
@@ -71,8 +71,8 @@ class VariantProcess:
         self._listener.start()
 
     def wait_until_open(self, timeout_s: float) -> VariantOpened:
-        """Return the report of the opened variant; must be called first. Start times are measured
-        from the start of the process."""
+        """Wait until the variant is open, and return its report. This method must be called
+        first."""
         return self._await_report(VariantOpened, timeout_s)
 
     @property
@@ -80,7 +80,7 @@ class VariantProcess:
         return self._started_ns
 
     def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
-        """Run one scenario. `on_report` receives packed rows as they arrive, and a report when the
+        """Run one scenario. `on_report` receives new calls as packed rows, and one report when the
         warm-up has finished."""
         self._send(plan)
         timeout_s = plan.max_warmup_s + 2 * plan.max_duration_s + _GRACE_S
@@ -98,7 +98,7 @@ class VariantProcess:
         self._process.kill()
 
     def close(self) -> None:
-        """End the process, and wait until it has exited and its memory is released."""
+        """End the child process, and wait until it has exited and its memory is released."""
         with contextlib.suppress(OSError):  # The process has already exited, with a command still unread.
             self._stdin.close()
         wait_or_kill(_EXIT_TIMEOUT_S, self._process)

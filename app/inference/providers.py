@@ -1,4 +1,4 @@
-"""Names of the execution providers of ONNX Runtime as used in profiles, and the number of usable
+"""Names of ONNX Runtime's execution providers as used in profiles, and the number of usable
 cores."""
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ PROVIDERS = {
 NVIDIA_PROVIDERS = frozenset({"cuda", "tensorrt"})
 NVIDIA_DRIVER = "nvml.dll" if sys.platform == "win32" else "libnvidia-ml.so.1"
 
-_PROFILE_NAMES = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
+_PROVIDERS_BY_RUNTIME_NAME = {runtime_name: name for name, runtime_name in PROVIDERS.items()}
 
 
 def get_runtime_name(provider: str) -> str:
-    """Return ONNX Runtime's name of an execution provider. Raises UsageError for an unknown name;
-    the hint suggests the closest valid name."""
+    """Return ONNX Runtime's name of an execution provider. Raises UsageError for an unknown name,
+    with the closest valid name in the hint."""
     if provider in PROVIDERS:
         return PROVIDERS[provider]
     close_names = difflib.get_close_matches(provider.lower(), PROVIDERS, n=1)
@@ -49,14 +49,14 @@ def get_runtime_name(provider: str) -> str:
 
 
 def get_profile_name(runtime_name: str) -> str:
-    """Return the name of an execution provider as used in profiles, or ONNX Runtime's name if there
-    is none."""
-    return _PROFILE_NAMES.get(runtime_name, runtime_name)
+    """Return the name of an execution provider as used in profiles, or ONNX Runtime's name if
+    profiles have no name for the provider."""
+    return _PROVIDERS_BY_RUNTIME_NAME.get(runtime_name, runtime_name)
 
 
 def is_nvidia_driver_available() -> bool:
-    """Return True if the management library of the NVIDIA driver, which only the driver installs,
-    can be loaded."""
+    """Return True if the NVIDIA management library (NVML) can be loaded. Only the NVIDIA driver
+    installs this library."""
     try:
         ctypes.CDLL(NVIDIA_DRIVER)
     except OSError:

@@ -1,8 +1,8 @@
 """Input rows of a measurement: stored rows, or seeded random values of the required shapes.
 
-An input is fed row by row if its first axis is free or, in a model without free first axes, has the
-length of the batch. All other inputs (a scalar, a state, or a fixed example) are passed whole with
-each call."""
+An input is fed row by row if its first axis is dynamic. In a model without dynamic first axes, an
+input is fed row by row if the length of its first axis is the batch size. All other inputs (a
+scalar, a state, or a fixed example) are passed whole to each call."""
 
 from __future__ import annotations
 
@@ -21,23 +21,23 @@ Feeds = Mapping[str, Array]
 
 _SEED = 7
 _DEFAULT_AXIS_LENGTH = 8
-"""Assumed length of free axes other than the batch, such as a sequence."""
+"""Assumed length of dynamic axes other than the batch axis, such as a sequence axis."""
 _MAX_DISTINCT_ROWS = 256
-"""Maximum number of distinct rows, which are fed in turn so that no cache holds the result. If they
-would exceed 64 MiB, fewer rows are generated, but at least two."""
+"""Maximum number of distinct rows, which are fed in turn so that no cache contains the result. If
+the rows would exceed 64 MiB, fewer are generated, but at least two."""
 _MAX_DISTINCT_BYTES = 64 * 2**20
 _MAX_BYTES = 4 * 2**30
 _STRING_BYTES = 64
 
 
 class InputRows(Protocol):
-    """Rows to feed to a model. `notes` are messages about the rows for the user."""
+    """Rows to feed to a model. `notes` are messages to the user about the rows."""
 
     def __len__(self) -> int: ...
 
     def batch(self, start: int, size: int) -> Feeds:
-        """Return `size` rows starting at `start`, wrapping around at the end. The arrays are views
-        and must not be modified."""
+        """Return `size` rows starting at row `start`, wrapping around at the end. The arrays may be
+        views and must not be modified."""
 
     @property
     def labels(self) -> Array | None: ...
@@ -47,8 +47,8 @@ class InputRows(Protocol):
 
 
 class _CircularRows:
-    """Rows with the first rows repeated at the end, so that a batch of up to `max_batch` rows is a
-    slice."""
+    """Rows stored with the first rows repeated at the end, so that a batch of up to `max_batch`
+    rows is a slice."""
 
     def __init__(self, feeds: Feeds, whole_inputs: Feeds, row_count: int, max_batch: int) -> None:
         indices = np.arange(row_count + max_batch) % row_count
@@ -72,9 +72,9 @@ class _CircularRows:
 class StoredRows(_CircularRows):
     """Rows from a file.
 
-    `feeds` maps the names of the model's inputs to arrays whose first axis is the row. `labels` has
-    one value per row, or is `None`. `whole_inputs` is passed with each call. Batches larger than
-    `max_batch` are copied."""
+    `feeds` maps the names of model inputs to arrays whose first axis is the row. `labels` has one
+    value per row; `None` without labels. `whole_inputs` is passed to each call unchanged. Batches
+    larger than `max_batch` are copied."""
 
     def __init__(
         self,
@@ -90,12 +90,11 @@ class StoredRows(_CircularRows):
 
 
 class SyntheticRows(_CircularRows):
-    """Generated rows, which are the same for the same inputs and `axes`, regardless of the batch
-    size.
+    """Generated rows. The values depend only on the inputs and `axes`, not on the batch size.
 
-    Floats are in [0, 1). Integers are 0 or 1, so that they are valid indices. Integers passed whole
-    and masks are 1, so that no length is zero and every position counts. Strings are digits, so
-    that they can be parsed as numbers. `axes` maps names of free axes to lengths."""
+    Floats are in [0, 1). Integers are 0 or 1, so that they are valid indices. Masks, and integers
+    that are passed whole, are 1, so that no length is zero and every position counts. Strings are
+    digits, so that they can be parsed as numbers. `axes` maps names of dynamic axes to lengths."""
 
     labels = None
 
@@ -116,19 +115,20 @@ class SyntheticRows(_CircularRows):
 
 
 def build_synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
-    """Return the first batch of SyntheticRows."""
+    """Return the first batch of generated rows for the inputs of a model."""
     return SyntheticRows(inputs, batch).batch(0, batch)
 
 
 def find_batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
-    """Return the names of the inputs whose first axis is the batch."""
+    """Return the names of the inputs that are fed row by row. These are the inputs with a dynamic
+    first axis or, if there are none, the inputs whose first axis has the length `batch`."""
     free_names = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
     return free_names or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
 
 
 def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
-    """Raise UsageError for a batch size that the model does not support. Size 1 is always valid, as
-    one whole example."""
+    """Raise UsageError for a batch size that the model does not support. Batch size 1 is always
+    valid; without a batch axis, a call is then one whole example."""
     if batch == 1 or find_batched_inputs(inputs, batch):
         return
     input_spec = next((spec for spec in inputs if spec.shape), None)
@@ -143,7 +143,7 @@ def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
 
 
 def _resolve_shape(spec: TensorSpec, axis_lengths: Mapping[str, int]) -> tuple[int, ...]:
-    """Return the shape with a length for each free axis."""
+    """Return the shape of an input, with a length for each dynamic axis."""
     names = (*spec.axes, *[None] * len(spec.shape))
     return tuple(
         axis if axis != -1 else axis_lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
@@ -154,8 +154,8 @@ def _resolve_shape(spec: TensorSpec, axis_lengths: Mapping[str, int]) -> tuple[i
 def _count_distinct_rows(
     inputs: tuple[TensorSpec, ...], shapes: Mapping[str, tuple[int, ...]], batched_names: frozenset[str], max_batch: int
 ) -> int:
-    """Return the number of distinct rows. Raises UsageError if even the minimum number needs too
-    much memory."""
+    """Return the number of distinct rows to generate. Raises UsageError if even the minimum number
+    would exceed the memory limit."""
     sizes = {spec.name: math.prod(shapes[spec.name]) * _get_item_bytes(spec) for spec in inputs}
     row_bytes = sum(size for name, size in sizes.items() if name in batched_names)
     row_count = min(_MAX_DISTINCT_ROWS, max(2, _MAX_DISTINCT_BYTES // max(1, row_bytes))) if batched_names else 1
@@ -188,7 +188,7 @@ def _generate_values(
 
 
 def _build_length_notes(inputs: tuple[TensorSpec, ...], axis_lengths: Mapping[str, int]) -> list[str]:
-    """Return a note for each free axis without a configured length, except the batch."""
+    """Return a note for each dynamic axis without a configured length, except the batch axis."""
     dynamic_axes: dict[str, None] = {}
     for spec in inputs:
         for index, axis in enumerate(spec.shape):

@@ -1,4 +1,4 @@
-"""Samples the outputs of calls during a measurement, for comparison with the reference."""
+"""Samples the outputs of calls during a measurement, for comparison with the reference outputs."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _INTERVAL_GROWTH = 1.1
 
 
 class OutputSampler:
-    """Sampler of the first output of calls, at growing intervals, so that the samples are spread
-    over a measurement of any length.
+    """Sampler of the first output of calls. The intervals between sampled calls grow, so that the
+    samples are spread over a measurement of any length.
 
-    Only references to the arrays are stored. Threads may sample concurrently, in which case one or
-    two additional outputs are stored."""
+    Only references to the output arrays are stored. Several threads may sample concurrently, in
+    which case one or two additional outputs are stored."""
 
     def __init__(self, *, is_enabled: bool) -> None:
         self.next_index = 0 if is_enabled else sys.maxsize
@@ -29,8 +29,8 @@ class OutputSampler:
         self._row_count = self._size_bytes = 0
 
     def add(self, index: int, start: int, outputs: Sequence[Array]) -> int:
-        """Store the outputs of call `index`, whose first row is `start`. Return the index of the
-        next call to sample."""
+        """Store the first output of call `index`, which began at row `start`. Return the index of
+        the next call to sample."""
         output = outputs[0]
         self._samples.append((start, output))
         self._row_count += len(output) if output.ndim else 1
@@ -40,8 +40,8 @@ class OutputSampler:
         return self.next_index
 
     def pair_with_reference(self, reference: Array, batch: int) -> tuple[Array, Array] | None:
-        """Return the sampled rows and the reference rows for the same inputs; `None` if no sampled
-        row has a reference, or if the outputs are not rows."""
+        """Return the sampled outputs and the reference outputs for the same rows; `None` if no
+        sampled row has a reference, or if the outputs do not have one entry per row."""
         pairs = [
             (output, reference[start : start + batch])
             for start, output in self._samples

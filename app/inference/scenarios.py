@@ -1,7 +1,7 @@
 """Runs MLPerf scenarios: decides when each call starts, on which thread, and when a scenario ends.
 
-Each call becomes a row of `app.records.calls`. Rows are reported window by window, so that a crash
-loses at most one window."""
+Each call becomes a row with the columns of `app.records.calls`. Rows are reported window by window,
+so that a crash loses at most one window."""
 
 from __future__ import annotations
 
@@ -35,31 +35,32 @@ from loadgen.records import OpenArrivals
 
 WINDOW_NS = 250_000_000
 _MIN_CALLS = 3
-"""Minimum number of calls in a warm-up window, regardless of their duration."""
+"""Minimum number of calls per warm-up window, regardless of the duration of the calls."""
 _BUSY_WAIT_NS = 150_000
-"""Time in ns before a call is due at which the thread stops sleeping and busy-waits. It exceeds the
-usual delay of a wake-up."""
+"""Time in ns before the scheduled start of a call at which the thread stops sleeping and starts to
+busy-wait. It exceeds the usual wake-up delay of a thread."""
 _CHECK_GROWTH = 1.25
 _REQUIRED_NARROW_CHECKS = 2
-"""Number of consecutive checks in which the confidence interval must be narrow enough.
+"""Number of consecutive checks in which the confidence interval must be narrow enough to end a
+stage.
 
-The interval is checked whenever the number of calls has grown by the factor `_CHECK_GROWTH`.
-Stopping at the first narrow interval would end too many stages early."""
+The confidence interval is checked whenever the number of calls has grown by the factor
+`_CHECK_GROWTH`. A single check would end too many stages early."""
 _MAX_OVERTIME_SHARE = 0.5
-"""Maximum overtime for draining the backlog of the server scenario, relative to the requested
+"""Maximum overtime of the server scenario for draining its backlog, as a fraction of the requested
 duration."""
 
 
 class ScenarioEnd(msgspec.Struct, frozen=True):
     """End of a scenario. `half_width` is the relative half-width of the 95 % confidence interval of
-    the mean service time; `None` if there were too few calls to estimate it."""
+    the mean service time; `None` if there were too few calls for an estimate."""
 
     end_ns: int
     half_width: float | None
 
 
 class ScenarioListener(Protocol):
-    """Receives the reports of a scenario, on the thread that runs the scenario."""
+    """Listener that receives the reports of a scenario on the thread that runs the scenario."""
 
     def on_started(self, start_ns: int, warmup_windows: int, is_stationary: bool) -> None: ...
 
@@ -76,8 +77,9 @@ def run_scenario(
 ) -> ScenarioEnd:
     """Run one scenario to its end.
 
-    `callers` has one entry per stream; `starts` are the indices of the first rows of the calls,
-    used in turn; `now_ns` is the clock of the callers' timestamps. Raises the errors of a call."""
+    `callers` has one entry per stream. `starts` are the first rows of the batches, which the calls
+    use in turn. `now_ns` is the clock of the callers' timestamps. Raises the error of a call that
+    fails."""
     stage = _Stage(plan, callers, starts, listener, sampler, now_ns)
     stage.warm_up()
     match plan.scenario:
@@ -110,7 +112,7 @@ class _Stage:
         self._durations_ms: list[npt.NDArray[np.float64]] = []
         self._next_check_calls, self._narrow_checks = 0.0, 0
         self._started_indices: set[int] = set()
-        """Indices of the queries or arrivals that were started."""
+        """Indices of the arrivals of the server scenario whose calls were started."""
 
     def warm_up(self) -> None:
         medians: list[float] = []
@@ -135,8 +137,8 @@ class _Stage:
         self._listener.on_started(start_ns, self._warmup_windows, self._is_stationary)
 
     def run_single_stream(self) -> ScenarioEnd:
-        """Run calls one after another on this thread, without contention for the interpreter. Time
-        between windows is not measured."""
+        """Run calls one after another on this thread, so that no other thread contends for the
+        interpreter. The time between windows is not measured."""
         call, starts, start_count, sampler = self._callers[0].call, self._starts, self._start_count, self._sampler
         index, next_sample = 0, sampler.next_index
         start_ns = self._now_ns()
@@ -159,7 +161,7 @@ class _Stage:
 
     def run_offline(self) -> ScenarioEnd:
         """Run one thread per stream. Each thread starts its next call as soon as its previous call
-        has ended."""
+        has ended. With a single stream, run the calls on this thread."""
         if len(self._callers) == 1:
             return self.run_single_stream()
         indices = itertools.count()
@@ -177,8 +179,8 @@ class _Stage:
         return self._run_threads(run_calls, stop)
 
     def run_multi_stream(self) -> ScenarioEnd:
-        """Run queries of one concurrent call per stream; the next query starts when all calls of
-        the current query have ended."""
+        """Run queries, each with one concurrent call per stream. The next query starts when all
+        calls of the current query have ended."""
         stop, has_ended = threading.Event(), threading.Event()
         current_query = [0, -1]
 
@@ -210,7 +212,7 @@ class _Stage:
         return self._run_threads(run_calls, stop)
 
     def run_server(self) -> ScenarioEnd:
-        """Run Poisson arrivals in order, each on the first free stream."""
+        """Run one call per Poisson arrival, in order, each on the first stream that is free."""
         plan = self._plan
         assert plan.rate_per_s is not None
         process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
@@ -244,8 +246,7 @@ class _Stage:
         return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._compute_half_width())
 
     def _wait_until(self, due_ns: int) -> None:
-        """Sleep until shortly before the due time, because threads wake up late, and then
-        busy-wait."""
+        """Sleep until shortly before `due_ns`, and then busy-wait, because threads wake up late."""
         if (wait_ns := due_ns - _BUSY_WAIT_NS - self._now_ns()) > 0:
             time.sleep(wait_ns / 1e9)
         while self._now_ns() < due_ns:
@@ -257,8 +258,8 @@ class _Stage:
         stop: threading.Event,
         is_over: Callable[[], bool] | None = None,
     ) -> ScenarioEnd:
-        """Run `work` on one thread per stream until there are enough calls. Rows are reported by
-        the calling thread in the meantime."""
+        """Run `run_calls` on one thread per stream until the scenario must end. In the meantime,
+        the calling thread reports the new rows."""
         rows = [array("q") for _ in self._callers]
         failures: list[BaseException] = []
 

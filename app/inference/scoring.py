@@ -1,4 +1,4 @@
-"""Computes the score of each labeled row from the model's output."""
+"""Computes the score of each labeled row from an output of the model."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ Array = npt.NDArray[Any]
 
 
 def select_metric(labels: Array) -> Metric:
-    """Return the metric for these labels: integers are classes, other numbers are continuous
-    values."""
+    """Return the accuracy metric for the given labels: `top-1` for integers, which are classes; the
+    mean absolute error for other numbers, which are continuous values."""
     return "top-1" if labels.dtype.kind in "iu" else "mean absolute error"
 
 
 def find_scored_output_index(outputs: Sequence[NamedTensor], labels: Array, output_name: str | None) -> int:
-    """Return the index of the output that is compared with the labels. Raises UsageError if it is
-    ambiguous or does not exist."""
+    """Return the index of the model output that is compared with the labels. Raises UsageError if
+    the output is ambiguous or does not exist."""
     if select_metric(labels) != "top-1":
         names = [name for name, _ in outputs]
         if output_name is not None and output_name not in names:
@@ -44,10 +44,10 @@ def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
     """Return one score per label. Output rows beyond the labels are padding of the batch and are
     ignored.
 
-    For `top-1`, the score is 1 if the label's class has the highest score, or if the output
-    contains one integer per row that equals the label; otherwise 0, also if a score is NaN. For an
-    error metric, it is the absolute error (NaN if the output is NaN). Raises UsageError for an
-    output without one result per row."""
+    For `top-1`, the score is 1 if the label's class has the highest score in the output, or if the
+    output is one integer per row that equals the label. Otherwise, and if a class score is NaN, the
+    score is 0. For an error metric, the score is the absolute error (NaN if the output is NaN).
+    Raises UsageError for an output without one result per row."""
     row_outputs = _get_row_outputs(output, len(labels))
     if metric == "mean absolute error":
         if row_outputs.ndim != 1:
@@ -76,8 +76,8 @@ def compute_scores(output: Array, labels: Array, metric: Metric) -> Floats:
 
 
 def check_outputs(output: Array, labels: Array, batch: int) -> None:
-    """Raise UsageError if `compute_scores` would fail for the output of the first batch, or for the
-    class of a later label. `labels` contains the labels of all rows."""
+    """Raise UsageError if `compute_scores` would fail for the output of the first batch, or if the
+    output has no class for one of the labels. `labels` contains the labels of all rows."""
     metric, first_labels = select_metric(labels), labels[:batch]
     compute_scores(output, first_labels, metric)
     row_outputs = _get_row_outputs(output, len(first_labels))
@@ -86,7 +86,8 @@ def check_outputs(output: Array, labels: Array, batch: int) -> None:
 
 
 def _get_row_outputs(output: Array, rows: int) -> Array:
-    """Return the outputs of the first `rows` rows, without axes of length 1 after the first."""
+    """Return the first `rows` rows of an output, without axes of length 1 after the row axis.
+    Raises UsageError for an output that is not numeric or has fewer rows."""
     if output.dtype.kind not in "fiub":
         raise _build_output_error(output, "numbers", "Use integer labels, and export the model with class scores.")
     if not output.ndim or len(output) < rows:

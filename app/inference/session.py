@@ -1,7 +1,8 @@
-"""A model opened by ONNX Runtime: its inputs, its outputs, and where its nodes actually run.
+"""A model opened by ONNX Runtime: its inputs, its outputs, and the execution providers that its
+nodes run on.
 
-Models are untrusted: a model must be a regular file under a size limit, with its weights in regular
-files of the same folder, and custom operator libraries are never loaded."""
+Models are untrusted. A model must be a regular file under a size limit, with its weights in regular
+files of the same folder. Custom operator libraries are never loaded."""
 
 from __future__ import annotations
 
@@ -51,12 +52,13 @@ _OUT_OF_MEMORY = re.compile(r"bad_alloc|[Ff]ailed to allocate|out of memory|CUDA
 _REQUESTED_BYTES = re.compile(r"requested buffer of size (\d+)")
 _NODE_ERROR = re.compile(r"while running (\w+) node\. Name:'([^']*)' Status Message: (.*)")
 _SOURCE_LOCATION = re.compile(r"^/\S+\.\w+:\d+ .*?\) (?=\S)")
-"""Source location and function name in messages of ONNX Runtime."""
+"""Pattern of the source location and function name in messages of ONNX Runtime."""
 _LOG_NOISE = re.compile(r"\x1b\[[\d;]*m|^\S+ \S+ \[[EWF]:[^\]]*\]\s*", re.MULTILINE)
 
 
 class ModelSession:
-    """An opened model, created by `open_session`. `run` may be called by one thread at a time."""
+    """An opened model, created by `open_session`. `run` may be called by only one thread at a
+    time."""
 
     def __init__(self, session: Any, provider: str, opening_log: str, model: Path) -> None:
         self._session = session
@@ -67,23 +69,23 @@ class ModelSession:
         self.provider_used = get_profile_name(session.get_providers()[0])
         self.placements = read_placements(session, provider, model)
         self.provider_reason = None if self.provider_used == provider else parse_fallback_reason(opening_log)
-        """Message of ONNX Runtime on why the provider in use is not the requested one; `None` if it
-        is the requested provider."""
+        """Message of ONNX Runtime that explains why the requested execution provider is not used;
+        `None` if it is used."""
 
     @property
     def is_batchable(self) -> bool:
-        """True if rows can be joined along the first axis, which is free in all inputs and
-        outputs."""
+        """True if rows can be joined along the first axis, because all inputs and outputs have a
+        dynamic first axis."""
         return all(spec.shape[:1] == (-1,) for spec in (*self.inputs, *self.outputs))
 
     @property
     def runtime_session(self) -> Any:
-        """The underlying session of ONNX Runtime, for callers that time its steps."""
+        """The underlying ONNX Runtime session, for callers that time the steps of a call."""
         return self._session
 
     def run(self, feeds: Mapping[str, npt.NDArray[Any]]) -> Sequence[npt.NDArray[Any]]:
         """Run the model and return its outputs in the order of `outputs`. Raises UsageError for
-        invalid inputs."""
+        invalid inputs, and MeasurementError if the inference fails."""
         try:
             outputs: Sequence[npt.NDArray[Any]] = self._session.run(self._output_names, feeds)
         except Exception as error:  # ONNX Runtime's errors share no base class
@@ -94,11 +96,13 @@ class ModelSession:
 def open_session(
     model: Path, provider: str, threads: int, settings: SessionSettings | None = None, device: int = 0
 ) -> ModelSession:
-    """Open a model. Raises UsageError if the file is not a model, and UnavailableError if the
-    provider cannot work on this machine.
+    """Open a model.
 
-    A provider that falls back to another provider raises no error; see `provider_used`. `threads`
-    overrides the settings; `device` is the GPU ordinal as visible to this process."""
+    Raises UsageError if the file is not a model, UnavailableError if the execution provider cannot
+    work on this machine, and MeasurementError if the memory is insufficient. If ONNX Runtime falls
+    back to another provider, no error is raised: `provider_used` of the session states the provider
+    in use. `threads` takes precedence over the number in `settings`; `device` is the GPU ordinal as
+    visible to this process."""
     _check_threads(threads)
     settings = SessionSettings() if settings is None else settings
     runtime_name = get_runtime_name(provider)
@@ -116,7 +120,7 @@ def open_session(
 
 
 def translate_run_error(error: Exception) -> SizewiseError:
-    """Convert an exception during a call to an error of Sizewise."""
+    """Convert an exception of a model call to an error of Sizewise."""
     if isinstance(error, SizewiseError):
         return error
     if isinstance(error, runtime_errors.InvalidArgument | ValueError | TypeError):
@@ -131,8 +135,8 @@ def get_runtime_version() -> str:
 
 
 def list_providers() -> tuple[str, ...]:
-    """Return the execution providers of this build of ONNX Runtime, by their names in profiles;
-    they may not work on this machine."""
+    """Return the execution providers of the installed ONNX Runtime build, by their names in
+    profiles. They may not work on this machine."""
     return tuple(name for provider in ort.get_available_providers() if (name := get_profile_name(provider)) != provider)
 
 
@@ -155,7 +159,7 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
     options.add_session_config_entry("session.record_ep_graph_assignment_info", "1")
     for axis, length in settings.axes.items():
         options.add_free_dimension_override_by_name(axis, length)
-    model_file, draft = _select_model_file(model, settings, options)
+    model_file, temporary_path = _select_model_file(model, settings, options)
     try:
         session = ort.InferenceSession(
             str(model_file),
@@ -171,27 +175,31 @@ def _create_session(model: Path, provider: str, threads: int, settings: SessionS
             f"{model.name} is not a model that ONNX Runtime {ort.__version__} can run: {_extract_message(error)}",
             hint="Check the file with onnx.checker, and make sure that its opset is not newer than this runtime.",
         ) from error
-    if draft is not None and settings.cached_model_path is not None and draft.exists():
-        draft.replace(settings.cached_model_path)  # Replace atomically, so that no process opens a partial file.
+    if temporary_path is not None and settings.cached_model_path is not None and temporary_path.exists():
+        temporary_path.replace(
+            settings.cached_model_path
+        )  # Replace atomically, so that no process opens a partial file.
     return session
 
 
 def _select_model_file(model: Path, settings: SessionSettings, options: Any) -> tuple[Path, Path | None]:
-    """Return the file to open, and the path for writing the optimized model. A cached optimized
-    model is opened without optimizing it again; otherwise the original model is opened."""
+    """Return the model file to open, and the path at which ONNX Runtime writes the optimized model
+    (`None` if nothing is written). If a cached optimized model exists, it is opened and not
+    optimized again."""
     if settings.cached_model_path is None:
         return model, None
     cached = Path(settings.cached_model_path)
     if cached.exists():
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
         return cached, None
-    draft = cached.with_name(f"{cached.stem}.{os.getpid()}.onnx")
-    options.optimized_model_filepath = str(draft)
-    return model, draft
+    temporary_path = cached.with_name(f"{cached.stem}.{os.getpid()}.onnx")
+    options.optimized_model_filepath = str(temporary_path)
+    return model, temporary_path
 
 
 def _build_provider_options(provider: str, settings: SessionSettings, device: int) -> dict[str, str]:
-    """Return the options of the provider, as documented by ONNX Runtime for CUDA and TensorRT."""
+    """Return the options of an execution provider, as documented by ONNX Runtime for CUDA and
+    TensorRT; empty for other providers."""
     if provider not in NVIDIA_PROVIDERS:
         return {}
     options = {"device_id": str(device)}
@@ -232,8 +240,8 @@ def _build_inputs(session: Any) -> tuple[TensorSpec, ...]:
 
 
 def _build_outputs(session: Any) -> tuple[TensorSpec, ...]:
-    """Return the outputs that are plain tensors. Sequences and maps, as in some classifiers, are
-    omitted."""
+    """Return the model outputs that are plain tensors. Sequences and maps, as in some classifiers,
+    are omitted. Raises UsageError if no output is a plain tensor."""
     specs = tuple(_build_spec(value) for value in session.get_outputs() if value.type in _DTYPES)
     if not specs:
         raise UsageError(
@@ -250,8 +258,8 @@ def _build_spec(value: Any) -> TensorSpec:
 
 
 def parse_fallback_reason(log_text: str) -> str:
-    """Return why a provider fell back, extracted from ONNX Runtime's log output while the model was
-    opened."""
+    """Return the reason why ONNX Runtime fell back to another execution provider, extracted from
+    its log output while the model was opened."""
     if "libcuda.so.1" in log_text or "nvcuda.dll" in log_text:
         return "no NVIDIA driver: libcuda.so.1 cannot be loaded"
     missing_library = _MISSING_LIBRARY.search(log_text)
@@ -262,7 +270,7 @@ def parse_fallback_reason(log_text: str) -> str:
 
 
 def _extract_message(error: Exception) -> str:
-    """Return the message in the first line of an error, without ONNX Runtime's error code and
+    """Return the message in the first line of an ONNX Runtime error, without the error code and
     source location."""
     text = str(error).strip() or type(error).__name__
     line = text.splitlines()[0].rsplit(" : ", 1)[-1]

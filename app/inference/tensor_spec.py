@@ -1,4 +1,4 @@
-"""Name, data type and shape of a tensor, and sanitizing of strings from a model for the
+"""Name, data type and shape of a tensor. Also sanitizes strings from a model for display in a
 terminal."""
 
 from __future__ import annotations
@@ -9,9 +9,9 @@ import msgspec
 class TensorSpec(msgspec.Struct, frozen=True):
     """Name, data type and shape of a tensor.
 
-    `dtype` is the NumPy name, `object` for strings; a free axis is -1 in `shape`. `axes` contains
-    the names of free axes, with `None` for an axis that is fixed or unnamed; it is empty if the
-    names were not read."""
+    `dtype` is the NumPy name, `object` for strings. In `shape`, a dynamic axis is -1. `axes`
+    contains the names of dynamic axes, with `None` for an axis that is fixed or unnamed; it is
+    empty if the names were not read."""
 
     name: str
     dtype: str
@@ -23,7 +23,7 @@ _MAX_LENGTH = 120
 
 
 def printable(text: str) -> str:
-    """Replace control characters, which could control the terminal, and truncate the string to
-    120 characters."""
+    """Return a string that is safe to print in a terminal: control characters are replaced, and the
+    string is truncated to 120 characters."""
     sanitized_text = "".join(char if char.isprintable() else "�" for char in text[: _MAX_LENGTH + 1])
     return sanitized_text if len(sanitized_text) <= _MAX_LENGTH else f"{sanitized_text[: _MAX_LENGTH - 1]}…"

@@ -1,5 +1,5 @@
-"""A variant opened in the measuring child process: its sessions, its input rows, and the execution
-of commands."""
+"""A variant opened in the measuring child process, with its sessions and input rows. It executes
+the commands of the parent process."""
 
 from __future__ import annotations
 
@@ -35,13 +35,13 @@ from app.inference.session import ModelSession, get_runtime_version, open_sessio
 from app.records.local import Fidelity
 
 MAX_FED_ROWS = 256
-"""Maximum number of rows that a stage feeds in turn. At least one batch is fed."""
+"""Maximum number of rows that a stage feeds in turn. A stage always feeds at least one batch."""
 _MAX_BYTES = 64 * 2**20
-"""Maximum size of the outputs returned as a reference, in bytes."""
+"""Size in bytes of the reference outputs, after which no further batch is computed."""
 
 
 class OpenVariant:
-    """An opened variant, used by one thread. Errors while opening and running a model are raised as
+    """An opened variant, used by one thread. Errors while opening or running a model are raised as
     errors of Sizewise."""
 
     def __init__(self, job: VariantJob, process_start_ns: int, library_load_ms: float) -> None:
@@ -54,7 +54,7 @@ class OpenVariant:
         self._session_build_ms = (perf_counter_ns() - start_ns) / 1e6
         first_session = self._sessions[0]
         self._scored_output_index = 0
-        """Index of the output that is compared with the labels."""
+        """Index of the model output that is compared with the labels."""
         check_batch(first_session.inputs, job.batch)
         self._stored_rows = None if job.rows is None else _load_stored_rows(job, first_session)
         rows = self._get_rows(job.batch)
@@ -93,7 +93,8 @@ class OpenVariant:
         )
 
     def measure(self, plan: Measure, send: Callable[[Report], None]) -> VariantMeasured:
-        """Run one scenario. Rows are reported window by window."""
+        """Run one scenario, and send new calls as packed rows, window by window. Return the report
+        of its end."""
         check_batch(self._sessions[0].inputs, plan.batch)
         rows = self._get_rows(plan.batch)
         sampler = OutputSampler(is_enabled=self._job.reference is not None)
@@ -111,8 +112,8 @@ class OpenVariant:
         )
 
     def compute_outputs(self, request: ComputeOutputs) -> Outputs:
-        """Return the first output for the requested rows, limited to the available rows and to
-        64 MiB."""
+        """Return the model's first output for the requested rows, limited to the available rows and
+        to about 64 MiB. Raises UsageError if the outputs cannot be compared."""
         batch = self._job.batch
         rows = self._get_rows(batch)
         outputs_by_batch: list[Array] = []
@@ -128,8 +129,8 @@ class OpenVariant:
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
 
     def score(self) -> VariantScored:
-        """Score all labeled rows. Raises UsageError if there are none, or if the outputs do not
-        have one result per row."""
+        """Return one score per labeled row. Raises UsageError if there are no labeled rows, or if
+        an output does not have one result per row."""
         from app.analysis.local.accuracy import compute_chance_accuracy
         from app.inference.scoring import compute_scores, select_metric
 
@@ -151,16 +152,17 @@ class OpenVariant:
 
     @functools.cached_property
     def _plain_session(self) -> ModelSession:
-        """Session for plain calls. A session with a captured CUDA graph would ignore the inputs of
-        such calls."""
+        """Session for calls without a captured CUDA graph. A session with a captured CUDA graph
+        would ignore the inputs of such calls."""
         if not self._job.settings.cuda_graph:
             return self._sessions[0]
         settings, job = msgspec.structs.replace(self._job.settings, cuda_graph=False), self._job
         return open_session(Path(job.model), job.provider, settings.threads, settings, settings.devices[0])
 
     def _check_labels(self, outputs: Sequence[Array]) -> None:
-        """Check the labels before anything is timed, because labels of another model would make the
-        measurement worthless."""
+        """Determine the model output that is compared with the labels. Raise UsageError if the
+        labels do not fit the model. The check precedes all timing, because labels of another model
+        would make the measurement worthless."""
         if self._stored_rows is None or self._stored_rows.labels is None:
             return
         from app.inference.scoring import check_outputs, find_scored_output_index
@@ -194,8 +196,8 @@ class OpenVariant:
         return BoundCaller(session, rows, batch, post_process, (device_type, device if device_type == "cuda" else 0))
 
     def _select_post_process(self) -> PostProcess:
-        """Return the post-processing step: the most likely class for classifiers; nothing for other
-        models, which have no common step."""
+        """Return the post-processing step of a call: selection of the most likely class if the
+        labels are classes, otherwise no step."""
         labels = None if self._stored_rows is None else self._stored_rows.labels
         if labels is None or labels.dtype.kind == "f":
             return _no_post_process

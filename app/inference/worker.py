@@ -1,8 +1,7 @@
-"""The measuring child process: opens one variant, reports its cold start, then executes measurement
-commands.
+"""Measuring child process: opens one variant, reports its cold start, then executes commands.
 
-Usage: `python -m app.inference.worker JOB`, with the job as JSON. Commands arrive on standard
-input, reports are written to standard output."""
+Usage: `python -m app.inference.worker JOB`, with the job as JSON. The process reads commands from
+standard input and writes reports to standard output."""
 
 from __future__ import annotations
 
@@ -68,7 +67,8 @@ def _convert_error(error: Exception, *, is_limited: bool) -> SizewiseError:
 
 
 def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], report: Callable[[Report], None]) -> None:
-    """Execute commands until this process exits with its parent, or an error occurs."""
+    """Open the variant, then execute commands until this process exits with its parent process or
+    an error is raised."""
     start_ns = perf_counter_ns()
     import onnxruntime  # noqa: F401 - its import time is part of a cold start
 
@@ -88,8 +88,8 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], repor
 
 
 def _read_commands() -> queue.SimpleQueue[Command]:
-    """Return a queue that a thread fills from standard input. At the end of the input, this process
-    exits immediately."""
+    """Return a queue of commands that a thread reads from standard input. When standard input ends,
+    this process exits immediately."""
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
     def read() -> None:

@@ -1,5 +1,5 @@
-"""Unmeasured replicas of a language model: accelerators per replica and estimated rate for each
-accelerator type."""
+"""Unmeasured replicas of a language model: number of accelerators per replica, and estimated rate,
+for each accelerator type."""
 
 from __future__ import annotations
 
@@ -20,15 +20,14 @@ from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
 VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
-"""Ratio of published to calculated rates on each vendor's accelerators.
-
-Geometric mean of the table in `docs/validation/extrapolation.md`.
+"""Ratio of published to calculated rates on accelerators, by vendor: the geometric mean of the
+table in `docs/validation/extrapolation.md`.
 """
 MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
 """Ratio of published to calculated rates that is assumed for vendors without published results."""
 _MIN_SEQUENCES = 8
-"""Minimum number of concurrent sequences; a replica without memory for them is split across more
-accelerators."""
+"""Minimum number of concurrent sequences per replica. If the KV cache has too little memory for
+this number, the replica is split across more accelerators."""
 
 
 def build_assumed_target(
@@ -37,7 +36,8 @@ def build_assumed_target(
     """Build the target of a single replica on as many accelerators as its weights and KV cache
     need.
 
-    Returns `Unavailable` if they do not fit, or if the model or the data sheet is incomplete.
+    Returns `Unavailable` if weights and KV cache do not fit, or if data of the model or of the
+    accelerator are missing.
     """
     assumed_model, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
     if assumed_model is None or lengths is None:
@@ -78,7 +78,8 @@ def build_assumed_target(
 
 
 def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Unavailable:
-    """Return the capacity of all replicas that fit on the accelerators of an instance."""
+    """Return the capacity of one instance of the offer: of all replicas that fit on its
+    accelerators."""
     degree = target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:

@@ -2,15 +2,15 @@
 
 With a stated index of dispersion, the rate of each time window is multiplied by a gamma-distributed
 factor, so counts per window vary more than Poisson counts. Windows are long compared with
-latencies, so the fleet is in steady state in each window. The share of late requests is then the
-mean over all windows of the late share at the window's rate, weighted by the number of requests.
-Above the fleet's capacity all requests are late; the backlog of an overloaded window is not carried
-over to the next window.
+latencies, so the fleet is in steady state in each window. The share of late requests is therefore
+computed for the rate of each window, and averaged over all windows, weighted by the number of
+requests. Above the fleet's capacity, all requests are late. The backlog of an overloaded window is
+not carried over to the next window.
 
-Arrivals at the planned peak are the requests of a trace, or are drawn from a stated dispersion.
-Traffic above the level of the trace is a superposition of independent copies of the trace with
-random time offsets; traffic below it is a random sample of the trace. Both preserve the duration of
-bursts.
+Arrivals at the planned peak are the requests of a trace, or are drawn with a stated index of
+dispersion. Traffic above the level of the trace is a superposition of independent copies of the
+trace with random time offsets. Traffic below that level is a random sample of the trace. Both
+methods preserve the duration of bursts.
 """
 
 from __future__ import annotations
@@ -40,8 +40,8 @@ class Modulation(msgspec.Struct, frozen=True):
 def find_modulation(traffic: Traffic) -> Modulation | None:
     """Return the modulation that yields the traffic's index of dispersion at its peak.
 
-    Returns `None` if arrivals are Poisson (index 1) or more regular. A cache thins out requests
-    without changing the factor.
+    Returns `None` if arrivals are Poisson (index 1) or more regular. A cache removes requests at
+    random, so it does not change the modulation.
     """
     dispersion = traffic.dispersion
     if dispersion.index <= 1.0:
@@ -56,7 +56,7 @@ _STEPS = 30
 def compute_burst_factor(
     loads: Sequence[float], late_shares: Sequence[float], allowed_late_share: float, shape: float
 ) -> float:
-    """Return the factor (at most 1) by which the steady rate is reduced so that at most
+    """Return the factor, at most 1, that reduces the steady rate so that at most
     `allowed_late_share` of the requests are late.
 
     `loads` are ascending multiples of the steady rate, and `late_shares` the simulated shares of
@@ -89,7 +89,7 @@ def _compute_modulated_late_share(
 
 
 MAX_REQUESTS = 120_000
-"""Maximum number of simulated requests per seed.
+"""Maximum number of requests per seed for which a trace is simulated.
 
 With more requests, bursts are planned in the fluid limit, which is a good approximation for large
 fleets.
@@ -110,8 +110,8 @@ class Bursts(msgspec.Struct, frozen=True):
 
     @property
     def copies(self) -> float:
-        """Number of copies of the trace that make up the peak: peak rate divided by the trace's
-        rate; 1 without a trace.
+        """Number of copies of the trace that reach the peak rate: peak rate divided by the trace's
+        mean rate; 1 without a trace.
         """
         return 1.0 if self.rows is None else self.peak_per_s / compute_rate_per_s(self.rows)
 
@@ -123,7 +123,7 @@ def is_bursty(rows: TraceRows | None, dispersion: Dispersion) -> bool:
 
 @lru_cache(64)
 def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
-    """Draw the arrivals of this share of the traffic, one `Arrivals` per seed.
+    """Draw the arrivals of a `share` of the traffic, one `Arrivals` per seed.
 
     Returns `None` if there are too many requests to simulate.
     """
@@ -154,7 +154,7 @@ def _draw_trace_arrivals(bursts: Bursts, rows: TraceRows, share: float) -> tuple
 def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
     """Draw arrivals in windows with gamma-distributed rates.
 
-    The factors are evenly spaced quantiles in random order, so that each draw contains its rare
+    The rate factors are evenly spaced quantiles in random order, so that each draw contains rare
     bursts.
     """
     window_s, rate_per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
@@ -178,11 +178,11 @@ def _draw_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arri
 
 @lru_cache(256)
 def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share: float) -> float:
-    """Return the lowest rate at which a fleet must process the peak's requests in the fluid limit;
-    at least the peak.
+    """Return the service rate in req/s that a fleet needs at the peak in the fluid limit; at least
+    the peak rate.
 
-    At that rate, at most the share `allowed_late_share` of the requests waits longer than `slack_s`
-    seconds.
+    At the returned rate, at most the share `allowed_late_share` of the requests waits longer than
+    `slack_s` seconds.
     """
     sampled_arrivals = _draw_sampled_arrivals(bursts)
     share = sampled_arrivals.times_s.size / sampled_arrivals.end_s / bursts.peak_per_s
@@ -204,8 +204,7 @@ def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share:
 
 
 def _draw_sampled_arrivals(bursts: Bursts) -> Arrivals:
-    """Return the arrivals of the largest share of the traffic that can be simulated with a single
-    seed."""
+    """Draw the arrivals of the largest simulable share of the traffic, with a single seed."""
     window_s = _MIN_WINDOWS * bursts.dispersion.window_s if bursts.rows is None else bursts.rows.window_s
     share = min(1.0, 0.99 * _TOTAL_REQUESTS / (bursts.peak_per_s * window_s))
     arrivals_per_seed = draw_arrivals(bursts, share)

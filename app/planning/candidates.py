@@ -47,8 +47,9 @@ _MAX_LARGER_FLEETS = 4
 class Candidate(msgspec.Struct, frozen=True):
     """Offer that can be sized for the traffic.
 
-    If it violates a limit of the plan, `rejected` and `rejected_by` state which one. `spot_spares`
-    is the number of spares that are needed only because spot instances are interrupted.
+    If the offer violates a limit of the plan, `rejected` states the reason, and `rejected_by` the
+    limit. `spot_spares` is the number of spares that are needed only because spot instances are
+    interrupted.
     """
 
     offer: Offer
@@ -71,8 +72,7 @@ class Candidate(msgspec.Struct, frozen=True):
 
 
 class RejectedOffer(msgspec.Struct, frozen=True):
-    """Offer that cannot be sized, with the reason and the limit or missing input that it is due
-    to."""
+    """Offer that cannot be sized, with the reason and the violated limit or missing input."""
 
     offer: Offer
     reason: str
@@ -113,7 +113,7 @@ def evaluate_offer(
     budget, cost = limits.budget_usd_per_month, candidate.usd_per_month
     if budget is not None and cost > budget:
         reason = (
-            f"{candidate.instances} instances cost {format_usd(cost)}/month, above plan.budget of "
+            f"a fleet of {candidate.instances} costs {format_usd(cost)}/month, above plan.budget of "
             f"{format_usd(budget)}/month"
         )
         return msgspec.structs.replace(candidate, rejected=reason, rejected_by="budget")
@@ -137,8 +137,8 @@ def _reject_offer(
 def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
     """Return the monthly cost in USD by which the offer is ranked.
 
-    It is based on the list price, raised by one sigma of the price drift if the price is over 90
-    days old or has low trust.
+    If the list price is over 90 days old or from a low-trust source, the cost is raised by one
+    sigma of the price's uncertainty.
     """
     offer = candidate.offer
     is_uncertain = compute_price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
@@ -148,8 +148,8 @@ def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
 
 
 def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
-    """Return the price of one instance in USD per hour and its kind; `None` if the price list does
-    not contain it.
+    """Return the price of one instance in USD per hour, and the kind of price. Return `None` if the
+    offer has no price of this kind.
 
     Owned hardware always has its own price, regardless of the requested kind. A price of 0 counts
     as missing.
@@ -200,9 +200,9 @@ def list_fleets(
 def build_fleet(
     candidate: Candidate, instances: int, demand: Demand, curve: LatencyCurve, today: datetime.date
 ) -> Fleet:
-    """Build the fleet of this candidate with this number of instances.
+    """Build a fleet of `instances` instances of the candidate's offer.
 
-    Utilization and latency are those at the peak with all instances serving, including spares.
+    Utilization and latency apply to the peak with all instances serving, including spares.
     """
     offer, capacity = candidate.offer, candidate.capacity
     utilization = demand.peak_per_s / (instances * capacity.rate_per_s)
@@ -273,7 +273,7 @@ def build_rejected_fleet(
     rejected_by: RejectedBy = "capacity",
     reason_id: RejectionId | None = None,
 ) -> Fleet:
-    """Build the entry of an excluded offer: a fleet without a size, whose estimates state the
+    """Build the fleet of an excluded offer. The fleet has no size, and its estimates state the
     reason."""
     unknown_estimate = Estimate(None, basis="assumed", reason=reason)
     risks = list_price_risks(offer, today)

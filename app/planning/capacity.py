@@ -24,8 +24,8 @@ _SIGMA_OTHER_ARCHITECTURE = 0.30
 
 
 class Capacity(msgspec.Struct, frozen=True):
-    """Request rate of one instance within the SLO, all its `replicas` together: median and sigma of
-    a lognormal."""
+    """Request rate of one instance within the SLO, over all its `replicas`: median and sigma of a
+    lognormal distribution."""
 
     rate_per_s: float
     sigma: float
@@ -33,27 +33,26 @@ class Capacity(msgspec.Struct, frozen=True):
     basis: Basis
     risks: tuple[Risk, ...] = ()
     speed: float = 1.0
-    """Speed of one replica relative to the measured replica: median of a lognormal with sigma
-    `speed_sigma`."""
+    """Speed of one replica relative to the measured replica: median of a lognormal distribution
+    with sigma `speed_sigma`."""
     speed_sigma: float = 0.0
     sizing_method: SizingMethod = "measured"
     extrapolated_per_s: float | None = None
-    """Rate that the service model predicts beyond the highest observed rate, if `rate_per_s` is
-    limited to that observed rate.
-
-    `None` if `rate_per_s` is not limited by the observed rates.
+    """Rate in req/s that the service model predicts beyond the highest observed rate, if the
+    capacity is limited to that observed rate; otherwise `None`.
     """
     max_throughput_per_s: float = math.inf
-    """Maximum throughput according to the service model, at full utilization."""
+    """Maximum throughput of the instance in req/s, which the service model predicts at full
+    utilization."""
 
     def compute_quantile_per_s(self, z: float) -> float:
         return self.rate_per_s * math.exp(self.sigma * z)
 
     def compute_upper_quantile_per_s(self, z: float) -> float:
-        """Return the upper end of the capacity's interval at the normal quantile `z`.
+        """Return the upper bound of the capacity in req/s at the normal quantile `z`.
 
-        It includes rates that the service model predicts beyond the observed rates, up to the
-        model's maximum throughput.
+        The bound includes rates that the service model predicts beyond the observed rates, up to
+        the predicted maximum throughput.
         """
         upper_rate_per_s = (self.extrapolated_per_s or self.rate_per_s) * math.exp(self.sigma * z)
         return min(upper_rate_per_s, max(self.max_throughput_per_s, self.rate_per_s))
@@ -76,9 +75,9 @@ def extrapolate_capacity(
 ) -> Capacity | Unavailable:
     """Extrapolate the measured capacity to one instance of the offer.
 
-    `curve` is the capacity curve of the entire measured machine, all its replicas combined.
-    Returns `Unavailable` if the capacity cannot be extrapolated; without `unmeasured_gpus`, this
-    includes every accelerator that was not measured.
+    `curve` is the capacity curve of the entire measured machine, over all its replicas. Returns
+    `Unavailable` if the capacity cannot be extrapolated. Without `unmeasured_gpus`, the capacity is
+    not extrapolated to any other accelerator.
     """
     if measured_hardware.offer is not None and split_key(measured_hardware.offer)[0] == offer.instance:
         return Capacity(curve.max_rate_per_s, _compute_measured_sigma(curve), measured_hardware.replicas, "measured")
@@ -99,7 +98,8 @@ def extrapolate_capacity(
 
 
 def _extrapolate_by_count(curve: CapacityCurve, measured_hardware: Hardware, offer: Offer) -> Capacity | Unavailable:
-    """Extrapolate to a different number of the same accelerator, with as many replicas as fit."""
+    """Extrapolate to another number of accelerators of the measured type, with as many replicas as
+    fit."""
     accelerators_per_replica = measured_hardware.accelerator_count / measured_hardware.replicas
     replicas = math.floor(offer.accelerator_count / accelerators_per_replica + 1e-9)
     if replicas < 1:
@@ -123,9 +123,8 @@ def _extrapolate_to_accelerator(
     accelerators: tuple[Accelerator, Accelerator],
     settings: UnmeasuredGpus,
 ) -> Capacity | Unavailable:
-    """Extrapolate to another accelerator.
-
-    A replica uses as many accelerators as were measured; its speed changes by a ratio.
+    """Extrapolate to another accelerator type. The number of accelerators per replica is the
+    measured number; the speed of a replica changes by a ratio.
     """
     unavailable = _check_memory(*accelerators, settings)
     if unavailable is not None:
@@ -201,8 +200,7 @@ def _extrapolate_by_vcpu(curve: CapacityCurve, measured_hardware: Hardware, offe
 def _compute_cores_per_replica(curve: CapacityCurve, measured_hardware: Hardware) -> float | None:
     """Return the number of cores that one replica utilizes, at least 1; `None` if unknown.
 
-    The minimum of 1 is because a replica that is idle half of the time still needs a free core when
-    a request arrives.
+    Even a replica that is idle half of the time needs a free core when a request arrives.
     """
     if curve.cores_used is not None:
         return max(1.0, curve.cores_used / measured_hardware.replicas)

@@ -1,7 +1,8 @@
-"""Savings by hypothetical changes of the model, its server or its traffic, each change by itself.
+"""Savings by hypothetical changes of the model, its server or its traffic, for each change
+separately.
 
-A saving compares the sizing before and after a change of the capacity or of the traffic. The module
-also computes the cost or saving of a warm pool if instances were autoscaled.
+A saving is the difference in cost before and after a change of the capacity or of the traffic. The
+module also computes the cost or saving of a warm pool, assuming autoscaled instances.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ class WhatIfChange(msgspec.Struct, frozen=True):
     """Hypothetical change of the model, its server or its traffic.
 
     `capacity_factor` multiplies the capacity of one replica, and `traffic_factor` the requests that
-    reach the fleet. `reason` states what the factors are based on.
+    reach the fleet. `reason` states the source of the factors.
     """
 
     name: str
@@ -38,21 +39,22 @@ class WhatIfChange(msgspec.Struct, frozen=True):
     capacity_factor: float = 1.0
     traffic_factor: float = 1.0
     extra_usd_per_month: float = 0.0
-    """Cost of the change itself, such as a cache or a warm pool."""
+    """Monthly cost in USD of the change itself, for example of a cache or a warm pool."""
 
 
 class FleetSize(msgspec.Struct, frozen=True):
-    """Size and monthly cost of a fleet; both are `None` if no offer is feasible."""
+    """Number of replicas and monthly cost in USD of a fleet. Both values are `None` if no offer is
+    feasible."""
 
     replicas: int | None
     usd_per_month: float | None
 
 
 class WhatIfSaving(msgspec.Struct, frozen=True):
-    """Saving by one change in USD per month; negative if the change costs more than it saves.
+    """Saving by one change, in USD per month; negative if the change increases the cost.
 
-    `share` is the saving relative to the cost before. Both are `None` if no fleet is feasible
-    before or after the change.
+    `share` is the saving relative to the cost before the change. Both values are `None` if no fleet
+    is feasible before or after the change.
     """
 
     change: WhatIfChange
@@ -63,13 +65,14 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
 
 
 SizeFleet = Callable[[WhatIfChange], FleetSize]
-"""Function that sizes the fleet with the change applied. Its result excludes the change's
+"""Function that sizes the fleet under a change. The cost of the fleet excludes the change's
 `extra_usd_per_month`."""
 NO_CHANGE = WhatIfChange("as is", "measured", "no change")
 
 
 def compute_savings(changes: Iterable[WhatIfChange], size_fleet: SizeFleet) -> tuple[WhatIfSaving, ...]:
-    """Compute the saving by each change on its own, largest first; unknown savings come last."""
+    """Compute the saving by each change separately. The largest saving comes first; unknown savings
+    come last."""
     baseline = size_fleet(NO_CHANGE)
     results = [_compute_saving(change, baseline, size_fleet(change)) for change in changes]
     return tuple(
@@ -92,8 +95,8 @@ def build_variant_change(
 
 
 def build_cache_change(hit_rate: float, basis: Basis = "assumed", usd_per_month: float = 0.0) -> WhatIfChange:
-    """Build the change that adds a cache with this hit rate; requests that it serves do not reach
-    the fleet."""
+    """Build the change that adds a cache with the given hit rate. Cache hits do not reach the
+    fleet."""
     reason = f"{100 * hit_rate:.0f} % of the requests are served from a cache, {basis}"
     return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_rate, extra_usd_per_month=usd_per_month)
 
@@ -116,18 +119,19 @@ def _compute_saving(change: WhatIfChange, baseline: FleetSize, changed_size: Fle
 
 
 COLD_START_MINUTES, WARM_START_MINUTES = 5, 1
-"""Assumed minutes from requesting an instance to its first request.
+"""Assumed duration in minutes of a cold start and of a warm start, from the request for an instance
+until the instance can serve.
 
-A cold start provisions a node and loads the model; a warm start needs neither.
+A cold start provisions a node and loads the model; a warm start does neither.
 """
 
 
 def compute_warm_pool_saving(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[Saving]:
-    """Yield the saving by a warm pool compared with autoscaling from cold starts; nothing for owned
-    hardware.
+    """Yield the saving by a warm pool compared with autoscaling from cold starts; yield nothing for
+    owned hardware.
 
-    Without the pool, instances are requested early enough for the traffic that arrives while they
-    start.
+    In both cases, instances are requested early enough that they are ready when the traffic needs
+    them.
     """
     instance_usd = best.offer.on_demand_usd_per_hour
     if instance_usd is None or best.price_kind == "owned":
@@ -149,7 +153,7 @@ def compute_warm_pool_saving(best: Candidate, demand: Demand, plan_inputs: Plann
 
 
 def _compute_max_ahead(instance_counts: Floats, minutes: int) -> Floats:
-    """Return, for each minute, the maximum of that minute and the next `minutes` minutes."""
+    """Return, for each minute, the maximum count in that minute and the next `minutes` minutes."""
     from scipy import ndimage  # deferred, because the import would delay the start of a run
 
     return np.asarray(
@@ -165,8 +169,8 @@ _ASSUMED_CHANGES = (
     msgspec.structs.replace(build_cache_change(0.3), name="a cache that serves 30 % of the requests"),
 )
 _WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
-"""Batching windows to try, as multiples of the current window or, without one, of the duration of a
-full batch."""
+"""Batching windows to try, as multiples of the current window. If there is no batching window, they
+are multiples of the duration of a full batch."""
 _MIN_GAIN = 1.01
 _MAX_VARIANTS = 8
 
@@ -182,8 +186,8 @@ def plan_savings(
 ) -> tuple[Saving, ...]:
     """Compute the savings that are shown with a plan.
 
-    With `estimate_only`, only savings by assumed factors are returned. Otherwise, savings by the
-    measured alternatives, which are planned from their own runs, and by a warm pool are added.
+    With `estimate_only`, only savings by assumed factors and by another batching window are
+    returned. Otherwise, savings by each of the other measured targets and by a warm pool are added.
     """
     feasible = [option for option in options if option.is_feasible]
     changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best, plan_inputs, goals)]
@@ -208,8 +212,8 @@ def plan_savings(
 def _compute_target_savings(
     best: Option, demand: Demand, plan_inputs: PlanningInputs, goals: Goals
 ) -> Iterator[Saving]:
-    """Yield the saving by the cheapest fleet of each other measured target, compared with the
-    recommended fleet."""
+    """Yield, for each measured target other than the recommended target, the saving by the target's
+    cheapest fleet."""
     current_usd = get_candidate(best).usd_per_month
     for target in plan_inputs.measured[:_MAX_VARIANTS]:
         if target.name == best.target.name:
@@ -222,8 +226,8 @@ def _compute_target_savings(
 
 
 def _find_batching_window_change(best: Option, plan_inputs: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
-    """Yield the batching window with the highest rate per replica by formula, if it is better than
-    the current window.
+    """Yield the change to the batching window that has the highest rate per replica by formula,
+    unless the current window is as good.
     """
     from app.planning.formulas import estimate_rate_within_slo
 

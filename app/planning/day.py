@@ -35,8 +35,7 @@ _ACTIVATOR_SERVICE = RequestService(slots=1, mean_s=1.0, cv=0.0)
 
 
 class _Cell(msgspec.Struct, frozen=True):
-    """Simulated part of the fleet: 1/`divisor` of the traffic, of the autoscaler limits and of the
-    operations."""
+    """Cell of a fleet: traffic, autoscaler limits and operations, divided by `divisor`."""
 
     divisor: int
     rates_per_s: Floats
@@ -63,17 +62,17 @@ def simulate_fleet_day(
     """Simulate one day of a fleet request by request.
 
     `rates_per_s` holds the mean rate of each bin of `bin_s` seconds, starting `start_s` seconds
-    after midnight. If `modulation_shape` is set, the rates are multiplied by a gamma factor of that
-    shape and mean 1, redrawn every `modulation_window_s`; with `None`, arrivals are Poisson. If
-    `rows` is set, the requests of a trace arrive instead; if the trace has tokens, `design.lengths`
-    must hold the token lengths of its rows, in order. `on_progress` is called after each minute
-    with the share of arrivals simulated so far.
+    after midnight. If `modulation_shape` is set, the rates are multiplied by a gamma variate with
+    this shape and mean 1, redrawn every `modulation_window_s` seconds; otherwise arrivals are
+    Poisson. If `rows` is set, the arrivals are the requests of a trace. If the trace has token
+    lengths, `design.lengths` must hold the token lengths of its rows, in order. `on_progress` is
+    called after each minute with the share of arrivals simulated so far.
 
     Replica slot i uses service i of the design, modulo the number of services. The autoscaler and
-    the replica lifecycle act between time slots: a replica that becomes ready, fails or is removed
-    does so at the start of the next time slot, but its cost is exact. `usd_per_hour` is the price
-    of one replica or warm node. With the same seed, arrivals, service times, cold starts and
-    failures are the same for every autoscaler.
+    the replica lifecycle act between time slots. A replica that becomes ready, fails or is removed
+    affects the simulation from the next time slot on, but its cost is computed to the exact time.
+    `usd_per_hour` is the price of one replica or warm node. With the same seed, arrivals, service
+    times, cold starts and failures are the same for every autoscaler.
 
     Raises UsageError for a design without services, for missing or negative rates, and for a time
     slot that does not divide a minute.
@@ -143,8 +142,8 @@ def _simulate_minute(
 
 
 def _compute_arrival_share(rates_per_s: Floats, bins: float) -> float:
-    """Return the expected share of arrivals in the first `bins` bins, or the share of time if there
-    are no arrivals."""
+    """Return the expected share of the day's arrivals in the first `bins` bins. Without arrivals,
+    return the share of time."""
     whole_bins = int(bins)
     elapsed_arrivals = float(
         rates_per_s[:whole_bins].sum() + rates_per_s[whole_bins : whole_bins + 1].sum() * (bins - whole_bins)
@@ -178,8 +177,8 @@ def _build_cell(
 
 
 def _count_replica_slots(cell: _Cell, rate_per_replica_per_s: float) -> int:
-    """Return the number of replica slots: the maximum number of serving replicas, plus as many
-    slots for draining ones.
+    """Return the number of replica slots: the maximum number of replicas, plus slots for draining
+    replicas and rollouts.
     """
     peak_replicas = math.ceil(float(cell.rates_per_s.max()) / rate_per_replica_per_s)
     max_count = max(1, get_max_replicas(cell.autoscaler) or 4 * peak_replicas + 4)
@@ -191,8 +190,8 @@ def _count_replica_slots(cell: _Cell, rate_per_replica_per_s: float) -> int:
 
 
 def _expand_design(design: FleetDesign, slot_count: int, has_activator: bool) -> FleetDesign:
-    """Return the design with one service per replica slot, and one more that queues requests if
-    `has_activator`."""
+    """Return the design with one service per replica slot and, with `has_activator`, one additional
+    service for the activator."""
     services = tuple(design.services[slot % len(design.services)] for slot in range(slot_count))
     weights = tuple(design.weights[slot % len(design.weights)] for slot in range(slot_count)) if design.weights else ()
     if has_activator:

@@ -1,4 +1,4 @@
-"""Text that describes a simulated day: the result first, followed by notes."""
+"""Text about a simulated day: the result first, then notes."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ _METRIC_LABELS: dict[ScalingMetric, str] = {"busy": "utilization", "in_flight": 
 
 
 def format_request_counts(totals: DayTotals) -> str:
-    """Format the number of arrivals as the sum of the requests with each outcome, to show that every
-    request is counted once."""
+    """Format the number of arrivals as a sum over outcomes, which shows that every request is
+    counted once."""
     return (
         f"{totals.arrivals} requests = {totals.good} good + {totals.late} late + {totals.dropped} dropped + "
         f"{totals.timed_out} timed out + {totals.failed} failed + {totals.in_flight} in flight"
@@ -79,10 +79,10 @@ def _meets_slo_share(day: SimulatedDay) -> bool | None:
 
 
 def _meets_error_rate(day: SimulatedDay) -> bool | None:
-    """Return whether the SLO's error rate is met; `None` if it cannot be evaluated.
+    """Return whether the error rate of the SLO is met; `None` if the SLO has none, or if no request
+    has finished.
 
-    Only dropped, timed-out and failed requests count as errors, since errors of the model are not
-    simulated.
+    Dropped, timed-out and failed requests count as errors. Other errors are not simulated.
     """
     limits = [
         objective.limit

@@ -1,11 +1,11 @@
 """Traffic as expected rates over time: requests per time bin that reach the replicas after the
 cache.
 
-In the middle of each hour, the rate is peak × hourly share × weekday share; between these times, it
-is interpolated linearly, also across midnight. So a week contains exactly the requests that its 168
-shares specify, and the rate is below the peak at the edges of a peak hour. Growth compounds from
-midnight of today. Spikes and campaigns multiply the rate; a bin that they cover in part is raised
-in proportion.
+In the middle of each hour, the rate is peak × hourly share × weekday share. Between these times,
+the rate is interpolated linearly, also across midnight. A week therefore contains exactly the
+requests that its 168 shares specify, but the rate is below the peak at the start and end of a peak
+hour. Growth compounds from midnight of today. Spikes and campaigns multiply the rate. If a spike or
+campaign covers only a part of a bin, the rate of the bin changes in proportion.
 """
 
 from __future__ import annotations
@@ -55,10 +55,10 @@ def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
 
 
 def compute_peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> float:
-    """Return the highest rate in req/s of the next 12 months that reaches the replicas.
+    """Return the highest rate in req/s that reaches the replicas in the next 12 months.
 
-    If the traffic grows, the recurring peak is the one in 12 months. A campaign counts with the
-    growth until its days. Without `today`, campaigns are ignored.
+    For growing traffic, the recurring peak includes the growth of 12 months, and a campaign
+    includes the growth until its days. Without `today`, campaigns are ignored.
     """
     recurring_peak_per_s = max(
         traffic.peak_per_s * (1.0 - traffic.cache_share), float(_compute_typical_week(traffic).max())
@@ -70,7 +70,8 @@ def compute_peak_per_s(traffic: Traffic, today: datetime.date | None = None) -> 
 
 
 def compute_mean_per_s(traffic: Traffic) -> float:
-    """Return the mean rate in req/s that reaches the replicas over a week at today's level.
+    """Return the mean rate in req/s that reaches the replicas over a typical week at today's
+    traffic level.
 
     Spikes are included; campaigns and growth are not.
     """
@@ -78,9 +79,8 @@ def compute_mean_per_s(traffic: Traffic) -> float:
 
 
 def compute_peak_sigma(traffic: Traffic) -> float:
-    """Return the sigma of the peak's logarithm.
-
-    It is that of a lognormal whose relative standard deviation is `Traffic.uncertainty`.
+    """Return the standard deviation of the log peak rate, given `Traffic.uncertainty`, the relative
+    standard deviation of the lognormal peak.
     """
     return math.sqrt(math.log1p(traffic.uncertainty**2))
 
@@ -102,8 +102,8 @@ def _get_midnight(day: datetime.date) -> datetime.datetime:
 
 
 def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, times_s: Floats) -> Floats:
-    """Return the hourly share multiplied by the weekday share of the peak, for times in s after the
-    first day's midnight."""
+    """Return the rates relative to the peak, hourly share × weekday share, at times in seconds
+    after midnight of the first day."""
     if not len(times_s):
         return np.zeros(0)
     hours = np.arange(-1, math.ceil(times_s[-1] / _HOUR_S) + 2)
@@ -116,8 +116,8 @@ def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, times_s: 
 def _iterate_surges(
     traffic: Traffic, first_day: datetime.date, horizon_s: float
 ) -> Iterator[tuple[float, float, float]]:
-    """Yield the start and end of each campaign and spike, in seconds after the first day's
-    midnight, and its rate factor.
+    """Yield start, end and rate factor of each campaign and spike. Start and end are in seconds
+    after midnight of the first day.
     """
     for campaign in traffic.campaigns:
         start_day = (campaign.first - first_day).days

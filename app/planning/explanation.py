@@ -1,7 +1,7 @@
-"""Explanation of the recommendation as text, built from the plan's numbers.
+"""Explanation of the recommendation as text, built from the numbers of the plan.
 
-It includes the break-even points of owned against rented hardware, and of the fleet against the
-price of an API.
+The text includes the break-even points of owned versus rented hardware, and of the fleet versus an
+API.
 """
 
 from __future__ import annotations
@@ -165,11 +165,11 @@ def _format_change_conditions(
 def _find_break_even_peaks(
     other_candidate: Candidate, best: Candidate, demand: Demand
 ) -> tuple[float | None, float | None]:
-    """Return the nearest peaks in req/s, below and above the planned peak, at which the other fleet
-    is cheaper; `None` in place of a peak that does not exist.
+    """Return the nearest peaks in req/s, below and above the planned peak, at which the other
+    candidate is cheaper than the best. Return `None` in place of a peak that does not exist.
 
-    Only peaks that fully utilize the other fleet are tried, because costs are step functions and
-    each step is cheapest at its end.
+    Costs are step functions of the peak, so only the largest peak that each number of instances
+    sustains is tried.
     """
 
     def is_cheaper(instances: int) -> bool:
@@ -254,7 +254,7 @@ def _compute_units_per_month(price: ApiPrice, demand: Demand, plan_inputs: Plann
     """Return the billing units of the API per month; `None` if the price is per token and token
     counts are unknown.
 
-    Requests that the cache serves reach neither the API nor the fleet, so they are not counted.
+    Cache hits are not counted, since they reach neither the API nor the fleet.
     """
     requests = demand.mean_per_s * _SECONDS_PER_MONTH
     if price.per == "1k requests":

@@ -1,4 +1,5 @@
-"""Extrapolation of the throughput of an accelerator from a measured one: a ratio with an interval.
+"""Extrapolation of throughput from a measured accelerator to another accelerator: a ratio with an
+interval.
 
 The logarithm of the ratio is a weighted sum of the logarithms of three ratios: dense peak, memory
 bandwidth and board power. Board power is a proxy for the clock rate under load, which data sheets
@@ -30,9 +31,10 @@ _CPU = "cpu-"
 
 
 class RatioExponents(msgspec.Struct, frozen=True):
-    """Exponents of the three ratios.
+    """Exponents of the ratios of dense peak, memory bandwidth and board power.
 
-    They sum to 1, so that an accelerator twice as good in all three is twice as fast.
+    The exponents sum to 1, so that an accelerator with twice the value in all three is twice as
+    fast.
     """
 
     peak: float
@@ -41,7 +43,8 @@ class RatioExponents(msgspec.Struct, frozen=True):
 
 
 class ScalingModel(msgspec.Struct, frozen=True):
-    """Exponents of the ratios, and the sigma of the extrapolated logarithm by kind of rate."""
+    """Exponents of the data sheet ratios, and the standard deviation of the log extrapolated rate
+    for each kind of rate."""
 
     weights: RatioExponents
     throughput_sigma: float
@@ -65,8 +68,8 @@ _MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
 
 
 class Ratio(msgspec.Struct, frozen=True):
-    """Throughput of another accelerator divided by that of the measured one: median and sigma of a
-    lognormal.
+    """Ratio of the throughput of another accelerator to that of the measured accelerator: median
+    and sigma of a lognormal distribution.
 
     `low` and `high` span the ratios of the individual data sheet values (peak, bandwidth, power),
     widened by 20 % at each end.
@@ -93,8 +96,8 @@ def estimate_ratio(
     """Estimate the throughput ratio of two accelerators with the same runtime and precision.
 
     `dtype` is the data type of the arithmetic. The ratio is valid if a replica uses the same number
-    of accelerators on both; a model that must be split for the other accelerator loses more.
-    Returns `Unavailable` if the ratio cannot be estimated.
+    of accelerators of either type. A model that must be split further on the other accelerator is
+    slower. Returns `Unavailable` if the ratio cannot be estimated.
     """
     measured_name, target_name = format_accelerator_name(measured), format_accelerator_name(target)
     if measured.key == target.key:
@@ -144,8 +147,8 @@ def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) ->
 def _compute_ratios(
     measured: Accelerator, target: Accelerator, dtype: str, weights: RatioExponents
 ) -> list[tuple[float, float]] | Unavailable:
-    """Return the weight and the ratio of each data sheet value; unknown values are omitted if their
-    weight is 0."""
+    """Return the weight and the ratio of each data sheet value. Unknown values with a weight of 0
+    are omitted."""
     ratios = []
     pairs = (
         (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(target, dtype)),

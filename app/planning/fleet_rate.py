@@ -1,5 +1,5 @@
-"""Highest rate per replica at which a fleet meets the goals, found by simulation; 0 if the goals
-are missed at any load.
+"""Highest rate per replica at which a fleet meets the goals, found by simulation. The rate is 0 if
+the goals are missed even at the lowest load.
 """
 
 from __future__ import annotations
@@ -34,33 +34,32 @@ from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
 
 SEEDS = (1, 2, 3, 4, 5)
 _REQUESTS, _ROUGH_REQUESTS = (20_000, 1_500), (8_000, 300)
-"""Requests per seed in total, and per replica, for the median rate and for the ends of its
-uncertainty range.
+"""Minimum numbers of requests per seed, in total and per replica, for the median rate and for rough
+rates at the ends of the uncertainty range.
 
-The larger one applies. With only a few hundred requests per replica, replicas that fill up one by
-one never build up queues, so round robin over 64 replicas would appear to sustain 4 to 6 % more
-than it does.
+The larger number of requests applies. With only a few hundred requests per replica, queues do not
+build up, so round robin over 64 replicas would appear to sustain a rate that is 4 to 6 % too high.
 """
 _TOKEN_CELL_BY_ROUTER, _DEFAULT_TOKEN_CELL = {"random": 1, "round-robin": 6}, 8
 """Number of language model replicas that are simulated in place of the entire fleet: by router, and
-for other routers.
+for all other routers.
 
-Requests stay in flight for seconds. A few replicas with many requests each build up queues, whereas
-the simulation of many replicas would end before queues build up.
+Requests stay in flight for seconds, so queues build up slowly. A simulation of many replicas, with
+few requests each, would end before queues build up.
 """
 _TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
-"""Seeds of shorter simulations, and the minimum length of a simulation in residence times of a full
-batch.
+"""Seeds for language models with long residence times, and the minimum length of a simulation in
+residence times of a full batch.
 
-Simulations below this length use fewer seeds with more requests each, because a queue that grows
-without bound looks acceptable at first.
+Simulations below the minimum length use only these seeds, with more requests each, because a queue
+that grows without bound looks acceptable at first.
 """
 _POOLING_SIGMA, _MAX_POOLING_SIGMA = 0.2, 0.04
-"""Sigma of the pooling effect of a router, relative to the effect's logarithm, and the maximum
+"""Sigma of a router's pooling effect, relative to the logarithm of the effect, and the maximum
 sigma.
 
-Load points of a single replica do not show this effect, and a pooled fleet runs its replicas at a
-higher utilization than was measured.
+Load points of a single replica contain no pooling effect, and a fleet with pooled queues runs its
+replicas at a higher utilization than was measured.
 """
 _PRECISION = 0.003
 _FULL_LOAD = 0.995
@@ -71,15 +70,15 @@ _MISSING_MODEL_SIGMA = 1.0
 _LENGTH_TOLERANCE = 0.02
 _MIN_SIGMA = 0.01
 _MIN_POOLING_RATIO = 0.98
-"""Ratio of the rate per replica in a fleet to that of a single replica below which load points are
-no lower bound.
+"""Minimum ratio of the rate per replica in a fleet to the rate of a single replica at which load
+points are a lower bound.
 
-In such a fleet, the router spreads requests so that batches are smaller.
+Below this ratio, the router spreads requests so that batches become smaller.
 """
 _BURST_PRECISION = 0.01
 _BURST_CELL = 256
-"""Maximum number of replicas that are simulated under bursts; a burst of a few requests per replica
-needs all of them.
+"""Maximum number of replicas that are simulated under bursts. The maximum is high, because a burst
+of a few requests per replica occupies the entire fleet.
 """
 _MIN_FACTOR = 1e-3
 _SIGMA_STEP, _MAX_TRACE_SIGMA = 1.1, 0.5
@@ -87,9 +86,9 @@ _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
 class FleetShape(msgspec.Struct, frozen=True):
-    """Properties of a fleet other than its size: router, goals and requests.
+    """Properties of a fleet that do not depend on its size: router, goals and requests.
 
-    `lengths` are equally likely pairs of input and output tokens; `classes` are traffic classes
+    `lengths` are equally likely pairs of input and output tokens. `classes` are traffic classes
     with their own limits.
     """
 
@@ -97,14 +96,14 @@ class FleetShape(msgspec.Struct, frozen=True):
     goals: Goals
     classes: tuple[SimulatedClass, ...] = ()
     class_goals: tuple[Goals, ...] = ()
-    """Goals of each class, in the order of `classes`; the fleet must meet all of them."""
+    """Goals of each traffic class, in the order of `classes`. The fleet must meet all goals."""
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
     bursts: Bursts | None = None
     """Bursty arrivals at the peak; `None` for Poisson arrivals."""
 
     @property
     def mean_work(self) -> float:
-        """Mean work per request relative to a measured request."""
+        """Mean work per request, relative to the work of a measured request."""
         total_share = sum(request_class.share for request_class in self.classes)
         return (
             sum(request_class.share * request_class.work for request_class in self.classes) / total_share
@@ -124,10 +123,10 @@ def _compute_mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, 
 
 
 def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak_per_s: float | None = None) -> FleetShape:
-    """Build the shape of a fleet for this traffic.
+    """Build the fleet shape for the traffic.
 
-    Traffic classes without an SLO of their own get the goals of the plan. `peak_per_s` is the peak
-    rate of the fleet in req/s; if `None`, it is the highest rate of the next 12 months without
+    Traffic classes without their own SLO get the goals of the plan. `peak_per_s` is the peak rate
+    of the fleet in req/s; `None` stands for the highest rate of the next 12 months without
     campaigns.
     """
     class_goals = tuple(
@@ -160,19 +159,19 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak_per_s
 
 
 def _repeat_by_share(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
-    """Return a list in which each pair of token lengths is repeated once per percent of its
-    share."""
+    """Return a list that contains each pair of token lengths as many times as its share in percent,
+    at least once."""
     return [pair for pair in tokens for _ in range(max(1, round(100 * pair.share)))] if len(tokens) > 1 else [*tokens]
 
 
 class ReplicaRate(msgspec.Struct, frozen=True):
-    """Request rate of one replica within the SLO: median and sigma of a lognormal; 0 if no rate
-    meets the SLO.
+    """Request rate of one replica within the SLO: median and sigma of a lognormal distribution. The
+    median is 0 if no rate meets the SLO.
 
     `extrapolated_per_s` is the rate that the service model predicts beyond the highest observed
-    rate; `None` if the observed rates are not the limit. `model_sigma` is the sigma before load
-    points at the SLO reduced it. `max_throughput_per_s` is the P90 of the service model's
-    throughput at full utilization.
+    rate; `None` if the median is not limited to the observed rates. `model_sigma` is the sigma
+    before the correction by load points; `None` without a correction. `max_throughput_per_s` is the
+    P90 of the predicted throughput at full utilization.
     """
 
     rate_per_s: float
@@ -188,9 +187,9 @@ NO_EVIDENCE = Evidence()
 class _ModelRates(msgspec.Struct, frozen=True):
     """Rates that the service model predicts, without correction by load points.
 
-    `rate_per_s` is the rate per replica in the fleet, and `single_replica_per_s` that of a single
-    replica under Poisson arrivals, which is how load points are measured. `sigma` applies to both
-    rates; `speed_sigma` is the part of it that comes from extrapolation to other hardware.
+    `rate_per_s` is the rate per replica in the fleet. `single_replica_per_s` is the rate of a
+    single replica under Poisson arrivals, the conditions of the load points. `sigma` applies to
+    both rates, and includes `speed_sigma` from the extrapolation to other hardware.
     """
 
     rate_per_s: float
@@ -223,12 +222,12 @@ def estimate_rate(
 def _correct_by_load_points(
     model_rates: _ModelRates, evidence: Evidence, max_observed_per_s: float, shape: FleetShape, burst_factor: float
 ) -> ReplicaRate:
-    """Return the model's rate corrected by load points near the SLO and limited to the highest
+    """Return the predicted rate, corrected by load points near the SLO, and limited to the highest
     observed rate.
 
-    The rate of a single replica is compared with the load points directly. A fleet pools the queues
-    of its replicas, so the rate of a fleet is the model's rate times the same correction, and at
-    least the rate that a single replica was observed to sustain.
+    The predicted rate of a single replica is compared with the load points directly. The predicted
+    rate per replica in a fleet, which pools queues, is multiplied by the same correction. The
+    result is at least the observed max rate of a single replica.
     """
     if not evidence.tested_rates:
         return _limit_to_observed(model_rates.rate_per_s, max_observed_per_s, burst_factor, model_rates.sigma)
@@ -272,12 +271,12 @@ def _limit_to_observed(rate_per_s: float, max_observed_per_s: float, burst_facto
 
 
 class _SingleReplica(msgspec.Struct, frozen=True):
-    """Prediction of a service model for a single replica under Poisson arrivals, which is how load
-    points are measured.
+    """Prediction of a service model for a single replica under Poisson arrivals, the conditions of
+    the load points.
 
-    `rate_per_s` is the rate within the SLO, `evidence` the load points corrected to steady state,
-    and `max_observed_per_s` the highest observed rate; all of them for requests of the traffic's
-    token lengths.
+    `rate_per_s` is the rate within the SLO for the measured token lengths. `evidence` contains the
+    load points, corrected to steady state. `max_observed_per_s` is the highest observed rate,
+    converted to the token lengths of the traffic.
     """
 
     rate_per_s: float
@@ -289,10 +288,10 @@ def _predict_single_replica(
     service: ServiceModel, shape: FleetShape, median_per_s: float, max_observed_per_s: float, evidence: Evidence,
     fit_spread: float,
 ) -> _SingleReplica:  # fmt: skip
-    """Predict the rate of a single replica, with all requests in one class.
+    """Predict the rate of a single replica within the SLO, with all requests in one class.
 
-    `median_per_s` is the rate per replica in the fleet; it is returned unchanged if the fleet is
-    equivalent to a single replica.
+    `median_per_s` is the rate per replica in the fleet. The prediction is the same rate if the
+    fleet is equivalent to a single replica.
     """
     uses_measured_lengths = (
         isinstance(service, TokenService)
@@ -319,14 +318,14 @@ def _predict_single_replica(
 
 
 def _have_different_means(lengths: tuple[tuple[int, int], ...], other_lengths: tuple[tuple[int, int], ...]) -> bool:
-    """Return whether the mean token lengths differ, with a tolerance for the rounding of scaled
-    samples."""
+    """Return whether two samples differ in mean token lengths, with a tolerance for the rounding of
+    scaled samples."""
     pairs = zip(_compute_mean_lengths(lengths), _compute_mean_lengths(other_lengths), strict=True)
     return any(abs(math.log(mean / other_mean)) > _LENGTH_TOLERANCE for mean, other_mean in pairs)
 
 
 def _compute_throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
-    """Return the sigma of the logarithm of a replica's max throughput, by propagating the
+    """Return the standard deviation of the log max throughput of a replica, by propagation of the
     parameters' covariance."""
     if not fitted.parameters:
         return 0.0
@@ -360,7 +359,8 @@ def simulate_rate(
 ) -> ReplicaRate:  # fmt: skip
     """Simulate the rate of one replica in a fleet, with its uncertainty.
 
-    `speed` is relative to the measured replica; `speed_sigma` is the sigma of its logarithm.
+    `speed` is relative to the measured replica; `speed_sigma` is the standard deviation of the log
+    speed.
     """
     model_rate = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
     median_per_s, evidence = model_rate.rate_per_s, evidence.scale(speed)
@@ -399,11 +399,11 @@ def simulate_median_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, similar_rate: ReplicaRate,
     evidence: Evidence = NO_EVIDENCE, speed_sigma: float = 0.0, steady_replicas: int | None = None,
 ) -> ReplicaRate:  # fmt: skip
-    """Simulate the median rate of one replica with the most likely service model; the sigma is
+    """Simulate the median rate of one replica with the most likely service model. The sigma is
     taken from `similar_rate`.
 
-    `steady_replicas` is a nearby number of replicas at which the steady rate is simulated, because
-    only bursts need the exact number.
+    The steady rate is simulated with `steady_replicas`, a number close to `replicas`. Only the
+    effect of bursts needs the exact number of replicas.
     """
     service, max_observed_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
     median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.rate_per_s)
@@ -426,8 +426,8 @@ def _find_steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, g
 
 
 class BurstEffect(msgspec.Struct, frozen=True):
-    """Effect of bursts on the steady rate of a replica: a factor, with a sigma if a short trace
-    makes the factor uncertain.
+    """Effect of bursts on the steady rate of a replica: a factor, and a sigma, which is above 0 if
+    the trace is too short to determine the factor.
     """
 
     factor: float
@@ -440,7 +440,7 @@ class BurstEffect(msgspec.Struct, frozen=True):
 def _compute_burst_effect(
     service: ServiceModel, shape: FleetShape, replicas: int, rates_per_s: tuple[float, float], needs_sigma: bool
 ) -> BurstEffect:
-    """Return the effect of bursts on a replica's rate.
+    """Return the effect of bursts on the steady rate of a replica.
 
     `rates_per_s` holds the replica's steady rate within the SLO and its highest observed rate.
     """
@@ -477,10 +477,10 @@ def replay_bursts(
     arrivals: tuple[Arrivals, ...],
     needs_sigma: bool,
 ) -> BurstEffect:
-    """Return the effect of bursts on a replica's rate.
+    """Return the effect of bursts on the steady rate of a replica.
 
-    It is derived from the highest speed at which the peak's requests can be replayed so that this
-    number of replicas meets the SLO.
+    The peak's requests are replayed at different speeds. The effect follows from the highest speed
+    at which `replicas` replicas meet the SLO.
     """
     bursts = shape.bursts
     assert bursts is not None
@@ -512,10 +512,11 @@ def replay_bursts(
 
 
 def _compute_short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], ReplayResult], factor: float) -> float:
-    """Return the sigma of the rate's logarithm if the trace is shorter than the peak hour.
+    """Return the standard deviation of the log rate that is due to a trace shorter than the peak
+    hour; 0 for longer traces.
 
-    It is the standard deviation of the number of late requests between parts of the trace, divided
-    by the growth of that number with the rate.
+    The number of late requests varies between parts of the trace. Its standard deviation is divided
+    by the growth of the number with the rate.
     """
     unobserved_share = 1.0 - rows.window_s / WINDOW_S
     if unobserved_share <= 0.01:
@@ -572,10 +573,10 @@ def _simulate_model(
 
 
 def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float) -> float:
-    """Return a roughly simulated rate, at least that of the lowest load that is tried.
+    """Return a roughly simulated rate per replica, at least the rate of the lowest load to try.
 
-    A model that misses the SLO even at that load then results in a large uncertainty, not an
-    infinite one.
+    A model that misses the SLO even at the lowest load then results in a large, but not infinite,
+    uncertainty.
     """
     rate_per_s, _ = find_highest_rate(service, shape, replicas, guess_per_s, _ROUGH_REQUESTS, _ROUGH_PRECISION)
     return max(rate_per_s, MIN_LOAD * compute_max_throughput_per_s(service, shape.lengths))
@@ -584,12 +585,11 @@ def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, gu
 def _iterate_uncertainty(
     fitted: FittedService, speed: float, speed_sigma: float
 ) -> Iterator[tuple[tuple[ServiceModel, ServiceModel], float]]:
-    """Yield a pair of service models for each direction of uncertainty, and the number of steps per
-    sigma.
+    """Yield, for each direction of uncertainty, the service models one step below and above, and
+    the number of steps per sigma.
 
-    The directions are the speed, and the principal axes of the logarithms of the parameters. A step
-    is one sigma, but at most `_MAX_STEP`. A smaller step would be lost in the noise of the
-    simulation.
+    The directions are the speed, and the principal axes of the log parameters. A step is one sigma,
+    but at most `_MAX_STEP`. With much smaller steps, the effect would be lost in simulation noise.
     """
     if speed_sigma:
         step = min(speed_sigma, _MAX_STEP)
@@ -620,18 +620,19 @@ def find_highest_rate(
     service: ServiceModel, shape: FleetShape, replicas: int, start_per_s: float, requests: tuple[int, int] = _REQUESTS,
     precision: float = _PRECISION,
 ) -> tuple[float, float]:  # fmt: skip
-    """Return the highest rate per replica at which the fleet meets every goal, and the sigma of the
-    rate's logarithm.
+    """Return the highest rate per replica at which the fleet meets all goals, and the standard
+    deviation of its logarithm.
 
-    The search starts at `start_per_s` and ends at the given `precision` of the rate's logarithm.
+    The search starts at `start_per_s` and ends when the log rate is known to `precision`.
     `requests` are the minimum numbers of requests per seed, in total and per replica; the larger
-    one applies.
+    number applies.
     """
     max_per_s = compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD
     design, request_count = build_design(service, shape, replicas), count_requests(replicas, *requests)
 
     def compute_margin_at(rate_per_s: float) -> float:
-        """Return the largest log ratio of a latency to its limit; above 0 if a goal is missed."""
+        """Return the margin at a rate: the largest log ratio of a latency to its limit; above 0 if
+        a goal is missed."""
         return compute_margin(simulate_fleet(design, shape, rate_per_s, request_count), shape)
 
     start_rate_per_s = min(max(start_per_s, MIN_LOAD * max_per_s), max_per_s)
@@ -657,7 +658,7 @@ def count_requests(replicas: int, min_requests: int, min_requests_per_replica: i
 def simulate_fleet(
     design: FleetDesign, shape: FleetShape, rate_per_replica_per_s: float, requests: int
 ) -> SteadyOutcome:
-    """Simulate a fleet in steady state under Poisson arrivals at this rate per replica."""
+    """Simulate a fleet in steady state under Poisson arrivals at a constant rate per replica."""
     replicas, service, cell = len(design.services), design.services[0], MAX_CELL_REPLICAS
     seeds: tuple[int, ...] = SEEDS
     if isinstance(service, TokenService):
@@ -674,8 +675,8 @@ def simulate_fleet(
 def simulate_traffic(
     service: ServiceModel, shape: FleetShape, replicas: int, rate_per_s: float, requests: int
 ) -> SteadyOutcome:
-    """Simulate the entire fleet at this total rate, with the bursts of the traffic if there are not
-    too many requests.
+    """Simulate the entire fleet at a total rate. The bursts of the traffic are simulated unless
+    there are too many requests.
     """
     bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
     arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * rate_per_s / bursts.peak_per_s)
@@ -687,16 +688,17 @@ def simulate_traffic(
 
 
 def list_percentiles(shape: FleetShape) -> list[float]:
-    """Return the percentiles that the SLO uses, and p50, p95 and p99, which are always shown."""
+    """Return the percentiles to compute, in ascending order: those in the SLO, and p50, p95 and
+    p99."""
     goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.latency_goals}
     return sorted({100 * goal.quantile for goal in goals_of_slo if goal.quantile is not None} | {50, 95, 99})
 
 
 def compute_margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
-    """Return the largest log ratio of a latency to its limit, over all goals and classes; above 0
-    if a goal is missed.
+    """Return the largest log ratio of a latency to its limit, over all goals and traffic classes.
+    The margin is above 0 if a goal is missed.
 
-    A share of good requests counts with ten times the difference to its target.
+    For a target share of good requests, the margin is ten times the shortfall.
     """
     if not shape.classes:
         return _compute_class_margin(outcome, outcome.overall, shape.goals)
@@ -714,8 +716,8 @@ def _compute_class_margin(outcome: SteadyOutcome, class_outcome: ClassOutcome, g
 
 
 def get_latency_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome | None = None) -> float:
-    """Return the latency in seconds that a goal limits, over all requests or those of one class;
-    infinity if unknown.
+    """Return the latency in seconds that a goal limits, over all requests or over one traffic
+    class; infinity if unknown.
     """
     class_outcome = class_outcome or outcome.overall
     statistics = {

@@ -1,8 +1,8 @@
 """Capacity per instance of each offer within a fleet: by formula for all offers, by simulation for
-the best ones.
+the best offers.
 
 Offers whose replicas have the same speed and uncertainty share one simulation, regardless of their
-price. The module also simulates the latency of a fleet as a function of the load.
+price. The module also simulates the latency curve of a fleet.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ _REQUESTS = (6_000, 300)
 def simulate_fleet_curve(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, highest_per_s: float
 ) -> LatencyCurve:
-    """Simulate latency over the rate of one replica, up to `highest_per_s`.
+    """Simulate the latency curve of a fleet over the rate of one replica, up to `highest_per_s`.
 
-    The metric is that of the first latency goal, or p95 latency if the SLO has none. Latency is
-    made non-decreasing.
+    The metric is that of the first latency goal; p95 latency if there is no latency goal. Decreases
+    due to simulation noise are removed.
     """
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
@@ -68,10 +68,11 @@ def simulate_fleet_curve(
 
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
-"""Fleet sizes in replicas that are simulated; a size in between is rounded down, to the smaller
+"""Simulated fleet sizes in replicas. A size in between is rounded down, which underestimates the
 benefit of pooling."""
 _SKIPPED_SIZES = 3
-"""Number of steps in `_SIZES` to skip after a size that misses the SLO at any load."""
+"""Number of steps in `_SIZES` by which the search advances after a size that misses the SLO even at
+the lowest load."""
 
 
 _MAX_EXACT_STEPS = 10
@@ -80,17 +81,17 @@ _cached_estimate_rate = lru_cache(_CACHE_SIZE)(estimate_rate)
 _cached_simulate_rate = lru_cache(_CACHE_SIZE)(simulate_rate)
 _cached_simulate_median_rate = lru_cache(_CACHE_SIZE)(simulate_median_rate)
 _cached_simulate_fleet_curve = lru_cache(_CACHE_SIZE)(simulate_fleet_curve)
-"""Cached functions, whose results depend only on the service model, the fleet shape and the fleet
+"""Cached functions whose results depend only on the service model, the fleet shape and the fleet
 size.
 
-Plans that differ only in peak, prices or limits, as when editing a plan in the desktop app, reuse
-these results.
+Plans that differ only in peak, prices or limits share these results, for example while a plan is
+edited in the desktop app.
 """
 
 
 class ReplicaKind(msgspec.Struct, frozen=True):
-    """Key of replicas that have the same rates: the measured target, and the speed relative to it
-    with its sigma."""
+    """Key of replicas with the same rates: name of the measured target, relative speed, and sigma
+    of the speed."""
 
     target: str
     speed: float
@@ -98,14 +99,14 @@ class ReplicaKind(msgspec.Struct, frozen=True):
 
 
 class SimulatedKind(msgspec.Struct, frozen=True):
-    """Simulated rate and latency curve of a kind of replica, in a fleet of a certain size."""
+    """Simulated rate and latency curve of one kind of replica in a fleet of one size."""
 
     rate: ReplicaRate
-    latencies: LatencyCurve
+    latency_curve: LatencyCurve
 
 
 class FleetSizer:
-    """Computes the capacity of instances in a fleet by formula or simulation, and caches the
+    """Calculator of the capacity per instance in a fleet, by formula or simulation, with cached
     results.
 
     The class is not thread-safe.
@@ -118,8 +119,8 @@ class FleetSizer:
         should_continue: ShouldContinue = always_continue,
         slo: Sequence[Objective] = (),
     ) -> None:
-        """Create a sizer. Load points are evaluated against `slo`; if it is empty, they are not
-        used as evidence."""
+        """Create a sizer. Load points are evaluated against `slo`; with an empty `slo`, they are
+        not used as evidence."""
         self._shape, self._demand, self._should_continue, self._slo = shape, demand, should_continue, slo
         self._evidence: dict[str, Evidence] = {}
         self._estimated_rates: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
@@ -154,17 +155,17 @@ class FleetSizer:
             return sized_capacity, _cached_simulate_fleet_curve(
                 fit, self._shape, replicas, capacity.speed, sized_capacity.rate_per_s / capacity.replicas
             )
-        return sized_capacity, self._simulate(target, fit, capacity, self._round_replicas(sized_capacity)).latencies
+        return sized_capacity, self._simulate(target, fit, capacity, self._round_replicas(sized_capacity)).latency_curve
 
     def _size(self, capacity: Capacity, method: SizingMethod, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
         """Return the capacity at the smallest sufficient number of replicas, found by a bracketing
         search over `_SIZES`.
 
-        The rate per replica depends on the number of replicas, because of pooling. A size can be
-        sufficient at its own rate but need fewer replicas, which at their lower rate are not
-        sufficient. In this case the rate is lowered until exactly this size is needed. A size that
-        misses the SLO at any load is too small, since more replicas may still meet the SLO by
-        pooling their queues.
+        The rate per replica depends on the number of replicas, because of pooling. A size may be
+        larger than needed at its own rate, while the next smaller size, with its lower rate per
+        replica, is too small. The rate is then lowered until exactly this size is needed. A size
+        that misses the SLO even at the lowest load counts as too small, since more replicas may
+        meet the SLO by pooling their queues.
         """
         last_index = len(_SIZES) - 1
         insufficient_index, sufficient_index, lowest_per_s, size_index = (
@@ -204,12 +205,12 @@ class FleetSizer:
         return self._evidence[target.name]
 
     def _size_exactly(self, capacity: Capacity, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
-        """Return the capacity at the exact number of instances, since a burst has the same size for
-        all fleets.
+        """Return the capacity at the smallest sufficient number of instances, which may lie between
+        `_SIZES`.
 
-        With bursts, the capacity per instance grows with the number of instances, so the steps
-        between `_SIZES` are too coarse. The number is found by interpolation between a number that
-        is too small and one that is sufficient.
+        A burst has the same size for all fleets, so the capacity per instance grows with the number
+        of instances, and `_SIZES` would be too coarse. The search interpolates between an
+        insufficient and a sufficient number of instances.
         """
         insufficient_point, sufficient_point, instances = (0, -math.inf), None, self._count_needed(capacity)
         for _ in range(_MAX_EXACT_STEPS):
@@ -256,10 +257,10 @@ class FleetSizer:
         return self._estimated_rates[key]
 
     def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> SimulatedKind:
-        """Simulate one kind of replica in a fleet of this size.
+        """Simulate one kind of replica in a fleet of `replicas` replicas.
 
-        The sigma and the latency curve are simulated only for the first size of a kind; the median
-        is simulated for every size.
+        The median rate is simulated for every fleet size. The sigma and the latency curve are
+        simulated only for the first fleet size of each kind.
         """
         key, evidence = (_build_kind(target.name, capacity), replicas), self._get_evidence(target)
         steady_replicas = _SIZES[bisect.bisect_right(_SIZES, replicas) - 1]
@@ -278,10 +279,10 @@ class FleetSizer:
                 rate = _cached_simulate_rate(
                     fit, self._shape, steady_replicas, capacity.speed, capacity.speed_sigma, evidence
                 )
-                latencies = _cached_simulate_fleet_curve(
+                latency_curve = _cached_simulate_fleet_curve(
                     fit, self._shape, steady_replicas, capacity.speed, rate.rate_per_s
                 )
-                self._simulated_kinds[key] = SimulatedKind(rate, latencies)
+                self._simulated_kinds[key] = SimulatedKind(rate, latency_curve)
             else:
                 rate = _cached_simulate_median_rate(
                     fit,
@@ -294,13 +295,13 @@ class FleetSizer:
                     steady_replicas,
                 )
                 self._simulated_kinds[key] = SimulatedKind(
-                    rate, similar_kind.latencies.scale_rates(rate.rate_per_s / similar_kind.rate.rate_per_s)
+                    rate, similar_kind.latency_curve.scale_rates(rate.rate_per_s / similar_kind.rate.rate_per_s)
                 )
         return self._simulated_kinds[key]
 
     def _round_replicas(self, capacity: Capacity) -> int:
         """Return the number of replicas that the demand needs at the plan's confidence, rounded
-        down to a simulated size.
+        down to a size in `_SIZES`.
         """
         return _SIZES[self._find_size_index(capacity)]
 

@@ -1,7 +1,7 @@
 """Fleet planning: size, price and rank every offer from measurements, and simulate the leading
 offers.
 
-The computation is deterministic: it uses only the plan inputs and seeded random numbers.
+The result is deterministic: it depends only on the plan inputs and on seeded random numbers.
 """
 
 from __future__ import annotations
@@ -38,9 +38,9 @@ def plan_fleets(
     """Compute the plan for the given plan inputs.
 
     `Plan.offers` lists the feasible fleets first, by ranking cost, then the excluded fleets with
-    the reason. With `estimate_only`, only formulas are used, which takes at most 200 ms. Otherwise
-    the leading offers are simulated, and `should_continue` is called between simulations. Raises
-    CancelledError if it returns False.
+    the reason. With `estimate_only`, the plan is computed by formulas only, in at most 200 ms.
+    Otherwise the leading offers are simulated, and `should_continue` is called between simulations.
+    Raises CancelledError if `should_continue` returns False.
     """
     plan_inputs = add_measured_tokens(plan_inputs)
     demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
@@ -106,7 +106,8 @@ def plan_fleets(
 
 
 def _collect_evidence(options: Sequence[Option], plan_inputs: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
-    """Return the SLO evidence by target name, since many offers share a target."""
+    """Return the SLO evidence by target name. Evidence is collected per target, since many offers
+    share a target."""
     targets = {option.target.name: option.target for option in options}
     return {name: collect_slo_evidence(target, plan_inputs.slo, goals) for name, target in targets.items()}
 
@@ -114,8 +115,7 @@ def _collect_evidence(options: Sequence[Option], plan_inputs: PlanningInputs, go
 def _assess_option(
     option: Option, evidence: Mapping[str, SloEvidence], goals: Goals, demand: Demand
 ) -> CapacityKnowledge | None:
-    """Return how certain the capacity of an offer is; `None` if the offer is excluded for another
-    reason."""
+    """Return how certain the capacity of an offer is; `None` if the offer is infeasible."""
     if not option.is_feasible:
         return None
     return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], goals, demand)
@@ -135,8 +135,8 @@ def _get_leading_knowledge(
 ) -> CapacityKnowledge | None:
     """Return how certain the capacity of the recommended offer is.
 
-    Without a recommendation, return the knowledge of the cheapest offer that is excluded because
-    its capacity is too uncertain; `None` if there is no such offer.
+    Without a recommendation, the result is for the cheapest offer that is excluded because of its
+    uncertain capacity; `None` if there is no such offer.
     """
     if best is not None:
         return next(
@@ -152,11 +152,10 @@ def _get_leading_knowledge(
 
 
 def _build_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:
-    """Return the Pareto front of the fleets with a known latency; fleets without one are
-    ignored."""
+    """Return the Pareto front of the feasible fleets. Fleets without a latency are ignored."""
     budget, option_fleets = plan_inputs.limits.budget_usd_per_month, []
-    for option in (option for option in options if option.is_feasible and option.latencies.rates_per_s):
-        fleets = list_fleets(get_candidate(option), demand, option.latencies, budget, plan_inputs.today)
+    for option in (option for option in options if option.is_feasible and option.latency_curve.rates_per_s):
+        fleets = list_fleets(get_candidate(option), demand, option.latency_curve, budget, plan_inputs.today)
         option_fleets += [(option, fleet) for fleet in fleets]
     return add_front_probabilities(
         find_pareto_front(fleet for _, fleet in option_fleets), option_fleets, demand, plan_inputs.today
@@ -174,8 +173,8 @@ def _rank(
 ) -> list[tuple[Option, Fleet]]:
     """Return the feasible fleets by ranking cost, then by risk, then by latency.
 
-    The ranking cost of an old or low-trust price is one sigma of its drift higher, since the price
-    may have risen.
+    For an old or low-trust price, the ranking cost is one sigma of the price's uncertainty higher,
+    since the price may have risen.
     """
     fleets = [
         (option, _build_option_fleet(option, demand, plan_inputs, evidence[option.target.name]))
@@ -196,7 +195,7 @@ def _rank(
 
 def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInputs, evidence: SloEvidence) -> Fleet:
     candidate = get_candidate(option)
-    fleet = build_fleet(candidate, candidate.instances, demand, option.latencies, plan_inputs.today)
+    fleet = build_fleet(candidate, candidate.instances, demand, option.latency_curve, plan_inputs.today)
     fleet = msgspec.structs.replace(
         fleet,
         measured_on=option.target.name,
@@ -207,8 +206,8 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
 
 
 def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
-    """Return the excluded fleets: first those with a monthly cost, by cost; then the others, by
-    price per instance."""
+    """Return the excluded fleets: first fleets with a monthly cost, by cost; then fleets without a
+    monthly cost, by price per instance."""
     unknown_price_usd = float("inf")
     ranked_fleets: list[tuple[tuple[int, float], Fleet]] = []
     for evaluation in (option.evaluation for option in options):
@@ -235,7 +234,7 @@ def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Flee
 
 
 def _is_different_type(option: Option, best: Option) -> bool:
-    """Return whether the option has another instance type than the best option, rather than the
-    same one elsewhere."""
+    """Return whether the option has another provider or instance type than the best option, not
+    only another region."""
     offer, best_offer = option.evaluation.offer, best.evaluation.offer
     return (offer.provider, offer.instance_type) != (best_offer.provider, best_offer.instance_type)

@@ -9,8 +9,8 @@ from app.records.service import BatchService, RequestService, ServiceModel
 
 
 def format_number(number: float) -> str:
-    """Format a number with three significant digits, or as an integer from 100 upwards; never with
-    an exponent."""
+    """Format a number with three significant digits, or as an integer from 100 upwards. The text
+    never contains an exponent."""
     if abs(number) >= 100 or number == 0:
         return f"{number:,.0f}"
     decimals = max(0, 2 - math.floor(math.log10(abs(number))))
@@ -23,8 +23,8 @@ def format_usd(number: float) -> str:
 
 
 def format_share(number: float) -> str:
-    """Format a share as a percentage; shares just below 1 become "over 99.9 %" instead of being
-    rounded up to 100 %."""
+    """Format a share as a percentage. Shares just below 1 become "over 99.9 %", so that they are
+    not rounded to 100 %."""
     return "over 99.9 %" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + " %"
 
 

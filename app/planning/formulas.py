@@ -1,4 +1,5 @@
-"""Analytical estimate of the highest rate at which a replica meets the goals, by queueing formulas.
+"""Analytical estimate, by queueing formulas, of the highest rate at which a replica meets the
+goals.
 
 In all functions, `lengths` are the mean numbers of input and output tokens.
 """
@@ -17,10 +18,11 @@ from app.planning.service_models.service_times import compute_service_factors, c
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 MIN_LOAD = 0.02
-"""Lowest load that is tried, as a share of a replica's max throughput; if a goal is missed even
-at this load, the rate is 0."""
+"""Lowest load to try, as a share of a replica's max throughput. If a goal is missed even at this
+load, the rate is 0."""
 _QUANTILES = (np.arange(1000) + 0.5) / 1000
-"""Quantiles at which the distribution of service times is evaluated; fine enough for p99.9."""
+"""Quantiles at which the distribution of service times is evaluated. The grid is fine enough for
+p99.9."""
 _NORMAL_QUANTILES = special.ndtri(_QUANTILES)
 _STEPS = 40
 
@@ -48,8 +50,8 @@ def compute_erlang_c(servers: float, erlangs: float) -> float:
 def estimate_rate_within_slo(
     service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
 ) -> float:
-    """Return the highest request rate per replica at which all goals are met; 0 if they are missed
-    at any load."""
+    """Return the highest request rate per replica, in req/s, at which all goals are met; 0 if a
+    goal is missed even at MIN_LOAD."""
     high = _compute_max_throughput_per_s(service, lengths)
     if not goals.latency_goals:
         return 0.95 * high
@@ -67,7 +69,7 @@ def estimate_rate_within_slo(
 
 
 def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
-    """Return whether requests that never wait meet the goals, as in a large fleet whose replicas
+    """Return whether the goals are met if no request waits, as in a large fleet whose replicas
     share a queue."""
     return all(_compute_unloaded_latency_s(service, goal) <= goal.limit_s for goal in goals.latency_goals)
 
@@ -88,7 +90,8 @@ def _compute_unloaded_latency_s(service: ServiceModel, goal: Goal) -> float:
 def depends_on_replicas(service: ServiceModel) -> bool:
     """Return whether `estimate_rate_within_slo` depends on the number of replicas.
 
-    In batch and token service models, each replica has its own queue.
+    Estimates for batch and token service models ignore the other replicas, since each replica has
+    its own queue.
     """
     return isinstance(service, RequestService)
 
@@ -115,8 +118,8 @@ def _is_met(
 def _is_met_by_slots(service: RequestService, goal: Goal, rate_per_s: float, replicas: int, router: str) -> bool:
     """Return whether a fleet of replicas with request slots meets the goal.
 
-    Depending on the router, several replicas are treated as a pooled queue, and arrivals are more
-    or less regular.
+    The router determines how many replicas are modeled as sharing one queue, and how regular the
+    arrivals are.
     """
     pooled_replicas = replicas if router in ("least-work", "least-outstanding", "weighted") else 1
     pooled_replicas = min(2, replicas) if router == "power-of-two" else pooled_replicas
@@ -141,9 +144,9 @@ def _is_met_by_sharing(
 ) -> bool:
     """Return whether processor sharing meets the goal.
 
-    `slowed_share` is the share of requests that find all cores busy, and `idle_cores` the mean
-    number of idle cores. The mean slowdown is the same for all requests, regardless of the
-    distribution of service times.
+    `slowed_share` is the share of requests that find all cores busy, and `idle_cores` is the mean
+    number of idle cores. With processor sharing, the mean slowdown does not depend on a request's
+    service time, nor on the distribution of service times.
     """
     if goal.quantile is None:
         return service.mean_s * (1 + slowed_share / idle_cores) <= limit_s
@@ -195,10 +198,10 @@ def _compute_step_s(service: TokenService, batch: float, lengths: tuple[float, f
 
 
 def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
-    """Return how many seconds a request is in flight at this batch size.
+    """Return the residence time in seconds of a request in a batch of `batch` sequences.
 
-    This is the duration of its own decode steps and of the prefills of requests that arrive in the
-    meantime.
+    The residence time consists of the request's own decode steps, and of the prefills of requests
+    that arrive in the meantime.
     """
     return lengths[1] * _compute_step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
 

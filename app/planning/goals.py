@@ -42,14 +42,14 @@ class Goal(msgspec.Struct, frozen=True):
 
     text: str
     metric: str
-    """Name of the metric, identical to `Objective.name`."""
+    """Name of the metric that the goal limits, as in `Objective.name`."""
     kind: LatencyKind
     quantile: float | None
     limit_s: float
 
 
 class Goals(msgspec.Struct, frozen=True):
-    """Goals that a fleet must meet to satisfy an SLO.
+    """Goals that a fleet must reach to meet an SLO.
 
     `share` is the share of arrivals that must be within all limits; `None` if the SLO sets only
     percentiles or means.
@@ -61,18 +61,18 @@ class Goals(msgspec.Struct, frozen=True):
 
     @property
     def latency_metric(self) -> str:
-        """Metric of the first latency goal; p95 latency if there is none."""
+        """Metric of the first latency goal; p95 latency if there is no latency goal."""
         return self.latency_goals[0].metric if self.latency_goals else DEFAULT_LATENCY_METRIC
 
     def get_limit_s(self, kind: LatencyKind) -> float:
-        """Return the tightest limit on this kind of latency in seconds; infinity if it has no
+        """Return the tightest limit in seconds on one kind of latency; infinity if there is no
         limit."""
         return min((goal.limit_s for goal in self.latency_goals if goal.kind == kind), default=math.inf)
 
 
 def build_goals(slo: Sequence[Objective]) -> Goals:
-    """Build the goals that a simulation can evaluate from an SLO; `notes` of the result lists the
-    other objectives."""
+    """Build the goals that a simulation can evaluate from an SLO. `notes` of the result lists the
+    objectives that cannot be simulated."""
     latency_goals, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
         kind = _KIND_BY_METRIC.get(objective.metric)
@@ -100,7 +100,7 @@ ShouldContinue = Callable[[], bool]
 
 
 class CancelledError(Exception):
-    """Raised if a plan is cancelled because it is no longer needed."""
+    """Raised when a plan is cancelled because it is no longer needed."""
 
 
 def always_continue() -> bool:

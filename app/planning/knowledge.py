@@ -1,4 +1,4 @@
-"""Assessment of how certain the capacity behind a plan is, and of the measurement that reduces the
+"""Assessment of how certain the capacity behind a plan is, and which measurement would reduce the
 uncertainty most."""
 
 from __future__ import annotations
@@ -23,13 +23,13 @@ from app.records.service import ServiceFit
 UNCERTAIN_RATIO, UNKNOWN_RATIO = 2.0, 10.0
 """Ratios of P90 to P10 of the capacity above which the capacity counts as uncertain or unknown."""
 _CONTRADICTION_RATIO = 1.25
-"""Ratio of the highest rate that met the SLO to the lowest that missed it; above this ratio, chance
-cannot explain it.
+"""Ratio of the highest rate that met the SLO to the lowest rate that missed it, above which the
+load points contradict each other more than random variation can explain.
 """
 _MAX_FIT_ERROR = 0.5
 _MAX_NARROW_RATIO = 1.5
-"""Ratio of the lowest rate that missed the SLO to the highest that met it, below which the model
-error hardly matters.
+"""Ratio of the lowest rate that missed the SLO to the highest rate that met the SLO, up to which
+the fit error of the service model hardly matters.
 """
 _MIN_DURATION_S, _MIN_REQUESTS = 30.0, 2000
 _MIN_EXPECTED_RATIO = 1.1
@@ -37,7 +37,7 @@ _ERROR_PREFIXES = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
 
 
 class SloEvidence(msgspec.Struct, frozen=True):
-    """Evidence from the load points of one target on whether it meets the SLO.
+    """Evidence from the load points of one target on the rates at which the target meets the SLO.
 
     `fit_error` is the relative error of the service model at the percentiles of the SLO, or `None`
     if unknown.
@@ -58,8 +58,8 @@ def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals
 def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
     """Assess how certain the capacity of one instance of an offer is.
 
-    The proposed next measurement is of a single replica on the measured hardware. A wide range of
-    capacity that does not change the number of instances counts as known well enough.
+    The proposed next measurement is for a single replica on the measured hardware. A capacity with
+    a wide range still counts as known if the range does not change the number of instances.
     """
     low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
     capacity_range, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
@@ -81,10 +81,10 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
 
 
 def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
-    """Return the largest relative error of the service model over the percentiles of the SLO;
+    """Return the largest relative error of the service model over the latency goals of the SLO;
     `None` if unknown.
 
-    Errors are computed on a log scale, so half and twice the measured value are equally wrong.
+    Errors are computed on a log scale, so half and twice the measured value are equal errors.
     """
     errors = [error for goal in goals.latency_goals if (error := _compute_error(fit, goal)) is not None]
     return max(errors, default=None)
@@ -105,8 +105,9 @@ def _compute_error(fit: ServiceFit, goal: Goal) -> float | None:
 def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
     """Return whether the load points contradict each other.
 
-    This is so if rates that met the SLO are well above rates that missed it, or if no service model
-    explains the measurements and the measured rates do not narrow the capacity either.
+    A contradiction exists if a rate that met the SLO is well above a rate that missed the SLO. It
+    also exists if the service model fits badly and the measured rates leave a wide range for the
+    capacity.
     """
     if evidence.is_contradictory:
         return evidence.highest_met_per_s > _CONTRADICTION_RATIO * evidence.lowest_missed_per_s
@@ -119,9 +120,9 @@ def _propose_measurement(
 ) -> NextMeasurement:
     """Return the measurement that narrows the range of the capacity most.
 
-    Its rate is the geometric middle of the range, since meeting or missing the SLO at that rate
-    halves the range. If load points contradict each other, it repeats their rates for three times
-    as long.
+    The proposed rate is the geometric mean of the ends of the range, since the outcome at this rate
+    halves the range. If load points contradict each other, the proposed rate is between the
+    contradictory rates, with three times as many requests.
     """
     evidence = slo_evidence.evidence
     rate_per_s = math.sqrt(capacity_range.p10 * capacity_range.p90) / (capacity.replicas * capacity.speed)

@@ -1,5 +1,5 @@
-"""Latency as a function of the rate: interpolated between measured load points, never extrapolated
-beyond them."""
+"""Latency as a function of the rate, interpolated between measured load points and never
+extrapolated."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from app.records.result import Estimate
 
 
 class LatencyCurve(msgspec.Struct, frozen=True):
-    """Non-decreasing latency curve, linear in log latency between its knots.
+    """Non-decreasing latency curve, with linear interpolation of log latency.
 
     Rates go from the lowest measured rate to at most `max_rate_per_s`; `log_latencies` are
     logarithms of ms.
@@ -27,10 +27,10 @@ class LatencyCurve(msgspec.Struct, frozen=True):
     max_rate_per_s: float
 
     def interpolate_ms(self, rate_per_s: float) -> float | None:
-        """Return the latency in ms at this rate; `None` beyond the max rate or if the curve has no
+        """Return the latency in ms at a rate; `None` beyond the max rate or if the curve has no
         points.
 
-        Below the lowest measured rate, return the latency at that lowest rate.
+        Below the lowest measured rate, the result is the latency at the lowest measured rate.
         """
         if not self.rates_per_s or rate_per_s > self.max_rate_per_s * (1 + 1e-9):
             return None
@@ -58,7 +58,8 @@ class LatencyCurve(msgspec.Struct, frozen=True):
 def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
     """Build the latency curve of a measurement.
 
-    Repeats at the same rate are averaged in log latency, and isotonic regression removes decreases.
+    Log latencies of repeats at the same rate are averaged, and isotonic regression removes
+    decreases.
     """
     log_latencies_by_rate: dict[float, list[float]] = defaultdict(list)
     for point in curve.points:
@@ -70,12 +71,11 @@ def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
 
 
 def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: Capacity) -> Estimate:
-    """Return the latency of an instance at this utilization.
+    """Return the latency in ms of an instance at a utilization, with an interval.
 
-    A machine that is k times as fast as the measured one is assumed to have the measured curve with
-    rates multiplied by k and latencies divided by k; the interval spans the possible values of k.
-    If the slowest machine of the interval would be beyond the max rate, the estimate has no
-    interval, and `reason` says so.
+    For a machine k times as fast as the measured machine, the measured rates are multiplied by k
+    and the latencies divided by k. The interval spans the uncertainty of k. If the slowest machine
+    in this range is beyond its max rate, the estimate has no interval, and `reason` says so.
     """
     latency_ms = curve.interpolate_ms(utilization * curve.max_rate_per_s)
     if latency_ms is None:
@@ -102,8 +102,8 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
 
 
 def _fit_isotonic(levels: list[tuple[float, int]]) -> list[float]:
-    """Return the least-squares non-decreasing sequence by pooling adjacent violators; input pairs
-    are (level, weight).
+    """Return the non-decreasing sequence closest to the levels in least squares, by pooling
+    adjacent violators. `levels` holds pairs of level and weight.
     """
     pools: list[tuple[float, int, int]] = []
     for level, weight in levels:

@@ -27,16 +27,16 @@ from app.records.service import UNLIMITED_TOKENS, TokenService
 # bandwidth of PCIe 4.0 x16 in one direction, as achieved by collectives
 _PCIE_BYTES_PER_S = 25e9
 ASSUMED_SIGMA = 0.35
-"""Lognormal sigma of a calculated rate; `docs/validation/extrapolation.md` compares calculated
-with published rates.
+"""Assumed lognormal sigma of a calculated rate, based on published rates
+(`docs/validation/extrapolation.md`).
 """
 
 LimitingFactor = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 
 
 class Efficiency(msgspec.Struct, frozen=True):
-    """Kernel efficiency: achieved shares of peak compute and bandwidth, and delays that are the
-    same on every accelerator.
+    """Efficiency of kernels: achieved shares of peak compute and peak bandwidth, and delays that do
+    not depend on the accelerator.
     """
 
     compute: float = 0.50
@@ -46,8 +46,8 @@ class Efficiency(msgspec.Struct, frozen=True):
 
 
 class Deployment(msgspec.Struct, frozen=True):
-    """Replica on `degree` accelerators with tensor parallelism, for prompts and responses with the
-    given mean numbers of tokens.
+    """Replica on `degree` accelerators with tensor parallelism, and the mean numbers of input and
+    output tokens.
 
     `prefix_hit_rate` is the prefix cache hit rate: the share of prompt tokens whose keys and values
     are cached.
@@ -65,8 +65,8 @@ class Deployment(msgspec.Struct, frozen=True):
 
 
 class Speeds(msgspec.Struct, frozen=True):
-    """Effective compute (operations/s) and bandwidth (bytes/s) of each accelerator, including
-    efficiency."""
+    """Effective compute in operations/s and effective bandwidth in bytes/s of each accelerator,
+    after losses."""
 
     compute_per_s: float
     memory_bytes_per_s: float
@@ -110,7 +110,7 @@ def compute_speeds(deployment: Deployment) -> Speeds | Unavailable:
 def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
     """Return the time in seconds that the prefill of a prompt adds to the steps that process it.
 
-    It includes the arithmetic of the uncached tokens, the attention among them, and collectives.
+    The time includes the arithmetic of uncached tokens, attention, and collectives.
     """
     model = deployment.model
     tokens = deployment.input_tokens * (1 - deployment.prefix_hit_rate)
@@ -121,8 +121,8 @@ def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
 
 
 def compute_idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
-    """Return the time to first token of an idle replica in seconds: the prefill, or a decode step
-    if that is longer."""
+    """Return the TTFT of an idle replica in seconds: the duration of the prefill or of a decode
+    step, whichever is longer."""
     return max(compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, 1))
 
 
@@ -130,7 +130,7 @@ def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) 
     """Return the duration in seconds of a decode step, which emits one token for each of `batch`
     sequences.
 
-    The sequences are assumed to be half way through their responses.
+    Each sequence is assumed to be halfway through its response.
     """
     compute_s = _estimate_decode_compute_s(deployment, speeds, batch)
     memory_s = _compute_weights_read_s(deployment, speeds, batch) + batch * _compute_kv_read_s(deployment, speeds)
@@ -138,10 +138,11 @@ def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) 
 
 
 def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Replica | Unavailable:
-    """Return the replica at the largest batch that memory, engine and the limit on mean ITL allow.
+    """Return the replica with the largest batch that memory, engine and the limit on mean ITL
+    allow.
 
-    Returns `Unavailable` if not even one sequence fits in memory, or if a single sequence exceeds
-    the ITL limit.
+    Returns `Unavailable` if not even one sequence fits in memory, or if the ITL of a single
+    sequence exceeds the limit.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
@@ -185,8 +186,8 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
 
 
 def _find_largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, itl_limit_s: float) -> int:
-    """Find the largest batch within the ITL limit by bisection, since ITL never decreases as the
-    batch grows."""
+    """Find the largest batch within the ITL limit by bisection. ITL never decreases as the batch
+    grows."""
     low, high = 0, max_batch
     while low < high:
         middle = (low + high + 1) // 2
@@ -198,8 +199,8 @@ def _find_largest_batch(deployment: Deployment, speeds: Speeds, max_batch: int, 
 
 
 def _compute_itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
-    """Return the mean ITL at saturation, when each of `batch` sequences also waits for a share of
-    all prefills."""
+    """Return the mean ITL in seconds at saturation with `batch` sequences, including the prefills
+    of other requests."""
     step_s = compute_decode_step_s(deployment, speeds, batch)
     return step_s + batch * compute_prefill_s(deployment, speeds) / deployment.output_tokens
 
@@ -207,9 +208,10 @@ def _compute_itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
 def _find_limiting_factor(
     deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan
 ) -> LimitingFactor:
-    """Return the limiting factor, which must change for a higher rate.
+    """Return the bottleneck of the replica, which must change for a higher rate.
 
-    If prefill takes most of the time, a larger batch would not help.
+    If prefill takes most of the time, prefill compute is the bottleneck, since a larger batch would
+    not help.
     """
     step_s = compute_decode_step_s(deployment, speeds, batch)
     if compute_prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
@@ -241,7 +243,8 @@ def _estimate_decode_compute_s(deployment: Deployment, speeds: Speeds, batch: fl
 
 
 def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float) -> float:
-    """Return the duration in seconds of two all-reduces of the 16-bit hidden states per layer."""
+    """Return the duration in seconds of all collectives: two all-reduces of the 16-bit hidden
+    states per layer."""
     degree = deployment.degree
     if degree == 1:
         return 0.0
@@ -250,8 +253,8 @@ def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
-    """Token service that was not measured. `sigma` is the common lognormal sigma of all step and
-    prefill durations."""
+    """Token service of an unmeasured replica. `sigma` is the lognormal sigma of a common factor on
+    all step and prefill durations."""
 
     service: TokenService
     basis: Basis
@@ -260,24 +263,24 @@ class UnmeasuredService(msgspec.Struct, frozen=True):
 
 
 class MeasuredReplica(msgspec.Struct, frozen=True):
-    """Measured replica, as the basis of an extrapolation; `weight_bytes` is the size of all
-    weights, on `degree` accelerators."""
+    """Measured replica, as the basis of an extrapolation. `weight_bytes` is the total size of the
+    weights on all `degree` accelerators."""
 
     weight_bytes: float
     dtype: str
     degree: int = 1
     engine: Engine = Engine()
     host_s: float = 0.0
-    """Part of a step that does not depend on the accelerator, in seconds."""
+    """Part of the duration of a step that does not depend on the accelerator, in seconds."""
 
 
 def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavailable:
-    """Build a service whose step time is linear in the batch size, exact at one sequence and at the
-    largest batch.
+    """Build a service whose step time is linear in the batch size.
 
-    Between these two sizes, the step time is slightly too long where compute becomes the
-    bottleneck, and slightly too short for mixture-of-experts models. Returns `Unavailable` if the
-    model does not fit or a data sheet value is unknown.
+    The step time is exact for one sequence and for the largest batch. In between, the step time is
+    slightly too long where compute becomes the bottleneck, and slightly too short for
+    mixture-of-experts models. Returns `Unavailable` if the model does not fit or a data sheet value
+    is unknown.
     """
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
@@ -351,8 +354,8 @@ def _get_sigma(ratio: Ratio) -> float:
 
 
 def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target: Accelerator) -> float | Unavailable:
-    """Return the KV cache size on the other accelerator relative to the measured one, from the
-    memory left by the weights.
+    """Return the ratio of the KV cache sizes on the other and on the measured accelerator, computed
+    from the memory that the weights leave free.
     """
     free_bytes = []
     for accelerator in (measured, target):

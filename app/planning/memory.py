@@ -1,5 +1,5 @@
-"""Memory of a model on accelerators: whether the model fits, on how many, and the memory left for
-the KV cache."""
+"""Memory of a model on accelerators: whether the model fits, how many accelerators a replica needs,
+and how much memory is left for the KV cache."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BYTES_PER_PARAMETER = {
 # with error correction
 _MIN_STACKED_GB_S = 1500.0
 _GDDR7_GPUS = ("rtx-5090", "rtx-pro-6000-server", "rtx-pro-6000-workstation")
-"""Keys of GPUs whose bandwidth is as high as that of HBM, but that use GDDR memory."""
+"""Keys of GPUs with GDDR memory whose bandwidth is as high as that of HBM."""
 _USABLE_SHARE_STACKED, _USABLE_SHARE_OTHER = 0.985, 0.93
 # memory of the context, kernels and collectives, outside the memory pool of the inference engine
 _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
@@ -33,7 +33,7 @@ MemoryLimit = Literal["weights", "KV"]
 
 
 class MemoryPlan(msgspec.Struct, frozen=True):
-    """Memory on each of the `degree` accelerators that share a replica, in bytes."""
+    """Memory in bytes on each of the `degree` accelerators of a replica."""
 
     degree: int
     usable_bytes: float
@@ -56,11 +56,11 @@ def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
 
 
 def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
-    """Return the size in bytes of the KV cache of a sequence of `tokens`, on each of `degree`
-    accelerators.
+    """Return the size in bytes of the KV cache of a sequence of `tokens` tokens, on each of
+    `degree` accelerators.
 
-    KV heads are split across accelerators until each has only one head; a latent cache (MLA) is
-    replicated on each accelerator.
+    KV heads are split across accelerators until each accelerator has only one head; a latent cache
+    (MLA) is replicated on each accelerator.
     """
     full_attention_layers = model.layers - model.window_layers - model.linear_layers
     window_tokens = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
@@ -103,8 +103,8 @@ def plan_memory(
 def count_sequences(
     plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
 ) -> int:
-    """Return how many sequences of `tokens` fit in the KV cache at once, each rounded up to whole
-    blocks."""
+    """Return how many sequences of `tokens` tokens fit in the KV cache at once. Each sequence is
+    rounded up to whole blocks."""
     rounded_tokens = math.ceil(tokens / block_tokens) * block_tokens
     sequence_bytes = compute_kv_bytes(model, rounded_tokens, kv_dtype, plan.degree)
     # with linear layers only, the cache does not grow, and only the engine's own limit applies
@@ -120,8 +120,8 @@ def find_smallest_degree(
     sequences: int = 1,
     max_degree: int = 8,
 ) -> MemoryPlan | Unavailable:
-    """Return the memory plan with the fewest accelerators that fits the weights and `sequences`
-    sequences of `tokens`.
+    """Return the memory plan with the fewest accelerators that fit the weights and `sequences`
+    sequences of `tokens` tokens.
 
     The number of accelerators divides the number of attention heads. Returns `Unavailable` if even
     `max_degree` accelerators are too few.
@@ -147,8 +147,8 @@ def find_smallest_degree(
 
 
 def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
-    """Return which takes more memory, the weights or the KV cache; reduce it if too few sequences
-    fit."""
+    """Return whether the weights or the KV cache take more memory. The larger part limits the
+    number of sequences."""
     return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
 
 

@@ -1,5 +1,5 @@
-"""Options of a plan: each offer with the capacity of one instance, by formula or, for the leading
-offers, by simulation.
+"""Options of a plan: each offer with the capacity of one instance. Capacity is computed by formula
+and, for the leading offers, by simulation.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _MIN_SIMULATED_KINDS = 5
 _MAX_SIMULATED_KINDS = 12
 """Maximum number of kinds of replica to simulate.
 
-At least `_MIN_SIMULATED_KINDS` kinds are simulated, and more only while the cheapest option has not been
-simulated.
+`_MIN_SIMULATED_KINDS` kinds are always simulated; more kinds are simulated only until the cheapest
+option is simulated.
 """
 
 
@@ -39,12 +39,11 @@ _NO_TARGET = MeasuredTarget("nothing", Hardware("nothing"), CapacityCurve((), "l
 
 
 class Option(msgspec.Struct, frozen=True):
-    """Evaluated offer, with the target that it is based on, and the latency curve for its
-    capacity."""
+    """Evaluated offer, with the target that its capacity is based on, and the latency curve."""
 
     evaluation: Candidate | RejectedOffer
     target: MeasuredTarget
-    latencies: LatencyCurve
+    latency_curve: LatencyCurve
     capacity: Capacity | None
 
     @property
@@ -77,8 +76,8 @@ def get_candidate(option: Option) -> Candidate:
 def _build_sizer(
     plan_inputs: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
 ) -> FleetSizer | None:
-    """Build the fleet sizer; `None` if no target has a service model, so that only the measured max
-    rates are known."""
+    """Build the fleet sizer. Return `None` if no target has a service model, so that only measured
+    max rates are known."""
     if plan_inputs.assumed_model is None and all(target.fit is None for target in plan_inputs.measured):
         return None
     # deferred, because the simulation takes a second to import
@@ -109,8 +108,8 @@ def _build_option(
 ) -> Option:
     """Build the option of an offer.
 
-    It is based on the most informative target: the one with the lowest risk, then the narrowest
-    interval, then the highest rate.
+    The option is based on the target with the lowest risk; among equals, with the narrowest
+    interval, then with the highest rate.
     """
     capacities = [(target, _extrapolate_capacity(target, offer, plan_inputs)) for target in plan_inputs.measured]
     capacities_by_target = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
@@ -147,7 +146,8 @@ def _build_option(
 def _evaluate_option(
     offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, plan_inputs: PlanningInputs
 ) -> Candidate | RejectedOffer:
-    """Evaluate the offer, including the limits that need the accelerator's data sheet."""
+    """Evaluate the offer against all limits, including those on vendor and power of the
+    accelerator."""
     limits, accelerator = plan_inputs.limits, plan_inputs.catalog.accelerators.get(offer.accelerator or "")
     evaluation = evaluate_offer(offer, capacity, demand, limits, plan_inputs.today)
     missing_reason = _explain_missing_token_times(target, plan_inputs)
@@ -179,7 +179,8 @@ def _evaluate_option(
 
 
 def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningInputs) -> str | None:
-    """Return why this target cannot evaluate an SLO on token latencies; `None` if it can."""
+    """Return the reason why an SLO on token latencies cannot be evaluated with this target; `None`
+    if the SLO can be evaluated."""
     if target.fit is None or isinstance(target.fit.services[0].service, TokenService):
         return None
     goal = next(
@@ -218,11 +219,11 @@ def _get_risk_level(capacity: Capacity) -> int:
 def _simulate_leading(
     options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
 ) -> list[Option]:
-    """Simulate kinds of replica, those of the cheapest offers first, until the cheapest option is
+    """Simulate kinds of replica in the order of the offers' cost, until the cheapest option is
     simulated.
 
-    Options that miss the SLO by formula are simulated last, since the simulation may find that they
-    meet it by pooling their queues.
+    Options that miss the SLO by formula are simulated last. A simulation may find that such an
+    option meets the SLO by pooling queues.
     """
     simulated_kinds: dict[tuple[str, float, float], int] = {}
     options = list(options)
@@ -274,6 +275,6 @@ def _simulate_option(option: Option, plan_inputs: PlanningInputs, demand: Demand
     result = sizer.simulate(option.target, option.capacity)
     if result is None:
         return option
-    capacity, latencies = result
+    capacity, latency_curve = result
     evaluation = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
-    return msgspec.structs.replace(option, evaluation=evaluation, latencies=latencies, capacity=capacity)
+    return msgspec.structs.replace(option, evaluation=evaluation, latency_curve=latency_curve, capacity=capacity)

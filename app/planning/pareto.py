@@ -20,7 +20,8 @@ from app.records.result import Fleet
 def find_pareto_front(fleets: Iterable[Fleet]) -> tuple[Fleet, ...]:
     """Return the non-dominated fleets by cost and latency, cheapest first.
 
-    Of equal fleets only one is returned; fleets without a known cost or latency are ignored.
+    Of fleets with equal cost and latency, only one is returned. Fleets without a known cost or
+    latency are ignored.
     """
     comparable_rows = [
         (fleet.usd_per_month.value, fleet.latency_at_peak.value, fleet)
@@ -38,8 +39,8 @@ def find_pareto_front(fleets: Iterable[Fleet]) -> tuple[Fleet, ...]:
 
 _DRAW_COUNT = 200
 _MAX_RIVALS = 60
-"""Number of fleets closest in cost to the front that are drawn together with it; others hardly ever
-reach the front."""
+"""Maximum number of other fleets whose costs and latencies are drawn together with those of the
+front. The fleets closest in cost are used, since others hardly ever reach the front."""
 _OVERLOADED_MS = math.inf
 _SEED = 20_26
 
@@ -47,8 +48,8 @@ _SEED = 20_26
 def add_front_probabilities(
     front: tuple[Fleet, ...], option_fleets: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
 ) -> tuple[Fleet, ...]:
-    """Set on each fleet of the front the probability that it is on the front, by drawing uncertain
-    costs and latencies.
+    """Return the front with each fleet's probability of being on the front, estimated by drawing
+    uncertain costs and latencies.
 
     Offers that are extrapolated from the same measurement by the same ratio have the same speed
     error in each draw; price errors are independent.
@@ -88,7 +89,7 @@ def _draw_costs_and_latencies(
 ) -> tuple[Floats, Floats]:
     """Draw costs in USD and latencies in ms; both arrays have the shape draws × fleets.
 
-    A fleet that is beyond its max rate in a draw has infinite latency, so it is not on the front.
+    A fleet beyond its max rate in a draw has infinite latency there.
     """
     rng = np.random.default_rng(_SEED)
     speed_keys = sorted({_get_speed_key(option) for option, _ in pairs})
@@ -102,7 +103,7 @@ def _draw_costs_and_latencies(
         factors = np.exp(candidate.capacity.sigma * speed_normals[_get_speed_key(option)])
         utilizations = peaks_per_s / ((fleet.instances or 1) * candidate.capacity.rate_per_s * factors)
         base_latencies_ms = [
-            option.latencies.interpolate_ms(float(utilization) * option.latencies.max_rate_per_s)
+            option.latency_curve.interpolate_ms(float(utilization) * option.latency_curve.max_rate_per_s)
             for utilization in utilizations
         ]
         latencies_ms[:, index] = [

@@ -1,5 +1,5 @@
-"""Simulation of the recommended fleet on the busiest day of the week, hour by hour; each hour is
-independent."""
+"""Simulation of the recommended fleet on the busiest day of the week, with an independent
+simulation of each hour."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ _REQUESTS = 4_000
 
 
 def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
-    """Simulate the busiest of the next seven days at today's traffic level; empty if the target has
-    no service model.
+    """Simulate the busiest of the next seven days at today's traffic level. The result is empty if
+    the target has no service model.
 
-    Requests still queued at the end of an hour are not carried over to the next.
-    `sizewise simulate` simulates a continuous day.
+    Requests that are queued at the end of an hour are not carried over to the next hour. For a
+    continuous day, use `sizewise simulate`.
     """
     fit = best_option.target.fit
     if fit is None:

@@ -63,10 +63,8 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
 
 
 def explain_rate_limit(capacity: Capacity, target_name: str) -> str | None:
-    """Return a note if the plan limits a replica to its highest observed rate although the service
-    model predicts more.
-
-    Returns `None` if the plan is not limited by the observed rates.
+    """Return a note if the plan limits a replica to the highest observed rate although the service
+    model predicts a higher rate; otherwise return `None`.
     """
     if capacity.extrapolated_per_s is None:
         return None
@@ -122,7 +120,7 @@ def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterat
 def _format_trace_notes(
     rows: TraceRows, statistics: TraceStatistics | None, peak_per_s: float, services: Sequence[ServiceModel]
 ) -> Iterator[str]:
-    """Yield notes on how the trace is replayed, and on which time scales the trace is bursty."""
+    """Yield notes on the replay of the trace, and on the time scales of its bursts."""
     copies = peak_per_s / compute_rate_per_s(rows)
     is_whole_trace = rows.window_s < WINDOW_S
     part_text = (
@@ -170,8 +168,8 @@ def _format_fleet_notes(ranked_fleets: Sequence[Fleet], excluded_fleets: Sequenc
 
 
 def explain_no_fit(excluded_fleets: Sequence[Fleet]) -> str:
-    """Explain why no offer is feasible: the reason of the nearest offer, and the most common other
-    reasons."""
+    """Return a text on why no offer is feasible: the reason of the offer closest to being feasible,
+    and the most common other reasons."""
     if not excluded_fleets:
         return "No instance type qualifies: the catalog is empty."
     nearest_fleet = find_nearest_excluded(excluded_fleets)
@@ -189,8 +187,8 @@ def explain_no_fit(excluded_fleets: Sequence[Fleet]) -> str:
 def find_nearest_excluded(excluded_fleets: Sequence[Fleet]) -> Fleet:
     """Return the excluded fleet that is closest to being feasible.
 
-    Offers that the user's own filters exclude rank last; among equal reasons, the lowest price per
-    instance wins.
+    Offers that the user's filters exclude come last. Among equal reasons, the offer with the lowest
+    price per instance is chosen.
     """
     reason_order = get_args(RejectedBy)
 

@@ -69,8 +69,8 @@ def simulate_day(
 
 
 def _is_uncontrolled(day: DayOptions) -> bool:
-    """Return whether neither autoscaler, failures nor updates act between time slots, so that slots
-    may be long."""
+    """Return whether nothing changes the fleet between time slots: no autoscaler, no failures, no
+    updates. Time slots may then be long."""
     operations = day.operations
     return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
@@ -86,8 +86,8 @@ def _build_design(planned_fleet: PlannedFleet, day: DayOptions) -> FleetDesign:
 def summarize_day(
     planned_fleet: PlannedFleet, plan_inputs: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates_per_s: Floats
 ) -> SimulatedDay:
-    """Build the results of a day from an outcome of `simulate_fleet_day`, whose `usd_per_hour` must
-    have been the price of one replica."""
+    """Build the results of a day from the outcome of `simulate_fleet_day`. The outcome must be
+    computed with the price of one replica as `usd_per_hour`."""
     minutes = outcome.minutes
     billed_instances = _compute_billed_instances(planned_fleet, minutes)
     result = SimulatedDay(
@@ -130,7 +130,7 @@ def _compute_billed_replicas(planned_fleet: PlannedFleet, minutes: Sequence[DayM
 
 
 def _compute_billed_instances(planned_fleet: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:
-    """Return the minimum number of instances that can run the billed replicas, for each minute."""
+    """Return, for each minute, the minimum number of instances that can run the billed replicas."""
     return np.ceil(_compute_billed_replicas(planned_fleet, minutes) / planned_fleet.replicas_per_instance - 1e-6)
 
 

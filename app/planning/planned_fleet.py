@@ -34,10 +34,10 @@ _MIN_IN_FLIGHT = 0.01
 
 
 class PlannedFleet(msgspec.Struct, frozen=True):
-    """Fleet of a plan with the inputs of its simulation.
+    """Fleet of a plan, with the inputs of its simulation.
 
-    `usd_per_hour_each` is the price of one instance, `planned_rate_per_s` the rate in req/s that
-    each replica is sized for, and `median_error` the relative error of the service model.
+    `usd_per_hour_each` is the price of one instance, `planned_rate_per_s` the planned rate per
+    replica in req/s, and `median_error` the median relative error of the service model.
     """
 
     fleet: Fleet
@@ -57,7 +57,7 @@ class PlannedFleet(msgspec.Struct, frozen=True):
 def prepare_fleet(
     plan: Plan, plan_inputs: PlanningInputs, offer_key: str | None, instances: int | None
 ) -> PlannedFleet:
-    """Prepare the recommended fleet, or that of the offer with this key, for simulation.
+    """Prepare the recommended fleet, or the fleet of the offer with the given key, for simulation.
 
     `instances` overrides the planned number of instances. Raises UsageError if the fleet cannot be
     simulated.
@@ -89,10 +89,9 @@ def prepare_fleet(
 
 
 def select_day_goals(goals: Goals) -> Goals:
-    """Return the goals that apply to a simulated day; `notes` of the result lists those that do
-    not.
+    """Return the goals that apply to a simulated day. `notes` of the result lists the other goals.
 
-    A request has one limit per kind of latency, so only the highest quantile of each kind is used.
+    A request has one limit per kind of latency, so only the highest quantile of each kind applies.
     """
     ranked = sorted(
         (goal for goal in goals.latency_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
@@ -114,7 +113,8 @@ def get_required_share(goals: Goals) -> float | None:
 
 
 def prepare_replica(planned_fleet: PlannedFleet, rates: Floats) -> PlannedReplica:
-    """Compute the default autoscaler settings for a day with these rates, one per minute."""
+    """Compute the values for default autoscaler settings: planned rate, utilization and requests in
+    flight per replica, and replicas by hour. `rates` are the rates of the day, one per minute."""
     replicas, planned_rate_per_s = planned_fleet.replicas, planned_fleet.planned_rate_per_s
     outcome = simulate_fleet(
         build_design(planned_fleet.service, planned_fleet.shape, replicas),
@@ -143,14 +143,14 @@ def prepare_replica(planned_fleet: PlannedFleet, rates: Floats) -> PlannedReplic
 
 
 def compute_day_rates(plan_inputs: PlanningInputs, date: datetime.date) -> Floats:
-    """Return the rates of the day in req/s, one per minute."""
+    """Return the rates of a date in req/s, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
     return compute_rates_per_s(plan_inputs.traffic, midnight, 24, BIN_S, today=plan_inputs.today)
 
 
 def find_busiest_date(plan_inputs: PlanningInputs) -> datetime.date:
-    """Return the first day of the next 12 months with the busiest minute, for which the fleet is
-    sized."""
+    """Return the date of the busiest minute in the next 12 months, for which the fleet is sized. Of
+    several dates, the first is returned."""
     daily_peaks_per_s = (
         compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today).reshape(-1, _BINS_PER_DAY).max(axis=1)
     )
@@ -188,7 +188,7 @@ def _select_fleet(plan: Plan, offer_key: str | None) -> Fleet:
 
 
 def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
-    """Return the target that the fleet is based on: a measured one, or the assumed target of the
+    """Return the target that the fleet is based on: a measured target, or the assumed target of the
     fleet's accelerator.
     """
     target = next((measured for measured in plan_inputs.measured if measured.name == fleet.measured_on), None)

@@ -1,4 +1,5 @@
-"""Dense peak throughput of an accelerator at a precision, or the reason why it is not known."""
+"""Dense peak throughput of an accelerator at a precision, or the reason why the value is
+unavailable."""
 
 from __future__ import annotations
 
@@ -37,7 +38,8 @@ def format_accelerator_name(accelerator: Accelerator) -> str:
 
 
 def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
-    """Return whether the accelerator is known not to support this precision; False if unknown."""
+    """Return whether the accelerator is known not to support the data type `dtype`; False if
+    unknown."""
     return (
         dtype in _UNSUPPORTED_PRECISIONS.get(accelerator.architecture, ())
         and _get_peak_tflops(accelerator, dtype) is None
@@ -45,8 +47,8 @@ def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
 
 
 def find_peak_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
-    """Return the dense peak in operations per second at `dtype`, one of `DTYPES`; `Unavailable` if
-    unknown or unsupported.
+    """Return the dense peak throughput in operations per second at `dtype`, one of `DTYPES`. Return
+    `Unavailable` if the value is unknown or `dtype` is not supported.
     """
     if dtype not in DTYPES:
         return Unavailable(

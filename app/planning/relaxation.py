@@ -1,5 +1,5 @@
-"""Relaxations of plan limits: if no offer is feasible, the smallest change of a single limit that
-makes one feasible.
+"""Relaxations of plan limits: if no offer is feasible, changes of a single limit that make an offer
+feasible.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ _PEAK_SHARES = (0.9, 0.75, 0.5, 0.25, 0.1)
 class Relaxation(msgspec.Struct, frozen=True):
     """Change of a single limit that makes an offer feasible.
 
-    `changes` holds `key=value` strings as `sizewise plan --set` accepts them. For an objective,
-    `changes` is empty and `slo` is the entire changed SLO.
+    `changes` holds `key=value` strings for `sizewise plan --set`. For a change of an objective,
+    `changes` is empty, and `slo` is the entire changed SLO.
     """
 
     changes: tuple[str, ...]
@@ -37,8 +37,8 @@ class Relaxation(msgspec.Struct, frozen=True):
 def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
     """Return the relaxations that make an offer feasible, each verified by a full plan.
 
-    Candidates are estimated by formula first. The result is empty if an offer is feasible already,
-    or if relaxing a single limit is not enough.
+    Relaxations are first tried by formula. The result is empty if an offer is feasible already, or
+    if relaxing a single limit is not sufficient.
     """
     if _find_cheapest(plan_inputs) is not None:
         return ()
@@ -46,8 +46,8 @@ def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
 
 
 def _find_cheapest(plan_inputs: PlanningInputs) -> Fleet | None:
-    """Return the cheapest fleet of the full plan; skip the simulation if the formulas find no
-    feasible fleet."""
+    """Return the recommended fleet of the full plan; `None` if there is none. The simulation is
+    skipped if the formulas find no feasible fleet."""
     return (
         None
         if _plan_recommended_fleet(plan_inputs, estimate_only=True) is None

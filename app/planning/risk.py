@@ -1,4 +1,5 @@
-"""Risk that a fleet's numbers are wrong, from 0 to 4: the highest level of all causes.
+"""Risk that the numbers of a fleet are wrong, from 0 to 4. The risk is the highest level of all
+causes.
 
 | level | causes |
 |---|---|
@@ -28,8 +29,8 @@ _FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", 
 MAX_PRICE_AGE_DAYS = 90
 """Age of a price in days above which an offer is recommended only with a warning."""
 PRICE_DRIFT_PER_YEAR = 0.2
-"""Assumed sigma of a price's logarithm after a year; it grows with the square root of the price's
-age."""
+"""Assumed standard deviation of the log price for a price that is one year old. The standard
+deviation grows with the square root of the age beyond 30 days."""
 
 
 class Risk(msgspec.Struct, frozen=True):
@@ -44,7 +45,8 @@ def compute_price_age_days(offer: Offer, today: datetime.date) -> int:
 
 
 def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
-    """Return the assumed uncertainty of a price by age and source, as the sigma of its logarithm.
+    """Return the assumed uncertainty of a price, given its age and source, as the standard
+    deviation of the log price.
 
     Prices of the same instance type changed by tens of percent within a year
     (`profiles/hardware/README.md`).
@@ -56,15 +58,16 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
 
 
 def is_low_trust(offer: Offer) -> bool:
-    """Return whether the on-demand price comes from a low-trust source; of several sources, the
-    first one counts."""
+    """Return whether the on-demand price comes from a low-trust source. Of several sources, only
+    the first counts."""
     return offer.source.partition("+")[0] in _LOW_TRUST_SOURCES
 
 
 def check_price(offer: Offer, today: datetime.date) -> tuple[Check, ...]:
-    """Return the warnings about the price of a recommended offer.
+    """Return a warning if the price of a recommended offer is older than MAX_PRICE_AGE_DAYS;
+    otherwise return an empty tuple.
 
-    Owned hardware has no list price, so its price is never outdated.
+    Owned hardware has no list price, so there is no warning about its age.
     """
     age_days = compute_price_age_days(offer, today)
     if age_days <= MAX_PRICE_AGE_DAYS or offer.owned is not None:

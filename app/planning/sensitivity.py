@@ -1,5 +1,5 @@
-"""Sensitivity of the plan's cost: each input at its low and its high end, with all other inputs as
-planned."""
+"""Sensitivity of the plan's cost. Each input is set to its low and its high value, with all other
+inputs as planned."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def compute_sensitivity(
 ) -> tuple[SensitivityRange, ...]:
     """Compute the sensitivity of the monthly cost to each input, widest range first.
 
-    Fleets are resized by formula, starting from the rates of the plan.
+    Fleets are resized by formula, based on the planned rates.
     """
     feasible = [option for option in options if option.is_feasible]
     best = min(feasible, key=lambda option: get_candidate(option).usd_per_month)
@@ -102,9 +102,9 @@ def _iterate_inputs(
 def _iterate_model_inputs(
     demand: Demand, plan_inputs: PlanningInputs, goals: Goals, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
-    """Yield the low and high cases of the SLO limits and of the router.
+    """Yield the cases with the lowest and highest cost for the SLO limits and for the router.
 
-    The rate of a case is the planned rate times the ratio of the analytical estimates with and
+    The rate in a case is the planned rate times the ratio of the analytical estimates with and
     without the change.
     """
 

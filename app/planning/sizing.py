@@ -1,10 +1,10 @@
-"""Number of instances that a peak needs if the capacity of an instance is lognormal, and the cost
-of the instances.
+"""Number of instances for a peak, given a lognormal capacity per instance, and the cost of the
+instances.
 
-All instances of a fleet share the same capacity error, because it comes from the same measurement.
-So P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that reaches the
-confidence is ⌈peak × exp(sigma × z) / median⌉, with z the normal quantile of the confidence. An
-uncertain peak is lognormal too, and its variance is added to that of the capacity.
+All instances of a fleet have the same capacity error, because their capacity comes from the same
+measurement. So P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that
+reaches the confidence is ⌈peak × exp(sigma × z) / median⌉, with z the normal quantile of the
+confidence. An uncertain peak is lognormal too. The log variances of peak and capacity are added.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ HOURS_PER_MONTH = 730
 Z80 = 1.281552
 SPOT_UNAVAILABLE_SHARE = 0.01
 """Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists
-do not state it."""
+do not contain this share."""
 _NORMAL = NormalDist()
 
 
@@ -33,8 +33,8 @@ class Demand(msgspec.Struct, frozen=True):
     """Peak and mean rates that the replicas must serve, with the required confidence and spares.
 
     `peak_per_s` is the peak of the next 12 months and `mean_per_s` the current weekly mean.
-    `peak_sigma` is the sigma of the peak's logarithm; its square is added to the variance of the
-    capacity. `z` is the normal quantile of the confidence.
+    `peak_sigma` is the standard deviation of the log peak. `z` is the normal quantile of the
+    confidence.
     """
 
     peak_per_s: float
@@ -43,7 +43,7 @@ class Demand(msgspec.Struct, frozen=True):
     spares: int
     peak_sigma: float = 0.0
     zones: int = 1
-    """Number of zones; with several zones, the fleet must tolerate the failure of one."""
+    """Number of zones. With several zones, the fleet must tolerate the failure of one zone."""
 
     def count_spares(self, needed: int) -> int:
         """Return the number of spare instances for failures and updates, if `needed` instances
@@ -58,7 +58,7 @@ class Demand(msgspec.Struct, frozen=True):
 
 
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
-    """Build the demand from the traffic and the plan limits; campaigns are included only if `today`
+    """Build the demand from the traffic and the plan limits. Campaigns are included only if `today`
     is set."""
     return Demand(
         peak_per_s=compute_peak_per_s(traffic, today),
@@ -71,29 +71,29 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
 
 
 def count_instances(demand: Demand, capacity: Capacity, z: float) -> int:
-    """Return the number of instances needed without spares; `z` is the normal quantile of the
+    """Return the number of needed instances, without spares. `z` is the normal quantile of the
     confidence."""
     return count_instances_at_rate(demand, capacity.rate_per_s, capacity.sigma, z)
 
 
 def count_instances_at_rate(demand: Demand, rate_per_s: float, sigma: float, z: float) -> int:
-    """Return the number of instances needed if each sustains `rate_per_s`; `sigma` is that of the
-    rate's logarithm."""
+    """Return the number of needed instances if each instance sustains `rate_per_s`, with `sigma` as
+    the standard deviation of the log rate."""
     sigma = math.hypot(sigma, demand.peak_sigma)
     return max(1, math.ceil(demand.peak_per_s * math.exp(sigma * z) / rate_per_s - 1e-9))
 
 
 def compute_sustained_peak_per_s(instances: int, capacity: Capacity, demand: Demand) -> float:
-    """Return the highest peak in req/s that the instances sustain at the plan's confidence."""
+    """Return the highest peak in req/s that the fleet's instances sustain at the plan's
+    confidence."""
     return instances * capacity.rate_per_s * math.exp(-demand.z * math.hypot(capacity.sigma, demand.peak_sigma))
 
 
 def get_planned_rate_per_s(fleet: Fleet) -> float | None:
-    """Return the rate in req/s that one replica of a planned fleet is sized for; `None` if the
-    fleet has no size.
+    """Return the planned rate per replica in req/s; `None` if the fleet has no size.
 
-    Plan files of version 0.1.0 do not contain this rate. It is then the peak divided by the number
-    of required replicas.
+    For plan files of version 0.1.0, which do not contain the planned rate, the rate is the peak
+    divided by the number of needed replicas.
     """
     if fleet.planned_rate_per_replica_per_s is not None:
         return fleet.planned_rate_per_replica_per_s
@@ -105,7 +105,8 @@ def get_planned_rate_per_s(fleet: Fleet) -> float | None:
 
 
 def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> float:
-    """Return the probability that the instances together sustain the peak; 0 without instances."""
+    """Return the probability that `instances` instances together sustain the peak; 0 without
+    instances."""
     if instances < 1:
         return 0.0
     log_margin = math.log(instances * capacity.rate_per_s / demand.peak_per_s)
@@ -122,11 +123,11 @@ def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> Sl
 
 
 def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
-    """Return the probabilities that the SLO is met with one spot instance fewer, with `instances`,
-    and with one more.
+    """Return the probabilities that the SLO is met with one spot instance fewer than `instances`,
+    with `instances`, and with one more.
 
-    Spot instances are unavailable at times. Spares replace interrupted instances; if more instances
-    are interrupted, fewer serve the peak.
+    Spares replace interrupted instances. If more instances are interrupted than there are spares,
+    the remaining instances serve the peak.
     """
     return SloProbabilities(
         *(
@@ -137,8 +138,8 @@ def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, 
 
 
 def count_spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
-    """Return the minimum number of additional instances with which spot instances reach the plan's
-    confidence, up to `needed`.
+    """Return the minimum number of additional instances with which a spot fleet reaches the plan's
+    confidence; at most `needed`.
     """
     for extra_instances in range(needed):
         if reaches_confidence(
@@ -155,8 +156,8 @@ def reaches_confidence(probability: float, demand: Demand) -> bool:
 def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
     """Return the probability that spot instances sustain the peak.
 
-    Interruptions are independent. Spares for failures and updates are assumed to be free to replace
-    interrupted instances.
+    Interruptions are assumed to be independent. All spares for failures and updates are assumed to
+    be available as replacements.
     """
     log_missing, log_present = math.log(SPOT_UNAVAILABLE_SHARE), math.log1p(-SPOT_UNAVAILABLE_SHARE)
     mean_interrupted = SPOT_UNAVAILABLE_SHARE * instances
@@ -177,7 +178,7 @@ def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, d
 def estimate_instance_range(capacity: Capacity, demand: Demand) -> Spread:
     """Return P10, P50 and P90 of the number of instances.
 
-    P10 assumes that the service model is right beyond the observed rates.
+    P10 assumes that the service model is correct beyond the observed rates.
     """
     min_instances = _count_min_instances(demand, capacity, Z80)
     return Spread(min_instances, *(count_instances(demand, capacity, z) for z in (0.0, Z80)))
@@ -186,8 +187,7 @@ def estimate_instance_range(capacity: Capacity, demand: Demand) -> Spread:
 def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
     """Return the lower bound of the number of needed instances at the normal quantile `z`.
 
-    It is at least the number that the lowest peak needs at the maximum throughput of the service
-    model.
+    The bound assumes at most the maximum throughput that the service model predicts.
     """
     needed = count_instances_at_rate(demand, capacity.compute_upper_quantile_per_s(0.0), capacity.sigma, -z)
     return max(
@@ -198,8 +198,8 @@ def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
 def estimate_cost_range(
     needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
 ) -> Spread:
-    """Return P10, P50 and P90 of the monthly cost, given the uncertainty of the number of instances
-    and of the price.
+    """Return P10, P50 and P90 of the monthly cost in USD, given the uncertainty of the number of
+    instances and of the price.
     """
     counts = [
         round(count) + demand.count_spares(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
@@ -226,8 +226,8 @@ def estimate_monthly_cost(
 ) -> Estimate:
     """Return the monthly cost in USD with its 95 % interval.
 
-    The interval covers the cost of the fleet resized to either end of the capacity's interval, and
-    the price drift; `price_sigma` is the sigma of the price's logarithm.
+    The interval combines the uncertainty of the capacity, for which the fleet is resized, with that
+    of the price. `price_sigma` is the standard deviation of the log price.
     """
     min_instances = _count_min_instances(demand, capacity, Z95)
     counts = (min_instances, count_instances(demand, capacity, Z95))
@@ -243,8 +243,8 @@ def estimate_monthly_cost(
 
 
 def estimate_cost_per_1k(monthly: Estimate, demand: Demand) -> Estimate:
-    """Return the cost per 1,000 inferences: the monthly cost divided by the inferences of a month
-    at the mean rate."""
+    """Return the cost in USD per 1,000 inferences: the monthly cost divided by the number of
+    inferences per month at the mean rate."""
     thousands_of_inferences = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
     if thousands_of_inferences == 0 or monthly.value is None or monthly.ci95 is None:
         return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)

@@ -63,12 +63,13 @@ _TEMPLATES: dict[Pipeline, str] = {"github": _GITHUB_TEMPLATE, "gitlab": _GITLAB
 def write_ci_job(
     pipeline: Pipeline, text: str, tree: dict[str, Any], directory: Path, repository: Path
 ) -> tuple[Path, ...]:
-    """Write a profile and a CI job that runs the profile to a repository. Paths in the profile
-    `text` are relative to `directory`.
+    """Write a profile, and a CI job that runs the profile, to a repository. Return the paths of the
+    written files.
 
-    Paths into the repository are made relative, all other paths absolute. Returns the written
-    files. Raises UsageError if the profile contains a secret, if a file with different content
-    exists, or if a file cannot be written.
+    Paths in the profile `text` are relative to `directory`. In the written profile, paths inside
+    the repository are relative to the repository, and all other paths are absolute. Raises
+    UsageError if the profile contains a secret, if a file with different content exists, or if a
+    file cannot be written.
     """
     secret_keys = find_secret_keys(text)
     if secret_keys:
@@ -95,7 +96,7 @@ def write_ci_job(
 
 
 def _build_consent_options(text: str, directory: Path) -> list[str]:
-    """Return the options that allow the profile's secrets to be sent to its hosts, because a
+    """Return the options that give consent to send the profile's secrets to its hosts, because a
     pipeline cannot ask for consent."""
     try:
         profile = load_profile_text(text.encode(), directory / "profile.yaml")

@@ -1,8 +1,9 @@
 """Settings for datasets, request popularity and request bodies.
 
-A dataset is a folder or a file, whose format is detected from its extension. The popularity
-(`in-turn`, `uniform`, `zipf` or `{zipf: 1.1}`) decides how often each prepared request is sent.
-Bodies are sent unchanged, but written to files with secrets redacted.
+A dataset is a folder or a file. The file extension determines the format. The popularity
+(`in-turn`, `uniform`, `zipf` or `{zipf: 1.1}`) determines how often each prepared request is sent.
+Request bodies are sent unchanged, but secrets in them are redacted before they are written to a
+file.
 """
 
 from __future__ import annotations
@@ -82,7 +83,7 @@ def redact_body(value: JsonValue) -> JsonValue:
 
 
 def find_secrets_in_body(value: object, path: KeyPath) -> Iterator[KeyPath]:
-    """Yield the path of every value that `redact_body` would redact."""
+    """Yield the path of every value in a request body that `redact_body` would redact."""
     if isinstance(value, dict):
         for key, item in value.items():
             yield from find_secrets_in_body(item, (*path, key))

@@ -1,8 +1,8 @@
 """Read the subset of YAML that profiles use: plain values, each with its line number.
 
-Documents larger than 1 MiB or nested deeper than 64 levels, anchors, aliases, tags, duplicate keys
-and files with several documents are rejected. Scalars follow YAML 1.2 (`no` is a string, `1e6` is a
-number) instead of YAML 1.1 as in PyYAML.
+The module rejects anchors, aliases, tags, duplicate keys, files with several documents, and
+documents that are larger than 1 MiB or nested deeper than 64 levels. Scalars follow YAML 1.2 (`no`
+is a string, `1e6` is a number), unlike in PyYAML, which follows YAML 1.1.
 """
 
 from __future__ import annotations
@@ -95,7 +95,7 @@ def parse_scalar(text: str) -> str | int | float | bool | None:
 
 
 class PlainDumper(yaml.SafeDumper):
-    """YAML dumper that quotes strings that would be read as another type according to YAML 1.2."""
+    """YAML dumper that quotes strings that YAML 1.2 would otherwise parse as another type."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002 - PyYAML defines the signature
         return True

@@ -157,8 +157,8 @@ def format_inline(value: Any) -> str:
 
 
 def _edit_in_place(text: str, path: KeyPath, value: Any, expected: Any) -> str | None:
-    """Change the value in place, or append it to the mapping or list that does not contain it
-    yet."""
+    """Replace or remove the value at `path` in the text, or append a new value to its mapping or
+    list. Return the new text, or `None` if that is impossible."""
     del expected
     node, key_node, container = _find_nodes(text, path)
     if value is REMOVED:
@@ -174,7 +174,7 @@ def _edit_in_place(text: str, path: KeyPath, value: Any, expected: Any) -> str |
 
 def _rewrite_container(text: str, path: KeyPath, value: Any, expected: Any) -> str | None:
     """Rewrite the nearest mapping or list around `path` that exists in the text. Return the new
-    text, or `None` if there is none."""
+    text, or `None` if no such container exists."""
     del value
     for length in range(len(path) - 1, 0, -1):
         node, key_node, container = _find_nodes(text, path[:length])
@@ -187,7 +187,7 @@ def _rewrite_container(text: str, path: KeyPath, value: Any, expected: Any) -> s
 
 
 def _find_nodes(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node | None, yaml.Node | None]:
-    """Return the YAML nodes of the value at `path`, of its key and of its container; each node is
+    """Return three YAML nodes for `path`: the value, its key and the container of both. Each is
     `None` if it does not exist."""
     node, key_node, container = yaml.compose(text, Loader=_LOADER), None, None
     for key in path:
@@ -207,8 +207,8 @@ def _find_nodes(text: str, path: KeyPath) -> tuple[yaml.Node | None, yaml.Node |
 
 
 def _replace_node(text: str, node: yaml.Node, key_node: yaml.Node | None, value: Any) -> str | None:
-    """Replace `node`, whose key is `key_node`, by `value`. Return the new text, or `None` if that
-    is impossible."""
+    """Replace `node`, whose key is `key_node`, by `value`. Return the new text, or `None` if the
+    node cannot be replaced in place."""
     start, end = node.start_mark.index, node.end_mark.index
     is_block = isinstance(node, yaml.CollectionNode) and not node.flow_style
     if is_block and isinstance(value, dict | list) and value:
@@ -300,7 +300,7 @@ def _format_entry(key: str, value: Any, column: int) -> str:
 
 
 def _is_multiline(value: Any) -> bool:
-    """Return whether a value is usually written over several lines: nested containers and lists of
+    """Return whether a value is usually written on several lines: a nested container or a list of
     sentences."""
     if isinstance(value, dict):
         return any(isinstance(item, dict | list) and item for item in value.values()) or len(value) > 4

@@ -1,9 +1,8 @@
 """Settings that all targets share: addresses, connections, hardware and the server that the run may
 start.
 
-They include URLs, headers and environment variables, which are checked for secrets and serialized
-without them, and the target's own server, which the run starts before measuring and stops
-afterwards.
+URLs, headers and environment variables are checked for secrets and serialized without secrets. The
+target's own server is started before the measurement and stopped afterwards.
 """
 
 from __future__ import annotations
@@ -83,7 +82,7 @@ def _parse_ready_url(value: object) -> str:
 HttpUrl = Annotated[str, BeforeValidator(_parse_http_url)]
 GrpcUrl = Annotated[str, BeforeValidator(_parse_grpc_url)]
 ReadyUrl = Annotated[str, BeforeValidator(_parse_ready_url)]
-"""URL, or path on the host of the target."""
+"""Readiness URL of a server that the run starts, or its path on the host of the target."""
 
 
 _HEADER_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+", re.ASCII)
@@ -135,8 +134,8 @@ Variables = Annotated[dict[str, str], BeforeValidator(_parse_variables)]
 
 
 def _parse_command(value: object) -> object:
-    """Parse a command: a list, or text that is split into words like in a shell. No shell is ever
-    involved."""
+    """Parse a command: a list of arguments, or text that is split into arguments by the quoting
+    rules of a shell. No shell is involved."""
     if isinstance(value, str):
         try:
             value = shlex.split(value)
@@ -166,10 +165,11 @@ def _parse_directory(value: object, info: ValidationInfo) -> Path:
 
 
 class StartSettings(Settings):
-    """A server that the run starts.
+    """Settings of a server that the run starts.
 
     The server is ready when `ready`, a URL or a path on the target's host, returns a 2xx status.
-    `env` is added to the environment of Sizewise.
+    The variables in `env` are added to the environment variables of Sizewise, which the server
+    inherits.
     """
 
     command: Annotated[Listed[str], BeforeValidator(_parse_command)] = Field(
@@ -191,7 +191,7 @@ class StartSettings(Settings):
 
 _PLAINTEXT_SCHEMES = ("http", "grpc")
 ADDRESS_KEYS = ("url", "urls", "serve", "scripted")
-"""Keys that locate an endpoint. Exactly one of them must be set."""
+"""Keys that set the address of a target. Exactly one of them must be set."""
 Balance = Literal["round-robin", "least-outstanding", "power-of-two"]
 
 
@@ -225,7 +225,7 @@ HardwareSettings = build_settings(
 def _check_hardware(hardware: DeclaredHardware) -> None:
     has_components = hardware.accelerator is not None or hardware.vcpus is not None
     if has_components == (hardware.offer is not None):
-        raise BadValueError("hardware needs offer, or accelerator, vcpus or both")
+        raise BadValueError("hardware needs either offer, or accelerator, vcpus or both")
 
 
 TargetHardware = Annotated[DeclaredHardware, ReadAs(HardwareSettings, _check_hardware)]
@@ -250,16 +250,16 @@ def _check_key_file(tls: Tls) -> None:
 
 
 _ENDPOINT, _TIMEOUTS = Endpoint(urls=()), Timeouts()
-"""Records whose values are the defaults of the settings."""
+"""Records whose field values are the defaults of the endpoint settings and the timeout settings."""
 
 
 class TimeoutSettings(Settings):
     connect_s: PositiveSeconds = Field(default=_TIMEOUTS.connect_s, alias="connect", examples=["5s"])
-    """Connect timeout, like 5s."""
+    """Maximum time to connect to the target, like 5s."""
     idle_s: PositiveSeconds = Field(default=_TIMEOUTS.idle_s, alias="idle", examples=["30s"])
-    """Maximum time without data in the middle of a response, like 30s."""
+    """Maximum time without receiving a byte of the response, like 30s."""
     total_s: PositiveSeconds = Field(default=_TIMEOUTS.total_s, alias="total", examples=["60s"])
-    """Total timeout of a request, counted from its scheduled time, like 60s."""
+    """Maximum time from the send to the end of the response, like 60s."""
 
 
 class TargetSettings(Settings):
@@ -273,13 +273,13 @@ class TargetSettings(Settings):
     url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
     """URL of the target, like http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
-    """URLs of the replicas of one service. Requests are spread over them."""
+    """URLs of the replicas of one service. The load is balanced across the URLs."""
     hardware: TargetHardware | None = None
     """Hardware of the target. Without it, no fleet is planned, unless the target is on this
     machine."""
     permitted: bool = False
-    """Confirms that you may load-test this host. Required for hosts outside this machine and
-    private networks."""
+    """Confirms that you may load-test the host of the target. Required for hosts outside this
+    machine and private networks."""
     start: StartSettings | None = None
     """Server that the run starts before measuring and stops afterwards."""
     timeouts: TimeoutSettings = TimeoutSettings()
@@ -312,17 +312,17 @@ class EndpointSettings(TargetSettings):
     api_key: ApiKey | None = None
     """Reference to the bearer token: env:API_KEY, or file:PATH."""
     tls: Annotated[Tls, ReadAs(TlsSettings, _check_key_file)] = Tls()
-    """Certificates and their verification."""
+    """TLS settings: certificates, and whether the certificate of the target is verified."""
     max_connections: Annotated[Count, upper_bound(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
-    """Maximum number of open connections, like 2048. By default, each client of a closed loop has
-    one connection."""
+    """Maximum number of open connections, like 2048. If not set, the limit is at least the number
+    of closed-loop clients."""
     wake: bool = False
-    """Wakes a server that scales to zero, and waits for it, before the run."""
+    """Wakes a target that scales to zero, and waits until it is ready, before the run."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in_scripted_model(cls, value: Any) -> Any:
-        """Name a scripted model "scripted", unless the profile names it."""
+        """Set the model name of a scripted target to "scripted", unless the profile sets a name."""
         is_scripted = isinstance(value, dict) and value.get("scripted") is not None
         is_named = "model" not in cls.model_fields or (isinstance(value, dict) and value.get("model") is not None)
         return value if is_named or not is_scripted else {**value, "model": "scripted"}

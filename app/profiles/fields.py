@@ -31,9 +31,10 @@ _FREE_FORM_TYPES = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popu
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Description of one field of a profile.
 
-    A field of kind `text` is always a string, a `scalar` is converted to the type that YAML
-    infers, and `any` may be any YAML. `item` describes the items of a list, a mapping or a list of
-    records; `fields` are the fields of a group. `one_of` has the same meaning as in Settings.
+    The value of a field of kind `text` is always a string, the value of a `scalar` is parsed as a
+    YAML scalar, and the value of `any` may be any YAML. `item` describes the items of a list, a
+    mapping or a list of records. `fields` are the fields of a group. `one_of` has the same meaning
+    as in `Settings`.
     """
 
     key: str
@@ -54,7 +55,8 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the settings class of a group, or of each record of a list."""
 
     def find_field(self, key: str) -> FieldSpec | None:
-        """Return the field `key` of a group or record; `None` if there is no such field."""
+        """Return the field of a group or record that has the given key; `None` if there is no such
+        field."""
         group = self.item if self.item is not None and self.kind == "records" else self
         return next((field for field in group.fields if field.key == key), None)
 

@@ -1,7 +1,7 @@
-"""Find objectives and gates of a profile that can never be met, never fail or never be evaluated,
-before any load is sent.
+"""Check the objectives and gates of a profile before any load is sent.
 
-The checks cover metrics, tags, metrics of the whole run, and changes against a baseline.
+The module finds objectives and gates that can never be met, can never fail or cannot be evaluated.
+It checks metrics, tags, metrics of the whole run, and changes against a baseline.
 """
 
 from __future__ import annotations
@@ -85,8 +85,8 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
 
 
 def _check_tags(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Return the problem with the gate's tags and a hint; `None` if some stage will have these
-    tags."""
+    """Return the problem with the gate's tags and a hint; `None` if every tag and its value occur
+    in the stages of the profile."""
     values_by_tag = _list_variant_tags(profile) if isinstance(profile, LocalProfile) else _list_stage_tags(profile)
     for tag, value in gate.tags.items():
         if tag not in values_by_tag:
@@ -169,8 +169,8 @@ def _find_problem(profile: Profile, objective: Objective, key: str) -> tuple[str
 
 
 def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | None:
-    """Check the gate's metric and, if the limit is relative to another metric, that reference
-    metric too."""
+    """Return the problem with the metric or the limit of a gate and a hint; `None` if there is no
+    problem. If the limit is relative to another metric, that metric is checked too."""
     if gate.metric in RUN_METRICS:
         return _check_can_be_met(gate)
     references = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
@@ -185,8 +185,9 @@ def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | 
 
 
 def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Return why an objective cannot decide whether a rate meets the SLO. Profiles without a search
-    or a sweep are not checked."""
+    """Return why a search or sweep cannot use an objective to decide whether a rate meets the SLO,
+    and a hint; `None` if the objective can be used, or if the profile has neither a search nor a
+    sweep."""
     if profile.load.search is None and profile.load.sweep is None:
         return None
     metric = objective.metric
@@ -232,10 +233,10 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
 
 
 def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    """Return the problem with a goodput objective, and a hint, if the SLO limits no latency metric
-    of individual requests.
+    """Return the problem with a goodput objective and a hint if the SLO has no latency limit for
+    individual requests; `None` for any other objective.
 
-    Goodput is the share of scheduled requests whose response meets all of these latency limits.
+    Goodput is the share of scheduled requests whose response meets all latency limits of the SLO.
     """
     if "limits" not in METRICS[objective.metric].traits:
         return None
@@ -265,8 +266,8 @@ def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tupl
 
 
 def _uses_io_binding(profile: LocalProfile) -> bool:
-    """Return whether any variant uses I/O binding, without which host-device copies are not timed
-    separately."""
+    """Return whether any variant uses I/O binding. Copies between host and device are timed
+    separately only with I/O binding."""
     setting = profile.target.runtime.io_binding
     return any(
         variant.provider in ("cuda", "tensorrt") if setting is None else setting

@@ -1,5 +1,5 @@
-"""Load settings of a profile: stages, a sweep and a search, and the number of worker processes that
-send the load.
+"""Settings of the load in a profile: stages, a sweep and a search, and the number of worker
+processes that send the load.
 
 Each stage sends one kind of traffic for a limited time. A sweep runs the same stage at increasing
 loads.
@@ -62,8 +62,8 @@ Burstiness = Annotated[float, Field(ge=0.01, le=100)]
 Speed = Annotated[float, BeforeValidator(units.parse_speed), PlainSerializer(units.format_speed), Unit("x")]
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum number of arrivals in a stage. The schedule is built before the stage starts; its arrival
-times need 400 MB."""
+"""Maximum number of arrivals in a stage. The schedule of a stage is built before the stage starts.
+At this maximum, its arrival times take 400 MB."""
 _FORMS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 _REQUIRED_FORMS = {"speed": "trace", "superpose": "trace", "think_time": "concurrency"}
 _FORMS_WITHOUT_ARRIVALS = ("trace", "concurrency")
@@ -72,11 +72,10 @@ _FORMS_WITHOUT_ARRIVALS = ("trace", "concurrency")
 class StageSettings(Settings):
     """A stage of the load.
 
-    The traffic is defined by exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`,
-    `trace` and `concurrency`. `duration` is the duration of the stage without `lead_in`; a trace
-    without a duration is replayed to its end. `burstiness` is the coefficient of variation of gamma
-    interarrival times. A trace is replayed at `speed` times its recorded speed, with `superpose`
-    shifted copies at once.
+    Exactly one of `rate`, `ramp`, `steps`, `spike`, `sine`, `diurnal`, `trace` and `concurrency`
+    defines the traffic. `duration` excludes the `lead_in`. A trace without a duration is replayed
+    to its end. `burstiness` is the coefficient of variation of gamma interarrival times. A trace is
+    replayed at `speed` times its recorded speed, as `superpose` time-shifted copies at once.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"load pattern": _FORMS}
@@ -96,9 +95,9 @@ class StageSettings(Settings):
     steps_per_s: Listed[NonNegativeRate] = Field(default=(), alias="steps", examples=[["10/s", "20/s", "40/s"]])
     """Rates of consecutive parts of the stage, all of the same duration, like 10/s, 20/s, 40/s."""
     spike: RateSpikeSettings | None = None
-    """Constant rate with a spike."""
+    """Spike in the request rate: a base rate that rises to a peak rate for a limited time."""
     sine: SineSettings | None = None
-    """Rate that follows a sine wave."""
+    """Request rate that follows a sine wave."""
     diurnal: DiurnalSettings | None = None
     """Rate profile of a whole day, compressed to the duration of the stage."""
     trace: ExistingFile | None = None
@@ -115,7 +114,8 @@ class StageSettings(Settings):
     """Duration of the stage without its lead-in, like 30s. A trace without a duration is replayed
     to its end."""
     lead_in_s: Seconds = Field(default=0.0, alias="lead_in", examples=["2s"])
-    """Duration of load before the stage, which is not measured, like 2s."""
+    """Duration of the lead-in before the stage, like 2s. Requests of the lead-in are sent but not
+    measured."""
     repeats: Repeats = Field(default=1, examples=[1])
     """Number of times that the stage is run, like 1."""
 
@@ -213,7 +213,7 @@ def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
 
 
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
-    """Check that rates relative to another stage refer to an earlier stage. Raises BadValueError
+    """Check that a rate relative to another stage refers to an earlier stage. Raises BadValueError
     otherwise."""
     earlier_stages: list[str] = []
     for stage in stages:
@@ -255,25 +255,27 @@ Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 class SweepSettings(Settings):
     """A sweep over several loads.
 
-    The loads are defined by exactly one of `rates`, `from` with `to` (`points` rates, evenly spaced
-    on a log scale), `concurrency` and `max_concurrency` (1, 2, 4 … clients up to this number). Each
-    load is applied for `step_duration` and is run `repeats` times.
+    Exactly one of `rates`, `from` with `to`, `concurrency` and `max_concurrency` defines the loads.
+    `from` and `to` define `points` rates, evenly spaced on a log scale. `max_concurrency` defines
+    loads of 1, 2, 4 … clients up to that number. Each load is applied for `step_duration` and is
+    run `repeats` times.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"loads": ("rates", "from+to", "concurrency", "max_concurrency")}
 
     rates_per_s: Listed[Rate] = Field(default=(), alias="rates", examples=[["10/s", "50/s", "200/s"]])
-    """Rates in ascending order, like 10/s, 50/s, 200/s."""
+    """Rates of the sweep in ascending order, like 10/s, 50/s, 200/s."""
     from_per_s: Rate | None = Field(default=None, alias="from", examples=["10/s"])
-    """Lowest rate, like 10/s."""
+    """Lowest rate of the sweep, like 10/s."""
     to_per_s: Rate | None = Field(default=None, alias="to", examples=["500/s"])
-    """Highest rate, like 500/s."""
+    """Highest rate of the sweep, like 500/s."""
     points: Annotated[Count, Field(ge=2), upper_bound(_MAX_LOADS)] | None = Field(default=None, examples=[8])
-    """Number of rates from the lowest to the highest, evenly spaced on a log scale, like 8."""
+    """Number of rates of the sweep, evenly spaced on a log scale from the lowest to the highest,
+    like 8."""
     concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
-    """Numbers of concurrent clients in ascending order, like 1, 4, 16."""
+    """Numbers of concurrent clients of the sweep in ascending order, like 1, 4, 16."""
     max_concurrency: Clients | None = Field(default=None, examples=[64])
-    """Highest number of concurrent clients, like 64; the sweep runs 1, 2, 4 … clients up to this
+    """Highest number of concurrent clients, like 64. The sweep runs 1, 2, 4 … clients up to this
     number."""
     arrivals: ArrivalProcess | None = None
     """Arrival process: random (poisson), evenly spaced (constant) or bursty (gamma)."""
@@ -281,9 +283,9 @@ class SweepSettings(Settings):
     """Coefficient of variation of gamma interarrival times: 1 is Poisson, larger values are
     burstier."""
     step_duration_s: PositiveSeconds = Field(default=10.0, alias="step_duration", examples=["10s"])
-    """Duration of each load, like 10s."""
+    """Step duration: how long each load of the sweep is applied, like 10s."""
     repeats: Repeats = Field(default=1, examples=[1])
-    """Number of times that each load is run, like 1."""
+    """Number of times that each load of the sweep is run, like 1."""
 
     @model_validator(mode="before")
     @classmethod
@@ -385,21 +387,21 @@ SearchSettings = build_settings(
     ),
 )
 SearchKeys = Annotated[SearchSpec, ReadAs(SearchSettings, _check_search)]
-"""Settings of a search, which a profile states with the keys of `load.search`."""
+"""Search specification that a profile sets with the keys of `load.search`."""
 
 
 class LoadSettings(Settings):
     """The load of a run: first the stages, then the sweep, then the search.
 
-    `warmup` is the total duration of three warm-up windows. Up to six windows are run, until three
-    consecutive windows agree; 0s disables the warm-up.
+    `warmup` is the total duration of three warm-up windows. Warm-up windows are run until three
+    consecutive windows agree, at most six in total. With 0s, there is no warm-up.
     """
 
     seed: Annotated[int, Field(ge=0), upper_bound(2**53 - 1)] = Field(default=7, examples=[7])
     """Seed of random arrivals and requests, like 7. The same seed gives the same load."""
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
-    """Total duration of three warm-up windows, like 2s. Up to six windows are run. 0s disables the
-    warm-up."""
+    """Total duration of three warm-up windows, like 2s. Up to six windows are run until three
+    consecutive windows agree. 0s disables the warm-up."""
     workers: Workers = "auto"
     """Number of worker processes on this machine that send the load: auto, or a number."""
     stages: Listed[StageSettings] = ()

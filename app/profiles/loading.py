@@ -52,7 +52,8 @@ _DOCUMENTS = {
     "traffic": ("traffic", "peak: 900/s"),
     "language_model": ("a language model", "language_model:"),
 }
-"""Name of each kind of document in error messages, and an example of its first line."""
+"""Name of each kind of document for error messages, and an example of the first line of such a
+document."""
 _LIST_INDEX = re.compile(r"[0-9]{1,9}")
 _SECRET_KEYS = {"headers", "api_key", "env", "command"}
 
@@ -69,7 +70,8 @@ class _PlanTarget(Settings):
 
 
 class PlanningSettings(Settings):
-    """Settings of a plan in addition to the measurement, with the same keys as in a profile."""
+    """Settings of a plan that come from `--set` overrides instead of a profile, with the same keys
+    as in a profile."""
 
     target: _PlanTarget = _PlanTarget()
     slo: Listed[ObjectiveText] = ()
@@ -88,8 +90,9 @@ class _Source(msgspec.Struct, frozen=True):
     overridden: dict[KeyPath, str]
 
     def build_error(self, message: str, key_path: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
-        """Build an error with the nearest known location of `key_path`: a `--set` override,
-        otherwise a line."""
+        """Build an error whose location is the `--set` override that set `key_path`, or else the
+        line of `key_path` in the document. If `key_path` has no location, the nearest parent that
+        has one is used."""
         for length in range(len(key_path), -1, -1):
             path = key_path[:length]
             if path in self.overridden:
@@ -108,7 +111,7 @@ def load_profile(
     """Load a profile from a file, with overrides of the form `a.b.c=value`. Raises ProfileError.
 
     Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up
-    in `catalog`, or in the default catalog if it is `None`.
+    in `catalog`; if `catalog` is `None`, in the default catalog.
     """
     return _validate_source(_read(path, overrides), files_must_exist, catalog)
 
@@ -158,7 +161,7 @@ def _validate_settings(kind: type[SettingsType], source: _Source) -> SettingsTyp
 
 
 def load_language_model(path: Path) -> AssumedModel:
-    """Load the architecture of a language model from a file. Raises ProfileError."""
+    """Load the description of a language model's architecture from a file. Raises ProfileError."""
     source = _read(path, (), "language_model")
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
@@ -240,7 +243,7 @@ def _apply_override(source: _Source, text: str) -> None:
 def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
     """Return the item of `container` at `part`.
 
-    If a mapping has no value for the key, the value is set to `default` first.
+    If `container` is a mapping without a value for `part`, the value is first set to `default`.
     """
     if isinstance(container, list) and isinstance(part, int):
         if part >= len(container):
@@ -289,7 +292,7 @@ def _build_context(source: _Source, files_must_exist: bool) -> dict[str, Path | 
 
 
 def _build_first_error(source: _Source, error: ValidationError) -> ProfileError:
-    """Return the error that comes first in the file, with all other errors in `other_errors`."""
+    """Return the error with the lowest line number, with all other errors in its `other_errors`."""
     first_error, *other_errors = sorted(
         (_to_profile_error(source, detail) for detail in error.errors()), key=lambda problem: problem.line or 0
     )

@@ -43,12 +43,14 @@ _ENDPOINT_ONLY_HINT = "It applies to endpoints, but this target is a local model
 
 
 def _wrap_in_list(value: object) -> object:
-    """Wrap a single value in a list, so that brackets are optional in a profile."""
+    """Return a list that contains the value, or the value itself if it is already a list, so that
+    brackets are optional in a profile."""
     return value if isinstance(value, list | tuple) else [value]
 
 
 def _wrap_in_non_empty_list(value: object) -> object:
-    """Wrap a single value in a list. Raises BadValueError for an empty list."""
+    """Return a list that contains the value, or the value itself if it is already a list. Raises
+    BadValueError for an empty list."""
     if value == []:
         raise BadValueError("the list is empty", hint="Remove the key to use its default.")
     return _wrap_in_list(value)
@@ -100,7 +102,8 @@ Memory = Annotated[int, BeforeValidator(_parse_memory), PlainSerializer(_format_
 class VariantSettings(Settings):
     """One variant in an explicit list of variants, which replaces the grid.
 
-    A variant uses all its `devices` together; if the list is empty, it uses the first device.
+    A variant uses all its `devices` together. Without `devices`, a variant on GPUs uses the first
+    GPU.
     """
 
     model: ModelFile | None = None
@@ -116,7 +119,7 @@ class VariantSettings(Settings):
     threads: Annotated[Count, upper_bound(1024)] = Field(default=1, examples=[1])
     """Number of CPU threads per call, like 1."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """GPUs by number, like 0, 1. Leave it empty for the first GPU."""
+    """Numbers of the GPUs that the variant uses, like 0, 1. Leave it empty for the first GPU."""
 
 
 def is_concurrent(variant: VariantSettings) -> bool:
@@ -131,11 +134,11 @@ class RuntimeSettings(Settings):
     spinning: bool = False
     """Lets idle threads spin, which reduces latency but keeps the CPU busy."""
     arena: bool = True
-    """Keeps memory in ONNX Runtime's arena for later calls."""
+    """Keeps memory in ONNX Runtime's arena, so that later calls can reuse it."""
     io_binding: bool | None = None
-    """Keeps tensors on the device. Leave it empty to use I/O binding on GPUs only."""
+    """Keeps tensors on the device (I/O binding). Leave it empty to use I/O binding on GPUs only."""
     cuda_graph: bool = False
-    """Captures calls as a CUDA graph."""
+    """Captures calls as a CUDA graph, which is then replayed."""
     axes: dict[str, Annotated[int, Field(ge=1), upper_bound(2**31)]] = Field(
         default_factory=dict, examples=[{"sequence": 128}]
     )
@@ -143,16 +146,17 @@ class RuntimeSettings(Settings):
 
 
 class LocalTarget(Settings):
-    """A model that runs on this machine, in a grid or a list of variants.
+    """A model that runs on this machine, measured as a grid or a list of variants.
 
-    The accuracy of all variants is compared with the accuracy of the first of `models`.
+    The accuracy of each variant is compared with the accuracy of the first model in `models`.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(
         ("url", "urls", "headers", "api_key", "serve", "scripted", "start", "timeouts", "tls"), _ENDPOINT_ONLY_HINT
     )
     protocol: Literal["local"] = "local"
-    """Always local: the model runs on this machine, without a network protocol."""
+    """Protocol of the target. Always local: the model runs on this machine, without a network
+    protocol."""
     models: Annotated[tuple[ModelFile, ...], Field(strict=False, alias="model"), BeforeValidator(_wrap_in_list)] = (
         Field(default=(), examples=[["digits"]])
     )
@@ -170,13 +174,15 @@ class LocalTarget(Settings):
     threads: Counts = Field(default=(1,), examples=[[1, 2]])
     """Numbers of CPU threads per call, like 1, 2. Each number is measured."""
     devices: Devices = Field(default=(), examples=[[0, 1]])
-    """GPUs by number, like 0, 1. The first GPU is measured alone, then all GPUs together."""
+    """Numbers of the GPUs to measure, like 0, 1. The first GPU is measured alone, then all GPUs
+    together."""
     variants: Listed[VariantSettings] = ()
-    """List of variants to measure instead of the grid of the keys above."""
+    """List of variants to measure, instead of the grid of all combinations of models, providers and
+    so on."""
     runtime: RuntimeSettings = RuntimeSettings()
     """Configuration of ONNX Runtime."""
     hardware: TargetHardware | None = None
-    """Price-list entry of this machine's hardware. By default, it is detected."""
+    """Price-list entry of this machine's hardware. By default, the hardware is detected."""
 
     @property
     def all_variants(self) -> tuple[VariantSettings, ...]:
@@ -216,7 +222,8 @@ class LocalTarget(Settings):
     @model_validator(mode="before")
     @classmethod
     def _fill_in_models(cls, value: Any) -> Any:
-        """Fill in the models of the target if every variant states its own model."""
+        """Fill in the models of the target from the variants, if the target has no model and every
+        variant has one."""
         variants = value.get("variants") if isinstance(value, dict) else None
         if not isinstance(variants, list) or value.get("model") is not None:
             return value
@@ -266,27 +273,29 @@ class LocalTarget(Settings):
 class LocalData(Settings):
     """Input data of a local model.
 
-    `tensors` is an .npz file, a CSV file or a folder with one subfolder per class; the true labels
-    are in `labels`. Without `tensors`, inputs are synthetic. int8-static is calibrated with
-    `calibration_rows` rows of `calibration`; without `calibration`, with evenly spaced rows of
-    `tensors`, at most a quarter of them, which are then excluded from scoring.
+    `tensors` is an .npz file, a CSV file or a folder with one subfolder per class. `labels` is the
+    name of the array or column with the true labels. Without `tensors`, inputs are synthetic.
+
+    int8-static is calibrated with `calibration_rows` rows of `calibration`. Without `calibration`,
+    it is calibrated with evenly spaced rows of `tensors`, at most a quarter of all rows, and these
+    rows are then excluded from scoring.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(
         ("method", "path", "body", "prompts"), _ENDPOINT_ONLY_HINT
     )
     tensors: DataPath | None = None
-    """An .npz or .csv file, or a folder with one subfolder per class. Without it, inputs are
-    synthetic."""
+    """Input data of the model: an .npz or .csv file, or a folder with one subfolder per class.
+    Without it, inputs are synthetic."""
     labels: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default="label", examples=["label"])
     """Name of the array or column with the true labels, like label."""
     output: Annotated[str, Field(min_length=1, max_length=200)] | None = Field(default=None, examples=["probabilities"])
-    """Name of the output with the prediction for each row, like probabilities. Leave it empty to
-    detect it."""
+    """Name of the model output with the prediction for each row, like probabilities. Leave it empty
+    to detect the output."""
     calibration: DataPath | None = None
-    """Data for the calibration of int8-static, in the same formats as tensors."""
+    """Data for the calibration of int8-static, in a format that tensors accepts."""
     calibration_rows: Annotated[Count, upper_bound(100_000)] = Field(default=128, examples=[128])
-    """Number of calibration rows, like 128."""
+    """Number of rows for the calibration of int8-static, like 128."""
 
 
 class ShareOfMax(msgspec.Struct, frozen=True):
@@ -296,8 +305,8 @@ class ShareOfMax(msgspec.Struct, frozen=True):
 
 
 ServerRate = float | ShareOfMax | Literal["max"]
-"""A rate of the server scenario, absolute or relative; `max` searches for the highest rate that
-meets the SLO."""
+"""Arrival rate of the server scenario: in calls per second, or relative to the maximum throughput.
+`max` searches for the max rate that meets the SLO."""
 
 
 def _parse_server_rate(value: object) -> ServerRate:
@@ -317,9 +326,9 @@ def _format_server_rate(value: ServerRate) -> str:
 class LocalLoad(Settings):
     """Scenarios and measurement settings of a local model.
 
-    Each scenario is measured until the half-width of the confidence interval is at most
-    `half_width` of the mean, for at least `min_duration` and at most `max_duration`. `warmup`
-    limits the time until three consecutive windows agree.
+    A scenario is measured until the half-width of the confidence interval is at most `half_width`
+    of the mean. The measurement takes at least `min_duration` and at most `max_duration`. `warmup`
+    is the maximum warm-up time, which ends earlier if three consecutive windows agree.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = dict.fromkeys(("stages", "sweep", "workers"), _ENDPOINT_ONLY_HINT)
@@ -336,9 +345,10 @@ class LocalLoad(Settings):
         BeforeValidator(_wrap_in_list),
     ] = ()
     """Rates of the server scenario: 100/s, 80% of the maximum throughput, or max (the highest rate
-    within the SLO)."""
+    that meets the SLO)."""
     warmup_s: Seconds = Field(default=10.0, alias="warmup", examples=["10s"])
-    """Maximum warm-up time until three consecutive windows agree, like 10s."""
+    """Maximum warm-up time, like 10s. The warm-up ends earlier if three consecutive windows
+    agree."""
     min_duration_s: PositiveSeconds = Field(default=1.0, alias="min_duration", examples=["1s"])
     """Minimum measurement time of each scenario, like 1s."""
     max_duration_s: PositiveSeconds = Field(default=10.0, alias="max_duration", examples=["10s"])
@@ -349,7 +359,8 @@ class LocalLoad(Settings):
     cold_starts: Annotated[int, Field(ge=0), upper_bound(100)] = Field(default=3, examples=[3])
     """Number of cold starts to measure, like 3."""
     search: Literal["best"] | None = None
-    """With best, only variants that can be the best within the SLO are measured."""
+    """Search for the best variant. With best, only variants that can be the best within the SLO are
+    measured."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -369,10 +380,8 @@ class LocalLoad(Settings):
 
 
 class LocalLimits(Settings):
-    """Limits of a local run.
-
-    `memory` is the memory limit of one variant; `None` means the available memory of the machine.
-    """
+    """Limits of a local run. `memory` limits the memory of one variant. If `memory` is `None`, the
+    limit is the available memory of the machine."""
 
     duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
     """Maximum duration of the whole run, like 10m."""
@@ -414,7 +423,7 @@ class LocalProfile(CommonProfile):
     workload: LocalData = LocalData()
     """Input data of the model."""
     load: LocalLoad = LocalLoad()
-    """Scenarios and measurement settings."""
+    """Scenarios and measurement settings of the run."""
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["service_ms.p95 < 20"]])
     """Service level objectives, one per line, like service_ms.p95 < 20."""
     limits: LocalLimits = LocalLimits()

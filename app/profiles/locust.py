@@ -1,4 +1,4 @@
-"""Build a profile for a user's own Locust test, without a profile file."""
+"""Build the profile of a user's own Locust test that has no profile file."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ def build_locust_profile(
 
 
 def _build_run_name(file: Path) -> str:
-    """Return the name of the file, with dashes in place of characters that are not allowed in the
-    name of a run."""
+    """Return the stem of the file, with dashes in place of characters that are not allowed in the
+    name of a profile."""
     name = "".join(
         character if character.isascii() and (character.isalnum() or character in "._-") else "-"
         for character in file.stem

@@ -10,8 +10,8 @@ from app.profiles.document import Document, read_document
 
 
 def find_objective_lines(profile: Path) -> dict[str, int]:
-    """Return the line number, counted from 1, of each objective in `slo` and `gates`, by the text
-    of the objective.
+    """Return the line number, counted from 1, of each objective in `slo` and `gates`. The keys are
+    the texts of the objectives.
 
     Returns an empty mapping if the file no longer exists or is no longer a valid document.
     """

@@ -1,7 +1,7 @@
-"""Settings of `plan` in a profile: what a fleet must satisfy besides the SLO.
+"""Settings of `plan` in a profile: requirements that a fleet must meet in addition to the SLO.
 
-The module also reads the file of a language model's architecture, to plan for a model that was not
-measured.
+The module also defines the settings that describe a language model's architecture, to plan for a
+model that was not measured.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ AssumedModelSettings = build_settings(
 
 
 def is_language_model(path: Path) -> bool:
-    """Return whether a YAML file describes a language model."""
+    """Return whether a file is a YAML file with the top-level key `language_model`."""
     if path.suffix not in (".yaml", ".yml"):
         return False
     try:
@@ -86,8 +86,8 @@ def _format_gib(gib: float | None) -> str | None:
 
 
 def _parse_api_price(value: object) -> ApiPrice:
-    """Parse the price of an API: 2 USD/1k is per 1,000 requests, 0.60 USD/1M is per million
-    tokens."""
+    """Parse the price of an API per 1,000 requests, such as 2 USD/1k, or per million tokens, such
+    as 0.60 USD/1M."""
     usd = parse_usd_per_unit(value)
     return ApiPrice(usd, "1M tokens" if str(value).strip().endswith("M") else "1k requests")
 
@@ -196,4 +196,4 @@ PlanSettings = build_settings(
     ),
 )
 PlanKeys = Annotated[PlanLimits, ReadAs(PlanSettings)]
-"""Limits of a plan, which a profile states with the keys of `plan`."""
+"""Limits of a plan that a profile sets with the keys of `plan`."""

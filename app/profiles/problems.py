@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from typing import Self
 
 _CUTOFF, _MIN_RATIO = 0.5, 0.62
-"""difflib similarity ratios: the cutoff for candidates, and the minimum for a suggestion.
+"""Similarity ratios of difflib: the cutoff for candidates, and the minimum for a suggestion.
 
 With a minimum of 0.6, PATCH would be suggested for FETCH.
 """
@@ -31,7 +31,7 @@ class UnknownKeyError(BadValueError):
 
 
 class Suggestion(str):
-    """Hint that suggests the similar name `name`."""
+    """Hint that suggests a similar valid name, which is stored in `name`."""
 
     name: str
 
@@ -51,7 +51,7 @@ def did_you_mean(name: str, valid_names: Iterable[str]) -> Suggestion | None:
 
 
 def _is_close(name: str, candidate: str) -> bool:
-    """Return whether two names are similar enough for a suggestion: one is a prefix of the other,
-    or few letters differ."""
+    """Return whether two names are similar enough for a suggestion. Names are similar if one is a
+    prefix of the other, or if only a few letters differ."""
     is_prefix = name.startswith(candidate) or candidate.startswith(name)
     return is_prefix or difflib.SequenceMatcher(None, candidate, name).ratio() >= _MIN_RATIO

@@ -1,7 +1,7 @@
-"""Profiles: the user's description of what a run measures. All defaults are declared in the
-settings classes.
+"""Profiles: the user's description of what a run measures.
 
-This module also declares how a run is carried out: its abort rule and its limits.
+All defaults are declared in the settings classes. This module also declares the abort rule and the
+limits of a run.
 """
 
 from __future__ import annotations
@@ -68,14 +68,14 @@ def _parse_abort_rule(value: object) -> AbortRule:
 class RunOptions(Settings):
     """Options of a run.
 
-    `abort_when` is evaluated while a stage runs, from `after` on, and ends the run with the results
-    so far.
+    `abort_when` is evaluated while a stage runs, once the `after` time of the rule has passed. If
+    the rule is met, the run ends with the results so far.
     """
 
     abort_when: (
         Annotated[AbortRule, PlainValidator(_parse_abort_rule), PlainSerializer(lambda rule: rule.text)] | None
     ) = Field(default=None, examples=["error_rate > 20% after 15s"])
-    """Rule that aborts the run, like error_rate > 20% after 15s; the time is measured from the
+    """Rule that aborts the run, like error_rate > 20% after 15s. The time is measured from the
     start of each stage."""
 
 
@@ -97,14 +97,15 @@ class _BaseProfile(CommonProfile):
     slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
     """Service level objectives, one per line, like latency_ms.p95 < 50 or error_rate < 1%."""
     limits: RunLimits = RunLimits()
-    """Limits at which the run ends early, with the results so far."""
+    """Limits on the duration, the requests and the cost of the run. At a limit, the run ends with
+    the results so far."""
     gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
     """Conditions that fail a CI job, one per line, like latency_ms.p99 < 80 | warn or
     change(latency_ms.p95) < +8%."""
     options: RunOptions = RunOptions()
     """Options of the run, such as a rule for aborting the run."""
     traffic: TrafficSettings | None = None
-    """Traffic to plan a fleet for. Without traffic, no fleet is planned."""
+    """Traffic for which a fleet is planned. Without traffic, no fleet is planned."""
     plan: PlanKeys = PlanLimits()
     """Requirements of the planned fleet in addition to the SLO."""
 
@@ -137,8 +138,8 @@ class GeneratingProfile(_BaseProfile):
         """Check that all stages replay the trace of the workload in the same way. Raises
         BadValueError otherwise.
 
-        The prompts of a replayed trace are sent in the order of its arrivals, so there can be only
-        one order.
+        The prompts of a replayed trace are sent in the order of the trace's arrivals, so the order
+        must be the same in all stages.
         """
         replay_stages = [stage for stage in self.load.stages if stage.trace is not None]
         if self.workload.trace is not None and replay_stages:
@@ -250,8 +251,8 @@ PROFILES: dict[str, type[Profile]] = {
     "locust": LocustProfile,
     "local": LocalProfile,
 }
-"""Profile classes by the protocol of the target. A target with a model but without a protocol is
-local."""
+"""Profile class for each protocol of a target. A target with a model but without a protocol has the
+protocol `local`."""
 
 
 def find_protocol(value: Any) -> str | None:

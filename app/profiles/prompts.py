@@ -1,8 +1,8 @@
 """Workloads of OpenAI-compatible APIs: synthetic prompts of given lengths, or prompts from a
 dataset or a trace.
 
-Lengths are in tokens, as a number such as `512`, as `uniform 100 to 800`, or as a mapping with the
-name of a distribution:
+A length in tokens is a number such as `512`, a range such as `uniform 100 to 800`, or a mapping
+with the name of a distribution:
 
 - `{uniform: {min, max}}`
 - `{normal: {mean, sd, min, max}}`
@@ -93,7 +93,7 @@ def _parse_normal(parameters: dict[str, Any]) -> Length:
     mean, sd = _parse_number(parameters.get("mean"), "mean"), _parse_number(parameters.get("sd"), "sd")
     low, high = _parse_bounds(parameters)
     if low - mean > _MAX_DEVIATIONS * sd or (high is not None and mean - high > _MAX_DEVIATIONS * sd):
-        raise BadValueError("min and max cut off almost all of the distribution")
+        raise BadValueError("min and max exclude almost all of the distribution")
     return NormalLength(mean, sd, low, high)
 
 
@@ -105,7 +105,7 @@ def _parse_lognormal(parameters: dict[str, Any]) -> Length:
     if math.log(low / median) > _MAX_DEVIATIONS * sigma or (
         high is not None and math.log(median / high) > _MAX_DEVIATIONS * sigma
     ):
-        raise BadValueError("min and max cut off almost all of the distribution")
+        raise BadValueError("min and max exclude almost all of the distribution")
     return LognormalLength(median, sigma, low, high)
 
 
@@ -180,7 +180,7 @@ class PrefixSettings(Settings):
 
 
 class TextSettings(Settings):
-    """Synthetic texts of the given length."""
+    """Synthetic texts whose length is fixed or follows a distribution."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     input_tokens: TokenLength
@@ -193,16 +193,16 @@ class TextSettings(Settings):
 
 
 class PromptSettings(TextSettings):
-    """Synthetic prompts of the given length.
+    """Synthetic prompts whose length is fixed or follows a distribution.
 
-    With `turns`, each arrival starts a session of that number of requests, with a mean pause of
-    `think_time` between them.
+    With `turns`, each arrival starts a session. A session consists of `turns` requests, with a mean
+    pause of `think_time` before each further request.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
     output_tokens: TokenLength | None = None
     """Length of the responses in tokens: 128, or a distribution. Leave it empty to let the model
-    decide."""
+    choose the length."""
     turns: TokenLength | None = Field(default=None, examples=[4])
     """Number of requests per session, like 4, or a distribution. Leave it empty for single
     requests."""
@@ -252,8 +252,8 @@ class PromptDatasetSettings(TextDatasetSettings):
 class _OpenAiRequests(Settings):
     """Requests to an OpenAI-compatible API.
 
-    `extra_body` is merged into the body of each request. It must not contain keys that the profile
-    sets elsewhere.
+    `extra_body` is merged into the body of each request. `extra_body` must not contain keys that
+    the profile sets elsewhere.
     """
 
     extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
@@ -284,13 +284,14 @@ class PromptRequests(_OpenAiRequests):
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _DOCUMENT_KEY_HINTS
     prompts: PromptSettings | None = None
-    """Synthetic prompts of the given length."""
+    """Synthetic prompts whose length is fixed or follows a distribution."""
     dataset: PromptDatasetSettings | None = None
     """Prompts from a file or folder."""
     trace: ExistingFile | None = None
-    """Trace with columns of input and output tokens. Requests have the lengths in the trace."""
+    """Trace with columns of input and output tokens, which determine the lengths of the prompts and
+    the responses."""
     stream: bool = True
-    """Requests streamed responses, which arrive token by token."""
+    """Requests streamed responses, whose tokens arrive as they are generated."""
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
@@ -305,7 +306,7 @@ class EmbeddingRequests(_OpenAiRequests):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"text source": ("prompts", "dataset")}
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS | _DOCUMENT_KEY_HINTS
     prompts: TextSettings | None = None
-    """Synthetic texts of the given length."""
+    """Synthetic texts whose length is fixed or follows a distribution."""
     dataset: TextDatasetSettings | None = None
     """Texts from a file or folder."""
 

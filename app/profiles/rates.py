@@ -17,10 +17,8 @@ from app.profiles.settings import MAX_PER_S, NonNegativeRate, PositiveSeconds, R
 from app.profiles.traffic import SHAPES, Shape
 
 Curve = tuple[tuple[float, float], ...]
-"""Points (seconds since the start of the stage, requests per second) joined by straight lines.
-
-Two points at the same time form a step.
-"""
+"""Rate curve of a stage: points (seconds since the start of the stage, requests per second) joined
+by straight lines. Two points at the same time form a step."""
 
 MAX_STEPS = 1000
 _SHARE = re.compile(r"(\S+%) +of +(\S+)")
@@ -29,7 +27,8 @@ _MAX_PERIODS = 500
 
 
 class ShareOfStage(msgspec.Struct, frozen=True):
-    """A request rate relative to the throughput of an earlier stage. `share` is a factor."""
+    """A request rate relative to the throughput of an earlier stage. A `share` of 0.8 means
+    80 %."""
 
     stage: str
     share: float
@@ -58,7 +57,7 @@ RateOrShare = Annotated[
 
 
 class RampSettings(Settings):
-    """A rate that changes linearly over the stage."""
+    """A request rate that changes linearly over the stage."""
 
     from_per_s: NonNegativeRate = Field(alias="from", examples=["10/s"])
     """Rate at the start of the stage, like 10/s."""
@@ -76,8 +75,8 @@ class RampSettings(Settings):
 
 
 class RateSpikeSettings(Settings):
-    """A rate of `base` with a spike to `peak`. The spike starts at `at` and has the duration
-    `for`."""
+    """A request rate of `base` with a spike to `peak`. The spike starts at `at`, measured from the
+    start of the stage, and its duration is `for`."""
 
     base_per_s: Rate = Field(alias="base", examples=["50/s"])
     """Rate before and after the spike, like 50/s."""
@@ -107,13 +106,13 @@ class RateSpikeSettings(Settings):
 
 
 class SineSettings(Settings):
-    """A rate that follows a sine wave around `mean` with the given `amplitude`. The wave starts at
-    the mean and increases."""
+    """A request rate that follows a sine wave around `mean` with the given `amplitude`. The wave
+    starts at the mean and increases."""
 
     mean_per_s: Rate = Field(alias="mean", examples=["50/s"])
     """Mean rate, like 50/s."""
     amplitude_per_s: Rate = Field(alias="amplitude", examples=["20/s"])
-    """Largest difference from the mean rate, like 20/s."""
+    """Amplitude of the sine wave: the largest difference from the mean rate, like 20/s."""
     period_s: PositiveSeconds = Field(alias="period", examples=["20s"])
     """Period of the sine wave, like 20s."""
 
@@ -139,13 +138,13 @@ class SineSettings(Settings):
 
 
 class DiurnalSettings(Settings):
-    """A day from midnight to midnight, compressed to the duration of the stage, with the hourly
-    profile `shape`."""
+    """A request rate with the hourly profile `shape`: a day from midnight to midnight, compressed
+    to the duration of the stage."""
 
     peak_per_s: Rate = Field(alias="peak", examples=["100/s"])
     """Rate in the busiest hour, like 100/s."""
     shape: Shape = "workday"
-    """Hourly profile of a typical day."""
+    """Hourly profile of a typical day, which is compressed to the duration of the stage."""
 
     def build_curve(self, duration_s: float) -> Curve:
         shares = SHAPES[self.shape]
@@ -156,7 +155,7 @@ class DiurnalSettings(Settings):
 
 
 def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
-    """Build the rate curve of a stage that applies each rate for the same time."""
+    """Build the rate curve of a stage with consecutive steps of equal duration, one per rate."""
     step_s = duration_s / len(rates_per_s)
     points: list[tuple[float, float]] = []
     for index, rate in enumerate(rates_per_s):

@@ -1,7 +1,7 @@
 """Redact, relocate and inspect profiles before they are shared.
 
-This module finds and redacts secrets in a profile, makes its relative paths absolute so that the
-profile can be moved to another folder, and lists the hosts to which secrets are sent.
+The module finds and redacts the secrets in a profile. It makes relative paths absolute, so that the
+profile can be moved to another folder. It also lists the hosts to which secrets are sent.
 """
 
 from __future__ import annotations
@@ -32,19 +32,19 @@ _POSSIBLE_SECRET = re.compile(r"headers|api_key|\benv\b|body|bodies|template|://
 
 
 def find_secret_keys(spec_text: str) -> tuple[str, ...]:
-    """Return the keys of a profile that contain a secret where only a reference is allowed. Secrets
-    are never returned.
+    """Return the keys of a profile whose values contain a secret although only a reference is
+    allowed. The secrets themselves are never returned.
 
-    Profiles written by Sizewise contain no secrets; this detects secrets in edited files. Raises
-    ProfileError if the text is not a valid document.
+    Profiles written by Sizewise contain no secrets, but profiles that were edited afterwards may.
+    Raises ProfileError if the text is not a valid document.
     """
     profile = read_document(spec_text.encode(), "spec.yaml").value
     return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _find_secret_paths(profile))
 
 
 def redact_profile(text: str) -> str | None:
-    """Return the profile with every secret redacted; `None` if the text is not a valid document and
-    may contain a secret."""
+    """Return the profile with every secret redacted. Return `None` if the text is not a valid
+    document but may contain a secret."""
     try:
         profile = read_document(text.encode(), "profile").value
     except ProfileError:
@@ -110,8 +110,8 @@ _SECRET_KEYS = ("headers", "env", "api_key")
 
 
 def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]:
-    """Return the profile with paths relative to `directory` made absolute. A profile without a
-    known protocol is returned unchanged."""
+    """Return a copy of the profile in which every path relative to `directory` is absolute. A
+    profile without a known protocol is returned unchanged."""
     protocol = find_protocol(tree)
     if protocol is None:
         return tree
@@ -144,8 +144,8 @@ def _relocate_value(value: Any, spec: FieldSpec, directory: Path, parent: str) -
 
 
 def _copy_with_key(item: FieldSpec, key: str) -> FieldSpec:
-    """Return a copy of an item with the key of its list, so that the items of a list of models are
-    recognized as models."""
+    """Return a copy of the field `item` with the key of its list. The items of a list of models are
+    recognized as models by this key."""
     return msgspec.structs.replace(item, key=key)
 
 
@@ -156,8 +156,8 @@ def _make_references_absolute(value: Any, directory: Path) -> Any:
 
 
 def find_secret_hosts(profile: Profile) -> dict[str, tuple[str, ...]]:
-    """Return the references (`env:NAME`, `file:PATH`) of the secrets that are sent to each host, by
-    host.
+    """Return, for each host, the references (`env:NAME`, `file:PATH`) of the secrets that are sent
+    to the host.
 
     Secrets sent to loopback addresses or to a Unix socket are excluded, because they do not leave
     this machine.

@@ -1,4 +1,5 @@
-"""Format a profile with all defaults filled in, and compute its hash."""
+"""Format a profile with all defaults filled in, and compute the hashes of a profile and of its
+workload."""
 
 from __future__ import annotations
 
@@ -37,17 +38,17 @@ _UNHASHED_PATHS = ("socket", "directory")
 def format_spec(profile: Profile) -> str:
     """Return the profile as YAML with every key and default, and with secrets redacted.
 
-    The returned profile, when loaded, has the same hash.
+    A profile that is loaded from the returned YAML has the same hash.
     """
     plain = _to_plain(profile)
     return format_document({key: plain[key] for key in _KEY_ORDER if key in plain})
 
 
 def compute_profile_hash(profile: Profile) -> str:
-    """Compute a hash that is equal for profiles that measure the same thing.
+    """Compute a hash that is equal for two profiles that measure the same thing.
 
-    A file contributes a hash of its content, a secret only the name of its header. The description,
-    the telemetry, the options and the number of workers are ignored.
+    Files are represented by a hash of their content. Secrets are represented by a placeholder. The
+    description, the telemetry, the options and the number of workers are ignored.
     """
     plain = _to_plain(profile)
     plain["description"] = None
@@ -71,7 +72,7 @@ def compute_profile_hash(profile: Profile) -> str:
 
 
 def compute_workload_hash(profile: Profile) -> str:
-    """Compute a hash of only the workload: the requests, or the rows of a local model.
+    """Compute a hash of the workload alone: the requests, or the rows of a local model.
 
     The hash does not depend on the target, the load or the limits.
     """
@@ -98,7 +99,7 @@ def _to_plain(profile: Profile) -> dict[str, Any]:
 
 def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
     """Replace every path with a hash of the file's content, and remove the paths of sockets and
-    working directories."""
+    working directories, in place."""
     for name, field in type(settings).model_fields.items():
         key, value = field.alias or name, getattr(settings, name)
         if isinstance(value, Path):

@@ -1,8 +1,9 @@
-"""Settings of `sizewise simulate --set`: the autoscaler, the life cycle of replicas, and request
+"""Settings of `sizewise simulate --set`: the autoscaler, the lifecycle of replicas, and request
 timeouts over one day.
 
-Values that are not set are the defaults of the autoscaler that the settings are named after. Only
-the target and the bounds are taken from the plan, because they depend on the model.
+Defaults are those of the simulated autoscaler, such as the Kubernetes HPA. Only the default target
+and the default bounds of the number of replicas come from the plan, because they depend on the
+model.
 """
 
 from __future__ import annotations
@@ -49,7 +50,7 @@ _METRICS: dict[str, ScalingMetric] = {"busy": "busy", "in-flight": "in_flight", 
 _HPA, _KEDA, _KNATIVE = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
 _PREDICTIVE = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
 _FAILURES, _UPDATE = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
-"""Records whose other values are the defaults of the settings."""
+"""Records whose optional fields contain the defaults of the settings."""
 
 Replicas = Annotated[int, Field(ge=0), upper_bound(_MAX_REPLICAS)]
 PositiveReplicas = Annotated[Count, upper_bound(_MAX_REPLICAS)]
@@ -57,8 +58,8 @@ Multiple = Annotated[float, BeforeValidator(units.parse_multiple)]
 
 
 def _parse_target(value: object) -> tuple[ScalingMetric, float]:
-    """Parse an autoscaler target; its unit decides which metric it applies to. Raises
-    BadValueError."""
+    """Parse the target of an autoscaler. Its unit determines the metric: utilization, requests in
+    flight or rate. Raises BadValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
         target: tuple[ScalingMetric, float] = ("in_flight", float(value))
     elif isinstance(value, str) and value.rstrip().endswith("%"):
@@ -79,8 +80,8 @@ Target = Annotated[tuple[ScalingMetric, float], BeforeValidator(_parse_target)]
 class UpSettings(Settings):
     """Limits of scaling up.
 
-    Within each `period`, at most `pods` replicas or a share of `percent` is added, whichever is
-    more. `None` turns a limit off.
+    Within each `period`, at most `pods` replicas or the fraction `percent` of the current replicas
+    is added, whichever is more. `None` disables a limit.
     """
 
     stabilization_s: Seconds = Field(default=DEFAULT_SCALE_UP.stabilization_s, alias="stabilization")
@@ -95,7 +96,8 @@ class DownSettings(UpSettings):
 
 
 class _BoundedSettings(Settings):
-    """Bounds of the number of replicas. Without `max`, the upper bound is that of the plan."""
+    """Bounds of the number of replicas. Without `max`, the upper bound is the number of replicas in
+    the plan, or `min` if that is larger."""
 
     min: Replicas = _PREDICTIVE.min
     max: PositiveReplicas | None = None
@@ -111,9 +113,11 @@ class _BoundedSettings(Settings):
 
 
 class _MetricScalingSettings(_BoundedSettings):
-    """Settings of autoscalers that scale by a metric. By default, they scale to zero.
+    """Settings of autoscalers that scale by a metric. By default, these autoscalers can scale to
+    zero.
 
-    `target` is per replica; its unit decides which metric it applies to.
+    `target` is the metric value per replica that the autoscaler maintains. Its unit determines the
+    metric.
     """
 
     default_metric: ClassVar[ScalingMetric]
@@ -125,10 +129,10 @@ class _MetricScalingSettings(_BoundedSettings):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
-        """Check that metric and target fit together.
+        """Check that `metric` and `target` match.
 
-        A number without a unit is rejected if the default metric is not requests in flight, because
-        a unit may be missing.
+        If the default metric is not requests in flight, a target without a unit is rejected unless
+        `metric` is set, because the unit may have been forgotten.
         """
         if self.metric is not None and self.metric not in self.metrics:
             raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Use one of {', '.join(self.metrics)}.")
@@ -144,7 +148,8 @@ class _MetricScalingSettings(_BoundedSettings):
         return self
 
     def get_target(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
-        """Return the metric and its target per replica; if no target is set, that of the plan."""
+        """Return the scaling metric and its target value per replica. If no target is set, the
+        target value is that of the plan."""
         if self.target is not None:
             return self.target
         metric = self.default_metric if self.metric is None else _METRICS[self.metric]
@@ -169,8 +174,8 @@ class HpaSettings(_HpaLikeSettings):
 class KedaSettings(_HpaLikeSettings):
     """A KEDA autoscaler.
 
-    With `buffers_requests`, a queue stores requests that arrive while no replica is ready.
-    Otherwise, they are rejected.
+    With `buffers_requests`, requests that arrive while no replica is ready are queued. Otherwise,
+    these requests are rejected.
     """
 
     default_metric = "in_flight"
@@ -183,7 +188,7 @@ class KedaSettings(_HpaLikeSettings):
 
 
 class KnativeSettings(_MetricScalingSettings):
-    """A Knative autoscaler, which scales to the share `utilization` of `target`."""
+    """A Knative autoscaler. The effective target is the fraction `utilization` of `target`."""
 
     default_metric = "in_flight"
     metrics = ("in-flight", "rate")
@@ -208,16 +213,16 @@ class KserveSettings(KnativeSettings):
 class ScheduleSettings(Settings):
     """Scaling by schedule.
 
-    `table` is a mapping such as {08:00: 12, 20:00: 4}. Without it, the plan's hourly schedule
-    applies.
+    `table` maps times of day to numbers of replicas, such as {08:00: 12, 20:00: 4}. Without
+    `table`, the plan's hourly schedule applies.
     """
 
     table: Annotated[dict[ClockTime, Replicas], Field(min_length=1)] | None = None
 
 
 class PredictiveSettings(_BoundedSettings):
-    """Predictive scaling, which uses the known rate of the day at a time `lead` ahead. By default,
-    `lead` is the duration of a cold start."""
+    """Predictive scaling: the number of replicas is chosen for the rate at a time `lead` ahead,
+    which is assumed to be known. By default, `lead` is the duration of a cold start."""
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
@@ -246,9 +251,8 @@ _SECONDS_PER_HOUR = 3600.0
 
 
 class LoadAmount(msgspec.Struct, frozen=True):
-    """The data or the time needed before a replica can serve: a number of bytes, or a time that
-    does not depend on the size.
-    """
+    """Download of a cold start, such as the image or the weights: a size in bytes, or a fixed
+    duration in seconds."""
 
     size_bytes: float = 0.0
     seconds: float | None = None
@@ -277,10 +281,10 @@ Hours = Annotated[float, BeforeValidator(_parse_hours), Field(gt=0), upper_bound
 class ColdStartSettings(Settings):
     """Median durations of the phases of a cold start.
 
-    The defaults are assumptions: a cloud VM that takes minutes, a container of 5 GB, a small model.
-    `image` is loaded over the network, `weights` over the slowest of the given links. `spread` is
-    the coefficient of variation of each phase. A request for a node fails with
-    probability `refusal_probability` and is repeated after `retry`.
+    The defaults are assumptions for a cloud VM that starts in minutes, a container image of 5 GB
+    and a small model. `image` is loaded over the network. `weights` are loaded over the slowest of
+    the given links. `spread` is the coefficient of variation of each phase. A request for a node
+    fails with probability `refusal_probability` and is repeated after `retry`.
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
@@ -309,7 +313,7 @@ class FailureSettings(Settings):
 
 
 class UpdateSettings(Settings):
-    """A rolling update to a new version that starts at a time of day."""
+    """A rolling update of the replicas to a new version, which starts at the time of day `at`."""
 
     at_s: ClockTime = Field(alias="at")
     surge: Share = _UPDATE.surge
@@ -352,8 +356,8 @@ _HOUR_S = 3600.0
 class DaySettings(Settings):
     """Settings of one simulated day.
 
-    `warm_pool` is the number of idle instances kept ready. `timeout` is the time after which a
-    waiting request is abandoned.
+    `warm_pool` is the number of idle instances that are kept running. `timeout` is the maximum time
+    that a request waits before it is abandoned.
     """
 
     autoscaler: AutoscalerSettings
@@ -405,8 +409,8 @@ _DAY_SETTINGS: dict[str, type[DaySettings]] = dict(
 
 
 def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
-    """Load the settings of a day with an autoscaler. Raises ProfileError that names the invalid
-    `--set`."""
+    """Load the settings of one simulated day with the given autoscaler. Raises ProfileError that
+    names the invalid `--set` override."""
     return load_overrides(_DAY_SETTINGS[autoscaler], overrides)
 
 

@@ -29,20 +29,20 @@ _SECRET_LAST_WORDS = frozenset(
     ("pass", "passcode", "passphrase", "pat", "pw", "pswd", "bearer", "jwt", "otp", "sas", "session", "sessionid",
      "sid", "cookie")
 )  # fmt: skip
-"""Words that indicate a secret only as a separate word, as in `db_pass`, but not as the end of
-another word, as in `bypass`."""
+"""Words that indicate a secret if they are the last word of a name, as in `db_pass`, but not if a
+longer word ends with them, as in `bypass`."""
 _SAFE_BODY_KEYS = frozenset(
     ("bostoken", "eostoken", "padtoken", "unktoken", "masktoken", "septoken", "clstoken", "stoptoken", "code",
      "session", "cachekey", "promptcachekey", "primarykey", "partitionkey", "sortkey", "foreignkey")
 )  # fmt: skip
-"""Keys of request bodies that end like the name of a secret but contain settings or data."""
+"""Keys of request bodies that resemble the name of a secret but contain settings or data."""
 _TOKEN = re.compile(
     r"(?:(?:Bearer|Basic|Token|ApiKey) +)?"
     r"(?:sk-[\w-]{16,}|gh[opsur]_\w{20,}|github_pat_\w{20,}|glpat-[\w-]{16,}|hf_\w{16,}|xox[abeoprs]-[\w-]{10,}"
     r"|(?:AKIA|ASIA)[0-9A-Z]{16}|AIza[\w-]{30,}|nvapi-[\w-]{16,}|eyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*)"
 )
-"""Access tokens that are recognizable by their format, with or without a preceding authentication
-scheme."""
+"""Pattern for access tokens that are recognizable by their format, with or without a preceding
+authentication scheme."""
 
 
 def is_sensitive(header: str) -> bool:
@@ -55,14 +55,14 @@ def is_sensitive(header: str) -> bool:
 
 
 def redact(header: str, value: str) -> str:
-    """Return the header value in a form that may be written to a file: references unchanged, other
-    sensitive values redacted."""
+    """Return the header value, redacted if the header is sensitive and the value is not a reference
+    to a secret."""
     return REDACTED if is_sensitive(header) and _REFERENCE.fullmatch(value) is None else value
 
 
 def make_reference_absolute(value: str, directory: Path) -> str:
-    """Return the header value. The path of a `file:` reference is made absolute, relative to
-    `directory`."""
+    """Return the header value. If the value is a `file:` reference, its path is made absolute,
+    relative to `directory`."""
     reference = _REFERENCE.fullmatch(value)
     if reference is None or reference["env"]:
         return value
@@ -89,7 +89,7 @@ def parse_file_reference(text: str) -> tuple[str, str] | None:
 
 
 def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> str:
-    """Return the header value with its `env:NAME` or `file:PATH` reference replaced by the secret.
+    """Return the string with its `env:NAME` or `file:PATH` reference replaced by the secret.
 
     An authentication scheme may precede the reference, as in `Bearer env:API_KEY`. A string without
     a reference is returned unchanged. Raises UsageError if the secret cannot be read; the message
@@ -141,7 +141,7 @@ def is_token(text: str) -> bool:
 
 
 def is_secret_in_body(key: str, value: object) -> bool:
-    """Return whether a value of a request body is probably a secret, based on its key or its
+    """Return whether a value in a request body is probably a secret, based on its key or its
     format.
 
     Only strings can be secrets.
@@ -161,7 +161,7 @@ def _strip_separators(name: str) -> str:
 
 
 def check_url_has_no_secret(url: str) -> None:
-    """Check that a URL contains no user, password or secret. Raises BadValueError otherwise; the
+    """Check that a URL contains no user, password or secret. Otherwise, raise BadValueError, whose
     message does not contain the URL."""
     url_parts = urlsplit(url)
     hint = "Set it in target.headers as env:NAME or file:PATH."

@@ -1,4 +1,4 @@
-"""Base classes and types for profile settings, which check the names of keys and parse values with
+"""Base classes and types for profile settings, which check key names and parse values with
 units."""
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ T = TypeVar("T")
 
 
 class Unit(msgspec.Struct, frozen=True):
-    """Unit of a value in profile notation, for the description of a field. It does not affect
+    """Unit of a value in profile notation, for the description of a field. The unit does not affect
     validation."""
 
     text: str
@@ -56,8 +56,8 @@ class UpperBound(msgspec.Struct, frozen=True):
 class Settings(BaseModel):
     """Base class of all parts of a profile.
 
-    `misplaced_key_hints` maps keys that are valid only in other settings to the hint shown for
-    them. `one_of` maps a label to alternative forms; exactly one of them must be set. A form is a
+    `misplaced_key_hints` maps each key that is valid only in other settings to the hint for that
+    key. `one_of` maps a label to alternative forms; exactly one form must be set. A form is a
     key, or several keys joined by +.
 
     The docstring of a field is its description. `Field(examples=…)` contains values in profile
@@ -107,11 +107,12 @@ def build_settings(
     excluded: tuple[str, ...] = (),
     **by_name: Any,
 ) -> type[Settings]:
-    """Create settings with the fields and defaults of a record, in the order of `by_name`.
+    """Create settings with the fields and defaults of a record. The fields in `by_name` come first,
+    in the order of `by_name`.
 
-    `by_name` contains the key of a field, or only the type of its values. For other fields,
-    `by_type` maps the type in the record to the type in the profile. Fields in `excluded` are
-    omitted.
+    `by_name` maps the name of a field to its profile key, or only to the type of its values. For
+    all other fields, `by_type` maps the type in the record to the type in the profile. Fields in
+    `excluded` are omitted.
     """
     fields = {field.name: field for field in msgspec.structs.fields(record) if field.name not in excluded}
     keys: dict[str, Any] = {}
@@ -125,7 +126,7 @@ def build_settings(
 class ReadAs(msgspec.Struct, frozen=True):
     """Annotation for a record that is read from the keys of `settings`.
 
-    `check` raises BadValueError for values that do not fit together.
+    `check` raises BadValueError for contradictory values.
     """
 
     settings: type[Settings]
@@ -146,8 +147,8 @@ class ReadAs(msgspec.Struct, frozen=True):
 
 
 class WrittenAs(msgspec.Struct, frozen=True):
-    """Annotation for a value that a profile stores as another type. `read` and `write` convert
-    between the two types."""
+    """Annotation for a value that has another type in a profile. `read` converts from that type,
+    and `write` converts to that type."""
 
     profile_type: Any
     read: Callable[[Any], Any]
@@ -187,9 +188,9 @@ def _parse_unchecked_path(value: object, info: ValidationInfo) -> Path:
 
 
 def files_must_exist(info: ValidationInfo) -> bool:
-    """Return whether referenced files must exist.
+    """Return whether files that a profile references must exist.
 
-    False for the profile of a stored run, whose files may be elsewhere.
+    Returns False for the profile of a stored run, whose files may have been moved.
     """
     context = info.context
     assert isinstance(context, dict)
@@ -211,7 +212,7 @@ def upper_bound(limit: float, format_value: Callable[[float], str] = "{:,}".form
 Listed = Annotated[tuple[T, ...], Field(strict=False)]
 ExistingFile = Annotated[Path, BeforeValidator(_parse_existing_file), PlainSerializer(str)]
 UncheckedPath = Annotated[Path, BeforeValidator(_parse_unchecked_path), PlainSerializer(str)]
-"""A path that need not exist yet."""
+"""Path of a file or folder that need not exist yet."""
 ObjectiveText = Annotated[
     Objective, _build_objective_parser(parse_objective), PlainSerializer(lambda objective: objective.text)
 ]
@@ -236,7 +237,7 @@ NonNegativeRate = Annotated[
     PlainSerializer(units.format_rate),
     Unit("/s, /min, /h"),
 ]
-"""A rate that may be 0/s."""
+"""Request rate that may be 0/s."""
 Rate = Annotated[
     float,
     BeforeValidator(units.parse_rate_per_s),

@@ -1,7 +1,7 @@
 """Settings of targets, one class per protocol, and of scripted targets.
 
-A scripted target is a server with configured response times that the run starts, to try a profile
-without a model.
+A scripted target is a server with configured response times that the run starts, so that a profile
+can be tried without a model.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _MAX_VALUES_PER_ROW = 4_000_000
 def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """Parse the datatype and shape of a tensor such as `FP32[-1, 3, 224, 224]`.
 
-    A size of -1 stands for any size, usually the number of rows in the first dimension. Raises
+    A dimension of -1 is a dynamic axis, usually the number of rows as the first dimension. Raises
     BadValueError.
     """
     match = _TENSOR.fullmatch(text)
@@ -68,19 +68,20 @@ _RESPONSE_HINT = {"response": "response is only for http and torchserve targets.
 class ScriptedSettings(Settings):
     """A scripted server with configured response times.
 
-    The time to the response, or to its first token, is `delay`: constant, or the median of a
-    lognormal distribution if `spread`, the standard deviation of the logarithm, is above 0. The
-    server processes `parallel` requests at a time and queues the rest.
+    `delay` is the time to the response, or to its first token. If `spread` is 0, this time is
+    constant. Otherwise, it has a lognormal distribution with the median `delay`, and `spread` is
+    the standard deviation of the logarithm. The server processes `parallel` requests at a time and
+    queues all others.
     """
 
     delay_s: Seconds = Field(default=0.0, alias="delay", examples=["20ms"])
-    """Time to the response, or to its first token: constant, or the median if there is a spread,
-    like 20ms."""
+    """Time to the response, or to its first token, like 20ms. The time is constant, or the median
+    if there is a spread."""
     spread: Spread = Field(default=0.0, examples=[0.3])
-    """Standard deviation of the logarithm of the delay, like 0.3; 0 makes the delay constant."""
+    """Standard deviation of the logarithm of the delay, like 0.3. With 0, the delay is constant."""
     parallel: Annotated[Count, upper_bound(100_000)] | None = Field(default=None, examples=[4])
-    """Maximum number of requests processed at once, while the rest wait, like 4. Leave it empty for
-    no limit."""
+    """Maximum number of requests that the server processes at once, like 4. Further requests are
+    queued. Leave it empty for no limit."""
     seed: Annotated[int, Field(ge=0), upper_bound(2**31)] = Field(default=0, examples=[0])
     """Seed of the random delays, like 0."""
 
@@ -96,19 +97,19 @@ class ScriptedResponses(ScriptedSettings):
 class ScriptedTokens(ScriptedSettings):
     """A scripted server that generates tokens.
 
-    A response has as many tokens as the request specifies, otherwise `output_tokens`. After the
-    first token, tokens arrive at `tokens` per second.
+    A response has the maximum number of tokens of the request, or `output_tokens` if the request
+    sets no maximum. After the first token, tokens arrive at `tokens` per second.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_HINT | _TENSOR_HINTS | _RESPONSE_HINT
     tokens_per_s: Rate = Field(default=100.0, alias="tokens", examples=["100/s"])
     """Rate at which the tokens of each response arrive, like 100/s."""
     output_tokens: Annotated[Count, upper_bound(100_000)] = Field(default=64, examples=[64])
-    """Number of tokens in a response if the request sets none, like 64."""
+    """Number of tokens in a response if the request sets no maximum, like 64."""
 
 
 class ScriptedTexts(ScriptedSettings):
-    """A scripted server that takes `row` longer for each text in a request."""
+    """A scripted server whose response time increases by `row` for each text in a request."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_HINTS | _TOKEN_HINTS | _RESPONSE_HINT
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
@@ -116,8 +117,8 @@ class ScriptedTexts(ScriptedSettings):
 
 
 class ScriptedTensors(ScriptedSettings):
-    """A scripted server that returns zeros in the shape of `outputs`. Each row of a request takes
-    `row` longer."""
+    """A scripted server that returns zeros in the shape of `outputs`. The response time increases
+    by `row` for each row in a request."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TOKEN_HINTS | _RESPONSE_HINT
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
@@ -129,7 +130,7 @@ class ScriptedTensors(ScriptedSettings):
 
 
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
-"""Name of a model on the server; it may contain slashes."""
+"""Name of a model on the server. The name may contain slashes."""
 Version = Annotated[str, Field(pattern=r"^[!-.0-~]{1,64}$")]
 _SERVE_HINT = {"serve": "The endpoint that a run starts uses protocol oip."}
 
@@ -146,8 +147,8 @@ class HttpTarget(EndpointSettings):
 
 
 class _OpenAiTarget(EndpointSettings):
-    """A target with an OpenAI-compatible API. Its URL is the base URL that clients use, usually
-    ending in /v1."""
+    """A target with an OpenAI-compatible API. The URL of the target is the base URL of the API,
+    which usually ends in /v1."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
     model: ModelName = Field(examples=["my-model"])
@@ -179,7 +180,7 @@ class RerankTarget(_OpenAiTarget):
 
 
 class _ModelServerTarget(EndpointSettings):
-    """A server that hosts named models with versions."""
+    """A target on a server that hosts named models with versions."""
 
     model: ModelName
     """Name of the model on the server."""
@@ -222,14 +223,14 @@ class OipTarget(_ModelServerTarget):
 
 
 class OipGrpcTarget(_ModelServerTarget):
-    """A target that uses the Open Inference Protocol over gRPC. Its URL is grpc://host:port, or
-    grpcs:// for TLS."""
+    """A target that uses the Open Inference Protocol over gRPC. The URL of the target is
+    grpc://host:port, or grpcs://host:port for TLS."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT | {"scripted": "A scripted server uses oip over HTTP."}
     protocol: Literal["oip-grpc"]
     """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
-    """URL of the target, like grpc://127.0.0.1:8001, or grpcs:// for TLS."""
+    """URL of the target, like grpc://127.0.0.1:8001. Use grpcs:// for TLS."""
     urls: Listed[GrpcUrl] = Field(default=(), examples=[["grpc://host:8001"]])
     """URLs of the replicas of one service, each like grpc://host:8001."""
 
@@ -242,8 +243,8 @@ class OipGrpcTarget(_ModelServerTarget):
 
 
 class TfServingTarget(_ModelServerTarget):
-    """A TensorFlow Serving target. Its URL has no path, because the paths of the protocol start
-    with /v1/models."""
+    """A TensorFlow Serving target. The URL of the target has no path, because Sizewise adds the
+    paths of the protocol, which start with /v1/models."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
     protocol: Literal["tf-serving"]
@@ -252,12 +253,12 @@ class TfServingTarget(_ModelServerTarget):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
-    """Signature of the model to call."""
+    """Name of the model signature to call."""
 
 
 class TorchServeTarget(_ModelServerTarget):
-    """A TorchServe target. Its URL has no path, because the paths of the protocol start with
-    /predictions."""
+    """A TorchServe target. The URL of the target has no path, because Sizewise adds the paths of
+    the protocol, which start with /predictions."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
     protocol: Literal["torchserve"]
@@ -279,7 +280,7 @@ class LocustTarget(TargetSettings):
     protocol: Literal["locust"]
     """Protocol of the target."""
     file: ExistingFile = Field(examples=["locustfile.py"])
-    """Locust test to run unchanged, like locustfile.py."""
+    """Path of the Locust test, which is run unchanged, like locustfile.py."""
 
     @model_validator(mode="after")
     def _check_single_host(self) -> Self:

@@ -1,4 +1,4 @@
-"""Settings of Prometheus endpoints on other machines that are scraped during a run."""
+"""Settings of the Prometheus endpoints that a run scrapes on other machines."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def _parse_labels(value: object) -> object:
 class ScrapeSettings(Settings):
     """A Prometheus endpoint to scrape. Only samples with all `labels` are read.
 
-    `permitted` has the same meaning as for a target.
+    `permitted` confirms that the user may scrape the host.
     """
 
     scrape: HttpUrl = Field(examples=["http://10.0.0.5:9400/metrics"])
@@ -56,11 +56,12 @@ class ScrapeSettings(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9_-]{0,31}$"), AfterValidator(_check_name)] = Field(
         examples=["node1"]
     )
-    """Name of this telemetry source in results, like node1."""
+    """Name of the telemetry source in results, like node1."""
     labels: Annotated[dict[str, str], BeforeValidator(_parse_labels)] = Field(
         default_factory=dict, examples=[{"gpu": 0}]
     )
-    """Labels that a sample must have to be read, like gpu: 0."""
+    """Labels of the samples to read, like gpu: 0. Samples without all of these labels are
+    ignored."""
     interval_s: Annotated[Seconds, AfterValidator(_check_interval)] = Field(
         default=1.0, alias="interval", examples=["1s"]
     )
@@ -68,13 +69,13 @@ class ScrapeSettings(Settings):
     headers: Headers = Field(default_factory=dict)
     """Headers sent with each scrape. Write secrets as references: env:NAME or file:PATH."""
     permitted: bool = False
-    """Confirms that you are allowed to scrape this host. Required for hosts outside private
+    """Confirms that you may scrape the host of the endpoint. Required for hosts outside private
     networks."""
 
 
 def _fill_in_names(value: Any) -> Any:
-    """Set the names of sources without a name to `scrape1`, `scrape2`, …, by position in the
-    list."""
+    """Set the name of each unnamed telemetry source to `scrape1`, `scrape2` and so on, by its
+    position in the list."""
     if not isinstance(value, list | tuple):
         return value
     return tuple(

@@ -90,7 +90,7 @@ _LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30
 
 
 def format_local_profile(model: Path) -> str:
-    """Return a local profile for a model file, as YAML."""
+    """Return the YAML text of a profile that runs a model file on this machine."""
     stem = "".join(character if character.isalnum() or character in "._-" else "-" for character in model.stem)
     return LOCAL_TEMPLATE.format(name=stem.lstrip("._-")[:64] or "model", model=format_inline(str(model)))
 
@@ -98,7 +98,7 @@ def format_local_profile(model: Path) -> str:
 def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     """Convert a profile to a target that uses `protocol`.
 
-    Values whose keys exist for the new protocol are kept, and required values are filled in.
+    Values whose keys exist for `protocol` are preserved, and missing required values are filled in.
     """
     root = profile_fields(protocol)
     profile = {key: value for key, value in tree.items() if root.find_field(key) is not None}
@@ -161,7 +161,7 @@ def _omit(value: dict[str, Any], *keys: str) -> dict[str, Any]:
 
 
 def _select_valid_keys(original: Any, spec: FieldSpec) -> dict[str, Any]:
-    """Return the values whose keys exist in `spec`, at every level."""
+    """Return a copy of a mapping without the keys that do not exist in `spec`, at every level."""
     if not isinstance(original, dict):
         return {}
     fields_by_key = {field.key: field for field in spec.fields}
@@ -175,8 +175,8 @@ def _select_valid_keys(original: Any, spec: FieldSpec) -> dict[str, Any]:
 
 
 def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
-    """Remove mutually exclusive keys, preferring keys of the original profile over keys of the
-    template."""
+    """Remove all but one of the mutually exclusive keys. Keys of the original profile are preferred
+    over keys of the template."""
     for forms in spec.one_of.values():
         set_forms = [form for form in forms if value.get(form) not in (None, [])]
         preferred_forms = [form for form in set_forms if form not in _TEMPLATE_KEYS] or set_forms

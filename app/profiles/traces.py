@@ -1,15 +1,16 @@
 """Read recorded traffic: CSV or JSON lines, optionally gzipped, with one request per row in order
 of arrival.
 
-`timestamp` is in seconds from any origin, or a date with a time; `input_tokens` and `output_tokens`
-are lengths. The column names of the public Azure (LLM inference and function invocations), Mooncake
-and BurstGPT traces are also supported. Numbers that are too large to be seconds since 1970 are read
-as milliseconds, microseconds or nanoseconds since 1970. Mooncake traces, which are recognized by
-their `hash_ids`, are in milliseconds.
+`timestamp` is in seconds from any origin, or a date with a time. `input_tokens` and `output_tokens`
+are lengths in tokens. The column names of the public Azure (LLM inference and function
+invocations), Mooncake and BurstGPT traces are also supported. Numbers that are too large to be
+seconds since 1970 are read as milliseconds, microseconds or nanoseconds since 1970. Mooncake
+traces, which are recognized by the column `hash_ids`, are in milliseconds.
 
-CSV files need a header; JSON lines contain one object per line. Files are untrusted: at most 1 GiB
-of text, 50 million CSV rows or 5 million JSON lines are read. This module also computes the
-statistics of a trace for planning.
+CSV files need a header. Each JSON line contains one object. Files are untrusted: at most 1 GiB of
+text, 50 million CSV rows or 5 million JSON lines are read.
+
+This module also computes the statistics of a trace for planning.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ if TYPE_CHECKING:
 MAX_BYTES = 2**30
 MAX_ROWS = 50_000_000
 MAX_JSON_LINES = 5_000_000
-"""Maximum number of JSON lines.
+"""Maximum number of JSON lines in a trace.
 
 The limit is lower than for CSV, because JSON lines are decoded one by one: 5 million lines take
 about 10 s.
@@ -99,7 +100,8 @@ def _read_content(path: Path) -> bytes:
 
 
 def _decompress(path: Path, file: BinaryIO) -> bytes:
-    """Return the decompressed content, truncated to one byte more than the size limit."""
+    """Return the decompressed content of a gzip file, truncated to one byte more than the size
+    limit."""
     try:
         with gzip.GzipFile(fileobj=file) as unzipped:
             return unzipped.read(MAX_BYTES + 1)
@@ -125,8 +127,8 @@ def _parse_csv(path: Path, content: bytes) -> pa.Table:
 
 
 def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) -> pa.Table:
-    """Return a table with those of `column_names` that the first line contains. Values missing in
-    later lines are null."""
+    """Return a table of the columns that are in both `column_names` and the first line. Values
+    missing in later lines are null."""
     import pyarrow as pa
 
     lines = content.removeprefix(b"\xef\xbb\xbf").rstrip().split(b"\n")
@@ -147,7 +149,9 @@ def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) 
     try:
         return pa.table([pa.array(column) for column in columns], names=keys)
     except pa.ArrowException as error:
-        raise ProfileError("a column has both numbers and text", path=str(path)) from error
+        raise ProfileError(
+            "a column has both numbers and text. Use one type for all values of a column.", path=str(path)
+        ) from error
 
 
 def _decode_line(path: Path, line: bytes, number: int, kind: Any) -> Any:
@@ -182,9 +186,9 @@ Lengths = npt.NDArray[np.int32]
 class Trace(msgspec.Struct, frozen=True):
     """Requests of a trace.
 
-    `at_s` contains the arrival times in seconds since the first request, ascending. Token counts
-    are `None` if the file lacks the columns. `starts_at` is the time of the first request, in UTC
-    or as written; `None` if the file has no dates.
+    `at_s` contains the arrival times in seconds since the first request, in ascending order. Token
+    counts are `None` if the file lacks their columns. `starts_at` is the time of the first request,
+    in UTC or in the time zone of the file. `starts_at` is `None` if the file has no dates.
     """
 
     at_s: Floats
@@ -198,14 +202,15 @@ class Trace(msgspec.Struct, frozen=True):
 
 
 def check_token_columns(path: Path) -> None:
-    """Check that a trace contains the lengths of prompts and responses. Raises BadValueError
+    """Check that a trace contains the token counts of prompts and responses. Raises BadValueError
     otherwise."""
     if not read_trace(path).has_tokens:
         raise BadValueError(f"{path.name} is missing the column input_tokens or output_tokens")
 
 
 def read_trace(path: Path) -> Trace:
-    """Read a trace. Raises BadValueError, with the line of the error if known."""
+    """Read a trace. Raises BadValueError for an invalid trace; the message contains the line, if
+    known."""
     try:
         columns = _TraceColumns(path, read_table(path, _COLUMN_NAMES))
         at_s, starts_at = columns.read_times()
@@ -221,8 +226,8 @@ class _TraceColumns:
         self._path, self._table, self._first_line = path, read.table, read.first_line
 
     def read_times(self) -> tuple[Floats, datetime.datetime | None]:
-        """Return the arrival times in seconds since the first request, and the date of the first
-        request."""
+        """Return the arrival times in seconds since the first request, and the date and time of the
+        first request; `None` instead of the date if the file has no dates."""
         column = self._find_column("timestamp")
         if column is None:
             at_s, starts_at = self._compute_invocation_starts(), None
@@ -241,8 +246,8 @@ class _TraceColumns:
         return at_s, starts_at
 
     def _compute_invocation_starts(self) -> Floats:
-        """Compute arrival times from end times and durations. The result is sorted, because such
-        files are at most sorted by end time."""
+        """Return the arrival times in seconds since the first request, computed from end times and
+        durations. The times are sorted, because traces with end times may be sorted by end time."""
         end_column, duration_column = self._find_column("ended"), self._find_column("duration")
         if end_column is None or duration_column is None:
             raise self._build_error("the column timestamp is missing", -1, hint="Write it in seconds, or as a date.")
@@ -277,9 +282,10 @@ class _TraceColumns:
         return (numbers - numbers[0]) / units_per_s, _to_datetime(first_s) if first_s >= _FIRST_EPOCH_S else None
 
     def _parse_dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
-        """Convert strings to dates if possible.
+        """Convert a column of strings to dates; return the column unchanged if it has other
+        strings.
 
-        Dates are strings in JSON, and in CSV files in which only some rows have a time zone.
+        Dates are strings in JSON lines, and in CSV files in which only some rows have a time zone.
         """
         import pyarrow as pa
 
@@ -322,8 +328,8 @@ class _TraceColumns:
         return numbers
 
     def _build_error(self, message: str, row: int | None = None, hint: str | None = None) -> ProfileError:
-        """Build an error for a row, counted from 0. Row −1 is the header; `None` is the whole
-        file."""
+        """Build an error with the line number of a row. `row` is counted from 0; −1 is the header,
+        and `None` is the whole file."""
         line = None if row is None else max(1, row + self._first_line)
         return ProfileError(message, path=str(self._path), line=line, hint=hint)
 
@@ -339,9 +345,9 @@ _MIN_REQUESTS = 2
 
 
 def read_trace_statistics(path: Path) -> TraceStatistics:
-    """Return the statistics of a trace for planning. The file is read again only if it changed.
+    """Return the statistics of a trace for planning. The file is read again only if it has changed.
 
-    Raises BadValueError if the trace is invalid or has no rate.
+    Raises BadValueError if the trace is invalid, or if it has no two requests at different times.
     """
     return _read_statistics_and_rows(path)[0]
 

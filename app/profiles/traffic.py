@@ -1,7 +1,6 @@
-"""The traffic that a fleet is planned for: its peak, and how it varies over days, weeks and years.
+"""The traffic for which a fleet is planned: its peak, and how it varies over days, weeks and years.
 
-The settings here are the parts of `traffic` in a profile, together with their conversion to
-records.
+The module contains the settings of `traffic` in a profile and converts them to records.
 """
 
 from __future__ import annotations
@@ -109,7 +108,7 @@ Days = Annotated[
     Field(strict=False, min_length=1),
     AfterValidator(_sort_unique_days),
 ]
-"""Days of the week as numbers from Monday, which a profile names."""
+"""Days of the week as numbers, with Monday as 0. In a profile, the days are names."""
 
 SpikeSettings = build_settings(
     RecurringSpike,
@@ -127,15 +126,14 @@ SpikeSettings = build_settings(
 
 
 class CampaignSettings(Settings):
-    """A campaign: traffic of `times` the usual rate from the day `from` to the day `to`, including
-    both."""
+    """A campaign: traffic at `times` the usual rate on all days from `from` to `to`, inclusive."""
 
     first: Date = Field(alias="from", examples=["2026-11-27"])
     """First day of the campaign, like 2026-11-27."""
     last: Date = Field(alias="to", examples=["2026-11-30"])
     """Last day of the campaign, like 2026-11-30."""
     times: Multiplier = Field(examples=[3])
-    """Factor by which the usual rate is multiplied, like 3."""
+    """Factor by which the usual rate is multiplied during the campaign, like 3."""
 
     @model_validator(mode="after")
     def _check_order(self) -> Self:
@@ -145,8 +143,8 @@ class CampaignSettings(Settings):
 
 
 class UsersSettings(Settings):
-    """Users who generate the traffic: at the peak the share `active` of them is active, each at the
-    rate `requests`."""
+    """Users who generate the traffic. At the peak, the fraction `active` of the users is active,
+    and each active user sends requests at the rate `requests`."""
 
     count: Annotated[Count, upper_bound(10**12)] = Field(examples=[50000])
     """Number of users, like 50000."""
@@ -161,28 +159,25 @@ class UsersSettings(Settings):
 
 
 class DispersionSettings(Settings):
-    """Burstiness at the peak: the index of dispersion (variance / mean) of the request counts in
-    windows of a given length.
-
-    An index of 1 is a Poisson process.
-    """
+    """Burstiness at the peak: the index of dispersion (variance divided by mean) of the request
+    counts in windows of a given length. The index of a Poisson process is 1."""
 
     index: Annotated[float, Field(ge=1, le=1e6)] = Field(default=1.0, examples=[3])
-    """Variance divided by mean of the request counts per window; 1 is Poisson, larger values are
-    burstier, like 3."""
+    """Index of dispersion: variance divided by mean of the request counts per window, like 3. The
+    index of a Poisson process is 1; larger values are burstier."""
     window_s: Annotated[PositiveSeconds, Field(ge=1), upper_bound(3600.0, format_duration)] = Field(
         default=60.0,
         alias="window",
         examples=["60s"],
     )
-    """Length of the windows, like 60s."""
+    """Length of the windows in which requests are counted, like 60s."""
 
 
 class TokensSettings(Settings):
-    """Mean token counts of a share of the requests."""
+    """Mean token counts of a part of the requests."""
 
     share: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["100%"])
-    """Share of the requests with these lengths, like 100%."""
+    """Share of the requests to which the mean token counts apply, like 100%."""
     input: Annotated[Tokens, Field(gt=0)] = Field(examples=[500])
     """Mean number of input tokens per request, like 500."""
     output: Tokens = Field(examples=[200])
@@ -202,11 +197,8 @@ ClassSettings = build_settings(
 
 
 def read_shares(value: object, count: int, name: str) -> tuple[float, ...]:
-    """Check that a value is a list of `count` numbers from 0 to 1 with a maximum of 1, and return
-    it as a tuple.
-
-    Raises BadValueError.
-    """
+    """Return a list of `count` numbers as a tuple. Raises BadValueError if a number is not from 0
+    to 1, or if the maximum is not 1."""
     if not isinstance(value, list | tuple) or len(value) != count:
         actual_text = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
         raise BadValueError(f"{name} needs {count} shares, not {actual_text}")
@@ -222,12 +214,13 @@ def read_shares(value: object, count: int, name: str) -> tuple[float, ...]:
 
 
 def read_dispersion(value: Any) -> Any:
-    """Convert a bare number to the mapping of a dispersion with that index."""
+    """Convert a number to a mapping of dispersion settings with the number as the index of
+    dispersion. Other values are returned unchanged."""
     return {"index": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
 def read_tokens(value: Any) -> Any:
-    """Convert a single mapping to a list of one."""
+    """Return a single mapping as a list with one item. Other values are returned unchanged."""
     return [value] if isinstance(value, dict) else value
 
 
@@ -260,7 +253,8 @@ SHAPES: dict[Shape, tuple[float, ...]] = {
     ),
     "flat": (1.0,) * 24,
 }  # fmt: skip
-"""Typical days defined by Sizewise: the share of the peak rate in each hour from midnight."""
+"""Built-in shapes of a typical day: the rate in each hour from midnight, as a fraction of the peak
+rate."""
 
 
 Week = Literal["even", "business"]
@@ -268,7 +262,8 @@ WEEKS: dict[Week, tuple[float, ...]] = {
     "even": (1.0,) * 7,
     "business": (1.0, 1.0, 1.0, 1.0, 1.0, 0.4, 0.3),
 }
-"""Typical weeks defined by Sizewise: the share of the peak day's level on each day from Monday."""
+"""Built-in shapes of a typical week: the traffic on each day from Monday, as a fraction of the
+traffic on the busiest day."""
 _TRACE = "trace"
 _SOURCES = ("peak", "users", "trace")
 
@@ -295,13 +290,13 @@ def _return_unchanged(value: Any) -> Any:
 
 
 class TrafficSettings(Settings):
-    """The traffic to plan for.
+    """The traffic for which a fleet is planned.
 
-    One of `peak`, `users` and `trace` defines its level; `peak` with `trace` scales the trace.
-
-    `shape` and `week` are names, or shares of the peak hour and the peak day. With the value
-    "trace", they are derived from the trace, if the trace is long enough. Without `dispersion`,
-    requests are as bursty as the trace, or Poisson if there is none.
+    `peak`, `users` or `trace` defines the amount of traffic. With both `peak` and `trace`, the
+    trace is scaled to the peak. `shape` and `week` are names, or fractions of the traffic in the
+    busiest hour and on the busiest day. With the value "trace", `shape` and `week` are derived from
+    the trace, if the trace is long enough. Without `dispersion`, requests are as bursty as the
+    trace, or Poisson if there is no trace.
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"traffic source": ("peak", "users", "trace")}
@@ -311,39 +306,41 @@ class TrafficSettings(Settings):
     users: UsersSettings | None = None
     """Number of users and their request rate, instead of a peak rate."""
     trace: ExistingFile | None = None
-    """Trace file that defines the level and the timing of the traffic."""
+    """Trace file that defines the amount and the timing of the traffic."""
     shape: Annotated[str | tuple[float, ...], PlainValidator(_parse_shape), PlainSerializer(_return_unchanged)] = (
         "workday"
     )
     """Hourly shape of the day: workday, evening, flat, trace, or a list of 24 shares of the peak
-    hour."""
+    rate."""
     week: Annotated[str | tuple[float, ...], PlainValidator(_parse_week), PlainSerializer(_return_unchanged)] = "even"
-    """Daily shape of the week: even, business, trace, or a list of 7 shares of the busiest day."""
+    """Daily shape of the week: even, business, trace, or a list of 7 shares of the traffic on the
+    busiest day."""
     growth_per_year: Growth = Field(default=0.0, alias="growth", examples=["20%/year"])
     """Traffic growth per year, like 20%/year."""
     spikes: Annotated[Listed[Annotated[RecurringSpike, ReadAs(SpikeSettings)]], Field(max_length=MAX_ENTRIES)] = ()
     """Recurring spikes, such as one at noon every day."""
     campaigns: Annotated[Listed[CampaignSettings], Field(max_length=MAX_ENTRIES)] = ()
-    """Periods of days with more traffic than usual."""
+    """Campaigns: date ranges with more traffic than usual."""
     uncertainty: Share = Field(default=0.0, examples=["10%"])
     """Uncertainty of the traffic forecast, like 10%."""
     dispersion: Annotated[DispersionSettings | None, BeforeValidator(read_dispersion)] = None
     """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there
-    is none."""
+    is no trace."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
     """Cache hit rate: the share of requests that a cache serves, like 20%."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
     classes: Annotated[Listed[Annotated[RequestClass, ReadAs(ClassSettings)]], Field(max_length=MAX_ENTRIES)] = ()
-    """Classes of requests, each with its own amount of work and its own SLO."""
+    """Classes of requests, each with a share of the requests, an amount of work and an optional
+    SLO."""
 
     @model_validator(mode="before")
     @classmethod
     def _fill_in_trace_defaults(cls, value: Any) -> Any:
         """Fill in the defaults that depend on whether there is a trace.
 
-        Without a trace, requests are Poisson; this default is filled in so that it appears in the
-        printed profile.
+        Without a trace, the default is Poisson arrivals. This default is filled in so that the
+        printed profile shows it.
         """
         if not isinstance(value, dict):
             return value
@@ -388,8 +385,8 @@ class TrafficSettings(Settings):
 
 
 def build_traffic(settings: TrafficSettings) -> Traffic:
-    """Convert traffic settings to the record used by planning, reading the trace if there is one.
-    Raises UsageError."""
+    """Convert traffic settings to the record that planning uses. Reads the trace if there is one.
+    Raises UsageError if the trace cannot be used."""
     statistics = _read_statistics(settings.trace)
     peak_per_s = _compute_peak_per_s(settings, statistics)
     return Traffic(
@@ -418,10 +415,11 @@ def _read_statistics(trace: Path | None) -> TraceStatistics | None:
 
 
 def _compute_peak_per_s(settings: TrafficSettings, statistics: TraceStatistics | None) -> float:
-    """Return the stated peak rate.
+    """Return the peak rate in requests per second: the peak in the settings, or the rate of all
+    active users.
 
-    For a trace alone, it is the mean rate of the busiest hour, or the mean rate of a trace shorter
-    than an hour.
+    For a trace without a stated peak, the peak is the mean rate of the busiest hour. If the trace
+    is shorter than an hour, the peak is its mean rate.
     """
     if settings.peak_per_s is not None:
         return settings.peak_per_s
@@ -432,10 +430,10 @@ def _compute_peak_per_s(settings: TrafficSettings, statistics: TraceStatistics |
 
 
 def _read_rows(settings: TrafficSettings) -> TraceRows | None:
-    """Return the requests of the trace to replay.
+    """Return the requests of the trace that a plan replays.
 
-    Return `None` if `dispersion` states the burstiness, and leave the lengths out if `tokens`
-    states them.
+    Return `None` if there is no trace, or if `dispersion` sets the burstiness. If `tokens` sets the
+    token counts, the token counts of the trace are omitted.
     """
     if settings.trace is None or settings.dispersion is not None:
         return None

@@ -1,8 +1,8 @@
 """Parse and format values with units in profile notation: `30s`, `200/s`, `0.1%`, `4000 USD/month`,
 `20%/year`.
 
-Every `parse_…` function raises BadValueError for an invalid value. Parsing the result of a
-`format_…` function gives the same number.
+Every `parse_…` function raises BadValueError for an invalid value. Every `format_…` function
+returns text from which the same number can be parsed.
 """
 
 from __future__ import annotations
@@ -134,7 +134,7 @@ def format_usd_per_month(usd: float) -> str:
 
 def parse_usd_per_unit(value: object) -> float:
     """Parse the price of an API per 1k requests or per 1M tokens, and return the price in USD per
-    that unit."""
+    1k requests or per 1M tokens."""
     return _parse_usd(value, {"/1k": 1.0, "/1M": 1.0}, "a price per unit", "2 USD/1k or 0.60 USD/1M")
 
 
@@ -198,8 +198,8 @@ def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: 
 
 
 def _parse_usd(value: object, divisors: Mapping[str, float], quantity: str, example: str) -> float:
-    """Parse an amount of money. `divisors` maps each suffix allowed after the currency to the
-    divisor of the amount."""
+    """Parse an amount of money and convert it to USD. `divisors` maps each suffix allowed after the
+    currency, such as `/year`, to the divisor of the amount."""
     text = value.strip() if isinstance(value, str) else ""
     match = _MONEY.fullmatch(text)
     currency = match[1] if match is not None else "USD"
@@ -222,8 +222,8 @@ def _format_number(number: float) -> str:
 
 
 def _format_percent(share: float) -> str:
-    """Return the shortest percentage that gives exactly the fraction `share` when divided by 100;
-    if there is none, the nearest percentage."""
+    """Return the shortest percentage that equals `share` exactly when divided by 100. If there is
+    none, return the nearest percentage."""
     percent = share * 100
     neighbors = (percent, math.nextafter(percent, math.inf), math.nextafter(percent, -math.inf))
     texts = (_format_number(round(number, digits)) for digits in range(20) for number in neighbors)

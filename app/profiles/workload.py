@@ -1,4 +1,5 @@
-"""Workloads: the content of the requests, by the protocol of the target."""
+"""Settings of workloads, which define the content of the requests. Each protocol has its own
+class."""
 
 from __future__ import annotations
 
@@ -96,17 +97,17 @@ ExpectSettings = build_settings(
 
 
 class _BodyRequests(Settings):
-    """Requests with bodies: one body, several that are sent in turn, or one per row of a
-    dataset."""
+    """Requests with bodies: the same body for all requests, several bodies that are sent in turn,
+    or one body per row of a dataset."""
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"body source": ("body", "bodies", "dataset")}
 
     body: Body = None
     """Body of each request, as JSON or text."""
     bodies: Listed[Body] = ()
-    """Several bodies that are sent in turn."""
+    """Request bodies that are sent in turn."""
     dataset: DatasetPath | None = None
-    """A .jsonl, .csv or .parquet file, or a folder, whose rows are sent in turn."""
+    """Dataset whose rows are sent in turn: a .jsonl, .csv or .parquet file, or a folder."""
     popularity: PopularityText = Popularity()
     """Popularity of the requests: how often each request is sent. One of in-turn, uniform, zipf or
     {zipf: 1.1}."""
@@ -120,9 +121,10 @@ class _BodyRequests(Settings):
 class HttpRequests(_BodyRequests):
     """Requests over plain HTTP.
 
-    `bodies` and the rows of `dataset` are sent in turn. Text is sent as it is, any other value as
-    JSON. `{{column}}` in `template` and `path` is replaced by the value of each row of `dataset`.
-    The default `content_type` is that of JSON or text, or is derived from the name of a file.
+    `bodies` and the rows of `dataset` are sent in turn. Text is sent unchanged; any other value is
+    sent as JSON. `{{column}}` in `template` and `path` is replaced by the value of that column in
+    each row of `dataset`. The default `content_type` is that of JSON or text, or is derived from
+    the name of a file.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS
@@ -133,11 +135,12 @@ class HttpRequests(_BodyRequests):
     )
     """Path of the request, instead of the path of the URL, like /v1/score."""
     template: Body = None
-    """Request body in which {{column}} is replaced by the value of each row of the dataset."""
+    """Request body in which {{column}} is replaced by the value of that column in each row of the
+    dataset."""
     expect: Annotated[Expectation, ReadAs(ExpectSettings, _check_expectation)] | None = None
     """Checks that a response must pass to count as successful."""
     content_type: MediaType | None = None
-    """Media type of the request body. Leave it empty to derive it from the body."""
+    """Media type of the request body. Leave it empty to derive it from the content of the body."""
 
     @model_validator(mode="before")
     @classmethod
@@ -161,12 +164,13 @@ class HttpRequests(_BodyRequests):
 class _Tensors(Settings):
     """Requests of tensors.
 
-    Rows are read from an .npz file whose arrays are named like the model's inputs. Without one,
-    they are synthetic and seeded.
+    Rows are read from an .npz file whose arrays are named like the model's inputs. Without a file,
+    rows are synthetic and generated from a seed.
     """
 
     tensors: ExistingFile | None = None
-    """An .npz file with arrays named like the model's inputs. Without it, inputs are synthetic."""
+    """Input data: an .npz file with arrays named like the model's inputs. Without it, inputs are
+    synthetic."""
     rows_per_request: Rows = Field(default=1, examples=[1])
     """Number of rows per request, like 1."""
     popularity: PopularityText = Popularity()
@@ -175,16 +179,14 @@ class _Tensors(Settings):
 
 
 class _LabeledTensors(_Tensors):
-    """Requests of tensors whose accuracy can be measured.
-
-    `labels` names the array of `tensors` that holds the true class of each row.
-    """
+    """Requests of tensors whose accuracy can be measured. `labels` is the name of the array in
+    `tensors` that contains the true class of each row."""
 
     labels: str | None = Field(default=None, examples=["label"])
-    """Name of the array in tensors that holds the true class of each row, like label."""
+    """Name of the array in tensors that contains the true class of each row, like label."""
     output: OutputName | None = Field(default=None, examples=["probabilities"])
-    """Output with the class, or the class scores, of each row, like probabilities. Leave it empty
-    to detect it."""
+    """Name of the model output with the class, or the class scores, of each row,
+    like probabilities. Leave it empty to detect the output."""
 
     @model_validator(mode="after")
     def _check_labels(self) -> Self:
@@ -198,18 +200,20 @@ class _LabeledTensors(_Tensors):
 class OipRequests(_LabeledTensors):
     """Requests of the Open Inference Protocol over HTTP.
 
-    `binary` requests the binary tensor extension; if the server rejects it, JSON is sent.
+    With `binary`, tensors are sent with the binary tensor extension. If the server rejects the
+    extension, tensors are sent as JSON.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
     binary: bool = True
-    """Sends tensors in binary, which is faster. If the server rejects it, JSON is sent."""
+    """Sends tensors in binary, which is faster than JSON. If the server rejects binary tensors,
+    JSON is sent."""
 
 
 class OipGrpcRequests(_LabeledTensors):
     """Requests of the Open Inference Protocol over gRPC.
 
-    With `stream`, they are sent with ModelStreamInfer instead of ModelInfer.
+    With `stream`, requests are sent with ModelStreamInfer instead of ModelInfer.
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = (
@@ -241,18 +245,18 @@ class TorchServeRequests(_BodyRequests):
 
 
 class LocustRequests(Settings):
-    """Users of a Locust test. Without `user_classes`, all classes of the file are used."""
+    """Users of a Locust test. Without `user_classes`, all user classes in the file are used."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {
         key: f"{key} cannot be used with a Locust test, which makes its own requests."
         for key in (*_HTTP_KEY_HINTS, *_TENSOR_KEY_HINTS, *_PROMPT_KEY_HINTS)
     }
     user_classes: Listed[Annotated[str, Field(pattern=r"^[A-Za-z_]\w*$")]] = ()
-    """User classes of the test to run. Leave it empty for all."""
+    """Names of the user classes in the Locust test to run. Leave it empty for all classes."""
     spawn_per_s: Rate = Field(default=10.0, alias="spawn", examples=["10/s"])
     """Rate at which users are started, like 10/s."""
 
 
 def encode_body(value: JsonValue) -> bytes:
-    """Encode a request body: text as it is, any other value as compact JSON."""
+    """Encode a request body: text unchanged, any other value as compact JSON."""
     return (value if isinstance(value, str) else json.dumps(value, ensure_ascii=False, separators=(",", ":"))).encode()

@@ -8,8 +8,8 @@ from app.records.result import Objective
 
 
 class AbortRule(msgspec.Struct, frozen=True):
-    """Rule that ends the run as soon as the running stage meets `objective`, but not before
-    `after_s` from the start of the stage."""
+    """Rule that aborts the run as soon as the running stage meets `objective`, but not before
+    `after_s` seconds from the start of the stage."""
 
     text: str
     objective: Objective

@@ -1,7 +1,8 @@
-"""Formats of `bundle.json`, the manifest of a bundle next to the run's folder in the zip file, and
-of `labels.json`, the user's labels of a run.
+"""Formats of `bundle.json` and `labels.json`. `bundle.json` is the manifest of a bundle, stored
+beside the run's folder in the zip file.
 
-Labels are stored next to the sealed data of a run and do not change that data.
+`labels.json` holds the user's labels of a run. Labels are stored next to the sealed run data and do
+not change that data.
 """
 
 from __future__ import annotations
@@ -27,8 +28,11 @@ class Note(msgspec.Struct, frozen=True):
 
 class Labels(msgspec.Struct, frozen=True):
     """Labels of a run, set by the user. Tags are sorted alphabetically; notes are in the order in
-    which they were added. `title` is a display name in addition to the run's name, which assigns
-    the run to a series; empty if not set. `sizewise_labels` is the format version."""
+    which they were added.
+
+    `title` is an additional display name, empty if not set. The run's name, which assigns the run
+    to a series, stays unchanged. `sizewise_labels` is the format version.
+    """
 
     sizewise_labels: Literal[1] = 1
     title: Annotated[str, msgspec.Meta(max_length=MAX_TITLE_LENGTH)] = ""

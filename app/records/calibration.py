@@ -12,23 +12,23 @@ LoadKind = Literal["plain", "streaming"]
 LOAD_KINDS: tuple[LoadKind, ...] = ("plain", "streaming")
 
 SERVER_SATURATED_CORES = 0.95
-"""CPU usage of the single-core null server, in cores, from which a failed step is attributed to the
-server instead of the load generator."""
+"""Minimum CPU usage of the single-core null server, in cores, at which a failed step is attributed
+to the server instead of the load generator."""
 BUSY_LIMIT_CORES = 0.3
 """CPU usage of other processes, in cores, above which these processes disturb the calibration
 unless enough cores are idle."""
 _SPARE_CORES = 1.0
-"""Number of idle cores from which other processes do not disturb the calibration, because no thread
-has to wait for a core."""
+"""Minimum number of idle cores at which other processes do not disturb the calibration, because no
+thread has to wait for a core."""
 
 
 class CalibrationStep(msgspec.Struct, frozen=True):
-    """One calibrated rate. `late_share` is the fraction of requests sent more than 10 ms after
-    their intended time.
+    """Result of the calibration at one rate. `late_share` is the fraction of requests sent more
+    than 10 ms after their scheduled start.
 
-    For streaming load, rates are in chunks that were each received separately, and `late_share` is
-    the fraction of chunks received more than 10 ms after the server was due to write them; the lags
-    remain send lags of requests.
+    For streaming load, rates are in chunks per second, and `late_share` is the fraction of chunks
+    received more than 10 ms after the server was due to write them. `lag_p50_ms` and `lag_p99_ms`
+    are send lags of requests for all kinds of load.
     """
 
     offered_per_s: float
@@ -37,12 +37,12 @@ class CalibrationStep(msgspec.Struct, frozen=True):
     lag_p99_ms: float
     late_share: float
     worker_cpu_cores: float
-    """CPU cores used by the busiest worker."""
+    """CPU usage of the busiest worker, in cores."""
     passed: bool
     server_cpu_cores: float | None = None
-    """CPU cores used by the busiest null server; None if not readable."""
+    """CPU usage of the busiest null server, in cores; None if not readable."""
     other_cores: float | None = None
-    """CPU cores used by processes outside the calibration; None if not readable."""
+    """CPU usage of all processes outside the calibration, in cores; None if not readable."""
     idle_cores: float | None = None
 
     @property
@@ -54,20 +54,20 @@ class CalibrationStep(msgspec.Struct, frozen=True):
 
     @property
     def is_generator_limit(self) -> bool:
-        """True if the step failed and the failure is not explained by the null server or by other
-        processes."""
+        """True if the step failed and neither the null server nor other processes explain the
+        failure."""
         is_server_saturated = self.server_cpu_cores is not None and self.server_cpu_cores >= SERVER_SATURATED_CORES
         return not (self.passed or is_server_saturated or self.is_disturbed)
 
 
 class MeasuredCapacity(msgspec.Struct, frozen=True):
-    """Capacity of the load generator with `workers` workers. `per_s`, in requests or chunks per
-    second, is the highest rate that passed; None if no rate passed. `is_lower_bound` is true if the
-    next higher rate was not tested, or failed for a reason other than the load generator, so that
-    the capacity may be higher.
+    """Capacity of the load generator with `workers` workers.
 
-    `disturbed_by_cores` is the CPU usage of other processes, in cores, if these processes explain
-    why the next rate failed; the capacity is then valid for at most one run.
+    `per_s` is the highest rate that passed, in requests or chunks per second; None if no rate
+    passed. `is_lower_bound` is true if the capacity may be higher, because the next higher rate was
+    not tested or failed for a reason other than the load generator. `disturbed_by_cores` is the CPU
+    usage of other processes, in cores, if these processes explain why the next higher rate failed;
+    the capacity is then valid for at most one run.
     """
 
     kind: LoadKind
@@ -95,14 +95,15 @@ class Calibration(msgspec.Struct, frozen=True):
         )
 
     def drop_disturbed(self) -> Calibration:
-        """Return a copy without the capacities whose measurement other processes disturbed."""
+        """Return a copy without the capacities whose measurement was disturbed by other
+        processes."""
         return replace(
             self, capacities=tuple(capacity for capacity in self.capacities if capacity.disturbed_by_cores is None)
         )
 
     def merge(self, newer_calibration: Calibration) -> Calibration:
-        """Merge with `newer_calibration`, a calibration of the same machine. Capacities that are in
-        both are taken from `newer_calibration`."""
+        """Return this calibration merged with `newer_calibration` of the same machine. Capacities
+        that both calibrations contain are taken from `newer_calibration`."""
         older_capacities = tuple(
             capacity
             for capacity in self.capacities

@@ -1,5 +1,5 @@
-"""Schema of `calls.arrow`, with one row per call of a local model, and the data of the stage that
-the calls belong to."""
+"""Schema of `calls.arrow`, which has one row per call of a local model, and the data of a stage of
+calls."""
 
 from __future__ import annotations
 
@@ -26,21 +26,22 @@ CALL_SCHEMA = pa.schema(
     ],
     metadata={"sizewise.calls": "1"},
 )
-"""Arrow schema of `calls.arrow`. All times are monotonic: `begin_ns` is the start of the call, and
-each later column is the end of a phase of the call.
+"""Arrow schema of `calls.arrow`. All times are in ns on the monotonic clock: `begin_ns` is the
+start of the call, and each later column is the end of a phase of the call.
 
-`intended_ns` is the time at which the call, or the query that the call is part of, was due; null if
-each call starts when the previous call ends. The two copy times are null if the runtime copies
-during execution. An arrival that was never started has only its intended time.
+`intended_ns` is the scheduled start of the call, or of the query that contains the call; null if
+each call starts when the previous call ends. `copied_in_ns` and `copied_out_ns` are null if the
+runtime copies during execution. An arrival that was never started has only its scheduled start.
 """
 
 COLUMNS = tuple(CALL_SCHEMA.names[1:])
-"""Columns of the packed format: one row of 64-bit integers per call, with -1 for null."""
+"""Columns of the packed format, in which each call is one row of 64-bit integers and -1 stands for
+null."""
 
 
 def unpack_calls(stage: int, packed_rows: bytes) -> pa.RecordBatch:
-    """Unpack rows that a worker sent through a pipe, as the bytes of an int64 array of shape
-    [calls, COLUMNS]."""
+    """Convert packed rows from a worker to a record batch of `CALL_SCHEMA`. `packed_rows` holds the
+    bytes of an int64 array of shape [calls, COLUMNS]."""
     table: npt.NDArray[np.int64] = np.frombuffer(packed_rows, np.int64).reshape(-1, len(COLUMNS))
     columns = [pa.array(np.full(len(table), stage, np.int32))]
     for name, values in zip(COLUMNS, table.T, strict=True):
@@ -50,11 +51,11 @@ def unpack_calls(stage: int, packed_rows: bytes) -> pa.RecordBatch:
 
 
 class CallStage(msgspec.Struct, frozen=True, kw_only=True):
-    """One scenario of one variant. Calls that began before `start_ns` are warm-up, which consists
-    of `warmup_windows` windows.
+    """Data of one scenario of one variant. Calls that began before `start_ns` belong to the
+    warm-up, which consists of `warmup_windows` windows.
 
-    All metrics of the stage can be recomputed from this record and the rows of `calls.arrow` with
-    the same `index`.
+    All metrics of the stage can be recomputed from this record and the rows of `calls.arrow` whose
+    `stage` equals `index`.
     """
 
     index: int
@@ -64,7 +65,8 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     end_ns: int
     warmup_windows: int
     is_stationary: bool
-    """True if the last three warm-up windows agreed before the time limit of the warm-up."""
+    """True if the medians of the last three warm-up windows agreed before the time limit of the
+    warm-up."""
     half_width: float | None
     """Half-width of the 95 % confidence interval of the mean latency at the end of the stage, as a
     fraction of the mean."""
@@ -72,5 +74,5 @@ class CallStage(msgspec.Struct, frozen=True, kw_only=True):
     rate_per_s: float | None = None
     """Rate of the Poisson arrivals in the server scenario; None in other scenarios."""
     in_search: bool = False
-    """True for a rate tried in the search for the highest rate within the SLO."""
+    """True if the stage belongs to the search for the max rate within the SLO."""
     stopped_early: bool = False

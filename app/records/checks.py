@@ -89,8 +89,8 @@ _NAMES: dict[CheckId, str] = {
     "same_outputs": "same outputs",
     "warm_up": "warm-up",
 }
-"""Display names of checks, if the check ID with underscores replaced by spaces does not read
-well."""
+"""Display names by check ID, for checks whose ID does not read well after replacing underscores by
+spaces."""
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -12,7 +12,8 @@ from app.records.metrics import Better
 Side = Literal["base", "candidate"]
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 MAX_RATE = "max_rate_within_slo"
-"""Name of the metric "max rate within SLO" in a comparison; its stage is "search"."""
+"""Name of the metric "max rate within SLO" in a comparison. The stage of this metric is named
+"search"."""
 
 
 DifferenceId = Literal[
@@ -33,8 +34,8 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
     id: DifferenceId
     base_values: tuple[str, ...]
-    """Distinct values of the baseline runs, sorted; "n/a" for a run that does not report the
-    property."""
+    """Distinct values of the property in the baseline runs, sorted; "n/a" for a run that does not
+    report the property."""
     candidate_values: tuple[str, ...]
     forbids: bool
     """True if the difference makes baseline and candidate incomparable."""
@@ -47,12 +48,12 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
 
     @property
     def base(self) -> str:
-        """Values of the baseline runs as display text."""
+        """Values of the property in the baseline runs, as display text."""
         return _SEPARATORS.get(self.id, " / ").join(self.base_values)
 
     @property
     def candidate(self) -> str:
-        """Values of the candidate runs as display text."""
+        """Values of the property in the candidate runs, as display text."""
         return _SEPARATORS.get(self.id, " / ").join(self.candidate_values)
 
 
@@ -69,10 +70,10 @@ class StageMetric(msgspec.Struct, frozen=True):
 class MetricChange(StageMetric, frozen=True):
     """Change of one metric between baseline and candidate.
 
-    `ratio` is candidate divided by baseline, of the medians over repeats; None with a reason if the
-    baseline is 0. `p_value` is the one-sided p-value in the direction of the change, from a
-    Mann-Whitney test on repeats with Holm's correction over all gated metrics (or over all other
-    metrics); None with too few repeats.
+    `ratio` is the candidate's median over repeats divided by the baseline's median; its value is
+    None, with a reason, if the baseline is 0. `p_value` is the one-sided p-value of a Mann-Whitney
+    test on the repeats, in the direction of the change; None with too few repeats. Holm's
+    correction is applied to all headline metrics together, and separately to all other metrics.
     """
 
     base: Estimate
@@ -84,35 +85,35 @@ class MetricChange(StageMetric, frozen=True):
     """Smallest relative change that can be detected with a power of 80 %, given the number of
     repeats and the noise."""
     more_repeats: int | None = None
-    """Additional repeats per side that would probably resolve an inconclusive change; None if no
-    number of repeats would."""
+    """Estimated number of additional repeats per side that would resolve an inconclusive change;
+    None if the change is conclusive or no number of repeats would resolve it."""
     is_headline: bool = True
     """True for a headline metric, which can fail a run. Other metrics are only reported."""
     noise: float | None = None
-    """Coefficient of variation between repeats; None with one repeat. Above 0.1, even a headline
-    metric does not fail a run."""
+    """Coefficient of variation of the metric between repeats; None with one repeat. A headline
+    metric with a noise above 0.1 does not fail a run."""
     unadjusted_p_value: float | None = None
     """p-value of the change before Holm's correction for multiple tests."""
 
 
 class Comparison(msgspec.Struct, frozen=True):
-    """Comparison of two sets of runs. `tolerance` is the maximum relative change of a metric that
-    counts as unchanged. `noise` is the highest noise among the headline metrics. An advisory
-    comparison never fails a run, because all headline metrics are too noisy or the CPUs differ."""
+    """Comparison of two sets of runs. `tolerance` is the largest relative change at which a metric
+    counts as unchanged. `noise` is the highest noise among the headline metrics. A comparison is
+    advisory, and never fails a run, if all headline metrics are too noisy or the CPUs differ."""
 
     base: tuple[str, ...]
-    """Run ids of the repeats of the baseline."""
+    """Run IDs of the baseline, one per repeat."""
     candidate: tuple[str, ...]
     tolerance: float
     changes: tuple[MetricChange, ...]
     """Metric changes, headline metrics first; empty if the runs are incomparable and the comparison
     was not forced."""
     differences: tuple[EnvironmentDifference, ...] = ()
-    """Differences between the environments, those that make the runs incomparable first."""
+    """Environment differences; those that make the runs incomparable come first."""
     is_forced: bool = False
     """True if the comparison was forced although a difference makes the runs incomparable."""
     noise: float | None = None
     is_advisory: bool = False
     notes: tuple[str, ...] = ()
     is_same_run: bool = False
-    """True if baseline and candidate are the same runs, so that there can be no difference."""
+    """True if baseline and candidate are the same runs, so that no metric can differ."""

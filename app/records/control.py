@@ -21,14 +21,14 @@ class AddNote(msgspec.Struct, frozen=True, tag="note"):
 
 
 class SetRate(msgspec.Struct, frozen=True, tag="rate"):
-    """Command that sets the rate of open-loop arrivals from now to the end of the running stage."""
+    """Command that sets the rate of open-loop arrivals until the end of the running stage."""
 
     rate_per_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_RATE_PER_S)]
 
 
 class Extend(msgspec.Struct, frozen=True, tag="extend"):
-    """Command that extends the running stage by `by_s`. The stage must have a constant rate or a
-    fixed number of clients."""
+    """Command that extends the running stage by `by_s` seconds. The stage must have a constant rate
+    or a fixed number of clients."""
 
     by_s: Annotated[float, msgspec.Meta(gt=0, le=MAX_EXTENSION_S)]
 

@@ -9,8 +9,8 @@ from app.records.scaling import Autoscaler, Operations
 
 
 class DayMinute(msgspec.Struct, frozen=True):
-    """Requests that finished in one minute or one hour, and the state of the fleet at the end of
-    that period. Latencies are None if no request finished."""
+    """Counts of the requests that ended in one minute or one hour of a simulated day, and the state
+    of the fleet at the end of that period. Latencies are None if no request was completed."""
 
     at_s: float
     arrivals_per_s: float
@@ -31,8 +31,8 @@ class DayMinute(msgspec.Struct, frozen=True):
 
 
 class DayTotals(msgspec.Struct, frozen=True):
-    """Request counts of the day: arrivals = good + late + dropped + timed_out + failed + in_flight
-    (at the end of the day)."""
+    """Request counts of a simulated day. `arrivals` is the sum of all other counts; `in_flight`
+    counts the requests in flight at the end of the day."""
 
     arrivals: int
     good: int
@@ -53,10 +53,10 @@ class DayTotals(msgspec.Struct, frozen=True):
 class DayOutcome(msgspec.Struct, frozen=True):
     """Outcome of one simulated day.
 
-    `hours` start at the first minute; the last hour may be incomplete. `scale_divisor` is the
-    factor by which rates and replicas were divided for the simulation; all values of this record
-    are scaled back to the whole fleet. `billed_s` is keyed by the lifecycle phase of a replica; the
-    key `pooled` is for warm nodes without a replica.
+    `hours` are counted from the first minute; the last hour may be incomplete. For the simulation,
+    rates and replicas were divided by `scale_divisor`; all values of this record are scaled back to
+    the whole fleet. `billed_s` holds the billed time in s by lifecycle phase of the replicas; its
+    key `pooled` stands for warm nodes without a replica.
     """
 
     minutes: tuple[DayMinute, ...]
@@ -91,10 +91,10 @@ class SimulatedDay(msgspec.Struct, frozen=True):
     """A simulated day with SLO attainment and cost.
 
     `attainment` is the fraction of good requests among all requests that ended; `target_share` is
-    the fraction required by the SLO, or None. An instance holds `replicas_per_instance` replicas;
-    billed replicas are assumed to be packed onto as few instances as possible, and each instance is
-    billed per started minute. `usd_static` is the cost of the day with all planned instances
-    running all the time, without autoscaling.
+    the fraction that the SLO requires, or None if the SLO requires no fraction. An instance holds
+    `replicas_per_instance` replicas; billed replicas are assumed to be packed onto as few instances
+    as possible, and each instance is billed per started minute. `usd_static` is the cost of the day
+    if all planned instances run all the time, without autoscaling.
     """
 
     date: str

@@ -18,27 +18,27 @@ TOOL_METRICS = {
     "requests_per_s": "1/s",
     "output_tokens_per_s": "tokens/s",
 }
-"""Names of the metrics reported by other tools, with their units. Tools define the same name
-differently: see `ToolMetrics.explanations`."""
+"""Units of the metrics that other tools report, by metric name. Tools define metrics of the same
+name differently: see `ToolMetrics.explanations`."""
 
 
 class ToolMetrics(msgspec.Struct, frozen=True, kw_only=True):
-    """Values that one tool would report for the requests of a stage, by metric of `TOOL_METRICS`,
-    then by aggregate; a rate has only the aggregate "value".
+    """Metric values that another tool would report for the requests of a stage.
 
-    Metrics and aggregates that the tool does not report are missing from `metrics`. A value that
-    the tool reports but that cannot be computed from rows is None, with a reason.
+    `metrics` is keyed by metric of `TOOL_METRICS`, then by aggregate; a rate has only the aggregate
+    "value". Metrics and aggregates that the tool does not report are absent. The estimate of an
+    aggregate that cannot be computed from rows has the value None, with a reason.
     """
 
     tool: str
     source: str
-    """Version of the tool that the definitions are based on, and their location in the tool's
-    source."""
+    """Version of the tool whose metric definitions are used, and the location of these definitions
+    in the tool's source code."""
     requests: int
-    """Number of requests from which the latencies of the tool are computed."""
+    """Number of requests from which the latencies in `metrics` are computed."""
     metrics: dict[str, dict[str, Estimate]]
     explanations: dict[str, str]
-    """One-line definition of each metric, as this tool defines it."""
+    """One-line definition of each metric, as the tool defines it."""
     notes: tuple[str, ...] = ()
-    """Notes that apply to all metrics of the tool, and parts of the metrics that cannot be
-    reproduced from rows."""
+    """Notes on all metrics of the tool, and on parts of its metrics that cannot be reproduced from
+    rows."""

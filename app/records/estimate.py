@@ -1,5 +1,5 @@
-"""An estimate with its basis, a variant of a local model, and the joint token lengths of measured
-requests."""
+"""Estimates with their basis, variants of a local model, and samples of the token lengths of
+measured requests."""
 
 from __future__ import annotations
 
@@ -15,7 +15,8 @@ class Estimate(msgspec.Struct, frozen=True):
     `reason` explains why.
 
     For a percentile with too few samples, `value` is None and `undersampled` is the percentile of
-    these samples; it is shown together with `n` and never used for a decision.
+    these samples. An undersampled percentile is shown together with `n` and never used for a
+    decision.
     """
 
     value: float | None
@@ -45,8 +46,8 @@ class Variant(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Label such as `digits cpu int8-static, batch 8, 2 streams`. A single stream, a single
-        device and the default number of threads are omitted."""
+        """Display label of the variant, such as `digits cpu int8-static, batch 8, 2 streams`. A
+        single stream, a single device and the default number of threads are omitted."""
         parts = [f"{self.model} {self.provider} {self.precision}", f"batch {self.batch}"]
         parts += [f"{self.streams} streams"] if self.streams > 1 else []
         parts += [f"{self.threads} threads"] if self.threads > 1 else []
@@ -55,8 +56,8 @@ class Variant(msgspec.Struct, frozen=True):
 
 
 class TokenSample(msgspec.Struct, frozen=True):
-    """Input and output tokens of completed requests: of all requests, or of an evenly spaced sample
-    if there are many.
+    """Numbers of input and output tokens of completed requests. If there are many requests, the
+    record holds an evenly spaced sample of them.
 
     Both columns are arrays of little-endian signed 32-bit integers with one entry per request, to
     keep results and plan files small. `app.analysis.token_samples` reads and writes the columns.

@@ -20,15 +20,15 @@ class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
     pid: int
     slo: tuple[Objective, ...] = ()
     schema: int = SCHEMA
-    """Schema of the run's `result.json`. Runs of schema 1 did not write this field."""
+    """Schema number of the run's `result.json`. Runs of schema 1 do not contain this field."""
 
 
 class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
     """Start of a phase: doctor, model, idle, reference, cold start, endpoint, start, workers,
     preflight, calibrate, warmup, stages, search, report.
 
-    For the phase `stages`, `stages` is the maximum number of stages and `stages_s` their total
-    duration in s; both are None if unknown, because a search follows.
+    In the phase `stages`, the field `stages` is the maximum number of stages and `stages_s` their
+    total duration in s. Both fields are None if a search follows, because they are then unknown.
     """
 
     at_ns: int
@@ -39,11 +39,14 @@ class PhaseChanged(msgspec.Struct, frozen=True, tag="phase_changed"):
 
 
 class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
-    """Start of a stage. `start_ns` is the start of the measurement window, which is `lead_in_s`
-    after the first arrival. `offered_per_s` is None if the rate varies, and in a closed loop, for
-    which `concurrency` is the number of clients. `index` is negative for a stage that is measured
-    before the stages of the profile, such as the standalone model; no StageFinished follows for
-    such a stage."""
+    """Start of a stage. `start_ns` is the start of the measurement window, `lead_in_s` seconds
+    after the first arrival.
+
+    `offered_per_s` is None if the rate varies or the loop is closed; in a closed loop,
+    `concurrency` is the number of clients. `index` is negative for a stage that is measured before
+    the stages of the profile, such as the standalone model; no StageFinished follows for such a
+    stage.
+    """
 
     at_ns: int
     index: int
@@ -56,17 +59,17 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     concurrency: int | None = None
     lead_in_s: float = 0.0
     has_load_in_name: bool = False
-    """True if the name contains the rate or the number of clients, so that the load need not be
-    shown next to the name."""
+    """True if the stage name contains the rate or the number of clients, so that the load need not
+    be shown next to the name."""
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
-    """Progress of the running stage, at most four times per second. Counts cover the whole stage,
-    percentiles its recent requests.
+    """Progress of the running stage, emitted at most four times per second. Counts cover the whole
+    stage; percentiles cover only its recent requests.
 
-    `good` counts requests within every SLO; None if unknown. `errors` counts failures by error
-    class. `good` and `errors` are computed from rows, which may arrive slightly later than the
-    other counts.
+    `good` counts responses within the SLO limits on individual responses; None if unknown. `errors`
+    counts failures by error class. `good` and `errors` are computed from rows, which may arrive
+    slightly later than the other counts.
     """
 
     at_ns: int
@@ -80,7 +83,8 @@ class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):
     latency_p95_ms: float | None
     latency_p99_ms: float | None = None
     lag_p99_ms: float | None = None
-    """p99 send lag in ms: how late requests were sent."""
+    """p99 send lag in ms. The send lag of a request is the time from its scheduled start to its
+    send."""
     good: int | None = None
     errors: dict[str, int] = {}
 
@@ -110,8 +114,9 @@ class CheckCompleted(msgspec.Struct, frozen=True, tag="check_completed"):
 
 
 class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
-    """Highest rate of a stage whose rate is relative to the completion rate of an earlier stage;
-    emitted once that rate is known."""
+    """Resolved rate of a stage whose rate is relative to the completion rate of an earlier stage.
+    The event is emitted as soon as the rate is known; if the rate varies, `rate_per_s` is the
+    highest rate."""
 
     at_ns: int
     stage: str
@@ -120,7 +125,7 @@ class RateResolved(msgspec.Struct, frozen=True, tag="rate_resolved"):
 
 
 class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
-    """Change of the arrival rate by the user while stage `index` was running."""
+    """Change of the arrival rate by the user while the stage `index` was running."""
 
     at_ns: int
     index: int
@@ -128,8 +133,8 @@ class RateChanged(msgspec.Struct, frozen=True, tag="rate_changed"):
 
 
 class StageExtended(msgspec.Struct, frozen=True, tag="stage_extended"):
-    """Extension of the running stage `index` by the user: by `by_s`, to a total of `duration_s`
-    from the start of the stage."""
+    """Extension of the running stage `index` by the user. The stage is extended by `by_s` seconds;
+    `duration_s` is the new total duration from the start of the stage."""
 
     at_ns: int
     index: int
@@ -145,8 +150,8 @@ class NoteAdded(msgspec.Struct, frozen=True, tag="note_added"):
 
 
 class TargetReady(msgspec.Struct, frozen=True, tag="target_ready"):
-    """Cold start of the target for this run, from zero or from sleep. The target has not reached
-    its steady state yet."""
+    """End of the target's cold start for this run, from zero replicas or from sleep. The target has
+    not reached its steady state yet."""
 
     at_ns: int
     ready_ms: float | None

@@ -23,11 +23,12 @@ THROTTLE_REASONS: dict[int, str] = {
     0x200: "board limit",
     0x400: "reliability limit",
 }
-"""Names of the bits of `gpu_throttle_reasons`, as defined by NVML."""
+"""Names of the throttle reasons, by bit of the metric `gpu_throttle_reasons`, as defined by
+NVML."""
 
 THROTTLE_MASK = ~(IDLE_BIT | CLOCKS_SET_BIT)
-"""Bits that count as throttling: all except "GPU idle" and "clocks set by a user". Bits unknown to
-this version are included."""
+"""Bit mask of the throttle reasons that count as throttling: all except "GPU idle" and "clocks set
+by a user". Bits unknown to this version are included."""
 
 
 def list_throttle_reasons(reasons: float) -> tuple[str, ...]:
@@ -59,11 +60,11 @@ class MigInstance(msgspec.Struct, frozen=True):
 
 
 class GpuShares(msgspec.Struct, frozen=True):
-    """GPU states as fractions of a time window; `idle` and `busy` add up to 1. A value is None if
-    the GPU does not report it.
+    """GPU states as fractions of a time window; `idle` and `busy` add up to 1. Values that the GPU
+    does not report are None.
 
-    A GPU is busy while a kernel is resident, however small the kernel; throttling is independent of
-    this.
+    A GPU is busy while a kernel is resident, however small the kernel. A GPU can be throttled
+    whether it is idle or busy.
     """
 
     idle: float | None
@@ -72,13 +73,14 @@ class GpuShares(msgspec.Struct, frozen=True):
 
 
 EnergyMethod = Literal["counter", "power", "average power"]
-"""Source of an energy value: the difference of the GPU's energy counter, or the integral of the
-GPU's power, either instantaneous or averaged over the last second."""
+"""Method by which an energy value was determined. "counter": difference of the GPU's energy
+counter; "power": integral of the instantaneous power; "average power": integral of the power
+averaged over the last second."""
 
 
 class EnergyUse(msgspec.Struct, frozen=True):
-    """Energy used by one or several GPUs in a window of `seconds`. An estimate that could not be
-    made is None with a reason.
+    """Energy used by one or several GPUs in a time window of `seconds` seconds. An estimate without
+    a value states the reason.
 
     `above_idle_j` is `total_j` minus the energy that the idle GPUs would use in the same time;
     noise can make the difference negative under very low load.
@@ -89,8 +91,8 @@ class EnergyUse(msgspec.Struct, frozen=True):
     idle_w: Estimate
     seconds: float
     method: EnergyMethod | None
-    """Source of the energy values; None without values, or if several GPUs have different
-    sources."""
+    """Method by which the energy values were determined; None without values, or if the method
+    differs between GPUs."""
 
 
 class EnergyPerItem(msgspec.Struct, frozen=True):

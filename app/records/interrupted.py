@@ -14,8 +14,8 @@ class CompletedStage(msgspec.Struct, frozen=True):
 
 
 class InterruptedRun(msgspec.Struct, frozen=True):
-    """An interrupted run to resume. `stages` lists the completed stages in the order measured;
-    there is at least one."""
+    """An interrupted run to resume. `stages` lists the completed stages, at least one, in the order
+    in which they were measured."""
 
     run_id: str
     started_ns: int

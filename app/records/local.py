@@ -11,8 +11,8 @@ from app.records.estimate import Estimate, Variant
 Precision = Literal["as-is", "fp16", "int8-dynamic", "int8-static"]
 NoBestReason = Literal["not_trusted", "open", "missed", "cut_short"]
 """Reason why a local run has no best variant. `not_trusted`: no variant has a valid measurement;
-`open`: it is undecided whether a variant met every objective; `missed`: all variants missed an
-objective; `cut_short`: the run ended before all variants were evaluated."""
+`open`: no variant was shown to meet the SLO, but at least one may meet it; `missed`: all variants
+missed the SLO; `cut_short`: the run ended before all variants were evaluated."""
 Scenario = Literal["single-stream", "multi-stream", "offline", "server"]
 """MLPerf scenario. `single-stream`: one call after another; `multi-stream`: queries of several
 simultaneous calls, each query sent when the previous query ends; `offline`: maximum throughput;
@@ -46,7 +46,8 @@ class Fidelity(msgspec.Struct, frozen=True, kw_only=True):
     cosine_mean: float | None
     cosine_min: float | None
     max_abs: float | None
-    """Largest absolute difference; None if no row is finite in both outputs."""
+    """Largest absolute difference between the two outputs; None if no row is finite in both
+    outputs."""
     sqnr_db: float | None
     """Signal-to-quantization-noise ratio in dB: 10 log10(Σ y² / Σ (y − y')²), where y is the
     reference."""
@@ -73,9 +74,11 @@ class Accuracy(msgspec.Struct, frozen=True, kw_only=True):
     """Value of the metric for the reference; None if there is no reference or if this variant is
     the reference."""
     change: Estimate | None
-    """`value` minus `reference`, with a paired confidence interval over the rows."""
+    """Change of the accuracy: `value` minus `reference`, with a paired confidence interval over the
+    rows."""
     retained: Estimate | None
-    """Retained accuracy: value/reference for top-1, and reference/value for an error."""
+    """Retained accuracy: `value` divided by `reference` for top-1 accuracy, and `reference` divided
+    by `value` for the mean absolute error."""
     p_value: float | None
     test: Literal["McNemar", "paired bootstrap"] | None
 
@@ -117,17 +120,17 @@ class Bottleneck(msgspec.Struct, frozen=True, kw_only=True):
     bytes_per_s: float | None
     flops_per_byte: float | None
     roof_share: float | None
-    """Achieved rate as a fraction of the roofline limit at this arithmetic intensity."""
+    """Achieved rate as a fraction of the roofline limit at the variant's arithmetic intensity."""
     peaks: Peaks | None
 
 
 class VariantColdStart(msgspec.Struct, frozen=True, kw_only=True):
     """One cold start of a variant in a new process. `is_cached` is true if the runtime could load
-    an optimized model or engine that was stored before."""
+    an optimized model or engine that an earlier start had stored."""
 
     is_cached: bool
     process_ms: float
-    """Time from the start of the process to the first line of its program."""
+    """Time in ms from the start of the process to the first line of its program."""
     library_load_ms: float
     session_build_ms: float
     first_inference_ms: float
@@ -141,13 +144,14 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     variant: Variant
     model_file: str
     model_sha256: str | None
-    """SHA-256 hash of the model file that was executed; for a quantized variant, this is not the
-    user's file."""
+    """SHA-256 hash of the model file that was executed. The executed file of a quantized variant is
+    not the user's file."""
     size_bytes: int | None
     failure: str | None
     hint: str | None = None
     is_excluded: bool = False
-    """True if the variant was never started, because a search could rule it out."""
+    """True if the variant was never started, because a search found that a smaller batch size
+    already violates the SLO."""
     provider_used: str | None = None
     placements: tuple[Placement, ...] = ()
     cold_starts: tuple[VariantColdStart, ...] = ()
@@ -155,27 +159,26 @@ class VariantData(msgspec.Struct, frozen=True, kw_only=True):
     accuracy: Accuracy | None = None
     bottleneck: Bottleneck | None = None
     server_per_s: Estimate | None = None
-    """Highest arrival rate that met the SLO, in calls of the variant's batch size per second; None
-    if not searched."""
+    """Max rate of Poisson arrivals within the SLO, in calls per second with the variant's batch
+    size; None if not searched."""
     peak_memory_gib: float | None = None
     """Peak resident memory of the variant's process, in GiB."""
     notes: tuple[str, ...] = ()
 
 
 class LocalResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of a run of a local model. `best` is the variant with the highest throughput that met
-    every SLO and retained the required accuracy; if there is none, `best` is None and `best_reason`
-    states why."""
+    """Result of a run of a local model. `best` is the variant with the highest throughput among the
+    variants that met the SLO. If there is none, `best` is None and `best_reason` states why."""
 
     variants: tuple[VariantData, ...]
     batch_models: tuple[BatchModel, ...] = ()
     best: Variant | None = None
     best_reason: NoBestReason | None = None
     equally_fast: tuple[Variant, ...] = ()
-    """Further variants that met every SLO and whose throughput is not significantly different from
-    the throughput of `best`."""
+    """Further variants that met the SLO and whose throughput does not differ significantly from the
+    throughput of `best`."""
     usd_per_hour: float | None = None
-    """Price per hour of the hardware that is stated in the profile."""
+    """Price of the hardware in USD per hour, as stated in the profile."""
     price_basis: Literal["measured", "assumed"] = "measured"
     """Basis of the price: "assumed" if the priced hardware is not known to be the measured
     hardware."""

@@ -21,12 +21,14 @@ CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 Trait = Literal["stream", "tokens", "intended", "rate", "limits", "beside", "local", "device"]
 """Trait of a metric, which decides where the metric can be an objective:
 
-- stream, tokens: applies only to streamed responses; only to APIs that generate tokens
+- stream: applies only to streamed responses
+- tokens: applies only to APIs that generate tokens
 - intended: measured from the scheduled start of a request
 - rate: low whenever the offered rate is low
-- limits: counts responses within the SLO limits that apply to each response
+- limits: counts responses within the SLO limits on individual responses
 - beside: measured outside the requests, and not yet available when a stage ends
-- local, device: applies to local models; to the machine and its devices, and thus to every run
+- local: applies to local models
+- device: applies to the machine and its devices, and thus to every run
 """
 
 
@@ -77,11 +79,11 @@ _ALL = (
            ("intended", "local")),
     Metric("error_rate", "share", "lower", (), "share of sent requests that failed"),
     Metric("goodput_share", "share", "higher", (),
-           "share of scheduled requests with a response within every SLO limit", ("limits",)),
+           "share of scheduled requests with a response within all limits of the SLO", ("limits",)),
     Metric("offered_per_s", "1/s", "neither", (), "scheduled requests per second", ("rate",)),
     Metric("achieved_per_s", "1/s", "higher", (), "requests sent per second", ("rate",)),
     Metric("completed_per_s", "1/s", "higher", (), "successful responses per second", ("rate",)),
-    Metric("good_per_s", "1/s", "higher", (), "responses within every SLO limit per second", ("rate", "limits")),
+    Metric("good_per_s", "1/s", "higher", (), "responses within all limits of the SLO per second", ("rate", "limits")),
     Metric("throughput_per_s", "1/s", "higher", (), "inferences per second of a local run", ("beside", "local")),
     Metric("process_start_ms", "ms", "lower", (),
            "time from the start of a process to its first line; part of a cold start", ("local",)),
@@ -237,7 +239,7 @@ LABELS = {
     "max_rate_within_slo": "max rate within SLO", "usd_per_month": "monthly cost",
     "usd_per_1k_inferences": "cost per 1k inferences", "usd_per_1m_tokens": "cost per 1M tokens",
 }  # fmt: skip
-"""Display names of metrics for which the identifier without its unit does not read well."""
+"""Display names by metric, for metrics whose identifier does not read well without its unit."""
 _UNIT_SUFFIX = re.compile("_(ms|s|gib|percent|share|cores|w|j|c|mhz|mb_per_s|bytes_per_s)$")
 _ACRONYMS = {"cpu": "CPU", "gpu": "GPU", "ecc": "ECC"}
 _DISPLAY_UNITS = {"1/s": "req/s", "tokens/s": "tok/s"}
@@ -245,7 +247,7 @@ _DISPLAY_UNITS = {"1/s": "req/s", "tokens/s": "tok/s"}
 METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 
 _RUN_METRICS = (
-    Metric("max_rate_within_slo", "1/s", "higher", (), "highest offered rate that met every SLO"),
+    Metric("max_rate_within_slo", "1/s", "higher", (), "highest offered rate that met the SLO"),
     Metric("usd_per_month", "USD", "lower", (), "monthly cost of the recommended fleet"),
     Metric("usd_per_1k_inferences", "USD", "lower", (), "cost of the recommended fleet per 1,000 requests"),
     Metric("usd_per_1m_tokens", "USD", "lower", (), "cost of the recommended fleet per 1M input and output tokens"),

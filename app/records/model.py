@@ -7,8 +7,8 @@ import msgspec
 
 
 class ShapeOverrides(msgspec.Struct, frozen=True):
-    """Lengths set by the user for dynamic axes of a model. `shapes` is keyed by input; None leaves
-    an axis dynamic."""
+    """Lengths set by the user for dynamic axes of a model. `axes` is keyed by axis, `shapes` by
+    input; None in a shape leaves an axis dynamic."""
 
     axes: dict[str, int] = {}
     shapes: dict[str, tuple[int | None, ...]] = {}
@@ -39,8 +39,8 @@ class ExternalFile(msgspec.Struct, frozen=True):
 
 
 class OperatorCount(msgspec.Struct, frozen=True):
-    """Number of nodes of one operator type. `flops` is the total of these nodes for one inference:
-    0 for an operator without multiply-adds, None if unknown."""
+    """Number of nodes of one operator type. `flops` is the total number of FLOPs of these nodes in
+    one inference: 0 for an operator without multiply-adds, None if unknown."""
 
     operator: str
     nodes: int
@@ -48,8 +48,8 @@ class OperatorCount(msgspec.Struct, frozen=True):
 
 
 class Growth(msgspec.Struct, frozen=True):
-    """Linear growth with the batch size: `fixed` + `per_row` × batch, exact for every batch size
-    that was examined."""
+    """Linear dependence of a cost on the batch size: `fixed` + `per_row` × batch, exact for all
+    examined batch sizes."""
 
     fixed: int
     per_row: int
@@ -92,9 +92,10 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the dynamic first axes, which are the batch axes; empty if the model or the user
     fixes the batch size."""
     axes: dict[str, int]
-    """Lengths to which all other dynamic axes were set."""
+    """Lengths to which the dynamic axes other than the batch axes were set, by axis."""
     costs: tuple[BatchCost, ...]
-    """Costs by batch size, smallest first; empty if `cost_reason` is set."""
+    """Costs of one inference, one entry per batch size, smallest batch size first; empty if
+    `cost_reason` is set."""
     cost_reason: str | None
     flops_growth: Growth | None
     moved_growth: Growth | None
@@ -104,7 +105,7 @@ class ModelMetadata(msgspec.Struct, frozen=True, kw_only=True):
     """Operators whose FLOPs could not be counted."""
     unknown_nodes: int
     unknown_values: int
-    """Number of activations of unknown size; byte and memory counts exclude them."""
+    """Number of activations of unknown size, which are excluded from the byte and memory counts."""
 
 
 class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +113,7 @@ class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
 
     `key` is the GPU's key in the catalog; None for a GPU of this machine that the catalog does not
     list. `min_latency_ms` is the lower bound of the latency of an inference with `largest_batch`
-    rows, from the GPU's published peaks.
+    rows, computed from the GPU's published peaks.
     """
 
     name: str
@@ -120,10 +121,11 @@ class GpuFit(msgspec.Struct, frozen=True, kw_only=True):
     is_installed: bool
     memory_gib: float
     largest_batch: int | None
-    """Largest examined batch size that fits; None if no batch size fits."""
+    """Largest examined batch size at which the model fits; None if the model does not fit at any
+    examined batch size."""
     min_latency_ms: float | None
     limited_by: str | None
-    """Limiting resource: "compute" or "memory"."""
+    """Resource that determines the minimum latency: "compute" or "memory"."""
     min_latency_basis: str = "extrapolated"
 
 

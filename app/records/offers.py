@@ -10,8 +10,8 @@ import msgspec
 
 
 class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
-    """Cost of one owned instance. Shares and rates are fractions; `power_w` is the mean power draw
-    before applying the PUE.
+    """Cost data of one owned instance. `interest_per_year` is a fraction; `power_w` is the mean
+    power draw before multiplication by the PUE.
 
     `availability` is the fraction of hours in which the instance can serve; `units` is the number
     of instances owned, or None if more can be bought.
@@ -28,14 +28,14 @@ class OwnedHardware(msgspec.Struct, frozen=True, kw_only=True):
     support_usd_per_month: float = 0.0
     staff_usd_per_month: float = 0.0
     network_usd: float = 0.0
-    """Price of network equipment that is bought with the instance and depreciated over the same
-    lifetime."""
+    """Price in USD of network equipment that is bought with the instance and depreciated over the
+    same lifetime."""
     availability: float = 1.0
     units: int | None = None
 
 
 class Override(msgspec.Struct, frozen=True):
-    """A value of an offer that the user changed. `original_value` is the catalog's value; None if
+    """Change of one value of an offer by the user. `original_value` is the catalog's value; None if
     the catalog has no value."""
 
     column: str
@@ -44,8 +44,8 @@ class Override(msgspec.Struct, frozen=True):
 
 
 class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
-    """Columns that the rows of a user's price list and the offers have in common. A missing price
-    is None, never 0."""
+    """Columns that both the rows of a user's price list and the offers of the catalog have. A
+    missing price is None, never 0."""
 
     provider: str
     instance_type: str
@@ -61,8 +61,8 @@ class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
     cpu_architecture: str | None = None
     """CPU architecture: "x86_64", "arm64", or None if not stated."""
     owned: OwnedHardware | None = None
-    """Cost data of owned hardware, from which the planner computes an hourly price; an offer with
-    this data has no on-demand price."""
+    """Cost data of owned hardware, from which the planner computes an hourly price; None for rented
+    hardware. An offer of owned hardware has no on-demand price."""
 
     @property
     def key(self) -> str:
@@ -87,7 +87,7 @@ class PriceRow(PriceCells, frozen=True, kw_only=True):
 
 
 class PriceList(msgspec.Struct, frozen=True):
-    """Rows of the price list that a user imported. `version` starts at 1."""
+    """Rows of the price list that a user imported. `version` is the format version."""
 
     rows: tuple[PriceRow, ...]
     imported_from: str
@@ -128,7 +128,7 @@ is not known.
 
 
 class Accelerator(msgspec.Struct, frozen=True):
-    """Data sheet of an accelerator, with peaks for dense matrices; unpublished values are None.
+    """Data sheet of an accelerator. Peaks are for dense matrices; unpublished values are None.
     `nvml_name_pattern` is the pattern to search for in the driver's device name."""
 
     key: str
@@ -187,8 +187,8 @@ class Catalog(msgspec.Struct, frozen=True):
 
 
 class CurvePoint(msgspec.Struct, frozen=True):
-    """One stage of a capacity curve: the offered rate, and the value of the SLO's latency metric at
-    this rate."""
+    """One load point of a capacity curve: the offered rate, and the value of the SLO's latency
+    metric at this rate."""
 
     offered_per_s: float
     latency_ms: float | None
@@ -198,7 +198,7 @@ class CurvePoint(msgspec.Struct, frozen=True):
 
 class CapacityCurve(msgspec.Struct, frozen=True):
     """Capacity curve of the whole target with all its replicas. `cores_used` is the CPU usage of
-    the endpoint at the maximum rate, in cores; None if not measured."""
+    the endpoint at the max rate, in cores; None if not measured."""
 
     points: tuple[CurvePoint, ...]
     latency_metric: str
@@ -215,8 +215,8 @@ class ApiPrice(msgspec.Struct, frozen=True):
 
 
 class UnmeasuredGpus(msgspec.Struct, frozen=True):
-    """Settings for planning with unmeasured accelerators, based on performance ratios: data type
-    and kind of the model's work.
+    """Settings for planning with unmeasured accelerators, whose max rate is derived from
+    performance ratios. `dtype` is the data type and `work` the kind of the model's work.
 
     `memory_gib` is the memory that a replica needs on each accelerator; if None, a replica is
     assumed to need all the memory of the measured accelerator.
@@ -229,12 +229,12 @@ class UnmeasuredGpus(msgspec.Struct, frozen=True):
 
 class PlanLimits(msgspec.Struct, frozen=True):
     """Constraints of a fleet in addition to the SLO. `confidence` is the required probability that
-    the SLO is met; `redundancy` is the number of spare instances; empty `regions` and `providers`
-    allow all; None means no limit.
+    the SLO is met; `redundancy` is the number of spare instances. Empty `regions`, `providers` and
+    `vendors` allow all; None means no limit.
 
-    `surge` is the number of further spare instances for those that a rolling update takes out of
-    service at once; with more than one zone, the fleet must be large enough after the loss of any
-    one zone. `max_accelerators` is per instance.
+    `surge` is the number of additional spare instances, which replace the instances that a rolling
+    update takes out of service at once. With more than one zone, the fleet must be large enough
+    after the loss of any one zone. `max_accelerators` is per instance.
     """
 
     confidence: float = 0.90
@@ -254,5 +254,5 @@ class PlanLimits(msgspec.Struct, frozen=True):
     """Maximum total power of the fleet's accelerators at TDP, in W."""
     api: ApiPrice | None = None
     low_trust_prices: bool = False
-    """True to allow the recommendation of prices with trust "low" (marketplace asks, manually
+    """True to allow recommending offers whose price has the trust "low" (marketplace asks, manually
     maintained lists)."""

@@ -1,5 +1,5 @@
-"""Result of a plan: fleets that serve the traffic within the SLO, their costs, and the uncertainty
-of both."""
+"""Result of a plan: fleets that serve the traffic within the SLO, with their costs and
+uncertainty."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from app.records.traffic import Traffic
 
 SizingMethod = Literal["simulated", "formula", "measured"]
 """Method by which a fleet was sized: by simulation, by a queueing formula (analytical estimate), or
-by the measured maximum rate only."""
+by the measured max rate only."""
 
 
 RejectedBy = Literal[
     "budget", "power", "owned", "price age", "price trust", "price", "slo", "capacity", "accelerators", "vendor",
     "region", "provider",
 ]  # fmt: skip
-"""Filter that excludes an offer. Filters are sorted by how close the excluded offer is to being
-feasible, closest first; the last four are filters set by the user."""
+"""Filter that excludes an offer. Filters are sorted by how close an excluded offer is to being
+feasible, closest first; the last four filters are set by the user."""
 RejectionId = Literal[
     "accelerator_count", "attention_heads", "measured_memory", "measured_vcpus_unknown", "memory", "no_accelerator",
     "no_language_model", "not_measured", "precision", "processor", "replica_memory_unknown", "runtime",
     "shared_accelerator", "token_time", "token_times_unknown", "unknown_figure", "unknown_precision",
     "unsupported_precision", "vcpus", "vcpus_unknown", "vendor",
 ]  # fmt: skip
-"""Id of the reason why the capacity of an offer is unknown."""
+"""ID of the reason why the capacity of an offer is unknown."""
 
 
 class Spread(msgspec.Struct, frozen=True):
-    """Uncertainty of a value: its 10th, 50th and 90th percentile."""
+    """10th, 50th and 90th percentile of an uncertain value."""
 
     p10: float
     p50: float
@@ -41,7 +41,7 @@ class Spread(msgspec.Struct, frozen=True):
 
 
 KnowledgeState = Literal["known", "uncertain", "unknown"]
-"""How certain the capacity per instance is.
+"""Certainty of the capacity per instance.
 
 known: the P10–P90 range is narrow enough for a purchase. uncertain: P90/P10 is over 2, or the load
 points contradict each other. unknown: P90/P10 is over 10, and no fleet is recommended.
@@ -60,7 +60,7 @@ class NextMeasurement(msgspec.Struct, frozen=True):
 
 
 class CapacityKnowledge(msgspec.Struct, frozen=True):
-    """Uncertainty of the capacity per instance that a plan is based on.
+    """Uncertainty of the capacity per instance in a plan.
 
     `headline` and `next_step` describe the other fields in sentences; both are empty if the state
     is "known".
@@ -75,8 +75,8 @@ class CapacityKnowledge(msgspec.Struct, frozen=True):
 
 
 class SloProbabilities(msgspec.Struct, frozen=True):
-    """Probability that the SLO is met at the peak with the planned instances without spares, with
-    one instance fewer, and with one instance more."""
+    """Probability that the SLO is met at the peak: with the planned number of instances (without
+    spares), with one instance fewer, and with one instance more."""
 
     one_fewer: float
     planned: float
@@ -84,8 +84,8 @@ class SloProbabilities(msgspec.Struct, frozen=True):
 
 
 class UnitCosts(msgspec.Struct, frozen=True):
-    """Cost in USD per number of requests or tokens: with fully loaded instances, at the highest
-    rate within the SLO, and at the mean rate of the planned traffic."""
+    """Cost in USD per number of requests or tokens at three loads: fully loaded instances, the max
+    rate within the SLO, and the mean rate of the planned traffic."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -102,7 +102,7 @@ class TokenUnitCosts(msgspec.Struct, frozen=True):
 
 class Fleet(msgspec.Struct, frozen=True):
     """A fleet of instances of one offer for the planned traffic. If the offer is infeasible,
-    `rejected` is set and the counts are None."""
+    `rejected` states the reason and the numbers of instances are None."""
 
     offer: str
     provider: str
@@ -125,18 +125,18 @@ class Fleet(msgspec.Struct, frozen=True):
     price_age_days: int
     price_source: str
     risk: int
-    """Risk score from 0 to 4: the highest score among the `risk_reasons`."""
+    """Risk score from 0 to 4: the highest score of all `risk_reasons`."""
     risk_reasons: tuple[str, ...]
     rejected: str | None = None
     sizing_method: SizingMethod = "measured"
     measured_on: str | None = None
-    """Name of the measurement that the fleet is based on; None if it is not based on a
+    """Name of the measurement on which the fleet is based; None if the fleet is not based on a
     measurement."""
     price_kind: PriceKind = "on-demand"
     instances_needed: Spread | None = None
     """Number of instances needed to sustain the peak within the SLO, without spares."""
     usd_per_month_needed: Spread | None = None
-    """Monthly cost of the needed instances plus the spares."""
+    """Monthly cost in USD of the needed instances plus the spares."""
     slo_probabilities: SloProbabilities | None = None
     per_1k_inferences: UnitCosts | None = None
     per_1m_tokens: TokenUnitCosts | None = None
@@ -144,18 +144,20 @@ class Fleet(msgspec.Struct, frozen=True):
     kg_co2e_per_month: Estimate | None = None
     rejected_by: RejectedBy | None = None
     rejection: RejectionId | None = None
-    """Id of the reason why the capacity is unknown, as described by `rejected`; None for any other
-    rejection."""
+    """ID of the reason why the capacity of the offer is unknown, which `rejected` states as text;
+    None unless the offer was rejected for such a reason."""
     frontier_probability: float | None = None
-    """Probability that no other fleet is both cheaper and faster, given the uncertainty of cost and
-    latency of each fleet."""
+    """Probability that the fleet is on the Pareto front of cost and latency, given the uncertainty
+    of cost and latency of each fleet; None if not computed."""
     fit_error_at_slo: float | None = None
-    """Error of the service model at the percentile that the SLO limits: the median over all rates
-    of fitted/measured − 1. None without a service model, or if that percentile was not measured."""
+    """Relative error of the service model, as a fraction: the largest over the percentiles that the
+    SLO limits, each taken as the median over all rates. Errors are computed on a log scale, so half
+    and twice the measured value are equally wrong. None without a service model, or if no such
+    percentile was measured."""
     planned_rate_per_replica_per_s: float | None = None
-    """Planned rate per replica, at which the SLO is met with the plan's confidence. The number of
-    instances, `simulate` and the exported autoscalers are all based on this rate. None in plan
-    files of version 0.1.0."""
+    """Planned rate per replica in requests per second, at which the SLO is met with the plan's
+    confidence. The number of instances, `simulate` and the exported autoscalers are all based on
+    this rate. None in plan files of version 0.1.0."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):
@@ -168,7 +170,7 @@ class Recommendation(msgspec.Struct, frozen=True):
 
 class SensitivityRange(msgspec.Struct, frozen=True):
     """Sensitivity of the plan to one input: the monthly cost and the cheapest offer at the low and
-    at the high end of that input, with all other inputs as planned."""
+    at the high end of the input's range, with all other inputs as planned."""
 
     input: str
     low: str
@@ -193,9 +195,12 @@ class Hour(msgspec.Struct, frozen=True):
 
 
 class AnnualForecast(msgspec.Struct, frozen=True):
-    """12-month forecast for the recommended fleet, including growth, spikes and campaigns: hours in
-    which the load exceeds the planned capacity, share of requests that are delayed in those hours,
-    longest delay in s, and mean utilization."""
+    """12-month forecast for the recommended fleet, including growth, spikes and campaigns.
+
+    `hours_over` is the number of hours in which the rate exceeds the planned capacity.
+    `delayed_share` is the fraction of all requests that arrive while there is a backlog, and
+    `worst_wait_s` the longest wait in s.
+    """
 
     hours_over: float
     delayed_share: float
@@ -244,7 +249,7 @@ class Plan(msgspec.Struct, frozen=True):
     latency_metric: str
     """Metric that `latency_at_peak` of each fleet refers to, as `metric.aggregate`."""
     planned_on: str
-    """Date relative to which price ages were computed (ISO 8601)."""
+    """Date of the plan (ISO 8601), relative to which the ages of prices were computed."""
     recommendation: Recommendation | None
     runner_up: Fleet | None
     cheapest_rejected: Fleet | None
@@ -255,15 +260,16 @@ class Plan(msgspec.Struct, frozen=True):
     sensitivity: tuple[SensitivityRange, ...] = ()
     """Sensitivity of the plan to each varied input, largest cost range first."""
     hours: tuple[Hour, ...] = ()
-    """Hours of the peak day."""
+    """Hours of the peak day, simulated for the recommended fleet."""
     forecast: AnnualForecast | None = None
     commitment: Commitment | None = None
     break_even: tuple[str, ...] = ()
-    """Break-even points of owned and rented hardware, and of the fleet and an API's price."""
+    """Break-even points as sentences: of owned and rented hardware, and of the fleet and an API's
+    price."""
     savings: tuple[Saving, ...] = ()
     mix: Mix | None = None
     capacity_knowledge: CapacityKnowledge | None = None
     """Uncertainty of the capacity of the recommended fleet, or of the fleet that would be
     recommended if its capacity were certain."""
     checks: tuple[Check, ...] = ()
-    """Checks of the recommended fleet that warn, each with its id, limit and hint."""
+    """Warnings about the recommended fleet, as checks with ID, limit and hint."""

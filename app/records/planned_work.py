@@ -29,9 +29,9 @@ class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
     each variant. Durations are those of the load, from warm-up to the last response, without
     calibration, cold starts and the final evaluation.
 
-    `requests` is the expected number of open-loop requests; the `closed_stages` send further
-    requests as fast as responses arrive. None means unknown, with the reason in `tokens_reason` or
-    `usd_reason`.
+    `requests` is the expected number of open-loop requests. `closed_stages` is the number of
+    closed-loop stages, which send further requests as fast as responses arrive. None means unknown;
+    `tokens_reason` and `usd_reason` state the reason.
     """
 
     stages: int
@@ -50,6 +50,7 @@ class PlannedWork(msgspec.Struct, frozen=True, kw_only=True):
     """Cost in USD for the expected duration and for the maximum duration."""
     usd_reason: str | None = None
     limits: tuple[str, ...] = ()
-    """The profile's limits as display text."""
+    """Limits of the run that the profile sets, as display text."""
     cut_after: str | None = None
-    """The limit that is expected to end the run early, as display text; None if no limit is."""
+    """Limit that is expected to end the run early, as display text; None if the run is not expected
+    to reach a limit."""

@@ -22,8 +22,8 @@ CurvePrecision = Literal["requests", "aggregates", "rounded", "typed"]
 """Source of the latency percentiles: computed from all requests, aggregates of another tool,
 rounded aggregates, or values typed by the user."""
 GapDistribution = Literal["random", "even", "other"]
-"""Distribution of the gaps between open-loop arrivals: exponential ("random", a Poisson process),
-constant ("even"), or other."""
+"""Distribution of the interarrival times of open-loop arrivals: exponential ("random", a Poisson
+process), constant ("even"), or other."""
 
 
 class MeasuredLoadPoint(msgspec.Struct, frozen=True):
@@ -32,8 +32,8 @@ class MeasuredLoadPoint(msgspec.Struct, frozen=True):
     `latencies_s` is keyed by metric ("latency", "ttft", "tpot", "itl"), then by aggregate ("mean",
     "p50", "p95", "p99_9", "max"); values that the source does not report are absent.
     `offered_per_s` is None in a closed loop, for which `clients` is set; both are None if the
-    source does not report the load, or if all requests were sent at once. `achieved_per_s` counts
-    successful completions. `completed` and `failed` are None if not reported.
+    source does not report the load, or if all requests were sent at once. `achieved_per_s` is the
+    throughput of successful requests. `completed` and `failed` are None if not reported.
     """
 
     offered_per_s: float | None
@@ -47,8 +47,8 @@ class MeasuredLoadPoint(msgspec.Struct, frozen=True):
     output_tokens_mean: float | None = None
     gaps: GapDistribution = "random"
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the requests at this load point; None if the source reports
-    only means or no lengths."""
+    """Sample of the input and output lengths, in tokens, of the requests at this load point; None
+    if the source reports only means or no lengths."""
 
 
 class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,11 +70,11 @@ class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):
 class LanguageModel(msgspec.Struct, frozen=True):
     """Architecture of a decoder-only transformer language model.
 
-    `parameters` counts all parameters, from the weight files instead of the model's name.
-    `active_parameters` and the expert counts are set for a mixture of experts. `latent_dim` is the
-    number of values that multi-head latent attention caches per layer (the rank plus the rotary
-    part); `window_layers` attend only to the last `window_tokens` tokens; `linear_layers` have a
-    cache of constant size.
+    `parameters` is the number of all parameters, counted in the weight files instead of taken from
+    the model's name. `active_parameters` and the expert counts are set for a mixture of experts.
+    `latent_dim` is the number of values that multi-head latent attention caches per layer (the rank
+    plus the rotary part); `window_layers` attend only to the last `window_tokens` tokens;
+    `linear_layers` have a cache of constant size.
     """
 
     parameters: float
@@ -94,12 +94,14 @@ class LanguageModel(msgspec.Struct, frozen=True):
 
     @property
     def parameters_per_token(self) -> float:
-        """Number of parameters used for one token."""
+        """Number of active parameters per token: all parameters unless the model is a mixture of
+        experts."""
         return self.parameters if self.active_parameters is None else self.active_parameters
 
     def count_parameters_read(self, tokens: float) -> float:
-        """Compute the expected number of parameters read by a step over `tokens` tokens: all shared
-        parameters, and the parameters of each expert to which at least one token is routed."""
+        """Return the expected number of parameters that a step over `tokens` tokens reads: all
+        shared parameters, and the parameters of each expert to which at least one token is
+        routed."""
         if self.active_parameters is None or self.experts is None or self.experts_per_token is None:
             return self.parameters
         if self.experts_per_token >= self.experts:
@@ -130,8 +132,8 @@ class Engine(msgspec.Struct, frozen=True):
 
 
 class AssumedModel(msgspec.Struct, frozen=True):
-    """A language model without measurements, which is planned analytically from its architecture
-    and the data sheet of each accelerator."""
+    """A language model without measurements. Fleets are planned analytically, from the model's
+    architecture and the data sheet of each accelerator."""
 
     name: str
     model: LanguageModel
@@ -144,7 +146,7 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     replica.
 
     If no service model could be fitted, `fit` is None and `no_fit_reason` explains why; fleets are
-    then sized by the maximum rate only.
+    then sized by the max rate only.
     """
 
     name: str
@@ -153,27 +155,27 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     fit: ServiceFit | None = None
     no_fit_reason: str | None = None
     is_assumed: bool = False
-    """True if the user entered the load points, which makes everything derived from them assumed
-    instead of measured."""
+    """True if the user entered the load points. All values derived from these load points are then
+    assumed instead of measured."""
     is_hardware_declared: bool = False
     """True if the user declared the hardware for the plan, because the measurement reports no
     hardware or different hardware."""
     joules_per_inference: float | None = None
-    """Energy of the accelerators above idle per inference, in J; None if not measured."""
+    """Energy above idle that the accelerators use per inference, in J; None if not measured."""
     lengths: tuple[float, float] | None = None
     """Mean input and output tokens per request in the measurement; None if tokens were not
     counted."""
     token_sample: TokenSample | None = None
-    """Joint input and output lengths of the measured requests; None if at most the means are
-    known."""
+    """Sample of the input and output lengths, in tokens, of the measured requests; None if at most
+    the means are known."""
     notes: tuple[str, ...] = ()
     """Caveats of the measurement, as sentences."""
     load_points: tuple[MeasuredLoadPoint, ...] = ()
     """Load points of one replica. A plan must be consistent with the rates at which these load
     points met or missed the SLO."""
     disturbance_sigma: float = 0.0
-    """Standard deviation of ln(rate) that accounts for a disturbance of the measurement as a whole;
-    0 if undisturbed."""
+    """Standard deviation of the log max rate that accounts for a disturbance of the whole
+    measurement; 0 if the measurement was undisturbed."""
     validity: Validity | None = None
     """Validity of the measurement; None for results of other tools and for older plan files without
     this field."""
@@ -189,5 +191,5 @@ class PlanningInputs(msgspec.Struct, frozen=True):
     catalog: Catalog
     today: datetime.date
     assumed_model: AssumedModel | None = None
-    """Model to plan analytically on accelerators without a measurement; None if the plan uses
-    measurements only."""
+    """Language model that is planned analytically on accelerators without a measurement; None if
+    the plan uses measurements only."""

@@ -1,6 +1,6 @@
 """Structure of `result.json`, which holds all data shown for a run; schema 3.
 
-Schema 1 is the schema of version 0.1.0; since schema 2, checks and exit causes have ids. New fields
+Schema 1 is the schema of version 0.1.0; since schema 2, checks and exit causes have IDs. New fields
 do not change the schema number; a removed field or a changed meaning increases it.
 """
 
@@ -45,7 +45,7 @@ class Verdict(msgspec.Struct, frozen=True):
     status: Validity
     reasons: tuple[str, ...] = ()
     unchecked: tuple[str, ...] = ()
-    """Reasons that are not stated by any check of the result."""
+    """Reasons for the verdict that no check of the result states."""
 
 
 class Objective(msgspec.Struct, frozen=True):
@@ -77,8 +77,8 @@ class Objective(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Display text, such as `p95 latency < 50 ms`. Files and profiles use the notation in
-        `text` instead."""
+        """Display text of the objective, such as `p95 latency < 50 ms`. Files and profiles use the
+        notation in `text` instead."""
         metric = METRICS.get(self.metric) or RUN_METRICS.get(self.metric)
         is_share = self.is_change or self.of is not None or (metric is not None and metric.unit == "share")
         limit = f"{self.limit * 100:.12g} %" if is_share else f"{self.limit:.12g}"
@@ -90,7 +90,7 @@ class Objective(msgspec.Struct, frozen=True):
 
 class ObjectiveResult(msgspec.Struct, frozen=True):
     """An objective and its outcome: PASS or FAIL if the whole confidence interval of the observed
-    value is on one side of the limit."""
+    value is on one side of the limit, otherwise INCONCLUSIVE."""
 
     objective: Objective
     observed: Estimate
@@ -101,36 +101,37 @@ class ObjectiveResult(msgspec.Struct, frozen=True):
 
 
 class Window(msgspec.Struct, frozen=True):
-    """Measurement window of a stage, in monotonic ns. The metrics of the stage are computed from
-    the requests in this window."""
+    """Measurement window of a stage, in ns on the monotonic clock. The metrics of the stage are
+    computed from the requests in this window."""
 
     start_ns: int
     end_ns: int
 
 
 class Spike(msgspec.Struct, frozen=True):
-    """Effect of a rate spike. Durations are in s; an estimate is None, with a reason, if its event
-    did not occur."""
+    """Effect of a rate spike. Durations are in s; the value of an estimate is None, with a reason,
+    if the event did not occur."""
 
     baseline_per_s: float
     peak_per_s: float
     spike_s: float
     slo_violated_s: Estimate
-    """Time from the first to the last second that violated the SLO, in s."""
+    """Time in s from the first to the last second in which the SLO was violated, including both."""
     backlog_peak: Estimate
-    """Maximum number of requests that were due but not completed."""
+    """Maximum backlog: the number of requests that are past their scheduled start but not
+    completed."""
     drained_s: Estimate
-    """Time in s from the end of the spike until the backlog was back at its level before the
-    spike."""
+    """Time in s from the end of the spike until the backlog fell to the 99th percentile of the
+    backlog before the spike."""
 
 
 class WorkerData(msgspec.Struct, frozen=True):
-    """Data of one of several load workers. `lost_ns` is the time of the last message from a worker
-    that was lost.
+    """Data of one of several load workers. `lost_ns` is the time of the worker's last message if
+    the worker was lost, otherwise None.
 
     `clock_residual_ms` is the largest observed deviation of the worker's clock from the linear fit
-    that converts its timestamps; None if the worker runs on the engine's machine and reads the same
-    clock.
+    that converts the worker's timestamps; None if the worker runs on the engine's machine and reads
+    the same clock.
     """
 
     worker: int
@@ -142,8 +143,8 @@ class WorkerData(msgspec.Struct, frozen=True):
     clock_residual_ms: float | None = None
     lost_ns: int | None = None
     cpu_wait_s: float | None = None
-    """Time in s in which the sending thread was ready to run but had no core; None if not reported
-    by the worker's OS."""
+    """Total time in s that the sending thread waited for a CPU core while ready to run; None if not
+    reported by the worker's OS."""
 
 
 class ErrorSample(msgspec.Struct, frozen=True):
@@ -172,11 +173,11 @@ class Stage(msgspec.Struct, frozen=True):
     verdict: Verdict
     checks: tuple[Check, ...] = ()
     meets_slo: bool | None = None
-    """True if the point estimates met every SLO. None if no SLO was evaluated (a warm-up), or if
-    there were too few responses."""
+    """True if the point estimates met the SLO. None if the SLO was not evaluated (for a warm-up),
+    or if there were too few responses."""
     scheduled_per_s: float | None = None
-    """Rate at which the arrivals were scheduled; `offered_per_s` is the rate of the arrivals as
-    drawn. None in a closed loop."""
+    """Requested rate of the open-loop arrivals; `offered_per_s` is the rate of the arrivals as
+    drawn from their distribution. None in a closed loop."""
     concurrency: int | None = None
     """Number of closed-loop clients; None in an open loop."""
     spike: Spike | None = None
@@ -187,23 +188,24 @@ class Stage(msgspec.Struct, frozen=True):
     """Coefficient of variation of the interarrival times of gamma arrivals."""
     rates: tuple[tuple[float, float], ...] = ()
     """Rate curve of open-loop arrivals, as points (seconds from the start of the stage, rate per
-    second) joined by lines."""
+    second) with linear interpolation."""
     think_s: float = 0.0
-    """Mean pause in s between a response and the next request of the same closed-loop client."""
+    """Mean think time in s: the pause between a response and the next request of the same
+    closed-loop client."""
     sessions: bool = False
     """True if `scheduled_per_s` is in sessions per second; the measured rates are always in
     requests per second."""
     workers: tuple[WorkerData, ...] = ()
-    """Load workers that sent the requests of the stage; empty if there was only one."""
+    """Load workers that sent the requests of the stage; empty if there was only one load worker."""
     error_samples: tuple[ErrorSample, ...] = ()
     """First failure of each error class among all requests of the stage, including lead-in and
     drain."""
     lengths: TokenSample | None = None
-    """Joint input and output lengths of the completed requests, from which plans draw simulated
-    requests."""
+    """Sample of the input and output lengths, in tokens, of the completed requests, from which
+    plans draw simulated requests."""
     in_headline: bool = False
-    """True if the headline metrics are based on this stage: those of the run, or in a local run
-    those of the variant. Set when the run ends or is evaluated again."""
+    """True if this stage contributes to the headline metrics of the run or, in a local run, of the
+    variant. Set when the run ends or is re-evaluated."""
 
     @property
     def is_pooled(self) -> bool:
@@ -213,30 +215,30 @@ class Stage(msgspec.Struct, frozen=True):
 
 
 class MaxRate(msgspec.Struct, frozen=True):
-    """Highest offered rate that met every SLO in all its repeats. `limited_by` explains why the
-    next higher rate failed."""
+    """Highest offered rate that met the SLO in all its repeats. `limited_by` explains why the next
+    higher rate failed."""
 
     per_s: Estimate
     slo: tuple[str, ...]
     limited_by: str
     is_lower_bound: bool = False
-    """True if no higher rate was tried; the endpoint may sustain more."""
+    """True if no higher rate was shown to miss the SLO; the endpoint may sustain more."""
     sessions: bool = False
     """True if the rates are in sessions per second instead of requests per second."""
     is_generator_limit: bool = False
-    """True if the load generator ended the search: the rate is the highest that the load generator
-    can send reliably, not the limit of the endpoint."""
+    """True if the search ended at the capacity of the load generator. The rate is then the highest
+    rate that the load generator can send reliably, not the max rate of the endpoint."""
     failed_per_s: float | None = None
     """Lowest rate above `per_s` that missed the SLO, as described by `limited_by`. None if no rate
-    missed the SLO, or if the load generator ended the search."""
+    missed the SLO, or if the search ended at the capacity of the load generator."""
 
 
 class Knee(msgspec.Struct, frozen=True):
-    """Knee of a sweep (where latency starts to rise faster than throughput) by one method; `at` is
-    None, with the `reason`, if the method found no knee.
+    """Knee of a sweep, determined by one method: the load from which latency rises faster than
+    throughput.
 
-    `at` is in requests per second or in clients, as stated by `load`; `latency_ms` is the mean
-    latency at the knee.
+    `at` is the load at the knee in requests per second or in clients, as stated by `load`; None,
+    with the `reason`, if the method found no knee. `latency_ms` is the mean latency at the knee.
     """
 
     method: Literal["power", "chord", "two lines"]
@@ -247,8 +249,8 @@ class Knee(msgspec.Struct, frozen=True):
 
 
 class DeclaredHardware(msgspec.Struct, frozen=True, kw_only=True):
-    """Hardware that a profile declares: `replicas` of the model share one instance of `offer`, or
-    the hardware that the other fields describe."""
+    """Hardware declared in a profile: one instance of `offer`, or the hardware that the other
+    fields describe. `replicas` is the number of replicas of the model that share this hardware."""
 
     offer: str | None = None
     accelerator: str | None = None
@@ -293,11 +295,11 @@ class Environment(msgspec.Struct, frozen=True):
     onnxruntime: str | None
     providers: tuple[str, ...]
     """ONNX Runtime execution providers that could open a session on this machine. The ONNX Runtime
-    build may list more."""
+    build may contain further execution providers."""
     packages: dict[str, str]
     clock_resolution_ns: int
     fingerprint: str
-    """Hash of all fields above that affect the comparability of two runs."""
+    """Hash of the environment's fields that affect the comparability of two runs."""
     gpu_note: str | None = None
     """Driver message about missing GPUs; None without a message or without a driver."""
 
@@ -308,16 +310,17 @@ class Gpu(msgspec.Struct, frozen=True):
     uuid_hash: str | None
     memory_gib: float | None
     power_limit_w: float | None
-    """Enforced power limit in W. The next three fields are the default limit, the lowest
-    configurable limit and the highest configurable limit."""
+    """Enforced power limit in W. `power_limit_default_w` is the default limit;
+    `power_limit_lowest_w` and `power_limit_highest_w` bound the configurable range."""
     power_limit_default_w: float | None = None
     power_limit_lowest_w: float | None = None
     power_limit_highest_w: float | None = None
     max_sm_clock_mhz: float | None = None
     max_memory_clock_mhz: float | None = None
     pcie_generation: int | None = None
-    """PCIe generation of the link when it was read; an idle GPU may lower it. `pcie_max_generation`
-    and `pcie_max_width` are the maximum of GPU and slot."""
+    """PCIe generation of the link at the time of reading, which an idle GPU may lower.
+    `pcie_max_generation` and `pcie_max_width` are the maximum values that both GPU and slot
+    support."""
     pcie_width: int | None = None
     pcie_max_generation: int | None = None
     pcie_max_width: int | None = None
@@ -329,16 +332,17 @@ class Gpu(msgspec.Struct, frozen=True):
 
 
 class Clock(msgspec.Struct, frozen=True):
-    """Time base of all rows. Wall-clock time is stored once, for the start;
-    `wall_to_monotonic_ratio` compares the two clocks over the run."""
+    """Time base of all rows: the monotonic clock. Wall-clock time is stored only for the start of
+    the run; `wall_to_monotonic_ratio` is the ratio of the elapsed times on the two clocks over the
+    run."""
 
     monotonic_start_ns: int
     wall_start: str
     duration_s: float
     wall_to_monotonic_ratio: float | None
     load_start_ns: int | None = None
-    """Start of the first stage, including warm-up, after preflight and calibration. The time axis
-    of a run starts here."""
+    """Start of the first stage in ns, including warm-up, after preflight and calibration. The time
+    axis of the run starts at this time."""
 
 
 class Artifact(msgspec.Struct, frozen=True):
@@ -362,8 +366,8 @@ class Cause(msgspec.Struct, frozen=True):
 
 
 class Exit(msgspec.Struct, frozen=True):
-    """Exit code of a run and its causes. `code` is the code of the first cause. A demonstration
-    (`quickstart`) has `code` 0 if only its validity or its objectives failed."""
+    """Exit code of a run and its causes. `code` is the code of the first cause, except that a
+    demonstration (`quickstart`) has `code` 0 if only its validity or its objectives failed."""
 
     code: int
     causes: tuple[Cause, ...] = ()
@@ -395,13 +399,13 @@ class ColdStart(msgspec.Struct, frozen=True):
 
 
 class Rescoring(msgspec.Struct, frozen=True):
-    """Parameters of a re-evaluation of a stored run: another SLO, or a time window, in s from the
+    """Parameters of a re-evaluation of a stored run: another SLO, or a time range in s from the
     start of the run."""
 
     slo: tuple[str, ...] | None
     window_s: tuple[float, float] | None
     original_exit_code: int
-    """Exit code of the original run."""
+    """Exit code of the run before the re-evaluation."""
 
 
 class Result(msgspec.Struct, frozen=True, kw_only=True):
@@ -432,8 +436,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     """Notes on how the run was measured, such as approximate prompt lengths or the source of token
     counts."""
     selftest: SelfTestSummary | None = None
-    """Last self-test on this machine with this version when the run was made; None if there was
-    none."""
+    """Summary of the last self-test of this machine and Sizewise version at the time of the run;
+    None if there was no self-test."""
     rescoring: Rescoring | None = None
     """Parameters of the re-evaluation that produced this result; None for the original result of a
     run."""
@@ -442,8 +446,8 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def time_zero_ns(self) -> int:
-        """Zero of the run's time axis in charts, windows and tables, in ns: the start of the load,
-        or the start of a run without load."""
+        """Zero of the run's time axis in charts and tables, in ns: the start of the load or, for a
+        run without load, the start of the run."""
         if self.clock.load_start_ns is not None:
             return self.clock.load_start_ns
         starts_ns = [stage.window.start_ns for stage in self.stages if stage.variant is None]

@@ -59,7 +59,7 @@ class HpaRules(msgspec.Struct, frozen=True):
 
 class Hpa(HpaRules, frozen=True, tag_field="kind", tag="hpa"):
     """Kubernetes HorizontalPodAutoscaler. The metric is averaged over the ready replicas and the
-    last `window_s`."""
+    last `window_s` seconds."""
 
 
 class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
@@ -68,7 +68,7 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
     `target` per replica. The metric is requests in flight or arrivals/s.
 
     If `buffers_requests` is true, a queue or an interceptor buffers requests while no replica is
-    ready; otherwise they are rejected.
+    ready; otherwise, requests are rejected while no replica is ready.
     """
 
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -80,11 +80,13 @@ class Keda(HpaRules, frozen=True, tag_field="kind", tag="keda"):
 
 
 class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
-    """Knative autoscaler, also used by KServe's serverless mode. `capacity` is the concurrency
-    limit of one replica (or its rate in arrivals/s), and `utilization` is the targeted fraction of
-    `capacity`; a `max` of 0 means no limit. If the replicas have no room for `burst` more requests,
-    requests are routed through the activator; a `burst` of −1 always routes requests through the
-    activator."""
+    """Knative autoscaler, also used by KServe's serverless mode.
+
+    `capacity` is the concurrency limit of one replica or, for the metric "rate", the limit in
+    arrivals/s. `utilization` is the targeted fraction of `capacity`; a `max` of 0 means no limit.
+    If the replicas have no room for `burst` more requests, requests are routed through the
+    activator; a `burst` of −1 always routes requests through the activator.
+    """
 
     capacity: float = 100.0
     metric: Literal["in_flight", "rate"] = "in_flight"
@@ -102,22 +104,22 @@ class Knative(msgspec.Struct, frozen=True, tag_field="kind", tag="knative"):
 
 
 class ScheduledReplicas(msgspec.Struct, frozen=True):
-    """Number of replicas from `at_s` on, in s after midnight."""
+    """Number of replicas from `at_s` on. `at_s` is the time of day in s after midnight."""
 
     at_s: float
     replicas: int
 
 
 class Scheduled(msgspec.Struct, frozen=True, tag_field="kind", tag="schedule"):
-    """Daily replica schedule, sorted by time. Before the first row, the last row applies, as if
-    continued from the day before."""
+    """Daily replica schedule, sorted by time. Before the time of the first row, the last row of the
+    previous day applies."""
 
     table: tuple[ScheduledReplicas, ...]
 
 
 class Predictive(msgspec.Struct, frozen=True, tag_field="kind", tag="predictive"):
-    """Predictive autoscaler: provides replicas for the highest rate forecast for the next `lead_s`,
-    at `per_replica_per_s` per replica."""
+    """Predictive autoscaler. It provides replicas for the highest rate forecast for the next
+    `lead_s` seconds, at `per_replica_per_s` requests per second and replica."""
 
     per_replica_per_s: float
     lead_s: float
@@ -143,8 +145,9 @@ Autoscaler = Fixed | Hpa | Keda | Knative | Scheduled | Predictive
 
 
 class Transfer(msgspec.Struct, frozen=True):
-    """Transfer of `size_bytes` over the slowest of the given links, in bytes/s; None means no
-    limit. A transfer of 0 bytes takes no time."""
+    """Transfer of `size_bytes` bytes at the rate of the slowest link. `network`, `disk` and `pcie`
+    are the rates of the links in bytes/s; None means no limit. A transfer of 0 bytes takes no
+    time."""
 
     size_bytes: float = 0.0
     network: float | None = None
@@ -158,13 +161,13 @@ class Transfer(msgspec.Struct, frozen=True):
 
 
 class ColdStartModel(msgspec.Struct, frozen=True):
-    """Duration of a cold start, from the request for a replica to the first request that the
-    replica serves, by phase. Each phase has a median, and its duration is drawn from a lognormal
-    distribution with coefficient of variation `cv`.
+    """Durations of the phases of a cold start: the time from the request for a replica to the first
+    request that the replica serves. Each duration is drawn from a lognormal distribution with the
+    phase's median and the coefficient of variation `cv`.
 
-    `warm_nodes` empty nodes are kept provisioned and are billed. A node request fails with
-    `refusal_probability` (no capacity at the provider) and is retried after `retry_s`; the wait is
-    not billed.
+    `warm_nodes` is the number of empty nodes that are kept provisioned and billed. A node request
+    fails with `refusal_probability` (no capacity at the provider) and is retried after `retry_s`;
+    the wait is not billed.
     """
 
     node_s: float = 0.0
@@ -185,8 +188,8 @@ class ColdStartModel(msgspec.Struct, frozen=True):
 
 class FailureModel(msgspec.Struct, frozen=True):
     """Failures of ready replicas: times between failures are exponential with mean `mtbf_hours`. A
-    failed replica loses its requests and restarts after `detect_s`, on its own node, where the
-    image is cached, or on a new node."""
+    failed replica loses its requests and restarts after `detect_s`: on a new node if `new_node` is
+    true, otherwise on its own node, where the image is cached."""
 
     mtbf_hours: float
     detect_s: float = 10.0
@@ -195,8 +198,9 @@ class FailureModel(msgspec.Struct, frozen=True):
 
 class RollingUpdate(msgspec.Struct, frozen=True):
     """A rolling update that starts at `at_s` and replaces every replica, with at most `surge` extra
-    replicas and at most `unavailable` replicas missing at any time. Both are fractions of the
-    requested replicas; `surge` is rounded up and `unavailable` down, as in Kubernetes."""
+    replicas and at most `unavailable` replicas missing at any time. `surge` and `unavailable` are
+    fractions of the requested replicas, which are rounded up and down, respectively, as in
+    Kubernetes."""
 
     at_s: float
     surge: float = 0.25

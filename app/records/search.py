@@ -1,4 +1,4 @@
-"""Settings of a search for the max rate, as a profile states them and the session uses them."""
+"""Settings of a search for the max rate, as stated in a profile and used by the session."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ ArrivalProcess = Literal["poisson", "constant", "gamma"]
 class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Settings of a search for the max rate within the SLO.
 
-    `burstiness` is the coefficient of variation of the gaps between gamma arrivals.
-    `max_duration_s` is the time limit in s (`None` for no limit): no probe starts that would end
-    later.
+    `burstiness` is the coefficient of variation of the interarrival times of gamma arrivals.
+    `max_duration_s` is the time limit of the search in s (`None` for no limit): a probe that would
+    end after the limit is not started.
     """
 
     arrivals: ArrivalProcess = "poisson"

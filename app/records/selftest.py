@@ -64,7 +64,7 @@ class SelfTest(msgspec.Struct, frozen=True):
 def build_selftest(
     findings: tuple[Finding, ...], *, at: str, tool: str, fingerprint: str, duration_s: float
 ) -> SelfTest:
-    """Build the record of a self-test. The id is a hash of version, fingerprint, time, outcome and
+    """Build the record of a self-test. Its ID is a hash of version, fingerprint, time, outcome and
     all findings."""
     passed = bool(findings) and all(finding.passed for finding in findings)
     hashed_content = msgspec.json.encode((tool, fingerprint, at, passed, findings))

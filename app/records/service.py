@@ -1,5 +1,5 @@
-"""Service models: how long one replica takes to serve its requests. The models are fitted to a load
-curve and used by the simulation.
+"""Service models, which describe how long one replica takes to serve its requests. The models are
+fitted to a load curve and used by the simulation.
 
 In all models, `outside_s` is the part of the latency that uses no resources of the replica
 (network, parsing), and `cv` is the coefficient of variation of a lognormal factor with mean 1 that
@@ -15,8 +15,8 @@ import msgspec
 Discipline = Literal["first come, first served", "processor sharing"]
 
 UNLIMITED_TOKENS = 2**31 - 1
-"""Token limit that stands for no limit, used if requests were never observed to queue for KV
-cache."""
+"""Value of a token limit that means no limit. It is used if requests were never observed to queue
+for KV cache."""
 
 
 class RequestService(msgspec.Struct, frozen=True, tag="request"):

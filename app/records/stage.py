@@ -9,8 +9,8 @@ from app.records.result import ArrivalKind, ErrorSample, StageKind, WorkerData
 
 
 class StageData(msgspec.Struct, frozen=True, kw_only=True):
-    """Data of one stage. `start_ns` to `end_ns` includes the drain; arrivals were scheduled from
-    `start_ns` for `duration_s`.
+    """Data of one stage. Arrivals were scheduled from `start_ns` for `duration_s`; the time from
+    `start_ns` to `end_ns` also includes the drain.
 
     `generator_capacity_per_s` is the calibrated capacity of the load generator with all its
     workers, and `generator_chunk_capacity_per_s` the calibrated capacity for chunks of streams;
@@ -36,26 +36,30 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     is_saturated: bool
     rates: tuple[tuple[float, float], ...] = ()
     """Rate curve of open-loop arrivals, as points (seconds from `start_ns`, requests per second)
-    joined by lines. Before the first point and after the last point, the rate is constant."""
+    with linear interpolation. Before the first point and after the last point, the rate is
+    constant."""
     cv: float = 1.0
     """Coefficient of variation of the interarrival times of gamma arrivals."""
     concurrency: int | None = None
     """Number of closed-loop clients; None in an open loop."""
     think_s: float = 0.0
-    """Mean pause in s between a response and the next request of the same closed-loop client."""
+    """Mean think time in s: the pause between a response and the next request of the same
+    closed-loop client."""
     sessions: bool = False
     """True if an arrival starts a session, in which each further request follows a response; rates
     are then in sessions per second."""
     lead_in_s: float = 0.0
-    """Duration of arrivals before `start_ns`. Their requests are in the rows but are excluded from
-    all metrics."""
+    """Duration in s of the lead-in: arrivals before `start_ns`, whose requests are in the rows but
+    are excluded from all metrics."""
     rows_per_request: int = 1
-    """Rows of a labeled data set per request, which is also the maximum of `right` in a row."""
+    """Number of labeled rows of the data set in each request, which is also the maximum of the
+    request column `right` (correct predictions)."""
     generator_chunk_capacity_per_s: float | None = None
     workers: tuple[WorkerData, ...] = ()
-    """Data of each load worker; empty if there was only one worker."""
+    """Data of each load worker; empty if there was only one load worker."""
     worker_cpu_wait_s: float | None = None
-    """Time in s without a core (see `WorkerData.cpu_wait_s`) of the worker that waited longest."""
+    """Time in s that the sending thread waited for a CPU core (see `WorkerData.cpu_wait_s`), for
+    the load worker that waited longest."""
     is_generator_capacity_lower_bound: bool = False
     """True if at least one of the generator capacities is a lower bound: the next higher rate was
     not tested, or failed for a reason other than the load generator."""
@@ -65,7 +69,7 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     error_samples: tuple[ErrorSample, ...] = ()
     """First failure of each error class."""
     target_ended: str | None = None
-    """Description of a target process that was started by the run and exited before the end of the
-    stage, and of how it exited; None if no such process exited."""
+    """Description of how a target process, which the run had started, exited before the end of the
+    stage; None if no target process exited."""
     extended_s: float = 0.0
-    """Part of `duration_s` that the user added while the stage was running."""
+    """Part of `duration_s`, in s, that the user added while the stage was running."""

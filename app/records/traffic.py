@@ -24,8 +24,8 @@ class RecurringSpike(msgspec.Struct, frozen=True):
 
 
 class Campaign(msgspec.Struct, frozen=True):
-    """A campaign: `times` the usual rate from the start of the day `first` to the end of the day
-    `last`."""
+    """Date range with more traffic than usual: the rate is multiplied by `times` from the start of
+    the day `first` to the end of the day `last`."""
 
     first: datetime.date
     last: datetime.date
@@ -34,7 +34,7 @@ class Campaign(msgspec.Struct, frozen=True):
 
 class Dispersion(msgspec.Struct, frozen=True):
     """Burstiness of arrivals. `index` is the index of dispersion: the variance-to-mean ratio of the
-    counts in windows of `window_s` at the peak rate; 1 for a Poisson process."""
+    arrival counts in windows of `window_s` seconds at the peak rate; 1 for a Poisson process."""
 
     index: float = 1.0
     window_s: float = 60.0
@@ -50,7 +50,7 @@ class TokenLengths(msgspec.Struct, frozen=True):
 
 class RequestClass(msgspec.Struct, frozen=True):
     """A class of requests. `work` is the cost of serving one request, relative to the mean over all
-    requests; an empty `slo` means the SLO of the plan."""
+    requests. If `slo` is empty, the SLO of the plan applies."""
 
     name: str
     share: float
@@ -62,11 +62,12 @@ class TraceStatistics(msgspec.Struct, frozen=True):
     """Statistics of a recorded trace. A field is None if the trace is too short or too uniform to
     estimate its value.
 
-    `index_1s`, `index_10s` and `index_60s` are the index of dispersion over windows of that length;
-    `peak_1s_per_s` is the highest rate in any second. `modulation_shape` is the shape k of a gamma
-    factor with mean 1, drawn each minute, that explains the rate variation within hours.
-    `hourly_share` and `weekly_share` are relative to the busiest hour and day, and need a trace of
-    at least one day and seven days.
+    `ca2` is the squared coefficient of variation of the interarrival times. `index_1s`, `index_10s`
+    and `index_60s` are the indices of dispersion over windows of 1, 10 and 60 s; `peak_1s_per_s` is
+    the highest rate in any second. `modulation_shape` is the shape k of a gamma factor with mean 1,
+    drawn each minute, that explains the rate variation within hours. `hourly_share` is relative to
+    the busiest hour and needs a trace of at least one day; `weekly_share` is relative to the
+    busiest day and needs at least seven days.
     """
 
     count: int
@@ -102,7 +103,7 @@ class TraceRows(msgspec.Struct, frozen=True):
     output_tokens: bytes = b""
     sampled_share: float = 1.0
     """Fraction of the window's requests that are stored; below 1 if the window has more requests
-    than the maximum number of rows."""
+    than the maximum number of stored rows."""
 
 
 class Traffic(msgspec.Struct, frozen=True):
@@ -131,5 +132,5 @@ class Traffic(msgspec.Struct, frozen=True):
     """Trace rows to replay. None without a trace, and in the result of a plan, which does not
     repeat the rows."""
     token_sample: TokenSample | None = None
-    """Joint input and output lengths to simulate if `tokens` holds the means of a measurement. None
-    in the result of a plan, which does not repeat the sample."""
+    """Sample of the input and output lengths, in tokens, to simulate if `tokens` holds the means of
+    a measurement. None in the result of a plan, which does not repeat the sample."""

@@ -9,7 +9,7 @@ import msgspec
 
 Problem = Literal[
     "dns", "connect", "tls", "unauthorized", "forbidden", "not found", "refused", "busy", "server error", "timeout",
-    "cut off", "wrong response", "not streaming", "local limit",
+    "truncated", "wrong response", "not streaming", "local limit",
 ]  # fmt: skip
 
 
@@ -53,7 +53,8 @@ class ConnectionTest(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Failure(msgspec.Struct, frozen=True, tag="failure"):
-    """Failure of a command: with `--error-json`, the last line on standard error, as JSON."""
+    """Failure of a command. With `--error-json`, the failure is written as JSON on the last line of
+    standard error."""
 
     exit_code: int
     message: str

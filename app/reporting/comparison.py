@@ -15,8 +15,8 @@ from reports import formatting
 
 
 def build_comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:
-    """Build the report of a comparison as a separate document. `command` reproduces the
-    comparison."""
+    """Build the report of a comparison as a separate document. `command` is the command line that
+    reproduces the comparison."""
     return model.ComparisonReport(
         tool=f"sizewise {__version__}", command=command, comparison=build_comparison_section(comparison)
     )
@@ -75,7 +75,7 @@ def _build_row(change: MetricChange) -> model.ChangeRow:
 
 
 def _find_outcome(comparison: Comparison) -> model.ComparisonOutcome:
-    """Return the outcome of a comparison over all headline metrics."""
+    """Return the overall outcome of a comparison, based on the changes of all headline metrics."""
     if not comparison.changes:
         return "not_compared"
     if comparison.is_same_run:

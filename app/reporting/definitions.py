@@ -36,7 +36,7 @@ _RESPONSES_API_REMARK = (
 
 
 def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
-    """Build the metrics as defined by each tool; `None` if no load was sent.
+    """Build the metrics as each tool defines them; `None` if no requests were sent.
 
     All stages are included except warm-ups and pooled stages.
     """

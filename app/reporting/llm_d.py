@@ -13,10 +13,11 @@ _UNKNOWN = "unknown"
 
 
 def build_llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...]:
-    """Return one report per stage in which an endpoint was under load, in order of execution.
+    """Return one report per stage that sent load to an endpoint, in order of execution.
 
     Warm-ups and pooled stages are excluded, because they are not load points. Latency and TTFT are
-    measured from the scheduled start if it is known.
+    measured from the scheduled start. If no scheduled start is known, they are measured from the
+    send.
     """
     measured_stages = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
     load_points = [stage for stage in measured_stages if not stage.is_pooled]

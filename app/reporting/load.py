@@ -1,5 +1,5 @@
-"""Data of an endpoint under load: stages, labels of the latency curve, objectives, token metrics,
-cold start, knees of a sweep, and headline tiles."""
+"""Report data of an endpoint under load: stages, labels of the load curve, objectives, token
+metrics, cold start, knees of a sweep, and headline tiles."""
 
 from __future__ import annotations
 
@@ -20,12 +20,13 @@ _CI_CROSSES_LIMIT = "the 95 % CI crosses the limit"
 
 
 def find_headline_stages(result: Result) -> tuple[Stage, ...]:
-    """Return the endpoint stages that the headline is based on."""
+    """Return the stages of an endpoint run on which the headline is based."""
     return tuple(stage for stage in result.stages if stage.in_headline and stage.variant is None)
 
 
 def find_headline_stage(result: Result, curve: model.CurveLabels) -> Stage | None:
-    """Return the headline stage with the highest latency; `None` without headline stages."""
+    """Return the headline stage with the highest latency, in the metric and percentile of the load
+    curve; `None` without headline stages."""
     stages = find_headline_stages(result)
     return max(
         stages, key=lambda stage: build_stage_quantity(stage, curve.metric, curve.percentile).value or 0.0, default=None
@@ -33,8 +34,8 @@ def find_headline_stage(result: Result, curve: model.CurveLabels) -> Stage | Non
 
 
 def build_curve_labels(result: Result) -> model.CurveLabels:
-    """Return the labels of the load curve: the metric and percentile of the first objective on a
-    latency percentile, or else p95 latency."""
+    """Return the labels of the load curve. The metric and the percentile are those of the first
+    objective on a latency percentile, or else p95 latency."""
     for evaluation in result.slo:
         objective = evaluation.objective
         if find_unit(objective.metric) == "ms" and objective.aggregate in PERCENTILES:
@@ -48,13 +49,13 @@ def build_curve_labels(result: Result) -> model.CurveLabels:
 
 
 def find_rate_unit(result: Result) -> Literal["requests", "sessions"]:
-    """Return whether the offered rates count requests or sessions."""
+    """Return whether the offered rates are in requests or in sessions."""
     return "sessions" if any(stage.sessions for stage in result.stages) else "requests"
 
 
 def choose_latency_metric(result: Result) -> str:
-    """Return the metric for latencies: `latency_ms`, or `service_ms` if the scheduled
-    starts of requests are unknown in all stages."""
+    """Return the metric of the reported latencies: `latency_ms`, or `service_ms` if no stage has
+    requests with a known scheduled start."""
     stages = [stage for stage in result.stages if stage.variant is None and stage.completed]
     means = [stage.metrics.get("latency_ms", {}).get("mean") for stage in stages]
     has_latency = not stages or any(mean is not None and mean.value is not None for mean in means)
@@ -62,7 +63,7 @@ def choose_latency_metric(result: Result) -> str:
 
 
 def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str, start_ns: int) -> model.StageRow:
-    """Build the row of a stage. `latency_metric` is the metric of the percentiles."""
+    """Build the row of a stage. `latency_metric` is the metric of the columns p50, p95 and p99."""
     validity = stage.verdict.status
     return model.StageRow(
         name=stage.name,
@@ -86,7 +87,7 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
-        responses=build_stage_quantity(stage, "completed_per_s"),
+        throughput=build_stage_quantity(stage, "completed_per_s"),
     )
 
 
@@ -130,8 +131,8 @@ def _build_objective_row(evaluation: ObjectiveResult, kind: model.ObjectiveKind,
 
 
 def _find_inconclusive_reason(evaluation: ObjectiveResult, result: Result) -> str | None:
-    """Return why an objective is inconclusive, and what would make it conclusive; `None` if it is
-    conclusive."""
+    """Return why an objective is inconclusive, and how to obtain a conclusive result; `None` if the
+    objective is conclusive."""
     if evaluation.outcome != "INCONCLUSIVE":
         return None
     observed, limit = evaluation.observed, evaluation.objective.limit
@@ -166,8 +167,8 @@ def _find_run_inconclusive_reason(evaluation: ObjectiveResult) -> str | None:
 
 
 def _format_rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
-    """Return roughly how many labeled rows would decide the retained accuracy if further rows are
-    similar; empty if unknown."""
+    """Return text about the number of labeled rows that would make the retained accuracy
+    conclusive, if further rows are similar; empty if the number is unknown."""
     variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
@@ -178,8 +179,8 @@ def _format_rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
 
 
 def _count_error_free_samples(limit: float) -> int:
-    """Return the number of error-free samples at which the upper end of the Wilson interval reaches
-    the limit."""
+    """Return the number of samples without errors for which the upper bound of the Wilson interval
+    of the error rate equals `limit`."""
     return math.ceil(_NORMAL_QUANTILE_97_5 * _NORMAL_QUANTILE_97_5 * (1 - limit) / limit)
 
 
@@ -192,7 +193,7 @@ def _compute_margin(evaluation: ObjectiveResult) -> float | None:
 
 
 def build_token_rows(stages: Sequence[Stage]) -> tuple[model.TokenRow, ...]:
-    """Build rows of token metrics for stages whose responses have tokens, except warm-ups."""
+    """Build a row of token metrics for each stage whose responses have tokens, except warm-ups."""
     return tuple(_build_token_row(stage) for stage in stages if stage.kind != "warmup" and _has_tokens(stage))
 
 
@@ -218,8 +219,8 @@ def _build_token_row(stage: Stage) -> model.TokenRow:
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
-    """Return the times of the cold start; empty if none was measured, since the target was already
-    running."""
+    """Return the durations of the cold start. The result is empty if no cold start was measured,
+    because the target was already running."""
     cold_start = result.cold_start
     if cold_start is None:
         return ()

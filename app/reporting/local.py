@@ -1,7 +1,7 @@
 """Local models in a report: the variants of a local run, or a served model that was also measured
 without its server.
 
-The module also builds the headline tiles of a local run, which show its best variant.
+The module also builds the headline tiles of a local run, which show the best variant.
 """
 
 from __future__ import annotations
@@ -77,8 +77,8 @@ def build_local_section(result: Result) -> local_model.LocalSection | None:
 
 
 def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
-    """Return the stages of each variant of a local run; variants without stages have an empty
-    list."""
+    """Return the stages of each variant of a local run. The list of a variant without stages is
+    empty."""
     variants = () if result.local is None else result.local.variants
     by_variant: dict[Variant, list[Stage]] = {variant.variant: [] for variant in variants}
     for stage in result.stages:
@@ -88,7 +88,8 @@ def group_stages_by_variant(result: Result) -> dict[Variant, list[Stage]]:
 
 
 def group_headline_stages_by_variant(result: Result) -> dict[Variant, tuple[Stage, ...]]:
-    """Return the headline stages of each variant, without rates that a search only tried."""
+    """Return the headline stages of each variant. Rates that a search tried but did not select are
+    excluded."""
     return {
         variant: tuple(stage for stage in stages if stage.in_headline)
         for variant, stages in group_stages_by_variant(result).items()
@@ -125,7 +126,7 @@ def _build_batch_model_row(batch_model: BatchModel, families: Mapping[Variant, s
 
 
 def build_model_section(result: Result) -> model.ModelSection | None:
-    """Build the section of a served model that was also measured without its server; `None` for
+    """Build the section of a served model that was also measured without its server; `None` for all
     other runs."""
     stages = [stage for stage in result.stages if stage.variant is not None]
     if result.local is not None or not stages or stages[0].variant is None:
@@ -160,7 +161,7 @@ def _build_batch_row(stage: Stage) -> model.BatchRow:
 
 
 def _list_distinct_checks(stages: Sequence[Stage]) -> list[Check]:
-    """Return every check once, since the variants share most checks."""
+    """Return the distinct checks of the stages. Most checks are the same for all stages."""
     return list(dict.fromkeys(check for stage in stages for check in stage.checks))
 
 
@@ -168,8 +169,8 @@ _TIME_METRICS = ("latency_ms", "service_ms")
 
 
 def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
-    """Build the headline tiles of the best variant, or else of the variant closest to the SLO;
-    empty if no variant was measured."""
+    """Build the headline tiles of the variant that `find_headline_variant` returns; empty if no
+    variant was measured."""
     headline_variant = find_headline_variant(result)
     if headline_variant is None or result.local is None:
         return ()
@@ -192,7 +193,7 @@ def build_local_tiles(result: Result) -> tuple[model.HeadlineTile, ...]:
 
 
 def _build_call_rate_tiles(variant_data: VariantData, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """Build the tile of the max rate within the SLO; empty if no search was run."""
+    """Build the tile of the max rate that meets the SLO; empty if no search was run."""
     max_rate, inferences_text = get_max_call_rate(variant_data, stages), format_inferences(variant_data)
     note = f"server scenario, within SLO{'; ' if inferences_text else ''}{inferences_text}"
     return [] if max_rate is None else [model.HeadlineTile(label="Max rate", quantity=max_rate, note=note)]
@@ -205,9 +206,9 @@ def _format_note(result: Result, variant: Variant, stage: Stage) -> str:
 
 
 def _build_time_tiles(result: Result, stages: Sequence[Stage]) -> list[model.HeadlineTile]:
-    """Build tiles for the latency metrics that have an objective, from the stages in which the
-    objectives were evaluated. Tiles for p50 and p99 are always included, without objectives for the
-    first stage."""
+    """Build a tile for each latency metric with an objective, from the stage in which the objective
+    was evaluated. Tiles for p50 and p99 are always included. Without objectives, they are based on
+    the first stage."""
     objectives = [
         evaluation.objective
         for evaluation in result.slo
@@ -283,7 +284,7 @@ def _build_cost_tiles(result: Result, fastest: Stage) -> list[model.HeadlineTile
     """Build the cost tile from the measured throughput and the price of the hardware; empty without
     a price.
 
-    The basis of the cost is that of the price: "assumed" if the price may belong to other hardware.
+    The cost has the same basis as the price: "assumed" if the price may belong to other hardware.
     """
     local = result.local
     if local is None or local.usd_per_hour is None:

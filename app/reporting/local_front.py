@@ -1,7 +1,7 @@
-"""Compare variants of a local run by one percentile of one scenario and by one cost.
+"""Compare the variants of a local run by cost and by one latency percentile of one scenario.
 
-The module also names variants by their differences, and determines the max arrival rate of a
-variant within the SLO.
+The module also names variants by the settings in which they differ, and returns the max rate of a
+variant that meets the SLO.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ from reports import formatting
 from reports.model import Quantity
 
 _LEADING_SETTING_COUNT = 3
-"""Number of leading settings that are joined without commas: model, provider and precision are one
-word each."""
+"""Number of leading settings that are joined by spaces instead of commas: model, provider and
+precision. Each is one word."""
 
 
 def format_common_settings(variants: Sequence[Variant]) -> str:
-    """Format the settings that all variants have in common, such as
-    `digits cpu, 1 stream, 1 thread`."""
+    """Format the settings that are the same for all variants, such as `digits cpu, 1 stream, 1
+    thread`."""
     return _join_settings(variants[0], variants, is_shared=True) if variants else ""
 
 
 def name_variants(variants: Sequence[Variant]) -> dict[Variant, str]:
-    """Return a name for each variant that contains only the settings that differ, such as
-    `int8-static, batch 8`. A single variant is named by its label."""
+    """Return a name for each variant. The name contains only the settings in which the variants
+    differ, such as `int8-static, batch 8`. A single variant is named by its label."""
     if len(set(variants)) == 1:
         return {variants[0]: variants[0].label}
     return {variant: _join_settings(variant, variants, is_shared=False) for variant in variants}
 
 
 def name_families(variants: Sequence[Variant]) -> dict[Variant, str]:
-    """Return a name for each variant's family, without the batch size, for lines over the batch
-    size. If variants differ only in batch size, the name is that of the model."""
+    """Return a name for the family of each variant: all variants that differ only in batch size,
+    which a chart shows as one line. If there is only one family, its name is that of the model."""
     variants_without_batch = [msgspec.structs.replace(variant, batch=0) for variant in variants]
     names = (
         name_variants(variants_without_batch)
@@ -91,8 +91,8 @@ def _format_count(count: int, noun: str) -> str:
 
 
 def get_max_call_rate(variant: VariantData, headline_stages: Sequence[Stage]) -> Quantity | None:
-    """Return the max call rate within the SLO, with the validity of the stages that measured it;
-    `None` if no search was run."""
+    """Return the max rate that meets the SLO, in calls per second, with the validity of the stages
+    that measured it; `None` if no search was run."""
     if variant.server_per_s is None:
         return None
     statuses = [stage.verdict.status for stage in headline_stages if SEARCH_TAG in stage.tags]
@@ -101,8 +101,8 @@ def get_max_call_rate(variant: VariantData, headline_stages: Sequence[Stage]) ->
 
 
 def format_inferences(variant: VariantData) -> str:
-    """Format the max rate in inferences, such as `batch 16: 8,960 inferences/s`; empty for batch
-    size 1."""
+    """Format the max rate of a variant in inferences per second, such as `batch 16: 8,960
+    inferences/s`. The result is empty for batch size 1 or without a max rate."""
     per_s, batch = variant.server_per_s, variant.variant.batch
     if per_s is None or per_s.value is None or batch == 1:
         return ""
@@ -142,17 +142,17 @@ class FrontPosition(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def choose_time_metric(scenario: str) -> str:
-    """Return the time metric of a scenario.
+    """Return the metric of call times in a scenario.
 
-    The metric is latency, which includes queueing, if calls have scheduled starts; otherwise it is
-    the service time.
+    The metric is latency, which includes queueing, if calls have scheduled starts. Otherwise, the
+    metric is the service time.
     """
     return "latency_ms" if scenario in ("server", "multi-stream") else "service_ms"
 
 
 def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
-    """Return the scenario and percentile that are available for most variants; in case of a tie,
-    the highest percentile."""
+    """Return the scenario and the latency percentile that are available for the most variants. In
+    case of a tie, the highest percentile is preferred."""
     all_stages = [stage for variant_stages in stages.values() for stage in variant_stages]
     candidates = [(scenario, aggregate) for aggregate in _PERCENTILES for scenario in _SCENARIOS]
 
@@ -165,8 +165,8 @@ def choose_axes(local: LocalResult, stages: StagesByVariant) -> Axes:
 
 
 def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes) -> tuple[FrontPosition, ...]:
-    """Return the position of each variant in cost and latency, in order. Invalid variants and those
-    that ended early are never on the Pareto front."""
+    """Return the latency and the cost of each variant, in order of the variants. Invalid variants
+    and variants that ended early are never on the Pareto front."""
     positions = [_build_position(variant, stages[variant.variant], axes) for variant in local.variants]
     points = [
         _build_point(variant, position, is_complete=_is_complete(variant, stages[variant.variant]))
@@ -180,16 +180,16 @@ def find_front_positions(local: LocalResult, stages: StagesByVariant, axes: Axes
 
 
 def find_fastest_stage(stages: Sequence[Stage]) -> Stage | None:
-    """Return the stage with the highest throughput among the valid stages, or among all stages if
-    none is valid."""
+    """Return the valid stage with the highest throughput. If no stage is valid, return the stage
+    with the highest throughput; `None` if no throughput was measured."""
     valid_stages = [stage for stage in stages if stage.verdict.status != "INVALID"]
     measured_stages = [stage for stage in valid_stages or stages if _get_throughput(stage).value is not None]
     return max(measured_stages, key=lambda stage: _get_throughput(stage).value or 0.0, default=None)
 
 
 def compute_cost(throughput: Estimate, usd_per_hour: float | None) -> tuple[Estimate, str]:
-    """Return the cost and its unit for a given throughput, assuming that the machine is never idle:
-    seconds per 1k inferences, or USD per 1M inferences if the price is known."""
+    """Return the cost and its unit for a given throughput at 100 % utilization. The cost is in USD
+    per 1M inferences, or in seconds per 1k inferences if the price is unknown."""
     if throughput.value is None or throughput.value <= 0:
         return Estimate(None, reason=throughput.reason or "no throughput"), ""
 
@@ -224,7 +224,8 @@ def _build_position(variant: VariantData, stages: Sequence[Stage], axes: Axes) -
 
 
 def _find_worst_latency(stages: Sequence[Stage], axes: Axes) -> Quantity:
-    """Return the latency at the arrival rate with the highest latency."""
+    """Return the highest latency of the stages, in the scenario and the percentile of `axes`. If
+    the latency was not measured, the quantity has no value."""
     measured_stages = [stage for stage in stages if _get_latency(stage, axes.scenario, axes.aggregate) is not None]
     if not measured_stages:
         return Quantity(None, "ms", reason="not measured, or too few calls")

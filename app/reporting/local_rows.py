@@ -1,5 +1,7 @@
-"""Rows of one variant of a local run: its stages, with headline stages before the steps of a
-search, and its cold starts by part."""
+"""Rows of one variant of a local run: its stages and its cold starts.
+
+Headline stages precede the rates that a search tried. Cold starts are broken down by part.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +37,8 @@ COLD_START_PARTS = ("process", "library load", "session creation", "first infere
 
 
 def build_cold_start_rows(starts: Sequence[VariantColdStart]) -> tuple[ColdStartRow, ...]:
-    """Build a row for cold starts without a cached optimized model and a row for cold starts with
-    one; kinds that were not measured have no row."""
+    """Build one row for cold starts without a cached optimized model, and one row for cold starts
+    with a cached optimized model. A kind that was not measured has no row."""
     kinds = ((is_cached, [start for start in starts if start.is_cached is is_cached]) for is_cached in (False, True))
     return tuple(_build_cold_start_row(is_cached, kind_starts) for is_cached, kind_starts in kinds if kind_starts)
 
@@ -73,16 +75,16 @@ CALL_PARTS = {
 
 
 def build_scenario_rows(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[ScenarioRow, ...]:
-    """Build the rows of the stages: headline stages first, then the rates tried by a search, lowest
-    first."""
+    """Build the rows of the stages: headline stages first, then the rates that a search tried, in
+    ascending order."""
     rows = [(stage, _find_search_state(slo, stage)) for stage in stages]
     ordered_rows = sorted(rows, key=lambda pair: (pair[1] is not None, (pair[1] and pair[0].scheduled_per_s) or 0.0))
     return tuple(_build_scenario_row(stage, search_state) for stage, search_state in ordered_rows)
 
 
 def _find_search_state(slo: Sequence[Objective], stage: Stage) -> Literal["passed", "failed"] | None:
-    """Return whether a rate tried by a search met the SLO; `None` for the headline rate and for
-    stages outside a search.
+    """Return whether a rate that a search tried met the SLO. Return `None` for the headline rate
+    and for stages outside a search.
 
     If no rate met the SLO, there is no headline rate.
     """
@@ -114,9 +116,10 @@ def _build_scenario_row(stage: Stage, search_state: Literal["passed", "failed"] 
 
 
 def _get_validity(stage: Stage) -> tuple[Validity, tuple[str, ...]]:
-    """Return the validity of a stage and its reasons.
+    """Return the validity of a stage and the reasons for it.
 
-    Arrivals that never started add a warning, because no call time includes them.
+    If arrivals never started, the stage has a warning, because these arrivals are missing in the
+    call times.
     """
     not_started, verdict = stage.errors.get(NOT_STARTED, 0), stage.verdict
     if not not_started:
@@ -207,8 +210,8 @@ def build_accuracy_row(accuracy: Accuracy) -> AccuracyRow:
 
 
 def find_energy(stages: Sequence[Stage]) -> Quantity | None:
-    """Return the energy per inference of the stage with the highest throughput; `None` if
-    unknown."""
+    """Return the energy per inference in the stage with the highest throughput; `None` if it was
+    not measured."""
     fastest = find_fastest_stage(stages)
     if fastest is None:
         return None

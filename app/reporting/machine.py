@@ -1,5 +1,7 @@
-"""Environment of a run as labeled properties, the load workers, and telemetry as time series of at
-most `MAX_POINTS` points."""
+"""Machine data in a report: the environment as labeled properties, the load workers, and telemetry.
+
+Telemetry becomes time series of at most `MAX_POINTS` points.
+"""
 
 from __future__ import annotations
 
@@ -38,14 +40,14 @@ def format_workers(stages: Sequence[Stage]) -> str | None:
 
 
 def find_clock_residual_ms(stages: Sequence[Stage]) -> float | None:
-    """Return the largest residual clock error of any worker, in ms; `None` if all workers use the
+    """Return the largest residual clock error of the workers in ms; `None` if all workers use the
     same clock."""
     residuals_ms = [worker.clock_residual_ms for worker in sum_workers(stages) if worker.clock_residual_ms is not None]
     return max(residuals_ms, default=None)
 
 
 def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
-    """Build a row per load worker; empty if there was a single worker."""
+    """Build a row for each load worker; empty if there was a single worker."""
     start_ns = result.time_zero_ns
     return tuple(
         model.WorkerRow(
@@ -62,8 +64,8 @@ def build_worker_rows(result: Result) -> tuple[model.WorkerRow, ...]:
 
 
 def _get_cpu_time(worker: WorkerData) -> Estimate:
-    """Return the CPU time of a worker in seconds. It is unknown for a lost worker, because workers
-    report it at the end of a stage."""
+    """Return the CPU time of a worker in seconds. The CPU time of a lost worker is unknown, because
+    workers report their CPU time at the end of a stage."""
     return (
         Estimate(worker.cpu_s)
         if worker.lost_ns is None
@@ -78,7 +80,7 @@ def _get_clock_residual(worker: WorkerData) -> Estimate:
 
 
 def describe_workers(stages: Sequence[Stage]) -> str | None:
-    """Return the sentence about the load workers for the description of the method; `None` for a
+    """Return a sentence about the load workers for the description of the method; `None` for a
     single worker."""
     workers = format_workers(stages)
     return None if workers is None else f"The load was sent by {workers}, which share one arrival schedule."
@@ -98,9 +100,9 @@ _MIN_BIN_S = 0.25
 
 
 def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[model.TelemetrySeries, ...]:
-    """Build a time series per source and metric, in the order of the metric catalog.
+    """Build a time series for each source and metric, in the order of the metric catalog.
 
-    Each point is the mean of its bin, or `None` if no value could be read.
+    Each point is the mean of a time bin, or `None` if no value could be read in the bin.
     """
     if telemetry.empty:
         return ()
@@ -119,7 +121,8 @@ def build_telemetry_series(telemetry: pd.DataFrame, start_ns: int) -> tuple[mode
 
 
 def _replace_core_series(telemetry: pd.DataFrame) -> pd.DataFrame:
-    """Replace the series of all CPU cores by a series of the busiest core at each time.
+    """Replace the time series of all CPU cores by one time series, which contains the utilization
+    of the busiest core at each time.
 
     A machine may have hundreds of cores, which is too many for a chart.
     """

@@ -29,8 +29,8 @@ _SCENARIOS = {
 
 
 def describe_local_run(result: Result, load: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the sentences about a local run. `load` is the `load` section of the profile, read
-    without validation."""
+    """Return sentences about how a local run was measured. `load` is the section `load` of the
+    profile, read without validation."""
     local = result.local
     stages = [stage for stage in result.stages if stage.variant is not None]
     if local is None or not stages:
@@ -138,17 +138,18 @@ _ARRIVAL_NAMES = {"poisson": "Poisson"}
 
 
 class MethodSpec(msgspec.Struct, frozen=True):
-    """Parts of a profile that the description of the method uses; `None` or empty if the profile
-    does not define them."""
+    """Parts of a profile that the description of the method uses. A part that the profile does not
+    define is `None` or empty."""
 
     seed: int | None
     arrivals: tuple[str, ...]
     load: dict[str, Any] = {}
-    """The `load` section as written in the profile."""
+    """Section `load` of the profile, read without validation."""
 
 
 def read_spec(spec_text: str) -> MethodSpec:
-    """Read a profile without validation, since a report must support profiles of any version."""
+    """Read the parts of a profile that the description of the method uses. The profile is not
+    validated, since a report must support profiles of any version."""
     try:
         spec = read_document(spec_text.encode(), "spec.yaml").value
     except ProfileError:
@@ -184,7 +185,7 @@ def describe_method(result: Result, spec: MethodSpec, telemetry: pd.DataFrame) -
 
 def _describe_model_only(result: Result) -> tuple[str, ...]:
     """Return the sentence about a served model that was also measured without its server; empty for
-    other runs."""
+    all other runs."""
     local = [stage for stage in result.stages if stage.variant is not None]
     if not local or result.local is not None:
         return ()
@@ -211,8 +212,8 @@ def _describe_load(load_stages: list[Stage], spec: MethodSpec) -> tuple[str, ...
 
 
 def _describe_sending(load_stages: list[Stage], closed_stages: list[Stage], spec: MethodSpec) -> Iterator[str]:
-    """Yield sentences about how requests were sent: open loop, closed loop, and each stage with a
-    changing rate."""
+    """Yield sentences about how requests were sent: in an open loop, in a closed loop, and with a
+    changing rate in each stage that has one."""
     if len(closed_stages) < len(load_stages):
         names = " and ".join(_ARRIVAL_NAMES.get(name, name) for name in spec.arrivals)
         arrivals = f"{names} arrivals" if names else "scheduled arrivals"
@@ -255,9 +256,10 @@ def _describe_latency_times(load_stages: list[Stage]) -> Iterator[str]:
 
 
 def _describe_send_lag(stages: Sequence[Stage]) -> tuple[str, ...]:
-    """Return how late requests were sent; empty if their scheduled starts are unknown.
+    """Return a sentence about the send lag (p50, p99 and maximum); empty if the scheduled starts
+    are unknown.
 
-    Each aggregate is the worst value over the headline stages.
+    Each of these values is the highest value of all headline stages.
     """
     lags = [stage.metrics.get("send_lag_ms", {}) for stage in stages]
     texts = []
@@ -274,8 +276,11 @@ def _has_value(estimates: dict[str, Estimate]) -> bool:
 
 
 def _describe_search(load_stages: list[Stage]) -> tuple[str, ...]:
-    """Return how the search found the max rate. Steady-state steps may have missed the SLO too: the
-    search steps back until a rate meets it."""
+    """Return a sentence about how the search found the max rate; empty without a search.
+
+    The number of steady-state steps includes steps that missed the SLO, because the search then
+    lowers the rate until a rate meets the SLO.
+    """
     probes = [stage for stage in load_stages if stage.kind == "probe"]
     steady_steps = [stage for stage in load_stages if stage.kind == "step" and not stage.is_pooled]
     if not probes:

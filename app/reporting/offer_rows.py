@@ -1,4 +1,4 @@
-"""Rows of the list of rented and owned offers."""
+"""Rows of the list of offers: the offers of cloud providers and owned hardware."""
 
 from __future__ import annotations
 
@@ -26,10 +26,8 @@ _PRICE_NAMES = {
 
 
 class PriceListRow(msgspec.Struct, frozen=True):
-    """Prices of one offer in USD per hour; unknown prices are `None`.
-
-    `overrides` names the cells that the user has overridden.
-    """
+    """An offer with its prices in USD per hour; an unknown price is `None`. `overrides` lists the
+    cells that the user has overridden."""
 
     offer: str
     accelerator: str
@@ -45,18 +43,18 @@ class PriceListRow(msgspec.Struct, frozen=True):
 
 
 def load_offers() -> Catalog:
-    """Load the bundled catalog, combined with the user's imported price list and prices of owned
-    hardware."""
+    """Load the bundled catalog with the user's imported price list applied, and with the computed
+    prices of owned hardware."""
     return price_catalog(load_catalog())
 
 
 def find_offers(
     catalog: Catalog, *, accelerator: str | None = None, region: str | None = None, provider: str | None = None
 ) -> list[Offer]:
-    """Return the matching offers, ordered by accelerator and price.
+    """Return the offers that match all given filters, ordered by accelerator and price.
 
-    Raises UsageError for an unknown accelerator, region or provider, with the closest known name as
-    a suggestion.
+    Raises UsageError for an unknown accelerator, region or provider, with the most similar name as
+    hint.
     """
     if accelerator not in (None, NO_ACCELERATOR):
         find_accelerator(catalog, str(accelerator))

@@ -1,5 +1,5 @@
-"""A stored run whose data is in memory, so that it can be re-evaluated with another SLO or time
-window."""
+"""Stored run whose data is in memory, so that the run can be re-evaluated with another SLO or time
+range."""
 
 from __future__ import annotations
 
@@ -40,8 +40,8 @@ _LOCAL_WINDOW_PROBLEM = "a time range cannot be evaluated in a local run, becaus
 
 @dataclass(frozen=True)
 class OpenedRun:
-    """An opened run. `table` contains all rows in stored order. `recovery` is `None` unless the run
-    was interrupted."""
+    """A stored run whose data is in memory. `table` contains the rows of all requests, in stored
+    order. `recovery` is `None` unless the run was interrupted."""
 
     directory: Path
     data: RunData
@@ -50,29 +50,31 @@ class OpenedRun:
     result_text: str
     recovery: RecoveredData | None = None
     damage: tuple[Damage, ...] = ()
-    """Files that have changed since the run ended; the result uses only undamaged data."""
+    """Files that have changed since the run ended. Only the undamaged data is used in the
+    result."""
     unverified: tuple[str, ...] = ()
-    """Files that have no checksum."""
+    """Names of the files in the run directory that have no checksum."""
     notes: tuple[tuple[float, str], ...] = ()
-    """Notes written during the run, as pairs of seconds from the start of the run and text."""
+    """Notes written during the run. Each note is a pair of the time, in seconds from the start of
+    the run, and the text."""
 
     @cached_property
     def result(self) -> Result:
-        """Result of the run; INVALID if files are damaged."""
+        """Result of the run. If files are damaged, the result is INVALID."""
         return mark_damaged(self.data.result, self.damage) if self.damage else self.data.result
 
     @cached_property
     def rows(self) -> StageRows | None:
-        """Rows of all stages by scheduled start, without the chunks of streams; `None` without
-        requests."""
+        """Rows of all stages, ordered by scheduled start and without the chunks of streams; `None`
+        without requests."""
         finished_rows = [_drop_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
         unfinished = self._unfinished
         return join_rows([*finished_rows, *unfinished]) if finished_rows or unfinished else None
 
     @property
     def _unfinished(self) -> list[StageRows]:
-        """Rows of a stage that was interrupted together with the run. The stage has no data, but
-        charts show its rows."""
+        """Rows of the stage in which the run was interrupted. There are no metrics of that stage,
+        but charts show its rows."""
         if self.table.num_rows == sum(rows.intended_ns.size for rows in self.data.rows):
             return []
         stage_indices = pa.array([stage_data.index for stage_data in self.data.stage_data], pa.int32())
@@ -82,11 +84,12 @@ class OpenedRun:
         return [_drop_chunks(read_rows(unfinished))]
 
     def rescore(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
-        """Re-evaluate the run with another SLO, or with only the requests scheduled in a window, in
-        seconds from the start of the run.
+        """Re-evaluate the run with another SLO, or with only the requests whose scheduled start is
+        in a time range. The time range is in seconds from the start of the run.
 
-        Without `slo` and `window_s`, the original result is returned. Raises UsageError if an
-        objective or the window is invalid, or if the run does not support this evaluation.
+        Without `slo` and `window_s`, the SLO of the run and all of its requests are used. Raises
+        UsageError if an objective or the time range is invalid, or if a time range is set for a
+        local run.
         """
         objectives = None if slo is None else tuple(map(parse_objective, slo))
         if self.damage and objectives is None and window_s is None:
@@ -102,8 +105,8 @@ class OpenedRun:
         return reevaluate_run(data, objectives, window_s)
 
     def _select_complete_data(self) -> RunData:
-        """Return the run data reduced to the stages whose rows are complete. Raises
-        CorruptedFileError if only warm-ups are complete."""
+        """Return the run data without stages whose rows are incomplete. Raises CorruptedFileError
+        if only warm-ups are complete."""
         has_all_rows = [
             rows.intended_ns.size >= _count_min_rows(stage)
             for stage, rows in zip(self._stages, self.data.rows, strict=True)
@@ -149,7 +152,8 @@ class OpenedRun:
         )
 
     def get_window_problem(self) -> str | None:
-        """Return the reason why the run cannot be evaluated for a time window; `None` if it can."""
+        """Return the reason why the run cannot be re-evaluated for a time range; `None` if the run
+        supports time ranges."""
         return _LOCAL_WINDOW_PROBLEM if self.result.local is not None else None
 
     @property
@@ -196,8 +200,8 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
     """Load all data of a run into memory.
 
     Raises UsageError for a run without a result, and CorruptedFileError for a run whose files have
-    changed. With `recover`, damaged files raise an error only if too little data remains. Otherwise
-    the undamaged data is used, and the result is INVALID and states what is damaged.
+    changed. With `recover`, damaged files raise an error only if too little undamaged data remains.
+    Otherwise, the undamaged data is used, and the result is INVALID and lists the damaged files.
     """
     damage = run.damage
     if damage and not recover:
@@ -251,13 +255,14 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
 
 
 def _count_undamaged_bytes(damaged_files: Mapping[str, Damage], name: str) -> int | None:
-    """Return how many bytes from the start of a file are undamaged; `None` means all bytes.
+    """Return the number of undamaged bytes from the start of a file; `None` means all bytes.
 
-    If the content of a file changed, no byte is used, since the position of the change is unknown.
+    If the content of a file has changed, the number is 0, since the position of the change is
+    unknown.
     """
     if (damage := damaged_files.get(name)) is None:
         return None
-    if damage.intact_bytes is None and damage.problem != "cut off":
+    if damage.intact_bytes is None and damage.problem != "truncated":
         return 0
     return damage.intact_bytes
 
@@ -269,8 +274,8 @@ def _is_cut_short(run: StoredRun, events: Sequence[Event]) -> bool:
 def _read_table(
     run: StoredRun, damaged_files: Mapping[str, Damage], finished: Sequence[StageFinished]
 ) -> tuple[pa.Table, tuple[Damage, ...]]:
-    """Return the rows of complete stages and of the interrupted stage, and the damage that was
-    found while reading."""
+    """Return the rows of complete stages and of the interrupted stage, and the damage found while
+    reading the rows."""
     errors: list[CorruptedFileError] = []
     table = run.requests(_SKIPPED_COLUMNS, errors, _count_undamaged_bytes(damaged_files, REQUESTS))
     counts = Counter(table["stage"].to_pylist())
@@ -283,7 +288,7 @@ def _read_table(
         table = table.filter(
             pa.compute.invert(pa.compute.is_in(table["stage"], pa.array(incomplete_indices, pa.int32())))
         )
-    return table, (Damage(REQUESTS, "cut off" if not errors else "changed"),) if incomplete_indices or errors else ()
+    return table, (Damage(REQUESTS, "truncated" if not errors else "changed"),) if incomplete_indices or errors else ()
 
 
 def _count_min_rows(stage: Stage) -> int:
@@ -296,11 +301,11 @@ def _find_initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
 
 
 def _matches_reported_stages(rescored: Result, finished: Sequence[StageFinished]) -> bool:
-    """Return whether the rows of a run without checksums reproduce the results that were
-    reported when each stage ended.
+    """Return whether the rows of a run without checksums reproduce the results that were reported
+    at the end of each stage.
 
     Only counts, means and maxima are compared, since another version may compute percentiles and
-    intervals differently.
+    confidence intervals differently.
     """
     stages = [stage for stage in rescored.stages if not stage.is_pooled]
     return len(stages) == len(finished) and all(
@@ -337,8 +342,8 @@ def _read_telemetry(run: StoredRun, damaged_files: Mapping[str, Damage], *, is_l
 
 
 def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
-    """Return the SLO in the profile of the run, or the SLO in the result if the profile cannot be
-    read."""
+    """Return the SLO in the profile of the run. If the profile cannot be read, return the SLO in
+    the result."""
     try:
         value = read_document(spec_text.encode(), "spec.yaml").value
         texts = value.get("slo") if isinstance(value, dict) else None
@@ -350,7 +355,7 @@ def read_slo(spec_text: str, result: Result) -> tuple[Objective, ...]:
 
 
 def _split_by_stage(table: pa.Table, stages: Sequence[StageData]) -> list[StageRows]:
-    """Split the table by stage. The rows of a stage are contiguous in the file."""
+    """Return the rows of each stage. In the file, the rows of a stage are contiguous."""
     stage_indices = table["stage"].to_numpy()
     ends = np.flatnonzero(np.diff(stage_indices)) + 1
     starts = [0, *ends.tolist()] if stage_indices.size else []
@@ -366,7 +371,7 @@ def _split_by_stage(table: pa.Table, stages: Sequence[StageData]) -> list[StageR
 
 
 def _drop_chunks(rows: StageRows) -> StageRows:
-    """Drop the chunks from stage rows, since they take most of the memory and no chart shows
+    """Return the rows without their chunks, since chunks take most of the memory and no chart shows
     them."""
     if rows.tokens is None or rows.tokens.chunks is None:
         return rows
@@ -380,7 +385,7 @@ def _iter_notes(events: Sequence[Event], start_ns: int) -> Iterator[tuple[float,
 
 
 def _find_idle_window(events: Sequence[Event]) -> Window | None:
-    """Return the time window of the idle phase: from its start to the next event; `None` without an
+    """Return the time window of the idle phase, which ends at the next event; `None` without an
     idle phase."""
     for event, next_event in itertools.pairwise(events):
         if isinstance(event, PhaseChanged) and event.phase == "idle":

@@ -1,5 +1,5 @@
-"""Convert a plan to report data. Its fleets become rows: feasible fleets by cost, then excluded
-fleets."""
+"""Convert a plan to report data. Feasible fleets become rows ordered by cost, followed by the rows
+of excluded fleets."""
 
 from __future__ import annotations
 
@@ -36,8 +36,8 @@ _NO_FLEET_REASON = "no feasible fleet"
 
 
 def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.PlanSection:
-    """Build the section of a plan. `sources` are the measurements that the plan is based on,
-    including the measurement of the recommended fleet."""
+    """Build the section of a plan. `sources` are the measurements on which the plan is based,
+    including the measurement for the recommended fleet."""
     frontier_keys = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     sorted_fleets = sorted(plan.offers, key=_get_cost_sort_key)
     rows = [

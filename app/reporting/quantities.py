@@ -1,4 +1,4 @@
-"""Convert estimates of a result to the quantities that a report shows."""
+"""Convert the estimates of a result to the quantities in a report."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ def build_quantity(estimate: Estimate, unit: str, validity: Validity = "VALID") 
 
 
 def build_stage_quantity(stage: Stage, metric: str, aggregate: str = "value") -> model.Quantity:
-    """Return a metric of a stage as a quantity with the validity of the stage. A metric that was
-    not measured has no value."""
+    """Return a metric of a stage as a quantity with the validity of the stage. If the metric was
+    not measured, the quantity has no value."""
     estimate = stage.metrics.get(metric, {}).get(aggregate) or Estimate(None, reason="not measured")
     return build_quantity(estimate, find_unit(metric), stage.verdict.status)
 

@@ -1,4 +1,5 @@
-"""Recover a result from the data of a run whose process was killed before it wrote the result."""
+"""Recover a result from the data of a run whose process was killed before the result was
+written."""
 
 from __future__ import annotations
 
@@ -34,8 +35,8 @@ from reports.formatting import format_count_noun
 
 
 class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
-    """Extent of the recovered data. `unused_rows` belong to an unfinished stage and are excluded
-    from all numbers."""
+    """Extent of the data recovered from an interrupted run. `unused_rows` is the number of rows of
+    an unfinished stage, which are excluded from all metrics."""
 
     started: int
     finished: int
@@ -51,10 +52,10 @@ class RecoveredData(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> tuple[Result, RecoveredData]:
-    """Build a result from the stages as reported when they ended; the caller must evaluate it
-    again.
+    """Build a result from the stages as reported when they ended. The result has no evaluated
+    objectives; the caller must re-evaluate the run.
 
-    Raises UsageError if the data is insufficient: no environment, or no finished stage.
+    Raises UsageError if the environment or the first finished stage is missing.
     """
     started = next((event for event in events if isinstance(event, RunStarted)), None)
     environment = run.environment
@@ -94,7 +95,7 @@ def recover_result(run: StoredRun, events: Sequence[Event], table: pa.Table) -> 
 def mark_damaged(result: Result, damage: Sequence[Damage], excluded_stages: Sequence[str] = ()) -> Result:
     """Return the result as INVALID, with the damaged files as the first reason.
 
-    The reason also names `excluded_stages`, which were not evaluated because rows are missing.
+    The reason also lists `excluded_stages`, which are not evaluated because rows are missing.
     """
     files = "; ".join(damaged.text for damaged in damage)
     sentence = f"DAMAGED: {files}. Results are based on the undamaged files."
@@ -132,8 +133,8 @@ def _build_local_result(events: Sequence[Event]) -> LocalResult | None:
 
 
 def _get_start_time(run: StoredRun) -> str:
-    """Return the start time of a run, ISO 8601: the creation time of its events file, or the time
-    of the last change if the creation time is unknown."""
+    """Return the start time of a run, ISO 8601: the creation time of the events file. If the
+    operating system does not report the creation time, the time of the last change is returned."""
     stat = (run.directory / EVENTS).stat()
     timestamp = getattr(stat, "st_birthtime", None) or stat.st_mtime
     return datetime.fromtimestamp(timestamp).astimezone().isoformat(timespec="seconds")

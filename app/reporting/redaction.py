@@ -1,9 +1,9 @@
 """Redact hosts, models and prompts in a report, for readers who may see only the numbers.
 
-Each name is replaced by the same placeholder everywhere in the report, in the result and the
-profile that the report contains, and in its accompanying files. The stored run is not changed. The
-module also iterates over and replaces the strings of records and documents, and finds the names of
-hosts and models in a run with all their spellings.
+A name is replaced by the same placeholder everywhere: in the report, in the result and the profile
+embedded in the report, and in the files that accompany the report. The stored run is not changed.
+The module also reads and replaces the strings in records and documents, and finds all spellings of
+the names of hosts and models in a run.
 """
 
 from __future__ import annotations
@@ -28,19 +28,20 @@ from reports.model import Report
 
 _Any = TypeVar("_Any")
 _SEMANTIC_FIELDS = {"unit", "metric", "percentile", "latency_metric", "aggregate", "comparator", "times"}
-"""Fields that renderers depend on and that never contain user input."""
+"""Names of fields that renderers interpret and that never contain user input."""
 _FREE_KEYS = {"tags", "labels", "env", "headers", "axes"}
-"""Mappings whose keys are chosen by the user."""
+"""Names of fields whose value is a mapping with user-defined keys."""
 
 
 def iterate_texts(value: object) -> Iterator[str]:
-    """Yield every string in the value, and the user-chosen keys of its mappings, in order."""
+    """Yield every string in a record or document, including the keys of mappings with user-defined
+    keys, in order."""
     return _iter_texts(value, "")
 
 
 def replace_texts(value: _Any, change: Callable[[str], str]) -> _Any:
-    """Apply `change` to every free-form string in the value. Enum values and fields that renderers
-    depend on are left unchanged."""
+    """Return a copy of a record or document with `change` applied to every free-form string. Enum
+    values and fields that renderers interpret are unchanged."""
     result: _Any = _replace_texts(value, change, "")
     return result
 
@@ -93,8 +94,8 @@ _URL_HOST = re.compile(
 )
 _IPV4 = re.compile(r"(?<![\w.])(?:\d{1,3}\.){3}\d{1,3}(?![\w.])")
 _MACHINE_LABEL = re.compile(r"(?=.*[a-z])[a-z0-9]*[0-9-][a-z0-9-]*", re.IGNORECASE)
-"""Pattern for the first label of a host name that identifies a single machine, such as gpu-box-7,
-but not `api` or `www`."""
+"""Pattern for the first label of a host name if the label identifies a machine, such as gpu-box-7.
+Labels such as `api` or `www` do not match."""
 _BUILT_IN_MODELS = ("scripted",)
 _MODEL_OPTION = re.compile(r"-m|--?[a-z-]*(?:model|tokenizer)[a-z-]*|--hf-repo|--lora-modules", re.IGNORECASE)
 _MODEL_FILE = re.compile(r".*\.(?:onnx|gguf|safetensors|engine|plan|pt)", re.IGNORECASE)
@@ -105,7 +106,8 @@ _MODEL_LABELS = ("model", "model_name", "model_id")
 
 
 class Name(msgspec.Struct, frozen=True):
-    """A name with all its spellings, longest form first; `replacement` replaces every spelling."""
+    """Name of a host or model with all its spellings, longest first. `replacement` replaces every
+    spelling."""
 
     kind: NamedKind
     spellings: tuple[str, ...]
@@ -113,10 +115,10 @@ class Name(msgspec.Struct, frozen=True):
 
 
 def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tuple[Name, ...]:
-    """Return the names of hosts and models in order of occurrence, so that the replacements are
-    reproducible.
+    """Return the names of hosts and models in order of occurrence, so that the numbers in the
+    replacements are reproducible.
 
-    `spec` is the parsed profile; `texts` are further strings that may contain URLs. Loopback
+    `spec` is the parsed profile. `texts` are further strings that may contain URLs. Loopback
     addresses and the built-in scripted model are not returned.
     """
     spec_texts = tuple(iterate_texts(spec))
@@ -128,8 +130,8 @@ def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tupl
 
 
 def _number_names(kind: NamedKind, spelling_groups: Iterable[tuple[str, ...]]) -> Iterator[Name]:
-    """Yield the names with numbered replacements. Groups of spellings with a spelling in common are
-    merged."""
+    """Yield a name with a numbered replacement for each group of spellings. Groups that share a
+    spelling are merged."""
     groups: list[dict[str, str]] = []
     for spellings in spelling_groups:
         spellings_by_key = {spelling.casefold(): spelling for spelling in spellings}
@@ -168,7 +170,7 @@ def _find_all(texts: Iterable[str], pattern: re.Pattern[str]) -> Iterator[str]:
 
 
 def _strip_host(host: str) -> str:
-    """Return the host without port, brackets and trailing dot."""
+    """Return the host without port, brackets and a trailing dot."""
     host = host.strip()
     if host.startswith("["):
         return host[1:].partition("]")[0]
@@ -196,7 +198,7 @@ def _list_host_spellings(host: str) -> tuple[str, ...]:
 
 
 def _iter_models(result: Result, spec: object) -> Iterator[tuple[str, ...]]:
-    """Yield all names of each model."""
+    """Yield all names of each model in the result and the profile."""
     yield (result.target.model or "",)
     yield from ((stage.variant.model,) for stage in result.stages if stage.variant is not None)
     if result.local is not None:
@@ -219,8 +221,8 @@ def _iter_requested_models(result: Result, spec: object) -> Iterator[str]:
 
 
 def _iter_server_models(start: dict[Any, Any]) -> Iterator[str]:
-    """Yield model names from the command and the environment of a server: `vllm serve NAME`,
-    `--model NAME`, a model file."""
+    """Yield the model names in the command line and the environment variables of a server: `vllm
+    serve NAME`, `--model NAME`, or the path of a model file."""
     words = [word for word in _as_list(start.get("command")) if isinstance(word, str)]
     for word, next_word in pairwise([*words, ""]):
         option, _, value = word.partition("=")
@@ -241,8 +243,9 @@ def _merge_spellings(names: tuple[str, ...]) -> tuple[str, ...]:
 def _list_model_spellings(model: str) -> tuple[str, ...]:
     """Return the spellings of a model name.
 
-    The spellings of a path include its file name and file stem, or the name of its folder if the
-    file name does not identify the model. The spellings of `org/name` include `name`.
+    The spellings of a path include the file name and the file stem. If the file name does not
+    identify the model, they include the name of the folder instead of the stem. The spellings of
+    `org/name` include `name`.
     """
     path = PurePath(model)
     spellings = [model, path.name]
@@ -254,7 +257,8 @@ def _list_model_spellings(model: str) -> tuple[str, ...]:
 
 
 def _iter_label_values(spec: object, label_names: tuple[str, ...]) -> Iterator[str]:
-    """Yield the values of the given labels from the telemetry endpoints in the profile."""
+    """Yield the values of the labels in `label_names` from the telemetry settings of the
+    profile."""
     for scrape in _as_list(_get_nested_value(spec, "telemetry")):
         for name, value in _as_mapping(_get_nested_value(scrape, "labels")).items():
             if str(name).casefold() in label_names:
@@ -300,9 +304,9 @@ _NAME_START, _NAME_END = r"(?:(?<![^\W_])|(?<=%[0-9a-f]{2}))", r"(?![^\W_])"
 
 class Redaction(msgspec.Struct, frozen=True):
     """Replacement of `original` by `replacement`, with the number of occurrences in the report and
-    its documents.
+    its embedded documents.
 
-    For prompts, `original` is the key in the profile.
+    For prompts, `original` is the profile key of the prompt.
     """
 
     kind: RedactedKind
@@ -312,7 +316,7 @@ class Redaction(msgspec.Struct, frozen=True):
 
 
 class RedactedReport(msgspec.Struct, frozen=True):
-    """A redacted report with its redacted result, the redactions made and the names that were
+    """A redacted report and its redacted result, with the redactions and the names that were
     searched for."""
 
     report: Report
@@ -321,12 +325,12 @@ class RedactedReport(msgspec.Struct, frozen=True):
     names: tuple[Name, ...]
 
     def build_replacer(self) -> Callable[[str], str]:
-        """Build a function that redacts the same names in other strings."""
+        """Build a function that redacts the names found in the report in any other string."""
         return _NameReplacer(self.names)
 
 
 def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> RedactedReport:
-    """Redact the given kinds of names in a report and its result."""
+    """Redact names and prompts of the given kinds in a report and its result."""
     spec = _parse_document(report.reproduce.spec_text)
     names = [name for name in find_identifiers(result, spec, iterate_texts(report)) if name.kind in kinds]
     spec, prompt_redactions = _redact_prompts(spec) if "prompts" in kinds else (spec, ())
@@ -355,8 +359,8 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
 
 
 def find_prompt_keys(spec_text: str) -> tuple[str, ...]:
-    """Return the keys of a profile that contain prompts or expected responses. Reports contain
-    prompts only in the profile."""
+    """Return the keys of a profile that contain prompts or expected responses. A report contains
+    prompts only in its embedded profile."""
     return tuple(prompt.original for prompt in _redact_prompts(_parse_document(spec_text))[1])
 
 
@@ -367,8 +371,8 @@ def _format_note(kinds: Sequence[RedactedKind]) -> str:
 class _NameReplacer:
     """Callable that redacts names in strings and counts the replacements.
 
-    A name matches in any case and with any separators between its parts, such as `llama-3-1-8b` in
-    a run ID.
+    Names match in any case, and with any separators between the parts of a name, such as
+    `llama-3-1-8b` in a run ID.
     """
 
     def __init__(self, names: Iterable[Name]) -> None:
@@ -406,8 +410,8 @@ class _NameReplacer:
 
 
 def _add_truncated_name(names: list[Name], title: str) -> list[Name]:
-    """Add the truncated form of a name: a run ID contains the name of the profile, which may be cut
-    off within a name."""
+    """Add the truncated form of a name to `names`, if there is one. A run ID contains the name of
+    the profile, which may be truncated in the middle of the name of a host or model."""
     slug, redacted_slug = slugify(title), slugify(_NameReplacer(names)(title))
     if len(slug) < MAX_SLUG_CHARACTERS or slug == redacted_slug:
         return names
@@ -416,9 +420,9 @@ def _add_truncated_name(names: list[Name], title: str) -> list[Name]:
 
 
 def _is_distinctive(word: str) -> bool:
-    """Return whether a word identifies a name wherever it occurs.
+    """Return whether every occurrence of a word identifies a host or model.
 
-    Numbers, single letters and common words of reports do not.
+    Returns False for numbers, single letters and common words of reports.
     """
     is_word = sum(character.isalnum() for character in word) > 1 and any(character.isalpha() for character in word)
     return (is_word or _is_address(word)) and word.casefold() not in _COMMON_WORDS
@@ -460,7 +464,7 @@ def _parse_document(text: str) -> Any:
 
 
 def _format_spec_text(text: str, document: Any) -> str:
-    """Serialize the document again without comments, since comments may contain a name in any
+    """Serialize the redacted profile without comments, since comments may contain a name in any
     form."""
     if not text:
         return text

@@ -65,9 +65,9 @@ def build_report(
 ) -> model.Report:
     """Build the report of a complete or interrupted run.
 
-    `rows` and `telemetry` may be empty. `stage_rows` is an already decoded version of `rows`, or
-    the part of them that charts should show. `unverified` lists the files of the run that have no
-    checksum.
+    `rows` and `telemetry` may be empty. `stage_rows` contains the decoded rows that charts should
+    show; by default, charts show all `rows`. `unverified` lists the files in the run directory that
+    have no checksum.
     """
     spec, requests = read_spec(spec_text), read_request_times(rows, result, stage_rows)
     latency_metric, start_ns = choose_latency_metric(result), result.time_zero_ns
@@ -112,8 +112,8 @@ def build_report(
 
 
 def apply_labels(report: model.Report, result: Result, labels: Labels, unverified: Sequence[str] = ()) -> model.Report:
-    """Return the report with the current title, tags and notes of the run in place of the previous
-    labels."""
+    """Return the report with the current title, tags and notes of the run, which replace those of
+    the report."""
     return msgspec.structs.replace(
         report,
         header=msgspec.structs.replace(report.header, user_title=labels.title or None),
@@ -131,8 +131,9 @@ def _build_comparison(result: Result) -> ComparisonSection | None:
 
 
 def _build_plan(result: Result) -> model.PlanSection | None:
-    """Build the section of the plan, with a warning if the capacity of the plan is only the highest
-    tested rate."""
+    """Build the section of the plan; `None` without a plan. If the max rate of the run is only a
+    lower bound, the section has a warning that the capacity of the plan is the highest tested
+    rate."""
     if result.plan is None:
         return None
     section = build_plan_section(result.plan, _list_plan_sources(result))
@@ -142,8 +143,8 @@ def _build_plan(result: Result) -> model.PlanSection | None:
 
 
 def _list_plan_sources(result: Result) -> tuple[SourceRow, ...]:
-    """Return this run as the measurement that the plan is based on, under the name that the plan
-    uses for it; empty if unknown."""
+    """Return the run as the measurement on which its plan is based, with the name that the plan
+    uses for the run; empty if unknown."""
     hardware = result.target.hardware
     recommendation = result.plan.recommendation if result.plan else None
     if hardware is None or recommendation is None or recommendation.fleet.measured_on is None:
@@ -161,8 +162,8 @@ def _list_artifacts(result: Result) -> tuple[model.ArtifactRow, ...]:
 def _select_poolable_stages(stages: tuple[Stage, ...], headline: Stage | None) -> tuple[Stage, ...]:
     """Return the headline stages whose responses can be pooled into one distribution.
 
-    Only stages with the same arrival process and rate as `headline` are pooled. A closed-loop stage
-    or a stage with a changing rate is used by itself.
+    Only stages with the same arrival process and rate as `headline` are pooled. If `headline` is a
+    closed-loop stage or a stage with a changing rate, it is not pooled with another stage.
     """
     if headline is None:
         return stages
@@ -198,7 +199,7 @@ def _format_unverified_notes(files: Sequence[str]) -> Iterator[str]:
 
 
 def _format_label_notes(labels: Labels) -> Iterator[str]:
-    """Yield the tags and notes that users added to the run, as sentences."""
+    """Yield the tags and notes that users have added to the run, as sentences."""
     if labels.tags:
         yield f"Tags: {', '.join(labels.tags)}."
     for note in labels.notes:

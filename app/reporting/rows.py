@@ -1,8 +1,8 @@
 """Prepare request rows for charts: rates and latencies over time, percentiles, distributions, heat
 maps and errors.
 
-The module also computes distributions for a single stage of a stored run, and groups the requests
-of the headline stages by target and by name.
+The module also computes the distributions of a single stage of a stored run. It groups the requests
+of the headline stages by target and by Locust name.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from reports import model
 from reports.model import PercentileCurve
 
 UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
-"""Columns of the request rows that no chart uses."""
+"""Names of the columns of request rows that no chart uses."""
 MAX_POINTS = 300
 _FINE_BIN_WIDTHS_S = (0.1, 0.2, 0.5)
 _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 21600.0, 86400.0)
@@ -38,19 +38,19 @@ _BIN_WIDTHS_S = (1.0, 2.0, 5.0, 10.0, 30.0, 60.0, 300.0, 600.0, 1800.0, 3600.0, 
 
 @dataclass(frozen=True)
 class RequestTimes:
-    """All arrivals, ordered by scheduled start.
+    """Times of all arrivals of a run, ordered by scheduled start.
 
-    Charts convert columns on demand, since millions of rows in all units would take gigabytes of
-    memory.
+    Charts convert columns to other units on demand, since millions of rows in all units would take
+    gigabytes of memory.
     """
 
     rows: StageRows
     start_ns: int
     is_good: Mask
-    """Mask of successful requests that meet every limit of the SLO."""
+    """Mask of the successful requests that meet all limits of the SLO for individual requests."""
 
     def to_seconds(self, times_ns: Nanoseconds) -> Floats:
-        """Convert times to seconds from the start of the run."""
+        """Convert times in ns to seconds from the start of the run."""
         return np.asarray((times_ns - self.start_ns) / 1e9)
 
 
@@ -77,8 +77,8 @@ def read_request_times(
 ) -> RequestTimes | None:
     """Decode the times of the requests; `None` without requests.
 
-    `stage_rows` is an already decoded version of `rows`, or the part of them that charts should
-    show.
+    `stage_rows` contains the decoded rows that charts should show; by default, charts show all
+    `rows`.
     """
     if len(rows) == 0:
         return None
@@ -92,7 +92,7 @@ def read_request_times(
 
 def build_load_series(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LoadSeries | None:
     """Build the time series of rates and latencies with at most `MAX_POINTS` bins. `latency_metric`
-    is the metric of the percentiles."""
+    is the metric of the p50 and p95 series."""
     if requests is None:
         return None
     rows, intended_s = requests.rows, requests.to_seconds(requests.rows.intended_ns)
@@ -142,8 +142,8 @@ def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
 
 
 def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()) -> tuple[model.ErrorRow, ...]:
-    """Build a row per class of error, most frequent first, from all requests of the run, including
-    those of failed probes."""
+    """Build a row for each error class, most frequent first. All requests of the run are counted,
+    including requests of probes that missed the SLO."""
     if requests is None:
         return ()
     rows = requests.rows
@@ -166,7 +166,8 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
 
 
 def _get_ends_ns(rows: StageRows) -> Nanoseconds:
-    """Return the end time of each request, or the scheduled start if a request did not end."""
+    """Return the end time of each request in ns. The end time of a request that did not end is its
+    scheduled start."""
     return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
 
 
@@ -188,8 +189,8 @@ def _compute_rates(bins: Bins, times_s: Floats) -> tuple[float, ...]:
 def _compute_binned_percentiles(
     rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, probabilities: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
-    """Return percentiles of the successful responses per bin of scheduled start, one tuple per
-    probability; `None` for empty bins."""
+    """Return the percentiles of successful responses in each bin of scheduled starts, as one tuple
+    per probability. The percentile of an empty bin is `None`."""
     if values_ms is None:
         return ((None,) * bins.count,) * len(probabilities)
     indices = np.searchsorted(intended_s, bins.edges_s)
@@ -216,9 +217,9 @@ def _count_in_flight(requests: RequestTimes, bins: Bins) -> tuple[int, ...]:
 def _build_spectrum(
     metric: model.DistributionMetric, values_ms: Floats | None, is_inside: Mask
 ) -> model.PercentileCurve | None:
-    """Build the percentile curve of one metric, in steps of a twelfth of a decade in the tail.
+    """Build the percentile curve of one metric. The tail above the median has 12 points per decade.
 
-    The number of values limits the highest percentile.
+    The highest percentile depends on the number of values.
     """
     if values_ms is None:
         return None
@@ -251,8 +252,8 @@ _DISTRIBUTION_METRICS: tuple[model.DistributionMetric, ...] = ("latency_ms", "se
 
 
 def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]) -> tuple[model.PercentileCurve, ...]:
-    """Build the distributions of each latency metric, pooled over the successful requests of the
-    stages, for any number of requests.
+    """Build the distribution of each latency metric, pooled over the successful requests of the
+    stages. A distribution needs at least one request.
 
     Each distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
     """
@@ -267,8 +268,8 @@ def build_distributions(requests: RequestTimes | None, stages: tuple[Stage, ...]
 
 
 def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency_ms") -> model.LatencyHeatMap | None:
-    """Build the heat map of all responses; `None` without responses, or if all latencies are
-    equal."""
+    """Build the heat map of the latencies of all responses; `None` without responses, or if all
+    latencies are equal."""
     values_ms = None if requests is None else compute_duration_ms(requests.rows, latency_metric)
     if requests is None or values_ms is None:
         return None
@@ -290,7 +291,8 @@ def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency
 def build_share_steps(
     metric: model.DistributionMetric, values_ms: Floats | None, mask: Mask
 ) -> model.PercentileCurve | None:
-    """Build the distribution of the known values selected by `mask`; `None` if there are none.
+    """Build the distribution of the values selected by `mask`, without missing values; `None` if no
+    value remains.
 
     The distribution has at most `MAX_STEPS` steps, including the minimum and the maximum.
     """
@@ -311,8 +313,8 @@ def build_share_steps(
 def _compute_log_edges(low: float, high: float) -> Floats:
     """Return logarithmic bin edges that enclose the minimum and the maximum.
 
-    The number of bins per factor of two is the largest from 1 to 4 for which `MAX_ROWS` suffices;
-    for a wider range, bins are larger than a factor of two.
+    A factor of two is divided into as many bins as `MAX_ROWS` allows, at most 4. If the range is
+    too wide for one bin per factor of two, the bins are wider.
     """
     per_doubling = next((steps for steps in (4, 3, 2, 1) if math.log2(high / low) * steps <= MAX_ROWS - 1), None)
     step = 1 / per_doubling if per_doubling else math.log2(high / low) / (MAX_ROWS - 1)
@@ -321,7 +323,7 @@ def _compute_log_edges(low: float, high: float) -> Floats:
 
 
 def list_comparable_stages(result: Result) -> tuple[str, ...]:
-    """Return the names of the stages that a comparison may use, in order."""
+    """Return the names of the stages whose distributions can be compared, in order."""
     return tuple(dict.fromkeys(stage.name for stage in _iter_comparable_stages(result)))
 
 
@@ -329,7 +331,7 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
     """Build the distributions of one stage; empty without responses.
 
     The order is latency from the scheduled start, service time, TTFT and TPOT. For a local model,
-    the only metric is the call time.
+    the only distribution is that of the call times.
     """
     stages = tuple(candidate for candidate in _iter_comparable_stages(result) if candidate.name == stage)
     if result.local is not None:
@@ -340,8 +342,9 @@ def build_stage_distributions(run: StoredRun, result: Result, stage: str) -> tup
 
 
 def _iter_comparable_stages(result: Result) -> Iterator[Stage]:
-    """Yield the valid measured stages. Stages of a model that was also measured without its
-    endpoint are excluded, because their rows are not stored."""
+    """Yield the stages that are neither INVALID nor a warm-up or pooled stage. For an endpoint run,
+    standalone measurements of the served model are also excluded, because their rows are not
+    stored."""
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
@@ -364,8 +367,8 @@ def _build_call_distribution(calls: pa.Table, stages: tuple[Stage, ...]) -> Perc
 def build_group_tables(
     rows: pd.DataFrame | pa.Table, stages: Sequence[Stage], urls: Sequence[str] = ()
 ) -> tuple[model.GroupTable, ...]:
-    """Build the non-empty tables of requests by target and by name. `urls` are the URLs of the
-    targets, in order."""
+    """Build the tables of requests by target and by Locust name, without empty tables. `urls` are
+    the URLs of the targets, in order."""
     if len(rows) == 0:
         return ()
     windows = [stage.window for stage in stages]

@@ -1,6 +1,6 @@
 """Rows of the list of stored runs, cached in an index.
 
-The module also formats the max rate of a run, and collects the trend of a profile over its runs.
+The module also formats the max rate of a run, and builds the trend of a profile over its runs.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ from reports.model import Quantity
 
 
 def format_max_rate(result: Result) -> str | None:
-    """Format the max rate of a run, such as `238 req/s` or
-    `2,080 inferences/s, int8-static, batch 16`; `None` without a result."""
+    """Format the max rate of a run, such as `238 req/s` or `2,080 inferences/s, int8-static, batch
+    16`; `None` without a max rate or a best variant."""
     max_rate = result.max_rate
     if max_rate is not None and max_rate.per_s.value is not None:
         return _format_quantity(build_quantity(max_rate.per_s, "sessions/s" if max_rate.sessions else "1/s"))
@@ -63,20 +63,20 @@ def _format_quantity(value: Quantity) -> str:
     return formatting.format_value_unit(value).replace(formatting.THIN_SPACE, " ")
 
 
-State = Literal["done", "running", "cut short", "not measured", "not read yet"]
+State = Literal["done", "running", "interrupted", "not measured", "not read yet"]
 _FORMAT_VERSION = f"3 {__version__}"
 """Version of the row format; cached rows of another version are rebuilt."""
 UNREADABLE = "unreadable"
 
 
 class RunRow(msgspec.Struct, frozen=True):
-    """A run in a list; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or
+    """A row in the list of runs; unknown fields are `None`. `verdict` is VALID, WARN or INVALID, or
     "unreadable"."""
 
     run_id: str
     directory: str
     name: str | None = None
-    """Name of the profile; runs with the same name form a trend."""
+    """Name of the profile. Runs of the same profile name form a trend."""
     title: str | None = None
     """Title of the run, set by a user."""
     state: State = "done"
@@ -98,27 +98,31 @@ class RunRow(msgspec.Struct, frozen=True):
 
     @property
     def label(self) -> str:
-        """Display name of the run: its title, profile name or run ID."""
+        """Display name of the run: the title, or else the profile name, or else the run ID."""
         return self.title or self.name or self.run_id
 
 
 class DeletedRow(msgspec.Struct, frozen=True):
-    """A run in the trash."""
+    """A run in the trash, with the time at which the run was deleted."""
 
     run: RunRow
     deleted_at: datetime
 
 
 class Listing(msgspec.Struct, frozen=True):
-    """List of runs, oldest first. `unread` is the number of rows in the state "not read yet"."""
+    """List of stored runs, oldest first. `unread` is the number of rows in the state "not read
+    yet"."""
 
     rows: tuple[RunRow, ...]
     unread: int = 0
 
 
 def list_runs(*, time_limit_s: float | None = None, now_s: Callable[[], float] = time.monotonic) -> Listing:
-    """Return the rows of all stored runs. Runs that are missing from the index are read from disk
-    until `time_limit_s` seconds have passed; the remaining rows have the state "not read yet"."""
+    """Return the rows of all stored runs.
+
+    Rows that are missing in the index are built from the run directories for at most `time_limit_s`
+    seconds. After that, rows have the state "not read yet".
+    """
     runs, cached_rows = list_stored_runs(), load_rows()
     deadline_s = None if time_limit_s is None else now_s() + time_limit_s
     rows, new_rows, unread = [], {}, 0
@@ -137,13 +141,13 @@ def list_runs(*, time_limit_s: float | None = None, now_s: Callable[[], float] =
 
 
 def list_deleted() -> tuple[DeletedRow, ...]:
-    """Return the rows of the runs in the trash, in order of deletion."""
+    """Return the rows of the runs in the trash, in the order in which the runs were deleted."""
     return tuple(DeletedRow(build_row(deleted.run), deleted.deleted_at) for deleted in list_deleted_runs())
 
 
 def build_row(run: StoredRun) -> RunRow:
-    """Build the row of a run from its files. A corrupted run, or a run of a newer version, becomes
-    an unreadable row."""
+    """Build the row of a run from its files. The row of a corrupted run, or of a run of a newer
+    version, has the verdict "unreadable"."""
     row = RunRow(run.directory.name, str(run.directory), size_bytes=compute_size_bytes(run.directory))
     try:
         labels = read_labels(run.directory)
@@ -168,7 +172,8 @@ def compute_size_bytes(directory: Path) -> int:
 def filter_rows(
     rows: Iterable[RunRow], *, words: str = "", tags: Iterable[str] = (), validity: str | None = None
 ) -> tuple[RunRow, ...]:
-    """Return the rows that contain every word, have every tag, and have the given validity."""
+    """Return the rows that contain all of `words`, have all of `tags`, and have the given
+    validity."""
     search_words, required_tags = words.casefold().split(), set(tags)
     return tuple(
         row
@@ -178,7 +183,7 @@ def filter_rows(
 
 
 def build_search_text(row: RunRow) -> str:
-    """Build the lower-case text of a row that a search for words uses."""
+    """Return all text of a row in lower case, for searches."""
     run_texts = (row.run_id, row.name, row.title, row.outcome, row.verdict or row.state)
     target_texts = (*run_texts, row.max_rate_text, row.url, row.model, row.protocol)
     notes = (note.text for note in row.notes)
@@ -193,8 +198,8 @@ def _contains_words(row: RunRow, search_words: list[str]) -> bool:
 
 
 def _decode_cached_row(cached_row: tuple[str, bytes] | None, stamp: str, directory: Path) -> RunRow | None:
-    """Return the cached row; `None` if the index has no row with this stamp. The row's directory is
-    updated, since the runs folder may have been moved."""
+    """Decode a cached row with the current directory of its run, since the runs folder may have
+    been moved. Return `None` if the cached row is missing or has another stamp."""
     if cached_row is None or cached_row[0] != stamp:
         return None
     try:
@@ -230,13 +235,13 @@ def _fill_without_result(run: StoredRun, row: RunRow) -> RunRow:
     if run.is_running:
         return msgspec.structs.replace(row, state="running")
     finished = run.finished_event
-    state: State = "cut short" if finished is None else "not measured"
+    state: State = "interrupted" if finished is None else "not measured"
     return msgspec.structs.replace(row, state=state, exit_code=None if finished is None else finished.exit_code)
 
 
 def _parse_start_time(name: str) -> str | None:
-    """Parse the start time from the name of a run directory; `None` if the name contains no
-    time."""
+    """Return the start time in the name of a run directory, ISO 8601; `None` if the name contains
+    no time."""
     try:
         return datetime.strptime(name[:15], "%Y%m%d-%H%M%S").replace(tzinfo=UTC).isoformat()
     except ValueError:
@@ -257,15 +262,16 @@ class Trend(msgspec.Struct, frozen=True):
 
 
 def build_trend(name: str | None) -> Trend:
-    """Build the trend of the profile with this name, by default the profile of the latest run.
-    Raises UsageError if there is no run."""
+    """Build the trend of the profile `name`, by default of the profile of the latest run. Raises
+    UsageError if the profile has no run."""
     results = _load_results(name)
     runs = select_comparable_runs(results)
     return Trend(results[-1].name, runs, len(results) - len(runs), build_histories(runs))
 
 
 def format_change(series: MetricHistory, index: int) -> str:
-    """Format a change of a metric, such as "+12 % since 20260102-120000-scores-1f2a (worse)"."""
+    """Format a change of a metric as text, such as "+12 % since 20260102-120000-scores-1f2a
+    (worse)"."""
     change = series.changes[index]
     is_better = (change.ratio < 1) == (series.better == "lower")
     return (
@@ -279,8 +285,8 @@ def format_metric_name(series: MetricHistory) -> str:
 
 
 def _load_results(name: str | None) -> list[Result]:
-    """Load the results of a profile in chronological order. Runs without a readable result are
-    skipped. Raises UsageError if there is no result."""
+    """Load the results of a profile in chronological order, without runs that have no readable
+    result. Raises UsageError if no result remains."""
     rows = sorted(
         (row for row in list_runs().rows if row.verdict not in (None, UNREADABLE)),
         key=lambda row: row.started_at or "",

@@ -1,4 +1,4 @@
-"""Files that accompany a report: request and call rows as Parquet, tables as CSV."""
+"""Files that accompany a report: request rows and call rows as Parquet, and tables as CSV."""
 
 from __future__ import annotations
 
@@ -24,10 +24,11 @@ _DESCRIPTIONS = {
 
 
 def write_sidecars(report: Report, run: Path, page: Path, redact: Callable[[str], str] | None = None) -> Report:
-    """Write the files that accompany a report, and return the report with links to them.
+    """Write the files that accompany a report, and return the report with links to the files.
 
-    The files are written to the folder of `page`, with its name as a prefix. `run` is the run
-    directory that contains the rows; `redact` is applied to the strings in the rows.
+    The files are written to the folder of `page`; the stem of `page` is the prefix of their names.
+    `run` is the run directory that contains the rows. `redact` is applied to the strings in the
+    rows.
     """
     downloads = []
     for stream, schema, kind in ((REQUESTS, REQUEST_SCHEMA, "request"), (CALLS, CALL_SCHEMA, "call")):

@@ -8,8 +8,8 @@ from app.storage.run_directory import StoredRun
 from reports.model import Report
 
 COMMAND = "sizewise run spec.yaml"
-"""Command that repeats a run from its directory. The resolved profile includes all overrides, but
-no secrets."""
+"""Command that repeats a run if it is executed in the run directory. The resolved profile includes
+all overrides, but no secrets."""
 
 
 def build_stored_report(run: StoredRun) -> Report:

@@ -1,7 +1,8 @@
-"""Build the verdict of a report: outcome, headline with the main number first, and detail.
+"""Build the verdict of a report: the outcome, a headline that starts with the main number, and the
+detail.
 
-The module also describes a re-evaluation, and builds the headline of a local run: its best variant,
-and how many other variants were measured.
+The module also formats the settings of a re-evaluation. It builds the headline of a local run,
+which shows the best variant and the number of other variants that were measured.
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from reports.model import Outcome
 
 
 def format_rescored(rescoring: Rescoring) -> str:
-    """Format how a run was re-evaluated, such as "Re-evaluated with SLO p95 latency < 30 ms, time
-    range 10–25 s"."""
+    """Format the settings of a re-evaluation, such as "Re-evaluated with SLO p95 latency < 30 ms,
+    time range 10–25 s"."""
     texts = []
     if rescoring.slo is not None:
         texts.append(f"SLO {', '.join(map(format_objective, rescoring.slo))}" if rescoring.slo else "no SLO")
@@ -44,20 +45,20 @@ def format_objective(text: str) -> str:
 
 
 class Headline(msgspec.Struct, frozen=True):
-    """Headline without a full stop, and the sentences that follow it, if any."""
+    """Headline of a report without a full stop, and sentences that follow the headline."""
 
     text: str
     detail: str = ""
     is_first_cause: bool = False
-    """True if the text states the first cause of the exit code."""
+    """True if the headline states the first cause of the exit code."""
 
     @property
     def sentence(self) -> str:
-        """Headline and detail as one string."""
+        """Headline and detail as one text."""
         return f"{self.text}. {self.detail}".rstrip()
 
     def add(self, detail: str) -> Headline:
-        """Return the headline with further sentences appended to its detail."""
+        """Return a copy of the headline with sentences appended to its detail."""
         return Headline(self.text, f"{self.detail} {detail}".strip())
 
 
@@ -105,8 +106,8 @@ def _build_best_headline(result: Result) -> Headline:
 
 
 def _format_slo(objectives: Sequence[str]) -> str:
-    """Format the SLO for a headline, such as " within SLO (p95 latency < 50 ms)"; empty without
-    objectives."""
+    """Format the SLO as the end of a headline, such as " within SLO (p95 latency < 50 ms)"; empty
+    without objectives."""
     return f" within SLO ({', '.join(objectives)})" if objectives else ""
 
 
@@ -123,8 +124,8 @@ def _format_ties(result: Result) -> str:
 
 
 def _describe_closest_variant(result: Result) -> str:
-    """Return a sentence about the objectives that the variant closest to the SLO missed; empty if
-    there are none."""
+    """Return a sentence about the objectives that were missed by the variant closest to the SLO;
+    empty if there are none."""
     variant, local = find_headline_variant(result), result.local
     if variant is None or local is None:
         return ""
@@ -241,7 +242,7 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
 
 
 def _build_concurrency_headline(result: Result) -> Headline:
-    """Build the headline of a concurrency sweep."""
+    """Build the headline of a sweep over numbers of concurrent clients."""
     passed_stage, failed_stage = find_highest_passed_load(result.stages)[0], find_lowest_failed_load(result.stages)
     slo = [evaluation.objective for evaluation in result.slo]
     rate_per_s = passed_stage.metrics["completed_per_s"]["value"].value or 0.0
@@ -256,10 +257,10 @@ def _build_concurrency_headline(result: Result) -> Headline:
 
 
 def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
-    """Return a sentence about the inconclusive objectives; empty if the run is conclusive.
+    """Return a sentence that lists the inconclusive objectives; empty if the run is conclusive.
 
     Point estimates decide whether a load meets the SLO, while confidence intervals decide whether
-    an objective passes.
+    an objective passes. An objective can therefore be inconclusive although a max rate was found.
     """
     inconclusive = [evaluation for evaluation in (*result.slo, *result.gates) if evaluation.outcome == "INCONCLUSIVE"]
     has_max_rate = result.max_rate is None or result.max_rate.per_s.value is not None

@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 def serve(arguments: argparse.Namespace, token: str | None) -> int:
     """Serve a model in this process until a signal stops it, and return the exit code 0.
-    `arguments` are the options added by `add_serving_arguments`.
 
-    Requests must include `token`. If `token` is None and other machines can reach the endpoint, a
-    token is generated.
+    `arguments` are the parsed options of `add_serving_arguments`. Requests must include `token`. If
+    `token` is None, a token is generated for an endpoint that other machines can reach.
     """
     import msgspec
 

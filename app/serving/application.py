@@ -90,7 +90,7 @@ def build_application(
 
 
 class Inference:
-    """Handler of POST …/infer. It is a plain ASGI application without framework overhead, because
+    """Handler of POST …/infer, a plain ASGI application. It avoids framework overhead, because
     benchmarks measure this path."""
 
     def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics, max_bodies_bytes: int) -> None:
@@ -225,8 +225,8 @@ def _describe_unknown_model(model: ServedModel, path: dict[str, str]) -> str | N
 
 
 def _parse_lengths(headers: Iterable[Header]) -> tuple[int, int | None]:
-    """Return the length of the body (0 if unknown) and the length of the JSON part (`None` if the
-    whole body is JSON)."""
+    """Return the length of the body in bytes (0 if unknown), and the length of the JSON part in
+    bytes (`None` if the whole body is JSON)."""
     body_length, json_length = 0, None
     for name, value in headers:
         if name == b"content-length":

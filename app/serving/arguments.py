@@ -90,8 +90,8 @@ def format_arguments(settings: ServingSettings) -> list[str]:
 
 
 def derive_model_name(model: str) -> str:
-    """Derive a model name from the stem of the file name, with characters replaced that a URL would
-    have to escape."""
+    """Return the stem of the file name as a model name, with characters replaced that would have to
+    be escaped in a URL."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", Path(model).stem).lstrip("._-") or "model"
 
 

@@ -30,8 +30,8 @@ class DrainingError(Exception):
 
 
 class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
-    """A request in the queue. Requests with the same `batch_key` can run in one batch; if it is
-    `None`, the request always runs as a separate batch."""
+    """A request in the queue. Requests with the same `batch_key` can run in one batch; a request
+    with the `batch_key` `None` always runs as a separate batch."""
 
     feeds: Feeds
     rows: int
@@ -41,8 +41,8 @@ class QueuedRequest(msgspec.Struct, frozen=True, eq=False):
 
 
 class BatchQueue:
-    """Queue that holds requests in order of arrival and selects the next batch. It uses no clock
-    and no event loop."""
+    """Queue that holds requests in order of arrival and selects the next batch. The queue uses
+    neither a clock nor an event loop."""
 
     def __init__(self, max_rows: int, delay_ns: int, max_requests: int) -> None:
         self._waiting: deque[QueuedRequest] = deque()
@@ -61,7 +61,8 @@ class BatchQueue:
         self._waiting.append(request)
 
     def close(self) -> None:
-        """Make `pop_next_batch` stop waiting for further requests, because none will arrive."""
+        """Make `pop_next_batch` return batches without waiting, because no further requests will
+        arrive."""
         self._is_closed = True
 
     def get_due_ns(self) -> int | None:

@@ -32,8 +32,8 @@ def resolve_token(address: str, explicit_token: str | None) -> str | None:
 
 
 class TokenGuard:
-    """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status
-    401."""
+    """ASGI middleware that rejects requests without `Authorization: Bearer TOKEN` with status 401.
+    Health checks require no token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
         self._app, self._expected = app, f"Bearer {token}".encode()
@@ -122,7 +122,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
 
 def create_bounded_protocol(limits: ConnectionLimits) -> type[BoundedProtocol]:
-    """Create a protocol class for uvicorn that enforces these limits on each connection."""
+    """Create a protocol class for uvicorn that enforces `limits` on each connection."""
     return type("BoundedProtocol", (BoundedProtocol,), {"limits": limits})
 
 

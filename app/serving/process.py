@@ -21,8 +21,8 @@ _STOP_LIMIT_S = 12.0
 
 
 class EndpointProcess:
-    """Context manager of an endpoint in a child process, which runs while the context is active.
-    `stop` may be called at any time, and more than once."""
+    """Context manager that runs an endpoint in a child process while the context is active. `stop`
+    may be called at any time, and more than once."""
 
     def __init__(self, settings: ServingSettings, *, start_timeout_s: float = 60.0) -> None:
         self._settings = msgspec.structs.replace(settings, leave_with_stdin=True)
@@ -51,11 +51,8 @@ class EndpointProcess:
         return self.ready.pid
 
     def start(self) -> None:
-        """Start the endpoint and wait until it is ready.
-
-        Raises the error that the endpoint reports, or UnavailableError if it is not ready within
-        the start timeout.
-        """
+        """Start the endpoint and wait until it is ready. Raises the error that the endpoint
+        reports, or UnavailableError if the endpoint is not ready within the start timeout."""
         with tempfile.TemporaryFile() as stderr_file:
             arguments = format_arguments(self._settings)
             process = start_module("app.serving", *arguments, stdout=subprocess.PIPE, stderr=stderr_file)
@@ -79,7 +76,7 @@ class EndpointProcess:
 
     def stop(self) -> int:
         """Stop the endpoint after it has completed the queued requests. Return the exit code of the
-        process, or 0 if it was never started."""
+        process, or 0 if the process was never started."""
         process = self._process
         if process is None:
             return 0

@@ -29,8 +29,8 @@ from app.serving.settings import ConnectionLimits, EndpointReady, ServingSetting
 DRAIN_LIMIT_S = 8.0
 _CLOSE_LIMIT_S = 1
 _IDLE_CONNECTION_S = 300
-"""Keep-alive timeout in seconds. It is longer than any load leaves a connection idle, so that the
-server never closes a connection while a client sends a request."""
+"""Keep-alive timeout in seconds. The timeout is longer than the longest pause of a load on a
+connection, so that the server never closes a connection while a client sends a request."""
 
 Announce = Callable[[EndpointReady], None]
 

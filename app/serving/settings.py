@@ -12,10 +12,11 @@ DEFAULT_MAX_CONNECTIONS = 4096
 class ConnectionLimits(msgspec.Struct, frozen=True, kw_only=True):
     """Limits on the number of connections, and on the time and memory that requests may use.
 
-    `header_timeout_s` is the time limit for receiving the headers, from the connection or from the
-    first byte of a later request; `body_timeout_s` is the time limit for receiving the body after
-    the headers. `max_header_bytes` limits the size of the headers; the last read may exceed this
-    limit. `max_bodies_bytes` limits the total size of the bodies of all requests in flight.
+    `header_timeout_s` is the time limit for receiving the headers, counted from the opening of the
+    connection or, for a later request, from its first byte. `body_timeout_s` is the time limit for
+    receiving the body after the headers. `max_header_bytes` limits the size of the headers; the
+    last read may exceed this limit. `max_bodies_bytes` limits the total size of the bodies of all
+    requests in flight.
     """
 
     max_connections: int = DEFAULT_MAX_CONNECTIONS
@@ -44,8 +45,8 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
     queue_limit: int = 128
     leave_with_stdin: bool = False
     token: str | None = None
-    """Token that requests must include. If `None`, a token is generated if other machines can reach
-    the endpoint."""
+    """Token that requests must include. If `None`, a token is generated for an endpoint that other
+    machines can reach."""
     limits: ConnectionLimits = ConnectionLimits()
 
 
@@ -62,7 +63,8 @@ class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):
     provider_requested: str
     provider_used: str
     provider_reason: str | None
-    """Reason why the requested execution provider is not used; `None` if it is used."""
+    """Reason why the requested execution provider is not used; `None` if the requested provider is
+    used."""
     fallback_nodes: tuple[str, ...]
     """Compute nodes that run on a fallback execution provider, such as
     `MatMul on CPUExecutionProvider`."""

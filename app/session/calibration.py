@@ -27,14 +27,15 @@ _MAX_RETRIES = 3
 
 
 class RateRange(msgspec.Struct, frozen=True):
-    """Range of rates per second to test: the start rate and the limits."""
+    """Range of rates to test in a calibration, in requests/s or chunks/s: the start rate and the
+    limits."""
 
     start_per_s: float
     min_per_s: float
     max_per_s: float
 
     def scale_to(self, workers: int) -> RateRange:
-        """Return the range scaled to `workers` workers. The lower limit is not scaled, because
+        """Return the range of rates for several workers. The lower limit is not scaled, because
         several workers may be no faster than a single worker."""
         return RateRange(self.start_per_s * workers, self.min_per_s, self.max_per_s * workers)
 
@@ -44,23 +45,25 @@ CHUNK_RATE_RANGE = RateRange(16_000.0, 500.0, 128_000.0)
 
 
 def has_passed(achieved_share: float, late_share: float) -> bool:
-    """Return True if a calibration step passed: at least 99 % of the requests were sent in time,
-    and at most 1 % of the requests or their chunks were late."""
+    """Return True if a calibration step passed: at least 99 % of the scheduled requests were sent
+    in time, and at most 1 % of the requests or chunks were late."""
     return achieved_share >= 0.99 and late_share <= MAX_LATE_SHARE
 
 
 def search_rates(
     try_rate: Callable[[float], CalibrationStep | None], rate_range: RateRange = REQUEST_RATE_RANGE
 ) -> tuple[CalibrationStep, ...]:
-    """Find the highest rate that passes.
+    """Search for the highest rate at which a calibration step passes, and return all steps in the
+    order in which they were run.
 
-    The rate is doubled until a step fails or the upper limit passes, or halved until a step passes;
-    then one rate between the two is tested.
+    The rate is doubled until a step fails or the upper limit is reached, or halved until a step
+    passes or the lower limit is reached. Then the geometric mean of the last passed rate and the
+    lowest failed rate is tested.
 
     A failed step is repeated once, because a short disturbance of the machine does not limit the
-    generator. At most three steps are repeated, so that calibration ends in time on a machine with
-    permanent other load. `try_rate` returns `None` if the run is being stopped. Returns all steps
-    in the order in which they were run."""
+    load generator. At most three steps are repeated, so that the calibration ends in time on a
+    machine with permanent other load. `try_rate` returns `None` if the run is being stopped, which
+    ends the search."""
     steps: list[CalibrationStep] = []
     retries_left = _MAX_RETRIES
 
@@ -92,13 +95,14 @@ def search_rates(
 
 
 def find_max_achieved_rate(steps: tuple[CalibrationStep, ...]) -> float | None:
-    """Return the highest achieved rate of the steps that passed; `None` if none did."""
+    """Return the highest achieved rate of all calibration steps that passed; `None` if no step
+    passed."""
     return max((step.achieved_per_s for step in steps if step.passed), default=None)
 
 
 def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
-    """Return True if the capacity is a lower bound: a step passed, and the next higher rate failed
-    for a reason other than the load generator, or was not tested."""
+    """Return True if the measured capacity is a lower bound: a step passed, and the next higher
+    rate was either not tested or failed for a reason other than the load generator."""
     return find_max_achieved_rate(steps) is not None and not any(
         step.is_generator_limit for step in _find_decisive_steps(steps)
     )
@@ -106,10 +110,9 @@ def is_lower_bound(steps: tuple[CalibrationStep, ...]) -> bool:
 
 def find_disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
     """Return the number of CPU cores that other processes used while the decisive rate failed
-    because of them.
+    because of them; `None` if other processes were not the reason.
 
-    The decisive rate is the next higher rate, or the lowest tested rate if none passed. Returns
-    `None` if other processes were not the reason."""
+    The decisive rate is the lowest tested rate above all rates that passed."""
     decisive_steps = _find_decisive_steps(steps)
     if any(step.is_generator_limit for step in decisive_steps):
         return None
@@ -117,8 +120,8 @@ def find_disturbing_cores(steps: tuple[CalibrationStep, ...]) -> float | None:
 
 
 def _find_decisive_steps(steps: tuple[CalibrationStep, ...]) -> list[CalibrationStep]:
-    """Return the steps at the lowest rate above all rates that passed; higher rates failed by a
-    wider margin."""
+    """Return the calibration steps at the lowest rate above all rates that passed. Still higher
+    rates are ignored, because they failed by a wider margin."""
     max_passed_rate_per_s = max((step.offered_per_s for step in steps if step.passed), default=0.0)
     higher_steps = [step for step in steps if step.offered_per_s > max_passed_rate_per_s]
     lowest_rate_per_s = min((step.offered_per_s for step in higher_steps), default=0.0)
@@ -131,12 +134,13 @@ _MAX_LAG_MS = 100.0
 
 
 class CalibrationLoad(msgspec.Struct, frozen=True):
-    """Settings to calibrate one kind of load.
+    """Settings for calibrating one kind of load.
 
-    `events_per_arrival` is the number of counted events per arrival. `lead_in_s` is the time in s
-    until requests end at the same rate as they begin. `connections` is sufficient for a target that
-    responds immediately: further connections would only be opened during a stall, and cost CPU time
-    on both sides. `count` returns the number of events within the step, and the proportion of late
+    `events_per_arrival` is the number of counted events (requests or chunks) per arrival.
+    `lead_in_s` is the time in s until responses end at the same rate as they begin. `connections`
+    is the number of connections per worker, which is sufficient for a target that responds
+    immediately: further connections would only be opened during a stall, and cost CPU time on both
+    sides. `count` returns the number of events within the step, and the proportion of late
     events."""
 
     rate_range: RateRange
@@ -154,10 +158,12 @@ def run_step(
     read_core_use: Callable[[Collection[int]], CoreUsage | None],
     rate_per_s: float,
 ) -> CalibrationStep:
-    """Run one calibration step with `rate_per_s` counted events per second.
+    """Run one calibration step that generates `rate_per_s` counted events (requests or chunks) per
+    second.
 
-    A step whose send lag exceeds 100 ms is ended early and evaluated on the requests sent so far.
-    `read_core_use` returns the CPU use of this process and of the processes with the given ids."""
+    A step whose send lag exceeds 100 ms is ended early, and evaluated on the requests sent until
+    then. `read_core_use` returns the CPU use of this machine, of this process, and of the processes
+    with the given PIDs."""
     plan = StagePlan(
         index=0,
         name="calibration",
@@ -186,8 +192,9 @@ def run_step(
 def _compute_other_core_use(
     before: CoreUsage | None, now: CoreUsage | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
-    """Return the average number of CPU cores used by all other processes, and of idle cores,
-    between two samples of CPU use; `None` if unknown."""
+    """Return two averages between two samples of CPU use: the number of CPU cores used by processes
+    other than Sizewise and its null servers, and the number of idle cores. Each is `None` if
+    unknown."""
     if before is None or now is None or now.at_ns <= before.at_ns:
         return None, None
     elapsed_s = (now.at_ns - before.at_ns) / 1e9
@@ -234,15 +241,15 @@ def _subtract(now_s: float | None, before_s: float | None) -> float | None:
 
 
 def _count_requests(sent_rows: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Count the requests sent within the step. The proportion of late events is 0, because the
-    caller measures the send lag."""
+    """Return the number of requests sent within the step, and 0 as the proportion of late events,
+    because the caller measures the send lag."""
     end_ns = start_ns + round((_STEP_DURATION_S + LATE_THRESHOLD_MS / 1e3) * 1e9)
     return int(np.count_nonzero(sent_rows["sent_ns"].to_numpy() <= end_ns)), 0.0
 
 
 def _count_chunks(sent_rows: pa.Table, start_ns: int) -> tuple[int, float]:
-    """Count the chunks received within the step. Missing chunks, and all chunks of incomplete
-    responses, count as late."""
+    """Return the number of chunks received within the step, and the proportion of late chunks.
+    Missing chunks, and all chunks of incomplete responses, count as late."""
     complete_rows = sent_rows.filter(sent_rows["tokens_in"].is_valid())
     if not complete_rows.num_rows:
         return 0, 1.0
@@ -282,8 +289,8 @@ CALIBRATION_LOADS: dict[LoadKind, CalibrationLoad] = {
 
 
 _WORKERS_PER_SERVER = 2
-"""Number of workers per null server. The server uses 0.4 (plain) to 0.6 (streaming) times the CPU
-time of a worker."""
+"""Number of workers per null server. A null server uses 0.4 times (plain) to 0.6 times (streaming)
+the CPU time of one worker."""
 _WARMUP_DIVISOR = 4.0
 
 
@@ -297,9 +304,9 @@ def measure_capacity(
 ) -> MeasuredCapacity:
     """Measure the total capacity of all workers of `load`, which must run on this machine.
 
-    The workers must be configured again afterwards. Ends early if the run is being stopped. Raises
-    loadgen.process.LoadError if the workers fail, and MeasurementError if a null server does not
-    start."""
+    The measurement ends early if the run is being stopped. Afterwards, the workers must be
+    configured again. Raises loadgen.process.LoadError if the workers fail, and MeasurementError if
+    a null server does not start."""
     load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
     with ExitStack() as resources:
         servers = []

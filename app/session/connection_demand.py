@@ -1,5 +1,5 @@
-"""Connections, file descriptors and local ports that a run needs, compared with the limits of this
-machine."""
+"""Estimates how many connections, file descriptors and local ports a run needs, and compares them
+with the limits of this machine."""
 
 from __future__ import annotations
 
@@ -19,15 +19,17 @@ _SECOND_NS = 1_000_000_000
 
 
 def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: float | None) -> ConnectionDemand:
-    """Estimate the connections needed at the peak of all stages.
+    """Estimate the number of connections needed at the highest load of all stages.
 
-    For a search, only the start rate is included, because further rates are not known in
-    advance."""
+    For a search, only the start rate is included, because further rates are not known in advance.
+    Stages whose rate depends on an earlier stage are not included."""
     stage_arrivals = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
     rates = [_compute_peak_rate_per_s(arrivals) for arrivals in stage_arrivals]
     if spec.search is not None:
         rates.append(spec.search.start_per_s)
-    concurrency = max((load.concurrency for load in stage_arrivals if isinstance(load, ClosedArrivals)), default=0)
+    concurrency = max(
+        (arrivals.concurrency for arrivals in stage_arrivals if isinstance(arrivals, ClosedArrivals)), default=0
+    )
     is_locust = isinstance(spec.workload, LocustWorkload)  # Each Locust user opens its own connections.
     return ConnectionDemand(
         concurrency=concurrency,
@@ -41,8 +43,8 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
 
 
 def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
-    """Raise UsageError if this machine cannot open connections for all clients, regardless of the
-    target."""
+    """Raise UsageError if this machine cannot open the connections for all clients of a closed
+    loop. For open arrivals, the demand is only an estimate, so no error is raised."""
     demand = estimate_demand(spec, endpoint, _get_worker_count(load), None)
     if not demand.concurrency:  # For an open loop, the demand is only an estimate, which at most causes a warning.
         return
@@ -56,10 +58,11 @@ def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: Mach
 def build_capacity_checks(
     spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits, service_s: float | None
 ) -> tuple[Check, ...]:
-    """Return checks of the expected demand for connections, file descriptors and ports.
+    """Return checks that compare the expected number of connections, file descriptors and ports
+    with their limits.
 
-    `service_s` is the latency of the preflight request in s; `None` if it is not representative of
-    the load."""
+    `service_s` is the service time of the preflight request in s; `None` if it is not
+    representative of the load."""
     return check_demand(
         estimate_demand(spec, endpoint, _get_worker_count(load), service_s),
         _select_applicable_limits(limits, endpoint, load),
@@ -67,7 +70,7 @@ def build_capacity_checks(
 
 
 def build_timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
-    """Return notes on limits that would be exceeded if all requests took until they time out, as
+    """Return notes on file descriptor limits that would be exceeded if all requests timed out, as
     with an overloaded target."""
     timeout_s = endpoint.timeouts.total_s
     checks = build_capacity_checks(spec, endpoint, load, limits, timeout_s)
@@ -84,8 +87,8 @@ def _get_worker_count(load: Load) -> int:
 
 
 def _select_applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
-    """Return the limits that apply to the load. There are none if all workers run on other
-    machines, and there is no port limit for a Unix socket."""
+    """Return the limits of this machine that apply to the load: no limits if all workers run on
+    other machines, and no port limit for a Unix socket."""
     if load.workers and not any(worker.is_local for worker in load.workers):
         return MachineLimits()
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits

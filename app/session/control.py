@@ -1,4 +1,4 @@
-"""Executes control commands that other processes send to a running session through its run
+"""Executes the control commands that other processes send to a running session through its run
 directory."""
 
 from __future__ import annotations
@@ -20,11 +20,12 @@ class CommandSource(Protocol):
     """Source of control commands for a running session."""
 
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
-        """Execute the commands received since the last call, in order, and write the replies."""
+        """Execute all control commands received since the last call, in order, and write a reply to
+        each."""
 
 
 class CommandPoller:
-    """Polls for control commands in a background thread while the context is active."""
+    """Poller that executes control commands in a background thread while the context is active."""
 
     def __init__(
         self,
@@ -35,8 +36,8 @@ class CommandPoller:
         change_rate: Callable[[float], str],
         extend: Callable[[float], str],
     ) -> None:
-        """Create the poller. `change_rate` and `extend` return a message that describes their
-        effect, or raise UsageError or LoadError."""
+        """Create the poller. `change_rate` and `extend` execute a command and return a confirmation
+        message, or raise UsageError or LoadError."""
         self._store, self._interruption = store, interruption
         self._add_note, self._change_rate, self._extend = add_note, change_rate, extend
         self._note_count = 0

@@ -1,5 +1,5 @@
 """External dependencies of a session, as protocols. `app.wiring` builds the real implementations;
-tests use their own."""
+tests provide their own."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from loadgen.workloads import Workload
 
 
 class Load(Protocol):
-    """A load worker, or the master of several load workers.
+    """A single load worker, or the master of several load workers.
 
     `stop` may be called from a signal handler while `run_stage` blocks."""
 
@@ -53,7 +53,8 @@ class Load(Protocol):
 
     @property
     def workers(self) -> tuple[LoadWorker, ...]:
-        """Workers of the master, ordered by index; empty for a single worker without a master."""
+        """Load workers of the master, ordered by index; empty for a single worker without a
+        master."""
 
     def configure(self, endpoint: Endpoint, workload: Workload) -> None: ...
 
@@ -70,17 +71,17 @@ class Load(Protocol):
     def stop(self, drain: bool) -> None: ...
 
     def change_rate(self, rate_per_s: float) -> None:
-        """Change the rate of open arrivals of the running stage. May be called from any thread."""
+        """Change the arrival rate of the running open-loop stage, in requests/s. May be called from
+        any thread."""
 
     def extend(self, duration_s: float) -> None:
-        """Set the total duration of the running stage in s. May be called from any thread."""
+        """Set the total duration of the running stage, in s. May be called from any thread."""
 
     def close(self) -> None: ...
 
 
 class RunningVariant(Protocol):
-    """A model variant that runs in a separate process. `kill` may be called from a signal
-    handler."""
+    """A model variant that runs in a child process. `kill` may be called from a signal handler."""
 
     @property
     def pid(self) -> int: ...
@@ -102,7 +103,7 @@ class RunningVariant(Protocol):
 
 
 class ServedEndpoint(Protocol):
-    """The embedded endpoint, which is started if the profile requests it."""
+    """The embedded endpoint, which the session starts if the profile requests one."""
 
     @property
     def pid(self) -> int: ...
@@ -111,73 +112,76 @@ class ServedEndpoint(Protocol):
     def ready(self) -> EndpointReady: ...
 
     def end_reason(self) -> str | None:
-        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is
-        running."""
+        """Return how the process of the endpoint ended, such as "was killed by SIGKILL"; `None`
+        while the process is running."""
 
     def stop(self) -> object: ...
 
 
 class ScriptedTarget(Protocol):
     """A server with scripted response times, which replaces the real target if the profile requests
-    it."""
+    a scripted target."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def url(self) -> str:
-        """URL of the target, including the path of the protocol's base URL."""
+        """URL of the scripted server, including the path of the protocol's base URL."""
 
     def end_reason(self) -> str | None:
-        """Return how the process ended, such as "was killed by SIGKILL"; `None` while it is
-        running."""
+        """Return how the process of the scripted server ended, such as "was killed by SIGKILL";
+        `None` while the process is running."""
 
     def close(self) -> None: ...
 
 
 class StartedServer(Protocol):
-    """The inference server of the target, started by a command from the profile.
+    """The target's inference server, started by a command from the profile.
 
-    `stop` ends the server and all processes that it started, and may be called repeatedly."""
+    `stop` ends the server and all processes that the server started. It may be called
+    repeatedly."""
 
     @property
     def pid(self) -> int: ...
 
     @property
     def started_ns(self) -> int:
-        """Start time of the command, in monotonic ns."""
+        """Time at which the command was started, in monotonic ns."""
 
     def is_ready(self) -> bool:
-        """Return True if the readiness URL responds with a 2xx status. Sends one request, which
-        takes at most one second."""
+        """Send one request to the readiness URL, which takes at most one second. Return True if the
+        response has a 2xx status."""
 
     def end_reason(self) -> str | None:
-        """Return how the command ended, such as "ended with code 1"; `None` while it is running."""
+        """Return how the start command ended, such as "exited with code 1"; `None` while the
+        command is running."""
 
     def last_lines(self) -> tuple[str, ...]:
-        """Return the last lines of the server's output, with secrets redacted."""
+        """Return the last lines that the server printed, with secrets redacted."""
 
     def stop(self) -> None: ...
 
     def kill(self) -> None:
-        """Kill the server immediately. May be called from a signal handler."""
+        """Kill the server immediately. This method may be called from a signal handler."""
 
 
 class NullServer(Protocol):
-    """A server for calibrating the load generator, which responds immediately with an empty
-    response or a stream."""
+    """A server for calibrating the load generator. It responds immediately, with an empty response
+    or a stream."""
 
     @property
     def url(self) -> str: ...
 
     def cpu_s(self) -> float | None:
-        """Return the CPU time used so far in s; `None` if it cannot be read."""
+        """Return the CPU time that the null server has used so far, in s; `None` if it cannot be
+        read."""
 
     def close(self) -> None: ...
 
 
 class Telemetry(Protocol):
-    """Telemetry sampler that runs from `start` to `close` and calls the sink from a background
+    """Telemetry sampler that runs from `start` to `close`. It calls the sink from a background
     thread."""
 
     def start(self, sink: Callable[[pa.RecordBatch], None]) -> None: ...
@@ -186,7 +190,7 @@ class Telemetry(Protocol):
 
     @property
     def gpu_processes(self) -> tuple[GpuProcess, ...]:
-        """Processes that currently use the GPUs of this machine for computing."""
+        """Processes that currently compute on the GPUs of this machine."""
 
     @property
     def lost_gpus(self) -> tuple[int, ...]: ...
@@ -198,7 +202,7 @@ class Store(Protocol):
     """Storage of a run in its run directory.
 
     `append_telemetry` is called from the telemetry thread, `process_commands` from the control
-    thread, and all remaining methods from the session's thread."""
+    thread, and each of the remaining methods from the session's thread."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -210,15 +214,16 @@ class Store(Protocol):
         """Return the request rows of one stage, without the columns in `excluded_columns`."""
 
     def sync_rows(self) -> None:
-        """Block until all rows are stored on disk."""
+        """Block until all appended rows are on disk."""
 
     def telemetry(self) -> pa.Table:
-        """Return all telemetry appended so far."""
+        """Return all telemetry samples appended so far."""
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
-        """Execute the commands received since the last call, in order, and write the replies."""
+        """Execute all control commands received since the last call, in order, and write a reply to
+        each."""
 
     def seal(self) -> tuple[Artifact, ...]: ...
 
@@ -226,45 +231,44 @@ class Store(Protocol):
 
 
 class SessionDependencies(msgspec.Struct, frozen=True):
-    """Dependencies of a session.
+    """External dependencies of a session.
 
-    The functions start a resource when the session needs it; the session closes each started
+    The `start_…` functions start a resource when the session needs it, and the session closes the
     resource."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     start_load: Callable[[Callable[[Joining], None]], Load]
-    """Start the load workers. The argument is a callback that is called with the workers that have
-    joined so far, while further workers are awaited."""
+    """Start the load workers. The argument is a callback for progress reports while workers are
+    awaited: it receives the number of workers that have joined so far."""
     start_null_server: Callable[[LoadKind], NullServer]
     start_endpoint: Callable[[], ServedEndpoint] | None
     start_standalone_model: Callable[[VariantJob], RunningVariant] | None
-    """Start the model of the embedded endpoint in a separate process, for a standalone
-    measurement."""
+    """Start the model of the embedded endpoint in a child process, for a standalone measurement."""
     telemetry: Telemetry
     store: Store
     load_calibration: Callable[[str, datetime.datetime], Calibration | None]
-    """Return the stored calibration of the machine with the given fingerprint if it is recent;
-    otherwise `None`."""
+    """Return the stored calibration of the machine with the given fingerprint; `None` if there is
+    none, or if it is not recent at the given time."""
     store_calibration: Callable[[Calibration], object]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
     wall_now: Callable[[], datetime.datetime]
     start_scripted: Callable[[], ScriptedTarget] | None = None
     start_server: Callable[[StartSpec], StartedServer] | None = None
-    """Start the inference server of the target.
+    """Start the target's inference server.
 
-    Raises UsageError if the command does not exist, and UnavailableError if another server is
-    already ready."""
+    Raises UsageError if the command does not exist, and UnavailableError if another server already
+    responds at the readiness URL."""
     require_permission: Callable[[tuple[str, ...]], None] = lambda _: None
-    """Raise UsageError if one of the given hosts, which a user's Locust test sends load to, may not
-    be loaded."""
+    """Raise UsageError if the user may not send load to one of the given hosts, which are the
+    targets of a user's Locust test."""
     pause: Callable[[float], None] = time.sleep
     read_core_use: Callable[[Collection[int]], CoreUsage | None] = lambda _: None
-    """Return the CPU use of this machine, of this process and of the processes with the given ids;
-    `None` if unknown."""
+    """Return the CPU use of this machine, of this process, and of the processes with the given
+    PIDs; `None` if unknown."""
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: ()
-    """Return the counters of the target's servers, in the order of the target's URLs; `None` for a
-    server that exports no counters. Never raises."""
+    """Return the counters of each server of the target, in the order of the target's URLs; `None`
+    for a server that exports no counters. Never raises an error."""
     local_limits: MachineLimits = MachineLimits()
     load_selftest: Callable[[str], SelfTest | None] = lambda _: None
     """Return the last self-test stored for the machine with the given fingerprint; `None` if there

@@ -1,5 +1,5 @@
-"""Capacity of a run's load generator: loaded from a stored calibration, measured now, or reported
-by the workers."""
+"""Capacity of a run's load generator: loaded from a stored calibration, measured, or reported by
+the workers."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ _STREAMING_APIS = ("chat", "completions", "responses")
 
 
 class GeneratorCapacity(msgspec.Struct, frozen=True):
-    """Maximum rates of all `workers` combined: `per_s` in requests/s, and `chunks_per_s` in
+    """Maximum rates of all `workers` together: `per_s` in requests/s, and `chunks_per_s` in
     streamed chunks/s.
 
-    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if a rate is a lower
-    bound."""
+    A rate is `None` if it is unknown or not needed. `is_lower_bound` is true if at least one of the
+    rates is a lower bound."""
 
     workers: int = 1
     per_s: float | None = None
@@ -32,8 +32,8 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
     def scale_to_connected_workers(self, workers: Sequence[WorkerStageResult]) -> GeneratorCapacity:
         """Return the capacity of the workers that are still connected after a stage.
 
-        All workers are assumed to be equally fast. If `workers` is empty, there is a single worker
-        without a master."""
+        All workers are assumed to be equally fast. `workers` is empty for a single worker without a
+        master."""
         connected_workers = sum(worker.lost_ns is None for worker in workers) if workers else self.workers
         if connected_workers == self.workers:
             return self
@@ -45,8 +45,8 @@ class GeneratorCapacity(msgspec.Struct, frozen=True):
 
 
 def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
-    """Return the kinds of load that the workload generates; empty if a user's Locust test sends the
-    load."""
+    """Return the kinds of load that the load generator must sustain for a workload; empty if a
+    user's Locust test sends the load."""
     if isinstance(workload, LocustWorkload):
         return ()
     is_streaming = isinstance(workload, OpenAiWorkload) and workload.stream and workload.api in _STREAMING_APIS
@@ -54,23 +54,24 @@ def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
 
 
 class CapacityFinder:
-    """Determines the capacity of the load generator once per run.
+    """Finder that determines the capacity of the load generator once per run.
 
-    New measurements are stored for later runs; the measurements used are written to the run
-    directory."""
+    New measurements are stored for later runs. The measurements used in this run are written to its
+    run directory."""
 
     def __init__(self, dependencies: SessionDependencies, fingerprint: str, interruption: Interruption) -> None:
         self._dependencies, self._fingerprint, self._interruption = dependencies, fingerprint, interruption
         self.has_measured = False
-        """True if a calibration ran, after which the load must be configured again."""
+        """True if a calibration has run, after which the load must be configured again."""
 
     def find(
         self, load: Load, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
     ) -> GeneratorCapacity:
-        """Return the capacity for this load and workload. It is measured if no recent calibration
-        exists or if `is_forced` is set.
+        """Return the capacity of the load generator for a workload.
 
-        Raises the same errors as `measure_capacity`."""
+        The capacity is measured if no recent calibration exists or if `is_forced` is set. If a
+        worker runs on another machine, nothing is measured: the calibrated capacities of all
+        workers are added. Raises the same errors as `measure_capacity`."""
         kinds, workers = get_required_load_kinds(workload), max(1, len(load.workers))
         calibration = self._dependencies.load_calibration(self._fingerprint, self._dependencies.wall_now())
         if any(not worker.is_local for worker in load.workers):
@@ -140,10 +141,11 @@ def _has_lower_bound(calibration: Calibration | None, kinds: Sequence[LoadKind],
 def _sum_worker_capacities(
     workers: Sequence[LoadWorker], kind: LoadKind, calibration: Calibration | None
 ) -> float | None:
-    """Return the sum of the calibrated capacities of all workers; `None` if one is unknown.
+    """Return the sum of the calibrated capacities of all workers; `None` if the capacity of a
+    worker is unknown.
 
-    Workers on this machine may use its own calibration. Nothing is measured, because not all
-    workers can reach a null server."""
+    Workers on this machine may use the stored calibration of this machine. Nothing is measured,
+    because not all workers can reach a null server."""
     remote_capacities = [_get_worker_capacity(worker, kind) for worker in workers if not worker.is_local]
     local_capacities = [_get_worker_capacity(worker, kind) for worker in workers if worker.is_local]
     if local_capacities and None in local_capacities:

@@ -1,5 +1,5 @@
-"""Interleaved A/B measurement of two profiles (A B, B A, …), so that machine drift affects both
-sides equally."""
+"""Interleaved measurement of A/B pairs of two profiles (A B, B A, …), so that machine drift affects
+both sides equally."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ from app.records.result import Result
 
 DEFAULT_PAIRS = 7
 _MAX_ATTEMPTS = 3
-"""Maximum number of attempts per run. An INVALID run does not count and is repeated."""
+"""Maximum number of attempts per run. An INVALID run is not used and is repeated."""
 
 
 class PairPlan(msgspec.Struct, frozen=True):
-    """Number of A/B pairs and the time limit.
+    """Number of A/B pairs to measure, and the time limit.
 
-    If the first `pairs` suggest a change, the same number of pairs is measured again. A pair is not
-    started if it would probably end after `max_s` seconds."""
+    If the first `pairs` A/B pairs suggest a change, the same number of pairs is measured again. A
+    pair is not started if it would probably end later than `max_s` seconds after the start."""
 
     pairs: int
     max_s: float
@@ -30,8 +30,8 @@ class PairPlan(msgspec.Struct, frozen=True):
 
 
 class PairRun(msgspec.Struct, frozen=True):
-    """A run to measure: its side, its pair number (from 1) out of `pairs`, and the time left for it
-    in s."""
+    """One run of an A/B pair to measure: its side, its pair number (1 to `pairs`), and the time
+    left for the run in s."""
 
     pair: int
     pairs: int
@@ -40,7 +40,7 @@ class PairRun(msgspec.Struct, frozen=True):
 
 
 class PairResults(msgspec.Struct, frozen=True):
-    """Results of the measured pairs, by side."""
+    """Results of the measured A/B pairs, by side."""
 
     base: tuple[Result, ...]
     candidate: tuple[Result, ...]
@@ -55,11 +55,11 @@ def measure_interleaved(
 ) -> PairResults:
     """Measure two profiles in interleaved A/B pairs.
 
-    `measure` executes one run and returns `None` if there was not enough time. `report` receives a
-    message whenever more runs are needed than planned.
+    `measure` executes one run, and returns `None` if the time was not sufficient. `report` receives
+    a message whenever more runs are needed than planned.
 
-    Ends early if the first pair is not comparable or the time limit is reached. Raises
-    MeasurementError if several runs in a row are INVALID."""
+    The measurement ends early if the first pair is not comparable or the time limit is reached.
+    Raises MeasurementError if three runs in a row are INVALID."""
     return _PairMeasurement(plan, measure, now_s, report).execute()
 
 
@@ -91,10 +91,10 @@ class _PairMeasurement:
         return self._build_results(f"A change was suspected after {pairs} pairs, so {pairs} more were measured.")
 
     def _measure_pairs(self, target_pairs: int) -> bool:
-        """Measure until there are `target_pairs` pairs.
+        """Measure A/B pairs until there are `target_pairs` pairs.
 
-        Returns False if the time ran out first. Returns True early if the first pair is not
-        comparable."""
+        Return False if the time limit was reached before. Return True early if the first pair is
+        not comparable."""
         while len(self._runs["base"]) < target_pairs:
             start_s = self._now_s()
             if start_s + self._max_pair_duration_s > self._deadline_s or not self._measure_pair(target_pairs):

@@ -1,5 +1,5 @@
-"""Stop requests of the user: the first drains in-flight requests, the second cancels them, the
-third exits immediately."""
+"""Stop requests of the user: the first request drains in-flight requests, the second cancels them,
+and the third exits immediately."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from app.errors import ExitCode
 
 
 class Interruption:
-    """Stop state of a run, set by a signal handler and read by the session between and during
+    """Stop state of a run. A signal handler sets the state; the session reads it between and during
     stages."""
 
     def __init__(self) -> None:
@@ -24,16 +24,18 @@ class Interruption:
         return self.code is not None
 
     def set_stop_callback(self, stop_load: Callable[[bool], None]) -> None:
-        """Register the callback `stop_load(drain)`, which ends the running stage."""
+        """Register the callback `stop_load(drain)`, which ends the running stage, with or without
+        draining in-flight requests."""
         self._stop_load = stop_load
 
     def set_exit_callback(self, callback: Callable[[], None]) -> None:
-        """Register a callback for an immediate exit, which closes none of the started resources."""
+        """Register a callback that runs before an immediate exit, which closes no started
+        resource."""
         self._exit_callback = callback
 
     def request_without_exit(self, code: ExitCode) -> None:
-        """Request a stop like `request_stop`, but never exit immediately; the second request
-        cancels in-flight requests."""
+        """Request a stop like `request_stop`, but without an immediate exit: the second request
+        cancels in-flight requests, and further requests have no effect."""
         if self._stop_request_count < 2:
             self.request_stop(code)
 

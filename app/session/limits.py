@@ -1,4 +1,4 @@
-"""Limits of a profile, which are checked while the run is in progress."""
+"""Limits that a profile sets for a run. They are checked while the run is in progress."""
 
 from __future__ import annotations
 
@@ -7,21 +7,23 @@ from app.session.spec import LimitSpec
 
 
 class LimitMonitor:
-    """Tracks the limits of a run on duration, number of requests and cost."""
+    """Monitor of the limits of a run on duration, number of requests and cost."""
 
     def __init__(self, limits: LimitSpec, start_ns: int) -> None:
         self._limits = limits
         self._start_ns = start_ns
         self._sent_in_earlier_stages = 0
         self.limit_reached: str | None = None
-        """Message on the limit that ended the run; `None` until a limit is reached."""
+        """Message that states which limit or which stage result ended the run; `None` as long as
+        the run may continue."""
 
     @property
     def abort_when(self) -> AbortRule | None:
         return self._limits.abort_when
 
     def cap_duration_s(self, requested_s: float, now_ns: int) -> float:
-        """Return `requested_s`, reduced to the remaining duration of the run in s."""
+        """Return the smaller of `requested_s` and the time left until the duration limit of the
+        run, in s."""
         if self._limits.duration_s is None:
             return requested_s
         return max(0.0, min(requested_s, self._limits.duration_s - (now_ns - self._start_ns) / 1e9))
@@ -33,12 +35,12 @@ class LimitMonitor:
         self._sent_in_earlier_stages += sent
 
     def abort(self, reason: str) -> None:
-        """End the run because of the results of a stage."""
+        """End the run because of the results of a stage. `reason` is the message for the user."""
         self.limit_reached = self.limit_reached or reason
 
     def check(self, now_ns: int, sent_in_stage: int = 0) -> bool:
-        """Return True if the run may continue. Otherwise, store a message on the limit that was
-        reached in `limit_reached`."""
+        """Return True if the run may continue. Otherwise, store a message about the reached limit
+        in `limit_reached`."""
         limits, elapsed_s = self._limits, (now_ns - self._start_ns) / 1e9
         if limits.duration_s is not None and elapsed_s >= limits.duration_s:
             self.limit_reached = f"reached limits.duration ({limits.duration_s:g} s)"

@@ -1,7 +1,7 @@
 """Collects metadata and telemetry of this machine for a run.
 
 Also maps the devices of a variant to the GPUs of this machine, and measures the idle power of the
-GPUs before any load: only energy above it is attributed to the model."""
+GPUs before any load. Only the energy above the idle power is attributed to the model."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ from app.session.run_log import RunLog
 
 
 def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:
-    """Return the GPUs of a variant by index or UUID; the first GPU if the variant specifies no
-    device.
+    """Return the GPUs whose index or UUID is among the devices of a variant; the first GPU if the
+    variant specifies no device.
 
-    MIG instances are excluded, because NVML reports values of the whole GPU, which other instances
-    share."""
+    MIG instances are excluded, because NVML reports values of the whole GPU, which several
+    instances share."""
     gpus_by_index = {gpu.index: gpu for gpu in gpus}
     gpus_by_uuid_hash = {gpu.uuid_hash: gpu for gpu in gpus_by_index.values() if gpu.uuid_hash is not None}
     matches = (
@@ -47,8 +47,8 @@ _IDLE_DURATION_S = 2.0
 
 
 def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Callable[[float], None]) -> Window:
-    """Wait while the GPUs are idle, and return the time window from which their idle power can be
-    computed.
+    """Wait for two seconds while the GPUs are idle, and return this time window, from which their
+    idle power can be computed.
 
     Telemetry must be running. An endpoint that is already running may occupy GPU memory, and is
     assumed to be idle."""
@@ -59,9 +59,9 @@ def measure_idle_baseline(run_log: RunLog, now_ns: Callable[[], int], pause: Cal
 
 
 class MachineMonitor:
-    """Collects metadata and telemetry of this machine.
+    """Monitor that collects metadata and telemetry of this machine.
 
-    Telemetry batches arrive from the telemetry thread; all methods are called from the session's
+    Telemetry batches arrive from the telemetry thread. All methods are called from the session's
     thread."""
 
     def __init__(
@@ -70,8 +70,8 @@ class MachineMonitor:
         run_log: RunLog,
         earlier_telemetry: pa.Table | None = None,
     ) -> None:
-        """Create the monitor. `earlier_telemetry` contains the samples of a run that is being
-        resumed."""
+        """Create the monitor. `earlier_telemetry` contains the stored samples of a run that is
+        being resumed."""
         self._dependencies, self._run_log = dependencies, run_log
         self._batches: list[pa.RecordBatch] = [] if earlier_telemetry is None else earlier_telemetry.to_batches()
 
@@ -84,10 +84,10 @@ class MachineMonitor:
         return environment
 
     def start(self, resources: ExitStack) -> None:
-        """Start telemetry, and register it to be closed with `resources`.
+        """Start telemetry, and register it with `resources`, which closes it.
 
-        Call this before `inspect`, which takes a second, so that live views have data from the
-        start."""
+        Telemetry must start before `inspect`, which takes a second, so that live views have data
+        from the start."""
 
         def store_batch(batch: pa.RecordBatch) -> None:
             self._batches.append(batch)
@@ -98,13 +98,14 @@ class MachineMonitor:
         resources.callback(self._close)
 
     def add_selftest(self, result: Result) -> Result:
-        """Return the result with a summary of the last self-test of this machine, if there is
-        one."""
+        """Return the result with a summary of this machine's last self-test; the unchanged result
+        if there is no self-test."""
         selftest = self._dependencies.load_selftest(result.environment.fingerprint)
         return result if selftest is None else replace(result, selftest=selftest.summarize())
 
     def get_telemetry(self) -> pd.DataFrame:
-        """Return all telemetry samples; complete once the resources of the run are closed."""
+        """Return the telemetry samples received so far. They are complete once the resources of the
+        run are closed."""
         samples: pd.DataFrame = pa.Table.from_batches(self._batches, TELEMETRY_SCHEMA).to_pandas()
         return samples
 

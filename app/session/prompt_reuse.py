@@ -1,5 +1,5 @@
-"""Checks whether the prompts were distinct, and whether the server served any of them from its
-prefix cache."""
+"""Checks whether the prompts were distinct, and whether the target's servers served prompt tokens
+from their prefix caches."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ _SAME_BODY_NOTE = (
 
 
 class PromptReuseMonitor:
-    """Detects reused prompts and prefix cache hits during one run.
+    """Monitor that detects reused prompts and prefix cache hits during one run.
 
-    The session calls the monitor with the preflight report, and at the start and end of the
+    The session calls the monitor with the preflight report, and at the start and the end of the
     measured load."""
 
     def __init__(
@@ -42,7 +42,7 @@ class PromptReuseMonitor:
         self._distinct_prompts: int | None = None
 
     def on_preflight(self, report: PreflightDone | None) -> None:
-        """Check that the prompts of a language model are distinct; do nothing for other
+        """Check that the prompts of a language model are distinct. Do nothing for other
         workloads."""
         if report is None or report.distinct is None or report.prepared is None:
             return
@@ -53,7 +53,8 @@ class PromptReuseMonitor:
         self._samples_before = self._read_counters(endpoint)
 
     def on_load_end(self, endpoint: Endpoint) -> None:
-        """Check whether the server's prefix cache counters increased during the measured load."""
+        """Check whether the prefix cache counters of the target's servers increased during the
+        measured load."""
         samples_after = self._read_counters(endpoint) if any(self._samples_before) else ()
         check = check_prefix_cache(
             self._samples_before, samples_after, is_expected=_reuses_prompts_by_design(self._workload)
@@ -66,8 +67,8 @@ class PromptReuseMonitor:
             self._run_log.add_note(f"{hit_rate} of the prompt tokens came from the server's prefix cache.")
 
     def build_notes(self, sent: int) -> Iterator[str]:
-        """Yield notes on reused prompts and request bodies. `sent` is the number of all requests,
-        including the warm-up."""
+        """Yield notes on reused prompts and request bodies. `sent` is the total number of requests
+        sent, including the warm-up."""
         if _has_single_body(self._workload):
             yield _SAME_BODY_NOTE
         if self._distinct_prompts is None or self._distinct_prompts < 2:
@@ -80,8 +81,8 @@ class PromptReuseMonitor:
             )
 
     def _read_counters(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        """Read the prefix cache counters of the target's servers. They are read only for OpenAI and
-        plain HTTP workloads, because other servers have no prefix cache."""
+        """Return the prefix cache counters of the target's servers; empty for workloads other than
+        OpenAI and plain HTTP, whose servers have no prefix cache."""
         has_counters = isinstance(self._workload, OpenAiWorkload | HttpWorkload)
         return self._dependencies.read_metrics(endpoint) if has_counters and not self._interruption.is_requested else ()
 
@@ -95,8 +96,8 @@ def has_output_lengths(workload: Workload) -> bool:
 
 
 def _reuses_prompts_by_design(workload: Workload) -> bool:
-    """Return True if prompts overlap by design: shared prefixes, multi-turn sessions, or skewed
-    popularity."""
+    """Return True if prompts overlap by design: they have shared prefixes, belong to multi-turn
+    sessions, or have a skewed popularity."""
     if not isinstance(workload, OpenAiWorkload):
         return False
     prompts = workload.prompts

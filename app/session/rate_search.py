@@ -1,4 +1,4 @@
-"""Searches for the max rate within the SLO, probe by probe."""
+"""Searches for the max rate within the SLO by measuring one probe after another."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from app.session.spec import ResolvedStage
 PROBE_DRAIN_S = 3.0
 _MAX_RETRIES_PER_PROBE = 2
 _MAX_TOTAL_RETRIES = 4
-"""Number of retries in a search after which each further probe is limited to one retry."""
+"""Number of retries after which a search allows only one retry per probe."""
 
 
 class StageRunnerProtocol(Protocol):
-    """Interface of the stage runner used by the search."""
+    """Interface of the stage runner that a search uses."""
 
     @property
     def may_continue(self) -> bool: ...
@@ -40,9 +40,9 @@ def find_max_rate(
 ) -> SearchOutcome:
     """Search for the max rate within the SLO.
 
-    An INVALID stage provides no information about the endpoint. It is repeated, because the
-    generator's machine may have been disturbed; if it is INVALID again, the rate counts as beyond
-    the capacity of the load generator."""
+    An INVALID stage provides no information about the endpoint. The probe is repeated, because
+    another process may have disturbed the load generator. If all retries are INVALID as well, the
+    rate counts as beyond the capacity of the load generator."""
     search = RateSearch(start_per_s=search_spec.start_per_s, repeats=search_spec.repeats)
     start_ns, retries_left = now_ns(), _MAX_TOTAL_RETRIES
     while (probe := next_probe(search, search_spec, slo, (now_ns() - start_ns) / 1e9)) is not None:
@@ -77,8 +77,8 @@ def next_probe(
     """Return the next probe of a search that has run for `elapsed_s` seconds; `None` if the search
     has finished.
 
-    The number of further probes is limited to those that fit into the time limit, so that the
-    search confirms its best rate in time."""
+    Only as many probes remain as fit into the time limit, so that the search has time to confirm
+    its best rate."""
     while (probe := search.next_probe()) is not None and search_spec.max_duration_s is not None:
         probes_in_time = max(0.0, search_spec.max_duration_s - elapsed_s) / compute_step_duration_s(
             search_spec.step_duration_s, probe.rate_per_s, slo
@@ -93,9 +93,9 @@ def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple
     """Return the duration of a search step in s: at least `min_duration_s`, and long enough for the
     percentiles of the SLO.
 
-    The expected number of Poisson arrivals is four standard deviations above the required number of
-    samples, because a percentile that is withheld for too few samples would make a good rate
-    fail."""
+    The expected number of Poisson arrivals is four standard deviations above the number of samples
+    that the percentiles need. With too few samples, a percentile would be withheld, and a rate that
+    meets the SLO would fail."""
     required_samples = count_samples_needed(slo)
     return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
 
@@ -113,6 +113,6 @@ def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], m
 
 
 def _is_generator_limited(stage: Stage) -> bool:
-    """Return True if the load generator caused the stage to fail. A stage without an SLO evaluation
-    was ended by the backlog of the generator itself."""
+    """Return True if a stage failed because of the load generator. A stage without an SLO
+    evaluation was ended early because the load generator could not keep up."""
     return stage.verdict.status == "INVALID" or stage.meets_slo is None

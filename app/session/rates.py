@@ -13,27 +13,27 @@ from app.session.spec import RateShare
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 MAX_ARRIVALS = 50_000_000
-"""Maximum number of arrivals per stage. The schedule is computed before the stage and takes 400 MB
-at this size."""
+"""Maximum number of arrivals per stage. The arrivals are computed before the stage, and take 400 MB
+at this maximum."""
 
 Rates = tuple[tuple[float, float], ...]
 
 
 def get_constant_rate(arrivals: Arrivals) -> float | None:
-    """Return the constant rate of open arrivals; `None` if the rate varies, or for closed loops and
-    traces."""
+    """Return the constant rate of open arrivals in requests/s; `None` if the rate varies, and for
+    closed loops and traces."""
     return get_single_rate(arrivals.rates) if isinstance(arrivals, OpenArrivals) else None
 
 
 def get_single_rate(rates: Rates) -> float | None:
-    """Return the rate of a constant rate curve; `None` if the rate changes or the curve is
-    empty."""
+    """Return the rate of a constant rate curve in requests/s; `None` if the rate changes or the
+    curve is empty."""
     first_rate_per_s = rates[0][1] if rates else None
     return first_rate_per_s if all(rate == first_rate_per_s for _, rate in rates) else None
 
 
 def build_search_arrivals(search: SearchSpec, rate_per_s: float) -> OpenArrivals:
-    """Return the arrivals of a search step at the given rate."""
+    """Return the arrivals of a search step at a constant rate."""
     return OpenArrivals(search.arrivals, ((0.0, rate_per_s),), search.burstiness or 1.0)
 
 
@@ -46,10 +46,11 @@ def compute_peak_rate(arrivals: OpenArrivals) -> float:
 
 
 def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
-    """Return the arrivals for a warm-up before a stage.
+    """Return the arrivals of a warm-up that precedes a stage.
 
-    Open arrivals use the initial rate of the stage, or its mean rate if it starts at zero. A closed
-    loop uses the same clients. A trace is replaced by Poisson arrivals at its mean rate."""
+    For open arrivals, the warm-up uses the initial rate of the stage, or its mean rate if the
+    initial rate is 0. For a closed loop, it uses the same number of clients. For a trace, it uses
+    Poisson arrivals at the mean rate of the trace."""
     match arrivals:
         case ClosedArrivals():
             return arrivals
@@ -61,8 +62,9 @@ def build_warmup_arrivals(arrivals: Arrivals, duration_s: float) -> Arrivals:
 
 
 def resolve_rate_share(rate_share: RateShare, stages: Sequence[Stage]) -> float | None:
-    """Return a rate derived from an earlier stage: a fraction of its completed requests per second,
-    averaged over repeats. Returns `None` if that stage completed no request."""
+    """Return a rate in requests/s derived from an earlier stage: a fraction of the completed
+    requests per second of that stage, averaged over repeats; `None` if the earlier stage completed
+    no request."""
     completed_per_s = [
         estimate.value
         for stage in stages

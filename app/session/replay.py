@@ -1,5 +1,5 @@
-"""Replay of a resumed run: returns stages that were measured earlier instead of measuring them
-again."""
+"""Replay of a resumed run: returns the stages that were measured before the interruption instead of
+measuring them again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,8 @@ from app.session.spec import ResolvedStage
 
 
 class Replay:
-    """Completed stages of an interrupted run, which the resumed session does not measure again.
-
-    The session of a resumed run requests the same stages as before; completed stages are returned
-    from storage."""
+    """Completed stages of an interrupted run. The resumed session requests the same stages as the
+    interrupted session; completed stages are returned from storage and not measured again."""
 
     def __init__(self, interrupted: InterruptedRun | None, now_ns: Callable[[], int]) -> None:
         self._remaining = deque(interrupted.stages if interrupted is not None else ())
@@ -23,22 +21,24 @@ class Replay:
         self._now_ns = now_ns
         self._gap_ns = 0
         self.needs_warmup = any(stage.data.kind != "warmup" for stage in self._remaining)
-        """True if stages were measured earlier on a warm target, which may be cold now."""
+        """True if stages were measured before the interruption. The target was warm then, but may
+        be cold now."""
 
     @property
     def is_done(self) -> bool:
         return not self._remaining
 
     def read_clock_ns(self) -> int:
-        """Return the run time clock in ns, without the gap between interruption and resume. During
-        the replay, it returns the end of the last replayed stage."""
+        """Return the current time in ns on a clock that omits the gap between interruption and
+        resume. During the replay, return the end of the last replayed stage."""
         return self._replay_time_ns if self._remaining else self._now_ns() - self._gap_ns
 
     def pop_stage(self, resolved_stage: ResolvedStage) -> tuple[list[CompletedStage], CompletedStage | None]:
-        """Return the stored stage for `resolved_stage` (`None` if it was not measured), preceded by
-        the stored warm-up stages of an earlier resume, which this session skips.
+        """Return the stored stage for `resolved_stage`, or `None` if this stage was not measured
+        before the interruption. Also return the stored warm-up stages that precede this stage,
+        which an earlier resume added and this session skips.
 
-        Raises UsageError if the stored stages are not those of this profile."""
+        Raises UsageError if the stored stages do not match the stages of the profile."""
         skipped_stages: list[CompletedStage] = []
         while self._remaining:
             stage_data = self._remaining[0].data
@@ -59,7 +59,7 @@ class Replay:
         return skipped_stages, None
 
     def pop_remaining(self) -> list[CompletedStage]:
-        """Return the stored stages that the session did not request before it ended."""
+        """Return the stored stages that the resumed session did not request before it ended."""
         return [self._pop_next() for _ in range(len(self._remaining))]
 
     def _pop_next(self) -> CompletedStage:

@@ -1,8 +1,8 @@
 """Builds the result from the measurements: verdict, objectives, max rate, plan and exit code.
 
 Also builds the notes on how the run was measured, and compares the run with a baseline. An
-impossible comparison is rejected before the run if possible; otherwise its outcome is part of the
-result."""
+impossible comparison is rejected before the run if it can be detected then; otherwise, it becomes
+part of the result."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ _SESSIONS_NOTE = (
 def collect_notes(
     workload: Workload, session_notes: Sequence[str], token_sources: Counter[str], user_notes: Sequence[str]
 ) -> tuple[str, ...]:
-    """Return the notes of the result without duplicates: on the workload, from the session, on
-    token counts, and from the user."""
+    """Return the notes of the result without duplicates: notes on the workload, notes from the
+    session, notes on token counts, and notes by the user."""
     labeled_user_notes = (f"User note: {text}" for text in user_notes)
     return tuple(
         dict.fromkeys(
@@ -119,8 +119,8 @@ _BASELINE_HINT = "Use a baseline from the same machine and workload, or force th
 
 
 def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
-    """Raise UsageError if environment differences that are known before the run make it
-    incomparable with its baseline."""
+    """Raise UsageError if the run cannot be compared with its baseline because of environment
+    differences that are known before the run."""
     if spec.baseline is None or spec.baseline.is_forced:
         return
     current = Machine(environment, spec.target, spec.workload_hash)
@@ -133,9 +133,9 @@ def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environme
 
 
 def compare_with_baseline(result: Result, baseline: BaselineSpec | None, gating: Gating) -> Result:
-    """Return the result with its comparison to the baseline, including change gates and the exit
-    code. The result is returned unchanged if there is no baseline, or if it is INVALID, so that its
-    metrics are not reliable."""
+    """Return the result with its comparison to the baseline, including the regression gate and the
+    exit code. Return the result unchanged if there is no baseline, or if the result is INVALID,
+    because its metrics are then not reliable."""
     if baseline is None or result.verdict.status == "INVALID":
         return result
     comparison = compare_runs(baseline.runs, [result], tolerance=baseline.tolerance, is_forced=baseline.is_forced)
@@ -158,14 +158,14 @@ def _build_comparison_causes(comparison: Comparison, gating: Gating) -> Iterator
 
 
 class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
-    """All measurements of a run before evaluation."""
+    """All measurements of a run before their evaluation."""
 
     environment: Environment
     standalone_stages: tuple[Stage, ...]
     stages: tuple[Stage, ...]
     pooled_stage: Stage | None
-    """Search steps at the max rate of a successful search, pooled into one stage; `None` without
-    such steps."""
+    """Search steps at the max rate, pooled into one stage; `None` if there is no search or it found
+    no max rate."""
     search: SearchOutcome | None
     checks: tuple[Check, ...]
     lost_gpus: tuple[int, ...]
@@ -175,18 +175,18 @@ class RunMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     wall_start: datetime.datetime
     limit_reached: str | None
     target_failure: str | None
-    """Reason why the load failed or ended early although the target was reached; `None` if it did
-    not fail."""
+    """Reason why the load failed or ended early although the target had been reached; `None` if the
+    load did not fail."""
     interruption_code: ExitCode | None
     target_ended: str | None = None
-    """Name of the process of the target that exited during the run, and how it exited; `None` if no
+    """Text that states which process of the target exited during the run, and how; `None` if no
     process exited."""
     cold_start: ColdStart | None = None
     notes: tuple[str, ...] = ()
 
 
 def build_result(spec: RunSpec, measured: RunMeasurements, artifacts: tuple[Artifact, ...]) -> Result:
-    """Build the result of a run, including interrupted and failed runs."""
+    """Build the result of a run, which may have been interrupted or have failed."""
     headline = select_headline_stages(measured.stages, measured.search)
     validity = (*measured.checks, *_build_final_checks(measured, headline), *_build_accuracy_checks(spec, headline))
     verdict = compute_verdict(validity)
@@ -253,7 +253,8 @@ def _build_final_checks(measured: RunMeasurements, headline: tuple[Stage, ...]) 
 
 
 def _build_accuracy_checks(spec: RunSpec, headline: tuple[Stage, ...]) -> tuple[Check, ...]:
-    """Check the accuracy of the stage with the most labeled rows against chance."""
+    """Return a check of whether the accuracy is above chance, for the headline stage with the most
+    labeled rows; empty without labeled rows."""
     accuracies = [stage.metrics["accuracy"]["value"] for stage in headline if "accuracy" in stage.metrics]
     check = (
         check_chance_accuracy(max(accuracies, key=lambda estimate: estimate.n or 0), spec.chance_accuracy)
@@ -305,8 +306,8 @@ _RETRY_HINT = "Close other programs and run again."
 
 
 def _build_demonstration_notes(spec: RunSpec, verdict: Verdict, plan: Plan | None) -> Iterator[str]:
-    """Yield a note that states how an INVALID measurement affects the plan of a demonstration, and
-    what to do."""
+    """Yield a note on how an INVALID measurement affects the plan of a demonstration, and what the
+    user can do."""
     if not spec.is_demonstration or verdict.status != "INVALID":
         return
     if plan is None:

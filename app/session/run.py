@@ -1,4 +1,5 @@
-"""Executes one endpoint run, phase by phase. Nothing is printed; progress is emitted as events."""
+"""Executes a run against an endpoint, phase by phase. It prints nothing; progress is emitted as
+events."""
 
 from __future__ import annotations
 
@@ -44,8 +45,8 @@ _CALIBRATION_MESSAGES: dict[LoadKind, str] = {
 
 
 class RunOutcome(msgspec.Struct, frozen=True):
-    """Result of a run, the serialized result, and the telemetry; the request rows are in the
-    store."""
+    """Result of a run, the same result as serialized text, and the telemetry. The request rows are
+    in the store."""
 
     result: Result
     result_text: str
@@ -61,15 +62,16 @@ def run(
 ) -> RunOutcome:
     """Measure, evaluate and store one run. All started resources are closed, even after an error.
 
-    With `interrupted`, the run continues after the last completed stage, and the result covers the
-    whole run. Raises UsageError and UnavailableError before anything is measured; later failures
-    become part of the result."""
+    With `interrupted`, the run continues after the last completed stage of the interrupted run, and
+    the result covers the whole run. UsageError and UnavailableError are only raised before anything
+    is measured; later failures become part of the result."""
     with ExitStack() as resources:
         return _Session(spec, dependencies, emit, interruption, resources, interrupted).execute()
 
 
 class ResumeError(SizewiseError):
-    """Raised if a resumed run ends before it could continue. The stored run remains interrupted."""
+    """Raised if a resumed run ends before it measures anything. The stored run remains
+    interrupted."""
 
     def __init__(self, code: ExitCode | None) -> None:
         hint = "Retry with `sizewise runs resume`, or report the results so far with `sizewise report RUN --recover`."
@@ -78,8 +80,8 @@ class ResumeError(SizewiseError):
 
 
 def _build_resumed_clock(clock: Clock, started_ns: int) -> Clock:
-    """Return the clock of a resumed run, measured from the first start. The clock ratio is that of
-    the resumed part."""
+    """Return the clock record of a resumed run, with the start and duration of the whole run. The
+    ratio of wall time to monotonic time is that of the resumed part."""
     earlier_duration = datetime.timedelta(microseconds=(clock.monotonic_start_ns - started_ns) / 1e3)
     return msgspec.structs.replace(
         clock,
@@ -222,9 +224,11 @@ class _Session:
         self._check_target_processes()
 
     def _reach_target(self, load: Load, environment: Environment) -> GeneratorCapacity:
-        """Configure the workers for a target that has responded, and return the capacity of the
-        load generator. For a cold start, the target is contacted after the calibration, which would
-        otherwise delay its first response."""
+        """Send the preflight request to the target, configure the workers for the target, and
+        return the capacity of the load generator.
+
+        For a cold start, the load generator is calibrated before the target is started, because the
+        calibration would otherwise delay the first response."""
         if not self._may_measure:
             return GeneratorCapacity()
         require_capacity(self._spec, self._target.endpoint, load, self._dependencies.local_limits)
@@ -237,8 +241,8 @@ class _Session:
         return self._calibrate(load, environment)
 
     def _check_capacity(self, load: Load) -> None:
-        """Check before the load that this machine has enough connections, file descriptors and
-        ports."""
+        """Add checks of whether this machine has enough connections, file descriptors and ports for
+        the load."""
         report = self._target.preflight
         service_ms = None if report is None or self._target.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
@@ -306,8 +310,8 @@ class _Session:
         )
 
     def _check_target_processes(self) -> None:
-        """Report a process of the target that exited. Raises UnavailableError if it exited before
-        the first stage."""
+        """Add a check if a process of the target has exited. Raises UnavailableError if the process
+        exited before the first stage."""
         check = self._target.check_processes()
         if check is None:
             return

@@ -1,4 +1,4 @@
-"""Event log of a session: emits events immediately, and collects checks and notes for the
+"""Event log of a session. It emits events immediately, and collects checks and notes for the
 result."""
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from app.session.dependencies import Emit
 
 
 class RunLog:
-    """Emits events and collects the checks and notes of one run. Thread-safe: a lock serializes the
-    events."""
+    """Log that emits events, and collects the checks and notes of one run. Events may be emitted by
+    any thread, because a lock serializes them."""
 
     def __init__(self, emit: Emit, now_ns: Callable[[], int]) -> None:
         self._emit, self._now_ns = emit, now_ns

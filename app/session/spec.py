@@ -1,7 +1,7 @@
-"""Specification of one run, which is a profile with all settings resolved.
+"""Specification of a run against an endpoint: a profile with all settings resolved, including the
+load of each stage.
 
-`app.wiring` builds the specification and the session reads it. It includes the load of each
-stage."""
+`app.wiring` builds the specification, and the session executes it."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ class StageLoad(msgspec.Struct, frozen=True):
 
 
 class ResolvedStage(StageLoad, frozen=True, kw_only=True):
-    """A stage that is ready to run. `drain_s` is the maximum time in s to wait for responses after
-    the last arrival."""
+    """A stage with all rates resolved, ready to run. `drain_s` is the maximum time in s to wait for
+    responses after the last arrival."""
 
     drain_s: float
     ends_when_saturated: bool = False
@@ -40,19 +40,21 @@ class ResolvedStage(StageLoad, frozen=True, kw_only=True):
 
 
 class RateShare(msgspec.Struct, frozen=True):
-    """A rate derived from an earlier stage: `fraction` times its completed requests per second."""
+    """A rate derived from an earlier stage: `fraction` times the completed requests per second of
+    the stage with the name `stage`."""
 
     stage: str
     fraction: float
 
 
 class StageSpec(StageLoad, frozen=True):
-    """A stage of the profile. With `rate_share`, the rates in the open `arrivals` are multiples of
-    the derived rate."""
+    """A stage of the profile. With `rate_share`, the rates in `arrivals` are multiples of the rate
+    derived from the earlier stage."""
 
     rate_share: RateShare | None = None
     is_in_sweep: bool = False
-    """True if the stage is part of a sweep, whose loads are in increasing order."""
+    """True if the stage is part of a sweep. The stages of a sweep are in order of increasing
+    load."""
 
     @property
     def total_duration_s(self) -> float:
@@ -61,10 +63,11 @@ class StageSpec(StageLoad, frozen=True):
 
 
 class StartSpec(msgspec.Struct, frozen=True):
-    """Command that starts the target's own server for the run. The server is stopped afterwards.
+    """Command that starts the target's own server for the run. The server is stopped after the run.
 
-    The server is ready when `ready_url` responds with a 2xx status. `environment` is added to the
-    environment variables of this process and contains resolved secrets."""
+    The server is ready when `ready_url` responds with a 2xx status. `environment` contains
+    environment variables with resolved secrets, which are added to the environment of this
+    process."""
 
     command: tuple[str, ...]
     ready_url: str
@@ -74,8 +77,8 @@ class StartSpec(msgspec.Struct, frozen=True):
 
 
 class LimitSpec(msgspec.Struct, frozen=True):
-    """Limits of the run; `None` means no limit. `usd_per_hour` is the cost of the target during the
-    run."""
+    """Limits of a run; `None` means no limit. `usd_per_hour` is the price of the target in USD per
+    hour."""
 
     duration_s: float | None = None
     requests: int | None = None
@@ -86,7 +89,7 @@ class LimitSpec(msgspec.Struct, frozen=True):
 
 class StandaloneModelSpec(msgspec.Struct, frozen=True):
     """Settings of the standalone measurement of the embedded endpoint's model. `max_duration_s` is
-    the time limit per batch size in s."""
+    the maximum duration of the measurement per batch size, in s."""
 
     job: VariantJob
     name: str
@@ -95,7 +98,8 @@ class StandaloneModelSpec(msgspec.Struct, frozen=True):
 
 
 class PlanSpec(msgspec.Struct, frozen=True):
-    """Inputs of the capacity plan. `today` is the date from which the age of prices is computed."""
+    """Inputs of the capacity plan. `today` is the date relative to which the age of prices is
+    computed."""
 
     traffic: Traffic
     limits: PlanLimits
@@ -104,21 +108,21 @@ class PlanSpec(msgspec.Struct, frozen=True):
 
 
 class BaselineSpec(msgspec.Struct, frozen=True):
-    """Results of earlier runs with which the run is compared.
+    """Baseline of a run: the results of one or more earlier runs.
 
     `tolerance` is the relative change, as a fraction, up to which a metric counts as unchanged."""
 
     runs: tuple[Result, ...]
     tolerance: float
     is_forced: bool = False
-    """True to compare even if environment differences make the runs incomparable."""
+    """True to compare the runs even if environment differences make them incomparable."""
 
 
 class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a run against an endpoint.
 
     `endpoint` contains resolved secrets and is never stored. If the run starts its target, the URL
-    is set later."""
+    of the target is only known after the start."""
 
     run_id: str
     name: str
@@ -137,24 +141,26 @@ class RunSpec(msgspec.Struct, frozen=True, kw_only=True):
     recalibrate: bool
     """True to measure the capacity of the load generator even if a recent calibration is stored."""
     standalone_model: StandaloneModelSpec | None = None
-    """Model of the embedded endpoint, measured standalone before it is served; `None` without a
+    """Settings of the standalone measurement of the embedded endpoint's model; `None` without a
     standalone measurement."""
     is_local_target: bool = False
-    """True if the only target runs on this machine, so that GPU power and energy are attributed to
-    it."""
+    """True if the target runs only on this machine, so that the power and energy of the GPUs are
+    attributed to the target."""
     start: StartSpec | None = None
     may_be_scaled_to_zero: bool = False
-    """True if the endpoint may be scaled to zero: the run retries until it responds, and reports
-    the cold start time."""
+    """True if the endpoint may be scaled to zero. The run then sends requests until one succeeds,
+    and reports the cold-start times."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
-    """Notes for the result that are known before the run, such as a proxy or a scripted target."""
+    """Notes for the result that are known before the run, such as the use of a proxy or a scripted
+    target."""
     workload_hash: str | None = None
     chance_accuracy: float | None = None
     """Accuracy of always predicting the most frequent label; `None` without labels."""
     baseline: BaselineSpec | None = None
-    """Baseline with which the result is compared."""
+    """Baseline with which the run is compared; `None` without a comparison."""
     is_demonstration: bool = False
-    """True for a demonstration, such as `quickstart`: the plan is also computed from an INVALID
-    measurement, whose capacity then counts as assumed, and neither an INVALID measurement nor a
-    missed objective makes the run fail."""
+    """True for a demonstration, such as `quickstart`.
+
+    The plan is then also computed from an INVALID measurement, whose capacity counts as assumed.
+    Neither an INVALID measurement nor a missed SLO makes the run fail."""

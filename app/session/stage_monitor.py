@@ -1,8 +1,8 @@
-"""Monitors a running stage: reports its progress, and ends it if it is saturated or a limit is
-reached.
+"""Monitors a running stage: reports its progress, and ends the stage if it is saturated or a limit
+is reached.
 
-Also reports the first failure of each error class once per run, and updates counts over the rows of
-the stage several times per second."""
+Also reports the first failure of each error class once per run, and counts good responses and
+errors several times per second."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ from loadgen.records import ClosedArrivals, FirstError, Progress, StageStarted
 
 
 class FirstErrorReporter:
-    """Emits the first failure of each error class once per run."""
+    """Reporter that emits the first failure of each error class once per run."""
 
     def __init__(self, emit: Emit) -> None:
         self._emit = emit
         self._emitted_errors: set[str] = set()
 
     def report(self, errors: Sequence[FirstError], stage: int, now_ns: int) -> tuple[ErrorSample, ...]:
-        """Return the error samples of a stage, and emit those whose error class is new in this
-        run."""
+        """Return the error samples of a stage, and emit the samples whose error class is new in
+        this run."""
         samples = tuple(ErrorSample(error.error, error.at_ns, error.text) for error in errors)
         for sample in samples:
             if sample.error not in self._emitted_errors and len(self._emitted_errors) < MAX_ERROR_CLASSES:
@@ -55,8 +55,8 @@ _RECENT_ROWS = 1000
 class RowTally:
     """Running counts over the rows of a stage.
 
-    Rows are buffered until they are counted, because reading them takes several ms of CPU time,
-    almost independently of their number."""
+    Rows are buffered and counted together, because one count takes several ms of CPU time, almost
+    independently of the number of rows."""
 
     def __init__(self, slo: Sequence[Objective]) -> None:
         self._slo = slo
@@ -64,8 +64,8 @@ class RowTally:
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
-        """Number of responses within all SLO objectives; `None` if an objective depends on the
-        scheduled start and the scheduled start is unknown."""
+        """Number of responses within all latency limits of the SLO; `None` if a limit depends on
+        the scheduled start and the scheduled start is unknown."""
         self.errors = Counter[str]()
 
     def add_rows(self, batch: pa.RecordBatch) -> None:
@@ -89,7 +89,7 @@ class RowTally:
 
     @property
     def lag_p99_ms(self) -> float | None:
-        """p99 send lag of the last 1,000 requests in ms; `None` if unknown."""
+        """p99 send lag of the last 1,000 requests in ms; `None` if no send lag is known."""
         return float(np.percentile(self._recent_lags_ms, 99)) if self._recent_lags_ms.size else None
 
 
@@ -116,10 +116,11 @@ class StageMonitor:
         self._drain, self._is_draining, self._is_target_gone = drain, False, is_target_gone
         self._rate_per_s = get_constant_rate(resolved_stage.arrivals)
         self.sent_by_worker = Counter[int]()
-        """Number of requests sent, by worker index."""
+        """Number of requests sent by each worker, by worker index."""
         self.max_lag_ms = 0.0
         self.start_ns: int | None = None
-        """Start of the measurement window in ns; `None` until the workers report it."""
+        """Start of the measurement window in monotonic ns; `None` until the workers report the
+        start."""
         self.is_over_saturated = False
         self._is_generator_behind = False
         self._open_history: list[tuple[int, int]] = []
@@ -128,11 +129,11 @@ class StageMonitor:
         self._first_latencies_ms: list[float] = []
         self._tally, self._first_errors = RowTally(slo), first_errors
         self.observed_errors: tuple[FirstError, ...] = ()
-        """First failure of each error class reported so far."""
+        """First failure of each error class in this stage, as reported so far."""
 
     @property
     def is_ending(self) -> bool:
-        """True if the stage must not start further requests."""
+        """True if the stage is ending and starts no further requests."""
         return self._is_draining or self.is_over_saturated or self._is_generator_behind
 
     @property
@@ -207,8 +208,8 @@ class StageMonitor:
     def _watch_backlog(self, progress: Progress, rate_per_s: float) -> None:
         """Detect a growing backlog.
 
-        Requests that were sent but have no response are the backlog of the endpoint. If only the
-        backlog including unsent requests grows too much, the load generator cannot keep up: the
+        The backlog of the endpoint consists of requests that were sent but have no response. If
+        only the backlog that includes unsent requests grows, the load generator cannot keep up: the
         stage is ended, and provides no information about the endpoint."""
         responses = progress.completed + progress.failed
         self._open_history.append((progress.at_ns, progress.sent - responses))

@@ -14,16 +14,17 @@ from app.session.stages import StageRunner
 from loadgen.records import OpenArrivals
 
 _MAX_SATURATED_RATES = 2
-"""Number of consecutive sweep rates with a growing backlog after which higher rates are skipped."""
+"""Number of consecutive saturated rates of a sweep after which all higher rates are skipped."""
 
 
 def resolve_stages(
     spec: RunSpec, runner: StageRunner, run_log: RunLog, now_ns: Callable[[], int]
 ) -> Iterator[ResolvedStage]:
-    """Yield the stages to run. Each stage is resolved on demand, from the results measured by then.
+    """Yield the stages to run. Each stage is resolved when it is requested, from the results of the
+    earlier stages.
 
-    A stage whose rate cannot be determined is skipped with a check. Sweep stages beyond saturation
-    are skipped with a note."""
+    If the rate of a stage cannot be determined, the stage is skipped with a check. Stages of a
+    sweep beyond saturation are skipped with a note."""
     skipped_names: list[str] = []
     for stage in spec.stages:
         if stage.is_in_sweep and _is_sweep_saturated(stage, runner):
@@ -55,7 +56,7 @@ def resolve_stages(
 
 
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
-    """Return True if all stages at the previous two sweep rates were ended because of their
+    """Return True if all stages at the last two rates of the sweep were ended because of a growing
     backlog."""
     rate_per_s = get_constant_rate(stage.arrivals)
     saturation_by_rate: dict[float, bool] = {}

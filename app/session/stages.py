@@ -1,5 +1,5 @@
-"""Runs stages on the load workers: stores the rows, summarizes each stage, and changes a running
-stage on request."""
+"""Runs stages on the load workers: stores the rows, summarizes each stage, and executes requests to
+change the running stage."""
 
 from __future__ import annotations
 
@@ -34,22 +34,24 @@ from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageEnded, 
 from loadgen.workloads import LocustWorkload, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 _RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
-"""Kinds of stages whose rate can be changed. Warm-ups are not measured, and a search depends on its
-own rates."""
+"""Kinds of stages whose rate the user can change. Warm-ups are excluded because they are not
+measured, and search steps because the search chooses their rates."""
 
 _EXTENDABLE_KINDS: tuple[StageKind, ...] = ("steady", "closed")
-"""Kinds of stages that can be extended. A rate curve or a trace has a fixed length."""
+"""Kinds of stages that the user can extend. A stage with a rate curve or a trace cannot be
+extended, because the curve or trace has a fixed length."""
 _MIN_REMAINING_S = 1.0
-"""Minimum remaining duration in s for extending a stage, because all workers must be informed
-before its arrivals end."""
+"""Minimum remaining duration in s of a stage that is extended. All workers must learn of the
+extension before the arrivals of the stage end."""
 
 _UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "target", "name")
-"""Columns of the request rows that are not needed for the metrics of a stage."""
+"""Columns of the request rows that the metrics of a stage do not need."""
 
 
 @dataclass
 class _RunningStage:
-    """State of the running stage. `max_rate_per_s` is its highest rate so far."""
+    """State of the running stage. `max_rate_per_s` is the highest rate that the stage has used so
+    far."""
 
     index: int
     stage: ResolvedStage
@@ -59,10 +61,10 @@ class _RunningStage:
 
 
 class StageRunner:
-    """Runs stages and stores their rows.
+    """Runner of stages that stores their rows.
 
-    No rows are held in memory: the rows of a stage are read from the store when needed, and
-    released afterwards."""
+    No rows remain in memory: the rows of a stage are read from the store when needed, and released
+    afterwards."""
 
     def __init__(
         self,
@@ -90,12 +92,12 @@ class StageRunner:
         self._running: _RunningStage | None = None
         self._first_errors = FirstErrorReporter(emit)
         self.stage_data: list[StageData] = []
-        """Data of all stages, in execution order."""
+        """Data of all completed stages, in execution order."""
         self.sent = 0
         self.token_sources = Counter[str]()
-        """Number of responses by the source of their token counts."""
+        """Number of responses by source of their token counts, such as `chunks`."""
         self.stages: list[Stage] = []
-        """Results of all stages without telemetry, in execution order."""
+        """Results of all completed stages without telemetry metrics, in execution order."""
 
     @property
     def may_continue(self) -> bool:
@@ -104,9 +106,9 @@ class StageRunner:
 
     def run(self, resolved_stage: ResolvedStage) -> Stage:
         """Run one stage, store its rows, and return its results. In a resumed run, a stage that was
-        measured earlier is returned instead.
+        measured before the interruption is returned from storage instead.
 
-        Raises LoadError if the workers fail; the requests sent until then are still stored as a
+        Raises LoadError if the workers fail. The requests sent until then are still stored as a
         stage."""
         skipped_stages, completed_stage = self._replay.pop_stage(resolved_stage)
         self._restore(skipped_stages)
@@ -181,8 +183,8 @@ class StageRunner:
         return stage
 
     def restore_remaining(self) -> None:
-        """Add the stored stages of a resumed run that were not requested again because the session
-        ended early."""
+        """Add the stored stages of a resumed run that were not requested because the session ended
+        early."""
         self._restore(self._replay.pop_remaining())
 
     def _restore(self, completed_stages: Sequence[CompletedStage]) -> None:
@@ -197,8 +199,8 @@ class StageRunner:
 
     def change_rate(self, rate_per_s: float) -> str:
         """Change the rate of the running stage until its end, and return a confirmation message.
-        May be called from any thread. Raises UsageError if no stage with a changeable rate is
-        running."""
+        May be called from any thread. Raises UsageError if no stage is running or its rate cannot
+        be changed."""
         running = self._running
         if running is None:
             raise UsageError("no stage is running")
@@ -214,15 +216,17 @@ class StageRunner:
 
     def extend(self, extension_s: float) -> str:
         """Extend the running stage by `extension_s` seconds, and return a confirmation message. May
-        be called from any thread. The limits of the run still apply. Raises UsageError if no
-        extendable stage is running."""
+        be called from any thread.
+
+        The limits of the run still apply. Raises UsageError if no stage is running or the stage
+        cannot be extended."""
         running, now_ns = self._running, self._now_ns()
         if running is None or running.monitor.start_ns is None:
             raise UsageError("no stage is running")
         _require_extendable(running.stage)
         remaining_s = running.duration_s - (now_ns - running.monitor.start_ns) / 1e9
         if remaining_s < _MIN_REMAINING_S or running.monitor.is_ending or self._interruption.is_requested:
-            raise UsageError(f"the current stage, {running.stage.name}, is about to end")
+            raise UsageError(f"the current stage, {running.stage.name}, cannot be extended: it is about to end")
         duration_s = running.duration_s + extension_s
         if running.max_rate_per_s * duration_s > MAX_ARRIVALS:
             raise UsageError(f"extended by {extension_s:g} s, this stage would exceed {MAX_ARRIVALS:,} requests")
@@ -234,16 +238,16 @@ class StageRunner:
         return f"stage {running.stage.name} was extended by {extension_s:g} s to {duration_s:g} s{limit_note}"
 
     def summarize(self, telemetry: pd.DataFrame) -> tuple[Stage, ...]:
-        """Return all stages with telemetry metrics, including telemetry that arrived after the end
-        of a stage."""
+        """Return the results of all completed stages with telemetry metrics. `telemetry` includes
+        samples that arrived after the end of a stage."""
         return tuple(
             add_telemetry(stage, telemetry, stage_data, self._slo)
             for stage, stage_data in zip(self.stages, self.stage_data, strict=True)
         )
 
     def pool(self, indices: Sequence[int], telemetry: pd.DataFrame) -> Stage:
-        """Pool stages at the same rate into one stage. `indices` are the indices in execution
-        order."""
+        """Pool several stages at the same rate into one stage. `indices` are the positions of the
+        stages in execution order."""
         return pool_stages(
             map(self._read_rows, indices), telemetry, [self.stage_data[index] for index in indices], self._slo
         )
@@ -300,7 +304,7 @@ def _has_sessions(workload: Workload) -> bool:
 
 
 def _require_extendable(stage: ResolvedStage) -> None:
-    """Raise UsageError if the duration of the stage cannot be changed."""
+    """Raise UsageError if the user cannot extend the stage."""
     if stage.kind in ("warmup", "probe", "step"):
         setting = "load.warmup" if stage.kind == "warmup" else "the search"
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: its duration is set by {setting}")
@@ -310,8 +314,8 @@ def _require_extendable(stage: ResolvedStage) -> None:
 
 
 def _has_new_rates(arrivals: Arrivals, rates: Rates) -> bool:
-    """Return True if the stage used a rate that is not part of its planned arrivals. A stage that
-    ended early may lack some of the planned rates."""
+    """Return True if a stage used a rate that is not among its planned rates. Missing planned rates
+    do not matter, because a stage may end early."""
     if not isinstance(arrivals, OpenArrivals):
         return False
     return not {rate for _, rate in rates} <= {rate for _, rate in arrivals.rates}

@@ -1,9 +1,9 @@
-"""Prepares the target of a run: starts it or scales it up from zero if the profile requests this,
-and checks it with a preflight request.
+"""Prepares the target of a run: starts the target or scales it up from zero if the profile requests
+this, and sends a preflight request.
 
 The preflight request shows whether the target is reachable and authorizes the client. For a target
-that is started or scaled up, the time until it is ready, until its first response and until steady
-latency is measured."""
+that is started or scaled up, the cold-start times are measured: until the target is ready, until
+its first response, and until its latency is steady."""
 
 from __future__ import annotations
 
@@ -41,11 +41,11 @@ _MISSING_METADATA_HINT = "Requests are built from the model's metadata. Check ta
 
 
 def find_unreachable_hint(report: PreflightDone) -> str | None:
-    """Return a hint if no load can be measured: no connection, no permission, wrong protocol, or no
-    metadata to build requests from.
+    """Return a hint if the target cannot be measured: no connection, no permission, wrong protocol,
+    or no metadata to build requests from.
 
-    Returns `None` for any other failure, which is the target's response to the workload and is
-    measured by the run."""
+    Return `None` if the preflight request succeeded, and for any other failure: such a failure is
+    the target's response to the workload, and is measured by the run."""
     if report.error is None:  # `workload.expect` accepts this status.
         return None
     hint = _HINTS.get(report.status) or _HINTS.get(report.error)
@@ -53,18 +53,19 @@ def find_unreachable_hint(report: PreflightDone) -> str | None:
 
 
 def require_reachable(report: PreflightDone, url: str) -> None:
-    """Raise UnavailableError if no load can be measured."""
+    """Raise UnavailableError if the preflight request shows that the target cannot be measured."""
     hint = find_unreachable_hint(report)
     if hint is not None:
         raise UnavailableError(f"{url} cannot be measured: {report.detail}", hint=hint)
 
 
 def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
-    """Return the message for a target that was reached but could not be loaded; `None` if the
-    worker itself failed.
+    """Return the error message if the target was reached but the load failed; `None` if the worker
+    itself failed.
 
-    If nothing has been measured yet, raises UsageError for a workload that cannot be built and
-    UnavailableError for an unreachable target. Otherwise, the measured data is preserved."""
+    If nothing has been measured yet, raises UsageError for a workload that cannot be built, and
+    UnavailableError for an unreachable target. Otherwise, the measured data is preserved and no
+    error is raised."""
     if not has_measured and error.is_workload_invalid:
         raise UsageError(error.message, hint=error.hint) from error
     if not has_measured and error.error in _HINTS:
@@ -73,7 +74,7 @@ def classify_load_error(error: LoadError, *, has_measured: bool) -> str | None:
 
 
 SCALE_UP_TIMEOUT_S = 600.0
-"""Maximum time in s to wait for an endpoint that is scaled to zero, which exceeds the start time of
+"""Maximum time in s to wait for an endpoint that is scaled to zero. It exceeds the start time of
 GPU nodes."""
 
 _RETRY_PAUSE_S = 0.02
@@ -81,7 +82,7 @@ _RETRYABLE_ERRORS = ("connect", "send", "timeout", "truncated", "http-5xx")
 
 
 class WaitContext(msgspec.Struct, frozen=True):
-    """Clock, pause function and stop requests for waiting loops."""
+    """Clock, pause function and stop state that waiting loops need."""
 
     now_ns: Callable[[], int]
     pause: Callable[[float], None]
@@ -89,10 +90,11 @@ class WaitContext(msgspec.Struct, frozen=True):
 
 
 def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: WaitContext) -> None:
-    """Wait until the readiness URL responds with a 2xx status, or the user requests a stop.
+    """Wait until the readiness URL of the server responds with a 2xx status, or the user requests a
+    stop.
 
-    Raises UnavailableError if the command ends before the server is ready, or if the timeout is
-    exceeded."""
+    Raises UnavailableError if the start command ends before the server is ready, or if the timeout
+    is exceeded."""
     name = start.command[0]
     deadline_ns = wait_context.now_ns() + round(start.timeout_s * 1e9)
     while not wait_context.interruption.is_requested:
@@ -111,10 +113,10 @@ def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: Wait
 def wait_for_response(
     load: Load, url: str, timeout_s: float, end_reason: Callable[[], str | None], wait_context: WaitContext
 ) -> PreflightDone:
-    """Send preflight requests until one succeeds, and return its report. If none succeeds in time,
-    or retrying is pointless, return the last failure.
+    """Send preflight requests until one succeeds, and return its report. If none succeeds before
+    the timeout or a stop, or if a failure cannot be retried, return the report of the last failure.
 
-    Raises UnavailableError if the target cannot be measured, or if the process of the target has
+    Raises UnavailableError if the target cannot be measured, or if a process of the target has
     exited."""
     deadline_ns = wait_context.now_ns() + round(timeout_s * 1e9)
     while True:
@@ -136,8 +138,8 @@ def estimate_cold_start(
     *,
     has_warmup: bool = True,
 ) -> ColdStart:
-    """Return the cold-start times in ms since `start_ns`. The value of a time is withheld if it was
-    not reached or cannot be measured."""
+    """Return the cold-start times since `start_ns`, in ms. A time is withheld if the target did not
+    reach the state, or if the time cannot be measured."""
     unsteady_reason = "latency did not become stable during warm-up" if has_warmup else "load.warmup is 0s"
     return ColdStart(
         ready_ms=_estimate_elapsed(
@@ -168,7 +170,8 @@ _NO_KEEP_ALIVE_NOTE = (
 
 
 class TargetRunner:
-    """Starts and prepares the target of a run. Started resources are closed by `resources`."""
+    """Runner that starts and prepares the target of a run. Started resources are closed by
+    `resources`."""
 
     def __init__(
         self,
@@ -182,7 +185,8 @@ class TargetRunner:
         self._wait_context, self._resources = wait_context, resources
         self._server: StartedServer | None = None
         self._processes: list[tuple[str, Callable[[], str | None]]] = []
-        """Name of each process started for the target, and a function that returns how it ended."""
+        """Name of each process started for the target, with a function that returns how the process
+        ended."""
         self._start_ns = 0
         self._ready_ns: int | None = None
         self._first_response_ns: int | None = None
@@ -194,7 +198,8 @@ class TargetRunner:
         return self._spec.start is not None or self._spec.may_be_scaled_to_zero
 
     def start_built_in(self) -> None:
-        """Start the embedded endpoint or the scripted server if the profile requests one."""
+        """Start the embedded endpoint or the scripted server if the profile requests one of
+        them."""
         if self._dependencies.start_scripted is not None:
             self._run_log.emit_phase("endpoint", "starting the scripted server")
             scripted_server = self._dependencies.start_scripted()
@@ -219,7 +224,8 @@ class TargetRunner:
                 )
 
     def send_preflight(self, load: Load) -> None:
-        """Send the preflight request. Raises UnavailableError if no load can be measured."""
+        """Send the preflight request. Raises UnavailableError if the preflight request shows that
+        the target cannot be measured."""
         is_locust = isinstance(self._spec.workload, LocustWorkload)
         self._run_log.emit_phase(
             "preflight", f"{'loading' if is_locust else 'sending one request to'} {self._display_name}"
@@ -231,8 +237,9 @@ class TargetRunner:
         self._apply_preflight(report, load)
 
     def send_cold_preflight(self, load: Load) -> None:
-        """Start the server or scale the endpoint up, and send requests until one succeeds. Raises
-        UnavailableError if none succeeds."""
+        """Start the target's server or scale the endpoint up, and send preflight requests until one
+        succeeds. Raises UnavailableError if the server does not start or the target cannot be
+        measured."""
         load.configure(self.endpoint, self._spec.workload)
         self._start_ns = self._dependencies.now_ns()
         timeout_s = SCALE_UP_TIMEOUT_S
@@ -255,7 +262,7 @@ class TargetRunner:
 
     def end_reason(self) -> str | None:
         """Return which process of the target ended and how, such as "the scripted server was killed
-        by SIGKILL"; `None` while all processes are running, or if the run started none."""
+        by SIGKILL"; `None` while all processes are running, or if the run started no process."""
         end_texts = ((name, get_end_reason()) for name, get_end_reason in self._processes)
         return next((f"{name} {end_text}" for name, end_text in end_texts if end_text is not None), None)
 

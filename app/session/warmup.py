@@ -1,5 +1,5 @@
-"""Warm-up of a run: load windows of equal length until three consecutive medians agree. The windows
-are stored as warm-up stages."""
+"""Warm-up of a run: windows of equal length, until the median service times of three consecutive
+windows agree. Each window is stored as a warm-up stage."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ MAX_DRAIN_S = 10.0
 
 
 def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
-    """Warm up until three consecutive windows agree on the median latency.
+    """Warm up until three consecutive windows agree on the median service time.
 
-    Returns the start of the first of these windows in monotonic ns; `None` if no three windows
-    agreed or there was no warm-up."""
+    Return the start of the first of these windows in monotonic ns; `None` if no three consecutive
+    windows agreed or there was no warm-up."""
     arrivals = _build_arrivals(spec)
     if spec.warmup_s <= 0 or arrivals is None:
         return None
@@ -46,8 +46,8 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
 
 
 def _build_arrivals(spec: RunSpec) -> Arrivals | None:
-    """Return the arrivals for the warm-up, derived from the start rate of the search or from the
-    first stage; `None` if the rate of the first stage depends on an earlier stage."""
+    """Return the arrivals of the warm-up, derived from the start rate of the search or from the
+    first stage; `None` if the rate of the first stage depends on another stage."""
     if spec.search is not None:
         return build_search_arrivals(spec.search, spec.search.start_per_s)
     first_stage = spec.stages[0]

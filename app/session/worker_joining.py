@@ -1,5 +1,5 @@
-"""Load workers of a run: progress messages while they join, and the contribution of each worker to
-a stage."""
+"""Load workers of a run: progress messages while workers join, and the contribution of each worker
+to a stage."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from loadgen.records import Joining, LoadWorker, StageEnded, WorkerStageResult
 def build_join_callback(run_log: RunLog, interruption: Interruption) -> Callable[[Joining], None]:
     """Return a callback that reports how many workers have joined.
 
-    The callback raises LoadError if the user has requested a stop, so that the run does not wait
-    for the missing workers."""
+    The callback raises LoadError if the user has requested a stop, so that the run stops waiting
+    for missing workers."""
     last_message = ""
 
     def report_joining(joining: Joining) -> None:
@@ -34,7 +34,7 @@ def build_join_callback(run_log: RunLog, interruption: Interruption) -> Callable
 
 
 def build_worker_data(worker_results: Sequence[WorkerStageResult]) -> tuple[WorkerData, ...]:
-    """Convert the stage results of the workers to records of the result."""
+    """Convert the stage results of the workers to the records that the result contains."""
     return tuple(
         WorkerData(
             worker=worker_result.worker,
@@ -52,7 +52,7 @@ def build_worker_data(worker_results: Sequence[WorkerStageResult]) -> tuple[Work
 
 
 def build_lost_stage(index: int, monitor: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
-    """Build the end report of a stage that lost all its workers, from the data that they had
+    """Build the end report of a stage that lost all its workers, from the data that the workers had
     reported until then."""
     workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
     return StageEnded(

@@ -28,7 +28,7 @@ _PROMOTE_HINT = "Set a run as the baseline of its profile with `sizewise runs pr
 
 def promote(run: StoredRun) -> Result:
     """Make a run the baseline of its profile name, replacing any previous baseline. Raises
-    UsageError if the run failed."""
+    UsageError if the run is INVALID or failed, or if the baseline cannot be stored."""
     result = run.complete_result
     if result.verdict.status == "INVALID" or result.exit.first_code != 0:
         reason = (

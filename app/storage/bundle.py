@@ -59,11 +59,9 @@ def is_valid_run_id(name: str) -> bool:
 
 
 class _BoundedFile(io.FileIO):
-    """File that rejects reads above a maximum size.
-
-    Without this limit, a zip could exhaust the memory: its central directory is read at once, with
-    the length that the zip declares.
-    """
+    """File that rejects reads above a maximum size. Without this limit, a malicious zip could
+    exhaust the memory, because its central directory is read at once, with the length that the zip
+    declares."""
 
     def read(self, size: int | None = -1, /) -> bytes:
         if size is not None and size > _MAX_DIRECTORY_BYTES:
@@ -191,27 +189,27 @@ def export_run(run: StoredRun, path: Path) -> Bundle:
     run_id, names = run.complete_result.run_id, _list_files(run.directory)
     if not is_valid_run_id(run_id):
         raise UsageError(f"{run.directory} cannot be exported: {run_id!r} is not a valid run ID for a bundle")
-    draft = path.with_name(f".{path.name}.part")
+    temporary_path = path.with_name(f".{path.name}.part")
     try:
-        with draft.open("wb") as out:
+        with temporary_path.open("wb") as out:
             bundle = _write_archive(out, run.directory, run_id, names)
             out.flush()
             os.fsync(out.fileno())
-        _check_bundle(draft, run.directory)
-        draft.replace(path)
+        _check_bundle(temporary_path, run.directory)
+        temporary_path.replace(path)
     except OSError as error:
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint="Choose another path with -o.") from error
     finally:
-        draft.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)
     return bundle
 
 
-def _check_bundle(draft: Path, directory: Path) -> None:
+def _check_bundle(temporary_path: Path, directory: Path) -> None:
     """Apply the checks of an import to a new bundle, so that no bundle is exported that an import
     would reject."""
     try:
-        with open_bundle(draft) as archive:
-            verify_result(archive, draft, read_manifest(archive, draft))
+        with open_bundle(temporary_path) as archive:
+            verify_result(archive, temporary_path, read_manifest(archive, temporary_path))
     except UsageError as error:
         raise UsageError(
             f"{directory} cannot be exported: {error}", hint="Measure again, or move the file out of the run."
@@ -272,10 +270,8 @@ def _build_zip_info(entry: str) -> zipfile.ZipInfo:
 
 
 ACTIVE_EXTENSIONS = (".html", ".htm", ".xhtml", ".mht", ".mhtml", ".svg")
-"""Extensions of files that can contain scripts and that a browser would execute.
-
-Such files in a bundle are verified but not stored, because reports can be rendered again.
-"""
+"""Extensions of files whose scripts a browser would execute. Such files in a bundle are verified
+but not stored, because reports can be rendered again."""
 
 
 def import_run(path: Path) -> tuple[Path, bool]:

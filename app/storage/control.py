@@ -1,10 +1,10 @@
-"""Control files of a run: commands to the engine of the run, and the engine's replies.
+"""Control files of a run: commands to the engine of the run, and the engine's responses.
 
 Each command is a separate file, which is written under a temporary name and then renamed, so that
 several processes can send commands and the engine never reads an incomplete command. File names
-sort by time. The engine removes a command file and writes a reply file of the same name. Files work
-in the same way on all operating systems, and allow a run on a shared disk to be controlled from
-another machine.
+sort by time. The engine removes a command file and writes a response file of the same name. Files
+work in the same way on all operating systems, and allow a run on a shared disk to be controlled
+from another machine.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ from app.records.control import ControlCommand, ControlResponse
 from loadgen.decoding import decode_json, json_decoder
 
 CONTROL = "control"
-_COMMAND, _REPLY = ".command", ".reply"
+_COMMAND, _RESPONSE = ".command", ".response"
 _LOCK = ".engine.lock"
 """Name of the lock file that the engine holds during its lifetime.
 
@@ -54,7 +54,7 @@ class CommandInbox:
         self._decode = json_decoder(ControlCommand)
 
     def process(self, handle: Callable[[ControlCommand], ControlResponse]) -> None:
-        """Handle all pending commands, oldest first, and write a reply to each command."""
+        """Handle all pending commands, oldest first, and write a response to each command."""
         for path in self._list_pending():
             try:
                 content = _read(path)
@@ -62,10 +62,10 @@ class CommandInbox:
             except OSError:
                 continue  # the sender has canceled the command
             try:
-                reply = handle(self._decode(content))
+                response = handle(self._decode(content))
             except msgspec.DecodeError:
-                reply = ControlResponse(False, "this version of Sizewise does not support the command")
-            _write(path.with_suffix(_REPLY), msgspec.json.encode(reply))
+                response = ControlResponse(False, "this version of Sizewise does not support the command")
+            _write(path.with_suffix(_RESPONSE), msgspec.json.encode(response))
 
     def close(self) -> None:
         """Remove the control files, so that no further commands are accepted."""
@@ -91,8 +91,8 @@ def remove_control(run_directory: Path) -> None:
 def is_engine_alive(run_directory: Path, pid: int) -> bool:
     """Return whether the engine of a run still accepts commands.
 
-    A killed engine leaves its control folder behind, but releases its lock. `pid` may meanwhile
-    belong to another process.
+    A killed engine leaves its control folder behind, but releases its lock. Checking only `pid` is
+    not sufficient, because `pid` may meanwhile belong to another process.
     """
     if not (run_directory / CONTROL).is_dir():
         return False
@@ -126,14 +126,14 @@ def _create_locked_file(path: Path) -> int | None:
         return None
     import fcntl
 
-    draft = path.with_name(path.name + ".part")
-    file = os.open(draft, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    temporary_path = path.with_name(path.name + ".part")
+    file = os.open(temporary_path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        draft.replace(path)
+        temporary_path.replace(path)
     except OSError:  # the file system does not support locks
         os.close(file)
-        draft.unlink(missing_ok=True)
+        temporary_path.unlink(missing_ok=True)
         return None
     return file
 
@@ -167,26 +167,24 @@ def _get_idle_s(run_directory: Path) -> float:
 
 
 def send_command(run_directory: Path, command: ControlCommand, *, timeout_s: float = 10.0) -> str:
-    """Send a command to the engine of a run and return the engine's message.
-
-    Raises UsageError if the engine rejects the command, if the run has ended, or if there is no
-    reply within `timeout_s`.
-    """
+    """Send a command to the engine of a run and return the engine's message. Raises UsageError if
+    the engine rejects the command, if the run has ended, or if there is no response within
+    `timeout_s`."""
     folder = run_directory / CONTROL
     path = folder / f"{time.time_ns():020d}-{secrets.token_hex(4)}{_COMMAND}"
     try:
         _write(path, msgspec.json.encode(command))
     except OSError as error:
         raise _build_ended_error(run_directory) from error
-    reply = _await_reply(path, timeout_s)
-    if not reply.is_accepted:
-        raise UsageError(reply.message)
-    return reply.message
+    response = _await_response(path, timeout_s)
+    if not response.is_accepted:
+        raise UsageError(response.message)
+    return response.message
 
 
-def _await_reply(command: Path, timeout_s: float) -> ControlResponse:
-    reply, deadline_s = command.with_suffix(_REPLY), time.monotonic() + timeout_s
-    while not reply.exists():
+def _await_response(command: Path, timeout_s: float) -> ControlResponse:
+    response_path, deadline_s = command.with_suffix(_RESPONSE), time.monotonic() + timeout_s
+    while not response_path.exists():
         if not command.parent.exists():
             raise _build_ended_error(command.parents[1])
         if time.monotonic() >= deadline_s:
@@ -195,11 +193,11 @@ def _await_reply(command: Path, timeout_s: float) -> ControlResponse:
             raise UsageError(f"the run in {command.parents[1]} does not respond", hint=hint)
         time.sleep(_POLL_S)
     try:
-        return decode_json(_read(reply), ControlResponse)
+        return decode_json(_read(response_path), ControlResponse)
     except (OSError, msgspec.DecodeError):
         raise _build_ended_error(command.parents[1]) from None
     finally:
-        reply.unlink(missing_ok=True)
+        response_path.unlink(missing_ok=True)
 
 
 def _build_ended_error(run_directory: Path) -> UsageError:
@@ -216,6 +214,6 @@ def _read(path: Path) -> bytes:
 
 
 def _write(path: Path, content: bytes) -> None:
-    draft = path.with_suffix(".part")
-    draft.write_bytes(content)
-    draft.replace(path)
+    temporary_path = path.with_suffix(".part")
+    temporary_path.write_bytes(content)
+    temporary_path.replace(path)

@@ -50,7 +50,7 @@ class EventFollower:
                     self.damaged_count += 1
 
     def _read(self) -> bool:
-        """Read the next chunk of the file, and return whether it contained any data."""
+        """Read the next part of the file, and return whether any data was read."""
         try:
             with self._path.open("rb") as file:
                 file.seek(self._offset)
@@ -90,8 +90,8 @@ class RunFollower:
         return event
 
     def is_active(self) -> bool:
-        """Return whether more events may be written. Even when this is False, events written before
-        the engine ended may still be unread."""
+        """Return whether more events may be written. If the engine has ended, events that it wrote
+        earlier may still be unread."""
         if self.finished_event is not None:
             return False
         if self._pid is None:

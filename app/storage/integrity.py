@@ -22,31 +22,27 @@ _LINE = re.compile(r"([0-9a-f]{64})  ([^\n]+)")
 
 
 class Damage(msgspec.Struct, frozen=True):
-    """A file of a run whose content differs from its content at the end of the run."""
+    """A damaged file of a run. Its content differs from the content at the end of the run."""
 
     path: str
-    problem: Literal["missing", "changed", "cut off"]
+    problem: Literal["missing", "changed", "truncated"]
     intact_bytes: int | None = None
     """Number of intact bytes from the start of the file; `None` if unknown."""
 
     @property
     def text(self) -> str:
-        return (
-            (f"{self.path} is missing")
-            if self.problem == "missing"
-            else f"{self.path} was {'truncated' if self.problem == 'cut off' else self.problem}"
-        )
+        return (f"{self.path} is missing") if self.problem == "missing" else f"{self.path} was {self.problem}"
 
 
 class _ResultArtifacts(msgspec.Struct):
-    """Part of a result that contains the hashes of the files that the result is based on."""
+    """Part of a result with the hashes of the files on which the result is based."""
 
     artifacts: tuple[Artifact, ...]
 
 
 def find_damage(directory: Path) -> tuple[Damage, ...]:
-    """Compare the data files of a run with the checksums in `result.json` and `checksums.txt`; for
-    an interrupted run, with the journal.
+    """Return the data files of a run whose content does not match the checksums in `result.json`
+    and `checksums.txt` or, for an interrupted run, the journal.
 
     Files are hashed again only if their size or modification time changed: hashing 2.5 million rows
     takes about 0.3 s.
@@ -70,8 +66,8 @@ def find_unverified_files(directory: Path) -> tuple[str, ...]:
 
 
 def find_result_damage(directory: Path) -> Damage | None:
-    """Verify only `result.json`, which is fast enough for every run in a list. Return `None` if the
-    file is intact."""
+    """Verify only `result.json`, which is fast enough for every run in a list. Return `None` if no
+    damage was found."""
     checksums = _read_checksums(directory)
     if checksums is None:
         return Damage(CHECKSUMS, "changed")
@@ -116,15 +112,15 @@ def _iter_journal_damage(directory: Path) -> Iterator[Damage]:
         yield Damage(name, problem, state.intact_bytes.get(name))
 
 
-def _classify_problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "cut off"]:
+def _classify_problem(path: Path, *, is_cut: bool) -> Literal["missing", "changed", "truncated"]:
     if not path.exists():
         return "missing"
-    return "cut off" if is_cut else "changed"
+    return "truncated" if is_cut else "changed"
 
 
 def _is_data(name: str) -> bool:
-    """Return whether a file is part of the run data. Reports are not, because they can be rendered
-    again."""
+    """Return whether a file is part of the run data. Reports are not part of the run data, because
+    they can be rendered again."""
     folder, _, file_name = name.rpartition("/")
     return name in DATA_FILES or (folder == OUTPUTS and file_name == Path(file_name).name)
 

@@ -113,8 +113,8 @@ class JournalCheck(msgspec.Struct, frozen=True):
 
 
 def verify_journal(directory: Path) -> JournalCheck | None:
-    """Compare the files of a run whose engine has ended with the journal. Return `None` if the run
-    has no journal."""
+    """Verify the files of a run against its journal. The engine of the run must have ended. Return
+    `None` if the run has no journal."""
     streams = {name: _Stream(directory / name) for name in STREAMS}
     matches: dict[str, bool] = {}
     contents: dict[str, tuple[int, int] | None] = {}
@@ -169,7 +169,7 @@ class _Stream:
         self._crc = 0
         self._previous_end = 0
         self.end = 0
-        """End of the stream according to the last journal line, in bytes."""
+        """End of the stream in bytes, according to the last journal line."""
         self.intact_size = 0
         """Number of intact bytes from the start of the stream."""
         self.is_changed = False

@@ -34,8 +34,8 @@ def read_labels(run_directory: Path) -> Labels:
 
 
 def set_title(run_directory: Path, title: str) -> Labels:
-    """Set the title of a run; an empty title removes it. Raises UsageError, and changes nothing, if
-    the title is too long."""
+    """Set the title of a run; an empty title removes the current title. Raises UsageError, and
+    changes nothing, if the title is too long."""
     clean_title = _to_single_line(title)
     if len(clean_title) > MAX_TITLE_LENGTH:
         raise UsageError(

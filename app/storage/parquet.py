@@ -23,8 +23,8 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[
     rows.
 
     The file contains the columns that the stream and `schema` have in common, with `rename` applied
-    to every string. The file is written completely or not at all; no file is written for a stream
-    without rows.
+    to every string value. The file is written completely or not at all; no file is written for a
+    stream without rows.
     """
     from pyarrow import parquet
 
@@ -32,8 +32,8 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[
     group_batches = list(islice(batches, _BATCHES_PER_GROUP))
     if not group_batches:
         return 0
-    draft, rows = path.with_name(path.name + ".part"), 0
-    with draft.open("wb") as file:
+    temporary_path, rows = path.with_name(path.name + ".part"), 0
+    with temporary_path.open("wb") as file:
         with parquet.ParquetWriter(file, group_batches[0].schema, compression="zstd") as writer:
             while group_batches:
                 group = pa.Table.from_batches(group_batches)
@@ -43,7 +43,7 @@ def write_parquet(stream: Path, schema: pa.Schema, path: Path, rename: Callable[
                 group_batches = list(islice(batches, _BATCHES_PER_GROUP))
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(path)
+    temporary_path.replace(path)
     return rows
 
 

@@ -25,15 +25,15 @@ from app.records.service import BatchService, FittedService, RequestService, Tok
 
 _MIN_VALUE, _MAX_VALUE = 1e-9, 1e9
 _MAX_SLOTS = 100_000
-"""Maximum number of slots, sequences or replicas, because the simulation allocates memory for
-each."""
+"""Maximum number of slots, sequences or replicas. The simulation allocates memory for each of
+them."""
 Bound = tuple[str, float, float, float]
 """Name of a value, the value, its minimum and its maximum."""
 
 
 def find_impossible_input(plan_inputs: PlanningInputs) -> str | None:
-    """Return a description of the first value among the inputs of a plan that is invalid or outside
-    its allowed range; `None` if all values are valid."""
+    """Return a description of the first invalid or out-of-range value in the inputs of a plan;
+    `None` if all values are valid."""
     return next(_iter_impossible_inputs(plan_inputs), None)
 
 
@@ -161,7 +161,8 @@ class PlanFile(msgspec.Struct, frozen=True):
 
 
 def is_plan_file(path: Path) -> bool:
-    """Return whether a file starts like a plan file; False if the file cannot be read."""
+    """Return whether a file starts with the first key of a plan file; False if the file cannot be
+    read."""
     try:
         with path.open("rb") as file:
             return file.read(len(_FIRST_KEY)) == _FIRST_KEY
@@ -218,16 +219,16 @@ def write_plan(path: Path, file: PlanFile) -> None:
     """Write a plan file completely or not at all: an existing file is replaced only after the new
     file is on disk."""
     text = format_plan(file).encode()
-    draft = path.parent / f".{path.name}.part"
+    temporary_path = path.parent / f".{path.name}.part"
     try:
-        with draft.open("wb") as out:
+        with temporary_path.open("wb") as out:
             out.write(text)
             out.flush()
             os.fsync(out.fileno())
-        draft.replace(path)
+        temporary_path.replace(path)
     except OSError as error:
-        with contextlib.suppress(OSError):  # the draft may not exist
-            draft.unlink()
+        with contextlib.suppress(OSError):  # the temporary file may not exist
+            temporary_path.unlink()
         hint = "Check the permissions and the free space of its folder."
         raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
 

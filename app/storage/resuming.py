@@ -154,8 +154,8 @@ def _find_last_reading_ns(run: StoredRun, intact_bytes: Mapping[str, int]) -> in
 
 
 def _read_intact_bytes(run: StoredRun) -> dict[str, int]:
-    """Return the number of intact bytes of each file according to the journal; empty if there is no
-    journal."""
+    """Return the number of intact bytes of each stream according to the journal; empty if there is
+    no journal."""
     state = verify_journal(run.directory)
     return {} if state is None else state.intact_bytes
 
@@ -166,5 +166,5 @@ def _get_last_write_s(run: StoredRun) -> float:
 
 def _read_uptime_s() -> float:
     """Return the time in s since the monotonic clock started, including the time in which the
-    machine was suspended; infinity if the OS does not report it."""
+    machine was suspended; infinity if the OS does not report this time."""
     return time.clock_gettime(time.CLOCK_BOOTTIME) if hasattr(time, "CLOCK_BOOTTIME") else float("inf")

@@ -84,14 +84,14 @@ def slugify(name: str) -> str:
 
 
 def write_atomically(path: Path, content: bytes) -> None:
-    """Write a file completely or not at all: the content is written to a draft file and flushed to
-    disk, and the draft is renamed."""
-    draft = path.with_name(path.name + ".part")
-    with draft.open("wb") as file:
+    """Write a file completely or not at all: the content is written to a temporary file and
+    flushed to disk, and the file is renamed."""
+    temporary_path = path.with_name(path.name + ".part")
+    with temporary_path.open("wb") as file:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
-    draft.replace(path)
+    temporary_path.replace(path)
     _sync_folder(path.parent)
 
 
@@ -335,8 +335,9 @@ class StoredRun:
         return self._read(RESULT, bytes.decode)
 
     def events(self, intact_bytes: int | None = None) -> list[Event]:
-        """Return the events of all complete lines of the events file, or only of those in its first
-        `intact_bytes`. An incomplete last line is ignored."""
+        """Return the events of all complete lines of the events file; an incomplete last line is
+        ignored. With `intact_bytes`, only that number of bytes from the start of the file is
+        read."""
         decode = json_decoder(Event)
         path = self.directory / EVENTS
         lines = path.read_bytes()[:intact_bytes].split(b"\n")[:-1] if path.exists() else []
@@ -366,8 +367,8 @@ class StoredRun:
 
     @property
     def damage(self) -> tuple[Damage, ...]:
-        """Files whose content differs from what was written. Always empty for a run that is still
-        being written."""
+        """Damaged files, whose content differs from the content that was written. Always empty for
+        a run that is still being written."""
         return () if self.is_being_written else find_damage(self.directory)
 
     @property
@@ -426,7 +427,8 @@ class StoredRun:
         in an older schema are null.
 
         If `damage` is given, an error is appended to this list instead of raised, and the rows
-        before the error are returned. Only the first `intact_bytes` of the file are read.
+        before the error are returned. With `intact_bytes`, only that number of bytes from the start
+        of the file is read.
         """
         path = self.directory / REQUESTS
         return read_stream(
@@ -445,7 +447,7 @@ class StoredRun:
         return read_stream(self.directory / CALLS, CALL_SCHEMA)
 
     def telemetry(self, damage: list[CorruptedFileError] | None = None, intact_bytes: int | None = None) -> pa.Table:
-        """Return the telemetry samples. `damage` and `intact_bytes` have the same meaning as in
+        """Return the telemetry readings. `damage` and `intact_bytes` have the same meaning as in
         `requests`."""
         return read_stream(self.directory / TELEMETRY, TELEMETRY_SCHEMA, damage=damage, end=intact_bytes)
 

@@ -21,8 +21,8 @@ _UPSERT = (
 
 
 def compute_stamp(run: StoredRun, version: str) -> str:
-    """Return a stamp that changes whenever a file that the list of runs is based on is written, or
-    when `version`, the version of the row format, changes."""
+    """Return a stamp of the files from which the row of a run is built. The stamp changes whenever
+    one of these files is written, or when `version`, the version of the row format, changes."""
     directory = run.directory
     result = _compute_file_stamp(directory / RESULT)
     stamps = [version, _compute_file_stamp(directory), result, _compute_file_stamp(directory / LABELS)]
@@ -45,8 +45,8 @@ def load_rows() -> dict[str, tuple[str, bytes]]:
 
 
 def update_rows(rows: Mapping[str, tuple[str, bytes]], removed_names: set[str]) -> None:
-    """Update the index. Write errors are ignored, because rows that are missing in the index are
-    read from the runs again."""
+    """Write `rows` to the index, and delete the rows of `removed_names`. Write errors are ignored,
+    because rows that are missing in the index are read from the runs again."""
     home = runs_home()
     if not (rows or removed_names) or not home.is_dir():
         return

@@ -16,7 +16,7 @@ from app.storage.control import is_engine_alive
 from app.storage.run_directory import EVENTS, RESULT, runs_home
 from loadgen.decoding import json_decoder
 
-RunState = Literal["ended", "running", "cut short"]
+RunState = Literal["ended", "running", "interrupted"]
 _DECODE: Callable[[bytes], Event] = json_decoder(Event)
 _HEAD_BYTES, _TAIL_BYTES = 1 << 16, 1 << 16
 _MAX_AGE = timedelta(days=14)
@@ -36,7 +36,7 @@ class UnfinishedRun(msgspec.Struct, frozen=True):
     name: str | None
     last_written: datetime
     size_bytes: int
-    """Total size of the stored rows and telemetry samples, in bytes."""
+    """Total size of the stored rows and telemetry readings, in bytes."""
 
 
 def find_unfinished_runs(now: datetime) -> tuple[UnfinishedRun, ...]:
@@ -51,7 +51,7 @@ def find_unfinished_runs(now: datetime) -> tuple[UnfinishedRun, ...]:
 
 
 def find_run_state(directory: Path) -> RunState:
-    """Return the state of a run: "ended", "running" or "cut short".
+    """Return the state of a run: "ended", "running" or "interrupted".
 
     A run with a result has ended, whatever happened to its engine afterwards. Raises OSError if the
     events cannot be read.
@@ -60,7 +60,7 @@ def find_run_state(directory: Path) -> RunState:
         return "ended"
     started = _read_start(directory / EVENTS)
     is_alive = started is not None and is_engine_alive(directory, started.pid)
-    return "running" if is_alive else "cut short"
+    return "running" if is_alive else "interrupted"
 
 
 def _read_unfinished_run(directory: Path, now: datetime) -> UnfinishedRun | None:
@@ -100,8 +100,8 @@ def _decode_event(line: bytes) -> Event | None:
 
 
 def find_last_duration_s(name: str) -> float | None:
-    """Return the duration in s of the last complete run of a profile; `None` if there is none among
-    the latest runs."""
+    """Return the duration in s of the last complete run of a profile; `None` if the profile has no
+    complete run among the latest runs."""
     home = runs_home()
     newest = sorted(home.iterdir(), reverse=True)[:_MAX_RUNS] if home.is_dir() else []
     for directory in newest:

@@ -41,8 +41,9 @@ A larger number reduces the number of chunks; a smaller number reduces the size 
 class StreamWriter:
     """Writer for an Arrow IPC stream, to be used by one thread.
 
-    `append` returns after the batch was handed to the operating system. Each batch is a single
-    write, because Arrow's own writer makes one write per buffer, which dominates the cost.
+    `append` returns after the batch was handed to the operating system. Each batch is written in a
+    single write call. Arrow's own writer makes one call per buffer, and these calls dominate the
+    cost.
     """
 
     def __init__(
@@ -107,9 +108,9 @@ def read_stream(
     batch; `end` limits the read to batches that end there or earlier. `is_trusted` skips the
     validation of values, for the process that wrote the file.
 
-    Raises UsageError if any other column is missing or has another type, and CorruptedFileError if
-    the content was not written by Sizewise. If `damage` is given, an error is appended to this list
-    instead of raised, and the rows before the error are returned.
+    Raises UsageError if a required column is missing or a column has another type, and
+    CorruptedFileError if the content was not written by Sizewise. If `damage` is given, an error is
+    appended to this list instead of raised, and the rows before the error are returned.
     """
     columns = pa.schema([field for field in schema if field.name not in excluded_columns], schema.metadata)
     tables: list[pa.Table] = []

@@ -1,5 +1,5 @@
-"""Reads AMD GPUs through AMD's Python package `amdsmi` if it is installed. The package comes with
-ROCm and is not a dependency of Sizewise."""
+"""Reads AMD GPUs through AMD's Python package `amdsmi`, if installed. The package is part of ROCm
+and is not a dependency of Sizewise."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from typing import Any
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
 _UNSUPPORTED_ERROR_CODES = {2, 3, 10}
-"""Error codes of `amdsmi` for features that the GPU lacks, that the library does not support, or
-that are not permitted."""
+"""Error codes of `amdsmi` for a feature that the GPU or the library does not support, or that this
+user may not use."""
 _UNKNOWN_VALUE = 0xFFFF
-"""Value that some versions of `amdsmi` return if a 16-bit value is unknown."""
+"""Placeholder that some versions of `amdsmi` return for an unknown 16-bit value."""
 
 
 def _read_activity(smi: ModuleType, handle: Any) -> Readings:
@@ -32,8 +32,8 @@ def _read_memory(smi: ModuleType, handle: Any) -> Readings:
 
 
 def _read_power(smi: ModuleType, handle: Any) -> Readings:
-    """Read the power in W. MI300 and later GPUs only report the current power, earlier GPUs only
-    the average."""
+    """Read the power in W. MI300 and later GPUs report only the current power, earlier GPUs only
+    the average power."""
     power = smi.amdsmi_get_power_info(handle)
     return {
         "gpu_power_w": _to_float(power.get("current_socket_power")),
@@ -77,17 +77,16 @@ _QUERIES: tuple[tuple[tuple[str, ...], Callable[[ModuleType, Any], Readings]], .
 
 
 def create_amd_readers() -> tuple[AmdReader, ...]:
-    """Return a reader if `amdsmi` is installed, otherwise an empty tuple. Without a driver, the
-    reader yields no readings."""
+    """Return one reader of all AMD GPUs if `amdsmi` is installed, otherwise an empty tuple. Without
+    a driver, the reader yields no readings."""
     return (AmdReader(),) if importlib.util.find_spec("amdsmi") else ()
 
 
 class AmdReader:
-    """Reader of all AMD GPUs, as sources gpu-amd0, gpu-amd1 and so on. It is a poller for the
+    """Reader of all AMD GPUs, as the sources gpu-amd0, gpu-amd1 and so on. It is a Poller for the
     `Sampler`.
 
-    Unsupported metrics are None and are retried once per minute.
-    """
+    Unsupported metrics are None and are retried once per minute."""
 
     interval_s = 0.1
 
@@ -103,8 +102,9 @@ class AmdReader:
             yield f"gpu-amd{index}", self._read_gpu(index, at_ns)
 
     def _open_gpus(self) -> tuple[Any, ...]:
-        """Open the library on the thread that reads the GPUs, and return the GPU handles. The
-        library is never closed, because its resources are released when the process ends."""
+        """Open the `amdsmi` library on the thread that reads the GPUs, and return the GPU handles;
+        empty if the library or the GPUs cannot be opened. The library is never closed, because the
+        OS releases its resources when the process ends."""
         try:
             self._smi = importlib.import_module("amdsmi")  # loads ROCm's libraries, which may be missing
             self._smi.amdsmi_init()

@@ -1,8 +1,7 @@
-"""Reads the limits and the usage of this process's control group, such as a container's (Linux,
-cgroup v1 and v2).
+"""Reads the limits and the usage of this process's control group, such as that of a container
+(Linux, cgroup v1 and v2).
 
-The module also reads the utilization of each core that this process may run on.
-"""
+Also reads the utilization of each core that this process may run on."""
 
 from __future__ import annotations
 
@@ -15,15 +14,15 @@ import psutil
 
 
 class CoreReader:
-    """Reader of the utilization of each core, by the core's index among the online cores of the
-    OS."""
+    """Reader of the utilization of each core that this process may run on. Cores are identified by
+    their index among the online cores of the OS."""
 
     def __init__(self) -> None:
         self._last_s = _read_core_times()
 
     def read(self) -> dict[int, float | None]:
-        """Return the utilization of each core in percent since the last reading; None if less than
-        one tick of the OS timer has passed."""
+        """Return the utilization of each core in percent since the last reading, by core index;
+        None if less than one tick of the OS timer has passed."""
         before_s, self._last_s = self._last_s, _read_core_times()
         return {
             core: None if core not in before_s else compute_utilization_percent(before_s[core], times_s)
@@ -33,14 +32,14 @@ class CoreReader:
 
 def compute_utilization_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
     """Compute the CPU utilization in percent (0 to 100) between two readings of busy and total
-    core-seconds; None if no time passed or the counters were reset."""
+    core-seconds; None if no time has passed or the counters were reset."""
     busy_s, total_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
     return min(100.0, max(0.0, 100 * busy_s / total_s)) if total_s > 0 else None
 
 
 def sum_busy_and_total_s(times: Any) -> tuple[float, float]:
-    """Return the busy and the total core-seconds of CPU times from psutil. Idle and iowait are not
-    busy."""
+    """Return the busy and the total core-seconds, given CPU times from psutil. Idle and iowait
+    times are not busy."""
     # Linux also counts guest time in `user`.
     total_s = sum(times) - getattr(times, "guest", 0.0) - getattr(times, "guest_nice", 0.0)
     return total_s - times.idle - getattr(times, "iowait", 0.0), total_s
@@ -55,14 +54,14 @@ def _read_core_times() -> dict[int, tuple[float, float]]:
 
 
 _UNLIMITED_BYTES = 2**60
-"""Smallest memory limit that means "no limit". Cgroup v1 reports a number just under 2**63 if there
-is no limit."""
+"""Smallest memory limit in bytes that means "no limit". Without a limit, cgroup v1 reports a number
+just below 2**63."""
 
 
 @dataclass(frozen=True)
 class Cgroup:
-    """Effective limits of a control group: the lowest limits of the group and its ancestors; None
-    if there is no limit or the OS has no control groups."""
+    """Effective limits of this process's control group: the lowest limits of the group and its
+    ancestors. A limit is None if it is not set or the OS has no control groups."""
 
     cpu_limit_cores: float | None = None
     memory_limit_bytes: int | None = None
@@ -70,8 +69,8 @@ class Cgroup:
     _memory_directory: Path | None = None
 
     def read_cpu_used_s(self) -> float | None:
-        """Return the CPU time in seconds that the group has used since its creation; None if
-        unknown."""
+        """Return the CPU time in seconds that the control group has used since its creation; None
+        if unknown."""
         directory = self._cpu_directory
         if directory is None:
             return None
@@ -82,8 +81,8 @@ class Cgroup:
         return None if usage_ns is None else usage_ns / 1e9
 
     def read_memory_used_bytes(self) -> int | None:
-        """Return the memory usage of the group in bytes, without inactive file pages, which the OS
-        reclaims under memory pressure; None if unknown."""
+        """Return the memory usage of the control group in bytes; None if unknown. Inactive file
+        pages are excluded, because the OS reclaims them under memory pressure."""
         directory = self._memory_directory
         if directory is None:
             return None
@@ -111,8 +110,8 @@ def read_cgroup(proc: Path = Path("/proc/self")) -> Cgroup:
 
 
 def _find_directories(proc: Path, controller: str) -> list[Path]:
-    """Return the directory of the group for a controller, followed by all ancestors up to the mount
-    point; empty if the controller is not mounted."""
+    """Return the directory of this process's control group for a controller, followed by all its
+    ancestors up to the mount point; empty if the controller is not mounted."""
     groups = {}
     for line in _read_lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
@@ -130,8 +129,8 @@ def _find_directories(proc: Path, controller: str) -> list[Path]:
 
 
 def _find_mount(proc: Path, controller: str | None) -> tuple[str, Path] | None:
-    """Return the root within the hierarchy and the mount point of a cgroup v1 controller, or of
-    cgroup v2 if `controller` is None; None if it is not mounted."""
+    """Return the root of the mounted hierarchy and the mount point; None if not mounted.
+    `controller` is a cgroup v1 controller, or None for cgroup v2."""
     for line in _read_lines(proc / "mountinfo"):
         mount_text, _, type_text = line.partition(" - ")
         fields, type_fields = mount_text.split(), type_text.split()

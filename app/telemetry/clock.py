@@ -1,5 +1,4 @@
-"""Compares the clocks of this machine, to check the reliability of the monotonic clock that times
-all measurements."""
+"""Compares the clocks of this machine, to check the monotonic clock that times all measurements."""
 
 from __future__ import annotations
 
@@ -10,16 +9,16 @@ from itertools import pairwise
 
 @dataclass(frozen=True)
 class ClockReading:
-    """Readings of three clocks at the same time. `boottime_ns` also advances while the machine is
-    suspended; None if the OS has no such clock."""
+    """Readings of three clocks at the same time, in ns. The boot-time clock `boottime_ns` also
+    advances while the machine is suspended; None if the OS has no such clock."""
 
     monotonic_ns: int
     wall_ns: int
     boottime_ns: int | None
 
     def compute_wall_to_monotonic_ratio(self, earlier: ClockReading) -> float | None:
-        """Return the ratio of elapsed wall time to elapsed monotonic time since an earlier reading;
-        None if no time has passed."""
+        """Return the wall time that has elapsed since an earlier reading, divided by the elapsed
+        monotonic time; None if no time has passed."""
         elapsed_ns = self.monotonic_ns - earlier.monotonic_ns
         return (self.wall_ns - earlier.wall_ns) / elapsed_ns if elapsed_ns > 0 else None
 
@@ -40,8 +39,8 @@ def read_clock() -> ClockReading:
 
 
 def measure_clock_resolution_ns(samples: int = 1_000) -> int:
-    """Measure the smallest observed step of the monotonic clock in ns, including the duration of a
-    reading."""
+    """Measure the resolution of the monotonic clock in ns: the smallest step between two readings,
+    which includes the duration of a reading."""
     readings_ns = [time.perf_counter_ns() for _ in range(samples)]
     steps_ns = [after - before for before, after in pairwise(readings_ns) if after > before]
     return min(steps_ns, default=round(time.get_clock_info("perf_counter").resolution * 1e9))

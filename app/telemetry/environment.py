@@ -22,7 +22,8 @@ PACKAGES = ("onnxruntime-gpu", "onnxruntime", "locust", "numpy", "pandas", "uvlo
 
 def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None) -> Environment:
     """Read the environment of this machine. `providers` are the execution providers that can open a
-    session; the caller must test them, because only a child process may load them."""
+    session. The caller determines them in a child process, because a broken provider may crash its
+    process."""
     cgroup = read_cgroup()
     logical_cores = psutil.cpu_count() or 1
     usable_cores = count_usable_cores(cgroup)
@@ -51,8 +52,8 @@ def read_environment(providers: tuple[str, ...], onnxruntime_version: str | None
 
 
 def compute_fingerprint(environment: Environment) -> str:
-    """Return a hash of the environment that ignores names, serial numbers and clock resolution.
-    Measurements from machines with the same hash are comparable."""
+    """Return a hash of an environment, without host name, hardware identifiers and clock
+    resolution. Measurements from machines with the same hash are comparable."""
     normalized_environment = msgspec.structs.replace(
         environment,
         host="",
@@ -65,8 +66,8 @@ def compute_fingerprint(environment: Environment) -> str:
 
 
 def _normalize_gpu(gpu: Gpu) -> Gpu:
-    """Remove properties that differ between two GPUs of the same model, and the properties of the
-    PCIe link, which change while a GPU is idle."""
+    """Remove the GPU properties that differ between two GPUs of the same model, and the properties
+    of the PCIe link, which change while a GPU is idle."""
     mig = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
     return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig)
 
@@ -81,8 +82,8 @@ def _read_cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
 
 
 def _read_cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
-    """Return the CPU frequency governor, or several separated by commas if cores differ; None if
-    not reported by the OS, as in most virtual machines."""
+    """Return the CPU frequency governor, or all governors separated by commas if they differ
+    between cores; None if not reported by the OS, as in most virtual machines."""
     governors = set()
     for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
         with suppress(OSError):  # the core may have been taken offline
@@ -91,7 +92,7 @@ def _read_cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | No
 
 
 def list_runtime_packages() -> tuple[tuple[str, str], ...]:
-    """Return the package names and versions of the installed builds of ONNX Runtime."""
+    """Return the package name and version of each installed ONNX Runtime build."""
     return tuple(
         (name, version) for name, version in _read_package_versions().items() if name.startswith("onnxruntime")
     )

@@ -1,9 +1,7 @@
-"""Reads NVIDIA GPUs through NVML. On a machine without the driver there are no GPUs, which is not
-an error.
+"""Reads NVIDIA GPUs through NVML. A machine without the driver has no GPUs, which is not an error.
 
-A single NVML call for field values returns several metrics, each with a return code and a
-timestamp.
-"""
+A single NVML call for field values returns several metrics, each with its own return code and
+timestamp."""
 
 from __future__ import annotations
 
@@ -35,8 +33,8 @@ FIELDS: dict[str, tuple[int, float]] = {
     _PCIE_TX: (197, 1.0),
     _PCIE_RX: (198, 1.0),
 }
-"""NVML field number of each metric, and the factor that converts the field's unit to the metric's
-unit. PCIe fields are byte counters."""
+"""NVML field number of each metric, and the factor that converts the unit of the field to the unit
+of the metric. PCIe fields are byte counters."""
 
 _UNION_MEMBERS = {
     pynvml.NVML_VALUE_TYPE_DOUBLE: "dVal",
@@ -50,8 +48,8 @@ _COUNTER_WRAP = 2**32
 
 
 class ByteRate:
-    """Converter of a byte counter to a rate in MB/s between two updates, with the timestamps of the
-    driver."""
+    """Converter of a byte counter to a rate in MB/s, based on the driver's timestamps of
+    consecutive updates."""
 
     def __init__(self) -> None:
         self._last_update: tuple[float, int] | None = None
@@ -59,7 +57,8 @@ class ByteRate:
 
     def update(self, count: float, at_us: int, can_wrap: bool) -> float | None:
         """Return the rate in MB/s between the last two updates of the counter; None before the
-        second update, and if the time or the counter decreased."""
+        second update, and if the timestamp or the counter decreased. With `can_wrap`, a decreased
+        counter is assumed to have wrapped around at 2**32."""
         if self._last_update is None or at_us != self._last_update[1]:
             self._mb_per_s = None if self._last_update is None else self._compute_rate(count, at_us, can_wrap)
             self._last_update = count, at_us
@@ -74,11 +73,10 @@ class ByteRate:
 
 
 class FieldReader:
-    """Reader of the NVML fields of one GPU. Unsupported fields are omitted from the call and
+    """Reader of the NVML fields of one GPU. Unsupported fields are left out of the call, and are
     retried once per minute.
 
-    The structures for the call are built once, because building them takes longer than the call.
-    """
+    The structures for the call are reused, because building them takes longer than the call."""
 
     def __init__(self, handle: Any, query: NvmlQueryRunner) -> None:
         self._handle = handle
@@ -124,8 +122,8 @@ class FieldReader:
             self._views[metric] = value, value.value
 
     def _read_field(self, metric: str, readings: Readings, at_ns: int) -> bool:
-        """Read one field into `readings`, and return False if the GPU does not support the field.
-        After a transient error, a field counts as supported."""
+        """Read one field into `readings`. Return False if the GPU does not support the field. A
+        field with a transient error counts as supported."""
         value, union = self._views[metric]
         if value.nvmlReturn != pynvml.NVML_SUCCESS:
             error = pynvml.NVMLError(value.nvmlReturn)
@@ -177,8 +175,7 @@ _POWER_QUERY = MetricQuery(("gpu_power_w",), (lambda handle: (pynvml.nvmlDeviceG
 
 
 class GpuReader:
-    """Reader of one NVIDIA GPU. A lost GPU is not queried again; all of its metrics are then
-    None."""
+    """Reader of one NVIDIA GPU. A lost GPU is not queried again, and all its metrics are None."""
 
     def __init__(self, index: int, handle: Any) -> None:
         self.description = describe_gpu(index, handle)
@@ -195,8 +192,8 @@ class GpuReader:
         return self.query.is_lost
 
     def read(self, at_ns: int) -> Readings:
-        """Read the fast-changing metrics. Unsupported metrics are None and are retried once per
-        minute."""
+        """Read the metrics that change fast and take little time to read. Unsupported metrics are
+        None and are retried once per minute."""
         readings = self._fields.read(at_ns)
         for metric_query in _QUERIES:
             readings |= self.query.run(metric_query, self.handle, at_ns)
@@ -207,8 +204,8 @@ class GpuReader:
 
 @dataclass
 class Gpus:
-    """NVIDIA GPUs of this machine. `note` is the driver's message about GPUs that cannot be opened;
-    None without such a message."""
+    """NVIDIA GPUs of this machine. `note` contains the driver's messages about GPUs that cannot be
+    opened; None if there are none."""
 
     readers: tuple[GpuReader, ...]
     driver: str | None
@@ -216,11 +213,10 @@ class Gpus:
     device_count: int | None = None
 
     def rescan(self) -> None:
-        """Add new GPUs and mark removed GPUs as lost, if the number of GPUs has changed.
+        """If the number of GPUs has changed, add new GPUs and mark removed GPUs as lost.
 
-        The index of a GPU never changes, so the index of a new GPU may differ from the driver's
-        index.
-        """
+        The index of a GPU never changes, so the index of a new GPU may differ from the index that
+        the driver uses."""
         device_count = call_or_none(pynvml.nvmlDeviceGetCount)
         if device_count is None or device_count == self.device_count:
             return
@@ -245,8 +241,8 @@ class Gpus:
 
 @contextmanager
 def open_gpus() -> Iterator[Gpus]:
-    """Open the NVIDIA driver library and the GPUs of this machine for the duration of a `with`
-    block. Opening an idle GPU can take a second."""
+    """Open the NVIDIA driver library and all GPUs of this machine while the context is active.
+    Opening an idle GPU can take a second."""
     try:
         pynvml.nvmlInit()
     except pynvml.NVMLError as error:
@@ -260,8 +256,8 @@ def open_gpus() -> Iterator[Gpus]:
 
 
 def read_gpu_memory_used_gib() -> dict[int, float]:
-    """Return the current memory usage of each GPU in GiB, by GPU index. GPUs that do not report it
-    are omitted; the result is empty without a driver."""
+    """Return the used memory of each GPU in GiB, by GPU index; empty without a driver. GPUs that do
+    not report their memory are omitted."""
     with open_gpus() as gpus:
         used_by_index = {reader.index: call_or_none(read_used_gib, reader.handle) for reader in gpus.readers}
     return {index: gib for index, gib in used_by_index.items() if gib is not None}
@@ -283,8 +279,8 @@ def _find_gpus() -> Gpus:
 
 
 def _open_handles(device_count: int) -> tuple[list[tuple[int, Any]], list[str]]:
-    """Open all GPUs. Return indices and handles of the GPUs, and an error message for each GPU that
-    cannot be opened."""
+    """Open all GPUs. Return the index and handle of each GPU, and an error message for each GPU
+    that cannot be opened."""
     handles: list[tuple[int, Any]] = []
     notes: list[str] = []
     for index in range(device_count):

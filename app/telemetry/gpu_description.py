@@ -44,8 +44,8 @@ def describe_gpu(index: int, handle: Any) -> Gpu:
 
 
 def iterate_mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
-    """Yield the driver's index (which may have gaps) and the handle of each MIG instance of a GPU;
-    nothing if MIG is disabled."""
+    """Yield the index and the handle of each MIG instance of a GPU; nothing if MIG is disabled. The
+    index is the driver's and may have gaps."""
     for index in range(call_or_none(pynvml.nvmlDeviceGetMaxMigDeviceCount, handle) or 0):
         instance = call_or_none(pynvml.nvmlDeviceGetMigDeviceHandleByIndex, handle, index)
         if instance is not None:
@@ -53,8 +53,8 @@ def iterate_mig_handles(handle: Any) -> Iterator[tuple[int, Any]]:
 
 
 def read_memory(handle: Any) -> Any:
-    """Return NVML's memory information for a GPU. `used` excludes memory reserved by the driver,
-    except for drivers before 510, which do not separate it."""
+    """Return NVML's memory information for a GPU or a MIG instance. `used` excludes memory reserved
+    by the driver, except before driver 510, which does not separate reserved memory."""
     try:
         return pynvml.nvmlDeviceGetMemoryInfo(handle, version=pynvml.nvmlMemory_v2)
     except (pynvml.NVMLError_FunctionNotFound, pynvml.NVMLError_ArgumentVersionMismatch):
@@ -70,8 +70,8 @@ def read_used_gib(handle: Any) -> float:
 
 
 def hash_uuid(handle: Any) -> str | None:
-    """Return a hash of the GPU's UUID, which identifies the GPU without revealing the serial
-    number; None if not supported."""
+    """Return a hash of a GPU's UUID, which identifies the GPU without revealing its serial number;
+    None if the GPU reports no UUID."""
     uuid = call_or_none(pynvml.nvmlDeviceGetUUID, handle)
     return None if uuid is None else hashlib.sha256(uuid.encode()).hexdigest()[:12]
 
@@ -98,7 +98,7 @@ def _to_watts(milliwatts: int | None) -> float | None:
 
 
 def _format_cuda_version(version: int | None) -> str | None:
-    """Format a numeric CUDA version, such as 13010 for CUDA 13.1."""
+    """Format the number with which NVML reports a CUDA version, such as 13010 for CUDA 13.1."""
     return None if version is None else f"{version // 1_000}.{version % 1_000 // 10}"
 
 
@@ -112,9 +112,8 @@ def find_foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection
     """Return the processes that are neither in `own_pids` nor descendants of processes in
     `own_pids`.
 
-    Processes that this machine or container cannot see are not foreign: they have ended, or their
-    PIDs are from outside the container, where processes of this run may also have such PIDs.
-    """
+    Processes that this machine or container cannot see do not count as foreign: either they have
+    ended, or their PID is a PID outside the container, and may belong to a process of this run."""
     return tuple(process for process in processes if _is_foreign(process.pid, own_pids))
 
 

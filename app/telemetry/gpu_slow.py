@@ -1,5 +1,5 @@
-"""Reads slow GPU metrics once per second: values that change slowly, or that a driver may take long
-to return."""
+"""Reads slow GPU metrics once per second: metrics that change slowly, or that the driver may take
+long to return."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ _QUERIES = (
 
 
 class _ProcessList:
-    """Processes that compute on one GPU, according to the driver's last report."""
+    """Processes that compute on one GPU, as last reported by the driver."""
 
     def __init__(self, gpu: int) -> None:
         self.processes: tuple[GpuProcess, ...] = ()
@@ -57,8 +57,8 @@ class _ProcessList:
 
 
 class SlowGpuReader:
-    """Reader of the slow metrics of all GPUs, once per second. Every ten seconds, it also detects
-    GPUs and MIG instances that were added or removed."""
+    """Reader of the slow metrics of all GPUs, which are read once per second. Every ten seconds,
+    the reader also detects added and removed GPUs and MIG instances."""
 
     interval_s = 1.0
 
@@ -76,8 +76,8 @@ class SlowGpuReader:
         )
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
-        """Yield the readings of each source: gpuN for a GPU, gpuN/migI for a MIG instance, and
-        gpuN/pidP for a process on the GPU."""
+        """Yield each source with its readings. The sources are gpuN for a GPU, gpuN/migI for a MIG
+        instance, and gpuN/pidP for a process on the GPU."""
         if self._rescan_at_ns is None or at_ns >= self._rescan_at_ns:
             self._rescan_at_ns = at_ns + RESCAN_INTERVAL_NS
             self._gpus.rescan()

@@ -1,9 +1,8 @@
-"""Reads the CPU utilization and memory usage of the machine, or of the container that this process
+"""Reads the CPU utilization and memory usage of this machine, or of the container that this process
 runs in.
 
-The module also reads the bytes transferred over networks and to disks, and the number of local
-ports for connections to one address.
-"""
+Also reads the transfer rates of networks and disks, and the number of local ports for connections
+to one address."""
 
 from __future__ import annotations
 
@@ -21,8 +20,8 @@ _Totals = dict[str, tuple[int, int]]
 
 
 class TransferReader:
-    """Reader of network and disk transfer rates in bytes per second since the last reading. In a
-    container, the rates include only the container's networks, but all disks of the machine."""
+    """Reader of network and disk transfer rates in bytes/s. In a container, the rates include only
+    the networks of the container, but all disks of the machine."""
 
     def __init__(self, at_ns: int, block_devices: Path = Path("/sys/block")) -> None:
         self._block_devices = block_devices
@@ -31,8 +30,8 @@ class TransferReader:
         self._last_disks = self._filter_disks()
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """Return the rates since the last reading by metric. Loopback interfaces are excluded;
-        traffic through a bridge is counted on both sides."""
+        """Return the transfer rates in bytes/s since the last reading, by metric. Loopback
+        interfaces are excluded. Traffic through a bridge is counted on both sides."""
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
         network_before, self._last_network = self._last_network, _read_totals(_read_network_totals)
         disks_before, self._last_disks = self._last_disks, self._filter_disks()
@@ -49,8 +48,8 @@ class TransferReader:
         return {name: totals for name, totals in _read_totals(_read_disk_totals).items() if self._is_disk(name)}
 
     def _is_disk(self, name: str) -> bool:
-        """Return True if the device is a physical disk. Linux also lists partitions and volumes,
-        whose bytes would be counted twice."""
+        """Return True if a block device is a physical disk. Linux also lists partitions and
+        volumes, whose bytes would be counted twice."""
         return not self._block_devices.is_dir() or (self._block_devices / name / "device").exists()
 
 
@@ -76,8 +75,8 @@ def _read_totals(read: Callable[[], _Totals]) -> _Totals:
 
 
 def _compute_rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
-    """Compute the total rates of both counters, over the devices that were present at both times
-    and whose counters were not reset."""
+    """Return the rates of both counters in bytes/s, each summed over devices; None without devices.
+    Devices that are new, removed or reset are excluded."""
     common_names = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
     if not common_names or elapsed_s <= 0:
         return None, None
@@ -91,8 +90,8 @@ _PORT_RANGE_PATH = Path("/proc/sys/net/ipv4/ip_local_port_range")
 
 
 def count_local_ports(path: Path = _PORT_RANGE_PATH) -> int | None:
-    """Return the number of local ports for outgoing connections; None if not reported by the OS
-    (only Linux reports it)."""
+    """Return the number of local ports for outgoing connections to one address; None if not
+    reported by the OS (only Linux reports it)."""
     try:
         first_port, last_port = map(int, path.read_text("ascii").split())
     except (OSError, ValueError):
@@ -102,28 +101,29 @@ def count_local_ports(path: Path = _PORT_RANGE_PATH) -> int | None:
 
 GIB = 2**30
 DETAILS_INTERVAL_NS = 1_000_000_000
-"""Interval in ns between readings of cores and transfers. They are read less often than the totals,
-because core times have a resolution of 10 ms and a large machine has many cores and networks."""
+"""Interval in ns between readings of core utilizations and transfer rates. It is longer than the
+interval of the totals, because core times have a resolution of 10 ms, and a large machine has many
+cores and networks."""
 
 
 def count_usable_cores(cgroup: Cgroup) -> float:
     """Return the number of cores that this process can use: the cores of the machine, limited by
-    CPU affinity and by the container."""
+    CPU affinity and by the container. A container limit may be fractional."""
     logical_cores = psutil.cpu_count() or 1
     affinity_cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else logical_cores
     return min(logical_cores, affinity_cores, cgroup.cpu_limit_cores or logical_cores)
 
 
 def get_usable_memory_gib(cgroup: Cgroup) -> float:
-    """Return the total memory in GiB of the machine, or the memory limit of the container if it is
+    """Return the total memory of the machine in GiB, or the memory limit of the container if it is
     lower."""
     total_bytes = psutil.virtual_memory().total
     return min(total_bytes, cgroup.memory_limit_bytes or total_bytes) / GIB
 
 
 class HostReader:
-    """Reader of the CPU utilization and memory usage of the machine, or of the container if the
-    container's limits are lower."""
+    """Reader of the CPU utilization and memory usage of this machine, or of the container if its
+    limits are lower."""
 
     def __init__(self, at_ns: int, cgroup: Cgroup | None = None) -> None:
         self._cgroup = read_cgroup() if cgroup is None else cgroup
@@ -139,8 +139,9 @@ class HostReader:
         self._details_due_ns = at_ns + DETAILS_INTERVAL_NS
 
     def iterate_readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
-        """Yield the readings of each source: `host` at each call; once per second also the
-        transfers of `host`, and the cores as `host/core0` and so on."""
+        """Yield each source with its readings. CPU and memory of `host` are read at each call.
+        Transfer rates of `host`, and the utilization of each core (`host/core0` and so on), are
+        read once per second."""
         yield "host", self.read(at_ns)
         if at_ns < self._details_due_ns:
             return
@@ -150,8 +151,8 @@ class HostReader:
             yield f"host/core{core}", {"core_cpu_percent": percent}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
-        """Return the CPU utilization since the last reading, and the current memory usage, by
-        metric."""
+        """Return the CPU utilization in percent since the last reading, and the current memory
+        usage in GiB, by metric."""
         cpu_percent = self._read_machine_percent() if self._limit_cores is None else self._read_container_percent(at_ns)
         return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._read_memory_gib()}
 
@@ -176,10 +177,11 @@ class HostReader:
 
 
 def _select_lower_limit(limit: float | None, machine_total: float | None) -> float | None:
-    """Return the container's limit if it is lower than the machine's total; otherwise None."""
+    """Return the limit of the container if it is lower than the total of the machine; otherwise
+    None."""
     return limit if limit is not None and machine_total is not None and limit < machine_total else None
 
 
 def read_busy_and_total_s() -> tuple[float, float]:
-    """Return the busy and the total core-seconds of the machine since it started."""
+    """Return the busy and the total core-seconds of this machine since it was started."""
     return sum_busy_and_total_s(psutil.cpu_times())

@@ -1,4 +1,4 @@
-"""Checks whether a machine is suitable for measurements, before the first measurement."""
+"""Checks whether this machine is suitable for measurements, before the first measurement."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ NVIDIA_PROVIDERS = {"cuda", "tensorrt"}
 
 @dataclass(frozen=True)
 class MachineLoad:
-    """Load on the machine before a measurement. `used_cores` is the number of cores that other
-    processes use; `free_memory_gib` is the available memory."""
+    """Load on this machine before a measurement. `used_cores` is the average number of cores that
+    other processes use; `free_memory_gib` is the available memory."""
 
     used_cores: float
     free_memory_gib: float
 
 
 def check_machine(environment: Environment) -> tuple[Check, ...]:
-    """Run all machine checks. The call takes half a second to measure the load of other
-    processes."""
+    """Run all machine checks. The call takes half a second, in which it measures the CPU usage of
+    other processes."""
     return evaluate_machine(environment, read_machine_load())
 
 
@@ -48,7 +48,7 @@ def _read_other_cpu_s() -> float:
 
 
 def read_free_memory_bytes() -> int:
-    """Return the available memory in bytes of the machine, or the unused part of the container's
+    """Return the available memory of this machine in bytes, or the unused part of the container's
     memory limit if it is lower."""
     available_bytes = psutil.virtual_memory().available
     cgroup = read_cgroup()
@@ -108,8 +108,8 @@ def _check_clock_resolution(environment: Environment) -> Check:
 
 
 def _check_gpus(environment: Environment) -> Check:
-    """Check the GPUs: VALID on a machine without a GPU, WARN if the driver reports a GPU that
-    cannot be opened."""
+    """Return the check of the GPUs: VALID on a machine without a GPU, WARN if the driver reports a
+    GPU that cannot be opened."""
     names = ", ".join(gpu.name for gpu in environment.gpus) or None
     note = environment.gpu_note
     return _build_check(
@@ -118,8 +118,8 @@ def _check_gpus(environment: Environment) -> Check:
 
 
 def _check_providers(environment: Environment) -> Check:
-    """Check the execution providers: VALID if ONNX Runtime was not requested, WARN if no session
-    can be opened or a GPU is not used."""
+    """Return the check of the execution providers: VALID if the version of ONNX Runtime was not
+    determined, WARN if no provider can open a session or an NVIDIA GPU is not used."""
     providers = environment.providers
     if environment.onnxruntime is None:
         return Check("providers", None, None, None, "VALID")

@@ -1,4 +1,4 @@
-"""Builds the current state of this machine, read on request or from the telemetry of a run in
+"""Builds the current state of this machine, from new readings or from the telemetry of a run in
 progress."""
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ _NO_READINGS: Readings = {}
 
 
 class MachineReader:
-    """Thread-safe reader of the machine's state.
+    """Thread-safe reader of the state of this machine.
 
-    The first reading opens the GPU drivers, which may take a second; they stay open until `close`.
-    """
+    The first reading opens the GPU drivers, which may take a second. The drivers stay open until
+    `close`."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -34,8 +34,8 @@ class MachineReader:
         self._host: HostReader | None = None
 
     def read(self) -> MachineNow:
-        """Read the state. CPU utilization is averaged since the previous reading; None at the first
-        reading."""
+        """Read the state of this machine. CPU utilization is averaged over the time since the
+        previous reading; None at the first reading."""
         with self._lock:
             at_ns = time.perf_counter_ns()
             readings: dict[str, Readings] = {}
@@ -60,7 +60,7 @@ class MachineReader:
             )
 
     def close(self) -> None:
-        """Close the GPU drivers. The next reading opens them again."""
+        """Close the GPU drivers. The next reading opens the drivers again."""
         with self._lock:
             self._exit_stack.close()
             self._gpus, self._host = None, None
@@ -73,7 +73,7 @@ class MachineReader:
 
 
 def read_machine_state() -> MachineNow:
-    """Read the state once, without CPU utilization."""
+    """Read the state of this machine once, without CPU utilization."""
     reader = MachineReader()
     try:
         return reader.read()
@@ -82,8 +82,8 @@ def read_machine_state() -> MachineNow:
 
 
 def build_state_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
-    """Build the machine state from the last telemetry values of a run. `readings` are by source and
-    metric."""
+    """Build the machine state from the latest telemetry values of a run. `readings` maps sources to
+    values by metric."""
     if environment is None:
         return build_machine_state(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
     return build_machine_state(

@@ -2,9 +2,8 @@
 (prometheus.io/docs/instrumenting/exposition_formats). Many inference servers expose metrics at
 /metrics.
 
-Size and time of a request are limited. The page is untrusted: lines that are not samples are
-skipped, and parsing takes linear time for any content.
-"""
+The size of a page and the time of a request are limited. The page is untrusted: lines that are not
+samples are skipped, and parsing takes linear time for any content."""
 
 from __future__ import annotations
 
@@ -32,15 +31,15 @@ _ESCAPE_CHARACTERS = {"n": "\n"}
 
 
 class Sample(NamedTuple):
-    """A sample of a Prometheus page: metric name, labels and value. `labels_text` is the unparsed
-    text between the braces."""
+    """A sample of a metrics page: metric name, labels and value. `labels_text` is the unparsed text
+    between the braces."""
 
     name: str
     labels_text: str
     value: float
 
     def parse_labels(self) -> dict[str, str]:
-        """Parse the labels, up to the first invalid label."""
+        """Return the labels by name, up to the first invalid label."""
         labels, position = {}, 0
         while (match := _LABEL_PATTERN.match(self.labels_text, position)) is not None:
             labels[match[1]] = _ESCAPE_PATTERN.sub(
@@ -51,8 +50,8 @@ class Sample(NamedTuple):
 
 
 def parse_samples(page: str) -> Iterator[Sample]:
-    """Yield the samples of a page that have a finite value. A last line without a line break is
-    skipped, because it may be truncated."""
+    """Yield the samples of a metrics page whose value is finite. A last line without a line break
+    is skipped, because it may be truncated."""
     for line in page[: page.rfind("\n") + 1].split("\n"):
         match = _SAMPLE_PATTERN.match(line)
         value = None if match is None else _parse_finite(match[3])
@@ -79,15 +78,16 @@ deadline."""
 
 
 class ScrapedPage(NamedTuple):
-    """A fetched metrics page. `date` is the value of the Date header, None if missing."""
+    """A fetched metrics page. `date` is the value of the Date header; None if the header is
+    missing."""
 
     text: str
     date: str | None
 
 
 def make_deadline(end_s: float) -> RemainingTime:
-    """Return a function that computes the remaining time until `end_s` on the clock
-    `time.monotonic`."""
+    """Return a function that returns the remaining time in s until `end_s` on the clock of
+    `time.monotonic`, and raises TimeoutError afterwards."""
 
     def remaining_s() -> float:
         seconds = end_s - time.monotonic()
@@ -105,11 +105,10 @@ def fetch_page(
     path: str = "/metrics",
     headers: Headers = (),
 ) -> ScrapedPage | None:
-    """Fetch a page. Return the body of a complete response with status 200, otherwise None.
+    """Fetch a metrics page. Return None unless the response is complete and has status 200.
     Redirects are not followed.
 
-    The time limit does not apply to the DNS lookup.
-    """
+    The time limit does not apply to the DNS lookup."""
     try:
         connection = _connect(address, remaining_s)
         try:
@@ -128,7 +127,8 @@ def fetch_page(
 
 
 def _connect(address: Address, remaining_s: RemainingTime) -> socket.socket:
-    """Connect to the first address of the host that accepts a connection. Raises OSError."""
+    """Connect to the first IP address of the host that accepts a connection. Raises OSError if no
+    address does."""
     last_error: OSError = ConnectionError()
     for address_info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
         try:
@@ -167,8 +167,7 @@ def _exchange(connection: socket.socket, request: bytes, remaining_s: RemainingT
 
 
 class _ResponseHandler:
-    """Callbacks for an httptools parser, which collect the body and the Date header of a
-    response."""
+    """Callbacks for an httptools parser that collect the body and the Date header of a response."""
 
     def __init__(self) -> None:
         self.body = bytearray()
@@ -192,11 +191,10 @@ class _ResponseHandler:
 
 def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samples | None, ...]:
     """Fetch /metrics from the server of each URL, one after another, within `timeout_s` in total.
-    The result has one entry per URL, None for a server without metrics.
+    Return one entry per URL; None for a server without metrics.
 
-    Only scheme, host and port of the URLs are used, and no headers of the endpoint. The result is
-    empty for an endpoint with a Unix socket or a proxy.
-    """
+    Only the scheme, host and port of each URL are used, and none of the endpoint's headers are
+    sent. The result is empty for an endpoint with a Unix socket or a proxy."""
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
         return ()
     remaining_s = make_deadline(time.monotonic() + timeout_s)
@@ -210,7 +208,8 @@ def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samp
 
 
 def parse_metrics(page: str) -> Samples | None:
-    """Parse a page and sum each metric over all label values; None if the page has no samples."""
+    """Parse a metrics page, and return the sum of each metric over all label values; None if the
+    page has no samples."""
     totals: dict[str, float] = {}
     for sample in parse_samples(page):
         totals[sample.name] = totals.get(sample.name, 0.0) + sample.value

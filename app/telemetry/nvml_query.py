@@ -1,4 +1,4 @@
-"""Queries the NVIDIA driver with individual calls, and caches which calls it supports."""
+"""Queries the NVIDIA driver with individual calls, and caches which calls the driver supports."""
 
 from __future__ import annotations
 
@@ -24,19 +24,20 @@ LOST_ERRORS = (pynvml.NVMLError_GpuIsLost, pynvml.NVMLError_ResetRequired)
 
 @dataclass(frozen=True)
 class MetricQuery:
-    """A query of one or more metrics. `calls` are alternative NVML calls, newest first, each
-    returning the values of `metrics` in order; the first call that the driver supports is used."""
+    """A query of one or more metrics.
+
+    `calls` are alternative NVML calls, newest first. Each call returns the values of `metrics` in
+    order. The first call that the driver supports is used."""
 
     metrics: tuple[str, ...]
     calls: tuple[Callable[[Any], tuple[float, ...]], ...]
 
 
 class NvmlQueryRunner:
-    """Runner of metric queries for one GPU. A lost GPU is not queried again; all of its metrics are
-    then None.
+    """Runner of metric queries for one GPU. A lost GPU is not queried again, and all its metrics
+    are None.
 
-    Several threads may use one runner if they run different queries.
-    """
+    Several threads may use one runner if they run different queries."""
 
     def __init__(self) -> None:
         self.is_lost = False
@@ -44,7 +45,7 @@ class NvmlQueryRunner:
         self._call_indices: dict[MetricQuery, int] = {}
 
     def run(self, query: MetricQuery, handle: Any, at_ns: int) -> Readings:
-        """Run a query and return the values by metric. If the GPU does not support the query, the
+        """Run a query and return its values by metric. If the GPU does not support the query, the
         values are None and the query is retried once per minute."""
         if not self.is_lost and at_ns >= self._retry_at_ns.get(query, at_ns):
             for index in range(self._call_indices.get(query, 0), len(query.calls)):

@@ -1,4 +1,4 @@
-"""Reads the CPU and memory usage of watched processes, and the utilization of the cores that this
+"""Reads the CPU and memory usage of watched processes, and the CPU usage of the cores that this
 process may run on."""
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from app.telemetry.host import GIB
 
 SWEEP_INTERVAL_NS = 5_000_000_000
 MAX_SWEEP_CPU_DIVISOR = 200
-"""Limit for the search for child processes, which reads every process of the machine: the search
-may use at most 1/MAX_SWEEP_CPU_DIVISOR of a core."""
+"""Divisor that limits the CPU usage of the search for child processes, which reads every process of
+the machine: the search may use at most 1/MAX_SWEEP_CPU_DIVISOR of a core."""
 
 
 class _ProcessTree:
-    """A watched process and its children. CPU usage covers the processes that exist at two
-    consecutive readings."""
+    """A watched process and its descendants. CPU usage includes only the processes that exist at
+    two consecutive readings."""
 
     def __init__(self, pid: int, at_ns: int) -> None:
         self.pid = pid
@@ -67,16 +67,16 @@ class _ProcessTree:
         return used_s / elapsed_s
 
     def read_memory_gib(self) -> float | None:
-        """Return the resident memory of the process tree in GiB, where shared memory counts for
-        each process; None if the watched process has ended."""
+        """Return the resident memory of a watched process and its descendants in GiB; None if the
+        watched process has ended. Shared memory counts for each process."""
         bytes_by_process = {process: _read_resident_bytes(process) for process in self._cpu_s_by_process}
         if self._root is None or bytes_by_process.get(self._root) is None:
             return None
         return sum(size_bytes for size_bytes in bytes_by_process.values() if size_bytes is not None) / GIB
 
     def _has_ended(self) -> bool:
-        """Return True if the watched process has ended, even if its parent has not waited for it
-        yet."""
+        """Return True if the watched process has exited, even if it is still a zombie that its
+        parent has not reaped."""
         if self._root is None:
             return True
         try:
@@ -102,7 +102,7 @@ def _read_resident_bytes(process: psutil.Process) -> int | None:
 
 
 def read_cpu_s(pid: int) -> float | None:
-    """Return the CPU time in seconds that the process has used since its start; None if the process
+    """Return the CPU time in seconds that a process has used since its start; None if the process
     has ended."""
     try:
         return _read_cpu_s(psutil.Process(pid))
@@ -111,11 +111,10 @@ def read_cpu_s(pid: int) -> float | None:
 
 
 class ProcessReader:
-    """Reader of the CPU and memory usage of watched processes, including their children. A child
-    that is itself watched is not included in its parent's usage.
+    """Reader of the CPU and memory usage of watched processes, including their descendants. A
+    descendant that is itself watched is not included in the usage of its parent.
 
-    `watch` may be called from any thread, `read` from a single thread only.
-    """
+    `watch` may be called from any thread, `read` from a single thread only."""
 
     def __init__(self, now: Callable[[], int] = time.perf_counter_ns) -> None:
         self._now = now
@@ -129,14 +128,14 @@ class ProcessReader:
             self._watched[source] = pid
 
     def iterate_readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
-        """Yield the readings of each source: `<source>_cpu_cores` since the last reading, and the
-        current `<source>_memory_gib`."""
+        """Yield each source with its readings: the number of cores used since the last reading
+        (`<source>_cpu_cores`), and the current memory usage (`<source>_memory_gib`)."""
         for source, cores in self.read(at_ns).items():
             yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].read_memory_gib()}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Return the number of cores used since the last reading, by source; None for a process
-        that has ended. A new source is included from the second reading."""
+        that has ended. A new source has its first value at its second reading."""
         new_sources = self._update_trees(at_ns)
         readings = {
             source: tree.compute_cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new_sources
@@ -168,15 +167,18 @@ class ProcessReader:
 
 
 _NON_PROCESS_TIMES = ("idle", "iowait", "irq", "softirq", "interrupt", "dpc", "guest", "guest_nice")
-"""CPU times that are not attributed to a process. Under load, interrupts mostly handle packets of
-the load itself. Linux also counts guest time in `user`."""
+"""CPU times of psutil that are not attributed to processes. Interrupts are excluded because, under
+load, they mostly handle packets of the load itself. Guest times are excluded because Linux also
+counts them in `user`."""
 
 
 @dataclass(frozen=True)
 class CoreUsage:
-    """Core-seconds since an arbitrary reference time: `used_s` of all processes, including time
-    stolen by other virtual machines; `idle_s`; and `own_s` of this process and the requested
-    processes, None if a process cannot be read."""
+    """Core-seconds on the cores that this process may run on, since an arbitrary reference time.
+
+    `used_s` is the time used by all processes, including time stolen by other virtual machines.
+    `idle_s` is the idle time. `own_s` is the time used by this process and the requested processes;
+    None if one of the processes cannot be read."""
 
     at_ns: int
     used_s: float

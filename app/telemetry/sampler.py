@@ -1,5 +1,5 @@
-"""Samples telemetry at fixed intervals, as tidy rows with timestamps on the same clock as the
-requests."""
+"""Samples telemetry at fixed intervals, as tidy rows with timestamps on the same monotonic clock as
+the requests."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from app.telemetry.processes import ProcessReader
 BATCH_INTERVAL_NS = 1_000_000_000
 HOST_INTERVAL_NS = 100_000_000
 HANG_TIMEOUT_S = 2.0
-"""Time in seconds without a response of the driver after which a GPU counts as lost. `close` waits
-at most this long for the sampling threads."""
+"""Time in seconds without a response from the driver after which a GPU counts as lost. It is also
+the maximum time for which `close` waits for the sampling threads."""
 
 Sink = Callable[[pa.RecordBatch], None]
 Wait = Callable[[threading.Event, float], bool]
@@ -32,9 +32,8 @@ _Row = tuple[int, str, str, float | None]
 def iterate_ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[float], bool]) -> Iterator[int]:
     """Yield the sampling times in ns, on a schedule without drift, until `wait` returns True.
 
-    If a sample takes longer than an interval, the missed ticks are skipped and later ticks are not
-    shifted.
-    """
+    If a sample takes longer than an interval, the missed sampling times are skipped, and later
+    sampling times are not shifted."""
     due_ns = now()
     while True:
         yield due_ns
@@ -45,8 +44,8 @@ def iterate_ticks(interval_ns: int, now: Callable[[], int], wait: Callable[[floa
 
 
 class Poller(Protocol):
-    """A telemetry source with its own sampling interval. Values that cannot be read must be None,
-    because an exception ends all sampling."""
+    """A telemetry source with its own sampling interval `interval_s` in s. `read` must return None
+    for values that cannot be read, because an exception ends all sampling."""
 
     interval_s: float
 
@@ -56,14 +55,15 @@ class Poller(Protocol):
 
 
 class Sampler:
-    """Sampler of telemetry from `start` to `close`: GPUs every `interval_s`, the host and processes
-    at 10 Hz, and each of `pollers` and the slow GPU metrics at their own intervals. Each source has
-    a separate thread, so that a slow source does not delay others.
+    """Sampler of telemetry from `start` to `close`.
+
+    GPUs are sampled every `interval_s`, the host and the processes at 10 Hz, and each of `pollers`
+    and the slow GPU metrics at their own intervals. These groups are sampled by separate threads,
+    so that a slow source does not delay others.
 
     The sink receives a batch about once per second and the remaining rows at `close`, always on the
-    host's thread. If the sink or a source raises an exception, sampling ends and `close` raises the
-    exception again.
-    """
+    thread that samples the host. If the sink or a source raises an exception, sampling ends and
+    `close` raises the exception again."""
 
     def __init__(
         self,
@@ -91,21 +91,22 @@ class Sampler:
 
     @property
     def gpu_processes(self) -> tuple[GpuProcess, ...]:
-        """Processes that compute on the GPUs. The list may be up to two seconds old."""
+        """Processes that compute on the GPUs, according to a reading that may be up to two seconds
+        old."""
         return () if self._slow_reader is None else self._slow_reader.processes
 
     @property
     def lost_gpus(self) -> tuple[int, ...]:
-        """Indices of the GPUs that were lost since `start` or whose driver hangs. The tuple may be
-        up to one tick old."""
+        """Indices of the GPUs that were lost since `start` or whose driver hangs. The indices may
+        be up to one sampling interval old."""
         current_read = self._current_read
         if current_read is not None and self._now() - current_read[1] > HANG_TIMEOUT_S * 1e9:
             return tuple(sorted({*self._lost_gpus, current_read[0]}))
         return self._lost_gpus
 
     def watch(self, source: str, pid: int) -> None:
-        """Start sampling the CPU usage of a process and its children as `<source>_cpu_cores`, and
-        their memory as `<source>_memory_gib`."""
+        """Start sampling a process and its descendants: their CPU usage as `<source>_cpu_cores`,
+        and their memory as `<source>_memory_gib`."""
         self._processes.watch(source, pid)
 
     def start(self, sink: Sink) -> None:

@@ -1,8 +1,7 @@
-"""Scrapes telemetry of other machines from Prometheus pages.
+"""Scrapes telemetry of other machines from Prometheus metrics pages.
 
-The pages are untrusted: the number of series is limited. Names and units of known exporters are
-converted to the metrics of Sizewise.
-"""
+The pages are untrusted, so the number of series is limited. Metrics of known exporters are
+converted to the names and units that Sizewise uses."""
 
 from __future__ import annotations
 
@@ -23,8 +22,8 @@ from loadgen.transport.tls import build_tls_context
 
 MAX_SERIES = 200
 MAX_OTHER_SERIES = 100
-"""Maximum number of series of unknown exporters, so that capacity remains for series of known
-exporters."""
+"""Maximum number of stored series of unknown exporters. The remaining capacity is reserved for
+series of known exporters."""
 MAX_NAME_LENGTH = 200
 _MAX_SAMPLES = 5_000
 _MAX_LABELS = 32
@@ -34,7 +33,8 @@ _NODE_METRICS = frozenset((
     "node_disk_read_bytes_total", "node_disk_written_bytes_total",
 ))  # fmt: skip
 _CPU_METRIC = "node_cpu_seconds_total"
-"""Metric of node_exporter with eight series per core. Only the sums over all cores are stored."""
+"""Name of node_exporter's CPU metric, which has eight series per core. Only the sums over all cores
+are stored."""
 _KNOWN_PREFIXES = (
     "DCGM_", "nv_", "node_", "vllm:", "llamacpp:", "sglang:", "sizewise_endpoint_", "queue_", "revision_", "kn_",
     "request_preprocess_", "request_predict_", "request_postprocess_", "request_explain_", "process_",
@@ -44,7 +44,8 @@ _HISTOGRAM_SUFFIXES = ("_bucket", "_created")
 
 
 def select_samples(page: str, labels: Mapping[str, str]) -> list[Sample]:
-    """Return the relevant samples of a page that have all of `labels`, up to a maximum number."""
+    """Return the relevant samples of a metrics page that have all of `labels`, up to a maximum
+    number of samples."""
     relevant_samples = (
         sample for sample in parse_samples(page) if _is_relevant(sample.name) and _has_labels(sample, labels)
     )
@@ -66,11 +67,10 @@ def _has_labels(sample: Sample, required_labels: Mapping[str, str]) -> bool:
 
 
 def name_series(selected_samples: Iterable[Sample]) -> Iterator[tuple[str, Sample]]:
-    """Yield each sample with a unique name, which contains only the labels that distinguish the
-    samples of a metric.
+    """Yield each sample with a unique name. The name contains only those labels that distinguish
+    the samples of the same metric.
 
-    Samples whose name would be too long, and duplicate samples, are skipped.
-    """
+    Samples whose name would be too long, and duplicate samples, are skipped."""
     samples_by_name: dict[str, list[Sample]] = {}
     for sample in selected_samples:
         if sample.name != _CPU_METRIC and len(sample.name) <= MAX_NAME_LENGTH:
@@ -95,8 +95,8 @@ def name_series(selected_samples: Iterable[Sample]) -> Iterator[tuple[str, Sampl
 
 
 def _select_distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
-    """Select the names of labels that distinguish all samples, omitting labels that distinguish no
-    further samples."""
+    """Return the names of labels that distinguish all samples. Labels that do not distinguish any
+    further samples are omitted."""
     selected_labels: list[str] = []
     distinct_count = 1
     for label in list(dict.fromkeys(label for sample_labels in labels for label in sample_labels))[:_MAX_LABELS]:
@@ -115,8 +115,8 @@ def _escape(value: str) -> str:
 
 
 class SeriesLimiter:
-    """Limiter of the number of stored series. Only the first series are stored, so that a page with
-    changing names cannot fill the disk."""
+    """Limiter of the number of stored series. Only the first series are stored, so that a metrics
+    page with changing names cannot fill the disk."""
 
     def __init__(self) -> None:
         self._names: set[str] = set()
@@ -138,8 +138,9 @@ _INDEX_PATTERN = re.compile(r"[0-9]{1,4}", re.ASCII)
 
 
 class _MetricMapping(NamedTuple):
-    """Sizewise metric to which a series is converted, and the factor between the units. Several
-    series of the same source are summed if `is_summed` is true; otherwise the maximum is used."""
+    """Sizewise metric to which a series is converted, and the factor that converts its unit.
+    Several series of the same source are summed if `is_summed` is true; otherwise, their maximum is
+    used."""
 
     metric: str
     factor: float = 1.0
@@ -198,8 +199,8 @@ _TRITON_GPU_METRICS = {
 
 
 class ScrapeReadings:
-    """Collector of the readings of one page, by source and metric. The source "" is the server
-    itself; other sources are `host`, `gpu0` or `gpu0/mig3`."""
+    """Collector of the readings of one metrics page, by source and metric. The source "" is the
+    server itself. Other sources are `host`, `gpu0` or `gpu0/mig3`, for example."""
 
     def __init__(self) -> None:
         self.readings_by_source: dict[str, dict[str, float]] = {}
@@ -234,9 +235,10 @@ class ScrapeReadings:
             self._add(source, mapping, sample.value)
 
     def _is_single_gpu(self, source: str, uuid: str) -> bool:
-        """Return True if the source is a single GPU. A page of several nodes has several GPUs with
-        the same index. The readings of these GPUs are discarded, and the user must select a node
-        by labels."""
+        """Return True if the source has been a single GPU so far.
+
+        A metrics page of several nodes has several GPUs with the same index. The readings of these
+        GPUs are discarded, and the user must select a node by labels."""
         if source in self._ambiguous_sources or self._uuid_by_source.setdefault(source, uuid) != uuid:
             self._ambiguous_sources.add(source)
             self.readings_by_source.pop(source, None)
@@ -253,14 +255,15 @@ class ScrapeReadings:
 
 
 def _is_dcgm_blank(value: float) -> bool:
-    """Return True for the special values with which DCGM reports a missing value, such as "not
+    """Return True for the values with which DCGM reports that a value is missing, such as "not
     supported": 2**31 - 16 to 2**31 - 1, and all values from 2**47."""
     return 2**31 - 16 <= value < 2**31 or value >= 2**47
 
 
 class NodeMetrics(NamedTuple):
-    """Metrics of a machine from node_exporter. `cpu_s` are the busy and the total core-seconds
-    since the machine started; `clock_s` is the machine's Unix time."""
+    """Metrics of a machine, as reported by node_exporter. `cpu_s` contains the busy and the total
+    core-seconds since the machine was started. `clock_s` is the Unix time of the machine in s. A
+    metric is None if it is missing."""
 
     cpu_s: tuple[float, float] | None
     memory_gib: float | None
@@ -300,11 +303,10 @@ _Readings = dict[str, dict[str, float | None]]
 
 
 class Scraper:
-    """Scraper that reads one Prometheus page repeatedly, on a single thread.
+    """Scraper that reads one Prometheus metrics page repeatedly, on a single thread.
 
     If the URL has no path, /metrics is read. Only samples that have all of `labels` are used. The
-    constructor raises EndpointError if the URL or a TLS file is invalid.
-    """
+    constructor raises EndpointError if the URL or a TLS file is invalid."""
 
     def __init__(
         self,
@@ -334,14 +336,14 @@ class Scraper:
         self._node_cpu_s: tuple[float, float] | None = None
 
     def read(self, at_ns: int) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        """Scrape the page, and return the values by source, such as `<source>`, `<source>/host` and
-        `<source>/gpu0`.
+        """Scrape the metrics page, and return its values by source, such as `<source>`,
+        `<source>/host` and `<source>/gpu0`.
 
-        The values include the series of the page under their original names, and the metrics of
-        Sizewise. Counters are returned unchanged. Values that were present before and are missing
-        now are None; if the page is unavailable or has no selected samples, `scrape_ok` is 0. Never
-        raises. The call takes up to `timeout_s` plus the time of the DNS lookup.
-        """
+        The values include the series of the page under their original names, and the Sizewise
+        metrics converted from these series. Counters are returned unchanged. Values that were
+        present at an earlier reading and are now missing are None. If the page is unavailable or
+        has no selected samples, `scrape_ok` is 0. The call never raises an error, and takes up to
+        `timeout_s` plus the time of the DNS lookup."""
         start_ns = self._wall_ns()
         remaining_s = make_deadline(time.monotonic() + self._timeout_s)
         page = fetch_page(self._address, self._context, remaining_s, self._path, self._headers)
@@ -388,8 +390,9 @@ class Scraper:
 
 
 def _parse_date(date: str | None) -> float | None:
-    """Convert a Date header to Unix time: the middle of the stated second, with an error of at most
-    half a second. Return None if the header is missing or invalid."""
+    """Convert the value of a Date header to Unix time in s; None if the header is missing or
+    invalid. The result is the middle of the stated second, with an error of at most half a
+    second."""
     if date is None:
         return None
     try:

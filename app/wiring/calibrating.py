@@ -1,5 +1,5 @@
-"""Calibration of this machine for later runs, and for lending its load workers to runs on other
-machines."""
+"""Calibrate the load generator of this machine, for later runs and for lending load workers to runs
+on other machines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ OnStep = Callable[[LoadKind, int, CalibrationStep], None]
 
 def list_worker_counts(cores: float | None = None) -> tuple[int, ...]:
     """Return the numbers of workers to calibrate: 1, 2, 4 and so on, up to one worker per available
-    core. If `cores` is `None`, the cores of this machine are used."""
+    core. If `cores` is `None`, the available cores of this machine are counted."""
     max_workers = count_usable_workers(cores)
     return (*(2**exponent for exponent in range(max_workers.bit_length()) if 2**exponent < max_workers), max_workers)
 
@@ -34,8 +34,8 @@ def list_worker_counts(cores: float | None = None) -> tuple[int, ...]:
 def calibrate_machine(worker_counts: Sequence[int], interruption: Interruption, on_step: OnStep) -> Calibration:
     """Measure the capacity of the load generator for each number of workers and each kind of load.
 
-    The calibration is stored unless it was interrupted, without results that were disturbed by
-    other processes. Raises MeasurementError if the load workers fail.
+    The calibration is stored unless it was interrupted. Results that other processes disturbed are
+    not stored. Raises MeasurementError if the load workers fail.
     """
     environment, _ = inspect_machine()
     capacities: list[MeasuredCapacity] = []
@@ -44,7 +44,7 @@ def calibrate_machine(worker_counts: Sequence[int], interruption: Interruption, 
         if interruption.is_requested:
             break
         try:
-            with LoadProcess(gather=Gather(local=workers) if workers > 1 else None) as load:
+            with LoadProcess(gather=Gather(local_workers=workers) if workers > 1 else None) as load:
                 interruption.set_stop_callback(load.stop)
                 pacing, event_loop = load.pacing, load.event_loop
                 capacities += _measure_capacities(load, workers, interruption, on_step)
@@ -75,8 +75,8 @@ _MAX_WAIT_S = 86_400.0
 
 
 def parse_join_options(master: str, token: str | None, wait: str) -> Join:
-    """Parse the command-line options with which workers join a master. Raises UsageError for
-    invalid options, and UnavailableError for a host name that cannot be resolved."""
+    """Parse the command-line options for workers that join a master. Raises UsageError for invalid
+    options, and UnavailableError if the host name of the master cannot be resolved."""
     address = parse_address("--master", master)
     wait_s = _parse_wait_s(wait)
     secret = read_token(token or DEFAULT_TOKEN_REFERENCE)

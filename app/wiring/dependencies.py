@@ -1,4 +1,4 @@
-"""Real dependencies of an endpoint session."""
+"""Production dependencies of a session that measures an endpoint."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from loadgen.records import Gather, Joining
 
 def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gather | None) -> SessionDependencies:
     """Build the dependencies of a session. Nothing is started: the session starts each resource
-    when needed. `gather` configures the load workers; `None` for a single worker."""
+    when needed.
+
+    `gather` configures several load workers. If `gather` is `None`, a single worker sends the load.
+    """
     has_embedded_endpoint = isinstance(profile, OipProfile) and profile.target.serve is not None
     protocol = find_mock_protocol(profile)
     return SessionDependencies(

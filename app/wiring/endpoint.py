@@ -1,4 +1,5 @@
-"""Settings for reaching a target: addresses, permission to load-test it, secrets and proxy."""
+"""Build the endpoint of a profile: addresses, permission to load-test the target, secrets and
+proxy."""
 
 from __future__ import annotations
 
@@ -16,8 +17,8 @@ from loadgen.records import Endpoint, KeyFile, Timeouts
 
 
 def resolve_addresses(url: str) -> list[str]:
-    """Return the IP addresses of the host in a URL. Raises UnavailableError if the name cannot be
-    resolved."""
+    """Return the IP addresses of the host in a URL. Raises UnavailableError if the host name cannot
+    be resolved."""
     host = urlsplit(url).hostname or ""
     try:
         return [str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
@@ -27,10 +28,12 @@ def resolve_addresses(url: str) -> list[str]:
 
 
 def build_endpoint(profile: EndpointProfile) -> Endpoint:
-    """Build the endpoint of a profile, which contains resolved secrets.
+    """Build the endpoint of a profile, with resolved secrets.
 
-    Raises UsageError if a secret is missing or must not be sent to the host, or if the permission
-    to load-test a public host is missing; UnavailableError if the host name cannot be resolved."""
+    Raises UsageError if a secret is missing or must not be sent to the host, or if the profile does
+    not confirm the permission to load-test a public host. Raises UnavailableError if the host name
+    cannot be resolved.
+    """
     require_allowed(profile)
     target = profile.target
     socket = target.socket if isinstance(target, EndpointSettings) else None
@@ -54,8 +57,8 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
 
 
 def _compute_max_connections(profile: EndpointProfile, target: EndpointSettings) -> int:
-    """Return the connection limit: the profile's setting, or at least one connection per client of
-    a closed loop."""
+    """Return the maximum number of connections: the value in the profile, or else the default or
+    the largest number of closed-loop clients, whichever is larger."""
     if "max_connections" in target.model_fields_set:
         return target.max_connections
     load = profile.load
@@ -64,8 +67,8 @@ def _compute_max_connections(profile: EndpointProfile, target: EndpointSettings)
 
 
 def require_permission(urls: tuple[str, ...], *, is_proxied: bool = False, key: str = "target.permitted") -> None:
-    """Raise UsageError if a URL or host is neither on the loopback interface nor in a private
-    network."""
+    """Raise UsageError if any of the URLs or hosts has an address that is neither loopback, private
+    nor link-local."""
     for url in urls:
         _require_permission(url if "://" in url else f"//{url}", is_proxied=is_proxied, key=key)
 
@@ -87,8 +90,8 @@ def _require_permission(url: str, *, is_proxied: bool, key: str) -> None:
 
 
 def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...], tuple[KeyFile, ...]]:
-    """Return fixed headers, and headers whose key file is read again when the target rejects the
-    key."""
+    """Return the headers with a fixed value, and the headers whose value is read from a key file.
+    Key files are read again when the target rejects a key."""
     references_by_name = dict(target.headers)
     if target.api_key is not None:
         references_by_name["Authorization"] = f"Bearer {target.api_key}"

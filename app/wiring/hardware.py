@@ -22,11 +22,11 @@ from app.wiring.endpoint import resolve_addresses
 
 
 def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
-    """Return the hardware declared in the profile, or else this machine if the target runs here;
-    `None` if unknown.
+    """Return the hardware declared in the profile. Otherwise, return this machine if the target
+    runs on it, or `None` if the hardware is unknown.
 
-    Also returns `None` for a scripted target, because its response times do not depend on hardware
-    and must not be used for planning.
+    The hardware of a scripted target is `None`, because its response times do not depend on
+    hardware and must not be used for planning.
     """
     declared = find_declared_hardware(profile, catalog)
     if declared is not None or not is_local_target(profile):
@@ -45,8 +45,11 @@ def describe_this_machine() -> Hardware:
 
 
 def is_local_target(profile: EndpointProfile) -> bool:
-    """Return True if the target is a single server on this machine. Returns False for several
-    replicas, because they share the resources of the machine in an unknown way."""
+    """Return whether the target is a single server on this machine.
+
+    Returns False for several replicas, because it is unknown how replicas share the resources of
+    this machine.
+    """
     target = profile.target
     if isinstance(target, LocustTarget) and target.url is None:
         return False

@@ -1,4 +1,4 @@
-"""Compare a model with the GPUs of this machine and of the catalog."""
+"""Compare the memory and the costs of a model with the GPUs of this machine and of the catalog."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ _INTEGER_OPERATORS = frozenset({"ConvInteger", "MatMulInteger", "QLinearConv", "
 
 
 def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInspection:
-    """Inspect a model and compare it with GPUs. Raises UsageError if the file is not a valid model
-    or is rejected."""
+    """Inspect a model and compare its memory and costs with GPUs. Raises UsageError if the file is
+    not a valid model or is rejected."""
     metadata = inspect_model(model, shape_overrides)
     with open_gpus() as gpus:
         local_gpus = [reader.description for reader in gpus.readers]
@@ -31,8 +31,8 @@ def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInsp
 def fit_gpus(
     metadata: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
 ) -> tuple[GpuFit, ...]:
-    """Return the largest batch size and the latency bound of a model on each GPU: the GPUs of this
-    machine first, then the GPUs of the catalog in order of memory.
+    """Return the largest batch size and the latency bound of a model on each GPU: first on the GPUs
+    of this machine, then on the GPUs of the catalog in order of memory.
 
     GPUs with unknown memory are omitted. The result is empty if the costs of the model are unknown.
     """
@@ -92,11 +92,12 @@ def _compute_latency_bound(
     metadata: ModelMetadata, cost: BatchCost, catalog_gpu: Accelerator
 ) -> tuple[float, str] | None:
     """Return the minimum duration of an inference in ms and the bottleneck ("compute" or "memory"),
-    by the roofline model; `None` if a peak rate or the memory bandwidth is unknown.
+    by the roofline model; `None` if the peak rate or the memory bandwidth of the GPU is unknown.
 
-    The duration is at least the FLOPs divided by the GPU's peak rate, and at least the minimum
-    memory traffic divided by its memory bandwidth. The peak rate is the highest that the model's
-    data types can use, so the bound is valid for every kernel."""
+    The duration is at least the FLOPs divided by the peak rate, and at least the minimum memory
+    traffic divided by the memory bandwidth. The peak rate is that of the fastest data type the
+    model can use, so the bound is valid for every kernel.
+    """
     has_integer_operators = not _INTEGER_OPERATORS.isdisjoint(
         operator_count.operator for operator_count in metadata.operators
     )

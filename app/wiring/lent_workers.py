@@ -1,4 +1,4 @@
-"""Load workers that this machine lends to a master on another machine."""
+"""Load workers on this machine that join a master on another machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import IO, BinaryIO, cast
 from app.errors import MeasurementError, UnavailableError
 from loadgen.child import StderrTail, describe_exit, start_module, wait_or_kill
 from loadgen.frames import encode_message_frame, read_report
-from loadgen.records import EXIT_DISMISSED, EXIT_MASTER_LOST, EXIT_NO_MASTER, Join, Ready
+from loadgen.records import EXIT_MASTER_LOST, EXIT_NO_MASTER, EXIT_REJECTED, Join, Ready
 
 _EXIT_LIMIT_S = 1.0
 _POLL_S = 0.2
@@ -20,8 +20,8 @@ _TOKEN_HINT = "Check that the run is waiting for workers at this address, and th
 
 
 class _Worker:
-    """A worker process lent to a master. It calls `on_change` when the worker has joined and when
-    it has exited."""
+    """A worker process that joins a master. `on_change` is called when the worker has joined, and
+    when the worker has exited."""
 
     def __init__(self, join: Join, on_change: Callable[[], None]) -> None:
         self._process = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -37,7 +37,7 @@ class _Worker:
 
     @property
     def code(self) -> int | None:
-        """Exit code of the worker; `None` while it is running."""
+        """Exit code of the worker; `None` while the worker is running."""
         return self._process.poll()
 
     @property
@@ -46,7 +46,7 @@ class _Worker:
         return self._stderr_tail.text
 
     def close_input(self) -> None:
-        """Close the worker's standard input, which makes the worker exit immediately."""
+        """Close the worker's standard input, whereupon the worker exits immediately."""
         with contextlib.suppress(OSError):
             self._stdin.close()
 
@@ -69,11 +69,12 @@ class _Worker:
 
 
 class LentWorkers:
-    """Workers lent to a master. The constructor starts the workers; leaving the context stops
-    them."""
+    """Worker processes of this machine that join a master. The constructor starts the
+    workers, and leaving the context stops them."""
 
     def __init__(self, join: Join, count: int, should_continue: Callable[[], bool] = lambda: True) -> None:
-        """Start `count` workers. `should_continue` is polled several times per second."""
+        """Start `count` workers. While `wait` runs, `should_continue` is polled several times per
+        second."""
         self._should_continue = should_continue
         self._changes: queue.SimpleQueue[None] = queue.SimpleQueue()
         self._workers = [_Worker(join, lambda: self._changes.put(None)) for _ in range(count)]
@@ -91,9 +92,10 @@ class LentWorkers:
         """Wait until all workers have exited because the run ended, or until `should_continue`
         returns False.
 
-        `on_joined` is called once with the number of workers that joined, which is at most the
-        number the master waits for. Raises UnavailableError if no master accepts a worker, and
-        MeasurementError if the run continued without a worker that had joined."""
+        `on_joined` is called once with the number of workers that joined. A master accepts only as
+        many workers as it waits for. Raises UnavailableError if no master accepts a worker, and
+        MeasurementError if the run continued without a worker that had joined.
+        """
         has_reported = False
         while self._should_continue():
             joined_workers = [worker for worker in self._workers if worker.has_joined]
@@ -110,15 +112,16 @@ class LentWorkers:
                 self._changes.get(timeout=_POLL_S)
 
     def _require_master(self) -> None:
-        """Raise UnavailableError if no master was found. If one worker finds no master, the
-        method does not wait for the other workers."""
+        """Raise UnavailableError if a worker found no master, or if all workers have exited without
+        joining. As soon as one worker found no master, the error is raised without waiting for
+        other workers."""
         codes = [worker.code for worker in self._workers]
         if EXIT_NO_MASTER in codes:
             message = self._workers[codes.index(EXIT_NO_MASTER)].stderr_text
             raise UnavailableError(message or "no master was found", hint=_TOKEN_HINT)
-        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_DISMISSED])
-        if EXIT_DISMISSED in codes and None not in codes:
-            message = self._workers[codes.index(EXIT_DISMISSED)].stderr_text
+        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_REJECTED])
+        if EXIT_REJECTED in codes and None not in codes:
+            message = self._workers[codes.index(EXIT_REJECTED)].stderr_text
             raise UnavailableError("the master accepted no worker of this machine", hint=message)
         if None not in codes:
             raise UnavailableError("the run ended before any worker of this machine had joined")
@@ -129,7 +132,7 @@ def _require_clean_exit(workers: Sequence[_Worker]) -> None:
         if worker.code == EXIT_MASTER_LOST:
             hint = "Check the network, and check whether the run was killed."
             raise MeasurementError(worker.stderr_text or "the connection to the master was lost", hint=hint)
-        if worker.code == EXIT_DISMISSED:
+        if worker.code == EXIT_REJECTED:
             raise MeasurementError("the run continued without a load worker of this machine", hint=worker.stderr_text)
         if worker.code:
             raise MeasurementError(

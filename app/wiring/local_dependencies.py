@@ -1,4 +1,4 @@
-"""Real dependencies of a session that measures a local model."""
+"""Production dependencies of a session that measures a local model."""
 
 from __future__ import annotations
 
@@ -72,9 +72,9 @@ def build_local_dependencies(profile: LocalProfile, store: RunWriter) -> LocalDe
 
 
 def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
-    """Check the model file and convert it to the requested precision.
+    """Check the model file and convert the model to the requested precision.
 
-    Raises UsageError, before a runtime opens the file, if the file is not a safe model file;
+    Raises UsageError if the model file is not safe, before a runtime opens the file. Raises
     UsageError or MeasurementError if the model cannot be converted.
     """
     path = Path(variant_spec.model)
@@ -93,8 +93,9 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
 
 
 def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | None:
-    """Return the cost of an inference at a batch size; `None` if the cost is unknown. For batch
-    sizes that were not inspected, the cost is interpolated linearly."""
+    """Return the cost of an inference at a batch size: FLOPs, memory traffic and memory. The cost
+    is interpolated linearly for batch sizes that were not inspected. Returns `None` if the cost is
+    unknown."""
     try:
         metadata = _inspect(path, tuple(sorted(axes.items())))
     except SizewiseError:  # The original model could be inspected, but not the converted model.
@@ -131,8 +132,8 @@ def _start_variant(name: str, job: VariantJob, environment: tuple[tuple[str, str
 
 
 def _load_calibration(model: Path, data: DataSpec) -> Feeds:
-    """Return calibration rows, spread evenly over the data set. Raises UsageError if the data does
-    not fit the model."""
+    """Return calibration rows that are spread evenly over the dataset. Raises UsageError if the
+    dataset does not fit the model."""
     source = data.calibration or data.rows
     assert source is not None
     inputs = tuple(_build_tensor_spec(value) for value in inspect_model(model, ShapeOverrides()).inputs)
@@ -147,8 +148,11 @@ def _build_tensor_spec(value: ModelValue) -> TensorSpec:
 
 
 def _get_cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
-    """Return the cache path of the optimized model (for TensorRT, the folder of its engines);
-    `None` without a cache. The name is a hash of everything that the content depends on."""
+    """Return the path of the cached optimized model or, for TensorRT, of the folder of cached
+    engines; `None` if the provider does not support caching.
+
+    The name is a hash of everything on which the optimized model depends.
+    """
     if variant_spec.variant.provider not in _CACHING_PROVIDERS:
         return None
     versions = [f"{name} {version}" for name, version in list_runtime_packages()]
@@ -167,15 +171,14 @@ def _get_cache_path(variant_spec: VariantSpec, sha256: str) -> str | None:
 
 
 class _PeakRateCache:
-    """Peak rates of the processors of this machine. CPU peaks are measured on first use for each
-    number of threads and size of weights."""
+    """Peak rates of the processors of this machine. The peak rates of the CPU are measured on first
+    use, for each combination of thread count and weight size."""
 
     def __init__(self) -> None:
         self._cpu_peaks: dict[tuple[int, int], dict[str, Peaks]] = {}
 
     def find(self, variant_spec: VariantSpec, environment: Environment, weight_bytes: int) -> Peaks | None:
-        """Return the peak rates for a variant; `None` if the processor of its provider is
-        unknown."""
+        """Return the peak rates of the processor of a variant; `None` if they are unknown."""
         data_type = _DATA_TYPES[variant_spec.precision]
         if variant_spec.variant.provider in NVIDIA_PROVIDERS:
             gpu = next(iter(find_gpus(variant_spec.variant, environment.gpus)), None)

@@ -1,4 +1,4 @@
-"""Resolve the profile of a local model: files, devices and prices."""
+"""Resolve the profile of a local model: model files, devices and prices."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _USABLE_MEMORY_SHARE = 0.9
 _MIN_MEMORY_BYTES = 2**30
 _SEARCH_START_SHARE = 0.5
 _DEFAULT_LOAD_SHARE = 0.7
-"""Default load of the server scenario, as a fraction of the variant's maximum throughput."""
+"""Default rate of the server scenario, as a fraction of the variant's maximum throughput."""
 
 
 def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING) -> LocalSpec:
@@ -66,12 +66,13 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
 
 
 def compute_default_memory_limit_bytes() -> int:
-    """Return the default memory limit of a variant on this machine in bytes."""
+    """Return the memory limit in bytes for a variant without a configured limit: 90 % of the free
+    memory of this machine, but at least 1 GiB."""
     return max(_MIN_MEMORY_BYTES, round(_USABLE_MEMORY_SHARE * read_free_memory_bytes()))
 
 
 def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
-    """Return the variants of a profile in order, with the display names used in results."""
+    """Return the variants of a profile in order, with display names for results."""
     settings = profile.target.all_variants
     names = _build_display_names(
         {model_path(variant_settings.model) for variant_settings in settings if variant_settings.model is not None}
@@ -80,8 +81,8 @@ def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
 
 
 def _build_display_names(paths: Collection[Path]) -> dict[Path, str]:
-    """Return display names of model files: their stems, prefixed by as many parent folders as
-    needed to be unique."""
+    """Return a unique display name for each model file: the file stem, prefixed by parent folders
+    only if several files have the same stem."""
     names = {path: path.stem for path in paths}
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
         counts = Counter(names.values())
@@ -127,22 +128,22 @@ def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant:
 
 
 def _build_environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-    """Return the CUDA environment variables of a variant. Devices are numbered by PCI bus as in
-    NVML, or identified by MIG UUID."""
+    """Return the CUDA environment variables of a variant. A device is identified by its index in
+    PCI bus order, as in NVML, or by its MIG UUID."""
     visible_devices = (("CUDA_VISIBLE_DEVICES", ",".join(devices)),) if devices else ()
     return (("CUDA_DEVICE_ORDER", "PCI_BUS_ID"), *visible_devices)
 
 
 def _get_first_visible_device() -> tuple[str, ...]:
-    """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant would run;
-    empty if unset."""
+    """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant runs by
+    default; empty if the variable is not set."""
     first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
     return (first,) if first and first != "-1" else ()
 
 
 def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
     """Return the scenarios in execution order. The server scenario is last, because its rate may
-    depend on the other scenarios."""
+    depend on the maximum throughput measured in the other scenarios."""
     scenarios = [ScenarioSpec(scenario) for scenario in profile.load.scenarios if scenario != "server"]
     rates = profile.load.server_rates or (ShareOfMax(_DEFAULT_LOAD_SHARE),)
     if not scenarios and not all(isinstance(rate, float) for rate in rates):

@@ -1,7 +1,8 @@
 """Inspect this machine: its capabilities, and conditions that would disturb a measurement.
 
-The module also builds the telemetry sampler of a run for this machine, GPUs of any vendor, and the
-metrics endpoints in the profile."""
+The module also builds the telemetry sampler of a run, which reads this machine, GPUs of any vendor,
+and the metrics endpoints in the profile.
+"""
 
 from __future__ import annotations
 
@@ -26,8 +27,11 @@ from loadgen.transport.address import EndpointError
 
 
 def read_machine_metadata() -> MachineInfo:
-    """Inspect this machine. Takes one or two seconds, because execution providers are tried in a
-    child process. Raises MeasurementError if the child process crashes."""
+    """Return the environment and the validity checks of this machine, and its unavailable execution
+    providers. Takes one or two seconds, because execution providers are tried in a child process.
+
+    Raises MeasurementError if the child process crashes.
+    """
     probe = probe_providers()
     environment = read_environment(probe.working_providers, probe.runtime_version)
     unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.failed_providers)
@@ -48,7 +52,7 @@ def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]
 
 
 def check_directory(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
-    """Return a WARN check if the directory is on a network file system; otherwise no checks."""
+    """Return a WARN check if the run directory is on a network file system; otherwise no checks."""
     mount = find_network_mount(run_directory, mounts)
     if mount is None:
         return ()

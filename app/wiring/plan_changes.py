@@ -1,4 +1,5 @@
-"""Apply changes to the inputs of a plan, regardless of the source of the inputs."""
+"""Apply changes to the inputs of a plan, whether the inputs come from runs, from other tools or
+from a plan file."""
 
 from __future__ import annotations
 
@@ -22,8 +23,8 @@ PRICE_PREFIX = "price."
 
 
 def apply_change(plan_inputs: PlanningInputs, change: str) -> PlanningInputs:
-    """Return the plan inputs with one change: `key=value` of a plan, `price.OFFER=USD/h`, or
-    `speed=1.3`."""
+    """Return the plan inputs with one change applied. A change is a plan setting `key=value`, a
+    price `price.OFFER=USD/h`, or a speed factor such as `speed=1.3`."""
     key, separator, value = change.partition("=")
     if not separator:
         raise UsageError(
@@ -72,8 +73,9 @@ def _apply_limits(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Plan
 def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
     """Return the traffic with the overrides applied.
 
-    If no override sets the amount of traffic, the current peak is used, because traffic cannot be
-    parsed without it."""
+    If no override sets the amount of traffic, the current peak rate is set, because traffic
+    settings are invalid without an amount.
+    """
     if not overrides:
         return traffic
     fields = [field for name in map(_get_section_key, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
@@ -85,7 +87,8 @@ def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
 
 
 def _get_section_key(override: str) -> str:
-    """Return the key within its section, such as `growth` for `traffic.growth=20%/year`."""
+    """Return the key of an override without the section, such as `growth` for
+    `traffic.growth=20%/year`."""
     return override.partition("=")[0].split(".")[1]
 
 
@@ -134,8 +137,8 @@ def _apply_speed(plan_inputs: PlanningInputs, value: str) -> PlanningInputs:
 
 
 def apply_prices(plan_inputs: PlanningInputs, changes: Sequence[str], *, option: str = "--set") -> PlanningInputs:
-    """Return the plan inputs with the user's prices, each in the format `price.OFFER=USD/h`. The
-    price of the kind that the plan uses is replaced."""
+    """Return the plan inputs with the user's prices, each in the format `price.OFFER=USD/h`. A
+    price replaces the offer's price of the kind that the plan uses, such as spot."""
     prices = dict(_parse_price(plan_inputs, change, option) for change in changes)
     if not prices:
         return plan_inputs
@@ -152,7 +155,8 @@ def apply_prices(plan_inputs: PlanningInputs, changes: Sequence[str], *, option:
 
 
 def _parse_price(plan_inputs: PlanningInputs, change: str, option: str) -> tuple[str, float]:
-    """Parse a price change; return the key of the offer and the price in USD/h."""
+    """Parse a change such as `price.OFFER=USD/h`, and return the key of the offer and the price in
+    USD/h."""
     name, _, value = change.removeprefix(PRICE_PREFIX).partition("=")
     try:
         usd_per_hour = parse_usd_per_hour(value if "/" in value else f"{value} USD/h")

@@ -1,8 +1,8 @@
-"""Estimate the work of a profile: stages, duration, requests, tokens and cost. Nothing is sent or
-measured.
+"""Estimate the work that a profile requests: stages, duration, requests, tokens and cost. Nothing
+is sent or measured.
 
-The estimate uses the token lengths of prompts and responses that the seed of the profile
-generates."""
+The token counts of prompts and responses are generated from the seed of the profile, as in a run.
+"""
 
 from __future__ import annotations
 
@@ -35,25 +35,29 @@ from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 from loadgen.workloads import DatasetPrompts, OpenAiWorkload, SyntheticPrompts, TracePrompts
 
 _MAX_SESSIONS = 5_000
-"""Maximum number of sampled sessions; more would take seconds without improving the estimate."""
+"""Maximum number of sampled sessions. A larger sample would take seconds without improving the
+estimate."""
 
 
 class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
-    """Token counts, one per request, including shared prefixes and earlier turns.
+    """Token counts of the requests of a profile, with one entry per request. Input counts include
+    shared prefixes and earlier turns.
 
     `outputs` is empty if the profile does not set the response length. `reason` states why the
-    token counts are unknown."""
+    token counts are unknown; `None` if they are known.
+    """
 
     inputs: tuple[int, ...] = ()
     outputs: tuple[int, ...] = ()
     requests_per_session: float = 1.0
     distinct_prompts: int = 0
-    """Number of distinct prompts or sessions, which are repeated in the same order."""
+    """Number of distinct prompts or sessions. A longer run repeats them in the same order."""
     reason: str | None = None
 
 
 def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> PromptLengths:
-    """Return the prompt and response lengths of a profile. Raises UsageError for invalid files."""
+    """Return the token counts of the prompts and responses of a profile. Raises UsageError for
+    invalid files."""
     workload = build_workload(profile)
     assert isinstance(workload, OpenAiWorkload)
     match workload.prompts:
@@ -103,11 +107,11 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int
 
 _EXPECTED_WINDOWS = 3
 _ASSUMED_FACTORS = (1.0, 4.0, 30.0, 250.0)
-"""Assumed max rates in the estimate of a search, as multiples of its start rate."""
+"""Max rates that the estimate of a search assumes, as multiples of the start rate of the search."""
 
 
 def estimate_work(profile: Profile, catalog: Catalog) -> PlannedWork:
-    """Estimate the work of a profile. Generating prompt lengths may take 0.1 s."""
+    """Estimate the work that a profile requests. Generating prompt lengths may take 0.1 s."""
     if isinstance(profile, LocalProfile):
         return _estimate_local_work(profile, catalog)
     return _estimate_endpoint_work(profile, catalog)
@@ -136,8 +140,8 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
 
 
 def _estimate_requests(stage: StageSpec) -> float | None:
-    """Return the expected number of requests of a stage; `None` if it depends on responses or on an
-    earlier stage."""
+    """Return the expected number of requests of a stage; `None` if the number depends on responses
+    or on an earlier stage."""
     match stage.arrivals:
         case TraceArrivals(offsets_ns=offsets):
             offsets_s = np.frombuffer(offsets, "<i8") / 1e9
@@ -155,8 +159,8 @@ def _estimate_requests(stage: StageSpec) -> float | None:
 
 
 def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> PlannedSearch:
-    """Estimate a rate search by simulating it on servers that sustain a known rate and fail above
-    it."""
+    """Estimate the work of a search for the max rate, by simulating the search for several assumed
+    max rates."""
     simulations = [
         _simulate_search(search_spec, slo, max_response_s, search_spec.start_per_s * factor)
         for factor in _ASSUMED_FACTORS
@@ -181,7 +185,7 @@ def _simulate_search(
 
 
 def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustained_per_s: float) -> tuple[float, ...]:
-    """Return the rates that a search tries, in order, if the server sustains at most
+    """Return the rates that a search tries, in order, if the max rate of the server is
     `sustained_per_s`."""
     search = RateSearch(search_spec.start_per_s, search_spec.repeats)
     rates: list[float] = []
@@ -216,8 +220,8 @@ def _compute_mean(lengths: Iterable[int]) -> float:
 
 
 def _apply_limits(work: PlannedWork, profile: Profile) -> PlannedWork:
-    """Apply the limits of the profile to the estimate, as far as they can be evaluated in
-    advance."""
+    """Apply the limits of the profile to the estimate, as far as they can be evaluated before the
+    run."""
     limits = profile.limits
     work = msgspec.structs.replace(work, limits=tuple(_format_limits(profile)))
     if limits.duration_s is not None and limits.duration_s < work.max_duration_s:

@@ -33,18 +33,20 @@ _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
 
 
 class NoTrafficError(UsageError):
-    """Raised if neither the sources nor the request specify the traffic to plan for."""
+    """Raised if neither the sources nor the request set the traffic for which a fleet is
+    planned."""
 
 
 class NoHardwareError(UsageError):
-    """Raised if neither the sources nor the request specify the hardware of the target."""
+    """Raised if neither the sources nor the request set the hardware of the target."""
 
 
 class PlanRequest(msgspec.Struct, frozen=True):
     """Request for a plan, as specified by the user.
 
-    `sources` contains runs, result files or folders of one other tool, or one plan file;
-    `overrides` contains `key=value` strings."""
+    `sources` contains either one plan file, or runs and the result files or folders of one other
+    tool. `overrides` contains `key=value` strings.
+    """
 
     sources: tuple[str, ...]
     overrides: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class PlanRequest(msgspec.Struct, frozen=True):
 
 
 def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Build the inputs of a plan. Raises UsageError with the missing or invalid input."""
+    """Build the inputs of a plan. Raises UsageError if an input is missing or invalid."""
     paths = [Path(source) for source in request.sources]
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
@@ -88,7 +90,7 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
 
 
 class _DeclaredInputs(msgspec.Struct, frozen=True):
-    """Plan inputs that profiles and `--set` declare in addition to the measurements."""
+    """Plan inputs that are not measured, but declared in profiles or with `--set`."""
 
     slo: tuple[Objective, ...]
     traffic: Traffic | None
@@ -97,7 +99,7 @@ class _DeclaredInputs(msgspec.Struct, frozen=True):
 
 
 def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
-    """Split the sources into stored runs and paths of results of other tools."""
+    """Split the sources into stored runs, and paths of result files of other tools."""
     runs, foreign_paths = [], []
     for source in sources:
         path = Path(source)
@@ -110,7 +112,8 @@ def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]
 
 
 def _read_declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catalog: Catalog) -> _DeclaredInputs:
-    """Return the inputs declared by the last endpoint run, or by `--set` if there is none."""
+    """Return the inputs declared in the profile of the last endpoint run with the `--set` overrides
+    applied. Without an endpoint run, return the inputs declared by the overrides alone."""
     overrides = tuple(override for override in request.overrides if not override.startswith(PRICE_PREFIX))
     for override in overrides:
         key = override.partition("=")[0]
@@ -140,8 +143,8 @@ def _load_profile(run: StoredRun, catalog: Catalog, overrides: Sequence[str] = (
 def _build_run_targets(
     run: StoredRun, slo: tuple[Objective, ...], declared_inputs: _DeclaredInputs, catalog: Catalog
 ) -> tuple[MeasuredTarget, ...]:
-    """Return the targets measured by a run: one replica of a served model, or each variant of a
-    local model, as if it were served."""
+    """Return the targets measured by a run. An endpoint run measures one replica. A local run
+    measures each variant, which is planned as if the variant were served."""
     result = run.complete_result
     profile = _load_profile(run, catalog)
     declared_hardware = (
@@ -208,8 +211,8 @@ def _build_foreign_target(
 
 
 def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Apply a request to the inputs of a plan file. The date and prices of the file are preserved
-    unless the request sets offers."""
+    """Apply a request to the inputs of a plan file. The date and the prices of the plan file are
+    preserved, unless the request contains offers."""
     if request.offers:
         plan_inputs = msgspec.structs.replace(plan_inputs, catalog=load_offers(request.offers, today), today=today)
     if request.traffic is not None:

@@ -1,4 +1,4 @@
-"""Run two profiles, with a new engine process for each run."""
+"""Run two profiles for a comparison, each run in a new process."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _SIDE_NAMES: dict[Side, str] = {"base": "baseline", "candidate": "candidate"}
 
 
 class ComparedRunError(SizewiseError):
-    """Raised if a comparison cannot continue, because a run failed or was interrupted."""
+    """Raised if a comparison cannot continue because a run failed or was interrupted."""
 
     def __init__(self, message: str, code: ExitCode, stderr_tail: bytes = b"") -> None:
         lines = stderr_tail.decode(errors="replace").strip().splitlines()
@@ -39,11 +39,12 @@ class ComparedRunError(SizewiseError):
 
 
 def require_measurable_profile(profile: str) -> str:
-    """Return the name of a profile if it can be measured on this machine; otherwise raise
-    UsageError.
+    """Return the name of a profile. Raises UsageError if the profile cannot be measured on this
+    machine.
 
-    This can fail for a profile that was stored with a run, because its files may be on another
-    machine."""
+    The profile of a stored run may not be measurable, because its files may be on another machine
+    or its secrets may not be stored.
+    """
     path = find_profile(profile)
     name = load_profile(path).name
     if REDACTED in path.read_text(encoding="utf-8"):
@@ -53,8 +54,8 @@ def require_measurable_profile(profile: str) -> str:
 
 
 class ProfileRuns:
-    """Measurement of two profiles. The runs are stored in the runs' home; `emit` receives their
-    start and end events."""
+    """Runs of two profiles for a comparison. The runs are stored in the runs folder. `emit`
+    receives an event at the start and at the end of each run."""
 
     def __init__(
         self,
@@ -63,7 +64,7 @@ class ProfileRuns:
         interruption: Interruption,
         emit: Callable[[Event], None],
     ) -> None:
-        """Load both profiles. Raises UsageError if one of them cannot be measured."""
+        """Load both profiles. Raises UsageError if a profile cannot be measured."""
         self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
         self._names: dict[Side, str] = {
             side: require_measurable_profile(profile) for side, profile in self._profiles.items()

@@ -1,4 +1,4 @@
-"""Find the proxy that environment variables set for a target, with the conventions of command-line
+"""Find the proxy for a target in the environment variables, by the conventions of command-line
 clients."""
 
 from __future__ import annotations
@@ -12,15 +12,17 @@ from loadgen.transport.address import UrlError
 from loadgen.transport.proxy import parse_proxy_url
 
 _PROXY_SCHEMES = {"http": "http", "https": "https", "grpc": "http", "grpcs": "https"}
-"""Scheme of the proxy variable for each URL scheme: HTTP or HTTPS, depending on encryption."""
+"""Scheme of the proxy environment variable for each URL scheme: `https` for encrypted connections,
+otherwise `http`."""
 
 
 def find_proxy(urls: tuple[str, ...]) -> str | None:
-    """Return the proxy from HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts in NO_PROXY and
-    for this machine.
+    """Return the URL of the proxy in HTTP_PROXY, HTTPS_PROXY or ALL_PROXY; `None` for hosts in
+    NO_PROXY and for this machine.
 
-    The URL may contain a password. Raises UsageError for an unsupported proxy, and if only some of
-    the replicas use the proxy."""
+    The proxy URL may contain a password. Raises UsageError for an unsupported proxy, or if only
+    some of the replicas use the proxy.
+    """
     proxies = {_find_proxy(url) for url in urls}
     if len(proxies) > 1:
         raise UsageError(

@@ -1,5 +1,5 @@
-"""Servers of `loadgen.reference` in child processes on a free loopback port: null servers for
-calibration, and the scripted server of a profile."""
+"""Run the servers of `loadgen.reference` in child processes, each on a free loopback port: null
+servers for calibration, and the scripted server of a profile."""
 
 from __future__ import annotations
 
@@ -44,9 +44,11 @@ _EXIT_LIMIT_S = 2.0
 
 
 class ReferenceServer:
-    """A reference server in a child process, which accepts requests as soon as the constructor
-    returns. `path` is appended to the URL of the server. The constructor raises MeasurementError if
-    the server does not start."""
+    """A reference server in a child process. When the constructor returns, the server accepts
+    requests. `path` is appended to the URL of the server.
+
+    The constructor raises MeasurementError if the server does not start.
+    """
 
     def __init__(self, module: str, *arguments: str, path: str = "/") -> None:
         self._child = start_module(module, *arguments, stdout=subprocess.PIPE)
@@ -60,7 +62,7 @@ class ReferenceServer:
         self.url = f"http://127.0.0.1:{int(port)}{path}"
 
     def end_reason(self) -> str | None:
-        """Return how the server ended; `None` while it is running."""
+        """Return how the server ended; `None` while the server is running."""
         return self._child_exit.describe()
 
     def close(self) -> None:
@@ -143,7 +145,8 @@ def find_mock_protocol(profile: EndpointProfile) -> MockProtocol | None:
 
 
 def start_scripted(mock_protocol: MockProtocol) -> ReferenceServer:
-    """Start the scripted server of a profile. Raises MeasurementError if it does not start."""
+    """Start the scripted server of a profile. Raises MeasurementError if the server does not
+    start."""
     reply = Reply() if isinstance(mock_protocol, HttpMock) else Reply(status=404)
     path = "/v1" if isinstance(mock_protocol, OpenAiMock) else "/" if isinstance(mock_protocol, HttpMock) else ""
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:

@@ -1,5 +1,8 @@
-"""Consent to send secrets. Secrets are sent only to hosts that the user has allowed, because a
-shared profile may specify any host."""
+"""Consent to send secrets.
+
+Secrets are sent only to hosts that the user has allowed, because a profile from another person may
+specify any host.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,8 @@ in CI."""
 
 
 def find_secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.environ) -> tuple[AllowedSecrets, ...]:
-    """Return the secrets that the profile sends to hosts that have not been allowed yet."""
+    """Return the secrets that the profile sends to hosts for which the user has not given
+    consent."""
     allowed_hosts = {host.strip().casefold() for host in environment.get(ALLOWED_HOSTS_VARIABLE, "").split(",")}
     required_secrets = (
         AllowedSecrets(profile.name, host, references) for host, references in find_secret_hosts(profile).items()

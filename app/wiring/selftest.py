@@ -1,4 +1,4 @@
-"""Self-test of the load generator on this machine, with the real dependencies of runs."""
+"""Self-test of the load generator on this machine, with the same dependencies as in runs."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from loadgen.reference.script import Script
 
 
 def run_machine_selftest(interruption: Interruption, on_check: Callable[[str], None]) -> SelfTest | None:
-    """Run the self-test and store its result; return `None` if it was interrupted. Raises
-    MeasurementError if a component does not start."""
+    """Run the self-test and store the result. Returns `None` if the self-test was interrupted.
+    Raises MeasurementError if a load worker or a server does not start."""
     on_check("this machine")
     environment, _ = inspect_machine()
     with tempfile.TemporaryDirectory(prefix="sizewise-") as folder:
@@ -56,5 +56,5 @@ def build_selftest_dependencies(fingerprint: str, folder: Path) -> SelfTestDepen
 
 
 def start_script(script: Script) -> ReferenceServer:
-    """Start a scripted server. Raises MeasurementError if it does not start."""
+    """Start a scripted server. Raises MeasurementError if the server does not start."""
     return ReferenceServer("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())

@@ -1,5 +1,5 @@
-"""Guard process (`python -m app.wiring.server_guard`): reads a process group ID, and stops that
-process group if the parent process dies."""
+"""Guard process (`python -m app.wiring.server_guard`), which reads a process group ID and stops
+that process group if the parent process dies."""
 
 from __future__ import annotations
 

@@ -1,7 +1,8 @@
-"""Run the target's own server as a child process in a separate process group, so that all its
-processes can be stopped.
+"""Run the target's own server as a child process.
 
-The module also starts the embedded endpoint of a profile."""
+The server has a separate process group, so that all its processes can be stopped. The module also
+starts the embedded endpoint of a profile.
+"""
 
 from __future__ import annotations
 
@@ -36,8 +37,8 @@ _IS_WINDOWS = sys.platform == "win32"
 
 
 class ServerProcess:
-    """The inference server of the target, running from the constructor until `stop`. Its output is
-    read continuously, and only the end is stored."""
+    """The target's own server, which the constructor starts and `stop` ends. The output of the
+    server is read continuously, and only the last part is stored."""
 
     def __init__(self, start: StartSpec) -> None:
         """Start the server. Raises UsageError if the command cannot be started, and
@@ -91,8 +92,8 @@ class ServerProcess:
         return tuple([line for line in lines if line.strip()][-_MAX_LINES:])
 
     def stop(self) -> None:
-        """Send SIGTERM to the whole process group, and kill the remaining processes after a grace
-        period."""
+        """Send SIGTERM to the process group of the server, and kill the remaining processes after a
+        grace period."""
         if self._is_stopped:
             return
         self._is_stopped = True
@@ -116,7 +117,7 @@ class ServerProcess:
 
 
 class _Guard:
-    """A process that stops the server's process group if this process is killed."""
+    """Process that stops the server's process group if the Sizewise process is killed."""
 
     def __init__(self) -> None:
         self._child = start_module("app.wiring.server_guard")
@@ -166,8 +167,8 @@ def _signal_group(child: subprocess.Popen[bytes], signal_number: int) -> None:
 
 
 def _build_opener(url: str) -> urllib.request.OpenerDirector:
-    """Build a URL opener without certificate checks, because only the status matters, and without a
-    proxy for loopback hosts."""
+    """Build a URL opener that does not verify certificates, because only the status matters, and
+    that uses no proxy for loopback hosts."""
     unverified_context = ssl._create_unverified_context()
     handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified_context)]
     if _is_loopback(urlsplit(url).hostname or ""):
@@ -183,8 +184,8 @@ def _is_loopback(host: str) -> bool:
 
 
 _MAX_CONNECTIONS = 65_536
-"""Connection limit of the embedded endpoint, sufficient for each client of Sizewise's own load
-generator."""
+"""Maximum number of connections to the embedded endpoint, which is sufficient for all clients of
+Sizewise's own load generator."""
 
 
 def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:

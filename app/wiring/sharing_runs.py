@@ -30,11 +30,13 @@ def share_run(run: StoredRun, path: Path) -> Bundle:
 
 
 def import_shared_run(path: Path) -> tuple[Path, bool]:
-    """Import a run from a bundle or a run directory; return its directory and whether it is new on
-    this machine.
+    """Import a run from a bundle or a run directory. Return the directory of the imported run, and
+    whether the run is new on this machine.
 
-    HTML pages in a bundle could contain scripts: `report.html` is rendered again from the data of
-    the run, and other pages are dropped. Raises UsageError if the run cannot be imported."""
+    HTML pages in a bundle could contain scripts. Therefore, `report.html` is rendered again from
+    the data of the run, and all other pages are dropped. Raises UsageError if the run cannot be
+    imported.
+    """
     directory, is_new = import_directory(path) if path.is_dir() else import_run(path)
     if is_new:
         try:

@@ -34,8 +34,9 @@ _PLAN_SUFFIXES = (".yaml", ".yml")
 class DayRequest(msgspec.Struct, frozen=True):
     """Request for the simulation of one day.
 
-    `source` is a plan file or any source of a plan; `day` is a date or `busiest`; `overrides`
-    contains `key=value` strings."""
+    `source` is a plan file or any source of a plan. `day` is a date or `busiest`. `overrides`
+    contains `key=value` strings.
+    """
 
     source: str
     day: str = BUSIEST
@@ -49,8 +50,11 @@ class DayRequest(msgspec.Struct, frozen=True):
 def simulate_plan_day(
     request: DayRequest, today: datetime.date, on_progress: Callable[[float], None] | None = None
 ) -> SimulatedDay:
-    """Simulate one day of a plan. `on_progress` is called with the completed fraction of the day.
-    Raises UsageError or ProfileError for an invalid source, day or setting."""
+    """Simulate one day of a plan. `on_progress` is called with the simulated fraction of the day,
+    from 0 to 1.
+
+    Raises UsageError or ProfileError for an invalid source, day or setting.
+    """
     settings = load_day(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
     date = None if request.day == BUSIEST else _parse_date(request.day)
     plan, plan_inputs = load_or_compute_plan(request.source, today)
@@ -70,7 +74,7 @@ def simulate_plan_day(
 
 
 def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
-    """Return the plan and the plan inputs from a plan file; for other sources, compute the plan as
+    """Return the plan and the plan inputs in a plan file. For any other source, compute the plan as
     `sizewise plan` does."""
     path = Path(source)
     if is_plan_file(path):

@@ -1,7 +1,8 @@
 """Resolve a profile to a run specification: secrets, addresses, hardware and prices.
 
-The module also builds the standalone measurement of a served model, and the command that starts a
-target's own server."""
+The module also builds the specifications for measuring a served model without its server, and for
+starting a target's own server.
+"""
 
 from __future__ import annotations
 
@@ -34,7 +35,7 @@ _SECONDS_PER_BATCH = 0.6
 
 
 def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | None:
-    """Return the specification of the standalone measurement of the served model; `None` if the run
+    """Return the specification for measuring the served model without its server; `None` if the run
     does not serve a model."""
     if not isinstance(profile, OipProfile) or profile.target.serve is None:
         return None
@@ -54,8 +55,8 @@ def build_standalone_spec(profile: EndpointProfile) -> StandaloneModelSpec | Non
 
 
 def _list_batches(max_batch: int) -> tuple[int, ...]:
-    """Return the powers of two below the maximum batch size of the endpoint, and the maximum
-    itself."""
+    """Return the batch sizes to measure: the powers of two below the maximum batch size of the
+    endpoint, and the maximum batch size."""
     powers = [2**exponent for exponent in range(max_batch.bit_length()) if 2**exponent < max_batch]
     return (*powers, max_batch)
 
@@ -64,8 +65,8 @@ _SCHEMES = {"grpc": "http", "grpcs": "https"}
 
 
 def build_start_spec(profile: EndpointProfile) -> StartSpec | None:
-    """Return the command that starts the target's server; `None` if the run does not start it.
-    Raises UsageError for a missing secret."""
+    """Return the specification for starting the target's own server; `None` if the run does not
+    start the server. Raises UsageError for a missing secret."""
     start = profile.target.start
     if start is None:
         return None

@@ -19,14 +19,15 @@ from app.session.spec import RateShare, StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 _REPLAY_MARGIN_S = 0.001
-"""Additional duration of a full replay in s, so that the last arrival is included."""
+"""Time in s added to the duration of a full replay, so that the last arrival is included."""
 
 
 class TraceReplay(msgspec.Struct, frozen=True):
     """Arrivals of a replayed trace.
 
-    `offsets_ns` is sorted and relative to the end of the lead-in, so that the first offsets can be
-    negative; `rows` contains the trace row of each arrival."""
+    `offsets_ns` contains the sorted arrival times, relative to the end of the lead-in. Arrivals in
+    the lead-in have negative offsets. `rows` contains the trace row of each arrival.
+    """
 
     offsets_ns: npt.NDArray[np.int64]
     rows: npt.NDArray[np.int64]
@@ -34,8 +35,8 @@ class TraceReplay(msgspec.Struct, frozen=True):
 
 
 def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
-    """Compute the arrivals of a replayed trace. The first copy is replayed as recorded; each
-    further copy starts at a random position and wraps around."""
+    """Compute the arrivals of a replayed trace. The first copy of the trace is replayed as
+    recorded. Each further copy starts at a random position of the trace and wraps around."""
     assert stage.trace is not None
     arrivals_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
     span_s = float(arrivals_s[-1]) + _REPLAY_MARGIN_S
@@ -51,8 +52,9 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
 
 
 def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
-    """Return the input and output tokens as little-endian int32 bytes, in order of the arrivals of
-    the stage that replays the trace; if `stage` is `None`, in order of the trace."""
+    """Return the input and output token counts as little-endian int32 bytes. The order is that of
+    the arrivals of `stage`, which replays the trace. If `stage` is `None`, the order is that of the
+    trace."""
     recorded_trace: Trace = read_trace(trace)
     rows = np.arange(len(recorded_trace.at_s)) if stage is None else replay_trace(stage, seed).rows
     columns = (recorded_trace.input_tokens, recorded_trace.output_tokens)
@@ -63,7 +65,7 @@ def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -
 
 
 def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
-    """Return the stages of a load, with one specification per repeat; the stages of the sweep are
+    """Return the stages of a load, with one specification per repeat. The stages of the sweep are
     last."""
     stages = [spec for stage in load.stages for spec in _build_repeats(stage, load.seed)]
     return (*stages, *(_build_sweep(load.sweep) if load.sweep is not None else ()))

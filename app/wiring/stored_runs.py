@@ -1,6 +1,8 @@
 """Load the profile of a stored run to resume the run, and add notes to runs.
 
-If a run is in progress, its engine adds the note; otherwise the note is stored with the run."""
+While a run is in progress, its own process adds the note. Otherwise, the note is stored in the run
+directory.
+"""
 
 from __future__ import annotations
 
@@ -30,8 +32,8 @@ def add_run_note(directory: Path, text: str, now: datetime) -> str:
 
 
 def load_stored_profile(run: StoredRun) -> EndpointProfile:
-    """Return the profile of a stored run. Raises UsageError if the profile was not stored
-    completely, or if the run is of a local model."""
+    """Return the profile of a stored run. Raises UsageError if the profile or one of its secrets
+    was not stored, or if the run measured a local model."""
     text = run.spec_text
     if text is None:
         raise UsageError(f"{run.directory} has no {SPEC} and cannot be resumed", hint="Run its profile again.")

@@ -1,6 +1,7 @@
 """Test the target of a profile with one request, which is sent in the same way as in a run.
 
-The module also reads the TLS parameters of the target in a separate handshake without a request."""
+The module also reads the TLS parameters of the target in a separate handshake without a request.
+"""
 
 from __future__ import annotations
 
@@ -32,8 +33,8 @@ _TLS_PORTS = {"https": 443, "grpcs": 443}
 
 
 def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
-    """Return the TLS parameters of an endpoint; `None` if it is not encrypted, if it is reached
-    through a proxy or socket, or if the handshake fails."""
+    """Return the TLS parameters of an endpoint. Returns `None` if the connection is not encrypted,
+    uses a proxy or a Unix socket, or if the handshake fails."""
     parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
     if parts.scheme not in _TLS_PORTS or endpoint.proxy is not None or endpoint.unix_socket is not None:
         return None
@@ -66,7 +67,7 @@ def _read_tls_info(connection: ssl.SSLSocket) -> TlsInfo:
 
 def _read_common_name(relative_names: tuple[tuple[tuple[str, str], ...], ...]) -> str | None:
     """Return the common name in a distinguished name, or else the organization, limited to 200
-    printable characters."""
+    printable characters; `None` if the name has neither."""
     values_by_attribute = {key: value for relative_name in relative_names for key, value in relative_name}
     name = values_by_attribute.get("commonName") or values_by_attribute.get("organizationName")
     return None if name is None else "".join(char for char in name if char.isprintable())[:200]
@@ -80,7 +81,8 @@ _PROBLEMS_BY_STATUS: dict[int, Problem] = {
     429: "busy",
 }
 _PROBLEMS_BY_ERROR: dict[str, Problem] = {
-    "dns": "dns", "connect": "connect", "tls": "tls", "send": "cut off", "truncated": "cut off", "timeout": "timeout",
+    "dns": "dns", "connect": "connect", "tls": "tls", "send": "truncated", "truncated": "truncated",
+    "timeout": "timeout",
     "http-4xx": "refused", "http-5xx": "server error", "bad-payload": "wrong response", "bad-output": "wrong response",
     "local-limit": "local limit",
 }  # fmt: skip
@@ -89,22 +91,23 @@ _REMEDIES: dict[Problem, str] = {
     "busy": "The server limits the request rate. Wait, or raise its limit before the run.",
     "server error": "The server failed on this request. Check the server log.",
     "timeout": "The server may still be loading its model. Wait, or raise target.timeouts.total.",
-    "cut off": "The connection closed before the response was complete. Check the server log and any proxies.",
+    "truncated": "The connection closed before the response was complete. Check the server log and any proxies.",
     "wrong response": "Check that target.protocol is the server's protocol, and that workload.expect matches its "
     "responses.",
     "local limit": "This machine is out of file descriptors, local ports or memory. Raise its limits.",
     "not streaming": "Enable streaming on the server, or set workload.stream: false.",
 }
-"""Remedies for problems that do not prevent a run from starting; for other problems, the error has
-a hint."""
+"""Remedies for problems that do not prevent the start of a run. The errors of all other problems
+have a hint."""
 _START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
 def check_target(profile: Profile) -> ConnectionTest:
     """Send one test request to the target of a profile. An embedded endpoint or scripted server is
-    started for the request and stopped afterwards.
+    started before the request and stopped afterwards.
 
-    Raises UsageError if no request can be built, and MeasurementError if the load worker failed."""
+    Raises UsageError if no request can be built, and MeasurementError if the load worker failed.
+    """
     if not isinstance(profile, EndpointProfile):
         raise UsageError(
             "this profile runs a model on this machine, so there is no endpoint to test",
@@ -197,6 +200,6 @@ def classify_problem(report: PreflightDone, *, wants_stream: bool) -> Problem | 
 
 def _build_request_headers(target: EndpointSettings) -> tuple[tuple[str, str], ...]:
     """Return the request headers as written in the profile, with references to secrets instead of
-    their values."""
+    the secrets."""
     authorization = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
     return (*authorization, *((name, redact(name, text)) for name, text in target.headers.items()))

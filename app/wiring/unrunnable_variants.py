@@ -1,5 +1,5 @@
-"""Find the variants of a local profile that cannot run on this machine, before any variant is
-started."""
+"""Find the variants of a local profile that cannot run on this machine. The check runs before any
+variant is started."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ from app.records.planned_work import ImpossibleVariant
 from app.wiring.local_spec import build_variants, compute_default_memory_limit_bytes
 
 _RELATIVE_WEIGHT_SIZE: Mapping[str, float] = {"as-is": 1.0, "fp16": 0.5, "int8-dynamic": 0.25, "int8-static": 0.25}
-"""Size of the weights at each precision, relative to the original; int8 activations are counted at
-their original size."""
+"""Size of the weights at each precision, relative to the weights of the original model. The
+activations of int8 models are assumed to have their original size."""
 _GIB = 2**30
 
 
 class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
     """Capabilities of this machine.
 
-    `unavailable_reasons` maps unavailable providers to the reason why they cannot open a session.
-    Providers in neither `unavailable_reasons` nor `working_providers` are not part of this build of
-    ONNX Runtime."""
+    `unavailable_reasons` maps each unavailable provider to the reason why it cannot open a session.
+    Providers in neither `unavailable_reasons` nor `working_providers` are not part of the installed
+    build of ONNX Runtime.
+    """
 
     working_providers: tuple[str, ...]
     unavailable_reasons: Mapping[str, str]
@@ -38,8 +39,8 @@ class LocalMachine(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def inspect_local_machine() -> LocalMachine:
-    """Inspect this machine. Takes about one second, because execution providers are tried in a
-    child process. Raises MeasurementError if the child process crashes."""
+    """Return the capabilities of this machine. Takes about one second, because execution providers
+    are tried in a child process. Raises MeasurementError if the child process crashes."""
     probe = probe_providers()
     return LocalMachine(
         working_providers=probe.working_providers,
@@ -50,13 +51,13 @@ def inspect_local_machine() -> LocalMachine:
 
 
 def get_unavailability_reasons(probe: ProviderProbe) -> dict[str, str]:
-    """Return the reason for each unavailable execution provider."""
+    """Return the reason why each unavailable execution provider cannot open a session."""
     return {refusal.provider: refusal.reason for refusal in probe.failed_providers}
 
 
 def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
-    """Inspect each model in a child process with resource limits. Return the metadata of each model
-    by path, or an error for a model that is rejected."""
+    """Inspect each model in a child process with resource limits. Return, for each path, the
+    metadata of the model, or an error if the model is rejected."""
     metadata_by_path: dict[Path, ModelMetadata | UsageError] = {}
     shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
@@ -73,7 +74,8 @@ def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageErr
 def find_unrunnable_variants(
     profile: LocalProfile, machine: LocalMachine, models: Mapping[Path, ModelMetadata | UsageError]
 ) -> tuple[ImpossibleVariant, ...]:
-    """Return the variants that cannot run on this machine, each with the first reason found."""
+    """Return the variants that cannot run on this machine, each with the first reason that was
+    found."""
     limit = profile.limits.memory_bytes
     impossible_variants = []
     for variant, display_variant in zip(profile.target.all_variants, build_variants(profile), strict=True):
@@ -110,17 +112,17 @@ def _find_obstacles(
         limit_bytes if limit_bytes is not None else machine.memory_bytes if variant.provider == "cpu" else None
     )
     if needed_bytes is not None and available_bytes is not None and needed_bytes > available_bytes:
-        available_text = "limits.memory allows" if limit_bytes is not None else "this machine has available"
+        source_text = "allowed by limits.memory" if limit_bytes is not None else "available on this machine"
         yield (
             "target.batch",
-            f"the variant needs about {needed_bytes / _GIB:.3g} GiB, but "
-            f"{available_text} {available_bytes / _GIB:.3g} GiB",
+            f"the variant needs about {needed_bytes / _GIB:.3g} GiB, but only {available_bytes / _GIB:.3g} GiB is "
+            f"{source_text}",
         )
 
 
 def estimate_memory(metadata: ModelMetadata, batch: int, precision: str = "as-is") -> int | None:
-    """Estimate the memory of one inference in bytes, from the weights and live activations; `None`
-    if unknown."""
+    """Estimate the memory of one inference in bytes, from the weights and the live activations;
+    `None` if the memory is unknown."""
     memory_bytes = next((cost.memory_bytes for cost in metadata.costs if cost.batch == batch), None)
     if memory_bytes is None and metadata.memory_growth is not None:
         memory_bytes = metadata.memory_growth.fixed + metadata.memory_growth.per_row * batch

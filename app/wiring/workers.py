@@ -1,7 +1,9 @@
-"""Load workers of a run: a single worker, several behind a master, or workers on other machines.
+"""Load workers of a run: a single worker, several workers of a master, or workers on other
+machines.
 
-Also parses the address at which workers join a master, and reads the token that authenticates
-them."""
+The module also parses the address at which workers join a master, and reads the token that
+authenticates workers.
+"""
 
 from __future__ import annotations
 
@@ -25,14 +27,14 @@ from loadgen.records import Gather
 from loadgen.sanitizing import format_host_port
 
 DEFAULT_TOKEN_REFERENCE = "env:SIZEWISE_TOKEN"
-"""Default value of `--token`: a reference to the environment variable with the token that
-authenticates workers."""
+"""Default value of `--token`: a reference to the environment variable that contains the token for
+authenticating workers."""
 _HOST_PATTERN = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(?:\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?", re.ASCII)
 _TOKEN_HINT = 'Create one with: python3 -c "import secrets; print(secrets.token_urlsafe(32))"'
 
 
 class RendezvousAddress(msgspec.Struct, frozen=True):
-    """Address at which workers join a master. `host` is a name or an IP address without
+    """Address at which workers join a master. `host` is a host name, or an IP address without
     brackets."""
 
     host: str
@@ -43,8 +45,8 @@ class RendezvousAddress(msgspec.Struct, frozen=True):
 
 
 def parse_address(option: str, text: str) -> RendezvousAddress:
-    """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError, whose message contains
-    `option`."""
+    """Parse `HOST:PORT`, with IPv6 addresses in brackets. Raises UsageError for an invalid address;
+    the message contains the name `option`."""
     hint = f"Use {option} HOST:PORT, such as 10.0.0.1:5557; for IPv6 use brackets, such as [fd00::1]:5557."
     host, _, port = text.rpartition(":")
     if not (port.isascii() and port.isdecimal() and len(port) <= 5 and 1 <= int(port) <= 65535):
@@ -59,7 +61,7 @@ def parse_address(option: str, text: str) -> RendezvousAddress:
 
 def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddress:
     """Return the address with the host name replaced by its first IP address. Raises
-    UnavailableError if it cannot be resolved."""
+    UnavailableError if the host name cannot be resolved."""
     try:
         address_infos = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -71,10 +73,11 @@ def resolve_address(option: str, address: RendezvousAddress) -> RendezvousAddres
 
 
 def read_token(reference: str) -> str:
-    """Return the token at `env:NAME` or `file:PATH`.
+    """Return the token to which the reference `env:NAME` or `file:PATH` refers.
 
-    An environment variable is removed afterwards, so that a server started by the run does not
-    inherit it. Raises UsageError, which never contains the token."""
+    An environment variable is then removed, so that a server started by the run does not inherit
+    the token. Raises UsageError, whose message never contains the token.
+    """
     if not secrets.is_reference(reference) or not reference.startswith(("env:", "file:")):
         raise UsageError(
             "--token must be a reference to the token, not the token itself", hint="Use env:NAME or file:PATH."
@@ -100,8 +103,8 @@ def _parse_ip_version(host: str) -> int | None:
 
 
 class RemoteWorkers(msgspec.Struct, frozen=True):
-    """Workers on other machines: number of workers, local `address` at which they join, and secret
-    `token`."""
+    """Workers on other machines: the number of workers, the address of this machine at which they
+    join, and the secret token."""
 
     count: int
     address: RendezvousAddress
@@ -111,19 +114,20 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
 def build_gather(
     profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
 ) -> Gather | None:
-    """Return the workers that a master waits for; `None` if a single worker sends the load without
+    """Return the workers for which a master waits; `None` if a single worker sends the load without
     a master.
 
-    `cores` is the number of cores to use; if `None`, the cores of this machine. Raises UsageError
-    if the workers cannot send this load."""
+    `cores` is the number of cores for workers. If `cores` is `None`, the available cores of this
+    machine are counted. Raises UsageError if remote workers cannot send the load.
+    """
     requested_workers = profile.load.workers
     if remote is None:
         local_workers = count_spare_workers(profile, cores) if requested_workers == "auto" else requested_workers
-        return Gather(local=local_workers) if local_workers > 1 else None
+        return Gather(local_workers=local_workers) if local_workers > 1 else None
     _require_reachable_target(profile)
     return Gather(
-        local=0 if requested_workers == "auto" else requested_workers,
-        remote=remote.count,
+        local_workers=0 if requested_workers == "auto" else requested_workers,
+        remote_workers=remote.count,
         host=remote.address.host,
         port=remote.address.port,
         token=remote.token,
@@ -131,28 +135,28 @@ def build_gather(
 
 
 def count_spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
-    """Return the default number of workers: one per core, minus one if the endpoint is local. A
-    user's Locust test always runs in one process."""
+    """Return the default number of workers: one per available core, minus one if the endpoint is on
+    this machine. A user's Locust test always runs in one process."""
     if isinstance(profile, LocustProfile):
         return 1
     return max(1, count_usable_workers(cores) - is_endpoint_local(profile))
 
 
 def count_usable_workers(cores: float | None = None) -> int:
-    """Return the number of available CPU cores, which is the maximum useful number of workers; at
-    least 1."""
+    """Return the number of available CPU cores, which is the maximum useful number of workers. The
+    result is at least 1."""
     return max(1, int(count_usable_cores(read_cgroup()) if cores is None else cores))
 
 
 def is_endpoint_local(profile: EndpointProfile) -> bool:
-    """Return True if, according to the profile, the endpoint runs on this machine. Host names are
-    not resolved."""
+    """Return whether the endpoint runs on this machine according to the profile. Host names are not
+    resolved."""
     return profile.target.start is not None or _is_only_reachable_locally(profile)
 
 
 def _is_only_reachable_locally(profile: EndpointProfile) -> bool:
-    """Return True if only this machine can reach the target: on the loopback interface, on a Unix
-    socket, or if the run starts the server, which listens on the loopback interface."""
+    """Return whether only this machine can reach the target. This is the case on the loopback
+    interface, on a Unix socket, or if the run itself serves the target."""
     target = profile.target
     if isinstance(target, EndpointSettings) and target.socket is not None:
         return True

@@ -1,4 +1,4 @@
-"""Convert the workload of a profile to the workload of the load workers."""
+"""Convert the workload of a profile to the workload that load workers send."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ _APIS: dict[str, _Api] = {
 
 
 def build_workload(profile: EndpointProfile) -> Workload:
-    """Return the workload of a profile. Raises UsageError for invalid files, and for a body that
+    """Return the workload of a profile. Raises UsageError for an invalid file, or if a request body
     was redacted when the profile was stored."""
     _require_unredacted_body(profile)
     match profile:
@@ -162,8 +162,8 @@ def _build_oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
 
 
 def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
-    """Return the accuracy of always predicting the most frequent label; `None` without labels, or
-    if they cannot be read, which the load worker reports."""
+    """Return the accuracy of always predicting the most frequent label. Returns `None` without
+    labels, or if the labels cannot be read; the load worker reports unreadable labels."""
     if not isinstance(profile, OipProfile | OipGrpcProfile):
         return None
     tensors, labels = profile.workload.tensors, profile.workload.labels

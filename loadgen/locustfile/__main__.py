@@ -1,5 +1,5 @@
-"""Run a user's Locust test: `python -m loadgen.locustfile`. It exchanges the same frames as a load
-worker.
+"""Run a user's Locust test: `python -m loadgen.locustfile`. Like a load worker, the process
+exchanges frames with the engine.
 
 The test runs in greenlets of one thread, monkey-patched as Locust requires. Only commands are read
 on another thread.
@@ -53,8 +53,8 @@ class LocustProcess:
         self._stop_request: StopStage | None = None
 
     def run(self) -> None:
-        """Execute commands until the process ends, which `_read_commands` triggers. Raises any
-        error after which the process cannot continue."""
+        """Execute commands until the process ends. Raises any error after which the process cannot
+        continue."""
         gevent.spawn(self._read_commands)
         self._reports.send(Ready(pid=os.getpid(), pacing="locust", event_loop="gevent"))
         while True:

@@ -34,13 +34,13 @@ _CLASS_BY_NAME = {
     "RemoteDisconnected": "send",
     "HTTPConnectionClosed": "send",
 }
-"""Error classes by exception name, for requests, urllib3, http.client and geventhttpclient. Names
-are used instead of types, because a test may not import these libraries."""
+"""Error classes by the names of exception types of requests, urllib3, http.client and
+geventhttpclient. The types are identified by name, because these libraries may not be installed."""
 
 
 def classify_error(exception: object, status: int | None) -> str | None:
-    """Return the error class of a request (one of ERROR_CLASSES), or None if it succeeded. Failures
-    that the test itself declares are `bad-output`."""
+    """Return the error class of a request (one of ERROR_CLASSES), or None if the request succeeded.
+    Requests that the test itself marks as failures are `bad-output`."""
     if exception is None:
         return None
     if status is not None:
@@ -49,9 +49,10 @@ def classify_error(exception: object, status: int | None) -> str | None:
 
 
 def describe_failure(exception: object, status: int | None) -> str:
-    """Describe a failure by HTTP status, exception type and the operating system's error message.
+    """Describe a failed request by its HTTP status, its exception type and the error message of the
+    OS.
 
-    The message of an exception is not used, because it may contain parts of the request or
+    The message of the exception is omitted, because it may contain parts of the request or
     response.
     """
     parts = [] if status is None else [format_status(status)]
@@ -89,7 +90,7 @@ def _classify_by_cause(exception: object, default: str) -> str:
 
 
 def _iterate_causes(exception: object, depth: int) -> Iterator[BaseException]:
-    """Yield an exception and its causes, innermost first, because the innermost cause is the most
+    """Yield an exception and its causes, innermost first. The innermost cause is the most
     specific."""
     if not isinstance(exception, BaseException) or depth == 0:
         return
@@ -105,8 +106,7 @@ _MAX_NAME_CHARS = 300
 
 
 class RequestRow(msgspec.Struct, frozen=True, gc=False):
-    """The columns of a request row that a Locust request event provides; all other columns are
-    null."""
+    """Columns of a request row that Locust's request event provides. All other columns are null."""
 
     stage: int
     index: int
@@ -120,10 +120,10 @@ class RequestRow(msgspec.Struct, frozen=True, gc=False):
 
 
 class RequestLog:
-    """Collects Locust's request events as rows.
+    """Collector of Locust's request events as rows.
 
-    `index` numbers the requests in the order in which they ended, because the order in which they
-    were due is unknown.
+    `index` numbers the requests in the order in which they ended, because Locust does not report
+    when they were due.
     """
 
     def __init__(self) -> None:
@@ -134,7 +134,7 @@ class RequestLog:
 
     @property
     def first_errors(self) -> tuple[FirstError, ...]:
-        """First error of each class in the stage."""
+        """First failure of each error class in the current stage."""
         return tuple(self._first_errors.values())
 
     def begin(self, stage_index: int) -> None:
@@ -172,7 +172,8 @@ class RequestLog:
         )
 
     def pop_batch(self) -> pa.RecordBatch | None:
-        """Remove and return the next rows as one batch, or None if there are no rows."""
+        """Remove the next rows (at most BATCH_ROWS) and return them as one batch; None if there are
+        no rows."""
         count = min(len(self.rows), BATCH_ROWS)
         return _build_batch([self.rows.popleft() for _ in range(count)]) if count else None
 
@@ -182,9 +183,9 @@ def _compute_times_ns(
 ) -> tuple[int, int]:
     """Return the send and end times of a request in ns on the monotonic clock.
 
-    Locust reports the start on the wall clock and the duration on the monotonic clock. The send
-    time is derived from the wall clock, unless the request would then have ended after it was
-    reported, which means that the wall clock was adjusted.
+    Locust reports the send time on the wall clock and the duration on the monotonic clock. If the
+    reported send time plus the duration is in the future, the wall clock has been adjusted. The
+    request is then assumed to end now.
     """
     duration_ns = round((response_time_ms or 0.0) * 1e6)
     if start_s is not None:

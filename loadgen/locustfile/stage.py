@@ -23,11 +23,11 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class LocustStage:
-    """A stage of a Locust test: the number of users is the concurrency of the stage. Users are
+    """Stage of a Locust test. The number of users is the concurrency of the stage, and users are
     spawned at `spawn_rate_per_s` from the start of the lead-in.
 
-    At the end, users have `drain_s` seconds to finish their current task. Requests that are
-    interrupted then have no row, because Locust does not report them.
+    At the end of the stage, users have `drain_s` seconds to finish their current task. Requests
+    that are then interrupted have no row, because Locust does not report them.
     """
 
     def __init__(
@@ -50,7 +50,8 @@ class LocustStage:
         self._duration_s = plan.duration_s
 
     def stop(self, drain: bool) -> None:
-        """Stop the stage; may be called from any greenlet."""
+        """Stop the stage; if `drain` is false, also kill the users. May be called from any
+        greenlet."""
         self._was_stopped = self._was_stopped or not self._end_event.is_set()
         self._end_event.set()
         if not drain:
@@ -58,13 +59,14 @@ class LocustStage:
             self._runner.user_greenlets.kill(block=False)
 
     def extend(self, duration_s: float) -> None:
-        """Extend the stage; may be called from any greenlet."""
+        """Extend the measured part of the stage to `duration_s` seconds, unless the stage has ended
+        or its measured part is already longer. May be called from any greenlet."""
         if not self._end_event.is_set():
             self._duration_s = max(self._duration_s, duration_s)
 
     def run(self) -> None:
-        """Run the stage and send its reports. Raises WorkloadError if the test made no request
-        because of an error in the test."""
+        """Run the stage, and send its rows and reports. Raises WorkloadError if the test made no
+        request because of an error in the test."""
         plan, log = self._plan, self._log
         events: Any = self._environment.events  # Locust has no types for it
         log.begin(plan.index)
@@ -158,7 +160,7 @@ class LocustStage:
             )
 
     def _on_test_stop(self, **_: object) -> None:
-        """Stop the stage when the test ends itself."""
+        """Stop the stage because the test has stopped itself."""
         if not self._end_event.is_set():
             self.stop(drain=True)
 

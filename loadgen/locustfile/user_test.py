@@ -1,4 +1,4 @@
-"""Load a user's Locust test in the same way as Locust."""
+"""Load a user's Locust test as the `locust` command does."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ _CLOSED_LOOP_NOTE = (
 
 
 class LocustTest(msgspec.Struct, frozen=True):
-    """A loaded Locust test. `names` are the names of the user classes, `hosts` the distinct hosts
-    to which users send; `notes` are sentences for the result."""
+    """Loaded Locust test. `names` are the names of the user classes. `hosts` are the distinct hosts
+    to which the users send requests. `notes` are sentences for the result."""
 
     environment: Environment
     names: tuple[str, ...]
@@ -37,7 +37,7 @@ class LocustTest(msgspec.Struct, frozen=True):
 
 
 def load_locust_test(workload: LocustWorkload, endpoint: Endpoint) -> LocustTest:
-    """Load the test and fire Locust's `init` event. Raises WorkloadError if the test cannot be
+    """Load a Locust test and fire Locust's `init` event. Raises WorkloadError if the test cannot be
     loaded."""
     path = Path(workload.file).resolve()
     classes_in_file, shapes = _load_file(path)
@@ -86,15 +86,10 @@ def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.Lo
     except SystemExit as error:
         raise WorkloadError(f"{path.name} exits the process during import") from error
     except Exception as error:
-        line = next(
-            (
-                frame.lineno
-                for frame in reversed(traceback.extract_tb(error.__traceback__))
-                if frame.filename == str(path)
-            ),
-            0,
-        )
-        raise WorkloadError(f"{path.name}, line {line}: {type(error).__name__}: {error}") from error
+        frames = traceback.extract_tb(error.__traceback__)
+        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
+        location = f"{path.name}, line {lines[-1]}" if lines else path.name
+        raise WorkloadError(f"{location}: {type(error).__name__}: {error}") from error
     return classes_and_shapes
 
 
@@ -112,8 +107,11 @@ def _select_classes(
 
 
 def _parse_options(path: Path, host: str | None) -> Namespace:
-    """Return the options that Locust's own command-line parser returns. Custom arguments of the
-    test have the values of their environment variables or their default values."""
+    """Return the options that Locust's own command-line parser returns.
+
+    Custom arguments of the test take their values from environment variables or their defaults.
+    Raises WorkloadError if a required argument has neither.
+    """
     arguments = ["--locustfile", str(path), "--headless", *(["--host", host] if host is not None else [])]
     parser = get_parser(default_config_files=[])
     with Path(os.devnull).open("w") as devnull, contextlib.redirect_stderr(devnull):

@@ -1,8 +1,9 @@
-"""Run the master of several load workers: `python -m loadgen.master`. It exchanges the same frames
-as a worker.
+"""Run the master of several load workers: `python -m loadgen.master`. Like a single load worker,
+the master exchanges frames with the engine.
 
-Threads: the gevent hub of Locust (main thread), the hub's thread pool, which reads commands, the
-frame writer, and one thread per local worker that reads the worker's standard error.
+The master has these threads: the gevent hub of Locust (main thread), the hub's thread pool, which
+reads commands, the frame writer, and one thread per local worker, which reads the worker's standard
+error.
 """
 
 from __future__ import annotations
@@ -36,12 +37,13 @@ from loadgen.sanitizing import format_host_port
 _TICK_INTERVAL_S = 0.05
 _FLUSH_TIMEOUT_S = 0.3
 _LOCAL_EXIT_TIMEOUT_S = 1.0
-"""Time limit in seconds for local workers to exit. It must be shorter than the engine's limit for
-the master, so that no unresponsive worker stays behind."""
+"""Time limit in seconds for local workers to exit. It must be shorter than the engine's time limit
+for the master to exit, so that the master can kill unresponsive workers before the engine kills the
+master."""
 
 
 class GatherError(Exception):
-    """Raised when the requested workers cannot be gathered."""
+    """Raised when the master cannot listen for the requested workers."""
 
     def __init__(self, message: str, hint: str | None = None) -> None:
         super().__init__(message)
@@ -57,8 +59,8 @@ class Master:
         self._exit_code: AsyncResult = AsyncResult()
 
     def run(self) -> int:
-        """Run until the engine exits or sends Quit, or the master cannot continue. Return the exit
-        code."""
+        """Run the master until the engine exits or sends Quit, or until the master cannot continue.
+        Return the exit code of the process."""
         for function in (self._read_commands, self._tick):
             self._spawn(function)
         exit_code: int = self._exit_code.get()
@@ -114,11 +116,12 @@ class Master:
                 self._controller.tick()
 
     def _gather(self, gather: Gather) -> None:
-        """Start listening for workers, and start the local workers. Raises GatherError."""
+        """Start to listen for workers, and start the local workers. Raises GatherError if the
+        master cannot listen."""
         server, token = _bind_server(gather, self._on_invalid_message)
         self._runner = GuardedMaster(server, self._on_message, self._spawn)
         join = Join(get_local_address(server.address), server.port, token)
-        self._local_workers = tuple(LocalWorker(join) for _ in range(gather.local))
+        self._local_workers = tuple(LocalWorker(join) for _ in range(gather.local_workers))
         now_ns = time.perf_counter_ns
         join_criteria = JoinCriteria(
             gather, format_host_port(server.address, server.port), self._local_workers, now_ns()
@@ -135,7 +138,7 @@ class Master:
 
 
 def _bind_server(gather: Gather, on_invalid_message: Callable[[str, str], None]) -> tuple[GuardedServer, str]:
-    """Return a bound server and its token. Raises GatherError."""
+    """Return a server that listens for workers, and its token. Raises GatherError."""
     try:
         address = resolve_host(gather.host)
         if not gather.token and not is_loopback(address):

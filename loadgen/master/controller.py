@@ -38,8 +38,10 @@ from loadgen.records import (
 
 
 class MasterController:
-    """Controls the workers of a master. `on_failed` is called, possibly several times, when the
-    master cannot continue."""
+    """Controller of the workers of a master.
+
+    `on_failed` is called when the master cannot continue, possibly several times.
+    """
 
     def __init__(
         self,
@@ -55,7 +57,8 @@ class MasterController:
         self._preflight: PreflightRound | None = None
         self._stage: DistributedStage | None = None
         self._unreported_losses: list[RemoteWorker] = []
-        """Workers lost since the last stage, to be reported with the next stage."""
+        """Workers that were lost while they had no unfinished share of a stage. The next stage
+        reports them."""
 
     def execute(self, command: Command) -> None:
         match command:
@@ -113,10 +116,10 @@ class MasterController:
             self._evict_worker(worker, reason)
 
     def tick(self) -> None:
-        """Evict lost workers, send the pings that are due, and check whether workers can still
-        join.
+        """Evict lost workers, send the pings that are due, and check whether the expected workers
+        can still join.
 
-        Call it about twenty times per second.
+        Must be called about twenty times per second.
         """
         now_ns = self._now_ns()
         for worker, reason in self._pool.find_lost_workers(now_ns):

@@ -23,11 +23,11 @@ class FrameWriterThread:
         self._frames.put(encode_message_frame(report))
 
     def send_rows(self, body: bytes) -> None:
-        """Send a serialized record batch."""
+        """Send a batch of rows, which is already serialized."""
         self._frames.put(wrap_rows_frame(body))
 
     def close(self, timeout_s: float) -> None:
-        """Write the queued frames and stop; wait at most `timeout_s` seconds."""
+        """Write the queued frames and stop the thread; wait at most `timeout_s` seconds."""
         self._frames.put(None)
         self._writer.join(timeout_s)
 

@@ -11,21 +11,24 @@ from loadgen.records import WIRE_VERSION, Failed, Gather, Hello
 
 
 class JoinCriteria:
-    """Criteria for workers to join the pool of a master: the number of expected workers on this
-    machine and on other machines, and the time limit. `address` is the host and port at which
-    workers join."""
+    """Criteria for workers to join the pool of a master: the expected number of workers on this
+    machine and on other machines, and the time limit.
+
+    `address` is the host and port at which workers join.
+    """
 
     def __init__(self, gather: Gather, address: str, local_workers: tuple[LocalWorker, ...], now_ns: int) -> None:
         self._gather, self.address, self._local_workers = gather, address, local_workers
         self._deadline_ns = now_ns + round(gather.wait_s * 1e9)
-        self.expected_count = gather.local + gather.remote
-        self.has_remote = gather.remote > 0
+        self.expected_count = gather.local_workers + gather.remote_workers
+        self.has_remote = gather.remote_workers > 0
         self._suspended_since_ns: dict[int, int] = {}
-        """Time in ns since which a local worker has been suspended (SIGSTOP), by process ID."""
+        """Time in ns at which a local worker was first found to be suspended (SIGSTOP), by process
+        ID."""
 
     def check_join(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
-        """Return a worker for the sender of Hello, or the reason why the sender cannot join the
-        pool."""
+        """Return a worker for the sender of a Hello message, or the reason why the sender cannot
+        join the pool."""
         sender_name = f"the worker at {hello.host} (process {hello.pid})"
         if hello.protocol_version != WIRE_VERSION:
             return (
@@ -38,7 +41,7 @@ class JoinCriteria:
         )
         if local_worker is not None and any(worker.local is local_worker for worker in pool):
             return f"{sender_name} has already joined"
-        if local_worker is None and sum(worker.local is None for worker in pool) >= self._gather.remote:
+        if local_worker is None and sum(worker.local is None for worker in pool) >= self._gather.remote_workers:
             return f"{sender_name} was rejected, because all expected workers have joined"
         return RemoteWorker(client, hello, local_worker, is_same_clock, now_ns)
 
@@ -46,8 +49,8 @@ class JoinCriteria:
         return pool.joined_count == self.expected_count
 
     def find_failure(self, pool: WorkerPool, now_ns: int) -> Failed | None:
-        """Return a failure if the expected workers can no longer all join or the time limit has
-        passed, otherwise None."""
+        """Return a failure if an expected worker can no longer join or the time limit has passed,
+        otherwise None."""
         for local_worker in self._local_workers:
             exit_status = local_worker.describe_exit()
             if exit_status is not None:

@@ -1,8 +1,7 @@
-"""Merge the reports of several workers into one report, in the form that a single worker would
-send.
+"""Merge the reports of several workers into one report, as a single worker would send it.
 
 The preflight sends one request of the workload from each host, because a network route, a DNS name
-or a file can be missing on some hosts only.
+or a file can be missing on only some of the hosts.
 """
 
 from __future__ import annotations
@@ -25,10 +24,10 @@ from loadgen.records import (
 
 
 def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightDone:
-    """Merge the preflight results of all hosts: return the first failure, or the slowest success if
-    none failed.
+    """Merge the preflight results of all hosts. Return the first failure, or the success with the
+    longest service time if no host failed.
 
-    `results` are host names and results in the order of the pool.
+    `results` are pairs of host name and result, in the order of the worker pool.
     """
     failures = [(host, preflight) for host, preflight in results if preflight.error is not None]
     host, preflight_result = (
@@ -46,13 +45,13 @@ def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightD
 
 
 def add_host_to_failure(host: str, failed: Failed) -> Failed:
-    """Return the failure with the name of its host added to the message, for runs with more than
-    one host."""
+    """Return the failure of a worker with the name of the worker's host added to the message, for
+    runs with several hosts."""
     return msgspec.structs.replace(failed, message=_prefix_host(failed.message, host))
 
 
 def merge_progress(index: int, at_ns: int, reports: Sequence[Progress]) -> Progress:
-    """Merge the latest progress report of each worker into one report: counts are summed, and
+    """Merge the latest progress report of each worker into one report. Counts are summed, and
     `max_lag_ms` is the maximum over the workers."""
     return Progress(
         index=index,
@@ -75,10 +74,11 @@ def merge_stage_ends(
     workers: tuple[WorkerStageResult, ...],
     first_errors: tuple[FirstError, ...] = (),
 ) -> StageEnded:
-    """Merge the StageEnded reports of one or more workers, with times on the master's clock and the
-    same rate curve.
+    """Merge the StageEnded reports of one or more workers. The times must be on the master's clock,
+    and the rate curve must be the same for all workers.
 
-    `first_errors` are the first errors of all workers, including lost workers.
+    `first_errors` has the first failure of each error class over all workers, including lost
+    workers.
     """
     return StageEnded(
         index=index,
@@ -98,7 +98,7 @@ def merge_stage_ends(
 
 
 def merge_first_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
-    """Return the first error of each class, ordered by time."""
+    """Return the first failure of each error class over all workers, ordered by time."""
     first_by_class: dict[str, FirstError] = {}
     for error in sorted(
         (error for worker_errors in errors_by_worker for error in worker_errors), key=lambda error: error.at_ns
@@ -126,8 +126,11 @@ def _deduplicate(texts: Iterable[str]) -> tuple[str, ...]:
 
 
 class PreflightRound:
-    """One preflight request from every host. `hosts` lists the workers of each host; the first
-    worker that is not lost sends the request."""
+    """Round of preflight requests, one from every host.
+
+    `hosts` lists the workers of each host. The first worker of a host that is not lost sends the
+    request.
+    """
 
     def __init__(self, hosts: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]) -> None:
         self._hosts, self._send = hosts, send
@@ -137,7 +140,8 @@ class PreflightRound:
             self._request(host_index)
 
     def on_result(self, worker: RemoteWorker, result: PreflightDone) -> None:
-        """Store a worker's result. Raises ValueError if the result was not requested."""
+        """Store the preflight result of a worker. Raises ValueError if no result of this worker is
+        expected."""
         host_index = next(
             (host_index for host_index, pending_worker in self._pending_workers.items() if pending_worker is worker),
             None,
@@ -155,7 +159,7 @@ class PreflightRound:
                 self._request(host_index)
 
     def get_result(self) -> PreflightDone | None:
-        """Return the merged result, or None while a request is pending."""
+        """Return the merged preflight result of all hosts; None while a request is pending."""
         if self._pending_workers or not self._results:
             return None
         host_names = [workers[0].hello.host for workers in self._hosts]

@@ -1,7 +1,8 @@
-"""Register workers with a master, or dismiss them if no more workers are expected.
+"""Register workers with a master, or reject them if no more workers are expected. Decode and
+validate the reports of workers.
 
-Also decode and validate the reports of workers. Workers can run on other machines, so their reports
-are not trusted, although they have the token.
+Workers can run on other machines. Their reports are therefore not trusted, even though the workers
+have the token.
 """
 
 from __future__ import annotations
@@ -40,13 +41,13 @@ from loadgen.sanitizing import sanitize_line, sanitize_text
 _MAX_REPORT_BYTES = 2**20
 _MAX_NAME_CHARS = 255
 _MAX_NUMBER = 2**58
-"""Maximum absolute value of a number in a report: nine years in nanoseconds. Sums of several dozen
-such values still fit into msgpack's integers."""
+"""Maximum absolute value of a number in a report of a worker (nine years in ns). Sums of several
+dozen such numbers still fit into msgpack's 64-bit integers."""
 
 
 def decode_untrusted_report(body: bytes) -> Report:
-    """Decode a report and sanitize its strings for display. Raises ValueError for a report that no
-    worker sends."""
+    """Decode a report of a worker and sanitize its strings for display. Raises ValueError for a
+    report that no worker of Sizewise sends."""
     if len(body) > _MAX_REPORT_BYTES:
         raise ValueError(f"sent a report of {len(body)} bytes")
     try:
@@ -90,7 +91,7 @@ def _sanitize(report: Report) -> Report:
 
 
 def _has_valid_first_errors(first_errors: tuple[FirstError, ...]) -> bool:
-    """Return True if all error classes are known and none occurs more than once."""
+    """Return True if the error class of each failure is known, and no error class occurs twice."""
     classes = {error.error for error in first_errors}
     return len(classes) == len(first_errors) and classes <= {*ERROR_CLASSES, NOT_STARTED}
 
@@ -114,11 +115,12 @@ def _iterate_numbers(values: Iterable[object]) -> Iterable[float]:
 
 
 _MAX_LOGGED_REJECTIONS = 20
-"""Maximum number of logged rejections, so that a client that keeps trying cannot fill the log."""
+"""Maximum number of rejected clients that are logged, so that repeated attempts cannot fill the
+log."""
 
 
 class WorkerChannel(Protocol):
-    """Sends commands to workers, and registers workers with Locust. No method blocks.
+    """Channel that sends commands to workers and registers workers with Locust. No method blocks.
 
     `start_users` makes Locust start its users on the registered workers, and then calls
     `on_started`.
@@ -179,7 +181,7 @@ class WorkerRegistration:
             self._channel.send(worker.client, Ping(now_ns))
 
     def check_complete(self) -> None:
-        """Start the workers if all of them have joined."""
+        """Close the registration and start the workers if all expected workers have joined."""
         if not self.is_open:
             return
         self._report_joining()
@@ -189,13 +191,13 @@ class WorkerRegistration:
             self._channel.start_users(self._report_ready)
 
     def remove(self, worker: RemoteWorker) -> None:
-        """Remove a worker, so that another worker can join in its place."""
+        """Remove a worker from the pool, so that another worker can join in its place."""
         self._pool.remove(worker)
         self._report_joining()
 
     def find_failure(self, now_ns: int) -> Failed | None:
-        """Return a failure if the expected workers can no longer all join, otherwise None. The hint
-        lists the rejected workers."""
+        """Return a failure if an expected worker can no longer join or the time limit has passed,
+        otherwise None. The hint of the failure lists the rejected workers."""
         failed = self._join_criteria.find_failure(self._pool, now_ns) if self.is_open else None
         if failed is None or not self._logged_rejections:
             return failed

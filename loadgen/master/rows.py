@@ -1,10 +1,10 @@
-"""Prepare the rows of a worker for the engine: validate them, convert their times to the master's
-clock, and set the worker's index.
+"""Prepare the rows of a worker for the engine: validate the rows, convert their times to the
+master's clock, and set the worker index.
 
-Also convert times between a worker's clock and the master's. If a ping was sent at s, the worker
-replied at a (on its own clock), and the reply was received at r, the worker's clock is ahead by a -
-(s + r) / 2, with an error of at most half the round trip r - s. The reply with the shortest round
-trip is the most accurate (Cristian, 1989).
+The offset of a worker's clock from the master's clock is measured by pings. The master sends a ping
+at s, the worker replies at a (on its own clock), and the master receives the reply at r. The
+worker's clock is then ahead by a - (s + r) / 2, with an error of at most half the round trip time r
+- s. The reply with the shortest round trip time is the most accurate (Cristian, 1989).
 """
 
 from __future__ import annotations
@@ -23,29 +23,30 @@ from loadgen.frames import decode_rows, encode_rows
 from loadgen.records import BATCH_ROWS, ERROR_CLASSES, REQUEST_SCHEMA
 
 _FIRST_WINDOW_NS = 1_000_000_000
-"""Length in ns of the first time window of clock measurements. It is short, so that the first stage
-already uses the best of several offsets."""
+"""Length in ns of the first time window in which the offset of a worker's clock is measured. It is
+shorter than later time windows, so that the first stage already has the best of several
+measurements."""
 _WINDOW_NS = 10_000_000_000
 _MAX_WINDOWS = 30
-"""Maximum number of time windows in a linear fit. A linear fit is valid for minutes; over hours,
-the rate of a clock drifts with its temperature."""
+"""Maximum number of time windows in a linear fit of a clock. A linear fit is valid for minutes;
+over hours, the rate of a clock drifts with its temperature."""
 
 _TYPICAL_SLOPE = 50e-6
-"""Typical relative difference in rate between the clocks of two machines. Crystals are accurate to
-tens of ppm."""
+"""Typical relative rate difference between the clocks of two machines. Quartz oscillators are
+accurate to tens of ppm."""
 _MAX_SLOPE = 500e-6
-"""Maximum relative difference in rate between two clocks: clock discipline is limited to 500 ppm
-(ntp_adjtime(2))."""
+"""Maximum relative rate difference between the clocks of two machines. Clock discipline such as NTP
+changes the rate by at most 500 ppm (ntp_adjtime(2))."""
 _MIN_ERROR_NS = 20_000.0
 
 Times = npt.NDArray[np.int64]
 
 
 class ClockOffset(msgspec.Struct, frozen=True):
-    """Offset of a worker's clock from the master's clock when the worker's clock read `at_ns`;
-    positive if the worker's clock is ahead.
+    """Offset of a worker's clock from the master's clock at the time `at_ns` of the worker's clock.
+    The offset is positive if the worker's clock is ahead.
 
-    The error of the offset is at most half the round trip.
+    The error of the offset is at most half the round trip time.
     """
 
     at_ns: int
@@ -54,8 +55,9 @@ class ClockOffset(msgspec.Struct, frozen=True):
 
 
 class ClockModel(msgspec.Struct, frozen=True):
-    """Linear model of a worker's clock: it is ahead of the master's clock by `offset_ns` when it
-    reads `origin_ns`, and gains `slope` nanoseconds per nanosecond."""
+    """Linear model of a worker's clock. At the time `origin_ns` of the worker's clock, the clock is
+    ahead of the master's clock by `offset_ns`. The offset grows by `slope` nanoseconds per
+    nanosecond."""
 
     origin_ns: int = 0
     offset_ns: int = 0
@@ -83,8 +85,8 @@ SAME_CLOCK = ClockModel()
 
 
 class WorkerClock:
-    """Offsets of one worker's clock: for each time window, the offset that was measured with the
-    shortest round trip."""
+    """Measured offsets of one worker's clock. Of each time window, only the offset with the
+    shortest round trip time is used."""
 
     def __init__(self) -> None:
         self._best_offsets: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
@@ -93,8 +95,8 @@ class WorkerClock:
         self.count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
-        """Add a measurement: the times at which the master sent a ping, the worker read it (on the
-        worker's clock), and the master received the reply."""
+        """Add the measurement of one ping: the times at which the master sent the ping, the worker
+        read the ping (on the worker's clock), and the master received the reply."""
         offset = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
         self.count += 1
         if self._window_end_ns is None:
@@ -112,17 +114,17 @@ class WorkerClock:
 
     @property
     def round_trip_ns(self) -> int:
-        """Longest round trip of the offsets in use, in ns; 0 without offsets."""
+        """Longest round trip time of the clock offsets in use, in ns; 0 without offsets."""
         return max((offset.round_trip_ns for offset in self.offsets), default=0)
 
     def fit_model(self) -> ClockModel:
-        """Fit a linear model to the clock offsets by least squares. Raises ValueError before the
-        first offset has been measured."""
+        """Fit a linear model to the measured clock offsets by weighted least squares. Raises
+        ValueError if no offset has been measured."""
         return fit_clock_model(self.offsets)
 
     def compute_residual_ms(self, clock_model: ClockModel) -> float:
-        """Return the maximum deviation of the clock offsets from the model in ms, including half
-        the round trip."""
+        """Return the maximum deviation of the measured clock offsets from the model in ms. The
+        deviation of an offset includes half of its round trip time."""
         return max(clock_model.compute_deviation_ns(offset) + offset.round_trip_ns / 2 for offset in self.offsets) / 1e6
 
 
@@ -130,12 +132,12 @@ def fit_clock_model(offsets: tuple[ClockOffset, ...]) -> ClockModel:
     """Fit a linear model to clock offsets by weighted least squares. Raises ValueError if `offsets`
     is empty.
 
-    A constant asymmetry between the two directions shifts all offsets equally and does not change
-    the slope. Half of the time beyond the shortest round trip is the error of an offset, because
-    that time was spent waiting in one of the directions. The slope has a prior with mean 0 and the
-    typical slope as its standard deviation: offsets within a second contain no information about
-    the slope, and a slope fitted to their errors would cause an error of milliseconds at the end of
-    a stage.
+    The part of a round trip time that exceeds the shortest round trip time was spent waiting in one
+    of the two directions. Half of this part is therefore the error of the offset. A constant
+    asymmetry between the directions shifts all offsets equally and does not change the slope. The
+    prior of the slope has mean 0 and the typical slope as its standard deviation. Without this
+    prior, offsets measured within a second would determine a slope from their errors alone, and
+    times would be wrong by milliseconds at the end of a stage.
     """
     if not offsets:
         raise ValueError("the offset of the worker's clock has not been measured")
@@ -157,9 +159,11 @@ _TIME_LIST_COLUMNS = tuple(field.name for field in REQUEST_SCHEMA if field.type 
 
 
 class RebasedRows(msgspec.Struct, frozen=True):
-    """A batch of rows on the master's clock, serialized for the engine. `sent_count` is the number
-    of requests that were sent; `max_lag_ms` is their maximum send lag, or None if none of them had
-    an intended time."""
+    """Batch of rows on the master's clock, serialized for the engine.
+
+    `sent_count` is the number of requests that were sent. `max_lag_ms` is the maximum send lag of
+    these requests, or None if none of them has a scheduled start.
+    """
 
     body: bytes
     sent_count: int
@@ -172,9 +176,9 @@ def rebase_rows(
     """Convert the times in a worker's batch of rows to the master's clock, and set the worker index
     to `worker_index`.
 
-    `share_index` is the worker's position in the stage, which the rows contain as worker index. A
-    batch that needs no change is returned unchanged. Raises ValueError if `body` is not a valid
-    batch of this stage and worker, or has too many rows.
+    `share_index` is the index of the worker within the stage, which the received rows have as
+    worker index. A batch that is already correct is returned unchanged. Raises ValueError if `body`
+    is not a valid batch of this stage and worker, or has too many rows.
     """
     batch = _decode_valid_rows(body, stage_index, share_index)
     sent_count = batch.num_rows - batch.column("sent_ns").null_count
@@ -224,7 +228,8 @@ def _rebase_batch(batch: pa.RecordBatch, worker_index: int, clock_model: ClockMo
 
 
 def _rebase_times(times: pa.Array, clock_model: ClockModel) -> pa.Array:
-    """Convert an array of times to the master's clock; null values stay null."""
+    """Convert an array of times from the worker's clock to the master's clock. Null values stay
+    null."""
     rebased_times = pa.py_buffer(clock_model.to_master_times(_get_values(times)))
     return pa.Array.from_buffers(times.type, len(times), [times.buffers()[0], rebased_times], times.null_count)
 
@@ -237,8 +242,8 @@ def _rebase_lists(lists: pa.Array, clock_model: ClockModel) -> pa.Array:
 
 
 def _get_values(times: pa.Array) -> Times:
-    """Return the int64 values of an array without copying. The array must start at the beginning of
-    its buffer, like all arrays read from a message."""
+    """Return the int64 values of an Arrow array without copying. The array must have offset 0 in
+    its buffer, as all arrays that are read from a message do."""
     return np.frombuffer(times.buffers()[1], np.int64, len(times)) if len(times) else np.empty(0, np.int64)
 
 

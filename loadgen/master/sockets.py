@@ -1,9 +1,9 @@
-"""Locust's master behind a guarded socket: clients without the token are ignored, and messages of
+"""Locust's master behind a guarded socket. Clients without the token are ignored, and messages of
 clients with the token are validated.
 
 Locust's master starts one user on each worker and transfers the messages of Sizewise. Locust's
-heartbeats are ignored: workers send them by the wall clock, so a clock adjustment could make Locust
-drop or stop a worker during a stage.
+heartbeats are ignored: workers send them by the wall clock, so a clock adjustment during a stage
+could make Locust drop or stop a worker.
 """
 
 from __future__ import annotations
@@ -30,16 +30,19 @@ from loadgen.records import Command
 from loadgen.sanitizing import format_host_port
 
 _MAX_MESSAGE_BYTES = 256 * 2**20
-"""Maximum size of a message in bytes. 500 rows of long streams take tens of megabytes."""
+"""Maximum size of a message from a worker in bytes. A batch of 500 rows of long streams has tens of
+megabytes."""
 
 _MAX_QUEUED_MESSAGES = 1_000
-"""Maximum number of queued messages in each direction per worker. If the queue from a worker is
-full, the worker waits. If the queue to a worker is full, further messages are dropped; a worker
-that does not read its messages counts as lost anyway."""
+"""Maximum number of queued messages per worker and direction.
+
+If the queue from a worker is full, the worker waits. If the queue to a worker is full, further
+messages to the worker are dropped; a worker that does not read its messages counts as lost anyway.
+"""
 
 _MESSAGES_PER_YIELD = 32
-"""Number of messages to handle before yielding to other greenlets. A socket that always has another
-message does not yield by itself."""
+"""Number of messages that are handled before the receiving greenlet yields to other greenlets.
+Reading from a socket does not yield while further messages are available."""
 
 _message_decoder: msgspec.msgpack.Decoder[tuple[str, msgspec.Raw, msgspec.Raw]]
 _message_decoder = msgspec.msgpack.Decoder(tuple[str, msgspec.Raw, msgspec.Raw])
@@ -47,12 +50,12 @@ _body_decoder = msgspec.msgpack.Decoder(bytes)
 
 
 class BindError(Exception):
-    """Raised when the master cannot listen at the address; the message states the reason."""
+    """Raised when the master cannot listen at its address; the message states the reason."""
 
 
 def resolve_host(host: str) -> str:
-    """Return the IP address of a host name, because ZeroMQ does not bind names. Raises
-    BindError."""
+    """Resolve a host name to an IP address, because ZeroMQ cannot bind a socket to a name. Raises
+    BindError if the name cannot be resolved."""
     try:
         return str(socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)[0][4][0])
     except (OSError, UnicodeError) as error:
@@ -65,7 +68,7 @@ def is_loopback(address: str) -> bool:
 
 def get_local_address(address: str) -> str:
     """Return the address at which local processes reach a server that listens at `address`: the
-    loopback address if the server listens on all interfaces, otherwise `address`."""
+    loopback address if `address` stands for all interfaces, otherwise `address`."""
     ip = ipaddress.ip_address(address)
     return ("127.0.0.1" if ip.version == 4 else "::1") if ip.is_unspecified else address
 
@@ -73,8 +76,8 @@ def get_local_address(address: str) -> str:
 class GuardedServer(zmqrpc.BaseSocket):
     """Encrypted and authenticated replacement for Locust's `Server`.
 
-    For a message of an unknown type, or a message that cannot be decoded,
-    `on_invalid_message(client, reason)` is called instead of raising an error.
+    If a message has an unknown type or cannot be decoded, the server calls
+    `on_invalid_message(client, reason)` instead of raising an error.
     """
 
     def __init__(self, address: str, port: int, token: str, on_invalid_message: Callable[[str, str], None]) -> None:
@@ -92,7 +95,7 @@ class GuardedServer(zmqrpc.BaseSocket):
         self.port = int(self.socket.getsockopt_string(zmq.LAST_ENDPOINT).rpartition(":")[2])
 
     def send_to_client(self, message: Message) -> None:
-        """Send a message without blocking; the message is dropped if the client has
+        """Send a message to a client without blocking. The message is dropped if the client has
         disconnected."""
         self.socket.send_multipart([message.node_id.encode(), message.serialize()], zmq.NOBLOCK)  # type: ignore[no-untyped-call]
 
@@ -115,7 +118,8 @@ class GuardedServer(zmqrpc.BaseSocket):
                 return client, message
 
     def shut_down(self, timeout_s: float) -> None:
-        """Wait up to `timeout_s` seconds for queued messages to be sent, then close the socket."""
+        """Wait up to `timeout_s` seconds until queued messages have been sent, then close the
+        socket."""
         context = self.socket.context
         self.socket.close(linger=round(timeout_s * 1000))
         gevent.get_hub().threadpool.apply(context.term)
@@ -126,11 +130,11 @@ def build_message(client: str, kind: str, data: object) -> Message:
 
 
 def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
-    """Decode a message. The sender is the client that the socket reports, not the sender that the
-    message claims.
+    """Decode a message from a worker. `client` is the sender according to the socket; the sender
+    that the message itself states is ignored.
 
-    Return None for a message to ignore, whose data is not decoded. Raises ValueError,
-    msgspec.DecodeError or RecursionError for a message that no worker sends.
+    Return None for unused message types of Locust, whose data is not decoded. Raises ValueError,
+    msgspec.DecodeError or RecursionError for a message that no worker of Sizewise sends.
     """
     if sum(map(len, frames)) > _MAX_MESSAGE_BYTES:
         raise ValueError("the message is too long")
@@ -157,7 +161,7 @@ def _describe_bind_error(error: zmq.ZMQError, address: str) -> str:
 
 
 class ArrivalUser(User):
-    """The user class that runs on each worker; the master needs only its name."""
+    """Locust user class that runs on each worker. The master uses only the name of the class."""
 
     @task
     def send_arrivals(self) -> None:
@@ -165,11 +169,11 @@ class ArrivalUser(User):
 
 
 class GuardedMaster(MasterRunner):
-    """Locust master runner that acknowledges every worker, but registers a worker only when
-    `register` is called.
+    """Locust master runner that acknowledges every worker that connects, but registers a worker
+    only when `register` is called.
 
-    `on_message(client, type, body)` is called with each message of Sizewise and must not raise an
-    exception; `spawn` starts a greenlet.
+    `on_message(client, type, body)` is called for each message of Sizewise and must not raise an
+    exception. `spawn` starts a greenlet.
     """
 
     def __init__(
@@ -190,8 +194,8 @@ class GuardedMaster(MasterRunner):
             zmqrpc.Server = original_server  # type: ignore[misc]
 
     def heartbeat_worker(self) -> NoReturn:
-        """Disable Locust's heartbeat check, which would drop workers and replace the guarded
-        socket."""
+        """Disable Locust's heartbeat check, which would drop workers and replace the guarded socket
+        by an unguarded one."""
         raise gevent.GreenletExit
 
     def handle_message(self, client_id: str, message: Message) -> None:
@@ -217,8 +221,8 @@ class GuardedMaster(MasterRunner):
             del self.clients[client_id]
 
     def start_users(self, on_started: Callable[[], None]) -> None:
-        """Start one user on each worker, and call `on_started` when all users have started, or
-        after one second."""
+        """Start one Locust user on each worker, and call `on_started` when all users have started,
+        or after one second at the latest."""
 
         def start() -> None:
             self.start(user_count=len(self.clients), spawn_rate=len(self.clients))
@@ -227,7 +231,7 @@ class GuardedMaster(MasterRunner):
         self._spawn(start)
 
     def shut_down(self, timeout_s: float) -> None:
-        """Stop receiving, wait for queued messages to be sent until the timeout expires, and close
-        the socket."""
+        """Stop receiving messages, wait up to `timeout_s` seconds until queued messages have been
+        sent, and close the socket."""
         self.greenlet.kill(block=True)
         self._server.shut_down(timeout_s)

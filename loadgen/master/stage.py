@@ -1,5 +1,5 @@
-"""A stage distributed over the workers of a master: split into parts, started at the same time on
-all workers, and reported as a single stage."""
+"""A stage that is distributed over the workers of a master: split into shares, started at the same
+time on all workers, and reported as a single stage."""
 
 from __future__ import annotations
 
@@ -30,15 +30,15 @@ from loadgen.records import (
 )
 
 _LOCAL_LEAD_NS = 50_000_000
-"""Time in ns between sending a start or a change and the time at which it takes effect, for workers
-on this machine."""
+"""Lead time in ns of a command to workers on this machine: the time from sending the command to the
+time at which it takes effect."""
 _NETWORK_LEAD_NS = 200_000_000
 _LEAD_ROUND_TRIPS = 4
 _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageListener(Protocol):
-    """Receiver of the reports and rows of the master; its methods do not block."""
+    """Receiver of the reports and rows of the master. The methods do not block."""
 
     def send(self, report: Report) -> None: ...
 
@@ -46,7 +46,7 @@ class StageListener(Protocol):
 
 
 class WorkerStage:
-    """State and results of one worker in a stage."""
+    """State and results of one worker's share of a stage."""
 
     def __init__(self, worker: RemoteWorker, share_index: int) -> None:
         self.worker, self.share_index = worker, share_index
@@ -63,14 +63,14 @@ class WorkerStage:
 
     @property
     def first_errors(self) -> tuple[FirstError, ...]:
-        """First error of each class that the worker has reported so far, with times on the master's
-        clock."""
+        """First failure of each error class that the worker has reported so far, with times on the
+        master's clock."""
         last_report = self.ended_report or self.progress
         return () if last_report is None else last_report.first_errors
 
     def rebase_rows(self, body: bytes, stage_index: int) -> bytes:
-        """Convert a batch of rows to the master's clock. Raises ValueError if the batch is not this
-        worker's part of the stage."""
+        """Convert a worker's batch of rows to the master's clock. Raises ValueError if the batch
+        does not belong to this worker's share of the stage."""
         if self.ended_report is not None:
             raise ValueError("sent rows after the end of the stage")
         self.clock_model = self.clock_model or self.worker.fit_clock_model()
@@ -80,8 +80,11 @@ class WorkerStage:
         return rebased_rows.body
 
     def summarize(self, min_lost_ns: int = 0) -> WorkerStageResult:
-        """Summarize the worker's part of the stage. For a worker that was lost, `lost_ns` is the
-        time of its last message, but at least `min_lost_ns`."""
+        """Summarize the worker's share of the stage.
+
+        If the worker was lost, `lost_ns` in the summary is the time of the worker's last message,
+        but at least `min_lost_ns`.
+        """
         worker, progress = self.worker, self.progress
         return WorkerStageResult(
             worker=worker.index,
@@ -101,8 +104,8 @@ class WorkerStage:
 
 
 class DistributedStage:
-    """A stage that `workers` run together; the workers in `previously_lost_workers` were lost
-    between the previous stage and this stage.
+    """A stage that all `workers` run together. `previously_lost_workers` are the workers that were
+    lost between the previous stage and this stage.
 
     All methods run on the hub of gevent and do not block.
     """
@@ -125,13 +128,14 @@ class DistributedStage:
         self._is_stopped = self._is_start_reported = self.has_ended = False
         self._next_progress_ns = 0
         self._early_rows: list[bytes] = []
-        """Batches of rows received before all workers had reported their start."""
+        """Batches of rows that were received before all workers had reported the start of the
+        stage."""
         for worker_stage in self._worker_stages.values():
             send(worker_stage.worker, RunStage(plan, WorkerShare(worker_stage.share_index, len(workers))))
 
     def on_report(self, worker: RemoteWorker, report: StagePrepared | StageStarted | Progress | StageEnded) -> None:
-        """Handle a worker's report. Raises ValueError if the report is of a different stage or out
-        of order."""
+        """Handle a worker's report. Raises ValueError if the report belongs to a different stage,
+        or was sent after StageEnded."""
         worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None or report.index != self._plan.index or worker_stage.ended_report is not None:
             raise ValueError(f"sent an unexpected {type(report).__name__} report")
@@ -155,8 +159,8 @@ class DistributedStage:
         self._advance()
 
     def on_rows(self, worker: RemoteWorker, body: bytes) -> None:
-        """Handle a worker's batch of rows. Raises ValueError if the batch is not that worker's part
-        of this stage."""
+        """Handle a worker's batch of rows. Raises ValueError if the batch does not belong to the
+        worker's share of this stage."""
         worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None:
             raise ValueError("sent rows of a stage that it does not run")
@@ -171,22 +175,28 @@ class DistributedStage:
         self._send_to_running_workers(lambda _: StopStage(drain))
 
     def change_rate(self, change: ChangeRate) -> None:
-        """Change the rate of all workers at the same time, late enough for all workers to have
-        received the command."""
+        """Change the rate of all workers at the same time, with enough lead time for all workers to
+        receive the command."""
         at_ns = max(change.at_ns, self._now_ns() + self._compute_lead_ns())
         self._send_to_running_workers(
             lambda worker_stage: ChangeRate(change.rate_per_s, self._get_clock_model(worker_stage).to_worker_ns(at_ns))
         )
 
     def extend(self, extension: ExtendStage) -> None:
-        """Extend the stage on all workers. The caller must allow time for the command to arrive.
-        Durations need no conversion between clocks."""
+        """Extend the stage on all workers. The caller must leave enough time for the command to
+        reach all workers before the stage ends.
+
+        The duration in the command needs no conversion between clocks.
+        """
         self._send_to_running_workers(lambda _: extension)
 
     def on_worker_lost(self, worker: RemoteWorker) -> bool:
-        """Handle the loss of a worker: stop the remaining workers, because the rest of the lost
-        worker's part is not sent. Return False if the lost worker had no unfinished part in this
-        stage."""
+        """Handle the loss of a worker during the stage. Return False if the worker has no
+        unfinished share of the stage.
+
+        The remaining workers are stopped, because the rest of the lost worker's share will not be
+        sent.
+        """
         worker_stage = self._worker_stages.get(worker.client)
         if worker_stage is None or worker_stage.ended_report is not None:
             return False
@@ -217,7 +227,7 @@ class DistributedStage:
             self._report_progress()
 
     def _start(self, remaining_stages: Sequence[WorkerStage]) -> None:
-        """Start all workers after the lead time, or immediately if the stage has already been
+        """Start all workers after the lead time. Start immediately if the stage has already been
         stopped, because stopped workers do not wait for the start."""
         lead_ns = 0 if self._is_stopped else self._compute_lead_ns() + round(self._plan.lead_in_s * 1e9)
         self._start_ns = self._now_ns() + lead_ns
@@ -259,8 +269,8 @@ class DistributedStage:
         )
 
     def _sum_scheduled(self) -> int | None:
-        """Return the total number of scheduled arrivals, including the arrivals that a lost worker
-        had reported; None if unknown."""
+        """Return the total number of scheduled arrivals, including those that lost workers had
+        reported; None if unknown."""
         reports = (
             worker_stage.ended_report or worker_stage.started_report for worker_stage in self._worker_stages.values()
         )

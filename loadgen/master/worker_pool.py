@@ -1,5 +1,5 @@
-"""The workers of a master: their state, the time of the last message of each worker, and the
-processes of local workers."""
+"""Workers of a master: the state of each worker, the time of its last message, and the processes of
+local workers."""
 
 from __future__ import annotations
 
@@ -25,8 +25,8 @@ class LocalWorker:
             self._stdin.flush()
 
     def describe_exit(self) -> str | None:
-        """Return how the process ended, such as "ended with code 1"; None while the process
-        runs."""
+        """Return how the process of the worker exited, such as "exited with code 1"; None while the
+        process runs."""
         code = self._child.poll()
         return None if code is None else describe_exit(code)
 
@@ -43,12 +43,13 @@ class LocalWorker:
         return self._stderr_tail.text
 
     def close_stdin(self) -> None:
-        """Close the worker's standard input, which makes the worker exit."""
+        """Close the standard input of the worker's process, which makes the process exit."""
         with contextlib.suppress(OSError):
             self._stdin.close()
 
     def wait_or_kill(self, timeout_s: float) -> None:
-        """End the process; kill it if it has not exited when the timeout expires. Blocks."""
+        """Wait for the worker's process to exit, and kill the process if it has not exited within
+        the timeout. Blocks the calling thread."""
         self.close_stdin()
         wait_or_kill(timeout_s, self._child)
 
@@ -57,27 +58,29 @@ class LocalWorker:
 
 
 MAX_SILENCE_NS = 2_500_000_000
-"""Time in ns without a message after which a sending worker counts as lost."""
+"""Maximum time in ns between two messages of a worker that is sending requests. After a longer
+silence, the worker counts as lost."""
 _MAX_IDLE_SILENCE_NS = 10_000_000_000
-"""Time in ns without a message after which a worker that is not sending counts as lost.
+"""Maximum time in ns between two messages of a worker that is not sending requests. After a longer
+silence, the worker counts as lost.
 
 The limit is longer than `MAX_SILENCE_NS`, because loading a tokenizer blocks the interpreter of a
-worker for seconds. It also applies to a sending worker that gets too little CPU time, but not to a
-local worker whose process is suspended (SIGSTOP).
+worker for seconds. The same limit applies to a worker that is sending requests but gets too little
+CPU time. It does not apply to a local worker whose process is suspended (SIGSTOP).
 """
 
 _PING_INTERVAL_NS = 250_000_000
 _INITIAL_PING_COUNT = 8
-"""Number of consecutive pings when a worker joins, so that its initial clock offset is the best of
-several measurements."""
+"""Number of consecutive pings to a worker that joins, so that the initial clock offset is the best
+of several measurements."""
 
 _EXIT_GRACE_NS = 300_000_000
-"""Time in ns for which messages of a local worker are still accepted after its process has ended,
-because a message with the reason for the exit may still arrive."""
+"""Time in ns after the exit of a local worker during which its messages are still accepted, because
+a message with the reason for the exit may still arrive."""
 
 _MIN_PAUSE_NS = 500_000_000
-"""Gap between two polls, in ns, above which the master itself counts as paused. The gap is then not
-counted as silence of the workers."""
+"""Gap between two polls of the workers, in ns, above which the master itself counts as paused. Such
+a gap does not count as silence of the workers."""
 
 
 class RemoteWorker:
@@ -88,13 +91,14 @@ class RemoteWorker:
         self.last_received_ns = now_ns
         self.lost_reason: str | None = None
         self.is_sending = False
-        """True from the report StagePrepared to the report StageEnded, which includes the time
-        before the first request."""
+        """True from the report StagePrepared to the report StageEnded of the worker, including the
+        time before the first request."""
         self._pings_sent_ns: dict[int, None] = {}
         self._next_ping_ns = now_ns
         self._exit_observed_ns: int | None = None
         self._midpoint_cpu_s: float | None = None
-        """CPU time of a local worker in seconds, read when half of the silence limit had passed."""
+        """CPU time in seconds that a local worker had used when half of `MAX_SILENCE_NS` had passed
+        without a message; None if not read."""
 
     @property
     def load_worker(self) -> LoadWorker:
@@ -117,8 +121,8 @@ class RemoteWorker:
         return None if self.clock is None else self.clock.compute_residual_ms(clock_model)
 
     def start_ping_if_due(self, now_ns: int) -> bool:
-        """Return True if a ping is due, and record the ping as sent; the caller must then send it
-        immediately."""
+        """Return True if a ping is due, and record the ping as sent. The caller must then send the
+        ping immediately."""
         if now_ns < self._next_ping_ns:
             return False
         self._next_ping_ns = now_ns + _PING_INTERVAL_NS
@@ -128,8 +132,8 @@ class RemoteWorker:
         return True
 
     def on_pong(self, pong: Pong, now_ns: int) -> None:
-        """Handle a pong. Pongs to pings that were not sent, or were sent too long ago, are
-        ignored."""
+        """Handle a pong from the worker. Ignore a pong whose ping was never sent or was sent too
+        long ago."""
         if pong.sent_ns not in self._pings_sent_ns:
             return
         del self._pings_sent_ns[pong.sent_ns]
@@ -139,7 +143,7 @@ class RemoteWorker:
             self._next_ping_ns = now_ns
 
     def find_loss_reason(self, now_ns: int) -> str | None:
-        """Return the reason why the worker counts as lost, or None if it does not."""
+        """Return the reason why the worker counts as lost; None if the worker is not lost."""
         exit_status = None if self.local is None else self.local.describe_exit()
         if exit_status is not None:
             self._exit_observed_ns = self._exit_observed_ns or now_ns
@@ -158,11 +162,11 @@ class RemoteWorker:
         return None if silence_ns < limit_ns else f"did not respond for {limit_ns / 1e9:g} s"
 
     def _is_starved(self) -> bool:
-        """Return True if the worker had a CPU core for only part of the second half of the silence
-        limit.
+        """Return True if the worker used a CPU core for only part of the second half of the time
+        `MAX_SILENCE_NS`.
 
-        A worker that had a CPU core all the time is not silent for lack of CPU time, and a worker
-        that used no CPU time does not wait for a CPU core.
+        A worker that used a CPU core all the time is not silent for lack of CPU time. A worker that
+        used no CPU time is not waiting for a CPU core.
         """
         if self.local is None or self._midpoint_cpu_s is None:
             return False
@@ -174,8 +178,8 @@ class RemoteWorker:
 
 
 class WorkerPool:
-    """The workers that have joined, in the order of their Hello messages; after `assign_indices`,
-    in the order of their indices."""
+    """Pool of the workers that have joined, in the order of their Hello messages; after
+    `assign_indices`, in the order of their indices."""
 
     def __init__(self) -> None:
         self._workers: dict[str, RemoteWorker] = {}
@@ -209,16 +213,16 @@ class WorkerPool:
         return len(self.group_by_host(tuple(self))) > 1
 
     def group_by_host(self, workers: tuple[RemoteWorker, ...]) -> list[list[RemoteWorker]]:
-        """Group workers by host. A host is identified by name and clock, because two machines may
-        have the same name."""
+        """Group workers by host. A host is identified by its name and its clock, because two
+        machines may have the same name."""
         workers_by_host: dict[tuple[str, str], list[RemoteWorker]] = {}
         for worker in workers:
             workers_by_host.setdefault((worker.hello.host, worker.hello.clock), []).append(worker)
         return list(workers_by_host.values())
 
     def assign_indices(self) -> None:
-        """Assign indices to the workers, local workers first, then by host and process ID. The
-        indices do not depend on the order in which the workers joined."""
+        """Assign indices to the workers: local workers first, then ordered by host and process ID.
+        The indices do not depend on the order in which the workers joined."""
         ordered_workers = sorted(
             self, key=lambda worker: (worker.local is None, worker.hello.host, worker.hello.clock, worker.hello.pid)
         )
@@ -227,8 +231,8 @@ class WorkerPool:
             worker.index = index
 
     def find_lost_workers(self, now_ns: int) -> list[tuple[RemoteWorker, str]]:
-        """Return the active workers that now count as lost, each with the reason. Must be called
-        several times per second."""
+        """Return the active workers that now count as lost, each with the reason for the loss. Must
+        be called several times per second."""
         if self._last_poll_ns is not None and (paused_ns := now_ns - self._last_poll_ns) > _MIN_PAUSE_NS:
             for worker in self:
                 worker.last_received_ns = min(now_ns, worker.last_received_ns + paused_ns)

@@ -1,5 +1,5 @@
-"""Read the rows of a dataset file or folder within a memory limit, and select the prepared request
-for each arrival."""
+"""Read the rows of a dataset (a file or a folder) within a memory limit, and draw the prepared
+request for each arrival."""
 
 from __future__ import annotations
 
@@ -29,15 +29,16 @@ _BARE_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null"
 
 
 class DatasetError(Exception):
-    """Raised when the dataset cannot be read; the message contains the path, and the line number if
-    applicable."""
+    """Raised when a dataset cannot be read; the message contains the path, and the line number if
+    the error is in a line."""
 
 
 class DatasetRow(NamedTuple):
-    """A row of a dataset and its size in the file, in bytes. CSV cells are strings.
+    """Row of a dataset, with its size in bytes. CSV cells are strings.
 
-    `raw` is the unchanged content of a JSON line or a folder's file; `name` is the name of a
-    folder's file.
+    `size` is the size of the line or file; for Parquet, it is the average size of a row in Arrow's
+    memory format. `raw` is the unchanged content of a JSON line or of a file in a folder. `name` is
+    the name of a file in a folder.
     """
 
     row: Row
@@ -47,10 +48,9 @@ class DatasetRow(NamedTuple):
 
 
 class DatasetReader:
-    """Iterator over the first rows of a dataset, up to `limit_bytes` bytes of the file, but at
-    least one row.
+    """Iterator over the rows of a dataset, up to a total size of `limit_bytes` bytes.
 
-    `is_truncated` is true after the iteration if further rows were omitted. In memory, a row takes
+    After the iteration, `is_truncated` is true if further rows were omitted. In memory, a row takes
     several times its size in the file.
     """
 
@@ -60,7 +60,8 @@ class DatasetReader:
         self.is_truncated = False
 
     def __iter__(self) -> Iterator[DatasetRow]:
-        """Yield the rows. Raises DatasetError if the dataset cannot be read or has no rows."""
+        """Yield the rows of the dataset. Raises DatasetError if the dataset cannot be read, has no
+        rows, or has a first row larger than `limit_bytes`."""
         path = self._dataset.path
         row_count = 0
         try:
@@ -91,8 +92,8 @@ class DatasetReader:
 
 
 def encode_cell(value: object, *, is_csv: bool) -> bytes:
-    """Encode a value as JSON. CSV cells that are valid as a JSON number, true, false or null are
-    not quoted. Raises DatasetError for a value that JSON cannot represent."""
+    """Encode the value of a dataset cell as JSON. CSV cells that are valid as a JSON number, true,
+    false or null are not quoted. Raises DatasetError for a value that JSON cannot represent."""
     if is_csv and isinstance(value, str) and _BARE_JSON.fullmatch(value):
         return value.encode()
     try:
@@ -102,8 +103,9 @@ def encode_cell(value: object, *, is_csv: bool) -> bytes:
 
 
 def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
-    """Encode a row as a request body without a template: its unchanged content, or a JSON object
-    with the columns. Raises DatasetError for a value that JSON cannot represent."""
+    """Encode a dataset row as a request body without a template. Return the unchanged content of a
+    JSON line or file, otherwise a JSON object with the columns. Raises DatasetError for a value
+    that JSON cannot represent."""
     if row.raw is not None:
         return row.raw
     cells = (msgspec.json.encode(name) + b":" + encode_cell(value, is_csv=is_csv) for name, value in row.row.items())
@@ -111,8 +113,8 @@ def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
 
 
 def _open_file(path: Path) -> IO[bytes]:
-    """Open a regular file. Raises DatasetError for devices and pipes, because reading them might
-    never end."""
+    """Open a regular file for reading. Raises DatasetError for devices and pipes, because reading
+    from them might never end."""
     if not stat.S_ISREG(path.stat().st_mode):
         raise DatasetError(f"{path} is not a regular file")
     return path.open("rb")
@@ -141,10 +143,10 @@ def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
 
 
 class _CsvLines:
-    """Iterable of decoded lines for the csv module.
+    """Iterable of decoded lines of a CSV file, for the csv module.
 
-    `line_number` is the number of the last line; `row_bytes` is the size in bytes, so far, of the
-    row that is being read.
+    `line_number` is the number of the last line that was read. `row_bytes` is the size in bytes of
+    the current row so far.
     """
 
     def __init__(self, file: IO[bytes], path: Path) -> None:
@@ -222,7 +224,7 @@ def _get_first_line(error: Exception) -> str:
 
 
 def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
-    """Yield the files of a folder, without hidden files, subfolders and devices. Raises
+    """Yield the files of a folder as rows, without hidden files, subfolders and devices. Raises
     DatasetError for a symbolic link to a file outside the folder."""
     root = path.resolve()
     for name in _list_names(path):
@@ -253,12 +255,13 @@ _READERS: dict[str, Callable[[Path, int], Iterator[DatasetRow]]] = {
 
 
 MAX_DRAWN_INDICES = 65_536
-"""Length of the random sequence of indices, which is repeated for further arrivals."""
+"""Number of random indices that are drawn for the arrivals of a stage. Further arrivals repeat the
+same sequence of indices."""
 
 
 def draw_indices(popularity: Popularity, count: int, seed: int) -> Sequence[int] | None:
-    """Draw the index of the prepared request for each arrival, from 0 to `count` - 1; return None
-    if the requests are sent in order."""
+    """Draw the index of the prepared request for each arrival, from 0 to `count` - 1. Return None
+    if the prepared requests are sent in order."""
     if popularity.kind == "in-turn" or count < 2:
         return None
     rng = np.random.default_rng([seed, count])

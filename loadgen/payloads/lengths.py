@@ -16,16 +16,16 @@ Lengths = npt.NDArray[np.int64]
 MAX_LENGTH = 2_000_000
 _STANDARD_NORMAL = NormalDist()
 _MIN_PROBABILITY = 1e-9
-"""Minimum probability of a value between the bounds of a truncated distribution, below which
-LengthError is raised."""
+"""Minimum probability that a value of the untruncated distribution lies between the bounds. For a
+lower probability, LengthError is raised."""
 
 
 class LengthError(Exception):
-    """Raised when no length can be drawn from the distribution."""
+    """Raised when no length can be drawn from a distribution of lengths."""
 
 
 def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Lengths:
-    """Draw `count` lengths from a distribution, as integers from 1 to MAX_LENGTH. Raises
+    """Draw `count` lengths from a distribution of lengths, as integers from 1 to MAX_LENGTH. Raises
     LengthError if the distribution is invalid."""
     match length:
         case FixedLength(tokens=tokens):
@@ -76,10 +76,11 @@ def _get_bounds(length: NormalLength | LognormalLength) -> tuple[int, int]:
 def _draw_truncated_normal(
     bounds: tuple[float, float], scale: float, count: int, rng: np.random.Generator
 ) -> npt.NDArray[np.float64]:
-    """Draw `count` standard normal numbers z, truncated so that `scale` × z lies within `bounds`.
+    """Draw `count` values of a standard normal distribution, truncated so that `scale` times the
+    value lies within `bounds`.
 
-    Inverse transform sampling has the same distribution as rejection sampling, but rejects no
-    samples. Raises LengthError if (almost) no number lies within `bounds`.
+    Inverse transform sampling yields the same distribution as rejection sampling, but rejects no
+    samples. Raises LengthError if (almost) no value lies within the bounds.
     """
     if scale == 0:
         if not bounds[0] <= 0 <= bounds[1]:
@@ -101,7 +102,7 @@ def _draw_truncated_normal(
 
 
 def _round_lengths(values: npt.NDArray[np.float64], low: int, high: int) -> Lengths:
-    """Round the values to integers, and clip values that rounding moves beyond the bounds."""
+    """Round values to integer lengths. Clip values that rounding moves beyond the bounds."""
     return np.clip(np.rint(values), low, high).astype(np.int64)
 
 

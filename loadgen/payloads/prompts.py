@@ -1,5 +1,5 @@
-"""Build prompts for a language model: synthetic prompts and sessions, or prompts from a trace or a
-dataset."""
+"""Build the prompts of a language model's workload: synthetic prompts and sessions, or prompts from
+a trace or a dataset."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ MAX_TURNS = 1000
 _BLOCK_SIZE = 1024
 _MIN_TOKEN_BYTES = 4
 _LENGTHS, _THINK_TIMES = 1, 2
-"""Separate random streams for lengths and think times, so that a change of one does not change the
-other or the texts."""
+"""Identifiers of the random streams for lengths and think times. The streams are separate, so that
+changing the lengths does not change the think times or the texts, and vice versa."""
 
 
 class PromptError(Exception):
@@ -28,11 +28,12 @@ class PromptError(Exception):
 
 
 class Prompt(msgspec.Struct, frozen=True):
-    """A prompt for one request.
+    """Prompt of one request.
 
-    `texts` are the messages of a conversation, alternately by user and model, ending with the user;
-    `prefix` precedes them. For embeddings, `texts` are the texts to embed; for reranking, the query
-    and its documents. If `messages` is set, these chat messages are sent unchanged instead.
+    `texts` are the messages of a conversation, alternately from user and model; the last message is
+    from the user. The conversation begins with `prefix`. For embeddings, `texts` are the texts to
+    embed; for reranking, the query and its documents. If `messages` is set, these chat messages are
+    sent unchanged instead of `texts`.
     """
 
     texts: tuple[str, ...]
@@ -42,8 +43,8 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Consecutive prompts of one session. `think_ns[k]` is the think time in ns after the response
-    to the k-th prompt."""
+    """Prompts of one session, in order. `think_ns[k]` is the think time in ns after the response to
+    prompt k."""
 
     prompts: list[Prompt]
     think_ns: list[int]
@@ -62,11 +63,11 @@ def generate_sessions(
     texts_per_prompt: int,
     limit_bytes: int,
 ) -> Iterator[Session]:
-    """Yield `unique` sessions with `texts_per_prompt` texts in each prompt, which must be 1 for
-    sessions with several turns.
+    """Yield the synthetic sessions: `unique` sessions with `texts_per_prompt` texts in each prompt.
+    `texts_per_prompt` must be 1 for sessions with several turns.
 
-    Stop at the first session that exceeds `limit_bytes`. Raises PromptError if that is the first
-    session, and LengthError if a length distribution is invalid.
+    Stop at the first session that is larger than `limit_bytes`. Raises PromptError if this is the
+    very first session, and LengthError if a distribution of lengths is invalid.
     """
     think_time_rng = np.random.default_rng([seed, _THINK_TIMES])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
@@ -93,10 +94,10 @@ def generate_sessions(
 def draw_session_lengths(
     prompts: SyntheticPrompts, seed: int, *, texts_per_prompt: int = 1
 ) -> Iterator[tuple[list[int], list[int | None]]]:
-    """Yield the prompt lengths and the response lengths (per turn, in tokens) of each of the
-    `unique` sessions that `generate_sessions` yields.
+    """Yield the lengths of each session that `generate_sessions` yields: the prompt lengths and the
+    response lengths, per turn, in tokens.
 
-    Raises LengthError if a length distribution is invalid.
+    Raises LengthError if a distribution of lengths is invalid.
     """
     rng = np.random.default_rng([seed, _LENGTHS])
     inputs = _draw_endless_lengths(prompts.input_tokens, rng)
@@ -112,8 +113,12 @@ def draw_session_lengths(
 def build_sessions_from_trace(
     trace: TracePrompts, text_generator: TextGenerator, limit_bytes: int
 ) -> Iterator[Session]:
-    """Yield one single-prompt session per request of the trace; lengths below 1 are replaced by 1.
-    Raises PromptError if the trace is invalid or a request exceeds `limit_bytes`."""
+    """Yield one single-prompt session per request of the trace. Lengths below 1 token are replaced
+    by 1.
+
+    Stop at the first request that is larger than `limit_bytes`. Raises PromptError if this is the
+    very first request, or if the trace is invalid.
+    """
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
         raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
     inputs, outputs = (np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens))
@@ -129,8 +134,8 @@ def build_sessions_from_trace(
 
 
 def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) -> Iterator[Session]:
-    """Yield one single-prompt session per row of the dataset. Raises PromptError and
-    DatasetError."""
+    """Yield one single-prompt session per row of the dataset. Raises PromptError for a row that is
+    not a prompt, and DatasetError if the dataset cannot be read."""
     for row_number, row in enumerate(reader, 1):
         value = _get_cell(row.row, prompts.prompt, row_number)
         output_tokens = (
@@ -158,8 +163,8 @@ def _draw_endless_lengths(length: Length, rng: np.random.Generator) -> Iterator[
 def _generate_prefixes(
     prompts: SyntheticPrompts, text_generator: TextGenerator, popularity: Popularity, seed: int, limit_bytes: int
 ) -> Iterator[str]:
-    """Yield the shared prefix of each prompt, drawn from the prefix groups; empty strings without
-    groups."""
+    """Yield the shared prefix of each prompt, drawn from the prefix groups. Yield empty strings if
+    there are no prefix groups."""
     groups, tokens = prompts.prefix_groups, prompts.prefix_tokens
     if groups < 1 or tokens < 1:
         yield from repeat("")
@@ -173,8 +178,8 @@ def _generate_prefixes(
 
 
 def _compute_min_bytes(prefix_tokens: int, inputs: list[int], outputs: list[int | None], turns: int) -> int:
-    """Return a lower bound of the size of a session in bytes. Each request contains all earlier
-    turns of the session."""
+    """Return a lower bound of the size in bytes of a session's requests. Each request contains all
+    earlier turns of the session."""
     if turns == 1:
         return _MIN_TOKEN_BYTES * (prefix_tokens + sum(inputs))
     total = history = 0
@@ -208,8 +213,8 @@ def _get_cell(row: Row, column: str, row_number: int) -> object:
 
 
 def _parse_token_count(value: object, row_number: int) -> int:
-    """Parse a number of tokens from an integer, a string (CSV) or a float (Parquet). Raises
-    PromptError."""
+    """Parse the number of tokens in a dataset cell: an integer, a string (CSV) or a float
+    (Parquet). Raises PromptError if the value is not a valid number of tokens."""
     if isinstance(value, str) and value.strip().isdecimal():
         value = int(value)
     if isinstance(value, float) and value.is_integer():
@@ -230,8 +235,9 @@ def _decode_text(value: bytes, name: str) -> str:
 
 
 def _parse_messages(value: object, row_number: int) -> list[dict[str, Any]]:
-    """Return chat messages without null values, which tables contain for the missing keys of a
-    message. Raises PromptError."""
+    """Parse a list of chat messages in a dataset cell. Keys with null values are removed, because
+    Parquet adds them for keys that a message lacks. Raises PromptError if the value is not a list
+    of chat messages."""
     if not isinstance(value, list) or not value or not all(_is_message(message) for message in value):
         raise PromptError(
             f"row {row_number} of the dataset is neither a string, a list of strings nor a list of chat messages"

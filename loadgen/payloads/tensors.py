@@ -1,5 +1,5 @@
-"""Load or generate the input tensors of a model, and find the output of a model that contains the
-classes."""
+"""Load or generate the input tensors of a model, and find which output of the model contains the
+predicted classes."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "FP32": np.dtype("<f4"),
     "FP64": np.dtype("<f8"),
 }
-"""NumPy dtypes of the Open Inference Protocol datatypes, in wire format. BYTES has no dtype,
-because the elements are length-prefixed."""
+"""NumPy dtypes of the Open Inference Protocol's datatypes, as transmitted (little-endian). BYTES
+has no dtype, because its elements are length-prefixed."""
 
 
 _MAX_AXES = 32
 _MAX_SIZE = 2**31
 _STRING_BYTES = 16
-"""Memory size of a generated string in bytes: eight for the number drawn, and six (rounded up to
-eight) for its digits."""
+"""Memory in bytes per generated string: eight bytes for the drawn number, and six bytes for its
+digits, rounded up to eight."""
 
 
 class TensorError(Exception):
-    """Raised when the inputs of a model cannot be loaded or generated."""
+    """Raised when the input tensors of a model cannot be loaded or generated."""
 
 
 class TensorInput(msgspec.Struct, frozen=True):
     """Name, datatype and shape of a tensor in the Open Inference Protocol.
 
-    In model metadata, -1 in `shape` is an axis of any size.
+    In a model's metadata, the size -1 in `shape` is a dynamic axis.
     """
 
     name: str
@@ -57,8 +57,8 @@ class TensorInput(msgspec.Struct, frozen=True):
 
 
 def read_npz(path: str) -> dict[str, Tensor]:
-    """Load all arrays of an .npz file by name. Raises TensorError if the file cannot be read or
-    contains object arrays, which could execute code from the file."""
+    """Load all arrays of an .npz file, by name. Raises TensorError if the file cannot be read, or
+    contains object arrays, because loading them could execute code."""
     try:
         with Path(path).open("rb") as file:
             archive = np.load(file, allow_pickle=False)
@@ -72,9 +72,9 @@ def read_npz(path: str) -> dict[str, Tensor]:
 
 
 def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """Select the arrays of the model's inputs by name, and convert them to the datatypes of the
-    inputs. Raises TensorError if an array is missing or cannot be converted, or if the numbers of
-    rows differ."""
+    """Select the arrays for the model's inputs by name, and convert the arrays to the datatypes of
+    the inputs. Raises TensorError if an array is missing or cannot be converted, or if the arrays
+    differ in the number of rows."""
     missing_names = [spec.name for spec in specs if spec.name not in arrays]
     if missing_names:
         raise TensorError(
@@ -102,12 +102,13 @@ def _convert_to_datatype(array: Tensor, spec: TensorInput) -> Tensor:
 def generate_inputs(
     specs: Sequence[TensorInput], rows: int, max_requests: int, seed: int, *, limit_bytes: int
 ) -> dict[str, Tensor]:
-    """Generate seeded inputs for `max_requests` requests of `rows` rows each, or for as many
-    requests as fit into `limit_bytes`.
+    """Generate seeded input tensors for `max_requests` requests of `rows` rows each, or for as many
+    requests as fit into `limit_bytes` bytes of memory.
 
-    The first axis is the row axis; other axes of variable size get size 1. Floats are standard
-    normal. Integers are 0 or 1, which are valid as token IDs, masks and categories. Raises
-    TensorError if a fixed first axis differs from `rows`, or if a single request exceeds the limit.
+    The first axis is the row axis. Other dynamic axes get size 1. Floats are drawn from the
+    standard normal distribution. Integers are 0 or 1, which are valid token IDs, masks and
+    categories. Raises TensorError if a fixed first axis differs from `rows`, or if a single request
+    exceeds the limit.
     """
     shapes = [_get_row_shape(spec, rows) for spec in specs]
     request_bytes = rows * sum(
@@ -132,7 +133,8 @@ def _get_row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
 
 
 def _get_element_bytes(spec: TensorInput) -> int:
-    """Return the memory size in bytes of one element during its generation."""
+    """Return the memory in bytes that one element of an input takes while the input is
+    generated."""
     return _STRING_BYTES if spec.datatype == "BYTES" else max(_get_dtype(spec).itemsize, 4)
 
 
@@ -158,14 +160,14 @@ def _get_dtype(spec: TensorInput) -> np.dtype[Any]:
 
 def to_bytes(tensor: Tensor) -> bytes:
     """Serialize a tensor in the binary format of the Open Inference Protocol: little-endian, in
-    row-major order. Strings are length-prefixed."""
+    row-major order, with length-prefixed strings."""
     if tensor.dtype.kind not in "SU":
         return tensor.tobytes()
     return b"".join(len(text).to_bytes(4, "little") + text for text in map(encode_string, tensor.ravel().tolist()))
 
 
 def encode_string(value: str | bytes) -> bytes:
-    """Encode an element of a BYTES tensor; strings are encoded as UTF-8."""
+    """Return an element of a BYTES tensor as bytes. Strings are encoded as UTF-8."""
     return value.encode() if isinstance(value, str) else value
 
 
@@ -182,8 +184,8 @@ _NAME_OUTPUT_HINT = "Set workload.output to the name of the output with the clas
 
 
 class AmbiguousOutputError(Exception):
-    """Raised when no output, or more than one output, can contain the classes. `hint` suggests what
-    to change."""
+    """Raised when none or several of the model's outputs can contain the classes. `hint` suggests
+    what to change."""
 
     def __init__(self, message: str, hint: str = _NAME_OUTPUT_HINT, *, has_no_candidate: bool = False) -> None:
         super().__init__(message)
@@ -194,9 +196,9 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: st
     """Return the index of the output that contains the class, or the class scores, of each of the
     first `rows` rows.
 
-    Select the output named `output_name`; without a name, the only output with one integer per row,
-    or else the only output with one score per class. Raises AmbiguousOutputError if there is no
-    such output, or more than one.
+    Select the output named `output_name`. Without a name, select the only output with one integer
+    per row, or else the only output with several scores per row. Raises AmbiguousOutputError if
+    there is no such output, or more than one.
     """
     output_kinds = [classify_output(tensor, rows) for _, tensor in outputs]
     if output_name is not None:
@@ -227,8 +229,8 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: st
 
 
 def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
-    """Return "class" if an output contains a class for each row, "scores" if it contains class
-    scores for each row, otherwise None."""
+    """Return what an output contains for each of the first `rows` rows: "class", or "scores" for
+    class scores. Return None for any other output."""
     if not tensor.ndim or len(tensor) < rows or not rows:
         return None
     axes = [axis for axis in tensor.shape[1:] if axis != 1]
@@ -238,8 +240,8 @@ def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
 
 
 def extract_classes(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
-    """Return the class of each of the first `rows` rows, from classes or by arg max from class
-    scores."""
+    """Return the class of each of the first `rows` rows of an output. If the output contains class
+    scores, the class is their arg max."""
     flat = tensor[:rows].reshape(rows, -1)
     return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
 

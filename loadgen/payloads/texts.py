@@ -1,4 +1,5 @@
-"""Generate seeded texts with given lengths in tokens, and count tokens with a user's tokenizer."""
+"""Generate seeded texts with given lengths in tokens, and count tokens with the user's
+tokenizer."""
 
 from __future__ import annotations
 
@@ -77,8 +78,8 @@ class TokenizerError(Exception):
 
 
 def load_token_counter(path: str) -> CountTokens:
-    """Load a `tokenizer.json`, and return a function that counts tokens, without the special tokens
-    that a server adds.
+    """Load a `tokenizer.json`, and return a function that counts the tokens of a text. The special
+    tokens that a server adds are not counted.
 
     Raises TokenizerError if the tokenizer cannot be loaded.
     """
@@ -130,9 +131,10 @@ _FILLERS = (" a", "a", " 1", "1", ".", ",", "!", "\n")
 class TextGenerator:
     """Generator of texts with a given number of tokens.
 
-    Without a tokenizer, each word counts as one token, which is approximately true for English and
-    current models. With a tokenizer, lengths are exact if the vocabulary allows it; `inexact_count`
-    is the number of texts whose length is not exact.
+    Without a tokenizer, each word counts as one token, which is approximately correct for English
+    and current models. With a tokenizer, texts have exactly the given number of tokens if the
+    vocabulary allows this. `inexact_count` is the number of texts with a different number of
+    tokens.
     """
 
     def __init__(self, rng: np.random.Generator, count_tokens: CountTokens | None) -> None:
@@ -160,7 +162,8 @@ class TextGenerator:
         return [words[index] for index in self._rng.integers(0, len(words), count).tolist()]
 
     def _approximate(self, words: list[str], tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-        """Return a text of about `tokens` tokens, and the actual number of tokens."""
+        """Adjust the number of words until a text has about `tokens` tokens. Return the text and
+        its actual number of tokens."""
         text = " ".join(words)
         length = count_tokens(text)
         for _ in range(_MAX_ADJUSTMENTS):
@@ -178,16 +181,16 @@ class TextGenerator:
 
 
 def _select_single_token_words(count_tokens: CountTokens) -> Sequence[str]:
-    """Return the words that the tokenizer encodes as one token, or all words if there are too
-    few."""
+    """Return the words of WORDS that the tokenizer encodes as one token, or all of WORDS if there
+    are fewer than 16 such words."""
     base_count = count_tokens("go go")
     single_token_words = [word for word in WORDS if count_tokens(f"go {word} go") == base_count + 1]
     return single_token_words if len(single_token_words) >= _MIN_SINGLE_TOKEN_WORDS else WORDS
 
 
 def _append_fillers(text: str, length: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-    """Append fillers that add exactly one token each, until the text has `tokens` tokens or no
-    filler fits. Return the text and its number of tokens."""
+    """Append fillers of one token each to a text, until it has `tokens` tokens or no further filler
+    adds exactly one token. Return the text and its number of tokens."""
     for _ in range(min(tokens - length, _MAX_FILLERS)):
         for filler in _FILLERS:
             if count_tokens(text + filler) == length + 1:

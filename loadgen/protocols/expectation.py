@@ -13,7 +13,8 @@ from loadgen.transport.exchange import Exchange
 from loadgen.workloads import Expectation
 
 MAX_SEARCHED_BYTES = 2**20
-"""Maximum number of bytes at the start of a response that a regular expression searches."""
+"""Number of bytes at the start of a body that are searched for a regular expression. The rest of
+the body is ignored."""
 
 _BAD_OUTPUT, _BAD_PAYLOAD = ResponseCheck("bad-output"), ResponseCheck("bad-payload")
 
@@ -24,8 +25,8 @@ def check_http_status(exchange: Exchange) -> ResponseCheck:
 
 
 def build_check(expect: Expectation | None) -> CheckResponse:
-    """Build the response check for an expectation. Raises WorkloadError if the expectation is
-    invalid."""
+    """Build the response check for the user's `expect` settings. Raises WorkloadError if the
+    settings are invalid."""
     if expect is None or expect == Expectation():
         return check_http_status
     check_status = _build_status_check(frozenset(expect.statuses)) if expect.statuses else check_http_status
@@ -57,10 +58,10 @@ _BodyTest = Callable[[bytes], bool]
 
 
 def _build_body_test(expect: Expectation) -> _BodyTest | None:
-    """Build a function that returns True if a body meets the expectation; return None if bodies are
-    not checked.
+    """Build a function that returns True if a response body meets the user's `expect` settings.
+    Return None if the settings do not concern the body.
 
-    The function raises msgspec.DecodeError if the body must be JSON and is not.
+    The function raises msgspec.DecodeError if the body must be JSON but is not.
     """
     if expect.pointer is None and expect.equals is None and expect.matches is None:
         return None
@@ -94,8 +95,8 @@ def _decode_expected(equals: bytes) -> Any:
 
 
 def _is_equal(value: Any, other: Any) -> bool:
-    """Return True if two JSON values are equal: 1 equals 1.0, but, unlike in Python, true equals
-    neither of them."""
+    """Return True if two JSON values are equal. 1 equals 1.0; unlike in Python, true does not equal
+    1."""
     if isinstance(value, bool) or isinstance(other, bool):
         return value is other
     if isinstance(value, dict) and isinstance(other, dict):
@@ -130,8 +131,8 @@ def _is_index(token: str, length: int) -> bool:
 
 
 def _build_searcher(pattern: str) -> _BodyTest:
-    """Build a function that searches a body for a regular expression with RE2 (part of Arrow), in
-    linear time."""
+    """Build a function that searches a body for a regular expression in linear time, with RE2 (part
+    of Arrow)."""
     # Import Arrow only here: the import is slow, and few expectations need it.
     import pyarrow as pa
     import pyarrow.compute as pc

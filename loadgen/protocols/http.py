@@ -1,7 +1,7 @@
-"""Prepare plain HTTP workloads: fixed bodies, or a template that is filled with the rows of a
-dataset.
+"""Prepare plain HTTP workloads, with fixed bodies or with a template that is filled with the rows
+of a dataset.
 
-`{{column}}` in a body or a path is replaced by the value of that column in the row.
+`{{column}}` in a body or a path is replaced by the value of this column in the row.
 """
 
 from __future__ import annotations
@@ -35,8 +35,8 @@ class _Placeholder(NamedTuple):
 class BodyTemplate:
     """Template of a request body with placeholders.
 
-    If `is_json` is true, the constructor raises WorkloadError unless the template is valid JSON. If
-    `is_json` is None, a template that is valid JSON is treated as JSON.
+    If `is_json` is true, the template must be valid JSON, otherwise the constructor raises
+    WorkloadError. If `is_json` is None, a template that is valid JSON is treated as JSON.
     """
 
     def __init__(self, text: str, *, is_json: bool | None, is_csv: bool) -> None:
@@ -55,8 +55,8 @@ class BodyTemplate:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> bytes:
-        """Return the request body for a row. Raises WorkloadError if the row lacks a column or the
-        body is too large, and DatasetError if a value cannot be encoded."""
+        """Return the request body for a dataset row. Raises WorkloadError if the row lacks a column
+        or the body is too large, and DatasetError if a value cannot be encoded."""
         body = bytearray()
         for part in self._encoded_parts:
             body += part if isinstance(part, bytes) else self._fill_placeholder(part, row)
@@ -83,8 +83,8 @@ class PathTemplate:
         return any(isinstance(part, _Placeholder) for part in self._parts)
 
     def fill(self, row: Mapping[str, object]) -> str:
-        """Return the request path for a row. Raises WorkloadError if the row lacks a column or a
-        value is too long, and DatasetError if a value cannot be encoded."""
+        """Return the request path for a dataset row. Raises WorkloadError if the row lacks a column
+        or a value is too long, and DatasetError if a value cannot be encoded."""
         return "".join(part if isinstance(part, str) else self._fill_placeholder(part, row) for part in self._parts)
 
     @staticmethod
@@ -100,7 +100,7 @@ class PathTemplate:
 
 
 def _split_placeholders(text: str) -> list[str | _Placeholder]:
-    """Split a template into alternating fixed parts and placeholders."""
+    """Split a template into fixed parts and placeholders, which alternate."""
     parts: list[str | _Placeholder] = []
     position, is_in_string = 0, False
     for match in _PLACEHOLDER_PATTERN.finditer(text):
@@ -142,8 +142,8 @@ _BODILESS_METHODS = ("GET", "HEAD", "OPTIONS", "TRACE")
 def encode_request(
     method: str, path: str, address: Address, headers: Sequence[tuple[str, str]], body: bytes | None
 ) -> bytes:
-    """Serialize one HTTP request. Later headers replace earlier headers of the same name, and
-    Content-Length is always computed.
+    """Serialize an HTTP request. Later headers replace earlier headers of the same name.
+    Content-Length is always computed from the body.
 
     Raises WorkloadError for characters that HTTP does not allow.
     """
@@ -174,7 +174,7 @@ def encode_request(
 
 
 class RequestParts(NamedTuple):
-    """The parts of a request that can differ between the requests of a workload."""
+    """Parts of a request that can differ between the requests of a workload."""
 
     path: str
     body: bytes | None
@@ -229,7 +229,7 @@ def _build_filled_requests(
 
 
 _BodyAndType = tuple[bytes | None, str | None]
-"""A body and its content type."""
+"""Body of a request and its content type; each is None if not sent."""
 
 
 def _create_body_builder(workload: HttpWorkload, method: str, format_: str) -> Callable[[DatasetRow], _BodyAndType]:
@@ -244,8 +244,8 @@ def _create_body_builder(workload: HttpWorkload, method: str, format_: str) -> C
 
 
 def _guess_content_type(row: DatasetRow) -> str:
-    """Return the content type of a row that is sent unchanged; the type of a file is guessed from
-    its name."""
+    """Return the content type of a dataset row that is sent unchanged: application/json, or for a
+    file the type guessed from its name."""
     return (guess_type(row.name)[0] or "application/octet-stream") if row.name else "application/json"
 
 
@@ -263,8 +263,8 @@ def _get_template_type(template: BodyTemplate) -> str:
 def encode_within_memory(
     request_parts: Iterable[RequestParts], method: str, endpoint: Endpoint, address: Address
 ) -> tuple[list[bytes], bool]:
-    """Serialize the requests that fit into the memory limit, but at least one request. Return the
-    requests, and True if requests were omitted."""
+    """Serialize as many requests as fit into the memory limit, but at least one. Return the
+    serialized requests, and True if requests were omitted."""
     requests: list[bytes] = []
     total = 0
     for path, body, content_type in request_parts:

@@ -31,8 +31,10 @@ from loadgen.workloads import OipWorkload
 
 
 class OipTransport(Protocol):
-    """Implementation of the Open Inference Protocol over HTTP or gRPC. `rejection_note` is the note
-    for the result if the server rejects binary tensors."""
+    """Implementation of the Open Inference Protocol over HTTP or gRPC.
+
+    `rejection_note` is the note in the result if the server rejects binary tensors.
+    """
 
     @property
     def label(self) -> str: ...
@@ -42,7 +44,8 @@ class OipTransport(Protocol):
     def new_reader(self) -> Callable[[], StreamReader] | None: ...
 
     async def fetch_inputs(self, send: SendGrpcRequest, /) -> tuple[TensorInput, ...]:
-        """Request the model's metadata and return its inputs. Raises TargetError."""
+        """Request the model's metadata and return the model's inputs. Raises TargetError if the
+        metadata cannot be read."""
         ...
 
     def encode_request(self, inputs: RequestInputs, is_binary: bool, /) -> bytes:
@@ -51,12 +54,12 @@ class OipTransport(Protocol):
         ...
 
     def is_rejection(self, exchange: Exchange, /) -> bool:
-        """Return True if the server rejected the request."""
+        """Return True if the server rejected the request of the exchange."""
         ...
 
     def read_named_outputs(self, exchange: Exchange, /) -> list[NamedTensor]:
-        """Return the names and tensors of the outputs of a successful response. Raises
-        ResponseError."""
+        """Return the names and tensors of the outputs in a successful response. Raises
+        ResponseError if the response violates the protocol."""
         ...
 
     def build_check(self, labels: Labels | None, class_index: int | None, /) -> CheckResponse: ...
@@ -66,7 +69,8 @@ async def build_oip(
     workload: OipWorkload, endpoint: Endpoint, address: Address, send: SendGrpcRequest
 ) -> PreparedWorkload:
     """Prepare an Open Inference Protocol workload: request the model's metadata, and test whether
-    the server accepts binary tensors. Raises WorkloadError and TargetError."""
+    the server accepts binary tensors. Raises TargetError if the metadata cannot be read, and
+    WorkloadError if the requests cannot be built."""
     transport = _create_transport(workload, endpoint, address)
     specs = await transport.fetch_inputs(send)
     try:
@@ -110,8 +114,8 @@ def _create_transport(workload: OipWorkload, endpoint: Endpoint, address: Addres
 
 
 async def _accepts_binary(transport: OipTransport, inputs: ModelInputs, send: SendGrpcRequest) -> bool:
-    """Return False if the server rejects a request with binary tensors but accepts the same request
-    without them, otherwise True."""
+    """Return False if the server rejects a request with binary tensors, but accepts the same
+    request without binary tensors. Otherwise return True."""
     request_inputs = next(inputs.iterate_requests(), None)
     if request_inputs is None or not transport.is_rejection(await send(transport.encode_request(request_inputs, True))):
         return True
@@ -128,11 +132,11 @@ async def _accepts_binary(transport: OipTransport, inputs: ModelInputs, send: Se
 async def _find_class_index(
     transport: OipTransport, request: bytes, workload: OipWorkload, send: SendGrpcRequest
 ) -> int | None:
-    """Send one request, and return the index of the output that contains the classes to compare
-    with the labels.
+    """Send one request, and return the index of the model's output that is compared with the
+    labels.
 
-    Return None if the request failed, which the preflight reports. Raises WorkloadError if several
-    outputs could contain the classes, or none.
+    Return None if the request failed; the preflight will report the failure. Raises WorkloadError
+    if none or several of the outputs can contain the classes.
     """
     response = await send(request)
     if response.error is not None or response.status is None or transport.is_rejection(response):
@@ -148,7 +152,8 @@ async def _find_class_index(
 
 
 def _limit_memory(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
-    """Return the requests that fit into the memory limit, and True if requests were omitted."""
+    """Return the first requests that fit into the memory limit, and True if requests were
+    omitted."""
     kept_requests: list[bytes] = []
     total_bytes = 0
     for request in requests:

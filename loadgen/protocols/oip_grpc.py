@@ -51,8 +51,7 @@ _FIELD_BY_DATATYPE = {
     "FP64": "fp64_contents",
     "BYTES": "bytes_contents",
 }
-"""Protocol Buffers field that contains the elements of a tensor, by datatype. FP16 has no such
-field."""
+"""Protocol Buffers field for the elements of a tensor, by datatype. FP16 has no such field."""
 
 _MAX_RESPONSES = 1_000_000
 
@@ -72,7 +71,8 @@ class OipGrpc:
         self.new_reader = OipStreamReader if self._is_streamed else None
 
     async def fetch_inputs(self, send: SendGrpcRequest) -> tuple[TensorInput, ...]:
-        """Request the model's metadata and return its inputs. Raises TargetError."""
+        """Request the model's metadata and return the model's inputs. Raises TargetError if the
+        metadata cannot be read."""
         request = ModelMetadataRequest(name=self._model, version=self._version).SerializeToString()
         response = await request_or_raise(
             request, format_grpc_method(self._address, METADATA_METHOD), lambda message: send(message, METADATA_METHOD)
@@ -115,7 +115,8 @@ class OipGrpc:
             return False
 
     def read_named_outputs(self, exchange: Exchange) -> list[NamedTensor]:
-        """Return the names and tensors of the outputs of a response. Raises ResponseError."""
+        """Return the names and tensors of the outputs in a response. Raises ResponseError if the
+        response violates the protocol."""
         try:
             response = _unwrap(exchange.body) if self._is_streamed else ModelInferResponse.FromString(exchange.body)
         except DecodeError as error:
@@ -138,8 +139,8 @@ def _read_outputs(exchange: Exchange) -> list[Tensor]:
 
 
 class OipStreamReader:
-    """Reader of the responses to one streamed request. The protocol does not report the number of
-    tokens in a response."""
+    """Reader of the streamed responses to one request. The number of tokens in a response is
+    unknown, because the protocol does not report it."""
 
     def __init__(self) -> None:
         self._tokens = Tokens()
@@ -156,8 +157,8 @@ class OipStreamReader:
         return self._tokens
 
     def get_first_outputs(self) -> list[Tensor]:
-        """Return the output tensors of the first response. Raises ResponseError if there was no
-        response."""
+        """Return the output tensors of the first streamed response. Raises ResponseError if no
+        response was received."""
         if self._first_outputs is None:
             raise ResponseError
         return self._first_outputs
@@ -178,10 +179,11 @@ class OipStreamReader:
 
 
 def _unwrap(piece: bytes) -> ModelInferResponse | None:
-    """Decode one streamed response; return None if the server reports an error.
+    """Decode one streamed response. Return None if the server reports an error.
 
-    Triton wraps streamed responses, MLServer does not: field 1 is the error message in Triton's
-    format and the model name in MLServer's. Raises ResponseError and DecodeError.
+    Triton wraps streamed responses in another message; MLServer does not. Field 1 is the error
+    message in Triton's format, and the model name in MLServer's format. Raises ResponseError or
+    DecodeError for a response that violates the protocol.
     """
     try:
         wrapper = ModelStreamInferResponse.FromString(piece)
@@ -198,8 +200,9 @@ def _unwrap(piece: bytes) -> ModelInferResponse | None:
 
 
 def read_response(response: ModelInferResponse) -> list[Tensor]:
-    """Return the output tensors of a response in order. BYTES outputs are validated and returned as
-    empty tensors. Raises ResponseError."""
+    """Return the output tensors of a response, in the order of the response. BYTES outputs are
+    validated and returned as empty tensors. Raises ResponseError if the response violates the
+    protocol."""
     outputs, raw_contents = response.outputs, response.raw_output_contents
     if not outputs or (raw_contents and len(raw_contents) != len(outputs)):
         raise ResponseError

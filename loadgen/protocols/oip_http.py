@@ -48,14 +48,16 @@ _decode = json_decoder(_Response)
 
 
 def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
-    """Return the outputs of a response in order. BYTES outputs are validated and returned as empty
-    tensors. Raises ResponseError."""
+    """Return the output tensors of a response, in the order of the response. BYTES outputs are
+    validated and returned as empty tensors. Raises ResponseError if the response violates the
+    protocol."""
     return [tensor for _, tensor in read_named_outputs(headers, body)]
 
 
 def read_named_outputs(headers: Headers, body: bytes) -> list[NamedTensor]:
-    """Return the names and tensors of the outputs of a response in order. BYTES outputs are
-    validated and returned as empty tensors. Raises ResponseError."""
+    """Return the names and tensors of the outputs in a response, in the order of the response.
+    BYTES outputs are validated and returned as empty tensors. Raises ResponseError if the response
+    violates the protocol."""
     length = find_header(headers, b"inference-header-content-length")
     try:
         head_size = len(body) if length is None else int(length)
@@ -97,8 +99,8 @@ def _decode_head(head: bytes) -> list[_Output]:
 
 
 def _decode_list(output: _Output) -> Tensor:
-    """Return the tensor of a JSON output, whose data may be a flat or a nested list. Raises
-    ResponseError."""
+    """Return the tensor of an output in JSON, whose data may be a flat or a nested list. Raises
+    ResponseError if the data does not match the datatype and shape."""
     if not isinstance(output.data, list):
         raise ResponseError
     is_text = output.datatype == "BYTES"
@@ -138,7 +140,8 @@ class OipHttp:
         self.label = f"POST {address.format_url(self._path)}"
 
     async def fetch_inputs(self, send: SendRequest) -> tuple[TensorInput, ...]:
-        """Request the model's metadata and return its inputs. Raises TargetError."""
+        """Request the model's metadata and return the model's inputs. Raises TargetError if the
+        metadata cannot be read."""
         request = encode_request("GET", self._model_path, self._address, self._endpoint.headers, None)
         response = await request_or_raise(request, f"GET {self._address.format_url(self._model_path)}", send)
         return read_metadata(response)
@@ -153,7 +156,8 @@ class OipHttp:
         return exchange.error is None and exchange.status is not None and exchange.status >= 400
 
     def read_named_outputs(self, exchange: Exchange) -> list[NamedTensor]:
-        """Return the names and tensors of the outputs of a response. Raises ResponseError."""
+        """Return the names and tensors of the outputs in a response. Raises ResponseError if the
+        response violates the protocol."""
         return read_named_outputs(exchange.headers, exchange.body)
 
     def build_check(self, labels: Labels | None, class_index: int | None = None) -> CheckResponse:
@@ -166,8 +170,8 @@ def format_model_path(address: Address, model: str, version: str | None) -> str:
 
 
 def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
-    """Decode the response to a metadata request and return the model's inputs. Raises
-    TargetError."""
+    """Decode the response to a metadata request and return the model's inputs. Raises TargetError
+    if the metadata cannot be read."""
     try:
         inputs = decode_json(response.body, _Metadata).inputs
     except msgspec.DecodeError as error:
@@ -178,8 +182,8 @@ def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
 
 
 def encode_json(inputs: RequestInputs) -> tuple[Fields, bytes]:
-    """Return header fields and body of a JSON request. Raises TensorError for values that JSON does
-    not support."""
+    """Return the header fields and the body of an inference request in JSON. Raises TensorError for
+    values that JSON cannot represent."""
     descriptions = [{**_describe_input(spec, tensor), "data": _to_json_list(spec, tensor)} for spec, tensor in inputs]
     return [("Content-Type", "application/json")], msgspec.json.encode({"inputs": descriptions})
 

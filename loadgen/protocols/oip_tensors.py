@@ -1,4 +1,4 @@
-"""Validate output tensors of the Open Inference Protocol v2, and split input tensors into
+"""Validate output tensors of the Open Inference Protocol v2, and divide input tensors among
 requests."""
 
 from __future__ import annotations
@@ -30,17 +30,18 @@ from loadgen.workloads import OipWorkload
 Labels = npt.NDArray[np.int64]
 
 EMPTY_TENSOR: Tensor = np.empty(0)
-"""Placeholder for an output of strings, which are validated but not stored."""
+"""Placeholder for a BYTES output. The strings of such an output are validated but not stored."""
 
 _MAX_AXES = 32
 
 
 class ResponseError(Exception):
-    """Raised when a response does not conform to the protocol."""
+    """Raised when a response violates the Open Inference Protocol."""
 
 
 def count_elements(shape: tuple[int, ...]) -> int:
-    """Return the number of elements of a tensor. Raises ResponseError for an invalid shape."""
+    """Return the number of elements of a tensor with the given shape. Raises ResponseError if the
+    shape is invalid."""
     if len(shape) > _MAX_AXES or any(size < 0 for size in shape):
         raise ResponseError
     return prod(shape)
@@ -54,8 +55,8 @@ def reshape(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 
 
 def decode_tensor(datatype: str, shape: tuple[int, ...], blob: bytes, offset: int, size: int) -> Tensor:
-    """Decode a little-endian tensor in row-major order from `size` bytes of `blob` at `offset`.
-    Raises ResponseError."""
+    """Decode a tensor from `size` bytes of `blob` at `offset`. The elements are little-endian and
+    in row-major order. Raises ResponseError if the bytes do not match the datatype and shape."""
     count = count_elements(shape)
     if datatype == "BYTES":
         _validate_strings(blob[offset : offset + size], count)
@@ -82,12 +83,12 @@ def _validate_strings(blob: bytes, count: int) -> None:
 def build_check(
     read_outputs: Callable[[Exchange], list[Tensor]], labels: Labels | None, class_index: int | None = None
 ) -> CheckResponse:
-    """Build a response check of the output tensors that `read_outputs` returns; `read_outputs` may
-    raise ResponseError.
+    """Build the check of a response whose output tensors `read_outputs` returns. `read_outputs`
+    raises ResponseError for a response that violates the protocol.
 
-    `labels` are the correct classes with shape (requests, rows), and `class_index` is the index of
-    the output that contains the classes. If `class_index` is None, the response must have a single
-    suitable output.
+    `labels` are the correct classes with shape (requests, rows). `class_index` is the index of the
+    output that contains the predicted classes. If it is None, the output is selected by
+    `find_class_output`.
     """
 
     def check(exchange: Exchange) -> ResponseCheck:
@@ -104,10 +105,10 @@ def build_check(
 
 
 def check_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int | None = None) -> ResponseCheck:
-    """Check output tensors: report `bad-output` if a number is NaN, otherwise count the rows whose
-    class equals their label.
+    """Check the output tensors of a response. Report `bad-output` if a number is NaN, otherwise
+    count the rows whose predicted class equals their label.
 
-    Raises ResponseError if the output with the classes does not have one row per label.
+    Raises ResponseError if the output with the predicted classes does not have one row per label.
     """
     if any(output.dtype.kind == "f" and np.isnan(output).any() for output in outputs):
         return ResponseCheck("bad-output")
@@ -131,8 +132,8 @@ def _infer_class_index(outputs: list[Tensor], rows: int) -> int:
 
 
 def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
-    """Remove outputs whose name has occurred before, which happens if several streamed responses
-    were read as one response."""
+    """Remove outputs that have the same name as an earlier output. Names repeat if several streamed
+    responses were joined into one response."""
     first_by_name: dict[str, NamedTensor] = {}
     for output in outputs:
         first_by_name.setdefault(output[0], output)
@@ -140,19 +141,19 @@ def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
 
 
 _GENERATED_REQUEST_COUNT = 32
-"""Number of distinct generated requests. There are several, so that a cache in front of the model
-does not serve every request."""
+"""Number of generated requests. The requests differ, so that a cache in front of the model cannot
+serve all of them."""
 
 RequestInputs = list[tuple[TensorInput, Tensor]]
-"""Specifications and tensors of the inputs of one request."""
+"""Inputs of one request: the specification and the tensor of each input."""
 
 
 class ModelInputs(msgspec.Struct, frozen=True):
-    """Input arrays by input name, and the correct class of each row if there are labels.
+    """Input arrays by input name, and the labels (the correct class of each row), if any.
 
-    If an array has as many axes as the model's input, its first axis is the row, which is the batch
-    axis of the input. If an array has one more axis, each element along its first axis is a
-    complete input without a batch axis, or a scalar.
+    The number of axes of an array determines the meaning of its first axis. If an array has as many
+    axes as the model's input, the first axis is the batch axis, with one row per element. If an
+    array has one more axis, each element along the first axis is the complete input of one request.
     """
 
     specs: Sequence[TensorInput]
@@ -161,7 +162,7 @@ class ModelInputs(msgspec.Struct, frozen=True):
     row_labels: Labels | None
 
     def iterate_requests(self) -> Iterator[RequestInputs]:
-        """Yield the inputs of each request. Trailing rows that do not fill a request are
+        """Yield the input tensors of each request. Rows at the end that do not fill a request are
         omitted."""
         is_whole_by_name = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
         counts = [
@@ -175,16 +176,16 @@ class ModelInputs(msgspec.Struct, frozen=True):
             ]
 
     def get_labels(self, request_count: int) -> Labels | None:
-        """Return the labels of the first `request_count` requests with shape (requests, rows), or
-        None without labels."""
+        """Return the labels of the first `request_count` requests, with shape (requests, rows).
+        Return None if there are no labels."""
         if self.row_labels is None:
             return None
         return self.row_labels[: request_count * self.rows].reshape(request_count, self.rows)
 
 
 def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInputs:
-    """Load or generate the input arrays of a workload. Raises TensorError if they do not match the
-    model's inputs."""
+    """Load or generate the input arrays of a workload. Raises TensorError if the arrays do not
+    match the model's inputs."""
     rows = workload.rows_per_request
     if rows < 1:
         raise TensorError("a request must have at least one row")
@@ -202,8 +203,8 @@ def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInp
 
 
 def _generate_arrays(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
-    """Generate the input arrays. An input without a batch axis is generated as a complete input per
-    request."""
+    """Generate the input arrays of a workload. For an input without a batch axis, each request gets
+    a complete input."""
     whole_inputs = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
     row_inputs = [spec for spec in specs if spec not in whole_inputs]
     batched_specs = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]

@@ -1,4 +1,4 @@
-"""Prepare workloads for the OpenAI-compatible APIs: build requests from prompts, and check the
+"""Prepare workloads for OpenAI-compatible APIs: build requests from prompts, and check the
 responses."""
 
 from __future__ import annotations
@@ -59,7 +59,8 @@ PATH_BY_API: dict[Api, str] = {
 def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
     """Prepare an OpenAI workload. Raises WorkloadError if the requests cannot be built.
 
-    Responses are read as streams if the request body, after merging `extra_body`, sets `stream`.
+    Responses are read as streams if `stream` is true in the request body, into which `extra_body`
+    has been merged.
     """
     base, _, query = address.path.partition("?")
     path = base.rstrip("/") + PATH_BY_API[workload.api] + (f"?{query}" if query else "")
@@ -93,8 +94,10 @@ def _encode_request(path: str, body: bytes, endpoint: Endpoint, address: Address
 
 
 class _PromptSource:
-    """Source of the sessions of a workload. `is_truncated` is true if prompts were omitted; it is
-    valid only after all sessions have been read."""
+    """Source of the sessions of a workload.
+
+    After all sessions have been read, `is_truncated` is true if prompts were omitted.
+    """
 
     def __init__(self, workload: OpenAiWorkload, text_generator: TextGenerator) -> None:
         self._workload, self._text_generator = workload, text_generator
@@ -139,8 +142,10 @@ class _PromptSource:
 
 
 class _PackedRequests:
-    """Serialized requests and their order in sessions. `result_counts` has the expected number of
-    results of each request."""
+    """Serialized requests and their order in sessions.
+
+    `result_counts` has the expected number of results for each request.
+    """
 
     def __init__(self) -> None:
         self.requests: list[bytes] = []
@@ -181,7 +186,8 @@ class _PackedRequests:
 def _pack_requests(
     sessions: Iterator[Session], workload: OpenAiWorkload, encode_request_body: Callable[[bytes], bytes]
 ) -> _PackedRequests:
-    """Serialize as many complete sessions as fit into the memory limit."""
+    """Serialize the requests of as many complete sessions as fit into the memory limit. Raises
+    PromptError if no session fits."""
     packed = _PackedRequests()
     extra_body = decode_extra_body(workload.extra_body)
     remaining_bytes = MAX_REQUESTS_BYTES
@@ -207,8 +213,12 @@ def _pack_requests(
 
 
 def _build_request_indices(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
-    """Return the request index for each arrival, or None to send the requests in order. Popularity
-    applies to prompts or to whole sessions, but not to a trace, which determines the order."""
+    """Return the index of the request for each arrival, or of the first request of a session.
+    Return None if the requests are sent in order.
+
+    The popularity applies to single prompts or whole sessions. It does not apply to a trace, which
+    itself determines the order of the requests.
+    """
     if isinstance(workload.prompts, TracePrompts):
         return None
     session_starts = packed.session_starts

@@ -1,5 +1,5 @@
-"""Build request bodies, and decode complete (non-streamed) response bodies, of the
-OpenAI-compatible APIs."""
+"""Build request bodies for OpenAI-compatible APIs, and decode complete (non-streamed) response
+bodies."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from loadgen.payloads.prompts import Prompt, PromptError, Session, build_single_
 from loadgen.protocols.openai_chunks import (
     ContentPart,
     CountTokens,
-    DecodeErrors,
     Envelope,
     Message,
     parse_token_count,
@@ -29,8 +28,8 @@ Api = Literal["chat", "completions", "responses", "embeddings", "rerank"]
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
-    """A decoded response and its tokens. `error` is one of ERROR_CLASSES, or None if the response
-    conforms to the API."""
+    """Decoded response: its tokens and the result of its check. `error` is one of ERROR_CLASSES, or
+    None if the response is valid."""
 
     error: str | None
     tokens: Tokens
@@ -39,11 +38,11 @@ class DecodedResponse(msgspec.Struct, frozen=True):
 def decode_response(
     api: Api, body: bytes, *, expected_results: int = 1, count_tokens: CountTokens | None = None
 ) -> DecodedResponse:
-    """Decode and check a complete response; `expected_results` is the number of texts to embed or
-    documents to rank.
+    """Decode and check a complete response.
 
-    A body that does not match the JSON schema of the API is `bad-payload`; an error reported with
-    status 200, or a wrong number of results, is `bad-output`.
+    `expected_results` is the number of texts to embed or documents to rank. A body that does not
+    match the JSON schema of the API is `bad-payload`. An error that the server reports with status
+    200, or a wrong number of results, is `bad-output`.
     """
     try:
         if api == "embeddings":
@@ -51,7 +50,7 @@ def decode_response(
         if api == "rerank":
             return _read_ranking(body, expected_results)
         return _read_response(body, count_tokens) if api == "responses" else _read_choices(body, count_tokens)
-    except DecodeErrors:
+    except msgspec.DecodeError:
         return DecodedResponse("bad-output" if _is_error(body) else "bad-payload", Tokens())
 
 
@@ -62,7 +61,7 @@ class _ErrorResponse(msgspec.Struct):
 def _is_error(body: bytes) -> bool:
     try:
         return bool(decode_json(body, _ErrorResponse).error)
-    except DecodeErrors:
+    except msgspec.DecodeError:
         return False
 
 
@@ -176,8 +175,8 @@ _decode_embeddings = json_decoder(_Embeddings)
 
 
 def _read_embeddings(body: bytes, expected_count: int) -> DecodedResponse:
-    """Decode embeddings, and check that there is one per text and that all have the same length.
-    Base64 is not decoded."""
+    """Decode a response with embeddings, and check that there is one embedding per text and that
+    all embeddings have the same length. Base64 embeddings are not decoded."""
     response = _decode_embeddings(body)
     sizes = {len(item.embedding) for item in response.data}
     indices = {position if item.index is None else item.index for position, item in enumerate(response.data)}
@@ -191,8 +190,8 @@ def _read_embeddings(body: bytes, expected_count: int) -> DecodedResponse:
 
 
 def _parse_tokens_in(usage: object) -> int | None:
-    """Return the number of input tokens in the usage of a response that has no output tokens. If it
-    is missing, return the total number of tokens, which is then equal."""
+    """Return the number of input tokens from the usage object of a response without output tokens.
+    If the usage has only the total number of tokens, return the total, which is then the same."""
     total = parse_token_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
     input_tokens = parse_usage(usage)[0]
     return total if input_tokens is None else input_tokens
@@ -216,8 +215,8 @@ _decode_ranking = json_decoder(_Ranking | list[_Rank])
 
 
 def _read_ranking(body: bytes, document_count: int) -> DecodedResponse:
-    """Decode a ranking, and check that each document occurs at most once and has a score. A server
-    may omit the lowest-ranked documents."""
+    """Decode a response with a ranking, and check that each document occurs at most once and has a
+    score. A server may omit the documents with the lowest rank."""
     response = _decode_ranking(body)
     results, usage = (response, None) if isinstance(response, list) else (response.results, response.usage)
     scores = [rank.score if rank.relevance_score is None else rank.relevance_score for rank in results]
@@ -239,7 +238,8 @@ Body = dict[str, Any]
 
 
 def decode_extra_body(extra_body: bytes) -> Body:
-    """Decode the value of `extra_body`. Raises WorkloadError if it is not a JSON object."""
+    """Decode the user's `extra_body` setting. Raises WorkloadError if the value is not a JSON
+    object."""
     try:
         return decode_json(extra_body, Body)
     except msgspec.DecodeError as error:
@@ -247,8 +247,8 @@ def decode_extra_body(extra_body: bytes) -> Body:
 
 
 def merge_patch(body: Body, patch: Body, depth: int = 0) -> Body:
-    """Merge `patch` into `body` by JSON Merge Patch (RFC 7396): objects are merged, and null
-    removes a key. Return the new body."""
+    """Merge `patch` into `body` by JSON Merge Patch (RFC 7396): objects are merged recursively, and
+    null removes a key. Return the new body."""
     result = dict(body)
     for key, value in patch.items():
         if value is None:
@@ -273,7 +273,7 @@ def encode_body(body: Body) -> bytes:
 def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
     """Build the request body for a prompt.
 
-    The only sampling parameter that is set is the maximum number of output tokens; users set
+    The maximum number of output tokens is the only sampling parameter in the body. Users can set
     temperature and similar parameters in `extra_body`. Raises PromptError for a prompt that the API
     does not accept.
     """
@@ -300,27 +300,31 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
 
 
 def count_results(api: Api, prompt: Prompt) -> int:
-    """Return the expected number of results in the response: documents when reranking, otherwise
-    texts."""
+    """Return the number of results that the response to a prompt must have: one per document when
+    reranking, otherwise one per text."""
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
 
 
 def get_max_output_tokens(body: Body) -> int | None:
-    """Return the maximum number of output tokens that the body sets, or None. The newer parameter
-    name takes precedence, as it does on servers."""
+    """Return the maximum number of output tokens in a request body, or None if the body sets no
+    maximum. If the body has both the newer and the older parameter, the newer one takes precedence,
+    as on servers."""
     limits = (body.get(name) for name in ("max_completion_tokens", "max_tokens", "max_output_tokens"))
     return next((count for count in limits if type(count) is int and 0 < count < 2**31), None)
 
 
 def hash_prompt(body: Body) -> int:
-    """Return a hash of a request body that ignores the requested output length."""
+    """Return a hash of a request body. Parameters for the length of the output do not affect the
+    hash."""
     return hash(encode_body({key: value for key, value in body.items() if key not in _LENGTH_KEYS}))
 
 
 def build_reranking_sessions(sessions: Iterator[Session], documents_per_query: int) -> Iterator[Session]:
-    """Build sessions with one reranking prompt each. A list of strings is a query and its
-    documents. A single string is a query, and the next `documents_per_query` single strings are its
-    documents."""
+    """Build sessions with one reranking prompt each.
+
+    A row with a list of strings is a query and its documents. A row with a single string is a
+    query, and the strings of the next `documents_per_query` such rows are its documents.
+    """
     prompts = [prompt for session in sessions for prompt in session.prompts]
     single_texts = [prompt.texts[0] for prompt in prompts if len(prompt.texts) == 1]
     document_count = min(documents_per_query, len(single_texts) - 1)

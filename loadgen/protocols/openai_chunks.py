@@ -1,5 +1,5 @@
-"""Handle the events of streamed chat and text completions, and count the tokens of a streamed
-response with their times."""
+"""Handle the events of streamed chat and text completions. Count the tokens of a streamed response,
+and record their times."""
 
 from __future__ import annotations
 
@@ -12,29 +12,29 @@ from loadgen.decoding import json_decoder
 from loadgen.transport.exchange import Tokens
 
 CountTokens = Callable[[str], int]
-"""Function that returns the number of tokens in a string."""
+"""Function that returns the number of tokens in a text."""
 
 MAX_TOKENS = 10_000_000
-"""Maximum plausible number of tokens; a larger number from a server is ignored."""
+"""Maximum plausible number of tokens. A larger number that a server reports is ignored."""
 MAX_CHUNKS = 2**18
-"""Maximum number of chunks in a response; a longer response is aborted, because it might never
-end."""
+"""Maximum number of chunks in a streamed response. A response with more chunks is aborted, because
+it might never end."""
 MAX_TEXT_BYTES = 8 * 2**20
-"""Maximum size in bytes of the text of a response that is stored for a tokenizer. For a longer
-response, each chunk counts as one token."""
+"""Maximum size in bytes of a response's text that is stored for counting tokens with a tokenizer.
+In a response with more text, each chunk counts as one token."""
 _STRING_OVERHEAD_BYTES = 64
 _USAGE_NAMES = (("prompt_tokens", "completion_tokens"), ("input_tokens", "output_tokens"))
 
 
 def parse_token_count(count: object) -> int | None:
-    """Return the token count that a server reports, or None if the value is not a plausible
+    """Return a token count that a server reports; None if the value is not a plausible token
     count."""
     return count if type(count) is int and 0 <= count <= MAX_TOKENS else None
 
 
 def parse_usage(usage: object) -> tuple[int | None, int | None]:
-    """Return the numbers of input and output tokens of a usage object; None if missing or
-    implausible."""
+    """Return the numbers of input and output tokens in a usage object. A number that is missing or
+    implausible is None."""
     if not isinstance(usage, dict):
         return None, None
     for input_name, output_name in _USAGE_NAMES:
@@ -44,10 +44,10 @@ def parse_usage(usage: object) -> tuple[int | None, int | None]:
 
 
 class TokenCounter:
-    """Counter of the tokens of one streamed response. A chunk is an event with a non-empty delta.
+    """Counter of the tokens of one streamed response.
 
-    The chunks of several choices are counted together in order of arrival, and their tokens are
-    summed.
+    A chunk is an event with a non-empty delta. If the response has several choices, their chunks
+    are counted together in order of arrival, and their tokens are summed.
     """
 
     __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total", "_text", "_text_bytes",
@@ -73,18 +73,19 @@ class TokenCounter:
         return self._count_tokens is not None
 
     def add_usage(self, usage: object) -> int | None:
-        """Store a usage object, and return the number of output tokens so far that the server
-        reports, or None."""
+        """Store the usage object of an event. Return the number of output tokens so far according
+        to this object; None if not reported."""
         tokens_in, tokens_out = parse_usage(usage)
         self.reported_input_tokens = self.reported_input_tokens if tokens_in is None else tokens_in
         self.reported_output_tokens = self.reported_output_tokens if tokens_out is None else tokens_out
         return tokens_out
 
     def add_chunk(self, received_ns: int, *, is_output: bool, total: int | None) -> str | None:
-        """Add a chunk received at `received_ns`. Return an error class if there are too many
-        chunks, otherwise None.
+        """Count a chunk that was received at `received_ns`. Return an error class if there are too
+        many chunks, otherwise None.
 
-        `total` is the cumulative number of tokens, if the server reports it in the chunk.
+        `total` is the number of output tokens up to and including this chunk, if the server reports
+        it.
         """
         tokens, chunk_ns = self._tokens, self._chunk_ns
         if tokens.first_token_ns is None:
@@ -105,7 +106,7 @@ class TokenCounter:
             self._texts.append(text)
 
     def tokens(self) -> Tokens:
-        """Return the token times and counts so far."""
+        """Return the token counts and token times of the response so far."""
         tokens = self._tokens
         if not self.has_begun:
             return tokens
@@ -126,8 +127,9 @@ class TokenCounter:
         return tokens
 
     def _add_total(self, total: int | None) -> None:
-        """Store the number of tokens in a chunk: the difference of its cumulative total and that of
-        the previous chunk, or None if one of these totals was not reported."""
+        """Store the number of tokens in a chunk: the difference between its total number of tokens
+        and the total of the previous chunk. Store None if one of the two totals was not
+        reported."""
         if self._chunk_tokens is None:
             self._chunk_tokens = [None] * len(self._chunk_ns)
         new_tokens = None if total is None or self._last_total is None else total - self._last_total
@@ -137,11 +139,10 @@ class TokenCounter:
 
 _MAX_CHOICES = 1024
 DONE = b"[DONE]"
-DecodeErrors = msgspec.DecodeError
 
 
 class ContentPart(msgspec.Struct, gc=False):
-    """One part of the content of a message, if the content is a list."""
+    """Part of a message whose content is a list."""
 
     type: str | None = None
     text: str | None = None
@@ -160,8 +161,8 @@ class ToolCall(msgspec.Struct, gc=False):
 
 
 class Message(msgspec.Struct, gc=False):
-    """Message of one choice: the whole message of a completion, or a delta of a streamed
-    message."""
+    """Message of one choice: the whole message in a completion, or a delta in an event of a
+    streamed completion."""
 
     content: str | list[ContentPart] | None = None
     reasoning_content: object = None
@@ -182,8 +183,8 @@ class _Choice(msgspec.Struct, gc=False):
 
 
 class Envelope(msgspec.Struct, gc=False):
-    """Common fields of a completion and of each chunk of a streamed completion, except the
-    choices."""
+    """Fields, other than the choices, that a completion and an event of a streamed completion have
+    in common."""
 
     usage: object = None
     error: object = None
@@ -203,8 +204,8 @@ class ChunkEventHandler:
     """Handler of the events of one streamed completion.
 
     The response is complete when at least one choice has finished and no choice is unfinished.
-    Events after [DONE] are ignored. A delta after the finish_reason of its choice still counts as a
-    token, because it was generated and received.
+    Events after [DONE] are ignored. Chunks that arrive after the finish_reason of their choice are
+    still counted, because the server has generated and sent them.
     """
 
     __slots__ = ("_counter", "_finished_choices", "_is_done", "_open_choices")
@@ -226,7 +227,7 @@ class ChunkEventHandler:
         counter.has_begun = True
         try:
             chunk = _decode(data)
-        except DecodeErrors:
+        except msgspec.DecodeError:
             self._is_done = data.strip() == DONE
             return None if self._is_done else "bad-output" if name == b"error" else "bad-payload"
         if chunk.error or chunk.kind == "error" or name == b"error":
@@ -261,7 +262,7 @@ class ChunkEventHandler:
 
 
 def _classify_delta(delta: _Delta) -> int:
-    """Return the kind of a delta without plain text: nothing, reasoning or output."""
+    """Return what a delta without plain text contains: nothing, reasoning or output."""
     kind = _NOTHING
     for part in delta.content or ():
         if isinstance(part, ContentPart):
@@ -281,8 +282,8 @@ def _is_call(function: _Function) -> bool:
 
 
 def _join_texts(delta: _Delta | None) -> str:
-    """Return the text that a tokenizer can count in a delta without plain text, such as reasoning
-    and tool calls."""
+    """Return the text of a delta without plain text, such as reasoning and tool calls, for counting
+    its tokens with a tokenizer."""
     if delta is None:
         return ""
     texts = [delta.reasoning_content or delta.reasoning, delta.refusal]

@@ -1,8 +1,8 @@
-"""Read streamed responses of the OpenAI-compatible APIs: decode events into tokens with their
-times.
+"""Read streamed responses of OpenAI-compatible APIs: split the body into server-sent events, and
+count tokens with their times.
 
-The module contains the splitter of server-sent events and the handler of the events of the
-Responses API.
+This module handles the events of the Responses API; `loadgen.protocols.openai_chunks` handles the
+events of the other APIs.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ import msgspec
 
 from loadgen.decoding import json_decoder
 from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
-from loadgen.protocols.openai_chunks import DONE, ChunkEventHandler, CountTokens, DecodeErrors, TokenCounter
+from loadgen.protocols.openai_chunks import DONE, ChunkEventHandler, CountTokens, TokenCounter
 from loadgen.transport.exchange import Headers, Tokens, find_header
 
 MAX_LINE_BYTES = 2**20
@@ -22,16 +22,16 @@ MAX_EVENT_BYTES = 8 * 2**20
 _BOM = b"\xef\xbb\xbf"
 
 Event = tuple[bytes, bytes]
-"""Data and name of a server-sent event; the name is empty if the event has none."""
+"""Data and name of a server-sent event. The name is empty if the event has no name."""
 
 
 class EventSplitter:
     """Incremental parser that splits a response body into server-sent events.
 
-    The parser works on bytes, so a chunk of the body may end anywhere, even within a character or
-    CR LF. It stores at most one line and one event. Only data and name of an event are returned;
-    lines of data are joined by LF. `is_too_long` is true after a line or an event has exceeded its
-    size limit; all further input is ignored.
+    The parser works on bytes, so the body may be divided anywhere, even within a character or CR
+    LF. The parser stores at most one line and one event. It returns only the data and the name of
+    an event; several data lines are joined by LF. `is_too_long` becomes true when a line or an
+    event exceeds its size limit. All further input is then ignored.
     """
 
     __slots__ = (
@@ -56,7 +56,8 @@ class EventSplitter:
         self._is_between_events = False
 
     def feed(self, data: bytes) -> list[Event]:
-        """Parse the next bytes of the body, and return the events that they complete."""
+        """Parse the next bytes of the body. Return the events that are complete with these
+        bytes."""
         if not self._is_between_events or len(data) > MAX_LINE_BYTES:
             return self._feed_lines(data)
         if b"\r" in data:
@@ -80,8 +81,8 @@ class EventSplitter:
         return events
 
     def finish(self) -> list[Event]:
-        """Return the last event if the body ended without the blank line that terminates an
-        event."""
+        """Finish parsing at the end of the body. Return the last event if the blank line that
+        terminates an event is missing."""
         events: list[Event] = []
         if not self.is_too_long:
             self._handle(bytes(self._line), events)
@@ -169,8 +170,8 @@ _FAILURE_EVENTS = ("error", "response.failed", "response.cancelled", "response.e
 class ResponsesEventHandler:
     """Handler of the streaming events of the Responses API.
 
-    The response is complete after the event `response.completed`, or `response.incomplete` if the
-    token limit was reached.
+    The response is complete after the event `response.completed`, or after `response.incomplete` if
+    the maximum number of output tokens was reached.
     """
 
     __slots__ = ("_counter", "is_complete")
@@ -186,7 +187,7 @@ class ResponsesEventHandler:
         counter.has_begun = True
         try:
             event = _decode(data)
-        except DecodeErrors:
+        except msgspec.DecodeError:
             return "bad-output" if name == b"error" else "bad-payload"
         counter.first_event_ns = counter.first_event_ns or received_ns
         kind = event.type or name.decode("utf-8", "replace")
@@ -207,8 +208,8 @@ class ResponsesEventHandler:
         return None
 
     def _add_tool_call(self, item: _Item, received_ns: int) -> str | None:
-        """Count the name of a called tool as a chunk, because the model generates it like the
-        arguments."""
+        """Count the name of a called tool as a chunk, because the model generates the name just as
+        it generates the arguments."""
         if item.type not in _CALL_TYPES or not item.name:
             return None
         if self._counter.stores_text:
@@ -228,7 +229,8 @@ _TOO_LONG = f"a line exceeds {MAX_LINE_BYTES >> 20} MiB, or an event exceeds {MA
 
 
 class EventHandler(Protocol):
-    """Handler of the events of a streamed response, which counts tokens in a TokenCounter."""
+    """Handler of the events of a streamed response. The handler counts the tokens in a
+    TokenCounter."""
 
     @property
     def is_complete(self) -> bool:
@@ -236,16 +238,16 @@ class EventHandler(Protocol):
         ...
 
     def handle(self, data: bytes, name: bytes, received_ns: int, /) -> str | None:
-        """Handle an event. Return an error class if the response must be aborted, otherwise
-        None."""
+        """Handle a server-sent event of the response. Return an error class if the response must be
+        aborted, otherwise None."""
         ...
 
 
 class OpenAiReader:
-    """Reader of a response that should be streamed.
+    """Reader of a response to a request for streaming.
 
-    If the server does not stream and sends a single JSON object, the object is decoded at the end
-    of the body. Such a response may be successful, but it has no token times.
+    If the server does not stream but sends a single JSON object, the object is decoded at the end
+    of the body. Such a response can be successful, but it has no token times.
     """
 
     __slots__ = ("_api", "_body", "_body_kind", "_count_tokens", "_counter", "_decoded_response",
@@ -285,8 +287,8 @@ class OpenAiReader:
         return self._set_failure("bad-payload", _TOO_LONG) if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
-        """Return the error class of the response after its body has ended, or None. Call it only
-        once."""
+        """Finish reading after the body has ended. Return the error class of the response, or None
+        if it is valid. Must be called only once."""
         if self._body_kind == "json":
             self._decoded_response = decode_response(self._api, bytes(self._body), count_tokens=self._count_tokens)
             return self._decoded_response.error
@@ -304,8 +306,8 @@ class OpenAiReader:
         return error
 
     def _detect_and_feed(self, piece: bytes, received_ns: int) -> str | None:
-        """Detect from the first non-whitespace byte whether the body is JSON or an event stream,
-        and read it."""
+        """Read a piece of the body. Detect from the first non-whitespace byte of the body whether
+        the body is JSON or an event stream."""
         self._body += piece
         if self._body_kind == "json":
             return self._set_failure("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
@@ -322,8 +324,8 @@ class OpenAiReader:
         return self.feed(head, received_ns)
 
     def _handle_unterminated_event(self) -> str | None:
-        """Handle the last event if it lacks the blank line that terminates an event; return its
-        error class or None."""
+        """Handle the last event if the blank line that terminates an event is missing. Return the
+        error class of the event, or None."""
         error = None
         for data, name in self._splitter.finish():
             error = self._handle(data, name, self._last_received_ns)

@@ -1,7 +1,7 @@
-"""Prepared workloads: the serialized requests of a protocol and the check of its responses.
+"""Prepared workloads: the serialized requests of a protocol, and the check of the responses.
 
-The module also defines how a protocol queries the target before it builds requests, for example for
-model metadata.
+A protocol can query the target before it builds the requests, for example for a model's metadata.
+The module also defines the functions for such queries.
 """
 
 from __future__ import annotations
@@ -15,13 +15,12 @@ import msgspec
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 
 MAX_REQUESTS_BYTES = 256 * 2**20
-"""Memory limit in bytes for the requests, which are built before the run. Requests beyond the limit
-are omitted, which a note in the result reports."""
+"""Memory limit in bytes for all prepared requests of a workload. Requests beyond the limit are
+omitted, and a note in the result reports the omission."""
 
 
 class WorkloadError(Exception):
-    """Raised when the workload cannot produce requests; `hint` suggests a change of the
-    workload."""
+    """Raised when no requests can be built for the workload; `hint` suggests what to change."""
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -31,9 +30,9 @@ class WorkloadError(Exception):
 class ResponseCheck(msgspec.Struct, frozen=True):
     """Result of checking a response.
 
-    `error` is one of ERROR_CLASSES, or None if the response conforms to the protocol.
-    `correct_rows` is the number of rows that match their labels, or None if there are no labels.
-    `note` is an observation about the target, for the result.
+    `error` is one of ERROR_CLASSES, or None if the response is valid. `correct_rows` is the number
+    of rows whose predicted class matches the label, or None without labels. `note` is an
+    observation about the target, for the result.
     """
 
     error: str | None = None
@@ -44,15 +43,15 @@ class ResponseCheck(msgspec.Struct, frozen=True):
 RESPONSE_OK = ResponseCheck()
 
 CheckResponse = Callable[[Exchange], ResponseCheck]
-"""Function that checks a complete response, streamed or not. It may set the `tokens` of the
-exchange."""
+"""Function that checks a complete response, streamed or not. The function may set the exchange's
+`tokens`."""
 
 
 IdentifyServer = Callable[[Exchange, Callable[[bytes], Awaitable[Exchange]]], Awaitable[ResponseCheck]]
 """Function that checks whether the server implements the protocol.
 
-The preflight calls it with a valid response and a function that sends a further request. It may set
-the `detail` of the exchange.
+The preflight calls the function with an exchange whose response is valid, and with a function that
+sends another request. The function may set the exchange's `detail`.
 """
 
 
@@ -60,7 +59,7 @@ class Sessions(msgspec.Struct, frozen=True):
     """Order of the prepared requests in sessions, by request index.
 
     `next_request_index[n]` is the index of the request that follows request n in the session, or
-    None at the end of the session. `think_ns[n]` is the think time in ns between the response to
+    None if request n is the last. `think_ns[n]` is the think time in ns between the response to
     request n and the next request.
     """
 
@@ -69,12 +68,12 @@ class Sessions(msgspec.Struct, frozen=True):
 
 
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
-    """A workload whose requests are ready to be sent.
+    """Workload whose requests are ready to be sent.
 
-    Arrival i sends request `request_indices[i % len(request_indices)]`; without `request_indices`,
-    arrivals send all requests in order, repeatedly. `label` is the method and URL without secrets.
+    Arrival i sends request `request_indices[i % len(request_indices)]`. Without `request_indices`,
+    the requests are sent in order, repeatedly. `label` is the method and URL without secrets.
     `new_reader` creates the reader of a streamed response. `max_output_tokens` has the maximum
-    number of output tokens of each request. `notes` are sentences for the result about
+    number of output tokens for each request. `notes` are sentences for the result about
     approximations and omitted requests.
     """
 
@@ -87,14 +86,15 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     max_output_tokens: Sequence[int | None] | None = None
     sessions: Sessions | None = None
     distinct_prompts: int | None = None
-    """Number of distinct prompts in the requests; None if the requests contain no prompts."""
+    """Number of distinct prompts among the prepared requests; None if the requests have no
+    prompts."""
     notes: tuple[str, ...] = ()
     identify: IdentifyServer | None = None
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:
-    """Return the result of `check` if a response was received, otherwise the error of the
-    transport. An exception in `check` counts as `bad-payload`."""
+    """Check the response of an exchange with `check`. Without a response, return the transport's
+    error. An exception in `check` counts as `bad-payload`."""
     if exchange.error is not None or exchange.status is None:
         return ResponseCheck(exchange.error)
     try:
@@ -108,8 +108,8 @@ def get_tokens(exchange: Exchange) -> Tokens | None:
 
 
 def classify_status(status: int) -> str | None:
-    """Return the error class of a status code, or None for 2xx. Redirects are errors, because they
-    are not followed."""
+    """Return the error class of an HTTP status code, or None for 2xx. Redirects count as errors,
+    because they are not followed."""
     if 200 <= status < 300:
         return None
     if status >= 500:
@@ -118,13 +118,13 @@ def classify_status(status: int) -> str | None:
 
 
 SendRequest = Callable[[bytes], Awaitable[Exchange]]
-"""Function that sends one serialized request and returns the complete response, successful or
-not."""
+"""Function that sends one serialized request and returns the exchange with the complete response,
+successful or not."""
 
 
 class SendGrpcRequest(Protocol):
-    """Function that sends one request like SendRequest, optionally with a gRPC method other than
-    the workload's."""
+    """Function that sends one serialized request, optionally with a different gRPC method than the
+    workload's, and returns the exchange with the complete response."""
 
     def __call__(self, request: bytes, method: str = "", /) -> Awaitable[Exchange]: ...
 
@@ -141,9 +141,10 @@ class TargetError(Exception):
 
 
 async def request_or_raise(request: bytes, label: str, send: SendRequest) -> Exchange:
-    """Send a request and return its successful response. Raises TargetError if the request fails.
+    """Send a request and return the exchange with the successful response. Raises TargetError if
+    the request fails.
 
-    `label` is the method and URL for the error message.
+    `label` is the method and URL of the request, for the error message.
     """
     exchange = await send(request)
     error = exchange.error
@@ -166,8 +167,8 @@ _ERROR_TEXTS = {
 
 
 def describe_outcome(label: str, exchange: Exchange, error: str | None) -> str:
-    """Describe the outcome of a request by `label` and status or error. Headers and body are never
-    included, because they may contain secrets."""
+    """Describe the outcome of a request in one line: `label`, and the status or the error. Headers
+    and body are never included, because they may contain secrets."""
     if error is None:
         status = [] if exchange.status is None else [f"status {exchange.status}"]
         return f"{', '.join((label, *status))}: as expected"
@@ -175,13 +176,13 @@ def describe_outcome(label: str, exchange: Exchange, error: str | None) -> str:
 
 
 def describe_failure(exchange: Exchange, error: str) -> str:
-    """Describe a failure like `describe_outcome`, without the method and URL."""
+    """Describe a failed request by its status or error in one line, without its method and URL."""
     return ", ".join(_describe_failure_parts(exchange, error)) or error
 
 
 def format_status(status: int) -> str:
-    """Format a status code with its standard reason phrase; the phrase of the server is not used,
-    because it may contain a secret."""
+    """Format an HTTP status code with its standard reason phrase. The server's own phrase is not
+    used, because it may contain a secret."""
     phrase = responses.get(status)
     return f"status {status}" if phrase is None else f"status {status} ({phrase})"
 

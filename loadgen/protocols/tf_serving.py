@@ -1,5 +1,5 @@
 """Prepare workloads for TensorFlow Serving's REST API: predictions for the rows of an .npz file, or
-for inputs that are generated from the model's metadata."""
+for inputs generated from the model's metadata."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ from loadgen.transport.exchange import Exchange
 from loadgen.workloads import TfServingWorkload
 
 _GENERATED_REQUEST_COUNT = 32
-"""Number of distinct generated requests. There are several, so that a cache in front of the model
-does not serve every request."""
+"""Number of generated requests. The requests differ, so that a cache in front of the model cannot
+serve all of them."""
 
 _DATATYPES = {
     "DT_BOOL": "BOOL",
@@ -90,8 +90,8 @@ class _Response(msgspec.Struct, frozen=True):
 async def build_tf_serving(
     workload: TfServingWorkload, endpoint: Endpoint, address: Address, send: SendRequest
 ) -> PreparedWorkload:
-    """Prepare a TensorFlow Serving workload. Raises WorkloadError, and TargetError if the model
-    does not report its inputs."""
+    """Prepare a TensorFlow Serving workload. Raises TargetError if the model's metadata cannot be
+    read, and WorkloadError if the requests cannot be built."""
     base = _format_model_path(workload, address)
     metadata = encode_request("GET", f"{base}/metadata", address, endpoint.headers, None)
     metadata_request = f"GET {address.format_url(f'{base}/metadata')}"
@@ -145,7 +145,7 @@ def _format_model_path(workload: TfServingWorkload, address: Address) -> str:
 
 
 def _read_specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
-    """Return the inputs of the signature, ordered by name, and notes about inputs without a
+    """Return the inputs of a model signature, ordered by name, and notes about inputs without a
     declared shape."""
     try:
         signatures = decode_json(response.body, _Metadata).metadata.signature_def.signature_def
@@ -179,8 +179,8 @@ def _build_spec(name: str, tensor_info: _Input) -> TensorInput:
 
 
 def _load_inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[str, Tensor]:
-    """Return the arrays of the inputs by name. The first axis of each array is the row, even for a
-    scalar input."""
+    """Load or generate the input arrays, by input name. The first axis of each array is the row
+    axis, even for a scalar input."""
     if workload.tensors is None:
         row_specs = [msgspec.structs.replace(spec, shape=spec.shape or (-1,)) for spec in specs]
         return generate_inputs(
@@ -204,8 +204,8 @@ def _load_inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> d
 def _build_request_parts(
     path: str, workload: TfServingWorkload, specs: Sequence[TensorInput], inputs: Mapping[str, Tensor]
 ) -> Iterator[RequestParts]:
-    """Yield the requests in row format (`instances`), or in column format (`inputs`) if an input is
-    a scalar, which has no rows."""
+    """Yield the parts of each request. The body has row format (`instances`), or column format
+    (`inputs`) if an input is a scalar and therefore has no rows."""
     rows = workload.rows_per_request
     scalar_names = [spec.name for spec in specs if not spec.shape]
     total = len(inputs[specs[0].name])
@@ -219,16 +219,16 @@ def _build_request_parts(
 
 
 def _build_instances(columns: Mapping[str, list[Any]]) -> list[Any]:
-    """Return the instances of a request: values if the model has a single input, otherwise objects
-    with the values by input name."""
+    """Return the instances of a request: plain values if the model has a single input, otherwise
+    objects with the values by input name."""
     if len(columns) == 1:
         return next(iter(columns.values()))
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
 def _to_lists(tensor: Tensor) -> list[Any]:
-    """Return the tensor as nested lists, one level per axis. Strings that are not UTF-8 are encoded
-    as the server's base64 objects."""
+    """Return a tensor as nested lists, one level per axis, for JSON. Strings that are not UTF-8
+    become base64 objects in TensorFlow Serving's format."""
     if tensor.dtype.kind == "S":
         texts = [_encode_string(text) for text in tensor.ravel().tolist()]
         values = np.empty(tensor.size, object)

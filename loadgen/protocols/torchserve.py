@@ -1,5 +1,5 @@
-"""Prepare workloads for TorchServe's inference API: one prediction per body, or per row of a
-dataset."""
+"""Prepare workloads for TorchServe's inference API: one prediction request per body or dataset
+row."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from loadgen.transport.exchange import Exchange, find_header
 from loadgen.workloads import HttpWorkload, TorchServeWorkload
 
 _CACHE_CONTROL = b"no-cache; no-store, must-revalidate, private"
-"""Cache-Control header of every response of TorchServe and of DJL Serving, which has the same API.
-A proxy may remove the header."""
+"""Cache-Control header of every response from TorchServe, and from DJL Serving, which has the same
+API. A proxy may remove the header."""
 
 _HEALTH_KEYS = ("status", "health")
-"""Keys of the JSON object that `GET /ping` returns: "status" for current TorchServe, "health" for
-DJL Serving and older versions of TorchServe."""
+"""Keys that identify the JSON response to `GET /ping`: "status" for current versions of TorchServe,
+"health" for older versions and DJL Serving."""
 
 _NOT_IDENTIFIED = ResponseCheck(
     note="The server did not identify itself as TorchServe: predictions lack TorchServe's headers, and `GET /ping` "
@@ -55,12 +55,11 @@ def build_torchserve(workload: TorchServeWorkload, endpoint: Endpoint, address: 
 
 
 async def _identify(prediction: Exchange, ping: bytes, send: SendRequest) -> ResponseCheck:
-    """Check whether the server is TorchServe by the headers of a prediction and the response to
+    """Check whether the server is TorchServe, from the headers of a prediction and the response to
     `GET /ping`.
 
-    The body of a prediction cannot identify the server, because it may have any content. The server
-    is rejected only if it responds to `GET /ping` with the same body as the prediction, or to both
-    with a web page.
+    The body of a prediction does not identify the server, because it can have any content. The
+    server is rejected only if both responses have the same body, or if both are web pages.
     """
     if find_header(prediction.headers, b"cache-control") == _CACHE_CONTROL:
         return RESPONSE_OK

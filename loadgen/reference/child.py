@@ -1,7 +1,7 @@
-"""Shared code of the reference servers that run as child processes.
+"""Shared code of the reference servers, which run as child processes.
 
-The request splitter only finds the end of each request in a stream of bytes, without further
-parsing.
+The request splitter only finds where each request ends in the received bytes, and does not parse
+the requests.
 """
 
 from __future__ import annotations
@@ -18,11 +18,11 @@ _CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class RequestSplitter:
-    """Splits received bytes into requests: `split` returns the complete requests and buffers the
-    rest.
+    """Splitter of received bytes into requests. `split` returns the complete requests and buffers
+    the remaining bytes.
 
-    Load generators send the same head repeatedly, so the last head is cached with the length of the
-    request.
+    Load generators send the same head repeatedly. The last head is therefore cached together with
+    the length of its request.
     """
 
     def __init__(self) -> None:
@@ -62,7 +62,7 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
 
 
 def serve_until_stdin_closes(protocol: Callable[[], asyncio.Protocol], port: int) -> None:
-    """Print the port and serve on the loopback address until standard input closes; port 0 selects
+    """Serve on the loopback address until standard input closes, and print the port. Port 0 selects
     any free port."""
     raise_descriptor_limit()
     loop = new_event_loop()

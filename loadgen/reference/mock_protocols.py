@@ -1,7 +1,7 @@
-"""Mock protocols of the scripted server: build the request handler of each protocol.
+"""Mock protocols of the mock server: build the request handler of each protocol.
 
-A mock model returns zeros with the datatype and shape of its outputs, over the Open Inference
-Protocol (HTTP) or TensorFlow Serving's REST API.
+Over the Open Inference Protocol (HTTP) and TensorFlow Serving's REST API, a mock model returns
+outputs of its declared datatypes and shapes, filled with zeros.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def build_nested_list(value: object, shape: Sequence[int]) -> Any:
 
 
 def check_datatypes(specs: Sequence[TensorInput]) -> None:
-    """Raise ValueError if a datatype of the tensors does not exist in the Open Inference
+    """Raise ValueError if a tensor has a datatype that does not exist in the Open Inference
     Protocol."""
     unknown_datatypes = [spec.datatype for spec in specs if spec.datatype not in DTYPES and spec.datatype != "BYTES"]
     if unknown_datatypes:
@@ -82,8 +82,8 @@ _decode_oip = json_decoder(_OipRequest)
 
 
 def build_oip_handler(mock: OipMock) -> RequestHandler:
-    """Build the request handler of a mock OIP server. Raises ValueError if a datatype of the model
-    does not exist."""
+    """Build the request handler of a mock server for the Open Inference Protocol. Raises ValueError
+    if a datatype of the mock model does not exist."""
     check_datatypes([*mock.inputs, *mock.outputs])
     path_pattern = re.compile(f"/v2/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/]+)?(/ready|/infer)?")
     model_fields = {"name": mock.model, "versions": ["1"], "platform": "scripted"}
@@ -145,7 +145,7 @@ def _describe_input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]
 
 
 def _encode_oip_outputs(mock: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
-    """Return the body and the header fields of an inference response."""
+    """Return the body and the header fields of the response to an inference request."""
     descriptions: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for spec in mock.outputs:
@@ -173,7 +173,7 @@ _decode_tf_serving = json_decoder(_TfServingRequest)
 
 def build_tf_serving_handler(mock: TfServingMock) -> RequestHandler:
     """Build the request handler of a mock TensorFlow Serving server. Raises ValueError if a
-    datatype of the model does not exist."""
+    datatype of the mock model does not exist."""
     check_datatypes([*mock.inputs, *mock.outputs])
     path_pattern = re.compile(
         f"/v1/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?"
@@ -220,8 +220,8 @@ def _build_predict_handler(mock: TfServingMock) -> RequestHandler:
 
 
 def _build_tf_serving_outputs(mock: TfServingMock, rows: int, is_row_format: bool) -> dict[str, Any]:
-    """Return the outputs as JSON fields: by row (`predictions`) or by column (`outputs`). A single
-    output has no name."""
+    """Return the outputs of the mock model as JSON fields, by row (`predictions`) or by column
+    (`outputs`). A single output has no name."""
     columns = {
         spec.name: build_nested_list(get_zero_value(spec), [rows, *compute_output_shape(spec, rows)[1:]])
         for spec in mock.outputs
@@ -256,8 +256,8 @@ def _build_tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
 
 
 def build_handler(mock: MockProtocol) -> RequestHandler:
-    """Build the request handler of a mock protocol. Raises ValueError if the settings are
-    invalid."""
+    """Build the request handler of a mock protocol. Raises ValueError if the settings of the
+    protocol are invalid."""
     match mock:
         case HttpMock():
             return _build_http_handler(mock)

@@ -1,8 +1,8 @@
-"""Run a no-op server that responds immediately with an empty JSON object:
-`python -m loadgen.reference.null` prints the port.
+"""Run a no-op server: `python -m loadgen.reference.null`. The server responds immediately with an
+empty JSON object.
 
-The maximum rate of a load generator against this server is the capacity of the load generator. The
-server exits when standard input closes.
+The maximum rate that a load generator reaches against this server is the capacity of the load
+generator. The server prints its port, and exits when standard input closes.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Run a no-op streaming server: `python -m loadgen.reference.null_streams` prints the port.
+"""Run a no-op streaming server: `python -m loadgen.reference.null_streams`.
 
-The response to every request is a chat completion of `CHUNK_COUNT` chunks, one per `GAP_NS`, each
-written separately. The rate of chunks that a load generator can read on time is the capacity of the
-load generator. The server exits when standard input closes.
+The response to every request is a chat completion of `CHUNK_COUNT` chunks, written at intervals of
+`GAP_NS` nanoseconds. The maximum rate of chunks that a load generator reads on time is the capacity
+of the load generator. The server prints its port, and exits when standard input closes.
 """
 
 from __future__ import annotations
@@ -19,31 +19,34 @@ from loadgen.reference.playback import LAST_CHUNK, SocketWriter, encode_chunk, e
 CHUNK_COUNT = 32
 GAP_NS = 10_000_000
 TICK_NS = 2_000_000
-"""Tick in ns of the timer that all streams share. Chunks are due at integer multiples of the tick
-on CLOCK_MONOTONIC."""
+"""Period in ns of the timer that all streams share. Chunks are due at integer multiples of this
+period on CLOCK_MONOTONIC."""
 _MIN_ENCODED, _ENCODED_RANGE = 1_000_000, 5_000_000
 _SLOT_COUNT = GAP_NS // TICK_NS
 _PLACEHOLDER = b"1234567"
 
 
 def encode_tick(tick: int) -> int:
-    """Encode the tick at which the first chunk was due as the number of prompt tokens that the
-    response reports.
+    """Encode the tick at which the first chunk of a response was due. The response reports the code
+    as its number of input tokens.
 
-    The number always has seven digits, so that all responses have the same length.
+    The code always has seven digits, so that all responses have the same length.
     """
     return _MIN_ENCODED + tick % _ENCODED_RANGE
 
 
 def decode_due_ns(encoded_tick: int, max_due_ns: int) -> int:
-    """Decode the due time of the first chunk in ns: the latest time at or before `max_due_ns` whose
-    tick has this code. Codes repeat every 10,000 s."""
+    """Return the time in ns at which the first chunk of a response was due, from the code that the
+    response reports.
+
+    Codes repeat every 10,000 s. The latest matching time at or before `max_due_ns` is returned.
+    """
     return max_due_ns - (max_due_ns - (encoded_tick - _MIN_ENCODED) * TICK_NS) % (_ENCODED_RANGE * TICK_NS)
 
 
 def _build_response_parts() -> tuple[bytes, bytes, bytes]:
     """Return the parts of a response: the head with the first chunk, a middle chunk, and the last
-    chunk with the end of the response."""
+    chunk with the end of the body."""
     generation = Generation(tokens=CHUNK_COUNT, has_role_chunk=False, reported_tokens=(int(_PLACEHOLDER), CHUNK_COUNT))
     events = [encode_chunk(data) for _, data in build_openai_stream(generation, 0.0, 0.0)]
     head = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
@@ -54,7 +57,7 @@ _FIRST_CHUNK, _MIDDLE_CHUNK, _LAST_CHUNK = _build_response_parts()
 
 
 class _Stream(asyncio.Protocol):
-    """A connection and the stream that is being sent on it."""
+    """Connection to a client, and the stream that is being sent on the connection."""
 
     def __init__(self, wheel: _TimerWheel) -> None:
         self._wheel = wheel
@@ -70,8 +73,8 @@ class _Stream(asyncio.Protocol):
             self._tick = self._wheel.add(self)
 
     def write_chunk(self) -> bool:
-        """Write the next chunk. Return False after the last chunk, or if the client has closed the
-        connection."""
+        """Write the next chunk of the stream. Return False after the last chunk, or if the client
+        has closed the connection."""
         writer = self._writer
         remaining_chunks = self._remaining_chunks = self._remaining_chunks - 1
         if not writer.is_open():
@@ -87,8 +90,8 @@ class _Stream(asyncio.Protocol):
 
 
 class _TimerWheel:
-    """Timer wheel of the streams: each tick writes a chunk to the streams of one slot, so that
-    every stream sends one chunk per `GAP_NS`."""
+    """Timer wheel of all streams. Each tick writes one chunk to every stream in one slot, so that
+    each stream gets one chunk per `GAP_NS`."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._slots: list[list[_Stream]] = [[] for _ in range(_SLOT_COUNT)]
@@ -97,12 +100,14 @@ class _TimerWheel:
         self._timer.set(self._next_tick * TICK_NS)
 
     def add(self, stream: _Stream) -> int:
-        """Add a stream and return the tick at which its first chunk is due."""
+        """Add a stream to the timer wheel. Return the tick at which the first chunk of the stream
+        is due."""
         self._slots[self._next_tick % _SLOT_COUNT].append(stream)
         return self._next_tick
 
     def _on_tick(self) -> None:
-        """Write all due chunks, tick by tick, even after a late wake-up."""
+        """Write all chunks that are due. After a late wake-up, the chunks of missed ticks are
+        written too, tick by tick."""
         now_ns = perf_counter_ns()
         while self._next_tick * TICK_NS <= now_ns:
             slot = self._next_tick % _SLOT_COUNT
@@ -112,8 +117,8 @@ class _TimerWheel:
 
 
 class NullStreamProtocolFactory:
-    """Factory of the protocol for each connection. All protocols share one timer wheel on the
-    running event loop."""
+    """Factory of the asyncio protocol for each connection. All connections share one timer wheel on
+    the running event loop."""
 
     def __init__(self) -> None:
         self._wheel: _TimerWheel | None = None

@@ -1,7 +1,8 @@
 """Build streamed responses of an OpenAI-compatible server, valid or faulty.
 
-A body is a list of pieces with send times. `build_chunked_stream` and `build_stream_until_close`
-convert a body to a Stream, which other functions can truncate, slice or repeat.
+A body is a list of pieces with their send times. `build_chunked_stream` and
+`build_stream_until_close` convert a body to a Stream. Other functions truncate, slice or repeat a
+Stream.
 """
 
 from __future__ import annotations
@@ -23,8 +24,8 @@ _BLOCK = b"x" * 65_536
 def build_chunked_stream(
     body: Pieces, *, head_s: float = 0.0, status: int = 200, fields: Sequence[str] = SSE
 ) -> Stream:
-    """Return a stream that sends the head at `head_s` and then each piece of the body as one HTTP
-    chunk."""
+    """Return a stream that sends the head at `head_s` and then each piece of the body as one chunk
+    of HTTP's chunked encoding."""
     head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
     return Stream((head, *((send_s, encode_chunk(data)) for send_s, data in body), (end_s, LAST_CHUNK)))
@@ -33,26 +34,26 @@ def build_chunked_stream(
 def build_stream_until_close(
     body: Pieces, *, version: Literal["1.0", "1.1"] = "1.0", fields: Sequence[str] = SSE
 ) -> Stream:
-    """Return a stream whose body ends when the connection is closed, as in HTTP/1.0."""
+    """Return a stream whose body ends by closing the connection, as in HTTP/1.0."""
     return Stream(((0.0, encode_head(200, fields, version)), *body), end="close")
 
 
 def add_connection_close(stream: Stream) -> Stream:
-    """Return the stream with a `Connection: close` header; the connection is closed after the
+    """Return the stream with a `Connection: close` header added. The connection is closed after the
     response."""
     (send_s, head), *rest = stream.pieces
     return Stream(((send_s, head[:-2] + b"Connection: close\r\n\r\n"), *rest), end="close")
 
 
 def truncate(stream: Stream, piece_count: int, end: Literal["open", "close", "reset"]) -> Stream:
-    """Return a stream of the first `piece_count` pieces, including the head, after which the
-    connection stays open without data, is closed or is reset."""
+    """Return a stream that ends after the first `piece_count` pieces, including the head. The
+    connection then stays open without data, is closed or is reset."""
     return Stream(stream.pieces[:piece_count], end=end)
 
 
 def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Stream:
-    """Return the stream in slices of `size` bytes, at least `interval_s` apart, so that a client
-    reads each slice separately."""
+    """Return the stream cut into slices of `size` bytes, sent at least `interval_s` apart, so that
+    a client reads each slice separately."""
     pieces: Pieces = []
     next_send_s = 0.0
     for send_s, data in stream.pieces:
@@ -64,13 +65,13 @@ def slice_stream(stream: Stream, size: int, interval_s: float = 0.0005) -> Strea
 
 
 def build_endless_stream(body: Pieces, *, repeat_count: int, period_s: float) -> Stream:
-    """Return a stream that never ends: the last `repeat_count` chunks are repeated every `period_s`
-    seconds."""
+    """Return a stream that never ends: after the body, its last `repeat_count` pieces are repeated
+    every `period_s` seconds."""
     return Stream(build_chunked_stream(body).pieces[:-1], end="repeat", repeated=repeat_count, period_s=period_s)
 
 
 def build_single_line_event(total_bytes: int) -> Stream:
-    """Return a stream with a single event, whose data is one line of about `total_bytes` bytes."""
+    """Return a stream with a single event whose data is one line of about `total_bytes` bytes."""
     leading_pieces, last_piece = build_chunked_stream([(0.0, b"data: ")]).pieces[:-1], (0.0, LAST_CHUNK)
     # All pieces are the same object, so that they use the memory of one piece.
     return Stream((*leading_pieces, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last_piece))
@@ -85,10 +86,10 @@ TOKEN_TEXT = "tok "
 class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """Content of a generated response.
 
-    `reasoning_tokens` is the number of reasoning tokens before the `tokens` output tokens, which
-    are the arguments of a tool call if `is_tool_call` is true. An event contains `tokens_per_chunk`
-    tokens. `reported_tokens` overrides the numbers of input and output tokens in the usage. Without
-    a `finish_reason`, the events stop after the last token.
+    The response has `reasoning_tokens` reasoning tokens and then `tokens` output tokens. If
+    `is_tool_call` is true, the output tokens are the arguments of a tool call. Each event contains
+    `tokens_per_chunk` tokens. `reported_tokens` overrides the numbers of input and output tokens in
+    the usage. Without a `finish_reason`, the events stop after the last token.
     """
 
     tokens: int
@@ -111,11 +112,11 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def build_openai_stream(generation: Generation, first_s: float, gap_s: float) -> Pieces:
-    """Return the events of a streamed response with their send times in seconds.
+    """Return the events of a streamed response, with their send times in seconds.
 
-    The role is sent at 0 and the first event with tokens at `first_s`. Each later event with tokens
-    is sent `gap_s` times its number of tokens after the previous event; usage and end are sent with
-    the last token.
+    The role is sent at 0, and the first event with tokens at `first_s`. Each later event follows
+    the previous event after `gap_s` per token that it contains. Usage and end of the stream are
+    sent with the last token.
     """
     leading_events, trailing_events = _build_surrounding_events(generation)
     token_events = _build_token_events(generation)
@@ -237,7 +238,7 @@ def _encode_event(fields: Fields) -> bytes:
 
 
 def build_response(generation: Generation) -> Fields:
-    """Return the complete (non-streamed) response as JSON fields."""
+    """Return the JSON fields of a complete (non-streamed) response."""
     text, usage = generation.text * generation.tokens, build_usage(generation)
     if generation.api == "responses":
         message = {"type": "message", "role": "assistant", "content": [{"type": "output_text", "text": text}]}

@@ -97,14 +97,14 @@ _MAX_TOKENS = 1_000_000
 
 
 def _count_spaces(body: bytes) -> int:
-    """Return the number of input tokens that the mock server reports: the number of spaces in the
-    body, but at least 1."""
+    """Return the number of spaces in a request body, but at least 1. The mock server reports it as
+    the number of input tokens."""
     return max(1, body.count(b" "))
 
 
 def _build_stream(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
-    """Build a streamed response. The head, and the role if the API has one, are sent when
-    processing begins."""
+    """Build the script of a streamed response. The head, and the role if the API has one, are sent
+    when processing begins."""
     pieces = build_openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
     offsets = [wait_ns, *(wait_ns + round(send_s * 1e9) for send_s, _ in pieces)]
     data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]

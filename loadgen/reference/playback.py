@@ -1,5 +1,5 @@
-"""Response scripts (the bytes of a response, their send times, and the end of the connection), and
-their playback."""
+"""Response scripts and their playback. A response script contains the bytes of a response, their
+send times, and what happens to the connection at the end."""
 
 from __future__ import annotations
 
@@ -16,16 +16,18 @@ from typing import NamedTuple
 from loadgen.reference.script import End, Ending, Reply, Stream
 
 _MAX_BUFFERED_BYTES = 2**20
-"""Size of the write buffer in bytes above which the playback pauses until the client has read
-more."""
+"""Size of the write buffer in bytes above which the playback pauses until the client has read more
+data."""
 _MAX_JOINED_BYTES = 16_384
 _RETRY_NS = 1_000_000
 _NO_LINGER = struct.pack("ii", 1, 0)
 
 
 class ResponseScript(NamedTuple):
-    """Pieces of a response with their send times, and what happens after the last piece. Each piece
-    is sent `offsets_ns` after the request; the offsets are in ascending order."""
+    """Pieces of a response with their send times, and the end of the response.
+
+    Piece i is sent `offsets_ns[i]` after the request. The offsets are in ascending order.
+    """
 
     offsets_ns: Sequence[int]
     pieces: Sequence[bytes]
@@ -33,8 +35,8 @@ class ResponseScript(NamedTuple):
 
 
 class SocketWriter:
-    """Writer of one connection, which bypasses the event loop and writes directly to the socket if
-    possible, so that data is sent on time."""
+    """Writer to the socket of one connection. If possible, data is written directly to the socket
+    instead of through the event loop, so that it is sent on time."""
 
     def __init__(self, transport: asyncio.Transport) -> None:
         self._transport = transport
@@ -62,8 +64,8 @@ class SocketWriter:
         self._transport.close()
 
     def reset(self) -> None:
-        """Reset the connection, as if the process had crashed: the peer loses all data that it has
-        not read."""
+        """Reset the connection, as if the server process had crashed. The client loses all data
+        that it has not read."""
         with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as duplicate:
             duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
@@ -86,8 +88,8 @@ class ResponsePlayback:
         self._index = 0
 
     def send_due(self) -> int | None:
-        """Send the due pieces. Return the time in ns at which to call this method again, or None
-        after the last piece."""
+        """Send all pieces that are due. Return the time in ns at which `send_due` must be called
+        again, or None at the end of the response."""
         writer, (offsets, pieces, ending) = self._writer, self._script
         now_ns = time.perf_counter_ns()
         try:
@@ -127,7 +129,7 @@ def build_stream_script(stream: Stream, delay_ns: int) -> ResponseScript:
 
 
 def _join_simultaneous(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
-    """Join small pieces that have the same send time."""
+    """Join small pieces of a response that have the same send time."""
     joined_pieces: list[tuple[float, bytes]] = []
     for send_s, data in pieces:
         if (
@@ -159,7 +161,7 @@ def build_reply_script(reply: Reply, delay_ns: int, *, is_head: bool) -> Respons
 
 
 def _encode_head_and_body(reply: Reply) -> tuple[bytes, bytes]:
-    """Return the encoded head and body of a reply."""
+    """Return the head and the body of a reply, as bytes to be sent."""
     if reply.mode == "garbage":
         return b"this is not HTTP\r\n\r\n", b""
     body, fields = reply.body, [f"{name}: {value}" for name, value in reply.headers]

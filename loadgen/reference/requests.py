@@ -1,4 +1,4 @@
-"""Parse requests to the scripted server, and build JSON responses."""
+"""Parse requests to the mock server, and build JSON responses."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ from loadgen.reference.playback import ResponseScript, encode_head
 
 
 class Request(NamedTuple):
-    """A request to the scripted server. `head` ends before the empty line; `path` is the
-    percent-encoded path without the query; `at_ns` is the receive time."""
+    """Request to the mock server.
+
+    `head` ends before the empty line. `path` is the percent-encoded path without the query. `at_ns`
+    is the time in ns at which the request was received.
+    """
 
     method: str
     path: str
@@ -22,8 +25,8 @@ class Request(NamedTuple):
 
 
 RequestHandler = Callable[[Request], ResponseScript | None]
-"""Function that returns the response to a request, or None if the request does not belong to this
-mock protocol."""
+"""Function that returns the response script for a request, or None if the request does not belong
+to the handler's mock protocol."""
 
 
 def parse_request(data: bytes, at_ns: int) -> Request:

@@ -1,7 +1,8 @@
 """Script of a mock server: fixed responses, streams with exact bytes and times, and mock protocols.
 
-In JSON (`python -m loadgen.reference.scripted --script FILE`), bytes are base64-encoded and a
-member of a union has a `type`. The module also computes when a response is due.
+A script can be loaded from JSON (`python -m loadgen.reference.scripted --script FILE`). In JSON,
+bytes are base64-encoded, and members of a union have a `type`. The module also computes when a
+response is due.
 """
 
 from __future__ import annotations
@@ -19,15 +20,16 @@ ReplyMode = Literal[
     "whole", "chunked", "until-close", "close-after", "close-unsaid", "interim", "slow-head", "slow-body", "cut-body",
     "drop", "reset", "hang", "garbage", "http-1.0",
 ]  # fmt: skip
-"""How a reply is sent.
+"""Way in which the mock server sends a reply.
 
-`whole`: at once; `chunked`: in two chunks; `until-close`: without a length, ended by closing the
-connection; `close-after`: complete, with Connection: close; `close-unsaid`: complete, then the
-connection is closed without announcement; `interim`: preceded by 100 Continue; `slow-head`: one
-byte per millisecond; `slow-body`: one byte per millisecond after the head; `cut-body`: the
-connection is closed in the middle of the body; `drop`: the connection is closed before the first
-byte; `reset`: the connection is reset before the first byte; `hang`: no response; `garbage`: bytes
-that are not HTTP; `http-1.0`: an HTTP/1.0 response that ends when the connection is closed.
+`whole`: at once. `chunked`: in two chunks of HTTP's chunked encoding. `until-close`: without a
+length, ended by closing the connection. `close-after`: complete, with `Connection: close`.
+`close-unsaid`: complete, then the connection is closed without announcement. `interim`: preceded by
+100 Continue. `slow-head`: one byte per millisecond. `slow-body`: the head at once, then one byte
+per millisecond. `cut-body`: the connection is closed in the middle of the body. `drop`: the
+connection is closed before the first byte. `reset`: the connection is reset before the first byte.
+`hang`: no response. `garbage`: bytes that are not HTTP. `http-1.0`: an HTTP/1.0 response, ended by
+closing the connection.
 """
 
 
@@ -42,8 +44,8 @@ End = Literal["open", "close", "reset", "repeat"]
 
 
 class Ending(msgspec.Struct, frozen=True, kw_only=True):
-    """End of a response: after the last piece, the connection stays open, is closed or is reset, or
-    the last `repeated` pieces are repeated forever every `period_s` seconds."""
+    """End of a response. After the last piece, the connection stays open, is closed or is reset, or
+    the last `repeated` pieces are repeated every `period_s` seconds without end."""
 
     end: End = "open"
     repeated: int = 1
@@ -51,23 +53,24 @@ class Ending(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stream(Ending, frozen=True, tag="stream"):
-    """A scripted response stream.
+    """Scripted response stream.
 
-    `pieces` are send times in seconds after the request, and bytes that are written to the socket
-    unchanged; small pieces with the same send time are joined. `loadgen.reference.openai_events`
-    builds such streams.
+    `pieces` are pairs of send time and bytes. The send times are in seconds after the due time of
+    the reply. The bytes are written to the socket unchanged; small pieces with the same send time
+    are joined. `loadgen.reference.openai_events` builds such streams.
     """
 
     pieces: tuple[tuple[float, bytes], ...]
 
 
 class ServiceModel(msgspec.Struct, frozen=True):
-    """Service model of a mock server: the distribution of service times and the concurrency.
+    """Service model of a mock server: the distribution of service times, and the concurrency.
 
-    At most `servers` requests are processed concurrently and further requests are queued; None
-    means no limit. The time until the response or its first token is `delay_s` if `sigma` is 0,
-    otherwise lognormal with median `delay_s` and standard deviation `sigma` of the logarithm. Each
-    row adds `row_s`, and each further token takes 1/`tokens_per_s`.
+    At most `servers` requests are processed concurrently, and further requests wait in a queue;
+    None means no limit. The time from the start of processing to the response or its first token is
+    `delay_s` if `sigma` is 0. Otherwise the time is lognormal with median `delay_s`, and `sigma` is
+    the standard deviation of its logarithm. Each row adds `row_s`, and each further token takes
+    1/`tokens_per_s`.
     """
 
     delay_s: float = 0.0
@@ -79,8 +82,8 @@ class ServiceModel(msgspec.Struct, frozen=True):
 
 
 class HttpMock(msgspec.Struct, frozen=True, tag="http"):
-    """Mock HTTP server: the response to any request to `path` (None: any path) is `response` as
-    JSON."""
+    """Mock HTTP server. The response to every request to `path` (to any path if None) is the JSON
+    value `response`."""
 
     service_model: ServiceModel = ServiceModel()
     path: str | None = None
@@ -88,10 +91,10 @@ class HttpMock(msgspec.Struct, frozen=True, tag="http"):
 
 
 class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
-    """Mock OpenAI-compatible server with the /v1 API: chat and text completions, responses,
-    embeddings, rerank, models.
+    """Mock OpenAI-compatible server with the endpoints of the /v1 API for chat and text
+    completions, responses, embeddings, reranking and models.
 
-    A response has the maximum number of tokens of the request, or `output_tokens` if the request
+    A response has as many output tokens as the request allows, or `output_tokens` if the request
     sets no maximum. Each token is "tok ".
     """
 
@@ -102,8 +105,8 @@ class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
 
 
 class TensorModel(msgspec.Struct, frozen=True):
-    """Mock model with typed inputs and outputs. The outputs are zeros, with one row per input
-    row."""
+    """Mock model with typed inputs and outputs. The outputs are filled with zeros and have one row
+    per input row."""
 
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
@@ -116,14 +119,15 @@ class OipMock(TensorModel, frozen=True, tag="oip"):
 
 
 class TfServingMock(TensorModel, frozen=True, tag="tf-serving"):
-    """Mock model server for TensorFlow Serving's REST API: predictions and metadata. Inputs and
-    outputs have datatypes of the Open Inference Protocol."""
+    """Mock model server for TensorFlow Serving's REST API, with predictions and metadata. The
+    datatypes of inputs and outputs are named as in the Open Inference Protocol."""
 
     signature: str = "serving_default"
 
 
 class TorchServeMock(msgspec.Struct, frozen=True, tag="torchserve"):
-    """Mock model server for TorchServe's inference API; every prediction is `response` as JSON."""
+    """Mock model server for TorchServe's inference API. Every prediction is the JSON value
+    `response`."""
 
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
@@ -136,29 +140,32 @@ MockProtocol = HttpMock | OpenAiMock | OipMock | TfServingMock | TorchServeMock
 class Script(msgspec.Struct, frozen=True):
     """Script of a mock server.
 
-    Each reply is due `delay_s` after its request, with unlimited concurrency. The first mock
-    protocol in `protocols` that accepts a request responds to it, according to the service model of
-    that protocol.
+    Each reply is due `delay_s` seconds after its request, with unlimited concurrency. If a mock
+    protocol in `protocols` accepts the request, the first such protocol responds instead, after the
+    time that its service model determines.
 
-    The server freezes `freeze_after_s` after the first request for `freeze_s`; replies that are due
-    during the freeze are sent when it ends. At r requests per second, r × `freeze_s` requests wait
-    longer, by a time that is uniformly distributed between 0 and `freeze_s`.
+    The server freezes for `freeze_s` seconds, beginning `freeze_after_s` seconds after the first
+    request. Replies that are due during the freeze are sent at its end. At r requests per second,
+    the freeze delays r × `freeze_s` requests, by times distributed uniformly between 0 and
+    `freeze_s`.
     """
 
     reply: Reply | Stream = Reply()
     paths: dict[str, Reply | Stream] = {}
-    """Replies for specific paths, which replace `reply`, by path."""
+    """Replies to requests for specific paths, by path. All other requests get `reply` or the
+    response of a mock protocol."""
     delay_s: float = 0.0
     freeze_after_s: float = 0.0
     freeze_s: float = 0.0
     protocols: tuple[MockProtocol, ...] = ()
     ready_after_s: float = 0.0
-    """Seconds from the start of the server during which every response is an immediate 503."""
+    """Time in seconds after the start of the server during which every response is an immediate
+    503."""
 
 
 class FifoService:
-    """Simulated FIFO service with the service model `model`. Requests are served in order of
-    arrival, so the times of a request are known when it arrives."""
+    """Simulated FIFO service with a given service model. Requests are served in order of arrival,
+    so the service time and queueing time of a request are known at its arrival."""
 
     def __init__(self, model: ServiceModel) -> None:
         self._service_model = model
@@ -167,8 +174,8 @@ class FifoService:
         self.gap_ns = 0 if model.tokens_per_s is None else round(1e9 / model.tokens_per_s)
 
     def schedule(self, arrival_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
-        """Add a request that arrives at `arrival_ns`. Return the queueing time and the time from
-        the start of processing to the first token, in ns."""
+        """Add a request that arrives at `arrival_ns`. Return its queueing time, and the time from
+        the start of processing to the first token, both in ns."""
         first_token_ns = self._draw_first_token_ns() + round(rows * self._service_model.row_s * 1e9)
         if self._server_free_ns is None:
             return 0, first_token_ns
@@ -183,8 +190,8 @@ class FifoService:
 
 
 def build_freeze(script: Script, first_ns: int) -> Callable[[int], int]:
-    """Build a function that moves due times within the freeze to the end of the freeze; `first_ns`
-    is the time of the first request."""
+    """Build a function that postpones due times within the freeze to the end of the freeze.
+    `first_ns` is the time of the first request."""
     begin_ns = first_ns + round(script.freeze_after_s * 1e9)
     end_ns = begin_ns + round(script.freeze_s * 1e9)
     return lambda due_ns: end_ns if begin_ns <= due_ns < end_ns else due_ns

@@ -1,10 +1,9 @@
-"""Run a mock server with known delays and faults: the ground truth that the load generator is
-verified against.
+"""Run a mock server with known delays and faults, against which the load generator is verified.
 
-In a test:
-`with ScriptedServer(Script(delay_s=0.05)) as server: ... server.url ... server.received_ns`. As a
-child process: `python -m loadgen.reference.scripted --delay 0.05 --log received.txt` prints the
-port, and exits when standard input closes.
+In a test, use `with ScriptedServer(Script(delay_s=0.05)) as server`, `server.url` and
+`server.received_ns`. As a child process, run
+`python -m loadgen.reference.scripted --delay 0.05 --log received.txt`. The process prints its port,
+and exits when standard input closes.
 """
 
 from __future__ import annotations
@@ -43,8 +42,9 @@ class ScriptedServer:
     """Mock server that executes `script` on a separate thread, on a free port of the loopback
     address.
 
-    `received_ns` and `requests` contain the receive time (monotonic clock) and the bytes of every
-    request so far; `connection_count` counts the accepted connections.
+    `received_ns` has the times (monotonic clock) at which requests were received. `requests` has
+    the bytes of each request, unless `stores_requests` is false. `connection_count` is the number
+    of accepted connections.
     """
 
     def __init__(self, script: Script, tls: ssl.SSLContext | None = None, *, stores_requests: bool = True) -> None:
@@ -75,7 +75,7 @@ class ScriptedServer:
         self._thread.join()
 
     def close_connections(self) -> None:
-        """Close every connection from the server side, as servers do with idle connections."""
+        """Close every connection, as servers do with idle connections."""
         self._loop.call_soon_threadsafe(self._close_all)
 
     def create_protocol(self) -> asyncio.Protocol:
@@ -85,8 +85,8 @@ class ScriptedServer:
         return _Connection(self)
 
     def respond(self, request: bytes, writer: SocketWriter) -> None:
-        """Respond to a request that has just been received. Must be called on the event loop's
-        thread."""
+        """Respond to a request that has just been received. Must be called on the thread of the
+        event loop."""
         at_ns = time.perf_counter_ns()
         self.received_ns.append(at_ns)
         if self._stores_requests:
@@ -122,7 +122,7 @@ class ScriptedServer:
 
 
 class _ResponseSelector:
-    """Selects the response script for each request, by path and mock protocol."""
+    """Selector of the response script for each request, by path and mock protocol."""
 
     def __init__(self, script: Script) -> None:
         delay_ns = round(script.delay_s * 1e9)
@@ -151,7 +151,8 @@ class _ResponseSelector:
 
 
 def _build_response_scripts(reply: Reply | Stream, delay_ns: int) -> tuple[ResponseScript, ResponseScript]:
-    """Return two response scripts: for all methods except HEAD, and for HEAD."""
+    """Return two response scripts for a reply: the script for all methods except HEAD, and the
+    script for HEAD."""
     if isinstance(reply, Stream):
         script = build_stream_script(reply, delay_ns)
         return script, script

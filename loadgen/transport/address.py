@@ -1,6 +1,6 @@
 """Parse HTTP and gRPC URLs (grpc://host:port, or grpcs:// for TLS) into addresses.
 
-The module does not import gRPC, so that parsing a URL is cheap.
+The module does not import gRPC, because the import is slow.
 """
 
 from __future__ import annotations
@@ -11,17 +11,17 @@ import msgspec
 
 
 class EndpointError(ValueError):
-    """Raised when the settings of an endpoint are invalid; the message is a sentence without
+    """Raised when the settings of an endpoint are invalid. The message is a sentence without
     secrets."""
 
 
 class UrlError(EndpointError):
-    """Raised when a URL is invalid or not supported; the message states the reason and never
+    """Raised when a URL is invalid or not supported. The message states the reason and never
     contains a password."""
 
 
 class Address(msgspec.Struct, frozen=True):
-    """Address of an endpoint. `path` includes the query, as in the request line; `authority` is the
+    """Address of an endpoint. `path` includes the query, as in the request line. `authority` is the
     value of the Host header."""
 
     host: str
@@ -35,7 +35,7 @@ class Address(msgspec.Struct, frozen=True):
         return host if self.port == (443 if self.is_tls else 80) else f"{host}:{self.port}"
 
     def format_url(self, path: str) -> str:
-        """Return the URL of `path` at this address, without the query, which may contain
+        """Return the URL of `path` at this address. The query is omitted, because it may contain
         secrets."""
         return f"{'https' if self.is_tls else 'http'}://{self.authority}{path.partition('?')[0]}"
 
@@ -65,7 +65,7 @@ _SCHEMES = {"grpc": "http", "grpcs": "https", "http": "http", "https": "https"}
 
 
 def parse_grpc_url(url: str) -> Address:
-    """Parse a gRPC URL into an address. Raises UrlError."""
+    """Parse a gRPC URL into an address. Raises UrlError if the URL is invalid."""
     try:
         parts = urlsplit(url)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Client-side load balancing across several replicas."""
+"""Client-side load balancing across the replicas of an endpoint."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from loadgen.records import Balance
 from loadgen.transport.exchange import Exchange, Transport
 
 _SEED = 1
-"""Seed of the power-of-two-choices balancing, so that every run selects replicas in the same random
-order."""
+"""Seed of power-of-two-choices load balancing. It is fixed, so that every run draws the same random
+sequence of replicas."""
 
 
 class Pool(Transport, Protocol):
@@ -23,11 +23,11 @@ class Pool(Transport, Protocol):
 
 
 class BalancedPools:
-    """Load balancer: sends each exchange through one of the pools, and stores the index of the pool
-    as the `target` of the exchange.
+    """Load balancer across the pools of several replicas. The index of the pool that sends an
+    exchange is stored as the exchange's `target`.
 
-    There are no health checks: a replica that refuses connections is still selected, and its
-    requests fail.
+    There are no health checks: a replica that refuses connections is still selected, and the
+    requests sent to it fail.
     """
 
     def __init__(self, pools: Sequence[Pool], balance: Balance) -> None:
@@ -74,8 +74,8 @@ def _make_chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
 
 
 def _make_least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Return a function that chooses the pool with the fewest outstanding requests; ties are broken
-    by round robin."""
+    """Return a function that selects the pool with the fewest outstanding requests. Among pools
+    with equally few, the function selects by round robin."""
     rotations = itertools.cycle(tuple(_rotate_indices(len(pools), first)) for first in range(len(pools)))
 
     def choose() -> int:
@@ -89,7 +89,7 @@ def _rotate_indices(count: int, first: int) -> list[int]:
 
 
 def _make_power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
-    """Return a function that draws two different pools at random, and chooses the pool with fewer
+    """Return a function that draws two different pools at random and selects the pool with fewer
     outstanding requests."""
     draw, count = random.Random(_SEED).random, len(pools)
 

@@ -1,7 +1,8 @@
-"""An HTTP/1.1 connection that sends one request at a time and takes timestamps before parsing.
+"""HTTP/1.1 connection that sends one request at a time. Responses are timestamped before they are
+parsed.
 
-Requests are built for the endpoint's first URL. If a replica or a proxy requires changes, a request
-is rewritten when it is sent.
+Requests are built for the endpoint's first URL. If another replica or a proxy requires a different
+request, the request is rewritten when it is sent.
 """
 
 from __future__ import annotations
@@ -23,10 +24,10 @@ Rewrite = Callable[[bytes], bytes]
 
 
 def build_rewrite(address: Address, request_address: Address, proxy: Proxy | None) -> Rewrite | None:
-    """Build a function that adapts requests for `request_address` to `address` and `proxy`; return
-    None if requests need no change.
+    """Build a function that rewrites requests for `request_address` to requests for `address`
+    through `proxy`. Return None if requests need not be rewritten.
 
-    A proxy requires no change for an https address, because the tunnel transfers requests
+    A proxy requires no rewriting for an https address, because the tunnel transfers requests
     unchanged.
     """
     rewrite_host = (
@@ -39,8 +40,8 @@ def build_rewrite(address: Address, request_address: Address, proxy: Proxy | Non
 
 
 def _build_host_rewriter(address: Address, request_address: Address) -> Rewrite:
-    """Build a function that replaces the generated Host header, which is the first header. A Host
-    header set by the user is not changed."""
+    """Build a function that replaces the generated Host header of a request, which is the first
+    header. A Host header that the user has set is not changed."""
     old_host = f"\r\nHost: {request_address.authority}\r\n".encode()
     new_host = f"\r\nHost: {address.authority}\r\n".encode()
 
@@ -66,14 +67,17 @@ def _build_absolute_form_rewriter(address: Address, proxy: Proxy) -> Rewrite:
 
 
 _LONG_IDLE_NS = 5_000_000
-"""Idle time in ns after which a connection is checked before use, because the event loop may not
-yet have noticed that the server closed it."""
+"""Idle time in ns after which a connection is checked before it is used again. The event loop may
+not yet have noticed that the server has closed the connection."""
 _PROXY_AUTHENTICATION_REQUIRED = 407
 
 
 class Connection(asyncio.Protocol):
-    """An HTTP/1.1 connection. `on_free` is called when the connection can send the next request,
-    and `on_lost` when it is closed."""
+    """HTTP/1.1 connection.
+
+    `on_free` is called when the connection can send the next request, and `on_lost` when the
+    connection is closed.
+    """
 
     def __init__(
         self,
@@ -99,7 +103,8 @@ class Connection(asyncio.Protocol):
         return self._transport is not None and not self._is_closing()
 
     def send(self, exchange: Exchange) -> bool:
-        """Send a request. Return False without sending if the connection is known to be closed."""
+        """Send the request of an exchange. Return False without sending the request if the
+        connection is known to be closed."""
         if self._is_closing():
             return False
         now_ns = perf_counter_ns()
@@ -235,8 +240,9 @@ class Connection(asyncio.Protocol):
         exchange.on_done(exchange)
 
     def _is_readable(self) -> bool:
-        """Return True if data or the end of the stream can be read. For an idle connection, this
-        means that the server has closed it and the event loop has not noticed yet."""
+        """Return True if data or the end of the stream can be read. On an idle connection, this
+        means that the server has closed the connection, and that the event loop has not noticed
+        this yet."""
         fileno = cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno()
         if not hasattr(select, "poll"):  # Windows, whose select() accepts any number of sockets
             return bool(select.select([fileno], [], [], 0)[0])

@@ -1,5 +1,5 @@
-"""A request with its response, and the classification of errors caused by a limit of this machine
-instead of the target."""
+"""An exchange is a request with its response. The module also detects errors whose cause is a limit
+of this machine instead of the target."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ Headers = list[tuple[bytes, bytes]]
 
 
 class Tokens(msgspec.Struct, gc=False):
-    """Token counts and token times of one response. The fields are described in REQUEST_SCHEMA."""
+    """Token counts and token times of one response. REQUEST_SCHEMA describes the fields."""
 
     first_token_ns: int | None = None
     first_output_ns: int | None = None
@@ -28,32 +28,35 @@ class Tokens(msgspec.Struct, gc=False):
 
 
 class StreamReader(Protocol):
-    """Incremental reader of the body of one successful response, with bounded memory."""
+    """Incremental reader of the body of one successful response. The memory that a reader uses is
+    bounded."""
 
     @property
     def tokens(self) -> Tokens:
-        """Tokens received so far; may be read at any time, even after an error."""
+        """Token counts and token times so far. May be read at any time, even after an error."""
         ...
 
     @property
     def detail(self) -> str | None:
-        """Description of the error, without any content of the response; None without an error."""
+        """Description of the error in the response, without any content of the response; None
+        without an error."""
         ...
 
     def feed(self, data: bytes, received_ns: int, /) -> str | None:
-        """Read data that was received at `received_ns`. Return an error class to end the exchange
-        and close the connection, otherwise None."""
+        """Read the next data of the body, which was received at `received_ns`. Return an error
+        class to end the exchange and close the connection, otherwise None."""
         ...
 
 
 class Exchange(msgspec.Struct, gc=False):
-    """A request and its response. The transport fills in the response and calls `on_done` exactly
-    once. Times are on the clock of `time.perf_counter_ns`.
+    """Request and its response. The transport fills in the response and calls `on_done` exactly
+    once.
 
-    `request_index` is the index of the prepared request. If no connection could be established,
-    `sent_ns` is the time at which the connection was requested; if the request timed out while it
-    waited for a free connection, `sent_ns` is None. `bytes_received` includes headers. If there is
-    a `reader`, the body of a 2xx response is passed to the reader and `body` is empty.
+    All times are on the clock of `time.perf_counter_ns`. `request_index` is the index of the
+    prepared request. `sent_ns` is normally the time of the send. If no connection could be
+    established, `sent_ns` is the time at which the connection was requested. If the request was
+    never sent because no connection was free, `sent_ns` is None. `bytes_received` includes headers.
+    If `reader` is set, the body of a 2xx response is passed to the reader, and `body` is empty.
     """
 
     index: int
@@ -76,11 +79,12 @@ class Exchange(msgspec.Struct, gc=False):
     headers: Headers = []
     body: bytes = b""
     tokens: Tokens | None = None
-    """Tokens of a response that was not streamed, set by the response check."""
+    """Token counts of a response that was not streamed, set by the response check."""
     right: int | None = None
-    """Number of rows that match their labels, set after the response check; None without labels."""
+    """Number of rows whose predicted class matches the label, set after the response check; None
+    without labels."""
     method: str = ""
-    """gRPC method of the request; if empty, the method of the transport is called."""
+    """gRPC method to call. If empty, the default method of the transport is called."""
 
 
 class ResolveError(Exception):
@@ -88,8 +92,8 @@ class ResolveError(Exception):
 
 
 class Transport(Protocol):
-    """Transport that sends exchanges over HTTP or gRPC. All methods must be called on the event
-    loop's thread.
+    """Transport of exchanges over HTTP or gRPC. All methods must be called on the thread of the
+    event loop.
 
     `opened_count` is the number of connections that were opened. `sent_count` is the number of
     requests that were sent, including requests whose connection failed.
@@ -107,7 +111,8 @@ class Transport(Protocol):
         ...
 
     async def resolve(self) -> None:
-        """Resolve host names once for all later connections. Raises ResolveError."""
+        """Resolve the endpoint's host names once for all later connections. Raises ResolveError if
+        a name cannot be resolved."""
         ...
 
     def submit(self, exchange: Exchange, /) -> None:
@@ -115,14 +120,16 @@ class Transport(Protocol):
         ...
 
     def abort(self) -> None:
-        """End all requests that are in flight or waiting, with the error `timeout`."""
+        """End all requests that are in flight or waiting for a connection, with the error
+        `timeout`."""
         ...
 
     def close(self) -> None: ...
 
 
 def find_header(headers: Headers, name: bytes) -> bytes | None:
-    """Return the value of the first header called `name` (lower case), or None."""
+    """Return the value of the first header with the given name (in lower case); None if there is no
+    such header."""
     return next((value for key, value in headers if key.lower() == name), None)
 
 
@@ -134,17 +141,17 @@ _LOCAL_LIMIT_TEXTS = tuple(os.strerror(number) for number in _LOCAL_LIMIT_ERRNOS
 
 
 def is_local_limit(error: BaseException | None) -> bool:
-    """Return True if the error means that this machine has no file descriptors, local ports,
-    buffers or memory left."""
+    """Return True if an error means that this machine has run out of file descriptors, local ports,
+    buffers or memory."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS)
 
 
 def is_local_limit_text(text: str) -> bool:
-    """Return True if the message contains an OS error text for exhausted file descriptors, local
+    """Return True if a message contains the OS error text for exhausted file descriptors, local
     ports, buffers or memory."""
     return any(limit_text in text for limit_text in _LOCAL_LIMIT_TEXTS)
 
 
 def classify_connect_error(error: OSError) -> str:
-    """Return the error class of a failed connection attempt."""
+    """Return the error class of a failed attempt to connect: `local-limit` or `connect`."""
     return LOCAL_LIMIT if is_local_limit(error) else "connect"

@@ -1,4 +1,4 @@
-"""gRPC transport: make calls to one or several servers, within a memory limit."""
+"""Transport over gRPC, which makes calls to one or more servers within a memory limit."""
 
 from __future__ import annotations
 
@@ -18,19 +18,22 @@ from loadgen.transport.grpc_channel import build_channel_options, build_metadata
 from loadgen.transport.grpc_status import CallEnd
 
 MAX_RECEIVING_BYTES = 512 * 2**20
-"""Growth of a load worker's memory in a stage, in bytes, above which `shed` is called. The limit is
-twice that for HTTP responses, because it includes all memory of the process."""
+"""Limit in bytes on the growth of a load worker's memory during a stage. When memory has grown
+more, `shed` is called.
+
+The limit is twice the limit on HTTP responses, because it applies to all memory of the process.
+"""
 
 _MAX_CALLS_PER_CHANNEL = 100
-"""Maximum number of concurrent calls on one connection. Servers commonly allow 100; further calls
-would wait unnoticed in the gRPC library."""
+"""Maximum number of concurrent calls on one connection. Servers commonly allow 100 calls; further
+calls would wait inside the gRPC library without being noticed."""
 
 
 def create_grpc_transport(
     loop: asyncio.AbstractEventLoop, endpoint: Endpoint, method: str, *, is_streamed: bool
 ) -> Transport:
-    """Create a transport for the gRPC method `/package.Service/Method`. Call it on the event loop's
-    thread.
+    """Create a transport for the gRPC method `/package.Service/Method`, on the thread of the event
+    loop.
 
     `max_connections` is divided evenly among the replicas. Raises EndpointError if the endpoint's
     settings are invalid.
@@ -52,13 +55,13 @@ class GrpcReplicas(BalancedPools):
         self._replica_pools = pools
 
     def set_headers(self, endpoint: Endpoint) -> None:
-        """Use the headers of `endpoint` for all later calls of each pool. Raises EndpointError if a
-        header is invalid."""
+        """Use the headers of `endpoint` for all later calls to all replicas. Raises EndpointError
+        if a header is invalid."""
         for pool in self._replica_pools:
             pool.set_headers(endpoint)
 
     def shed(self) -> None:
-        """End the calls in flight in each pool, because their responses use too much memory."""
+        """End all calls in flight to all replicas, because their responses use too much memory."""
         for pool in self._replica_pools:
             pool.shed()
 
@@ -72,18 +75,19 @@ class _Call:
 
 
 def _no_op() -> None:
-    """Do nothing, because the call has not been started and cannot be canceled."""
+    """Do nothing: placeholder for canceling a call that has not been started."""
 
 
 class GrpcPool:
     """Pool of gRPC connections to one server. The bodies of requests and responses are serialized
     messages.
 
-    The `status` of an exchange is the HTTP status that corresponds to the gRPC code (200 for OK); a
+    `status` of an exchange is the HTTP status that corresponds to the gRPC code (200 for OK). A
     call that ends without a response from the server has an error and no status. `first_byte_ns` is
-    None, because gRPC does not report it. `bytes_received` counts only messages. A connection
-    counts as opened when the first response has been received on it. `max_calls` limits the number
-    of concurrent calls; each connection carries up to 100 calls.
+    None, because gRPC does not report it. `bytes_received` counts only messages.
+
+    A connection counts as opened after the first response has been received on it. At most
+    `max_calls` calls run concurrently, and at most 100 of them on one connection.
     """
 
     def __init__(
@@ -95,7 +99,8 @@ class GrpcPool:
         new_channel: Callable[[GrpcServer], PooledChannel],
         max_calls: int,
     ) -> None:
-        """Create the pool. Raises EndpointError if the endpoint's settings are invalid."""
+        """Create the pool without connections. Raises EndpointError if the endpoint's settings are
+        invalid."""
         self._loop, self._address, self._endpoint = loop, address, endpoint
         self._method, self._new_channel, self._max_calls = method, new_channel, max_calls
         self._metadata = build_metadata(endpoint)
@@ -110,11 +115,12 @@ class GrpcPool:
 
     @property
     def outstanding_count(self) -> int:
-        """Number of calls that are in flight or waiting."""
+        """Number of calls that are in flight or waiting to be started."""
         return len(self._calls) + len(self._waiting_exchanges)
 
     async def resolve(self) -> None:
-        """Resolve the host name once for all later connections. Raises ResolveError."""
+        """Resolve the endpoint's host name once for all later connections. Raises ResolveError if
+        the name cannot be resolved."""
         if not self._server.target:
             self._server = self._server._replace(target=await self._resolve_target())
 
@@ -130,15 +136,15 @@ class GrpcPool:
         self._metadata = build_metadata(endpoint)
 
     def abort(self) -> None:
-        """End all calls that are in flight or waiting, with the error `timeout`."""
+        """End all calls that are in flight or waiting to be started, with the error `timeout`."""
         waiting_exchanges, self._waiting_exchanges = self._waiting_exchanges, deque()
         self._end((*self._cancel_calls(), *waiting_exchanges), "timeout")
 
     def shed(self) -> None:
-        """End all calls in flight, because their responses use too much memory. Calls that were
-        waiting are started.
+        """End all calls in flight, because their responses use too much memory, and start waiting
+        calls.
 
-        No single call can be selected, because gRPC does not report the memory of each call.
+        All calls are ended, because gRPC does not report how much memory each call uses.
         """
         detail = f"the responses being received exceed {MAX_RECEIVING_BYTES >> 20} MiB in total"
         self._end(self._cancel_calls(), LOCAL_LIMIT, detail)

@@ -31,30 +31,33 @@ class GrpcServer(NamedTuple):
 
 
 _RAW_BYTES = None
-"""Value for the serializers and deserializers of gRPC that leaves messages as bytes."""
+"""Value for gRPC's serializers and deserializers that makes gRPC pass messages as bytes."""
 
 OnEnd = Callable[[CallEnd, int, bytes], None]
-"""Callback on the event loop's thread that receives the end of a call, its time in ns, and the
-response message."""
+"""Callback for the end of a call, called on the thread of the event loop. The arguments are the
+end, its time in ns, and the response message."""
 
 
 class PooledChannel(Protocol):
-    """A gRPC channel in a pool. The pool sets `in_flight` (number of running calls) and
-    `is_used`."""
+    """gRPC channel in a pool. The pool sets `in_flight`, the number of running calls, and
+    `is_used`, which is true after the first response."""
 
     in_flight: int
     is_used: bool
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd, /) -> Callable[[], object]:
-        """Send the request, and return a function that cancels the call."""
+        """Send the request of an exchange. Return a function that cancels the call."""
         ...
 
     def close(self) -> None: ...
 
 
 class UnaryChannel:
-    """A channel for unary calls. The end of a call is timestamped on gRPC's thread, so that a
-    blocked event loop does not delay the timestamp."""
+    """gRPC channel for unary calls.
+
+    The end of a call is timestamped on gRPC's thread, so that the timestamp is correct even if the
+    event loop is blocked.
+    """
 
     def __init__(self, server: GrpcServer) -> None:
         self._server = server
@@ -97,10 +100,10 @@ def _finish_call(future: grpc.CallFuture[bytes], end_ns: int, on_end: OnEnd) -> 
 
 
 class StreamChannel:
-    """A channel for calls with one request message and any number of response messages.
+    """gRPC channel for calls with one request message and any number of response messages.
 
-    Each response message is timestamped when the event loop receives it, and passed to the reader
-    of the exchange. If the exchange has no reader, the messages are joined as the body.
+    Each response message is timestamped when the event loop receives it, and passed to the
+    exchange's reader. Without a reader, the messages are joined to form the body.
     """
 
     def __init__(self, server: GrpcServer) -> None:

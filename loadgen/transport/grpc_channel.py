@@ -25,13 +25,13 @@ _KEY_PATTERN = re.compile(r"[0-9a-z_.-]+")
 _RESERVED_KEYS = ("content-type", "content-length", "te", "host", "user-agent", "connection")
 _IDENTITY_ONLY = 1
 _BACKOFF_MS = 100
-"""Reconnect backoff in ms, the minimum that gRPC allows. During the backoff, calls fail without a
-new connection attempt."""
+"""Time in ms between attempts to reconnect, the minimum that gRPC allows. During this time, calls
+fail without an attempt to connect."""
 
 
 def build_metadata(endpoint: Endpoint) -> Metadata:
-    """Return the endpoint's headers as gRPC metadata, without headers that gRPC sets itself. Raises
-    EndpointError for a header that gRPC does not allow."""
+    """Return the endpoint's headers as gRPC metadata. Headers that gRPC sets itself are omitted.
+    Raises EndpointError for a header that gRPC does not allow."""
     metadata: list[tuple[str, str | bytes]] = []
     for name, value in endpoint.headers:
         key = name.lower()

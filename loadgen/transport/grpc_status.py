@@ -23,7 +23,7 @@ _HTTP_STATUS_BY_CODE = {
     grpc.StatusCode.UNIMPLEMENTED: 501,
     grpc.StatusCode.UNAVAILABLE: 503,
 }
-"""HTTP status codes by gRPC code, as defined in google.rpc.Code; all other codes are mapped to
+"""HTTP status codes by gRPC code, as defined in google.rpc.Code. All other gRPC codes are mapped to
 500."""
 
 _NO_CONNECTION_PREFIX = "failed to connect to all addresses"
@@ -40,8 +40,11 @@ _TOO_LARGE_TEXT = "CLIENT: Received message larger than max"
 
 
 class CallEnd(NamedTuple):
-    """End of a gRPC call. `error` is the error class of a transport error, otherwise None; the
-    response check evaluates the status."""
+    """End of a gRPC call.
+
+    `error` is the error class if the transport failed, otherwise None. If the server responded, the
+    response check derives the error class from `status`.
+    """
 
     status: int | None
     error: str | None
@@ -52,9 +55,10 @@ SUCCESS = CallEnd(_OK, None, None)
 
 
 def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool) -> CallEnd:
-    """Classify the end of a call. `has_response` is true if part of the response has been received.
+    """Classify the end of a gRPC call. `has_response` is true if part of the response has been
+    received.
 
-    The server's message is omitted, because it may contain a secret.
+    The server's message is omitted from the description, because it may contain a secret.
     """
     details = details or ""
     if code is grpc.StatusCode.OK:

@@ -14,14 +14,16 @@ from loadgen.transport.pool import ConnectionPool
 from loadgen.transport.responses import ReceivedBytes
 
 _MAX_SOCKET_PATH_BYTES = 103
-"""Maximum length of a Unix socket path in bytes that every OS supports. Linux allows 107 bytes."""
+"""Maximum length in bytes of a path to a Unix socket that every OS supports. Linux alone would
+allow 107 bytes."""
 
 
 def create_http_transport(loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> Transport:
-    """Create an HTTP/1.1 transport; requests must be built for the first URL of the endpoint.
-    Raises EndpointError.
+    """Create an HTTP/1.1 transport for an endpoint. Raises EndpointError if the endpoint's settings
+    are invalid.
 
-    `max_connections` is divided evenly among the replicas.
+    Requests must be built for the first URL of the endpoint. `max_connections` is divided evenly
+    among the replicas.
     """
     addresses = _parse_addresses(endpoint)
     if len(addresses) == 1:

@@ -22,15 +22,18 @@ _MIN_CONCURRENT_CONNECTS = 32
 
 
 class ConnectionPool:
-    """Pool of HTTP connections to one address.
+    """Pool of HTTP connections to one address. All methods must be called on the thread of the
+    event loop.
 
-    Each request is sent on the most recently used idle connection, or on a new connection, or waits
-    in FIFO order until a connection is free. A request is never sent twice. A waiting request times
-    out after `total_s`, as a real client would, which also limits the length of the queue.
-    Deadlines are checked every 0.1 s, so that requests need no timers. `opened_count` is the number
-    of connections that were opened. `sent_count` is the number of requests that were sent,
-    including requests whose connection failed. All methods must be called on the event loop's
-    thread.
+    Each request is sent on the most recently used idle connection, or else on a new connection. If
+    all connections are busy, requests wait in FIFO order. A request is never sent twice.
+
+    A request that waits longer than `total_s` (or `connect_s`, if longer) times out, as in a real
+    client. This also limits the length of the queue. Timeouts are checked every 0.1 s, so that
+    requests need no timers.
+
+    `opened_count` is the number of connections that were opened. `sent_count` is the number of
+    requests that were sent, including requests whose connection failed.
     """
 
     def __init__(
@@ -45,8 +48,8 @@ class ConnectionPool:
     ) -> None:
         """Create the pool. Raises EndpointError if the endpoint's settings are invalid.
 
-        `request_address` is the address in the Host header of the requests, if it differs from
-        `address`. `received_bytes` is shared by all pools of the worker.
+        `request_address` is the address for which the requests are built, if not `address`.
+        `received_bytes` is shared by all pools of the load worker.
         """
         proxy = None if endpoint.proxy is None or endpoint.unix_socket is not None else parse_proxy_url(endpoint.proxy)
         self._loop, self._timeouts = loop, endpoint.timeouts
@@ -66,11 +69,12 @@ class ConnectionPool:
 
     @property
     def outstanding_count(self) -> int:
-        """Number of requests that are in flight or wait for a connection."""
+        """Number of requests that are in flight or waiting for a connection."""
         return len(self._connections) - len(self._idle_connections) + len(self._waiting_exchanges)
 
     async def resolve(self) -> None:
-        """Resolve the host name once for all later connections. Raises ResolveError."""
+        """Resolve the endpoint's host name once for all later connections. Raises ResolveError if
+        the name cannot be resolved."""
         await self._route.resolve()
 
     def submit(self, exchange: Exchange) -> None:
@@ -84,7 +88,8 @@ class ConnectionPool:
         self._open_connections()
 
     def abort(self) -> None:
-        """End all requests that are in flight or waiting, with the error `timeout`."""
+        """End all requests that are in flight or waiting for a connection, with the error
+        `timeout`."""
         for connection in list(self._connections):
             connection.abort("timeout")
         waiting_exchanges, self._waiting_exchanges = self._waiting_exchanges, deque()

@@ -11,8 +11,8 @@ from loadgen.transport.address import UrlError
 
 
 class Proxy(msgspec.Struct, frozen=True):
-    """Address and credentials of an HTTP proxy. `authorization` is the secret value of the
-    Proxy-Authorization header."""
+    """Address and credentials of an HTTP proxy. `authorization` is the value of the
+    Proxy-Authorization header, which is secret."""
 
     host: str
     port: int
@@ -27,7 +27,8 @@ class Proxy(msgspec.Struct, frozen=True):
 
 
 def parse_proxy_url(url: str) -> Proxy:
-    """Parse the URL of a proxy. Raises UrlError, whose message never contains the password."""
+    """Parse the URL of an HTTP proxy. Raises UrlError if the URL is invalid; the message never
+    contains the password."""
     try:
         parts = urlsplit(url)
         port = parts.port

@@ -1,6 +1,6 @@
 """Parse the HTTP responses on one connection with httptools.
 
-A cache of parsed response heads avoids parsing the same bytes repeatedly.
+Parsed response heads are cached, so that identical heads are not parsed again.
 """
 
 from __future__ import annotations
@@ -18,8 +18,11 @@ _SKIPPED_LOOKUPS = 1_000
 
 
 class CachedHead(msgspec.Struct, frozen=True, gc=False):
-    """A parsed response head in the cache. `length` is the size of the whole response (head and
-    body) in bytes. The headers are shared between responses and must not be modified."""
+    """Cached head of a response, already parsed.
+
+    `length` is the size in bytes of the whole response (head and body). Responses share the
+    headers, which must therefore not be modified.
+    """
 
     head: bytes
     length: int
@@ -28,11 +31,12 @@ class CachedHead(msgspec.Struct, frozen=True, gc=False):
 
 
 class HeadCache:
-    """Cache of parsed response heads. `latest_head` is the head that was used last, which the next
-    response usually repeats.
+    """Cache of parsed response heads. `latest_head` is the head that was used last; the next
+    response usually has the same head.
 
-    Lookups are wasted if heads do not repeat, for example because each contains an ID, or if bodies
-    are chunked. After 64 consecutive misses, the next 1,000 responses are therefore not looked up.
+    Lookups are wasted if heads do not repeat, for example because each head contains an ID, or if
+    bodies are chunked. After 64 consecutive misses, the next 1,000 responses are therefore not
+    looked up.
     """
 
     def __init__(self) -> None:
@@ -41,8 +45,8 @@ class HeadCache:
         self._miss_count = self._remaining_skips = 0
 
     def find(self, data: bytes) -> CachedHead | None:
-        """Return the cached head if `data` is exactly one response with that head and a body of the
-        cached length; otherwise None."""
+        """Return the cached head if `data` is exactly one response with this head and a body of the
+        cached length, otherwise None."""
         if self._remaining_skips:
             self._remaining_skips -= 1
             return None
@@ -57,11 +61,11 @@ class HeadCache:
         return head
 
     def add(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
-        """Cache the head of `data`, which must be one complete response with keep-alive that was
-        received in a single read.
+        """Add the head of a response to the cache. `data` must be one complete response with
+        keep-alive, received in a single read.
 
-        The head is cached only if all bytes after the head are the body, because then the head
-        determines the length of the response.
+        The head is cached only if everything after the head is the body. The head then determines
+        the length of the response.
         """
         if self._remaining_skips:
             return
@@ -77,33 +81,34 @@ class HeadCache:
 MAX_RESPONSE_BYTES = 64 * 2**20
 """Maximum size in bytes of a response that is stored in memory."""
 MAX_RECEIVING_BYTES = 256 * 2**20
-"""Maximum total size in bytes of all incomplete responses in one load worker."""
+"""Maximum total size in bytes of the incomplete responses that one load worker stores in memory."""
 MAX_HEAD_BYTES = 2**20
-"""Maximum number of consecutive bytes in a response that are not part of the body, such as the head
-or trailers."""
+"""Maximum number of consecutive bytes in a response that do not belong to the body, such as the
+head or trailers."""
 _MAX_HEADERS = 1000
-"""Maximum number of headers in a response. A header can use twenty times its transferred size in
-memory."""
+"""Maximum number of headers in a response. In memory, a header can take twenty times its size on
+the wire."""
 _MAX_BYTES_RECEIVED = 2**31 - 1
-"""Maximum value of `bytes_received`, which is an int32 in the request rows."""
+"""Maximum number of received bytes per response, because the column `bytes_received` of the request
+rows is an int32."""
 
 _ENCODING = b"content-encoding"
 _ENCODING_LENGTH = len(_ENCODING)
 
 
 class ReceivedBytes:
-    """Counter of the bytes of incomplete responses that a load worker stores in memory."""
+    """Counter of the bytes of all incomplete responses that a load worker stores in memory."""
 
     def __init__(self) -> None:
         self.total = 0
 
 
 class ResponseParser:
-    """Parser of the responses on one connection, with the state of the current response. `status`
-    is 0 until the head is complete.
+    """Parser of the responses on one connection. The attributes describe the current response;
+    `status` is 0 until its head is complete.
 
-    The callbacks of httptools only record their arguments, which are processed afterwards, so that
-    no reaction to a response can reenter the parser.
+    The callbacks of httptools only record their arguments. The arguments are processed after the
+    parser has returned, so that no reaction to a response can reenter the parser.
     """
 
     def __init__(self, received_bytes: ReceivedBytes) -> None:
@@ -122,7 +127,7 @@ class ResponseParser:
         self._max_bytes = MAX_RESPONSE_BYTES
 
     def start(self, exchange: Exchange) -> None:
-        """Reset the parser for the response to the request of `exchange`."""
+        """Reset the parser for the response of `exchange`."""
         if self._is_head:
             self._reset_parser()  # the old parser waits for a body that a HEAD response never has
         self.status = 0
@@ -137,8 +142,8 @@ class ResponseParser:
         self._max_bytes = MAX_RESPONSE_BYTES
 
     def feed(self, data: bytes, received_ns: int) -> None:
-        """Parse data that was received at `received_ns`. Must not be called again after an
-        error."""
+        """Parse the next data of the response, which was received at `received_ns`. Must not be
+        called again after an error."""
         bytes_received = self.bytes_received + len(data)
         if bytes_received > self._max_bytes:
             self._fail(f"the response exceeds {self._max_bytes / 2**20:.0f} MiB")
@@ -161,7 +166,7 @@ class ResponseParser:
             self._fail(f"the response has more than {MAX_HEAD_BYTES / 2**20:.0f} MiB outside its body")
 
     def pop_body(self) -> bytes:
-        """Return the body of a response that is not streamed, and remove the body from the
+        """Return the body of a response that was not streamed, and remove the body from the
         parser."""
         chunks = self._body
         self.drop_body()
@@ -175,14 +180,15 @@ class ResponseParser:
             self._stored_bytes = 0
 
     def is_ended_by_connection(self) -> bool:
-        """Return True if the response has neither a length nor chunks, so that it ends when the
-        connection is closed."""
+        """Return True if the response ends only when the connection is closed, because it has
+        neither a Content-Length nor a Transfer-Encoding header."""
         has_length = find_header(self.headers, b"content-length") is not None
         return self.status > 0 and not has_length and find_header(self.headers, b"transfer-encoding") is None
 
     def release(self) -> None:
-        """Release the httptools parser at the end of the connection. This breaks the reference
-        cycle between it and this object, so that no garbage collection is needed."""
+        """Release the httptools parser when the connection has been closed. This breaks the
+        reference cycle between the httptools parser and this object, so that no garbage collection
+        is needed."""
         self.drop_body()
         del self._feed, self._parser
 
@@ -231,8 +237,11 @@ class ResponseParser:
             self.is_keep_alive = self._parser.should_keep_alive()
 
     def _store_body(self, old_chunk_count: int, size: int) -> None:
-        """Join the body chunks after the first `old_chunk_count` chunks, because many small chunks
-        would use many times their size in memory, and check the memory limit."""
+        """Join the body chunks of one read, and check the memory limit. The first `old_chunk_count`
+        chunks are of earlier reads and are left as they are.
+
+        Without joining, many small chunks would use many times their size in memory.
+        """
         if len(self._body) > old_chunk_count + 1:
             self._body[old_chunk_count:] = [b"".join(self._body[old_chunk_count:])]
         self._stored_bytes += size
@@ -242,8 +251,8 @@ class ResponseParser:
             self._fail(f"the responses being received exceed {limit_mib:.0f} MiB in total", LOCAL_LIMIT)
 
     def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], received_ns: int) -> None:
-        """Pass all body chunks of one read to the reader in a single call, because they have the
-        same receive time."""
+        """Pass all body chunks of one read to the reader in a single call, because the chunks have
+        the same receive time."""
         chunks = self._body
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
@@ -264,7 +273,7 @@ class ResponseParser:
 
 
 def describe_non_http(data: bytes, error: Exception | None = None) -> str:
-    """Describe why `data` is not HTTP/1.1, without quoting its content."""
+    """Describe why `data` is not an HTTP/1.1 response, without quoting the data."""
     if data[:2] == b"\0\0" and data[3:4] == b"\x04":  # a SETTINGS frame, the first frame of every HTTP/2 server
         return "the server uses HTTP/2, but only HTTP/1.1 is supported"
     if data[:2] in (b"\x15\x03", b"\x16\x03"):

@@ -1,4 +1,4 @@
-"""Open connections over TCP, a Unix socket, an HTTP proxy, or a tunnel through a proxy."""
+"""Open connections over TCP, a Unix socket, an HTTP proxy, or a tunnel through an HTTP proxy."""
 
 from __future__ import annotations
 
@@ -26,17 +26,19 @@ _STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r)")
 
 class Route(Protocol):
     async def resolve(self) -> None:
-        """Resolve the host name once for all later connections. Raises ResolveError."""
+        """Resolve the host name of the route once for all later connections. Raises ResolveError if
+        the name cannot be resolved."""
         ...
 
     async def connect(self, new_connection: NewConnection, /) -> Connection:
-        """Open a connection. Raises OSError, including ssl.SSLError."""
+        """Open a connection over the route. Raises OSError, or ssl.SSLError (a subclass) if the TLS
+        handshake fails."""
         ...
 
 
 def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoint, proxy: Proxy | None) -> Route:
-    """Build the route to an address, depending on Unix socket, proxy and TLS. Raises
-    TlsFileError."""
+    """Build the route to an address, according to the endpoint's Unix socket, proxy and TLS
+    settings. Raises TlsFileError if a certificate or key file is invalid."""
     tls = build_tls_context(endpoint.tls) if address.is_tls else None
     if endpoint.unix_socket is not None:
         return _UnixRoute(loop, endpoint.unix_socket, address.host, tls)
@@ -46,7 +48,8 @@ def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: End
 
 
 class _HostAddresses:
-    """The IP addresses of a host. The address that accepted the last connection is tried first."""
+    """IP addresses of a host. Each connection first tries the address that accepted the previous
+    connection."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int) -> None:
         self._loop, self._host, self._port = loop, host, port
@@ -113,7 +116,7 @@ class _UnixRoute:
 
 
 class _ProxyRoute(_TcpRoute):
-    """Route over an HTTP proxy for plain HTTP, whose requests have absolute URLs."""
+    """Route to plain HTTP endpoints over an HTTP proxy. The requests must contain absolute URLs."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy) -> None:
         super().__init__(loop, proxy.host, proxy.port, None)

@@ -13,8 +13,8 @@ class TlsFileError(EndpointError):
 
 
 def build_tls_context(tls: Tls) -> ssl.SSLContext:
-    """Build the client TLS context for the settings. Raises TlsFileError if a certificate or key
-    file is invalid."""
+    """Build the TLS context of a client from TLS settings. Raises TlsFileError if a certificate or
+    key file is invalid."""
     try:
         context = ssl.create_default_context(cafile=tls.ca_file)
     except OSError as error:
@@ -48,7 +48,7 @@ _FILE_TEXTS = {
 
 
 def describe_tls_failure(error: ssl.SSLError) -> str:
-    """Describe why the TLS handshake failed."""
+    """Describe why a TLS handshake failed."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"the certificate is not trusted: {error.verify_message}"
     reason = error.reason or str(error)

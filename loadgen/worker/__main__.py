@@ -1,8 +1,8 @@
-"""Run a load worker: `python -m loadgen.worker`, with commands on standard input and reports on
-standard output.
+"""Run a load worker: `python -m loadgen.worker`. The worker reads commands from standard input and
+writes reports to standard output.
 
-With `--join`, the worker reads a single command from standard input, Join, and serves the master at
-the given address.
+With `--join`, the worker reads only the command Join from standard input, and serves the master at
+the address in this command.
 
 Threads: the gevent hub of Locust (main thread), the sending thread, a reader of commands, and the
 hub's thread pool, which sends the rows of a stage.
@@ -22,8 +22,8 @@ from loadgen.frames import ReportWriter
 from loadgen.machine import raise_descriptor_limit
 
 _SWITCH_INTERVAL_S = 0.0001
-"""Thread switch interval in seconds: maximum time for which the transfer of rows can block the
-sending thread. With Python's default of 5 ms, p99 of the send lag would be 5 ms."""
+"""Thread switch interval in seconds: the maximum time for which the transfer of rows can block the
+sending thread. With Python's default of 5 ms, the p99 send lag would be 5 ms."""
 
 
 def main() -> None:

@@ -1,5 +1,4 @@
-"""Execute the commands of a load worker, independently of the channel on which it receives
-commands."""
+"""Execute the commands of a load worker, regardless of the channel on which they are received."""
 
 from __future__ import annotations
 
@@ -38,7 +37,7 @@ PACING_MECHANISM = "timerfd" if HAS_TIMERFD else "sleep"
 
 
 def build_failure(error: Exception) -> Failed:
-    """Build the report of an error, for the engine or the master."""
+    """Build the report about an error after which the worker cannot continue."""
     if isinstance(error, WorkloadError):
         return Failed(message=str(error), hint=error.hint, is_workload_invalid=True)
     if isinstance(error, TargetError):
@@ -51,8 +50,10 @@ def build_failure(error: Exception) -> Failed:
 
 
 class Worker:
-    """Executes the commands of a load worker. `on_command` must be called on the thread that reads
-    commands, and `run` on Locust's thread."""
+    """Executor of the commands of a load worker.
+
+    `on_command` must be called on the thread that reads commands, and `run` on Locust's thread.
+    """
 
     def __init__(self, sender: Sender, locust_runner: LocustRunner, listener: ReportSink) -> None:
         self._sender, self._locust_runner, self._listener = sender, locust_runner, listener
@@ -64,13 +65,13 @@ class Worker:
 
     @property
     def is_sending(self) -> bool:
-        """True while a stage is sending requests; may be read from any thread."""
+        """True while a stage is sending requests. May be read from any thread."""
         stage_run = self._stage_run
         return stage_run is not None and stage_run.is_sending
 
     def on_command(self, command: Command) -> None:
-        """Accept a command. Commands for a running stage are executed immediately, other commands
-        in order."""
+        """Accept a command. A command for the running stage is executed immediately; other commands
+        are queued and executed in order."""
         stage_run = self._stage_run
         match command:
             case RunStage():
@@ -93,8 +94,8 @@ class Worker:
                 raise RuntimeError(f"the load worker cannot execute the command {type(command).__name__}")
 
     def run(self) -> NoReturn:
-        """Execute commands until the process ends. Raises any error after which the worker cannot
-        continue."""
+        """Execute queued commands until the process ends. Raises any error after which the worker
+        cannot continue."""
         while True:
             self._execute(run_in_thread(self._commands.get))
 

@@ -1,4 +1,5 @@
-"""Run a load worker of the engine, with commands and reports as frames on pipes."""
+"""Run a load worker that serves the engine directly, without a master. Commands and reports are
+frames on pipes."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Connection of a worker to a master: Locust's worker runner over a socket that is authenticated by
-the master's token."""
+"""Connection of a worker to a master: Locust's worker runner, over a socket that both sides
+authenticate with the master's token."""
 
 from __future__ import annotations
 
@@ -26,24 +26,25 @@ from loadgen.sanitizing import format_host_port
 
 _LINGER_MS = 2_000
 _RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
-"""Minimum and maximum interval in ms between attempts to connect; the interval grows with each
-attempt."""
+"""Minimum and maximum interval in ms between attempts to connect to the master. The interval grows
+with each attempt."""
 
 _LAST_COMMAND_TIMEOUT_S = 0.2
-"""Time in seconds to wait for the master's last command after the connection was lost."""
+"""Time in seconds for which the worker waits for a last command of the master after the connection
+has been lost."""
 
 
 class NoMasterError(Exception):
-    """Raised when no master with the given token was found within the time limit."""
+    """Raised when the worker finds no master with its token within the time limit."""
 
 
 class MasterConnection:
-    """Connection of a worker to a master. `send` and `send_rows` may be called from any thread and
-    do not block.
+    """Connection of a worker to a master. `send` and `send_rows` do not block and may be called
+    from any thread.
 
-    `on_command` is called on Locust's thread with each command except pings, and with an exception
-    for each message that cannot be decoded. `on_lost` is called on Locust's thread when the
-    connection to the master is lost.
+    The callbacks are called on Locust's thread. `on_command` receives each command except pings, or
+    an exception for a message that cannot be decoded. `on_lost` is called when the connection to
+    the master is lost.
     """
 
     def __init__(
@@ -53,7 +54,8 @@ class MasterConnection:
         on_command: Callable[[Command | Exception], None],
         on_lost: Callable[[], None],
     ) -> None:
-        """Connect to the master. Raises NoMasterError if no master with the token is found."""
+        """Connect to the master. Raises NoMasterError if no master with the token is found within
+        the time limit."""
         self._hub = gevent.get_hub()
         # Locust compares the wall clock with the last message of its master.
         runners.MASTER_HEARTBEAT_TIMEOUT = sys.maxsize
@@ -63,7 +65,7 @@ class MasterConnection:
 
     @property
     def last_ping_ns(self) -> int | None:
-        """Time in ns on the monotonic clock at which the master's last ping was received; None
+        """Time in ns (monotonic clock) at which the last ping of the master was received; None
         before the first ping."""
         return self._runner.last_ping_ns
 
@@ -74,8 +76,8 @@ class MasterConnection:
         self._send("rows", encode_rows(batch))
 
     def close(self, on_closed: Callable[[], None]) -> None:
-        """Send all queued messages, close the connection, and then call `on_closed`. Wait at most
-        two seconds for the messages. May be called from any thread."""
+        """Send all queued messages within two seconds, close the connection, and then call
+        `on_closed`. May be called from any thread."""
         self._hub.loop.run_callback_threadsafe(self._close, on_closed)
 
     def _send(self, kind: str, body: bytes) -> None:

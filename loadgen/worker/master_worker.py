@@ -17,9 +17,9 @@ import gevent
 from loadgen.frames import ReportWriter, read_command
 from loadgen.machine import get_clock_id
 from loadgen.records import (
-    EXIT_DISMISSED,
     EXIT_MASTER_LOST,
     EXIT_NO_MASTER,
+    EXIT_REJECTED,
     WIRE_VERSION,
     Command,
     Hello,
@@ -34,15 +34,17 @@ from loadgen.worker.sender import LocustRunner, Sender
 
 _MAX_SILENCE_NS = 4_000_000_000
 _MAX_IDLE_SILENCE_NS = 15_000_000_000
-"""Time in ns without a ping after which the master counts as lost while this worker is not sending.
+"""Maximum time in ns between two pings of the master while the worker is not sending requests.
+After a longer silence, the master counts as lost.
 
-The limit is longer than during a stage, because the preparation of a stage can block this worker's
-interpreter for seconds, and the worker sends no requests during that time.
+The limit is longer than during a stage, because preparing a stage can block the worker's
+interpreter for seconds. A long wait does no harm while the worker sends no requests.
 """
 
 _POLL_INTERVAL_S, _FIRST_POLL_INTERVAL_S = 0.25, 0.02
-"""Polling intervals in seconds, after and before the first ping of the master. The interval before
-the first ping is short, so that `Ready` is reported before the master can dismiss the worker."""
+"""Polling intervals in seconds: after the first ping of the master, and before it. The interval
+before the first ping is short, so that `Ready` is reported before the master can reject the
+worker."""
 
 CommandQueue = queue.SimpleQueue[Command | Exception]
 
@@ -51,7 +53,7 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
     """Serve a master until standard input ends, the master sends Quit or is lost, or no master is
     found.
 
-    The only report is `Ready`, sent when the master has accepted the worker.
+    The only report on the pipe is `Ready`, which is sent when the master has accepted the worker.
     """
     join = read_command(commands)
     if not isinstance(join, Join):
@@ -63,7 +65,7 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         if isinstance(command, Quit):  # immediately, even if the thread that executes commands is blocked
             if command.reason is None:
                 os._exit(0)
-            _exit(EXIT_DISMISSED, f"the master dismissed this worker: {sanitize_text(command.reason)}")
+            _exit(EXIT_REJECTED, f"the master rejected this worker: {sanitize_text(command.reason)}")
         command_queue.put(command)
 
     sender, locust_runner = Sender(), LocustRunner()
@@ -119,7 +121,7 @@ def _execute_commands(command_queue: CommandQueue, worker: Worker, connection: M
 def _monitor_master(
     connection: MasterConnection, worker: Worker, lost_text: str, on_first_ping: Callable[[], None]
 ) -> None:
-    """Exit when the master is lost, even if Locust's thread is blocked: a worker without a master
+    """Exit when the master is lost, even if Locust's thread is blocked. Without a master, a worker
     must not send requests."""
     pause, is_accepted = threading.Event(), False
     while True:
@@ -138,7 +140,7 @@ def _monitor_master(
 
 def _exit_at_eof(stdin: BinaryIO) -> None:
     while stdin.read(4096):
-        """Ignore the data: no further commands are expected on standard input."""
+        """Ignore data on standard input, because no further commands are expected there."""
     os._exit(0)
 
 

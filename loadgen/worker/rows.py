@@ -1,7 +1,7 @@
-"""Convert finished exchanges to record batches.
+"""Convert finished exchanges to record batches of request rows.
 
-Columns with a single repeated value are not built value by value, so that a row costs about a
-microsecond.
+A column with the same value in all rows is built at once instead of value by value, so that a row
+takes about a microsecond.
 """
 
 from __future__ import annotations
@@ -39,8 +39,11 @@ _get_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIE
 def build_record_batch(
     stage_index: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
 ) -> pa.RecordBatch:
-    """Build a record batch of `REQUEST_SCHEMA` from finished exchanges. `tokens_asked` has one
-    entry per prepared request; `worker` is the index of this worker."""
+    """Build a record batch of `REQUEST_SCHEMA` from finished exchanges.
+
+    `tokens_asked` has the maximum number of output tokens for each prepared request. `worker` is
+    the index of this load worker.
+    """
     count = len(exchanges)
     constants = {"stage": stage_index, "worker": worker, "name": None, "tokens_asked": None}
     columns = {name: _build_constant_column(name, value, count) for name, value in constants.items()}
@@ -62,7 +65,8 @@ def build_record_batch(
 
 
 def preload_imports() -> None:
-    """Import the modules that the first record batch requires, by building an empty batch.
+    """Build a record batch in advance, so that the modules for the first record batch of a stage
+    are already imported.
 
     pyarrow imports pandas when it first converts a value, which would delay the sending thread by
     half a second.
@@ -83,9 +87,11 @@ def _build_column(name: str, values: tuple[object, ...]) -> pa.Array:
 
 
 def _build_time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
-    """Build a column whose values are lists of times in ns. The times are copied as bytes, because
-    converting them one by one would block the sending thread for milliseconds if there are many
-    long streams."""
+    """Build a column of lists of times in ns.
+
+    The times are copied as bytes. Converting each time separately would block the sending thread
+    for milliseconds if there are many long streams.
+    """
     ends = list(accumulate((len(times or ()) for times in lists), initial=0))
     offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
     joined_bytes = b"".join(array("q", times) for times in lists if times is not None)

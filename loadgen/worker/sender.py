@@ -1,8 +1,7 @@
-"""The sending thread, whose event loop is separate from Locust's hub, and the Locust user that
-represents it.
+"""Sending thread, whose event loop is separate from Locust's hub, and the Locust user that
+represents this thread.
 
-Locust starts and monitors that user. The statistics of Locust are not used, because they are
-rounded.
+Locust starts and monitors the user. Locust's statistics are not used, because they are rounded.
 """
 
 from __future__ import annotations
@@ -27,8 +26,8 @@ T = TypeVar("T")
 
 
 class Sender:
-    """The thread that sends requests. `event_loop` is the implementation of its event loop:
-    "uvloop" if available, otherwise "asyncio"."""
+    """Sending thread, with an event loop of its own. `event_loop` is the implementation of the
+    event loop: "uvloop" if available, otherwise "asyncio"."""
 
     def __init__(self) -> None:
         self.event_loop, self.loop = _create_event_loop()
@@ -36,13 +35,13 @@ class Sender:
         self._thread.start()
 
     def call(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
-        """Run `coroutine` on the sending thread, and return its future. May be called from any
-        other thread."""
+        """Run `coroutine` on the sending thread, and return a future of its result. May be called
+        from any other thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
 
     def read_cpu_wait_s(self) -> float | None:
-        """Return the seconds since the sending thread began in which it was ready to run but had no
-        CPU core; None if not reported by the OS."""
+        """Return the total time in seconds that the sending thread has waited for a CPU core while
+        ready to run; None if not reported by the OS."""
         return None if self._thread.native_id is None else read_cpu_wait_s(self._thread.native_id)
 
     def _run_loop(self) -> None:
@@ -60,7 +59,7 @@ def _create_event_loop() -> tuple[str, asyncio.AbstractEventLoop]:
 
 def run_in_thread(function: Callable[[], T]) -> T:
     """Run `function` on a native thread and return its result. Locust's greenlets continue to run
-    during the wait."""
+    until the function returns."""
     future: Future[T] = Future()
     gevent.get_hub().threadpool.apply(_store_outcome, (function, future))
     return future.result()
@@ -74,7 +73,7 @@ def _store_outcome(function: Callable[[], T], future: Future[T]) -> None:
 
 
 class LocustRunner:
-    """Locust runner with a single user, whose task runs the stages one after another.
+    """Locust runner with a single user. The user's task runs the stages one after another.
 
     The user is started only once, because Locust orders the start and stop of users by the wall
     clock.
@@ -96,11 +95,11 @@ class LocustRunner:
         self.environment = Environment(user_classes=[ArrivalUser])
 
     def start_local(self) -> None:
-        """Start the user with a local runner."""
+        """Create a local Locust runner and start the user."""
         self.environment.create_local_runner().start(user_count=1, spawn_rate=1)
 
     def run_task(self, function: Callable[[], None]) -> None:
-        """Run `function` in the user's task and wait until it ends. Raises any exception that
+        """Run `function` in the user's task and wait until it returns. Raises any exception that
         `function` raises."""
         outcome: AsyncResult[None] = AsyncResult()
         self._tasks.put((function, outcome))

@@ -1,7 +1,7 @@
-"""One stage on the sending thread: send requests, and collect finished exchanges.
+"""Run a stage on the sending thread: send its requests, and collect the finished exchanges.
 
-The module also describes the first failure of each error class in a stage, on a thread where that
-does not delay the sending thread.
+The first failure of each error class is described on another thread, so that the description does
+not delay the sending thread.
 """
 
 from __future__ import annotations
@@ -58,12 +58,13 @@ _NO_HEADERS: Headers = []
 
 
 class SendingStage:
-    """One stage on the sending thread.
+    """A stage on the sending thread. Other threads may read the counts and `first_errors`, and pop
+    exchanges from the left of `finished`.
 
-    Other threads may read the counts and `first_errors`, and pop exchanges from the left of
-    `finished`. `due_count` is the number of requests that were due so far; `scheduled` is the total
-    number, or None if responses determine it. `offsets` are this worker's arrivals in ns from the
-    start of the measured part, or None if responses determine the arrivals.
+    `due_count` is the number of requests that have become due so far. `scheduled` is the number of
+    all requests that this worker sends in the stage, or None if responses determine it. `offsets`
+    are this worker's arrivals in ns from the start of the measured part, or None if responses
+    determine the arrivals.
     """
 
     def __init__(
@@ -99,8 +100,8 @@ class SendingStage:
         self._on_response = None if is_scheduled else self._traffic.on_response
         self.finished: deque[Exchange] = deque()
         self.first_errors: list[Exchange] = []
-        """First failed exchange of each error class; never-started exchanges count as a separate
-        class."""
+        """First failed exchange of each error class. Exchanges whose request was never sent are a
+        separate class."""
         self._observed_error_classes: set[str] = set()
         self.due_count = self.completed = self.failed = self.never_started = 0
         self.max_lag_ns = 0
@@ -111,8 +112,8 @@ class SendingStage:
         return self._transport.sent_count - self._initial_sent_count
 
     async def run(self) -> None:
-        """Run the stage until its last request has ended. Requests that are still in flight at the
-        end of the drain time are interrupted."""
+        """Run the stage until its last request has ended. Requests that are in flight at the end of
+        the drain time are interrupted."""
         self._traffic.start()
         if self._max_requests == 0:
             self._traffic.stop()
@@ -134,11 +135,11 @@ class SendingStage:
             self._transport.abort()
 
     def change_rate(self, rate_per_s: float, offsets: Offsets, at_ns: int, now_ns: int) -> None:
-        """Change the rate of arrivals to `rate_per_s` requests per second from `at_ns` on.
+        """Change the rate to `rate_per_s` requests per second from the time `at_ns` on.
 
         `offsets` are the new arrivals in ns relative to `at_ns`, up to the end of the stage or
-        beyond. If `at_ns` has passed, the change applies from `now_ns`, because earlier arrivals
-        have been sent.
+        later. If `at_ns` has already passed, the change applies from `now_ns`, because earlier
+        arrivals have already been sent.
         """
         at_ns = max(at_ns, now_ns, self.lead_in_start_ns)
         if not isinstance(self._traffic, OpenTraffic) or self._offsets is None or not self._rates:
@@ -158,10 +159,11 @@ class SendingStage:
         self._traffic.replace(iterate_schedule_ns(self._offsets[started_count:], self.start_ns))
 
     def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
-        """Extend the measured part of the stage to `duration_s` seconds.
+        """Extend the measured part of the stage to `duration_s` seconds. A stage whose arrivals
+        have ended is unaffected.
 
-        `later_offsets` are the additional arrivals of an open loop; it is None for a closed loop,
-        whose clients continue. A stage whose arrivals have ended is unaffected.
+        `later_offsets` are the additional arrivals of an open loop. For a closed loop, whose
+        clients simply continue, `later_offsets` is None.
         """
         traffic = self._traffic
         if traffic.has_ended or duration_s <= self.duration_s:
@@ -179,8 +181,8 @@ class SendingStage:
         self.duration_s, self._end_ns = duration_s, end_ns
 
     def get_executed_rates(self) -> Rates:
-        """Return the executed rate curve of open arrivals, up to the end or stop of the stage;
-        empty for other arrivals."""
+        """Return the rate curve of open arrivals as executed, from the start of the measured part
+        to the end or stop of the stage. Return an empty curve for other arrivals."""
         end_s = (self._end_ns - self.start_ns) / 1e9
         return clip_rates(self._rates, 0.0, end_s) if self._rates and end_s > 0 else ()
 

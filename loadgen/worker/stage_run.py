@@ -33,7 +33,7 @@ _PROGRESS_INTERVAL_NS = 250_000_000
 
 
 class StageRun:
-    """Runs one stage. `run` is called on a separate thread; the command reader may call the other
+    """Run of one stage. `run` is called on a separate thread. The command reader may call the other
     methods at any time."""
 
     def __init__(self, command: RunStage, sender: Sender, listener: ReportSink) -> None:
@@ -56,14 +56,14 @@ class StageRun:
         return self._plan.index
 
     def start(self, start_ns: int) -> None:
-        """Set the start time of the measured part, and let the stage begin. Arrivals that are
+        """Set the start time of the measured part in ns, and start the stage. Arrivals that are
         already due are sent late."""
         self._start_ns = start_ns
         self._start_event.set()
 
     def stop(self, drain: bool) -> None:
-        """Stop the stage. A stage that has not begun ends when it is prepared, even if `start` was
-        never called."""
+        """Stop the stage. A stage that has not started ends as soon as it is prepared, even without
+        a call of `start`."""
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
         self._start_event.set()
 
@@ -74,8 +74,8 @@ class StageRun:
         self._apply_changes()
 
     def _apply_changes(self) -> None:
-        """Apply the pending changes. The arrivals are drawn on the calling thread, so that the
-        sending thread is not delayed."""
+        """Apply the pending rate changes and extensions. The new arrivals are drawn on the calling
+        thread, so that the sending thread is not delayed."""
         with self._change_lock:
             while self._pending_changes and (stage := self._stage) is not None:
                 change_number, change = self._pending_changes.popleft()
@@ -100,7 +100,7 @@ class StageRun:
 
     def run(self, target: SendingTarget) -> None:
         """Prepare the stage, wait for `start` or `stop`, run the stage, and send its rows and
-        reports. Raises TargetError and WorkloadError."""
+        reports. Raises TargetError or WorkloadError if the stage cannot be prepared."""
         prepared = self._sender.call(target.prepare(self._share)).result()
         if not isinstance(self._plan.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)

@@ -1,7 +1,8 @@
-"""The target of a load worker: an endpoint and a workload, prepared for sending.
+"""Target of a load worker: an endpoint and a workload, prepared for sending.
 
-The module also detects excessive memory growth of this process, because some libraries do not
-report how much data they buffer, and reads API keys from files, again whenever a key is renewed.
+The module also detects when the memory of this process grows too much, because some libraries do
+not report how much data they buffer. API keys are read from files, and read again when a key has
+been renewed.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ from loadgen.workloads import (
 
 
 def read_private_bytes() -> int | None:
-    """Return the resident memory of this process in bytes, without pages backed by files; None if
-    not reported by the OS (only Linux reports it)."""
+    """Return the resident memory of this process in bytes, without pages that are backed by files.
+    Return None if the OS does not report it; only Linux does."""
     try:
         _, resident_pages, shared_pages, *_ = map(int, Path("/proc/self/statm").read_bytes().split())
     except (OSError, ValueError):
@@ -48,8 +49,11 @@ def read_private_bytes() -> int | None:
 
 
 class MemoryLimit:
-    """Detects that the memory of this process has grown by more than `max_growth_bytes` since the
-    limit was created."""
+    """Limit on the growth of this process's memory.
+
+    `is_exceeded` is true if the memory has grown by more than `max_growth_bytes` bytes since the
+    MemoryLimit was created.
+    """
 
     def __init__(self, max_growth_bytes: int) -> None:
         self._initial_bytes = read_private_bytes()
@@ -67,8 +71,11 @@ _MIN_RENEWAL_INTERVAL_NS = 1_000_000_000
 
 
 class ApiKeys:
-    """API keys from files, for the headers of requests. All methods must be called on the event
-    loop's thread; a second thread reads the files and rewrites the requests after a renewal."""
+    """API keys, read from files, for the headers of requests.
+
+    All methods must be called on the thread of the event loop. After a renewal, another thread
+    reads the files and rewrites the requests.
+    """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Read the API keys. Raises WorkloadError if a key file cannot be read."""
@@ -84,20 +91,21 @@ class ApiKeys:
 
     @property
     def endpoint(self) -> Endpoint:
-        """Endpoint whose headers include the API keys."""
+        """Endpoint whose headers include the current API keys."""
         headers = [(file.header, value) for file, value in zip(self._files, self._key_values, strict=True)]
         return msgspec.structs.replace(self._base_endpoint, headers=(*self._base_endpoint.headers, *headers))
 
     def set_requests(self, requests: list[bytes], on_renewed: Callable[[Endpoint], None] | None) -> None:
-        """Set the requests in which a renewed key is replaced in place.
+        """Set the prepared requests, in which a renewed API key replaces the old one in place.
 
-        After a renewal, `on_renewed` is called with the new endpoint, for transports that add the
-        headers themselves.
+        After a renewal, `on_renewed` is called with the endpoint and its new headers, for
+        transports that add the headers themselves.
         """
         self._requests, self._on_renewed = requests, on_renewed
 
     def on_unauthorized(self) -> None:
-        """Handle a 401 response: read the key files again, at most once per second."""
+        """Handle a response with status 401: read the key files again, but at most once per
+        second."""
         now_ns = perf_counter_ns()
         is_renewing = self._renewal_task is not None and not self._renewal_task.done()
         if self._files and not is_renewing and now_ns - self._last_read_ns >= _MIN_RENEWAL_INTERVAL_NS:
@@ -143,23 +151,23 @@ def _read_key(file: KeyFile) -> str:
 
 
 _CLOSE_DETECTION_S = 0.05
-"""Time in seconds to wait after the preflight response, to detect whether the target closes the
-connection."""
+"""Time in seconds to wait after the preflight response, to detect whether the target then closes
+the connection."""
 
 _SAFE_HEADERS = frozenset(
     (b"content-type", b"content-length", b"transfer-encoding", b"connection", b"server", b"date", b"retry-after",
      b"cache-control", b"via", b"x-request-id", b"inference-header-content-length")
 )  # fmt: skip
-"""Names of the response headers that contain no secrets and are reported unredacted."""
+"""Names of response headers that contain no secrets and are therefore reported unredacted."""
 _MAX_REPORTED_HEADERS, _MAX_HEADER_CHARS = 40, 200
 
 _FULL_SHARE = WorkerShare()
 
 
 class SendingTarget:
-    """An endpoint with its transport and prepared requests, used on the sending thread.
+    """Endpoint with its transport and prepared requests, used on the sending thread.
 
-    The constructor raises WorkloadError if the endpoint's URL or an API key file is invalid.
+    The constructor raises WorkloadError if a setting of the endpoint or an API key file is invalid.
     """
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> None:
@@ -171,11 +179,11 @@ class SendingTarget:
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
     async def prepare(self, share: WorkerShare = _FULL_SHARE) -> PreparedWorkload:
-        """Resolve the host, and build the requests if they have not been built. Raises TargetError
-        and WorkloadError.
+        """Resolve the endpoint's host names, and build the requests on the first call. Raises
+        TargetError or WorkloadError.
 
-        `max_connections` applies to all workers together, so the connections are reopened if the
-        number of workers has changed.
+        `max_connections` applies to all workers together. If the number of workers has changed, all
+        connections are therefore closed and opened anew.
         """
         if share.worker_count != self._worker_count:
             self._split_connections(share.worker_count)
@@ -189,7 +197,8 @@ class SendingTarget:
         return self._prepared
 
     async def preflight(self) -> PreflightDone:
-        """Send one request of the workload and return the result. Raises WorkloadError."""
+        """Send one request of the workload and return the result. Raises WorkloadError if the
+        requests cannot be built."""
         try:
             prepared = await self.prepare()
         except TargetError as error:
@@ -222,11 +231,11 @@ class SendingTarget:
         )
 
     def create_memory_limit(self) -> MemoryLimit | None:
-        """Return the limit of this process's memory growth in a stage; `shed_load` must be called
-        when the limit is exceeded.
+        """Return the limit on the growth of this process's memory during a stage. When the limit is
+        exceeded, `shed_load` must be called. May be called from any thread.
 
-        Return None if the transport itself limits the data that it buffers, as the HTTP transport
-        does. May be called from any thread.
+        Return None if the transport itself limits how much data it buffers, as the HTTP transport
+        does.
         """
         if not hasattr(self.transport, "shed"):
             return None
@@ -236,7 +245,7 @@ class SendingTarget:
 
     def shed_load(self) -> None:
         """End all requests in flight with the error `local-limit`, because their responses use too
-        much memory of this machine."""
+        much of this machine's memory."""
         if (shed := getattr(self.transport, "shed", None)) is not None:
             shed()
 
@@ -305,7 +314,8 @@ class SendingTarget:
 def _open_transport(
     loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload
 ) -> tuple[Address, Transport]:
-    """Open the transport. Raises WorkloadError."""
+    """Create the transport for the workload. Return the first address of the endpoint and the
+    transport. Raises WorkloadError if a setting of the endpoint is invalid."""
     try:
         if not isinstance(workload, OipWorkload) or workload.transport == "http":
             transport = create_http_transport(loop, endpoint)

@@ -1,6 +1,7 @@
-"""Traffic sources, which decide when the requests of a stage start. They run on the sending thread.
+"""Traffic sources, which determine when the requests of a stage are sent.
 
-The module also draws the schedule of open arrivals and selects the arrivals that one worker sends.
+Traffic sources run on the sending thread. The module also draws the schedule of open arrivals, and
+selects the arrivals that one worker sends.
 """
 
 from __future__ import annotations
@@ -20,28 +21,28 @@ from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange
 
 _MAX_DRAWN_ARRIVALS = 50_000_000
-"""Maximum number of arrivals to draw after a rate change, so that a mistyped rate does not exhaust
-the memory."""
+"""Maximum number of arrivals that are drawn after a rate change, so that a mistyped rate does not
+exhaust the memory."""
 
 _ROUNDING_NS = 1_000
-"""Rounding tolerance in ns: an arrival of a constant-rate process that is due at the end of the
-stage may be rounded to an earlier time, by less than this."""
+"""Rounding tolerance in ns. An arrival of a constant-rate process that is due at the end of the
+stage may be rounded to an earlier time by less than this tolerance."""
 
 
 def compute_share_size(count: int, worker_share: WorkerShare) -> int:
-    """Return how many of `count` items this worker gets if the items are distributed to the workers
-    by round robin."""
+    """Return the number of items that one worker gets if `count` items are distributed to the
+    workers by round robin."""
     return len(range(worker_share.index, count, worker_share.worker_count))
 
 
 class Schedule:
-    """The arrivals of a stage, as offsets in ns from the start of the measured part, in ascending
+    """Arrivals of a stage, as offsets in ns from the start of the measured part, in ascending
     order.
 
-    Every worker draws the arrivals of all workers, so that the same seed results in the same
-    arrivals for any number of workers. Rate changes and extensions are drawn from the seed and a
-    sequence number, so that all workers that receive the same changes in the same order draw the
-    same arrivals.
+    Every worker draws the arrivals of all workers, so that the same seed yields the same arrivals
+    for any number of workers. The arrivals after a rate change or an extension are drawn from the
+    seed and the sequence number of the change. All workers that receive the same changes in the
+    same order therefore draw the same arrivals.
     """
 
     def __init__(self, plan: StagePlan, worker_share: WorkerShare) -> None:
@@ -58,11 +59,12 @@ class Schedule:
         return self._all_offsets[self._share.index :: self._share.worker_count]
 
     def change_rate(self, rate_per_s: float, at_ns: int, change_number: int) -> Offsets | None:
-        """Change the rate to `rate_per_s` requests per second from `at_ns` on, and return this
-        worker's arrivals after `at_ns`, in ns relative to `at_ns`.
+        """Change the rate to `rate_per_s` requests per second from `at_ns` on. Return this worker's
+        arrivals after `at_ns`, in ns relative to `at_ns`.
 
-        `change_number` is the sequence number of the change. Earlier arrivals are unchanged. Return
-        None if the arrivals are not drawn from a rate.
+        `at_ns` is relative to the start of the measured part. `change_number` is the sequence
+        number of the change. Earlier arrivals are unchanged. Return None if the arrivals are not
+        drawn from a rate.
         """
         if not isinstance(self._arrivals, OpenArrivals):
             return None
@@ -79,12 +81,12 @@ class Schedule:
         return later_offsets[(share.index - len(earlier_offsets)) % share.worker_count :: share.worker_count]
 
     def extend(self, duration_s: float, change_number: int) -> Offsets | None:
-        """Extend the schedule to `duration_s` seconds, and return this worker's arrivals between
-        the previous and the new end, in ns from the start of the measured part.
+        """Extend the schedule to `duration_s` seconds. Return this worker's arrivals between the
+        previous and the new end, in ns from the start of the measured part.
 
-        `change_number` is the sequence number of the change. The arrivals continue at the last
-        rate, spaced from the last arrival. Return None if the stage is already as long, or its
-        arrivals are not drawn from a positive rate.
+        `change_number` is the sequence number of the change. The arrivals continue at the last rate
+        after the last arrival. Return None if the schedule is not shorter than `duration_s`, or if
+        its arrivals are not drawn from a positive rate.
         """
         if not isinstance(self._arrivals, OpenArrivals) or duration_s <= self._duration_s or self._rate_per_s <= 0:
             return None
@@ -108,8 +110,8 @@ class Schedule:
 
 
 Send = Callable[[int, int], None]
-"""Callback `send(request_index, intended_ns)` for a due request; `request_index` is the index of
-the prepared request."""
+"""Callback `send(request_index, intended_ns)` for a request that is due. `request_index` is the
+index of the prepared request, and `intended_ns` is the scheduled start."""
 
 _BLOCK_SIZE = 4096
 _BACKOFF_NS = 100_000_000
@@ -117,8 +119,8 @@ _CONNECTION_ERRORS = ("dns", "connect", "tls", "send", "local-limit")
 
 
 class ArrivalSource(Protocol):
-    """Source of the requests of a stage: calls `send` for each due request, and `on_end()` after
-    the last request."""
+    """Source of the requests of a stage. A source calls `send` for each request when it is due, and
+    `on_end()` after the last request."""
 
     @property
     def has_ended(self) -> bool: ...
@@ -126,7 +128,7 @@ class ArrivalSource(Protocol):
     def start(self) -> None: ...
 
     def stop(self) -> None:
-        """Start no further requests."""
+        """Stop the source. No further requests are started."""
         ...
 
     def on_response(self, exchange: Exchange, /) -> None:
@@ -135,10 +137,11 @@ class ArrivalSource(Protocol):
 
 
 class OpenTraffic:
-    """Open-loop traffic: starts requests on a schedule, independent of responses.
+    """Open-loop traffic: requests are started on a schedule, independently of responses.
 
-    If the workload has sessions, each arrival starts a session, whose further requests follow the
-    responses until `end_ns`. `started_count` counts the arrivals that were started.
+    If the workload has sessions, each arrival starts a session. Each further request of a session
+    follows the previous response and a think time, if the request is due before `end_ns`. A failed
+    request ends its session. `started_count` is the number of arrivals that have been started.
     """
 
     def __init__(
@@ -171,12 +174,12 @@ class OpenTraffic:
         self._pacer.cancel()
 
     def replace(self, schedule_ns: Iterator[int]) -> None:
-        """Replace the remaining arrivals."""
+        """Replace the remaining arrivals of the schedule."""
         self._pacer.replace_schedule(schedule_ns)
 
     def extend(self, schedule_ns: Iterator[int], end_ns: int) -> None:
-        """Extend the stage to `end_ns` and replace the remaining arrivals. Sessions that the
-        previous end interrupted are not resumed."""
+        """Extend the stage to `end_ns`, and replace the remaining arrivals. Sessions that were cut
+        off at the previous end are not resumed."""
         self._end_ns = end_ns
         self._pacer.replace_schedule(schedule_ns, end_ns)
 
@@ -204,7 +207,7 @@ class ClosedTraffic:
     """Closed-loop traffic: each client sends its next request after the previous response and a
     think time.
 
-    All clients of this worker's share (possibly none) start at the same time. After a failed
+    The clients of this worker's share (possibly none) all start at the same time. After a failed
     connection, a client waits 0.1 s, so that a target that refuses connections does not receive
     thousands of attempts per millisecond.
     """
@@ -238,7 +241,7 @@ class ClosedTraffic:
             self._timer_queue.add(self._start_ns, None)
 
     def extend(self, end_ns: int) -> None:
-        """Extend the stage to `end_ns`. May be called before the start."""
+        """Extend the stage to `end_ns`. May be called before the stage has started."""
         if not self.has_ended:
             self._end_ns = end_ns
             self._end_timer.set(end_ns)
@@ -278,8 +281,9 @@ class ClosedTraffic:
 
 
 def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
-    """Iterate over the index of the prepared request for each arrival of this worker. The index
-    depends on the position of the arrival among the arrivals of all workers."""
+    """Return an iterator over the indices of the prepared requests for this worker's arrivals. The
+    index for an arrival depends on the position of the arrival among the arrivals of all
+    workers."""
     indices = (
         range(len(prepared.requests)) if prepared.request_indices is None else list(map(int, prepared.request_indices))
     )
@@ -287,8 +291,8 @@ def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> 
 
 
 def _find_next_session_request(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
-    """Return the due time in ns and the index of the next request of the session; None at the end
-    of the session."""
+    """Return the due time in ns and the index of the session's next request; None at the end of the
+    session."""
     request_index = sessions.next_request_index[exchange.request_index]
     if request_index is None or exchange.end_ns is None:
         return None
@@ -302,7 +306,10 @@ def _draw_think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
 
 
 def iterate_schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
-    """Yield the due times in ns as Python integers. The array is converted in blocks, because a
-    list of all times would take five times the memory of the array."""
+    """Yield the scheduled starts in ns as Python integers.
+
+    The array is converted in blocks, because a list of all scheduled starts would take five times
+    as much memory as the array.
+    """
     for start in range(0, len(offsets), _BLOCK_SIZE):
         yield from (offsets[start : start + _BLOCK_SIZE] + start_ns).tolist()

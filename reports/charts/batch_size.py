@@ -54,8 +54,8 @@ def _convert_to_inferences(throughput: Quantity) -> Quantity:
 
 
 def _build_latency_points(local: LocalSection) -> list[_Point]:
-    """Return the latency points. p95 is shown in addition to p50 only if there is a single family
-    of variants."""
+    """Return the latency points of all families of variants. p95 is shown in addition to p50 only
+    if there is a single family."""
     variants = select_valid_variants(local)
     has_single_family = len({variant.family for variant in variants}) == 1
     points = []
@@ -99,8 +99,8 @@ def _build_served_throughput_points(model_section: ModelSection) -> list[_Point]
 
 
 def _format_series_name(model_section: ModelSection, provider: str, precision: str, label: str) -> str:
-    """Return the name of a series. The name contains provider and precision only if the run has
-    several variants."""
+    """Return the display name of a series, which contains provider and precision only if the run
+    has several variants."""
     has_several_variants = len({(batch.provider, batch.precision) for batch in model_section.batches}) > 1
     return f"{provider} {precision} {label}" if has_several_variants else label
 
@@ -135,7 +135,7 @@ def _build_chart(points: Sequence[_Point], key: str, title: str, y_title: str) -
 
 
 def _describe_points(points: Sequence[_Point]) -> str:
-    """Describe the first series as the text alternative of the chart."""
+    """Describe the points of the first series, as the text alternative of the chart."""
     series = sorted((point for point in points if point.series == points[0].series), key=lambda point: point.batch)
     first, last = series[0], series[-1]
     name = f"{first.series}: from" if len({point.series for point in points}) > 1 else "From"

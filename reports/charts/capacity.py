@@ -1,5 +1,5 @@
-"""Chart of the decision of a plan: demand over the day, and the capacity of the planned instances,
-one instance fewer and one instance more."""
+"""Chart of the decision of a plan: demand over the day, and the capacity of the planned number of
+instances, one instance fewer and one instance more."""
 
 from __future__ import annotations
 
@@ -57,8 +57,8 @@ def _get_capacity_per_instance(row: OfferRow) -> float | None:
 
 
 def _get_demand(plan: PlanSection) -> tuple[float, ...]:
-    """Return the arrival rate per hour: that of the simulated peak day, or else the peak scaled by
-    the hourly profile."""
+    """Return the arrival rate per hour: that of the simulated peak day if there is one, otherwise
+    the peak rate scaled by the hourly profile."""
     if plan.day is not None:
         return plan.day.arrivals_per_s
     return tuple(plan.peak_per_s * share for share in plan.hourly_share)
@@ -106,7 +106,7 @@ def _build_layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> li
 
 
 def _build_level_layers(level: dict[str, Any]) -> list[alt.Chart]:
-    """Draw the capacity of a number of instances as a horizontal line with its label above the left
+    """Draw the capacity of a number of instances as a horizontal line, labeled above its left
     end."""
     data, is_planned = build_layer([level]), level["planned"]
     color, width = (ACCENT, 2.5) if is_planned else (INK, 1.2)

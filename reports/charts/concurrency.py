@@ -16,8 +16,8 @@ _QuantityGetter = Callable[[StageRow], Quantity | None]
 
 
 def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the charts of latency and throughput by concurrency; empty with fewer than two
-    different concurrencies."""
+    """Build the charts of latency and throughput by concurrency; empty with fewer than two distinct
+    concurrencies."""
     rows = [row for row in report.stages if row.kind == "closed" and row.clients is not None]
     if len({row.clients for row in rows}) < 2:
         return ()
@@ -36,7 +36,7 @@ def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
         _build_chart(
             report,
             rows,
-            {"throughput": lambda row: row.responses},
+            {"throughput": lambda row: row.throughput},
             "clients-rate",
             "successful req/s",
             "Throughput by concurrency",

@@ -39,8 +39,8 @@ _FIXED_RATE_KINDS = ("probe", "step", "steady")
 
 
 def build_rate_chart(report: Report) -> Chart | None:
-    """Build the chart of latency by offered rate; `None` unless there are at least two different
-    rates with a latency."""
+    """Build the chart of latency by offered rate; `None` unless at least two distinct rates have a
+    latency."""
     stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
     points = [
         _build_point(stage) for stage in stages if _get_rate(stage) is not None and stage.evaluated.value is not None
@@ -63,8 +63,8 @@ def build_rate_chart(report: Report) -> Chart | None:
 
 
 def _get_rate(stage: StageRow) -> float | None:
-    """Return the scheduled rate if known, so that repeats of a rate have the same x coordinate;
-    otherwise the offered rate."""
+    """Return the rate of a stage for the x axis: the scheduled rate if known, so that repeats of a
+    rate have the same x coordinate; otherwise the offered rate."""
     return stage.offered.value if stage.scheduled_per_s is None else stage.scheduled_per_s
 
 
@@ -126,7 +126,7 @@ def _build_layers(report: Report, points: list[dict[str, Any]], latency: str) ->
 
 
 def _compute_means(points: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
-    """Return the mean latency per rate, for the line of the chart; INVALID stages are excluded."""
+    """Return the mean latency per rate for the line of the chart, excluding INVALID stages."""
     valid_points = sorted(
         (point for point in points if point["state"] != "INVALID"), key=lambda point: point["offered"]
     )

@@ -1,4 +1,4 @@
-"""Chart of the latency CDF: the share of requests with a latency up to a given time, on a linear
+"""Chart of the latency CDF: the share of requests with at most a given latency, on a linear
 scale."""
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _build_points(curve: PercentileCurve) -> list[dict[str, Any]]:
 
 
 def _build_rows(curve: PercentileCurve) -> list[tuple[str, ...]]:
-    """Return the table of the CDF in steps of 5 %, each with the lowest latency that reaches this
+    """Return the table of the CDF in steps of 5 %, each with the lowest latency that reaches the
     share."""
     indices = dict.fromkeys(bisect_right(curve.share, step / 20 - 1e-9) for step in range(1, 21))
     return [

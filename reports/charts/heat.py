@@ -62,7 +62,7 @@ def build_heat_map_chart(report: Report) -> Chart | None:
 
 
 def _build_cells(heat_map: LatencyHeatMap) -> list[dict[str, Any]]:
-    """Return the non-empty cells of the heat map."""
+    """Return the non-empty cells of the heat map, one per time bin and latency range."""
     return [
         {"from": start_s, "to": round(start_s + heat_map.bin_s, 3), "low": low, "high": high, "responses": row[column]}
         | {

@@ -116,7 +116,8 @@ def _build_lines(records: list[dict[str, Any]], series_names: list[str], title: 
 
 
 def _build_hover_layer(records: list[dict[str, Any]], series_names: list[str]) -> alt.Chart:
-    """Build an invisible rule per bin with a tooltip that shows all values of the bin."""
+    """Build an invisible vertical line per time bin, with a tooltip that shows all values of the
+    bin."""
     tooltip = [alt.Tooltip("at:Q", title="time, s", format=",.4~r")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in series_names]
     chart: alt.Chart = build_layer(records).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)

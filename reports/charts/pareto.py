@@ -1,4 +1,4 @@
-"""Pareto chart of a plan: monthly cost vs. latency of the fleets."""
+"""Pareto chart of a plan: monthly cost vs. latency, with one point per fleet."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _MIN_PROBABILITY = 0.5
 _FADED_OPACITY = 0.5
 _NO_PROBABILITY = "–"
 _MIN_LABEL_DISTANCE = 0.085
-"""Minimum distance between two percentage labels as a fraction of the chart's width; closer labels
+"""Minimum distance between two percentage labels, as a fraction of the chart's width. Closer labels
 would overlap."""
 
 
@@ -76,8 +76,8 @@ def get_offer_role(row: OfferRow, plan: PlanSection) -> str:
 
 
 def _build_points(plan: PlanSection) -> list[dict[str, Any]]:
-    """Return points for the feasible offers by cost, followed by fleets on the Pareto front whose
-    size differs from the row of their offer."""
+    """Return one point per feasible offer, by cost, followed by the fleets on the Pareto front
+    whose size differs from the size that the plan chose for their offer."""
     front = {(fleet.offer, fleet.instances): fleet for fleet in plan.frontier}
     rows = [row for row in plan.offers if _is_drawable(row.usd_per_month, row.latency)]
     points = [
@@ -149,8 +149,8 @@ def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.C
 
 
 def _build_labels(points: list[dict[str, Any]], middle_cost: float, x: alt.X, y: alt.Y) -> list[alt.Chart]:
-    """Build the label of the recommended fleet above its point, and the probabilities of fleets on
-    the Pareto front below their points."""
+    """Build the label of the recommended fleet above its point, and the probability of each fleet
+    on the Pareto front below its point."""
     recommended = [{**point, "label": point["fleet"]} for point in points if point["role"] == "recommended"]
     with_probability = [{**point, "label": point["probability"]} for point in _select_non_overlapping(points)]
     points_by_alignment = {
@@ -167,8 +167,8 @@ def _build_labels(points: list[dict[str, Any]], middle_cost: float, x: alt.X, y:
 
 
 def _select_non_overlapping(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points with a probability whose labels do not overlap; the recommended fleet has
-    priority."""
+    """Return the points with a probability that can be labeled without overlap; the recommended
+    fleet has priority."""
     costs = [point["cost"] for point in points]
     is_log = min(costs) > 0 and max(costs) / min(costs) > _LOG_RATIO
     positions = [math.log(cost) if is_log else cost for cost in costs]
@@ -198,7 +198,8 @@ def _build_note(points: list[dict[str, Any]]) -> str:
 def _describe_points(plan: PlanSection, points: list[dict[str, Any]]) -> str:
     cheapest, costliest = (select_extreme(points, key=lambda point: point["cost"]) for select_extreme in (min, max))
     text = (
-        f"{len(points)} fleets from ${formatting.format_money(cheapest['cost'])}/month ({cheapest['fleet']}) to "
+        f"{formatting.format_count_noun(len(points), 'fleet')} from "
+        f"${formatting.format_money(cheapest['cost'])}/month ({cheapest['fleet']}) to "
         f"${formatting.format_money(costliest['cost'])}/month ({costliest['fleet']})."
     )
     if plan.recommendation is not None:

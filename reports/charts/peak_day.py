@@ -71,7 +71,7 @@ def _build_layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
 
 
 def _build_hover_layer(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
-    """Build an invisible column per hour with a tooltip that shows all values of the hour."""
+    """Build an invisible column per hour, with a tooltip that shows all values of the hour."""
     tooltip = [
         alt.Tooltip("from:N", title="hour"),
         alt.Tooltip("rate:Q", title="request rate, req/s", format=",.3~r"),
@@ -105,7 +105,7 @@ def _build_hour(day: DaySeries, index: int) -> dict[str, Any]:
 
 def _build_instance_labels(hours: list[dict[str, Any]], x: alt.X) -> list[alt.Chart]:
     """Build the labels of the number of instances, at midnight and whenever the number changes;
-    empty if it never changes."""
+    empty if the number never changes."""
     labels = [
         {
             "hour": hour_row["hour"],

@@ -17,8 +17,8 @@ _LABEL_EXPRESSION = " : ".join(f"datum.value == {one_in} ? '{name}'" for one_in,
 
 
 def build_percentile_chart(report: Report) -> Chart | None:
-    """Build the chart of latency by percentile; `None` if no successful request contributed to the
-    result."""
+    """Build the chart of latency by percentile; `None` if the result is not based on a successful
+    request."""
     if not report.spectra:
         return None
     points = _build_points(report)

@@ -12,8 +12,8 @@ from reports.charts.style import WIDTH
 
 
 class Chart(msgspec.Struct, frozen=True, kw_only=True):
-    """A chart. `title` states what the chart shows, and `alternative` is the text alternative.
-    `columns` and `rows` are the data of the chart as a formatted table."""
+    """Chart of a report. `title` states what the chart shows, and `alternative` is the text
+    alternative. `columns` and `rows` are the data of the chart as a formatted table."""
 
     key: str
     title: str

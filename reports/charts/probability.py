@@ -11,8 +11,8 @@ from reports.plan_section import PlanSection
 
 
 def build_probability_chart(plan: PlanSection | None) -> Chart | None:
-    """Build the chart of P(SLO met); `None` if there is no recommended fleet, or if its
-    probabilities are unknown."""
+    """Build the chart of the probability that the SLO is met; `None` if the plan recommends no
+    fleet, or if the probabilities of that fleet are unknown."""
     row = plan.recommended_row if plan else None
     if plan is None or row is None or row.slo_probabilities is None:
         return None

@@ -1,9 +1,9 @@
-"""Chart renderer: Vega in V8, in a child process, because V8 aborts its process when it cannot
+"""Renders charts with Vega in V8, in a child process, because V8 aborts its process when it cannot
 allocate memory.
 
-`python -m reports.charts.renderer` is the child process. It reads one JSON request per line from
-standard input and writes one JSON reply per line to standard output, until standard input is
-closed.
+`python -m reports.charts.renderer` is the child process. The process reads one JSON request per
+line from standard input and writes one JSON reply per line to standard output, until standard input
+is closed.
 """
 
 from __future__ import annotations
@@ -26,19 +26,21 @@ class ChartError(Exception):
 
 
 class ChartRenderer:
-    """Client of the renderer process. The process is started by the first request, and restarted by
-    the next request if it has exited. Thread-safe."""
+    """Client of the renderer process. The first request starts the process; if the process has
+    exited, the next request restarts it. Thread-safe."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._process: subprocess.Popen[bytes] | None = None
 
     def render_svg(self, spec: dict[str, Any]) -> str:
-        """Render a Vega-Lite specification as SVG. Raises ChartError."""
+        """Render a Vega-Lite specification as SVG. Raises ChartError if the chart cannot be
+        drawn."""
         return self._request({"spec": spec})
 
     def bundle_library(self, snippet: str) -> str:
-        """Bundle Vega with the JavaScript `snippet` that uses it. Raises ChartError."""
+        """Bundle Vega with the JavaScript `snippet` that uses Vega. Raises ChartError if bundling
+        fails."""
         return self._request({"library": snippet})
 
     def close(self) -> None:
@@ -70,8 +72,8 @@ class ChartRenderer:
         return str(reply["text"])
 
     def _stop(self) -> str:
-        """Stop the renderer process, and kill it if it does not exit in time. Returns a phrase that
-        describes how it ended."""
+        """Stop the renderer process, and kill it if it does not exit in time. Return a phrase that
+        describes how the process ended."""
         process, self._process = self._process, None
         if process is None:
             return "is not running"
@@ -88,18 +90,16 @@ class ChartRenderer:
 
 @cache
 def get_chart_renderer() -> ChartRenderer:
-    """Return the renderer of this process. The renderer is shared, because starting Vega takes
-    longer than rendering a whole report."""
+    """Return the chart renderer of this process. The renderer is shared, because starting Vega
+    takes longer than rendering a whole report."""
     renderer = ChartRenderer()
     atexit.register(renderer.close)
     return renderer
 
 
 def _start_process() -> subprocess.Popen[bytes]:
-    """Start the renderer process.
-
-    The process has a separate session, so that Ctrl-C in a terminal does not interrupt it. The
-    option -P excludes the working directory from its import path.
+    """Start the renderer process in a separate session, so that Ctrl-C in a terminal does not
+    interrupt the process. The option -P excludes the working directory from the import path.
     """
     is_windows = sys.platform == "win32"
     try:

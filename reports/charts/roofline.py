@@ -27,9 +27,9 @@ from reports.model import Report
 _GIGA = 1e9
 _PEAK_TOLERANCE = 0.1
 _ROOF_MARGIN = 3.0
-"""Factor by which the roof extends beyond the points."""
+"""Factor by which the roofs extend beyond the outermost points on the x axis."""
 _HEADROOM = 1.4
-"""Factor of headroom above the highest point, for the name of a roof."""
+"""Factor of headroom above the highest value on the y axis, for the name of a roof."""
 
 
 def build_roofline_chart(report: Report) -> Chart | None:
@@ -81,8 +81,8 @@ def _get_drawable_bottleneck(variant: VariantRow) -> BottleneckRow | None:
 
 
 def _select_distinct(bottlenecks: list[BottleneckRow]) -> list[BottleneckRow]:
-    """Return one bound per group of similar bounds: repeated measurements of the same peak differ
-    slightly."""
+    """Return one of each group of similar roofs. Repeated measurements of the same peak differ
+    slightly, but one line is sufficient for them."""
     distinct_bottlenecks: list[BottleneckRow] = []
     for bottleneck in bottlenecks:
         if not any(_is_similar(bottleneck, distinct_bottleneck) for distinct_bottleneck in distinct_bottlenecks):
@@ -126,8 +126,8 @@ def _build_point(variant: VariantRow, bottleneck: BottleneckRow, roof: str) -> d
 
 
 def _build_lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> list[dict[str, Any]]:
-    """Return three points per roof: at intensity `low`, at the ridge point, and at intensity
-    `high`."""
+    """Return three points per roof: at arithmetic intensity `low`, at the ridge point, and at
+    arithmetic intensity `high`."""
     return [
         {"roof": name, "intensity": intensity, "rate": _compute_roof_gflops(roof, intensity)}
         for name, roof in roofs.items()
@@ -136,8 +136,8 @@ def _build_lines(roofs: dict[str, BottleneckRow], low: float, high: float) -> li
 
 
 def _compute_ridge(bottleneck: BottleneckRow) -> float:
-    """Return the ridge point in FLOP/byte: the lowest intensity at which memory bandwidth is not
-    the limit."""
+    """Return the ridge point in FLOP/byte: the lowest arithmetic intensity at which memory
+    bandwidth is not the limit."""
     return (bottleneck.peak_flops_per_s or 0.0) / (bottleneck.peak_bytes_per_s or 1.0)
 
 

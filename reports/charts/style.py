@@ -1,8 +1,8 @@
-"""Style of all charts. Colors are CSS custom properties of the page, so that one SVG works for
-light and dark themes and for print.
+"""Style of all charts.
 
-The module also selects the variants that charts show, assigns colors to their families, and draws
-the knees of a sweep.
+Colors are CSS custom properties of the page, so that one SVG is suitable for light and dark themes
+and for print. The module also selects the variants that charts show, assigns colors to their
+families, and draws the knees of a sweep.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from reports.model import Report
 
 
 def select_valid_variants(local: LocalSection) -> list[VariantRow]:
-    """Return the valid variants ordered by throughput, fastest family first, because a chart may
-    not have room for all families."""
+    """Return the valid variants by throughput, fastest family first. Charts that have too little
+    room omit the last families."""
     variants_with_results = [variant for variant in local.variants if variant.state in ("best", "measured")]
     max_throughput_by_family: dict[str, float] = {}
     for variant in variants_with_results:
@@ -35,7 +35,7 @@ def select_valid_variants(local: LocalSection) -> list[VariantRow]:
 
 def list_variant_families(local: LocalSection) -> list[str]:
     """Return the names of the variant families in the order of `select_valid_variants`, followed by
-    families without a valid variant."""
+    the families without a valid variant."""
     return list(dict.fromkeys(variant.family for variant in (*select_valid_variants(local), *local.variants)))
 
 
@@ -49,22 +49,21 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
 CDF_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
-"""Metrics whose distributions are shown in the CDF chart, so that an SLO limit on one of these
-metrics can be drawn in the chart too."""
+"""Metrics whose distributions the CDF chart shows. An SLO limit on one of these metrics can be
+drawn in the same chart."""
 _MAX_LABEL_PX = 300
 _FONT = "system-ui, -apple-system, 'Segoe UI', 'DejaVu Sans', sans-serif"
 
 
 def build_layer(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
-    """Build a layer from inline data, one record per mark."""
+    """Build a chart layer from inline data, with one record per mark."""
     return alt.Chart(alt.InlineData(values=[dict(value) for value in values]))
 
 
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
-    """Combine layers into one Vega-Lite specification that is as wide as its container.
-
-    `name` replaces the names that Altair would number, so that the same report always gives the
-    same bytes.
+    """Combine layers into one Vega-Lite specification that is as wide as its container. `name`
+    replaces the names that Altair would number, so that the same report always gives the same
+    bytes.
     """
     chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)
     # Validation takes half the time of a report; tests validate the charts instead.
@@ -75,7 +74,8 @@ def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
 
 
 def build_series_scales(names: list[str]) -> dict[str, Any]:
-    """Return color and dash scales for lines, by the field `series`, in a common legend."""
+    """Return color and dash scales for lines. Both are keyed by the field `series`, in a common
+    legend."""
     legend = alt.Legend(title=None, symbolSize=320, columns=_count_legend_columns(names))
     count = len(names)
     return {
@@ -85,10 +85,10 @@ def build_series_scales(names: list[str]) -> dict[str, Any]:
 
 
 def build_point_scales(names: list[str], *, all_names: list[str] | None = None) -> dict[str, Any]:
-    """Return color and shape scales for connected points, by the field `series`, in a common
-    legend.
+    """Return color and shape scales for connected points. Both are keyed by the field `series`, in
+    a common legend.
 
-    With `all_names`, which has at most `MAX_SERIES` names, each series has the same style as in a
+    If `all_names` is given (at most `MAX_SERIES` names), each series has the same style as in a
     chart of all these series.
     """
     legend = alt.Legend(title=None, columns=_count_legend_columns(names))
@@ -103,10 +103,10 @@ def build_point_scales(names: list[str], *, all_names: list[str] | None = None) 
 def build_role_marks(
     points: list[dict[str, Any]], roles: Mapping[str, tuple[str, str]], x: alt.X, y: alt.Y, tooltip: list[alt.Tooltip]
 ) -> alt.Chart:
-    """Draw one mark per point, with color and shape by the field `role`, filled with the color in
-    the field `fill`.
+    """Draw one mark per point. The field `role` selects color and shape, and the field `fill`
+    contains the fill color.
 
-    `roles` maps each role to a color and a shape, most important role first; marks of more
+    `roles` maps each role to a color and a shape, most important role first. Marks of more
     important roles are drawn on top.
     """
     shown_roles = [role for role in roles if any(point["role"] == role for point in points)]
@@ -129,8 +129,8 @@ def build_role_marks(
 
 
 def _count_legend_columns(names: list[str]) -> int:
-    """Return the number of legend columns that fit above the chart. A wider legend would leave too
-    little room for the chart."""
+    """Return the number of legend columns that fit in the width of the chart. A wider legend would
+    leave too little room for the chart."""
     max_width_px = min(_MAX_LABEL_PX, max(map(len, names)) * 6.5) + 30
     return max(1, min(len(names), int((WIDTH - 100) // max_width_px)))
 
@@ -160,16 +160,17 @@ def build_vertical_limit_line(value: float, text: str) -> list[alt.Chart]:
 
 
 def build_zoom_parameter(name: str) -> alt.Parameter:
-    """Build a pan-and-zoom selection for the x axis: drag to pan and Shift + wheel to zoom, so that
-    the wheel alone still scrolls the page."""
+    """Build a pan-and-zoom selection for the x axis: drag to pan, and Shift + wheel to zoom. The
+    wheel alone still scrolls the page."""
     return alt.selection_interval(name=name, bind="scales", encodings=["x"], zoom="wheel![event.shiftKey]")
 
 
 def fit_scale(values: Sequence[float], ratio: float, *, from_zero: bool = True) -> dict[str, Any]:
     """Return the scale and axis that fit all values.
 
-    The scale is logarithmic, with ticks such as 1, 2, 5, if the values span more than a factor of
-    `ratio`. Otherwise the scale is linear, and starts at zero unless `from_zero` is false.
+    The scale is logarithmic, with ticks such as 1, 2, 5, if the ratio of the highest to the lowest
+    value exceeds `ratio`. Otherwise, the scale is linear and starts at zero unless `from_zero` is
+    false.
     """
     if min(values) <= 0 or max(values) / min(values) <= ratio:
         if from_zero and max(values) > 0:
@@ -225,8 +226,8 @@ _CONFIG: dict[str, Any] = {
 
 
 def build_knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
-    """Draw a labeled vertical line for each method that found a knee in this unit. `x` is the axis
-    of a chart with the same unit of load."""
+    """Draw a labeled vertical line for each method that found a knee in the same unit of load as
+    the x axis. `x` is the x axis of the chart."""
     rows = report.knees.rows if report.knees is not None else ()
     knees = [row for row in rows if row.at.value is not None and row.at.unit == unit]
     layers: list[alt.Chart] = []

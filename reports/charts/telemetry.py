@@ -34,12 +34,12 @@ _QUANTITIES = {
 """Name of the quantity on the y axis of each chart, by unit."""
 
 _MIN_SAMPLES = 2
-"""Minimum number of samples of a series for a line."""
+"""Minimum number of samples in a series that are needed to draw a line."""
 
 
 def build_telemetry_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the telemetry charts. Series without samples are omitted, and so are charts in which no
-    series has enough samples for a line."""
+    """Build the telemetry charts. Series without samples are omitted, and so are charts without a
+    series that has enough samples for a line."""
     charts = (_build_chart(report, unit, *chart_settings) for unit, chart_settings in _CHARTS.items())
     return tuple(telemetry_chart for telemetry_chart in charts if telemetry_chart is not None)
 
@@ -113,7 +113,7 @@ def _build_row(series: TelemetrySeries) -> tuple[str, ...]:
 
 
 def _build_note(series_with_samples: list[TelemetrySeries], shown_series: list[TelemetrySeries]) -> str:
-    """Describe the shown series with the descriptions from the metric catalog."""
+    """Describe the series that the chart shows, with the descriptions from the metric catalog."""
     texts = dict.fromkeys(f"{_format_kind(series)}: {series.description}." for series in series_with_samples)
     hidden_count = len(series_with_samples) - len(shown_series)
     omitted_note = [f"{hidden_count} more series are only in the table."] if hidden_count else []

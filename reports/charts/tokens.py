@@ -17,12 +17,12 @@ _MS_PER_S = 1000.0
 _RATE_KINDS = ("step", "steady", "probe")
 
 _LoadPoint = tuple[float, StageRow, TokenRow]
-"""Load (concurrency or req/s), the stage with this load, and the token metrics of the stage."""
+"""Load (concurrency or req/s), the stage at this load, and the token metrics of the stage."""
 
 
 def build_token_charts(report: Report) -> tuple[Chart, ...]:
-    """Build the charts of token metrics; empty unless responses have tokens at two or more
-    different loads."""
+    """Build the charts of token metrics; empty unless token metrics exist at two or more distinct
+    loads."""
     for is_closed in (True, False):
         load_points = _select_load_points(report, is_closed=is_closed)
         if len({load for load, _, _ in load_points}) > 1:
@@ -35,7 +35,7 @@ def build_token_charts(report: Report) -> tuple[Chart, ...]:
 
 
 def _select_load_points(report: Report, *, is_closed: bool) -> list[_LoadPoint]:
-    """Return the stages ordered by load: closed-loop stages by concurrency if `is_closed` is true,
+    """Return the stages in order of load: closed-loop stages by concurrency if `is_closed` is true,
     otherwise constant-rate stages by rate."""
     tokens = {row.stage: row for row in report.tokens}
     stages = [
@@ -123,8 +123,8 @@ def _describe_times(load_points: Sequence[_LoadPoint], *, is_closed: bool) -> st
 
 
 def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_closed: bool) -> Chart | None:
-    """Draw the tokens per second of a user vs. the tokens per second per GPU, or of the whole
-    target if the number of GPUs is unknown."""
+    """Draw tokens per second per user vs. tokens per second per GPU. If the number of GPUs is
+    unknown, the tokens per second of the whole target are used."""
     gpu_count = report.header.accelerator_count
     points: list[dict[str, Any]] = [
         {
@@ -140,7 +140,7 @@ def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, 
     throughput_unit = "tok/s/GPU" if gpu_count else "tok/s"
     x = alt.X(
         "user:Q",
-        title="output speed per user, tok/s (1 / p50 TPOT)",
+        title="output throughput per user, tok/s (1 / p50 TPOT)",
         **fit_scale([point["user"] for point in points], 12),
     )
     y = alt.Y(
@@ -163,7 +163,7 @@ def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, 
     ]
     return Chart(
         key="token-frontier",
-        title=f"Output speed per user vs. output throughput ({throughput_unit})",
+        title=f"Output throughput per user vs. in total ({throughput_unit})",
         alternative="; ".join(f"{load}: {user} tok/s/user, {output} {throughput_unit}" for load, user, output in rows)
         + ".",
         spec=build_spec([frontier_line, marks, labels], "token_frontier"),

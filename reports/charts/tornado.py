@@ -1,5 +1,5 @@
-"""Tornado chart of the monthly cost: the cost at both ends of the range of each input, with the
-largest effect at the top."""
+"""Tornado chart of the monthly cost: one bar per input, from the cost at one end of the input's
+range to the cost at the other end, with the largest effect at the top."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ _TICK_COUNT = 5
 
 
 def build_tornado_chart(plan: PlanSection | None) -> Chart | None:
-    """Build the tornado chart; `None` without a recommended fleet, or if no input has an effect."""
+    """Build the tornado chart; `None` if the plan recommends no fleet, or if no input has an
+    effect."""
     recommended = None if plan is None else plan.recommended_row
     if plan is None or recommended is None or recommended.usd_per_month.value is None:
         return None
@@ -48,7 +49,8 @@ def build_tornado_chart(plan: PlanSection | None) -> Chart | None:
 
 
 _NOTE = (
-    "One input is changed at a time, and the fleet is sized by formula. An arrow marks a change of the cheapest offer."
+    "One input is changed at a time, and the fleet is sized analytically, not simulated. An arrow marks a change of "
+    "the cheapest offer."
 )
 
 
@@ -90,7 +92,7 @@ def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> Iterator
 
 
 def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
-    """Return the width in pixels reserved for the labels on the left and on the right."""
+    """Return the widths in pixels that are reserved for the labels on the left and on the right."""
     left_px, right_px = (
         max((min(_MAX_TEXT_PX, _PX_PER_CHAR * len(bar["words"])) for bar in bars if bar["side"] == side), default=0)
         for side in ("left", "right")
@@ -102,7 +104,7 @@ def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[float, float]:
 def _compute_domain(
     costs: list[float], planned_usd: float, label_widths_px: tuple[float, float]
 ) -> tuple[float, float]:
-    """Return the range of costs on the x axis, extended on both sides by the width of the
+    """Return the range of monthly costs on the x axis, extended on both sides by the width of the
     labels."""
     left_px, right_px = (width_px + 12 for width_px in label_widths_px)
     usd_per_px = ((max(costs) - min(costs)) or planned_usd or 1.0) / (WIDTH - left_px - right_px)
@@ -110,7 +112,7 @@ def _compute_domain(
 
 
 def _compute_ticks(low: float, high: float) -> list[float]:
-    """Return round, non-negative costs within the range, as axis ticks."""
+    """Return round, non-negative costs within the range, for the axis ticks."""
     min_step = (high - max(0.0, low)) / _TICK_COUNT
     scale = 10.0 ** math.floor(math.log10(min_step))
     step = next(scale * multiple for multiple in (1, 2, 5, 10) if scale * multiple >= min_step)
@@ -118,10 +120,9 @@ def _compute_ticks(low: float, high: float) -> list[float]:
 
 
 def _build_bars(sensitivity: SensitivityRow, recommended: OfferRow, planned_usd: float) -> Iterator[dict[str, Any]]:
-    """Yield bars from the planned cost to the cost at each end of the input's range, lower cost
-    first, with labels outside the bars.
-
-    An end at which no offer fits has a label and no bar.
+    """Yield two bars per input, from the planned cost to the cost at each end of the input's range,
+    lower cost first. Labels are outside the bars. An end at which no offer meets the constraints
+    has a label and no bar.
     """
     range_ends = (
         (sensitivity.usd_per_month_low, sensitivity.low, sensitivity.winner_low, sensitivity.winner_low_name),

@@ -129,8 +129,8 @@ def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) 
 
 
 def _select_two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the points of the Pareto front that are non-dominated in cost and latency, ignoring
-    accuracy, ordered by cost."""
+    """Return the points of the Pareto front that are non-dominated in cost and latency alone,
+    ignoring accuracy, ordered by cost."""
     front: list[dict[str, Any]] = []
     for point in sorted(
         (point for point in points if point["is_on_frontier"]), key=lambda point: (point["cost"], point["latency"])
@@ -141,8 +141,8 @@ def _select_two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]
 
 
 def _select_labeled_points(points: list[dict[str, Any]], middle_cost: float) -> list[dict[str, Any]]:
-    """Return the points with labels: the name of the best variant, and the accuracy of points on
-    the front if there are few."""
+    """Return the points that have labels: the best variant with its name, and, if there are few,
+    the points on the Pareto front with their accuracy."""
     front = [point for point in points if point["is_on_frontier"] or point["role"] == "best"]
     with_accuracy = [point for point in front if point["has_accuracy"]]
     best_points = [point for point in points if point["role"] == "best"]

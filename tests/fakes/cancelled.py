@@ -123,7 +123,7 @@ def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
     spec, killer = build_spec(profile, "r", today=NOON.date(), recalibrate=False), _Killer(moment)
     with RunWriter(directory / "run") as store, handle_stop_signals() as interruption:
         parts = msgspec.structs.replace(
-            build_dependencies(profile, store, Gather(local=workers) if workers > 1 else None),
+            build_dependencies(profile, store, Gather(local_workers=workers) if workers > 1 else None),
             inspect_machine=lambda: (ENVIRONMENT, ()),  # which asks a child for a second what nobody needs to know
             load_calibration=lambda _fingerprint, _now: CALIBRATION if moment.is_calibrated else None,
             store_calibration=lambda _: None,

@@ -87,7 +87,9 @@ class Conducted:
         self.failures: list[Failed] = []
         self.mute: set[str] = set()
         self.ahead_ns = 0
-        gathering = JoinCriteria(Gather(local=0, remote=remote, wait_s=wait_s), "10.0.0.1:5557", (), self.clock.now_ns)
+        gathering = JoinCriteria(
+            Gather(local_workers=0, remote_workers=remote, wait_s=wait_s), "10.0.0.1:5557", (), self.clock.now_ns
+        )
         self.conductor = MasterController(
             gathering, self.door, self.engine, self.failures.append, lambda: self.clock.now_ns
         )

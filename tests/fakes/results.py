@@ -274,7 +274,7 @@ def _local() -> tuple[Stage, ...]:
                 kind="steady",
                 repeat=1,
                 tags={"scenario": "single-stream"},
-                variant=Variant("digits.onnx", "CPUExecutionProvider", "as is", batch, 1),
+                variant=Variant("digits.onnx", "CPUExecutionProvider", "as-is", batch, 1),
                 window=Window(START_NS + number * 2_000_000_000, START_NS + (number + 1) * 2_000_000_000),
                 offered_per_s=closed,
                 achieved_per_s=Estimate(600 / float(call_s.sum()), n=600),

@@ -24,7 +24,7 @@ from reports.formatting import format_number
 from tests.fakes.driving import fill_in, find, press, press_key, shows, shows_the_verdict_of, texts_of
 
 OpenWindow = Callable[[], Window]
-_PATIENCE_MS = 90_000
+_PATIENCE_MS = 300_000
 
 
 @pytest.fixture

@@ -39,7 +39,7 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
     content = results.content()
     low = results.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
     with qtbot.waitSignal(results.presenter.reevaluated, timeout=PATIENCE_MS):
-        content.overview.axis.linked.select_span(low.start_s, low.end_s)
+        content.overview.axis.linked.select_time_range(low.start_s, low.end_s)
     shown = results.presenter.displayed_run
     assert shown is not None
     assert [row.name for row in shown.report.stages] == ["low"]

@@ -57,7 +57,7 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
         StartStage(1, 2**62),
         ChangeRate(12.5, 2**62),
         Join("h", 5557, "token", capacity_per_s=1000.0),
-        Gather(local=2, remote=1, host="h"),
+        Gather(local_workers=2, remote_workers=1, host="h"),
         Ping(5),
         StopStage(drain=True),
         Quit(),

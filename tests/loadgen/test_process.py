@@ -481,7 +481,9 @@ def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
     """A target may take 160 s for its metadata and one request, which says nothing of a process that cannot run."""
     monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     is_master = child == "loadgen.master"
-    with LoadProcess("loadgen.worker" if is_master else child, gather=Gather(local=1) if is_master else None) as load:
+    with LoadProcess(
+        "loadgen.worker" if is_master else child, gather=Gather(local_workers=1) if is_master else None
+    ) as load:
         load.configure(NOWHERE, HttpWorkload())
         os.kill(load.pid, signal.SIGSTOP)
         with pytest.raises(LoadError, match=f"process {load.pid} is suspended") as failed:
@@ -602,7 +604,7 @@ def test_several_workers_send_what_one_would() -> None:
 
     def sent(gather: Gather | None) -> tuple[list[tuple[int, int]], list[bytes], set[int]]:
         with ScriptedServer(Script()) as server, LoadProcess(gather=gather) as load:
-            assert len(load.workers) == (0 if gather is None else gather.local)
+            assert len(load.workers) == (0 if gather is None else gather.local_workers)
             load.configure(Endpoint((server.url,)), workload)
             played = Played(load, arrivals)
         rows = played.rows.sort_values("index")
@@ -612,7 +614,7 @@ def test_several_workers_send_what_one_would() -> None:
 
     alone = sent(None)
     assert (len(alone[0]) > 300, alone[2]) == (True, {0})
-    assert sent(Gather(local=2)) == (*alone[:2], {0, 1})
+    assert sent(Gather(local_workers=2)) == (*alone[:2], {0, 1})
 
 
 @pytest.mark.process
@@ -625,7 +627,7 @@ def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_a
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        LoadProcess(gather=Gather(local=0, remote=1), on_joining=give_up)
+        LoadProcess(gather=Gather(local_workers=0, remote_workers=1), on_joining=give_up)
     assert {(joining.joined, joining.expected) for joining in received} == {(0, 1)}
     assert held() == before
 
@@ -634,7 +636,7 @@ def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_a
 def test_workers_that_do_not_come_are_a_load_error() -> None:
     before = held()
     with pytest.raises(LoadError) as failed:
-        LoadProcess(gather=Gather(local=0, remote=1, wait_s=0.5))
+        LoadProcess(gather=Gather(local_workers=0, remote_workers=1, wait_s=0.5))
     assert "worker" in failed.value.message
     assert held() == before
 
@@ -643,4 +645,4 @@ def test_workers_that_do_not_come_are_a_load_error() -> None:
 def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 0.0)
     with pytest.raises(LoadError, match=r"did not join within 0\.1 s"):
-        LoadProcess(gather=Gather(local=0, remote=1, wait_s=0.1), on_joining=lambda _: None)
+        LoadProcess(gather=Gather(local_workers=0, remote_workers=1, wait_s=0.1), on_joining=lambda _: None)

@@ -28,7 +28,7 @@ def received(seed: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "received.txt"
         # the log is written when the server goes
-        with logging_server(log) as url, LoadProcess(gather=Gather(local=WORKERS)) as load:
+        with logging_server(log) as url, LoadProcess(gather=Gather(local_workers=WORKERS)) as load:
             load.configure(Endpoint((url,)), HttpWorkload())
             play(load, ClosedArrivals(4 * WORKERS), 0.5)  # connections made
             ended, rows = play(load, poisson(RATE_PER_S), DISPERSION_S, seed)

@@ -61,7 +61,7 @@ def test_a_plan_of_an_older_version_has_a_decision_without_what_it_does_not_know
 
 def test_without_a_fitting_offer_there_is_no_evidence(no_offer_plan_report: PlanReport) -> None:
     decision = decide_plan(no_offer_plan_report.plan)
-    assert decision.headline == "No offer fits a peak of 90.0\u202freq/s"
+    assert decision.headline == "No offer sustains a peak of 90.0\u202freq/s"
     assert decision.evidence == ""
 
 

@@ -572,7 +572,7 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
     assert "Plan: no offer fits" in text
     assert "Cheapest excluded aws/g4dn.xlarge@us-east-1: its memory of 16 GiB" in text
     assert "2 excluded offers" in text
-    assert text.index("No offer fits a peak of 90.0") < text.index("Cost and alternatives")
+    assert text.index("No offer sustains a peak of 90.0") < text.index("Cost and alternatives")
     assert "Evidence:" not in text
     assert "<figure" not in html
 

@@ -38,7 +38,7 @@ def test_where_nothing_moves_the_cost_that_is_reported(max_rate_plan_report: Pla
 def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
     plan = no_offer_plan_report.plan
     assert [title for title, lines in build_detail_lines(plan) if lines] == ["Assumptions"]
-    assert render_plan(plan).startswith("Decision     No offer fits a peak of 90.0 req/s\n")
+    assert render_plan(plan).startswith("Decision     No offer sustains a peak of 90.0 req/s\n")
 
 
 def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:

@@ -89,7 +89,7 @@ def test_a_server_that_dies_is_4_with_its_last_words_and_what_was_measured(
     assert done.returncode == 4, done.stderr
     result = sizewise_here.result(tmp_path / "run")
     (cause,) = (one["text"] for one in result["exit"]["causes"])
-    assert "target process: target.start: the server ended with code 7" in cause
+    assert "target process: target.start: the server exited with code 7" in cause
     ended = [check["hint"] for check in result["validity"] if check["id"] == "target_process"]
     assert any("it is too much" in hint for hint in ended), ended
     assert sum(stage["completed"] for stage in result["stages"]) >= 70
@@ -100,7 +100,7 @@ def test_a_command_that_ends_at_once_is_3_and_one_that_does_not_exist_is_2(
 ) -> None:
     done = sizewise_here("run", starting(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]"))
     assert done.returncode == 3
-    assert "ended with code 1 before it was ready" in done.stderr
+    assert "exited with code 1 before it was ready" in done.stderr
     assert "no such model" in done.stderr
     done = sizewise_here("run", starting(command="[no-such-program]"))
     assert done.returncode == 2

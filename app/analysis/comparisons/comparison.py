@@ -1,7 +1,7 @@
 """Compares two sets of runs: first their environments, then each common metric, with statistics
 over the repeats.
 
-A comparison includes notes on the limits of its validity."""
+A comparison includes notes on what limits its validity."""
 
 from __future__ import annotations
 
@@ -32,7 +32,8 @@ from app.records.metrics import display_unit, metric_label
 from app.records.result import Result
 
 MAX_NOISE = 0.10
-"""Maximum coefficient of variation between repeats at which a metric can still fail a run."""
+"""Maximum coefficient of variation between repeats at which the regression of a metric can still
+fail a run."""
 _MAX_NOISE_NOTES = 3
 
 
@@ -125,8 +126,10 @@ _MAX_SUSPECTED_P_VALUE = 0.05
 def compare_runs(
     base: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
 ) -> Comparison:
-    """Compare two sets of runs. The comparison has no changes if the runs have no metric in common,
-    or if an environment difference makes them incomparable and the comparison is not forced."""
+    """Compare two sets of runs.
+
+    The result has no changes if the runs have no metric in common, or if an environment difference
+    makes the runs incomparable and the comparison is not forced."""
     differences = find_differences(base, candidate)
     is_incomparable = any(difference.forbids for difference in differences)
     pairs = () if is_incomparable and not is_forced else pair_metrics(base, candidate)
@@ -155,16 +158,15 @@ def _sort_by_id(runs: Sequence[Result]) -> list[Result]:
 
 
 def evaluate_changes(pairs: Sequence[MetricPair], tolerance: float) -> tuple[MetricChange, ...]:
-    """Evaluate the change of each metric, headline metrics first. The p-values of all headline
-    metrics are adjusted together for multiple testing, and so are the p-values of the remaining
-    metrics."""
+    """Evaluate the change of each metric, headline metrics first. P-values are adjusted for
+    multiple testing, separately for the headline metrics and for the remaining metrics."""
     headline_pairs = [pair for pair in pairs if pair.is_headline]
     detail_pairs = [pair for pair in pairs if not pair.is_headline]
     return (*_evaluate_together(headline_pairs, tolerance), *_evaluate_together(detail_pairs, tolerance))
 
 
 def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Return the headline metrics that regressed and can fail a run; empty if the comparison is
+    """Return the headline metrics whose regression can fail the run; empty if the comparison is
     only advisory."""
     if comparison.is_advisory:
         return ()
@@ -172,14 +174,17 @@ def find_regressions(comparison: Comparison) -> tuple[MetricChange, ...]:
 
 
 def find_inconclusive(comparison: Comparison) -> tuple[MetricChange, ...]:
-    """Return the headline metrics whose comparison is inconclusive and which may have regressed."""
+    """Return the headline metrics whose comparison is inconclusive, except metrics that are too
+    noisy to fail the run."""
     return tuple(change for change in comparison.changes if change.verdict == "inconclusive" and can_fail_run(change))
 
 
 def has_suspected_change(changes: Sequence[MetricChange], tolerance: float) -> bool:
-    """Apply the first stage of the two-stage rule: return True if a headline metric changed by more
-    than the tolerance with an unadjusted p < 0.05. In that case the same number of repeats must be
-    added to decide."""
+    """Return True if a headline metric changed by more than the tolerance with an unadjusted p <
+    0.05.
+
+    This condition is the first part of the two-stage rule. If it is met, the same number of repeats
+    must be added before a decision."""
     return any(
         change.is_headline
         and change.unadjusted_p_value is not None
@@ -252,7 +257,8 @@ def _evaluate_zero_median(
     repeats: Repeats, verdict_if_higher: ChangeVerdict, verdict_if_lower: ChangeVerdict, p_value: float | None
 ) -> ChangeVerdict:
     """Return the verdict for a metric with a median of 0 on one side, such as an error rate without
-    errors: the confidence intervals of both sides must not overlap."""
+    errors. A verdict other than "inconclusive" requires that the confidence intervals of both sides
+    do not overlap."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base == candidate:
         return "same"

@@ -1,5 +1,5 @@
-"""Differences between the environments of two sets of runs, and whether they make the runs
-incomparable."""
+"""Finds the differences between the environments of two sets of runs, and decides whether each
+difference makes the runs incomparable."""
 
 from __future__ import annotations
 
@@ -22,7 +22,8 @@ _T = TypeVar("_T")
 
 
 class Machine(msgspec.Struct, frozen=True):
-    """Environment, target and workload hash of a run, all known before the run starts."""
+    """Environment, target and workload hash of the machine of a run, all known before the run
+    starts."""
 
     environment: Environment
     target: Target
@@ -30,7 +31,7 @@ class Machine(msgspec.Struct, frozen=True):
 
     @property
     def is_target_machine(self) -> bool:
-        """True if, according to the profile, the target runs on this machine; False if this machine
+        """True if the target runs on this machine, according to the profile; False if this machine
         only generates the load."""
         hardware, urls = self.target.hardware, self.target.urls
         is_local = not urls or any(prefix in url for prefix in _LOOPBACK_PREFIXES for url in urls)
@@ -51,8 +52,9 @@ def find_differences(base: Sequence[Result], candidate: Sequence[Result]) -> tup
 
 
 def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
-    """Find the differences between machines. Different GPUs, drivers or runtimes make runs
-    incomparable only if the target runs on this machine; a load generator may differ."""
+    """Find the differences between the machines of two sets of runs. A different GPU, driver or
+    runtime makes runs incomparable only if the target runs on the machine; machines that only
+    generate load may differ."""
     if any(
         machine.environment.fingerprint == NOT_REPORTED for machine in (*base, *candidate)
     ):  # imported from another tool, without environment data
@@ -86,7 +88,8 @@ def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machin
 
 
 def format_differences(differences: Sequence[EnvironmentDifference]) -> str:
-    """Format differences, such as "GPU: 1 × L4 (base), 1 × T4 (candidate); ONNX Runtime: …"."""
+    """Format differences as one line, such as "GPU: 1 × L4 (base), 1 × T4 (candidate); ONNX
+    Runtime: …"."""
     return "; ".join(
         (f"{difference.name}: {difference.base} (base), {difference.candidate} (candidate)")
         for difference in differences
@@ -137,8 +140,8 @@ def _build_difference(
     forbids: bool = False,
     package: str | None = None,
 ) -> EnvironmentDifference | None:
-    """Build a difference; `None` if both sides are equal. If one side does not report the value,
-    the difference does not make the runs incomparable."""
+    """Build the difference between two values; `None` if the values are equal. If one side does not
+    report the value, the difference does not make the runs incomparable."""
     base_distinct, candidate_distinct = (
         _collect_distinct_values(base, read_value),
         _collect_distinct_values(candidate, read_value),
@@ -176,7 +179,8 @@ def _format_mig(machine: Machine) -> str:
 def _build_driver_difference(
     base: Sequence[Machine], candidate: Sequence[Machine], *, is_on_target: bool
 ) -> EnvironmentDifference | None:
-    """Compare full driver versions; only a different major version makes runs incomparable."""
+    """Build the difference between driver versions; `None` if the full versions are equal. Only a
+    different major version makes runs incomparable."""
     major_versions = _collect_distinct_values(base, _get_driver_major) | _collect_distinct_values(
         candidate, _get_driver_major
     )
@@ -195,8 +199,8 @@ def _get_driver_major(machine: Machine) -> str | None:
 
 
 def _build_hardware_difference(base: Sequence[Machine], candidate: Sequence[Machine]) -> EnvironmentDifference | None:
-    """Compare the hardware. A different accelerator, accelerator count or replica count makes runs
-    incomparable."""
+    """Build the difference between the targets' hardware; `None` if the hardware is equal. A
+    different accelerator, accelerator count or replica count makes runs incomparable."""
     hardware_kinds = _collect_distinct_values(base, _format_hardware_kind) | _collect_distinct_values(
         candidate, _format_hardware_kind
     )
@@ -250,8 +254,8 @@ def _list_slo_texts(result: Result) -> list[str]:
 
 
 def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
-    """Compare the arrivals of stages with the same name. Different arrivals make the runs
-    incomparable."""
+    """Build the difference between the arrivals of stages with the same name. Different arrivals
+    make the runs incomparable."""
     base_arrivals, candidate_arrivals = _collect_arrivals_by_stage(base), _collect_arrivals_by_stage(candidate)
     differing_stages = [
         name for name, texts in base_arrivals.items() if candidate_arrivals.get(name, texts).keys() != texts.keys()
@@ -277,9 +281,9 @@ def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Resul
 
 
 def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, ...], str]]:
-    """Return the arrivals by stage name, each as a dict from comparison key to display text.
-
-    Arrivals of another tool never equal those of Sizewise, because they may only be assumed.
+    """Return, for each stage name, a dict from the comparison key of its arrivals to their display
+    text. Arrivals in a run of another tool never equal those of Sizewise, because the former may be
+    an assumption.
     """
     arrivals_by_stage: dict[str, dict[tuple[object, ...], str]] = {}
     for run in runs:

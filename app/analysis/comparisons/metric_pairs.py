@@ -28,13 +28,13 @@ _SEARCH = "search"
 
 
 class ComparableStage(msgspec.Struct, frozen=True):
-    """Stage or variant for which a metric was measured. `stage_name` is the display name; `key` is
+    """Stage or variant for which a metric was measured. `stage_name` is its display name; `key` is
     equal for comparable stages of different runs."""
 
     key: tuple[str, ...]
     stage_name: str
     is_requested: bool
-    """True if the profile requested the load of this stage; False for search probes, and for models
+    """True if the profile requested the load of the stage; False for search probes, and for models
     that were run locally in addition to an endpoint."""
 
 
@@ -44,7 +44,7 @@ class MetricPair(StageMetric, frozen=True):
 
 
 MetricPairKey = tuple[tuple[str, ...], str, str]
-"""Identifies a metric pair: stage key, metric and aggregate."""
+"""Identifier of a metric pair: stage key, metric and aggregate."""
 
 
 class _Value(msgspec.Struct, frozen=True):
@@ -56,9 +56,9 @@ class _Value(msgspec.Struct, frozen=True):
 def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
     """Pair the metrics of two sets of runs, headline metrics first.
 
-    Metrics are dropped if one side has no value or if neither direction is better. The max rate is
-    dropped if no run tried a higher rate. For a single run, its stages are the repeats; otherwise
-    each run is one repeat."""
+    Metrics are dropped if one side has no value, or if neither a higher nor a lower value is
+    better. The max rate is dropped if no run tested a higher rate. If a side has a single run, the
+    repeats are its stages; otherwise each run is one repeat."""
     has_single_model = all(len(_get_models(run)) == 1 for run in (*base_runs, *candidate_runs))
     has_failed_rate = not all(
         run.max_rate is not None and run.max_rate.is_lower_bound for run in (*base_runs, *candidate_runs)

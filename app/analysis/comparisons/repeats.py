@@ -1,8 +1,8 @@
 """Statistics of two sets of repeats of one metric: ratio of medians, confidence interval, noise,
 test and statistical power.
 
-Everything is computed on logarithms: run-to-run noise is then the same for fast and slow systems,
-and a ratio becomes a difference."""
+All statistics are computed on logarithms: run-to-run noise is then the same for fast and slow
+systems, and a ratio becomes a difference."""
 
 from __future__ import annotations
 
@@ -23,12 +23,11 @@ from app.records.estimate import Estimate
 SIGNIFICANCE_LEVEL = 0.01
 """One-sided significance level for all metrics that are tested together."""
 MIN_REPEATS = 5
-"""Minimum number of repeats per side for the rank test. With fewer repeats, no order of the values
-is less likely than `SIGNIFICANCE_LEVEL`: with 4 per side, the most extreme order has probability
-1/70."""
+"""Minimum number of repeats per side for the rank test. With fewer repeats, the test cannot reach
+`SIGNIFICANCE_LEVEL`: with 4 per side, the most extreme order has probability 1/70."""
 _POWER = 0.9
-"""Statistical power of each of two conditions (median beyond the tolerance, significant rank test).
-Both are met in about four of five cases."""
+"""Statistical power of each of two conditions: the median is beyond the tolerance, and the rank
+test is significant. Both conditions are met in about four of five cases."""
 _RESAMPLES = 2_000
 _SEED = 7
 _MEDIAN_ERROR_FACTOR = math.sqrt(math.pi / 2)
@@ -40,8 +39,8 @@ _Z95 = float(special.ndtri(1 - ALPHA / 2))
 
 
 class Repeats(msgspec.Struct, frozen=True):
-    """Estimates of one metric, one per repeat, for both sides. All estimates have a value; a single
-    repeat may have a confidence interval."""
+    """Estimates of one metric for both sides, one estimate per repeat. Every estimate has a value;
+    only the estimate of a single repeat may have a confidence interval."""
 
     base: tuple[Estimate, ...]
     candidate: tuple[Estimate, ...]
@@ -66,8 +65,8 @@ def compute_median(side: Sequence[Estimate]) -> Estimate:
 
 def compute_ratio(repeats: Repeats) -> Estimate:
     """Compute the ratio candidate/base with a 95 % confidence interval: by bootstrap of both
-    medians, or by `compute_small_sample_interval` if there are few repeats. The estimate states a
-    reason if the ratio or interval is missing."""
+    medians, or by `compute_small_sample_interval` if there are few repeats. If the ratio or its
+    interval is missing, the estimate states the reason."""
     base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
     if base <= 0:
         return Estimate(None, n=repeats.min_count, reason="no ratio: the base value is 0")
@@ -83,12 +82,11 @@ def compute_ratio(repeats: Repeats) -> Estimate:
 
 def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
     """Compute a confidence interval of the logarithm of the ratio; `level` is the one-sided
-    confidence level of each end.
+    confidence level of each bound. Returns `None` if a side has no interval or a value is 0.
 
     With several repeats per side, Student's t is used with the pooled standard deviation. If a side
-    has one repeat, the intervals of both sides are combined (Zou and Donner's MOVER); run-to-run
-    variation is included only as far as these intervals include it. Returns `None` if a side has no
-    interval or a value is 0."""
+    has one repeat, the intervals of both sides are combined (Zou and Donner's MOVER). In that case,
+    run-to-run variation is covered only as far as those intervals cover it."""
     if _has_zero(repeats):
         return None
     if repeats.min_count >= 2:
@@ -120,7 +118,8 @@ def compute_p_value(repeats: Repeats) -> float:
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
-    """Adjust p-values for multiple testing by Holm's method; the order is preserved."""
+    """Adjust p-values for multiple testing by Holm's method. The result is in the order of the
+    input."""
     adjusted_p_values, max_adjusted = [1.0] * len(p_values), 0.0
     for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
         max_adjusted = max(max_adjusted, min(1.0, (len(p_values) - rank) * p_values[index]))
@@ -130,8 +129,9 @@ def adjust_p_values(p_values: Sequence[float]) -> list[float]:
 
 def compute_noise(repeats: Repeats) -> float | None:
     """Compute the coefficient of variation between repeats, from the median absolute deviation of
-    each side from its median. This is robust: one slow run in ten does not count as noise. Returns
-    `None` with a single repeat or if a value is 0."""
+    each side; `None` with a single repeat or if a value is 0.
+
+    The median absolute deviation is robust: one slow run in ten does not count as noise."""
     if repeats.min_count < 2 or _has_zero(repeats):
         return None
     # with an odd number of repeats, the residual of the median itself is 0 and must not reduce the
@@ -144,7 +144,7 @@ def compute_noise(repeats: Repeats) -> float | None:
 
 def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: int) -> float | None:
     """Compute the smallest relative change that is detected in four of five cases if `test_count`
-    metrics are tested together; `None` if it is unknown or above a factor of 100.
+    metrics are tested together; `None` if the change is unknown or above a factor of 100.
 
     Uses the normal approximation for two conditions: a median beyond the tolerance, and a rank test
     at `SIGNIFICANCE_LEVEL` divided by `test_count`."""
@@ -162,11 +162,11 @@ def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: in
 
 
 def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -> int | None:
-    """Estimate how many more repeats per side would probably make the comparison conclusive at this
-    ratio and noise; `None` if more than 100.
+    """Estimate how many more repeats per side would probably make the comparison conclusive, at the
+    measured ratio and noise; `None` if more than 100.
 
-    If the noise is unknown, return the number of repeats (at least 1) missing to seven, the minimum
-    for the two-stage rule.
+    If the noise is unknown, return the number of repeats (at least 1) that are missing for the
+    two-stage rule, which needs seven.
     """
     noise, count = compute_noise(repeats), repeats.min_count
     if noise is None:
@@ -188,8 +188,8 @@ def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -
 
 
 def _bootstrap(repeats: Repeats) -> tuple[float, float]:
-    """Compute the 95 % bootstrap interval of the logarithm of the ratio of medians, from 2,000
-    seeded resamples."""
+    """Compute the 95 % confidence interval of the logarithm of the ratio of medians, by bootstrap
+    with 2,000 seeded resamples."""
     base, candidate = (
         np.median(values[_draw_indices(values.size, side)], axis=1)
         for side, values in enumerate(map(_read_values, _get_sides(repeats)))
@@ -205,8 +205,8 @@ def _draw_indices(size: int, side: int) -> npt.NDArray[np.int64]:
 
 
 def _compute_side_interval(side: Sequence[Estimate], level: float) -> tuple[float, float, float] | None:
-    """Return lower bound, value and upper bound of one side, as logarithms; `None` if the side has
-    no interval."""
+    """Return the lower bound, the value and the upper bound of one side, as logarithms; `None` if
+    the side has no confidence interval."""
     if len(side) > 1:
         logs = _compute_logs(side)
         half_width = float(special.stdtrit(logs.size - 1, level)) * float(logs.std(ddof=1)) / math.sqrt(logs.size)

@@ -21,15 +21,15 @@ from app.records.metrics import Better
 from app.records.result import Result
 
 MIN_VALUES = 14
-"""Minimum number of values. With fewer values, even the clearest change does not reach a
-significant p-value."""
+"""Minimum number of values of a series. With fewer values, even the clearest change does not reach
+a significant p-value."""
 _MAX_P_VALUE = 0.02
 TOLERANCE = 0.05
 
 
 class ChangePoint(msgspec.Struct, frozen=True):
-    """A change of level. `index` is the position of the first value at the new level; `ratio` is
-    the median after the change divided by the median before it."""
+    """Change of level in a series of values. `index` is the position of the first value at the new
+    level; `ratio` is the median after the change divided by the median before it."""
 
     index: int
     ratio: float
@@ -37,8 +37,8 @@ class ChangePoint(msgspec.Struct, frozen=True):
 
 
 def find_change_points(values: Sequence[float], tolerance: float = TOLERANCE) -> tuple[ChangePoint, ...]:
-    """Find the change points of a series, in order. Changes within the tolerance are ignored even
-    if they are significant. All values must be greater than 0."""
+    """Find the change points of a series, in chronological order. Changes within the tolerance are
+    ignored even if they are significant. All values must be greater than 0."""
     series = np.asarray(values, dtype=float)
     p_values = dict(_find_changes(series, 0, tolerance))
     indices = sorted(p_values)
@@ -79,8 +79,8 @@ def _compute_ratio(before: Floats, after: Floats) -> float:
 
 
 class MetricHistory(StageMetric, frozen=True):
-    """History of one metric in chronological order. Each value belongs to one run: the median over
-    the repeats of its stage."""
+    """History of one metric in chronological order, with one value per run: the median over the
+    repeats of one stage."""
 
     run_ids: tuple[str, ...]
     values: tuple[float, ...]

@@ -1,5 +1,5 @@
-"""Evaluates the same requests with the metric definitions of other tools, for comparison with the
-metrics of Sizewise.
+"""Computes the metrics of a stage by the definitions of other tools, from the same requests, for
+comparison with the metrics of Sizewise.
 
 No code of these tools is run or copied: each module documents how its tool computes its metrics,
 and in which version.
@@ -27,9 +27,9 @@ _TOOLS = (
 
 
 def compute_tool_metrics(rows: StageRows, stage: Stage) -> tuple[ToolMetrics, ...]:
-    """Compute the metrics of one stage by the definitions of all tools. The first entry holds the
-    metrics of Sizewise, taken from `stage`. `rows` may include the lead-in, which no tool
-    counts."""
+    """Compute the metrics of one stage by the definitions of all tools. The first entry contains
+    the metrics of Sizewise, taken from `stage`. `rows` may include the lead-in; no tool counts its
+    requests."""
     window = stage.window
     requests = observe_requests(
         rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns

@@ -6,12 +6,12 @@ Read from the ai-dynamo/aiperf repository at 58028d5 (0.11.0), under `src/aiperf
 `types/max_response_metric.py` (533b205) and `metric_dicts.py` (0fec57a); the throughputs in
 `aiperf/metrics/types` at db4f639 of October 2025, before they were moved.
 
-- Latencies are measured from the send, over stream events with content: text, reasoning or a tool
-  call, but not role or usage. E2E ends at the last event with content.
+- Latencies are measured from the send. Only chunks with content count: text, reasoning or a tool
+  call, but not role or usage. E2E ends at the last chunk with content.
 - ITL is (E2E − TTFT)/(tokens − 1), one value per response of at least two tokens. ICL values are
-  the gaps between stream events, pooled.
-- Failed requests are excluded from all metrics. Throughput is averaged from the first send to the
-  last response of successful requests.
+  the gaps between chunks, pooled over all responses.
+- Failed requests are excluded from all metrics. Throughput is averaged over the time from the first
+  send to the last response of the successful requests.
 - Tokens are counted with AIPerf's tokenizer, including reasoning, unless --use-server-token-count
   is set.
 - Percentiles are interpolated linearly; the console shows avg, p50, p90 and p99, and no ICL.

@@ -5,11 +5,12 @@ Read from the sgl-project/genai-bench repository at 7fd04d8 (2 commits after v0.
 `metrics/aggregated_metrics_collector.py` (percentiles, trimming, rates) and `cli/cli.py` (the
 duration of a run), under `genai_bench`.
 
-- The clock starts before `requests.post`, without a session: each request opens a new connection.
-- TTFT ends at the first content or reasoning, E2E at the end of the stream. TPOT is (E2E −
-  TTFT)/(tokens − 1) of responses with at least two tokens and an E2E − TTFT of at least 1 ms.
-- Failed requests are excluded from all latencies. Rates are the numbers of successful requests and
-  tokens divided by the duration of the run, including its shutdown. --warmup-ratio and
+- Latencies are measured from the call of `requests.post`. Each request opens a new connection,
+  because no session is used.
+- TTFT ends at the first chunk with content or reasoning, E2E at the end of the stream. TPOT is (E2E
+  − TTFT)/(tokens − 1), for responses with at least two tokens and an E2E − TTFT of at least 1 ms.
+- Failed requests are excluded from all latencies. Request and token rates count successful requests
+  and are divided by the duration of the run, including its shutdown. --warmup-ratio and
   --cooldown-ratio exclude the first and last requests from latencies and token sums, but not from
   the request rate; neither is set by default.
 - Percentiles use NumPy's default: p25, p50, p75, p90, p95 and p99 are saved.

@@ -6,15 +6,15 @@ Read from the vllm-project/guidellm repository at ee7a774 (12 commits after v0.7
 `benchmark/schemas/accumulator.py` (measured duration), `backends/openai/http.py` (timestamps),
 `benchmark/outputs/console.py` (console output).
 
-- TTFT is the time from the send to the first line with content, reasoning or a tool call. It is 0
-  for a successful response that has no such line.
-- ITL is (last − first)/(tokens − 1), one value per response, weighted by tokens − 1. TPOT is (last
-  − send)/tokens, weighted by tokens. All other metrics have equal weights.
+- TTFT is the time from the send to the first chunk with content, reasoning or a tool call. TTFT is
+  0 for a successful response without such a chunk.
+- ITL is (last token − first token)/(tokens − 1), one value per response, weighted by tokens − 1.
+  TPOT is (last token − send)/tokens, weighted by tokens. All other metrics have equal weights.
 - Latencies cover successful requests. Rates cover all requests, including failed requests with
-  partial responses, from the start of the first request to the end of the last; --warmup and
-  --cooldown trim this period, and both are off by default.
-- A percentile is the smallest value at which the cumulative weight reaches it; the console shows
-  median and p95.
+  partial responses, from the start of the first request to the end of the last. --warmup and
+  --cooldown shorten this period; both are off by default.
+- The q-th percentile is the smallest value at which the cumulative weight reaches q; the console
+  shows median and p95.
 """
 
 from __future__ import annotations

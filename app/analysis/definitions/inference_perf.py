@@ -2,17 +2,18 @@
 
 Read from the kubernetes-sigs/inference-perf repository at 7de5ef2 (29 commits after v0.6.1):
 `reportgen/base.py` (`summarize_requests`), `apis/streaming_parser.py` and `apis/chat.py` (counted
-deltas), `utils/cli_summary.py` and `config/reportgen/config.py` (console output), under
+chunks), `utils/cli_summary.py` and `config/reportgen/config.py` (console output), under
 `inference_perf`.
 
-- Only deltas with content count, not reasoning and tool calls. Each delta is tokenized separately
-  and each of its tokens gets the timestamp of the delta, so that k tokens in a delta give k − 1
-  gaps of 0; ITL pools all these gaps.
+- Only chunks with content count, not reasoning and tool calls. Each chunk is tokenized separately,
+  and each of its tokens gets the timestamp of the chunk. A chunk of k tokens therefore gives k − 1
+  gaps of 0; ITL pools all gaps.
 - TTFT is the time from the send to the first content token, for responses with at least two content
-  tokens; TPOT is (last − first)/(tokens − 1); NTPOT is (end − send)/tokens, and 0 without tokens.
-  Only content tokens count, by inference-perf's tokenizer unless use_server_output_tokens is set.
-- Failed requests are excluded from all latencies. Rates are the numbers of successful requests and
-  their tokens divided by the time from the first send to the end of the last request.
+  tokens. TPOT is (last token − first token)/(tokens − 1). NTPOT is (end − send)/tokens, and 0
+  without tokens. Only content tokens count; inference-perf's tokenizer counts them unless
+  use_server_output_tokens is set.
+- Failed requests are excluded from all latencies. Request and token rates count successful requests
+  and are divided by the time from the first send to the end of the last request.
 - Percentiles use NumPy's default; the console shows mean, median and p90.
 """
 
@@ -109,8 +110,8 @@ def _compute_token_gaps_ms(content: Deltas) -> Floats:
 
 
 def _compute_content_tokens(requests: ObservedRequests) -> Floats:
-    """Compute the number of content tokens of each response. It is NaN (unknown) if a response
-    starts with reasoning and its deltas do not report token counts."""
+    """Compute the number of content tokens of each response. The number is NaN (unknown) if a
+    response starts with reasoning and its chunks do not report token counts."""
     content = _select_content_deltas(requests)
     reported_tokens = np.bincount(content.response_index, content.tokens, minlength=requests.response_count)
     is_unreported = np.bincount(content.response_index, content.tokens == 0, minlength=requests.response_count) > 0

@@ -1,8 +1,8 @@
-"""The requests of a stage from the perspective of other tools: latencies start at the send, and
-there is no schedule.
+"""Requests of a stage as other tools record them: latencies start at the send, and there is no
+scheduled start.
 
-Also contains the statistics that tools compute (mean, and percentiles by different methods), and
-Sizewise's own metrics for comparison."""
+The module also contains the statistics that tools compute (the mean, and percentiles by different
+methods), and Sizewise's own metrics for comparison."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ LINEAR_PERCENTILES_NOTE = "percentiles are interpolated linearly between the two
 
 
 def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGGREGATES) -> Aggregates:
-    """Compute the aggregates with NumPy's default percentiles: linear interpolation between the
-    values next to rank (n − 1) q. NaN values are ignored."""
+    """Compute the mean and percentiles of the values; NaN values are ignored. Percentiles use
+    NumPy's default method: linear interpolation between the values next to rank (n − 1) q."""
     present_values = values[~np.isnan(values)]
     if not present_values.size:
         return withhold("no response has this metric", aggregates)
@@ -37,11 +37,12 @@ def compute_linear_percentiles(values: Floats, aggregates: tuple[str, ...] = AGG
 
 
 def compute_weighted_percentiles(values: Floats, weights: Floats) -> Aggregates:
-    """Compute the weighted mean and weighted percentiles. A percentile is the smallest value at
-    which the cumulative weight reaches it.
+    """Compute the weighted mean and weighted percentiles. The q-th percentile is the smallest value
+    at which the cumulative weight reaches q.
 
     Normalized weights are summed in floating point, in order of the distinct values, as GuideLLM
-    does: if a sum should equal a percentile exactly, its rounding error decides."""
+    does. The order affects the rounding error, which decides the result if a cumulative weight is
+    exactly q in theory."""
     distinct_values, value_index = np.unique(values[weights > 0], return_inverse=True)
     if not distinct_values.size:
         return withhold("no response has this metric")
@@ -70,25 +71,25 @@ def compute_rate(amount: float, start_ns: int, end_ns: int) -> Aggregates:
 
 @dataclass(frozen=True)
 class Deltas:
-    """All non-empty deltas of a stage, grouped by response and in order of arrival.
-    `response_index` is the index of the response to which each delta belongs, and `times_ns` the
-    time at which it was received."""
+    """All non-empty chunks of a stage, grouped by response and in order of arrival. For each chunk,
+    `response_index` is the index of its response, and `times_ns` the time at which it was
+    received."""
 
     response_index: Nanoseconds
     times_ns: Nanoseconds
     tokens: Nanoseconds
-    """Number of tokens in each delta; 0 if unknown."""
+    """Number of tokens in each chunk; 0 if unknown."""
 
     def select(self, mask: Mask) -> Deltas:
         return Deltas(self.response_index[mask], self.times_ns[mask], self.tokens[mask])
 
     def compute_gaps_ms(self) -> Floats:
-        """Compute the gaps between successive deltas of the same response in ms, pooled over all
+        """Compute the gaps in ms between successive chunks of the same response, pooled over all
         responses."""
         return np.asarray(np.diff(self.times_ns)[np.diff(self.response_index) == 0] / 1e6)
 
     def count_by_response(self, response_count: int) -> Nanoseconds:
-        """Count the deltas of each response, as an array of length `response_count`."""
+        """Count the chunks of each response, as an array of length `response_count`."""
         return np.bincount(self.response_index, minlength=response_count)
 
 
@@ -100,14 +101,15 @@ class ObservedRequests:
     stage_start_ns: int
     first_sent_ns: int
     last_end_ns: int
-    """End of the last request of all that were sent, including failed requests."""
+    """Time in ns at which the last request ended, including failed requests."""
     failed_count: int
     failed_delta_count: int
     sent_ns: Nanoseconds
     end_ns: Nanoseconds
-    """Time at which each response was complete, including data after the last token."""
+    """Time in ns at which each response was complete, including data after the last token."""
     last_token_ns: Nanoseconds
-    """Time of the last token of each response; end of the response if token times are not known."""
+    """Time in ns of the last token of each response; end of the response if token times are
+    unknown."""
     first_event_ns: Nanoseconds
     first_token_ns: Nanoseconds
     first_output_ns: Nanoseconds
@@ -127,7 +129,7 @@ class ObservedRequests:
         return not np.isnan(self.tokens_out).all()
 
     def compute_ms_since_send(self, times_ns: Nanoseconds) -> Floats:
-        """Convert timestamps to ms since the send of each request; NaN for unknown timestamps."""
+        """Convert timestamps to ms after the send of each request; NaN for unknown timestamps."""
         return np.where(times_ns > 0, (times_ns - self.sent_ns) / 1e6, np.nan)
 
 
@@ -168,7 +170,7 @@ def _build_deltas(tokens: TokenRows | None) -> Deltas:
         np.zeros(response_index.size, np.int64) if chunks.tokens is None else chunks.tokens.astype(np.int64)
     )
     deltas = Deltas(response_index, chunks.times_ns, reported_tokens).select(response_index >= 0)
-    # if a response has as many tokens as deltas, each delta holds one token
+    # if a response has as many tokens as chunks, each chunk holds one token
     is_single = ~tokens.is_counted_by_chunks & (tokens.tokens_out == deltas.count_by_response(tokens.chunk_index.size))
     return Deltas(
         deltas.response_index,

@@ -4,10 +4,10 @@ Read from the vllm-project/vllm repository: `vllm/benchmarks/serve.py` at 009e6d
 (`calculate_metrics`, and `benchmark` for the duration of the throughput) and
 `vllm/benchmarks/lib/endpoint_request_func.py` at 02cfb53 (the chat request).
 
-- The clock starts before the request is posted. A message counts if its `choices` are not empty,
-  even without any text: TTFT ends at the first message, E2E at the last, and ITL pools the gaps
-  between messages.
-- TPOT is (E2E − TTFT)/(tokens − 1) of responses with at least two tokens; token counts come from
+- Latencies are measured from just before the send. A chunk counts if its `choices` are not empty,
+  even without any text. TTFT ends at the first chunk, E2E at the last, and ITL pools the gaps
+  between chunks.
+- TPOT is (E2E − TTFT)/(tokens − 1), for responses with at least two tokens. Token counts come from
   the server's `usage`, or else from vLLM's tokenizer.
 - Failed requests are excluded from all latencies. Throughput is averaged over the time from just
   before the scheduled start of the first request to the last response.
@@ -86,8 +86,9 @@ def _compute_streamed_metrics(requests: ObservedRequests, e2e_ms: Floats) -> dic
 
 
 def _compute_gaps_to_first_delta_ms(requests: ObservedRequests) -> Floats:
-    """Compute the gaps, in ms, between an empty first message and the first delta of each response
-    that starts with an empty message. If both were read together, there is no gap."""
+    """Compute the gaps, in ms, between an empty first chunk and the first chunk with content, for
+    each response that starts with an empty chunk. There is no gap if both chunks were read
+    together."""
     first_ns: Nanoseconds = requests.first_token_ns
     is_separate = (requests.first_event_ns > 0) & (first_ns > requests.first_event_ns)
     return np.asarray((first_ns - requests.first_event_ns)[is_separate] / 1e6)

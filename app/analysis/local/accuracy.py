@@ -1,13 +1,14 @@
-"""Accuracy of a model variant on labeled rows, compared with the reference on the same rows.
+"""Accuracy of a model variant on labeled rows, compared with the reference variant on the same
+rows.
 
 Rows are assumed to be independent samples of the model's real inputs. Mean errors are compared by a
-paired bootstrap, so that variation common to both errors of a row cancels out. Proportions are
-compared by the counts of rows that only one of the two predicted correctly.
+paired bootstrap, so that variation common to both errors of a row cancels out.
 
-The intervals are score intervals: Tango's for the difference (Statistics in Medicine 17, 1998) and
-Tang, Tang and Chan's for the ratio (ibid. 22, 2003), as recommended by Fagerland, Lydersen and
-Laake (ibid. 33, 2014). They have a positive width even if no row differs, so that ten rows without
-a difference count for less than ten thousand."""
+Proportions are compared by the numbers of rows that only the variant or only the reference
+predicted correctly. The intervals are score intervals: Tango's for the difference (Statistics in
+Medicine 17, 1998) and Tang, Tang and Chan's for the ratio (ibid. 22, 2003), as recommended by
+Fagerland, Lydersen and Laake (ibid. 33, 2014). A score interval has a positive width even if no row
+differs, so ten rows without a difference count for less than ten thousand."""
 
 from __future__ import annotations
 
@@ -28,7 +29,8 @@ from app.records.local import Accuracy
 from app.records.result import Check, Estimate
 
 _MIN_ROWS = 20
-"""Minimum number of rows. With fewer rows, bootstrap samples are too similar for an interval."""
+"""Minimum number of rows for a bootstrap interval. With fewer rows, the bootstrap samples are too
+similar to each other."""
 _RESAMPLES = 2_000
 _SEED = 7
 _MAX_BOOTSTRAP_ROWS = 10_000
@@ -36,9 +38,9 @@ _ROWS_PER_BLOCK = 2**21
 
 
 class PairedErrors(msgspec.Struct, frozen=True):
-    """95 % intervals of the difference (variant minus reference) and of the ratio (reference over
-    variant), and the two-sided p-value of no difference. A withheld value is `None`, and `reason`
-    states why."""
+    """Comparison of the errors of a variant and the reference: the 95 % confidence intervals of the
+    difference (variant minus reference) and of the ratio (reference over variant), and the
+    two-sided p-value. A withheld value is `None`, and `reason` states why."""
 
     difference: tuple[float, float] | None
     ratio: tuple[float, float] | None
@@ -48,12 +50,12 @@ class PairedErrors(msgspec.Struct, frozen=True):
 
 def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
     """Compare the errors of a variant and the reference, row by row, by a percentile bootstrap with
-    2,000 seeded draws.
+    2,000 seeded resamples.
 
-    With few rows, the levels are widened by Student's factor (Hesterberg, The American Statistician
-    69, 2015): plain percentiles of 20 rows are as narrow as if the standard deviation were known.
-    More than 10,000 rows are first assigned to random groups, which does not change the spread of
-    the mean."""
+    With few rows, the interval is widened by Student's factor (Hesterberg, The American
+    Statistician 69, 2015): a plain percentile interval of 20 rows is as narrow as if the standard
+    deviation were known. More than 10,000 rows are first combined into random groups, which does
+    not change the spread of the mean."""
     if variant.size < _MIN_ROWS:
         return PairedErrors(None, None, None, f"no interval: fewer than {_MIN_ROWS} rows")
     generator = np.random.default_rng(_SEED)
@@ -70,8 +72,8 @@ def compare_errors(variant: Floats, reference: Floats) -> PairedErrors:
 
 
 def _group_rows(variant: Floats, reference: Floats, generator: np.random.Generator) -> Floats:
-    """Return a table with three columns: error of the variant, error of the reference, number of
-    rows. Many rows are combined into random groups."""
+    """Return a table with the columns error of the variant, error of the reference, and number of
+    rows. If there are too many rows, they are combined into random groups."""
     table: Floats = np.column_stack([variant, reference, np.ones(variant.size)])
     if variant.size <= _MAX_BOOTSTRAP_ROWS:
         return table
@@ -103,7 +105,8 @@ _HALVINGS = 60
 
 
 class PairedCounts(msgspec.Struct, frozen=True):
-    """Counts of rows: predicted correctly by both, only by the variant, only by the reference."""
+    """Numbers of rows that both the variant and the reference, only the variant, or only the
+    reference predicted correctly."""
 
     rows: int
     both_correct: int
@@ -124,7 +127,8 @@ class PairedCounts(msgspec.Struct, frozen=True):
 
 
 def compute_difference_interval(counts: PairedCounts) -> tuple[float, float]:
-    """Compute the confidence interval of the variant's accuracy minus the reference's."""
+    """Compute the 95 % confidence interval of the variant's accuracy minus the reference's
+    accuracy."""
 
     def is_within(difference: float) -> bool:
         distance = counts.only_variant - counts.only_reference - counts.rows * difference
@@ -134,8 +138,8 @@ def compute_difference_interval(counts: PairedCounts) -> tuple[float, float]:
 
 
 def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
-    """Compute the confidence interval of the variant's accuracy divided by the reference's. The
-    reference must have predicted at least one row correctly."""
+    """Compute the 95 % confidence interval of the variant's accuracy divided by the reference's
+    accuracy. The reference must have predicted at least one row correctly."""
     ratio = counts.variant_correct / counts.reference_correct
 
     def is_within(assumed_ratio: float) -> bool:
@@ -150,7 +154,7 @@ def compute_ratio_interval(counts: PairedCounts) -> tuple[float, float]:
 
 def compute_mcnemar_p_value(counts: PairedCounts) -> float:
     """Compute the two-sided mid-p value of McNemar's test: the exact binomial test on the rows that
-    only one side predicted correctly.
+    only the variant or only the reference predicted correctly.
 
     The exact p-value is conservative and so has less power; the mid-p value has the nominal level
     (Fagerland, Lydersen and Laake, BMC Medical Research Methodology 13, 2013)."""
@@ -164,8 +168,8 @@ def compute_mcnemar_p_value(counts: PairedCounts) -> float:
 
 
 def _compute_difference_variance(counts: PairedCounts, difference: float) -> float:
-    """Compute the variance of the summed differences of all rows, under the maximum-likelihood
-    proportions for the given difference."""
+    """Compute the variance of the sum of all row differences, under the maximum-likelihood
+    proportions for the given difference in accuracy."""
     rows, only_variant, only_reference = counts.rows, counts.only_variant, counts.only_reference
     linear_coefficient = -only_variant - only_reference + (2 * rows - only_variant + only_reference) * difference
     constant_term = -only_reference * difference * (1 - difference)
@@ -174,8 +178,9 @@ def _compute_difference_variance(counts: PairedCounts, difference: float) -> flo
 
 
 def _compute_ratio_variance(counts: PairedCounts, ratio: float) -> float:
-    """Compute the variance of the number of correct rows of the variant minus `ratio` times that of
-    the reference, under the maximum-likelihood proportions for the given ratio."""
+    """Compute the variance of x − `ratio` · y, where x and y are the numbers of rows that the
+    variant and the reference predicted correctly. The proportions are the maximum-likelihood
+    proportions for the given ratio."""
     correct_count = counts.both_correct + counts.only_variant + counts.only_reference
     linear_coefficient = counts.reference_correct * ratio**2 - (counts.variant_correct + 2 * counts.only_reference)
     constant_term = counts.only_reference * (1 - ratio) * correct_count / counts.rows
@@ -190,8 +195,8 @@ def _compute_upper_root(square_coefficient: float, linear_coefficient: float, co
 
 
 def _bisect(is_within: Callable[[float], bool], inner_value: float, outer_value: float) -> float:
-    """Find the boundary of `is_within` between `inner_value` and `outer_value` by bisection;
-    return `outer_value` if it is still within."""
+    """Find the boundary of `is_within` between `inner_value` and `outer_value` by bisection; return
+    `outer_value` if `is_within` is still true there."""
     if is_within(outer_value):
         return outer_value
     for _ in range(_HALVINGS):
@@ -211,10 +216,10 @@ def compute_accuracy(scores: npt.ArrayLike, reference: npt.ArrayLike | None, met
     """Compute the accuracy from one score per row: 1 or 0 for `top-1`, otherwise the absolute
     error. Raises UsageError if the number of rows differs from that of the reference.
 
-    For `top-1`, the accuracy has Wilson's interval, its change Tango's and the retained accuracy
-    Tang's; the test is McNemar's with mid-p. A mean error has Student's t interval; its change and
-    ratio use the bootstrap. If a row has no finite error, there is no mean, and the retained
-    accuracy is 0."""
+    For `top-1`, the accuracy has Wilson's interval, the change in accuracy Tango's interval, and
+    the retained accuracy Tang's interval; the test is McNemar's with mid-p. A mean error has
+    Student's t interval; its change and ratio have bootstrap intervals. If a row has no finite
+    error, there is no mean, and the retained accuracy is 0."""
     variant_scores = np.asarray(scores, dtype=np.float64)
     reference_scores = None if reference is None else np.asarray(reference, dtype=np.float64)
     if reference_scores is not None and reference_scores.shape != variant_scores.shape:
@@ -241,9 +246,10 @@ def compute_chance_accuracy(labels: npt.NDArray[Any]) -> float | None:
 def check_chance_accuracy(
     accuracy: Estimate | None, chance_accuracy: float | None, hint_prefix: str = ""
 ) -> Check | None:
-    """Check that the accuracy is better than always predicting the most frequent class (otherwise
-    WARN), because a wrong output or wrong labels would lead to that accuracy too. Returns `None` if
-    the accuracy is unknown."""
+    """Return a check that the accuracy is better than always predicting the most frequent class
+    (otherwise WARN); `None` if the accuracy is unknown.
+
+    A wrong output or wrong labels would also lead to the accuracy of that prediction."""
     if accuracy is None or accuracy.value is None or chance_accuracy is None:
         return None
     low = accuracy.value if accuracy.ci95 is None else accuracy.ci95[0]
@@ -257,13 +263,14 @@ def check_chance_accuracy(
 
 
 def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
-    """Estimate the total number of rows needed to decide with 80 % power whether the limit is met,
-    if further rows behaved like these: (1.96 + 0.84)² p / d², where p is the discordance of the
-    rows and d the distance from the limit.
+    """Estimate the total number of rows needed to decide with 80 % power whether the retained
+    accuracy meets the limit. Returns `None` if the number is unknown or no number of rows would
+    suffice.
 
-    Returns `None` if it is unknown or no number of rows would suffice. If hardly any row differs,
-    the second term dominates: the width of a score interval without a difference, which shrinks
-    with the number of rows instead of its square root."""
+    Further rows are assumed to be like the measured ones. The number is (1.96 + 0.84)² p / d²,
+    where p is the discordance of the rows and d the distance from the limit. If hardly any row
+    differs, a second term dominates: the width of a score interval without a difference, which is
+    inversely proportional to the number of rows instead of its square root."""
     retained = accuracy.retained
     if (
         retained is None
@@ -355,15 +362,15 @@ def _build_without_reference(metric: Metric, value: Estimate) -> Accuracy:
 
 
 def _estimate_mean_error(errors: Floats) -> Estimate:
-    """Estimate the mean error with Student's t interval. It is not widened for autocorrelation,
-    because rows may be sorted by label."""
+    """Estimate the mean error with Student's t interval. The interval is not widened for
+    autocorrelation, because rows may be sorted by label."""
     rows = errors.size
     nonfinite_count = rows - int(np.count_nonzero(np.isfinite(errors)))
     if not rows or nonfinite_count:
         return Estimate(
             None,
             n=rows,
-            reason=f"{nonfinite_count} of {rows} rows have no finite error" if nonfinite_count else "no values",
+            reason=f"no finite error in {nonfinite_count} of {rows} rows" if nonfinite_count else "no values",
         )
     value = float(errors.mean())
     if rows == 1:

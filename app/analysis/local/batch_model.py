@@ -1,4 +1,4 @@
-"""Batch latency model S(b) = t0 + t1 b: the duration of a call with b rows, fitted to calls
+"""Batch latency model S(b) = t0 + t1 b: the service time S of a call with b rows, fitted to calls
 measured at several batch sizes."""
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from app.records.local import BatchModel
 _Z = float(special.ndtri(1 - ALPHA / 2))
 _REPEAT_CV = 0.01
 """Coefficient of variation between repeated measurements of one batch size, in addition to the
-variation of its calls.
+variation between the calls of one measurement.
 """
 _MIN_R2 = 0.98
 _MAX_RELATIVE_ERROR = 0.05
@@ -28,21 +28,24 @@ _BREAKPOINT_COUNT = 60
 
 
 class BatchPoint(msgspec.Struct, frozen=True):
-    """Measured latency at one batch size. `service_ms` is the median or mean over its calls; points
-    without a value are ignored."""
+    """Measured service time at one batch size. `service_ms` is the median or mean over all calls;
+    points without a value are ignored."""
 
     batch: int
     service_ms: Estimate
 
 
 def fit_batch_model(points: Sequence[BatchPoint], variant: Variant) -> BatchModel:
-    """Fit the model by weighted least squares, with t0 and t1 constrained to at least 0.
+    """Fit the batch latency model by weighted least squares, with t0 and t1 constrained to at least
+    0.
 
-    The intervals are Student's t on the residuals, but never narrower than the intervals of the
-    points imply; with two points only the latter exist. With few batch sizes they are wide: three
-    leave one degree of freedom. `reason` states why the model does not fit: a change of slope, or
-    r² of 0.98 or less while the line misses a batch by over 5 % (r² of a flat line is
-    meaningless)."""
+    The confidence intervals of t0 and t1 are Student's t on the residuals, but never narrower than
+    the intervals of the points imply. With two points, only the latter exist. With few batch sizes
+    the intervals are wide: three batch sizes leave one degree of freedom.
+
+    `reason` states why the model does not fit: the slope changes, or r² is at most 0.98. Both
+    require that the line misses a batch size by more than 5 %, because r² of a nearly flat line is
+    meaningless."""
     sorted_points = sorted(points, key=lambda point: point.batch)
     measurements = [(point.batch, point.service_ms) for point in sorted_points if point.service_ms.value]
     batches = tuple(batch for batch, _ in measurements)
@@ -80,8 +83,8 @@ class _Line(msgspec.Struct, frozen=True):
 
 
 def _fit_line(b: Floats, s: Floats, weights: Floats, errors: Floats) -> _Line:
-    """Fit the line with non-negative coefficients. Each interval includes that of the unconstrained
-    fit, truncated at 0."""
+    """Fit a line with non-negative coefficients. The confidence interval of each coefficient
+    includes the interval of the unconstrained fit, truncated at 0."""
     columns = np.column_stack((np.ones_like(b), b)) * weights[:, None]
     from scipy import optimize  # imported lazily, as the import would delay the start of a run
 
@@ -112,8 +115,8 @@ def _compute_standard_error(estimate: Estimate) -> float:
 
 
 def _compute_r2(fitted: Floats, s: Floats, weights: Floats) -> float | None:
-    """Compute the proportion of the weighted variance of the latencies that the line explains;
-    `None` if all latencies are equal."""
+    """Compute the proportion of the weighted variance of the service times that the line explains;
+    `None` if all service times are equal."""
     squares = weights**2
     total = float(np.sum(squares * (s - np.average(s, weights=squares)) ** 2))
     return 1 - float(np.sum(squares * (s - fitted) ** 2)) / total if total > 0 else None
@@ -137,8 +140,10 @@ def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted: Floats, r
 
 
 def _find_breakpoint_batch(b: Floats, s: Floats, weights: Floats) -> float | None:
-    """Find the batch size at which the slope changes: where two joined lines meet, if they fit
-    better than one line by an F test at 5 %. The position counts as a parameter."""
+    """Find the batch size at which the slope changes; `None` if one line is sufficient.
+
+    Two joined lines are fitted; the slope changes where they meet. The two lines must fit better
+    than one line by an F test at 5 %, in which the position counts as a parameter."""
     if b.size < _MIN_BATCHES_FOR_BREAKPOINT:
         return None
     breakpoints = np.geomspace(b[1], b[-2], _BREAKPOINT_COUNT)
@@ -159,7 +164,8 @@ def _find_breakpoint_batch(b: Floats, s: Floats, weights: Floats) -> float | Non
 
 
 def _compute_residual_squares(columns: Floats, s: Floats, weights: Floats) -> float:
-    """Compute the weighted sum of squared residuals of the best fit of `columns` to `s`."""
+    """Compute the weighted sum of squared residuals of the least-squares fit of `columns` to
+    `s`."""
     weighted_columns = columns * weights[:, None]
     coefficients = np.linalg.lstsq(weighted_columns, s * weights, rcond=None)[0]
     return float(np.sum((weighted_columns @ coefficients - s * weights) ** 2))

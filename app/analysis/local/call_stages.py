@@ -1,7 +1,7 @@
 """Computes all metrics of one stage of a local model from its calls and its stage data.
 
-Contains the calls as arrays, and checks that the calls ran in a steady state and started on
-time."""
+The module also represents the calls as arrays, and checks that calls ran in a steady state and
+started on time."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ CALL_PARTS = {
 
 @dataclass(frozen=True)
 class CallRows:
-    """Calls inside the measurement window, with one entry per call, ordered by end time.
-    `never_started_ns` holds the scheduled times of calls that were never started."""
+    """Calls inside the measurement window as arrays, with one entry per call, ordered by end time.
+    `never_started_ns` holds the scheduled starts of calls that were never started."""
 
     query: Nanoseconds
     stream: Nanoseconds
@@ -48,10 +48,12 @@ class CallRows:
     begin_ns: Nanoseconds
     prepared_ns: Nanoseconds
     copied_in_ns: Nanoseconds
-    """End of the input copy; if copies are part of the execution, the start of the execution."""
+    """Time in ns at which the input copy ended; if copies are part of the execution, the start of
+    the execution."""
     executed_ns: Nanoseconds
     copied_out_ns: Nanoseconds
-    """End of the output copy; if copies are part of the execution, the end of the execution."""
+    """Time in ns at which the output copy ended; if copies are part of the execution, the end of
+    the execution."""
     end_ns: Nanoseconds
     has_separate_copies: bool
     never_started_ns: Nanoseconds
@@ -61,7 +63,7 @@ class CallRows:
 
     @property
     def service_ms(self) -> Floats:
-        """Duration of each call in ms, including copies and execution, but neither preparation nor
+        """Service time of each call in ms: copies and execution, without preparation and
         post-processing."""
         durations_ms: Floats = (self.copied_out_ns - self.prepared_ns) / 1e6
         return durations_ms
@@ -105,8 +107,8 @@ def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows
 
 
 def compute_lateness_ms(calls: CallRows) -> Floats:
-    """Compute the start delay of each call in ms: the time between the moment when the call was due
-    and a stream was free, and the actual start. This delay is caused by Sizewise."""
+    """Compute the start delay of each call in ms: the time from the moment at which the call was
+    due and a stream was free, to the actual start. Sizewise, not the model, causes this delay."""
     order = np.lexsort((calls.begin_ns, calls.stream))
     stream, begin_ns, end_ns = calls.stream[order], calls.begin_ns[order], calls.end_ns[order]
     free_ns = np.where(np.concatenate([[False], stream[1:] == stream[:-1]]), np.roll(end_ns, 1), 0)
@@ -137,7 +139,7 @@ def check_calls(calls: CallRows, stage_data: CallStage) -> tuple[Check, ...]:
 
 
 def _check_loop_time(calls: CallRows) -> Check:
-    """Check the proportion of time spent in the measuring loop between calls."""
+    """Check the proportion of time that the measuring loop takes between calls."""
     gaps_ns = calls.begin_ns[1:] - calls.end_ns[:-1]
     duration_ns = float(np.median(calls.end_ns - calls.begin_ns)) if len(calls) else 0.0
     gap_ns = float(np.median(gaps_ns)) if gaps_ns.size else 0.0
@@ -157,7 +159,7 @@ def _build_interruption_check(stage_data: CallStage) -> Check:
 
 
 def _check_never_started(calls: CallRows) -> Check:
-    """Check for arrivals whose calls were never started."""
+    """Check for scheduled calls that were never started."""
     never_started_count = len(calls.never_started_ns)
     hint = "The model could not keep up, and these calls would have waited longest. Lower the rate."
     return grade_high(
@@ -183,8 +185,8 @@ def _check_count(calls: CallRows) -> Check:
 
 
 def _check_steady_times(calls: CallRows, stage_data: CallStage) -> Check:
-    """Check that call durations are steady. For the server scenario, check the latencies in order
-    of arrival instead, because a growing backlog is not a steady state."""
+    """Check that service times are steady. In the server scenario, check latency in order of
+    arrival instead, because a growing backlog is not a steady state."""
     latencies_ms = (calls.end_ns - calls.intended_ns) / 1e6
     is_server = stage_data.scenario == "server"
     drift = compute_latency_drift(latencies_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
@@ -241,8 +243,8 @@ _CLOSED_LOOP = Estimate(None, reason="closed loop: the next call starts when the
 
 
 def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks: Sequence[Check] = ()) -> Stage:
-    """Build the stage from its calls. `rows` includes the warm-up; `checks` are the checks of the
-    variant as a whole."""
+    """Build the stage from its calls. `rows` includes the warm-up; `checks` are the checks that
+    apply to the variant as a whole."""
     calls = read_calls(rows, stage_data)
     window = Window(stage_data.start_ns, stage_data.end_ns)
     bounds_ns = (window.start_ns, window.end_ns)
@@ -278,7 +280,7 @@ def format_stage_name(stage_data: CallStage) -> str:
 
 
 def _get_concurrency(stage_data: CallStage) -> int | None:
-    """Return the number of concurrent calls; `None` if it depends on the arrivals."""
+    """Return the number of concurrent calls; `None` if the number depends on the arrivals."""
     match stage_data.scenario:
         case "server":
             return None
@@ -305,9 +307,10 @@ def _build_metrics(
 
 
 def _compute_throughput(calls: CallRows, stage_data: CallStage, bounds_ns: tuple[int, int]) -> Estimate:
-    """Compute the throughput in rows per second. In a closed loop, calls that were running at the
-    end count by the fraction inside the stage; otherwise a stage of few long calls would appear too
-    slow."""
+    """Compute the throughput in rows per second.
+
+    In a closed loop, a call that was running at the end of the stage counts by the fraction inside
+    the stage. Otherwise, the throughput of a stage with few long calls would be too low."""
     end_ns = bounds_ns[1]
     completed_rate = estimate_rate(
         calls.end_ns, (bounds_ns[0], end_ns + 1)
@@ -336,9 +339,10 @@ def _compute_part_distribution(values_ms: Floats) -> dict[str, Estimate]:
 
 
 def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
-    """Compute the latency from the scheduled time of each arrival to the end of its call. Arrivals
-    that were never started count as infinite, since they would have waited longest; infinite
-    aggregates are withheld."""
+    """Compute the latency from the scheduled start of each call to its end.
+
+    Calls that were never started count as infinite, because they would have waited longest.
+    Infinite aggregates are withheld."""
     latencies_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
     never_started_count = len(calls.never_started_ns)
     if not never_started_count:
@@ -362,8 +366,8 @@ def _withhold_infinite(estimate: Estimate, reason: str) -> Estimate:
 
 
 def _compute_query_ms(calls: CallRows) -> Floats:
-    """Compute the latency of each query in ms, from its scheduled time to the end of its last call,
-    in query order."""
+    """Compute the latency of each query in ms, in query order. The latency is the time from the
+    scheduled start to the end of the last call."""
     queries, query_index = np.unique(calls.query, return_inverse=True)
     ends_ns = np.zeros(len(queries), np.int64)
     np.maximum.at(ends_ns, query_index, calls.end_ns)
@@ -381,13 +385,13 @@ def _scale(estimate: Estimate, factor: float) -> Estimate:
 
 
 def find_max_throughput_per_s(stages: Sequence[Stage]) -> float | None:
-    """Return the highest throughput of a variant in inferences per second, over stages that are not
-    INVALID; `None` if there is none."""
+    """Return the highest throughput of a variant in inferences per second; `None` if there is none.
+    INVALID stages are ignored."""
     return find_max_throughput(stages).value
 
 
 def find_max_throughput(stages: Sequence[Stage]) -> Estimate:
-    """Return the highest throughput of a variant in inferences per second with its interval, over
-    stages that are not INVALID."""
+    """Return the highest throughput of a variant in inferences per second, with its confidence
+    interval. INVALID stages are ignored."""
     throughputs = [stage.metrics["throughput_per_s"]["value"] for stage in stages if stage.verdict.status != "INVALID"]
     return max(throughputs, key=lambda estimate: estimate.value or 0.0, default=Estimate(None, reason="not measured"))

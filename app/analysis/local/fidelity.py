@@ -1,4 +1,4 @@
-"""Difference between the outputs of a variant and those of the reference, without labels."""
+"""Compares the outputs of a variant with those of the reference, without labels."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ Array = npt.NDArray[Any]
 _NUMBERS_PER_BLOCK = 2**20
 _SUM_TOLERANCE = 1e-3
 _MIN_PROBABILITY = 1e-7
-"""Minimum probability of a class, about the resolution of float32. A quantized softmax returns
-exactly 0 for many classes, and a single 0 would make the divergence infinite."""
+"""Minimum probability of a class, which is about the resolution of float32. A quantized softmax
+returns exactly 0 for many classes; without the minimum, a single 0 would make the KL divergence
+infinite."""
 _ROW_TYPE = np.dtype(
     [
         ("agrees", "?"),
@@ -38,15 +39,16 @@ _ROW_TYPE = np.dtype(
 
 
 def compute_fidelity(outputs: Array, reference: Array) -> Fidelity:
-    """Compare outputs in float64; the first axis is the row. Raises UsageError if shapes differ or
-    types are not numeric.
+    """Compare the outputs of a variant with those of the reference in float64; the first axis is
+    the row. Raises UsageError if the shapes differ or the types are not numeric.
 
-    Agreement and KL divergence are computed if each row has at least two numbers along exactly one
-    axis, as class scores do; embeddings cannot be distinguished from class scores by shape. Rows
-    are treated as probabilities if all reference rows are non-negative and sum to 1 within 0.001;
-    otherwise softmax is applied. The cosine similarity is 1 for two zero rows and 0 for one zero
-    row. The 99th percentile of the KL divergence needs 368 rows. A row that contains NaN never
-    agrees."""
+    Agreement and KL divergence are computed only if each row has at least two numbers along exactly
+    one axis, as class scores do; embeddings cannot be distinguished from class scores by shape.
+    Rows are treated as probabilities if all reference rows are non-negative and sum to 1 within
+    0.001; otherwise softmax is applied. The 99th percentile of the KL divergence needs 368 rows.
+
+    The cosine similarity is 1 for two zero rows and 0 if only one row is zero. A row that contains
+    NaN never agrees."""
     _check_shapes(outputs, reference)
     rows = len(reference) if reference.ndim else 1
     width = math.prod(reference.shape[1:])
@@ -77,8 +79,8 @@ def _check_shapes(outputs: Array, reference: Array) -> None:
 
 
 def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDArray[Any]:
-    """Compare each row. For rows with non-finite numbers, only `agrees`, `is_equal` and
-    `not_finite` are meaningful."""
+    """Compare each row of `outputs` with the same row of `reference`. For rows with non-finite
+    numbers, only `agrees`, `is_equal` and `not_finite` are meaningful."""
     results = np.zeros(len(outputs), _ROW_TYPE)
     if not outputs.size:
         return results
@@ -102,8 +104,8 @@ def _compare_rows(outputs: Array, reference: Array, has_scores: bool) -> npt.NDA
 
 
 def _iterate_row_blocks(outputs: Array, reference: Array) -> Iterator[tuple[slice, Floats, Floats]]:
-    """Yield blocks of rows as (slice, rows of the variant, rows of the reference), so that the
-    float64 copies stay small."""
+    """Yield blocks of rows as (slice, rows of the variant, rows of the reference). Blocks limit the
+    size of the float64 copies."""
     block_size = max(1, _NUMBERS_PER_BLOCK // outputs.shape[1])
     for start in range(0, len(outputs), block_size):
         block = slice(start, start + block_size)

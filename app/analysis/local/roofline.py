@@ -1,9 +1,9 @@
-"""Bottleneck of a variant: compute, memory, kernel launches or host, copies, or no single
+"""Finds the bottleneck of a variant: compute, memory, kernel launches or host, copies, or no single
 bottleneck.
 
-Compares a call with the roofline of the processor it ran on (Williams et al., Roofline, CACM 52,
-2009), and describes the bottleneck with numbers. The peaks of a GPU are from its data sheet: for
-dense matrices, at a clock rate and power that the GPU may not sustain."""
+The module compares a call with the roofline of the processor that ran it (Williams et al.,
+Roofline, CACM 52, 2009), and describes the bottleneck with numbers. The peaks of a GPU are from its
+data sheet: for dense matrices, at a clock rate and power that the GPU may not sustain."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from app.records.offers import Accelerator
 
 
 class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
-    """Position of a call under the roofline: the minimum time for its FLOPs and for its bytes, each
-    as a proportion of the measured time.
+    """Position of a call under the roofline. `compute_share` is the minimum time for the FLOPs, and
+    `min_bytes_share` and `unfused_bytes_share` are the minimum times for the bytes, each as a
+    proportion of the measured execution time.
 
-    Memory traffic is modeled, not measured. The minimum (`min_bytes_share`) counts each weight,
-    input and output once, as if all operators were fused and the caches empty; the maximum
-    (`unfused_bytes_share`) counts all bytes that each operator reads and writes."""
+    Memory traffic is modeled, not measured. The minimum traffic (`min_bytes_share`) counts each
+    weight, input and output once, as if all operators were fused and the caches empty. The maximum
+    traffic (`unfused_bytes_share`) counts all bytes that each operator reads and writes."""
 
     execute_ms: float
     cost: BatchCost
@@ -36,7 +37,8 @@ class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def roofline_share(self) -> float:
-        """Achieved rate as a proportion of the roofline limit, assuming minimum memory traffic."""
+        """Achieved rate as a proportion of the roofline limit, assuming the minimum memory
+        traffic."""
         return max(self.compute_share, self.min_bytes_share)
 
     @property
@@ -48,7 +50,8 @@ class RooflinePosition(msgspec.Struct, frozen=True, kw_only=True):
 def locate_on_roofline(
     execute_ms: float | None, cost: BatchCost | None, peaks: Peaks | None
 ) -> RooflinePosition | None:
-    """Locate a call under the roofline; `None` if the duration, the cost or a peak is unknown."""
+    """Locate a call under the roofline; `None` if the execution time, the cost or a peak is
+    unknown."""
     if not execute_ms or cost is None or peaks is None or not peaks.flops_per_s or not peaks.bytes_per_s:
         return None
     execute_s = execute_ms / 1e3
@@ -132,8 +135,8 @@ def format_no_bottleneck(position: RooflinePosition, fixed_share: float | None) 
 
 
 def format_unknown_bottleneck(reason: str, fixed_share: float | None) -> str:
-    """Describe an unknown bottleneck. The fixed part of the batch latency model does not
-    distinguish kernel launches from reading the weights."""
+    """Describe why the bottleneck is unknown. The fixed part of the batch latency model includes
+    both kernel launches and reading the weights, so it does not identify the bottleneck."""
     if fixed_share is None:
         return f"unknown: {reason}"
     return (
@@ -192,21 +195,21 @@ def _format_percent(share: float) -> str:
 BottleneckKind = Literal["compute", "memory", "launch or host", "copy"]
 
 _MIN_BOUND_SHARE = 0.6
-"""Minimum proportion of the roofline limit at which a call is considered bound by it, as in the
-Speed of Light section of NVIDIA Nsight Compute. Below it, most of the time is spent on something
-else."""
+"""Minimum proportion of the roofline limit at which a call is considered bound by that limit, as in
+the Speed of Light section of NVIDIA Nsight Compute. Below this proportion, the call spends much of
+its time on something else."""
 _MAX_LAUNCH_BOUND_SHARE = 0.2
 _MAX_PEAK_SHARE = 1.1
-"""Proportion of a peak above which the peak is assumed to be wrong, rather than the measured
-duration."""
+"""Proportion of a peak above which the peak, not the measured execution time, is assumed to be
+wrong."""
 _MIN_UNFUSED_SHARE = 0.5
 _MIN_FIXED_SHARE = 0.5
 _MAX_COPY_RATIO = 0.5
 
 
 class CallDurations(msgspec.Struct, frozen=True, kw_only=True):
-    """Median durations of the parts of a call at one batch size, with one call at a time; `None`
-    for a part that was not measured separately."""
+    """Median durations in ms of the parts of a call at one batch size, with one call at a time;
+    `None` for a part that was not measured separately."""
 
     execute_ms: float | None
     prepare_ms: float | None = None
@@ -225,10 +228,11 @@ def find_bottleneck(
     """Determine the bottleneck of a variant.
 
     `cost` is the cost of the measured batch, `None` if the cost of an operator is unknown; `peaks`
-    belong to the data type and the threads that ran; `batch_model` is the batch latency model of
-    the execution; `nodes` is the number of operators in a call. Rates and intensity of the result
-    use the minimum memory traffic; if the bottleneck is described as unfused memory traffic, they
-    use all bytes that operators read and write."""
+    belong to the data type and the threads that were used; `batch_model` is the batch latency model
+    of the execution; `nodes` is the number of operators in a call.
+
+    Rates and arithmetic intensity of the result assume the minimum memory traffic. If the
+    bottleneck is unfused memory traffic, both include all bytes that operators read and write."""
     position = locate_on_roofline(call_durations.execute_ms, cost, peaks)
     limit, sentence = _find_bottleneck_outside_execution(call_durations) or _find_bottleneck_of_execution(
         call_durations, cost, peaks, position, batch_model, nodes
@@ -252,8 +256,8 @@ def find_bottleneck(
 
 
 def _find_bottleneck_outside_execution(call_durations: CallDurations) -> tuple[BottleneckKind, str] | None:
-    """Return a bottleneck outside the execution (copies or host), if it takes a large part of a
-    call; otherwise `None`."""
+    """Return a bottleneck outside the execution (copies or host) if copies or host work take long
+    compared with the execution; otherwise `None`."""
     if not call_durations.execute_ms:
         return None
     copies_ms = (call_durations.copy_in_ms or 0.0) + (call_durations.copy_out_ms or 0.0)
@@ -303,9 +307,9 @@ def _is_near_memory_roof(position: RooflinePosition) -> bool:
 
 
 def _compute_fixed_part(batch_model: BatchModel | None, cost: BatchCost | None) -> tuple[float | None, float | None]:
-    """Return t0 in ms, and t0 as a proportion of the duration of a batch; `None` if unknown. A
-    batch model that does not fit (such as a change of slope) is still used if the interval of t0 is
-    above 0."""
+    """Return t0 in ms, and t0 as a proportion of the service time of a batch; both are `None` if
+    unknown. A batch model that does not fit (for example because its slope changes) is still used
+    if the whole confidence interval of t0 is above 0."""
     if batch_model is None or cost is None:
         return None, None
     if batch_model.reason is not None and not (batch_model.t0_ms.ci95 and batch_model.t0_ms.ci95[0] > 0):
@@ -330,8 +334,8 @@ DataType = Literal["fp32", "fp16", "int8"]
 
 
 def get_published_peaks(accelerator: Accelerator, data_type: DataType) -> Peaks:
-    """Return the published peaks of a GPU. The fp32 peak excludes tensor cores; a runtime that
-    rounds inputs to TF32 can exceed it."""
+    """Return the published peaks of a GPU. The fp32 peak excludes tensor cores, so a runtime that
+    rounds inputs to TF32 can exceed the peak."""
     tera_per_s = {"fp32": accelerator.fp32_tflops, "fp16": accelerator.fp16_tflops, "int8": accelerator.int8_tops}
     peak_tera_per_s, bandwidth_gb_s = tera_per_s[data_type], accelerator.memory_bandwidth_gb_s
     return Peaks(

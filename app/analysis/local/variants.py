@@ -1,10 +1,12 @@
 """Selects variants of a local model: the best variant, the Pareto front, and the headline stages of
 each variant.
 
-The best variant has the highest throughput of those that met every objective. A variant is on the
-Pareto front if no other variant is at least as fast, as cheap and as accurate, and better in one of
-these respects. Each objective is evaluated in the scenario that fits its metric. A stored local run
-can be re-evaluated with another SLO: its stages do not change, but the best variant may."""
+The best variant has the highest throughput of those that met the SLO. A variant is on the Pareto
+front if no other variant is at least as fast, as cheap and as accurate, and better in one of these
+respects. Each objective is evaluated in the scenario that fits its metric.
+
+A stored local run can be re-evaluated with another SLO: its stages do not change, but the best
+variant may."""
 
 from __future__ import annotations
 
@@ -35,8 +37,9 @@ _THROUGHPUT_SCENARIOS = ("offline", "multi-stream", "single-stream", "server")
 def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple[Stage | None, Estimate]:
     """Find the stage on which an objective is evaluated, and the estimate of its metric.
 
-    Latency is evaluated in the scenario with arrivals, call durations with one call at a time, and
-    throughput without pauses, if measured. With several arrival rates, the worst stage is used."""
+    Each kind of metric has a preferred scenario, if measured: the server scenario for latency, the
+    single-stream scenario for call durations, and the offline scenario for throughput. With several
+    arrival rates, the worst stage is used."""
     scenario_order = _LATENCY_SCENARIOS if objective.metric in _LATENCY_METRICS else _CALL_SCENARIOS
     scenario_order = _THROUGHPUT_SCENARIOS if objective.metric == "throughput_per_s" else scenario_order
     candidates = [stage for stage in stages if objective.metric in stage.metrics]
@@ -56,8 +59,8 @@ def find_objective_stage(objective: Objective, stages: Sequence[Stage]) -> tuple
 def find_violated_objectives(
     slo: Sequence[Objective], stages: Sequence[Stage]
 ) -> tuple[tuple[Objective, Estimate], ...]:
-    """Return the objectives that a variant violates by point estimate in these stages, or for which
-    it has no estimate. Objectives that can only warn are excluded."""
+    """Return the objectives that a variant violates by point estimate in `stages`, or for which the
+    variant has no estimate. Objectives that can only warn are excluded."""
     estimates = [
         (objective, find_objective_stage(objective, stages)[1]) for objective in slo if objective.level == "fail"
     ]
@@ -67,15 +70,15 @@ def find_violated_objectives(
 def find_violated_objectives_so_far(
     slo: Sequence[Objective], stages: Sequence[Stage]
 ) -> tuple[tuple[Objective, Estimate], ...]:
-    """Return the objectives violated before the end of the run. Metrics that are known only after
-    the run, such as accuracy and telemetry, are ignored."""
+    """Return the objectives that a variant has violated before the end of the run. Metrics that are
+    known only after the run, such as accuracy and telemetry, are ignored."""
     return find_violated_objectives(
         [objective for objective in slo if any(objective.metric in stage.metrics for stage in stages)], stages
     )
 
 
 def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> bool:
-    """Return True if an objective is violated by a known value. A missing value does not count,
+    """Return True if a known value violates an objective. A missing value is not a violation,
     unless the latency is infinite."""
     headline_stages = select_headline_stages(slo, stages)
     for objective in slo:
@@ -87,8 +90,8 @@ def is_certainly_violated(slo: Sequence[Objective], stages: Sequence[Stage]) -> 
 
 
 def is_latency_infinite(objective: Objective, stage: Stage) -> bool:
-    """Return True if this latency aggregate is infinite because too many arrivals were never
-    started."""
+    """Return True if the latency aggregate of the objective is infinite, because too many calls
+    were never started."""
     never_started_count = stage.errors.get(NOT_STARTED, 0)
     tail_share = 1 - PERCENTILES.get(objective.aggregate or "max", 1.0)
     return objective.metric == "latency_ms" and never_started_count > tail_share * (
@@ -98,7 +101,7 @@ def is_latency_infinite(objective: Objective, stage: Stage) -> bool:
 
 def select_headline_stages(slo: Sequence[Objective], stages: Sequence[Stage]) -> tuple[Stage, ...]:
     """Return the headline stages of a variant. Of the stages of a rate search, only those at the
-    highest rate that never failed are included; if every rate failed, all stages are returned."""
+    highest rate that never failed are included. If every rate failed, all stages are included."""
     select_binding_objectives = [objective for objective in slo if objective.level == "fail"]
 
     def has_passed(stage: Stage) -> bool:
@@ -128,21 +131,21 @@ def mark_variant_headlines(slo: Sequence[Objective], stages: Sequence[Stage]) ->
 
 NO_BEST_MESSAGES: dict[NoBestReason, str] = {
     "not_trusted": "no variant has a valid measurement",
-    "open": "no variant was shown to meet every objective",
-    "missed": "no variant met every objective",
+    "open": "no variant was shown to meet the SLO",
+    "missed": "no variant met the SLO",
     "cut_short": "the run ended before its variants were evaluated",
 }
 NO_VARIANT = Cause("no_variant", ExitCode.GATE_FAILED, NO_BEST_MESSAGES["missed"])
 
 
 class VariantResult(msgspec.Struct, frozen=True):
-    """A model variant with all its stages."""
+    """Model variant with all its stages."""
 
     data: VariantData
     stages: tuple[Stage, ...]
 
     def get_headline_stages(self, slo: Sequence[Objective]) -> tuple[Stage, ...]:
-        """Return the headline stages of the variant, without the failed rates of a search."""
+        """Return the headline stages of the variant, which exclude the failed rates of a search."""
         return select_headline_stages(slo, self.stages)
 
     def find_violated_objectives(self, slo: Sequence[Objective]) -> tuple[tuple[Objective, Estimate], ...]:
@@ -158,8 +161,8 @@ class VariantResult(msgspec.Struct, frozen=True):
 def find_best_variant(
     variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[VariantResult | None, NoBestReason | None]:
-    """Find the variant with the highest throughput that met every objective by point estimate. If
-    there is none, return `None` and the reason."""
+    """Return the variant with the highest throughput that met the SLO by point estimate. If there
+    is none, return `None` and the reason."""
     reliable_variants = [variant for variant in variants if variant.is_reliable(slo)]
     if not reliable_variants:
         return None, "not_trusted"
@@ -171,8 +174,8 @@ def find_best_variant(
 
 
 def _compute_throughput(variant: VariantResult) -> Estimate:
-    """Return the throughput in inferences per second: with arrivals if a rate search was run,
-    otherwise the maximum."""
+    """Return the throughput in inferences per second: that of the rate search if one was run,
+    otherwise the highest throughput of all stages."""
     server_rate, batch = variant.data.server_per_s, variant.data.variant.batch
     if server_rate is None or server_rate.value is None:
         return find_max_throughput(variant.stages)
@@ -183,8 +186,8 @@ def _compute_throughput(variant: VariantResult) -> Estimate:
 def find_equally_fast_variants(
     best: VariantResult, variants: Sequence[VariantResult], slo: Sequence[Objective]
 ) -> tuple[Variant, ...]:
-    """Return the variants, other than the best, that met every objective and whose throughput
-    interval overlaps that of the best variant."""
+    """Return the variants, other than the best, that met the SLO and whose throughput interval
+    overlaps that of the best variant."""
     lower_bound = (_compute_throughput(best).ci95 or (math.inf, math.inf))[0]
     candidates = [
         variant
@@ -199,7 +202,7 @@ def find_equally_fast_variants(
 
 
 def find_nearest_variant(variants: Sequence[VariantResult], slo: Sequence[Objective]) -> VariantResult | None:
-    """Find the variant that violated the fewest objectives; of several, the fastest."""
+    """Return the variant that violated the fewest objectives; among equals, the fastest."""
 
     def compute_distance(variant: VariantResult) -> tuple[int, float]:
         return len(variant.find_violated_objectives(slo)), -(_compute_throughput(variant).value or 0.0)
@@ -261,8 +264,8 @@ def reevaluate_variants(original: Result, slo: tuple[Objective, ...]) -> Result:
 
 
 class VariantPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A variant in a Pareto comparison. For all compared points, `latency_ms` must be the same
-    percentile and `cost` in the same unit. Unknown values are `None`."""
+    """Variant as a point in a Pareto comparison. For all compared points, `latency_ms` must be the
+    same percentile and `cost` in the same unit. Unknown values are `None`."""
 
     latency_ms: float | None
     rows_per_s: float | None
@@ -272,22 +275,23 @@ class VariantPoint(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def compute_usd_per_million_rows(rows_per_s: float, usd_per_hour: float) -> float:
-    """Compute the cost in USD per million rows on a machine that is never idle."""
+    """Compute the cost in USD per million rows, for a machine that is never idle."""
     return usd_per_hour / 3600 / rows_per_s * 1e6
 
 
 def compute_machine_s_per_thousand_rows(rows_per_s: float) -> float:
-    """Compute the machine time in seconds per thousand rows, as the cost of a machine without a
-    price."""
+    """Compute the machine time in s per thousand rows, which replaces the cost if the machine has
+    no price."""
     return 1e3 / rows_per_s
 
 
 def find_pareto_front(points: Sequence[VariantPoint]) -> tuple[int, ...]:
-    """Return the indices of the Pareto-optimal points, in order; equal points are all included.
+    """Return the indices of the Pareto-optimal points, in ascending order. Equal points are all
+    included; points without a latency or a cost are ignored.
 
-    Points without a latency or a cost are ignored. An unknown accuracy counts as worse than any
-    known accuracy: such a point is dominated by a point with known accuracy that is at least as
-    fast and cheap, and can only dominate other points of unknown accuracy."""
+    An unknown accuracy counts as worse than any known accuracy. A point without an accuracy is
+    therefore dominated by any point with an accuracy that is at least as fast and cheap, and can
+    only dominate other points without an accuracy."""
     optional_coordinates_by_index = {index: _get_coordinates(point) for index, point in enumerate(points)}
     coordinates_by_index = {
         index: coordinates for index, coordinates in optional_coordinates_by_index.items() if coordinates is not None
@@ -300,8 +304,8 @@ def find_pareto_front(points: Sequence[VariantPoint]) -> tuple[int, ...]:
 
 
 def _get_coordinates(point: VariantPoint) -> tuple[float, float, float] | None:
-    """Return latency, cost and negated accuracy, each better if lower; `None` if latency or cost is
-    unknown."""
+    """Return latency, cost and negated accuracy, so that lower is always better; `None` if the
+    latency or the cost is unknown."""
     if point.latency_ms is None or point.cost is None:
         return None
     return point.latency_ms, point.cost, float("inf") if point.accuracy is None else -point.accuracy

@@ -1,4 +1,4 @@
-"""Axes of a chart: labels, units, linear or logarithmic scale, and tick positions and labels."""
+"""Axes of a chart: label, unit, linear or logarithmic scale, and ticks."""
 
 from __future__ import annotations
 
@@ -45,8 +45,8 @@ class Axis(msgspec.Struct, frozen=True):
 
 
 def linear_ticks(low: float, high: float, max_ticks: int, *, is_clock: bool = False) -> list[float]:
-    """Return round tick values between `low` and `high`. The number of ticks is at most `max_ticks`
-    and, if possible, at least two, since one tick does not show the scale."""
+    """Return round tick values between `low` and `high`. The number of ticks is about `max_ticks`
+    or less, but at least two if possible, since a single tick does not show the scale."""
     span = high - low
     if not math.isfinite(span) or span <= 0:
         return []
@@ -68,8 +68,8 @@ def _choose_step(min_step: float, *, is_clock: bool) -> float:
 
 
 def log_ticks(low: float, high: float, max_ticks: int) -> list[float]:
-    """Return tick positions between the exponents `low` and `high`, as exponents of round
-    values."""
+    """Return tick positions on a logarithmic axis: the exponents (log10) of round values between
+    the exponents `low` and `high`."""
     if high - low < 0.7:
         linear_values = linear_ticks(10.0**low, 10.0**high, max_ticks)
         return [math.log10(value) for value in linear_values if value > 0]
@@ -102,8 +102,8 @@ def tick_text(value: float, step: float) -> str:
 
 
 def format_clock(time_s: float, step: float) -> str:
-    """Format seconds as clock time, such as `0:30` or `1:02:05`. If `step` is shorter than a
-    second, decimals are included, such as `0:12.5`."""
+    """Format a time in seconds as clock time, such as `0:30` or `1:02:05`. If the tick spacing
+    `step` is shorter than a second, decimals are included, such as `0:12.5`."""
     if time_s < 0:
         return f"−{format_clock(-time_s, step)}"
     digits = 0 if step >= 1 else min(3, max(1, math.ceil(-math.log10(step) - 1e-9)))

@@ -34,8 +34,8 @@ Values = Sequence[float] | npt.NDArray[np.generic]
 
 
 class Chart(Panel):
-    """Chart of lines and points. In the `x` and `y` values of a series, NaN is a gap. The index
-    `series` selects a combination of color, dash pattern and marker.
+    """Chart of lines and points. A NaN in the x or y values of a series is a gap. The index
+    `series` of a line or a set of points selects a combination of color, dash pattern and marker.
 
     Data is copied on assignment. All pending changes are drawn together in the next iteration of
     the event loop, and only while the chart is visible.
@@ -47,12 +47,13 @@ class Chart(Panel):
     when the crosshair disappears."""
     marker_requested = Signal(float)
     range_changed = Signal(float, float)
-    """Emitted with both ends of the x range, in data values, when the user changes the range."""
+    """Emitted with both ends of the visible x range, in data values, when the user pans or
+    zooms."""
     fit_requested = Signal()
     data_changed = Signal()
-    span_drawn = Signal(float, float, bool)
-    """Emitted while the user selects an x range, with both ends in data values; the flag is `True`
-    when the selection is finished."""
+    time_range_drawn = Signal(float, float, bool)
+    """Emitted while the user selects a time range, with both ends in data values; the flag is
+    `True` when the selection is finished."""
 
     def __init__(self, title: str, x: Axis, y: Axis, theme_controller: ThemeController) -> None:
         super().__init__(title, x, y, theme_controller)
@@ -85,8 +86,8 @@ class Chart(Panel):
         self.crosshair.sample_selected.connect(self.point_selected)
         self.key_bindings.marker_requested.connect(self.marker_requested)
         self.key_bindings.fit_requested.connect(self.fit_requested)
-        self.key_bindings.span_drawn.connect(self.span_drawn)
-        self.plot.span_drawn.connect(self._draw_span)
+        self.key_bindings.time_range_drawn.connect(self.time_range_drawn)
+        self.plot.time_range_drawn.connect(self._draw_time_range)
         self.plot.resized.connect(self._on_range_changed)
 
     # Data
@@ -118,7 +119,8 @@ class Chart(Panel):
         hollow: Sequence[bool] | npt.NDArray[np.bool_] | None = None,
         names: Sequence[str] = (),
     ) -> None:
-        """Add or replace a series of points. `hollow` and `names` have one entry per point."""
+        """Add or replace a series of points. `hollow` and `names` have one entry per point; hollow
+        points are not filled."""
         self._set_series(make_series(key, label, "points", series, x, y, hollow=hollow, names=tuple(names)))
 
     def set_limit(self, value: float | None, label: str = "") -> None:
@@ -126,7 +128,8 @@ class Chart(Panel):
         self._schedule_update()
 
     def set_region(self, x0: float | None, x1: float | None, y0: float | None, y1: float | None, label: str) -> None:
-        """Shade a region. A bound of `None` extends the region to the edge of the plot."""
+        """Shade the region between two x and two y values. A bound of `None` extends the region to
+        the edge of the plot."""
         self.decorations.region = Bounds(*(np.nan if end is None else end for end in (x0, x1, y0, y1)))
         self.decorations.region_label = label
         self._schedule_update()
@@ -143,11 +146,12 @@ class Chart(Panel):
         self.decorations.markers = tuple(Marker(*marker) for marker in markers)
         self._schedule_update()
 
-    def set_span(self, span: tuple[float, float] | None) -> None:
-        """Show the selected x range, in data values. Its edges can be dragged."""
-        self.decorations.span = span
-        positions = None if span is None else self.x_axis.to_view(span)
-        self.plot.span = None if positions is None else (float(positions[0]), float(positions[1]))
+    def set_time_range(self, time_range: tuple[float, float] | None) -> None:
+        """Show the selected time range, in data values, with edges that can be dragged. `None`
+        removes the time range."""
+        self.decorations.time_range = time_range
+        positions = None if time_range is None else self.x_axis.to_view(time_range)
+        self.plot.time_range = None if positions is None else (float(positions[0]), float(positions[1]))
         self._underlay.update()
 
     def remove(self, key: str) -> None:
@@ -157,7 +161,8 @@ class Chart(Panel):
         self._schedule_update()
 
     def clear(self) -> None:
-        """Remove all series and decorations, and fit the view."""
+        """Remove all series, bands and markers, the shaded region and the limit; hide the
+        crosshair, and fit the view to the data."""
         for key in tuple(self._series):
             self.remove(key)
         self.decorations.bands, self.decorations.markers, self.decorations.region, self.decorations.limit = (
@@ -171,7 +176,8 @@ class Chart(Panel):
         self._schedule_update()
 
     def hide_series(self, key: str, is_hidden: bool) -> None:
-        """Hide or show a series. The series stays hidden or shown even if it is replaced."""
+        """Hide or show the series `key`. The setting also applies to a later series with the same
+        key."""
         if is_hidden:
             self._hidden_keys.add(key)
         else:
@@ -187,11 +193,11 @@ class Chart(Panel):
         return build_frame(self.series(), self.x_axis, self.y_axis)
 
     def data_range(self) -> Bounds:
-        """Return the bounds of all visible series, in view coordinates."""
+        """Return the range of the data of all visible series, in view coordinates."""
         return union_bounds([bounds for key, bounds in self._bounds.items() if key not in self._hidden_keys])
 
     def data_to_pixel(self, x: float, y: float) -> QPointF:
-        """Return the pixel of a pair of data values, in the viewport of the plot."""
+        """Convert a pair of data values to a pixel position in the viewport of the plot."""
         return self.plot.view_to_pixel(float(self.x_axis.to_view(x)), float(self.y_axis.to_view(y)))
 
     def x_range(self) -> tuple[float, float]:
@@ -202,11 +208,13 @@ class Chart(Panel):
         self.view_range.set_x_range(low, high)
 
     def set_crosshair(self, x: float | None) -> None:
-        """Move the crosshair to `x` (in data values) without emitting `crosshair_moved`."""
+        """Move the crosshair to `x` (in data values) without emitting `crosshair_moved`. `None`
+        hides the crosshair."""
         self.crosshair.set_position(x)
 
     def readout(self) -> tuple[Reading, ...]:
-        """Return the values of all series at the crosshair."""
+        """Return the readings of the visible series at the crosshair; empty if the crosshair is
+        hidden."""
         return self.crosshair.readings()
 
     def _set_series(self, series: Series) -> None:
@@ -322,8 +330,8 @@ class Chart(Panel):
     def _toggle_series(self, action: QAction) -> None:
         self.hide_series(str(action.data()), not action.isChecked())
 
-    def _draw_span(self, start: float, end: float, is_done: bool) -> None:
-        self.span_drawn.emit(self.x_axis.from_view(start), self.x_axis.from_view(end), is_done)
+    def _draw_time_range(self, start: float, end: float, is_done: bool) -> None:
+        self.time_range_drawn.emit(self.x_axis.from_view(start), self.x_axis.from_view(end), is_done)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         if self.is_plot and self.key_bindings.handle_press(event):

@@ -32,8 +32,8 @@ class Crosshair(QObject):
 
     changed = Signal()
     moved = Signal(float)
-    """Emitted with the x value when the user moves the crosshair, and with NaN when the crosshair
-    disappears."""
+    """Emitted with the x value, in data values, when the user moves the crosshair, and with NaN
+    when the crosshair disappears."""
     sample_selected = Signal(str, int)
 
     def __init__(self, parent: QObject, plot: PlotView, x: Axis, y: Axis, decorations: Decorations) -> None:
@@ -64,7 +64,8 @@ class Crosshair(QObject):
         return () if self.x is None else read_samples(self._series, self.x, self._y_axis, self._point)
 
     def set_position(self, x: float | None) -> None:
-        """Set the position of the crosshair without emitting `moved`."""
+        """Move the crosshair to `x` (in data values) without emitting `moved`. `None` hides the
+        crosshair."""
         self.x = None if x is None or not math.isfinite(x) else x
         self._point, self._is_hovered = None, False
         self._update()
@@ -76,8 +77,8 @@ class Crosshair(QObject):
         self.moved.emit(x)
 
     def step(self, direction: Direction, *, is_big: bool = False) -> bool:
-        """Move the crosshair to the next sample that is at least one pixel away, or to the next
-        point. Return whether there is one."""
+        """Move the crosshair to the next sample that is at least one pixel away or, in a scatter
+        plot, to the next point. Return False if there is no such sample or point."""
         if self._has_points():
             point = next_point(self._series, self._point, direction)
             series = None if point is None else self._find(point)
@@ -113,7 +114,8 @@ class Crosshair(QObject):
         return x is not None
 
     def select_sample(self) -> bool:
-        """Emit `sample_selected` with the sample at the crosshair. Return whether there is one."""
+        """Emit `sample_selected` with the sample at the crosshair. Return False if there is no
+        sample."""
         if self.x is None:
             return False
         if self._point is not None:
@@ -164,7 +166,7 @@ class Crosshair(QObject):
         self._is_hovered = True
 
     def on_mouse_left(self) -> None:
-        """Hide the crosshair if it was placed with the mouse."""
+        """Hide the crosshair if the crosshair was placed with the mouse."""
         if self._is_hovered:
             self.move(math.nan)
 

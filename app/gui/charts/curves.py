@@ -1,5 +1,4 @@
-"""Lines, intervals and points of a chart, painted with the colors, dash patterns and markers of the
-theme."""
+"""Lines and points of a chart, painted with the colors, dash patterns and markers of the theme."""
 
 from __future__ import annotations
 
@@ -32,7 +31,7 @@ _POINT_PX = MARKER_PX + 3
 
 
 class Curves(Layer):
-    """Layer with lines and intervals. All computation takes place during painting, so that hidden
+    """Layer with the lines of a chart. All computation takes place during painting, so that hidden
     charts cost nothing."""
 
     def __init__(self, x: TickAxis, y: TickAxis, theme: Theme) -> None:
@@ -68,8 +67,8 @@ class Curves(Layer):
         painter.drawPath(self._paths(area, view_series)[0])
 
     def _paths(self, area: QRectF, view_series: ViewSeries) -> tuple[QPainterPath, QPainterPath]:
-        """Return the path of a line and the path of its markers. The paths are cached, because
-        moving the crosshair repaints them often."""
+        """Return the path of a line and the path of the line's markers. Both paths are cached,
+        because each move of the crosshair repaints the line."""
         cache_key = (*self.x.range, *self.y.range, *area.getRect())  # type: ignore[misc]
         cached_paths = self._path_cache.get(view_series)
         if cached_paths is None or cached_paths[0] != cache_key:
@@ -98,7 +97,7 @@ class Curves(Layer):
 
 
 class Points:
-    """Scatter plot items of the point series."""
+    """Scatter plot items of a chart, one for each series of points."""
 
     def __init__(self, box: pg.ViewBox, x: Axis, y: Axis) -> None:
         self._box, self._x, self._y = box, x, y

@@ -1,5 +1,5 @@
-"""Decorations of a chart: grid, bands, shaded region, limit and markers. Every colored decoration
-has a label."""
+"""Decorations of a chart: grid, bands, shaded region, selected time range, limit, markers and
+selected point."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class Marker(msgspec.Struct, frozen=True):
 
 
 class SelectedPoint(msgspec.Struct, frozen=True):
-    """Selected point of a scatter plot."""
+    """Selected point of a scatter plot, in data values, with the text of its label."""
 
     x: float
     y: float
@@ -44,8 +44,8 @@ class SelectedPoint(msgspec.Struct, frozen=True):
 class Decorations(msgspec.Struct):
     """All decorations of a chart, in data values.
 
-    `span` is the selected x range. If a bound of the shaded `region` is NaN, the region extends to
-    the edge of the plot.
+    `time_range` is the selected time range. If a bound of the shaded `region` is NaN, the region
+    extends to the edge of the plot.
     """
 
     bands: tuple[Band, ...] = ()
@@ -54,7 +54,7 @@ class Decorations(msgspec.Struct):
     limit: float | None = None
     limit_label: str = ""
     markers: tuple[Marker, ...] = ()
-    span: tuple[float, float] | None = None
+    time_range: tuple[float, float] | None = None
     selected_point: SelectedPoint | None = None
 
 
@@ -65,15 +65,16 @@ class _DecorationLayer(Layer):
 
 
 class Underlay(_DecorationLayer):
-    """Layer behind the data, with the grid, the bands, the shaded region and the selected range."""
+    """Layer behind the data, with the grid, the bands, the shaded region and the selected time
+    range."""
 
     def draw(self, painter: QPainter, area: QRectF) -> None:
         self._draw_region(painter, area)
         self._draw_grid(painter, area)
         self._draw_bands(painter, area)
-        if self.decorations.span is None:
+        if self.decorations.time_range is None:
             return
-        left, right = (self.x_to_pixel(area, end, area.left()) for end in self.decorations.span)
+        left, right = (self.x_to_pixel(area, end, area.left()) for end in self.decorations.time_range)
         rect = QRectF(QPointF(left, area.top()), QPointF(right, area.bottom()))
         painter.fillRect(rect, translucent_color(self.theme.accent, 40))
         painter.setPen(solid_pen(self.theme.accent))
@@ -207,8 +208,8 @@ def _draw_text(
     color: QColor,
     background: QColor | None = None,
 ) -> None:
-    """Draw text at the upper left of `rect`, elided to its width. If `background` is set, the text
-    has a background of that color, because it may cover lines."""
+    """Draw text at the upper left of `rect`, elided to the width of `rect`. If `background` is set,
+    the area behind the text is filled with that color, because the text may cover lines."""
     elided_text = metrics.elidedText(text, Qt.TextElideMode.ElideRight, rect.width() - 2 * _PAD_PX)
     if not elided_text or len(elided_text) < min(len(text), _MIN_CHARACTERS):
         return

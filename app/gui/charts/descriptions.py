@@ -14,8 +14,8 @@ from app.gui.formatting import format_number, with_unit
 
 
 def describe_position(x: float, decorations: Decorations, axis: TickAxis, tolerance: float) -> str:
-    """Describe an x value by the bands that contain the value and by the markers near it. Markers
-    are near if their distance is at most `tolerance`, in view coordinates."""
+    """Describe a position on the x axis: the x value, the bands that contain the value, and the
+    markers at most `tolerance` away, in view coordinates."""
     position = float(axis.axis.to_view(x))
     parts = [with_unit(axis.format_value(x), "" if axis.is_clock else axis.axis.unit)]
     parts += [band.label for band in decorations.bands if band.start <= x < band.end]

@@ -41,12 +41,12 @@ class Handle(msgspec.Struct, frozen=True):
 class DraggableChart(Chart):
     """Chart whose handles can be moved with the mouse or the keyboard.
 
-    Page Up and Page Down select a handle, the arrow keys move it (with Shift ten times as far), and
-    Escape deselects it.
+    Page Up and Page Down select a handle, the arrow keys move the selected handle (with Shift ten
+    times as far), and Escape deselects the handle.
 
-    `handle_moved` is emitted with the requested position; the receiver must update the chart.
-    `is_done` is `False` while the mouse button is down; the axis ranges are frozen during that
-    time.
+    `handle_moved` is emitted with the index of the handle, the requested x and y values, and
+    whether the move is complete; the receiver must update the chart. The axis ranges are frozen
+    while the mouse button is down.
     """
 
     handle_moved = Signal(int, float, float, bool)

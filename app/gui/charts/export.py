@@ -113,8 +113,8 @@ def _draw(chart: Drawable, device: QPaintDevice) -> None:
 
 @contextmanager
 def _standalone_rendering(chart: Drawable) -> Iterator[None]:
-    """Render the chart as a standalone figure: with the labels of the x axis, which linked charts
-    may hide, and with antialiased lines."""
+    """Prepare the chart for rendering as a standalone figure: show the labels of the x axis, which
+    linked charts may hide, and draw antialiased lines. Restore both settings on exit."""
     chart.apply_changes()
     had_labels = chart.plot.x_axis.has_labels
     chart.plot.set_x_labels_visible(True)

@@ -16,8 +16,8 @@ _MAX_EXTENSION_RATIO, _MIN_EXTENSION = 1.0, 0.3
 
 
 def fit_x_range(bounds: Bounds, axis: Axis, extra_ends: Sequence[float] = ()) -> tuple[float, float]:
-    """Return the x range that shows all data and the positions in `extra_ends`, such as the edges
-    of bands."""
+    """Return the x range, in view coordinates, that shows all data and the positions in
+    `extra_ends`, such as the edges of bands."""
     ends = [end for end in (bounds.x0, bounds.x1, *extra_ends) if math.isfinite(end)]
     if not ends:
         return _EMPTY_RANGE
@@ -45,8 +45,8 @@ def fit_y_range(bounds: Bounds, axis: Axis, limit: float | None) -> tuple[float,
 
 
 def _clamp_to_data(bounds: Bounds, low: float, high: float) -> tuple[float, float]:
-    """Return the range from `low` to `high`, shortened so that it does not extend too far beyond
-    the data. All values are in decades of a logarithmic axis."""
+    """Return the range from `low` to `high`, shortened so that the range does not extend too far
+    beyond the data. All values are in decades of a logarithmic axis."""
     # A limit far outside the data would compress the data; it is marked at the edge of the plot
     # instead.
     extent = bounds.y1 - bounds.y0

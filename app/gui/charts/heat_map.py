@@ -43,8 +43,8 @@ class HeatMap(Panel):
         self.restyle(theme_controller.theme)
 
     def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
-        """Set the data. `counts` has one row per time bin and one column per interval between
-        adjacent y `edges`."""
+        """Set the counts of all cells. `counts` has one row per time bin of `bin_s` seconds, from
+        `start_s`, and one column per interval between adjacent y `edges`."""
         values, boundaries = np.array(counts, dtype=np.float64), np.array(edges, dtype=np.float64)
         if values.ndim != 2 or (values.size and values.shape[1] != len(boundaries) - 1):
             raise ValueError("counts need one column per interval between edges")

@@ -23,16 +23,16 @@ _DIRECTIONS: dict[int, Direction] = {
 class ChartKeyBindings(QObject):
     """Key bindings of a chart.
 
-    Arrow keys move the crosshair (with Ctrl by a larger step; End jumps to the last sample), Shift
-    with arrow keys selects an x range, + and − zoom, Home shows all data, M requests a marker and
-    Enter selects a sample.
+    The arrow keys move the crosshair, with Ctrl in larger steps, and End moves the crosshair to the
+    last sample. Shift with the left or right arrow key selects a time range. The keys + and − zoom,
+    and Home shows all data. M requests a marker, and Enter selects a sample.
     """
 
     marker_requested = Signal(float)
     fit_requested = Signal()
-    span_drawn = Signal(float, float, bool)
-    """Emitted while the user selects an x range, with both ends in data values; the flag is `True`
-    when the selection is finished."""
+    time_range_drawn = Signal(float, float, bool)
+    """Emitted while the user selects a time range, with both ends in data values; the flag is
+    `True` when the selection is finished."""
 
     def __init__(
         self, parent: QObject, plot: PlotView, axis: Axis, crosshair: Crosshair, view_range: ViewRange
@@ -59,18 +59,18 @@ class ChartKeyBindings(QObject):
         return False
 
     def handle_release(self, event: QKeyEvent) -> bool:
-        """Finish the selection of a range when Shift is released. Return whether a selection was in
-        progress."""
+        """Finish the selection of a time range when Shift is released. Return whether a selection
+        was in progress."""
         anchor, x = self._anchor, self._crosshair.x
         if event.key() != Qt.Key.Key_Shift or anchor is None:
             return False
         self._anchor = None
         if x is not None and x != anchor:
-            self.span_drawn.emit(anchor, x, True)
+            self.time_range_drawn.emit(anchor, x, True)
         return True
 
     def zoom(self, *, is_zooming_in: bool) -> bool:
-        """Zoom around the crosshair if it is visible, otherwise around the center."""
+        """Zoom around the crosshair if the crosshair is visible, otherwise around the center."""
         (x0, x1), (y0, y1) = self._plot_view.ranges()
         crosshair_x = None if self._crosshair.x is None else float(self._axis.to_view(self._crosshair.x))
         x = crosshair_x if crosshair_x is not None and x0 <= crosshair_x <= x1 else (x0 + x1) / 2
@@ -97,7 +97,7 @@ class ChartKeyBindings(QObject):
         if is_selecting and x is not None:
             if self._anchor is None:
                 self._anchor = x if previous_x is None else previous_x
-            self.span_drawn.emit(self._anchor, x, False)
+            self.time_range_drawn.emit(self._anchor, x, False)
         return self._reveal()
 
     def _reveal(self) -> bool:

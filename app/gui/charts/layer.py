@@ -20,8 +20,8 @@ class Layer(pg.UIGraphicsItem):
         self.x, self.y, self.theme = x, y, theme
         self.font = QFont()
         self.is_smooth = False
-        """Whether lines are antialiased. Only used for export, since antialiasing is too slow on
-        screen."""
+        """Whether lines are antialiased. Antialiasing is used only for export, because it is too
+        slow on screen."""
 
     def paint(self, painter: QPainter, *_: object) -> None:
         transform = painter.worldTransform()
@@ -40,7 +40,8 @@ class Layer(pg.UIGraphicsItem):
         raise NotImplementedError
 
     def x_to_pixel(self, area: QRectF, value: float | None, edge: float) -> float:
-        """Return the x coordinate of a value in pixels, or `edge` if `value` is None."""
+        """Return the x coordinate of a value, in pixels, or `edge` if the value is None or has no
+        position on the axis."""
         low, high = self.x.range
         position = math.nan if value is None else float(self.x.axis.to_view(value))
         return edge if math.isnan(position) else area.left() + (position - low) / (high - low) * area.width()

@@ -26,8 +26,8 @@ class LegendEntry(msgspec.Struct, frozen=True):
 
 
 class Legend(QWidget):
-    """Legend with the name of the y axis and one entry per series, in columns that wrap. The legend
-    can be drawn on any painter."""
+    """Legend with the name of the y axis and one entry per series. Entries that do not fit wrap to
+    the next row. The legend can be drawn on any painter."""
 
     def __init__(self, theme: Theme) -> None:
         super().__init__()
@@ -107,7 +107,7 @@ class Legend(QWidget):
         draw_markers(painter, self.theme, entry.style_index, marker, is_hollow=entry.is_hollow)
 
     def _cells(self, width: float) -> list[tuple[int, float]]:
-        """Return the row and the left edge of each entry."""
+        """Return the row and the left edge, in pixels, of each entry."""
         metrics = self._metrics()
         left, row = (self._axis_width + _ENTRY_GAP_PX if self.axis_text else 0.0), 0
         cells = []

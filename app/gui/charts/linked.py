@@ -13,36 +13,37 @@ from app.gui.charts.chart import Chart
 from app.gui.widgets import hbox, label, scroll_area, tool_button, vbox
 
 _PADDING = 0.008
-"""Padding on both sides as a fraction of the range, so that the first and last markers are not cut
-off."""
+"""Padding on both sides of the data, as a fraction of the x range, so that the first and last
+markers are not cut off."""
 _DELAY_MS, _BETWEEN_CHARTS_MS = 120, 15
 
 
 class LinkedCharts(QWidget):
     """Column of charts with a shared time axis.
 
-    If `has_spans` is true, the user can select a time range. `span_selected` is emitted when a
-    range has been selected or one of its edges has been moved, and `span_cleared` when the
-    selection has been removed.
+    If `has_time_range_selection` is true, the user can select a time range. `time_range_selected`
+    is emitted when a time range has been selected or one of its edges has been moved, and
+    `time_range_cleared` when the selection has been removed.
     """
 
-    span_selected = Signal(float, float)
-    span_cleared = Signal()
+    time_range_selected = Signal(float, float)
+    time_range_cleared = Signal()
     crosshair_moved = Signal(float)
     marker_requested = Signal(float)
 
-    def __init__(self, charts: Sequence[Chart], *, has_spans: bool = True) -> None:
+    def __init__(self, charts: Sequence[Chart], *, has_time_range_selection: bool = True) -> None:
         super().__init__()
-        self._has_spans = has_spans
+        self._has_time_range_selection = has_time_range_selection
         self.charts = tuple(charts)
-        self._span: tuple[float, float] | None = None
+        self._time_range: tuple[float, float] | None = None
         self._window_s: float | None = None
         self._is_paused = False
         self._delay_timer = QTimer(self, singleShot=True)
         self._delay_timer.timeout.connect(self._move_delayed_chart)
         self._delayed_charts: list[Chart] = []
         self._recently_moved: set[Chart] = set()
-        """Charts that have new data and have moved since the charts without new data last moved."""
+        """Charts with new data whose range has moved since the charts without new data last
+        moved."""
         self._is_any_chart_delayed = False
         self._build()
         for chart in self.charts:
@@ -54,56 +55,56 @@ class LinkedCharts(QWidget):
             chart.fit_requested.connect(self.fit)
             chart.data_changed.connect(self._data_changed)
             chart.marker_requested.connect(self.marker_requested)
-            chart.span_drawn.connect(self._span_drawn)
+            chart.time_range_drawn.connect(self._time_range_drawn)
             chart.plot.resized.connect(self._align)
 
     def _build(self) -> None:
-        self.span_button = tool_button(
+        self.time_range_button = tool_button(
             "Select time &range",
             tip="Select a time range by dragging on a chart (or at any time by dragging with Shift)",
             checkable=True,
         )
-        self.span_button.toggled.connect(self._set_span_mode)
+        self.time_range_button.toggled.connect(self._set_time_range_mode)
         self.clear_button = tool_button("C&lear time range")
-        self.clear_button.clicked.connect(self.clear_span)
+        self.clear_button.clicked.connect(self.clear_time_range)
         self.clear_button.hide()
-        self.span_label = label("", "muted")
+        self.time_range_label = label("", "muted")
         self.fit_button = QToolButton()
         self.fit_button.clicked.connect(self.fit)
         self._update_fit_button()
-        row = hbox(self.span_button, self.span_label, self.clear_button, 1, self.fit_button)
-        if not self._has_spans:
-            self.span_button.hide()
-            self.span_label.hide()
+        row = hbox(self.time_range_button, self.time_range_label, self.clear_button, 1, self.fit_button)
+        if not self._has_time_range_selection:
+            self.time_range_button.hide()
+            self.time_range_label.hide()
         column = QWidget()
         vbox(*((chart, 1) for chart in self.charts), within=column, spacing=2)
         area = scroll_area(column, focusable=False)  # with large text, the charts scroll instead of shrinking
         vbox(row, (area, 1), within=self, spacing=2)
 
-    def span(self) -> tuple[float, float] | None:
-        return self._span
+    def time_range(self) -> tuple[float, float] | None:
+        return self._time_range
 
-    def select_span(self, start: float, end: float) -> None:
+    def select_time_range(self, start: float, end: float) -> None:
         """Select a time range, with the same effect as a selection by the user."""
-        self._show_span(min(start, end), max(start, end))
-        self.span_selected.emit(min(start, end), max(start, end))
+        self._show_time_range(min(start, end), max(start, end))
+        self.time_range_selected.emit(min(start, end), max(start, end))
 
-    def clear_span(self) -> None:
-        if self._span is None:
+    def clear_time_range(self) -> None:
+        if self._time_range is None:
             return
-        self._span = None
+        self._time_range = None
         for chart in self.charts:
-            chart.set_span(None)
-        self.span_label.setText("")
+            chart.set_time_range(None)
+        self.time_range_label.setText("")
         self.clear_button.hide()
-        self.span_cleared.emit()
+        self.time_range_cleared.emit()
 
     def set_crosshair(self, x: float | None) -> None:
         for chart in self.charts:
             chart.set_crosshair(x)
 
     def follow(self, window_s: float | None) -> None:
-        """Show the last `window_s` seconds as data arrives. `None` shows all data.
+        """Show the last `window_s` seconds as data arrives, or all data if `window_s` is `None`.
 
         When the user pans or zooms, following pauses until Home is pressed.
         """
@@ -112,7 +113,7 @@ class LinkedCharts(QWidget):
         self._follow_data(self.charts)
 
     def fit(self) -> None:
-        """Show all data, or resume following new data."""
+        """Show all data or, while a run is followed, the most recent data again."""
         self._is_paused = False
         self._update_fit_button()
         for chart in self.charts:
@@ -120,12 +121,13 @@ class LinkedCharts(QWidget):
         self._follow_data(self.charts)
 
     def event(self, event: QEvent) -> bool:
-        """Clear the selected range on Escape, before the page can handle the key."""
+        """Claim Escape while a time range is selected, so that the key clears the time range and
+        does not reach the page."""
         if (
             isinstance(event, QKeyEvent)
             and event.type() == QEvent.Type.ShortcutOverride
             and event.key() == Qt.Key.Key_Escape
-            and self._span is not None
+            and self._time_range is not None
         ):
             event.accept()
             return True
@@ -140,14 +142,14 @@ class LinkedCharts(QWidget):
         self.fit_button.setVisible(self._is_paused)
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        if event.key() == Qt.Key.Key_Escape and self._span is not None:
-            self.clear_span()
+        if event.key() == Qt.Key.Key_Escape and self._time_range is not None:
+            self.clear_time_range()
             return
         super().keyPressEvent(event)
 
     def _data_changed(self) -> None:
-        """Move the chart that has new data immediately, and the other charts slightly later, unless
-        they receive data first.
+        """Move the chart that has new data immediately. Move the charts without new data slightly
+        later, unless they receive data first.
 
         In this way, only one chart is repainted at a time.
         """
@@ -162,8 +164,8 @@ class LinkedCharts(QWidget):
     def _move_delayed_chart(self) -> None:
         """Move the next chart that has not received data recently.
 
-        A chart with continuous data moves with its own data. When its data stops, the chart moves
-        with the other charts.
+        A chart with continuous data moves whenever data arrives. When its data stops, the chart
+        moves with the charts that have no new data.
         """
         if self._is_paused:
             self._delayed_charts.clear()
@@ -216,23 +218,23 @@ class LinkedCharts(QWidget):
                 chart.set_crosshair(x)
         self.crosshair_moved.emit(x)
 
-    def _set_span_mode(self, is_on: bool) -> None:
+    def _set_time_range_mode(self, is_on: bool) -> None:
         for chart in self.charts:
-            chart.plot.is_span_mode = is_on
+            chart.plot.is_time_range_mode = is_on
 
-    def _span_drawn(self, start: float, end: float, is_done: bool) -> None:
-        if not self._has_spans:
+    def _time_range_drawn(self, start: float, end: float, is_done: bool) -> None:
+        if not self._has_time_range_selection:
             return
         if is_done:
-            self.span_button.setChecked(False)
-            self.select_span(start, end)
+            self.time_range_button.setChecked(False)
+            self.select_time_range(start, end)
         else:
-            self._show_span(min(start, end), max(start, end))
+            self._show_time_range(min(start, end), max(start, end))
 
-    def _show_span(self, start: float, end: float) -> None:
-        self._span = (start, end)
+    def _show_time_range(self, start: float, end: float) -> None:
+        self._time_range = (start, end)
         for chart in self.charts:
-            chart.set_span((start, end))
+            chart.set_time_range((start, end))
         format_x = self.charts[-1].plot.x_axis.format_value
-        self.span_label.setText(f"Time range: {format_x(start)} to {format_x(end)}")
+        self.time_range_label.setText(f"Time range: {format_x(start)} to {format_x(end)}")
         self.clear_button.show()

@@ -76,12 +76,12 @@ class Panel(QWidget):
         raise NotImplementedError
 
     def restyle(self, theme: Theme) -> None:
-        """Repaint with the colors of the theme."""
+        """Repaint the chart with the colors of `theme`."""
         raise NotImplementedError
 
     def set_message(self, text: str) -> None:
-        """Show a message, such as an error or that there is no data, instead of the plot. An empty
-        text shows the plot again."""
+        """Show a message instead of the plot, such as an error or a note that there is no data. An
+        empty text shows the plot again."""
         if text == self._message:
             return
         self._message = text
@@ -114,7 +114,7 @@ class Panel(QWidget):
         return self._table
 
     def fill_menu(self, menu: QMenu) -> None:
-        """Add the menu entries of the subclass above the export entries."""
+        """Add the entries of the subclass to the context menu, above the export entries."""
 
     def refresh_table(self) -> None:
         if self._is_table:
@@ -162,7 +162,8 @@ class Panel(QWidget):
             self._show_notice(Notice("error", summary, str(error), "Choose another folder."))
 
     def notice_text(self) -> str:
-        """Return the notice above the chart, such as a failed export; empty if there is none."""
+        """Return the text of the notice above the chart, such as a failed export; empty if there is
+        none."""
         return "" if self._strip is None else self._strip.text()
 
     def _show_notice(self, notice: Notice) -> None:
@@ -191,8 +192,8 @@ class Panel(QWidget):
         self._table_notes.setVisible(bool(self._table_notes.text()))
 
     def notes(self) -> str:
-        """Return a description of drawn elements that are not part of the table: limit, bands and
-        markers."""
+        """Return a description of the limit, bands, markers and region, which are not part of the
+        table; empty if there are none."""
         return ""
 
     def _show_page(self) -> None:
@@ -221,8 +222,8 @@ class Panel(QWidget):
         self.place_legend()
 
     def place_legend(self) -> None:
-        """Place the legend beside the title if it fits, otherwise below the title across the full
-        width."""
+        """Place the legend beside the title if there is enough space, otherwise below the title
+        across the full width."""
         widgets = (self._heading, self.table_button, self.export_button)
         margins, gap = self._grid.contentsMargins(), self._grid.horizontalSpacing()
         used_px = sum(widget.sizeHint().width() + gap for widget in widgets) + margins.left() + margins.right()

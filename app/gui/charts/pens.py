@@ -54,13 +54,13 @@ def state_color(theme: Theme, state: State) -> str:
 
 
 def marker_path(style_index: int) -> QPainterPath:
-    """Return the marker of a series at its final size, centered on the origin."""
+    """Return the path of a series' marker, in pixels and centered on the origin."""
     shape: QPainterPath = pg.graphicsItems.ScatterPlotItem.Symbols[series_marker(style_index)]
     return QTransform.fromScale(MARKER_PX, MARKER_PX).map(shape)
 
 
 def draw_markers(painter: QPainter, theme: Theme, style_index: int, path: QPainterPath, *, is_hollow: bool) -> None:
-    """Draw all markers of a series from a single path."""
+    """Draw all markers of a series, which are combined in a single path."""
     was_smooth = bool(painter.renderHints() & QPainter.RenderHint.Antialiasing)
     color = series_color(theme, style_index)
     painter.setRenderHint(QPainter.RenderHint.Antialiasing, True)

@@ -1,4 +1,4 @@
-"""Plot widget with two axes around a view, which handles ranges and mouse input. The plot widget is
+"""Plot widget of a chart: two axes, the visible ranges and mouse input. The plot widget is
 independent of the plotted series."""
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ class PlotView(pg.GraphicsView):
     clicked = Signal(float, float)
     panned = Signal(float, float)
     zoomed = Signal(float, float, float)
-    span_drawn = Signal(float, float, bool)
+    time_range_drawn = Signal(float, float, bool)
     resized = Signal()
 
     def __init__(self, x: Axis, y: Axis, theme: Theme) -> None:
@@ -47,8 +47,8 @@ class PlotView(pg.GraphicsView):
         layout.setColumnStretchFactor(1, 1)
         layout.setRowStretchFactor(0, 1)
         self._layers: list[Layer] = []
-        self.is_span_mode = False
-        self.span: tuple[float, float] | None = None
+        self.is_time_range_mode = False
+        self.time_range: tuple[float, float] | None = None
         self._press_position: QPointF | None = None
         self._last_position = QPointF()
         self._anchor: float | None = None
@@ -95,19 +95,19 @@ class PlotView(pg.GraphicsView):
             self.box.updateMatrix()  # pyqtgraph would do this during painting and then repaint
 
     def pixel_width(self) -> float:
-        """Return the width of a pixel, in x view coordinates."""
+        """Return the width of a pixel in view coordinates of the x axis."""
         return float(self.box.viewPixelSize()[0])
 
     def pixel_to_view(self, pixel: QPointF) -> QPointF:
-        """Convert a pixel of the viewport to view coordinates. Scene coordinates and viewport
-        coordinates are identical in this widget."""
+        """Convert a pixel position in the viewport to view coordinates. In this widget, scene
+        coordinates are identical to viewport pixels."""
         return QPointF(self.box.mapSceneToView(pixel))
 
     def view_to_pixel(self, x: float, y: float) -> QPointF:
         return QPointF(self.box.mapViewToScene(QPointF(x, y)))
 
-    # Mouse input: dragging pans. With Shift, or while `is_span_mode` is set, it selects a range.
-    # Range edges can be dragged.
+    # Mouse input: dragging pans the view or moves an edge of the time range. With Shift, or while
+    # `is_time_range_mode` is set, dragging selects a time range.
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
         event.ignore()
@@ -116,9 +116,9 @@ class PlotView(pg.GraphicsView):
             return
         self._press_position, self._last_position, self._is_drag = pixel, pixel, False
         edge = self._find_edge(pixel)
-        if edge is not None and self.span is not None:
-            self._anchor = self.span[1 - edge]
-        elif self.is_span_mode or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
+        if edge is not None and self.time_range is not None:
+            self._anchor = self.time_range[1 - edge]
+        elif self.is_time_range_mode or event.modifiers() & Qt.KeyboardModifier.ShiftModifier:
             self._anchor = self.pixel_to_view(pixel).x()
         else:
             self._anchor = None
@@ -132,7 +132,7 @@ class PlotView(pg.GraphicsView):
             return
         self._is_drag = self._is_drag or (pixel - self._press_position).manhattanLength() > _CLICK_PX
         if self._is_drag and self._anchor is not None:
-            self.span_drawn.emit(self._anchor, self.pixel_to_view(pixel).x(), False)
+            self.time_range_drawn.emit(self._anchor, self.pixel_to_view(pixel).x(), False)
         elif self._is_drag:
             offset = self.pixel_to_view(self._last_position) - self.pixel_to_view(pixel)
             self.panned.emit(offset.x(), offset.y())
@@ -147,13 +147,13 @@ class PlotView(pg.GraphicsView):
         if not self._is_drag:
             self.clicked.emit(position.x(), position.y())
         elif self._anchor is not None:
-            self.span_drawn.emit(self._anchor, position.x(), True)
+            self.time_range_drawn.emit(self._anchor, position.x(), True)
 
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:
         self.mousePressEvent(event)
 
     def wheelEvent(self, event: QWheelEvent) -> None:
-        """Zoom if the chart has the focus or Ctrl is held. Otherwise the page scrolls."""
+        """Zoom if the chart has the focus or Ctrl is held; otherwise let the page scroll."""
         owner = self._find_focus_owner()
         is_zoom = event.modifiers() & Qt.KeyboardModifier.ControlModifier or (owner is not None and owner.hasFocus())
         if not is_zoom or not event.angleDelta().y() or not self.box.sceneBoundingRect().contains(event.position()):
@@ -175,18 +175,18 @@ class PlotView(pg.GraphicsView):
         if not self.box.sceneBoundingRect().contains(pixel):
             return
         is_edge = self._find_edge(pixel) is not None
-        shape = Qt.CursorShape.SplitHCursor if is_edge or self.is_span_mode else Qt.CursorShape.ArrowCursor
+        shape = Qt.CursorShape.SplitHCursor if is_edge or self.is_time_range_mode else Qt.CursorShape.ArrowCursor
         if self.viewport().cursor().shape() != shape:
             self.viewport().setCursor(shape)
         position = self.pixel_to_view(pixel)
         self.hovered.emit(position.x(), position.y())
 
     def _find_edge(self, pixel: QPointF) -> int | None:
-        """Return the index of the edge of the selected range at a pixel, or `None` if there is no
-        edge."""
-        if self.span is None:
+        """Return which edge of the selected time range is at a pixel: 0 for the first, 1 for the
+        second, or `None` if neither is near."""
+        if self.time_range is None:
             return None
-        distances = [abs(self.view_to_pixel(end, 0.0).x() - pixel.x()) for end in self.span]
+        distances = [abs(self.view_to_pixel(end, 0.0).x() - pixel.x()) for end in self.time_range]
         nearest = 0 if distances[0] <= distances[1] else 1
         return nearest if distances[nearest] <= _EDGE_PX else None
 

@@ -1,4 +1,4 @@
-"""Lookup of the samples at a position of a chart, and of the neighbors of a sample."""
+"""Lookup of the samples at a position in a chart, and of the neighbors of a sample."""
 
 from __future__ import annotations
 
@@ -31,7 +31,8 @@ class Reading(msgspec.Struct, frozen=True):
 
 
 def read_samples(series: Iterable[Series], x: float, y: Axis, point: Point | None) -> tuple[Reading, ...]:
-    """Return the sample nearest to `x` of each line that extends to `x`, and the selected point."""
+    """Return the readings at `x`: the nearest sample of each line that covers `x`, and the selected
+    point, if any."""
     readings = []
     for line in series:
         if line.kind == "points":
@@ -52,8 +53,8 @@ def format_sample(series: Series, index: int, y: Axis) -> str:
 def nearest_point(
     series: Iterable[Series], target: QPointF, to_pixel: Callable[[float, float], QPointF], x_range: tuple[float, float]
 ) -> Point | None:
-    """Return the sample nearest to a pixel, within `HIT_RADIUS_PX`. Only samples with x values
-    within `x_range` are considered."""
+    """Return the sample nearest to a pixel, or None if there is none within `HIT_RADIUS_PX`. Only
+    samples with x values within `x_range` are considered."""
     nearest = (HIT_RADIUS_PX, "", -1)
     for candidate in series:
         for index in _find_candidates(candidate, *x_range):
@@ -65,14 +66,15 @@ def nearest_point(
 
 
 def next_x(series: Iterable[Series], x: float, *, is_after: bool) -> float | None:
-    """Return the x value of the closest sample after `x`, or before `x` if `is_after` is false."""
+    """Return the x value of the closest sample after `x`, or before `x` if `is_after` is false.
+    Return None if there is no such sample."""
     positions = [neighbor for line in series if (neighbor := line.neighbor_x(x, is_after=is_after)) is not None]
     return (min(positions) if is_after else max(positions)) if positions else None
 
 
 def next_point(series: Sequence[Series], current: Point | None, direction: Direction) -> Point | None:
     """Return the next point in x order (left and right) or in y order (up and down). If no point is
-    selected, return the first or the last point."""
+    selected, return the first or the last point. Return None if there are no points."""
     keys = [(points.key, points) for points in series if points.kind == "points"]
     entries = [
         (float(points.x[index]), float(points.y[index]), key, int(index))

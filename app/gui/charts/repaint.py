@@ -1,4 +1,4 @@
-"""Limit on the repaint rate of widgets, independent of the rate at which their data arrives."""
+"""Limit on the repaint rate of widgets, independent of the rate at which data arrives."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ _TICK_BUDGET_S = 0.001
 
 
 class RepaintLimiter(QObject):
-    """Calls the `paint` function of each marked widget at most ten times a second, and only while
-    the widget is visible.
+    """Timer that calls the `paint` function of each marked widget at most ten times a second, and
+    only while the widget is visible.
 
     A widget that was marked while hidden is painted when it is shown. Slow widgets are painted one
     after another, in separate timer ticks. The timer stops when there is nothing to paint.
@@ -28,7 +28,7 @@ class RepaintLimiter(QObject):
         self._clock = clock
         self._paint_functions: dict[QWidget, Callable[[], object]] = {}
         self._marked_widgets: dict[QWidget, None] = {}
-        """Widgets to paint, in the order of marking."""
+        """Widgets to paint, in the order in which they were marked."""
         self._queue: deque[QWidget] = deque()
         self._frame_start_s = 0.0
         self._timer = QTimer(self, interval=INTERVAL_MS)
@@ -73,7 +73,7 @@ class RepaintLimiter(QObject):
         self._timer.setInterval(_NEXT_MS if self._queue else max(_NEXT_MS, remaining_ms))
 
     def _list_alive_widgets(self) -> list[QWidget]:
-        """Remove the widgets that Qt has deleted, and return the remaining marked widgets."""
+        """Forget the widgets that Qt has deleted, and return the remaining marked widgets."""
         for deleted_widget in [widget for widget in self._paint_functions if not isValid(widget)]:
             del self._paint_functions[deleted_widget]
             self._marked_widgets.pop(deleted_widget, None)

@@ -1,5 +1,4 @@
-"""Ring buffer for the most recent samples of several columns, with memory that is allocated
-once."""
+"""Ring buffer of fixed size for the most recent samples of several columns."""
 
 from __future__ import annotations
 
@@ -39,12 +38,12 @@ class RingBuffer:
 
     @property
     def x(self) -> Floats:
-        """The x values, oldest first, as an array view whose contents may change with the next
+        """X values, oldest first. The array is a view whose contents may change with the next
         append."""
         return self._contiguous(0)
 
     def column(self, name: str) -> Floats:
-        """Return the values of a column, aligned with `x`, as an array view whose contents may
+        """Return the values of a column, aligned with `x`. The array is a view whose contents may
         change with the next append."""
         return self._contiguous(self._row_by_name[name])
 

@@ -1,5 +1,4 @@
-"""Data series of a chart as plain records. The crosshair and the table use them independently of
-the renderer."""
+"""Data series of a chart as plain records, independent of the renderer."""
 
 from __future__ import annotations
 
@@ -14,8 +13,8 @@ SeriesKind = Literal["line", "points"]
 
 
 class Series(msgspec.Struct, frozen=True, eq=False):
-    """Data series of a chart. `hollow` has one entry per sample: true if its marker is not
-    filled."""
+    """Data series of a chart. `hollow` has one entry per sample, which is true if the marker of the
+    sample is not filled."""
 
     key: str
     label: str
@@ -29,16 +28,16 @@ class Series(msgspec.Struct, frozen=True, eq=False):
     is_sorted: bool = True
 
     def covers(self, x: float) -> bool:
-        """Return whether `x` lies within the range of the samples, extended on both sides by their
-        mean spacing."""
+        """Return whether `x` lies within the x range of the samples, extended on both sides by the
+        mean sample spacing. A series that is unsorted or has one sample covers every `x`."""
         if not len(self.x) or not self.is_sorted:
             return len(self.x) > 0
         spacing = (self.x[-1] - self.x[0]) / max(len(self.x) - 1, 1)
         return bool(self.x[0] - spacing <= x <= self.x[-1] + spacing) or len(self.x) == 1
 
     def nearest_index(self, x: float) -> int | None:
-        """Return the index of the sample nearest to `x`. For a stepped line, return the sample that
-        is in effect at `x`."""
+        """Return the index of the sample nearest to `x` or, for a stepped line, of the sample in
+        effect at `x`. Return None if there is no sample."""
         if not len(self.x) or not np.isfinite(x):
             return None
         if not self.is_sorted:
@@ -51,7 +50,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
 
     def neighbor_x(self, x: float, *, is_after: bool) -> float | None:
         """Return the x value of the next sample after `x`, or of the previous sample if `is_after`
-        is false."""
+        is false. Return None if there is no such sample."""
         if not self.is_sorted:
             candidates = self.x[self.x > x] if is_after else self.x[self.x < x]
             return None if not len(candidates) else float(candidates.min() if is_after else candidates.max())
@@ -63,7 +62,7 @@ class Series(msgspec.Struct, frozen=True, eq=False):
 
 
 class Bounds(msgspec.Struct, frozen=True):
-    """Range of the data on both axes. An end is NaN if there is no data."""
+    """Range of the data on both axes. The ends of an axis are NaN if there is no data."""
 
     x0: float
     x1: float
@@ -96,7 +95,7 @@ def make_series(
 
 
 def compute_bounds(series: Series, x: Axis, y: Axis) -> Bounds:
-    """Return the range of the data in view coordinates; NaN if there is no data."""
+    """Return the range of a series on both axes, in view coordinates; NaN if there is no data."""
     return Bounds(*_finite_range(x.to_view(series.x)), *_finite_range(y.to_view(series.y)))
 
 

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def build_frame(series: Sequence[Series], x: Axis, y: Axis) -> pd.DataFrame:
-    """Return the data as a DataFrame with one row per x value and one column per series if
-    possible, otherwise with one row per sample."""
+    """Return the data as a DataFrame. If all series are lines with distinct labels and unique x
+    values, there is one row per x value and one column per series, otherwise one row per sample."""
     import pandas as pd
 
     if not series:

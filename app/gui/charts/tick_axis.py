@@ -23,7 +23,7 @@ _WIDTH_STEP_PX = 8.0
 
 class TickAxis(pg.AxisItem):
     """Axis item of a plot. On a logarithmic axis, positions are exponents. The name of the bottom
-    axis is at its right end."""
+    axis is drawn at its right end."""
 
     range: tuple[float, float]
 
@@ -53,8 +53,8 @@ class TickAxis(pg.AxisItem):
         self._fit_size()
 
     def set_width(self, width: float | None) -> None:
-        """Fix the width of a left axis, so that charts are aligned. `None` fits the width to the
-        labels of the axis."""
+        """Fix the width of a left axis, in pixels, so that charts are aligned. `None` fits the
+        width to the labels of the axis."""
         if width != self._width:
             self._width = width
             self._fit_size()
@@ -65,8 +65,8 @@ class TickAxis(pg.AxisItem):
         self._fit_size()
 
     def preferred_width(self) -> float:
-        """Return the width that the labels of a left axis need. The width is rounded up in steps,
-        so that the plot does not jitter."""
+        """Return the width that the labels of a left axis need, in pixels. The width is rounded up
+        in steps, so that the plot does not jitter."""
         texts = self.format_ticks(self.tick_positions())
         widest = max((self._metrics().horizontalAdvance(text) for text in texts), default=0.0)
         return _WIDTH_STEP_PX * math.ceil((widest + _TICK_PX + _TEXT_GAP_PX + 2) / _WIDTH_STEP_PX)
@@ -106,7 +106,7 @@ class TickAxis(pg.AxisItem):
         return self.format_ticks(values)
 
     def generateDrawSpecs(self, painter: QPainter) -> Any:
-        """Add the name of the bottom axis, and drop tick labels that would overlap it."""
+        """Add the name of the bottom axis, and drop tick labels that would overlap the name."""
         specs = super().generateDrawSpecs(painter)
         if specs is None or self.side == "left" or not self.has_labels:
             return specs

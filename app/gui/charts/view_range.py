@@ -13,12 +13,13 @@ from app.gui.charts.plot import PlotView
 from app.gui.charts.series import Bounds
 
 _MIN_EXTENT, _MAX_EXTENT = 1e-7, 20.0
-"""Limits of the x range, as multiples of the extent of the data. Below the minimum, floating-point
-precision is insufficient; above the maximum, the data is too small to see."""
+"""Limits of the visible x range, as multiples of the x range of the data. Below the minimum,
+floating-point precision is insufficient; above the maximum, the data is too small to see."""
 
 
 class ViewRange(QObject):
-    """Visible range that fits the data until the user pans or zooms, and again after `fit`."""
+    """Visible range of a chart. The range fits the data until the user pans or zooms, and again
+    after `fit`."""
 
     changed = Signal()
     changed_by_user = Signal()
@@ -32,12 +33,13 @@ class ViewRange(QObject):
         """Whether the x range is controlled by linked charts."""
         self.can_move_y = False
         self.is_frozen = False
-        """Whether the range is frozen, for example while a handle is dragged."""
+        """Whether the visible range is frozen, for example while a handle is dragged."""
         plot.panned.connect(self.pan)
         plot.zoomed.connect(self.zoom)
 
     def set_bounds(self, bounds: Bounds) -> None:
-        """Set the bounds of the data, in view coordinates, and update the range to fit the data."""
+        """Set the bounds of the data, in view coordinates. The visible range is fitted to the data
+        unless the user has panned or zoomed."""
         self._bounds = bounds
         self._apply()
 
@@ -83,7 +85,7 @@ class ViewRange(QObject):
         self._emit_user_change()
 
     def reveal(self, position: float) -> None:
-        """Pan until the x position `position` is visible."""
+        """Pan horizontally until `position`, in view coordinates, is visible."""
         (low, high), _ = self._plot.ranges()
         if position < low:
             self.pan(position - low - 0.1 * (high - low), 0.0)

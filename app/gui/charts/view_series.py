@@ -28,7 +28,8 @@ class ViewSeries:
         self.y = y.to_view(series.y) if is_complete else y.to_view(series.y)[has_x]
 
     def visible_slice(self, low: float, high: float) -> slice:
-        """Return the slice of the samples between two x positions, plus one sample on each side."""
+        """Return the slice of the samples between two x positions, plus one sample on each side.
+        For an unsorted series, return the slice of all samples."""
         if not self.series.is_sorted:
             return slice(0, len(self.x))
         start = int(np.searchsorted(self.x, low)) - 1
@@ -42,7 +43,8 @@ class ViewSeries:
         return bool((view_slice.stop - view_slice.start) * _PX_PER_DASHED_SAMPLE > width_px)
 
     def downsample(self, low: float, high: float, width_px: float) -> tuple[Floats, Floats]:
-        """Return at most two samples per pixel: the minimum and the maximum of each bucket."""
+        """Return the x and y values of the line to draw. Dense sorted samples are reduced to the
+        minimum and the maximum of each bucket, at most two values per pixel."""
         view_slice = self.visible_slice(low, high)
         if self.series.is_sorted:
             size = bucket_size(view_slice.stop - view_slice.start, width_px)
@@ -54,9 +56,9 @@ class ViewSeries:
     def marker_indices(self, low: float, high: float) -> npt.NDArray[np.int64]:
         """Return the indices of the samples to draw with a marker.
 
-        If there are few visible samples, all of them have a marker. Otherwise, markers are evenly
-        spaced, with an offset from the markers of other lines. Samples between two gaps also have
-        markers, because no line segment can be drawn.
+        If few samples are visible, each of them has a marker. Otherwise, markers are evenly spaced,
+        with an offset from the markers of other lines. A sample between two gaps also has a marker,
+        because no line segment can be drawn.
         """
         view_slice = self.visible_slice(low, high)
         indices = np.arange(view_slice.start, view_slice.stop)
@@ -99,6 +101,6 @@ def min_max_points(x: Floats, y: Floats, view_slice: slice, size: int) -> tuple[
 
 
 def _bucket_starts(view_slice: slice, size: int) -> npt.NDArray[np.int64]:
-    """Return the start of each bucket. Buckets are aligned to the same samples, regardless of where
-    the view begins."""
+    """Return the index of the first sample of each bucket. The boundaries of the buckets do not
+    depend on where the view begins."""
     return np.arange(view_slice.start // size * size, view_slice.stop, size)

@@ -1,7 +1,7 @@
 """Runs of a comparison with their sides: baseline, candidate, or only drawn in the charts.
 
 When A/B pairs are started, the comparison is stored in the directory of the pairs, so that another
-window can restore it.
+window can restore the comparison.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from loadgen.decoding import decode_json
 
 Side = Literal["base", "candidate", "drawn"]
 MAX_RUNS = 8
-"""Maximum number of runs that the user can select and that are drawn in one chart. Measured A/B
-pairs can add more runs."""
+"""Maximum number of runs that the user can select, and that are drawn in one chart. Measured A/B
+pairs can add more runs to a comparison."""
 _MAX_NAME_CHARACTERS = 40
 
 
@@ -59,7 +59,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
 
     @property
     def command(self) -> str | None:
-        """Command line of the same comparison, or None if the baseline or the candidate is
+        """Command line that repeats the comparison, or None if the baseline or the candidate is
         missing."""
         from app.reporting.comparison import build_comparison_command
 
@@ -70,8 +70,8 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
 
 
 def format_run_label(number: int, entry: ComparisonEntry) -> str:
-    """Return the label of a run, such as "2 chat". All views of the Compare page use the same
-    label."""
+    """Return the label of a run: its position in the comparison and its name, such as "2 chat". All
+    views of the Compare page use the same label."""
     return f"{number + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
@@ -108,14 +108,15 @@ def load_comparison(directory: Path) -> ComparisonRequest | None:
 
 
 def mark_shown(directory: Path) -> None:
-    """Record that a window has shown the outcome of the A/B pairs. If this fails, another window
-    shows the outcome again."""
+    """Record that a window has shown the outcome of the A/B pairs. If the record cannot be written,
+    another window shows the outcome again."""
     with contextlib.suppress(OSError):
         (directory / SHOWN_MARKER).touch()
 
 
 def find_pairs_to_show() -> tuple[Path, bool] | None:
-    """Return A/B pairs to show as (directory, whether they are running), or None.
+    """Return the directory of the A/B pairs to show and whether the pairs are running, or None if
+    there are no pairs to show.
 
     Running pairs take precedence. Otherwise, the last pairs that a window started are returned if
     they ended while no window was open.

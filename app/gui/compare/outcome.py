@@ -90,8 +90,9 @@ def read_curves(entries: Sequence[ComparisonEntry], stage: str) -> tuple[Curve, 
 
 
 def select_drawn(entries: Sequence[ComparisonEntry]) -> list[tuple[int, ComparisonEntry]]:
-    """Return the runs to draw with their positions. If there are more than `MAX_RUNS`, only the
-    first runs of each side are returned, because more curves could not be distinguished."""
+    """Return the runs to draw, each with its position in the comparison. If there are more than
+    `MAX_RUNS`, only the first runs of each side are returned, because more curves could not be
+    distinguished."""
     numbered_entries = list(enumerate(entries))
     if len(numbered_entries) <= MAX_RUNS:
         return numbered_entries

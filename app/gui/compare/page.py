@@ -1,5 +1,5 @@
-"""Compare page: the baseline and candidate runs at the top, and below them four views of the
-comparison."""
+"""Compare page: the baseline and candidate runs at the top, and below them the tabs with the
+verdict, the latency distribution, the changes by stage and the trend."""
 
 from __future__ import annotations
 
@@ -84,8 +84,8 @@ class ComparePage(Page):
             self._enter_trend()
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """Compare exactly these runs, with the first as the baseline. If `paths` has only one run,
-        it is added to the current comparison."""
+        """Compare the runs in `paths`, with the first as the baseline. A single run is added to the
+        current comparison instead."""
         if len(paths) == 1:
             self.presenter.add(paths[0])
         else:
@@ -173,7 +173,7 @@ class ComparePage(Page):
         self.trend.enter(names[-1] if names else None)
 
     def _update_add_menu(self) -> None:
-        """Fill the menu with the runs that were read last, and read the runs again."""
+        """Fill the menu with the runs of the last listing, and start a new listing."""
         self._fill_menu()
         self._run_reader.request(_list_comparable_runs)
 
@@ -235,6 +235,7 @@ class ComparePage(Page):
 
 
 def _list_comparable_runs() -> tuple[RunRow, ...]:
-    """Return the runs that can be compared, newest first."""
+    """Return the VALID and WARN runs, newest first. Runs that cannot be read within the time limit
+    are omitted."""
     rows = [row for row in list_runs(time_limit_s=_LISTING_LIMIT_S).rows if row.verdict in ("VALID", "WARN")]
     return tuple(sorted(rows, key=lambda row: row.started_at or "", reverse=True))

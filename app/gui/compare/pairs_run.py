@@ -1,5 +1,5 @@
-"""Controller of the A/B pairs on the Compare page, which starts, watches and stops their load
-generator process."""
+"""Controller of the A/B pairs on the Compare page: starts, watches and stops their load generator
+process."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from app.records.events import Event
 
 
 class PairsRun(QObject):
-    """Starts, watches and stops one set of A/B pairs at a time. The load generator keeps running if
-    the window closes or crashes."""
+    """Controller of one set of A/B pairs at a time. The load generator keeps running if the window
+    closes or crashes."""
 
     changed = Signal(object)
     """Emitted with the new `PairsState`, at most once a second if only the elapsed time has
     changed."""
     notified = Signal(object)
-    """Emitted with a `Notice` to show."""
+    """Emitted with a `Notice` to show when a command to the A/B pairs fails."""
     ended = Signal(object, object)
-    """Emitted with the final `PairsState` and a `Notice`, even if the measurement failed. Complete
-    pairs can be compared."""
+    """Emitted with the final `PairsState` and a `Notice` when the A/B pairs end, even if the
+    measurement failed. Complete pairs can be compared."""
 
     def __init__(self, parent: QObject, now_ns: Callable[[], int] = perf_counter_ns) -> None:
         super().__init__(parent)
@@ -47,14 +47,14 @@ class PairsRun(QObject):
         engine.command_failed.connect(self._on_command_failed)
 
     def watch(self, directory: Path) -> None:
-        """Watch A/B pairs that are running or have ended. Their events are read from the
-        beginning."""
+        """Watch A/B pairs that are running or have ended. All their events are emitted, starting
+        with the first."""
         if directory != self.state.directory or not self.state.is_running:
             self.engine.watch(directory)
 
     def stop(self) -> None:
         """Stop the A/B pairs. The first call lets in-flight requests finish; the second call
-        cancels them."""
+        cancels them. A process that is still starting is terminated."""
         directory = self.state.directory
         if directory is None or not self.state.is_running:
             return

@@ -47,7 +47,8 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
         return len(self.runs("base"))
 
     def runs(self, side: MeasuredSide) -> tuple[Path, ...]:
-        """Return the runs of one side that belong to complete pairs, in measurement order."""
+        """Return the directories of the runs of one side in complete pairs, in measurement
+        order."""
         complete_pair_numbers = {run.pair for run in self.finished_runs if run.side == "base"}
         complete_pair_numbers &= {run.pair for run in self.finished_runs if run.side == "candidate"}
         return tuple(

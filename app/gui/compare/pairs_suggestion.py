@@ -1,4 +1,4 @@
-"""Suggested A/B pairs: how many more pairs are needed for a decision, how long they take, and the
+"""Suggested A/B pairs: how many more pairs are needed for a verdict, how long they take, and the
 command that measures the pairs.
 
 All functions are pure, except those that read profiles.
@@ -36,9 +36,9 @@ class PairsSuggestion(msgspec.Struct, frozen=True):
     """Suggested number of additional A/B pairs.
 
     `pairs` is the number of additional pairs that are probably needed for a verdict on the
-    inconclusive headline metrics. `pair_s` is the duration of one pair, estimated from the existing
-    runs. `problem` is the reason why no pairs can be measured on this machine. `base` and
-    `candidate` are the stored profiles, or None if the run stored no profile.
+    inconclusive headline metrics. `pair_s` is the duration of one pair in seconds, estimated from
+    the existing runs. `problem` is the reason why no pairs can be measured on this machine. `base`
+    and `candidate` are the stored profiles, or None if the run stored no profile.
     """
 
     pairs: int
@@ -60,12 +60,12 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) ->
     undecided_changes = find_inconclusive(comparison)
     if not undecided_changes:
         return None
-    suggestions = [item.more_repeats for item in undecided_changes if item.more_repeats is not None]
+    suggestions = [change.more_repeats for change in undecided_changes if change.more_repeats is not None]
     pairs = min(max(suggestions, default=DEFAULT_PAIRS), MAX_PAIRS)
     sides = [
-        [(index, item) for index, item in enumerate(entries) if item.side == side] for side in ("base", "candidate")
+        [(index, entry) for index, entry in enumerate(entries) if entry.side == side] for side in ("base", "candidate")
     ]
-    pair_s = sum(_mean_run_s([item for _, item in side]) for side in sides)
+    pair_s = sum(_mean_run_s([entry for _, entry in side]) for side in sides)
     (base, base_name, base_problem), (candidate, candidate_name, candidate_problem) = (
         _read_profile(*side[0]) for side in sides
     )
@@ -75,8 +75,8 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) ->
 
 
 def compute_time_limit_min(suggestion: PairsSuggestion, pairs: int) -> int:
-    """Return the time limit in minutes. The limit is long enough to measure the pairs twice,
-    because they are measured a second time if a change is suspected."""
+    """Return the time limit in minutes, at most one day. The limit allows measuring the pairs
+    twice, because all pairs are repeated if a change is suspected."""
     needed_min = math.ceil(2 * pairs * suggestion.pair_s * _TIME_MARGIN / 60)
     return min(max(_DEFAULT_MINUTES, needed_min), MAX_MINUTES)
 
@@ -93,8 +93,8 @@ def duration_text(suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
 
 
 def build_measure_command(request: ComparisonRequest, suggestion: PairsSuggestion, pairs: int, minutes: int) -> str:
-    """Return the command that measures the pairs. If the run of a side stored no profile, the
-    command contains a placeholder."""
+    """Return the command that measures the pairs. The command contains a placeholder for the
+    profile of a run that stored no profile."""
     from app.reporting.comparison import build_comparison_command
 
     base, candidate = str(suggestion.base or "BASE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
@@ -113,7 +113,8 @@ def build_launch(
 
 
 def find_secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, ...]:
-    """Return the secrets of both profiles that would be sent to hosts that are not allowed yet."""
+    """Return the secrets of both profiles that need the user's consent, because they would be sent
+    to hosts that are not allowed yet."""
     from app.profiles.loading import load_profile
     from app.wiring.secret_consent import find_secrets_to_allow
 

@@ -1,4 +1,5 @@
-"""List of the compared runs with the side (baseline or candidate) of each run."""
+"""List of the compared runs, each with its side: baseline, candidate, or only drawn in the
+charts."""
 
 from __future__ import annotations
 
@@ -111,7 +112,7 @@ class Picker(QFrame):
         self.side_boxes.append(side)
 
     def _fit_height(self) -> None:
-        """Set the height to the height of the rows, up to three and a half rows."""
+        """Fit the height to the rows, up to three and a half rows."""
         if self.side_boxes:
             self._grid.invalidate()
             rows_px = self._grid.totalHeightForWidth(self._scroll.viewport().width())

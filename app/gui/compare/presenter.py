@@ -18,11 +18,13 @@ DEFAULT_TOLERANCE = 0.05
 
 class ComparePresenter(QObject):
     request_changed = Signal(object)
-    """Emitted with the new `ComparisonRequest` as soon as any part of it changes."""
+    """Emitted with the new `ComparisonRequest` when the runs, a side, the tolerance or the force
+    option has changed."""
     compared = Signal(object)
     """Emitted with the `Outcome` of the comparison."""
     curves_ready = Signal(str, object)
-    """Emitted with the name of a stage and a tuple of `Curve`."""
+    """Emitted with the name of a stage and the latency distributions of the drawn runs (a tuple of
+    `Curve`)."""
 
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)
@@ -37,7 +39,8 @@ class ComparePresenter(QObject):
         return self._outcome_reader.is_busy or self._curve_reader.is_busy
 
     def compare(self, paths: Sequence[Path]) -> None:
-        """Compare exactly these runs. The first run is the baseline."""
+        """Compare the runs in `paths`, at most `MAX_RUNS`, instead of the current runs. The first
+        run is the baseline."""
         unique_paths = tuple(dict.fromkeys(path.absolute() for path in paths))[:MAX_RUNS]
         entries_by_path = {entry.path: entry for entry in self.request.entries}
         entries = [
@@ -61,8 +64,8 @@ class ComparePresenter(QObject):
         self._update(entries=tuple(entries), tolerance=request.tolerance, is_forced=request.is_forced)
 
     def add(self, path: Path) -> bool:
-        """Add a run to the comparison. Return False if the list is full or already contains the
-        run."""
+        """Add a run to the comparison. Return False if the comparison is full or already contains
+        the run."""
         path, entries = path.absolute(), self.request.entries
         if len(entries) >= MAX_RUNS or any(entry.path == path for entry in entries):
             return False
@@ -80,7 +83,7 @@ class ComparePresenter(QObject):
             self._update(entries=tuple(entries))
 
     def swap(self) -> None:
-        """Swap the baseline and the candidate."""
+        """Swap the sides of all baseline and candidate runs."""
         opposite_sides: dict[Side, Side] = {"base": "candidate", "candidate": "base", "drawn": "drawn"}
         self._update(
             entries=tuple(

@@ -1,4 +1,4 @@
-"""Stages tab: change of each headline metric (columns) in each stage (rows)."""
+"""The By stage tab: change of each headline metric (columns) in each stage (rows)."""
 
 from __future__ import annotations
 

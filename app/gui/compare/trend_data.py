@@ -23,8 +23,8 @@ def list_profile_names() -> tuple[str, ...]:
 
 
 def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
-    """Return one value for each run: the median of the runs between the detected level changes
-    before and after the run."""
+    """Return the level of a metric at each run: the median of the runs between two consecutive
+    level changes."""
     values = np.asarray(series.values, dtype=np.float64)
     bounds = [0, *(change.index for change in series.changes), len(values)]
     levels = np.empty(len(values))
@@ -34,7 +34,7 @@ def compute_levels(series: MetricHistory) -> npt.NDArray[np.float64]:
 
 
 def series_metric(series: MetricHistory) -> str:
-    """Return the display name of the metric, such as "p95 latency"."""
+    """Return the display name of the metric of a history, such as "p95 latency"."""
     return metric_label(series.metric, series.aggregate)
 
 

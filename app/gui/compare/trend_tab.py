@@ -66,8 +66,8 @@ class TrendTab(QWidget):
         return self._summary.text()
 
     def enter(self, name: str | None) -> None:
-        """Show the trend of the profile `name`. If `name` is None or unknown, the previously
-        displayed profile is shown."""
+        """Show the trend of the profile `name`, or of the previously displayed profile if `name` is
+        None or unknown."""
         if name is not None:
             self._profile_to_select = name
         self._names_reader.request(list_profile_names)

@@ -1,7 +1,7 @@
-"""Verdict tab: environment differences, then the changes with their confidence.
+"""Verdict tab: environment differences, then the changes with their confidence intervals.
 
-If the verdict is inconclusive, a card suggests how many more A/B pairs are needed, and can measure
-them.
+If a headline metric is inconclusive, a card suggests how many more A/B pairs are needed, and can
+start their measurement.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, rest
 
 class PairsCard(QWidget):
     measurement_requested = Signal(object, int, int)
-    """Request to measure suggested A/B pairs: the `PairsSuggestion`, the number of pairs, and the
-    time limit in minutes."""
+    """Emitted with the `PairsSuggestion`, the number of pairs, and the time limit in minutes when
+    the user starts the measurement of A/B pairs."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -96,7 +96,8 @@ class PairsCard(QWidget):
         self._fit_minutes()
 
     def set_measuring(self, is_measuring: bool) -> None:
-        """Disable the inputs of the card while A/B pairs are being measured."""
+        """Disable the inputs of the card while A/B pairs are being measured, and enable them
+        afterwards."""
         self._is_measuring = is_measuring
         self._show()
 
@@ -155,9 +156,9 @@ _MAX_COLUMN_CHARACTERS = 40
 class VerdictTab(QScrollArea):
     force_toggled = Signal(bool)
     replacement_requested = Signal()
-    """Request to replace the runs that cannot be compared."""
+    """Emitted when the user wants to replace the runs that cannot be compared."""
     reasons_requested = Signal()
-    """Request to show why a run is INVALID."""
+    """Emitted when the user wants to see why a run is INVALID."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -197,11 +198,11 @@ class VerdictTab(QScrollArea):
 
     @property
     def measure_command(self) -> str:
-        """Command that measures more A/B pairs; empty unless the verdict is inconclusive."""
+        """Command that measures more A/B pairs; empty unless a headline metric is inconclusive."""
         return "" if self.pairs.isHidden() else self.pairs.command
 
     def show_message(self, text: str) -> None:
-        """Hide the result, and show `text`, the reason why there is no result."""
+        """Show `text` instead of the result, for example the reason why there is no result."""
         self._outcome = None
         self._badge.show_verdict("")
         self._sentence.setText(text)

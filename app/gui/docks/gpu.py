@@ -1,4 +1,5 @@
-"""GPU dock: telemetry of each GPU, and CPU and memory usage of the host, once a second."""
+"""GPU dock: telemetry of each GPU, and CPU utilization and memory usage of the host, updated once a
+second."""
 
 from __future__ import annotations
 
@@ -33,7 +34,7 @@ class Gauge(QWidget):
         vbox(line, self._bar, within=self, spacing=2)
 
     def set_reading(self, text: str, fraction: float | None) -> None:
-        """Set the text and the length of the bar. `fraction` is in 0..1; None hides the bar."""
+        """Set the text and the length of the bar. `fraction` is from 0 to 1; None hides the bar."""
         self._text.setText(text)
         self._bar.setVisible(fraction is not None)
         self._bar.setValue(round(1000 * min(1.0, max(0.0, fraction or 0.0))))

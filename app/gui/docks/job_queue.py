@@ -1,5 +1,5 @@
-"""Job queue, which ensures that only one run at a time is measured on this machine, because
-concurrent runs would disturb each other. Other jobs wait."""
+"""Job queue that measures only one run at a time on this machine, because concurrent runs would
+disturb each other."""
 
 from __future__ import annotations
 
@@ -34,8 +34,8 @@ class Job(msgspec.Struct, frozen=True):
     """A queued, running or finished job.
 
     `status` and `message` describe how the job ended; `status` is VALID, WARN, INVALID, the name of
-    an exit code, or "lost". `last_duration_s` is the duration of the last run with the same name,
-    in seconds.
+    an exit code, "lost" or "not started". `last_duration_s` is the duration of the last run with
+    the same name, in seconds.
     """
 
     number: int
@@ -51,14 +51,15 @@ class Job(msgspec.Struct, frozen=True):
     @property
     def measured_directory(self) -> Path:
         """Directory of the run that is being measured. For A/B pairs, this is the directory of the
-        current run of a pair, as soon as the pairs have reported it."""
+        current run as soon as the pairs have reported the run, and the directory of the pairs until
+        then."""
         pair_run = None if self.progress is None else self.progress.pair_run
         return self.launch.directory if pair_run is None else Path(pair_run.directory)
 
     @property
     def eta_s(self) -> float | None:
-        """Estimated remaining time in seconds. None if it is unknown, for example because the run
-        already takes longer than the last run of the same name."""
+        """Estimated remaining time in seconds. None if the remaining time is unknown, for example
+        because the run already takes longer than the last run of the same name."""
         if self.state != "running" or self.progress is None:
             return None
         planned_s = self.progress.estimate_eta_s(self.progress.at_ns or 0)
@@ -69,11 +70,11 @@ class Job(msgspec.Struct, frozen=True):
 
 
 class JobQueue(QObject):
-    """Queue of jobs.
+    """Queue of jobs, which are measured one at a time.
 
     The owner of the load generator processes starts a process when `launch_next` is emitted, and
     calls `report_launch_failure` if the start fails. The queue reads the progress of each run from
-    its directory.
+    the directory of the run.
     """
 
     changed = Signal()
@@ -115,7 +116,7 @@ class JobQueue(QObject):
         self._launch_next_waiting()
 
     def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
-        """Track a run that was started elsewhere; other jobs wait until it ends.
+        """Track a run that was started elsewhere. Waiting jobs start only after the run has ended.
 
         No effect if the run is already in the queue, or if another job is running.
         """
@@ -145,8 +146,8 @@ class JobQueue(QObject):
             self._store_waiting()
 
     def remove(self, number: int) -> Callable[[], None] | None:
-        """Remove a waiting job, and return a function that restores the job at its position. Return
-        None if no such job is waiting."""
+        """Remove a waiting job, and return a function that restores the job at its previous
+        position. Return None if no such job is waiting."""
         indices = [index for index, job in enumerate(self._jobs) if job.number == number and job.state == "waiting"]
         if not indices:
             return None
@@ -229,7 +230,7 @@ class JobQueue(QObject):
         self.changed.emit()
 
     def _with_reported_name(self, job: Job) -> Job:
-        """Rename a job that was started elsewhere to the name that its run reports."""
+        """Rename a job that was started elsewhere to the name that the run reports."""
         name = None if job.progress is None else job.progress.name
         if job.launch.arguments or name is None or name == job.launch.name:
             return job
@@ -286,4 +287,5 @@ def _last_duration_s(name: str) -> float | None:
 
 
 def _ignore_error(_: Exception) -> None:
-    """Ignore the error. Without the duration of the last run, no remaining time is estimated."""
+    """Ignore a failure to read the duration of the last run, which only improves the estimate of
+    the remaining time."""

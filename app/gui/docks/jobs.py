@@ -33,8 +33,8 @@ class JobModel(QAbstractListModel):
         self.jobs: tuple[Job, ...] = ()
 
     def set_jobs(self, jobs: Sequence[Job]) -> None:
-        """Set the displayed jobs. If they are unchanged, nothing is updated, so that the selection
-        is preserved."""
+        """Set the displayed jobs. If the jobs are unchanged, nothing is updated, so that the
+        selection is preserved."""
         if tuple(jobs) != self.jobs:
             self.beginResetModel()
             self.jobs = tuple(jobs)
@@ -58,7 +58,7 @@ _MAX_VISIBLE_ROWS = 6
 
 
 class _JobList(QListView):
-    """List view that is as tall as its rows, up to a limit."""
+    """List view that is as tall as its rows, up to six rows."""
 
     def sizeHint(self) -> QSize:
         rows = range(min(_MAX_VISIBLE_ROWS, max(1, self.model().rowCount())))

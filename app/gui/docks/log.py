@@ -80,7 +80,7 @@ class LogModel(QAbstractTableModel):
 
 
 class SeverityFilter(QSortFilterProxyModel):
-    """Filter that shows notices of a minimum severity."""
+    """Filter that hides notices below a minimum severity."""
 
     def __init__(self, source: LogModel, parent: QObject) -> None:
         super().__init__(parent)
@@ -100,7 +100,7 @@ def one_line(notice: Notice) -> str:
 
 
 def full_text(entry: LogEntry) -> str:
-    """Return a log entry as text to copy, including its details."""
+    """Return a log entry as text to copy, including the details of the notice."""
     time, severity = entry.time.isoformat(timespec="seconds"), _SEVERITY_NAMES[entry.notice.severity].lower()
     header = f"{time} {severity}: {one_line(entry.notice)}"
     return header if entry.notice.details is None else f"{header}\n{entry.notice.details}"
@@ -118,8 +118,8 @@ _VISIBLE_ROWS = 5
 
 class _MessageTable(QTreeView):
     def sizeHint(self) -> QSize:
-        """Return a size hint with a height of a few lines, so that most of the space remains for
-        the page above."""
+        """Return a preferred height of a few lines, so that most of the space remains for the page
+        above."""
         lines = (_VISIBLE_ROWS + 1) * (self.fontMetrics().lineSpacing() + 4)
         return QSize(super().sizeHint().width(), lines + 2 * self.frameWidth())
 

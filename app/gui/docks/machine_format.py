@@ -31,7 +31,8 @@ def shorten(text: str) -> str:
 
 
 def format_with_maximum(value: float | None, maximum: float | None, unit: str) -> str:
-    """Format a reading with its maximum, such as "2.1 of 24 GiB"; "n/a" if there is no reading."""
+    """Format a reading with its maximum, such as "2.1 of 24 GiB". Return "n/a" if there is no
+    reading, and only the reading if the maximum is unknown."""
     if value is None:
         return NOT_AVAILABLE
     if maximum is None:

@@ -1,5 +1,5 @@
-"""Telemetry of this machine, read once a second for the widgets that show it. Nothing is read while
-all these widgets are hidden."""
+"""Telemetry of this machine, read once a second for the widgets that show readings. Nothing is read
+while all these widgets are hidden."""
 
 from __future__ import annotations
 
@@ -25,18 +25,19 @@ _MAX_BATCHES = 50
 class MachineState(msgspec.Struct, frozen=True):
     """Current telemetry and hardware of this machine.
 
-    `capabilities` is None until the machine has been checked; `problem` is the error message if the
+    `machine_info` is None until the machine has been checked; `problem` is the error message if the
     check failed. `is_from_run` is true if `readings` come from the telemetry of the current run.
     """
 
     readings: MachineNow | None = None
-    capabilities: MachineInfo | None = None
+    machine_info: MachineInfo | None = None
     problem: str | None = None
     is_from_run: bool = False
 
 
 class MachineWatch(QObject):
-    """Reads the telemetry of this machine while at least one registered widget is visible.
+    """Reader of the telemetry of this machine, active while at least one registered widget is
+    visible.
 
     During a run on this machine, the telemetry recorded by the run is shown instead, so that a
     second sampling does not disturb the measurement.
@@ -73,14 +74,15 @@ class MachineWatch(QObject):
             self._close_reader()
 
     def check(self) -> None:
-        """Check the hardware of this machine, at most once per session and never during a run."""
-        if self._is_checking or self.state.capabilities is not None or self._run is not None:
+        """Check the hardware of this machine, unless the hardware is known, a check is in progress,
+        or a run is being followed."""
+        if self._is_checking or self.state.machine_info is not None or self._run is not None:
             return
         self._is_checking = True
-        submit(self, _check_machine, self._set_capabilities, self._on_check_failed)
+        submit(self, _check_machine, self._set_machine_info, self._on_check_failed)
 
     def check_again(self) -> None:
-        self._set_state(msgspec.structs.replace(self.state, capabilities=None, problem=None))
+        self._set_state(msgspec.structs.replace(self.state, machine_info=None, problem=None))
         self.check()
 
     def close(self) -> None:
@@ -114,17 +116,17 @@ class MachineWatch(QObject):
     def _set_readings(self, readings: MachineNow) -> None:
         self._set_state(msgspec.structs.replace(self.state, readings=readings))
 
-    def _set_capabilities(self, machine_info: MachineInfo) -> None:
+    def _set_machine_info(self, machine_info: MachineInfo) -> None:
         self._is_checking = False
-        self._set_state(msgspec.structs.replace(self.state, capabilities=machine_info, problem=None))
+        self._set_state(msgspec.structs.replace(self.state, machine_info=machine_info, problem=None))
 
     def _on_check_failed(self, error: Exception) -> None:
         self._is_checking = False
         self._set_state(msgspec.structs.replace(self.state, problem=str(error)))
 
     def _on_reading_failed(self, _: Exception) -> None:
-        """Show the telemetry as not available after a failed reading. The next reading is attempted
-        a second later."""
+        """Clear the readings after a failed reading. The next reading is attempted a second
+        later."""
         self._set_state(msgspec.structs.replace(self.state, readings=None))
 
     def _set_state(self, state: MachineState) -> None:
@@ -134,7 +136,7 @@ class MachineWatch(QObject):
 
 
 class _RunReadings:
-    """Latest readings in the telemetry of a run. Only one thread may read at a time."""
+    """Reader of the latest values in the telemetry of a run. Only one thread may read at a time."""
 
     def __init__(self, directory: Path) -> None:
         self.directory = directory

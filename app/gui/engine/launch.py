@@ -20,8 +20,8 @@ ERROR_JSON = "--error-json"
 
 
 def parse_reported_failure(log: str) -> tuple[Failure | None, str]:
-    """Return the last failure reported in the output of a command (None if there is none), and the
-    output without it."""
+    """Return the last failure reported in the output of a command, or None if there is none, and
+    the output without that failure."""
     lines = log.splitlines(keepends=True)
     for index in reversed(range(len(lines))):
         try:
@@ -40,8 +40,8 @@ _LOG_TAIL_BYTES = 8_000
 class EngineProcess:
     """Load generator process that keeps running when the window closes.
 
-    The parent must poll the process regularly: a child process that has ended stays a zombie until
-    then.
+    The parent must poll the process regularly, because a child process that has ended stays a
+    zombie until it is polled.
     """
 
     def __init__(self, directory: Path, process: subprocess.Popen[bytes]) -> None:
@@ -56,7 +56,7 @@ class EngineProcess:
         return self._process.poll()
 
     def terminate(self) -> None:
-        """Terminate the process with SIGTERM. Used before the process can receive control
+        """Terminate the process with SIGTERM. Needed before the process can receive control
         commands."""
         self._process.terminate()
 
@@ -67,8 +67,8 @@ class EngineProcess:
 
 
 def start_engine(launch: Launch) -> EngineProcess:
-    """Start a run in its own session, so that it does not receive signals sent to the terminal of
-    the window.
+    """Start a load generator process in its own session, so that the process does not receive
+    signals sent to the terminal of the window.
 
     Raises OSError if the process cannot be started.
     """
@@ -94,9 +94,9 @@ def start_engine(launch: Launch) -> EngineProcess:
 
 def build_early_exit_notice(engine: EngineProcess, code: int) -> Notice:
     """Build the notice for a process that ended before its first event, including the failure that
-    it reported.
+    the process reported.
 
-    The run directory is removed if it contains only the log.
+    The log is deleted, and so is the run directory if it contains no other files.
     """
     log = engine.directory / ENGINE_LOG
     text = _read_tail(log)

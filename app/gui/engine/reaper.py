@@ -1,4 +1,4 @@
-"""Polling of child processes that are no longer watched, so that they do not stay zombies."""
+"""Polling of child processes that are no longer watched, so that no zombies remain."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ _POLL_MS = 1_000
 
 
 class Reaper(QObject):
-    """Polls child processes until they have ended. A child process that is never polled would stay
-    a zombie and appear to be running."""
+    """Timer that polls child processes until they have ended. A child process that is never polled
+    would stay a zombie and appear to be running."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -21,8 +21,8 @@ class Reaper(QObject):
         self._timer.timeout.connect(self._poll)
 
     def adopt_watch(self, watch: EngineWatch) -> None:
-        """Stop and delete a watch. If its process is still running, the reaper polls the process
-        from now on."""
+        """Stop and delete an `EngineWatch`. If the watched process is still running, the reaper
+        polls the process from now on."""
         watch.stop()
         if watch.engine is not None and watch.engine.poll() is None:
             self.add(watch.engine)

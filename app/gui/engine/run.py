@@ -1,8 +1,8 @@
-"""Run of a page, which was started in this window or elsewhere. The page watches the run until it
-ends, and controls it by commands.
+"""Run that a page watches until the run ends, and that the page controls by commands. The run may
+have been started in this window or elsewhere.
 
 Commands are sent in the same way as by `sizewise runs stop`, `rate` and `extend`. The window does
-not block while it waits for the response.
+not block while it waits for the reply.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from app.storage.control import send_command
 
 
 class RunControlClient(QObject):
-    """Client of the control channel of a run. Commands are sent in order, each with its own
-    timeout."""
+    """Client of the control channel of a run. Commands are sent in the background, each with its
+    own timeout."""
 
     command_succeeded = Signal(object, str)
-    """Emitted with the command and its result when a command succeeds."""
+    """Emitted with a command and the reply of the run when the command succeeds."""
     command_failed = Signal(object, object)
-    """Emitted with the command and the error when a command fails."""
+    """Emitted with a command and the error when the command fails."""
 
     def stop(self, directory: Path) -> None:
         """Stop the run. The first call lets in-flight requests finish; a second call cancels
@@ -35,8 +35,8 @@ class RunControlClient(QObject):
         self._send(directory, StopRun())
 
     def note(self, directory: Path, text: str) -> None:
-        """Add a note to the run. A note is truncated to `MAX_NOTE_LENGTH` characters; a blank note
-        is ignored."""
+        """Add a note to the run. The note is truncated to `MAX_NOTE_LENGTH` characters; a blank
+        note is ignored."""
         text = text.strip()[:MAX_NOTE_LENGTH]
         if text:
             self._send(directory, AddNote(text))
@@ -57,11 +57,12 @@ class RunControlClient(QObject):
 
 
 class EngineRun(QObject):
-    """Run that a page watches, if any. The run continues when it is no longer watched, or when the
+    """Run that a page watches, if any. The run continues when the page stops watching, and when the
     window closes or crashes."""
 
     started = Signal(object, str)
-    """Emitted with the directory and name of the run before its first event."""
+    """Emitted with the directory and the name of a run when watching begins, before the first
+    event."""
     received = Signal(object)
     telemetry_received = Signal(object)
     slice_finished = Signal(int)
@@ -69,9 +70,10 @@ class EngineRun(QObject):
     finished = Signal(int, str)
     process_lost = Signal()
     failed = Signal(object)
-    """Emitted with a Notice when the run fails, including when its process cannot be started."""
+    """Emitted with a `Notice` if the process of the run cannot be started, or ends before its first
+    event."""
     command_failed = Signal(object, object)
-    """Emitted with the command and the error when a command fails."""
+    """Emitted with a command and the error when the command fails."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -96,13 +98,13 @@ class EngineRun(QObject):
             self._follow(launch.directory, launch.name, engine)
 
     def watch(self, directory: Path) -> None:
-        """Watch a run that is in progress or has ended. All its events are emitted, starting with
-        the first."""
+        """Watch a run that is in progress or has ended. All events of the run are emitted, starting
+        with the first."""
         self._follow(directory, directory.name, None)
 
     def cancel_launch(self) -> bool:
-        """Terminate a process of this window that cannot receive commands yet. Return `False` if
-        there is no such process."""
+        """Terminate the process of a run that cannot receive commands yet. Return `False` if the
+        page watches no run that was started in this window."""
         if self._watch is None or self._watch.engine is None:
             return False
         self._is_canceled = True

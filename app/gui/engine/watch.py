@@ -1,5 +1,5 @@
-"""Watching of a run, whether or not this window started it: events and telemetry are read from the
-run directory and emitted as Qt signals."""
+"""Watching of a run, whether or not this window started the run. Events and telemetry are read from
+the run directory and emitted as Qt signals."""
 
 from __future__ import annotations
 
@@ -17,38 +17,37 @@ MAX_EVENTS_PER_SLICE = 500
 """Maximum number of events that `EngineWatch` reads before it returns to the event loop."""
 MAX_BATCHES_PER_SLICE = 4
 _EVENTS_LIMIT_S, _SLICE_LIMIT_S = 0.002, 0.003
-"""Time limits, in seconds, for the events of a slice and for the whole slice. The remaining time is
-used for telemetry, and at least one batch is always read."""
+"""Time limits, in seconds, for the events of a slice and for the whole slice. Telemetry is read in
+the remaining time, but at least one batch per slice."""
 _POLL_MS = 100
 _NEXT_SLICE_MS = 16
 
 
 class EngineWatch(QObject):
-    """Reads the events and telemetry of a run, and emits them as signals.
+    """Reader of the events and telemetry of a run, which are emitted as signals.
 
     Nothing is emitted between `stop` and the next `start`. If the run has already ended, all its
     events are emitted, followed by `finished`.
 
     Data is read in slices of a few milliseconds, so that the window stays responsive. A run that
-    was started elsewhere must report its first event within `startup_timeout_s` seconds. If
-    `startup_timeout_s` is None, a run is considered lost as soon as no process writes to its
-    directory.
+    was started elsewhere is considered lost if no process writes to its directory. If
+    `startup_timeout_s` is set, the run has that many seconds to report its first event.
     """
 
     received = Signal(object)
-    """Emitted with each Event."""
+    """Emitted with each `Event` of the run."""
     telemetry_received = Signal(object)
     """Emitted with each record batch of telemetry."""
     slice_finished = Signal(int)
     """Emitted at the end of each slice, with the number of events in the slice."""
     corruption_found = Signal()
-    """Emitted once if any line cannot be decoded as an event."""
+    """Emitted once when a line of the event file cannot be decoded as an event."""
     finished = Signal(int, str)
-    """Emitted after all events, with the exit code and the final message."""
+    """Emitted after all events, with the exit code and the final message of the run."""
     process_lost = Signal()
     """Emitted if the process of the run has disappeared without reporting the end of the run."""
     failed = Signal(object)
-    """Emitted with a Notice if the process ended before its first event."""
+    """Emitted with a `Notice` if the process ended before its first event."""
 
     def __init__(
         self,
@@ -94,8 +93,8 @@ class EngineWatch(QObject):
             self._check_process()
 
     def _read_events(self, deadline_s: float) -> tuple[int, bool]:
-        """Emit events until the deadline. Return the number of events, and whether more may be
-        available."""
+        """Emit events until the deadline. Return the number of emitted events, and whether more
+        events may be available."""
         for index in range(MAX_EVENTS_PER_SLICE):
             event = self._run.read_next() if self._clock() < deadline_s else None
             if event is None:
@@ -107,7 +106,7 @@ class EngineWatch(QObject):
         return MAX_EVENTS_PER_SLICE, True
 
     def _read_telemetry(self, deadline_s: float) -> bool:
-        """Emit telemetry until the deadline. Return whether more may be available."""
+        """Emit telemetry until the deadline. Return whether more telemetry may be available."""
         if self._telemetry is None:
             return False
         for _ in range(MAX_BATCHES_PER_SLICE):
@@ -125,7 +124,8 @@ class EngineWatch(QObject):
             self.corruption_found.emit()
 
     def _check_process(self) -> None:
-        """Check the state of the process. Called when all available data has been read."""
+        """Check whether the process has ended or disappeared. Called when all available data has
+        been read."""
         code = None if self.engine is None else self.engine.poll()
         end = self._run.finished_event
         if end is not None:

@@ -55,7 +55,8 @@ _REQUIRED_SIBLINGS: dict[tuple[str, str], tuple[str, ...]] = {
     ("SweepSettings", "arrivals"): ("from", "to", "rates"),
     ("HttpRequests", "template"): ("dataset",),
 }
-"""Sibling keys of a field. The field is shown only if at least one of these keys is set."""
+"""Required sibling keys by settings class and field key. A field is shown only if at least one of
+its required siblings is set."""
 _INITIAL_GROUPS: dict[str, Any] = {
     "StageSettings": {"name": "steady", "rate": "50/s", "duration": "30s"},
     "SweepSettings": {"from": "10/s", "to": "200/s"},
@@ -84,7 +85,7 @@ _INITIAL_VALUES: dict[str, Any] = {
 
 
 def display_name(key: str) -> str:
-    """Return the display name of a profile key."""
+    """Return the display name of a profile key, such as "API key" for `api_key`."""
     return _DISPLAY_NAMES.get(key) or key.replace("_", " ").capitalize()
 
 
@@ -104,7 +105,8 @@ def is_rare(path: KeyPath) -> bool:
 
 
 def is_applicable(settings: str, key: str, siblings: dict[str, Any]) -> bool:
-    """Return whether a field applies, given the values of its sibling keys in `siblings`."""
+    """Return whether the field `key` applies, given the values of its sibling keys in
+    `siblings`."""
     if key == "burstiness":
         return siblings.get("arrivals") == "gamma"
     if key == "permitted":
@@ -127,8 +129,8 @@ def initial_value(spec: FieldSpec) -> Any:
 
 
 def initial_form_values(spec: FieldSpec, form: str) -> dict[str, Any]:
-    """Return the initial values of all keys of `form`, one of the alternative forms of a group. The
-    keys in `form` are separated by a plus sign."""
+    """Return the initial values of the keys of an alternative form of a group. The keys in `form`
+    are separated by plus signs."""
     keys = form.split("+")
     fields = (spec.find_field(key) for key in keys)
     return {field.key: initial_value(field) for field in fields if field is not None}

@@ -1,4 +1,5 @@
-"""Collapsible section of a form. Its content is created when the section is first expanded."""
+"""Collapsible section of a form, with content that is created when the section is first
+expanded."""
 
 from __future__ import annotations
 
@@ -69,8 +70,8 @@ class CollapsibleSection(QWidget):
         self.summary.setText("" if self.is_open else summary)
 
     def add_leading_widget(self, widget: QWidget) -> None:
-        """Insert a widget above the content. The widget is hidden when the section collapses, but
-        otherwise controls its own visibility."""
+        """Insert a widget above the content. The widget is hidden while the section is collapsed,
+        but otherwise controls its own visibility."""
         container = QWidget()
         vbox(widget, within=container)
         self._leading_widgets.append(container)

@@ -18,14 +18,15 @@ __all__ = ["REMOVED", "Editor", "Edits"]
 class Edits(QObject):
     """Signals shared by all editors of a form.
 
-    Relative paths are resolved against `directory`. `special_paths` contains the dotted paths that
-    have a special editor in addition to the editor of the form.
+    Relative paths in fields are resolved against `directory`. `special_paths` contains the dotted
+    key paths that have a special editor in addition to the editor of the form.
     """
 
     edited = Signal(object, object)
-    """Emitted after an edit, with the KeyPath and the new value as in the YAML, or `REMOVED`."""
+    """Emitted after an edit with the `KeyPath` of the field and the new value as in the YAML, or
+    `REMOVED`."""
     focused = Signal(object)
-    """Emitted with the FieldSpec of an editor that gets the keyboard focus."""
+    """Emitted with the `FieldSpec` of an editor that gets the keyboard focus."""
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -39,7 +40,7 @@ class Editor(QWidget):
         self.spec, self.path, self.edits = spec, path, edits
 
     def show_value(self, value: Any) -> None:
-        """Show a value. `REMOVED` means that the profile does not set the value."""
+        """Show a value. `REMOVED` means that the profile does not set the field."""
         raise NotImplementedError
 
     def set_accessible_text(self, text: str, description: str) -> None:

@@ -47,18 +47,18 @@ _MAX_RESULTS = 30
 
 
 class Problem(msgspec.Struct, frozen=True):
-    """Validation error at `path`, with a suggested correction."""
+    """Validation error at `path`. `text` describes the error and suggests a correction."""
 
     path: KeyPath
     text: str
 
 
 class ProfileForm(QWidget):
-    """Form for a whole profile. `edits` reports the user's edits; the owner of the document must
-    then call `show_tree`."""
+    """Form for a whole profile. The signals of `edits` report the user's edits; the owner of the
+    document must then call `show_tree`."""
 
     result_selected = Signal(object)
-    """Emitted with the KeyPath of a search result when the user selects the result."""
+    """Emitted with the `KeyPath` of a search result when the user selects the result."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -100,17 +100,18 @@ class ProfileForm(QWidget):
                     self._groups[name].show_value(tree)
 
     def set_view(self, view: View) -> None:
-        """Set which sections are shown first and expanded."""
+        """Set the view, which determines the order of the sections and which sections are
+        expanded."""
         self.view = view
         self._arrange()
 
     def content_min_width(self) -> int:
-        """Return the width below which the form scrolls horizontally."""
+        """Return the width, in pixels, below which the form scrolls horizontally."""
         return self._content.minimumSizeHint().width()
 
     def place_editor(self, key: str, widget: QWidget) -> None:
-        """Place a special editor in a section above its fields. The fields that the editor replaces
-        are initially collapsed."""
+        """Place a special editor above the fields of a section. The fields that the special editor
+        replaces are initially collapsed."""
         section = key.split(".")[0]
         self.edits.special_paths.add(key)
         self._special_editors.setdefault(section, []).append(widget)
@@ -141,7 +142,8 @@ class ProfileForm(QWidget):
         return True
 
     def find_part(self, path: KeyPath) -> Any:
-        """Return the row of a field, after expanding the sections that contain the row."""
+        """Return the innermost row or heading of a field, after expanding the sections that contain
+        the field. Return None if the form has no section for the field."""
         return self._locate_part(path, is_opening=True)
 
     def _locate_part(self, path: KeyPath, *, is_opening: bool) -> Any:
@@ -233,8 +235,8 @@ class ProfileForm(QWidget):
 
 
 def _find_matches(names: dict[tuple[str, ...], str], terms: list[str], protocol: str) -> dict[str, KeyPath]:
-    """Return the paths of the fields that match all search terms, with the display names as keys.
-    Fields with matching names come first, followed by fields with matching help texts."""
+    """Return a mapping from the display names to the paths of the fields that match all search
+    terms. Fields with matching names come first, followed by fields with matching help texts."""
     help_texts = {path: field.help.casefold() for path, field in iter_fields(profile_fields(protocol))}
     name_matches = [path for path, name in names.items() if all(term in name.casefold() for term in terms)]
     help_matches = [
@@ -256,8 +258,8 @@ def _completer(model: QStringListModel, field: QLineEdit) -> QCompleter:
 
 
 def _with_protocols(root: FieldSpec) -> FieldSpec:
-    """Return the field specifications with all protocols as choices, instead of only the protocols
-    with the same fields."""
+    """Return the field specifications of a profile with every protocol as a choice, although each
+    type of profile allows only its own protocols."""
     target = root.find_field("target")
     assert target is not None
     fields = tuple(

@@ -55,7 +55,7 @@ def _list_editor(spec: FieldSpec) -> type[Editor]:
 
 
 class GroupEditor(QWidget):
-    """Editor for a group of fields. `excluded_keys` are keys with an editor elsewhere."""
+    """Editor for a group of fields. The fields in `excluded_keys` have an editor elsewhere."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int = 0, excluded_keys: tuple[str, ...] = ()
@@ -88,8 +88,9 @@ class GroupEditor(QWidget):
         self._show_more()
 
     def find_part(self, path: KeyPath, is_opening: bool) -> Any:
-        """Return the innermost row or heading of `path`. If `is_opening` is true, collapsed
-        sections are expanded; otherwise the heading of a collapsed section is returned."""
+        """Return the innermost row or heading at `path`, or None if the group has no such field. If
+        `is_opening` is true, collapsed sections are expanded; otherwise the heading of a collapsed
+        section is returned."""
         if not path or not isinstance(path[0], str) or self.spec.find_field(path[0]) is None:
             return None
         if self.more_section is not None and path[0] in {field.key for field in self._rare_fields}:
@@ -126,7 +127,8 @@ class GroupEditor(QWidget):
         return part
 
     def _add_form_choice(self, key: str) -> None:
-        """Add the selector of alternative forms if `key` is the first key of one of the forms."""
+        """Add the selector of alternative forms before the first field that belongs to one of the
+        forms."""
         for title, forms in self.spec.one_of.items():
             if title not in self.form_choices and any(key in form.split("+") for form in forms):
                 self.form_choices[title] = _FormChoice(self, title, forms, self._depth)
@@ -152,7 +154,7 @@ class GroupEditor(QWidget):
 
     def _show_more(self) -> None:
         """Show or hide the "More" section. The section expands automatically once if one of its
-        fields is set; the user can collapse it."""
+        fields is set; afterwards the user can collapse the section."""
         if self.more_section is None:
             return
         labels = [
@@ -171,7 +173,8 @@ def _group(spec: FieldSpec, path: KeyPath, edits: Edits, depth: int) -> GroupEdi
 
 
 class NestedGroup(CollapsibleSection):
-    """Collapsible editor for a nested group. An optional group is added and removed as a whole."""
+    """Collapsible editor for a nested group. An optional group can be added and removed as a
+    whole."""
 
     def __init__(
         self, spec: FieldSpec, path: KeyPath, edits: Edits, depth: int, *, indent: int = INDENT, role: str | None = None
@@ -269,8 +272,8 @@ class _FormChoice(QWidget):
         return current_form is not None and key in current_form.split("+")
 
     def _current_form(self, value: dict[str, Any]) -> str | None:
-        """Return the current form of a group: the longest form with a key in `value`, preferring
-        forms whose keys are all set."""
+        """Return the longest form whose keys are all set in `value` or, if there is none, the
+        longest form with at least one key set. Return None if no key is set."""
         set_keys = {key for key in value if value[key] not in (None, [])}
         matching_forms = [form for form in self._forms if set_keys & set(form.split("+"))]
         complete_forms = [form for form in matching_forms if set(form.split("+")) <= set_keys]
@@ -279,7 +282,7 @@ class _FormChoice(QWidget):
     def _select_form(self) -> None:
         group = self._group
         form = str(self.box.currentData())
-        form_keys = {key for option in self._forms for key in option.split("+")}
+        form_keys = {key for other_form in self._forms for key in other_form.split("+")}
         value = group.value
         remaining_values = {key: item for key, item in value.items() if key not in form_keys or key in form.split("+")}
         added_values = {
@@ -294,8 +297,8 @@ class _FormChoice(QWidget):
 
 
 class _FormChoiceAdapter(Editor):
-    """Adapter with which the selector of the alternative forms, which is not a field, can be placed
-    in a field row."""
+    """Adapter that places the selector of the alternative forms in a field row, although the
+    selector is not a field."""
 
     def __init__(self, box: WheelSafeComboBox, group: GroupEditor) -> None:
         super().__init__(FieldSpec(key="", kind="choice"), group.path, group.edits)

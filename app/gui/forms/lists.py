@@ -21,7 +21,8 @@ _BOXES_PER_ROW = 3
 
 
 def _as_list(value: Any) -> list[Any]:
-    """Return the value as a list. A scalar becomes a list with one element."""
+    """Return the value as a list. A scalar becomes a list with one element, and an unset value an
+    empty list."""
     if value is REMOVED or value is None:
         return []
     return value if isinstance(value, list) else [value]
@@ -130,7 +131,7 @@ class _GrowingEditor(Editor, Generic[RowType]):
         self.rows: list[RowType] = []
 
     def parsed_value(self) -> Any:
-        """Return the values of all rows; empty if there are none."""
+        """Return the values of all rows; empty if there are no rows."""
         raise NotImplementedError
 
     def create_row(self) -> RowType:
@@ -215,7 +216,7 @@ class PairsEditor(_GrowingEditor[_Pair]):
 
 
 def _try_parse(item: FieldSpec, text: str) -> Any:
-    """Parse a text as YAML. If the text is not valid YAML, it is returned unchanged."""
+    """Parse a text as a value of `item`. If the text is not valid, the text itself is returned."""
     try:
         return parse_value(item, text)
     except ProfileError:

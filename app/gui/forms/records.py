@@ -104,8 +104,8 @@ class RecordsEditor(QWidget):
         )
 
     def _with_unused_name(self, value: Any) -> Any:
-        """Return a copy of the record `value` with a name that no other record has. A record
-        without a name is returned unchanged."""
+        """Return a copy of the record `value` with a name that is not in use. A record without a
+        name is returned unchanged."""
         if not isinstance(value, dict) or "name" not in value:
             return value
         used_names = {

@@ -22,7 +22,8 @@ INDENT = 18
 
 
 def build_help_text(spec: FieldSpec) -> str:
-    """Return the help text of a field, with its unit, its bounds and whether it is required."""
+    """Return the help text of a field with the unit and the bounds, and whether the field is
+    required."""
     parts = [spec.help] if spec.help else []
     if spec.unit:
         parts.append(f"Enter a value with its unit: {spec.unit}.")
@@ -107,7 +108,7 @@ class FieldRow(QWidget):
 
 
 def create_problem_label() -> QLabel:
-    """Create an error label for a section that has no row."""
+    """Create a hidden label for the validation error of a section or of a list of records."""
     result = label("", "word", wrap=True)
     restyle(result, "bad")
     result.hide()

@@ -27,14 +27,14 @@ _MAX_LINES = 8
 
 
 def format_value(value: Any) -> str:
-    """Return the text that an editor displays for a value; empty for None."""
+    """Return the text that an editor displays for a value; empty for None and `REMOVED`."""
     if value is REMOVED or value is None:
         return ""
     return value if isinstance(value, str) else format_inline(value)
 
 
 def format_example(example: Any) -> str:
-    """Return the placeholder text for an example; empty for None."""
+    """Return the placeholder text for an example, such as "e.g. 60s"; empty for None."""
     text = ", ".join(map(format_value, example)) if isinstance(example, list) else format_value(example)
     return text and f"e.g. {text}"
 
@@ -53,16 +53,16 @@ def parse_value(spec: FieldSpec, text: str) -> Any:
 
 
 class TextLine(QLineEdit):
-    """Line edit without its own undo function. The window handles Ctrl+Z: it undoes the last change
-    of the profile."""
+    """Line edit without its own undo shortcut. The window handles Ctrl+Z, which undoes the last
+    change of the profile."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
 
 
 class FreeTextEdit(QPlainTextEdit):
-    """Multi-line text edit without its own undo function. The window handles Ctrl+Z, as for
-    `TextLine`."""
+    """Multi-line text edit without its own undo shortcut. The window handles Ctrl+Z, which undoes
+    the last change of the profile."""
 
     def event(self, event: QEvent) -> bool:
         return False if _is_undo(event) else super().event(event)
@@ -116,16 +116,16 @@ class LineEditor(Editor):
             self.set_file(Path(file_name))
 
     def set_file(self, path: Path) -> None:
-        """Set the path of a file. The path is relative if the file is inside the directory of the
-        profile."""
+        """Set the field to the path of a file. The path is relative if the file is inside the
+        directory of the profile."""
         is_inside = path.is_relative_to(self.edits.directory)
         self.line.setText(str(path.relative_to(self.edits.directory) if is_inside else path))
         self._emit_edited()
 
 
 class ChoiceEditor(Editor):
-    """Editor for a choice. The first entry resets the field to its default. A value that is not
-    among the choices is also displayed."""
+    """Editor for a choice. The first entry of an optional field resets the field to its default. A
+    value that is not among the choices is also displayed."""
 
     def __init__(self, spec: FieldSpec, path: KeyPath, edits: Edits) -> None:
         super().__init__(spec, path, edits)
@@ -246,7 +246,7 @@ class YamlEditor(Editor):
 
 
 def is_same_value(first: Any, second: Any) -> bool:
-    """Return whether two values are equal and of the same type, so that 1 differs from true."""
+    """Return whether two values are equal and of the same type, so that `1` differs from `true`."""
     return first is second or (type(first) is type(second) and first == second)
 
 

@@ -60,7 +60,7 @@ class LargeAction(_MultilineButton):
 
 
 class RunButton(_MultilineButton):
-    """Button that opens a run. The name of the run comes from a file, so it is shown as plain
+    """Button that opens a run. The name of the run comes from a file, so the name is shown as plain
     text."""
 
     selected = Signal(object)
@@ -92,7 +92,7 @@ class RunButton(_MultilineButton):
 class RunRows(QWidget):
     """List of the most recent runs, newest first."""
 
-    run_opened = Signal(object)
+    run_selected = Signal(object)
     """Emitted with the directory of the selected run (`Path`)."""
 
     def __init__(self) -> None:
@@ -108,12 +108,13 @@ class RunRows(QWidget):
         clear(self._layout)
         for line in lines:
             row = RunButton(line)
-            row.selected.connect(self.run_opened)
+            row.selected.connect(self.run_selected)
             self._layout.addWidget(row)
 
 
 class MachineLines(QWidget):
-    """Lines about this machine, each with a title and a text. Titles of problems have a symbol."""
+    """Lines about this machine, each with a title and a text. The title of a problem starts with a
+    symbol."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -142,7 +143,7 @@ class MachineLines(QWidget):
         self.setAccessibleDescription("; ".join(f"{line.title}: {line.text}" for line in lines))
 
     def text(self) -> str:
-        """Return the text of all lines."""
+        """Return the titles and texts of all visible lines."""
         texts = [(title.text(), text.text()) for title, text in self._labels if not title.isHidden()]
         return "\n".join(f"{title}: {text}" for title, text in texts)
 

@@ -25,8 +25,8 @@ _NARROW_CHARACTERS = 105
 
 
 class HomePage(Page):
-    """Start page of the window. `set_machine` sets the source of the machine data, `set_recovery`
-    the source of unfinished runs."""
+    """Start page of the window. `set_machine` sets the source of the machine data, and
+    `set_recovery` sets the source of unfinished runs."""
 
     key: PageKey = "home"
 
@@ -36,7 +36,7 @@ class HomePage(Page):
         self._run_reader: Latest[tuple[RunLine, ...]] = Latest(self, self._show_runs, navigation.notify_error)
         self.quick_check_button = button("Run the &quick check", self.start, primary=True)
         self.run_rows = RunRows()
-        self.run_rows.run_opened.connect(navigation.open_run_requested)
+        self.run_rows.run_selected.connect(navigation.open_run_requested)
         self._no_runs_label = label("Loading runs…", "muted", wrap=True)
         self.machine_lines = MachineLines()
         self._check_again_button = button("Check a&gain", self._check_machine_again)
@@ -155,7 +155,7 @@ class HomePage(Page):
 
     def _show_machine(self, state: MachineState) -> None:
         self.machine_lines.show_lines(machine_lines(state))
-        self._check_again_button.setVisible(state.capabilities is not None or state.problem is not None)
+        self._check_again_button.setVisible(state.machine_info is not None or state.problem is not None)
 
     def _read_runs(self) -> None:
         self._run_reader.request(_read_last_runs)
@@ -170,8 +170,8 @@ class HomePage(Page):
 
 
 def _align_top(frame: QFrame) -> QFrame:
-    """Add a stretch below the contents, so that they stay at the top of the card, and return the
-    card."""
+    """Add a stretch below the contents of the card, so that the contents stay at the top, and
+    return the card."""
     layout = frame.layout()
     assert isinstance(layout, QVBoxLayout)
     layout.addStretch(1)

@@ -22,8 +22,8 @@ MAX_RECENT_RUNS = 5
 
 
 class MachineLine(msgspec.Struct, frozen=True):
-    """Line about this machine, with a title and a text. If the line describes a problem, `state` is
-    not plain."""
+    """Line about this machine, with a title and a text. The `state` is "plain" unless the line
+    describes a problem."""
 
     title: str
     text: str
@@ -32,7 +32,7 @@ class MachineLine(msgspec.Struct, frozen=True):
 
 class RunLine(msgspec.Struct, frozen=True):
     """Texts about one of the most recent runs. `outcome` and `validity` are verdicts such as PASS
-    or INVALID, or empty; `state` describes a run without a verdict."""
+    and INVALID, or empty; `state` describes a run without a verdict."""
 
     directory: str
     name: str
@@ -64,12 +64,12 @@ def run_line(row: RunRow) -> RunLine:
 
 def machine_lines(state: MachineState) -> tuple[MachineLine, ...]:
     return (
-        _cpu(state.capabilities, state.readings),
+        _cpu(state.machine_info, state.readings),
         _memory(state.readings),
         *_gpus(state.readings),
         _providers(state),
-        _power(state.capabilities),
-        *_problems(state.capabilities),
+        _power(state.machine_info),
+        *_problems(state.machine_info),
     )
 
 
@@ -122,13 +122,13 @@ def _gpu(gpu: GpuState, readings: MachineNow) -> MachineLine:
 
 def _providers(state: MachineState) -> MachineLine:
     title = "Execution providers"
-    if state.capabilities is None:
+    if state.machine_info is None:
         return (
             MachineLine(title, "Checking…")
             if state.problem is None
             else MachineLine(title, shorten(state.problem), "warn")
         )
-    environment = state.capabilities.environment
+    environment = state.machine_info.environment
     if not environment.providers:
         return MachineLine(title, "No execution provider is available.", "warn")
     names, version = ", ".join(environment.providers), environment.onnxruntime or NOT_AVAILABLE

@@ -1,4 +1,5 @@
-"""Messages at the top of the Home page about runs that the previous window left behind."""
+"""Messages at the top of the Home page about runs that are still running or stopped
+unexpectedly."""
 
 from __future__ import annotations
 
@@ -20,7 +21,7 @@ _MAX_RUNS = 3
 
 
 class UnfinishedRuns(QWidget):
-    """List of unfinished runs, hidden if it is empty."""
+    """List of unfinished runs, hidden if there are none."""
 
     def __init__(self, recovery: Recovery) -> None:
         super().__init__()

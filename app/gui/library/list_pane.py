@@ -27,7 +27,7 @@ class _Table(FrameTable):
 
 
 class ListPane(QWidget):
-    """A filterable table with buttons.
+    """Filterable table with buttons.
 
     `selected_index` returns the index of the selected row in the DataFrame. The buttons in
     `selection_buttons` are enabled while a row is selected.

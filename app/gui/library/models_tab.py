@@ -1,5 +1,5 @@
-"""Models tab: lists the known models. The file of the selected model is inspected but never
-executed; a card shows its contents and the GPUs with enough memory."""
+"""Models tab: known models, and a card with the contents of the selected model and the GPUs with
+enough memory. Model files are inspected but not executed."""
 
 from __future__ import annotations
 

@@ -76,7 +76,7 @@ class OffersTab(QWidget):
         self.pane.set_frame(_build_frame(prices.rows))
         lines = [f"{len(prices.rows)} offers."]
         if prices.stale_count:
-            lines.append(f"WARN: {prices.stale_count} prices are older than 30 days.")
+            lines.append(f"WARN: prices older than 30 days: {prices.stale_count}.")
         if prices.imported_from is not None:
             lines.append(
                 f"Your price list {prices.imported_from}, imported on {prices.imported_on}, overrides the catalog."

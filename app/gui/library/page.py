@@ -63,7 +63,8 @@ class LibraryPage(Page):
         self.runs_tab.leave()
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the checked runs, or the selected run if none is checked."""
+        """Return the directories of the checked runs, or of the selected run if no run is
+        checked."""
         selected_run = self.runs_tab.selected_run()
         return self.runs_tab.checked() or (() if selected_run is None else (Path(selected_run.directory),))
 
@@ -89,8 +90,8 @@ class LibraryPage(Page):
         self.runs_stack.setCurrentWidget(self.runs_tab)
 
     def import_path(self, path: Path) -> bool:
-        """Import a run bundle or a run directory; return False if `path` is neither. The outcome is
-        reported when the import ends."""
+        """Import a run bundle or a run directory. Return False if `path` is neither. The outcome is
+        reported in a notice when the import ends."""
         if not is_importable(path):
             return False
         self.tabs.setCurrentWidget(self.runs_stack)
@@ -118,7 +119,8 @@ class LibraryPage(Page):
             self.import_path(path)
 
     def _show_drop_hint(self, text: str) -> None:
-        """Show what dropping the dragged files would do, or hide the hint if `text` is empty."""
+        """Show what happens if the dragged files are dropped, or hide the hint if `text` is
+        empty."""
         self._drop_hint.setText(text)
         self._drop_hint.setVisible(bool(text))
 

@@ -1,6 +1,6 @@
-"""Files outside the library that the user added to its lists.
+"""Files outside the library that the user added to the lists of models and profiles.
 
-A file can be removed from the list, or its path updated if the file was moved.
+A file can be removed from the list. If the file was moved, its path can be updated.
 """
 
 from __future__ import annotations
@@ -19,7 +19,8 @@ _MAX_FILES = 200
 
 
 def list_remembered_files(kind: FileKind) -> tuple[Path, ...]:
-    """Return the files that the user added, newest first. Some may no longer exist."""
+    """Return the files of one kind that the user added, newest first. Some of the files may no
+    longer exist."""
     value = open_settings().value(f"library/{kind}", [])
     names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
     return tuple(Path(str(name)) for name in names[:_MAX_FILES] if name)
@@ -34,8 +35,8 @@ def remember(kind: FileKind, path: Path) -> None:
 
 
 def remember_opened(kind: FileKind, path: Path) -> None:
-    """Add a file that the user opened to the library. Bundled files and files of a run are skipped,
-    because the library lists them already."""
+    """Remember a file that the user has opened, so that the library lists the file. Bundled files
+    and files of a run are skipped, because the library lists them already."""
     from app.profiles.bundled import DIRECTORY
 
     is_run_file = (path.parent / "events.jsonl").exists()
@@ -66,8 +67,8 @@ def _write(kind: FileKind, paths: list[Path]) -> None:
 
 
 class RememberedFileActions(QObject):
-    """Buttons that remove a file from the list or update its path. Each button is visible only if
-    it applies."""
+    """Buttons that remove a file from the list or update the path of a missing file. A button is
+    visible only if it applies to the file."""
 
     changed = Signal()
     """Emitted when the user's list of files has changed."""

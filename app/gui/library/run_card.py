@@ -92,7 +92,7 @@ class RunCard(QFrame):
 
 
 def properties_text(row: RunRow) -> str:
-    """Format the properties of a run as one line."""
+    """Format the properties of a run, such as outcome, max rate and duration, as one line."""
     parts = (
         row.outcome,
         None if row.max_rate_text is None else f"max rate {row.max_rate_text}",
@@ -112,5 +112,5 @@ def _describe_verdict(row: RunRow) -> str:
         "WARN": "At least one check has a warning. Open the run for details.",
         "INVALID": "Measurement invalid – do not use these results. Open the run for details.",
         "unreadable": "The files are damaged or come from a newer version of Sizewise.",
-        "cut short": "The run ended before it wrote a result. Open it to see the data measured so far.",
+        "interrupted": "The run ended before it wrote a result. Open it to see the data measured so far.",
     }.get(row.verdict or row.state, "")

@@ -46,7 +46,7 @@ class RunFilters(QWidget):
 
     def show_tags(self, tags: Sequence[str]) -> None:
         """Set the tags that can be selected. The selected tag stays selected if any run still has
-        it."""
+        that tag."""
         current_tags = [self.tag.itemData(index) for index in range(1, self.tag.count())]
         if self.tag.count() and current_tags == list(tags):
             return
@@ -60,7 +60,8 @@ class RunFilters(QWidget):
 
     @staticmethod
     def status_text(listed_runs: ListedRuns, visible_count: int) -> str:
-        """Format the number of visible runs and the disk space that all runs use."""
+        """Format the number of visible runs and the disk space that all runs use, or the number of
+        runs that are still to be read."""
         rows = len(listed_runs.rows)
         if listed_runs.unread:
             return f"Loading runs: {format_count(listed_runs.unread)} of {format_count(rows)} remaining…"

@@ -16,7 +16,8 @@ COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "size", 
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
-    """Stored runs as a table. `frame` and `texts` (the searchable text) have one entry per run."""
+    """Stored runs as a table. `frame` and `texts` (the searchable text) have one entry per run.
+    `unread` is the number of runs that have not been read yet."""
 
     rows: tuple[RunRow, ...]
     unread: int

@@ -140,7 +140,7 @@ class RunsModel(FrameModel):
         return self._colors[state]
 
     def _font(self, index: Index) -> QFont | None:
-        """Return a strikethrough font for the result of an INVALID run, otherwise None."""
+        """Return a strikethrough font for the max rate of an INVALID run, otherwise None."""
         if index.column() != _MAX_RATE or self.row(index.row()).verdict != "INVALID":
             return None
         return self._strikeout_font

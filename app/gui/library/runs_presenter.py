@@ -1,7 +1,7 @@
 """Presenter of the stored runs: lists and changes runs as `sizewise runs` does.
 
-Changes are executed one after another in the background, so that an undo cannot overtake the change
-it reverts.
+Changes are executed one after another in the background, so that an undo is never executed before
+the change that it reverts.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ class TaskQueue(QObject):
 
 
 _LISTING_TIMEOUT_S = 0.5
-"""Time limit of one listing, in seconds. Runs that have not been read within this time are read by
-the following listings."""
+"""Time limit of one listing, in seconds. Runs that are not read within the limit are read by the
+following listings."""
 
 
 class RunsPresenter(QObject):
-    """Lists and changes stored runs in the background.
+    """Presenter that lists and changes stored runs in the background.
 
     `listed` is emitted repeatedly until every run has been read. The second value of `notified` is
     true if the change can be undone.
@@ -71,12 +71,12 @@ class RunsPresenter(QObject):
 
     listed = Signal(object)
     trash_listed = Signal(object)
-    """Emitted with a tuple of `DeletedRow`."""
+    """Emitted with the deleted runs in the trash, as a tuple of `DeletedRow`."""
     notified = Signal(object, bool)
     changed = Signal()
     """Emitted when runs were added, deleted or labeled in this window."""
     imported = Signal(object)
-    """Emitted with the directory of an imported run."""
+    """Emitted with the directory of a run that has been imported."""
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
@@ -136,8 +136,8 @@ class RunsPresenter(QObject):
         self.undo.push(_Change(text, self, (do, undo), notice))
 
     def run_change(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
-        """Call `function`, which executes or reverts an undoable change, in the background. `notice`
-        is shown on success."""
+        """Call `function` in the background to execute or revert an undoable change. `notice` is
+        shown on success."""
 
         def handle_error(error: Exception) -> None:
             change.setObsolete(True)

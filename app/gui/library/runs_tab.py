@@ -73,7 +73,7 @@ class RunsTab(QWidget):
         self._update_state()
 
     def selected_run(self) -> RunRow | None:
-        """Return the run in the current row, which the actions apply to."""
+        """Return the run in the current row, or None if there is no current row."""
         index = self.table.currentIndex()
         return self.model.row(index.row()) if index.isValid() and index.row() < self.model.rowCount() else None
 
@@ -85,7 +85,8 @@ class RunsTab(QWidget):
         return tuple(Path(directory) for directory in self.model.checked)
 
     def command_arguments(self) -> tuple[str, ...]:
-        """Return the command-line arguments that show the same list in a terminal."""
+        """Return the arguments of the equivalent `sizewise` command, which compares the checked
+        runs, shows the selected run, or lists the filtered runs."""
         if len(self.model.checked) > 1:
             return ("compare", *self.model.checked)
         rows = self.selected_rows()
@@ -160,7 +161,8 @@ class RunsTab(QWidget):
             self.presenter.add_note(Path(row.directory), text)
 
     def select_when_listed(self, directory: Path) -> None:
-        """Select this run when the listing contains it."""
+        """Select the run in `directory` now or, if the run is not listed yet, with the next
+        listing."""
         self._run_to_select = str(directory)
         self._select_run(self._run_to_select)
 

@@ -21,7 +21,7 @@ _LOCAL = "local"
 
 
 class ModelUsage(msgspec.Struct, frozen=True):
-    """A known model and how the stored runs used it.
+    """A known model and its use in the stored runs.
 
     `path` is None if no file of the model is known, and `size_bytes` is None if the file is
     missing.
@@ -40,7 +40,7 @@ class EndpointUsage(msgspec.Struct, frozen=True):
     """A load-tested endpoint.
 
     `last_run` is the newest run of the endpoint. `best_rate_per_s` is the highest max rate, in
-    req/s, of its VALID and WARN runs.
+    req/s, of all VALID and WARN runs of the endpoint.
     """
 
     url: str
@@ -52,8 +52,8 @@ class EndpointUsage(msgspec.Struct, frozen=True):
 
 
 class ProfileUsage(msgspec.Struct, frozen=True):
-    """A known profile. `problem` is the first validation error; it is empty if `is_valid` or
-    `is_missing`."""
+    """A known profile. `problem` is the first validation error, and is empty if `is_valid` or
+    `is_missing` is true."""
 
     name: str
     description: str
@@ -101,7 +101,8 @@ def find_endpoints(rows: Sequence[RunRow]) -> tuple[EndpointUsage, ...]:
 def find_profiles(rows: Sequence[RunRow], added_paths: Iterable[Path]) -> tuple[ProfileUsage, ...]:
     """Return the known profiles, validated as by `sizewise profiles check`.
 
-    If several runs stored a profile of the same name, only the newest is included.
+    If several runs stored a profile of the same name, only the profile of the newest run is
+    included.
     """
     profiles = [_build_profile_usage(name, "bundled", path) for name, path in bundled_profiles().items()]
     profiles += [_build_profile_usage(path.stem, "added", path) for path in added_paths]
@@ -120,8 +121,8 @@ def _list_possible_names(name: str, path: Path | None) -> set[str]:
 
 
 def _find_model_path(name: str, rows_by_model: Mapping[str, Sequence[RunRow]]) -> Path | None:
-    """Return the path of the model in the profile of the newest run, or None if that profile has no
-    such model."""
+    """Return the path of the model `name` in the profile of the newest run of that model. Return
+    None if the profile cannot be read or has no such model."""
     newest = max(rows_by_model[name], key=lambda row: row.started_at or "")
     try:
         profile = load_profile(Path(newest.directory) / SPEC, files_must_exist=False)

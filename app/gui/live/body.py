@@ -1,5 +1,5 @@
-"""Content of the Live page while a run is shown, in a separate module because it imports the chart
-and table libraries."""
+"""Content of the Live page while a run is shown. The module is separate because it imports the
+chart and table libraries."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ _SIDE_WIDTH_CHARACTERS = 38
 
 
 class LiveBody(QWidget):
-    """Charts, tables and controls of a run. Changed widgets are repainted at most ten times a
-    second, and only while they are visible."""
+    """Charts, tables and controls of a run. A changed widget is repainted at most ten times a
+    second, and only while visible."""
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
@@ -89,7 +89,7 @@ class LiveBody(QWidget):
 
     @property
     def is_painting(self) -> bool:
-        """Whether any changes have not been painted yet."""
+        """Whether some changes have not been painted yet."""
         return self._repaint.is_running
 
     def begin(self, presenter: LivePresenter) -> None:

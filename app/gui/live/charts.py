@@ -16,7 +16,7 @@ from app.gui.live.state import Band, StageCell
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
-_SPANS_S = (60.0, 300.0, None)
+_TIME_RANGES_S = (60.0, 300.0, None)
 _MIN_HEIGHT_LINES = 7
 """Minimum height of each chart, in lines of text."""
 
@@ -35,17 +35,19 @@ class LiveCharts(QWidget):
         self.latency = Chart("Latency and send lag", time, Axis("recent latency", "ms"), theme_controller)
         self.in_flight = Chart("Requests in flight", time, Axis("requests in flight"), theme_controller)
         self.machine = Chart("Machine", time, Axis("value (unit in legend)"), theme_controller)
-        self.linked = LinkedCharts((self.rates, self.latency, self.in_flight, self.machine), has_spans=False)
+        self.linked = LinkedCharts(
+            (self.rates, self.latency, self.in_flight, self.machine), has_time_range_selection=False
+        )
         self._fit_charts()
         self.linked.marker_requested.connect(self.note_requested)
         self.view = QComboBox()
         self.view.setAccessibleName("Machine metric")
-        self.span = QComboBox()
-        self.span.setAccessibleName("Time range")
+        self.time_range = QComboBox()
+        self.time_range.setAccessibleName("Time range")
         for text in ("Last minute", "Last 5 minutes", "Whole run"):
-            self.span.addItem(text)
-        self.span.setCurrentIndex(len(_SPANS_S) - 1)
-        self.span.currentIndexChanged.connect(self._follow)
+            self.time_range.addItem(text)
+        self.time_range.setCurrentIndex(len(_TIME_RANGES_S) - 1)
+        self.time_range.currentIndexChanged.connect(self._follow)
         self.view.currentIndexChanged.connect(self.view_selected)
         self._machine_lines: set[str] = set()
         self._stage: StageCell | None = None
@@ -54,8 +56,11 @@ class LiveCharts(QWidget):
         self.clear()
 
     def _build(self) -> None:
-        span, machine = label("T&ime range", "muted", buddy=self.span), label("&Machine", "muted", buddy=self.view)
-        row = hbox(span, self.span, machine, self.view, 1, self.linked.fit_button)
+        time_range, machine = (
+            label("T&ime range", "muted", buddy=self.time_range),
+            label("&Machine", "muted", buddy=self.view),
+        )
+        row = hbox(time_range, self.time_range, machine, self.view, 1, self.linked.fit_button)
         vbox(row, (self.linked, 1), within=self, spacing=4)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -80,12 +85,12 @@ class LiveCharts(QWidget):
         self.machine.set_message("Waiting for machine data…")
 
     def show_whole_run(self) -> None:
-        self.span.setCurrentIndex(len(_SPANS_S) - 1)
+        self.time_range.setCurrentIndex(len(_TIME_RANGES_S) - 1)
         self.linked.follow(None)
 
     def show_local(self) -> None:
-        """Hide the charts of request rates and in-flight requests, because the table of variants is
-        more useful for a local model."""
+        """Hide the charts of request rates and in-flight requests for a local model, because the
+        table of variants is more useful."""
         self.rates.hide()
         self.in_flight.hide()
 
@@ -128,8 +133,8 @@ class LiveCharts(QWidget):
         self.machine.apply_changes()
 
     def _set_marks(self, chart: Chart, presenter: LivePresenter) -> None:
-        """Set the bands and markers of a chart together with its data, so that the chart is painted
-        only once."""
+        """Set the bands and markers of a chart. The caller sets them together with the data, so
+        that the chart is painted only once."""
         stages = (*presenter.stages.bands(), *self._stage_band())
         chart.set_bands(_chart_bands(presenter.machine.bands() if chart is self.machine else stages))
         is_first_visible = chart is self._first_visible()  # only the first visible chart shows the texts of the markers
@@ -158,7 +163,7 @@ class LiveCharts(QWidget):
                 self.view.addItem(text, key)
 
     def _follow(self, index: int) -> None:
-        self.linked.follow(_SPANS_S[index])
+        self.linked.follow(_TIME_RANGES_S[index])
 
 
 def _chart_bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:

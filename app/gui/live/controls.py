@@ -73,13 +73,13 @@ class RunControls(QWidget):
         self.note.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _MIN_NOTE_CHARACTERS))
 
     def show_run(self, name: str) -> None:
-        """Set the name of the run, which the displayed commands refer to."""
+        """Set the name of the run, which is part of the displayed command lines."""
         self._run_name = name
         self._update_tool_tips()
 
     def show_stage(self, stage: StageCell | None) -> None:
-        """Enable the controls that the running stage supports. A rate that the user is editing is
-        preserved."""
+        """Enable the controls that the running stage supports. A rate that the user is typing is
+        not overwritten."""
         self._running_stage = stage
         for widget in (self.rate, self.change):
             widget.setEnabled(stage is not None and stage.can_change)

@@ -10,8 +10,8 @@ from app.gui.live.state import LiveState, RunStatus
 from app.gui.widgets import Badge, button, hbox, label, restyle, tool_tip_text, vbox
 
 _PROGRESS_STEPS = 200
-"""Number of steps of the progress bar. The bar repaints at each step, so a higher number would cost
-more repaints."""
+"""Number of steps of the progress bar. A higher number would cost more repaints, since the bar
+repaints at each step."""
 
 
 class RunHeader(QFrame):

@@ -1,5 +1,5 @@
 """Data of the live charts: time series of rates and latencies from snapshots, and time series of
-machine telemetry with one point per half second."""
+machine telemetry with one point every 0.5 s."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 SERIES_CAPACITY = 32_768
-"""Maximum number of points per time series, enough for 2.25 h at four points per second. When it is
-reached, the oldest points are dropped from the chart; the stored run is complete."""
+"""Maximum number of points per time series of a run, enough for 2.25 h at four points per second.
+Above the maximum, the oldest points are dropped from the chart; the stored run is complete."""
 RATES = ("offered", "sent", "completed", "good")
 LATENCIES = ("p50", "p95", "p99", "lag")
 _WINDOW_NS = 1_000_000_000
@@ -35,8 +35,8 @@ _Counts = tuple[int, int, int, int, int | None]
 class LiveSeries:
     """Time series of request rates and latencies.
 
-    Rates are averages over the last second of the running stage. Counters restart at 0 with each
-    stage, so the series have a gap between stages.
+    Each rate is an average over the last second of the running stage. Counters restart at 0 with
+    each stage, so the series have a gap between stages.
     """
 
     def __init__(self) -> None:
@@ -68,8 +68,8 @@ def _compute_rates(previous: _Counts, current: _Counts) -> tuple[float | None, .
 
 
 MACHINE_CAPACITY = 16_384
-"""Maximum number of points per time series, enough for 2.25 h at two points per second. When it is
-reached, the oldest points are dropped."""
+"""Maximum number of points per time series of machine telemetry, enough for 2.25 h at two points
+per second. Above the maximum, the oldest points are dropped from the chart."""
 _INTERVAL_S = 0.5
 _MAX_GAP_S = 2.0
 _MAX_BANDS = 200
@@ -114,7 +114,7 @@ class MachineSeries:
                 self._add(source, time_s, metric, value)
 
     def lines(self, view: str) -> list[Line]:
-        """Return the time series to plot in one of the chart's `views`."""
+        """Return the time series of a view of the machine chart. `view` is a key of `views`."""
         return [
             (text, self._rings[source].x, scale * self._rings[source].column(metric))
             for source, metric, text, scale in self._lines_of_view(view)
@@ -122,7 +122,7 @@ class MachineSeries:
         ]
 
     def bands(self) -> tuple[Band, ...]:
-        """Return the bands of the periods in which a GPU was throttled."""
+        """Return a band for each period in which a GPU was throttled."""
         return tuple(band for gpu_bands in self._throttled.values() for band in gpu_bands)
 
     def _lines_of_view(self, view: str) -> Iterable[tuple[str, str, str, float]]:

@@ -88,8 +88,8 @@ class LivePage(Page):
         self.run.engine.watch(directory)
 
     def stop(self) -> None:
-        """Stop the run. The first call only asks for confirmation in a message; the second call
-        stops the run."""
+        """Stop the run. The first call only shows a notice that asks for confirmation; the second
+        call stops the run."""
         if not self.is_running:
             return
         if not self.stop_strip.isHidden():
@@ -113,7 +113,7 @@ class LivePage(Page):
 
     @property
     def run(self) -> LiveRun:
-        """The run that the page watches, created on first use."""
+        """Run that the page watches, created on first use."""
         if self._run is None:
             from app.gui.live.run import LiveRun
 

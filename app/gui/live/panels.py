@@ -49,10 +49,10 @@ class ValidityPanel(QScrollArea):
             if index < len(lines):
                 _fill_row(row, lines[index])
         warnings = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
-        self.setAccessibleDescription("; ".join(warnings) or "All checks passed.")
+        self.setAccessibleDescription("; ".join(warnings) or ("All checks passed." if lines else "No checks yet."))
 
     def visible_texts(self) -> list[tuple[str, str, str]]:
-        """Return the displayed verdict, observation and hint of each check."""
+        """Return the displayed verdict, observed value and hint of each check."""
         return [
             (verdict_label.text(), text.text(), "" if hint.isHidden() else hint.text())
             for verdict_label, text, hint in self._rows
@@ -71,8 +71,8 @@ class ValidityPanel(QScrollArea):
 def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
     verdict_label, text, hint = row
     texts: dict[Validity, tuple[str, State]] = {
-        "VALID": ("✓ ok", "good"),
-        "WARN": ("! warn", "warn"),
+        "VALID": ("✓ VALID", "good"),
+        "WARN": ("▲ WARN", "warn"),
         "INVALID": ("✕ INVALID", "bad"),
     }
     verdict_text, state = texts[line.verdict]
@@ -86,8 +86,8 @@ def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
 
 
 class FailureTable(QWidget):
-    """Table of errors by class. The first example of the selected class, or of the newest class if
-    none is selected, is also shown below the table, because the column is too narrow for it."""
+    """Table of errors by class. Below the table, the first example is repeated for the selected
+    class, or for the newest class if none is selected, because the table column is too narrow."""
 
     def __init__(self) -> None:
         super().__init__()

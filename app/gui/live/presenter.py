@@ -1,5 +1,5 @@
 """Presenter of the Live page: converts the events and telemetry of a run to the state that the page
-displays. It does not depend on widgets."""
+displays. The presenter does not depend on widgets."""
 
 from __future__ import annotations
 
@@ -41,8 +41,8 @@ Part = Literal["charts", "marks", "machine", "stages", "checks", "failures", "va
 _MAX_MARKERS = 200
 _MAX_MARKER_CHARACTERS = 60
 _STALE_S = 600.0
-"""Maximum age of the last event, in seconds. If the last event is older, the run is assumed to use
-the clock of another machine, or to have nothing more to report."""
+"""Maximum age of the last event, in seconds, up to which the elapsed time advances. An older last
+event suggests that the run uses the clock of another machine or has nothing more to report."""
 
 
 class LivePresenter:
@@ -55,7 +55,7 @@ class LivePresenter:
         self._created_ns = now_ns()
         self.status: RunStatus = "idle" if directory is None else "starting"
         self.failure = ""
-        """Reason why the run did not start; empty if there is none."""
+        """Reason why the run did not start, or an empty string."""
         self.progress = RunProgress()
         self.series, self.machine = LiveSeries(), MachineSeries()
         self.stages, self.variants = LiveStages(), LiveVariants()
@@ -99,7 +99,7 @@ class LivePresenter:
         self.changed.add("machine")
 
     def mark_ended(self, status: RunStatus) -> None:
-        """Mark the run as lost or failed. No more events are expected."""
+        """Mark the run as `lost` or `failed`. No more events are expected."""
         self.status = status
         self._stop(self.progress.at_ns or 0)
 
@@ -108,8 +108,8 @@ class LivePresenter:
         return bool(self.variants.lines())
 
     def latency_limit(self) -> Objective | None:
-        """Return the first SLO objective on latency, which is drawn as a line in the latency chart;
-        None if there is none."""
+        """Return the first latency objective of the SLO, which is drawn as a line in the latency
+        chart, or None if the SLO has no latency objective."""
         return next((objective for objective in self.slo if objective.metric in ("latency_ms", "service_ms")), None)
 
     def state(self) -> LiveState:
@@ -133,8 +133,8 @@ class LivePresenter:
         )
 
     def _current_ns(self) -> int:
-        """Return the current time on the clock of the run, in ns, or the time of the last event if
-        the run has ended."""
+        """Return the current time on the clock of the run, in ns. If the run has ended, or if its
+        clock is not available on this machine, return the time of the last event."""
         now_ns = self._now_ns()
         last_ns = self.progress.at_ns
         if last_ns is None:

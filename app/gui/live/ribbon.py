@@ -1,4 +1,4 @@
-"""Painted ribbon with the stages of a run, newest at the right."""
+"""Ribbon that shows the stages of a run, newest at the right."""
 
 from __future__ import annotations
 
@@ -96,8 +96,8 @@ class StageRibbon(QWidget):
         self.stage_selected.emit(index)
 
     def _first_x(self) -> int:
-        """Return the x position of the first displayed stage in pixels. If stages are hidden, their
-        number is shown to the left."""
+        """Return the x position of the first displayed stage, in pixels. If earlier stages are
+        hidden, their number is shown to the left of this position."""
         metrics = self.fontMetrics()
         max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
         if len(self._cells) <= max_cells:

@@ -1,5 +1,5 @@
-"""The run that the Live page watches: its load generator process, its events, and the commands sent
-to the run."""
+"""Run that the Live page watches: its load generator process, its events, and the commands sent to
+the load generator."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ class RunNotice(msgspec.Struct, frozen=True):
 
 
 class LiveRun(QObject):
-    """Starts, watches and controls one run at a time. The load generator keeps running if the
-    window closes or crashes."""
+    """Controller that starts, watches and controls one run at a time. The load generator keeps
+    running if the window closes or crashes."""
 
     began = Signal()
     """Emitted when another run is watched, after `presenter` has been replaced."""

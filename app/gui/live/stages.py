@@ -30,15 +30,15 @@ _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
 
 
 class LiveChecks:
-    """Validity checks of the run so far. If a stage is attempted again, the new attempt replaces
-    the previous attempt."""
+    """Validity checks of the run so far. If a stage is measured again, its new checks replace its
+    previous checks."""
 
     def __init__(self) -> None:
         self._run_checks: dict[str, Check] = {}
         self._stages: dict[tuple[str, int], Stage] = {}
         self._all_checks: tuple[Check, ...] = ()
         self.verdict: Verdict | None = None
-        """Verdict so far, or None if no check has been evaluated yet."""
+        """Verdict of the run so far, or None if no check has been evaluated yet."""
 
     @property
     def is_invalid(self) -> bool:
@@ -72,8 +72,8 @@ class LiveChecks:
 
 
 _MAX_CLASSES, _MAX_SAMPLE_CHARACTERS = 50, 300
-"""Maximum number of error classes and maximum length of a sample. The limits are needed because
-events may come from an untrusted file."""
+"""Maximum number of error classes, and maximum length of a sample in characters. The limits are
+needed because events may come from an untrusted file."""
 
 
 class Failures:
@@ -101,8 +101,8 @@ class Failures:
         return has_errors
 
     def add_sample(self, event: ErrorReported, time_s: float) -> None:
-        """Store a sample error of a class. `time_s` is the exact time of the error, whereas the
-        time at which a count changes is approximate."""
+        """Store the first sample of an error class. `time_s` replaces the time of the first
+        occurrence, because a change of an error count only gives an approximate time."""
         error = event.sample.error
         self._register({error: 1}, time_s)
         if error in self._first_s and error not in self._samples:
@@ -195,7 +195,7 @@ class LiveStages:
         return tuple(self._cells.values())
 
     def bands(self) -> tuple[Band, ...]:
-        """Return the bands of the INVALID stages."""
+        """Return a band for the time range of each INVALID stage."""
         return tuple(
             Band(cell.start_s, cell.end_s, "INVALID", "bad")
             for cell in self._cells.values()
@@ -234,8 +234,8 @@ class LiveVariants:
 
 
 def _format_times(stage: Stage) -> str:
-    """Format the response times of a scenario. If the calls have scheduled starts, latency is used,
-    because it includes the waiting time; otherwise service time is used."""
+    """Format the p50, p95 and throughput of a scenario. The percentiles are latencies, which
+    include queueing, if the calls have scheduled starts; otherwise they are service times."""
     metric = "latency_ms" if "latency_ms" in stage.metrics else "service_ms"
     values = stage.metrics.get(metric, {})
     p50, p95 = (None if percentile not in values else values[percentile].value for percentile in ("p50", "p95"))

@@ -18,7 +18,7 @@ RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     """State of the run for the header of the page, the docks, the toolbar and the status bar.
-    `done` and `total` count stages, or variants of a local run."""
+    `done` and `total` are numbers of stages, or of variants of a local run."""
 
     status: RunStatus = "idle"
     run_id: str | None = None
@@ -31,7 +31,7 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     elapsed_s: float = 0.0
     eta_s: float | None = None
     validity: Validity | None = None
-    """Validity so far, or None if no check has been evaluated yet."""
+    """Validity of the run so far, or None if no check has been evaluated yet."""
     reasons: tuple[str, ...] = ()
     """Reasons why the run is WARN or INVALID."""
 
@@ -68,7 +68,7 @@ class VariantLine(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     state: Literal["running", "measured", "ended early"]
     times: str
-    """Formatted response times of the scenarios of the variant."""
+    """Formatted latencies and throughputs of the variant's scenarios."""
     reason: str | None = None
 
 

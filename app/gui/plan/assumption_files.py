@@ -1,5 +1,5 @@
 """Files of assumptions that the Plan page writes and uses as sources of a plan. `sizewise plan`
-accepts them too."""
+accepts the same files."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class CurveAssumptions(msgspec.Struct, frozen=True):
     """Load curve entered by the user.
 
     `points` are pairs of request rate (req/s) and latency (ms). `metric` is the latency metric,
-    such as `latency_ms.p95`. `hardware` holds keys and values of `target.hardware` in the format of
-    `--set`.
+    such as `latency_ms.p95`. `hardware` contains keys of `target.hardware` with their values, in
+    the format of `--set`.
     """
 
     name: str
@@ -31,8 +31,8 @@ class CurveAssumptions(msgspec.Struct, frozen=True):
 
 
 class ModelAssumptions(msgspec.Struct, frozen=True):
-    """Language model described by its architecture. `shape` has the keys of the architecture
-    file."""
+    """Architecture of a language model, with the planned traffic and latency limits. `shape` has
+    the keys of the architecture file."""
 
     name: str
     shape: Mapping[str, float]

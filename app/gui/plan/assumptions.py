@@ -25,8 +25,8 @@ _KNOWN_MODELS: Mapping[str, tuple[float, ...]] = {
 
 
 class Assumptions(QTabWidget):
-    """Forms for assumptions. `request_ready` is emitted with a PlanRequest whose numbers are all
-    marked as not measured."""
+    """Forms for assumptions. `request_ready` is emitted with a PlanRequest. All numbers in its
+    sources are marked as not measured."""
 
     request_ready = Signal(object)
     failed = Signal(object)
@@ -42,8 +42,8 @@ class Assumptions(QTabWidget):
             form.failed.connect(self.failed)
 
     def load_gpus(self) -> None:
-        """Load the GPUs when the form is shown for the first time, since loading the catalog takes
-        a moment."""
+        """Load the GPUs into the form. Called when the form is shown for the first time, since
+        loading the catalog takes a moment."""
         self.curve.load_gpus()
 
 

@@ -34,8 +34,8 @@ _MAX_SENTENCES = 8
 
 
 class PlanCard(SideColumn):
-    """Result card of a plan. `header` is a separate widget above the panels, with the decision, its
-    confidence and its caveats.
+    """Result card of a plan. `header` is a separate widget above the panels, with the
+    recommendation, its confidence and its caveats.
 
     `change_requested` is emitted with the Change of a relaxation, `offer_requested` with the key of
     an offer to show (an empty key for the recommended offer).
@@ -64,7 +64,7 @@ class PlanCard(SideColumn):
         self.savings = Sentences("Savings")
         self.assumptions = Sentences("Assumptions")
         self.blockers = Sentences("Blockers")
-        self.relax_title = label("Smallest changes that would make an offer fit", "heading", wrap=True)
+        self.relax_title = label("Smallest sufficient changes", "heading", wrap=True)
         self.relaxations = QWidget()
         self._relax_lines = vbox(within=self.relaxations)
         self._build_layout()
@@ -116,7 +116,7 @@ class PlanCard(SideColumn):
         self.assumptions.set_sentences(plan.notes[:_MAX_SENTENCES])
 
     def select_offer(self, offer: str | None) -> None:
-        """Show the given offer; `None` shows the recommended offer."""
+        """Show the offer with this key, or the recommended offer for `None`."""
         self._selected_offer = offer
         self.show_state(self._state)
 
@@ -175,11 +175,11 @@ class PlanCard(SideColumn):
         relaxations = state.relaxations
         self._show_relaxations(relaxations or ())
         if relaxations is None:
-            self.relax_title.setText("Searching for changes that would make an offer fit…")
+            self.relax_title.setText("Searching for sufficient single changes…")
         elif relaxations:
-            self.relax_title.setText("Smallest changes that would make an offer fit (each on its own)")
+            self.relax_title.setText("Smallest sufficient changes (each on its own)")
         else:
-            self.relax_title.setText("No single change makes an offer fit")
+            self.relax_title.setText("No sufficient single change")
 
     def _show_relaxations(self, relaxations: tuple[Relaxation, ...]) -> None:
         clear(self._relax_lines)
@@ -196,8 +196,8 @@ class PlanCard(SideColumn):
 
 
 def _headline(plan: Plan, text: str) -> str:
-    """Return the headline. If the capacity is not known, the headline starts with the measurement
-    that is missing."""
+    """Return the headline. If the capacity is not known, the headline starts with the missing
+    measurement."""
     capacity_knowledge = plan.capacity_knowledge
     if capacity_knowledge is None or capacity_knowledge.state == "known":
         return text
@@ -213,7 +213,8 @@ _BASIS_TEXTS = {
 
 
 def _format_confidence(fleet: Fleet, plan: Plan) -> str:
-    """Format the rate that the fleet serves and the probability that it meets the SLO."""
+    """Format the peak rate that the fleet serves, and the probability that the fleet meets the
+    SLO."""
     probability = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
     slo = " and ".join(map(objective_label, plan.slo))
     return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {probability}."
@@ -224,7 +225,8 @@ def _format_basis(fleet: Fleet) -> str:
 
 
 def _list_caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
-    """Return the checks and risks of a fleet. Only the recommended fleet has checks."""
+    """Return the validity checks and the risks of a fleet as caveats. Only the recommended fleet
+    has validity checks."""
     is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
     checks = plan.checks if is_recommended else ()
     return [
@@ -234,8 +236,8 @@ def _list_caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
 
 
 def badge_text(state: PlanState) -> tuple[str, str]:
-    """Return the text and tooltip of the badge: how the result was computed, and whether a newer
-    result is being computed."""
+    """Return the text and tooltip of the badge, which show how the result was computed and whether
+    a newer result is being computed."""
     if state.plan is None:
         return "", ""
     duration = f"{state.computation_ms:.0f} ms"

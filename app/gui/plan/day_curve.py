@@ -30,10 +30,12 @@ _LABELED_HOURS = (0, 6, 12, 18, 23)
 class DayCurve(QWidget):
     """Editable curve of the request rate (req/s) for each hour of the day.
 
-    The left and right arrow keys select an hour. Up and down change its rate by 5 % of the peak
-    (with Shift by 1 %), Page Up and Page Down by 25 %. `rates_requested` is emitted with the 24
-    requested rates and a merge ID; edits with the same ID are merged into one undo step. The curve
-    does not change until the new rates are set on the widget.
+    The left and right arrow keys select an hour. Up and down change the rate of the selected hour
+    by 5 % of the peak (with Shift by 1 %), Page Up and Page Down by 25 %.
+
+    `rates_requested` is emitted with the 24 requested rates and a merge ID; edits with the same ID
+    are merged into one undo step. The curve does not change until the new rates are set on the
+    widget.
     """
 
     rates_requested = Signal(object, int)
@@ -78,7 +80,7 @@ class DayCurve(QWidget):
         self.update()
 
     def request_rate(self, hour: int, rate: float, merge_id: int = -1) -> None:
-        """Request a rate for one hour, and the current rates for all other hours."""
+        """Request a new rate for one hour; the other hours keep their current rates."""
         rates = list(self._rates)
         rates[hour] = max(0.0, float(f"{rate:.3g}"))
         if max(rates) > 0 and tuple(rates) != self._rates:

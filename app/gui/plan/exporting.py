@@ -17,7 +17,7 @@ from reports.rendering import render
 
 ExportKind = Literal["plan", "report", "csv", "k8s", "kserve", "terraform"]
 DIRECTORY_KINDS: tuple[ExportKind, ...] = ("k8s", "kserve", "terraform", "csv")
-"""Export kinds that may consist of several files, which are written into a directory."""
+"""Export kinds that can consist of several files. The files are written into a directory."""
 
 
 def write_export(

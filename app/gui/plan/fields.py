@@ -16,8 +16,8 @@ _MIN_CHARACTERS = 8
 
 
 class NumberField(QDoubleSpinBox):
-    """Number field that emits its value when editing is finished, and displays no trailing
-    zeros."""
+    """Number field without trailing zeros, which emits its value when the user has finished
+    editing."""
 
     def __init__(self, low: float, high: float, decimals: int, suffix: str = "") -> None:
         super().__init__()
@@ -80,8 +80,8 @@ class ChoiceField(WheelSafeComboBox):
 
 
 class LogSlider(QSlider):
-    """Slider with a logarithmic scale from `low` to `high`. `moved` is emitted during dragging
-    too."""
+    """Slider with a logarithmic scale from `low` to `high`. `moved` is also emitted while the user
+    drags the slider."""
 
     moved = Signal(float)
 

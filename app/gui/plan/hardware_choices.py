@@ -1,4 +1,4 @@
-"""Hardware that a run may have used: GPUs and instance types of the catalog, or a CPU."""
+"""Hardware choices for a run: the GPUs and instance types of the catalog, and CPU only."""
 
 from __future__ import annotations
 
@@ -16,24 +16,24 @@ _HARDWARE = "target.hardware."
 
 
 class HardwareChoice(msgspec.Struct, frozen=True):
-    """Hardware option. `name` is the value of `target.hardware`; `label` is displayed and
-    searched."""
+    """Hardware choice. `name` is the name of the instance type or GPU, as in `target.hardware`;
+    `label` is displayed and searched."""
 
     kind: HardwareKind
     name: str
     label: str
 
     def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
-        """Return values in the format of `--set`. `count` is the number of GPUs or vCPUs; it is
-        ignored for instance types."""
+        """Return the keys of `target.hardware` with their values, in the format of `--set`. `count`
+        is the number of GPUs or vCPUs; `count` is ignored for instance types."""
         keys_by_kind = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
         keys = keys_by_kind.get(self.kind, (f"vcpus={count:g}",))
         return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
 
 
 def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
-    """Return all hardware options, including those from the price lists of the request. Each
-    instance type is listed once, even if it is available in several regions."""
+    """Return all hardware choices, including those from the price lists of the request. Each
+    instance type is listed once, even if several regions offer it."""
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.pricing.price_list import load_offers
 

@@ -16,8 +16,8 @@ _CHOICE = Qt.ItemDataRole.UserRole
 
 
 class HardwarePicker(QWidget):
-    """Hardware picker. `hardware_selected` is emitted with keys of `target.hardware`, in the format
-    of `--set`."""
+    """Hardware picker. `hardware_selected` is emitted with keys of `target.hardware` and their
+    values, in the format of `--set`."""
 
     hardware_selected = Signal(object)
     canceled = Signal()
@@ -76,7 +76,7 @@ class HardwarePicker(QWidget):
         )
 
     def reset_selection(self, sources: tuple[str, ...]) -> None:
-        """Reset the selection for other sources, before the choices have been loaded."""
+        """Clear the hardware choices and the selection, and show the names of the new sources."""
         self.source.setText(f"Source: {', '.join(sources)}"[:400])
         self.filter.clear()
         self.model.clear()
@@ -93,7 +93,7 @@ class HardwarePicker(QWidget):
         self._filter(self.filter.text())
 
     def _filter(self, text: str) -> None:
-        """Show only the options that contain every word of the text."""
+        """Show only the hardware choices that contain every word of `text`."""
         terms = [re.escape(word) for word in text.split()]
         self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in terms))
         visible, total = self._proxy.rowCount(), self.model.rowCount()

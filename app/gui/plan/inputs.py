@@ -70,7 +70,7 @@ class PlanInputs(SideColumn):
             row.show_inputs(plan_inputs, state.edits)
 
     def _request_slo(self, texts: tuple[str, ...] | None) -> None:
-        """Request a different SLO. An empty SLO is ignored, since a plan needs at least one
+        """Request a change of the SLO. An empty SLO is ignored, since a plan needs at least one
         objective."""
         if texts is None:
             self.change_requested.emit(Change("Reset SLO", slo=()))

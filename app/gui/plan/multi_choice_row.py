@@ -1,5 +1,5 @@
-"""Input row for the selection of several values in a collapsible list. An empty selection allows
-all values."""
+"""Input row for selecting several values in a collapsible list. An empty selection allows all
+values."""
 
 from __future__ import annotations
 

@@ -53,7 +53,7 @@ def build_headers() -> dict[str, str]:
 
 
 def build_frame(plan: Plan) -> pd.DataFrame:
-    """Return one row per fleet: feasible fleets first, sorted by cost."""
+    """Return a table with one row per fleet: feasible fleets first, sorted by cost."""
     pareto_front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     best = None if plan.recommendation is None else plan.recommendation.fleet.offer
     marks = {fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in pareto_front}
@@ -117,8 +117,8 @@ def _format_integer(value: object) -> str:
 
 
 class OffersModel(FrameModel):
-    """Table model of the offers. `price_requested` is emitted with the key of an offer and the
-    requested price of one instance in USD per hour, as a string."""
+    """Table model of the offers. `price_requested` is emitted with the key of an offer and, as a
+    string, the requested price of one instance in USD per hour."""
 
     price_requested = Signal(str, str)
 
@@ -173,8 +173,8 @@ class OffersModel(FrameModel):
     def setData(
         self, index: QModelIndex | QPersistentModelIndex, value: object, role: int = Qt.ItemDataRole.EditRole
     ) -> bool:
-        """Request a price, which is shown once the plan uses it. Return `False` if `value` is not a
-        valid price."""
+        """Request a new price for an offer. The new price is shown once the plan uses it. Return
+        `False` if `value` is not a valid price."""
         from app.profiles.problems import BadValueError
         from app.profiles.units import parse_usd_per_hour
 

@@ -74,13 +74,13 @@ class PlanPage(Page):
         submit(self, find_plannable_runs, self._show_runs, self._notify_error)
 
     def open_sources(self, sources: Sequence[Path | str]) -> None:
-        """Plan from sources that `sizewise plan` accepts: runs, results of another tool, or a plan
-        file."""
+        """Start a plan from sources that `sizewise plan` accepts: runs, results of another tool, or
+        a plan file."""
         self.presenter.open(PlanRequest(tuple(map(str, sources)), offers=self._pending_prices))
         self._pending_prices = ()
 
     def open_prices(self, path: Path) -> None:
-        """Add a price list to the catalog of the current plan, or of the next plan if none is
+        """Add a price list to the catalog of the open plan, or of the next plan if no plan is
         open."""
         if self.presenter.state.loaded is not None:
             self.presenter.add_prices(path)
@@ -153,7 +153,7 @@ class PlanPage(Page):
             self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set the peak under Traffic."))
 
     def _show_error(self, state: PlanState) -> None:
-        """Show each new error once, and hide it when it is resolved."""
+        """Show each new error once, and hide the error when it is resolved."""
         if state.error is self._displayed_error:
             return
         if state.request_without_hardware is not None:  # the hardware picker explains this error and how to resolve it

@@ -20,8 +20,8 @@ from app.gui.widgets import label, vbox
 from app.records.plan import Fleet, Plan
 
 _MAX_PROVIDERS = 4
-"""Maximum number of providers that have their own marker: the providers with the most fleets. All
-other providers share a marker, since a chart has at most six series."""
+"""Maximum number of providers with their own marker. The providers with the most fleets have their
+own marker; all other providers share one, since a chart has at most six series."""
 _PARETO_FRONT = "front"
 _COST_GETTERS: dict[str, Callable[[Fleet], float | None]] = {
     "month": lambda fleet: fleet.usd_per_month.value,
@@ -48,7 +48,7 @@ class ParetoChart(QWidget):
         self._offers: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
         self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1,000 inferences"), ("1m", "$/1M tokens")))
-        self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "Throughput per user (tok/s)")))
+        self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "Output throughput per user (tok/s)")))
         for field, name in ((self.cost, "X axis (cost)"), (self.speed, "Y axis (speed)")):
             field.setAccessibleName(name)
             field.setSizeAdjustPolicy(ChoiceField.SizeAdjustPolicy.AdjustToContents)
@@ -92,7 +92,7 @@ class ParetoChart(QWidget):
             self._replace_chart(axes, plan)
         self._remove_stale_series(fleets)
         if not fleets:
-            self.chart.set_message("No offer fits. See the recommendation for changes that would make one fit.")
+            self.chart.set_message("No offer sustains the peak. See the recommendation for sufficient changes.")
             self._summary_label.setText(self._format_summary(plan, fleets))
             return
         has_latency = any(fleet.latency_at_peak.value is not None for fleet in fleets)
@@ -104,8 +104,8 @@ class ParetoChart(QWidget):
         self._summary_label.setText(self._format_summary(plan, fleets))
 
     def _remove_stale_series(self, fleets: Sequence[Fleet]) -> None:
-        """Remove the series that are no longer needed. Remaining series are updated in place, so
-        that the zoomed view is preserved."""
+        """Remove the series that are no longer needed. All other series are updated in place, so
+        that the zoom is preserved."""
         keys = {*_group_fleets(fleets), _PARETO_FRONT} if fleets else set()
         for series in self.chart.series():
             if series.key not in keys:
@@ -114,7 +114,7 @@ class ParetoChart(QWidget):
         self.chart.set_limit(None)
 
     def _enable_axes(self, plan: Plan, fleets: Sequence[Fleet]) -> None:
-        """Enable only the axis options for which at least one fleet has data."""
+        """Enable only the axis choices for which at least one fleet has data."""
         has_tokens = any(_get_cost_per_1m_tokens(fleet) is not None for fleet in fleets)
         for field, index, has_data in (
             (self.cost, 2, has_tokens),
@@ -247,8 +247,8 @@ def _group_fleets(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
 
 
 def _find_limit_ms(state: PlanState, plan: Plan) -> float | None:
-    """Return the latency limit of the SLO for the charted metric, in ms; None if the SLO has no
-    such limit."""
+    """Return the latency limit of the SLO for the latency metric of the plan, in ms, or None if the
+    SLO has no such limit. Objectives that only warn are ignored."""
     for objective in () if state.inputs is None else state.inputs.slo:
         if objective.name == plan.latency_metric and objective.level == "fail":
             return objective.limit

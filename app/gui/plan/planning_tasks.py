@@ -30,8 +30,8 @@ class PlanOutcome(msgspec.Struct, frozen=True):
 
 
 def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
-    """Load the sources of a plan. If the sources do not define the traffic, a peak rate is assumed,
-    which the user can edit.
+    """Load the sources of a plan. If the sources do not define the traffic, a default peak rate is
+    assumed, which the user can edit.
 
     Raises SizewiseError on failure.
     """
@@ -49,13 +49,13 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
 @lru_cache(maxsize=4)
 def build_cached_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
     """Build the plan inputs of a request. The inputs are cached, since reading runs and fitting
-    service models takes seconds and is independent of edits."""
+    service models takes seconds, and most edits do not change the request."""
     return build_plan_inputs(request, today)
 
 
 def build_edited_inputs(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
-    """Return the plan inputs that `sizewise plan` would build with these edits on its command
-    line."""
+    """Return the plan inputs that `sizewise plan` would build if these edits were command-line
+    options."""
     if edits.prices or (loaded.needs_refit and edits.slo is not None):
         request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
         return apply_edits(build_cached_inputs(request, today), edits)
@@ -88,16 +88,16 @@ def compute_plan(
 
 
 def compile_simulator() -> None:
-    """Compile the simulator. This takes 1 to 2 s if the compiled code is cached on disk, and about
-    15 s otherwise."""
+    """Compile the simulator in 1 to 2 s if the compiled code is cached on disk, otherwise in about
+    15 s."""
     from app.planning.simulation.precompile import compile_planner
 
     compile_planner()
 
 
 def _needs_refit(request: PlanRequest) -> bool:
-    """Return whether a different SLO requires a new fit of the service models. This is the case for
-    all sources except plan files, language models and runs of endpoints."""
+    """Return whether the service models must be fitted again after a change of the SLO. This is the
+    case for all sources except plan files, language models and runs of endpoints."""
     from app.profiles.plan import is_language_model
     from app.storage.run_directory import find_run
 
@@ -114,8 +114,8 @@ def _needs_refit(request: PlanRequest) -> bool:
 
 
 def _find_traffic_source(request: PlanRequest) -> TrafficSource:
-    """Return the profile key that defines the traffic. Overrides take precedence over the profiles
-    of the sources; the default is `peak`."""
+    """Return the profile key that defines the traffic. The overrides of the request take precedence
+    over the profiles of the sources; the default is `peak`."""
     keys = [override.partition("=")[0].split(".") for override in request.overrides]
     overridden_keys = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
     for key in ("peak", "users", "trace"):

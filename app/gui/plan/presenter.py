@@ -33,8 +33,8 @@ def create_merge_id() -> int:
 
 
 class PlanPresenter(QObject):
-    """Presenter of a plan. Analytical estimates are computed immediately, simulations after a pause
-    in editing. Results of outdated inputs are discarded."""
+    """Presenter of a plan. An analytical estimate is computed after each edit, a simulation after a
+    pause in editing. Results of outdated inputs are discarded."""
 
     changed = Signal(object)
     """Emitted with the new PlanState after each change."""
@@ -57,7 +57,7 @@ class PlanPresenter(QObject):
         return get_utc_now().date()
 
     def set_simulation_delay(self, delay_ms: int) -> None:
-        """Set the time from the last edit to the start of the simulation."""
+        """Set the time from the last edit to the start of the simulation, in ms."""
         self._pause_timer.setInterval(delay_ms)
 
     def prepare_simulator(self) -> None:
@@ -67,8 +67,8 @@ class PlanPresenter(QObject):
             submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
     def open(self, request: PlanRequest) -> None:
-        """Open other sources. The previous edits and their undo history are discarded, since they
-        refer to the previous sources."""
+        """Open other sources. The edits and their undo history are discarded, since they refer to
+        the previous sources."""
         self._cancel_pending()
         self.undo.clear()
         self.state = PlanState(phase="loading", simulator_status=self.state.simulator_status)
@@ -78,8 +78,8 @@ class PlanPresenter(QObject):
         self._loader.request(lambda: load_sources(request, today))
 
     def set_hardware(self, hardware: tuple[str, ...]) -> None:
-        """Open the pending request with the given hardware: keys of `target.hardware` in the format
-        of `--set`."""
+        """Reopen the sources that do not record their hardware, with the given hardware: keys of
+        `target.hardware` with their values, in the format of `--set`."""
         if self.state.request_without_hardware is not None:
             self.open(replace_hardware(self.state.request_without_hardware, hardware))
 
@@ -92,13 +92,13 @@ class PlanPresenter(QObject):
         self._emit_state()
 
     def apply_change(self, change: Change) -> None:
-        """Apply a change as one undo step. A change without any effect is ignored."""
+        """Apply a change as one undo step. A change that has no effect is ignored."""
         new_edits = self.state.edits.with_change(change)
         if self.state.loaded is not None and new_edits != self.state.edits:
             self.undo.push(_EditCommand(self, change, self.state.edits, new_edits))
 
     def reset(self) -> None:
-        """Undo all edits in one step."""
+        """Reset all edits, as one undo step."""
         if self.state.edits != NO_EDITS:
             self.undo.push(_EditCommand(self, Change("Reset all edits"), self.state.edits, NO_EDITS))
 
@@ -108,7 +108,7 @@ class PlanPresenter(QObject):
         self.apply_change(Change(title, prices=(*remaining, path)))
 
     def request(self) -> PlanRequest | None:
-        """Return the request with all edits applied."""
+        """Return the request with all edits applied, or None if no sources are loaded."""
         loaded = self.state.loaded
         return None if loaded is None else apply_to_request(loaded.request, self.state.edits)
 
@@ -117,7 +117,7 @@ class PlanPresenter(QObject):
         return None if request is None else build_command(request)
 
     def set_edits(self, edits: Edits) -> None:
-        """Apply `edits` and recompute the plan. Called by the undo stack."""
+        """Set the edits and recompute the plan. Called by the undo stack."""
         loaded = self.state.loaded
         if loaded is None:
             return
@@ -134,8 +134,8 @@ class PlanPresenter(QObject):
         self._estimate()
 
     def _replace_catalog(self, plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
-        """Return the plan inputs with the price-list offers that were loaded for the last
-        result."""
+        """Return the plan inputs with the catalog of the last result, which includes the price
+        lists of the edits."""
         if not edits.prices or self.state.inputs is None:
             return plan_inputs
         return msgspec.structs.replace(plan_inputs, catalog=self.state.inputs.catalog)
@@ -210,8 +210,8 @@ class PlanPresenter(QObject):
 def _compute(
     loaded: LoadedSources, edits: Edits, today: datetime.date, is_estimate: bool, canceled: Event | None = None
 ) -> tuple[Edits, PlanOutcome]:
-    """Compute a plan. A simulation stops early when `canceled` is set, to free the CPU for the
-    current estimate."""
+    """Compute a plan. A simulation stops early when `canceled` is set, so that the CPU is free for
+    the next analytical estimate."""
     should_continue = always_continue if canceled is None else lambda: not canceled.is_set()
     return edits, compute_plan(loaded, edits, today, is_estimate=is_estimate, should_continue=should_continue)
 

@@ -1,8 +1,5 @@
-"""Widgets of the result card: properties, bulleted sentences, rejection reasons and sensitivity.
-
-Rejection reasons are shown with their count. The sensitivity table shows the result at the low and
-high end of each input.
-"""
+"""Widgets of the result card: property list, bulleted sentences, rejection reasons with their
+counts, and sensitivity table."""
 
 from __future__ import annotations
 
@@ -50,7 +47,7 @@ class PropertyList(QWidget):
 
 
 class Sentences(QWidget):
-    """Bulleted list of sentences under a heading, hidden if it is empty."""
+    """Heading with a bulleted list of sentences, hidden while the list is empty."""
 
     def __init__(self, heading: str) -> None:
         super().__init__()
@@ -73,8 +70,8 @@ _MAX_REASONS = 5
 
 
 def list_rejection_reasons(plan: Plan) -> tuple[str, ...]:
-    """Return the most frequent rejection reasons. Reasons that differ only in a number or a name
-    are counted together and represented by one of them."""
+    """Return the most frequent rejection reasons with the number of offers. Reasons that differ
+    only in a number or a name are counted together, with one of them as the example."""
     rejections = [
         ((fleet.rejected_by, fleet.rejection), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
@@ -89,11 +86,11 @@ def list_rejection_reasons(plan: Plan) -> tuple[str, ...]:
 
 
 class SensitivityTable(QWidget):
-    """Sensitivity table: monthly cost at both ends of each input range, and whether another offer
-    becomes the cheapest.
+    """Sensitivity table: monthly cost at both ends of each input range, and the cheapest offer
+    there if it differs from the recommended offer.
 
-    The table is hidden if there is no data. It is made of labels, because a Qt table would not wrap
-    its cells to the available width.
+    The table is hidden if there is no data. Its cells are labels, because a Qt table would not wrap
+    the text to the available width.
     """
 
     def __init__(self) -> None:
@@ -115,8 +112,8 @@ class SensitivityTable(QWidget):
         self.hide()
 
     def show_sensitivity(self, ranges: tuple[SensitivityRange, ...], recommended_offer: str | None = None) -> None:
-        """Show the sensitivity. If another offer than `recommended_offer` is the cheapest at an end
-        of a range, its name is shown."""
+        """Show the sensitivity. The cheapest offer at an end of a range is named if it differs from
+        `recommended_offer`."""
         while len(self._rows) < len(ranges):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)

@@ -1,5 +1,5 @@
-"""Input rows of the Plan page: a label, a field with its unit, and a reset button if the value has
-been edited."""
+"""Input rows of the Plan page. Each row has a label, a field with its unit, and a reset button if
+the value has been edited."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ class InputRow(QWidget):
         self._set_edited(False)
 
     def set_field(self, field: QWidget, *, is_inline: bool = False) -> None:
-        """Place the field below the label, or beside it if `is_inline`. The label's mnemonic
-        focuses the field."""
+        """Place the field below the label, or beside the label if `is_inline` is true. The label's
+        mnemonic focuses the field."""
         self._label.setBuddy(field)
         field.setAccessibleName(self.name)
         field.setAccessibleDescription(self.help_text)
@@ -65,7 +65,7 @@ class InputRow(QWidget):
 
 
 class NumberRow(InputRow):
-    """Input row for a number. `format_value` formats the number in the format of `--set`."""
+    """Input row for a number. `format_value` formats the number as `--set` expects."""
 
     def __init__(
         self,
@@ -96,7 +96,7 @@ class NumberRow(InputRow):
 
 
 class ChoiceRow(InputRow):
-    """Input row for a choice. Each choice has a value in the format of `--set`."""
+    """Input row for a choice. Each choice is a pair of a value, as `--set` expects, and a label."""
 
     def __init__(
         self,

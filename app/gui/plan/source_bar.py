@@ -169,8 +169,8 @@ class SourceBar(QWidget):
 
 
 def _set_tool_tip(action_button: QToolButton, text: str) -> None:
-    """Set the tooltip of the undo or redo button. The text may contain a file name, so it is
-    escaped."""
+    """Set the tooltip of the undo or redo button. The text is escaped, because it may contain a
+    file name."""
     action_button.setToolTip(tool_tip_text(text))
 
 

@@ -20,8 +20,8 @@ Values = tuple[tuple[str, str | None], ...]
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One undo step. Changes with the same `merge_id` (for example while a slider is dragged) are
-    merged, except if it is -1."""
+    """Change of a plan that the user can undo in one step. Changes with the same `merge_id` (for
+    example while a slider is dragged) are merged into one step, unless the ID is -1."""
 
     title: str
     values: Values = ()
@@ -31,9 +31,11 @@ class Change(msgspec.Struct, frozen=True):
 
 
 class Edits(msgspec.Struct, frozen=True):
-    """The user's edits of a plan. `values` are keys and values of `--set`, including prices of
-    offers; `slo` is `None` if unchanged; `prices` are price lists in addition to those of the
-    request."""
+    """Edits of a plan by the user.
+
+    `values` are keys and values of `--set`, including prices of offers. `slo` is `None` if the SLO
+    is unchanged. `prices` are price lists in addition to those of the request.
+    """
 
     values: tuple[tuple[str, str], ...] = ()
     slo: tuple[str, ...] | None = None
@@ -51,7 +53,7 @@ class Edits(msgspec.Struct, frozen=True):
 
     @property
     def edited_prices(self) -> dict[str, str]:
-        """Prices that the user has edited, by offer key."""
+        """Edited price of each offer in USD per hour, by offer key."""
         return {key.removeprefix(PRICE_PREFIX): value for key, value in self.values if key.startswith(PRICE_PREFIX)}
 
     def with_change(self, change: Change) -> Edits:
@@ -71,8 +73,8 @@ NO_EDITS = Edits()
 
 
 def apply_to_request(request: PlanRequest, edits: Edits) -> PlanRequest:
-    """Return the request with all edits applied, as a command line would specify them. Edits
-    replace existing values."""
+    """Return the request with all edits applied, as if the edits were command-line options. Edited
+    values and an edited SLO replace those of the request; price lists are added."""
     overrides = {override.partition("=")[0]: override for override in request.overrides}
     for key, value in edits.values:
         overrides.pop(key, None)
@@ -101,23 +103,23 @@ TrafficSource = Literal["peak", "users", "trace"]
 
 
 class LoadedSources(msgspec.Struct, frozen=True):
-    """Plan inputs before any edits. `needs_refit` is true if a different SLO requires a new fit of
-    the measurements."""
+    """Plan inputs before any edits. `needs_refit` is true if the service models must be fitted
+    again after a change of the SLO."""
 
     request: PlanRequest
     inputs: PlanningInputs
     traffic_source: TrafficSource
     needs_refit: bool
     is_traffic_assumed: bool = False
-    """Whether the traffic was assumed, because the sources do not define it."""
+    """Whether a peak rate was assumed, because the sources do not define the traffic."""
 
 
 class PlanState(msgspec.Struct, frozen=True):
     """State of the Plan page.
 
     `inputs` are the plan inputs including the edits; `plan` is the result for these inputs if
-    `is_current`. `error` is an error of the sources if the phase is failed, otherwise of the last
-    edit. `computation_ms` is the computation time of the last result.
+    `is_current` is true. `error` is an error of the sources if the phase is `failed`, otherwise an
+    error of the last edit. `computation_ms` is the computation time of the last result, in ms.
     """
 
     phase: Phase = "empty"
@@ -133,5 +135,5 @@ class PlanState(msgspec.Struct, frozen=True):
     """Request whose sources do not record their hardware, so that the user must specify the
     hardware."""
     relaxations: tuple[Relaxation, ...] | None = None
-    """Changes of the inputs that would make an offer feasible; `None` until they have been
-    computed."""
+    """Changes of the plan inputs that would each make an offer feasible; `None` until the
+    changes have been computed."""

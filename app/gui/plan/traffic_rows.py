@@ -18,12 +18,13 @@ from app.records.traffic import RecurringSpike, Traffic
 
 _MAX_RATE_PER_S = 1e6
 _SLIDER_FACTOR = 30.0
-"""The slider ranges from the initial peak rate divided by this factor to the initial peak rate
-times this factor."""
+"""Factor of the slider range: from the initial peak rate divided by this factor to the initial peak
+rate times this factor."""
 
 
 class PeakRow(InputRow):
-    """Input row for the peak traffic, set as a rate or as a number of users and their activity."""
+    """Input row for the peak traffic, entered as a rate or calculated from the number of users and
+    their activity."""
 
     def __init__(self) -> None:
         super().__init__("traffic.peak", "&Peak")
@@ -61,8 +62,8 @@ class PeakRow(InputRow):
         return ("traffic.peak", "traffic.users", "traffic.trace")
 
     def reset_range(self, source: TrafficSource, peak_per_s: float) -> None:
-        """Set up the row for other plan inputs, with the slider range centered on their peak
-        rate."""
+        """Reset the row for plan inputs from other sources, with the slider range centered on
+        `peak_per_s`."""
         self._source = source
         self.slider.set_bounds(
             max(peak_per_s / _SLIDER_FACTOR, 1e-3), min(peak_per_s * _SLIDER_FACTOR, _MAX_RATE_PER_S)
@@ -122,12 +123,13 @@ class PeakRow(InputRow):
 
 
 def disable_source(source: TrafficSource) -> Values:
-    """Return the `--set` values that disable the traffic source defined by the profile."""
+    """Return the `--set` values that disable a traffic source defined by the profile; empty if the
+    source is `peak`, which needs no disabling."""
     return () if source == "peak" else ((f"traffic.{source}", "null"),)
 
 
 def format_shape(shares: tuple[float, ...]) -> str:
-    """Format hourly shares as `--set traffic.shape` expects them."""
+    """Format the hourly shares of the peak rate as `--set traffic.shape` expects them."""
     return f"[{', '.join('1' if share == 1 else f'{share:.4f}' for share in shares)}]"
 
 
@@ -209,8 +211,8 @@ def _find_preset(traffic: Traffic) -> str:
 
 
 class SpikeRow(InputRow):
-    """Input row for a spike that recurs daily. If a profile defines several spikes, they apply
-    until a spike is set in this row."""
+    """Input row for a spike that recurs daily. The spikes of a profile apply until the user sets a
+    spike in this row."""
 
     def __init__(self) -> None:
         super().__init__("traffic.spikes", "Daily spi&ke")

@@ -1,5 +1,5 @@
-"""Workbench of the Plan page: the decision, and below it the inputs, the cost chart, the fleet
-details and the offers.
+"""Workbench of the Plan page: the recommendation, and below it the inputs, the cost chart, the
+fleet details and the offers.
 
 The four panels are side by side if there is enough space, otherwise stacked, so that they are never
 wider than the page.
@@ -24,7 +24,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
 
 LayoutMode = Literal["three", "two", "one"]
-"""Number of columns of the layout."""
+"""Layout of the workbench, named after its number of columns."""
 _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EQUAL_SIZES = (10_000, 10_000)
 _MIN_LINES = 14
@@ -42,7 +42,7 @@ class Panels(NamedTuple):
 
 
 class ResponsiveLayout(QWidget):
-    """Layout that adapts to the width: three columns above the bottom panel, two columns with
+    """Layout that adapts to its width: three columns above the bottom panel, two columns with
     `right` below `left`, or a single column."""
 
     def __init__(self, panels: Panels) -> None:
@@ -55,7 +55,8 @@ class ResponsiveLayout(QWidget):
         self._layout_timer.timeout.connect(self._fit)
 
     def minimumSizeHint(self) -> QSize:
-        """Return a minimum width of one column, since the layout adapts to any greater width."""
+        """Return the minimum size of the one-column layout, since the layout adapts to any greater
+        width."""
         return QSize(max(_get_min_width(panel) for panel in self._panels), self._splitter.minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
@@ -65,8 +66,9 @@ class ResponsiveLayout(QWidget):
     def event(self, event: QEvent) -> bool:
         """Handle a change of the text size, which may require a different layout.
 
-        The layout changes in the next iteration of the event loop: while Qt sets a style sheet, it
-        iterates over all widgets, and deleting a widget meanwhile would crash the process.
+        The layout changes in the next iteration of the event loop, because Qt iterates over all
+        widgets while setting a style sheet. Deleting a widget during this iteration would crash the
+        process.
         """
         if event.type() == QEvent.Type.LayoutRequest:
             self._layout_timer.start()

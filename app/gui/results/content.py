@@ -76,7 +76,8 @@ class Content(QWidget):
         self.verdict.validity_requested.connect(self._show_validity)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        """Show another run."""
+        """Show a run, replacing the previous run. The selected tab stays selected if it applies to
+        the run."""
         self.drawer.hide()
         self.header.show_run(displayed_run)
         self.header.set_actions_enabled(_get_comparison_obstacle(displayed_run), _get_plan_obstacle(displayed_run))
@@ -94,8 +95,8 @@ class Content(QWidget):
         self.show_evaluation(displayed_run)
 
     def show_evaluation(self, displayed_run: DisplayedRun) -> None:
-        """Show the run after an evaluation with a different SLO or time range, or unchanged after a
-        rejected request."""
+        """Show the run after a re-evaluation with a different SLO or time range, or unchanged after
+        a rejected re-evaluation."""
         self._displayed_run = displayed_run
         self._runs_by_tab.clear()
         self.verdict.show_run(displayed_run)
@@ -124,8 +125,8 @@ class Content(QWidget):
         self.drawer.hide()
 
     def _fill(self, _: int = 0) -> None:
-        """Fill the current tab, and fit the height of the tab widget to the current tab instead of
-        the tallest tab."""
+        """Fill the current tab, and fit the height of the tab widget to this tab instead of the
+        tallest tab."""
         tab = self.tabs.currentWidget()
         for other_tab in self.all_tabs:
             policy = QSizePolicy.Policy.Preferred if other_tab is tab else QSizePolicy.Policy.Ignored

@@ -69,7 +69,8 @@ class ExportContents(QWidget):
             checkbox.toggled.connect(self._on_toggled)
 
     def reset(self) -> None:
-        """Reset to the defaults for another run, whose names have not been collected yet."""
+        """Reset the check boxes to their defaults before the names in another run have been
+        collected."""
         for checkbox, is_included in (
             (self.hosts, True),
             (self.models, True),
@@ -82,8 +83,8 @@ class ExportContents(QWidget):
         self.show_names(())
 
     def show_prompts(self, unavailable_reason: str | None) -> None:
-        """Enable the check box for prompts, or disable it and show `unavailable_reason`, the reason
-        why the file cannot contain prompts."""
+        """Enable the check box for prompts. If `unavailable_reason` is set, disable the check box
+        and show why the file cannot contain prompts."""
         self._has_prompts = unavailable_reason is None
         self.no_prompts_label.setText(unavailable_reason or "")
         self.prompts.setVisible(self._has_prompts)
@@ -132,8 +133,8 @@ class ExportContents(QWidget):
 
 
 class ExportDrawer(QFrame):
-    """Drawer that exports the displayed run to a file. `failed` is emitted with the error if the
-    export fails."""
+    """Drawer that exports the displayed run to a file. `failed` is emitted with the error of a
+    failed export."""
 
     failed = Signal(object)
     saved = Signal(object)
@@ -243,8 +244,8 @@ class ExportDrawer(QFrame):
         return None if has_profile(str(self.format_box.currentData())) else "This format does not include prompts."
 
     def _show_path(self, default_path: Path) -> None:
-        """Show the default path. A path that the user entered is preserved, with the file extension
-        of the new format."""
+        """Show the default path. If the user has entered a path, only its file extension changes to
+        that of the new format."""
         path, previous = Path(self.path_field.text()), self._default_path
         self._default_path = default_path
         if previous is None or path == previous:

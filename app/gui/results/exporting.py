@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 class ExportFormat(msgspec.Struct, frozen=True):
     """Report format. `unavailable_reason` is the reason why the format is not available on this
-    machine, or None if it is."""
+    machine, or None if the format is available."""
 
     key: str
     name: str
@@ -30,8 +30,8 @@ class ExportFormat(msgspec.Struct, frozen=True):
 
 
 class ExportOptions(msgspec.Struct, frozen=True):
-    """Options of an export. `redacted` lists the kinds of names to redact. If `is_report_only`, no
-    files with rows and tables are written beside the report."""
+    """Options of an export. `redacted` lists the kinds of names to redact. If `is_report_only` is
+    true, no raw data files are written beside the report."""
 
     format: str = "html"
     redacted: tuple[RedactedKind, ...] = ()
@@ -65,8 +65,8 @@ def get_default_path(displayed_run: DisplayedRun, options: ExportOptions) -> Pat
 
 
 def has_sidecars(displayed_run: DisplayedRun, format_key: str) -> bool:
-    """Return whether files with rows and tables are written beside the report. Only the original
-    report in a format with links has such files."""
+    """Return whether raw data files are written beside the report. Only formats with links have raw
+    data files, and only if the run was neither re-evaluated nor recovered."""
     return (
         FORMATS_BY_ID[format_key].has_linked_files
         and displayed_run.request.is_as_measured
@@ -115,7 +115,7 @@ def _render(report: Report, format_key: str) -> bytes:
 
 
 def write_report(displayed_run: DisplayedRun, options: ExportOptions, path: Path) -> ExportedFile:
-    """Write the report atomically, with the files of rows and tables beside it, as the command line
+    """Write the report atomically, with the raw data files beside the report, as the command line
     does.
 
     Raises UsageError if the report cannot be written.
@@ -150,8 +150,8 @@ def report_command(
     options: ExportOptions | None = None,
     output_path: Path | None = None,
 ) -> str:
-    """Return the command line that produces the same report. `options` and `output_path` are set if
-    the report is written to a file."""
+    """Return the command line that produces the same report. `options` and `output_path` are only
+    set for a report that is written to a file."""
     arguments = ["sizewise", "report", format_run_name(directory)]
     for text in request.slo or ():
         arguments += ["--slo", text]

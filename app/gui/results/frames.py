@@ -52,7 +52,7 @@ def stage_frame(stages: Sequence[StageRow]) -> pd.DataFrame:
             {
                 "stage": stage_name(row), "result": stage_result(row), "load": load_text(row),
                 "good": row.good, "p50": row.p50, "p95": row.p95, "p99": row.p99, "completed": row.completed,
-                "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "throughput": row.responses,
+                "failed": row.failed, "offered": row.offered, "achieved": row.achieved, "throughput": row.throughput,
                 "from": format_duration(max(0.0, row.start_s)), "measurement": row.validity,
             }
             for row in stages
@@ -183,8 +183,8 @@ def batch_frame(rows: Sequence[BatchRow]) -> pd.DataFrame:
 
 
 def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
-    """Return the table of variants and scenarios, the row numbers of INVALID scenarios, and hints
-    by row number."""
+    """Return the table of variants and scenarios, the row indices of INVALID scenarios, and hints
+    by row index."""
     rows: list[dict[str, Any]] = []
     invalid: list[int] = []
     hints: dict[int, str] = {}

@@ -75,8 +75,8 @@ class Header(QWidget):
         self.notes.setVisible(bool(labels.notes))
 
     def set_actions_enabled(self, comparison_obstacle: str | None, plan_obstacle: str | None) -> None:
-        """Enable or disable the compare and plan buttons. An obstacle is the reason why a button is
-        disabled and is shown as its tooltip; None enables the button."""
+        """Enable or disable the compare and plan buttons. Each obstacle is the reason why its
+        button is disabled, shown as a tooltip; None enables the button."""
         _, compare, plan, _ = self.buttons
         for action_button, obstacle, description in (
             (compare, comparison_obstacle, "Compare this run with another run"),

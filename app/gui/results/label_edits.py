@@ -17,8 +17,8 @@ OnLabelsChanged = Callable[[Path, Labels], object]
 class LabelCommand(QUndoCommand):
     """Undoable change of the labels of a run.
 
-    The labels are changed before the command is created, because invalid tags are rejected at that
-    point. Undo restores the previous labels, even if another process has changed the labels since.
+    The labels are changed before the command is created, so that invalid tags are rejected first.
+    Undo restores the previous labels, even if another process has changed the labels since then.
     """
 
     def __init__(
@@ -46,16 +46,16 @@ class LabelCommand(QUndoCommand):
 
 
 def change_title(directory: Path, title: str, on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Change the title of a run. Return None if the title is unchanged. Raises UsageError if the
-    title is too long."""
+    """Change the title of a run. Return the undo command, or None if the title is unchanged. Raises
+    UsageError if the title is too long."""
     old_labels = read_labels(directory)
     new_labels = set_title(directory, title)
     return None if new_labels == old_labels else LabelCommand("Title", directory, old_labels, new_labels, on_changed)
 
 
 def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChanged) -> LabelCommand | None:
-    """Replace the tags of a run. Return None if the tags are unchanged. Raises UsageError, without
-    any change, if a tag is invalid."""
+    """Replace the tags of a run. Return the undo command, or None if the tags are unchanged. Raises
+    UsageError, without any change, if a tag is invalid."""
     old_labels = read_labels(directory)
     current_tags = frozenset(old_labels.tags)
     if tags == current_tags:
@@ -66,7 +66,8 @@ def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChang
 
 
 def add_note_command(directory: Path, text: str, on_changed: OnLabelsChanged) -> LabelCommand:
-    """Add a note to a run. Raises UsageError if the run already has the maximum number of notes."""
+    """Add a note to a run, and return the undo command. Raises UsageError if the run already has
+    the maximum number of notes."""
     old_labels = read_labels(directory)
     new_labels = add_note(directory, text, datetime.now(UTC).astimezone())
     return LabelCommand("Note", directory, old_labels, new_labels, on_changed)

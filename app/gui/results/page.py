@@ -56,8 +56,8 @@ class ResultsPage(Page):
         self._focus_first()
 
     def _focus_first(self) -> None:
-        """Focus the displayed run, so that keys scroll it; if no run is open, focus the button that
-        opens the Library."""
+        """Focus the displayed run, so that keys scroll the page. If no run is open, focus the
+        button that opens the Library."""
         is_list_visible = self._stack.currentWidget() is self.recent_runs
         (self.recent_runs.library if is_list_visible else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
 
@@ -71,8 +71,8 @@ class ResultsPage(Page):
         self.presenter.open_run(path)
 
     def show_time(self, seconds: float) -> None:
-        """Show this time, in seconds from the start of the run. If the run is still being opened,
-        the time is shown after it has been opened."""
+        """Show a time, in seconds from the start of the run. If the run is still being opened, the
+        time is shown afterwards."""
         self._pending_time_s = seconds
         if self.presenter.displayed_run is not None and self._content is not None:
             self._content.show_time(seconds)
@@ -93,8 +93,8 @@ class ResultsPage(Page):
         )
 
     def runs(self) -> tuple[Path, ...]:
-        """Return the directory of the displayed run. The result is empty if no run is displayed, or
-        if the run was interrupted and has no result to compare."""
+        """Return the directory of the displayed run for a comparison. The result is empty if no run
+        is displayed, or if the run was interrupted and has no result to compare."""
         displayed_run = self.presenter.displayed_run
         return () if displayed_run is None or displayed_run.opened.recovery is not None else (displayed_run.directory,)
 
@@ -115,7 +115,8 @@ class ResultsPage(Page):
         return self._content.filter_field()
 
     def start(self) -> bool:
-        """Open the profile of the run on the Run page, so that the user can run it again (F5)."""
+        """Open the profile of the displayed run on the Run page, so that the user can run the
+        profile again (F5). Return False if there is no run or no profile."""
         if self.presenter.displayed_run is None or not self.presenter.displayed_run.opened.spec_text:
             return False
         self._repeat()
@@ -192,7 +193,7 @@ class ResultsPage(Page):
 
     def _on_failed(self, path: Path, error: Exception) -> None:
         """Report that the run cannot be opened, and offer to try again, since the run may be in
-        progress or still being copied."""
+        progress or not completely copied."""
         self._path, self._failed_path = None, path
         self._stack.setCurrentWidget(self.recent_runs)
         self.recent_runs.refresh()
@@ -203,7 +204,7 @@ class ResultsPage(Page):
             self.open_run(self._failed_path)
 
     def _on_rejected(self, error: Exception) -> None:
-        """Report the error, and show the run with its unchanged evaluation."""
+        """Report why the re-evaluation was rejected, and show the run unchanged."""
         self._show_error(error)
         if self.presenter.displayed_run is not None:
             self.content().show_evaluation(self.presenter.displayed_run)
@@ -263,7 +264,7 @@ class ResultsPage(Page):
             self._undo.push(command)
 
     def _read_labels(self, displayed_run: DisplayedRun) -> None:
-        """Read the labels again, because another process may have changed them."""
+        """Read the labels from disk again, because another process may have changed them."""
         from app.errors import UsageError
         from app.storage.labels import read_labels
 

@@ -19,11 +19,11 @@ _DECIMALS = 2
 
 
 class ResultsPresenter(QObject):
-    """Opens and re-evaluates a run.
+    """Presenter that opens and re-evaluates a run.
 
-    `opened` is emitted when another run has been opened, `reevaluated` when the same run has been
-    evaluated with a different SLO or time range, and `rejected` with the error of a rejected
-    request.
+    `opened` is emitted when another run has been opened, `reevaluated` when the displayed run has
+    been re-evaluated with a different SLO or time range, and `rejected` with the error of a
+    rejected re-evaluation.
     """
 
     opening = Signal(object)
@@ -57,8 +57,8 @@ class ResultsPresenter(QObject):
             self._request(msgspec.structs.replace(self._requested_evaluation, slo=None if is_own_slo else slo))
 
     def request_window(self, window_s: tuple[float, float] | None) -> None:
-        """Select a time range, rounded to hundredths of a second as on the command line. None
-        selects the whole run."""
+        """Re-evaluate the run for a time range in seconds, rounded to 0.01 s as on the command
+        line. None selects the whole run."""
         rounded_window_s = (
             None if window_s is None else (round(max(0.0, window_s[0]), _DECIMALS), round(window_s[1], _DECIMALS))
         )

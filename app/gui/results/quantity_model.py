@@ -21,8 +21,8 @@ _MAX_HINT_LENGTH = 2_000
 class QuantityModel(FrameModel):
     """Table model whose cells can be Quantity values.
 
-    `set_rows` sets the rows, the indices of rows whose numbers are all INVALID, and explanations
-    (hints) by row index.
+    `set_rows` sets the rows, the indices of INVALID rows, and hints by row index. All numbers of an
+    INVALID row are struck through.
     """
 
     def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
@@ -89,7 +89,7 @@ def format_value(value: object) -> str:
 
 
 def describe_quantity(quantity: Quantity) -> str:
-    """Describe the sample size, confidence interval, basis and validity of a quantity in one
+    """Describe the sample size, confidence interval, basis and validity of a quantity on one
     line."""
     parts = ["too few samples for a percentile"] if quantity.is_undersampled else []
     parts += [quantity.reason or ""] if quantity.value is None or quantity.reason else []

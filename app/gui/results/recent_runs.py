@@ -49,18 +49,16 @@ def _read_recent_run(path: Path) -> RecentRun:
     run = StoredRun(path)
     result = run.result
     if result is None:
-        state = "running" if run.is_running else "cut short" if run.finished_event is None else "not measured"
+        state = "running" if run.is_running else "interrupted" if run.finished_event is None else "not measured"
         return RecentRun(path, path.name, "", state, None)
     name = read_labels(path).title or result.name
     return RecentRun(path, name, result.clock.wall_start, build_verdict(result).outcome, format_max_rate(result))
 
 
 class RecentRuns(QWidget):
-    """List of the most recent runs.
-
-    `library_requested` is emitted to choose another run in the Library; `home_requested` is emitted
-    to go to Home if there are no runs yet.
-    """
+    """List of the most recent runs. `library_requested` is emitted when the user wants to choose
+    another run in the Library, `home_requested` when the user goes to Home because there are no
+    runs yet."""
 
     run_selected = Signal(object)
     library_requested = Signal()

@@ -27,7 +27,7 @@ IntArray = npt.NDArray[Any]
 def requests_frame(run: OpenedRun) -> pd.DataFrame:
     """Return the table of requests as a DataFrame.
 
-    `at_s` is the intended start, in seconds from the start of the run. Columns without any value
+    `at_s` is the scheduled start, in seconds from the start of the run. Columns without any value
     are omitted.
     """
     table = run.table.drop_columns([name for name in _CHUNK_COLUMNS if name in run.table.column_names])
@@ -60,7 +60,8 @@ def build_mask(
 ) -> Mask | None:
     """Return a boolean mask of the rows that match all filters, or None if no filter is set.
 
-    `min_latency_ms` is the minimum latency; requests without a response do not match it.
+    `min_latency_ms` is the minimum latency in ms. Requests without a latency do not match this
+    filter.
     """
     filters = [("stage", stage), ("result", result), ("error", error)]
     masks = [_equals(frame[name], value) for name, value in filters if value is not None]
@@ -81,7 +82,7 @@ def _categorical(codes: IntArray, categories: Sequence[str]) -> pd.Categorical:
 
 
 def _row_order(table: pa.Table) -> IntArray:
-    """Return the order in which `read_rows` returns the rows of the table."""
+    """Return the row order that `read_rows` uses, as indices of table rows."""
     import pyarrow.compute as pc
 
     start_ns = pc.coalesce(table["intended_ns"], table["sent_ns"]).fill_null(0).to_numpy()
@@ -99,8 +100,8 @@ def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
 
 
 def _mask_invalid_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
-    """Return the values of successful requests, or of sent requests for the send lag; all other
-    values become NaN. Returns None if no request has a value."""
+    """Replace the values of failed requests with NaN. For the send lag, only the values of requests
+    that were not sent are replaced. Returns None if no value remains."""
     has_value = rows.was_sent if name == "send_lag_ms" else rows.is_success
     valid_ms = np.where(has_value, values_ms, np.nan)
     return None if np.isnan(valid_ms).all() else valid_ms

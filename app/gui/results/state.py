@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 
 class EvaluationRequest(msgspec.Struct, frozen=True):
-    """Requested evaluation of a run. `slo` replaces the SLO of the run, and `window_s` is a time
-    range in seconds from the start of the run; None keeps the SLO or the range of the
-    measurement."""
+    """Requested re-evaluation of a run. `slo` replaces the SLO of the run; None keeps the SLO of
+    the run. `window_s` is a time range in seconds from the start of the run; None selects the whole
+    run."""
 
     slo: tuple[str, ...] | None = None
     window_s: tuple[float, float] | None = None
@@ -29,8 +29,9 @@ class EvaluationRequest(msgspec.Struct, frozen=True):
 
 
 class DisplayedRun(msgspec.Struct, frozen=True):
-    """A displayed run. `own_report` is the report as measured, and `report` is the report of the
-    requested evaluation; both are the same object if no other evaluation was requested."""
+    """Run that the Results page displays. `own_report` is the report as measured, and `report` is
+    the report of the requested re-evaluation. Both are the same object if no re-evaluation was
+    requested."""
 
     opened: OpenedRun
     own_report: Report

@@ -109,8 +109,8 @@ class TileLayout(FlowLayout):
         return max(0, top - _GAP_PX - area.y())
 
     def _lines(self, width: int) -> list[list[QLayoutItem]]:
-        """Distribute the items evenly over the minimum number of lines, so that the last line does
-        not contain a single item."""
+        """Distribute the items evenly over the minimum number of lines, so that the last line is
+        not much shorter than the other lines."""
         lines = _fill_lines(self._items, width, len(self._items))
         if len(lines) < 2:
             return lines

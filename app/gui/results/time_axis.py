@@ -36,8 +36,8 @@ class TimeAxis(QWidget):
         self.description_label = label("", "muted", wrap=True)
         self._markers: tuple[tuple[float, str], ...] = ()
         vbox(self.description_label, self.linked, within=self)
-        self.linked.span_selected.connect(self.window_selected)
-        self.linked.span_cleared.connect(self.window_cleared)
+        self.linked.time_range_selected.connect(self.window_selected)
+        self.linked.time_range_cleared.connect(self.window_cleared)
         self._update_heights()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -46,7 +46,7 @@ class TimeAxis(QWidget):
             self._update_heights()
 
     def _update_heights(self) -> None:
-        """Set the heights so that all three charts fit on the screen. The page scrolls, not the
+        """Set the heights of the three charts for the current text size. The page scrolls, not the
         charts."""
         line = self.fontMetrics().height()
         for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
@@ -55,7 +55,7 @@ class TimeAxis(QWidget):
         self.linked.setFixedHeight(heights + 3 * line + 12)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        """Show another run, with its whole duration."""
+        """Show the whole duration of another run."""
         self._markers = tuple((time_s, one_line(text)) for time_s, text in displayed_run.opened.notes)
         for chart in self.linked.charts:
             chart.clear()
@@ -75,9 +75,9 @@ class TimeAxis(QWidget):
         window_s = displayed_run.request.window_s
         with QSignalBlocker(self.linked):
             if window_s is None:
-                self.linked.clear_span()
-            elif not _is_same_range(self.linked.span(), window_s):
-                self.linked.select_span(*window_s)
+                self.linked.clear_time_range()
+            elif not _is_same_range(self.linked.time_range(), window_s):
+                self.linked.select_time_range(*window_s)
         curve = displayed_run.report.curve
         limit = curve.limit
         is_latency = limit is not None and curve.metric in ("latency_ms", "service_ms")
@@ -117,7 +117,7 @@ class TimeAxis(QWidget):
         unavailable_reason = displayed_run.opened.get_window_problem()
         instruction = "Shift-drag on a chart to select a time range. All numbers on this page are recalculated for it."
         self.description_label.setText(unavailable_reason or instruction)
-        self.linked.span_button.setEnabled(unavailable_reason is None)
+        self.linked.time_range_button.setEnabled(unavailable_reason is None)
 
 
 def stage_bands(report: Report) -> tuple[tuple[float, float, str, State], ...]:
@@ -141,8 +141,9 @@ def _to_array(values: tuple[float | None, ...]) -> np.ndarray:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _is_same_range(span: tuple[float, float] | None, window_s: tuple[float, float]) -> bool:
+def _is_same_range(time_range: tuple[float, float] | None, window_s: tuple[float, float]) -> bool:
     return (
-        span is not None
-        and max(abs(selected_s - requested_s) for selected_s, requested_s in zip(span, window_s, strict=True)) < 0.02
+        time_range is not None
+        and max(abs(selected_s - requested_s) for selected_s, requested_s in zip(time_range, window_s, strict=True))
+        < 0.02
     )

@@ -1,5 +1,5 @@
-"""Card with the verdict of the run: the decision or the max rate, its confidence and basis, caveats
-and reasons."""
+"""Card with the verdict of the run: the headline (decision or max rate), its confidence and basis,
+caveats and reasons."""
 
 from __future__ import annotations
 
@@ -18,11 +18,9 @@ _MAX_REASONS = 4
 
 
 class VerdictCard(QFrame):
-    """Card with the verdict and the caveats.
-
-    `reset_requested` is emitted to restore the SLO and the time range of the run,
-    `validity_requested` to show all validity checks.
-    """
+    """Card with the verdict and the caveats. `reset_requested` is emitted when the user restores
+    the SLO and the time range of the run, `validity_requested` when the user opens the list of all
+    validity checks."""
 
     reset_requested = Signal()
     validity_requested = Signal()
@@ -97,16 +95,16 @@ class VerdictCard(QFrame):
 
 
 def list_caveats(report: Report) -> list[Caveat]:
-    """Return the checks of the run and its plan that are not VALID, worst first, followed by the
-    notes."""
+    """Return the caveats of a report: the checks of the run and of its plan that are INVALID, then
+    those that are WARN, then the notes."""
     warnings = sorted(list_warnings(report), key=_severity_rank)
     checks = [Caveat(row.name, formatting.format_check_finding(row), row.verdict) for row in warnings]
     return [*checks, *(Caveat("note", note) for note in report.notes)]
 
 
 def _list_reasons(displayed_run: DisplayedRun) -> list[str]:
-    """Return the reasons of the verdict. If the run was interrupted, the missing data is listed
-    first."""
+    """Return the reasons for the verdict. If the run was interrupted, a description of the missing
+    data comes first."""
     reasons = [f"– {reason}" for reason in displayed_run.report.verdict.reasons[:_MAX_REASONS]]
     recovery = displayed_run.opened.recovery
     return [*([recovery.text] if recovery is not None else []), *reasons]

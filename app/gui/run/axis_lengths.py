@@ -14,8 +14,8 @@ MAX_AXIS_LENGTH = 1_000_000
 
 
 class AxisLengths(QWidget):
-    """One input field per dynamic axis; hidden if there are no dynamic axes. `changed` is emitted
-    with the lengths that are set, by axis name."""
+    """Form with one input field per dynamic axis, hidden if the model has no dynamic axes.
+    `changed` is emitted with the set lengths by axis name."""
 
     changed = Signal(dict)
 

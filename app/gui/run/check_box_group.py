@@ -1,4 +1,4 @@
-"""Group of check boxes. Each box has a reason if its option is not available."""
+"""Group of check boxes. A box whose option is not available shows the reason."""
 
 from __future__ import annotations
 
@@ -13,9 +13,8 @@ from app.gui.widgets import label, tool_tip_text
 
 
 class CheckBoxOption(msgspec.Struct, frozen=True):
-    """Option of a check box group. `text` is the label; `unavailable_reason` is the reason why the
-    option is not available. `is_availability_known` is `False` while the availability is being
-    checked."""
+    """Option of a check box group. `text` is the label. `unavailable_reason` says why the option is
+    not available. `is_availability_known` is `False` while the availability is being checked."""
 
     value: str
     text: str
@@ -52,7 +51,7 @@ class CheckBoxGroup(QWidget):
                 box.setChecked(value in checked_values)
 
     def unavailable_reasons(self) -> Mapping[str, str]:
-        """Return the reason for each value that is not available."""
+        """Return a mapping from each value that is not available to the reason."""
         return {
             option.value: option.unavailable_reason for option in self._options if option.unavailable_reason is not None
         }

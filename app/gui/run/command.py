@@ -14,7 +14,7 @@ _MAX_BYTES = 4_000_000
 
 
 class CommandRunner(QObject):
-    """Runs one `sizewise` command at a time.
+    """Runner that executes one `sizewise` command at a time.
 
     `finished` is emitted with the exit code, standard output and standard error. Nothing is emitted
     for a command that was stopped.
@@ -32,8 +32,8 @@ class CommandRunner(QObject):
         return self._process is not None
 
     def start(self, arguments: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> None:
-        """Start a command with `stdin` as its complete standard input. If a command is still
-        running, it is stopped first."""
+        """Start a command with `stdin` as its complete standard input. A command that is still
+        running is stopped first."""
         self.stop()
         process = QProcess(self)
         self._process = process
@@ -68,8 +68,8 @@ class CommandRunner(QObject):
         self.finished.emit(code, bytes(stdout)[:_MAX_BYTES], bytes(stderr)[:_MAX_BYTES])
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
-        """Emit `finished` for a process that could not be started. After all other errors, Qt
-        itself reports that the process has finished."""
+        """Emit `finished` if the process could not be started. After any other error, Qt emits the
+        process's own `finished` signal."""
         process = self._process
         if process is None or error != QProcess.ProcessError.FailedToStart:
             return

@@ -28,8 +28,8 @@ from loadgen.decoding import decode_json
 
 
 class ConnectionEditor(SpecialEditor):
-    """Connection test of the target. The test changes no values. Its result is cleared when the
-    target or the workload changes."""
+    """Connection test of the target. The test does not change the profile. The displayed result is
+    cleared when the target or the workload changes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -110,8 +110,8 @@ class ConnectionEditor(SpecialEditor):
 
 
 def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:
-    """Return the secrets that need consent. If the profile is invalid, none are returned, since the
-    command reports the error."""
+    """Return the secrets that need the user's consent before the connection test. For an invalid
+    profile, the result is empty, since the command reports the error."""
     try:
         return find_secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
     except SizewiseError:

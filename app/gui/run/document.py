@@ -69,13 +69,13 @@ class ProfileDocument(QObject):
         self.changed.emit()
 
     def value(self, path: str) -> object | None:
-        """Return the value at a dotted path, or `None` if it is not set."""
+        """Return the value at a dotted path, or `None` if no value is set."""
         value = get_value(self.tree, parse_path(path))
         return None if value is REMOVED else value
 
     def set_value(self, path: KeyPath, value: Any) -> None:
-        """Set the value of a field as one undo step; consecutive edits of the same field are merged
-        into one step."""
+        """Set the value of a field as one undo step. Consecutive edits of the same field are merged
+        into one undo step."""
         if self.error is not None:
             return
         try:
@@ -88,8 +88,8 @@ class ProfileDocument(QObject):
             self.comments_lost.emit()
 
     def set_dotted_value(self, path: str, value: object) -> None:
-        """Set the value at a dotted path, as the special editors report it; `None` removes the
-        key."""
+        """Set the value at a dotted path, or remove the key if the value is `None`. Called with the
+        edits of the special editors."""
         self.set_value(parse_path(path), REMOVED if value is None else value)
 
     def set_tree(self, tree: dict[str, Any], title: str) -> None:
@@ -98,7 +98,8 @@ class ProfileDocument(QObject):
             self._push(edited.text, title, None)
 
     def set_text(self, text: str) -> None:
-        """Replace the text after the user typed. A pause in typing starts a new undo step."""
+        """Replace the text with text that the user typed. A pause in typing starts a new undo
+        step."""
         self._push(text, "Edit YAML", _TEXT_FIELD)
 
     def _push(self, text: str, title: str, field: str | None) -> None:
@@ -117,7 +118,7 @@ class ProfileDocument(QObject):
         self.changed.emit()
 
     def replace_text(self, text: str) -> None:
-        """Replace the text. Called by undo and redo."""
+        """Replace the text without a new undo step. Called by undo and redo."""
         self._replace_text(text)
 
 

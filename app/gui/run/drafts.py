@@ -1,5 +1,5 @@
-"""Draft of the edited profile, stored every few seconds beside the runs, so that a crash does not
-lose any changes."""
+"""Draft of the edited profile, stored every few seconds in the `drafts` directory beside the runs,
+so that a crash does not lose any changes."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ _FILE_NAME = "draft.json"
 
 
 class Draft(msgspec.Struct, frozen=True):
-    """Stored draft. `path` is the file of the profile, if any; `directory` is the base directory of
-    its relative paths."""
+    """Stored draft. `path` is the profile file, or None if the profile has no file yet. `directory`
+    is the base directory of relative paths in the profile."""
 
     text: str
     path: str | None
@@ -33,7 +33,7 @@ def save_draft(draft: Draft) -> None:
 
 
 def load_draft() -> Draft | None:
-    """Return the stored draft, or `None` if there is none or it cannot be read."""
+    """Return the stored draft, or `None` if there is no readable draft."""
     try:
         return decode_json(draft_file().read_bytes(), Draft)
     except (OSError, msgspec.DecodeError):

@@ -12,8 +12,8 @@ from app.gui.widgets import button, label, vbox
 
 
 class DropZone(QFrame):
-    """Drop area for a model. While a file is dragged over the area, the area shows the effect of
-    dropping it."""
+    """Drop area for a model. While a file is dragged over the area, the area shows what dropping
+    the file would do."""
 
     dropped = Signal(object)
     """Emitted with the path of a dropped file."""

@@ -21,11 +21,11 @@ class EditedProfile(Protocol):
 
     @property
     def path(self) -> Path | None:
-        """Path of the profile file, or `None` if there is no file yet."""
+        """Path of the profile file, or `None` if the profile has no file yet."""
         ...
 
     def value(self, path: str) -> object | None:
-        """Return the value at a dotted path, as in the YAML, or `None` if it is not set."""
+        """Return the value at a dotted path, as in the YAML, or `None` if no value is set."""
         ...
 
 
@@ -37,8 +37,8 @@ class SpecialEditor(QWidget):
     _is_applicable = True
 
     def show_document(self, document: EditedProfile) -> None:
-        """Show the document. Called after every change of the document, including changes by this
-        editor. If the editor does not apply to the document, the editor is hidden."""
+        """Show the document, or hide the editor if it does not apply to the document. Called after
+        every change of the document, including changes by this editor."""
         is_applicable = self.supports_protocol(find_protocol(document))
         self._is_applicable = is_applicable
         if is_applicable:
@@ -47,7 +47,7 @@ class SpecialEditor(QWidget):
             self.setVisible(is_applicable)
 
     def setVisible(self, visible: bool) -> None:
-        """Show the editor only if it applies to the document."""
+        """Show the editor, but only if the editor applies to the document."""
         super().setVisible(visible and self._is_applicable)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -59,8 +59,8 @@ class SpecialEditor(QWidget):
         """Set the heights that depend on the font size."""
 
     def supports_protocol(self, protocol: str | None) -> bool:  # noqa: ARG002 - for editors that do not apply to all protocols
-        """Return whether the editor applies to a protocol. `protocol` is `None` if the protocol is
-        not known yet."""
+        """Return whether the editor applies to a protocol, or to a profile without a known protocol
+        if `protocol` is `None`."""
         return True
 
     def show_contents(self, document: EditedProfile) -> None:

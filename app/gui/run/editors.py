@@ -8,8 +8,8 @@ from app.gui.theme import ThemeController
 
 
 def create_special_editors(navigation: Navigation, theme_controller: ThemeController) -> dict[str, SpecialEditor]:  # noqa: ARG001
-    """Create the special editors. Each dictionary key is the profile key that the editor replaces
-    or accompanies in the form."""
+    """Create the special editors, by profile key. In the form, an editor replaces or accompanies
+    the field of its profile key."""
     from app.gui.run.connection_editor import ConnectionEditor
     from app.gui.run.lengths_editor import LengthsEditor
     from app.gui.run.model_editor import ModelEditor

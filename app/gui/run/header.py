@@ -55,8 +55,8 @@ class RunHeader(QWidget):
         self.views.button(VIEWS.index(view)).setChecked(True)
 
     def set_start_state(self, blocked_reason: str) -> None:
-        """Enable the start button if `blocked_reason` is empty. Otherwise disable the button and
-        show the reason as its tooltip and accessible description."""
+        """Enable the start button if `blocked_reason` is empty. Otherwise disable the button, with
+        the reason as its tooltip and accessible description."""
         self.start.setEnabled(not blocked_reason)
         self.start.setToolTip(tool_tip_text(blocked_reason) or "Start the run in the background")
         self.start.setAccessibleDescription(blocked_reason)
@@ -106,7 +106,7 @@ class EmptyRun(QWidget):
             self.sample_button,
             button("Create &endpoint profile", profile_actions.create_endpoint_profile),
             button("Create &local model profile", profile_actions.create_local_profile),
-            button("Create simulated s&erver profile", profile_actions.create_scripted_profile),
+            button("Create scripted s&erver profile", profile_actions.create_scripted_profile),
             button("&Open…", profile_actions.choose_profile),
         ):
             flow.addWidget(widget)

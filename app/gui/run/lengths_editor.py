@@ -1,4 +1,5 @@
-"""Histograms of the prompt and output lengths that are sampled with the seed of the profile."""
+"""Editor with histograms of the prompt and output lengths. The lengths are sampled with the seed of
+the profile."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Histograms of the token lengths that are sampled with the seed of the profile. All functions are
-pure; computing the histograms may take 0.1 s."""
+"""Histograms of token lengths, sampled with the seed of the profile. All functions are pure;
+computing the histograms may take 0.1 s."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ _PLACEHOLDER_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 
 class Histogram(msgspec.Struct, frozen=True):
-    """Histogram of token lengths. `shares` are percentages of all requests, one per interval
-    between adjacent `edges`. The quantiles are computed from the sampled lengths."""
+    """Histogram of token lengths. `shares` are percentages of all requests, one per bin; `edges`
+    are the bin edges in tokens. The quantiles are computed from the sampled lengths."""
 
     edges: tuple[float, ...]
     shares: tuple[float, ...]
@@ -37,8 +37,8 @@ class LengthsView(msgspec.Struct, frozen=True):
 
 
 def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
-    """Compute the histograms. If other parts of the profile are invalid, only its workload is
-    evaluated."""
+    """Compute the histograms of a profile. If other parts of the profile are invalid, only the
+    workload is used."""
     from app.errors import SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile

@@ -94,8 +94,8 @@ class ModelEditor(SpecialEditor):
             self.set_model(Path(name))
 
     def set_model(self, path: Path) -> None:
-        """Set the model file, as a path relative to the profile if the file is in the directory of
-        the profile. Axis lengths of the previous model are removed."""
+        """Set the model file, as a relative path if the file is in the directory of the profile.
+        Axis lengths of the previous model are removed."""
         folder = None if self._document is None or self._document.path is None else base_directory(self._document)
         is_in_folder = folder is not None and path.is_relative_to(folder)
         if self._axis_lengths():
@@ -191,8 +191,8 @@ class ModelEditor(SpecialEditor):
         self.memory.show_rows(rows)
 
     def _listed_providers(self, state: InspectionState) -> list[str]:
-        """Return the execution providers to list: providers that work, failed the test or are
-        selected, and always CPU and CUDA."""
+        """Return the execution providers to list: those that work, failed the test or are selected,
+        and always CPU and CUDA."""
         listed_names = {
             *self._get_selected_values("providers", ("cpu",)),
             *(state.working_providers or ()),

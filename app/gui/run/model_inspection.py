@@ -1,7 +1,6 @@
 """Inspection of a local model in the background: its properties as a tree, and memory estimates.
 
-The inspection of the model and the check of the execution providers run in child processes with
-limited resources.
+Child processes with limited resources inspect the model and test the execution providers.
 """
 
 from __future__ import annotations
@@ -33,14 +32,13 @@ class TreeNode(msgspec.Struct, frozen=True):
 
 
 class MemoryFit(msgspec.Struct, frozen=True):
-    """Memory required for a batch size and a precision, and the devices with insufficient
-    memory."""
+    """Estimated memory for a batch size and a precision, and the devices with too little memory."""
 
     batch: int
     precision: str
     needed_bytes: int | None
     insufficient_devices: tuple[str, ...]
-    """Names of the devices of this machine (main memory or GPUs) whose memory is too small."""
+    """Names of the devices of this machine (RAM or GPUs) with too little memory."""
 
 
 def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
@@ -142,8 +140,9 @@ def _format_gpu_fit(gpu: GpuFit) -> str:
 def estimate_fits(
     inspection: ModelInspection, batches: Sequence[int], precisions: Sequence[str], free_bytes: int | None
 ) -> tuple[MemoryFit, ...]:
-    """Estimate the required memory for each batch size and precision. `free_bytes` is the free RAM
-    of this machine. For GPUs, which the inspection lists, 10 % of the memory is reserved."""
+    """Estimate the required memory for each batch size and precision. The estimates are compared
+    with the free RAM of this machine (`free_bytes`) and with 90 % of the memory of each installed
+    GPU."""
     from app.wiring.inspecting import USABLE_MEMORY_SHARE
     from app.wiring.unrunnable_variants import estimate_memory
 
@@ -172,7 +171,7 @@ def format_fit(fit: MemoryFit) -> str:
 
 
 def format_amount(value: int) -> str:
-    """Format a number with a decimal prefix, such as 8.18 G."""
+    """Format a number with a metric prefix, such as 8.18 G."""
     for prefix, scale in (("T", 1e12), ("G", 1e9), ("M", 1e6), ("k", 1e3)):
         if value >= scale:
             return with_unit(format_number(value / scale), prefix)
@@ -185,7 +184,7 @@ def _truncate(text: str) -> str:
 
 class InspectionState(msgspec.Struct, frozen=True):
     """State of the model inspection. `working_providers` is `None` until the execution providers
-    have been tested; `model_error` is the error that rejected the model."""
+    have been tested; `model_error` is the reason why the model was rejected, or `None`."""
 
     path: Path | None = None
     is_busy: bool = False
@@ -199,8 +198,8 @@ class InspectionState(msgspec.Struct, frozen=True):
 
 
 class ModelInspector(QObject):
-    """Inspects models in the background. `changed` is emitted with the new InspectionState. Results
-    are cached until the model file changes."""
+    """Inspector of models in the background. `changed` is emitted with the new InspectionState.
+    Results are cached until the model file changes."""
 
     changed = Signal(object)
 
@@ -268,7 +267,8 @@ def _inspection(path: Path, shapes: ShapeOverrides) -> ModelInspection:
 
 
 def _file_version(path: Path | None) -> tuple[int, int] | None:
-    """Return the modification time and size of a file, which change when the file is rewritten."""
+    """Return the modification time in ns and the size in bytes of a file, to detect when the file
+    is rewritten. Return `None` if there is no such file."""
     try:
         status = None if path is None else path.stat()
     except OSError:

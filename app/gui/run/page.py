@@ -298,8 +298,8 @@ class RunPage(Page):
         return self.presenter.command_line() if self._stack.currentIndex() == 1 else None
 
     def copy_command(self) -> None:
-        """Copy the command line to the clipboard, after writing the profile file that the command
-        refers to."""
+        """Copy the command line to the clipboard. Unsaved changes are first written to the file
+        that the command line names."""
         self.presenter.write_source()
         QGuiApplication.clipboard().setText(self.presenter.command_line())
         self.navigation.notify("news", f"Copied: {self.presenter.command_line()}")
@@ -379,7 +379,7 @@ def _build_column(*widgets: QWidget) -> QWidget:
 
 
 def _format_field_issue(issue: ProfileIssue) -> str:
-    """Format an error for display at its own field, without the key."""
+    """Format an error for display beside its field. The key is omitted."""
     return f"✕ {sentence(issue.cause)} {issue.hint or ''}".strip()
 
 

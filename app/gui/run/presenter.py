@@ -30,8 +30,8 @@ _MAX_DRAFTS = 50
 
 
 class RunPageState(msgspec.Struct, frozen=True):
-    """State of the Run page. `blocked_reason` is the reason why the profile cannot be started;
-    empty if it can be started."""
+    """State of the Run page. `blocked_reason` is the reason why the profile cannot be started, or
+    empty if the profile can be started."""
 
     protocol: str
     title: str
@@ -65,8 +65,8 @@ class RunPresenter(QObject):
 
     @property
     def display_path(self) -> Path:
-        """Path that identifies the profile in error messages, in the base directory of its relative
-        paths."""
+        """Path that identifies the profile in error messages. Paths in the profile are relative to
+        the directory of this path."""
         document = self.document
         return document.path or document.directory / f"{document.tree.get('name') or 'profile'}.yaml"
 
@@ -83,8 +83,8 @@ class RunPresenter(QObject):
         )
 
     def _unwritable_reason(self) -> str:
-        """Return the reason why the unsaved text must not be written to a file for the run; empty
-        if it may be written."""
+        """Return the reason why the unsaved text must not be written to a file for the run, or an
+        empty string if writing is allowed."""
         secret = self._validation.secret if self._validation is not None else None
         if secret is None or (self.document.is_saved and self.document.path is not None):
             return ""
@@ -101,7 +101,8 @@ class RunPresenter(QObject):
     # Edits
 
     def apply_edit(self, path: KeyPath, value: object) -> None:
-        """Apply an edit of the form. If the protocol is changed, the whole profile is converted."""
+        """Apply an edit of the form. If the edit changes the protocol, the whole profile is
+        converted."""
         if path == ("target", "protocol") and isinstance(value, str):
             self.convert_protocol(value)
         else:
@@ -148,8 +149,8 @@ class RunPresenter(QObject):
         self._delete_draft()
 
     def save_draft(self) -> None:
-        """Store unsaved changes on disk without their secrets, so that a crash does not lose any
-        changes."""
+        """Store unsaved changes on disk, so that a crash does not lose any changes. Secrets are
+        removed from the stored text."""
         document = self.document
         if document.is_saved:
             self._delete_draft()
@@ -193,8 +194,8 @@ class RunPresenter(QObject):
         return tuple(secrets for secrets in self._validation.unapproved_secrets if not is_allowed(secrets))
 
     def launch(self) -> Launch | None:
-        """Build the launch of a run of this profile, or return `None` if the profile is invalid or
-        has not been validated yet."""
+        """Build the launch of a run of this profile. Return `None` if the profile is invalid or has
+        not been validated yet."""
         if self.state().blocked_reason:
             return None
         name = (self._validation.name if self._validation else None) or "run"
@@ -213,8 +214,8 @@ class RunPresenter(QObject):
         return source
 
     def _draft_file(self) -> Path:
-        """Return the path of the file for unsaved changes. Identical texts have the same path, so
-        that a rerun finds its profile."""
+        """Return the path of the file for unsaved changes. The path depends on the text, so that a
+        rerun finds the same profile."""
         document = self.document
         digest = hashlib.sha256(f"{document.directory}\n{document.text}".encode()).hexdigest()[:8]
         stem = "".join(
@@ -226,8 +227,8 @@ class RunPresenter(QObject):
 
 
 def _self_contained_text(document: ProfileDocument) -> str:
-    """Return the text of the profile with absolute instead of relative paths, so that the profile
-    works in any directory."""
+    """Return the text of the profile with relative paths made absolute, so that the profile works
+    in any directory."""
     if document.error is not None:
         return document.text
     return rewrite(document.text, make_paths_absolute(document.tree, document.directory)).text or format_profile(

@@ -1,4 +1,4 @@
-"""Preview of a run: what it would send, how long it would take, and what it would cost."""
+"""Preview of a run: the requests to send, the duration and the cost."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ _NO_ALIGNMENT = Qt.AlignmentFlag(0)
 
 
 class Preview(SpecialEditor):
-    """Preview of the run. The preview is updated with every change of the profile, shows validation
-    errors, and never changes values."""
+    """Preview of the run, updated with every change of the profile. The preview shows validation
+    errors, and never changes the profile."""
 
     def __init__(self) -> None:
         super().__init__()

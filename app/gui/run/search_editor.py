@@ -1,4 +1,4 @@
-"""Editor of the max-rate search within the SLO, with a preview of the probed rates."""
+"""Editor of the search for the max rate within the SLO, with a preview of the probed rates."""
 
 from __future__ import annotations
 
@@ -148,8 +148,8 @@ class SearchEditor(SpecialEditor):
         self._edit("max_duration", self.max_duration)
 
     def _edit(self, key: str, field: QLineEdit) -> None:
-        """Apply the edited text of a field. An empty text removes the key, unless the key has a
-        default."""
+        """Apply the text that the user entered in a field. An empty text removes the key, unless
+        the key has a default."""
         text = field.text().strip()
         field.setModified(False)
         search = self._search() or {}

@@ -15,8 +15,8 @@ _ASSUMED_FACTOR = 8.0
 
 
 class SearchView(msgspec.Struct, frozen=True):
-    """Preview of a max-rate search. `rates_per_s` are the probed rates in order, for a target with
-    the assumed capacity."""
+    """Preview of a max-rate search. `rates_per_s` are the rates that the search would probe, in
+    order, if the target had the assumed capacity."""
 
     rates_per_s: tuple[float, ...] = ()
     assumed_capacity_per_s: float = 0.0
@@ -60,7 +60,8 @@ def read_slo(value: object) -> list[Any]:
 
 
 def can_fail_rate(slo: Sequence[Any]) -> bool:
-    """Return whether the SLO has an objective that can fail a rate, not only warn."""
+    """Return whether the SLO has an objective that can fail a probed rate. Objectives that only
+    warn cannot."""
     return any("|" not in str(objective) or str(objective).split("|")[-1].strip() == "fail" for objective in slo)
 
 

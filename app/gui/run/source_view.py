@@ -42,7 +42,7 @@ class SourceView(QWidget):
         vbox((self.text, 1), self.problem, within=self)
 
     def show_text(self, text: str) -> None:
-        """Set the text. Only the part that differs is replaced, so that the cursor and scroll
+        """Set the text. Only the differing part is replaced, so that the cursor and the scroll
         position are preserved."""
         current = self.text.toPlainText()
         if current == text:
@@ -57,8 +57,8 @@ class SourceView(QWidget):
         self._is_updating = False
 
     def show_errors(self, lines: tuple[int, ...], text: str) -> None:
-        """Mark erroneous lines (numbered from 1) and show `text` below the editor. Empty arguments
-        clear the markers and the text."""
+        """Mark lines with errors (numbered from 1) and show `text` below the editor. Empty
+        arguments clear the markers and the text."""
         self.text.mark_lines(lines)
         self.problem.setText(text)
         self.problem.setVisible(bool(text))
@@ -195,5 +195,5 @@ def _common_prefix_length(first: str, second: str) -> int:
 
 
 def _count_utf16_units(text: str) -> int:
-    """Return the length of a string in UTF-16 code units, in which Qt counts positions."""
+    """Return the length of a string in UTF-16 code units, the unit of text positions in Qt."""
     return len(text.encode("utf-16-le")) // 2

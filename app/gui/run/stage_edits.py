@@ -1,5 +1,5 @@
-"""Edits of the load stages by buttons and table cells. The results are YAML values. All functions
-are pure."""
+"""Edits of the load stages through buttons and table cells. The edited stages are YAML values. All
+functions are pure."""
 
 from __future__ import annotations
 
@@ -43,7 +43,8 @@ def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]
 
 
 def insert_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
-    """Insert a new stage after the stage at `index`, with the same rate and duration."""
+    """Insert a new Poisson stage after the stage at `index`, with the representative rate and the
+    duration of that stage."""
     template = stages[index] if 0 <= index < len(stages) else {}
     name = _find_unused_name(stages, "stage")
     stage = {
@@ -71,7 +72,7 @@ def swap_stages(stages: Sequence[Stage], first: int, second: int) -> list[dict[s
 
 
 def format_load(stage: Stage) -> str:
-    """Format the load of a stage, if possible in the syntax that the user can type."""
+    """Format the load of a stage, in the syntax that the user can type if there is one."""
     load_key = find_load_key(stage)
     value = stage.get(load_key) if load_key is not None else None
     match load_key:
@@ -99,8 +100,8 @@ def is_text_editable(stage: Stage) -> bool:
 
 
 def set_load(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the load of a stage from text: a rate, a share such as `80% of steady`, a ramp such as
-    `10/s → 50/s`, or steps such as `10/s, 20/s`."""
+    """Set the load of a stage from text: a rate, a share of another stage's rate such as `80% of
+    steady`, a ramp such as `10/s → 50/s`, or steps such as `10/s, 20/s`."""
     other_values = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
     if (ramp := _RAMP.fullmatch(text.strip())) is not None:
         return {**other_values, "ramp": {"from": _format_rate_text(ramp[1]), "to": _format_rate_text(ramp[2])}}
@@ -110,15 +111,15 @@ def set_load(stage: Stage, text: str) -> dict[str, Any]:
 
 
 def set_clients(stage: Stage, text: str) -> dict[str, Any]:
-    """Set the number of clients of a closed-loop stage. An empty text converts the stage back to a
-    rate."""
-    digits = text.strip()
-    if not digits:
+    """Set the number of clients, which makes a stage closed-loop. An empty text converts a
+    closed-loop stage back to a stage with a rate."""
+    stripped_text = text.strip()
+    if not stripped_text:
         return convert_stage("poisson", stage) if find_load_key(stage) == "concurrency" else dict(stage)
     other_values = {
         key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "arrivals", "burstiness", "trace")
     }
-    return {**other_values, "concurrency": int(digits) if digits.isdecimal() else digits}
+    return {**other_values, "concurrency": int(stripped_text) if stripped_text.isdecimal() else stripped_text}
 
 
 def set_arrivals(stage: Stage, arrivals: str) -> dict[str, Any]:

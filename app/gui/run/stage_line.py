@@ -1,5 +1,5 @@
-"""Load stages as a line of planned rates with draggable handles, and the edits made by moving a
-handle. All functions are pure."""
+"""Timeline of the load stages: planned rates as a line with draggable handles, and the edits made
+by moving a handle. All functions are pure."""
 
 from __future__ import annotations
 
@@ -14,21 +14,22 @@ if TYPE_CHECKING:
     from app.profiles.load import StageSettings
 
 Stage = Mapping[str, Any]
-"""Values of a stage as in the YAML."""
+"""Keys and values of a stage, as in the YAML."""
 DragAxis = Literal["x", "y", "both"]
 Points = tuple[tuple[float, float], ...]
 TraceKey = tuple[str, str, int]
-"""File, speed and number of copies of a replayed trace, which determine its rates."""
+"""Key of a replayed trace: file, speed and number of superposed copies. These values determine the
+rates."""
 _MIN_DURATION_S = 0.1
 _DEFAULT_DURATION_S = 60.0
-"""Duration, in seconds, drawn for a stage that replays a trace until its end if the trace has not
-been read yet."""
+"""Drawn duration, in seconds, of a stage that replays a whole trace, until the trace has been
+read."""
 _LOAD_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal", "trace", "concurrency")
 
 
 class StageHandle(msgspec.Struct, frozen=True):
-    """Draggable handle that sets the value `field` of a stage. `start_s` is the start of the stage,
-    in seconds from the start of the load."""
+    """Draggable handle that sets the value `field` of a stage. `start_s` is the start of the stage
+    after its lead-in, in seconds from the start of the load."""
 
     stage: int
     field: Literal["rate", "from", "to", "peak", "duration"]
@@ -40,7 +41,7 @@ class StageHandle(msgspec.Struct, frozen=True):
 
 
 class DrawnStage(msgspec.Struct, frozen=True):
-    """Drawn stage of the line. `points` is empty if the rate is unknown; `problem` is the
+    """Stage as drawn in the timeline. `points` is empty if the rate is unknown; `problem` is the
     validation error of the stage."""
 
     name: str
@@ -63,14 +64,17 @@ class StageLine(msgspec.Struct, frozen=True):
 
 
 def find_load_key(stage: Stage) -> str | None:
-    """Return the key that defines the load of a stage, such as `rate` or `ramp`; `None` if there is
-    none."""
+    """Return the key that defines the load of a stage, such as `rate` or `ramp`, or `None` if the
+    stage has no such key."""
     return next((load_key for load_key in _LOAD_KEYS if stage.get(load_key) not in (None, [])), None)
 
 
 def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
-    """Build the load timeline of the stages. Each stage is drawn once, after its lead-in,
-    regardless of its repeats. `traces` maps the traces that have been read to their rates."""
+    """Build the timeline of the load stages. Each stage is drawn only once, even if the stage has
+    repeats; its rates start after its lead-in.
+
+    `traces` contains the rates of the traces that have been read.
+    """
     drawn_stages: list[DrawnStage] = []
     handles: list[StageHandle] = []
     unread_traces: list[TraceKey] = []
@@ -96,7 +100,8 @@ def get_trace_key(stage: Stage, folder: Path) -> TraceKey | None:
 
 
 def read_trace_rates(key: TraceKey) -> Points:
-    """Return the rates of a trace in up to 100 intervals of equal length.
+    """Return the rates of a trace as the points of a step curve (time in s, rate in req/s) with up
+    to 100 steps of equal length.
 
     Raises BadValueError if the file is not a trace.
     """
@@ -209,8 +214,8 @@ def _build_handles(index: int, stage: Stage, settings: StageSettings, drawn_stag
 
 
 def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
-    """Return the stages after a handle has been moved. The new values are rounded to the precision
-    that a user can set by dragging."""
+    """Return the stages after the user has moved a handle to `x` (s) and `y` (req/s). The new
+    values are rounded to the precision of dragging."""
     from app.profiles.units import format_duration, format_rate
 
     new_stages = [dict(stage) for stage in stages]
@@ -235,8 +240,8 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
 
 
 def _round_duration_s(stage: Stage, requested_s: float) -> float:
-    """Round a duration to 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. The result, in seconds, is
-    at least as long as the spike of the stage requires."""
+    """Round a duration in s to a multiple of 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. If the
+    stage has a spike, the result is long enough for the spike."""
     from app.profiles.units import parse_duration_s
 
     min_s = _MIN_DURATION_S
@@ -248,6 +253,6 @@ def _round_duration_s(stage: Stage, requested_s: float) -> float:
 
 
 def _round_rate(rate: float) -> float:
-    """Round a rate to two significant digits (three for 100 or more), the precision that a user can
-    set by dragging."""
+    """Round a rate to the precision of dragging: two significant digits, or three for 100 or
+    more."""
     return 0.0 if rate <= 0 else float(f"{rate:.{2 if rate < 100 else 3}g}")

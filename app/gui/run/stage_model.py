@@ -19,8 +19,9 @@ ARRIVAL_PROCESSES = ("poisson", "constant", "gamma")
 
 
 class StageModel(QAbstractTableModel):
-    """Table model of the load stages. An edit does not change the model: `changed` is emitted with
-    all stages including the edit, and the document applies the change."""
+    """Table model of the load stages. When the user edits a cell, `changed` is emitted with all
+    stages including the edit. The model itself only changes when the document has applied the
+    edit."""
 
     changed = Signal(list)
 
@@ -34,8 +35,8 @@ class StageModel(QAbstractTableModel):
         return self._stages
 
     def set_stages(self, stages: Sequence[Stage], problems: Sequence[str | None]) -> None:
-        """Set the displayed stages. `problems` holds the validation error of each stage. If only
-        contents have changed, the rows and the selection are preserved."""
+        """Set the displayed stages. `problems` contains the validation error of each stage, or
+        None. If the number of stages is unchanged, the selection is preserved."""
         if len(stages) != len(self._stages):
             self.beginResetModel()
             self._stages, self._problems = [dict(stage) for stage in stages], list(problems)

@@ -89,8 +89,8 @@ class StagesEditor(SpecialEditor):
         return rows[0].row() if rows else -1
 
     def convert(self, kind: Preset) -> None:
-        """Convert the selected stage to another load shape. If there are no stages, the first stage
-        is added."""
+        """Convert the selected stage to another load shape. If there are no stages, a first stage
+        of this shape is added."""
         trace = self._choose_trace() if kind == "trace" else ""
         if kind == "trace" and not trace:
             return
@@ -269,6 +269,6 @@ class StagesEditor(SpecialEditor):
 
 
 def read_stages(document: EditedProfile) -> list[dict[str, Any]]:
-    """Return the stages that are mappings. All other entries are reported as errors by the form."""
+    """Return the stages that are mappings. The form reports all other entries as errors."""
     values = document.value("load.stages")
     return [dict(stage) for stage in values if isinstance(stage, dict)] if isinstance(values, list | tuple) else []

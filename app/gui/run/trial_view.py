@@ -11,7 +11,7 @@ _MAX_CHARACTERS = 300
 
 
 def build_result_rows(result: ConnectionTest) -> tuple[tuple[str, str], ...]:
-    """Return the name and the text of each row, most important first."""
+    """Return the rows of a test result, each with a name and a text, most important first."""
     rows = [("Status", NOT_AVAILABLE if result.status is None else str(result.status))]
     if result.first_byte_ms is not None or result.total_ms is not None:
         rows.append(("Time to first byte", _format_ms(result.first_byte_ms)))
@@ -45,8 +45,8 @@ def build_result_notice(result: ConnectionTest) -> Notice:
 
 
 def error_notice(code: int, stderr: bytes) -> Notice:
-    """Build the notice for a command that ended without a result, with the reported failure and the
-    complete output as details."""
+    """Build the notice for a command that ended without a result. The notice contains the reported
+    failure, and up to 4,000 characters of the other output as details."""
     failure, text = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
         failure = Failure(code, "The connection test ended unexpectedly.")
@@ -64,7 +64,7 @@ _PROBLEM_TITLES = {
     "busy": "Rate limited (429)",
     "server error": "Server error",
     "timeout": "Timeout",
-    "cut off": "Incomplete response",
+    "truncated": "Incomplete response",
     "wrong response": "Unexpected response",
     "local limit": "Limit of this machine",
     "not streaming": "Not streaming",

@@ -25,9 +25,9 @@ from app.wiring.secret_consent import find_secrets_to_allow
 class ProfileIssue(msgspec.Struct, frozen=True):
     """Validation error of a profile.
 
-    `path` is the path of the invalid key or value; empty if the error concerns no particular key.
-    `suggestion` is the nearest valid name, which replaces the key if `is_key` and the value
-    otherwise. `cause` is the message without the leading `key`.
+    `path` is the path of the invalid key or value, or empty if the error concerns no particular
+    key. `suggestion` is the nearest valid name; this name replaces the key if `is_key` is true,
+    otherwise the value. `cause` is the message without the leading `key`.
     """
 
     path: KeyPath
@@ -60,7 +60,7 @@ class ValidationResult(msgspec.Struct, frozen=True):
 
 def validate_profile(text: str, path: Path) -> ValidationResult:
     """Validate the text of a profile in the same way as a run does. No network requests are
-    made."""
+    sent."""
     try:
         profile = load_profile_text(text.encode(), path)
     except ProfileError as error:
@@ -73,8 +73,8 @@ def validate_profile(text: str, path: Path) -> ValidationResult:
 
 
 def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:
-    """Return a copy of the values with the suggestion of `issue` applied, or `None` if there is no
-    suggestion."""
+    """Return a copy of the values with the suggestion of `issue` applied, or `None` if the
+    suggestion is missing or cannot be applied."""
     if issue.suggestion is None:
         return None
     if not issue.is_key:
@@ -87,7 +87,7 @@ def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any
 
 
 def display_protocol(tree: dict[str, Any]) -> str:
-    """Return the protocol of a profile, which may be incomplete. The default is http."""
+    """Return the protocol of a profile, or http if an incomplete profile defines no protocol."""
     return find_protocol(tree) or "http"
 
 
@@ -99,8 +99,8 @@ def _to_issue(error: ProfileError) -> ProfileIssue:
 
 
 def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
-    """Return an error for each public address that requires permission. Host names are only
-    resolved by the run itself."""
+    """Return an error if the profile has a public IP address without the required permission. Host
+    names are not checked here, because only the run itself resolves them."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
     public_host = next((host for host in hosts if _is_public(host)), None)
     if is_permitted or public_host is None:

@@ -25,8 +25,8 @@ class Tile(msgspec.Struct, frozen=True):
 
 
 class WorkView(msgspec.Struct, frozen=True):
-    """Planned work of a run. `reason` is the reason why no work can be estimated, or None.
-    `machine` is cached data, to be passed to the next call."""
+    """Planned work of a run. `reason` says why no work can be estimated, or is None. `machine` is
+    cached data to pass to the next call of `build_work_view`."""
 
     work: PlannedWork | None = None
     cells: tuple[ImpossibleVariant, ...] | None = None
@@ -36,8 +36,8 @@ class WorkView(msgspec.Struct, frozen=True):
 
 
 def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | None) -> WorkView:
-    """Compute the planned work of a profile. For a local profile, the models are inspected, and
-    also this machine if `machine` is None."""
+    """Compute the planned work of a profile. For a local profile, inspect the models, and also this
+    machine if `machine` is None."""
     from app.errors import ProfileError, SizewiseError
     from app.profiles.loading import load_values
     from app.profiles.local import LocalProfile
@@ -78,7 +78,7 @@ def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
 
 
 def format_start_summary(view: WorkView) -> str:
-    """Return one sentence that describes what starting the run would do."""
+    """Return one sentence that describes what the run would do."""
     work = view.work
     if work is None:
         return ""
@@ -90,8 +90,8 @@ def format_start_summary(view: WorkView) -> str:
 
 
 def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
-    """Group the variants that cannot run by reason. Each group has the number of variants, and the
-    reason with the first variant as an example."""
+    """Group, by reason, the variants that cannot run. Each group has the number of variants, and a
+    text with the reason and the first variant as an example."""
     by_reason: dict[tuple[str, str], list[str]] = {}
     for cell in cells:
         by_reason.setdefault((cell.hint, cell.reason), []).append(cell.cell)

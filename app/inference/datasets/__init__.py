@@ -1,1 +1,2 @@
-"""Rows from a user's files, which are untrusted: they may have any size, shape and content."""
+"""Loads input rows from a user's files. The files are untrusted: they may have any size, shape and
+content."""

@@ -1,4 +1,4 @@
-"""Converts a user's values to the data types of a model, if that is possible without loss."""
+"""Converts values from a user's files to the data types of a model, if possible without loss."""
 
 from __future__ import annotations
 
@@ -9,15 +9,17 @@ from app.inference.rows import Array
 from app.inference.tensor_spec import TensorSpec, printable
 
 MAX_BYTES = 2 * 2**30
-"""Maximum size of all rows in the data types of the model, in bytes."""
+"""Maximum total size of the input rows in bytes, after conversion to the data types of the
+model."""
 NO_LABELS_HINT = "or set labels: null in the profile if there are no labels."
 
 
 def cast_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool = False) -> Array:
-    """Convert values to the data type of a model input. Raises UsageError if a value would change.
+    """Convert values to the data type of a model input.
 
-    `source` is the file name in messages. With `is_decimal`, the values were written as decimal
-    numbers, and are rounded to the nearest number of the data type."""
+    `source` is the file name for error messages. With `is_decimal`, the values were written as
+    decimal numbers, and are rounded to the nearest number of the data type. Raises UsageError if
+    the conversion would change a value in any other way."""
     dtype, kind = np.dtype(spec.dtype), values.dtype.kind
     if values.dtype == dtype:
         return values
@@ -38,8 +40,8 @@ def cast_input(values: Array, spec: TensorSpec, source: str, *, is_decimal: bool
 
 
 def cast_labels(values: Array, source: str) -> Array:
-    """Convert the labels, one per row: to int64 for integers, and to float64 for other numbers.
-    Raises UsageError for values that are not numbers, and for more than one value per row."""
+    """Convert labels, one per row, to int64 if they are integers, and otherwise to float64. Raises
+    UsageError if labels are not finite numbers, or if a row has several labels."""
     if values.ndim != 1 or values.dtype.kind not in "fiub":
         raise UsageError(
             f"the labels of {source} are not one number per row",
@@ -55,12 +57,12 @@ def cast_labels(values: Array, source: str) -> Array:
 
 
 def format_shape(shape: tuple[int, ...]) -> str:
-    """Format a shape, such as `any x 3 x 224`, or `()` for a scalar."""
+    """Format a shape for messages, such as `any x 3 x 224`, or `()` for a scalar."""
     return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "()"
 
 
 def matches_shape(shape: tuple[int, ...], expected_shape: tuple[int, ...]) -> bool:
-    """Return True if a shape matches the expected shape, in which -1 matches any length."""
+    """Return True if a shape matches the expected shape, in which -1 stands for any length."""
     return len(shape) == len(expected_shape) and all(
         expected_axis in (-1, axis) for axis, expected_axis in zip(shape, expected_shape, strict=True)
     )

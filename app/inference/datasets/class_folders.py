@@ -1,9 +1,9 @@
-"""Loads rows from a folder of files, one file per row, optionally in one folder per class, such as
-`<class>/<name>.npy` or images.
+"""Loads input rows from a folder of files, one file per row. The files are .npy arrays or images,
+optionally in one subfolder per class, such as `<class>/<name>.npy`.
 
 The class index is the position of the class folder in sorted order, as in common image training
-tools. Images are resized to the model's input, with channels where the input has them, and scaled
-to 0 to 1 for float inputs."""
+tools. Images are resized to the shape of the model input. Their channels are placed on the axis
+that the input expects, and their values are scaled to 0 to 1 for float inputs."""
 
 from __future__ import annotations
 
@@ -26,11 +26,11 @@ _PILLOW_MODES = {1: "L", 3: "RGB"}
 
 
 def build_image_reader(spec: TensorSpec) -> Callable[[Path], Array]:
-    """Return a function that reads an image file for an image input.
+    """Return a function that reads an image file for an image input of the model.
 
-    The input must be [batch, channels, height, width] or [batch, height, width, channels] with 1 or
-    3 channels of floats or uint8. If height or width is free, that of the image is used. Raises
-    UsageError for other inputs, and if Pillow is not installed."""
+    The input must have 1 or 3 channels of floats or uint8, in the layout [batch, channels, height,
+    width] or [batch, height, width, channels]. If height or width is a dynamic axis, the size of
+    the image is used. Raises UsageError for other inputs, and if Pillow is not installed."""
     is_channels_first = len(spec.shape) == 4 and spec.shape[1] in _PILLOW_MODES
     if len(spec.shape) != 4 or not (is_channels_first or spec.shape[3] in _PILLOW_MODES) or not _accepts_pixels(spec):
         raise UsageError(
@@ -80,7 +80,8 @@ def _accepts_pixels(spec: TensorSpec) -> bool:
 
 
 def _import_pillow() -> Any:
-    """Import Pillow, which is not a dependency of Sizewise; users with images install it."""
+    """Import Pillow, which is not a dependency of Sizewise: users who load images install it
+    themselves."""
     try:
         return importlib.import_module("PIL.Image")
     except ImportError as error:
@@ -100,11 +101,11 @@ _ARRAY_SUFFIXES = frozenset({".npy"})
 def load_class_folders(
     folder: Path, inputs: tuple[TensorSpec, ...], max_batch: int, *, is_labeled: bool = True
 ) -> StoredRows:
-    """Load the rows of a folder, one file per row.
+    """Load input rows from a folder, one file per row.
 
-    Without labels, the files may also be in the folder itself, and classes are ignored. Links are
-    rejected, because they may point anywhere, and so are files of other types. Files whose name
-    starts with a dot are skipped."""
+    With labels, the files are in one subfolder per class. Without labels, they may also be in the
+    folder itself, and classes are ignored. Files whose name starts with a dot are skipped. Raises
+    UsageError for links, which may point anywhere, and for files of other types."""
     if len(inputs) != 1 or not inputs[0].shape:
         raise UsageError(
             f"a folder provides rows for one input, but the model has {len(inputs)} inputs",
@@ -135,8 +136,8 @@ def load_class_folders(
 
 
 def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[Path, int]]]:
-    """Return the class names, and each file with its class index. There is at least one file, and
-    all files are of the same kind."""
+    """Return the class names, and each file with its class index. Raises UsageError if there are no
+    files, more than one million files, or files of different types."""
     entries = _read_entries(folder)
     if not is_labeled and any(
         Path(entry.name).suffix.casefold() in IMAGE_SUFFIXES | _ARRAY_SUFFIXES for entry in entries

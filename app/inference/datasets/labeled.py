@@ -1,7 +1,5 @@
-"""Loads rows with or without labels from an .npz file, a .csv file or a folder.
-
-Also selects the rows of a labeled set that calibrate a model, which are then excluded from
-scoring."""
+"""Loads labeled or unlabeled rows from an .npz file, a .csv file or a folder. Also selects the
+labeled rows that calibrate a model and are excluded from scoring."""
 
 from __future__ import annotations
 
@@ -18,8 +16,8 @@ _MAX_SHARE_DIVISOR = 4
 
 
 def select_calibration_rows(row_count: int, max_rows: int) -> npt.NDArray[np.int64]:
-    """Return the indices of at most `max_rows` calibration rows, and at most a quarter of all rows.
-    They are spread evenly, because rows may be sorted by class."""
+    """Return the indices of the calibration rows: at most `max_rows`, and at most a quarter of all
+    rows. The indices are evenly spaced, because rows may be sorted by class."""
     count = max(1, min(max_rows, row_count // _MAX_SHARE_DIVISOR))
     return np.unique(np.linspace(0, row_count - 1, count).astype(np.int64))
 
@@ -27,15 +25,13 @@ def select_calibration_rows(row_count: int, max_rows: int) -> npt.NDArray[np.int
 def load_labeled_rows(
     path: Path, inputs: tuple[TensorSpec, ...], label: str | None = "label", *, max_batch: int = 1
 ) -> StoredRows:
-    """Load rows and their labels.
+    """Load rows and their labels from an .npz file, a .csv file or a folder.
 
-    `label` is the name of the array or column with the labels; the labels of a folder are the
-    indices of its class folders. If it is `None`, there are no labels: all columns are inputs, and
-    files may be in the folder itself.
-
-    Integer labels are classes, other numbers are continuous values. Values are cast to the data
-    types of the model if possible without loss. Raises UsageError for data that does not fit the
-    model."""
+    `label` is the name of the array or column with the labels; in a folder, the labels are the
+    class indices of its subfolders. If `label` is `None`, there are no labels: all columns are
+    inputs, and the files may be in the folder itself. Integer labels are classes, other numbers are
+    continuous values. Values are cast to the data types of the model if possible without loss.
+    Raises UsageError for data that does not fit the model."""
     if not path.exists():
         raise UsageError(
             f"no rows found at {path}", hint="Set the path of an .npz file, a .csv file or a folder of files."

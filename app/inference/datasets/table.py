@@ -1,7 +1,7 @@
-"""Loads rows from a .csv file with a header, or from an .npz file with one array per input.
+"""Loads rows from a .csv file with a header, or from an .npz file with one array per model input.
 
-A .csv file has one column per input of the model, or all columns together feed the only input.
-Labels are optional."""
+A .csv file has one column per model input, or its columns together feed a single input. Labels are
+optional."""
 
 from __future__ import annotations
 
@@ -29,12 +29,14 @@ from app.inference.tensor_spec import TensorSpec, printable
 
 
 def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
-    """Load rows from an .npz file.
+    """Load rows from an .npz file, with one array per model input.
 
-    If some inputs of the model have a free first axis, the arrays of all other inputs are passed
-    whole to each call. Otherwise, an array is passed whole if it has the shape of the input and a
-    first axis that differs from the number of rows. The number of rows is that of the labels or,
-    without labels, of the first array larger than its input."""
+    If some inputs of the model have a dynamic first axis, the arrays of all other inputs are passed
+    whole to each call. Otherwise, an array is passed whole if it has the shape of its input and its
+    first axis differs from the number of rows. The number of rows is the number of labels. Without
+    labels, it is the length of the array of the first input with a dynamic first axis; without such
+    an input, it is the length of the first array that does not match the shape of its input. Raises
+    UsageError for arrays that do not fit the model."""
     has_free_first_axis = any(spec.shape[:1] == (-1,) for spec in inputs)
     arrays = _read_arrays(path, [spec.name for spec in inputs], label)
     labels = None if label is None else cast_labels(arrays[label], path.name)
@@ -56,8 +58,8 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, m
 
 
 def _find_rows_shape(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
-    """Return the length of the row axis of unlabeled arrays, as a shape with one axis; an empty
-    tuple if no array can contain rows."""
+    """Return the number of rows of unlabeled arrays, as a shape with one axis; an empty tuple if no
+    array can contain rows."""
     free_inputs = [spec for spec in inputs if spec.shape[:1] == (-1,)]
     fixed_inputs = [spec for spec in inputs if spec.shape]
     larger_inputs = (spec for spec in fixed_inputs if not matches_shape(arrays[spec.name].shape, spec.shape))
@@ -122,8 +124,9 @@ _MAX_FILE_BYTES = 2**30
 def load_table(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, max_batch: int) -> StoredRows:
     """Load rows from a .csv file.
 
-    If every input has a column with its name, each input is fed from its column. Otherwise, the
-    only input is fed from all columns except the labels, in the order of the file."""
+    If every model input has a column with its name, each input is fed from its column. Otherwise,
+    the model must have a single input, which is fed from all columns except the labels, in the
+    order of the file. Raises UsageError for columns that do not fit the model."""
     columns = _read_columns(path)
     if label is not None and label not in columns:
         raise UsageError(

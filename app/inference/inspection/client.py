@@ -1,5 +1,5 @@
-"""Inspects a model in a child process with resource limits, so that a malicious file causes only an
-error message."""
+"""Inspects a model in a child process with resource limits, so that a malicious file can only cause
+an error."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.records.model import ModelMetadata, ShapeOverrides
 
 
 def inspect_model(model: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
-    """Inspect a model file. Raises UsageError if the file is not a valid model or is rejected, and
-    for invalid axis lengths."""
+    """Inspect a model file and return its metadata and costs. Raises UsageError if the file is not
+    a valid model or is rejected, and for invalid axis lengths."""
     check_model_file(model)
     arguments = (str(model.absolute()), msgspec.json.encode(shape_overrides).decode())
     try:

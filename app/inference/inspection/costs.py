@@ -1,10 +1,10 @@
 """Cost of an inference at a batch size, derived from the graph: FLOPs, memory traffic and memory.
 
 - Dataflow: as in a runtime, constants are computed once, and all other values in each inference.
-- Shapes: shape inference of onnx determines the shapes of all values for given input shapes.
-- FLOPs: the multiply-adds of the operators that make up nearly all work of a network are counted.
-  Elementwise operators, pooling, normalization and reduction are not counted; together they amount
-  to a few percent in typical networks.
+- Shapes: ONNX shape inference determines the shapes of all values from the input shapes.
+- FLOPs: only the multiply-adds of matrix products, convolutions and recurrent layers are counted.
+  Elementwise operators, pooling, normalization and reduction are omitted, because they amount to a
+  few percent in typical networks.
 - Memory: the peak memory of the activations of one inference is simulated."""
 
 from __future__ import annotations
@@ -24,27 +24,29 @@ from app.inference.tensor_spec import printable
 from app.records.model import BatchCost, Growth, Parameters
 
 _VIEW_OPERATORS = frozenset({"Dropout", "Flatten", "Identity", "Reshape", "Squeeze", "Unsqueeze"})
-"""Operators that return their input under another name or with another shape, for which a runtime
-moves no data."""
+"""Operators that return their input unchanged or with another shape, so that a runtime copies no
+data."""
 _SHAPE_READERS = frozenset({"Shape", "Size"})
 _LOOKUP_OPERATORS = frozenset({"Gather", "GatherElements", "GatherND"})
-"""Operators that read only as many bytes of their table as they output."""
+"""Operators that look up parts of a table, their first input. They read only as many bytes of the
+table as they output."""
 _RANDOM_OPERATORS = frozenset({"Bernoulli", "Multinomial"})
 
 
 class Dataflow(msgspec.Struct, frozen=True):
     """Dataflow of a graph.
 
-    `steps` run in each inference, in order; `weights` are the constants that they read, which
-    remain in memory between inferences. `stored_forms` are constants that kernels read in their
-    stored form, such as dequantized weights."""
+    `steps` are the nodes that run in each inference, in order. `weights` are the names of the
+    constants that the steps read, which remain in memory between inferences. `stored_forms` are the
+    names of dequantized constants, which kernels read in their quantized form."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     steps: tuple[Step, ...]
     weights: frozenset[str]
     tables: frozenset[str]
-    """Weights that are only looked up, never read as a whole."""
+    """Names of the weights that are only used as lookup tables and therefore never read as a
+    whole."""
     stored_forms: frozenset[str]
 
     def iterate_read_activations(self, step: Step) -> Iterator[str]:
@@ -53,7 +55,7 @@ class Dataflow(msgspec.Struct, frozen=True):
             yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
 
     def iterate_written_activations(self, step: Step) -> Iterator[str]:
-        """Yield the names of the values whose bytes a step writes."""
+        """Yield the names of the activations whose bytes a step writes."""
         if not is_view(step):
             yield from (name for name in step.writes if name not in self.stored_forms)
 
@@ -87,7 +89,8 @@ def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
 
 
 def is_view(step: Step) -> bool:
-    """Return True if the first output is the first input under another name."""
+    """Return True if the first output of a step has the same bytes as its first input, so that a
+    runtime copies no data."""
     return (
         step.node.domain in STANDARD_DOMAINS
         and step.node.op_type in _VIEW_OPERATORS
@@ -104,17 +107,17 @@ def _is_random(node: onnx.NodeProto) -> bool:
 
 
 _MAX_CONSTANT_ELEMENTS = 1024
-"""Maximum number of elements of a stored tensor that is preserved. Larger tensors are weights, on
-which no shape depends."""
+"""Maximum number of elements of a stored tensor whose values are preserved. Larger tensors are
+weights, on which no shape depends."""
 
 
 class ShapeMismatchError(UsageError):
-    """Raised if an operator does not support the shapes of its inputs."""
+    """Raised if the shapes of the values in a model are inconsistent."""
 
 
 class ValueSizes:
-    """Shapes and sizes of the values in the main graph, by name; `None` if they could not be
-    inferred."""
+    """Shapes and data types of the values in the main graph, by name. Methods return `None` for a
+    value whose shape or data type could not be inferred."""
 
     def __init__(self, shapes: dict[str, tuple[int, ...]], dtypes: dict[str, int]) -> None:
         self._shapes = shapes
@@ -131,15 +134,16 @@ class ValueSizes:
         return None if shape is None else math.prod(shape)
 
     def compute_bytes(self, name: str) -> int | None:
-        """Return the size in bytes; `None` if unknown. Raises UsageError if it exceeds
-        2^63 - 1 bytes."""
+        """Return the size of a value in bytes; `None` if unknown. Raises UsageError if the size
+        exceeds 2^63 - 1 bytes."""
         shape, dtype = self.get_shape(name), self.get_dtype(name)
         return None if shape is None or dtype is None else compute_size_bytes(dtype, shape)
 
 
 def drop_weights(model: onnx.ModelProto) -> None:
-    """Reduce large stored tensors to their data types and shapes, because later steps copy the
-    model several times."""
+    """Replace large stored tensors by their data types and shapes, because later steps copy the
+    model several times. Also remove the declared shapes of intermediate values and outputs, which
+    are not trusted."""
     for tensor in model.graph.initializer:
         if math.prod(tensor.dims) > _MAX_CONSTANT_ELEMENTS:  # `ByteSize` would copy the tensor.
             stub = onnx.TensorProto(name=tensor.name, dims=tensor.dims, data_type=tensor.data_type)
@@ -152,9 +156,10 @@ def drop_weights(model: onnx.ModelProto) -> None:
 
 
 def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, is_strict: bool = True) -> ValueSizes:
-    """Infer the sizes of all values for the given input shapes, which are written to `model`.
+    """Infer the sizes of all values of a model for the given input shapes. The input shapes are
+    written to `model`.
 
-    If shapes are inconsistent, raises ShapeMismatchError if `is_strict`; otherwise the affected
+    If shapes are inconsistent, ShapeMismatchError is raised if `is_strict`; otherwise, the affected
     sizes are unknown."""
     for value in model.graph.input:
         if value.name in inputs and value.type.HasField("tensor_type"):
@@ -192,7 +197,7 @@ GetShape = Callable[[str], tuple[int, ...] | None]
 
 def count_multiply_adds(node: onnx.NodeProto, get_shape: GetShape) -> int | None:
     """Return the number of multiply-adds of a node; 0 for operators without multiply-adds, `None`
-    if the shapes are unknown or no rule covers the operator."""
+    if a shape is unknown or no rule covers the operator."""
     if (
         node.domain not in STANDARD_DOMAINS
         or node.op_type in _OPERATORS_WITHOUT_RULE
@@ -210,20 +215,19 @@ def count_multiply_adds(node: onnx.NodeProto, get_shape: GetShape) -> int | None
 
 Shapes = list[tuple[int, ...] | None]
 Rule = Callable[[onnx.NodeProto, Shapes], int]
-"""Function that computes the multiply-adds of a node from the shapes of its inputs, followed by the
-shape of its first output."""
+"""Function that computes the number of multiply-adds of a node. Its arguments are the node, and a
+list of the shapes of the node's inputs and of its first output."""
 
 
 def _build_convolution_rule(weight_index: int) -> Rule:
-    """Return the rule for convolutions: one multiply-add per output element and weight of its
-    channel. `weight_index` is the index of the input with the weights, of shape
-    [out, in/groups, ...]."""
+    """Return the rule for convolutions: each output element needs one multiply-add per weight of
+    its channel. `weight_index` is the index of the weight input, of shape [out, in/groups, ...]."""
     return lambda _, shapes: math.prod(_require_shape(shapes[-1])) * math.prod(_require_shape(shapes[weight_index])[1:])
 
 
 def _count_transposed_convolution(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of a transposed convolution: one per input element and weight of its
-    channel. Weights have the shape [in, out/groups, ...]."""
+    """Return the multiply-adds of a transposed convolution: each input element needs one
+    multiply-add per weight of its channel. Weights have the shape [in, out/groups, ...]."""
     return math.prod(_require_shape(shapes[0])) * math.prod(_require_shape(shapes[1])[1:])
 
 
@@ -237,15 +241,15 @@ def _count_gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
 
 
 def _count_recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
-    """Return the multiply-adds of a recurrent layer: each step of each row uses all weights of the
-    input and the state."""
+    """Return the multiply-adds of a recurrent layer: each row uses all input weights and all
+    recurrent weights once per time step."""
     steps, rows, _features = _require_shape(shapes[0])
     return steps * rows * (math.prod(_require_shape(shapes[1])) + math.prod(_require_shape(shapes[2])))
 
 
 def _count_einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
     """Return the multiply-adds of an einsum of two operands without ellipsis: one per combination
-    of all indices."""
+    of the values of all indices."""
     equation = "".join(attribute.s.decode() for attribute in node.attribute if attribute.name == "equation")
     first_indices, second_indices = equation.replace(" ", "").partition("->")[0].split(",")
     lengths = dict(zip(first_indices, _require_shape(shapes[0]), strict=True)) | dict(
@@ -281,12 +285,11 @@ _OPERATORS_WITHOUT_RULE = frozenset(
 
 
 def compute_peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int]) -> int:
-    """Return the peak memory of activations in bytes, if the steps run in order and each value is
-    freed after its last use.
+    """Return the peak memory of the activations of one inference in bytes.
 
-    Inputs and outputs are never freed, because the caller holds them. No buffer is reused in place,
-    so a runtime may need less memory. Memory allocated by libraries (contexts, workspace, unused
-    memory) is not included."""
+    The steps run in order, and each value is freed after its last use. Inputs and outputs are never
+    freed, because the caller holds them. No buffer is reused in place, so a runtime may need less
+    memory. Memory allocated by libraries (contexts, workspaces, unused memory) is not included."""
     storage = _map_views(flow)
     last_use = {storage.get(name, name): index for index, step in enumerate(flow.steps) for name in step.reads}
     permanent_names = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
@@ -305,7 +308,7 @@ def compute_peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int
 
 
 def _map_views(flow: Dataflow) -> dict[str, str]:
-    """Map each view to the value that holds its bytes."""
+    """Return a mapping from the name of each view to the name of the value that owns its bytes."""
     storage: dict[str, str] = {}
     for step in flow.steps:
         if is_view(step):
@@ -315,20 +318,21 @@ def _map_views(flow: Dataflow) -> dict[str, str]:
 
 
 class OperatorFlops(msgspec.Struct, frozen=True):
-    """FLOPs of each operator; `unknown` contains the number of nodes with unknown FLOPs of each
-    operator."""
+    """FLOPs of each operator of a graph. `unknown` contains, by operator, the number of nodes whose
+    FLOPs are unknown."""
 
     flops: Counter[str]
     unknown: Counter[str]
 
 
 def format_operator_name(domain: str, op_type: str) -> str:
-    """Return the name of an operator, prefixed by its domain unless it is the standard domain."""
+    """Return the display name of an operator, prefixed by its domain unless the domain is the ONNX
+    standard domain."""
     return printable(op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}")
 
 
 def compute_operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
-    """Compute the FLOPs of each operator."""
+    """Return the FLOPs of a graph by operator, and the number of nodes whose FLOPs are unknown."""
     flops: Counter[str] = Counter()
     unknown: Counter[str] = Counter()
     for step in flow.steps:
@@ -343,7 +347,7 @@ def compute_operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
 
 def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
     """Compute the cost of an inference at a batch size. Values of unknown size are not included in
-    the bytes. Raises UsageError if the cost exceeds 2^63 - 1."""
+    the bytes. Raises UsageError if the FLOPs or bytes exceed 2^63 - 1."""
 
     def sum_bytes(names: Iterable[str]) -> int:
         return sum(sizes.compute_bytes(name) or 0 for name in names)
@@ -373,13 +377,13 @@ def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCo
 
 
 def count_unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
-    """Return the number of values of unknown size."""
+    """Return the number of activations whose size is unknown."""
     written_names = (name for step in flow.steps for name in flow.iterate_written_activations(step))
     return sum(sizes.compute_bytes(name) is None for name in (*flow.inputs, *written_names))
 
 
 def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
-    """Count the elements and bytes of the weights."""
+    """Return the number of elements and bytes of the weights of a graph."""
     bytes_by_dtype: Counter[str] = Counter()
     count = 0
     for name in flow.weights:
@@ -394,8 +398,8 @@ def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
 
 
 def fit_growth(points: Sequence[tuple[int, int]]) -> Growth | None:
-    """Return the line through all (batch, value) points; `None` if there are fewer than two or they
-    are not collinear."""
+    """Return the line through all (batch, value) points; `None` if there are fewer than two points
+    or they are not collinear."""
     if len(points) < 2:
         return None
     (first_batch, first_value), (second_batch, second_value) = points[:2]

@@ -1,4 +1,4 @@
-"""Resource limits for inspecting a model."""
+"""Resource limits of the child process that inspects a model."""
 
 from __future__ import annotations
 
@@ -8,28 +8,29 @@ from pathlib import Path
 MIB = 2**20
 _BASE_MEMORY_MIB = 320
 _FILE_COPIES = 4
-"""Number of copies of the file in memory: as bytes, as protobuf messages, and two more for models
-passed within onnx without weights."""
+"""Number of copies of the file that the memory limit allows: raw bytes, protobuf messages, and two
+copies that the `onnx` package makes of the model without its weights."""
 
 _BASE_CPU_TIME_S = 1.0
 _CPU_TIME_PER_MIB_S = 4.0
 _MAX_CPU_TIME_S = 20.0
 WALL_TIME_LIMIT_S = 30.0
-"""Time limit in s for a process that blocks without using CPU time, such as on a disconnected
-network drive."""
+"""Wall time limit of the inspection in s. It applies to a process that blocks without using CPU
+time, such as on a disconnected network drive."""
 
 
 def compute_cpu_time_limit_s(file_bytes: int) -> float:
-    """Return the CPU time limit in s for a file of the given size. A small file that takes longer
-    is probably malicious."""
+    """Return the CPU time limit in s for a file of the given size. A small file that exceeds its
+    limit is probably malicious."""
     return min(_BASE_CPU_TIME_S + _CPU_TIME_PER_MIB_S * file_bytes / MIB, _MAX_CPU_TIME_S)
 
 
 def limit_this_process(file_bytes: int) -> None:
-    """Set resource limits on this process: memory on Linux, and CPU time on systems with signals.
+    """Set resource limits on this process: memory on Linux, and CPU time on Linux and macOS.
 
-    On Windows, only the timeout of the parent applies. Beyond the memory limit, the process raises
-    MemoryError or aborts; beyond the time limit, it is killed by SIGPROF, even in native code."""
+    On Windows, only the timeout of the parent process applies. Beyond the memory limit, this
+    process raises MemoryError or aborts. Beyond the CPU time limit, it is killed by SIGPROF, even
+    in native code."""
     if sys.platform == "win32":
         return
     import resource

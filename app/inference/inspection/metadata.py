@@ -1,6 +1,5 @@
-"""Reads all metadata and costs of a model from its file.
-
-Also resolves the dynamic axes of a model, with the lengths set by the user or the batch size."""
+"""Reads all metadata and costs of a model from its file. Also resolves the dynamic axes of the
+model, with the lengths that the user set and the batch size."""
 
 from __future__ import annotations
 
@@ -39,8 +38,8 @@ _MAX_AXIS_LENGTH = 2**40
 
 
 class InputShapes:
-    """Shapes of the inputs, in which dynamic axes are replaced by the lengths that the user set. A
-    shape is `None` if the number of axes is unknown."""
+    """Shapes of the model inputs, in which dynamic axes are replaced by the lengths that the user
+    set. A shape is `None` if its number of axes is unknown."""
 
     def __init__(self, graph: onnx.GraphProto, shape_overrides: ShapeOverrides) -> None:
         fed_input_names = set(list_input_names(graph))
@@ -62,15 +61,16 @@ class InputShapes:
 
     @property
     def fixed_batch(self) -> int | None:
-        """Number of rows of an inference if the batch size is fixed; otherwise `None`."""
+        """Number of rows per inference if the batch size is fixed; `None` if the batch size is
+        dynamic."""
         if self.batch_axes:
             return None
         batch = next((shape[0] for shape in self.shapes.values() if shape), 1)
         return batch if isinstance(batch, int) else None
 
     def format_missing(self) -> str | None:
-        """Return a message that states which shapes the user must set before sizes are known;
-        `None` if none is missing."""
+        """Return a message about the input shapes or axis lengths that the user must set; `None` if
+        none is missing."""
         for name, shape in self.shapes.items():
             if shape is None:
                 return f"input {printable(name)} has no shape in the file; set it with --shape {printable(name)}=N,3,32"
@@ -82,7 +82,8 @@ class InputShapes:
         return f"the model has dynamic axes {', '.join(missing_axes)}; set them with {options}"
 
     def resolve_at_batch(self, batch: int) -> dict[str, tuple[int, ...]]:
-        """Return the shape of each input at a batch size. No shape may be missing."""
+        """Return the shape of each model input at a batch size, by input name. No shape may be
+        missing."""
         return {
             name: tuple(axis if isinstance(axis, int) else batch for axis in shape or ())
             for name, shape in self.shapes.items()
@@ -117,8 +118,9 @@ class InputShapes:
 
 
 def read_declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
-    """Return the shape declared in the file, in which dynamic axes are represented by their name or
-    `NAME.INDEX`; `None` for an unknown number of axes, and for values that are not tensors."""
+    """Return the shape of a value as declared in the file; `None` if the number of axes is unknown
+    or the value is not a tensor. A dynamic axis is represented by its name or, if unnamed, by
+    `NAME.INDEX`."""
     if not value.type.HasField("tensor_type") or not value.type.tensor_type.HasField("shape"):
         return None
     return tuple(
@@ -130,7 +132,7 @@ def read_declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
 
 
 def format_shape(shape: Shape | None) -> str:
-    """Format a shape for messages."""
+    """Format a shape for messages, such as `batch × 3 × 224`."""
     return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "a single number"
 
 
@@ -162,10 +164,11 @@ BATCHES = (1, 2, 4, 8, 16, 32, 64)
 
 
 class _InferredCosts(msgspec.Struct, frozen=True):
-    """Inferred sizes and costs.
+    """Inferred sizes and costs of a model.
 
-    `sizes` are the sizes at the smallest batch size. If shapes are missing, only the sizes that do
-    not depend on them are known, and `missing_reason` states what is missing."""
+    `sizes` are the sizes of all values at the smallest batch size. If input shapes are missing,
+    only the sizes that do not depend on these shapes are known, and `missing_reason` states which
+    shapes are missing."""
 
     sizes: ValueSizes
     costs: tuple[BatchCost, ...]
@@ -173,8 +176,8 @@ class _InferredCosts(msgspec.Struct, frozen=True):
 
 
 def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMetadata:
-    """Inspect a model file. Raises UsageError if the file is not a valid model or is not safe to
-    open."""
+    """Read the metadata and costs of a model file. Raises UsageError if the file is not a valid
+    model or is not safe to open."""
     model = read_model(path)
     external_files = _check_file(model, path)
     if model.functions:

@@ -1,6 +1,5 @@
-"""Reads a model file as onnx messages, without external weights.
-
-Also determines the dataflow between nodes, including subgraphs, and validates it."""
+"""Reads a model file as protobuf messages, without external weights. Also builds and validates the
+list of steps of the main graph, including the values that subgraphs use."""
 
 from __future__ import annotations
 
@@ -21,13 +20,13 @@ _SUPPORTED_DOMAINS = STANDARD_DOMAINS | {
     "com.microsoft.nchwc",
     "com.ms.internal.nhwc",
 }
-"""Operator domains defined by onnx or built into ONNX Runtime. Operators of other domains need
+"""Operator domains defined by ONNX or built into ONNX Runtime. Operators of other domains need
 third-party code."""
 _EXPORT_HINT = "Export the model again."
 
 
 def read_model(path: Path) -> onnx.ModelProto:
-    """Read a model file. Raises UsageError if it is not an ONNX model."""
+    """Read a model file. Raises UsageError if the file is not an ONNX model."""
     try:
         model = onnx.load_model_from_string(path.read_bytes())
     except MemoryError:
@@ -49,8 +48,8 @@ def read_model(path: Path) -> onnx.ModelProto:
 
 
 def _has_valid_strings(message: Any) -> bool:
-    """Return True if all strings of a message are valid UTF-8. proto2 returns invalid strings as
-    bytes."""
+    """Return True if all strings of a protobuf message are valid UTF-8. proto2 returns invalid
+    strings as bytes."""
     if isinstance(message, onnx.TensorProto):  # The remaining fields are large and would be copied.
         return isinstance(message.name, str) and all(map(_has_valid_strings, message.external_data))
     for field, value in message.ListFields():
@@ -64,13 +63,13 @@ def _has_valid_strings(message: Any) -> bool:
 
 
 def _as_sequence(value: Any) -> Any:
-    """Return the value of a field as a sequence, even if the field is not repeated."""
+    """Return the value of a protobuf field as a sequence, even if the field is not repeated."""
     return [value] if isinstance(value, str | bytes) or hasattr(value, "ListFields") else value
 
 
 def check_versions(model: onnx.ModelProto, name: str) -> None:
-    """Raise UsageError if a model is newer than the installed onnx, or has duplicate opset
-    declarations."""
+    """Raise UsageError if a model needs a newer version of the `onnx` package than installed, or
+    has duplicate opset declarations."""
     if model.ir_version > onnx.IR_VERSION:
         raise UsageError(
             f"{name} has IR version {model.ir_version}, but the installed onnx supports up to {onnx.IR_VERSION}",
@@ -89,8 +88,8 @@ def check_versions(model: onnx.ModelProto, name: str) -> None:
 
 
 def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
-    """Raise UsageError if a domain of the model's nodes needs code that is not part of ONNX
-    Runtime."""
+    """Raise UsageError if a node of the model uses an operator domain that needs third-party
+    code."""
     function_domains = {function.domain for function in model.functions}
     for domain in sorted(domains - _SUPPORTED_DOMAINS - function_domains):
         raise UsageError(
@@ -100,11 +99,12 @@ def check_domains(model: onnx.ModelProto, domains: set[str], name: str) -> None:
 
 
 _OMITTED_NAME = ""
-"""Name of an omitted optional input or output."""
+"""Name that marks an optional input or output as omitted."""
 
 
 class Step(msgspec.Struct, frozen=True):
-    """A node of the main graph. `reads` includes the outer values that its subgraphs use."""
+    """A node of the main graph. `reads` includes the values of the main graph that the node's
+    subgraphs use."""
 
     node: onnx.NodeProto
     reads: tuple[str, ...]
@@ -112,15 +112,15 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def list_input_names(graph: onnx.GraphProto) -> list[str]:
-    """Return the names of the inputs that a caller must feed. In old files, the inputs include the
-    initializers."""
+    """Return the names of the inputs that a caller must feed. Initializers are excluded, which old
+    files also list as inputs."""
     stored_names = _get_stored_names(graph)
     return [value.name for value in graph.input if value.name not in stored_names]
 
 
 def build_steps(graph: onnx.GraphProto) -> list[Step]:
-    """Build the steps in the order of the file. Raises UsageError for an invalid graph (duplicate
-    or missing values, cycles)."""
+    """Build the steps of a graph in the order of the file. Raises UsageError for an invalid graph
+    (duplicate or missing values, cycles)."""
     _check_graph(graph, frozenset())
     return [
         Step(node, tuple(dict.fromkeys(_iterate_node_inputs(node))), _get_node_outputs(node)) for node in graph.node
@@ -128,7 +128,7 @@ def build_steps(graph: onnx.GraphProto) -> list[Step]:
 
 
 def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
-    """Yield the nodes of the graph and its subgraphs."""
+    """Yield the nodes of a graph and its subgraphs."""
     for node in graph.node:
         yield node
         for subgraph in _iterate_subgraphs(node):

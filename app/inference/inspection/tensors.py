@@ -1,8 +1,8 @@
-"""Iterates over the tensors stored in a model, and computes their sizes.
+"""Iterates over the tensors stored in a model, and computes their sizes. Also checks that all
+external weight files belong to the model.
 
-Also checks that all external files with weights belong to the model: a malicious model may refer to
-/etc/passwd, ../secrets or a symbolic link to these files, and a runtime that reads the model would
-expose their content as weights."""
+A malicious model may refer to /etc/passwd, ../secrets or a symbolic link to such a file. A runtime
+that opens the model would then expose the content of that file as weights."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ _TYPED_FIELDS = ("float_data", "int32_data", "string_data", "int64_data", "doubl
 
 
 def get_dtype_name(dtype: int) -> str:
-    """Return the NumPy name of an onnx data type, or the onnx name in lower case if NumPy has no
-    such type; `unknown` for a number that onnx does not define."""
+    """Return the NumPy name of an ONNX data type, or the ONNX name in lower case if NumPy has no
+    such type; `unknown` for a number that ONNX does not define."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     return "unknown" if definition is None else _NUMPY_NAMES.get(definition.name, definition.name.lower())
 
 
 def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     """Return the size of a tensor in bytes; `None` for data types without a fixed size, such as
-    strings. Raises UsageError if it exceeds 2^63 - 1 bytes."""
+    strings. Raises UsageError if the size exceeds 2^63 - 1 bytes."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
     bits = None if definition is None else _BITS.get(definition.name)
     if bits is None:
@@ -59,7 +59,7 @@ def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
 
 
 def iterate_stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
-    """Yield all tensors in the file: in the graph, subgraphs, functions and training
+    """Yield all tensors stored in a model: in its graph, subgraphs, functions and training
     information."""
     yield from _iterate_graph_tensors(model.graph)
     for function in model.functions:
@@ -72,15 +72,15 @@ def iterate_stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
 
 
 def iterate_subgraph_tensors(node: onnx.NodeProto) -> Iterator[TensorProto]:
-    """Yield the tensors in the subgraphs of a node."""
+    """Yield the tensors stored in the subgraphs of a node."""
     for attribute in node.attribute:
         for graph in _list_attribute_graphs(attribute):
             yield from _iterate_graph_tensors(graph)
 
 
 def check_stored_tensor(tensor: TensorProto) -> None:
-    """Raise UsageError if a tensor has an axis of negative length, or if its data does not match
-    its declared size."""
+    """Raise UsageError if a stored tensor has an axis of negative length, or if its data does not
+    match its declared size."""
     name = printable(tensor.name)
     if any(axis < 0 for axis in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length", hint=_EXPORT_HINT)
@@ -129,7 +129,7 @@ def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile,
     """Return the external weight files of `model`, which was read from `path`.
 
     Raises UsageError for a file outside the folder of the model, for a file with several hard
-    links, and for a tensor that exceeds its file."""
+    links, and for a tensor that extends beyond the end of its file."""
     files: dict[str, ExternalFile] = {}
     for tensor in iterate_stored_tensors(model):
         if tensor.data_location != TensorProto.EXTERNAL and not tensor.external_data:

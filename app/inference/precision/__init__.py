@@ -1,2 +1,2 @@
-"""Converts a model to another precision with ONNX Runtime's tools in a limited child process, and
-caches the result."""
+"""Converts a model to another precision with ONNX Runtime's tools in a child process with resource
+limits, and caches the result."""

@@ -1,5 +1,5 @@
-"""Child process that converts one model within resource limits, tests the result, writes a draft,
-and prints a ConversionResult as JSON."""
+"""Child process that converts one model within resource limits. It writes the converted model,
+tests it, and prints a ConversionResult as JSON."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def main() -> None:
     exit_with_parent()
     job = decode_json(sys.argv[1], ConversionJob)
     # The parent deletes this folder, even if this process is killed.
-    tempfile.tempdir = str(Path(job.draft).parent)
+    tempfile.tempdir = str(Path(job.output_path).parent)
     with capture_output():  # The tools print hints, warnings and progress.
         result = _convert_or_raise(job)
     sys.stdout.buffer.write(msgspec.json.encode(result))
@@ -48,7 +48,7 @@ def _convert_or_raise(job: ConversionJob) -> ConversionResult:
 
 
 def _convert(job: ConversionJob) -> ConversionResult:
-    path, draft = Path(job.model), Path(job.draft)
+    path, output_path = Path(job.model), Path(job.output_path)
     check_model_file(path)
     from app.inference.precision.source import load_source_model
     from app.inference.precision.trial import open_on_cpu, run_converted_model
@@ -64,17 +64,17 @@ def _convert(job: ConversionJob) -> ConversionResult:
     if job.precision == "fp16":
         from app.inference.precision.fp16 import convert_to_fp16
 
-        notes = convert_to_fp16(model, draft)
+        notes = convert_to_fp16(model, output_path)
     elif job.precision == "int8-dynamic":
         from app.inference.precision.int8 import convert_to_int8_dynamic
 
-        notes = convert_to_int8_dynamic(model, draft, job.has_7_bit_weights)
+        notes = convert_to_int8_dynamic(model, output_path, job.has_7_bit_weights)
     else:
         from app.inference.precision.int8 import convert_to_int8_static
 
-        notes = convert_to_int8_static(model, draft, job.has_7_bit_weights, batches)
+        notes = convert_to_int8_static(model, output_path, job.has_7_bit_weights, batches)
     trial_notes = run_converted_model(
-        original, draft, batches[0] if batches else build_synthetic_feeds(original.inputs, 1)
+        original, output_path, batches[0] if batches else build_synthetic_feeds(original.inputs, 1)
     )
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return ConversionResult(calibration_rows=rows or None, notes=(*notes, *trial_notes))

@@ -1,8 +1,9 @@
-"""Converts a model to another precision in a limited child process, or returns a cached conversion.
+"""Converts a model to another precision in a child process with resource limits, or returns a
+cached conversion.
 
-Cached models are named after the hash of their content, and cache entries after the key of the
-recipe. If two processes convert the same recipe, they write two models or the same model, and the
-later entry wins; both are always complete when read."""
+Each cached model is named after the hash of its content, and each cache entry after the key of its
+recipe. If two processes convert the same recipe at the same time, the later cache entry replaces
+the earlier one. Readers never see an incomplete model or cache entry."""
 
 from __future__ import annotations
 
@@ -17,7 +18,7 @@ import numpy as np
 
 from app.errors import MeasurementError, UsageError
 from app.inference.inspection.client import inspect_model
-from app.inference.parent import ChildKilledError, run_child
+from app.inference.parent import MODEL_TIMEOUT_HINT, ChildKilledError, run_child
 from app.inference.precision.conversion_records import ConversionJob, ConversionResult, ConvertedModel
 from app.inference.precision.recipe import Recipe, build_recipe, hash_file
 from app.inference.rows import Feeds
@@ -27,7 +28,7 @@ from loadgen.decoding import decode_json
 
 
 class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
-    """A cached conversion of a model."""
+    """A cache entry: the recipe, hash and report of a converted model."""
 
     recipe: Recipe
     sha256: str
@@ -35,8 +36,8 @@ class StoredConversion(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def get_default_cache() -> Path:
-    """Return the cache folder: in SIZEWISE_HOME if set, otherwise in the user's cache folder. The
-    folder may be deleted at any time."""
+    """Return the path of the conversion cache: a folder in SIZEWISE_HOME if set, otherwise in the
+    user's cache folder. The cache may be deleted at any time."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "cache" / "precision"
@@ -51,7 +52,7 @@ def get_cached_model_path(cache: Path, entry: StoredConversion) -> Path:
 
 def find_cached_conversion(cache: Path, recipe: Recipe) -> StoredConversion | None:
     """Return the cached conversion of a recipe; `None` if there is none, or if its files have
-    changed."""
+    changed since."""
     try:
         entry = decode_json((cache / f"{recipe.key}.json").read_bytes(), StoredConversion)
         is_valid = entry.recipe == recipe and hash_file(get_cached_model_path(cache, entry)) == entry.sha256
@@ -60,15 +61,16 @@ def find_cached_conversion(cache: Path, recipe: Recipe) -> StoredConversion | No
     return entry if is_valid else None
 
 
-def store_conversion(cache: Path, recipe: Recipe, draft: Path, delivery: ConversionResult) -> StoredConversion:
-    """Move the draft, which must be on the same disk, into the cache. Raises OSError."""
-    entry = StoredConversion(recipe=recipe, sha256=hash_file(draft), delivery=delivery)
-    _sync(draft)
-    draft.replace(get_cached_model_path(cache, entry))
-    entry_draft = draft.with_suffix(".json")
-    entry_draft.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
-    _sync(entry_draft)
-    entry_draft.replace(cache / f"{recipe.key}.json")
+def store_conversion(cache: Path, recipe: Recipe, output_path: Path, delivery: ConversionResult) -> StoredConversion:
+    """Move a converted model into the cache, and write its cache entry. The model must be on the
+    same file system as the cache. Raises OSError."""
+    entry = StoredConversion(recipe=recipe, sha256=hash_file(output_path), delivery=delivery)
+    _sync(output_path)
+    output_path.replace(get_cached_model_path(cache, entry))
+    temporary_entry_path = output_path.with_suffix(".json")
+    temporary_entry_path.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
+    _sync(temporary_entry_path)
+    temporary_entry_path.replace(cache / f"{recipe.key}.json")
     return entry
 
 
@@ -89,12 +91,12 @@ def convert_precision(
     timeout_s: float,
     now_ns: Callable[[], int] = perf_counter_ns,
 ) -> ConvertedModel:
-    """Return the model as a single file of the given precision, with unchanged inputs and outputs;
-    for "as-is", the original file.
+    """Return a model in the given precision as a single file with unchanged inputs and outputs; for
+    "as-is", return the original file.
 
-    `calibration` maps input names to rows, which int8-static requires. Raises UsageError if the
-    model cannot be converted, and MeasurementError if the conversion process failed; both messages
-    contain the model name and the precision."""
+    `calibration` maps input names to calibration rows, which int8-static requires. Raises
+    UsageError if the model cannot be converted, and MeasurementError if the conversion process
+    failed. Both messages contain the model name and the precision."""
     if precision == "as-is":
         return ConvertedModel(path=model, sha256=hash_file(model), was_cached=False, duration_s=None)
     try:
@@ -137,7 +139,7 @@ def _convert_or_load(
             raise MeasurementError(
                 "the model file changed during the conversion", hint="Run again when the file is complete."
             )
-        entry = store_conversion(cache, recipe, _get_draft_path(Path(folder)), delivery)
+        entry = store_conversion(cache, recipe, _get_output_path(Path(folder)), delivery)
     return _build_converted_model(cache, entry, duration_s=(now_ns() - start_ns) / 1e9)
 
 
@@ -154,17 +156,23 @@ def _run_child(
         model=str(model.absolute()),
         model_bytes=recipe.model_bytes,
         precision=recipe.precision,
-        draft=str(_get_draft_path(folder)),
+        output_path=str(_get_output_path(folder)),
         has_7_bit_weights=recipe.spares_a_bit,
         calibration=str(rows) if feeds else None,
         inputs=tuple(feeds),
     )
-    output = run_child("the conversion", _CHILD_MODULE, msgspec.json.encode(job).decode(), timeout_s=timeout_s)
+    output = run_child(
+        "the conversion",
+        _CHILD_MODULE,
+        msgspec.json.encode(job).decode(),
+        timeout_s=timeout_s,
+        timeout_hint=MODEL_TIMEOUT_HINT,
+    )
     return decode_json(output, ConversionResult)
 
 
-def _get_draft_path(folder: Path) -> Path:
-    return folder / "draft.onnx"
+def _get_output_path(folder: Path) -> Path:
+    return folder / "converted.onnx"
 
 
 def _check_calibration(calibration: Feeds | None) -> None:

@@ -1,4 +1,5 @@
-"""Records of a conversion to another precision, and the memory limit of the converting process."""
+"""Records of a conversion to another precision, and the memory limit of the child process that
+converts."""
 
 from __future__ import annotations
 
@@ -11,16 +12,18 @@ from app.records.local import Precision
 
 GIB = 2**30
 _BASE_BYTES = 3 * GIB
-"""Memory for the threads of the libraries, and for the activations of a calibration batch."""
+"""Memory in bytes for the threads of the libraries, and for the activations of a calibration
+batch."""
 
 _COPIES = 12
-"""Number of copies of the model in memory: as bytes and protobuf messages before and after each
-step, and in the runtime."""
+"""Number of copies of the model that the memory limit allows: as bytes and as protobuf messages
+before and after each step, and in ONNX Runtime."""
 
 
 def limit_memory(model_bytes: int) -> None:
-    """Limit the memory of this process (Linux only). Beyond the limit, the process raises
-    MemoryError or aborts. The time limit is enforced by the parent process."""
+    """Limit the memory of this process according to the size of the model (Linux only). Beyond the
+    limit, this process raises MemoryError or aborts. The time limit is enforced by the parent
+    process."""
     if sys.platform == "win32":
         return
     import resource
@@ -33,36 +36,37 @@ def limit_memory(model_bytes: int) -> None:
 
 
 class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A converted model.
+    """A converted model, or the user's original file.
 
-    `duration_s` is the duration of the conversion; `None` if nothing was converted, because the
-    result was cached or the file is the user's original."""
+    `duration_s` is the duration of the conversion in s; `None` if nothing was converted, because
+    the conversion was cached or the original file is used."""
 
     path: Path
     sha256: str
     was_cached: bool
     duration_s: float | None
     calibration_rows: int | None = None
-    """Number of rows used to calibrate int8-static; accuracy measured on the same rows would be too
-    optimistic."""
+    """Number of rows that calibrated the int8-static model; `None` for other precisions. Accuracy
+    measured on the same rows would be too optimistic."""
     notes: tuple[str, ...] = ()
 
 
 class ConversionJob(msgspec.Struct, frozen=True, kw_only=True):
-    """Job of the child process that converts a model. `draft` is the path of the file to write;
-    `calibration` is the path of an .npz file with unnamed arrays, in the order of `inputs`."""
+    """Job of the child process that converts a model. `output_path` is the path of the converted
+    model to write. `calibration` is the path of an .npz file with unnamed arrays, in the order of
+    `inputs`."""
 
     model: str
     model_bytes: int
     precision: Precision
-    draft: str
+    output_path: str
     has_7_bit_weights: bool
     calibration: str | None = None
     inputs: tuple[str, ...] = ()
 
 
 class ConversionResult(msgspec.Struct, frozen=True, kw_only=True):
-    """Report of the child process on the draft that it wrote."""
+    """Report of the child process on the converted model that it wrote."""
 
     calibration_rows: int | None
     notes: tuple[str, ...]

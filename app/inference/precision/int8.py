@@ -1,5 +1,5 @@
-"""Converts the weights of a model, and its computation where possible, to 8-bit integers, following
-ONNX Runtime's guide for CPUs.
+"""Converts the weights of a model, and if possible also its computation, to 8-bit integers,
+following ONNX Runtime's guide for CPUs.
 
 Also loads the calibration rows of a model in batches."""
 
@@ -25,8 +25,8 @@ _BATCH_SIZE = 16
 
 
 def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[TensorSpec, ...]) -> list[Feeds]:
-    """Load calibration rows in batches. Raises UsageError for rows that do not fit the inputs of
-    the model. With a fixed batch size, rows that do not fill the last batch are dropped."""
+    """Load calibration rows in batches. If the model has a fixed batch size, an incomplete last
+    batch is dropped. Raises UsageError for rows that do not fit the inputs of the model."""
     with np.load(path, allow_pickle=False) as archive:
         rows = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
     missing = [spec.name for spec in inputs if spec.name not in rows]
@@ -58,17 +58,18 @@ def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[T
 
 
 _MIN_OPSET = 13
-"""First opset that supports quantization scales per channel."""
+"""First ONNX opset that supports per-channel quantization scales."""
 
 _MATRIX_OPERATORS = frozenset({"Conv", "ConvTranspose", "Gemm", "MatMul", "LSTM"})
 _SCORE_OPERATORS = frozenset({"Softmax", "Sigmoid"})
-"""Operators whose result is unsuitable as an int8 output: with a resolution of 1/256, small
-probabilities are rounded to 0, such as those of most classes of a classifier with 1,000 classes."""
+"""Operators whose output must not be quantized to int8 if it is a model output. At a resolution of
+1/256, small probabilities would be rounded to 0, such as those of most classes of a classifier with
+1,000 classes."""
 
 _RESHAPE_OPERATORS = frozenset({"Flatten", "Identity", "Reshape", "Squeeze", "Transpose", "Unsqueeze"})
 _CLIP_OPERATORS = frozenset({"Relu", "Clip"})
-"""Operators that clip values. The quantization tool uses the range of their output for their input,
-even if the input is a model output."""
+"""Operators that clip values. The quantization tool applies the range of the clipped output to the
+input as well, even if the input is a model output."""
 
 _REDUCED_RANGE_NOTE = (
     "int8 weights use the reduced range of 7 bits, because 8-bit products may overflow on this processor (x86 without "
@@ -77,17 +78,20 @@ _REDUCED_RANGE_NOTE = (
 _CONVOLUTIONS_NOTE = "int8-dynamic convolutions are rarely faster than fp32 on a CPU; use int8-static for convolutions"
 
 
-def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
-    """Convert a model to int8 with dynamic quantization, write it to `draft`, and return notes.
-    Raises UsageError if no node could be converted."""
-    prepared_path = _prepare_model(model, draft.parent)
+def convert_to_int8_dynamic(model: onnx.ModelProto, output_path: Path, has_7_bit_weights: bool) -> tuple[str, ...]:
+    """Convert a model to int8 with dynamic quantization, write the converted model to
+    `output_path`, and return notes for the user. Raises UsageError if no node could be
+    converted."""
+    prepared_path = _prepare_model(model, output_path.parent)
     has_convolutions = any(node.op_type == "Conv" for node in onnx.load_model(prepared_path).graph.node)
     # ConvInteger with int8 weights is slow or not supported; for matrix products, int8 weights are
     # the fast choice.
     weight_type = QuantType.QUInt8 if has_convolutions else QuantType.QInt8
     has_reduced_range = has_7_bit_weights and not has_convolutions
-    quantize_dynamic(prepared_path, draft, per_channel=True, reduce_range=has_reduced_range, weight_type=weight_type)
-    converted_model = _load_and_check(draft, "int8-dynamic")
+    quantize_dynamic(
+        prepared_path, output_path, per_channel=True, reduce_range=has_reduced_range, weight_type=weight_type
+    )
+    converted_model = _load_and_check(output_path, "int8-dynamic")
     convolution_notes = (_CONVOLUTIONS_NOTE,) if count_integer_nodes(converted_model)["ConvInteger"] else ()
     return (
         *convolution_notes,
@@ -97,16 +101,17 @@ def convert_to_int8_dynamic(model: onnx.ModelProto, draft: Path, has_7_bit_weigh
 
 
 def convert_to_int8_static(
-    model: onnx.ModelProto, draft: Path, has_7_bit_weights: bool, batches: Sequence[Feeds]
+    model: onnx.ModelProto, output_path: Path, has_7_bit_weights: bool, batches: Sequence[Feeds]
 ) -> tuple[str, ...]:
-    """Convert a model to int8 with static quantization, write it to `draft`, and return notes.
+    """Convert a model to int8 with static quantization, write the converted model to `output_path`,
+    and return notes for the user.
 
-    The range of an activation is its minimum and maximum over the calibration batches; weights are
+    The range of an activation is its minimum and maximum over the calibration batches. Weights are
     quantized per channel. Raises UsageError if no node could be converted."""
-    prepared_path = _prepare_model(model, draft.parent)
+    prepared_path = _prepare_model(model, output_path.parent)
     quantize_static(
         prepared_path,
-        draft,
+        output_path,
         _BatchReader(batches),
         nodes_to_exclude=_find_nodes_to_exclude(onnx.load_model(prepared_path).graph),
         quant_format=QuantFormat.QDQ,
@@ -116,15 +121,15 @@ def convert_to_int8_static(
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
-    converted_model = _load_and_check(draft, "int8-static")
+    converted_model = _load_and_check(output_path, "int8-static")
     return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_build_unconverted_note(converted_model))
 
 
 def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the nodes whose quantization would degrade a model output.
 
-    A Softmax inside the model must not be excluded: between quantized tensors, ONNX Runtime runs it
-    with fixed int8 steps, regardless of the scales of the tensors."""
+    A Softmax whose result is not a model output must not be excluded: between quantized tensors,
+    ONNX Runtime runs it with fixed int8 steps, regardless of the scales of the tensors."""
     outputs, excluded_names = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
         is_output = not outputs.isdisjoint(node.output)
@@ -168,8 +173,8 @@ def _prepare_model(model: onnx.ModelProto, folder: Path) -> Path:
 
 
 def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
-    """Raise the opset before ONNX Runtime's tool does, because the conversion in that tool fails
-    for Upsample."""
+    """Convert the model to the minimum opset before ONNX Runtime's tool would, because the tool
+    fails to convert Upsample. Raises UsageError if the conversion fails."""
     opset = get_standard_opset(model)
     if opset >= _MIN_OPSET:
         return model
@@ -183,8 +188,8 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _load_and_check(draft: Path, precision: str) -> onnx.ModelProto:
-    converted_model = onnx.load_model(draft)
+def _load_and_check(output_path: Path, precision: str) -> onnx.ModelProto:
+    converted_model = onnx.load_model(output_path)
     if not count_integer_nodes(converted_model):
         raise UsageError(
             f"the model has no node that can be converted to {precision}", hint="Use precision as-is or fp16."
@@ -193,8 +198,8 @@ def _load_and_check(draft: Path, precision: str) -> onnx.ModelProto:
 
 
 def _build_unconverted_note(converted_model: onnx.ModelProto) -> tuple[str, ...]:
-    """Return a note on the convolutions and matrix products that are still computed in the original
-    precision."""
+    """Return a note on the convolutions and matrix products that still run in the original
+    precision; empty if there are none."""
     dequantized_names = {
         name for node in converted_model.graph.node if node.op_type == "DequantizeLinear" for name in node.output
     }

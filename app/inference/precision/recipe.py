@@ -1,5 +1,5 @@
-"""Recipe of a conversion to another precision: all inputs that determine its result, and therefore
-its cache key."""
+"""Recipe of a conversion to another precision: all inputs that determine the converted model, and
+therefore its cache key."""
 
 from __future__ import annotations
 
@@ -20,17 +20,18 @@ from app.records.local import Precision
 from app.records.model import ShapeOverrides
 
 MAX_MODEL_BYTES = 2**31 - 2**26
-"""Maximum size of a model with its weights. The result is a single file, which protobuf limits to
-2 GiB."""
+"""Maximum size of a model including its weights, in bytes. The converted model is a single file,
+which protobuf limits to 2 GiB."""
 
 _VERSION = 1
-"""Version of the conversion, incremented whenever the same input would produce another result."""
+"""Version of the conversion code, incremented whenever the same recipe would produce a different
+model."""
 
 _LOCATION_KEY = b"location"
 
 
 class Weights(msgspec.Struct, frozen=True):
-    """An external file with weights, named relative to the model's folder."""
+    """An external weight file, named relative to the folder of the model."""
 
     name: str
     sha256: str
@@ -45,10 +46,10 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     """Size of the model including its weights, in bytes."""
     weights: tuple[Weights, ...]
     calibration_sha256: str | None
-    """Hash of the calibration rows; `None` except for int8-static."""
+    """Hash of the calibration rows for int8-static; `None` for other precisions."""
     spares_a_bit: bool
-    """True if int8 weights are quantized to 7 bits (`reduce_range`), for processors on which 8-bit
-    products can overflow."""
+    """True if int8 weights are quantized to 7 bits (`reduce_range`), because 8-bit products can
+    overflow on this processor."""
     tools: tuple[str, ...]
     version: int = _VERSION
 
@@ -89,7 +90,7 @@ def hash_file(path: Path) -> str:
 
 def products_may_overflow() -> bool:
     """Return True if this processor may accumulate products of uint8 and int8 in 16 bits, as x86
-    without VNNI does. Also True on x86 systems where VNNI cannot be detected."""
+    processors without VNNI do. Also return True on x86 if VNNI cannot be detected."""
     if platform.machine().lower() not in {"x86_64", "amd64"}:
         return False
     if sys.platform != "linux":
@@ -98,8 +99,8 @@ def products_may_overflow() -> bool:
 
 
 def _find_external_weights(model: Path) -> dict[str, Path]:
-    """Return the external weight files by name. The model is only parsed (in a child process) if it
-    may refer to any."""
+    """Return the external weight files of a model by name. The model is only parsed, in a child
+    process, if a scan finds a possible reference to an external file."""
     with model.open("rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
         if content.find(_LOCATION_KEY) < 0:
             return {}
@@ -117,8 +118,8 @@ def _hash_rows(calibration: Feeds) -> str:
 
 
 def _list_tools() -> tuple[str, ...]:
-    """Return the installed tools with versions from package metadata, because importing them takes
-    longer than a cache lookup."""
+    """Return the names and versions of the installed ONNX packages. They are read from package
+    metadata, because importing the packages takes longer than a cache lookup."""
     versions = {
         f"{package.name} {package.version}" for package in distributions() if package.name.lower().startswith("onnx")
     }

@@ -1,5 +1,5 @@
-"""Prepares the source model of a conversion: complete with weights, without functions, and not
-quantized."""
+"""Prepares the source model of a conversion: embeds its weights, inlines its functions, and rejects
+quantized models."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ INTEGER_OPERATORS = frozenset(
         "MatMulBnb4",
     }
 )
-"""Operators of quantized models, in addition to those whose name starts with QLinear."""
+"""Operators of quantized models, in addition to all operators whose name starts with QLinear."""
 
 _IR_VERSION = 8
-"""Minimum IR version of the converted model. From version 4, stored weights need not be inputs;
-from version 7, opset 13 is available; version 8 is supported by all supported runtimes."""
+"""Minimum IR version of the converted model, which all supported runtimes can open. From version 4,
+stored weights need not be inputs. From version 7, opset 13 is available."""
 
 
 def load_source_model(path: Path) -> onnx.ModelProto:
@@ -60,11 +60,11 @@ def load_source_model(path: Path) -> onnx.ModelProto:
 
 
 def count_integer_nodes(model: onnx.ModelProto) -> Counter[str]:
-    """Count the nodes that quantize values or process quantized values, by operator."""
+    """Return the number of nodes that quantize values or process quantized values, by operator."""
     names = (node.op_type for node in iterate_nodes(model.graph))
     return Counter(name for name in names if name in INTEGER_OPERATORS or name.startswith("QLinear"))
 
 
 def get_standard_opset(model: onnx.ModelProto) -> int:
-    """Return the opset version of the standard operators; 0 if the model uses none."""
+    """Return the opset version of the ONNX standard operators; 0 if the model declares none."""
     return max((opset.version for opset in model.opset_import if opset.domain in STANDARD_DOMAINS), default=0)

@@ -1,5 +1,5 @@
-"""Checks that a converted model can be opened, has the inputs and outputs of the original, and
-produces results."""
+"""Checks that a converted model can be opened, has the same inputs and outputs as the original, and
+returns finite results."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def open_on_cpu(model: Path) -> ModelSession:
     return open_session(model, _PROVIDER, threads=1)
 
 
-def run_converted_model(original: ModelSession, draft: Path, feeds: Feeds) -> tuple[str, ...]:
-    """Run the converted model on the given rows and return notes on its results. Raises UsageError
-    if the model does not run, and MeasurementError if its inputs or outputs differ from those of
-    the original."""
+def run_converted_model(original: ModelSession, output_path: Path, feeds: Feeds) -> tuple[str, ...]:
+    """Run the converted model on the given rows, and return notes on its outputs. Raises UsageError
+    if the converted model does not run, and MeasurementError if its inputs or outputs differ from
+    those of the original."""
     try:
-        converted_model = open_on_cpu(draft)
+        converted_model = open_on_cpu(output_path)
         outputs = converted_model.run(feeds)
     except SizewiseError as error:
         raise UsageError(f"the converted model does not run: {error}", hint="Use precision as-is.") from error

@@ -16,7 +16,7 @@ _FAILED_POLLS = 4
 def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Build an HPA on requests per second per pod, a metric that a metrics adapter has to provide.
 
-    Spares are not included, because an HPA cannot add them to a metric.
+    Spares are not included, because an HPA cannot add a constant number of pods.
     """
     target = {"type": "AverageValue", "averageValue": format_rounded_down(scale.target_per_s)}
     metric = {"metric": {"name": get_value(settings, "metric_name")}, "target": target}
@@ -36,8 +36,8 @@ def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
 def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Build a ScaledObject on the requests per second of the whole service.
 
-    The query adds the spares' share of the rate, so that the spares run at any rate. If Prometheus
-    is unavailable, the whole fleet runs.
+    The query adds a rate for the spares, so that the spares run at any load. If Prometheus is
+    unavailable, the whole fleet runs.
     """
     threshold, query = format_rounded_down(scale.target_per_s), get_value(settings, "metric_query")
     trigger = {
@@ -58,10 +58,10 @@ def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Doc
 def build_keda_by_schedule(
     name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings
 ) -> Document:
-    """Build a ScaledObject with a cron trigger for each range of hours that needs more pods than
-    the quietest hour.
+    """Build a ScaledObject with one cron trigger per range of hours that needs more pods than the
+    quietest hour.
 
-    If several triggers are active, KEDA applies the one with the most pods.
+    If several triggers are active, KEDA applies the trigger with the most pods.
     """
     min_pods = min(pods_by_hour)
     hour_ranges = _list_hour_ranges(pods_by_hour, min_pods)
@@ -102,10 +102,10 @@ def _build_scaled_object(
 
 
 def _list_hour_ranges(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
-    """Return the ranges of consecutive hours with the same number of pods above the minimum, as
-    (first hour, end, pods).
+    """Return the ranges of consecutive hours that need the same number of pods, above the minimum,
+    as (first hour, end, pods).
 
-    `end` is the hour after the last hour; a range may extend past midnight.
+    `end` is the hour after the last hour. A range may extend past midnight.
     """
     changes = [hour for hour in range(24) if pods_by_hour[hour] != pods_by_hour[hour - 1]]
     next_changes = [*changes[1:], *changes[:1]]

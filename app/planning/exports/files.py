@@ -20,8 +20,8 @@ ExportKind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 def export_plan(plan: Plan, kind: ExportKind, settings: ExportSettings) -> dict[str, str]:
     """Export a plan and return the content of the files by file name.
 
-    Lines end with a line feed, and the files are to be written as UTF-8. Raises UsageError if the
-    plan recommends no fleet; `csv` and `json` are exported anyway and contain the reason.
+    Lines end with a line feed. Write the files as UTF-8. Raises UsageError if the plan recommends
+    no fleet, except for `csv` and `json`, which contain the reason.
     """
     name = make_dns_name(settings.name)
     match kind:

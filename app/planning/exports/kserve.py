@@ -23,8 +23,8 @@ _ANNOTATIONS = {
 
 
 def build_kserve_manifest(plan: Plan, settings: ExportSettings) -> str:
-    """Build the YAML of an InferenceService. Any autoscaler other than `none` means Knative's
-    autoscaler.
+    """Build the YAML of an InferenceService. With any autoscaler except `none`, Knative scales the
+    service.
 
     Raises UsageError if the plan recommends no fleet, and for `scheduled`, which an
     InferenceService does not support.
@@ -50,9 +50,9 @@ def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
     """Estimate the number of requests in flight in a pod at the max rate within the SLO, by
     Little's law.
 
-    The result is the mean plus three sigma of a Poisson distribution. It is an upper estimate,
-    because tail latency is used in place of the mean. `None` if the plan has no latency of whole
-    requests.
+    The result is the mean of a Poisson distribution plus three standard deviations. The estimate is
+    high, because tail latency is used in place of mean latency. Returns `None` if the plan has no
+    latency of whole requests.
     """
     latency_ms, capacity = fleet.latency_at_peak.value, fleet.capacity_per_instance_per_s.value
     if plan.latency_metric.partition(".")[0] not in _LATENCY_METRICS or latency_ms is None or capacity is None:
@@ -74,10 +74,10 @@ def _build_predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSet
 
 
 def _build_scaling(plan: Plan, fleet: Fleet, scale: Scale) -> dict[str, Any]:
-    """Return the scaling metric and target: requests per second, or concurrency below one request
-    per second per pod.
+    """Return the scaling metric and target: requests per second or, below one request per second
+    per pod, concurrency.
 
-    Concurrency is used because targets must be integers.
+    A rate below one request per second is no valid target, because targets must be integers.
     """
     if scale.target_per_s >= 1:
         return {"scaleMetric": "rps", "scaleTarget": math.floor(scale.target_per_s)}
@@ -125,8 +125,8 @@ def _list_notes(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings
         )
     if settings.autoscaler != "none":
         notes.append(
-            f"{scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare, by Knative's "
-            f"autoscaler at {format_rounded_down(scale.target_per_s)} req/s per pod, the planned rate of each pod. "
+            f"Knative's autoscaler runs {scale.min_pods} to {scale.max_pods} pods, including {scale.spare_pods} spare. "
+            f"Its target, {format_rounded_down(scale.target_per_s)} req/s per pod, is the planned rate of each pod. "
             f"The plan's monthly cost covers {scale.max_pods} pods."
         )
     if "nodeSelector" in build_placement(fleet, settings):

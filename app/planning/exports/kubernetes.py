@@ -40,8 +40,8 @@ _RANDOM_ROUTERS = ("random",)
 
 
 def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
-    """Build the YAML of all Kubernetes documents. Raises UsageError if the plan recommends no
-    fleet."""
+    """Build the Kubernetes manifests of the recommended fleet as YAML. Raises UsageError if the
+    plan recommends no fleet."""
     fleet, scale, name = get_recommended_fleet(plan), compute_scale(plan), make_dns_name(settings.name)
     documents = [
         _build_deployment(name, fleet, scale, settings),
@@ -64,7 +64,8 @@ def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
 def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:
     """Build the Deployment that runs the pods of the fleet.
 
-    `replicas` is omitted if an autoscaler sets it, since each `kubectl apply` would reset it.
+    `replicas` is omitted if an autoscaler sets the number of pods, since each `kubectl apply` would
+    reset the number.
     """
     zone_spread = build_zone_spread(fleet, build_labels(name))
     container = {
@@ -97,8 +98,8 @@ def _build_deployment(name: str, fleet: Fleet, scale: Scale, settings: ExportSet
 def _build_rolling_update(scale: Scale) -> dict[str, int]:
     """Return `maxUnavailable` and `maxSurge` of a rolling update.
 
-    The nodes are full, so the pods of a spare instance are replaced first; without a spare, an
-    additional pod is needed.
+    The nodes are full, so a rollout replaces as many pods at a time as one spare instance runs.
+    Without a spare, a rollout needs an additional pod.
     """
     if scale.max_unavailable:
         return {"maxUnavailable": scale.max_unavailable, "maxSurge": 0}
@@ -121,8 +122,7 @@ def _build_service(name: str, settings: ExportSettings) -> Document:
 def _build_disruption_budget(name: str, scale: Scale, settings: ExportSettings) -> Document:
     """Build the PodDisruptionBudget of the fleet's pods.
 
-    It allows one unavailable pod even without spares, because otherwise nodes could never be
-    drained.
+    One pod may be unavailable even without spares, because otherwise nodes could never be drained.
     """
     return {
         "apiVersion": "policy/v1",

@@ -19,7 +19,7 @@ _LABEL_VALUE = re.compile(r"[A-Za-z0-9]([-A-Za-z0-9_.]{0,61}[A-Za-z0-9])?")
 def make_dns_name(text: str) -> str:
     """Convert a string to a DNS label of at most 40 characters that begins with a letter.
 
-    Longer names are truncated and end with a digest of the original string.
+    Longer labels are truncated and end with a digest of the original string.
     """
     ascii_text = unicodedata.normalize("NFKD", text).encode("ascii", "ignore").decode().lower()
     label = re.sub(r"[^a-z0-9]+", "-", ascii_text).strip("-")
@@ -43,7 +43,7 @@ _PLAIN = re.compile(r"[A-Za-z]")
 
 
 class _Dumper(yaml.SafeDumper):
-    """YAML dumper without anchors and aliases, which readers of manifests do not expect."""
+    """YAML dumper that writes no anchors and aliases, since they are unusual in manifests."""
 
     def ignore_aliases(self, data: Any) -> bool:  # noqa: ARG002
         return True
@@ -71,7 +71,7 @@ def format_one_line(text: str) -> str:
 
 
 def dump_yaml(comment: Iterable[str], documents: Sequence[Document]) -> str:
-    """Return the documents as YAML, preceded by a comment; keys stay in their order."""
+    """Return the documents as YAML, preceded by a comment. The order of keys is preserved."""
     comment_text = "".join(f"# {format_one_line(line)}".rstrip() + "\n" for line in comment)
     return comment_text + yaml.dump_all(
         documents, Dumper=_Dumper, sort_keys=False, allow_unicode=True, explicit_start=True

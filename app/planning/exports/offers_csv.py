@@ -1,8 +1,8 @@
 """Export of all fleets that the plan considered, as a CSV table.
 
 Names and reasons may come from a user, so strings that a spreadsheet would interpret as a formula
-(beginning with = + - @, a tab, a line break, or their full-width variants) are prefixed with an
-apostrophe. Numbers stay numbers. Unavailable values are empty cells.
+are prefixed with an apostrophe: those that begin with = + - @ or a full-width variant, a tab, or a
+line break. Numbers stay numbers. Unavailable values are empty cells.
 """
 
 from __future__ import annotations
@@ -38,8 +38,8 @@ _UNIT_COSTS = {
 
 
 def build_offers_csv(plan: Plan) -> str:
-    """Build the CSV table with one row per offer: feasible offers first, each group in the order of
-    the plan."""
+    """Build the CSV table of all fleets: feasible fleets first, then excluded fleets, in the order
+    of the plan."""
     recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
     rows = [
         dict(_build_row(fleet, plan, recommended_fleet))
@@ -127,9 +127,9 @@ _NO_FLEET = Fleet(
 
 
 def _is_same_fleet(fleet: Fleet, front_fleet: Fleet) -> bool:
-    """Return whether both are the same fleet.
+    """Return whether both fleets have the same offer and number of instances.
 
-    Equality is not enough, since a fleet on the Pareto front also has its probability of being on
-    the front.
+    A comparison of all fields would fail, since only fleets of the Pareto front have a front
+    probability.
     """
     return (fleet.offer, fleet.instances) == (front_fleet.offer, front_fleet.instances)

@@ -88,10 +88,10 @@ _PROBE_S = 10
 
 
 def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
-    """Build the resource requests and limits of a pod: its share of the node.
+    """Build the resource requests and limits of a pod from its share of the node.
 
-    There is no CPU limit, because throttling would delay requests, and the other pods of the node
-    have requests of their own.
+    There is no CPU limit, because throttling would delay requests. The other pods of the node are
+    protected by their own CPU requests.
     """
     pods = fleet.replicas_per_instance or 1
     requests: dict[str, Any] = {}
@@ -116,7 +116,7 @@ def get_accelerator_resource(fleet: Fleet, settings: ExportSettings) -> str:
 
 
 def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
-    """Build `nodeSelector` and `tolerations`; each is omitted if empty."""
+    """Build `nodeSelector` and `tolerations` of a pod. An empty field is omitted."""
     selector = {}
     if is_label_value(fleet.instance_type):
         selector[INSTANCE_TYPE] = fleet.instance_type
@@ -130,9 +130,9 @@ def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
 
 
 def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, Any]]:
-    """Build a topology spread over zones; empty if the fleet has no spare.
+    """Build the topology spread constraint over zones; empty if the fleet has no spare.
 
-    The spread is a preference, so that a zone without capacity does not reduce the number of pods.
+    The constraint is only a preference, so that pods are scheduled even if a zone has no capacity.
     """
     if not fleet.spare_instances:
         return []
@@ -149,7 +149,7 @@ def build_zone_spread(fleet: Fleet, labels: dict[str, str]) -> list[dict[str, An
 def build_probes(settings: ExportSettings) -> dict[str, Any]:
     """Build startup, readiness and liveness probes.
 
-    The container has `start_within_s` seconds to start; the other two probes begin afterwards.
+    The startup probe allows `start_within_s` seconds; the other two probes begin afterwards.
     """
 
     def build_http_probe(path: str, failure_threshold: int) -> dict[str, Any]:
@@ -168,7 +168,7 @@ def build_probes(settings: ExportSettings) -> dict[str, Any]:
 
 
 def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
-    """Return notes on the resource requests and the placement of the pod, as sentences."""
+    """Return notes, as sentences, on the resource requests and the placement of a pod."""
     pods, reserved_text = fleet.replicas_per_instance or 1, format_share(1 - settings.node_share)
     pods_text = "one pod" if pods == 1 else f"{pods} pods"
     notes = [f"An instance runs {pods_text}; {reserved_text} of its CPU and memory is reserved for its system."]
@@ -203,6 +203,6 @@ def _list_accelerator_notes(fleet: Fleet, settings: ExportSettings, pods: int) -
 
 
 def _count_devices(fleet: Fleet) -> int:
-    """Return the number of devices per instance; to its node, a fraction of an accelerator is one
-    device."""
+    """Return the number of accelerator devices per instance. A fraction of an accelerator counts as
+    one device."""
     return max(1, math.ceil(fleet.accelerator_count - 1e-9))

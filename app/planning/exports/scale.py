@@ -24,12 +24,12 @@ class Scale(msgspec.Struct, frozen=True):
     """Pods of the recommended fleet, one per replica.
 
     `max_pods` includes spares and sustains the peak at the plan's confidence. `min_pods` is the
-    number for the quietest hour, in proportion to its rate, plus the spares; such a small fleet may
-    need slightly more.
+    number of pods for the quietest hour, including spares. The number is proportional to the rate,
+    so a very small fleet may need slightly more pods.
 
-    `target_per_s` is the rate in req/s that the plan sizes a pod for. `sizewise simulate` and all
-    autoscalers use the same rate. An autoscaler with this target runs the pods that the load needs;
-    spares are added if the autoscaler supports it.
+    `target_per_s` is the planned rate per pod in req/s, which `sizewise simulate` and all
+    autoscalers use as well. With this target, an autoscaler runs as many pods as the load needs.
+    Spares are added if the autoscaler supports them.
     """
 
     max_pods: int
@@ -40,8 +40,8 @@ class Scale(msgspec.Struct, frozen=True):
 
     @property
     def max_unavailable(self) -> int:
-        """Pods that a rollout or node drain may make unavailable at once: those of one spare
-        instance; 0 without spares.
+        """Maximum number of pods that a rollout or node drain may make unavailable at once: the
+        pods of one spare instance; 0 without spares.
         """
         return min(self.spare_pods, self.pods_per_instance)
 
@@ -74,11 +74,11 @@ def compute_scale(plan: Plan) -> Scale:
 
 
 def compute_daily_pods(plan: Plan) -> tuple[int, ...]:
-    """Return the number of pods for each of the 24 hours, including spares: enough for the hour's
-    peak on any weekday.
+    """Return the number of pods, including spares, for each of the 24 hours, sufficient for the
+    hour's peak on any weekday.
 
-    The rate is linear between the middles of hours, so an hour next to a busier one needs more than
-    its own share.
+    The rate is interpolated linearly between the middles of hours. An hour next to a busier hour
+    therefore needs more pods than its own share requires.
     """
     scale, traffic = compute_scale(plan), plan.traffic
     max_by_hour = _compute_typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
@@ -112,8 +112,8 @@ def _get_target_per_s(fleet: Fleet) -> float:
 
 
 def _compute_typical_peak_per_s(traffic: Traffic) -> float:
-    """Return the peak of a week in req/s, including spikes, before the cache; 1 if there is no
-    traffic.
+    """Return the peak rate of a typical week in req/s, including spikes, before the cache; 1 if
+    there is no traffic.
 
     Growth, campaigns and the cache are excluded, since they change all hours by the same factor.
     """

@@ -1,4 +1,4 @@
-"""Settings of an export: values that a manifest needs and a plan does not contain."""
+"""Settings of an export: values that a manifest needs but a plan does not contain."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from app.errors import UsageError
 Autoscaler = Literal["none", "hpa", "keda", "scheduled"]
 """Autoscaler of the exported fleet.
 
-`none` runs the whole fleet all the time, which is what the plan's monthly cost includes.
-`scheduled` is KEDA with cron triggers.
+With `none`, the whole fleet runs all the time, as in the plan's monthly cost. `scheduled` is KEDA
+with cron triggers.
 """
 Predictor = Literal["onnx", "container"]
 
@@ -41,13 +41,12 @@ _PLACEHOLDER_DESCRIPTIONS = {
 
 
 class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Settings of an export; `None` is exported as a placeholder, which the comment at the top of
-    the file lists.
+    """Settings of an export. Raises UsageError for invalid values.
 
-    Raises UsageError for invalid values. Names in the manifests are derived from `name`, which may
-    be any string. `node_share` is the share of a node's CPU and memory that pods may request; the
-    rest is reserved for the system. Replicas are started `start_early_minutes` before the hour that
-    needs them.
+    A required value that is `None` is exported as a placeholder, and listed in the comment at the
+    top of the file. Names in the manifests are derived from `name`, which may be any string.
+    `node_share` is the share of a node's CPU and memory that pods may request; the rest is reserved
+    for the system. Replicas start `start_early_minutes` before the hour in which they are needed.
     """
 
     name: str = "sizewise"
@@ -66,10 +65,11 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     timezone: str | None = None
     start_early_minutes: int = 10
     instance_memory_gib: float | None = None
-    """Memory of one instance of the recommended offer, in GiB; plans do not contain it."""
+    """Memory of one instance of the recommended offer, in GiB. Plans do not contain this value."""
     node_share: float = 0.9
     accelerator_resource: str | None = None
-    """Resource name such as `nvidia.com/gpu`; `None` derives it from the accelerator's vendor."""
+    """Kubernetes resource name of the accelerator, such as `nvidia.com/gpu`. If `None`, the name is
+    derived from the vendor."""
 
     def __post_init__(self) -> None:
         for is_invalid, message in (
@@ -96,13 +96,13 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def get_value(settings: ExportSettings, field: str) -> str:
-    """Return the value of a setting, or its placeholder if it is not set."""
+    """Return the value of a setting; if the value is `None`, return the placeholder."""
     value: str | None = getattr(settings, field)
     return _PLACEHOLDERS[field] if value is None else value
 
 
 def list_placeholders(settings: ExportSettings, *fields: str) -> list[str]:
-    """Return a sentence for each of the given fields that is exported as a placeholder."""
+    """Return one sentence for each setting in `fields` that is exported as a placeholder."""
     sentences = []
     for field in fields:
         if getattr(settings, field) is not None:

@@ -17,7 +17,7 @@ Value = str | float | int | None
 
 
 class Variable(msgspec.Struct, frozen=True):
-    """Declaration of a Terraform variable; if `is_nullable`, its value may be null for some
+    """Declaration of a Terraform variable. With `is_nullable`, the value may be null for some
     fleets."""
 
     name: str

@@ -1,12 +1,12 @@
 """Alternatives to the recommended fleet: reserved instances, and a mix of two instance types.
 
 The module computes how many instances to reserve for a year, how many to run on spot, and how many
-on demand. A reserved instance is paid for in every hour. The k-th reserved instance replaces an
-instance that would otherwise be rented in every hour that needs at least k instances, so it pays
-off if renting in those hours costs more. If the alternative is on demand only, this is the case if
-it is used in more than p_reserved / p_on_demand of the hours, so the best number of reserved
-instances is the (1 − p_reserved / p_on_demand) quantile of the demand. Each additional reserved
-instance saves less, so the optimum is the number of those that pay off.
+on demand. A reserved instance is paid for in every hour. The k-th reserved instance is used in
+every hour that needs at least k instances. It pays off if renting an instance in these hours would
+cost more. Each additional reserved instance is used less, so the best number is the number of
+reserved instances that pay off. Compared with on-demand instances only, a reserved instance pays
+off if it is used in more than the share p_reserved / p_on_demand of the hours. The best number is
+then the (1 − p_reserved / p_on_demand) quantile of the demand.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ MAX_REPLICAS = 10_000_000
 
 
 class HourlyPrices(msgspec.Struct, frozen=True):
-    """Prices of one instance in USD per hour by kind of price; `None` if a kind is not
+    """Prices of one instance in USD per hour, by kind of price; `None` if a kind of price is not
     available."""
 
     on_demand: float | None
@@ -46,8 +46,8 @@ class SpotTerms(msgspec.Struct, frozen=True):
     """Conditions for the use of spot instances.
 
     At most `max_share` of the replicas in any hour may run on spot, since instances of the same
-    spot market are interrupted together. For each spot instance in use, 1 + `buffer` are rented, so
-    that a replacement is ready after an interruption.
+    spot market are interrupted together. For each spot instance in use, 1 + `buffer` spot instances
+    are rented, so that a replacement is ready after an interruption.
     """
 
     max_share: float
@@ -65,7 +65,7 @@ class SpotTerms(msgspec.Struct, frozen=True):
 class CommitmentSplit(msgspec.Struct, frozen=True):
     """Cheapest split between reserved, on-demand and spot instances.
 
-    Hours are replica-hours per year. Reserved hours include unused ones; spot hours exclude the
+    Hours are replica-hours per year. Reserved hours include unused hours; spot hours exclude the
     buffer.
     """
 
@@ -82,11 +82,12 @@ class CommitmentSplit(msgspec.Struct, frozen=True):
 def split_commitments(
     hourly_replicas: npt.ArrayLike, prices: HourlyPrices, *, min_reserved: int = 0, spot: SpotTerms | None = None
 ) -> CommitmentSplit | None:
-    """Compute the cheapest split of the hourly replicas, scaled to a year.
+    """Compute the cheapest split of the hourly demand between reserved, on-demand and spot
+    instances, scaled to a year.
 
-    Fractions of a replica are rounded up. The split reserves either no instance, or at least
-    `min_reserved`. Returns `None` if the available prices cannot cover the demand. Raises
-    ValueError if the demand is empty, negative or not finite.
+    Fractions of a replica are rounded up. Either no instance is reserved, or at least
+    `min_reserved` instances are. Returns `None` if the available prices cannot cover the demand.
+    Raises ValueError if the demand is empty, negative or not finite.
     """
     demand = _round_up_replicas(hourly_replicas)
     spot_price = None if spot is None or prices.spot is None else spot.compute_usd_per_hour(prices.spot)
@@ -115,8 +116,8 @@ def _compute_max_spot(demand: Hours, spot: SpotTerms | None, price: float | None
 def _list_candidate_reservations(
     demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, min_reserved: int
 ) -> tuple[int, ...]:
-    """Return the candidates for the best number of reserved instances; the caller chooses the
-    cheapest."""
+    """Return one or two candidates for the number of reserved instances; the cheapest number is
+    among them."""
     if prices.reserved_1y is None:
         return (0,)
     required_count = int((demand - max_spot).max()) if prices.on_demand is None else 0
@@ -127,8 +128,7 @@ def _list_candidate_reservations(
 def _count_profitable(
     demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, required_count: int
 ) -> int:
-    """Return how many reserved instances, in addition to `required_count` instances, save more than
-    they cost.
+    """Return how many more reserved instances than `required_count` save more than they cost.
 
     A reserved instance first replaces on-demand instances, then spot instances.
     """
@@ -151,8 +151,8 @@ def _count_hours_by_replicas(demand: Hours) -> Hours:
 def _compute_cost(
     demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, reserved: int
 ) -> float:
-    """Return the cost in USD over all hours of the demand; infinity if a part of the demand cannot
-    be served."""
+    """Return the cost in USD over all hours of `demand`; infinity if a part of `demand` cannot be
+    served."""
     spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
     total_usd = reserved * demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_price or 0.0)
     if on_demand_hours and prices.on_demand is None:
@@ -189,14 +189,15 @@ def _build_split(
 _MONTHS = 12
 _MAX_COST_SHARE = 0.99
 _MAX_OFFERS = 40
-"""Number of offers considered for a mix: those with the highest rate per price, since others hardly
-improve the mix."""
+"""Maximum number of offers considered for a mix. The offers with the lowest cost per rate are used,
+since others hardly improve the mix."""
 
 
 def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Commitment | None:
-    """Compute the cost of autoscaling hourly over a year, with some of the instances reserved.
+    """Compute the monthly cost of hourly autoscaling, with the best number of reserved instances.
 
-    Returns `None` for owned hardware, and if the saving is less than 1 %.
+    Returns `None` for owned hardware, and if the saving compared with a fixed fleet is less than 1
+    %.
     """
     offer = best.offer
     if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":
@@ -225,8 +226,8 @@ def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs
 
 
 def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> Mix | None:
-    """Return the cheapest mix of two instance types; `None` if it is not at least 1 % cheaper than
-    a single type."""
+    """Return the cheapest mix of two instance types. Return `None` if the mix is not at least 1 %
+    cheaper than a single type, or if the fleet has several zones."""
     feasible = sorted((get_candidate(option) for option in options if option.is_feasible), key=_compute_usd_per_rate)[
         :_MAX_OFFERS
     ]

@@ -1,7 +1,7 @@
 """Cost per hour, month, inference and token.
 
-Unit costs are reported at three rates: at saturation, as vendors quote them; at the max rate within
-the SLO; and at the mean rate of the traffic, which is what the user pays.
+Unit costs are reported at three rates: at saturation, as in vendors' quotes; at the max rate within
+the SLO; and at the mean rate of the traffic, which gives the cost that the user pays.
 """
 
 from __future__ import annotations
@@ -14,7 +14,8 @@ THOUSAND, MILLION = 1e3, 1e6
 
 
 class UnitCost(msgspec.Struct, frozen=True):
-    """Cost of a unit in USD at three rates; `None` if a rate is unknown or 0."""
+    """Cost of a unit in USD at three rates: at saturation, within the SLO, and at the mean rate. A
+    cost is `None` if its rate is unknown or 0."""
 
     at_saturation: float | None
     at_slo: float | None
@@ -27,8 +28,8 @@ class UnitCost(msgspec.Struct, frozen=True):
 
 
 class Rates(msgspec.Struct, frozen=True):
-    """Request rates: of one instance at saturation and within the SLO, and the mean rate of the
-    entire traffic."""
+    """Request rates: rates of one instance at saturation and within the SLO, and the mean rate of
+    the entire traffic."""
 
     saturation_per_s: float | None
     slo_per_s: float | None
@@ -50,17 +51,17 @@ class TokenWork(msgspec.Struct, frozen=True):
 
     @property
     def input_share(self) -> float:
-        """Share of the engine time that is spent on the prompt, whose tokens are processed in
-        parallel."""
+        """Share of the engine time per request that is spent on the prefill of the prompt."""
         decode_s = self.output_tokens * self.step_s / self.batch
         engine_s = self.prefill_s + decode_s
         return self.prefill_s / engine_s if engine_s > 0 else 0.0
 
 
 class TokenCosts(msgspec.Struct, frozen=True):
-    """Cost in USD per 1M tokens; `None` if there are no such tokens.
+    """Cost in USD per 1M input tokens, output tokens, and all tokens; `None` if there are no tokens
+    of the kind.
 
-    Input cost × input tokens plus output cost × output tokens is the cost of a request.
+    The costs of all input and output tokens of a request sum to the cost of the request.
     """
 
     per_1m_input: UnitCost | None
@@ -69,8 +70,8 @@ class TokenCosts(msgspec.Struct, frozen=True):
 
 
 def compute_request_cost(usd_per_hour_each: float, fleet_usd_per_hour: float, rates: Rates) -> UnitCost:
-    """Return the cost in USD per request: of one instance at saturation and within the SLO, and of
-    the fleet at the mean rate.
+    """Return the cost in USD per request. The costs at saturation and within the SLO are for one
+    instance; the cost at the mean rate is for the fleet.
     """
     return UnitCost(
         _compute_usd_per_request(usd_per_hour_each, rates.saturation_per_s),
@@ -85,7 +86,7 @@ def compute_cost_per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour:
 
 def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
     """Split the cost of a request between input and output tokens, in proportion to the engine time
-    spent on them."""
+    spent on each."""
     shares = (work.input_share, 1 - work.input_share, 1.0)
     counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
     return TokenCosts(
@@ -99,9 +100,8 @@ def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
 def compute_effective_spot_usd_per_hour(
     spot_usd_per_hour: float, interruptions_per_hour: float, cold_start_s: float, lost_work_s: float = 0.0
 ) -> float:
-    """Return the price of an hour of service on spot instances, in USD.
-
-    It includes the cost of starting a replacement after each interruption.
+    """Return the effective price of a spot instance in USD per hour of service, including the cost
+    of starting a replacement after each interruption.
     """
     return spot_usd_per_hour * (1 + interruptions_per_hour * (cold_start_s + lost_work_s) / SECONDS_PER_HOUR)
 

@@ -1,6 +1,6 @@
 """Cost of a fleet per inference and per token, and monthly power, energy and carbon emissions.
 
-A value has the basis "measured" if power was measured, otherwise it is assumed from the
+A value has the basis "measured" if power was measured. Otherwise, power is assumed from the
 accelerator's TDP. A month has 730 hours.
 """
 
@@ -28,11 +28,11 @@ from app.records.planning_inputs import PlanningInputs
 from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
 
 ASSUMED_IDLE_SHARE = 0.2
-"""Assumed idle power with a loaded model, as a share of the TDP; measured values of accelerators
+"""Assumed idle power of an accelerator with a loaded model, as a share of the TDP. Measured shares
 are 0.1 to 0.3."""
 ASSUMED_PUE = 1.2
-"""Assumed power usage effectiveness. Large clouds publish 1.1 to 1.2; private server rooms are
-closer to 1.5."""
+"""Assumed power usage effectiveness. Large clouds publish values of 1.1 to 1.2; private server
+rooms are closer to 1.5."""
 
 
 class PowerModel(msgspec.Struct, frozen=True):
@@ -56,10 +56,10 @@ class Site(msgspec.Struct, frozen=True):
 
 
 class EnergyBill(msgspec.Struct, frozen=True):
-    """Monthly energy, cost and carbon emissions, including PUE but not the emissions of
-    manufacturing.
+    """Monthly energy, energy cost and carbon emissions.
 
-    `mean_w` is the mean power without PUE.
+    All three include PUE, but emissions exclude manufacturing. `mean_w` is the mean power in W
+    without PUE.
     """
 
     mean_w: Estimate
@@ -87,8 +87,8 @@ def build_power_model(
 def compute_fleet_power(
     power_model: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
 ) -> Estimate:
-    """Return the mean power of the fleet in W; `host_w` is the power of everything except the
-    accelerators."""
+    """Return the mean power of the fleet in W. `host_w` is the power in W of all components except
+    the accelerators."""
     if power_model is None:
         return _build_unknown_estimate("neither measured power nor TDP is known")
     return Estimate(power_model.compute_power_w(utilization) * accelerators + host_w, basis=power_model.basis)
@@ -97,9 +97,9 @@ def compute_fleet_power(
 def compute_power_from_inferences(
     energy_above_idle_j: Estimate, rate_per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
 ) -> Estimate:
-    """Return the mean power of the fleet in W from the measured energy per inference.
+    """Return the mean power of the fleet in W, computed from the measured energy per inference.
 
-    That energy excludes idle power, so the idle power of the accelerators is added.
+    The measured energy excludes idle power, so the idle power of the accelerators is added.
     """
     if energy_above_idle_j.value is None or idle_w.value is None:
         return _build_unknown_estimate(
@@ -117,7 +117,7 @@ def compute_power_from_inferences(
 
 
 def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
-    """Compute the monthly energy bill at this mean power and mean rate of inferences."""
+    """Compute the monthly energy bill from the mean power and the mean rate of inferences."""
     kwh_per_month = _scale_estimate(mean_w, site.pue * HOURS_PER_MONTH / 1000)
     thousands_of_inferences = mean_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR / THOUSAND
     return EnergyBill(
@@ -174,8 +174,8 @@ def add_costs(fleet: Fleet, option: Option, demand: Demand, plan_inputs: Plannin
 def _compute_rates(option: Option, demand: Demand) -> Rates:
     """Return the request rates of an option.
 
-    At saturation, all replicas of an instance run at max throughput. This rate is unknown without a
-    service model, and for a language model that was never observed at full load.
+    At saturation, all replicas of an instance run at max throughput. The rate at saturation is
+    `None` without a service model, and for a language model that was never observed at full load.
     """
     candidate, fit = get_candidate(option), option.target.fit
     replica_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
@@ -221,10 +221,10 @@ class _Energy(msgspec.Struct, frozen=True):
 
 
 def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs) -> _Energy:
-    """Return the energy of the accelerators only, or of the entire instance if it is owned and its
-    power is specified.
+    """Return the energy and emissions of the accelerators or, for owned hardware with specified
+    power, of the entire instances.
 
-    The energy of a rented CPU instance is unknown.
+    The energy of other CPU instances is unknown.
     """
     candidate = get_candidate(option)
     offer = candidate.offer

@@ -1,11 +1,11 @@
-"""Fleets of several instance types, each for the requests that it serves at the lowest cost, by
-mixed-integer programming.
+"""Fleets of several instance types, found by mixed-integer programming: each instance type serves
+the request sizes for which it is cheapest.
 
-The traffic is divided into buckets by request size. An instance type has a request rate for each
-bucket if it serves only that bucket. If it serves several buckets, its load is the sum over buckets
-of rate / capacity. Each bucket is divided into equal slices, which are assigned to instance types
-at the lowest total cost. The result is valid only with a router that knows the size of a request
-and routes it as planned.
+The traffic is divided into buckets by request size. For each bucket, an instance type has a
+capacity: the max rate if only this bucket is served. The load of an instance that serves several
+buckets is the sum of rate / capacity over the buckets. Each bucket is divided into equal slices,
+which are assigned to instance types at the lowest total cost. The result is valid only with a
+router that knows the size of a request and routes it as planned.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ _TOLERANCE = 1e-9
 class MixOffer(msgspec.Struct, frozen=True):
     """Offer that may be part of a mix of instance types.
 
-    `rate_per_s_by_bucket` is the rate of one instance within the SLO by bucket, if it serves only
-    that bucket; buckets that it cannot serve are missing. `max_instances` is the number of
-    available instances; `None` means unlimited.
+    `rate_per_s_by_bucket` is, for each bucket, the rate of one instance within the SLO if the
+    instance serves only this bucket. Buckets that the instance cannot serve are missing.
+    `max_instances` is the number of available instances; `None` means unlimited.
     """
 
     key: str
@@ -40,10 +40,11 @@ class MixOffer(msgspec.Struct, frozen=True):
 
 
 class MixLimits(msgspec.Struct, frozen=True):
-    """Limits of a mix of instance types and of its solver.
+    """Limits of a mix of instance types, and limits of the solver.
 
-    `spares` instances are added for every type in use. `slices` is the number of slices per bucket,
-    `max_load` the maximum load of an instance, and `time_limit_s` the time limit of the solver.
+    For every instance type in use, `spares` instances are added. `slices` is the number of slices
+    per bucket, `max_load` the maximum load of an instance, and `time_limit_s` the time limit of the
+    solver.
     """
 
     max_types: int = 2
@@ -57,9 +58,9 @@ class MixLimits(msgspec.Struct, frozen=True):
 class MixedFleet(msgspec.Struct, frozen=True):
     """Fleet of one or several instance types.
 
-    `count_by_offer` and `spares` are numbers of instances by offer; `count_by_offer` includes
-    spares. `shares` is the share of requests by bucket and offer. `is_optimal` is False if the
-    solver reached its time limit, so that a cheaper mix may exist.
+    `count_by_offer` is the number of instances by offer, including spares; `spares` is the number
+    of spares by offer. `shares` is the share of requests by bucket and offer. `is_optimal` is False
+    if the solver reached its time limit, so that a cheaper mix may exist.
     """
 
     count_by_offer: dict[str, int]
@@ -69,14 +70,15 @@ class MixedFleet(msgspec.Struct, frozen=True):
     usd_per_month: float
     is_optimal: bool
     note: str | None
-    """Requirement of a mix of several types; `None` if the fleet has a single type."""
+    """What a mix of several instance types requires, as a sentence; `None` if the fleet has a
+    single type."""
 
 
 def solve_mix(
     demand_per_s: Mapping[str, float], offers: Sequence[MixOffer], limits: MixLimits | None = None
 ) -> MixedFleet | None:
-    """Return the cheapest fleet for these request rates by bucket; `None` if no fleet meets the
-    limits."""
+    """Return the cheapest fleet for the request rates by bucket in `demand_per_s`; `None` if no
+    fleet meets the limits."""
     limits = limits or MixLimits()
     demand = {bucket: rate_per_s for bucket, rate_per_s in demand_per_s.items() if rate_per_s > 0}
     if not demand:
@@ -100,8 +102,8 @@ def solve_mix(
 
 
 def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
-    """Drop offers for which another unlimited offer has at least the same rate in every bucket at
-    no higher price."""
+    """Drop dominated offers. An offer is dominated if another offer with unlimited instances has at
+    least the same rate in every bucket at no higher price."""
 
     def dominates(candidate: MixOffer, other_offer: MixOffer) -> bool:
         return (
@@ -194,8 +196,8 @@ def _solve_program(offers: Sequence[MixOffer], demand: Mapping[str, float], limi
 def _compute_slice_loads(
     offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits
 ) -> npt.NDArray[np.float64]:
-    """Return the number of instances that one slice utilizes, with shape buckets × offers; infinity
-    if not servable."""
+    """Return the load of one slice, as a number of fully utilized instances, with shape buckets ×
+    offers. The load is infinite if the offer cannot serve the bucket."""
     return np.array(
         [
             [
@@ -210,9 +212,8 @@ def _compute_slice_loads(
 
 
 def _count_max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: MixLimits) -> float:
-    """Return the maximum useful number of instances of an offer.
-
-    It is the number that serves all buckets that the offer can serve, limited by availability.
+    """Return the maximum useful number of instances of an offer: enough for all buckets that the
+    offer can serve, limited by availability.
     """
     sufficient_count = math.ceil(loads[np.isfinite(loads)].sum() * limits.slices / limits.max_load - _TOLERANCE)
     return float(
@@ -255,8 +256,8 @@ def _read_solution(
 ) -> MixedFleet | None:
     """Build the fleet from the solution of the mixed-integer program.
 
-    Instances are recounted from the slices, so that the solver's tolerance cannot overload an
-    instance.
+    The number of instances is recomputed from the slices. Otherwise, the solver's tolerance could
+    overload an instance.
     """
     bucket_count, offer_count = len(demand), len(offers)
     slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)

@@ -14,11 +14,11 @@ MONTHS_PER_YEAR = 12
 
 
 class OwnedCost(msgspec.Struct, frozen=True):
-    """Cost of one owned instance; the values of `parts_usd_per_year` sum to `usd_per_year`.
+    """Cost of one owned instance.
 
-    `usd_per_hour` is the cost per hour of the year. The cost per accelerator-hour counts only the
-    hours in which an accelerator is available, or does useful work; `None` if there are no such
-    hours.
+    The values of `parts_usd_per_year` sum to `usd_per_year`. `usd_per_hour` is the cost per
+    calendar hour. The costs per accelerator-hour are per hour in which an accelerator is available
+    or does useful work, respectively; `None` if there are no such hours.
     """
 
     parts_usd_per_year: dict[str, float]
@@ -29,16 +29,16 @@ class OwnedCost(msgspec.Struct, frozen=True):
 
 
 def compute_capital_recovery_factor(interest_per_year: float, years: float) -> float:
-    """Return the share of a loan that is due each year to repay it with interest in `years` equal
-    payments."""
+    """Return the capital recovery factor: the yearly payment, as a share of a loan, that repays the
+    loan with interest in `years` years."""
     if interest_per_year == 0:
         return 1 / years
     return interest_per_year + compute_sinking_fund_factor(interest_per_year, years)
 
 
 def compute_sinking_fund_factor(interest_per_year: float, years: float) -> float:
-    """Return the share of a sum that must be saved each year to accumulate the sum, with interest,
-    after `years` years.
+    """Return the sinking fund factor: the yearly saving, as a share of a sum, that accumulates to
+    the sum, with interest, in `years` years.
     """
     if interest_per_year == 0:
         return 1 / years
@@ -72,7 +72,7 @@ def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: f
 
 
 def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
-    """Return the running costs in USD per month, by name of the cost."""
+    """Return the running costs of owned hardware in USD per month, by name of the cost."""
     kwh_per_year = owned.power_w * owned.pue / 1000 * HOURS_PER_YEAR
     return {
         "electricity": kwh_per_year * owned.tariff_usd_per_kwh / MONTHS_PER_YEAR,
@@ -83,13 +83,14 @@ def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
 
 
 def price_catalog(catalog: Catalog) -> Catalog:
-    """Return the catalog with hourly costs as on-demand prices of owned hardware; other offers are
-    unchanged."""
+    """Return the catalog with the on-demand price of owned hardware set to its hourly cost. Other
+    offers are unchanged."""
     return msgspec.structs.replace(catalog, offers=tuple(price_owned(offer) for offer in catalog.offers))
 
 
 def price_owned(offer: Offer) -> Offer:
-    """Return the offer with its hourly cost as the on-demand price; unchanged if it is not owned.
+    """Return an offer of owned hardware with its hourly cost as the on-demand price. Other offers
+    are returned unchanged.
 
     An owned instance costs the same whether or not it is used.
     """
@@ -102,15 +103,15 @@ def price_owned(offer: Offer) -> Offer:
 def compute_break_even_months(
     capex_usd: float, running_usd_per_month_owned: float, rented_usd_per_month: float
 ) -> float | None:
-    """Return the number of months after which buying has cost as much as renting; `None` if it
-    never does."""
+    """Return the number of months after which buying has cost as much as renting; `None` if there
+    is no break-even point."""
     saving_usd_per_month = rented_usd_per_month - running_usd_per_month_owned
     return capex_usd / saving_usd_per_month if saving_usd_per_month > 0 else None
 
 
 def compute_owned_break_even_months(owned: OwnedHardware, rented_usd_per_month: float) -> float | None:
-    """Return the break-even in months, without interest; `None` if it is beyond the lifetime of the
-    hardware."""
+    """Return the number of months until owned hardware breaks even with renting, without interest.
+    Return `None` if there is no break-even point within the lifetime of the hardware."""
     purchase_usd = owned.capex_usd + owned.network_usd
     months = compute_break_even_months(
         purchase_usd, sum(compute_running_usd_per_month(owned).values()), rented_usd_per_month
@@ -123,8 +124,8 @@ def compute_break_even_volume(
 ) -> float | None:
     """Return the number of units per month above which self-hosting is cheaper than the API.
 
-    Units are requests or 1M tokens, depending on the prices. `None` if a self-hosted unit costs at
-    least as much as a unit of the API.
+    Units are requests or 1M tokens, depending on the prices. Returns `None` if a self-hosted unit
+    costs at least as much as a unit of the API.
     """
     saving_usd_per_unit = api_usd_per_unit - own_usd_per_unit
     return fixed_usd_per_month / saving_usd_per_unit if saving_usd_per_unit > 0 else None

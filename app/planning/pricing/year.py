@@ -1,9 +1,10 @@
 """Fluid simulation of a year of traffic: requests beyond the capacity of a minute wait until the
 next minute.
 
-In each bin, q += (rate − min(capacity, q / bin + rate)) × bin. The simulation covers queues from
-overload, not queues from random variation within a minute, which the request-level simulation
-covers. The module also computes the 12-month forecast of the recommended fleet.
+In each time bin, the queue q changes by (rate − min(capacity, q / bin + rate)) × bin. The
+simulation covers queues due to overload. Queues due to random variation within a minute are covered
+by the request-level simulation. The module also computes the 12-month forecast of the recommended
+fleet.
 """
 
 from __future__ import annotations
@@ -33,11 +34,12 @@ _Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
 class YearResult(msgspec.Struct, frozen=True):
     """Results of a simulated year, one row per fleet, in the order of the capacities.
 
-    `hours_over` is the number of hours in which the rate exceeds the capacity, and `hours_delayed`
-    the number of hours with a backlog; `delayed_share` is the share of requests that arrive in the
-    latter. `worst_bins` is the index of the worst minute in each of the worst hours, worst first:
-    sorted by wait, then by rate minus capacity; −1 if the rates cover fewer hours. Backlogs are
-    numbers of requests. Waits are infinite if the capacity is 0.
+    `hours_over` is the total time, in hours, in which the rate exceeds the capacity.
+    `hours_delayed` is the total time, in hours, with a backlog, and `delayed_share` is the share of
+    requests that arrive with a backlog. `worst_bins` holds the index of the worst bin in each of
+    the worst hours, sorted by wait, then by rate minus capacity, in descending order; −1 if the
+    rates cover fewer hours. Backlogs are numbers of requests. Waits are infinite if the capacity is
+    0.
     """
 
     hours_over: Floats
@@ -55,8 +57,8 @@ def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) 
     """Simulate one or several fleets under `rates` in req/s, one per bin.
 
     `capacities_per_s` has one capacity per fleet, or one row per fleet with a capacity for each
-    hour. An hour must be a multiple of `bin_s`. Takes about 1 ms per fleet and year. Raises
-    ValueError if the number of hours of capacities and rates differs.
+    hour. An hour must be a multiple of `bin_s`. The simulation takes about 1 ms per fleet and year.
+    Raises ValueError if capacities and rates cover different numbers of hours.
     """
     bins_per_hour = round(_HOUR_S / bin_s)
     hours = -(-len(rates) // bins_per_hour)
@@ -74,7 +76,7 @@ def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) 
 def _simulate_fleet(
     arrivals: Floats, capacity_per_s: Floats, bin_s: float, bins_per_hour: int
 ) -> tuple[float | Floats | Ints, ...]:
-    """Simulate one fleet and return its row of a YearResult."""
+    """Simulate one fleet and return the values of its row in a YearResult."""
     hours = len(capacity_per_s)
     worst_bins, worst_scores, backlogs = np.zeros(hours, np.int64), np.zeros(hours), np.zeros(hours)
     bins_over, delayed_bins, delayed_requests, final_backlog, served_requests = _load_kernel()(
@@ -102,10 +104,10 @@ def _simulate_fleet(
 
 
 def count_replicas_by_hour(rates: Floats, rates_per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
-    """Return the number of replicas that each hour's busiest bin needs, at least 1, with shape
+    """Return the number of replicas that the busiest bin of each hour needs, at least 1, with shape
     fleets × hours.
 
-    It is the demand for which reserved and on-demand instances are compared.
+    The result is the demand for comparing reserved and on-demand instances.
     """
     bins_per_hour = round(_HOUR_S / bin_s)
     busiest_rates_per_s = np.maximum.reduceat(rates, np.arange(0, len(rates), bins_per_hour))
@@ -115,9 +117,10 @@ def count_replicas_by_hour(rates: Floats, rates_per_replica_per_s: Floats, bin_s
 
 @functools.cache
 def _load_kernel() -> _Kernel:
-    """Return the compiled `_simulate_queue`; compile it at the first call and cache it on disk.
+    """Return the compiled `_simulate_queue`. The function is compiled at the first call and cached
+    on disk.
 
-    numba is imported here because the import takes half a second.
+    numba is imported only here, because the import takes half a second.
     """
     import numba
 
@@ -131,12 +134,13 @@ def _load_kernel() -> _Kernel:
 def _simulate_queue(
     arrivals: Floats, capacity: Floats, bins_per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
 ) -> _Totals:
-    """Simulate the queue of each bin against its capacity, and fill in the worst bin of each hour.
+    """Simulate the queue over all bins, and find the worst bin of each hour.
 
-    The worst bin is the one with the longest queue or, without queues, the highest load;
-    `worst_scores` is its rate of arrivals minus the capacity, and `backlogs` its queue. Returns the
-    number of bins above the capacity, the number of bins that end with a queue, the requests that
-    arrived in the latter, the remaining queue, and the number of served requests.
+    The worst bin is the bin with the longest queue or, without queues, the bin with the highest
+    load. `worst_scores` receives the arrivals minus the capacity in the worst bin, and `backlogs`
+    the queue. Returns the number of bins above the capacity, the number of bins that end with a
+    queue, the number of requests that arrived in bins that end with a queue, the final queue, and
+    the number of served requests.
     """
     bins_over, delayed_bins, delayed_requests, backlog, served_requests = 0, 0, 0.0, 0.0, 0.0
     for hour in range(capacity.shape[0]):

@@ -1,5 +1,5 @@
-"""Arrivals of a day and the standard normals of their service times, minute by minute; they depend
-only on the seed."""
+"""Arrivals of a day, minute by minute, and the standard normals that determine their service times.
+Both depend only on the rates and the seed, not on the autoscaler."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def iterate_arrivals(
 ) -> Iterator[Arrivals]:
     """Yield random arrivals minute by minute; the last minute may be shorter.
 
-    `modulation_shape` and `modulation_window_s` describe random variation of the rates, as in
+    `modulation_shape` and `modulation_window_s` define random variation of the rates, as in
     `iterate_poisson_arrivals`.
     """
     time_seed, normal_seed = np.random.SeedSequence((seed, 2)).spawn(2)
@@ -52,12 +52,13 @@ def iterate_arrivals(
 def iterate_trace(
     rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows, rank_by_size: bool = False
 ) -> Iterator[Arrivals]:
-    """Yield the arrivals of a trace minute by minute, replayed in a loop and scaled to the rate of
-    each bin.
+    """Yield the arrivals of a trace minute by minute. The trace is replayed in a loop and scaled to
+    the rate of each bin.
 
-    To scale it, a random part of the trace is used, or independent copies are added. Above 64
-    copies, each request is repeated several times within a second. With `rank_by_size`, the normals
-    are ranked by output tokens if the trace has them.
+    A lower rate is a random part of the trace; a higher rate is a superposition of independent
+    copies. Above 64 copies, each request is repeated several times within a second. With
+    `rank_by_size`, the normals are in the order of the requests' output tokens, if the trace has
+    token lengths.
     """
     tokens = unpack_token_pairs(rows)
     normals_by_row = None if tokens is None or not rank_by_size else rank_normals(tokens[:, 1])
@@ -102,8 +103,8 @@ def iterate_trace(
 
 
 def _repeat_window(trace_times_s: Floats, window_s: float, begin_s: float, end_s: float) -> tuple[Floats, Ints]:
-    """Return the arrival times from `begin_s` to `end_s` and their row numbers, for a trace that
-    repeats forever."""
+    """Return the arrival times from `begin_s` to `end_s`, and their row numbers in the trace. The
+    trace is repeated endlessly."""
     time_arrays, row_arrays = [], []
     for repeat in range(math.floor(begin_s / window_s), math.floor(end_s / window_s) + 1):
         row_range = np.searchsorted(trace_times_s, (begin_s - repeat * window_s, end_s - repeat * window_s))

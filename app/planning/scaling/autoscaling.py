@@ -25,11 +25,10 @@ def build_autoscaler(
     bin_s: float,
     start_s: float = 0.0,
 ) -> Decide:
-    """Build a function that returns the requested number of replicas; call it at the end of every
-    time slot, in order.
+    """Build the decision function of an autoscaler, which returns the requested number of replicas.
 
-    `replicas` is the number of replicas at `start_s`. `rates_per_s` is the forecast for predictive
-    autoscaling.
+    Call the function at the end of every time slot, in order. `replicas` is the number of replicas
+    at `start_s`. `rates_per_s` is the forecast for predictive autoscaling.
     """
     match settings:
         case Fixed(replicas=fixed_replicas):
@@ -55,10 +54,10 @@ def count_initial_replicas(
     bin_s: float,
     start_s: float = 0.0,
 ) -> int:
-    """Return the number of replicas that the autoscaler would have reached if the first rate had
-    always applied.
+    """Return the number of replicas that the autoscaler would have reached under a constant first
+    rate.
 
-    A replica is assumed to serve at most `rate_per_replica_per_s`.
+    Each replica is assumed to sustain `rate_per_replica_per_s` at full utilization.
     """
     match settings:
         case Fixed(replicas=replicas):
@@ -78,7 +77,7 @@ def count_initial_replicas(
 
 
 def _get_target_utilization(settings: Hpa | Keda | Knative) -> float:
-    """Return the target utilization; for metrics that do not state a utilization, 0.7 is
+    """Return the target utilization of an autoscaler. For metrics other than utilization, 0.7 is
     assumed."""
     match settings:
         case Hpa(metric="busy"):

@@ -1,7 +1,7 @@
-"""Cells of a large fleet: a smaller fleet with rates and replicas divided by the same integer.
+"""Cell of a large fleet: a smaller fleet with rates and replicas divided by the same integer.
 
-With power-of-two-choices routing, p99 of a cell is higher than that of a fleet of 256 replicas, by
-up to 2 % at 64 replicas, 4 % at 32 replicas and 7 % at 16 replicas.
+With power-of-two-choices routing, the p99 latency of a cell is higher than that of a fleet of 256
+replicas: by up to 2 % with 64 replicas, 4 % with 32 replicas and 7 % with 16 replicas.
 """
 
 from __future__ import annotations
@@ -27,20 +27,20 @@ from app.records.scaling import (
 MAX_REQUESTS = 2e7
 MIN_REPLICAS = 32
 MANY_REQUESTS, MIN_REPLICAS_IF_MANY_REQUESTS = 1e8, 16
-"""Number of requests in a cell above which cells may be smaller than `MIN_REPLICAS` replicas.
+"""Number of requests in a cell above which the simulation would take more than a minute, and the
+minimum number of replicas of a cell in this case.
 
-Such cells may have down to `MIN_REPLICAS_IF_MANY_REQUESTS` replicas, because the simulation would
-take more than a minute.
+The minimum is otherwise `MIN_REPLICAS`.
 """
 
 
 def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> int:
-    """Return the integer by which to divide a fleet into cells; 1 means that the fleet is not
-    divided.
+    """Return the integer by which to divide a fleet to get a cell; 1 means that the entire fleet is
+    simulated.
 
-    The divisor limits the number of simulated requests, but leaves at least 32 replicas, or 16 if
-    too many requests would remain. Replica counts that are set explicitly (fixed or scheduled) are
-    divided only by a common divisor.
+    The divisor limits the number of simulated requests. A cell has at least 32 replicas, or 16 if
+    it would otherwise have too many requests. Replica counts that are set explicitly (fixed or
+    scheduled) are divided only by a common divisor.
     """
     needed_divisor = math.ceil(requests / MAX_REQUESTS)
     explicit_counts = _list_explicit_replicas(autoscaler)
@@ -58,8 +58,11 @@ def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: in
 
 
 def divide_autoscaler(autoscaler: Autoscaler, divisor: int) -> Autoscaler:
-    """Return the autoscaler with replica bounds and scaling policies divided by `divisor`, rounded
-    up."""
+    """Return the autoscaler of a cell, with all numbers of replicas divided by `divisor`.
+
+    Replica bounds and scaling policies are rounded up. Explicit replica counts must be multiples of
+    `divisor`.
+    """
     match autoscaler:
         case Fixed():
             return Fixed(autoscaler.replicas // divisor)

@@ -1,7 +1,8 @@
-"""Kubernetes HorizontalPodAutoscaler, simulated as its controller decides at each sync; and KEDA.
+"""Simulated Kubernetes HorizontalPodAutoscaler, with the decisions of its controller at each sync,
+and simulated KEDA.
 
 KEDA activates and deactivates a workload in its own polls, and delegates to an HPA on an external
-metric in between.
+metric while the workload is active.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from app.records.scaling import Hpa, Keda, ScalingRules
 
 
 class HpaState:
-    """State of an HPA; `decide` must be called with ascending times."""
+    """State of an HPA. Call `decide` with ascending times."""
 
     def __init__(self, settings: Hpa, slot_s: float) -> None:
         self._settings = settings
@@ -22,8 +23,8 @@ class HpaState:
         self._last_sync_s: float | None = None
 
     def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas; unchanged between syncs and for a fleet scaled
-        to 0."""
+        """Return the requested number of replicas. The number is unchanged between syncs, and for a
+        fleet scaled to 0."""
         settings = self._settings
         if view.ready_replicas:
             self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready_replicas)
@@ -43,9 +44,9 @@ def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
     """Return the number of replicas that the HPA algorithm proposes.
 
     `ratio` is the mean metric of the ready replicas divided by its target. When scaling up,
-    replicas that are not ready count as idle. When scaling down, running replicas without a metric
-    count as at their target, and replicas without a node are ignored. The number is unchanged if
-    this correction reverses the direction.
+    replicas that are not ready are assumed to be idle. When scaling down, running replicas without
+    a metric are assumed to be exactly at the target, and replicas without a node are ignored. The
+    number of replicas is unchanged if these assumptions reverse the direction of scaling.
     """
     idle_replicas = view.pending_replicas + view.starting_replicas if ratio > 1 else 0
     unmetered_replicas = view.starting_replicas if ratio < 1 else 0
@@ -69,8 +70,8 @@ def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
 
 
 class ScalingHistory:
-    """Stabilization windows and rate policies of an HPA, with the history of recommendations and
-    changes."""
+    """Stabilization windows and scaling policies of an HPA, with the history of recommendations and
+    applied changes."""
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
         self._up, self._down = up, down
@@ -82,8 +83,8 @@ class ScalingHistory:
     def limit(
         self, now_s: float, current_replicas: int, proposed_replicas: int, min_replicas: int, max_replicas: int
     ) -> int:
-        """Return the number of replicas that policies and stabilization allow now, and record it as
-        applied."""
+        """Return the number of replicas that policies and stabilization allow at `now_s`, and
+        record the number as applied."""
         stabilized_replicas = self._stabilize(now_s, current_replicas, proposed_replicas)
         if stabilized_replicas > current_replicas:
             allowed_replicas = min(
@@ -109,8 +110,8 @@ class ScalingHistory:
     def _stabilize(self, now_s: float, current_replicas: int, proposed_replicas: int) -> int:
         """Return the proposed number of replicas after stabilization.
 
-        The number is raised at most to the minimum of the recommendations in the scale-up window,
-        and lowered at most to their maximum in the scale-down window.
+        The number is raised at most to the lowest recommendation in the scale-up window, and
+        lowered at most to the highest recommendation in the scale-down window.
         """
         lowest_recommendation = min([proposed_replicas, *self._list_recommendations(now_s - self._up.stabilization_s)])
         highest_recommendation = max(
@@ -159,7 +160,7 @@ def _round_up(replicas: float) -> int:
 
 
 class KedaState:
-    """State of a KEDA autoscaler, which starts active; `decide` must be called with ascending
+    """State of a KEDA autoscaler, with an initially active workload. Call `decide` with ascending
     times."""
 
     def __init__(self, settings: Keda, slot_s: float) -> None:
@@ -173,7 +174,7 @@ class KedaState:
     def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas.
 
-        If poll and HPA sync are due at the same time, the poll comes first.
+        If a KEDA poll and an HPA sync are due at the same time, the poll comes first.
         """
         settings = self._settings
         self._metric.add(view.now_s, view.get_metric(settings.metric))
@@ -203,9 +204,10 @@ class KedaState:
         return max(view.requested_replicas, settings.min)
 
     def _sync(self, view: FleetView) -> int:
-        """Return the number of replicas for the total metric divided by the target of one replica.
+        """Return the requested number of replicas of an HPA sync: total metric divided by the
+        target per replica, within all limits.
 
-        All replicas count, whether or not they are ready.
+        Replicas that are not ready count like ready replicas.
         """
         settings = self._settings
         total_metric = self._metric.compute_mean(view.now_s)

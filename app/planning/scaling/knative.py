@@ -1,4 +1,5 @@
-"""Knative pod autoscaler with a stable and a panic window, and scaling to and from zero."""
+"""Simulated Knative pod autoscaler with a stable and a panic window, and with scaling to and from
+zero."""
 
 from __future__ import annotations
 
@@ -12,8 +13,8 @@ from app.records.scaling import Knative
 class KnativeState:
     """State of a Knative autoscaler.
 
-    With more than one initial replica it starts in panic mode, as Knative does after a restart, so
-    that it does not scale down based on an empty window.
+    With more than one initial replica, the autoscaler starts in panic mode, as Knative does after a
+    restart. This prevents scaling down based on an empty window.
     """
 
     def __init__(self, settings: Knative, slot_s: float, *, replicas: int, now_s: float = 0.0) -> None:
@@ -32,8 +33,8 @@ class KnativeState:
     def decide(self, view: FleetView) -> int:
         """Return the requested number of replicas.
 
-        The number is unchanged between ticks, except that the first request to a fleet at 0
-        triggers a decision immediately.
+        The number is unchanged between ticks. However, the first request to a fleet scaled to 0
+        triggers an immediate decision.
         """
         settings = self._settings
         metric_value = view.get_metric(settings.metric)
@@ -80,10 +81,10 @@ class KnativeState:
 
 
 class _ScaleToZero:
-    """State of scaling to zero and back.
+    """State of scaling to and from zero.
 
-    A fleet is scaled to 0 if it has been active for at least the stable window, and then inactive,
-    or behind the activator, for the grace period.
+    A fleet is scaled to 0 after it has been active for at least the stable window, and then
+    inactive or behind the activator for the grace period.
     """
 
     def __init__(self, settings: Knative, now_s: float) -> None:

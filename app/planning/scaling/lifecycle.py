@@ -1,4 +1,4 @@
-"""Lifecycle and cost of each replica, with random durations of the phases of a cold start."""
+"""Lifecycle and cost of each replica, with random durations of cold start phases."""
 
 from __future__ import annotations
 
@@ -17,8 +17,7 @@ from app.records.scaling import ColdStartModel, FailureModel
 class ColdStartDraw(msgspec.Struct, frozen=True):
     """Random durations of one cold start in seconds.
 
-    `stock_wait_s` is the wait for capacity at the provider, during which there is no node to pay
-    for.
+    `stock_wait_s` is the unbilled wait for capacity at the provider.
     """
 
     stock_wait_s: float
@@ -33,15 +32,15 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
         return self.stock_wait_s + self.node_s + self.image_s + self.weights_s + self.engine_s + self.warm_up_s
 
     def remove_node_phases(self) -> ColdStartDraw:
-        """Return the same cold start without the phases before the node is ready."""
+        """Return the cold start without the phases before the node is ready."""
         return msgspec.structs.replace(self, stock_wait_s=0.0, node_s=0.0)
 
 
 def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) -> ColdStartDraw:
     """Draw the durations of a cold start.
 
-    The number of random numbers used is the same for all settings, so that settings can be compared
-    with common random numbers.
+    The number of random numbers drawn does not depend on the settings, so that settings can be
+    compared with common random numbers.
     """
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
     node_factor, image_factor, weights_factor, engine_factor, warm_up_factor = np.exp(
@@ -60,8 +59,8 @@ def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) ->
 def _draw_rejection_count(probability: float, uniform: float) -> int:
     """Draw the number of rejected capacity requests from a geometric distribution, by inversion.
 
-    `probability`, that of a rejection, must be less than 1; `uniform` is a uniform random number in
-    [0, 1).
+    `probability` is the probability of a rejection, less than 1. `uniform` is a uniform random
+    number in [0, 1).
     """
     if probability <= 0:
         return 0
@@ -104,10 +103,10 @@ class PhaseChange(NamedTuple):
 
 @dataclass
 class ReplicaState:
-    """State of one replica; its `number` is never reused.
+    """State of one replica, whose `number` is never reused.
 
-    Future phases are known in advance: the current phase ends at `phase_end_s`, followed by
-    `next_phases` with their durations in seconds.
+    Future phases are known in advance: the current phase ends at `phase_end_s`. `next_phases` holds
+    the later phases and their durations in seconds.
     """
 
     number: int
@@ -135,7 +134,7 @@ class ReplicaState:
         return PhaseChange(time_s, self.number, phase)
 
     def compute_billed_s(self, now_s: float) -> dict[Phase, float]:
-        """Return the billed seconds by phase until `now_s`, including the current phase."""
+        """Return the billed seconds of the replica by phase, up to `now_s`."""
         billed_s = dict(self.billed_s)
         if self.phase in billed_s:
             billed_s[self.phase] += max(0.0, now_s - self.phase_start_s)
@@ -145,15 +144,15 @@ class ReplicaState:
 class ReplicaPool:
     """All replicas and warm nodes of a fleet.
 
-    Random numbers depend only on the seed, the replica's number and its number of starts, so they
-    are independent of other replicas.
+    Random numbers of a replica depend only on the seed, the replica's number and its number of
+    starts, not on other replicas.
     """
 
     def __init__(
         self, cold_start: ColdStartModel, failures: FailureModel | None, seed: int, *, replicas: int, now_s: float = 0.0
     ) -> None:
-        """Create the pool, with `replicas` replicas that are ready at `now_s` and all warm nodes
-        available."""
+        """Create the pool with `replicas` replicas, which are ready at `now_s`, and with all warm
+        nodes available."""
         self._cold_start, self._failures, self._seed = cold_start, failures, seed
         self.states: list[ReplicaState] = []
         self._removed_billed_s = {phase.value: 0.0 for phase in BILLED_PHASES}
@@ -168,7 +167,7 @@ class ReplicaPool:
 
     @property
     def ready_numbers(self) -> list[int]:
-        """Numbers of the ready replicas, in ascending order."""
+        """Indices of the ready replicas, in ascending order."""
         return [replica.number for replica in self.states if replica.is_ready]
 
     def count(self, *phases: Phase) -> int:
@@ -184,8 +183,7 @@ class ReplicaPool:
         return self._begin_cold_start(replica, cold_start, now_s, is_cached=False)
 
     def advance(self, now_s: float) -> list[PhaseChange]:
-        """Apply and return all phase changes up to `now_s` that result from the passage of time, in
-        order of time."""
+        """Apply all phase changes that are due up to `now_s`, and return them in order of time."""
         if now_s < self._next_change_s:
             return []
         changes = []
@@ -196,7 +194,7 @@ class ReplicaPool:
         return sorted(changes)
 
     def drain(self, number: int, now_s: float) -> PhaseChange:
-        """Stop routing requests to a replica; remove it immediately if it is not ready."""
+        """Start draining a ready replica. Remove a replica that is not ready immediately."""
         replica = self._find_replica(number)
         if replica.is_ready:
             return replica.enter(now_s, Phase.DRAINING)
@@ -211,9 +209,9 @@ class ReplicaPool:
         return change
 
     def compute_billed_s(self, now_s: float) -> dict[str, float]:
-        """Return the billed seconds by phase until `now_s`, of all current and past replicas.
+        """Return the billed seconds of all current and past replicas by phase, up to `now_s`.
 
-        The key `pooled` holds the seconds of unused warm nodes.
+        The key `pooled` holds the billed seconds of unused warm nodes.
         """
         billed_s = dict(self._removed_billed_s)
         for replica in self.states:
@@ -270,10 +268,10 @@ class ReplicaPool:
         return self._begin_cold_start(replica, cold_start, time_s, is_cached=False)
 
     def _use_warm_node(self, now_s: float, cold_start: ColdStartDraw) -> bool:
-        """Assign a warm node to a new replica if one is ready; return whether a node was assigned.
+        """Assign a ready warm node, if any, to a new replica. Return whether a node was assigned.
 
-        The node continues to be billed. Its replacement takes as long as the replica would have
-        waited for a node.
+        The assigned node continues to be billed. The replacement of the warm node is ready after
+        the replica's `stock_wait_s` and `node_s`.
         """
         for index, (billing_start_s, ready_s) in enumerate(self._warm_node_times_s):
             if ready_s <= now_s:

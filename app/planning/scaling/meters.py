@@ -17,8 +17,8 @@ from app.records.day import DayMinute, DayTotals
 
 
 class SlotMeter:
-    """Meter of the means over a time slot: requests in flight by Little's law, and utilization from
-    busy seconds."""
+    """Meter of means over a time slot: requests in flight by Little's law, and utilization from
+    busy time."""
 
     def __init__(self, fleet: Fleet, outside_s: float, timeout_s: float, start_s: float) -> None:
         self._fleet, self._outside_s = fleet, outside_s
@@ -30,8 +30,8 @@ class SlotMeter:
         self._busy_s = compute_busy_s(fleet, start_s)
 
     def read(self, operated_fleet: OperatedFleet, now_s: float, requested: int) -> FleetView:
-        """Return the view of the time since the last reading; the fleet must have been advanced to
-        `now_s`."""
+        """Return the fleet's state at `now_s`, with means since the last reading. The fleet must
+        have been advanced to `now_s`."""
         slot_s, counts, total_busy_s = (
             now_s - self._last_read_s,
             get_totals(self._fleet),
@@ -53,16 +53,17 @@ class SlotMeter:
         return view
 
     def restart(self) -> None:
-        """Reset the reference values after requests or replicas were removed between time slots."""
+        """Reset the reference values of the next reading after requests or replicas changed between
+        time slots."""
         self._ages_s = sum_ages_s(self._fleet, self._last_read_s)
         self._busy_s = compute_busy_s(self._fleet, self._last_read_s)
         self._counts = get_totals(self._fleet)
 
     def _compute_in_flight(self, operated_fleet: OperatedFleet, now_s: float, counts: DayTotals) -> float:
-        """Return the mean number of requests in flight since the last reading, from the time that
-        requests spent in the fleet.
+        """Return the mean number of requests in flight since the last reading, by Little's law.
 
-        Requests that have left in the meantime are included; requests of draining replicas are not.
+        Requests that ended since the last reading are included; requests of draining replicas are
+        not.
         """
         last_counts = self._counts
         responses = counts.good + counts.late - last_counts.good - last_counts.late
@@ -76,11 +77,11 @@ class SlotMeter:
 
 
 class MinuteMeter:
-    """Meter of the changes of all counts from one reading to the next, usually a minute."""
+    """Meter of the changes of all counts since the previous reading, usually a minute ago."""
 
     def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, cell_count: int) -> None:
-        """Create the meter. All counts are multiplied by `cell_count`, since only one cell is
-        simulated."""
+        """Create the meter. All counts are multiplied by `cell_count`, since only one cell of the
+        fleet is simulated."""
         self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
         self._period_start_s = start_s
         self._counts = get_totals(fleet)

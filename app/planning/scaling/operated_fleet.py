@@ -21,8 +21,8 @@ from app.records.scaling import Operations, RollingUpdate
 
 
 class RolloutSteps(NamedTuple):
-    """Next steps of a rollout: number of new replicas of the latest version, and numbers of the
-    replicas to remove."""
+    """Next steps of a rollout: how many replicas of the latest version to start, and the `number`
+    of each replica to remove."""
 
     new_count: int
     removed_numbers: tuple[int, ...]
@@ -31,11 +31,11 @@ class RolloutSteps(NamedTuple):
 def plan_steps(
     replicas: Sequence[ReplicaState], requested: int, version: int, update: RollingUpdate | None
 ) -> RolloutSteps:
-    """Return the next steps from the current replicas to the requested number, all of `version` in
-    the end.
+    """Return the next steps from the current replicas towards `requested` replicas of version
+    `version`.
 
     `update` is the update in progress, if any. Draining replicas are not counted. Replicas that are
-    not ready are removed first, then the newest ones.
+    not ready are removed first, then the newest replicas.
     """
     remaining_replicas = [replica for replica in replicas if not replica.is_leaving]
     outdated_replicas = [replica for replica in remaining_replicas if replica.version != version]
@@ -56,8 +56,8 @@ def plan_steps(
 
 
 def compute_rollout_limits(update: RollingUpdate, requested: int) -> tuple[int, int]:
-    """Return the maximum surge and the maximum number of unavailable replicas; if both are 0, the
-    latter is 1."""
+    """Return the maximum surge and the maximum number of unavailable replicas. If both would be 0,
+    one replica may be unavailable."""
     surge, unavailable = math.ceil(update.surge * requested - 1e-9), math.floor(update.unavailable * requested + 1e-9)
     return (surge, unavailable) if surge or unavailable else (0, 1)
 
@@ -106,7 +106,7 @@ class OperatedFleet:
 
     @property
     def ready_slots(self) -> list[int]:
-        """Replica slots that accept requests, in ascending order."""
+        """Replica slots with ready replicas that accept requests, in ascending order."""
         return sorted(slot for number, slot in self._slot_by_number.items() if number not in self._drain_end_by_number)
 
     @property
@@ -114,8 +114,8 @@ class OperatedFleet:
         return [self._slot_by_number[number] for number in self._drain_end_by_number]
 
     def step(self, now_s: float, requested: int) -> bool:
-        """Apply everything that is due at `now_s`; return whether any replica was added, removed or
-        failed."""
+        """Apply all phase changes, removals and rollout steps that are due at `now_s`. Return
+        whether any replica was added, removed or failed."""
         changes = self.replicas.advance(now_s)
         for change in changes:
             if change.phase is Phase.READY:
@@ -169,7 +169,7 @@ class OperatedFleet:
         return bool(finished_numbers)
 
     def _free_slot(self, number: int, now_s: float) -> None:
-        """Free the replica's slot; requests that are still in it fail."""
+        """Free the slot of the replica. Requests that are still in the slot fail."""
         if number in self._unassigned_numbers:
             self._unassigned_numbers.remove(number)
         if (slot := self._slot_by_number.pop(number, None)) is not None:
@@ -189,6 +189,6 @@ class OperatedFleet:
 
 
 def _schedule_updates(updates: tuple[RollingUpdate, ...], start_s: float) -> list[tuple[float, RollingUpdate]]:
-    """Return each update with its first time after the start, in order of time."""
+    """Return each update with its first start time after `start_s`, in order of time."""
     scheduled = [(start_s + (update.at_s - start_s) % DAY_S, update) for update in updates]
     return sorted(scheduled, key=lambda pair: pair[0])

@@ -20,11 +20,11 @@ class FleetView(msgspec.Struct, frozen=True):
     """State of the fleet at the end of a time slot, as an autoscaler sees it.
 
     `requested_replicas` is the number of replicas that the autoscaler requested last,
-    `pending_replicas` the number without a container, and `starting_replicas` the number with a
-    container that is not ready. Draining replicas are not included in any count.
+    `pending_replicas` the number of replicas without a container, and `starting_replicas` the
+    number of replicas whose container is not ready. No count includes draining replicas.
 
-    `in_flight` is the number of requests in the ready replicas or queued for them, and
-    `utilization` is the sum of the replicas' utilizations, both as means over the time slot.
+    `in_flight` is the number of requests that run in ready replicas or are queued, and
+    `utilization` is the sum of the replicas' utilizations. Both are means over the time slot.
     `rate_per_s` is the arrival rate in the time slot.
     """
 
@@ -42,7 +42,7 @@ class FleetView(msgspec.Struct, frozen=True):
         return self.ready_replicas + self.pending_replicas + self.starting_replicas
 
     def get_metric(self, metric: ScalingMetric) -> float:
-        """Return the metric as a total over all replicas."""
+        """Return the value of the metric, summed over all replicas."""
         match metric:
             case "busy":
                 return self.utilization
@@ -53,9 +53,9 @@ class FleetView(msgspec.Struct, frozen=True):
 
 
 class SlidingMean:
-    """Mean of the values of the last `window_s` seconds, at most one value per time slot.
+    """Mean of the values of the last `window_s` seconds, with at most one value per time slot.
 
-    Time slots without a value count as 0, but not those before the first value.
+    Time slots without a value count as 0. Time slots before the first value are ignored.
     """
 
     def __init__(self, window_s: float, slot_s: float) -> None:
@@ -65,7 +65,7 @@ class SlidingMean:
         self._first_slot = 0
 
     def add(self, now_s: float, value: float) -> None:
-        """Add a value. If the window has no values, it starts again with this value."""
+        """Add a value to the window. A window without values restarts with the new value."""
         slot = round(now_s / self._slot_s)
         if not self._values or slot - self._values[-1][0] > self._slot_count:
             self._values.clear()
@@ -73,7 +73,7 @@ class SlidingMean:
         self._values.append((slot, value))
 
     def compute_mean(self, now_s: float) -> float | None:
-        """Return the mean; `None` if the window has no value."""
+        """Return the mean over the window; `None` if the window contains no value."""
         slot = round(now_s / self._slot_s)
         while self._values and self._values[0][0] <= slot - self._slot_count:
             self._values.popleft()
@@ -90,8 +90,8 @@ DAY_S = 86_400.0
 
 
 def count_scheduled_replicas(settings: Scheduled, time_s: float) -> int:
-    """Return the number of replicas in the schedule; `time_s` counts in seconds from midnight of
-    any day."""
+    """Return the number of replicas that the schedule sets at `time_s`, in seconds after midnight
+    of any day."""
     time_of_day_s = time_s % DAY_S
     rows = [row for row in settings.table if row.at_s <= time_of_day_s]
     return (rows or settings.table)[-1].replicas
@@ -100,10 +100,11 @@ def count_scheduled_replicas(settings: Scheduled, time_s: float) -> int:
 def count_predicted_replicas(
     settings: Predictive, now_s: float, rates_per_s: npt.NDArray[np.float64], bin_s: float, start_s: float = 0.0
 ) -> int:
-    """Return the number of replicas for the highest rate from now until the end of the lead time.
+    """Return the number of replicas for the highest forecast rate from `now_s` until the end of the
+    lead time.
 
-    After the last bin, the rate of that bin is assumed to continue. The first bin begins at
-    `start_s`.
+    The first bin of the forecast begins at `start_s`. After the last bin, its rate is assumed to
+    continue.
     """
     last_bin = rates_per_s.size - 1
     first_bin, last_needed_bin = (

@@ -3,8 +3,8 @@ for its response.
 
 The fit uses the method of simulated moments, as `service_fit` does for an open loop. Simulations
 are compared with the measured latencies and the mean time between responses. With many clients, the
-latter is that of a saturated replica: replicas with identical slots return at most min(clients /
-(outside + mean), slots / mean) responses per second.
+replica is saturated: a replica with identical slots returns at most min(clients / (outside + mean),
+slots / mean) responses per second.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ RESPONSE_GAP = "between responses"
 _MEAN = "mean"
 _MAX_SCREENED_LOADS = 8
 _SCREENING, _REFINING = (8, 40_000), (16, 100_000)
-"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number
-of requests in total.
+"""Simulation budgets of screening and of refining: maximum number of simulations per stage, and
+approximate total number of requests.
 """
 _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 5_000
@@ -83,8 +83,8 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
 
 
 class _Point(msgspec.Struct, frozen=True):
-    """All load points with the same number of clients; the rate of `observed_load` is the response
-    rate."""
+    """All load points with the same number of clients, combined into one. The rate of
+    `observed_load` is the response rate."""
 
     clients: int
     observed_load: ObservedLoad
@@ -94,7 +94,7 @@ class _Point(msgspec.Struct, frozen=True):
 def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
     """Fit a service model to closed-loop load points.
 
-    Raises CannotFitError if fewer than three numbers of clients were measured.
+    Raises CannotFitError if load points at fewer than three levels of concurrency were measured.
     """
     points = _group_by_clients(load_points)
     if len(points) < MIN_LOAD_POINTS:
@@ -112,8 +112,8 @@ def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -
 
 
 def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
-    """Return one combined load point per number of clients, in ascending order; load points that
-    are too short are dropped."""
+    """Return one combined load point per number of clients, in ascending order. Load points with
+    fewer than MIN_REQUESTS requests are dropped."""
     load_points_by_clients: dict[int, list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
         if load_point.clients and load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS:
@@ -124,7 +124,8 @@ def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
 def _combine(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
     """Combine load points with the same number of clients.
 
-    If the median latency is unknown, the mean is used, and without a mean Little's law.
+    `latency_s` of the result is the first reported of p50, p90, p95, p99 and mean, or else an
+    estimate by Little's law.
     """
     latencies = [load_point.latencies_s.get("latency", {}) for load_point in load_points]
     names = [name for name in AGGREGATES if all(latencies_s.get(name) for latencies_s in latencies)]

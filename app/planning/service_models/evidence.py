@@ -1,10 +1,10 @@
-"""Evidence on the max rate from load points: rates at which a single replica met the SLO, and rates
-at which it missed it.
+"""Evidence on the max rate from load points: rates at which a single replica met or missed the SLO.
 
 A service model summarizes all percentiles at all rates, so it can be wrong exactly at the SLO. Load
 points near the SLO are therefore used directly: the max rate is between the highest rate that met
-the SLO and the lowest rate that missed it. If these rates overlap, it is in the 10–90 % interval of
-the posterior (`app.analysis.search.CapacityPosterior`).
+the SLO and the lowest rate that missed it. If rates that met the SLO overlap with rates that missed
+it, the max rate is in the 10–90 % interval of the posterior
+(`app.analysis.search.CapacityPosterior`).
 """
 
 from __future__ import annotations
@@ -37,24 +37,23 @@ LATENCY_KEY_BY_METRIC = {
 MIN_REQUESTS = 30
 Z80 = 1.281552
 _DEGREES_OF_FREEDOM = 4.0
-"""Degrees of freedom of the Student t prior around the model; few, so that measurements can
-overrule the model."""
+"""Degrees of freedom of the Student t prior around the model's prediction. The number is low, so
+that measurements can overrule the model."""
 _STUDENT_Z80 = 1.533206
 """90th percentile of the Student t distribution with `_DEGREES_OF_FREEDOM`."""
 _MODEL_FAILURE_PROBABILITY = 0.2
 """Prior probability that a service model contains no information about the max rate, regardless of
-its own sigma."""
+the predicted sigma."""
 _INTERVAL_MARGIN = 1.15
-"""Factor by which a posterior's interval extends beyond the measured rates, since a stage may meet
-or miss by chance.
+"""Factor by which the interval of a posterior may extend beyond the measured rates, since a stage
+may meet or miss the SLO by chance.
 """
 _MODEL_ERROR = 0.03
-"""Sigma of the log rate: error of a good service model's prediction for the limit of a stage."""
+"""Standard deviation of the log max rate of a stage as predicted by a good service model."""
 _MIN_STEADY_FACTOR = 0.8
 _MIN_SHARE_OF_PASSED = 0.8
 RUN_TO_RUN_SIGMA = 0.02
-"""Sigma of the log rate between repeated measurements of the same machine, for unobserved
-reasons."""
+"""Standard deviation of the log max rate between repeated measurements of the same machine."""
 _MAX_SPREAD = 0.2
 _GRID_SIZE = 12_000
 _MAX_SIGMA = 4.0
@@ -69,10 +68,10 @@ class RatePosterior(msgspec.Struct, frozen=True):
 
 
 class StageEffect(msgspec.Struct, frozen=True):
-    """Prediction of a service model for stages with as few requests as the measured ones.
+    """Prediction of a service model for stages with as few requests as the measured stages.
 
-    Half of such stages meet the SLO at the rate `stage_rate_per_s`. `spread` is the scale, in log
-    rate, of the logistic probability that a stage meets the SLO.
+    Half of these stages meet the SLO at the rate `stage_rate_per_s`. The probability that a stage
+    meets the SLO is a logistic function of the log rate, with the scale `spread`.
     """
 
     stage_rate_per_s: float
@@ -83,12 +82,13 @@ class Evidence(msgspec.Struct, frozen=True):
     """Evidence from load points on the max rate of a single replica under Poisson arrivals.
 
     `tested_rates` holds pairs of rate and whether the SLO was met, in ascending order.
-    `max_throughput_per_s` is the maximum rate of the replica, from its slots and its latency at low
-    load; it applies if no rate missed the SLO. `stage_requests` is the median number of requests of
-    the load points; `None` if they are long-run values. `lengths` are the measured pairs of input
-    and output tokens; empty if unknown. `spread` is the scale, in log rate, of the logistic
-    probability that a stage meets the SLO. `passed_rate_per_s` is the highest rate at which all
-    repeats met the SLO; 0 if there is none. No plan exceeds `max_rate_per_s`.
+    `max_throughput_per_s` is the maximum throughput of the replica, computed from its slots and its
+    latency at low load; the limit applies if no rate missed the SLO. `stage_requests` is the median
+    number of requests of the load points; `None` if the load points are long-run values. `lengths`
+    are the measured pairs of input and output tokens; empty if unknown. The probability that a
+    stage meets the SLO is a logistic function of the log rate, with the scale `spread`.
+    `passed_rate_per_s` is the highest rate at which all repeats met the SLO; 0 if there is none. No
+    plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -101,23 +101,24 @@ class Evidence(msgspec.Struct, frozen=True):
 
     @property
     def highest_met_per_s(self) -> float:
-        """Highest rate that met the SLO; 0 if there is none."""
+        """Highest rate in req/s that met the SLO; 0 if no rate met the SLO."""
         return max((rate for rate, is_slo_met in self.tested_rates if is_slo_met), default=0.0)
 
     @property
     def lowest_missed_per_s(self) -> float:
-        """Lowest rate that missed the SLO; infinity if all rates met it."""
+        """Lowest rate in req/s that missed the SLO; infinity if all rates met the SLO."""
         return min((rate for rate, is_slo_met in self.tested_rates if not is_slo_met), default=math.inf)
 
     @property
     def is_contradictory(self) -> bool:
-        """Whether a rate missed the SLO although the same rate or a higher one met it."""
+        """Whether the load points contradict each other: a rate missed the SLO although the same or
+        a higher rate met it."""
         return self.lowest_missed_per_s <= self.highest_met_per_s
 
     @property
     def min_rate_per_s(self) -> float:
-        """Lower bound of the planned rate with 90 % confidence: 80 % of the highest rate at which
-        all repeats met the SLO.
+        """Lower bound of the planned rate in req/s at 90 % confidence: 80 % of the highest rate at
+        which all repeats met the SLO.
         """
         return _MIN_SHARE_OF_PASSED * self.passed_rate_per_s
 
@@ -125,8 +126,8 @@ class Evidence(msgspec.Struct, frozen=True):
     def interval(self) -> tuple[float, float]:
         """Lower and upper bound of the max rate in req/s; 0 or infinity if a bound is unknown.
 
-        The upper bound is at least the rate that a plan with `min_rate_per_s` as lower bound
-        assumes, since runs differ.
+        If load points contradict each other, the upper bound is at least `min_rate_per_s` plus the
+        variation between runs.
         """
         if self.is_contradictory:
             posterior = CapacityPosterior(self.tested_rates, self.spread)
@@ -152,10 +153,10 @@ class Evidence(msgspec.Struct, frozen=True):
         """Return the evidence corrected from short stages to steady state, based on a service
         model's prediction.
 
-        `effect` is the prediction for stages as short as the measured ones, and `steady_rate_per_s`
-        the model's rate in steady state. `fit_spread` is the ratio of the model's error at the load
-        points to their scatter. The correction is weaker the worse the model fits, and the more its
-        prediction for such stages differs from the measurement. No rate changes by more than a
+        `effect` is the prediction for stages as short as the measured stages, and
+        `steady_rate_per_s` the model's rate in steady state. `fit_spread` is the ratio of the
+        model's error at the load points to their scatter. The correction is weaker if the model
+        fits badly, or if `effect` differs from the measurement. No rate changes by more than a
         fifth, so that a plan stays close to the measurement.
         """
         if effect is None:
@@ -172,11 +173,11 @@ class Evidence(msgspec.Struct, frozen=True):
         )
 
     def compute_posterior(self, model_rate_per_s: float, sigma: float) -> RatePosterior:
-        """Return the posterior of the max rate from a service model's prediction and the load
+        """Return the posterior of the max rate, given a service model's prediction and the load
         points.
 
-        `model_rate_per_s` and `sigma` are median and sigma of the predicted lognormal; a rate of 0
-        adds no information.
+        `model_rate_per_s` and `sigma` are median and sigma of the predicted lognormal distribution.
+        A rate of 0 adds no information.
         """
         low, high = self.interval
         if not self.tested_rates or (model_rate_per_s <= 0 and low <= 0):
@@ -207,8 +208,8 @@ class Evidence(msgspec.Struct, frozen=True):
 
 
 def _compute_prior(log_rates: Floats, log_model_rate: float, sigma: float) -> Floats:
-    """Return the prior density over `log_rates`: a Student t around the model, plus a constant in
-    case the model fails."""
+    """Return the prior density over `log_rates`: a Student t distribution around the model's
+    prediction, plus a constant in case the prediction is useless."""
     scale = sigma * Z80 / _STUDENT_Z80
     density = (1 + ((log_rates - log_model_rate) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (
         -(_DEGREES_OF_FREEDOM + 1) / 2
@@ -222,8 +223,8 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
     """Return what the load points of a target show about the rate at which the SLO is met.
 
     The result is empty if the load points do not show whether the SLO was met, or if their arrivals
-    were not Poisson. Constant-rate arrivals are easier to serve than Poisson arrivals, so they
-    count only if they missed the SLO.
+    were not Poisson. Constant-rate arrivals are easier to serve than Poisson arrivals, so
+    constant-rate load points count only if they missed the SLO.
     """
     tested_rates, request_counts = [], []
     for point in target.load_points:
@@ -268,9 +269,10 @@ def _get_lengths(target: MeasuredTarget) -> tuple[tuple[int, int], ...]:
 
 
 def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool | None:
-    """Return whether a load point met the SLO; `None` if it lacks a metric that the SLO needs.
+    """Return whether a load point met the SLO; `None` if the load point lacks a metric that the SLO
+    needs.
 
-    If a file does not report errors, their number is assumed to be 0.
+    Errors that are not reported are assumed to be 0.
     """
     results: list[bool | None] = []
     for objective in select_binding_objectives(slo):
@@ -290,14 +292,14 @@ def meets_slo(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> bool |
 
 
 def get_latency_s(load_point: MeasuredLoadPoint, objective: Objective) -> float | None:
-    """Return the latency in seconds that an objective limits; `None` if the load point does not
-    report it."""
+    """Return the latency of a load point, in seconds, that the objective limits; `None` if not
+    reported."""
     return load_point.latencies_s.get(LATENCY_KEY_BY_METRIC[objective.metric], {}).get(objective.aggregate or "")
 
 
 def _compute_max_throughput_per_s(fit: ServiceFit) -> float:
-    """Return the highest throughput over all likely service models; infinity if a model has no
-    fixed number of slots.
+    """Return the highest throughput in req/s over all likely service models. Return infinity if a
+    model has no fixed number of slots, or if no typical latency is known.
     """
     typical_latencies_s = [error.measured_s for error in fit.errors if error.aggregate in ("p50", "mean")]
     if not typical_latencies_s:

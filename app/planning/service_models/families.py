@@ -14,13 +14,13 @@ from app.records.service import BatchService, Discipline, RequestService, Servic
 _SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
 _MAX_BATCHES = (4, 8, 16, 32, 64)
 _MAX_RELATIVE_BATCH = 16.0
-"""Largest batch size that is tried, relative to the requests in flight at the unloaded latency.
+"""Largest batch size to try, relative to the number of requests in flight at the unloaded latency.
 
-Larger batch sizes can hardly be distinguished, because the throughput then depends on the time per
-item, not on the batch size.
+Larger batch sizes can hardly be distinguished, because throughput then depends on the time per item
+only.
 """
 _FIXED_SHARES = (0.4, 0.75)
-"""Starting values for the fixed time of a batch model, as shares of the unloaded latency.
+"""Starting values of the fixed time per batch in a batch model, as shares of the unloaded latency.
 
 With a single starting value, a search often ends in a nearby local minimum.
 """
@@ -28,13 +28,12 @@ With a single starting value, a search often ends in a nearby local minimum.
 
 ADMISSION_LIMITS = ("max_sequences", "kv_tokens")
 LIMITS = (*ADMISSION_LIMITS, "chunk_tokens")
-"""Integer parameters: maximum number of sequences, cached tokens, and tokens per step of a language
-model."""
+"""Names of the integer parameters of a token service: maximum number of sequences, of cached
+tokens, and of tokens per step."""
 
 
 class Prior(msgspec.Struct, frozen=True):
-    """Lognormal prior of a parameter, with the standard deviation of its logarithm, and its
-    bounds."""
+    """Lognormal prior of a parameter: median, standard deviation of the logarithm, and bounds."""
 
     median: float
     log_sd: float
@@ -43,22 +42,22 @@ class Prior(msgspec.Struct, frozen=True):
 
 
 class ServiceFamily(msgspec.Struct, frozen=True):
-    """Service model with the parameters that a fit may change, all of them positive and fitted as
-    logarithms."""
+    """Service model and its free parameters, which are positive and fitted as logarithms."""
 
     service: ServiceModel
     priors: dict[str, Prior]
 
     @property
     def kind(self) -> ServiceModel:
-        """Service model with free parameters set to 1; equal for families that differ only in the
-        values of free parameters.
+        """Service model with all free parameters set to 1. Service families that differ only in the
+        values of free parameters have the same kind.
         """
         return self.with_values(np.zeros(len(self.priors)))
 
     @property
     def family(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
-        """Key of the model family; equal for models that differ only in slots or batch sizes."""
+        """Key of the model family. Models that differ only in slots or batch sizes have the same
+        key."""
         discipline = self.service.discipline if isinstance(self.service, RequestService) else None
         return type(self.service), discipline, self.parameters
 
@@ -76,9 +75,9 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         return np.log([prior.lower_bound for prior in priors]), np.log([prior.upper_bound for prior in priors])
 
     def with_values(self, logs: Floats) -> ServiceModel:
-        """Return the service model with these values, given as logarithms.
+        """Return the service model with the free parameters set to exp(`logs`).
 
-        Limits may be fractional here, so that the fit can compute slopes.
+        Limits may be fractional, so that the fit can compute slopes.
         """
         return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
 
@@ -92,7 +91,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
 
 
 def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
-    """Return the service model with these parameters set to new values, given as logarithms.
+    """Return the service model with the named parameters set to exp(`logs`).
 
     Limits are rounded to integers of at least 1.
     """
@@ -102,8 +101,8 @@ def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floa
 
 
 def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[ServiceFamily]:
-    """Return the service models that can sustain `max_per_s` at this unloaded latency: request
-    slots, or batches.
+    """Return the service models, with request slots or batches, that can sustain `max_per_s`
+    requests per second and have the unloaded latency `unloaded_s`.
 
     Plausible numbers of slots and batch sizes follow from Little's law.
     """
@@ -138,14 +137,14 @@ def _build_request_family(slots: int, unloaded_s: float, max_per_s: float) -> Se
 def share_cores(family: ServiceFamily) -> ServiceFamily:
     """Return the model with processor sharing on as many cores as the model has slots.
 
-    The fit starts from the parameters of the model without sharing.
+    The fit starts from the parameters of the model without processor sharing.
     """
     return ServiceFamily(msgspec.structs.replace(family.service, discipline="processor sharing"), family.priors)
 
 
 def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with a share of slow requests, starting from the fit without them; an empty
-    list for models without slots."""
+    """Return a list with the model extended by a share of slow requests. The list is empty for
+    models without slots, with processor sharing, or with slow requests already."""
     if not isinstance(family.service, RequestService) or family.service.slow_share > 0 or family.service.is_shared:
         return []
     service = msgspec.structs.replace(family.service, cv=0.3, slow_share=0.1, slow_factor=6.0)
@@ -154,8 +153,8 @@ def add_slow_phase(family: ServiceFamily) -> list[ServiceFamily]:
 
 
 def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
-    """Return the model with one slot fewer and one slot more, at the same max throughput; an
-    empty list for models without slots."""
+    """Return the model with one slot fewer and with one slot more, at the same max throughput. The
+    list is empty for models without slots."""
     if not isinstance(family.service, RequestService):
         return []
     return [

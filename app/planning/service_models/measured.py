@@ -1,8 +1,8 @@
 """Measured targets of a plan: capacity, and service model of one replica.
 
-The module also builds targets from load points of other tools, and from the variants of a local
-model: their batch times, served with dynamic batching. No server was measured for the latter, so
-they count as assumed, without any server overhead.
+The module also builds targets from load points of other tools, and from the batch times of the
+variants of a local model. Local models are assumed to be served with dynamic batching. No server
+was measured, so their targets count as assumed and contain no server overhead.
 """
 
 from __future__ import annotations
@@ -52,8 +52,12 @@ _DISTURBANCE_SIGMA: dict[Validity, float] = {"VALID": 0.0, "WARN": 0.1, "INVALID
 
 
 def lower_trust(target: MeasuredTarget, validity: Validity) -> MeasuredTarget:
-    """Return the target with a capacity that is as uncertain as the validity of its measurement
-    suggests. The capacity of an INVALID measurement counts as assumed."""
+    """Return the target with uncertainty added to its capacity, depending on the validity of its
+    measurement.
+
+    The capacity of an INVALID measurement counts as assumed. A target with a VALID measurement is
+    returned unchanged.
+    """
     sigma = _DISTURBANCE_SIGMA[validity]
     if not sigma:
         return target
@@ -70,27 +74,27 @@ def lower_trust(target: MeasuredTarget, validity: Validity) -> MeasuredTarget:
 
 
 def _drop_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoadPoint, ...]:
-    """Drop the token lengths of each load point, because the target stores a merged sample of
-    them."""
+    """Drop the token lengths of each load point, because the target stores one merged sample for
+    all load points."""
     return tuple(msgspec.structs.replace(load_point, lengths=None) for load_point in load_points)
 
 
 def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
-    """Return whether a fleet may meet the SLO although a single replica misses it, because a fleet
-    pools its queues."""
+    """Return whether a fleet may meet the SLO although a single replica misses the SLO. This is
+    possible because a fleet pools its queues."""
     from app.planning.formulas import meets_without_waiting
 
     return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_goals(slo))
 
 
 def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
-    """Return the token lengths of traffic whose requests all have these mean lengths."""
+    """Return token lengths for traffic in which all requests have the mean lengths `lengths`."""
     return (TokenLengths(1.0, *lengths),)
 
 
 def add_measured_tokens(plan_inputs: PlanningInputs) -> PlanningInputs:
-    """Return the plan inputs with the measured distribution of token lengths, scaled to the
-    specified means, if any.
+    """Return the plan inputs with the measured distribution of token lengths. If mean token lengths
+    are specified, the distribution is scaled to them.
 
     The plan inputs are unchanged if their traffic already has a sample, several lengths, or a trace
     with tokens.
@@ -128,14 +132,14 @@ def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
 
 
 _FORMULA_SIGMA = 0.1
-"""Assumed sigma of the logarithm of a rate that a formula estimates."""
+"""Assumed standard deviation of the logarithm of a rate that is estimated by formula."""
 
 
 def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
     """Build a target from load points of the whole system, all replicas combined.
 
-    Raises UsageError if the SLO limits a latency that no load point reports, or if even a fitted
-    model does not meet it.
+    Raises UsageError if neither a load point nor the service model meets the SLO, for example
+    because a limited latency is not reported.
     """
     goals = build_goals(slo)
     points = tuple(
@@ -155,9 +159,10 @@ def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence
 def _build_curve_from_fit(
     target: MeasuredTarget, goals: Goals, curve: ImportedCurve, slo: Sequence[Objective]
 ) -> CapacityCurve:
-    """Return the curve with the rate at which the service model meets the SLO.
+    """Return the capacity curve with the max rate that the service model predicts.
 
-    It is used if no load point met the SLO, or if none can be evaluated.
+    The prediction replaces the measured max rate if no load point met the SLO, or if no load point
+    can be evaluated.
     """
     rate_per_s = 0.0 if target.fit is None else _estimate_rate_from_fit(target, target.fit, goals, slo)
     if rate_per_s <= 0:
@@ -181,8 +186,8 @@ def _build_curve_from_fit(
 
 
 def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
-    """Return the rate at which the service model meets the SLO, limited to rates that the load
-    points allow."""
+    """Return the max rate that the service model predicts, limited to rates that the load points
+    allow."""
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
@@ -206,8 +211,8 @@ def _divide_by_replicas(load_point: MeasuredLoadPoint, replicas: int) -> Measure
 
 
 def _build_curve_point(load_point: MeasuredLoadPoint, slo: Sequence[Objective]) -> CurvePoint | None:
-    """Return the point of the capacity curve; `None` without load. For a closed loop, its rate is
-    the response rate."""
+    """Return the load point as a point of the capacity curve; `None` if the rate is 0. For a closed
+    loop, the rate is the response rate."""
     rate_per_s = load_point.offered_per_s or load_point.achieved_per_s
     if rate_per_s <= 0:
         return None
@@ -256,12 +261,11 @@ _MIN_TIME_S = 1e-6
 def build_local_targets(
     name: str, result: Result, hardware: Hardware, slo: Sequence[Objective]
 ) -> tuple[MeasuredTarget, ...]:
-    """Build a target for each variant of a local model that retains 99 % of the reference accuracy,
-    as far as known.
+    """Build a target for each variant of a local model.
 
-    A target uses the variant's batch model, with the measured batch size that has the highest rate
-    within the SLO. Without a batch model, requests are served one at a time, with the latencies of
-    batch size 1.
+    Variants known to retain less than 99 % of the reference accuracy are skipped. A target uses the
+    variant's batch model, with the measured batch size that has the highest rate within the SLO.
+    Without a batch model, requests are served one at a time, with the latencies of batch size 1.
     """
     if result.local is None:
         return ()
@@ -295,7 +299,7 @@ def _is_accurate(variant: VariantData | None) -> bool:
 def _build_local_target(
     name: str, variant: Variant, fitted_service: FittedService, hardware: Hardware, goals: Goals
 ) -> MeasuredTarget | None:
-    """Build the target of a variant; `None` if the SLO is missed at any load."""
+    """Build the target of a variant; return `None` if the SLO is missed even at the lowest load."""
     assert not isinstance(fitted_service.service, TokenService)
     rate_per_s = estimate_rate_within_slo(fitted_service.service, goals, 1, "random")
     if rate_per_s <= 0:
@@ -320,8 +324,8 @@ def _fit_batches(batch_model: BatchModel, goals: Goals) -> FittedService | None:
 
 
 def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
-    """Fit a lognormal to mean, p50 and p95 of sequential calls with one row; `None` if these were
-    not measured."""
+    """Fit a lognormal distribution to the mean, p50 and p95 latency of sequential calls with one
+    row. Return `None` if these statistics were not measured."""
     single_row = msgspec.structs.replace(variant, batch=1)
     calls = [stage for stage in stages if stage.variant == single_row and "single-stream" in stage.tags.values()]
     estimates = calls[0].metrics.get("service_ms", {}) if calls else {}
@@ -348,8 +352,8 @@ def _build_covariance(batch_model: BatchModel) -> tuple[tuple[float, ...], ...]:
 
 
 def _compute_sigma(estimate: Estimate) -> float:
-    """Return the sigma of the logarithm from the confidence interval; at most 0.5, in case t0 is
-    close to 0."""
+    """Return the standard deviation of the logarithm of a value from its confidence interval. The
+    result is at most 0.5, since the fixed time t0 of a batch model may be close to 0."""
     if estimate.ci95 is None or not estimate.value:
         return _UNKNOWN_SIGMA
     low, high = (max(end, estimate.value / 10) for end in estimate.ci95)

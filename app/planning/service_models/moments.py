@@ -1,11 +1,11 @@
 """Method of simulated moments: fit the parameters of a service model so that its simulations match
 the measurement.
 
-A model is simulated several times in the way that each stage was measured. The logarithms of the
-results are compared with the measured logarithms, in units of their standard deviation between
-simulations. The underlying random numbers are the same for all parameters, so that the objective
-function is smooth. All models that explain the measurement about equally well are returned, with
-their probabilities.
+For each measured stage, the model is simulated several times under the same conditions. The
+logarithms of simulated and measured latencies are compared, in units of the standard deviation
+between simulations. The underlying random numbers are the same for all parameters, so that the
+objective function is smooth. All models that explain the measurement about equally well are
+returned, with their posterior probabilities.
 """
 
 from __future__ import annotations
@@ -38,13 +38,13 @@ ASSUMED_REQUESTS = 1000
 """Assumed number of requests of a load point that reports neither a number of requests nor a
 duration."""
 _MIN_SCATTER = 0.02
-"""Minimum standard deviation of a log latency; repeated measurements differ by this much for
+"""Minimum standard deviation of a log latency: the variation between repeated measurements for
 reasons other than queueing.
 """
 _SCREENING_SCATTER = 0.1
 """Standard deviation of a log latency that screening assumes for all models.
 
-The simulated standard deviation is misleading for models that are far off.
+The simulated standard deviation would be misleading for models that fit badly.
 """
 _STEPS = 20
 _MAX_RICHER_FAMILIES = 2
@@ -52,25 +52,27 @@ _SLOPE_STEPS = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
 """Finite-difference step for the logarithm of a parameter, by type of service model.
 
 Simulated latencies of a batch model are a rough function of the parameters, because one batch more
-or less changes all later batches. Over a step of a thousandth only this roughness would be visible,
-and the search would not move.
+or less changes all later batches. With a step of 0.001, the slope would consist of this roughness
+only, and the search would not make progress.
 """
 _LIMIT_SLOPE_STEP = 0.05
-"""Finite-difference step for the logarithm of a limit; a step below one sequence or the tokens of a
-request has no effect.
+"""Finite-difference step for the logarithm of a limit. A step smaller than one sequence, or than
+the tokens of one request, has no effect.
 """
 _ROBUST_SCALE = 2.0
 _ERROR_FACTORS = {RequestService: 1.3, BatchService: 1.8, TokenService: 2.5}
-"""Factors by which actual fit errors exceed those that the information of the moments predicts.
+"""Factors by which actual fit errors exceed the errors that the Jacobian predicts, by type of
+service model.
 
-They were determined with fits of simulated models (docs/explanation/planning.md); for token
-services from the error of the saturation rate.
+The factors were determined with fits of simulated models (docs/explanation/planning.md). The factor
+of token services comes from the error of the saturation rate.
 """
 _MIN_PROBABILITY = 0.02
 _MAX_EXCESS_COST = 30.0
-"""Maximum excess cost over the best model, each with its own scatter.
+"""Maximum cost above the best model at which a model is compared again, with equal scatter.
 
-A model with a higher cost cannot be best with equal scatter.
+Costs are first computed with the scatter that each model predicts. A model above this maximum
+cannot become the best with equal scatter.
 """
 _STEADY_LOAD = 0.9
 
@@ -82,7 +84,8 @@ class CannotFitError(Exception):
 class ObservedLoad(msgspec.Struct, frozen=True):
     """Measured latencies at one request rate or number of clients.
 
-    `logs` are the logarithms of the latencies `names`, in ln s, as means over `points` load points.
+    `logs` are the natural logarithms of the latencies in seconds, in the order of `names`, averaged
+    over `points` load points.
     """
 
     offered_per_s: float
@@ -92,8 +95,8 @@ class ObservedLoad(msgspec.Struct, frozen=True):
     logs: tuple[float, ...]
     gaps: GapDistribution = "random"
     is_steady: bool = False
-    """Whether the latencies are long-run values; if False, they are from a stage of `requests`
-    requests that started empty.
+    """Whether the latencies are long-run values. If False, the latencies are from a stage of
+    `requests` requests that started with an empty server.
     """
 
 
@@ -116,7 +119,8 @@ class SimulatedStatistics(msgspec.Struct, frozen=True):
 class ObservedStage(msgspec.Struct, frozen=True):
     """Measurement of a stage, and a function that simulates the stage with a service model.
 
-    `variance_share` is the variance of the measurement relative to that of a single simulation.
+    `variance_share` is the ratio of the variance of the measurement to the variance of a single
+    simulation.
     """
 
     observed_load: ObservedLoad
@@ -129,21 +133,19 @@ class FamilyFit(msgspec.Struct, frozen=True):
 
     family: ServiceFamily
     cost: float
-    """Twice the robust sum of squares, including the prior: −2 × log-likelihood, up to a
-    constant."""
+    """Cost of the fit: −2 × log-likelihood with the prior, up to a constant, under the robust loss.
+    """
     jacobian: Floats
     residuals: Floats
     held_out: float | None = None
-    """Cost of each load point under a model that was fitted to all others, summed over load points.
-
-    `None` if models are not compared by held-out cost.
+    """Held-out cost: the cost of each load point under a model fitted to all other load points,
+    summed. `None` if models are not compared by held-out cost.
     """
 
     @property
     def score(self) -> float:
-        """Score by which models are compared: the held-out cost if known, else the cost.
-
-        The lowest score is the most likely.
+        """Score by which models are compared: the held-out cost if known, else the cost. The model
+        with the lowest score is the most likely.
         """
         return self.cost if self.held_out is None else self.held_out
 
@@ -160,18 +162,16 @@ def find_best_fits(
     max_excess_cost: float = math.inf,
     use_held_out: bool = False,
 ) -> list[FamilyFit]:
-    """Fit all models roughly to the screening stages and the best ones to all stages; return the
+    """Fit all models roughly to the screening stages and the best models to all stages. Return the
     most likely model first.
 
-    `derive_additional` derives additional models to screen from the screened ones, sorted best
-    first. `derive_richer` derives models with more parameters from a fitted model; the first two of
-    them are tried. `derive_nearby` derives models with other integer parameters from the final best
-    model; they are fitted without screening.
-
-    A model is not fitted to the stages if its screening cost exceeds that of the best model by more
-    than `max_excess_cost`, or if it has a limit that the screening does not support. With
-    `use_held_out`, models are compared by how well they predict load points that were left out of
-    the fit, otherwise by how well they fit.
+    `derive_additional` derives more models to screen from the screened models, sorted best first.
+    `derive_richer` derives models with more parameters from a fitted model; only the first two are
+    tried. `derive_nearby` derives models with other integer parameters from the final best model;
+    these models are fitted without screening. A model is dropped after screening if its cost
+    exceeds the lowest cost by more than `max_excess_cost`, or if the screening does not support its
+    admission limit. With `use_held_out`, models are compared by how well they predict load points
+    that were left out of the fit, otherwise by how well they fit.
     """
     whiteners = [np.eye(len(stage.observed_load.names)) / _SCREENING_SCATTER for stage in screening_stages]
     screened_fits = _select_best_by_kind(
@@ -220,7 +220,7 @@ def find_best_fits(
 
 
 def compute_rough_cost(family: ServiceFamily, screening_stages: Sequence[ObservedStage]) -> float:
-    """Return the screening cost of a model before it is fitted."""
+    """Return the cost of a model with its starting values, before the fit."""
     logs = np.array(family.logs)
     residuals = [
         (np.array(stage.observed_load.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
@@ -234,8 +234,8 @@ def _supports_limits(fitted: FamilyFit, unlimited_cost: float) -> bool:
     """Return whether the screening supports a model's admission limits; True for models without
     such limits.
 
-    The model must fit better than the best model without limits, and the load points must determine
-    each limit better than its prior does, at the minimum scatter.
+    The model must fit better than the best model without limits. The load points must also
+    determine each limit better than the prior does, at the minimum scatter.
     """
     parameters = fitted.family.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):
@@ -261,12 +261,12 @@ def _select_best_by_kind(screened_fits: Sequence[FamilyFit]) -> list[FamilyFit]:
 def _select_leading(
     screened_fits: Sequence[FamilyFit], screening_stages: Sequence[ObservedStage], max_count: int
 ) -> list[FamilyFit]:
-    """Select the fits to refine, including the best one of each family, since screening is only a
+    """Select the fits to refine, including the best fit of each family, since screening is only a
     rough fit.
 
-    If batch models lead, their batch sizes are hard to distinguish by a rough fit, especially with
-    a batching window. Each batch size is therefore fitted to the screening stages again, as
-    accurately as to all stages, before any is dropped.
+    A rough fit can hardly distinguish batch sizes, especially with a batching window. If batch
+    models lead, each batch size is therefore fitted to the screening stages again, with the
+    accuracy of the final fit, before any batch size is dropped.
     """
     if any(isinstance(fitted.family.service, BatchService) for fitted in screened_fits[: max_count - 1]):
         batch_fits = [fitted for fitted in screened_fits if isinstance(fitted.family.service, BatchService)]
@@ -321,10 +321,10 @@ def _round_limits(family: ServiceFamily) -> ServiceModel:
 
 
 def _compute_median_error(errors: Sequence[FitError], highest_per_s: float) -> float:
-    """Return the median relative error at loads below 90 % of the highest observed rate, or at all
-    loads if there are none.
+    """Return the median relative error at loads below 90 % of the highest observed rate. If all
+    loads are higher, return the median over all loads.
 
-    At higher loads, latencies depend on the length of a stage.
+    Near saturation, latencies depend on the length of a stage.
     """
     steady_errors = [error for error in errors if error.offered_per_s < _STEADY_LOAD * highest_per_s] or list(errors)
     return float(np.median([abs(error.fitted_s / error.measured_s - 1) for error in steady_errors]))
@@ -345,8 +345,7 @@ def _get_score(fitted: FamilyFit) -> float:
 
 
 def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> FamilyFit:
-    """Fit a service family twice, because the scatter of the measurement is only known from the
-    fitted model."""
+    """Fit a service family twice. The second fit uses the scatter that the first fit predicts."""
     return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).family, stages)
 
 
@@ -363,12 +362,13 @@ def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[
 
 
 def _compute_held_out_cost(fitted: FamilyFit, sizes: Sequence[int]) -> float:
-    """Return the cost of all load points if each one in turn is held out of the fit.
+    """Return the held-out cost of a fit, summed over load points. Each load point in turn is left
+    out of the fit.
 
-    Each held-out load point takes one Gauss-Newton step within the model's bounds, without another
-    simulation. The last rows of the Jacobian belong to the prior and are never held out. For the
-    soft_l1 loss, scipy scales the rows of the Jacobian by (1 + z)^(−3/4), where z is the squared
-    residual relative to the scale of the loss.
+    The fit without a load point is approximated by one Gauss-Newton step within the model's bounds,
+    without another simulation. The last rows of the Jacobian belong to the prior and are never left
+    out. For the soft_l1 loss, scipy scales the rows of the Jacobian by (1 + z)^(−3/4), where z is
+    the squared residual relative to the scale of the loss.
     """
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
@@ -399,8 +399,8 @@ def _build_whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> 
 def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> FamilyFit:
     """Fit the parameters of one service family to the stages.
 
-    `whiteners` are matrices that turn differences of logarithms into independent standardized
-    residuals.
+    Each stage has a matrix in `whiteners`, which transforms differences of logarithms into
+    independent standardized residuals.
     """
 
     def compute_residuals(logs: Floats) -> Floats:
@@ -424,7 +424,8 @@ def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequ
 
 
 def _compute_slope_steps(family: ServiceFamily) -> list[float]:
-    """Return the finite-difference steps relative to the logarithms, as scipy expects."""
+    """Return the finite-difference step of each parameter, relative to its logarithm, as scipy
+    expects."""
     default_step = _SLOPE_STEPS[type(family.service)]
     return [
         _LIMIT_SLOPE_STEP / max(1.0, log) if name in LIMITS else default_step
@@ -433,7 +434,8 @@ def _compute_slope_steps(family: ServiceFamily) -> list[float]:
 
 
 def _build_whitener(stage: ObservedStage, statistics: SimulatedStatistics) -> Floats:
-    """Return L⁻¹, where L is the Cholesky factor of the covariance of a measured mean.
+    """Return the whitening matrix L⁻¹, where L is the Cholesky factor of the covariance of the
+    measured statistics.
 
     Covariances between different statistics are halved, because few simulations estimate them
     poorly.
@@ -444,7 +446,8 @@ def _build_whitener(stage: ObservedStage, statistics: SimulatedStatistics) -> Fl
 
 
 def _compute_spread(best_fit: FamilyFit) -> float:
-    """Return the Birge ratio of the residuals under the robust loss, at least 1."""
+    """Return the Birge ratio of the residuals, with the robust loss in place of squares; at least
+    1."""
     scaled_residuals = best_fit.residuals[: len(best_fit.residuals) - len(best_fit.family.parameters)] / _ROBUST_SCALE
     robust_squares = 2 * _ROBUST_SCALE**2 * (np.sqrt(1 + scaled_residuals**2) - 1)
     degrees_of_freedom = max(1, len(scaled_residuals) - len(best_fit.family.parameters))
@@ -454,8 +457,8 @@ def _compute_spread(best_fit: FamilyFit) -> float:
 def _compute_covariance(fitted: FamilyFit, spread: float) -> tuple[tuple[float, ...], ...]:
     """Return the covariance matrix of the parameters' logarithms.
 
-    The spread reduces the information of the measurement, but not that of the prior, which is in
-    the last rows.
+    `spread`, the Birge ratio, increases the errors of the measurement, but not those of the prior,
+    which is in the last rows of the Jacobian.
     """
     scale = np.ones(len(fitted.jacobian))
     scale[: -len(fitted.family.parameters)] /= spread

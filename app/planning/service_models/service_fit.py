@@ -2,8 +2,8 @@
 rates.
 
 The fit uses the method of simulated moments (`moments`): a model is simulated at the measured rates
-and with the measured numbers of requests, starting empty as a stage does. The simulated percentiles
-are compared with the measured ones.
+and with the measured numbers of requests, starting with an empty server. The simulated percentiles
+are compared with the measured percentiles.
 """
 
 from __future__ import annotations
@@ -40,34 +40,36 @@ from app.records.service import RequestService, ServiceFit
 
 AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _SAME_RATE_FACTOR = 1.004
-"""Factor within which rates count as equal, because a rate search ends with many stages at almost
-the same rate."""
+"""Factor within which rates count as equal. A rate search ends with many stages at almost the same
+rate."""
 _MAX_SCREENED_RATES = 8
 _SCREENING = (10, 60_000, 2_000)
 _REFINING = (32, 200_000, 8_000)
-"""Simulation budget of the phase, as in `_SCREENING`: simulations per stage, requests in total, and
-steady-state requests.
+"""Simulation budget of refining; `_SCREENING` has the same format: maximum number of simulations
+per stage, approximate maximum number of requests in total, and requests per simulation in steady
+state.
 
-The first is a maximum, and the second an approximate maximum. The third is the number of requests
-per simulation if neither duration nor number of requests is known, because such percentiles were
-entered as long-run values. They are weighted like percentiles of `ASSUMED_REQUESTS` requests.
+The last number applies to long-run values: percentiles without a duration or a number of requests.
+Long-run values are weighted like percentiles of `ASSUMED_REQUESTS` requests.
 """
 _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 20_000
-"""Maximum number of requests of one simulation; the variance of longer stages is extrapolated by
-their length."""
+"""Maximum number of requests of one simulation. The variance of longer stages is extrapolated from
+this number."""
 _WARM_UP_SHARE = 0.25
-"""Number of warm-up requests for long-run values, which fill the queue and are not counted, as a
-share of the counted requests.
+"""Number of warm-up requests relative to the number of counted requests, for simulations of
+long-run values. Warm-up requests fill the queue and are not counted.
 """
 _MAX_REFINED_FITS = 3
 _MAX_SHARED_EXCESS_COST = 15.0
-"""Screening cost by which processor sharing can look better with fewer slots."""
+"""Maximum screening cost above the best request model for models whose numbers of slots are tried
+as cores. With processor sharing, the best number of cores may differ from the best number of slots.
+"""
 _MAX_EXCESS_COST = 10.0
 """Maximum screening cost above the best model at which a model is still fitted to all stages.
 
-In tests with 17 random models, the model that fitted the stages best had a screening cost of at
-most 4 above the best.
+In tests with 17 random models, the model with the best final fit had a screening cost of at most 4
+above the lowest.
 """
 
 
@@ -94,11 +96,10 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
 
 
 def add_shared_cores(screened_fits: Sequence[FamilyFit]) -> list[ServiceFamily]:
-    """Return candidate models with processor sharing, on as many cores as the best request model
-    has slots.
+    """Return one or two candidate models with processor sharing.
 
-    A second candidate has as many cores as the model with the most slots among about equally good
-    models.
+    The first has as many cores as the best request model has slots. The second has as many cores as
+    the largest number of slots among about equally good models.
     """
     request_fits = [fitted for fitted in screened_fits if isinstance(fitted.family.service, RequestService)]
     similar_families = [
@@ -137,10 +138,8 @@ def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[Observed
 
 
 def count_requests(load_point: MeasuredLoadPoint) -> int:
-    """Return the number of requests of a load point.
-
-    If it is not reported, it is the rate times the duration, or `ASSUMED_REQUESTS` for long-run
-    values.
+    """Return the number of requests of a load point. An unreported number is the rate times the
+    duration, or `ASSUMED_REQUESTS` for long-run values.
     """
     if load_point.completed is not None:
         return load_point.completed + (load_point.failed or 0)
@@ -181,8 +180,8 @@ def _build_stages(
 def _build_stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
     """Build an observed stage with its simulation.
 
-    The variance of the measurement is smaller if it is a mean of several load points or of a longer
-    stage.
+    The variance of the measurement is smaller for a mean of several load points, and for a stage
+    longer than its simulation.
     """
     quantiles = np.array([AGGREGATES[name] for name in load.names])
     variance_share = requests / load.requests / load.points

@@ -1,9 +1,9 @@
-"""Service times of single requests as factors of their mean.
+"""Service times of single requests, as factors of the mean service time.
 
 Factors are computed from standard normals, so that simulations are smooth functions of the
-parameters. They are lognormal, or have two phases (fast and slow requests), each with
-gamma-distributed times. The module also scales services and targets to another speed, such as that
-of another precision, runtime or model.
+parameters. Factors have a lognormal distribution, or a two-phase distribution of fast and slow
+requests with gamma-distributed service times. The module also scales services and targets to
+another speed, for example of another precision, runtime or model.
 """
 
 from __future__ import annotations
@@ -21,13 +21,14 @@ from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
 
 _GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
-"""Logarithms of the service time factors at which the distribution function is tabulated."""
+"""Grid of the logarithms of service time factors at which the cumulative distribution is tabulated.
+"""
 _MAX_Z = 8.0
 _EVEN_NORMALS_GRID = np.linspace(-6.0, 6.0, 6001)
 
 
 def compute_service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
-    """Return service time factors with mean 1; a larger normal gives a larger factor."""
+    """Return service time factors with mean 1. Factors increase with `unit_normals`."""
     if not is_two_phase(service):
         return compute_lognormal_factors(unit_normals, service.cv)
     assert isinstance(service, RequestService)
@@ -39,7 +40,7 @@ def is_two_phase(service: ServiceModel) -> bool:
 
 
 def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
-    """Return lognormal factors with mean 1 and this coefficient of variation."""
+    """Return lognormal service time factors with mean 1 and the coefficient of variation `cv`."""
     variance = np.log1p(cv * cv)
     return np.asarray(np.exp(np.sqrt(variance) * unit_normals - variance / 2))
 
@@ -47,8 +48,8 @@ def compute_lognormal_factors(unit_normals: Floats, cv: float) -> Floats:
 def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats:
     """Return the normals that the fleet simulation uses in place of standard normals.
 
-    For a two-phase service, they are chosen so that exp(z − 1/2) is the service time factor (sigma
-    is `FLEET_SIGMA`); otherwise they are unchanged.
+    For a two-phase service, a returned normal z gives the service time factor exp(z − 1/2), since
+    the fleet simulation uses the sigma `FLEET_SIGMA`. Other services keep their standard normals.
     """
     if not is_two_phase(service):
         return unit_normals
@@ -57,11 +58,12 @@ def compute_fleet_normals(unit_normals: Floats, service: ServiceModel) -> Floats
 
 
 FLEET_SIGMA = 1.0
-"""Sigma with which the fleet simulation converts normals to the factors of a two-phase service."""
+"""Lognormal sigma with which the fleet simulation converts normals to service time factors of a
+two-phase service."""
 
 
 def compute_total_cv(service: RequestService) -> float:
-    """Return the coefficient of variation of all service times, over both phases."""
+    """Return the coefficient of variation of the service times of all requests, fast and slow."""
     if not is_two_phase(service):
         return service.cv
     slow_share, slow_factor = service.slow_share, service.slow_factor
@@ -73,8 +75,8 @@ def compute_total_cv(service: RequestService) -> float:
 def build_two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
     """Return evenly spaced normals and the service time factor at each of them.
 
-    Where the distribution changes from fast to slow requests, interpolation is wrong for about one
-    in a thousand requests.
+    At the transition from fast to slow requests, interpolation is inaccurate for about 0.1 % of the
+    requests.
     """
     return _EVEN_NORMALS_GRID, _tabulate_factors(*_get_phase_parameters(service))
 
@@ -94,8 +96,8 @@ def _tabulate_factors(slow_share: float, slow_factor: float, cv: float) -> Float
 
 @lru_cache(64)
 def _tabulate_normals(slow_share: float, slow_factor: float, cv: float) -> Floats:
-    """Return the standard normal with the same cumulative probability as each factor of the grid;
-    non-decreasing."""
+    """Return, for each service time factor of the grid, the standard normal with the same
+    cumulative probability. The normals are non-decreasing."""
     fast_mean = 1 / (1 - slow_share + slow_share * slow_factor)
     gamma_shape, factors = 1 / cv**2, np.exp(_GRID)
     lower_tail = (1 - slow_share) * special.gammainc(gamma_shape, gamma_shape * factors / fast_mean)
@@ -134,7 +136,8 @@ def speed_up(service: ServiceModel, speed: float) -> ServiceModel:
 
 
 def speed_up_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
-    """Return the target with all measurements scaled to this speed, marked as assumed."""
+    """Return the target with all measurements scaled to a replica that is `speed` times as fast.
+    The target is marked as assumed."""
     fit = None if target.fit is None else _scale_fit(target.fit, speed)
     points = tuple(_scale_load_point(point, speed) for point in target.load_points)
     curve = _scale_curve(target.curve, speed)

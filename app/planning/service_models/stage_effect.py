@@ -1,10 +1,10 @@
 """Effect of the length of a measured stage on the highest rate at which the stage meets an SLO.
 
 A stage begins with an empty server. Near saturation, queues take many service times to build up, so
-a short stage meets an SLO at rates that the server misses in steady state. By chance, one of two
-equal stages may meet the SLO and the other miss it. Both effects are predicted by simulating the
-stage several times with the service model. The module also finds the rate at which a simulated
-latency just reaches its limit.
+a short stage meets an SLO at rates that the server misses in steady state. Chance also matters: of
+two equal stages, one may meet the SLO and the other miss it. Both effects are predicted by repeated
+simulation of the stage with the service model. The module also finds the rate at which a simulated
+latency reaches its limit.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ def find_crossing(
     `rates` are the lowest, the initial and the highest rate to try. The search first brackets the
     crossing in log rate, then uses regula falsi with halving (Illinois algorithm) until the rate's
     logarithm is known to `precision`. The rate is 0 if `compute_excess` is positive even at the
-    lowest rate. The sigma is the remaining uncertainty of the search.
+    lowest rate. The sigma is half the width of the final bracket in log rate.
     """
     min_rate, rate, max_rate = rates
     low, high, low_excess, high_excess = None, None, 0.0, 0.0
@@ -73,11 +73,12 @@ _SEED = 20_26
 _REQUESTS, _TOKEN_REQUESTS = 60_000, 16_000
 _MIN_SIMULATIONS, _MAX_SIMULATIONS = 8, 32
 _MAX_STAGE_REQUESTS = 20_000
-"""Maximum number of simulated requests of a stage; the effect of the length of longer stages is too
-small to measure.
+"""Maximum number of simulated requests of a stage. In longer stages, the effect of the length is
+too small to measure.
 """
 _MAX_RATE_FACTOR = 1.6
-"""Factor around the steady-state rate within which the rate of a stage is searched."""
+"""Maximum ratio between the rate that a stage sustains and the steady-state rate, in either
+direction."""
 _PRECISION = 0.005
 _SLOPE_STEP = 0.02
 _LOGISTIC_SCALE = math.sqrt(3) / math.pi
@@ -90,10 +91,11 @@ _AGGREGATES = {quantile: name for name, quantile in PERCENTILES.items()}
 def compute_stage_effect(
     service: ServiceModel, goals: Goals, lengths: tuple[tuple[int, int], ...], requests: int, steady_per_s: float
 ) -> StageEffect | None:
-    """Compute the effect of short stages, which have `requests` requests each.
+    """Compute the effect of the length of stages with `requests` requests each.
 
-    In steady state, the server meets the SLO up to `steady_per_s`. Returns `None` if the SLO does
-    not consist of percentiles only, or if the rate of a stage is not near the steady-state rate.
+    `steady_per_s` is the max rate in steady state. Returns `None` if the SLO limits no latency, or
+    a mean or a share of requests, or if the rate that a stage sustains differs from the
+    steady-state rate by more than a factor of 1.6.
     """
     if not goals.latency_goals or goals.share is not None or any(goal.quantile is None for goal in goals.latency_goals):
         return None
@@ -116,8 +118,8 @@ def compute_stage_effect(
 def _build_stage_simulator(
     service: ServiceModel, goals: tuple[Goal, ...], lengths: tuple[tuple[int, int], ...], requests: int
 ) -> Callable[[float], Floats]:
-    """Return a function of the rate that returns the largest log ratio of a latency to its limit,
-    for each simulation.
+    """Return a function that simulates stages at a rate. For each simulation, the function returns
+    the largest log ratio of a latency to its limit.
     """
     limits = np.log([goal.limit_s for goal in goals])
     seed = np.random.SeedSequence(_SEED)

@@ -1,9 +1,9 @@
 """Repeated simulation of a measured stage with a service model, at the measured rate and number of
 requests.
 
-A fit changes one parameter at a time, so intermediate results that do not depend on this parameter
-are cached: service time factors, and percentiles before the time outside the queue is added. Stages
-of a language model are simulated with a token service, in an open or a closed loop.
+A fit changes one parameter at a time, so intermediate results that often stay the same are cached:
+service time factors, and percentiles without the time outside the queue. Stages of a language model
+are simulated with a token service, in an open or a closed loop.
 """
 
 from __future__ import annotations
@@ -34,8 +34,8 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 def draw_arrivals(
     offered_per_s: float, shape: tuple[int, int], gaps: GapDistribution, rng: np.random.Generator
 ) -> Floats:
-    """Draw arrival times in seconds, with shape simulations × requests; constant-rate if `gaps` is
-    "even", else Poisson.
+    """Draw arrival times in seconds, with shape simulations × requests. Arrivals have a constant
+    rate if `gaps` is "even"; otherwise they are Poisson.
     """
     if gaps == "even":
         return np.broadcast_to(np.arange(1, shape[1] + 1) / offered_per_s, shape).copy()
@@ -47,7 +47,7 @@ _CACHED_FACTORS, _CACHED_PERCENTILES = 2, 8
 
 
 class RecentCache(Generic[Value]):
-    """Cache of the values of the most recently used keys."""
+    """LRU cache of at most `max_entries` values."""
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries, self._values = max_entries, dict[Hashable, Value]()
@@ -89,8 +89,8 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     def simulate(self, service: ServiceModel, quantiles: Floats) -> SimulatedStatistics:
         """Simulate the stage and return the logarithms of its latency percentiles.
 
-        A percentile is the smallest value for which at least the given share of values is not
-        larger.
+        A percentile p is the smallest value that at least the share p of the values does not
+        exceed.
         """
         if isinstance(service, TokenService):
             raise TypeError("a token service requires TokenSimulation")
@@ -116,10 +116,10 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
 
 
 def select_sorted(values: Floats, ranks: Ints) -> Floats:
-    """Return the values with these ranks in each row's sorted order; reorders the rows in place.
+    """Return the values with the given ranks in each sorted row. The rows are reordered in place.
 
-    Rank by rank, it partitions the part of the row above the previous rank. This takes half the
-    time of sorting, and a fifth of the time of a partition at several ranks at once.
+    For each rank, only the part of the row above the previous rank is partitioned. This takes half
+    the time of sorting, and a fifth of the time of a partition at several ranks at once.
     """
     selected, sorted_count = np.empty((values.shape[0], ranks.size)), 0
     for index in np.argsort(ranks):
@@ -138,8 +138,8 @@ def _get_factor_key(service: RequestService | BatchService) -> Hashable:
 
 
 RESPONSE_GAP = "between responses"
-"""Name of the mean time between responses of the whole stage, which a closed loop measures in
-addition to latencies."""
+"""Name of a statistic of closed-loop stages: the mean time between responses over the whole stage.
+"""
 
 
 class TokenLoad(msgspec.Struct, frozen=True):
@@ -163,15 +163,15 @@ class TokenLoad(msgspec.Struct, frozen=True):
 class TokenSimulation(msgspec.Struct, frozen=True):
     """Repeated simulation of a language model stage with fixed random numbers and lengths.
 
-    All arrays have the shape simulations × requests. Each simulation has the requests of the sample
-    in a different order, so that simulations differ as repeated stages do.
+    All arrays have the shape simulations × requests. Each simulation uses the sample of token
+    lengths in another random order, so that simulations differ as repeated stages do.
     """
 
     clients: int | None
     arrivals_s: Floats
     normals: Floats
     tokens: Ints
-    """Input tokens and output tokens."""
+    """Numbers of input tokens and of output tokens per request."""
 
     @staticmethod
     def draw(load: TokenLoad, requests: int, simulations: int, seed: np.random.SeedSequence) -> TokenSimulation:
@@ -186,8 +186,8 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         """Simulate the stage and return the logarithms of the named statistics, such as `ttft p95`,
         `itl mean` and RESPONSE_GAP.
 
-        A fit may try a fractional limit of sequences, which is interpolated between the neighboring
-        integers.
+        With a fractional limit of sequences, which a fit may try, the results are interpolated
+        between the neighboring integers.
         """
         assert isinstance(service, TokenService)
         integer_limit = math.floor(service.max_sequences)
@@ -224,8 +224,8 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return np.asarray(np.log(np.column_stack([columns[name] for name in names])))
 
     def _simulate_once(self, service: TokenService) -> tuple[Floats, Floats, Floats]:
-        """Return the latencies to the first and last token, and the end of the last response of
-        each simulation."""
+        """Return the latencies to the first and to the last token, and the end of the last response
+        of each simulation, in seconds."""
         shape = self.normals.shape
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
@@ -253,17 +253,18 @@ class TokenSimulation(msgspec.Struct, frozen=True):
 def _draw_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
     """Draw the row of `pairs` for each request: all rows in random order, repeated as needed.
 
-    The order must be random because samples are sorted, so the first rows of a sample are not
-    representative.
+    Samples are sorted, so the first rows of a sample would not be representative without a random
+    order.
     """
     permutations = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
     return np.concatenate(permutations)[:requests]
 
 
 def _compute_statistics(times_s: Floats, aggregates: Sequence[str]) -> Floats:
-    """Return the mean or percentiles of each row, ignoring NaN, with shape rows × aggregates.
+    """Return the requested aggregates (mean or percentiles) of each row, ignoring NaN, with shape
+    rows × aggregates.
 
-    A percentile is the smallest value for which at least the given share of values is not larger.
+    A percentile p is the smallest value that at least the share p of the values does not exceed.
     """
     probabilities, is_missing = [PERCENTILES.get(aggregate, 0.5) for aggregate in aggregates], np.isnan(times_s)
     if is_missing.any():

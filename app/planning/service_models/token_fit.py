@@ -1,18 +1,16 @@
 """Fit of a token service model of one replica to load points with TTFT and TPOT.
 
 A regression of TPOT on the number of running sequences, which follows from Little's law, provides
-starting values. The method of simulated moments (`moments`) then refines them by simulating the
-stages as measured, in an open or a closed loop, with the measured joint distribution of input and
-output lengths.
+starting values. The method of simulated moments (`moments`) then refines these values by simulating
+the stages as measured, in an open or a closed loop, with the measured joint distribution of input
+and output lengths.
 
 The admission limit is fitted as well. There are three candidate models: almost no limit, a limit on
-running sequences, and a limit on tokens in the KV cache. Each has the probability that follows from
-the load points.
-
-If a source reports only mean lengths, or none, all prompts of a load point are simulated with the
-same length. Responses also have the same length, unless the latency at the lowest load has a wider
-spread than TPOT. If lengths hardly vary, the cost of a cached token cannot be distinguished from
-that of a sequence, so all of it is attributed to the sequence.
+running sequences, and a limit on tokens in the KV cache. Each model has a posterior probability,
+given the load points. If a source reports only mean token lengths, or no lengths, all prompts of a
+load point are simulated with the same length. The responses have the same length too, unless the
+latency at the lowest load has a wider spread than TPOT. If lengths hardly vary, the times per
+cached token and per sequence cannot be distinguished, so the time is attributed to the sequence.
 """
 
 from __future__ import annotations
@@ -48,36 +46,36 @@ from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, ServiceModel, TokenService
 
 _COMPARED_AGGREGATES = (("p50", "mean"), ("p95", "p90"), ("p99",))
-"""Aggregates that are compared with simulations; in each group, the first one that is reported is
-used."""
+"""Aggregates of measured latencies that are compared with simulations. The first reported aggregate
+of each group is used."""
 _TYPICAL_AGGREGATES = _COMPARED_AGGREGATES[0]
 _SCREENING, _REFINING = (6, 9_000), (12, 36_000)
-"""Simulation budget of each phase: maximum number of simulations per stage, and approximate number
-of requests in total.
+"""Simulation budgets of screening and of refining: maximum number of simulations per stage, and
+approximate total number of requests.
 """
 _MAX_SCREENED_LOADS, _MIN_SIMULATIONS = 6, 4
 _MAX_REQUESTS = 1_500
 _MAX_REFINED_FITS, _MAX_EXCESS_COST = 3, 10.0
 """Maximum number of models to refine, and their maximum screening cost above the best model.
 
-No model with a higher screening cost has turned out best.
+In tests, no model with a higher screening cost became the best.
 """
 _CHUNK, _SMALL_CHUNK = 2048, 512
-"""Prompt tokens processed per step: the usual number, and a smaller one that has an effect only on
-longer prompts."""
+"""Typical number of prompt tokens processed per step, and the prompt length in tokens above which
+this number is fitted. Shorter prompts would not determine the number."""
 _DEFAULT_MAX_SEQUENCES = 256
 _MIN_OUTPUT_SIGMA = 0.05
 _Z95_ONE_SIDED = 1.644854
 _LIMIT_START, _LIMIT_SIGMA, _MAX_LIMIT = 1.1, 1.0, 16.0
-"""Starting value, prior sigma and maximum of a fitted limit, relative to the maximum number in
-flight.
+"""Starting value, prior sigma and maximum of a fitted limit, relative to the maximum number of
+sequences or tokens in flight.
 
 The starting value is low, so that the limit has an effect on the load points.
 """
 _PROMPT_SHARES = (0.3,)
 _MAX_VARIANCE_SHARE = 0.5
-"""Maximum variance of a fitted limit relative to that of its prior; above it, load points do not
-support the limit."""
+"""Maximum variance of a fitted limit relative to the variance of its prior. If the variance is
+larger, the load points do not support the limit."""
 
 
 class _Point(msgspec.Struct, frozen=True):
@@ -91,18 +89,18 @@ class _Point(msgspec.Struct, frozen=True):
 
     @property
     def decoding(self) -> float:
-        """Mean number of decoding sequences, by Little's law."""
+        """Mean number of sequences in decode, by Little's law."""
         return self.achieved_per_s * self.tpot_s * max(1.0, self.load.output_tokens - 1)
 
 
 def has_token_latencies(load_point: MeasuredLoadPoint) -> bool:
-    """Return whether a load point reports TTFT and the time per output token."""
+    """Return whether a load point reports TTFT and TPOT or ITL."""
     return any(_list_typical_latencies(load_point, "ttft")) and any(_list_per_token_latencies(load_point))
 
 
 def compute_mean_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[float, float] | None:
-    """Return the mean input and output tokens over all load points that report them; `None` if none
-    does."""
+    """Return the mean input and output tokens over all load points that report them; `None` if no
+    load point does."""
     inputs = [load_point.input_tokens_mean for load_point in load_points if load_point.input_tokens_mean]
     outputs = [tokens for load_point in load_points if (tokens := _estimate_output_tokens(load_point))]
     return (fmean(inputs), fmean(outputs)) if inputs and outputs else None
@@ -111,12 +109,12 @@ def compute_mean_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[floa
 def fit_tokens(
     load_points: Sequence[MeasuredLoadPoint], *, max_sequences: int | None = None, seed: int = 20_26
 ) -> ServiceFit:
-    """Fit a token service model. `max_sequences` is the server's own limit, if known.
+    """Fit a token service model. `max_sequences` is the server's configured limit, if known.
 
-    If requests were queued, it is unknown whether the number of sequences or the KV cache limited
-    them, so the model assumes that longer requests cannot reserve more cached tokens than the
-    longest measured ones. Raises CannotFitError if fewer than three loads have the required
-    latencies, or if the numbers of tokens are unknown.
+    If requests were queued, the bottleneck may have been the limit on sequences or the KV cache.
+    The model therefore assumes a KV cache that is just large enough for the fitted number of
+    sequences of the longest measured length. Raises CannotFitError if fewer than three loads have
+    the required latencies, or if the token lengths are unknown.
     """
     token_load_points = [
         load_point for load_point in load_points if has_token_latencies(load_point) and load_point.gaps != "other"
@@ -135,10 +133,10 @@ def fit_tokens(
 
     def derive_limited(_: ServiceFamily) -> list[ServiceFamily]:
         """Return the models with a limit, each with the starting values that match the screening
-        best.
+        stages best.
 
-        The model fitted without a limit is not used, because its time per sequence would include
-        queueing.
+        The fit without a limit is not used as the starting point, because its time per sequence
+        includes queueing.
         """
         model_groups = zip(
             *(_build_limited_families(family, points, max_sequences) for family in unlimited_families), strict=True
@@ -160,8 +158,8 @@ def fit_tokens(
 
 
 def merge_load_point_samples(load_points: Sequence[MeasuredLoadPoint]) -> TokenSample | None:
-    """Merge the samples of token lengths of all load points; `None` if no load point reports
-    them."""
+    """Merge the samples of token lengths of all load points. Return `None` if no load point reports
+    a sample."""
     return merge_samples([load_point.lengths for load_point in load_points if load_point.lengths is not None])
 
 
@@ -182,8 +180,8 @@ def _group_by_load(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
 
 
 def _combine(load_points: list[MeasuredLoadPoint], default_pairs: Ints) -> _Point:
-    """Combine load points at the same load. `default_pairs` are token lengths for load points that
-    report none."""
+    """Combine load points at the same load. `default_pairs` are the token lengths of load points
+    that report no token lengths."""
     first_load_point, achieved_per_s = load_points[0], fmean(load_point.achieved_per_s for load_point in load_points)
     offered_per_s = (
         fmean(load_point.offered_per_s or 0.0 for load_point in load_points) if first_load_point.offered_per_s else None
@@ -231,7 +229,7 @@ def _combine(load_points: list[MeasuredLoadPoint], default_pairs: Ints) -> _Poin
 def _select_latencies(load_point: MeasuredLoadPoint) -> dict[str, float]:
     """Return the latencies of a load point that are compared with simulations, in seconds by name.
 
-    For inter-token latencies that are pooled over all responses, only the mean is compared.
+    Of the ITL, which is pooled over all responses, only the mean is compared.
     """
     latencies_s = {}
     for metric in ("ttft", "tpot", "latency"):
@@ -257,8 +255,8 @@ def _list_per_token_latencies(load_point: MeasuredLoadPoint) -> list[float]:
 
 
 def _build_pairs(means: tuple[float, float], output_sigma: float) -> Ints:
-    """Return pairs of input and output tokens with these means: constant inputs and lognormal
-    outputs."""
+    """Return pairs of input and output tokens with the given means. Input tokens are constant;
+    output tokens have a lognormal distribution."""
     from scipy import special  # deferred, because the import would delay the start of a run
 
     count = MAX_PAIRS if output_sigma else 1
@@ -269,7 +267,7 @@ def _build_pairs(means: tuple[float, float], output_sigma: float) -> Ints:
 
 
 def _estimate_output_tokens(load_point: MeasuredLoadPoint) -> float | None:
-    """Return the mean output tokens; if they were not reported, estimate them from the mean
+    """Return the mean number of output tokens. An unreported number is estimated from the mean
     latencies."""
     means = [load_point.latencies_s.get(metric, {}).get("mean") for metric in ("latency", "ttft", "tpot")]
     mean_latency_s, mean_ttft_s, mean_tpot_s = means
@@ -279,9 +277,8 @@ def _estimate_output_tokens(load_point: MeasuredLoadPoint) -> float | None:
 
 
 def _estimate_output_sigma(load_points: Sequence[MeasuredLoadPoint]) -> float:
-    """Return the sigma of the logarithm of response lengths.
-
-    It is estimated from how much wider the spread of latency is than that of TPOT.
+    """Return the lognormal sigma of the output tokens, estimated from the spread of latency that
+    exceeds the spread of TPOT.
     """
     sigmas = []
     for load_point in load_points:
@@ -301,9 +298,9 @@ def _compute_sigma(load_point: MeasuredLoadPoint, metric: str) -> float | None:
 def _fit_regression(points: Sequence[_Point]) -> TokenService:
     """Fit a service without limits by non-negative least squares of relative errors.
 
-    TPOT is the duration of a step with this number of sequences, plus the prefill of prompts in the
-    meantime. At the lowest load, TTFT is the duration of the prompt's own steps plus the remainder
-    of the step in progress.
+    TPOT is modeled as the duration of a step with the mean number of running sequences, plus the
+    prefill of other prompts in the meantime. At the lowest load, TTFT is modeled as the duration of
+    the prompt's own steps, plus the remainder of the step in progress.
     """
     rows, lowest_point = [], points[0]
     for point in points:
@@ -330,10 +327,10 @@ def _fit_regression(points: Sequence[_Point]) -> TokenService:
 
 
 def _build_starting_services(points: Sequence[_Point]) -> list[TokenService]:
-    """Return starting values: the regression, and variants with faster prefill.
+    """Return starting values: the result of the regression, and variants with faster prefill.
 
-    If steps become slower under load, the effects of prefill and of running sequences are hard to
-    distinguish.
+    Variants are needed because steps may become slower under load due to prefill or due to running
+    sequences, which the regression can hardly distinguish.
     """
     starting_service = _fit_regression(points)
     tpot_s = np.array([point.tpot_s for point in points])
@@ -371,9 +368,8 @@ def _build_unlimited_family(
 def _build_limited_families(
     unlimited_family: ServiceFamily, points: Sequence[_Point], max_sequences: int | None
 ) -> list[ServiceFamily]:
-    """Build the models with a limit on running sequences and on the KV cache.
-
-    The former is omitted if the limit on running sequences is known.
+    """Build a model with a limit on running sequences, and one with a limit on tokens in the KV
+    cache. If the limit on running sequences is known, only the latter is built.
     """
     assert isinstance(unlimited_family.service, TokenService)
     max_running, max_cached = _estimate_max_in_flight(points, unlimited_family.service)
@@ -384,8 +380,8 @@ def _build_limited_families(
 
 
 def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> tuple[float, float]:
-    """Return the maximum numbers of running sequences and of the tokens that they reserve, by
-    Little's law."""
+    """Return the maximum numbers of running sequences and of reserved tokens over all load points,
+    by Little's law."""
     in_flight = []
     for point in points:
         inputs, outputs = point.load.pairs.T
@@ -449,8 +445,8 @@ def _build_stage(point: _Point, simulation: TokenSimulation) -> ObservedStage:
 
 
 def _drop_unsupported_limits(fit: ServiceFit, unlimited_service: ServiceModel) -> ServiceFit:
-    """Replace each model whose limit remains as uncertain as its prior with the model without a
-    limit."""
+    """Replace each model whose fitted limit is about as uncertain as the limit's prior by the same
+    model without a limit."""
     merged_by_parameters: dict[tuple[str, ...], FittedService] = {}
     for fitted in fit.services:
         limits = [index for index, name in enumerate(fitted.parameters) if name in ADMISSION_LIMITS]
@@ -466,8 +462,8 @@ def _drop_unsupported_limits(fit: ServiceFit, unlimited_service: ServiceModel) -
 
 
 def _remove_parameter(fitted: FittedService, index: int, unlimited_service: ServiceModel) -> FittedService:
-    """Return the model without the parameter at this index, which takes its value from
-    `unlimited_service`."""
+    """Return the fitted model without the free parameter at `index`. The parameter takes its value
+    from `unlimited_service`."""
     name = fitted.parameters[index]
     remaining_indices = [position for position in range(len(fitted.parameters)) if position != index]
     return msgspec.structs.replace(
@@ -481,11 +477,11 @@ def _remove_parameter(fitted: FittedService, index: int, unlimited_service: Serv
 
 
 def _limit_cached_tokens(fit: ServiceFit, points: Sequence[_Point]) -> ServiceFit:
-    """Limit the cached tokens for requests that are longer than the measured ones.
+    """Limit the cached tokens for requests that are longer than the measured requests.
 
     A fitted limit on sequences applies to requests of the measured lengths; longer requests may
-    fill the KV cache first. So the limit on cached tokens is that of the maximum number of
-    sequences of the longest measured length.
+    fill the KV cache first. The limit on cached tokens is therefore the maximum number of sequences
+    times the longest measured length.
     """
     tokens = max(int(point.load.pairs.sum(axis=1).max()) for point in points)
     services = []

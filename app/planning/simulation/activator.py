@@ -1,8 +1,8 @@
 """Activator: a replica slot of the simulated fleet that queues requests while no replica is ready.
 
-The activator is a row of the fleet with a single service slot that is always busy, so requests wait
-there as in any queue, may time out, and are dropped if the queue is full. The module also sums
-latencies and ages of requests, which autoscalers need.
+The activator is a row of the fleet with a single service slot that is always busy. Requests wait in
+its queue, may time out there, and are dropped if the queue is full. The module also sums the
+latencies and ages of requests for autoscalers.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ _MOVED_OFFSET = 1 << 40  # offset that separates the random numbers of moved req
 
 
 def make_activator(fleet: Fleet, replica: int) -> None:
-    """Turn this replica, which must have a single slot, into an activator that never serves
+    """Turn the replica, which must have a single slot, into an activator, which never serves
     requests."""
     fleet.floats[replica, DONE] = np.inf
 
 
 def release_queued(fleet: Fleet, activator: int, now_s: float) -> None:
-    """Move all queued requests of the activator to routable replicas, oldest first; none starts
-    earlier than `now_s`.
+    """Move all queued requests of the activator to routable replicas, oldest first. No moved
+    request starts before `now_s`.
     """
     if fleet.counts[activator, WAITING]:
         _move_queued(fleet, activator, now_s)
@@ -61,7 +61,7 @@ def sum_latencies_s(fleet: Fleet) -> float:
 
 @compiled
 def sum_ages_s(fleet: Fleet, now_s: float) -> float:
-    """Return the sum of the times that the current requests have spent in the fleet, in seconds.
+    """Return the sum of the ages of the requests in flight, in seconds.
 
     The fleet must have been advanced to `now_s`.
     """

@@ -23,8 +23,9 @@ _NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 class Arrivals(msgspec.Struct, frozen=True, eq=False):
     """Arrival times up to `end_s`, in ascending order.
 
-    `normals` holds a standard normal per arrival, which determines the service time; `rows` holds
-    row numbers in a trace or in the design's lengths. Either is empty if it is drawn later.
+    `normals` holds a standard normal per arrival, which determines the service time. `rows` holds
+    row numbers in a trace or in the design's token lengths. The values of an empty array are drawn
+    later.
     """
 
     end_s: float
@@ -33,8 +34,8 @@ class Arrivals(msgspec.Struct, frozen=True, eq=False):
     rows: Ints = _NO_ROWS
 
     def compress(self, factor: float) -> Arrivals:
-        """Return the same requests within `1/factor` of the time, which is equivalent to slower
-        replicas with longer limits.
+        """Return the same requests with all times divided by `factor`. The effect is the same as
+        that of replicas slower by `factor`, with latency limits longer by `factor`.
         """
         return Arrivals(self.end_s / factor, self.times_s / factor, self.normals, self.rows)
 
@@ -50,9 +51,9 @@ def iterate_poisson_arrivals(
     """Yield arrival times in ascending order, in chunks of `chunk` times; the last chunk may be
     shorter or empty.
 
-    If `modulation_shape` is set to k, the rates are multiplied by a gamma variate with mean 1 and
-    shape k, redrawn every `modulation_window_s` seconds. The index of dispersion of the counts per
-    window is then 1 + rate × modulation_window_s / k.
+    If `modulation_shape` is set, the rates are multiplied by a gamma variate with mean 1 and shape
+    k = `modulation_shape`, redrawn every `modulation_window_s` seconds. The index of dispersion of
+    the counts per window is then 1 + rate × modulation_window_s / k.
 
     A single bin may be infinitely long, but not with modulation.
     """
@@ -80,8 +81,8 @@ def superpose(times_s: Floats, copies: float, window_s: float, seed: np.random.S
     """Return arrival times and row numbers of `copies` superposed copies of a trace.
 
     A fractional copy is a random sample of the requests. The first copy arrives as recorded. Each
-    additional copy has a random offset in the window and wraps around. This models users with the
-    same behavior, so bursts keep their duration but rarely coincide.
+    additional copy starts at a random offset and wraps around at the end of the trace. The copies
+    model more users with the same behavior, so bursts keep their duration but rarely coincide.
     """
     rng = np.random.default_rng(seed)
     copy_count = max(1, math.ceil(copies - 1e-6))
@@ -97,9 +98,8 @@ def superpose(times_s: Floats, copies: float, window_s: float, seed: np.random.S
 
 
 def rank_normals(sizes: Ints) -> Floats:
-    """Return standard normals with the same order as the sizes.
-
-    A lognormal service time that is computed from these normals is longest for the largest size.
+    """Return standard normals in the order of `sizes`, so that larger requests have longer service
+    times.
     """
     from scipy import special  # deferred, because the import takes half a second
 
@@ -123,10 +123,10 @@ def _convert_to_times(
     clock: Floats,
     position: Ints,
 ) -> int:
-    """Convert unit exponentials to arrival times in place, and return how many are before the end
-    of the last bin.
+    """Convert unit exponentials to arrival times in place, and return the number of arrivals before
+    the end of the last bin.
 
-    Each exponential is the integral of the rate between two arrivals.
+    Each exponential is the integral of the rate from one arrival to the next.
     """
     now_s, bin_index, span_index = clock[0], position[0], position[1]
     for index in range(gaps.size):

@@ -1,5 +1,5 @@
-"""Simulated replica that serves all queued requests as a batch; a replica with one slot is
-simulated with a batch size of one."""
+"""Simulated replica that serves queued requests in batches. A replica with one slot is simulated
+with a batch size of 1."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_batches(fleet: Fleet, replica: int, end_s: float) -> None:
-    """Simulate a replica that serves batches up to the time `end_s`.
+    """Simulate a replica that serves batches, up to the time `end_s`.
 
     Batches start only before `end_s`, so that simultaneous arrivals share a batch.
     """
@@ -78,9 +78,10 @@ def _get_start_s(fleet: Fleet, replica: int) -> float:
 
 @inlined
 def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
-    """Start a batch with all waiting requests.
+    """Start a batch with all waiting requests, up to the maximum batch size.
 
-    They have arrived, since a replica is advanced before each of its arrivals.
+    All waiting requests have arrived already, since a replica is advanced before each of its
+    arrivals.
     """
     max_batch = fleet.counts[replica, WIDTH]
     factor = get_service_factor(fleet, replica, fleet.queues[fleet.counts[replica, HEAD], replica, NORMAL])

@@ -2,9 +2,9 @@
 receives the response.
 
 All clients send their first request at time 0. `unit_normals` holds a standard normal per request,
-so its size is the number of requests. The functions return arrival times at the replica and end
-times at the replica. A client receives the response, and sends again, `outside_s` seconds after the
-end, so the latency is `end − arrival + outside_s`.
+so its size is the number of requests. The functions return the times at which each request arrives
+at the replica and ends there. A client receives the response `outside_s` seconds after the end, and
+sends its next request at once. The latency is therefore `end − arrival + outside_s`.
 """
 
 from __future__ import annotations
@@ -82,7 +82,7 @@ def simulate_closed_tokens(
 
 
 def _allocate_sharing_arrays(size: int) -> tuple[Floats, Ints, Floats]:
-    """Allocate arrays for the end times, the requests that they belong to, and the times at which
+    """Allocate arrays for the end times, for the requests that end, and for the times at which
     clients send again.
     """
     return np.empty(size), np.empty(size, dtype=np.int64), np.zeros(size)
@@ -90,7 +90,7 @@ def _allocate_sharing_arrays(size: int) -> tuple[Floats, Ints, Floats]:
 
 def _initialize_arrivals(clients: int, requests: int) -> Floats:
     """Return the arrival times: 0 for the first request of each client, infinity for later
-    requests, whose arrival is determined by the simulation.
+    requests, until the simulation determines their arrival.
     """
     arrivals_s = np.full(requests, np.inf)
     arrivals_s[:clients] = 0.0
@@ -108,8 +108,8 @@ def _simulate_requests(
 ) -> None:
     """Simulate a closed loop with a replica that serves requests in slots.
 
-    `client_send_times_s` and `slot_free_times_s` are heaps of the times at which each client sends
-    next and each slot becomes free.
+    `client_send_times_s` and `slot_free_times_s` are heaps: the times at which each client sends
+    its next request, and at which each slot becomes free.
     """
     for index in range(services_s.size):
         arrivals_s[index] = client_send_times_s[0]
@@ -163,8 +163,8 @@ def _simulate_batches(
 ) -> None:
     """Simulate a closed loop with a replica that serves batches.
 
-    When no batch is running, the next arrival of every client is known, and arrivals are known in
-    ascending order.
+    Whenever no batch is running, the next arrival of every client is known, so arrivals can be
+    processed in ascending order.
     """
     fixed_s, per_item_s, window_s, outside_s = parameters
     free_s, start, scheduled_count = 0.0, 0, min(clients, arrivals_s.size)
@@ -197,7 +197,7 @@ def _simulate_tokens(
     first_tokens_s: Floats,
     last_tokens_s: Floats,
 ) -> None:
-    """Simulate a closed loop with continuous batching, which `simulate_tokens` does for an open loop.
+    """Simulate a closed loop with continuous batching, as `simulate_tokens` does for an open loop.
 
     Each response makes a client send again, so arrivals are in ascending order.
     """

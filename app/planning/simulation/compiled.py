@@ -1,10 +1,11 @@
 """Decorators that compile functions with numba while keeping their static types.
 
 numba takes 0.6 s to import, so only the simulation imports this module. Machine code is cached next
-to the source file, or in the user's cache directory if the former is not writable. numba
-invalidates the cache only if the file of the function itself changes, although functions in other
-files that it calls may change too, so the cache stamp is a hash of all source files in this package
-and of the records that they read.
+to the source file or, if that folder is not writable, in the user's cache directory.
+
+By default, numba invalidates the cached code of a function only if the function's own file changes,
+not if functions in other files change. The cache stamp is therefore a hash of all source files in
+this package and of the records that they read.
 """
 
 from __future__ import annotations
@@ -36,8 +37,8 @@ def compiled(function: Function) -> Function:
 
 
 def inlined(function: Function) -> Function:
-    """Compile the function and inline it into its callers; intended for short functions and those
-    with a single caller.
+    """Compile the function and inline it into its callers. Use it for short functions, and for
+    functions with a single caller.
     """
     return _compile(function, forceinline=True)
 

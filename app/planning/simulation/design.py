@@ -19,9 +19,9 @@ ROUTERS: tuple[SimulatedRouter, ...] = (
 class SimulatedClass(msgspec.Struct, frozen=True):
     """Class of simulated requests, with its share of all requests.
 
-    A request is good if it is within all limits; the token limits apply only to token services.
-    `work` is a factor on the service time of a request, on its part of the duration of a batch, or
-    on its input and output tokens.
+    A request is good if its latencies are within all limits. The token limits apply only to token
+    services. `work` multiplies the service time of a request, its part of the duration of a batch,
+    or its input and output tokens, depending on the service model.
     """
 
     share: float = 1.0
@@ -36,9 +36,9 @@ class FleetDesign(msgspec.Struct, frozen=True):
     speed.
 
     At most `queue_limit` requests wait at a replica; additional requests are dropped. A request
-    that has waited `timeout_s` seconds times out. `weights` apply to the weighted router; by
-    default they are the replicas' max throughputs. All of the `sessions` have the same rate.
-    `lengths` are equally likely pairs of input and output tokens.
+    that has waited `timeout_s` seconds times out. `weights` apply to the weighted router; the
+    default is each replica's max throughput. Each of the `sessions` sends requests at the same
+    rate. `lengths` are equally likely pairs of input and output tokens.
     """
 
     services: tuple[ServiceModel, ...]
@@ -52,8 +52,8 @@ class FleetDesign(msgspec.Struct, frozen=True):
 
 
 def compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[tuple[int, int], ...]) -> float:
-    """Return the approximate throughput of a fully utilized replica in req/s; for token services,
-    that of a full batch.
+    """Return the approximate throughput of a fully utilized replica in req/s. For token services,
+    it is the throughput at a full batch.
     """
     if not isinstance(service, TokenService):
         return service.max_per_s

@@ -1,8 +1,8 @@
 """Histogram of latencies with a fixed number of log-scale buckets: 256 per factor of 2, so at most
 0.4 % wide.
 
-The bucket number consists of the exponent and the first 8 bits of the mantissa of a double.
-Latencies below 10 µs or above an hour are counted in the first or last bucket.
+The bucket number consists of the exponent and the 8 leading bits of the mantissa of the latency as
+a double. Latencies below 10 µs or above an hour are counted in the first or last bucket.
 """
 
 from __future__ import annotations

@@ -1,7 +1,6 @@
-"""Compilation of the simulation kernels before the first plan; kernels in the cache are only
-loaded.
+"""Compilation of the simulation kernels before the first plan. Cached kernels are only loaded.
 
-Both functions may run in a background thread, but they slow down other threads somewhat.
+Both functions may run in a background thread, but slow down other threads somewhat.
 """
 
 from __future__ import annotations

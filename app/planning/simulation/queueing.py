@@ -34,7 +34,8 @@ def get_class(packed_class: int) -> int:
 
 @inlined
 def get_service_factor(fleet: Fleet, replica: int, normal: float) -> float:
-    """Return the lognormal service time factor, with mean 1, of a request on this replica."""
+    """Return the service time factor of a request on this replica, from a lognormal distribution
+    with mean 1."""
     sigma = fleet.floats[replica, SIGMA]
     if sigma == 0.0:
         return 1.0
@@ -55,8 +56,8 @@ def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, wo
 
 @inlined
 def pop_waiting(fleet: Fleet, replica: int) -> None:
-    """Remove the oldest request. An empty queue restarts at index 0, which keeps it in the CPU
-    cache."""
+    """Remove the oldest waiting request from the queue. An empty queue restarts at index 0, so that
+    its entries stay in the CPU cache."""
     head = fleet.counts[replica, HEAD]
     waiting = fleet.counts[replica, WAITING] - 1
     fleet.counts[replica, WAITING] = waiting

@@ -1,8 +1,8 @@
 """Compiled counter-based random numbers (splitmix64): the n-th word of a stream depends only on the
 seed and n.
 
-Simulations that draw more or fewer words for a request therefore still use the same words for all
-other requests.
+Two simulations that draw different numbers of words for one request therefore still use the same
+words for all other requests.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ _LOW = np.uint64(0xFFFFFFFF)
 
 
 def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
-    """Return the child seed with this number, as `seed.spawn` would, without changing the state of
-    `seed`."""
+    """Return the child seed with the given number. The result is the same as from `seed.spawn`, but
+    the state of `seed` does not change."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
 
 
@@ -33,19 +33,19 @@ def draw_word(stream: np.uint64, number: int) -> np.uint64:
 
 @inlined
 def convert_to_unit_interval(word: np.uint64) -> float:
-    """Convert a random word to a number in [0, 1)."""
+    """Convert a random word to a floating-point number in [0, 1)."""
     return float(np.float64(word >> _11) * 1.1102230246251565e-16)
 
 
 @inlined
 def draw_from_high_bits(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's upper half, which is independent of
-    `draw_from_low_bits`."""
+    """Return a random integer in [0, bound) from the upper half of the word. The result is
+    independent of `draw_from_low_bits`."""
     return int(np.int64(((word >> _32) * np.uint64(bound)) >> _32))
 
 
 @inlined
 def draw_from_low_bits(word: np.uint64, bound: int) -> int:
-    """Return an integer in [0, bound) from the word's lower half, which is independent of
-    `draw_from_high_bits`."""
+    """Return a random integer in [0, bound) from the lower half of the word. The result is
+    independent of `draw_from_high_bits`."""
     return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))

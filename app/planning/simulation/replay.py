@@ -20,8 +20,8 @@ from app.planning.simulation.steady import SteadyOutcome, run_parallel, summariz
 from app.records.service import RequestService
 
 BLOCK_COUNT = 20
-"""Number of equally long time blocks whose late requests are counted separately, to estimate the
-influence of bursts.
+"""Number of time blocks of equal length. Late requests are counted per block, to estimate the
+influence of single bursts.
 """
 
 
@@ -29,11 +29,12 @@ _NO_NORMALS: Floats = np.empty(0)
 
 
 class ReplayResult(msgspec.Struct, frozen=True):
-    """Results of a replay, with the number of late requests over time."""
+    """Results of a replay, with the number of late requests in each time block."""
 
     outcome: SteadyOutcome
     late_per_block: tuple[int, ...]
-    """Number of requests that were late, dropped or timed out per block, summed over all seeds."""
+    """Number of requests per time block that were late, dropped or timed out, summed over all
+    seeds."""
 
 
 def replay(
@@ -46,8 +47,8 @@ def replay(
 ) -> ReplayResult:
     """Simulate every request, from an empty fleet until all requests are finished.
 
-    `arrivals` has one entry per seed, starting at 0 s. `design` is the simulated fleet, which may
-    be a part of a larger fleet; `replicas` and `rate_per_s` are those of the larger fleet.
+    `arrivals` has one entry per seed, starting at 0 s. `design` may be a part of a larger fleet.
+    `replicas` and `rate_per_s` describe the larger fleet.
     """
     has_variable_times = any(service.cv > 0 for service in design.services)
     has_slots = isinstance(design.services[0], RequestService)

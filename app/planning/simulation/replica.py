@@ -1,9 +1,9 @@
 """Latencies of one replica, given arrivals and one standard normal per request.
 
 All random numbers are arguments, so that latencies are continuous functions of the service's
-parameters, as a fit requires. Arrivals are in ascending order. `starts` holds the first index of
-each of several independent, concatenated simulations, which begin and end with an empty replica;
-`None` means a single simulation.
+parameters, as a fit requires. Arrivals are in ascending order. Several independent simulations may
+be concatenated; each begins and ends with an empty replica. `starts` holds the index of the first
+request of each simulation; `None` means a single simulation.
 """
 
 from __future__ import annotations
@@ -27,11 +27,11 @@ def simulate_request_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """Simulate a first-come first-served queue of identical `slots`, or processor sharing; return
+    """Simulate request slots with a first-come, first-served queue, or processor sharing. Return
     latencies in seconds.
 
     The service time of a request is the mean times its factor. `factors` are the service time
-    factors of `unit_normals`, which are computed if `None`.
+    factors of `unit_normals`; if `None`, they are computed.
     """
     latencies, ends = np.empty(arrivals_s.size), _get_ends(starts, arrivals_s)
     services_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
@@ -51,10 +51,10 @@ def simulate_batch_latencies(
     starts: Ints | None = None,
     factors: Floats | None = None,
 ) -> Floats:
-    """Simulate batches of all waiting requests, up to `max_batch`; return latencies in seconds.
+    """Simulate batches of all waiting requests, up to `max_batch`. Return latencies in seconds.
 
-    The factor of a batch is that of its first request. `factors` are the service time factors of
-    `unit_normals`, which are computed if `None`.
+    The service time factor of a batch is the factor of its first request. `factors` are the service
+    time factors of `unit_normals`; if `None`, they are computed.
     """
     latencies = np.empty(arrivals_s.size)
     parameters = np.array([service.fixed_s, service.per_item_s, service.window_s, service.outside_s])
@@ -71,14 +71,14 @@ def simulate_token_latencies(
     service: TokenService,
     starts: Ints | None = None,
 ) -> tuple[Floats, Floats]:
-    """Simulate continuous batching; return the latencies to the first and to the last token in
+    """Simulate continuous batching. Return the latencies to the first and to the last token, in
     seconds.
 
     Requests are admitted in order, between steps, if a sequence is free and the KV cache has space
-    for the entire input and output, so no request is ever preempted. A request too large for the
-    cache is served on its own. Prompts are prefilled in order, `chunk_tokens` per step, together
-    with decoding. The step that completes a prompt returns the first token. The factor of a step is
-    that of the request that was admitted last.
+    for the entire input and output. Requests are therefore never preempted. A request too large for
+    the KV cache is served on its own. Prompts are prefilled in order, `chunk_tokens` per step,
+    together with decoding. The step that completes a prompt also returns the first token. The
+    service time factor of a step is the factor of the last admitted request.
     """
     first_tokens_s, last_tokens_s = np.empty(arrivals_s.size), np.empty(arrivals_s.size)
     requests, kernel_service = build_kernel_input(arrivals_s, input_tokens, output_tokens, unit_normals, service)
@@ -102,9 +102,10 @@ def build_kernel_input(
 
 
 def look_up_service_factors(unit_normals: Floats, service: RequestService | BatchService) -> Floats:
-    """Return the same factors as `service_times.compute_service_factors`, by a faster table lookup.
+    """Return the same service time factors as `service_times.compute_service_factors`, by table
+    lookup.
 
-    A fit calls this function thousands of times for 100,000 requests.
+    The lookup is faster, because a fit needs the factors of 100,000 requests thousands of times.
     """
     if not isinstance(service, RequestService) or not is_two_phase(service):
         return compute_lognormal_factors(unit_normals, service.cv)

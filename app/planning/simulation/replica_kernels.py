@@ -1,6 +1,7 @@
 """Compiled simulation loops of one replica, as described in `replica`.
 
-`ends` holds, for each of the concatenated simulations, the index after its last request.
+Several simulations may be concatenated; `ends` holds the index after the last request of each
+simulation.
 """
 
 from __future__ import annotations
@@ -43,7 +44,7 @@ def simulate_requests(
 
 @inlined
 def push_end(heap: Floats, owners: Ints, size: int, end: float, owner: int) -> None:
-    """Push an end time and the request that it belongs to onto a binary heap of `size` entries."""
+    """Push an end time and its request onto a binary heap of `size` entries."""
     position = size
     while position > 0 and heap[(position - 1) // 2] > end:
         heap[position], owners[position] = heap[(position - 1) // 2], owners[(position - 1) // 2]
@@ -79,10 +80,10 @@ def simulate_shared(
     owners: Ints,
     latencies_s: Floats,
 ) -> None:
-    """Simulate a replica that shares its cores among all requests; write the latencies.
+    """Simulate a replica that shares its cores among all requests, and write the latencies.
 
-    `heap` holds the end of each running request on a clock of the work that each request has
-    received. Its size is at least the number of requests in the largest simulation.
+    `heap` is memory for the ends of the running requests, on a clock of the work that each request
+    has received. The heap has at least as many entries as the largest simulation has requests.
     """
     begin = 0
     for end in ends:
@@ -132,7 +133,8 @@ def simulate_batches(
 
 @compiled
 def look_up(positions: Floats, first: float, step: float, table: Floats, values: Floats) -> None:
-    """Interpolate linearly in a table of evenly spaced values; constant beyond both ends."""
+    """Interpolate linearly in a table with evenly spaced arguments. Beyond either end, return the
+    value at that end."""
     last = table.size - 1
     for index in range(positions.size):
         table_position = min(max((positions[index] - first) / step, 0.0), last - 1e-9)

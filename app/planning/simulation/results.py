@@ -34,10 +34,10 @@ from app.planning.simulation.state import (
 
 
 class LatencyStatistics(msgspec.Struct, frozen=True):
-    """Mean and percentiles of a latency in seconds, in the requested order; `None` if no request
-    was counted.
+    """Mean and percentiles of a latency, in seconds. Values are `None` if no request was counted.
 
-    `percentiles_per_seed_s` holds the same percentiles for each seed.
+    Percentiles are in the requested order. `percentiles_per_seed_s` holds the same percentiles for
+    each seed.
     """
 
     mean_s: float | None
@@ -48,8 +48,8 @@ class LatencyStatistics(msgspec.Struct, frozen=True):
 class ClassOutcome(msgspec.Struct, frozen=True):
     """Results of a request class.
 
-    `good_share` is the share of good requests among those that were answered, dropped, timed out or
-    failed. `first_token` and `per_token` are `None` if requests have no tokens.
+    `good_share` is the share of good requests among all requests that were answered, dropped, timed
+    out or failed. `first_token` and `per_token` are `None` if requests have no tokens.
     """
 
     good_share: float | None
@@ -59,7 +59,7 @@ class ClassOutcome(msgspec.Struct, frozen=True):
 
 
 def reset_counts(fleet: Fleet) -> None:
-    """End the warm-up: requests in flight count as arrived, and all other counts are reset to 0."""
+    """End the warm-up: count the requests in flight as arrived, and reset all other counts to 0."""
     counts = fleet.tallies[:, :HISTOGRAMS].copy()
     fleet.tallies[:] = 0
     fleet.tallies[:, ARRIVED] = counts[:, ARRIVED] - counts[:, ARRIVED + 1 :].sum(axis=1)
@@ -69,14 +69,15 @@ def reset_counts(fleet: Fleet) -> None:
 
 
 def get_histogram(fleet: Fleet, latency_index: int = LATENCY) -> Ints:
-    """Return the histogram over all classes of LATENCY or, if requests have tokens, of FIRST_TOKEN
-    or PER_TOKEN."""
+    """Return the histogram of a latency over all request classes. The latency is LATENCY or, if
+    requests have tokens, FIRST_TOKEN or PER_TOKEN."""
     start = HISTOGRAMS + latency_index * BUCKETS
     return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
 
 
 def summarize_classes(fleets: Sequence[Fleet], classes: slice, percentiles: Sequence[float]) -> ClassOutcome:
-    """Summarize the given classes, pooled over fleets that differ only in their seed."""
+    """Summarize the results of the given request classes, pooled over fleets that differ only in
+    their seed."""
     has_tokens = fleets[0].tallies.shape[1] > HISTOGRAMS + BUCKETS
     return ClassOutcome(
         good_share=compute_good_share([fleet.tallies[classes] for fleet in fleets]),
@@ -101,8 +102,8 @@ def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
 def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
     """Return the busy time of each replica up to `now_s`, in seconds of the entire replica.
 
-    Work in progress counts up to `now_s`. The fleet must have been advanced to `now_s`. The
-    increase over a time span, divided by the span, is the utilization that an autoscaler reads.
+    Work in progress counts up to `now_s`. The fleet must have been advanced to `now_s`. Utilization
+    is the increase of the busy time over a time span, divided by the span.
     """
     busy_s = np.empty(fleet.floats.shape[0])
     _write_busy_s(fleet, now_s, busy_s)
@@ -113,8 +114,8 @@ def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
 def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
     """Write the busy time of each replica to `busy_s`.
 
-    Batches and requests in slots are counted in full when they start, so the part after `now_s` is
-    subtracted. Steps are counted when they end.
+    The counters already contain running batches and running requests in slots in full, so the part
+    after `now_s` is subtracted. The steps of token replicas are counted only when they end.
     """
     for replica in range(fleet.floats.shape[0]):
         running_count, kind, width = (

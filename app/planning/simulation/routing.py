@@ -1,6 +1,6 @@
 """Routing of requests to replicas, with one function per router.
 
-Routers choose an index in the list of routable replicas.
+A router chooses an index in the list of routable replicas.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def count_outstanding(fleet: Fleet, replica: int, now_s: float) -> int:
 def get_outstanding_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Return the remaining work of the replica, in seconds of the entire replica.
 
-    A token request counts in full until it ends.
+    In a token replica, each request counts with its entire work until it ends.
     """
     if fleet.floats[replica, NEXT] <= now_s:
         advance_replica(fleet, replica, now_s)
@@ -147,7 +147,7 @@ def _choose_by_power_of_two(fleet: Fleet, routable_count: int, now_s: float) -> 
 def _choose_least_loaded(fleet: Fleet, router: int, routable_count: int, now_s: float) -> int:
     """Return the replica with the lowest load.
 
-    Each search starts one position later than the previous one, so that equally loaded replicas
+    Each search starts one position later than the previous search, so that equally loaded replicas
     alternate.
     """
     start_position = _advance_round_robin(fleet, routable_count)

@@ -1,5 +1,5 @@
 """Running requests of a replica with continuous batching: a queue of prompts, and a heap of
-sequences ordered by last step.
+sequences ordered by the number of their last step.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def count_output_tokens(fleet: Fleet, packed_class: int) -> int:
 
 @compiled
 def count_reserved_tokens(fleet: Fleet, replica: int, packed_class: int) -> int:
-    """Return the number of cached tokens that a request reserves: input and output, at most the
-    entire cache."""
+    """Return the number of tokens in the KV cache that a request reserves: input and output tokens,
+    at most the entire KV cache."""
     return min(
         count_input_tokens(fleet, packed_class) + count_output_tokens(fleet, packed_class),
         int(fleet.counts[replica, KV_TOKENS]),
@@ -83,7 +83,7 @@ def count_reserved_tokens(fleet: Fleet, replica: int, packed_class: int) -> int:
 
 @compiled
 def estimate_work_s(fleet: Fleet, replica: int, packed_class: int) -> float:
-    """Return the time in seconds that a request takes on the replica at a full batch."""
+    """Return the work of a request at a full batch, in seconds of the entire replica."""
     time_per_token_s = fleet.floats[replica, FIXED] / fleet.counts[replica, WIDTH] + fleet.floats[replica, PER_ITEM]
     return float(
         count_input_tokens(fleet, packed_class) * fleet.floats[replica, PER_PROMPT]
@@ -109,8 +109,8 @@ def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, packed_class: in
 
 @compiled
 def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
-    """Process `tokens` prompt tokens; a completed prompt returns its first token and decodes from
-    this step on."""
+    """Process `tokens` prompt tokens in one step. A completed prompt returns its first token, and
+    its sequence decodes from then on."""
     while fleet.counts[replica, PREFILLING] > 0:
         if fleet.counts[replica, UNPROCESSED] > tokens:
             fleet.counts[replica, UNPROCESSED] -= tokens
@@ -162,7 +162,7 @@ def _start_decoding(fleet: Fleet, replica: int, slot: int) -> None:
 
 @compiled
 def finish_sequences(fleet: Fleet, replica: int) -> None:
-    """Finish all sequences whose last step is done."""
+    """Finish all sequences whose last decode step is done."""
     while fleet.counts[replica, DECODING] > 0 and fleet.heaps[replica, 0, LAST_STEP] <= fleet.counts[replica, STEP]:
         slot = fleet.heaps[replica, 0, SLOT]
         packed_class = int(fleet.running[replica, slot, PACKED_CLASS])

@@ -1,4 +1,5 @@
-"""Simulation of a fleet's arrivals, chunk by chunk, and operations on the fleet between chunks.
+"""Simulation of a fleet, one chunk of arrivals at a time, and operations on the fleet between
+chunks.
 
 Requests are not stored after their response, so memory usage is independent of the number of
 requests.
@@ -65,11 +66,11 @@ _NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
 
 
 def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
-    """Simulate arrivals, which must be ascending within and across calls.
+    """Simulate arrivals, which must be in ascending order within and across calls.
 
-    If `unit_normals` is empty, service times do not vary. `lengths` holds row numbers in the
-    design's pairs of lengths, one per arrival; if it is empty, lengths are drawn. Raises ValueError
-    if there are fewer normals than arrivals.
+    If `unit_normals` is empty, service times do not vary. `lengths` holds one row number per
+    arrival in the design's pairs of token lengths. If `lengths` is empty, the pairs are drawn.
+    Raises ValueError if there are fewer normals than arrivals.
     """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
@@ -84,7 +85,7 @@ def advance_to(fleet: Fleet, now_s: float) -> None:
 
 
 def get_totals(fleet: Fleet) -> DayTotals:
-    """Return the total counts as of the last call of `advance_to`."""
+    """Return the counts of requests in the whole fleet, as of the last call of `advance_to`."""
     totals = np.empty(HISTOGRAMS + 1, dtype=np.int64)
     _sum_counts(fleet, totals)
     return DayTotals(*totals.tolist())
@@ -92,8 +93,8 @@ def get_totals(fleet: Fleet) -> DayTotals:
 
 @compiled
 def _sum_counts(fleet: Fleet, totals: Ints) -> None:
-    """Write the column sums of `tallies` over all classes, followed by the number of requests in
-    flight, to `totals`.
+    """Write the sums of `tallies` over all request classes to `totals`, followed by the number of
+    requests in flight.
     """
     totals[:] = 0
     for class_index in range(fleet.tallies.shape[0]):
@@ -104,12 +105,13 @@ def _sum_counts(fleet: Fleet, totals: Ints) -> None:
 
 
 def get_outstanding(fleet: Fleet) -> Ints:
-    """Return the number of requests in each replica as of the last call of `advance_to`."""
+    """Return the number of requests waiting or running in each replica, as of the last call of
+    `advance_to`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, RUNNING])
 
 
 def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
-    """Route new requests only to these replicas; other replicas finish their requests.
+    """Route new requests only to `replicas`. All other replicas finish their requests.
 
     If `replicas` is empty, all arrivals are dropped.
     """
@@ -118,8 +120,8 @@ def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
 
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
-    """Fail all requests of the replica and empty it. It still gets new requests, unless excluded by
-    `set_routable`."""
+    """Fail all requests of the replica, so that it is empty. The replica still gets new requests,
+    unless excluded by `set_routable`."""
     _fail_requests(fleet, replica, now_s)
 
 
@@ -159,9 +161,9 @@ def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> 
 def _update_after_arrival(fleet: Fleet, replica: int, now_s: float) -> None:
     """Update the replica after an arrival.
 
-    A replica with a free slot or shared cores starts the request at once. A token replica or idle
-    batch replica starts it the next time the replica is accessed. Otherwise only the time of the
-    next timeout may change.
+    A replica with a free slot or shared cores starts the request at once. A token replica, or an
+    idle batch replica, starts the request when the replica is next accessed. In all other cases,
+    only the time of the next timeout may change.
     """
     kind, running_count = fleet.counts[replica, KIND], fleet.counts[replica, RUNNING]
     if kind == SLOTS and running_count < fleet.counts[replica, WIDTH]:
@@ -183,7 +185,8 @@ def _advance_all(fleet: Fleet, now_s: float) -> None:
 
 @inlined
 def _draw_packed_class(fleet: Fleet) -> int:
-    """Draw the class and the lengths of the next request, as class + 256 × index of the lengths."""
+    """Draw the class and the token lengths of the next request. Return class + 256 × index of the
+    pair of token lengths."""
     packed_class, number = 0, fleet.settings[REQUEST_INDEX]
     if fleet.classes.shape[0] > 1:
         share = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
@@ -211,7 +214,7 @@ def is_full(fleet: Fleet, replica: int) -> bool:
 @inlined
 def estimate_request_work_s(fleet: Fleet, replica: int, normal: float, packed_class: int) -> float:
     """Return the work in seconds that a request adds to its replica; 0 if the router does not use
-    it."""
+    work."""
     if fleet.settings[ROUTER] != LEAST_WORK:
         return 0.0
     kind, width = fleet.counts[replica, KIND], fleet.counts[replica, WIDTH]
@@ -254,7 +257,11 @@ def _fail_requests(fleet: Fleet, replica: int, now_s: float) -> None:
 
 @inlined
 def _fail_sequences(fleet: Fleet, replica: int) -> None:
-    """Fail all sequences. Free slots are a stack; slots that are not on the stack are running."""
+    """Fail all sequences of the replica.
+
+    Free sequence slots are on a stack. All slots that are not on the stack contain running
+    sequences.
+    """
     free_count = fleet.counts[replica, WIDTH] - fleet.counts[replica, RUNNING]
     for slot in range(fleet.counts[replica, WIDTH]):
         is_free = False

@@ -1,7 +1,7 @@
 """Simulated replica with processor sharing: all requests run at once and share the cores equally.
 
-All running requests receive work at the same rate, so the end of each request is known on a clock
-of work per request, regardless of later arrivals. No request waits, so no request times out.
+All running requests receive work at the same rate. On a clock of work per request, the end of each
+request is therefore known, regardless of later arrivals. No request waits, so no request times out.
 """
 
 from __future__ import annotations
@@ -36,8 +36,8 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_shared(fleet: Fleet, replica: int, end_s: float) -> None:
-    """Simulate a replica with processor sharing up to the time `end_s`; requests that have arrived
-    by then start."""
+    """Simulate a replica with processor sharing up to the time `end_s`, including the start of
+    requests that arrived before."""
     while fleet.counts[replica, RUNNING] > 0:
         done_s = _compute_next_end_s(fleet, replica)
         if done_s > end_s:
@@ -61,7 +61,7 @@ def advance_shared(fleet: Fleet, replica: int, end_s: float) -> None:
 def get_remaining_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
     """Return the remaining work of all running requests, in seconds of one core.
 
-    No request may end between the last update of the replica and `now_s`.
+    The result is valid only if no request ends between the last update of the replica and `now_s`.
     """
     running_count = fleet.counts[replica, RUNNING]
     if running_count == 0:
@@ -74,7 +74,7 @@ def get_remaining_work_s(fleet: Fleet, replica: int, now_s: float) -> float:
 
 @inlined
 def _compute_cores_per_request(fleet: Fleet, replica: int) -> float:
-    """Return the number of cores, at most 1, that each running request has."""
+    """Return the number of cores per running request; at most 1."""
     return float(min(1.0, fleet.counts[replica, WIDTH] / fleet.counts[replica, RUNNING]))
 
 

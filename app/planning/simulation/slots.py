@@ -1,4 +1,4 @@
-"""Simulated replica with several slots: requests are served in order of arrival, one per slot."""
+"""Simulated replica with several slots, which serves requests in order of arrival, one per slot."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ from app.planning.simulation.state import (
 
 @compiled
 def advance_slots(fleet: Fleet, replica: int, end_s: float) -> None:
-    """Simulate a replica with slots up to the time `end_s`. Requests wait only while all slots are
+    """Simulate a replica with slots, up to the time `end_s`. Requests wait only while all slots are
     in use."""
     while fleet.counts[replica, RUNNING] > 0 and fleet.running[replica, 0, ENDS] <= end_s:
         done_s = fleet.running[replica, 0, ENDS]

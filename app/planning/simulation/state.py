@@ -52,7 +52,8 @@ class Fleet(NamedTuple):
     """Arrays of a simulated fleet. Rows are replicas, except in `classes` and `tallies`, where rows
     are request classes.
 
-    There are few arrays, because each one makes every compiled call slower.
+    The state is packed into few arrays, because each additional array slows down every compiled
+    call.
     """
 
     floats: Floats
@@ -68,7 +69,8 @@ class Fleet(NamedTuple):
 def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
     """Create an empty fleet with all replicas routable.
 
-    Designs with the same seed share the random numbers of routing, classes, sessions and lengths.
+    Fleets with the same seed share the random numbers of routing, classes, sessions and token
+    lengths.
     """
     replicas = len(design.services)
     limits = np.array([_get_limits(service) for service in design.services], dtype=np.int64)
@@ -143,7 +145,8 @@ def _build_settings(design: FleetDesign, seed: np.random.SeedSequence) -> Ints:
 
 @lru_cache(16)
 def _flatten_lengths(lengths: tuple[tuple[int, int], ...]) -> Ints:
-    """Return the lengths as a flat array; cached, because a trace has many thousands of them."""
+    """Return pairs of token lengths as a flat array. The result is cached, because a trace has many
+    thousands of pairs."""
     return np.maximum(np.array(lengths, dtype=np.int64).ravel(), 1)
 
 
@@ -160,7 +163,7 @@ def _get_limits(service: ServiceModel) -> tuple[int, int, int, int]:
 
 
 def _build_service_columns(service: ServiceModel, weight: float) -> tuple[float, ...]:
-    """Return the columns FIXED to PER_PROMPT of `floats`."""
+    """Return the service parameters for the columns FIXED to PER_PROMPT of `floats`."""
     sigma, outside_s = float(np.sqrt(np.log1p(service.cv**2))), service.outside_s
     if is_two_phase(service):
         sigma = FLEET_SIGMA

@@ -27,11 +27,10 @@ from app.planning.simulation.serving import advance_to, serve
 from app.planning.simulation.state import BUSY, LATENCY, SUM, Fleet, create_fleet
 
 MAX_CELL_REPLICAS = 64
-"""Default maximum number of simulated replicas."""
+"""Default maximum number of replicas in a simulated cell; larger fleets are simulated as a cell."""
 _MAX_CACHED_REQUESTS = 131_072
-"""Maximum number of requests whose random numbers are cached, which takes two megabytes per
-seed."""
-WARM_UP_SHARE, WARM_UP_RESPONSES = 0.05, 10
+"""Maximum number of requests whose random numbers are cached. The cache takes 2 MB per seed."""
+WARM_UP_SHARE, MIN_WARM_UP_MEAN_LATENCIES = 0.05, 10
 
 
 Result = TypeVar("Result")
@@ -43,9 +42,9 @@ last arrival."""
 class SteadyOutcome(msgspec.Struct, frozen=True):
     """Results of a steady-state simulation.
 
-    `simulated_replicas` of the `replicas` were simulated, at the same rate per replica. For fleets
-    larger than a cell, this is a part of the fleet; with power-of-two-choices routing, p99 is then
-    up to 2 % too high for a fleet of four cells.
+    Of the `replicas`, only `simulated_replicas` were simulated, at the same rate per replica. If
+    the fleet is larger than the simulated cell and routing is power-of-two-choices, p99 latency is
+    too high, for example by up to 2 % for a fleet of four cells.
     """
 
     rate_per_s: float
@@ -72,9 +71,9 @@ def simulate_steady(
     """Simulate `requests` requests with each seed, from an empty fleet to the end of the last
     request.
 
-    The warm-up, which is 5 % of the requests or 10 mean latencies, whichever is longer, is not
-    counted. Designs with the same seeds share random numbers. `arrivals`, one iterator per seed at
-    the rate of the cell, replaces Poisson arrivals.
+    Requests of the warm-up are not counted. The warm-up is 5 % of the requests or 10 mean
+    latencies, whichever is longer. Simulations with the same seeds share random numbers. `arrivals`
+    replaces Poisson arrivals: one iterator per seed, at the rate of the cell.
     """
     cell = build_cell(design, max_replicas)
     cell_rate_per_s = rate_per_s * len(cell.services) / len(design.services)
@@ -108,9 +107,9 @@ def summarize(
     replicas: int,
     utilization: float,
 ) -> SteadyOutcome:
-    """Summarize `fleets`, which are the same cell simulated with several seeds.
+    """Summarize the results of `fleets`: one cell, simulated with several seeds.
 
-    `rate_per_s` and `replicas` are those of the fleet that the cell represents.
+    `rate_per_s` and `replicas` describe the entire fleet that the cell represents.
     """
     overall = summarize_classes(fleets, slice(None), percentiles)
     class_count = len(cell.classes)
@@ -132,8 +131,7 @@ def summarize(
 def run_parallel(run: Callable[[int], Result], count: int, workers: int) -> list[Result]:
     """Run the simulations in `workers` threads and return their results in order.
 
-    The calling thread is one of the workers, because starting a thread takes as long as many
-    simulations.
+    The calling thread is one of the workers, so that one thread fewer has to be started.
     """
     seed_numbers, results = iter(range(count)), dict[int, Result]()
 
@@ -154,7 +152,7 @@ def _summarize_class(fleets: Sequence[Fleet], index: int, percentiles: Sequence[
 
 
 def build_cell(design: FleetDesign, max_replicas: int = MAX_CELL_REPLICAS) -> FleetDesign:
-    """Return the design with at most `max_replicas` of its replicas.
+    """Return the design of a cell with at most `max_replicas` of the fleet's replicas.
 
     Replicas are picked evenly, so that the mix of fast and slow replicas is preserved.
     """
@@ -191,13 +189,13 @@ def _simulate(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, request
 
 
 def _is_warmed_up(fleet: Fleet, now_s: float, served_count: int, requests: int) -> bool:
-    """Return whether the warm-up is over, at the latest after half of the requests.
+    """Return whether the warm-up is over; always true after half of the requests.
 
-    The limit is needed because the mean latency of an overloaded fleet never stops growing.
+    This limit is needed because the mean latency of an overloaded fleet never stops growing.
     """
     responses = int(get_histogram(fleet).sum())
     mean_s = float(fleet.classes[:, SUM + LATENCY].sum()) / responses if responses else np.inf
-    return now_s >= WARM_UP_RESPONSES * mean_s or 2 * served_count >= requests
+    return now_s >= MIN_WARM_UP_MEAN_LATENCIES * mean_s or 2 * served_count >= requests
 
 
 def _limit_requests(arrival_chunks: Iterator[Floats], requests: int) -> Iterator[Floats]:
@@ -221,9 +219,10 @@ def _draw_numbers(seed: int, requests: int) -> tuple[Floats, Floats]:
 
 @lru_cache(20)
 def _draw_cached_numbers(seed: int, count: int) -> tuple[Floats, Floats]:
-    """Draw the random numbers; cached, because all simulations of a search use the same numbers.
+    """Draw unit exponentials and standard normals.
 
-    Drawing takes a quarter of the time of a search.
+    The result is cached, because all simulations of a search use the same numbers. Otherwise
+    drawing would take a quarter of the time of a search.
     """
     arrival_seed, service_seed, _ = np.random.SeedSequence(seed).spawn(3)
     gaps = np.random.Generator(np.random.SFC64(branch(arrival_seed, 0))).standard_exponential(count)

@@ -1,8 +1,8 @@
 """Compiled loop of a replica with continuous batching, as described in
 `replica.simulate_token_latencies`.
 
-The module also computes how many decode steps fit into a time span, where each step is `growth_s`
-longer than the previous one.
+The module also computes how many decode steps fit into a time span. Each decode step is `growth_s`
+longer than the previous step.
 """
 
 from __future__ import annotations
@@ -69,8 +69,10 @@ class TokenRequests(NamedTuple):
 
 
 TokenServiceTuple = collections.namedtuple("TokenServiceTuple", TokenService.__struct_fields__)  # type: ignore[misc]
-"""`TokenService` in a type that Numba compiles. Functions declare it as `TokenService`, so that
-mypy checks the fields that they read."""
+"""Fields of a `TokenService` as a tuple that numba can compile.
+
+Functions declare the parameter as `TokenService`, so that mypy checks the fields they read.
+"""
 
 
 @compiled
@@ -83,12 +85,12 @@ def simulate_tokens(
     first_tokens_s: Floats,
     last_tokens_s: Floats,
 ) -> None:
-    """Simulate the requests of all concatenated simulations; write the times of first and last
-    tokens.
+    """Simulate the requests of all concatenated simulations, and write the times of the first and
+    last tokens.
 
-    The last step of a sequence is known once its prompt is prefilled, so a heap of last steps
-    determines how many decode steps follow without a change, and these are simulated at once.
-    `sequences` is memory for the heap: last steps, and the requests that they belong to. `state` is
+    The last step of a sequence is known as soon as its prompt is prefilled. A heap of last steps
+    therefore shows how many decode steps follow before the batch changes, and these steps are
+    simulated at once. `sequences` is memory for the heap: last steps and their requests. `state` is
     memory for the counters.
     """
     begin = 0
@@ -115,8 +117,8 @@ def _count_reserved(requests: TokenRequests, service: TokenService, index: int) 
 
 @inlined
 def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
-    """Return whether there is capacity for the next request, regardless of whether it has
-    arrived."""
+    """Return whether a sequence is free, and the KV cache has space, for the next request. The
+    request may not have arrived yet."""
     index = state[ADMITTED]
     if index == end or state[DECODING] + index - state[PREFILLING] == service.max_sequences:
         return False
@@ -142,8 +144,8 @@ def _compute_step_s(service: TokenService, state: Ints) -> float:
 def _decode(
     requests: TokenRequests, end: int, service: TokenService, state: Ints, sequences: Ints, now_s: float
 ) -> float:
-    """Simulate decode steps up to the first one that changes the state, and return the end of that
-    step."""
+    """Simulate decode steps up to the next change of the batch. Return the end of the last step in
+    seconds."""
     step_s, growth_s = _compute_step_s(service, state), service.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
     if _fits(requests, end, service, state):
@@ -158,8 +160,8 @@ def _decode(
 def _prefill(
     requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, first_tokens_s: Floats
 ) -> float:
-    """Simulate a step that processes prompts together with decoding, and return the end of the
-    step."""
+    """Simulate a step that processes prompts together with decoding. Return the end of the step in
+    seconds."""
     begin, admitted, remaining_tokens = state[PREFILLING], state[ADMITTED], service.chunk_tokens
     stop, unprocessed = begin, state[UNPROCESSED]
     while stop < admitted and remaining_tokens >= unprocessed:
@@ -212,7 +214,8 @@ def _push_sequence(sequences: Ints, size: int, end_step: int, index: int) -> Non
 
 @inlined
 def _pop_sequence(sequences: Ints, size: int) -> None:
-    """Remove the sequence that ends first; `size` is the number of remaining sequences."""
+    """Remove the sequence that ends first from the heap. `size` is the number of sequences that
+    remain."""
     last_step, request = sequences[0], sequences[1]
     end_step, index = last_step[size], request[size]
     position = 0

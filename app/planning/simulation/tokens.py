@@ -1,4 +1,4 @@
-"""Simulated replica with continuous batching: prompts are processed in chunks, together with
+"""Simulated replica with continuous batching, which processes prompts in chunks together with
 decoding, without preemption.
 """
 
@@ -50,7 +50,7 @@ from app.planning.simulation.token_kernel import compute_steps_s, count_steps_un
 def advance_tokens(fleet: Fleet, replica: int, end_s: float) -> None:
     """Simulate every step of a language model replica that ends by the time `end_s`.
 
-    `DONE` is then the start of the next step, which is not yet simulated.
+    Afterwards, `DONE` is the start of the first step that was not simulated.
     """
     while True:
         if fleet.counts[replica, RUNNING] == 0:
@@ -77,7 +77,8 @@ def advance_tokens(fleet: Fleet, replica: int, end_s: float) -> None:
 
 @compiled
 def _fits(fleet: Fleet, replica: int) -> bool:
-    """Return whether there is capacity for the oldest waiting request."""
+    """Return whether a sequence is free, and the KV cache has space, for the oldest waiting
+    request."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, RUNNING] == fleet.counts[replica, WIDTH]:
         return False
     needed_tokens = count_reserved_tokens(
@@ -100,7 +101,8 @@ def _admit(fleet: Fleet, replica: int) -> None:
 
 @compiled
 def _compute_step_s(fleet: Fleet, replica: int) -> float:
-    """Return the duration of a step without prompts in seconds, before its factor."""
+    """Return the duration in seconds of a step without prompts, before multiplication by the
+    service time factor."""
     return float(
         fleet.floats[replica, FIXED]
         + fleet.floats[replica, PER_ITEM] * fleet.counts[replica, DECODING]
@@ -110,8 +112,8 @@ def _compute_step_s(fleet: Fleet, replica: int) -> float:
 
 @compiled
 def _prefill(fleet: Fleet, replica: int, end_s: float) -> bool:
-    """Simulate a step that also processes prompts, if it ends by `end_s`; return whether it was
-    simulated."""
+    """Simulate a step that also processes prompts, if the step ends by `end_s`. Return whether the
+    step was simulated."""
     tokens = count_unprocessed_tokens(fleet, replica, fleet.counts[replica, CHUNK_TOKENS])
     duration_s = _compute_step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
     duration_s *= fleet.floats[replica, FACTOR]
@@ -124,8 +126,8 @@ def _prefill(fleet: Fleet, replica: int, end_s: float) -> bool:
 
 @compiled
 def _decode(fleet: Fleet, replica: int, end_s: float) -> bool:
-    """Simulate all decode steps before the next change of state that end by `end_s`; return
-    whether there was any."""
+    """Simulate all decode steps that end by `end_s` and come before the next change of the batch.
+    Return whether any step was simulated."""
     now_s, factor = fleet.floats[replica, DONE], fleet.floats[replica, FACTOR]
     step_s = _compute_step_s(fleet, replica)
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
@@ -155,7 +157,7 @@ def _record_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> 
 
 @compiled
 def _compute_earliest_end_s(fleet: Fleet, replica: int) -> float:
-    """Return a time before which no request can end."""
+    """Return a lower bound of the time at which the next request ends."""
     if fleet.counts[replica, RUNNING] == 0:
         if fleet.counts[replica, WAITING] == 0:
             return math.inf

@@ -1,10 +1,10 @@
 """Catalog of accelerators and offers, and the user's price list applied to the catalog.
 
-The catalog is stored as dated entries in CSV files, whose conventions are described in their
-README. This module also derives CPU architectures from instance type names if the provider's naming
-scheme allows it, reads the mean carbon intensity of each country's grid, merges the rows of a
-user's price list cell by cell, and stores the imported price list next to the runs, where it
-applies to every plan.
+The catalog is stored as dated entries in CSV files, whose conventions are described in the README
+next to the files. This module also derives CPU architectures from instance type names if the
+provider's naming scheme allows this, and reads the mean carbon intensity of each country's grid. It
+merges a user's price list into the catalog cell by cell. The imported price list is stored next to
+the runs and applies to every plan.
 """
 
 from __future__ import annotations
@@ -60,8 +60,8 @@ def derive_cpu_architecture(provider: str, instance_type: str, accelerator: str 
 
 
 class _Place(msgspec.Struct, frozen=True):
-    """A country with its grid intensity, or a provider's region with the country that the region is
-    in."""
+    """A country with the carbon intensity of its grid, or a region of a provider with the country
+    of the region."""
 
     key: str
     country: str
@@ -69,7 +69,8 @@ class _Place(msgspec.Struct, frozen=True):
 
 
 def load_grid(path: Path) -> dict[str, GridCarbonIntensity]:
-    """Load the carbon intensities of grids by country and by provider/region.
+    """Load the carbon intensity of the grid of each country and of each provider region. The key is
+    a country or `provider/region`.
 
     Raises UsageError with the file and the line of an invalid cell.
     """
@@ -94,15 +95,15 @@ def _read_place(row: CsvRow) -> _Place:
 
 
 USER_SOURCE = "yours"
-"""Source of values that were set by the user."""
+"""Name of the source of values that the user has set."""
 NO_ACCELERATOR = "none"
 _PRICE_FIELDS = ("on_demand_usd_per_hour", "spot_usd_per_hour", "reserved_1y_usd_per_hour")
 _OVERRIDABLE_FIELDS = ("accelerator", "accelerator_count", "vcpus", "memory_gib", *_PRICE_FIELDS, "cpu_architecture")
 
 
 def merge_offers(catalog: Catalog, rows: Iterable[PriceRow]) -> Catalog:
-    """Apply a user's rows to the catalog. Rows with a known key change the values of that offer;
-    other rows become new offers.
+    """Apply a user's rows to the catalog. A row with the key of an existing offer changes the
+    values of that offer; every other row becomes a new offer.
 
     Raises UsageError with the key of a row that does not form a valid offer.
     """
@@ -200,8 +201,8 @@ def _list_set_fields(row: PriceRow) -> tuple[str, ...]:
 
 
 def _combine_sources(source: str, is_new_price: bool) -> str:
-    """Return the updated source of an offer. The first of several sources is the source of the
-    on-demand price."""
+    """Return the sources of an offer, joined by `+`, after the user has changed the offer. The
+    first source is the source of the on-demand price."""
     sources = source.split("+")
     other_sources = [name for name in sources if name != USER_SOURCE]
     is_user_first = is_new_price or sources[0] == USER_SOURCE
@@ -213,8 +214,8 @@ _REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or 
 
 
 def get_price_list_path() -> Path:
-    """Return the path of the imported price list, in SIZEWISE_HOME or in the user's data folder,
-    like the runs."""
+    """Return the path of the imported price list, which is in SIZEWISE_HOME or, if that is not set,
+    in the user's data folder."""
     home = os.environ.get("SIZEWISE_HOME")
     if home:
         return Path(home) / "offers.json"
@@ -250,8 +251,8 @@ def encode_price_list(prices: PriceList) -> bytes:
 
 
 def load_catalog(directory: Path | None = None) -> Catalog:
-    """Load the bundled catalog with the user's imported price list applied, or the catalog in
-    another folder without a price list.
+    """Load the bundled catalog and apply the user's imported price list. If `directory` is set,
+    load the catalog in that folder without a price list.
 
     Raises UsageError with the file and the line of an invalid cell.
     """
@@ -272,7 +273,8 @@ def load_bundled_catalog() -> Catalog:
 def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
     """Return the first offer with the name `provider/instance` or `provider/instance@region`.
 
-    Raises UsageError, with the most similar name as hint, if there is no such offer.
+    Raises UsageError if there is no such offer. The hint suggests the most similar name or the
+    available regions.
     """
     instance, own_region = split_key(name)
     region = region or own_region
@@ -292,14 +294,14 @@ def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
 
 
 def check_region(catalog: Catalog, name: str) -> None:
-    """Check that the catalog has an offer in the region. Raises UsageError, with the most similar
-    name as hint, otherwise."""
+    """Check that the catalog has an offer in the region. Otherwise, raise UsageError with the most
+    similar name as hint."""
     _check_known("region", name, (offer.region for offer in catalog.offers))
 
 
 def check_provider(catalog: Catalog, name: str) -> None:
-    """Check that the catalog has an offer of the provider. Raises UsageError, with the most similar
-    name as hint, otherwise."""
+    """Check that the catalog has an offer of the provider. Otherwise, raise UsageError with the
+    most similar name as hint."""
     _check_known("provider", name, (offer.provider for offer in catalog.offers))
 
 

@@ -57,8 +57,8 @@ class CsvRow(msgspec.Struct, frozen=True):
 
 
 def read_unique(path: Path, build_item: Callable[[CsvRow], KeyedItem]) -> Iterator[KeyedItem]:
-    """Yield the item that `build_item` builds from each row. Raises UsageError for an invalid row,
-    or if two items have the same `key`."""
+    """Build an item from each row with `build_item`, and yield the items. Raises UsageError for an
+    invalid row, or if two items have the same `key`."""
     keys: set[str] = set()
     for line, row in _iter_rows(path):
         try:

@@ -39,8 +39,8 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
 
 
 def find_usd_rate(currency: str) -> float:
-    """Return the value of one unit of a currency in USD. Raises BadValueError, with the most
-    similar currency as hint, if unknown."""
+    """Return the value of one unit of a currency in USD. Raises BadValueError for an unknown
+    currency, with the most similar currency as hint."""
     if currency == USD:
         return 1.0
     rates = load_bundled_rates()
@@ -51,8 +51,8 @@ def find_usd_rate(currency: str) -> float:
 
 
 def find_currency_warnings(values: object, today: datetime.date) -> tuple[str, ...]:
-    """Return a warning for each currency used in a document whose exchange rate is more than 90
-    days old.
+    """Return a warning for each currency in a document whose exchange rate is more than 90 days
+    old.
 
     `values` is the content of the document, or a collection of strings.
     """

@@ -1,5 +1,5 @@
-"""Parse the cells of a user's price list. A cell is a value with its unit, or a number in the unit
-stated by the column name."""
+"""Parse the cells of a user's price list. A cell contains a value with a unit, or a number whose
+unit is part of the column name."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class CellError(BadValueError):
 
 
 class CostShare(float):
-    """A cost stated as a fraction of the hardware's purchase price."""
+    """A cost as a fraction of the purchase price of the hardware."""
 
 
 def read_cell(cell: str, value: object) -> Any:
@@ -96,8 +96,7 @@ def _parse_price_per_hour(value: object) -> float:
 
 
 def _build_money_or_number_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
-    """Return a parser of amounts of money in which a plain number is in USD, as stated by the
-    column name."""
+    """Return a parser of amounts of money that also accepts a plain number, which is in USD."""
 
     def read(value: object) -> float:
         has_unit = (

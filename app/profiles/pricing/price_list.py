@@ -1,7 +1,7 @@
 """Read a user's price list: CSV with the columns of the catalog, or YAML.
 
-YAML is a list of rows, a single row, or a mapping from `provider/instance@region` to the cells set
-by the user.
+A YAML price list is a list of rows, a single row, or a mapping. The mapping has a key
+`provider/instance@region` for each offer; its value contains the cells set by the user.
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from app.records.offers import Catalog, OwnedHardware, PriceRow
 
 
 def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
-    """Build a price row from its cells. Blank cells are ignored, and a row without a date gets the
-    date `today`.
+    """Build a price row from its cells. Blank cells are ignored. The date of a row without a date
+    is `today`.
 
     Raises CellError for an invalid cell, UnknownKeyError for an unknown column, and BadValueError
     for contradictory cells.
@@ -116,11 +116,11 @@ class PriceEntry(msgspec.Struct, frozen=True):
 
 
 class ParsedPriceList(msgspec.Struct, frozen=True):
-    """Valid rows of a price list, and at most MAX_PROBLEMS errors of invalid rows, in the order of
-    the file.
+    """Valid rows of a price list, and the errors of invalid rows, both in the order of the file.
+    There are at most MAX_PROBLEMS errors.
 
-    `values` contains everything that was written in the file, for the detection of currencies with
-    outdated rates.
+    `values` contains the cells of all rows as written in the file, to find currencies with outdated
+    exchange rates.
     """
 
     rows: tuple[PriceRow, ...]
@@ -143,7 +143,7 @@ def load_offers(paths: Sequence[Path], today: datetime.date, catalog: Catalog | 
 def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> ParsedPriceList:
     """Read a price list, and check its rows against `catalog`.
 
-    No error is raised: a file that cannot be read is reported as a single problem.
+    No error is raised. If the file cannot be read, the returned price list has a single problem.
     """
     offers = {offer.key: offer for offer in catalog.offers}
     rows: dict[str, PriceRow] = {}
@@ -259,8 +259,7 @@ def _iter_yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
 
 
 def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> object:
-    """Return the row with the cells that are contained in its key: provider, instance type and
-    region."""
+    """Add the provider, the instance type and the region in `key` to the cells of the row."""
     provider, slash, instance_text = key.partition("/")
     instance_type, at_sign, region = instance_text.rpartition("@")
     if not (provider and slash and instance_type and at_sign and region):

@@ -1,5 +1,5 @@
-"""Reference outputs and scores of the fp32 model on the CPU, with which its variants are
-compared."""
+"""Reference outputs and scores of each fp32 model on the CPU, with which the variants of the model
+are compared."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ SCORE_TIMEOUT_S = 3600.0
 
 
 class Scores(msgspec.Struct, frozen=True):
-    """Scores of the labeled rows, one value per row."""
+    """Scores of the labeled rows, one value per row, with their metric and the chance accuracy."""
 
     metric: Literal["top-1", "mean absolute error"]
     values: npt.NDArray[np.float64]
@@ -38,15 +38,17 @@ def decode_scores(scored: VariantScored) -> Scores:
 class Reference(msgspec.Struct, frozen=True):
     """Reference data of a model.
 
-    `outputs` is the path of the file with the reference outputs; `None` if the model does not run
-    on the CPU, or returns strings. `scores` is `None` without labels."""
+    `outputs` is the path of the file with the reference outputs; `None` if they could not be
+    computed, as for a model that does not run on the CPU or returns strings. `scores` is `None`
+    without labels, or if the scores could not be computed."""
 
     outputs: str | None
     scores: Scores | None
 
 
 class ReferenceCache:
-    """Cache of the references of all models. Each reference is computed on first use."""
+    """Cache of the reference data of all models. The reference of a model is computed on first
+    use."""
 
     def __init__(
         self,
@@ -72,7 +74,7 @@ class ReferenceCache:
         return self._limits.cap_duration_s(requested_s, self._dependencies.now_ns())
 
     def get_scores(self, model: str) -> Scores | None:
-        """Return the reference scores of a model; `None` if they have not been computed."""
+        """Return the reference scores of a model; `None` if the scores have not been computed."""
         return self._references[model].scores if model in self._references else None
 
     def _compute(self, variant_spec: VariantSpec) -> Reference:

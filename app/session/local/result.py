@@ -1,8 +1,8 @@
 """Builds the result of a local run from the measured variants: verdict, best variant, objectives
 and exit code.
 
-The bottleneck of each variant is derived from its call durations, the cost of the model, the peaks
-of the processor, and the fitted batch model."""
+The bottleneck of each variant is derived from its call durations, the cost of an inference, the
+peak rates of the processor, and the fitted batch latency model."""
 
 from __future__ import annotations
 
@@ -47,8 +47,8 @@ _SINGLE_STREAM = "single-stream"
 
 
 def fit_batch_models(stages: Sequence[Stage]) -> tuple[BatchModel, ...]:
-    """Fit a batch latency model to each group of variants that differ only in batch size, from
-    their single-stream stages."""
+    """Fit a batch latency model to the single-stream stages of each group of variants that differ
+    only in batch size."""
     variants_by_key: dict[tuple[object, ...], list[tuple[Variant, Stage]]] = {}
     for stage in stages:
         if stage.variant is not None and stage.tags["scenario"] == _SINGLE_STREAM:
@@ -72,8 +72,8 @@ def find_variant_bottleneck(
     dependencies: LocalDependencies,
     environment: Environment,
 ) -> Bottleneck | None:
-    """Return the bottleneck of a variant; `None` if it has no valid single-stream stage. `path` is
-    the model file that was run."""
+    """Return the bottleneck of a variant; `None` if the variant has no valid single-stream stage.
+    `path` is the model file that was run."""
     single_stream = next((stage for stage in stages if stage.tags["scenario"] == _SINGLE_STREAM), None)
     if single_stream is None or path is None or single_stream.verdict.status == "INVALID":
         return None
@@ -92,8 +92,7 @@ def find_variant_bottleneck(
 
 
 def build_key_without_batch(variant: Variant) -> tuple[object, ...]:
-    """Return a key of all properties except the batch size, which is equal for variants that differ
-    only in batch size."""
+    """Return a key that is equal for variants that differ only in batch size."""
     return variant.model, variant.provider, variant.precision, variant.threads, variant.streams, variant.devices
 
 
@@ -108,7 +107,8 @@ def _build_call_durations(stage: Stage) -> CallDurations:
 
 
 def _get_median_or_mean(stage: Stage, metric: str) -> Estimate:
-    """Return the median of a metric, or the mean if there were too few calls for a median."""
+    """Return the median of a metric of a stage, or the mean if there were too few calls for a
+    median."""
     aggregates = stage.metrics.get(metric, {})
     median = aggregates.get("p50", Estimate(None))
     return median if median.value is not None else aggregates.get("mean", Estimate(None))
@@ -120,7 +120,7 @@ _SCALING_SCENARIOS = ("multi-stream", "offline")
 
 class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
     """All measurements of a local run before evaluation. `idle` is the time window in which the
-    GPUs were idle; `None` if it was not measured."""
+    GPUs were idle; `None` if the idle power was not measured."""
 
     environment: Environment
     variants: tuple[MeasuredVariant, ...]
@@ -140,7 +140,7 @@ class LocalMeasurements(msgspec.Struct, frozen=True, kw_only=True):
 def build_local_result(
     spec: LocalSpec, dependencies: LocalDependencies, measured: LocalMeasurements, artifacts: tuple[Artifact, ...]
 ) -> Result:
-    """Build the result of a local run, including an interrupted or aborted run.
+    """Build the result of a local run, which may have been interrupted or aborted.
 
     `dependencies` provides the stored rows, and describes models and processors."""
     variants = tuple(_evaluate_variant(dependencies, measured, variant) for variant in measured.variants)
@@ -200,8 +200,8 @@ def build_local_result(
 def _evaluate_variant(
     dependencies: LocalDependencies, measured: LocalMeasurements, measured_variant: MeasuredVariant
 ) -> VariantResult:
-    """Evaluate a variant: compute its stages, its accuracy relative to the reference, and its
-    telemetry metrics."""
+    """Evaluate a measured variant: summarize its stages with telemetry metrics, and compute its
+    accuracy relative to the reference."""
     accuracy = None
     if measured_variant.scores is not None:
         is_comparable = measured.reference is not None and measured.reference.metric == measured_variant.scores.metric
@@ -227,8 +227,8 @@ def _evaluate_variant(
 
 
 def _add_scaling(result: VariantResult, variants: Sequence[VariantResult]) -> VariantResult:
-    """Add the scaling efficiency of several devices: the throughput, divided by the throughput of
-    the first device multiplied by the number of devices."""
+    """Add the scaling efficiency to the stages of a variant with several devices: throughput /
+    (number of devices × throughput of the first device alone)."""
     variant = result.data.variant
     if len(variant.devices) < 2:
         return result
@@ -256,8 +256,8 @@ def _add_efficiency(stage: Stage, single_stages: Sequence[Stage]) -> Stage:
 
 
 def _add_telemetry(stage: Stage, measured: LocalMeasurements) -> Stage:
-    """Add the telemetry metrics of the stage's window; for stages on GPUs, also energy metrics and
-    a throttling check."""
+    """Add the telemetry metrics within the time window of the stage. For stages on GPUs, also add
+    energy metrics and a throttling check."""
     assert stage.variant is not None
     metrics = {**stage.metrics, **compute_telemetry_metrics(measured.telemetry, stage.window)}
     if stage.variant.provider not in NVIDIA_PROVIDERS:
@@ -292,7 +292,8 @@ def _add_bottleneck(
 
 
 def _build_cold_start_metrics(variant_data: VariantData) -> dict[str, dict[str, Estimate]]:
-    """Return the median cold-start times over the starts without a cache."""
+    """Return the median of each cold-start time, over the cold starts without a cached optimized
+    model; empty if there are none."""
     uncached_starts = [start for start in variant_data.cold_starts if not start.is_cached]
     if not uncached_starts:
         return {}
@@ -355,7 +356,8 @@ def _build_checks(
 
 
 def _build_chance_check(variant_data: VariantData, chance_accuracy: float | None) -> Check | None:
-    """Check that the accuracy is above chance; `None` if there is no reason for a warning."""
+    """Return a warning if the accuracy of a variant is not clearly above chance; otherwise
+    `None`."""
     if variant_data.accuracy is None or variant_data.accuracy.metric != "top-1":
         return None
     check = check_chance_accuracy(variant_data.accuracy.value, chance_accuracy, f"{variant_data.variant.label}: ")
@@ -363,8 +365,8 @@ def _build_chance_check(variant_data: VariantData, chance_accuracy: float | None
 
 
 def _build_repeatability_check(variant_data: VariantData) -> Check | None:
-    """Compare the outputs of the unmodified model on the CPU with the reference. Return a warning
-    if they differ; `None` if they are equal, or if this is another variant."""
+    """Return a warning if the outputs of the unmodified model on the CPU differ from the reference
+    outputs; otherwise, and for all other variants, return `None`."""
     is_unmodified = variant_data.variant.provider == "cpu" and variant_data.variant.precision == "as-is"
     min_cosine = None if variant_data.fidelity is None else variant_data.fidelity.cosine_min
     if not is_unmodified or min_cosine is None or min_cosine >= _MIN_COSINE_SIMILARITY:
@@ -375,8 +377,8 @@ def _build_repeatability_check(variant_data: VariantData) -> Check | None:
 
 
 def _build_variant_notes(variants: Sequence[VariantResult]) -> Iterator[str]:
-    """Yield the notes of the variants without duplicates. If a note does not apply to all variants,
-    it is prefixed with the label of the first of them."""
+    """Yield the notes of all variants without duplicates. A note that does not apply to all
+    variants is prefixed with the label of the first variant that has it."""
     labels_by_note: dict[str, list[str]] = {}
     variants = [variant for variant in variants if not variant.data.is_excluded]
     for variant in variants:

@@ -1,5 +1,5 @@
-"""Runs the variants of a local model one after the other. Nothing is printed; progress is emitted
-as events."""
+"""Runs the variants of a local model one after the other. It prints nothing; progress is emitted as
+events."""
 
 from __future__ import annotations
 
@@ -80,8 +80,9 @@ class _LocalSession:
         self._runner.measure(variant_spec)
 
     def _find_violating_batch(self, variant_spec: VariantSpec) -> int | None:
-        """Return a smaller batch size of the same variant that already violated a latency
-        objective; `None` if there is none. Call durations increase with the batch size."""
+        """Return a smaller batch size at which the same variant has already violated a latency
+        objective; `None` if there is none. Larger batch sizes violate the objective as well,
+        because call durations increase with the batch size."""
         latency_objectives = [
             objective
             for objective in self._spec.slo
@@ -134,8 +135,8 @@ class _LocalSession:
         return RunOutcome(result, text, telemetry)
 
     def _raise_if_nothing_ran(self) -> None:
-        """Raise the first error if no variant could start because of user errors, such as an
-        invalid model or a missing provider."""
+        """Raise the first error of a variant if no variant could start because of user errors, such
+        as an invalid model or a missing execution provider."""
         variants = self._runner.variants
         errors = [variant.error for variant in variants if variant.error is not None]
         are_user_errors = errors and all(isinstance(error, UsageError | UnavailableError) for error in errors)

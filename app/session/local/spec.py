@@ -1,8 +1,7 @@
-"""Specification and dependencies of a run of a local model.
+"""Specification and dependencies of a local run.
 
-The specification is a profile with all settings resolved. `app.wiring` builds both; tests use their
-own dependencies.
-"""
+The specification is a profile with all settings resolved. `app.wiring` builds the specification and
+the dependencies; tests provide their own dependencies."""
 
 from __future__ import annotations
 
@@ -29,8 +28,8 @@ from app.telemetry.clock import ClockReading
 
 
 class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
-    """A model variant to measure. `model` is the path of the user's model file; `environment`
-    contains environment variables that restrict the visible devices to those of the variant."""
+    """A model variant to measure. `model` is the path of the user's model file. `environment`
+    contains the environment variables that make only the devices of the variant visible."""
 
     variant: Variant
     model: str
@@ -42,8 +41,9 @@ class VariantSpec(msgspec.Struct, frozen=True, kw_only=True):
 class ScenarioSpec(msgspec.Struct, frozen=True):
     """A scenario to run.
 
-    The server scenario has either a `rate_per_s`, or a `share` of the variant's maximum throughput.
-    With `is_max_search`, it starts at that share and searches for the max rate within the SLO."""
+    The server scenario runs at `rate_per_s` calls/s, or at the fraction `share` of the variant's
+    maximum throughput. With `is_max_search`, it starts at this rate and searches for the max rate
+    within the SLO."""
 
     scenario: Scenario
     rate_per_s: float | None = None
@@ -54,9 +54,10 @@ class ScenarioSpec(msgspec.Struct, frozen=True):
 class DataSpec(msgspec.Struct, frozen=True):
     """Input files of a local run.
 
-    Without `rows`, inputs are generated; without `label`, accuracy is not computed.
-    `calibration_rows` rows of `calibration` are used for static quantization. If these are labeled
-    rows of the data, they are excluded from scoring (`unscored_rows`)."""
+    Without `rows`, inputs are generated. Without `label`, accuracy is not computed. For
+    int8-static, `calibration_rows` rows of the file `calibration` are used. If the calibration rows
+    are labeled rows from `rows`, `unscored_rows` is their number, and they are excluded from
+    scoring."""
 
     rows: str | None = None
     label: str | None = None
@@ -69,9 +70,9 @@ class DataSpec(msgspec.Struct, frozen=True):
 class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     """Specification of a local run.
 
-    `variants` are in measurement order. With `is_best_search`, larger batch sizes are skipped
-    after a batch size has violated the SLO. Accuracies are compared with that of the first
-    model."""
+    `variants` are in measurement order. With `is_best_search`, larger batch sizes are skipped after
+    a batch size has violated the SLO. The accuracy of each variant is compared with the accuracy of
+    the first model."""
 
     run_id: str
     name: str
@@ -85,8 +86,8 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     min_duration_s: float
     max_duration_s: float
     half_width: float
-    """Relative half-width of the 95 % confidence interval of the mean at which a scenario may
-    end."""
+    """Target of the relative half-width of the 95 % confidence interval of the mean service time. A
+    scenario may end when the half-width is this small."""
     cold_starts: int
     is_best_search: bool
     slo: tuple[Objective, ...]
@@ -94,18 +95,19 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
     limits: LimitSpec
     memory_limit_bytes: int | None
     default_memory_limit_bytes: int | None = None
-    """Memory limit of a CPU variant if the profile sets none.
+    """Memory limit in bytes of a variant on the CPU if the profile sets none; `None` without a
+    limit.
 
-    Other providers have no default: GPU drivers reserve more memory than they use, so no value
-    would be correct."""
+    Variants on other execution providers have no default limit: GPU drivers reserve more memory
+    than they use, so no value would be correct."""
     usd_per_hour: float | None = None
     price_note: str | None = None
-    """Date and source of the price."""
+    """Date and source of the price; `None` without a price."""
     gating: Gating = Gating()
     notes: tuple[str, ...] = ()
     workload_hash: str | None = None
     baseline: BaselineSpec | None = None
-    """Baseline with which the result is compared."""
+    """Baseline with which the result is compared; `None` without a comparison."""
 
     def get_memory_limit_bytes(self, provider: str) -> int | None:
         default_limit_bytes = self.default_memory_limit_bytes if provider == "cpu" else None
@@ -113,11 +115,10 @@ class LocalSpec(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PreparedModel(msgspec.Struct, frozen=True):
-    """The model file of a variant: the user's file, or a file derived from it.
+    """The model file that a variant runs: the user's file, or a file converted from it.
 
-    `cached_model_path` is the path at which the runtime can cache the optimized model; `None` if
-    the runtime does not cache it.
-    """
+    `cached_model_path` is the path at which ONNX Runtime can cache the optimized model; `None` if
+    the optimized model is not cached."""
 
     path: str
     sha256: str
@@ -128,8 +129,8 @@ class PreparedModel(msgspec.Struct, frozen=True):
 
 class LocalStore(Protocol):
     """Storage of a local run in its run directory. `append_telemetry` is called from the telemetry
-    thread, `process_commands` from the control thread, and all remaining methods from the session's
-    thread."""
+    thread, `process_commands` from the control thread, and each of the remaining methods from the
+    session's thread."""
 
     def write_environment(self, environment: Environment) -> None: ...
 
@@ -138,12 +139,13 @@ class LocalStore(Protocol):
     def stage_calls(self, stage: int) -> pa.Table: ...
 
     def sync_rows(self) -> None:
-        """Block until all rows are stored on disk."""
+        """Block until all appended rows are on disk."""
 
     def append_telemetry(self, batch: pa.RecordBatch) -> None: ...
 
     def store_outputs(self, name: str, outputs: npt.NDArray[Any]) -> str:
-        """Write outputs to an .npz file, which child processes read, and return its path."""
+        """Write outputs or scores to an .npz file that child processes can read, and return its
+        path."""
 
     def process_commands(self, handle: Callable[[ControlCommand], ControlResponse]) -> None: ...
 
@@ -153,26 +155,26 @@ class LocalStore(Protocol):
 
 
 class LocalDependencies(msgspec.Struct, frozen=True):
-    """Dependencies of a session that measures a local model."""
+    """External dependencies of a session that measures a local model."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
     prepare_model: Callable[[VariantSpec, DataSpec], PreparedModel]
-    """Convert the model to the requested precision, or return the cached file. Raises UsageError
-    and MeasurementError."""
+    """Convert the model of a variant to the requested precision, or return the cached conversion.
+    Raises UsageError and MeasurementError."""
     start_variant: Callable[[str, VariantJob, tuple[tuple[str, str], ...]], RunningVariant]
-    """Start a variant in a child process. The arguments are its display name, its job, and its
-    environment variables."""
+    """Start a variant in a child process. The arguments are the display name, the job and the
+    environment variables of the variant."""
     compute_cost: Callable[[str, int, dict[str, int]], BatchCost | None]
-    """Return the cost of an inference for a model file, batch size and axis lengths; `None` if it
-    is unknown."""
+    """Return the cost of an inference, given the model file, the batch size and the axis lengths;
+    `None` if the cost is unknown."""
     find_peaks: Callable[[VariantSpec, Environment, int], Peaks | None]
-    """Return the peak rates of the processor that a variant runs on, for weights of the given size
-    in bytes; `None` if unknown."""
+    """Return the peak rates of the processor that a variant runs on, for a model with the given
+    size of weights in bytes; `None` if unknown."""
     find_foreign_processes: Callable[[Sequence[GpuProcess], Collection[int]], tuple[GpuProcess, ...]]
-    """Return the GPU processes that were started neither by Sizewise nor by one of its child
-    processes."""
+    """Return those of the given GPU processes that are neither in the given set of PIDs nor
+    descendants of processes in this set."""
     read_gpu_memory_gib: Callable[[], dict[int, float]]
-    """Return the GPU memory in use in GiB, by GPU index; empty without a driver."""
+    """Return the used GPU memory in GiB, by GPU index; empty without an NVIDIA driver."""
     telemetry: Telemetry
     store: LocalStore
     read_clock: Callable[[], ClockReading]

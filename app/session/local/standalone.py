@@ -1,5 +1,5 @@
-"""Standalone measurement of an embedded endpoint's model before it is served: sequential calls, one
-batch size after another."""
+"""Standalone measurement of an embedded endpoint's model before the endpoint serves it. The calls
+are sequential, one batch size after another."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _MIN_DURATION_SHARE = 0.5
 
 
 class StandaloneResult(msgspec.Struct, frozen=True):
-    """Stages of the standalone measurement. Accuracy and cold start are stored in the first
-    stage."""
+    """Stages of the standalone measurement. The first stage also contains the accuracy and the
+    cold-start times."""
 
     stages: tuple[Stage, ...]
     provider_check: Check
@@ -41,8 +41,8 @@ def measure_standalone(
 ) -> StandaloneResult:
     """Measure the model of the embedded endpoint without the endpoint.
 
-    In events, these stages have negative indices, because the stages of the run start at 0. Raises
-    UsageError, UnavailableError or MeasurementError."""
+    In events, the stages of the standalone measurement have negative indices, because the stages of
+    the run start at 0. Raises UsageError, UnavailableError or MeasurementError."""
     assert dependencies.start_standalone_model is not None
     running = dependencies.start_standalone_model(spec.job)
     interruption.set_stop_callback(lambda _: running.kill())
@@ -108,15 +108,16 @@ def _build_measure_plan(spec: StandaloneModelSpec, batch: int) -> Measure:
 
 
 def _finalize_stage(stage: Stage, check: Check) -> Stage:
-    """Name the stage after its batch size, and replace its checks with the provider check. These
-    stages are short and not part of the headline result."""
+    """Return a standalone stage that is named after its batch size and has the provider check as
+    its only check. Other checks do not apply, because standalone stages are short and not part of
+    the headline."""
     assert stage.variant is not None
     name = f"batch {stage.variant.batch}"
     return msgspec.structs.replace(stage, name=name, checks=(check,), verdict=compute_verdict((check,)))
 
 
 def _build_variant(spec: StandaloneModelSpec, opened_report: VariantOpened, batch: int) -> Variant:
-    return Variant(spec.name, opened_report.provider_used, "as is", batch, spec.job.settings.threads)
+    return Variant(spec.name, opened_report.provider_used, "as-is", batch, spec.job.settings.threads)
 
 
 def _build_provider_check(spec: StandaloneModelSpec, opened_report: VariantOpened) -> Check:

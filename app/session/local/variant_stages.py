@@ -1,4 +1,5 @@
-"""Runs the scenarios of one variant in its process, one after another; each scenario is a stage.
+"""Runs the scenarios of one variant in its child process, one after another. Each scenario is a
+stage.
 
 Progress is emitted as snapshots while rows arrive, at most four per second."""
 
@@ -27,7 +28,8 @@ from app.session.run_log import RunLog
 
 
 class CallProgress:
-    """Emits the start event and snapshots of a scenario while it runs."""
+    """Reporter that emits the start event and the snapshots of a scenario while the scenario
+    runs."""
 
     def __init__(self, index: int, plan: Measure, variant: Variant, run_log: RunLog, now_ns: Callable[[], int]) -> None:
         self._index, self._plan, self._variant = index, plan, variant
@@ -35,11 +37,11 @@ class CallProgress:
         self._completed = 0
         self._is_measuring = False
         self.last_end_ns = 0
-        """End of the last reported call, in monotonic ns."""
+        """End of the last reported call in monotonic ns; 0 before the first call."""
 
     def report_rows(self, rows: pa.RecordBatch, start_ns: int | None) -> None:
-        """Emit a snapshot of new rows. `start_ns` is `None` during the warm-up, for which nothing
-        is emitted."""
+        """Emit a snapshot of new calls. `start_ns` is the start of the measurement; `None` during
+        the warm-up, in which nothing is emitted."""
         if start_ns is None or rows.num_rows == 0:
             return
         if not self._is_measuring:
@@ -91,21 +93,21 @@ def _read_column(rows: pa.RecordBatch, name: str) -> np.ndarray[tuple[int], np.d
 
 
 _MIN_CALLS = 40
-"""Minimum number of calls for a confidence interval by batch means."""
+"""Minimum number of calls for estimating a confidence interval with batch means."""
 _INTERVAL_FACTOR = 3
-"""Factor on the number of samples that a percentile of the SLO needs, so that the percentile has a
-confidence interval even if the durations of calls are slightly correlated."""
+"""Factor applied to the number of samples that the percentiles of the SLO need. It leaves enough
+samples for a confidence interval even if the call durations are slightly correlated."""
 _MIN_ARRIVALS = 20
-"""Minimum number of arrivals in a search stage; with fewer, the stage provides no information about
-the rate."""
+"""Minimum number of arrivals per probe of a search. With fewer arrivals, a probe provides no
+information about the rate."""
 _REPEATS = 2
 MAX_PROBES = 15
-"""Maximum number of probes when searching for the max rate within the SLO."""
+"""Maximum number of probes in a search for the max rate within the SLO."""
 
 
 class VariantStages:
-    """Stages of a variant that have run so far, preserved even if the variant fails later. Used
-    only by the session's thread."""
+    """Runner of the scenarios of a variant. The stages run so far are preserved even if the variant
+    fails later. Used only by the session's thread."""
 
     def __init__(
         self,
@@ -116,7 +118,8 @@ class VariantStages:
         indices: Iterator[int],
         may_continue: Callable[[], bool],
     ) -> None:
-        """Create a runner for `variant_spec`; `indices` yields the stage indices of the run."""
+        """Create a runner for `variant_spec`. `indices` yields the indices of the next stages of
+        the run."""
         self._spec, self._dependencies, self._run_log, self._variant_spec = spec, dependencies, run_log, variant_spec
         self._indices, self._may_continue = indices, may_continue
         self.opened_report: VariantOpened | None = None
@@ -126,7 +129,8 @@ class VariantStages:
 
     @property
     def checks(self) -> tuple[Check, ...]:
-        """Check of the execution provider that was actually used; empty until the model is open."""
+        """Check of the execution provider that the variant actually uses; empty until the model is
+        open."""
         opened_report, requested_provider = self.opened_report, self._variant_spec.variant.provider
         if opened_report is None:
             return ()
@@ -138,8 +142,8 @@ class VariantStages:
         )
 
     def run_all(self, running: RunningVariant) -> None:
-        """Run all scenarios; stop early if the run may not continue. Raises the error that ended
-        the variant."""
+        """Run all scenarios of the variant, and stop early if the run may not continue. Raises the
+        error that ended the variant."""
         for scenario in self._spec.scenarios:
             if not self._may_continue():
                 return
@@ -157,10 +161,10 @@ class VariantStages:
                 self._run(scenario.scenario, rate_per_s, running)
 
     def _search(self, start_per_s: float, running: RunningVariant) -> Estimate:
-        """Search for the max rate within the SLO; each probe is a stage.
+        """Search for the max rate within the SLO. Each probe is a stage.
 
-        An INVALID stage provides no information about the model. Its rate counts as above the
-        maximum rate that can be sent."""
+        An INVALID stage provides no information about the model. The rate of such a stage counts as
+        higher than the maximum rate that can be generated."""
         search = RateSearch(start_per_s, _REPEATS, MAX_PROBES)
         while (probe := search.next_probe()) is not None and self._may_continue():
             if probe.rate_per_s * self._spec.max_duration_s < _MIN_ARRIVALS:
@@ -186,8 +190,8 @@ class VariantStages:
     def _run(
         self, scenario: Scenario, rate_per_s: float | None, running: RunningVariant, *, in_search: bool = False
     ) -> Stage | None:
-        """Run one scenario and return its stage; `None` if it ended before its warm-up was
-        complete."""
+        """Run one scenario and return its stage; `None` if the scenario ended during its
+        warm-up."""
         index, plan = next(self._indices), self._build_plan(scenario, rate_per_s)
         progress = CallProgress(index, plan, self._variant_spec.variant, self._run_log, self._dependencies.now_ns)
         started_report: MeasurementStarted | None = None
@@ -247,8 +251,8 @@ class VariantStages:
         )
 
     def _compute_rate_per_s(self, scenario: ScenarioSpec) -> float | None:
-        """Return the rate of the scenario in calls/s; `None` if it is unknown, or if the scenario
-        has no rate."""
+        """Return the rate of a scenario in calls/s; `None` if the rate is unknown, or if the
+        scenario has no rate."""
         if scenario.share is None:
             return scenario.rate_per_s
         stages = [

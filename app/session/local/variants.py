@@ -1,5 +1,5 @@
-"""Measures the variants one after another, each in a separate process, so that a crash affects one
-variant and loses no rows.
+"""Measures the variants one after another, each in its own child process, so that a crash affects
+only one variant and loses no rows.
 
 Cold starts are measured by opening and closing a variant repeatedly, each time in a new process."""
 
@@ -28,8 +28,8 @@ _COLD_START_TIMEOUT_S = 600.0
 
 
 class ColdStartMeasurer:
-    """Measures cold starts once per combination of model file, provider, threads and devices; batch
-    size and streams do not affect them."""
+    """Measurer of cold starts. Each combination of model file, execution provider, threads and
+    devices is measured once; batch size and streams do not affect a cold start."""
 
     def __init__(
         self,
@@ -44,8 +44,9 @@ class ColdStartMeasurer:
         self._measured_keys: set[tuple[object, ...]] = set()
 
     def measure(self, variant_spec: VariantSpec, prepared_model: PreparedModel) -> tuple[VariantColdStart, ...]:
-        """Return the cold starts of a variant; empty if an equivalent variant was measured. Raises
-        the errors of opening the variant."""
+        """Return the cold starts of a variant; empty if the cold starts of an equivalent variant
+        were already measured, or if none are requested. Raises the errors of opening the
+        variant."""
         key = (
             prepared_model.path,
             variant_spec.variant.provider,
@@ -117,24 +118,24 @@ _PAUSE_S = 0.05
 
 
 class MeasuredVariant(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured variant. `call_stages` describes the stages whose rows are in the store; `scores`
-    contains one score per labeled row, `None` without labels."""
+    """A variant that was measured or skipped. `call_stages` describes the stages whose rows are in
+    the store. `scores` contains one score per labeled row; `None` if the variant was not scored."""
 
     variant_spec: VariantSpec
     data: VariantData
     call_stages: tuple[CallStage, ...] = ()
     checks: tuple[Check, ...] = ()
     path: str | None = None
-    """Path of the model file that was run; `None` if the model could not be prepared."""
+    """Path of the model file that was run; `None` if the model was not prepared."""
     scores: Scores | None = None
     is_reference: bool = False
-    """True if the variant is the unmodified first model on the CPU."""
+    """True if the variant is the first model, unmodified and on the CPU."""
     error: SizewiseError | None = None
-    """Error that ended the variant early."""
+    """Error that ended the variant early; `None` if there was no error."""
 
 
 class _VariantState(msgspec.Struct):
-    """State of a variant, preserved even if the variant fails later."""
+    """State of a variant during its measurement, preserved if the variant fails later."""
 
     stages: VariantStages
     prepared_model: PreparedModel | None = None
@@ -143,7 +144,7 @@ class _VariantState(msgspec.Struct):
 
 
 class VariantRunner:
-    """Measures variants. Used only by the session's thread."""
+    """Runner that measures variants one after another. Used only by the session's thread."""
 
     def __init__(
         self,
@@ -162,7 +163,8 @@ class VariantRunner:
 
     @property
     def reference_scores(self) -> Scores | None:
-        """Scores of the first model, with which the scores of all variants are compared."""
+        """Reference scores of the first model, with which the scores of all variants are compared;
+        `None` if there are none."""
         return self._references.get_scores(self._spec.variants[0].model)
 
     @property
@@ -170,8 +172,8 @@ class VariantRunner:
         return self._limits.check(self._dependencies.now_ns()) and not self._interruption.is_requested
 
     def measure(self, variant_spec: VariantSpec) -> MeasuredVariant:
-        """Measure one variant. Errors of the variant are recorded in its result and do not end the
-        run."""
+        """Measure one variant. Errors of the variant are recorded in the returned MeasuredVariant,
+        and do not end the run."""
         variant_number = len(self.variants) + 1
         now_ns = self._dependencies.now_ns
         self._run_log.emit(
@@ -206,7 +208,8 @@ class VariantRunner:
         self.variants.append(MeasuredVariant(variant_spec=variant_spec, data=variant_data))
 
     def summarize_stages(self, measured: MeasuredVariant) -> tuple[Stage, ...]:
-        """Build the stages of a variant without telemetry, which is added later."""
+        """Return the stages of a variant without telemetry metrics, which are added after the
+        run."""
         return tuple(
             summarize_calls(self._dependencies.store.stage_calls(stage.index), stage, measured.checks)
             for stage in measured.call_stages
@@ -239,7 +242,7 @@ class VariantRunner:
             running.close()
 
     def _check_other_processes(self, variant_spec: VariantSpec) -> None:
-        """Add a warning if other processes use the GPUs while the variant is running."""
+        """Add a warning to the run if other processes used the GPUs while the variant ran."""
         processes = self._dependencies.find_foreign_processes(self._dependencies.telemetry.gpu_processes, {os.getpid()})
         if not processes:
             return
@@ -273,7 +276,7 @@ class VariantRunner:
 
     def _wait_for_memory_release(self, variant_spec: VariantSpec, memory_before_gib: dict[int, float]) -> None:
         """Wait until the GPU memory of the variant is released, so that the next variant starts in
-        the same state. Add a warning if it is not."""
+        the same state. If the memory is not released in time, add a warning to the run."""
         poll_count = round(_MEMORY_WAIT_S / _PAUSE_S) if memory_before_gib else 0
         for _ in range(poll_count):
             if not self._find_unreleased_gpus(memory_before_gib):

@@ -1,1 +1,1 @@
-"""Self-test of the load generator: each component is checked against a known reference."""
+"""Self-test of the load generator: each component is checked against a known reference value."""

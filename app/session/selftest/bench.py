@@ -1,4 +1,4 @@
-"""Runs stages as in a real run on servers with scripted response times, and defines the
+"""Runs stages as in a real run, but against servers with scripted response times. Also defines the
 dependencies of a self-test.
 
 Each dependency can be replaced by a faulty implementation, to test the self-test itself."""
@@ -32,7 +32,7 @@ from loadgen.workloads import HttpWorkload
 
 
 class SelfTestStore(Store, Protocol):
-    """Run directory of a self-test."""
+    """Storage of a self-test in a run directory."""
 
     @property
     def directory(self) -> Path: ...
@@ -51,9 +51,9 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
     start_null_server: Callable[[LoadKind], NullServer]
     read_core_use: Callable[[Collection[int]], CoreUsage | None]
     estimate_percentiles: Callable[[npt.NDArray[np.float64]], dict[str, Estimate]]
-    """Return percentile estimates by name, for values in chronological order."""
+    """Return the estimate of each percentile by name, given values in chronological order."""
     open_store: Callable[[], SelfTestStore]
-    """Open a run directory, which is deleted after the self-test."""
+    """Create a run directory that is deleted after the self-test, and return its store."""
     open_run: Callable[[Path], StoredRun]
     read_clock: Callable[[], ClockReading]
     now_ns: Callable[[], int]
@@ -61,15 +61,15 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
 
 
 LEAD_IN_S = 0.5
-"""Lead-in of a stage in s. During the lead-in, the first requests open connections and new workers
-load code."""
+"""Duration of the lead-in of a stage in s. During the lead-in, the first requests open connections
+and new workers load code."""
 _DRAIN_S = 5.0
 _WORKLOAD = HttpWorkload()
 
 
 class SelfTestBench:
-    """Runs stages against servers with scripted response times. The rows of all stages are in the
-    store."""
+    """Runner of stages against servers with scripted response times. The request rows of all stages
+    are in the store."""
 
     def __init__(
         self,
@@ -100,11 +100,12 @@ class SelfTestBench:
     def measure(
         self, name: str, script: Script, rate_per_s: float, duration_s: float, *, connections: int = 2048
     ) -> Stage:
-        """Run one stage with evenly spaced arrivals.
+        """Run one stage with evenly spaced arrivals against a scripted server, and return its
+        results.
 
-        The times in `script` are measured from the first request, which is sent `LEAD_IN_S` before
-        the stage. Raises loadgen.process.LoadError, and MeasurementError if the server does not
-        start."""
+        Times in `script` are measured from the first request, which is sent `LEAD_IN_S` before the
+        measurement window. Raises loadgen.process.LoadError if the workers fail, and
+        MeasurementError if the server does not start."""
         server = self._dependencies.start_scripted(script)
         try:
             self._load.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)
@@ -122,5 +123,5 @@ class SelfTestBench:
 
 
 def get_metric_value(stage: Stage, metric: str, aggregate: str) -> float | None:
-    """Return the value of one aggregate of a metric; `None` if it is withheld."""
+    """Return the value of one aggregate of a metric; `None` if the value is withheld."""
     return stage.metrics[metric][aggregate].value

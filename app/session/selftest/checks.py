@@ -1,11 +1,11 @@
 """All checks of the self-test, which are run one after another.
 
-- Clock: the clock never goes backward, has a fine resolution, runs at the speed of other clocks,
-  and is shared by the workers.
+- Clock: the clock never goes backward, has a fine resolution, runs at the same speed as the wall
+  clock, and is shared by the workers.
 - Percentiles: percentile estimates are correct for distributions with known quantiles.
 - Store: a run that was truncated at any byte is readable up to the last complete record.
-- Stall: if a server freezes, the latency of all requests that are due in the meantime includes the
-  wait, even if they were not sent.
+- Stall: if a server freezes, the latency of all requests with a scheduled start during the freeze
+  includes the wait, even if they were sent later.
 - Injection: a delay added to the server is measured, and no response is lost.
 - Null ceiling: the load generator reaches a sufficient rate on a server that responds
   immediately."""
@@ -50,8 +50,8 @@ _MAX_SUSPENDED_S = 1.0
 def check_clock(
     now_ns: Callable[[], int], start_clock: ClockReading, end_clock: ClockReading, rows: pa.Table
 ) -> Iterator[Finding]:
-    """Yield findings about the clock. `rows` contains requests that the workers timed between the
-    two clock readings."""
+    """Yield findings about the clock. `rows` contains requests whose timestamps the workers took
+    between the two clock readings."""
     steps_ns = np.diff(np.array([now_ns() for _ in range(_CLOCK_READINGS)], np.int64))
     forward_ns = steps_ns[steps_ns > 0]
     yield build_finding("clock", "backward steps", float(np.count_nonzero(steps_ns < 0)), high=0, unit=None)
@@ -92,8 +92,9 @@ _VALUE_COUNT = 100_000
 _MAX_ERROR = 0.001
 _SAMPLE_COUNT, _SAMPLE_SIZE, _COVERAGE_PERCENTILE = 400, 1_000, "p95"
 _COVERAGE_RANGE = (0.93, 0.99)
-"""Accepted coverage of 95 % confidence intervals: four standard errors (400 samples) around the
-expected coverage, which is slightly above 95 % because order statistics are discrete."""
+"""Accepted range of the coverage of 95 % confidence intervals. It extends four standard errors (400
+samples) around the expected coverage, which is slightly above 95 % because order statistics are
+discrete."""
 
 _QUANTILES: dict[str, Callable[[Values], Values]] = {
     "uniform": lambda p: 1 + 99 * p,
@@ -107,8 +108,8 @@ _QUANTILES: dict[str, Callable[[Values], Values]] = {
 
 
 def check_percentiles(estimate_percentiles: Callable[[Values], dict[str, Estimate]]) -> Iterator[Finding]:
-    """Yield findings about the error of percentile estimates and the coverage of their
-    intervals."""
+    """Yield findings about the error of percentile estimates, and about the coverage of their
+    confidence intervals."""
     rng = np.random.default_rng(1)
     max_error = 0.0
     for quantile in _QUANTILES.values():
@@ -154,9 +155,8 @@ _TRUNCATIONS = 60
 def check_store(directory: Path, sent: int, open_run: Callable[[Path], StoredRun]) -> Iterator[Finding]:
     """Yield findings about reading stored rows and events.
 
-    `directory` contains the rows and events of a run that sent `sent` requests. Truncated copies
-    are created inside it.
-    """
+    `directory` contains the rows and events of a run that sent `sent` requests. Truncated copies of
+    the run are created in `directory`."""
     rows = open_run(directory).requests()
     yield build_finding("store", "stored rows read back", float(rows.num_rows), low=sent, high=sent, unit=None)
     rng, failures = np.random.default_rng(1), 0
@@ -186,8 +186,8 @@ def _is_readable(open_run: Callable[[Path], StoredRun], copy_directory: Path, ro
 
 
 def _read_batch_ends(path: Path) -> tuple[list[int], list[int]]:
-    """Return the end offset of each batch in the file, and the cumulative row counts, starting with
-    0."""
+    """Return the end offset of each batch of rows in the file, and the cumulative row counts, which
+    start with 0."""
     ends, rows = [], []
     with pa.OSFile(str(path)) as source, pa.ipc.open_stream(source) as stream:
         for batch in stream:
@@ -203,11 +203,11 @@ _TOLERANCE = 0.05
 
 
 def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
-    """Yield findings about the latency of a server that freezes.
+    """Yield findings about the latency measured while a server freezes.
 
-    With few connections, most requests due during the freeze are sent after it, so their service
-    time excludes the freeze. At a connection utilization of 50 %, the backlog takes as long as the
-    freeze to drain."""
+    With few connections, most requests scheduled during the freeze are sent after it.
+    Their latency includes the freeze, but their service time does not. At a connection utilization
+    of 50 %, draining the backlog takes as long as the freeze."""
     script = Script(delay_s=STALL_DELAY_S, freeze_after_s=LEAD_IN_S + FREEZE_START_S, freeze_s=FREEZE_DURATION_S)
     stage = bench.measure("stall", script, STALL_RATE_PER_S, STALL_DURATION_S, connections=CONNECTIONS)
     for name, q in (("p95", 0.95), ("p99", 0.99)):
@@ -231,13 +231,14 @@ def check_stall(bench: SelfTestBench) -> Iterator[Finding]:
 
 
 def compute_expected_latency_s(q: float) -> float:
-    """Return the expected quantile `q` of the latency in s, for `q` above the proportion of
+    """Return the expected quantile `q` of the latency in s. `q` must be above the proportion of
     requests that did not wait.
 
-    When the freeze ends, all connections respond at once, and then once every `STALL_DELAY_S`. A
-    request that is due t seconds after the start of the freeze therefore receives its response
-    utilization · t seconds after the end of the freeze. A request in flight at the start of the
-    freeze, sent up to `STALL_DELAY_S` earlier, receives its response at the end of the freeze."""
+    When the freeze ends, all connections receive a response at once, and then one response every
+    `STALL_DELAY_S`. A request scheduled t seconds after the start of the freeze therefore receives
+    its response (utilization · t) seconds after the end of the freeze. A request that was in flight
+    when the freeze started, having been sent up to `STALL_DELAY_S` earlier, receives its response
+    at the end of the freeze."""
     utilization = STALL_RATE_PER_S * STALL_DELAY_S / CONNECTIONS
     return FREEZE_DURATION_S + (1 - utilization) * (STALL_DELAY_S - (1 - q) * STALL_DURATION_S)
 
@@ -248,8 +249,8 @@ _MAX_OVERHEAD_MS = 5.0
 
 
 def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
-    """Yield findings about a delay added to the server, which must be measured, and about lost
-    responses."""
+    """Yield findings about a delay that is added to the server and must be measured, about the
+    latency overhead, and about lost responses."""
     baseline_stage = bench.measure(
         "injection, without", Script(delay_s=INJECTION_DELAY_S), INJECTION_RATE_PER_S, INJECTION_DURATION_S
     )
@@ -288,11 +289,12 @@ def check_injection(bench: SelfTestBench) -> Iterator[Finding]:
 
 
 MIN_CAPACITY_PER_S = 1_000.0
-"""Minimum capacity in requests/s. Below it, the load generator would limit most runs."""
+"""Minimum capacity of the load generator in requests/s. With a lower capacity, the load generator
+would limit most runs."""
 
 
 def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
-    """Yield a finding about the capacity of the load generator."""
+    """Yield a finding about the capacity of the load generator, measured with a null server."""
     measured = measure_capacity("plain", load, dependencies.start_null_server, interruption, dependencies.read_core_use)
     yield build_finding(
         "null ceiling",
@@ -305,8 +307,8 @@ def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption:
 
 _MAX_DURATION_S = 55.0
 _MAX_RETRY_START_S = 40.0
-"""Time in s since the start after which no check is repeated, so that the self-test ends within a
-minute."""
+"""Time in s since the start of the self-test after which no check is repeated, so that the
+self-test ends within a minute."""
 
 CheckFunction = Callable[[], Iterable[Finding]]
 
@@ -314,10 +316,10 @@ CheckFunction = Callable[[], Iterable[Finding]]
 def run_selftest(
     dependencies: SelfTestDependencies, interruption: Interruption, on_check: Callable[[str], None]
 ) -> SelfTest | None:
-    """Run the self-test; return `None` if it was interrupted.
+    """Run the self-test. Return `None` if it was interrupted.
 
-    `on_check` is called with the name of each check before it runs. Raises MeasurementError if a
-    component does not start."""
+    `on_check` is called with the name of each check before the check runs. Raises MeasurementError
+    if a component does not start."""
     with ExitStack() as resources:
         try:
             return _SelfTestRun(dependencies, interruption, on_check, resources).execute()
@@ -375,8 +377,8 @@ class _SelfTestRun:
     def _run_check(self, name: str, check: CheckFunction, *, is_timed: bool = False) -> None:
         """Run one check and collect its findings.
 
-        A failed timed check is repeated once, because a short disturbance of the machine is not
-        a fault of the load generator, while a check fails again because of a real fault."""
+        A timed check that fails is repeated once: a short disturbance of the machine is not a fault
+        of the load generator, and a real fault makes the check fail again."""
         if self._interruption.is_requested:
             return
         self._on_check(name)

@@ -38,14 +38,15 @@ class ForeignDocument(msgspec.Struct, frozen=True):
 
     @property
     def value(self) -> object:
-        """The JSON value of the file; `None` unless there is exactly one."""
+        """JSON value of the file; `None` unless the file contains exactly one JSON value."""
         return self.values[0] if len(self.values) == 1 else None
 
     def rows(self) -> list[dict[str, str]]:
-        """Return the rows of a table as mappings from column name to cell.
+        """Return the rows of a table as mappings from column name to cell. Raises UsageError if a
+        row does not match the header.
 
-        Raises UsageError if a row does not match the header. Rows are checked here, and not on
-        opening, so that tables of unsupported tools can be ignored.
+        Rows are checked in this method instead of when the file is opened, so that tables of
+        unsupported tools can be ignored.
         """
         duplicate = _find_duplicate(column for column in self.header if column)
         if duplicate is not None:
@@ -160,8 +161,8 @@ def _parse_table(text: str, name: str, folder: Path) -> ForeignDocument:
 
 
 def _build_row(header: Sequence[str], line: Sequence[str], name: str) -> dict[str, str]:
-    """Build a row. Empty cells beyond the header are dropped, because some tools end each line with
-    a comma."""
+    """Build a table row. Empty cells beyond the header are dropped, because some tools end each
+    line with a comma."""
     if len(line) < len(header) or any(line[len(header) :]):
         raise build_file_error(
             name, f"a line has {len(line)} cells, but the header has {len(header)}; it may be truncated"

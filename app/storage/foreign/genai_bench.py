@@ -109,9 +109,9 @@ def _select_latencies(
 ) -> tuple[dict[str, dict[str, float]], CurvePrecision, list[str]]:
     """Return the latencies, their precision, and notes.
 
-    The latencies are computed from the requests in the file if these are the requests behind the
-    tool's own aggregates, which is assumed if the means agree; otherwise the aggregates are
-    returned.
+    If the means agree, the requests in the file are assumed to be the requests behind the tool's
+    own aggregates, and the latencies are computed from these requests. Otherwise, the tool's own
+    aggregates are returned.
     """
     tool_latencies = {
         metric: convert_to_seconds(read_aggregates(metrics.at("stats", key), _AGGREGATES), unit_s)

@@ -202,7 +202,7 @@ def _read_end_s(row: Node) -> float:
 
 
 def _read_scheduled_start_s(row: Node) -> float | None:
-    """Return the scheduled send time. Version 0.3 writes -1 for an unknown time."""
+    """Return the scheduled start in s; `None` if unknown, for which version 0.3 writes -1."""
     node = row.at("info", "timings", "targeted_start")
     if node.value is None:
         node = row.at("scheduler_info", "targeted_start_time")

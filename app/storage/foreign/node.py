@@ -12,8 +12,8 @@ _MAX_NUMBER = 1e19  # above any timestamp in ns since 1970
 
 
 class Node:
-    """A value of a file with its path, for use in error messages. A missing key is a node with the
-    value `None`."""
+    """A value in a result file, with its path of keys for error messages. A missing key is a node
+    with the value `None`."""
 
     __slots__ = ("_file", "_path", "value")
 
@@ -23,8 +23,8 @@ class Node:
         self._path = path
 
     def at(self, *keys: str) -> Node:
-        """Return the node at a path of keys. Its value is `None` if a key is missing or its parent
-        is not an object."""
+        """Return the node at a path of keys. The value of the node is `None` if a key is missing or
+        its parent is not an object."""
         value, path = self.value, self._path
         for key in keys:
             value = value.get(key) if isinstance(value, dict) else None

@@ -1,8 +1,8 @@
 """Read result files of other load tools, and curves entered by the user, as one capacity curve.
 
 The format of a file is detected from its content. All files of a curve must be from the same tool
-and for the same model. A file that cannot be used is rejected with a message of one sentence that
-contains the file name.
+and for the same model. An unusable file is rejected with a one-sentence message that contains the
+file name.
 """
 
 from __future__ import annotations
@@ -134,12 +134,9 @@ def _parse_percent(name: str) -> float:
 
 
 def _sort_by_load(load_points: tuple[MeasuredLoadPoint, ...]) -> list[MeasuredLoadPoint]:
-    """Sort load points by increasing load: by number of clients if all points are from closed
-    loops.
-
-    Otherwise, all points are sorted by the offered rate, or by the achieved rate if there is no
-    offered rate.
-    """
+    """Sort load points by increasing load: by number of clients if all load points are from closed
+    loops, otherwise by the offered rate, or by the achieved rate if a load point has no offered
+    rate."""
     if all(load_point.clients is not None for load_point in load_points):
         return sorted(load_points, key=lambda load_point: (load_point.clients or 0.0, load_point.achieved_per_s))
     return sorted(

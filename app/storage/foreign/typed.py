@@ -1,10 +1,10 @@
 """Read a curve entered by the user, as CSV or as YAML with the same keys. All values are treated as
 assumptions instead of measurements.
 
-CSV needs a column `offered_per_s` and latency columns such as `latency_ms.p95` (`latency`, `ttft`,
-`tpot` or `itl`; `mean`, `p50`, `p99.9` or `max`), and can have a column `achieved_per_s` if that
-rate differs from the offered rate. YAML is a list of mappings with these keys, or a mapping with
-`model` and `points`.
+CSV needs a column `offered_per_s` and latency columns such as `latency_ms.p95`. The metric of a
+latency column is `latency`, `ttft`, `tpot` or `itl`; the aggregate is `mean`, `p50`, `p99.9` or
+`max`, for example. A column `achieved_per_s` is needed only if the achieved rate differs from the
+offered rate. YAML is a list of mappings with these keys, or a mapping with `model` and `points`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_
 
 
 def recognizes(document: ForeignDocument) -> bool:
-    """Return whether this reader applies: to CSV with offered rates, and to any file that is
-    neither JSON nor CSV, which is parsed as YAML."""
+    """Return whether the file is a curve entered by the user: CSV with offered rates, or a file
+    that is neither JSON nor CSV and is therefore parsed as YAML."""
     return _OFFERED in document.header or bool(document.text)
 
 

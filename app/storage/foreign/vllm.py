@@ -96,7 +96,7 @@ def _build_load_point(name: str, point: Node) -> tuple[MeasuredLoadPoint, CurveP
 
 
 def _read_rate(node: Node) -> float | None:
-    """Return the request rate; `None` for "inf", with which requests are sent as fast as the
+    """Return the request rate; `None` for "inf", which means that requests are sent as fast as the
     concurrency limit allows."""
     if node.value in (None, "inf", math.inf):
         return None
@@ -156,11 +156,13 @@ def _read_metric_aggregates(point: Node, has_concurrency_limit: bool) -> tuple[d
         aggregates_by_metric.pop("e2el", {}),
     )
     has_queue = has_concurrency_limit and bool(latencies_with_queue_ms)
-    seconds = {metric: convert_to_seconds(values, 1e-3) for metric, values in aggregates_by_metric.items()}
+    aggregates_by_metric_s = {
+        metric: convert_to_seconds(values, 1e-3) for metric, values in aggregates_by_metric.items()
+    }
     return drop_empty(
         {
             "latency": convert_to_seconds(latencies_with_queue_ms if has_queue else latencies_from_send_ms, 1e-3),
-            **seconds,
+            **aggregates_by_metric_s,
         }
     ), has_queue
 

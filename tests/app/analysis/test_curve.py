@@ -208,7 +208,7 @@ def test_methods_that_disagree_are_reported_apart() -> None:
 
 def test_few_points_and_a_flat_curve_have_no_knee_and_say_why() -> None:
     for knee in find_knees(mm1(0.1, 0.5, 0.9), "rate"):
-        assert (knee.at, knee.latency_ms, knee.reason) == (None, None, "needs 4 load points, has 3")
+        assert (knee.at, knee.latency_ms, knee.reason) == (None, None, "fewer than 4 load points (3)")
     for knee in find_knees(mm1(0.05, 0.1, 0.15, 0.2), "rate"):
         assert knee.at is None
         assert "no knee within the tested loads" in str(knee.reason)
@@ -262,4 +262,4 @@ def test_repeats_of_a_load_are_one_point() -> None:
     twice = [replace(one, metrics={**one.metrics, "latency_ms": {"mean": Estimate(1e6)}}) for one in stages[-1:]]
     knees = find_sweep_knees([*stages, *twice])
     assert {knee.load for knee in knees} == {"clients"}
-    assert len({knee.reason for knee in knees if knee.reason == "needs 4 load points, has 5"}) == 0
+    assert len({knee.reason for knee in knees if knee.reason == "fewer than 4 load points (5)"}) == 0

@@ -117,7 +117,7 @@ def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pyt
 def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
     out = capsys.readouterr().out
-    assert out.startswith("Decision     No offer fits a peak of 60.0 req/s\n")
+    assert out.startswith("Decision     No offer sustains a peak of 60.0 req/s\n")
     assert "instances  offer" not in out
     for kind in ("csv", "json"):
         assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month", "--export", kind]) == 10

@@ -128,7 +128,7 @@ def test_a_run_of_another_machine_is_left_out_and_reported(
     ("words", "why"),
     [
         (["no-such"], "no run of no-such found"),
-        (["--metric", "ttft_ms.p95"], "16 runs of this profile have no ttft_ms.p95"),
+        (["--metric", "ttft_ms.p95"], "no run of this profile has ttft_ms.p95 (16 runs)"),
     ],
 )
 def test_what_is_not_there_is_reported(
@@ -172,17 +172,17 @@ def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[
     assert whole.verdict.status in lines[0]
     unreadable = ["n/a", "unreadable"]
     assert [line.split()[:3] for line in lines[2:]] == [["3-damaged", *unreadable], ["4-nested", *unreadable]]
-    assert "cut short" in lines[1]
+    assert "interrupted" in lines[1]
 
 
 @pytest.mark.parametrize(
     ("reported", "pid", "state", "why"),
     [
         ((), os.getpid(), "running", "is still running"),
-        ((), GONE, "cut short", "was interrupted"),
+        ((), GONE, "interrupted", "was interrupted"),
         ((RunFinished(2, "UNAVAILABLE", 3, ("nobody answers",)),), os.getpid(), "not measured", "nobody answers"),
     ],
-    ids=["running", "cut short", "not measured"],
+    ids=["running", "interrupted", "not measured"],
 )
 def test_a_run_without_a_result_says_why(
     runs: Path, reported: tuple[RunFinished, ...], pid: int, state: str, why: str, capsys: pytest.CaptureFixture[str]

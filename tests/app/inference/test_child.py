@@ -11,12 +11,12 @@ from app.inference.child import run_reporting_errors
 pytestmark = pytest.mark.process
 
 
-def test_our_errors_become_lines_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_an_error_of_ours_becomes_a_line_of_json_and_a_code(capsys: pytest.CaptureFixture[str]) -> None:
     def main() -> None:
         raise UnavailableError("no such provider", hint="use cpu")
 
     assert run_reporting_errors(main) == 3
-    assert capsys.readouterr().err == "error: no such provider\nhint: use cpu\n"
+    assert capsys.readouterr().err == '{"type":"failure","exit_code":3,"message":"no such provider","hint":"use cpu"}\n'
 
 
 def test_child_leaves_when_its_standard_input_ends() -> None:

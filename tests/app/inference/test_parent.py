@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import sys
 
+import msgspec
 import pytest
 
 from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.parent import ChildKilledError, build_child_error, run_child
+from app.records.trial import Failure
 
 pytestmark = pytest.mark.process
 
@@ -91,6 +93,7 @@ def test_a_child_that_no_profile_limits_is_not_to_be_given_more() -> None:
     ("code", "kind"), [(2, UsageError), (3, UnavailableError), (4, MeasurementError), (1, MeasurementError)]
 )
 def test_reported_error_keeps_its_kind_sentence_and_hint(code: int, kind: type[SizewiseError]) -> None:
-    error = build_child_error("the child", code, "noise\nerror: no such thing\nhint: make one\n")
+    line = msgspec.json.encode(Failure(code, "no such thing", "make one")).decode()
+    error = build_child_error("the child", code, f"noise\n{line}\nmore noise\n")
     assert type(error) is kind
     assert (str(error), error.hint) == ("no such thing", "make one")

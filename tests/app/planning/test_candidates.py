@@ -33,7 +33,7 @@ def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
     [
         (PlanLimits(providers=("other",)), "provider acme is excluded by plan.providers"),
         (PlanLimits(regions=("there",)), "region here is excluded by plan.regions"),
-        (PlanLimits(budget_usd_per_month=6000.0), "9 instances cost $6,570/month, above plan.budget of $6,000/month"),
+        (PlanLimits(budget_usd_per_month=6000.0), "a fleet of 9 costs $6,570/month, above plan.budget of $6,000/month"),
         (PlanLimits(max_price_age_days=20), "is 25 days old, above plan.max_price_age of 20d"),
     ],
 )

@@ -113,7 +113,7 @@ def test_offers_of_one_kind_are_simulated_together() -> None:
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
     assert {get_candidate(option).capacity.sizing_method for option in found} == {"simulated"}
-    assert all(option.latencies.rates_per_s for option in found)
+    assert all(option.latency_curve.rates_per_s for option in found)
 
 
 def test_without_a_measurement_nothing_is_said_of_an_offer() -> None:

@@ -73,7 +73,7 @@ def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
     reported = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
-        r"No instance type qualifies: \d+ instances cost .* above plan\.budget of \$10/month \(acme/d@z, the closest "
+        r"No instance type qualifies: a fleet of \d+ costs .* above plan\.budget of \$10/month \(acme/d@z, the closest "
         r"to qualifying\)",
         reported,
     )

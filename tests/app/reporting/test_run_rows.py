@@ -100,7 +100,7 @@ def test_a_run_that_goes_on_is_never_from_the_index(home: Path) -> None:
     assert list_runs().rows[3].state == "running"
     (home / "run-3" / "control").rename(home / "taken away")
     try:
-        assert list_runs().rows[3].state == "cut short"
+        assert list_runs().rows[3].state == "interrupted"
     finally:
         (home / "taken away").rename(home / "run-3" / "control")
 

@@ -35,7 +35,7 @@ def test_where_none_met_the_slo_the_nearest_is_named_with_what_it_missed() -> No
     found = build_verdict(_without_best())
     assert found.outcome == "FAIL"
     assert found.sentence.startswith(
-        "No variant met every objective. Closest: cpu as-is, batch 16 missed p99 service time < 8 ms (measured 23.6"
+        "No variant met the SLO. Closest: cpu as-is, batch 16 missed p99 service time < 8 ms (measured 23.6"
     )
     assert found.reasons == ("service_ms.p99 < 8 failed in single-stream",)
 

@@ -165,4 +165,4 @@ def test_a_stage_that_has_an_end_of_its_own_is_not_made_longer(bench: Bench, spe
 def test_a_run_that_is_stopping_is_not_made_longer(bench: Bench) -> None:
     asked = Asked(bench.directory, StopRun(), Extend(5.0))
     bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers[1] == "refused: the current stage, steady, is about to end"
+    assert asked.answers[1] == "refused: the current stage, steady, cannot be extended: it is about to end"

@@ -174,7 +174,7 @@ def test_success_while_warming_up_is_no_success(bench: Bench) -> None:
 
 def test_a_worker_that_cannot_start_is_invalid_with_its_result(bench: Bench) -> None:
     def fail() -> ScriptedLoad:
-        raise LoadError("the load worker ended with code 1")
+        raise LoadError("the load worker exited with code 1")
 
     result = bench.run(SPEC, start_load=fail).result
     assert result.exit.code == ExitCode.INVALID

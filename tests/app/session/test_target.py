@@ -88,8 +88,8 @@ def test_a_server_that_never_gets_ready_is_unavailable_with_its_last_words(bench
 
 def test_a_command_that_ends_at_once_is_unavailable_with_how_it_ended(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=None)
-    server.leave("ended with code 1")
-    with pytest.raises(UnavailableError, match="serve-it ended with code 1 before it was ready") as raised:
+    server.leave("exited with code 1")
+    with pytest.raises(UnavailableError, match="serve-it exited with code 1 before it was ready") as raised:
         bench.run(STARTS, start_server=lambda _: server)
     assert raised.value.hint == "The server printed no output."
 

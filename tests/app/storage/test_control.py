@@ -108,7 +108,7 @@ def test_what_is_no_command_is_refused_and_does_nothing(box: CommandInbox, tmp_p
     taken: list[ControlCommand] = []
     box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
     assert taken == []
-    assert "does not support" in (tmp_path / CONTROL / "1.reply").read_text()
+    assert "does not support" in (tmp_path / CONTROL / "1.response").read_text()
 
 
 def test_only_plain_files_are_commands(box: CommandInbox, tmp_path: Path) -> None:

@@ -34,7 +34,7 @@ def test_a_whole_run_has_ended_and_one_cut_is_offered(runs: Path) -> None:
     cut_short(stored_run(runs / "cut"), 1)
     assert find_run_state(runs / "whole") == "ended"
     (found,) = find_unfinished_runs(NOW)
-    assert (found.directory.name, found.state, found.name) == ("cut", "cut short", "three stages")
+    assert (found.directory.name, found.state, found.name) == ("cut", "interrupted", "three stages")
     assert found.size_bytes > 10_000
 
 
@@ -43,7 +43,7 @@ def test_one_whose_engine_is_there_is_running_until_it_is_killed(runs: Path) -> 
     going_on(runs / "killed", GONE)
     assert {one.directory.name: one.state for one in find_unfinished_runs(NOW)} == {
         "here": "running",
-        "killed": "cut short",
+        "killed": "interrupted",
     }
 
 
@@ -58,7 +58,7 @@ def test_a_last_line_cut_in_the_middle_is_no_end(runs: Path) -> None:
         writer.append_event(RunFinished(2, "VALID", 0))
     whole = (runs / "half" / EVENTS).read_bytes()
     (runs / "half" / EVENTS).write_bytes(whole[:-4])
-    assert find_run_state(runs / "half") == "cut short"
+    assert find_run_state(runs / "half") == "interrupted"
 
 
 def test_only_those_of_the_last_two_weeks_are_found(runs: Path) -> None:

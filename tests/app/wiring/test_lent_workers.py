@@ -48,7 +48,7 @@ def test_why_a_master_takes_none_is_reported() -> None:
     port = free_port()
     with (
         FakeLoadWorker(port, TOKEN),
-        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1)),
+        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1)),
         LentWorkers(Join("127.0.0.1", port, TOKEN), 1) as workers,
         pytest.raises(UnavailableError, match="accepted no worker") as refused,
     ):
@@ -60,7 +60,7 @@ def test_one_that_is_taken_stays_though_another_is_one_too_many() -> None:
     port, reported = free_port(), list[int]()
     with (
         LentWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
-        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1)) as load,
+        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1)) as load,
     ):
 
         def end(count: int) -> None:

@@ -73,7 +73,7 @@ def test_a_command_that_ends_at_once_reports_its_code_and_words() -> None:
     spec = StartSpec((sys.executable, "-c", code), f"http://127.0.0.1:{free_port()}/", 5.0, "/")
     with started(spec) as server:
         wait_until(server.end_reason)
-        assert server.end_reason() == "ended with code 1"
+        assert server.end_reason() == "exited with code 1"
         assert server.last_lines()[-2:] == ("line 2", "no such model")
 
 

@@ -65,7 +65,7 @@ def test_one_request_is_sent_and_reported() -> None:
         ({"status": 422}, "refused", True),
         ({"status": 429}, "busy", True),
         ({"status": 500}, "server error", True),
-        ({"mode": "cut-body"}, "cut off", True),
+        ({"mode": "cut-body"}, "truncated", True),
         ({"mode": "garbage"}, "wrong response", False),
     ],
 )

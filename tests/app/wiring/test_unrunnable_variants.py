@@ -72,7 +72,7 @@ def test_what_needs_more_memory_than_there_is(digits: ModelMetadata) -> None:
     ((cell, (settles, reason)),) = reported.items()
     assert cell.endswith("batch 64")
     assert settles == "target.batch"
-    assert "limits.memory allows 0.00293 GiB" in reason
+    assert "but only 0.00293 GiB is allowed by limits.memory" in reason
 
 
 def test_half_the_precision_takes_half_the_memory_and_int8_less_of_the_weights(digits: ModelMetadata) -> None:

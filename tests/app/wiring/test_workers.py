@@ -92,21 +92,21 @@ REMOTE = RemoteWorkers(3, RendezvousAddress("10.0.0.1", 5557), "a token of enoug
 def test_auto_is_a_worker_a_core_but_one_for_an_endpoint_on_this_machine(
     written: Written, target: dict[str, Any], cores: float, workers: int
 ) -> None:
-    expected = Gather(local=workers) if workers > 1 else None
+    expected = Gather(local_workers=workers) if workers > 1 else None
     assert build_gather(written(target), cores=cores) == expected
 
 
 def test_a_number_is_taken_as_it_is(written: Written) -> None:
     assert build_gather(written(HERE, load={**LOAD, "workers": 1}), cores=8) is None
-    assert build_gather(written(HERE, load={**LOAD, "workers": 5}), cores=2) == Gather(local=5)
+    assert build_gather(written(HERE, load={**LOAD, "workers": 5}), cores=2) == Gather(local_workers=5)
 
 
 def test_with_remote_workers_none_is_started_here_unless_asked_for(written: Written) -> None:
-    expected = Gather(local=0, remote=3, host="10.0.0.1", port=5557, token=REMOTE.token)
+    expected = Gather(local_workers=0, remote_workers=3, host="10.0.0.1", port=5557, token=REMOTE.token)
     assert build_gather(written(THERE), REMOTE, cores=4) == expected
     both = build_gather(written(THERE, load={**LOAD, "workers": 2}), REMOTE, cores=4)
     assert both is not None
-    assert (both.local, both.remote) == (2, 3)
+    assert (both.local_workers, both.remote_workers) == (2, 3)
 
 
 @pytest.mark.parametrize("target", [HERE, {"protocol": "http", "scripted": {"delay": "1ms"}}])

@@ -16,7 +16,7 @@ def read(data: bytes) -> None:
         box = CommandInbox(run)
         (run / "control" / "1.command").write_bytes(data)
         box.process(_granted)
-        assert [path.suffix for path in (run / "control").iterdir()] == [".reply"], "each command has a reply"
+        assert [path.suffix for path in (run / "control").iterdir()] == [".response"], "each command has a response"
 
 
 def seeds() -> Iterable[bytes]:

@@ -30,7 +30,7 @@ def hello(pid: int, host: str | None = None, clock: str | None = None) -> Hello:
 
 
 def gathering(local: Started, remote: int = 0) -> JoinCriteria:
-    return JoinCriteria(Gather(local=1, remote=remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
+    return JoinCriteria(Gather(local_workers=1, remote_workers=remote, wait_s=5), "127.0.0.1:1", (local,), 0)  # type: ignore[arg-type]
 
 
 @pytest.fixture
@@ -72,9 +72,9 @@ def test_nobody_joins_twice(local: Started) -> None:
 def test_when_one_of_ours_ends_nobody_waits_for_it(local: Started) -> None:
     one = gathering(local)
     assert one.find_failure(WorkerPool(), 4_900_000_000) is None
-    local.end = "ended with code 1"
+    local.end = "exited with code 1"
     assert one.find_failure(WorkerPool(), 0) == Failed(
-        "a load worker on this machine ended with code 1 before all workers had joined", hint="it was too dark"
+        "a load worker on this machine exited with code 1 before all workers had joined", hint="it was too dark"
     )
 
 

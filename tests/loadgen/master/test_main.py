@@ -52,7 +52,7 @@ def server() -> Iterator[ScriptedServer]:
 
 @pytest.fixture(scope="module")
 def load(server: ScriptedServer) -> Iterator[LoadProcess]:
-    with LoadProcess(gather=Gather(local=3)) as load:
+    with LoadProcess(gather=Gather(local_workers=3)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         yield load
 
@@ -62,7 +62,7 @@ def command_line(pid: int) -> list[str]:
 
 
 def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
-    return LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=count, wait_s=20))
+    return LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=count, wait_s=20))
 
 
 @pytest.mark.process
@@ -157,7 +157,7 @@ def test_a_token_that_was_made_up_is_in_no_command_line(load: LoadProcess) -> No
 def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
     server: ScriptedServer, how: signal.Signals
 ) -> None:
-    with LoadProcess(gather=Gather(local=2)) as load:
+    with LoadProcess(gather=Gather(local_workers=2)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         victim, survivor = load.workers
         struck_ns: list[int] = []
@@ -184,7 +184,7 @@ def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
 
 @pytest.mark.process
 def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
-    with LoadProcess(gather=Gather(local=1)) as load:
+    with LoadProcess(gather=Gather(local_workers=1)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.workers[0].pid, signal.SIGKILL)).start()
         with pytest.raises(LoadError, match="the load worker was lost") as caught:
@@ -225,7 +225,9 @@ def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away(
         FakeLoadWorker(port, None, pid=6) as without,
         FakeLoadWorker(port, "another token for the tests", pid=7) as wrong,
         FakeLoadWorker(port, TOKEN, pid=8),
-        LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local=0, remote=1), on_joining=reported.append) as load,
+        LoadProcess(
+            gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1), on_joining=reported.append
+        ) as load,
         FakeLoadWorker(port, TOKEN, pid=9) as late,
     ):
         late.wait_until_told(Quit)
@@ -286,9 +288,9 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
 @pytest.mark.parametrize(
     ("gather", "message"),
     [
-        (Gather("192.0.2.1", 0, TOKEN, local=1), "192.0.2.1:0 is not an address of this machine"),
-        (Gather("0.0.0.0", local=1), "a token is required"),
-        (Gather("127.0.0.1", 0, "short", local=1), "too short"),
+        (Gather("192.0.2.1", 0, TOKEN, local_workers=1), "192.0.2.1:0 is not an address of this machine"),
+        (Gather("0.0.0.0", local_workers=1), "a token is required"),
+        (Gather("127.0.0.1", 0, "short", local_workers=1), "too short"),
     ],
 )
 def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: str) -> None:
@@ -301,7 +303,7 @@ def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: st
 def test_a_port_in_use_is_reported(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
-        LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local=1))
+        LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local_workers=1))
     assert caught.value.is_workload_invalid
     assert caught.value.hint
 
@@ -312,7 +314,7 @@ def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], lis
     assert master.stdin is not None
     assert master.stdout is not None
     for command in (
-        Gather(local=2),
+        Gather(local_workers=2),
         Configure(Endpoint((server.url,)), HttpWorkload()),
         RunStage(plan(100, 60)),
     ):

@@ -15,9 +15,9 @@ from loadgen.frames import encode_message_frame, read_report
 from loadgen.machine import get_clock_id
 from loadgen.records import (
     BATCH_ROWS,
-    EXIT_DISMISSED,
     EXIT_MASTER_LOST,
     EXIT_NO_MASTER,
+    EXIT_REJECTED,
     REQUEST_SCHEMA,
     WIRE_VERSION,
     Configure,
@@ -237,7 +237,7 @@ def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master:
         os.kill(worker.child.pid, signal.SIGSTOP)
         master.tell(Quit("it did not respond"))
         os.kill(worker.child.pid, signal.SIGCONT)
-        assert worker.ending(5)[0] == EXIT_DISMISSED
+        assert worker.ending(5)[0] == EXIT_REJECTED
 
 
 @pytest.mark.timing
@@ -299,7 +299,7 @@ def test_what_is_long_is_reported_in_pieces_that_a_master_takes(master: BareMast
 def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
     master.tell(Quit(why))
     code, said = worker.ending(5)
-    assert (code, said) == (EXIT_DISMISSED, f"the master dismissed this worker: {sanitize_text(why)}\n")
+    assert (code, said) == (EXIT_REJECTED, f"the master rejected this worker: {sanitize_text(why)}\n")
 
 
 @pytest.mark.process

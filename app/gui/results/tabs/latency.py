@@ -1,7 +1,7 @@
 """Latency tab: tail latency by percentile, latency CDF, and the latency distribution over time.
 
-The module also contains the Tokens tab: time to first token, time between tokens, and token
-throughput.
+The module also contains the Tokens tab: time to first token (TTFT), time per output token (TPOT),
+inter-token latency (ITL) and token throughput.
 """
 
 from __future__ import annotations

@@ -36,7 +36,7 @@ THROTTLE_REASONS = "gpu_throttle_reasons"
 
 def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float, float, str, State], ...]:
     """Return a band (start, end, text, state) for each period in which a GPU was throttled for the
-    same reasons. Start and end are in seconds from the start of the run."""
+    same reasons. The start and end of a band are in seconds from the start of the run."""
     throttle_readings = telemetry[telemetry["metric"] == THROTTLE_REASONS]
     bands: list[tuple[float, float, str, State]] = []
     for source, gpu_readings in throttle_readings.groupby("source", observed=True):
@@ -100,7 +100,7 @@ class MachineTab(Tab):
             is_gpu = chart_series[0].metric.startswith("gpu_")
             chart.set_bands(throttled_bands if is_gpu and throttled_bands else stage_bands(displayed_run.report))
         self._linked = LinkedCharts(self.charts)
-        self._linked.span_button.hide()
+        self._linked.time_range_button.hide()
         line = self.fontMetrics().height()
         self._linked.setMinimumHeight(sum(chart.minimumHeight() for chart in self.charts) + 4 * line)
         self.column.insertWidget(1, self._linked)
@@ -119,8 +119,8 @@ class MachineTab(Tab):
 
 
 def group_by_metric(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
-    """Group the series by metric, with one chart per metric. The most important metrics come first;
-    metrics beyond the maximum number of charts are only shown in the report."""
+    """Group the telemetry series by metric, one group per chart. The most important metrics come
+    first; metrics above the maximum number of charts are only shown in the report."""
     by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)
     for series in telemetry:
         by_metric[series.metric].append(series)

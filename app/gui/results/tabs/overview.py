@@ -1,4 +1,4 @@
-"""Overview tab: the SLO objectives with their evaluation, and charts of the run over time."""
+"""Overview tab: the SLO objectives with their results, and charts of the run over time."""
 
 from __future__ import annotations
 

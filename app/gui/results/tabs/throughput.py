@@ -1,5 +1,5 @@
-"""Throughput tab: latency by request rate with the knee, and a table of all stages. The points of
-stages that missed the SLO or are INVALID are hollow."""
+"""Throughput tab: chart of latency by request rate, with the knees, and a table of all stages.
+Stages that missed the SLO or are INVALID are drawn as hollow points."""
 
 from __future__ import annotations
 
@@ -81,8 +81,8 @@ class ThroughputTab(Tab):
         self._draw_markers(report)
 
     def _draw_points(self, state: StageState, rows: list[StageRow], series: int) -> None:
-        """Draw the points of all stages in one state. The points of stages that missed the SLO or
-        are INVALID are hollow."""
+        """Draw one point for each stage in `rows`, all in the same state. Points are hollow if the
+        stages missed the SLO or are INVALID."""
         if rows:
             text = formatting.display_state(state)
             self.curve.set_points(
@@ -140,7 +140,7 @@ class _Tables(QWidget):
             self._add(group.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group))
         if report.workers:
             headers = {"worker": "Worker", "host": "Host", "sent": "Sent", "cpu": "CPU",
-                       "max_lag": "Max send lag", "clock": "Max clock skew", "lost": "Disconnected at"}  # fmt: skip
+                       "max_lag": "Max send lag", "clock": "Max clock error", "lost": "Disconnected at"}  # fmt: skip
             model = QuantityModel(headers, ("cpu", "max_lag", "clock"))
             self._add("Load workers", model, frames.worker_frame(report.workers))
 

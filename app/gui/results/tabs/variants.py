@@ -59,8 +59,8 @@ class VariantsTab(Tab):
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
-        """Draw the chart of latency and cost. A new chart is created for each run, because the axes
-        of a chart cannot be changed."""
+        """Draw the chart of latency and cost of the variants. A new chart is created for each run,
+        because the axes of a chart cannot be changed."""
         if self.pareto_chart is not None:
             self.pareto_chart.hide()
             self.pareto_chart.deleteLater()
@@ -97,7 +97,8 @@ class VariantsTab(Tab):
 
 
 class ModelTab(Tab):
-    """Model-only tab: measurement of the model without its server, for a run that measured both."""
+    """Model-only tab for a run that measured both an endpoint and its model: the measurement of the
+    model without the server."""
 
     title = "Model only (no server)"
 

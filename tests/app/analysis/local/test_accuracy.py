@@ -252,7 +252,7 @@ def test_a_reference_that_is_never_right_leaves_nothing_to_keep() -> None:
 @pytest.mark.parametrize("lost", [math.nan, math.inf])
 def test_a_row_without_a_finite_error_keeps_nothing(lost: float) -> None:
     found = compute_accuracy([lost, *[1.0] * 30], [1.0] * 31, "mean absolute error")
-    assert (found.value.value, found.value.reason) == (None, "1 of 31 rows have no finite error")
+    assert (found.value.value, found.value.reason) == (None, "no finite error in 1 of 31 rows")
     assert found.retained is not None
     assert found.retained.value == 0.0
     assert keeps(found, 0.5) == "FAIL"

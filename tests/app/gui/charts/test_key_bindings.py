@@ -87,7 +87,7 @@ def test_m_wants_a_marker_at_the_crosshair(chart: Chart, qtbot: QtBot) -> None:
 def test_shift_and_arrows_choose_a_stretch(chart: Chart, qtbot: QtBot) -> None:
     chart.set_crosshair(2.0)
     drawn: list[tuple[float, float, bool]] = []
-    chart.span_drawn.connect(lambda *span: drawn.append(span))
+    chart.time_range_drawn.connect(lambda *time_range: drawn.append(time_range))
     shift = Qt.KeyboardModifier.ShiftModifier
     qtbot.keyPress(chart, KEY.Key_Right, shift)
     qtbot.keyPress(chart, KEY.Key_Right, shift)

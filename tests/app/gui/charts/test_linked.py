@@ -63,52 +63,52 @@ def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
 
 def test_shift_and_drag_choose_a_window_whose_edges_can_be_dragged(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
-    with qtbot.waitSignal(linked.span_selected) as chosen:
+    with qtbot.waitSignal(linked.time_range_selected) as chosen:
         drag(qtbot, first, 20, 60, SHIFT)
     assert chosen.args == pytest.approx([20, 60], abs=0.3)
-    assert second.decorations.span == linked.span()
+    assert second.decorations.time_range == linked.time_range()
     assert first.view_range.x_range() == second.view_range.x_range() == pytest.approx((0, 99), abs=2)
-    span = linked.span()
-    assert span is not None
-    with qtbot.waitSignal(linked.span_selected) as chosen:
-        drag(qtbot, second, span[1], 80, Qt.KeyboardModifier.NoModifier)
+    time_range = linked.time_range()
+    assert time_range is not None
+    with qtbot.waitSignal(linked.time_range_selected) as chosen:
+        drag(qtbot, second, time_range[1], 80, Qt.KeyboardModifier.NoModifier)
     assert chosen.args == pytest.approx([20, 80], abs=0.4)
 
 
 def test_the_button_makes_a_plain_drag_choose_once(linked: LinkedCharts, qtbot: QtBot) -> None:
-    qtbot.mouseClick(linked.span_button, LEFT)
-    with qtbot.waitSignal(linked.span_selected):
+    qtbot.mouseClick(linked.time_range_button, LEFT)
+    with qtbot.waitSignal(linked.time_range_selected):
         drag(qtbot, linked.charts[0], 70, 30, Qt.KeyboardModifier.NoModifier)
-    assert linked.span() == pytest.approx((30, 70), abs=0.4)
-    assert not linked.span_button.isChecked()
+    assert linked.time_range() == pytest.approx((30, 70), abs=0.4)
+    assert not linked.time_range_button.isChecked()
     whole = linked.charts[0].view_range.x_range()
-    with qtbot.assertNotEmitted(linked.span_selected):
+    with qtbot.assertNotEmitted(linked.time_range_selected):
         drag(qtbot, linked.charts[0], 50, 45, Qt.KeyboardModifier.NoModifier)
     assert linked.charts[0].view_range.x_range()[0] > whole[0]
 
 
 def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtBot) -> None:
-    linked.select_span(10, 80)
-    assert linked.span_label.text() == "Time range: 0:10.0 to 1:20.0"
-    with qtbot.waitSignal(linked.span_cleared):
+    linked.select_time_range(10, 80)
+    assert linked.time_range_label.text() == "Time range: 0:10.0 to 1:20.0"
+    with qtbot.waitSignal(linked.time_range_cleared):
         qtbot.keyClick(linked.charts[1], Qt.Key.Key_Escape)
-    assert linked.span() is None
-    assert linked.charts[0].decorations.span is None
-    linked.select_span(10, 20)
-    with qtbot.waitSignal(linked.span_cleared):
+    assert linked.time_range() is None
+    assert linked.charts[0].decorations.time_range is None
+    linked.select_time_range(10, 20)
+    with qtbot.waitSignal(linked.time_range_cleared):
         qtbot.mouseClick(linked.clear_button, LEFT)
 
 
 def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: ThemeController) -> None:
     chart = Chart("Rate", TIME, Axis("Rate", "1/s"), look)
     chart.set_line("sent", "sent", [0.0, 10.0], [1.0, 2.0])
-    linked = LinkedCharts([chart], has_spans=False)
+    linked = LinkedCharts([chart], has_time_range_selection=False)
     qtbot.addWidget(linked)
     with qtbot.waitExposed(linked):
         linked.show()
     drag(qtbot, chart, 2, 6, SHIFT)
-    assert linked.span() is None
-    assert not linked.span_button.isVisible()
+    assert linked.time_range() is None
+    assert not linked.time_range_button.isVisible()
 
 
 def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: LinkedCharts, qtbot: QtBot) -> None:

@@ -95,7 +95,7 @@ def test_while_a_run_measures_its_own_telemetry_is_shown(
 def test_what_the_machine_can_do_is_asked_for_once(qtbot: QtBot, watch: MachineWatch) -> None:
     with qtbot.waitSignal(watch.changed, timeout=60_000):
         watch.check()
-    facts = watch.state.capabilities
+    facts = watch.state.machine_info
     assert facts is not None
     assert "cpu" in facts.environment.providers
     with qtbot.assertNotEmitted(watch.changed):

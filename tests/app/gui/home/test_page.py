@@ -78,7 +78,7 @@ def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Nav
     qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(QPushButton)))
     rows = page.run_rows.findChildren(QPushButton)
     assert [row.accessibleName() for row in rows] == ["Open run three stages"] * 5
-    assert "cut short" in rows[0].accessibleDescription()
+    assert "interrupted" in rows[0].accessibleDescription()
     assert any(word in rows[1].accessibleDescription() for word in ("VALID", "WARN", "INVALID"))
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(rows[1], Qt.MouseButton.LeftButton)
@@ -90,7 +90,7 @@ def test_this_machine_is_shown_once_a_second_and_its_providers_once_tried(qtbot:
     page.set_machine(machine)
     page.enter()
     qtbot.waitUntil(
-        lambda: machine.state.capabilities is not None and machine.state.readings is not None, timeout=60_000
+        lambda: machine.state.machine_info is not None and machine.state.readings is not None, timeout=60_000
     )
     reported = page.machine_lines.text()
     assert "cpu (ONNX Runtime" in reported

@@ -27,7 +27,7 @@ def test_before_anything_is_known_it_is_being_read() -> None:
 
 
 def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
-    reported = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (), REFUSED)))
+    reported = lines(MachineState(readings=HOST, machine_info=MachineInfo(NO_GPU, (), REFUSED)))
     assert reported["GPU"] == MachineLine("GPU", "No NVIDIA driver is installed. Local GPU runs are not available.")
     assert "cuda unavailable" not in reported
     assert reported["Power mode"].text == "n/a, not reported by this OS"
@@ -37,7 +37,7 @@ def test_without_a_gpu_it_says_what_is_available_and_alarms_nobody() -> None:
 def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
     environment = replace(NO_GPU, gpus=ENVIRONMENT.gpus or (object(),))
     now = replace(HOST, gpus=(GPU,), driver="570.86")
-    reported = lines(MachineState(readings=now, capabilities=MachineInfo(environment, (), REFUSED)))
+    reported = lines(MachineState(readings=now, machine_info=MachineInfo(environment, (), REFUSED)))
     assert reported["GPU 0"].text == "NVIDIA L4, 41\u202f°C, utilization n/a, driver 570.86"
     assert reported["cuda unavailable"] == MachineLine("cuda unavailable", "libcublasLt.so.13 is missing", "warn")
 
@@ -45,7 +45,7 @@ def test_with_a_gpu_a_provider_that_is_refused_is_missing_and_why() -> None:
 def test_what_would_spoil_a_measurement_comes_with_what_to_do() -> None:
     busy = Check("other_load", 1.5, 0.3, "cores", "WARN", "End them.")
     fine = Check("cores", 8, 2, "cores", "VALID")
-    reported = lines(MachineState(readings=HOST, capabilities=MachineInfo(NO_GPU, (fine, busy), ())))
+    reported = lines(MachineState(readings=HOST, machine_info=MachineInfo(NO_GPU, (fine, busy), ())))
     assert reported["Other load"] == MachineLine("Other load", "1.50 cores. End them.", "warn")
     assert "Cores" not in reported
 
@@ -68,8 +68,8 @@ def test_a_run_has_its_outcome_and_its_trust_or_what_it_is() -> None:
         "",
     )
     assert run_line(replace(measured, title="before the driver")).name == "before the driver"
-    cut = RunRow("20261127-fraud", "/runs/id", state="cut short")
-    assert (run_line(cut).name, run_line(cut).validity, run_line(cut).state) == ("20261127-fraud", "", "cut short")
+    cut = RunRow("20261127-fraud", "/runs/id", state="interrupted")
+    assert (run_line(cut).name, run_line(cut).validity, run_line(cut).state) == ("20261127-fraud", "", "interrupted")
 
 
 def test_the_quick_check_has_a_directory_of_its_own_at_home() -> None:

@@ -134,7 +134,7 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "p99 send lag"]
     assert body.charts.latency.decorations.limit == 50
     assert [one.label for one in body.charts.machine.series()][:2] == ["whole machine (%)", "endpoint (% of a core)"]
-    assert body.validity.visible_texts() == [("✓ ok", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
+    assert body.validity.visible_texts() == [("✓ VALID", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
     assert not body.header.stop.isVisible()
     assert not body.controls.isVisible()
     with qtbot.waitSignal(navigation.open_run_requested) as opened:

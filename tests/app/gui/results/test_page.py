@@ -105,7 +105,9 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     content = page.content()
     middle = own.own_report.stages[1]
     window = rescored(
-        page, qtbot, lambda: content.overview.axis.linked.select_span(middle.start_s + 0.001, middle.start_s + 9.999)
+        page,
+        qtbot,
+        lambda: content.overview.axis.linked.select_time_range(middle.start_s + 0.001, middle.start_s + 9.999),
     )
     assert [row.name for row in window.report.stages] == ["middle"]
     assert window.report.stages[0].completed < middle.completed
@@ -119,7 +121,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     reported = capsys.readouterr().out
     for tile in window.report.tiles:
         assert formatting.format_quantity(tile.quantity).replace(formatting.THIN_SPACE, " ") in reported
-    back = rescored(page, qtbot, content.overview.axis.linked.clear_span)
+    back = rescored(page, qtbot, content.overview.axis.linked.clear_time_range)
     assert back.report is own.own_report
 
 
@@ -128,10 +130,10 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
 ) -> None:
     own = opened(stages)
     with qtbot.waitSignal(page.presenter.rejected, timeout=20_000):
-        page.content().overview.axis.linked.select_span(9_000, 9_010)
+        page.content().overview.axis.linked.select_time_range(9_000, 9_010)
     assert page.strip.text().startswith("No request was scheduled from 9000 s to 9010 s of the run.")
     assert page.presenter.displayed_run is own
-    assert page.content().overview.axis.linked.span() is None
+    assert page.content().overview.axis.linked.time_range() is None
 
 
 def test_what_was_noted_while_it_ran_stands_at_its_moment(page: ResultsPage, opened: OpenRun, stages: Path) -> None:

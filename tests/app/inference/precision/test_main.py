@@ -25,7 +25,7 @@ def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: P
         model=str(model),
         model_bytes=model.stat().st_size,
         precision="int8-static",
-        draft=str(work / "draft.onnx"),
+        output_path=str(work / "draft.onnx"),
         has_7_bit_weights=False,
         calibration=str(work / "rows.npz"),
         inputs=("x",),

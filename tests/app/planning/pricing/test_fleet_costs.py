@@ -96,7 +96,9 @@ def costed(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) 
     asked = question(measured, of=of, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic)
     (best,), demand = sized(asked)
     candidate = get_candidate(best)
-    return add_costs(build_fleet(candidate, candidate.instances, demand, best.latencies, TODAY), best, demand, asked)
+    return add_costs(
+        build_fleet(candidate, candidate.instances, demand, best.latency_curve, TODAY), best, demand, asked
+    )
 
 
 def test_the_mean_cost_of_an_inference_is_what_the_month_costs_over_its_requests() -> None:
@@ -147,7 +149,7 @@ def test_measured_joules_are_taken_above_idle() -> None:
 def test_of_a_cpu_nothing_is_known() -> None:
     asked = question()
     (best,), demand = sized(asked)
-    fleet = build_fleet(get_candidate(best), 3, demand, best.latencies, TODAY)
+    fleet = build_fleet(get_candidate(best), 3, demand, best.latency_curve, TODAY)
     found = add_costs(fleet, best, demand, asked)
     assert found.kwh_per_month is not None
     assert found.kwh_per_month.value is None
@@ -162,7 +164,7 @@ def test_an_owned_instance_uses_the_energy_that_is_paid_for() -> None:
     )
     (best,), demand = sized(asked)
     candidate = get_candidate(best)
-    fleet = build_fleet(candidate, candidate.instances, demand, best.latencies, TODAY)
+    fleet = build_fleet(candidate, candidate.instances, demand, best.latency_curve, TODAY)
     found = add_costs(fleet, best, demand, asked)
     paid_kwh = compute_running_usd_per_month(owned)["electricity"] / 0.15
     assert found.kwh_per_month is not None

@@ -93,7 +93,7 @@ class CannotReadWhatWasCut(StoredRun):
     def events(self, intact_bytes: int | None = None) -> list[Event]:
         lines = (self.directory / "events.jsonl").read_bytes()
         if lines and not lines.endswith(b"\n"):
-            raise OSError("cut short")
+            raise OSError("interrupted")
         return super().events(intact_bytes)
 
 

@@ -40,7 +40,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
     "latin-1": (b'{"model_id": "\xe9"}', "it is not UTF-8 text"),
     "gzip": (b"\x1f\x8b\x08\x00 rest", "it is compressed"),
     "zip": (b"PK\x03\x04 rest", "it is compressed"),
-    "cut short": (TEXT[: len(TEXT) // 2], "it may be truncated"),
+    "interrupted": (TEXT[: len(TEXT) // 2], "it may be truncated"),
     "cut within a word": (TEXT[:-20], "it may be truncated"),
     "two objects, one cut": (TEXT + "\n" + TEXT[:50], "line 2 is not JSON"),
     "a comma too many": (TEXT[:-1] + ",}", "is not JSON"),
