@@ -160,7 +160,7 @@ def _describe_plan_basis(plan: PlanSection, row: OfferRow) -> str:
         "assumed": f"Assumed, not measured on {get_instance_name(row)}.",
     }
     sentences = [texts[row.basis], _VALIDITY_TEXTS[plan.source.validity or "VALID"] if plan.source else ""]
-    sentences += ["The capacity is not known well enough."] if plan.capacity_knowledge else []
+    sentences += ["The capacity is too uncertain to size a fleet with confidence."] if plan.capacity_knowledge else []
     return " ".join(sentence for sentence in sentences if sentence)
 
 

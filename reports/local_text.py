@@ -157,7 +157,7 @@ def _format_retained_cell(variant: VariantRow) -> str:
 
 def _build_batch_lines(local: LocalSection, headline_variant: VariantRow) -> Iterator[str]:
     for batch_model in (candidate for candidate in local.batch_models if candidate.family == headline_variant.family):
-        batches = f"{min(batch_model.batches)} to {max(batch_model.batches)}" if batch_model.batches else "none"
+        batches_text = f"{min(batch_model.batches)} to {max(batch_model.batches)}" if batch_model.batches else "none"
         fit_text = "" if batch_model.r2 is None else f", r² {batch_model.r2:.4f}"
         if batch_model.t0.value is None or batch_model.t1.value is None:
             yield f"{batch_model.family}: {batch_model.reason or batch_model.t0.reason or 'no fit'}"
@@ -165,7 +165,8 @@ def _build_batch_lines(local: LocalSection, headline_variant: VariantRow) -> Ite
         caveat = f"; {batch_model.reason}" if batch_model.reason else ""
         yield (
             f"{batch_model.family}: call time = {formatting.format_value(batch_model.t0)} ms + "
-            f"{formatting.format_value(batch_model.t1)} ms × batch size, fitted to batch {batches}{fit_text}{caveat}"
+            f"{formatting.format_value(batch_model.t1)} ms × batch size, fitted to batch "
+            f"{batches_text}{fit_text}{caveat}"
         )
 
 

@@ -88,7 +88,7 @@ def describe_sizing(plan: PlanSection, row: OfferRow) -> str | None:
 
 def list_numbers_by_basis(plan: PlanSection) -> list[tuple[Basis, str, list[str]]]:
     """Return every basis, strongest first, with its meaning and the numbers of the recommended
-    fleet that are on this basis."""
+    fleet that have this basis."""
     return [
         (basis, meaning, [text for number_basis, text in _list_numbers_with_basis(plan) if number_basis == basis])
         for basis, meaning in BASIS_MEANINGS.items()

@@ -171,8 +171,8 @@ def _compute_wilson(p: float, n: float) -> tuple[float, float]:
 
 def _compute_inflation(hits: Hits) -> float:
     """Compute the factor (at least 1) by which autocorrelation increases the variance of a
-    proportion, compared with independent values. The factor includes Student's correction, because
-    the variance of 20 batches is itself uncertain."""
+    proportion, compared with independent values. The factor includes the Student's t correction for
+    small samples, because the variance of 20 batches is itself uncertain."""
     p = float(hits.mean())
     if hits.size < 2 * BATCHES or p in (0.0, 1.0):
         return 1.0

@@ -217,7 +217,7 @@ def count_samples_needed(slo: Iterable[Objective]) -> int:
     """Return the minimum number of responses needed to estimate all percentiles of the objectives;
     0 if there are no percentiles.
 
-    Percentiles of gaps between tokens are ignored, because each stream has many gaps. A goodput of
+    Percentiles of ITL and ICL are ignored, because each stream has many gaps. A goodput of
     99 % is equivalent to a p99 within the limits, and therefore needs the same number of
     responses."""
     shares = (_get_required_share(objective) for objective in slo)

@@ -27,14 +27,14 @@ class CapacityPosterior:
     """Posterior distribution of the capacity, which is the rate at which a stage passes with
     probability 0.5.
 
-    The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of 2
-    %: at any rate, the less probable outcome occurs in at least 1 % of the stages. The prior is
+    The probability that a stage passes is logistic in ln(capacity / rate), with a lapse rate of
+    2 %: at any rate, the less probable outcome occurs in at least 1 % of the stages. The prior is
     uniform on a log scale. This is Bayesian estimation of a psychometric function (Watson and
     Pelli, QUEST, Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001).
 
-    The default spread of 0.02 is at the upper end of what steps of 30 s show for queues near
-    saturation (0.01 to 0.02). A smaller spread would give a random failure too much weight; a
-    larger spread only requires more stages."""
+    `spread` is the scale of the logistic function. Stages of 30 s with queues near saturation have
+    spreads of 0.01 to 0.02. The default of 0.02 is the upper end of this range. A smaller spread
+    would give a random failure too much weight; a larger spread only requires more stages."""
 
     def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD) -> None:
         """Compute the posterior distribution. `trials` contains pairs (rate, whether the stage

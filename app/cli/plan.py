@@ -29,8 +29,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "sources", nargs="+", metavar="SOURCE",
         help="one or more runs (directory, ID or its prefix, or 'last'); result files or a folder of "
-        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a typed-in curve; or "
-        "a plan file",
+        "GuideLLM, vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a load curve (CSV or "
+        "YAML); or a plan file",
     )  # fmt: skip
     parser.add_argument("--traffic", type=Path, metavar="FILE", help="traffic as YAML, or a request trace")
     parser.add_argument("--slo", action="append", default=[], metavar="TEXT",

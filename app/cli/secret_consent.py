@@ -1,4 +1,4 @@
-"""Ask for consent, once per profile and host, to send secrets to the host."""
+"""Request consent, once per profile and host, to send secrets to the host."""
 
 from __future__ import annotations
 

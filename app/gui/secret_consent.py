@@ -11,7 +11,7 @@ from app.storage.allowed_secrets import AllowedSecrets, store_permission
 
 
 def confirm_secrets(parent: QWidget, permissions: Iterable[AllowedSecrets]) -> bool:
-    """Ask the user to allow each permission, and store each one that is granted. Stop at the first
+    """Request each permission from the user, and store each one that is granted. Stop at the first
     refusal. Return whether all permissions were granted."""
     return all(_request_permission(parent, secrets) for secrets in permissions)
 

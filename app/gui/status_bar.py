@@ -102,7 +102,7 @@ class StatusBar(QStatusBar):
             )
             text = f"{gpu_title(first_gpu)} {temperature}, {utilization}"
             more_gpus = len(readings.gpus) - 1
-            text = f"{text} (+{more_gpus})" if more_gpus else text
+            text = f"{text} (and {more_gpus} more)" if more_gpus else text
             is_throttled = any(gpu.throttled_by for gpu in readings.gpus)
             self._set_segment(self.machine, text, shorten(first_gpu.name), "warn" if is_throttled else "plain")
         else:

@@ -94,7 +94,7 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
         curve.interpolate_ms(utilization * factor * curve.max_rate_per_s) for factor in (1 / speed_factor, speed_factor)
     )
     if fastest_ms is None or slowest_ms is None:
-        reason = "no interval: at the lower bound of its capacity, the fleet is above its max rate"
+        reason = "no interval: the peak is beyond the max rate at the lower bound of the capacity"
         return Estimate(latency_ms, basis="extrapolated", reason=reason)
     return Estimate(
         latency_ms, (fastest_ms / speed_factor, slowest_ms * speed_factor), basis="extrapolated", reason=reason

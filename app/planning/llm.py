@@ -253,8 +253,8 @@ def _compute_collectives_s(deployment: Deployment, speeds: Speeds, tokens: float
 
 
 class UnmeasuredService(msgspec.Struct, frozen=True):
-    """Token service of an unmeasured replica. `sigma` is the lognormal sigma of a common factor on
-    all step and prefill durations."""
+    """Token service model of an unmeasured replica. `sigma` is the lognormal sigma of a common
+    factor on all step and prefill durations."""
 
     service: TokenService
     basis: Basis
@@ -321,8 +321,8 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
 def extrapolate_service(
     service: TokenService, measured: Accelerator, target: Accelerator, replica: MeasuredReplica
 ) -> UnmeasuredService | Unavailable:
-    """Extrapolate a measured service to another accelerator, with the same number of accelerators
-    per replica.
+    """Extrapolate a measured service model to another accelerator, with the same number of
+    accelerators per replica.
 
     The step time and the time per cached token scale with the decode ratio; prefill and the time
     per sequence scale with the ratio of saturated work.

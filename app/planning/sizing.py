@@ -90,7 +90,7 @@ def compute_sustained_peak_per_s(instances: int, capacity: Capacity, demand: Dem
 
 
 def get_planned_rate_per_s(fleet: Fleet) -> float | None:
-    """Return the planned rate per replica in req/s; `None` if the fleet has no size.
+    """Return the planned rate per replica in req/s; `None` if the fleet was not sized.
 
     For plan files of version 0.1.0, which do not contain the planned rate, the rate is the peak
     divided by the number of needed replicas.

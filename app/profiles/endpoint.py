@@ -47,7 +47,7 @@ def _build_url_parser(*schemes: str) -> Callable[[object], str]:
             url_parts = urlsplit(value)
             url_parts.port  # noqa: B018 - reading it checks it
         except ValueError as error:
-            raise BadValueError("not a valid URL") from error
+            raise BadValueError("the URL is not valid", hint="Use a URL such as http://host:8000.") from error
         secrets.check_url_has_no_secret(value)
         if url_parts.scheme not in schemes or not url_parts.hostname:
             raise BadValueError(f"the URL must start with {allowed_schemes} and contain a host")

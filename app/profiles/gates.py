@@ -153,7 +153,7 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
         message = (
             f'"{rule.text}" never applies: no stage is longer than {after}, which counts from the start of each stage'
         )
-        return message, f'Write less than {format_duration(longest_s)} after "after".'
+        return message, f'Set the "after" delay of the rule to less than {format_duration(longest_s)}.'
     return _check_can_be_met(rule.objective)
 
 

@@ -303,7 +303,7 @@ class _TraceColumns:
         numbers = self._read_numbers(name, column)
         invalid = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
         if len(invalid):
-            raise self._build_error(f"{name} is not a whole number", int(invalid[0]))
+            raise self._build_error(f"{name} is not a whole number from 0 to {2**31 - 1:,}", int(invalid[0]))
         return numbers.astype(np.int32)
 
     def _find_column(self, name: str) -> pa.ChunkedArray | None:

@@ -190,7 +190,9 @@ ClassSettings = build_settings(
     name=Key(Name, "Name of the class, like premium.", "premium"),
     share=Key(Annotated[Share, Field(gt=0)], "Share of the requests that belong to this class, like 20%.", "20%"),
     work=Key(
-        Annotated[float, Field(gt=0, le=1e6)], "Work per request, relative to the mean request of 1, like 2.5.", 2.5
+        Annotated[float, Field(gt=0, le=1e6)],
+        "Cost of serving a request of this class, relative to the mean of all requests, like 2.5.",
+        2.5,
     ),
     slo=Key(Listed[ObjectiveLine], "Objectives of this class. Without any, the SLO of the profile applies."),
 )

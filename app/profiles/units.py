@@ -66,7 +66,7 @@ def format_rate(rate_per_s: float) -> str:
 
 def parse_share(value: object) -> float:
     """Parse a percentage from 0 % to 100 %, and return a fraction from 0 to 1."""
-    number, _ = _parse_number_and_unit(value, {"%": 0.01}, "a share", "90%")
+    number, _ = _parse_number_and_unit(value, {"%": 0.01}, "a percentage", "90%")
     if not 0 <= number <= 100:
         raise BadValueError(f"{value!r} must be between 0% and 100%")
     return number / 100
@@ -75,7 +75,7 @@ def parse_share(value: object) -> float:
 def parse_multiple(value: object) -> float:
     """Parse a percentage above 0 % and at most 1000 %, and return a factor above 0 and at most
     10."""
-    number, _ = _parse_number_and_unit(value, {"%": 0.01}, "a share", "80%")
+    number, _ = _parse_number_and_unit(value, {"%": 0.01}, "a percentage", "80%")
     if not 0 < number <= 1000:
         raise BadValueError(f"{value!r} must be above 0% and at most 1000%")
     return number / 100

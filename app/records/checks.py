@@ -86,7 +86,7 @@ _NAMES: dict[CheckId, str] = {
     "locust_transport": "Locust transport",
     "mean_time_half_width": "CI half-width of the mean time",
     "other_processes_on_the_gpu": "other processes on the GPU",
-    "same_outputs": "same outputs",
+    "same_outputs": "output similarity",
     "warm_up": "warm-up",
 }
 """Display names by check ID, for checks whose ID does not read well after replacing underscores by

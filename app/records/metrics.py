@@ -249,7 +249,7 @@ METRICS: dict[str, Metric] = {metric.name: metric for metric in _ALL}
 _RUN_METRICS = (
     Metric("max_rate_within_slo", "1/s", "higher", (), "highest offered rate that met the SLO"),
     Metric("usd_per_month", "USD", "lower", (), "monthly cost of the recommended fleet"),
-    Metric("usd_per_1k_inferences", "USD", "lower", (), "cost of the recommended fleet per 1,000 requests"),
+    Metric("usd_per_1k_inferences", "USD", "lower", (), "cost of the recommended fleet per 1k inferences"),
     Metric("usd_per_1m_tokens", "USD", "lower", (), "cost of the recommended fleet per 1M input and output tokens"),
 )  # fmt: skip
 

@@ -44,7 +44,7 @@ class Override(msgspec.Struct, frozen=True):
 
 
 class PriceCells(msgspec.Struct, frozen=True, kw_only=True):
-    """Columns that both the rows of a user's price list and the offers of the catalog have. A
+    """Columns shared by the rows of a user's price list and the offers of the catalog. A
     missing price is None, never 0."""
 
     provider: str

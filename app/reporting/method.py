@@ -191,8 +191,8 @@ def _describe_model_only(result: Result) -> tuple[str, ...]:
         return ()
     calls = formatting.format_count(sum(stage.completed for stage in local))
     return (
-        f"The model without its server ran {calls} times with {format_count_noun(len(local), 'batch size')}, one call "
-        "at a time in a separate process; the times are those of the calls.",
+        f"The standalone model (without its server) was measured with {format_count_noun(len(local), 'batch size')} "
+        f"and {calls} calls, one at a time in a separate process. Latency is the time per call.",
     )
 
 

@@ -135,7 +135,9 @@ def _decode_strings(data: memoryview) -> list[str]:
     while position < len(data):
         end = position + _PREFIX_BYTES + int.from_bytes(data[position : position + _PREFIX_BYTES], "little")
         if end > len(data) or position + _PREFIX_BYTES > len(data):
-            raise BadTensorError("the strings are longer than the data")
+            raise BadTensorError(
+                "the data ends inside a string: its length prefix is truncated or exceeds the remaining bytes"
+            )
         try:
             strings.append(str(data[position + _PREFIX_BYTES : end], "utf-8"))
         except UnicodeDecodeError as error:

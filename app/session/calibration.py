@@ -182,14 +182,14 @@ def run_step(
     server_cpu_s = [
         _subtract(server.cpu_s(), before_s) for server, before_s in zip(servers, server_cpu_before_s, strict=True)
     ]
-    other_cores, idle_cores = _compute_other_core_use(usage_before, read_core_use(pids), server_cpu_s)
+    other_cores, idle_cores = _compute_core_usage_of_others(usage_before, read_core_use(pids), server_cpu_s)
     step = _evaluate_step(
         load_spec, rate_per_s, stage_ended, pa.Table.from_batches(batches, REQUEST_SCHEMA), server_cpu_s
     )
     return msgspec.structs.replace(step, other_cores=other_cores, idle_cores=idle_cores)
 
 
-def _compute_other_core_use(
+def _compute_core_usage_of_others(
     before: CoreUsage | None, now: CoreUsage | None, server_cpu_s: Sequence[float | None]
 ) -> tuple[float | None, float | None]:
     """Return two averages between two samples of CPU use: the number of CPU cores used by processes

@@ -35,7 +35,7 @@ def find_max_rate(
     runner: StageRunnerProtocol,
     search_spec: SearchSpec,
     slo: tuple[Objective, ...],
-    max_response_s: float,
+    total_timeout_s: float,
     now_ns: Callable[[], int],
 ) -> SearchOutcome:
     """Search for the max rate within the SLO.
@@ -46,7 +46,7 @@ def find_max_rate(
     search = RateSearch(start_per_s=search_spec.start_per_s, repeats=search_spec.repeats)
     start_ns, retries_left = now_ns(), _MAX_TOTAL_RETRIES
     while (probe := next_probe(search, search_spec, slo, (now_ns() - start_ns) / 1e9)) is not None:
-        stage_request = _build_stage(probe, search_spec, slo, max_response_s)
+        stage_request = _build_stage(probe, search_spec, slo, total_timeout_s)
         for _ in range(1 + max(1, min(retries_left, _MAX_RETRIES_PER_PROBE))):
             if not runner.may_continue:
                 return search.get_outcome()
@@ -100,14 +100,14 @@ def compute_step_duration_s(min_duration_s: float, rate_per_s: float, slo: tuple
     return max(min_duration_s, (required_samples + 4 * math.sqrt(required_samples)) / rate_per_s)
 
 
-def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> ResolvedStage:
+def _build_stage(probe: Probe, search: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float) -> ResolvedStage:
     return ResolvedStage(
         name=f"{probe.kind} {format_number(probe.rate_per_s)} req/s",
         kind=probe.kind,
         repeat=probe.repeat,
         arrivals=build_search_arrivals(search, probe.rate_per_s),
         duration_s=compute_step_duration_s(search.step_duration_s, probe.rate_per_s, slo),
-        drain_s=min(PROBE_DRAIN_S, max_response_s),
+        drain_s=min(PROBE_DRAIN_S, total_timeout_s),
         ends_when_saturated=True,
     )
 

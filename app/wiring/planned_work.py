@@ -43,12 +43,12 @@ class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of the requests of a profile, with one entry per request. Input counts include
     shared prefixes and earlier turns.
 
-    `outputs` is empty if the profile does not set the response length. `reason` states why the
+    `output_tokens` is empty if the profile does not set the response length. `reason` states why the
     token counts are unknown; `None` if they are known.
     """
 
-    inputs: tuple[int, ...] = ()
-    outputs: tuple[int, ...] = ()
+    input_tokens: tuple[int, ...] = ()
+    output_tokens: tuple[int, ...] = ()
     requests_per_session: float = 1.0
     distinct_prompts: int = 0
     """Number of distinct prompts or sessions. A longer run repeats them in the same order."""
@@ -64,20 +64,20 @@ def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | Reran
         case SyntheticPrompts() as prompts:
             texts_per_request = 1 + workload.documents if isinstance(profile, RerankProfile) else 1
             return _sample_lengths(prompts, profile.load.seed, texts_per_request)
-        case TracePrompts(input_tokens=inputs, output_tokens=outputs):
+        case TracePrompts() as trace:
             input_tokens, output_tokens = (
-                np.maximum(np.frombuffer(data, "<i4"), 1).tolist() for data in (inputs, outputs)
+                np.maximum(np.frombuffer(data, "<i4"), 1).tolist() for data in (trace.input_tokens, trace.output_tokens)
             )
             return PromptLengths(
-                inputs=tuple(input_tokens), outputs=tuple(output_tokens), distinct_prompts=len(input_tokens)
+                input_tokens=tuple(input_tokens), output_tokens=tuple(output_tokens), distinct_prompts=len(input_tokens)
             )
         case DatasetPrompts():
             return PromptLengths(reason="the token counts of the dataset are unknown without a tokenizer")
 
 
 def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int) -> PromptLengths:
-    inputs: list[int] = []
-    outputs: list[int] = []
+    input_tokens: list[int] = []
+    output_tokens: list[int] = []
     sessions = min(prompts.unique, _MAX_SESSIONS)
     requests = 0
     prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
@@ -86,20 +86,20 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int
             draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_request), sessions
         ):
             requests += len(output_lengths)
-            outputs += [tokens for tokens in output_lengths if tokens is not None]
+            output_tokens += [tokens for tokens in output_lengths if tokens is not None]
             if len(output_lengths) == 1:
-                inputs.append(prefix_tokens + sum(input_lengths))
+                input_tokens.append(prefix_tokens + sum(input_lengths))
                 continue
             context_tokens = prefix_tokens
             for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
                 context_tokens += tokens_in
-                inputs.append(context_tokens)
+                input_tokens.append(context_tokens)
                 context_tokens += tokens_out or 0
     except LengthError as error:
         return PromptLengths(reason=str(error))
     return PromptLengths(
-        inputs=tuple(inputs),
-        outputs=tuple(outputs),
+        input_tokens=tuple(input_tokens),
+        output_tokens=tuple(output_tokens),
         requests_per_session=requests / sessions,
         distinct_prompts=prompts.unique,
     )
@@ -158,11 +158,11 @@ def _estimate_requests(stage: StageSpec) -> float | None:
             return None
 
 
-def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_response_s: float) -> PlannedSearch:
+def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float) -> PlannedSearch:
     """Estimate the work of a search for the max rate, by simulating the search for several assumed
     max rates."""
     simulations = [
-        _simulate_search(search_spec, slo, max_response_s, search_spec.start_per_s * factor)
+        _simulate_search(search_spec, slo, total_timeout_s, search_spec.start_per_s * factor)
         for factor in _ASSUMED_FACTORS
     ]
     probes, durations_s, requests = zip(*simulations, strict=True)
@@ -175,11 +175,11 @@ def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], max_res
 
 
 def _simulate_search(
-    search: SearchSpec, slo: tuple[Objective, ...], max_response_s: float, sustained_per_s: float
+    search: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float, sustained_per_s: float
 ) -> tuple[int, float, float]:
     rates = simulate_probes(search, slo, sustained_per_s)
     step_durations_s = [compute_step_duration_s(search.step_duration_s, rate, slo) for rate in rates]
-    drains_s = len(rates) * min(PROBE_DRAIN_S, max_response_s)
+    drains_s = len(rates) * min(PROBE_DRAIN_S, total_timeout_s)
     request_count = math.fsum(rate * duration_s for rate, duration_s in zip(rates, step_durations_s, strict=True))
     return len(rates), math.fsum(step_durations_s) + drains_s, request_count
 
@@ -207,11 +207,11 @@ def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
     return msgspec.structs.replace(
         work,
         requests=sessions * lengths.requests_per_session,
-        tokens_in=sessions * lengths.requests_per_session * _compute_mean(lengths.inputs),
-        tokens_out=sessions * lengths.requests_per_session * _compute_mean(lengths.outputs)
-        if lengths.outputs
+        tokens_in=sessions * lengths.requests_per_session * _compute_mean(lengths.input_tokens),
+        tokens_out=sessions * lengths.requests_per_session * _compute_mean(lengths.output_tokens)
+        if lengths.output_tokens
         else None,
-        tokens_reason=None if lengths.outputs else "the workload does not set a response length",
+        tokens_reason=None if lengths.output_tokens else "the workload does not set a response length",
     )
 
 

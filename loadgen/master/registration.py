@@ -49,7 +49,7 @@ def decode_untrusted_report(body: bytes) -> Report:
     """Decode a report of a worker and sanitize its strings for display. Raises ValueError for a
     report that no worker of Sizewise sends."""
     if len(body) > _MAX_REPORT_BYTES:
-        raise ValueError(f"sent a report of {len(body)} bytes")
+        raise ValueError(f"sent a report of {len(body):,} bytes, above the maximum of {_MAX_REPORT_BYTES:,} bytes")
     try:
         report = decode_report(body)
     except (msgspec.DecodeError, RecursionError) as error:

@@ -194,7 +194,7 @@ def _build_row(variant: VariantRow, bottleneck: BottleneckRow) -> tuple[str, ...
 
 
 def _build_note(hidden_count: int, is_above_roof: bool) -> str:
-    hidden_note = f" {hidden_count} more variants are only in the table." if hidden_count else ""
+    hidden_note = f" Variants only in the table: {hidden_count}." if hidden_count else ""
     above_roof_note = " A point above its roof means that the measured peak is too low." if is_above_roof else ""
     return (
         "Variants left of the ridge point are memory bound, variants right of it compute bound. One multiply-add "

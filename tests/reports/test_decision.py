@@ -41,7 +41,7 @@ def test_a_capacity_that_is_not_known_well_enough_is_low_evidence_whatever_its_b
     unsure = CapacityUncertainty(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Go.")
     decision = decide_plan(replace(plan, capacity_knowledge=unsure))
     assert decision.level == "low"
-    assert decision.basis_text.endswith("The capacity is not known well enough.")
+    assert decision.basis_text.endswith("The capacity is too uncertain to size a fleet with confidence.")
 
 
 @pytest.mark.parametrize("text", ["high", "low", "measured"])

@@ -140,7 +140,7 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
         options = ("worker", "--master", f"{first.address}:{PORT}", "--workers", "1", "--wait", "1s")
         with started(sizewise, second, *options, token=WRONG_TOKEN) as wrong:
             assert wrong.wait(60) == 3
-        assert "not a master with this token" in said(sizewise, second)
+        assert "not a master with the same token" in said(sizewise, second)
         assert "has joined" not in said(sizewise, first)
         with lending(sizewise, hosts, second) as one, lending(sizewise, hosts, third) as other:
             assert run.wait(60) in (0, 4), said(sizewise, first)  # 4: the machine was busy

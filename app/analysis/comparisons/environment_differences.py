@@ -58,7 +58,7 @@ def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machin
     if any(
         machine.environment.fingerprint == NOT_REPORTED for machine in (*base, *candidate)
     ):  # imported from another tool, without environment data
-        return [EnvironmentDifference("machine", _format_hosts(base), _format_hosts(candidate), forbids=False)]
+        return [EnvironmentDifference("machine", _list_hosts(base), _list_hosts(candidate), forbids=False)]
     is_on_target = any(machine.is_target_machine for machine in (*base, *candidate))
     differences: list[EnvironmentDifference | None] = [
         _build_difference("gpu", base, candidate, _format_gpus, forbids=is_on_target),
@@ -101,7 +101,7 @@ def has_other_cpu(differences: Sequence[EnvironmentDifference]) -> bool:
     return any(difference.id in _CPU_DIFFERENCES for difference in differences)
 
 
-def _format_hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
+def _list_hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
     return tuple(sorted({machine.environment.host for machine in machines}))
 
 

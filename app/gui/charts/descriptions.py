@@ -40,7 +40,7 @@ def describe_chart(series: Sequence[Series], x: Axis, y: Axis, bounds: Bounds, n
         data_ends = (x.from_view(bounds.x0), x.from_view(bounds.x1), y.from_view(bounds.y0), y.from_view(bounds.y1))
         x0, x1, y0, y1 = (format_number(end) for end in data_ends)
         sentences.append(ranges.format(x=x.label, x0=x0, x1=x1, y=y.label, y0=y0, y1=y1))
-    sentences += [notes, "Arrow keys read values, T shows a table."]
+    sentences += [notes, "Use the arrow keys to read values. Press T to show a table."]
     return " ".join(item for item in sentences if item)
 
 

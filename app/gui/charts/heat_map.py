@@ -99,7 +99,8 @@ class HeatMap(Panel):
             return f"At {self._format_column(self._column)}"
         total = format_count(int(self._counts.sum()))
         return (
-            f"{self.y_axis.text} over {self.x_axis.text}: total count {total}. Arrow keys read values, T shows a table."
+            f"{self.y_axis.text} over {self.x_axis.text}: total count {total}. Use the arrow keys to read values. "
+            "Press T to show a table."
         )
 
     def _format_column(self, column: int) -> str:

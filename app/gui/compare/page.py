@@ -219,7 +219,12 @@ class ComparePage(Page):
     def _add_last_two(self, rows: tuple[RunRow, ...]) -> None:
         if len(rows) < 2:
             self.strip.show_notice(
-                Notice("news", "A comparison needs two measured runs.", None, "Start one with the quick check on Home.")
+                Notice(
+                    "news",
+                    "A comparison needs two measured runs.",
+                    None,
+                    "Run the quick check on Home to measure a run.",
+                )
             )
             return
         self.presenter.compare([Path(row.directory) for row in reversed(rows[:2])])

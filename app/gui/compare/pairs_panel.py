@@ -109,7 +109,7 @@ class PairsPanel(QWidget):
         return self._run.state
 
     def measure(self, suggestion: PairsSuggestion, pairs: int, minutes: int) -> None:
-        """Ask for consent to send secrets, store the comparison, and queue the launch of the A/B
+        """Request consent to send secrets, store the comparison, and queue the launch of the A/B
         pairs in a separate process."""
         if not confirm_secrets(self, find_secrets_to_send(suggestion)):
             return

@@ -118,7 +118,7 @@ class JobQueue(QObject):
     def watch(self, directory: Path, name: str, kind: LaunchKind = "run") -> None:
         """Track a run that was started elsewhere. Waiting jobs start only after the run has ended.
 
-        No effect if the run is already in the queue, or if another job is running.
+        The call has no effect if the run is already in the queue, or if another job is running.
         """
         if self.running is None and not any(job.launch.directory == directory for job in self._jobs):
             self._jobs.append(self._create_job(Launch((), directory, name, kind)))

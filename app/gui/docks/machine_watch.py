@@ -64,7 +64,7 @@ class MachineWatch(QObject):
 
     def follow_run(self, directory: Path | None) -> None:
         """Show the telemetry of the run in `directory`, or read the telemetry of this machine again
-        if `directory` is None. No effect if `directory` is unchanged."""
+        if `directory` is None. If `directory` is unchanged, the call has no effect."""
         if directory == (None if self._run is None else self._run.directory):
             return
         self._run = None if directory is None else _RunReadings(directory)

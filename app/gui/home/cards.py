@@ -72,11 +72,11 @@ class RunButton(_MultilineButton):
         self.setProperty("role", "row")
         details = [line.outcome, line.validity, line.state, line.max_rate, line.started]
         self.setAccessibleName(f"Open run {line.name}")
-        self.setAccessibleDescription(", ".join(verdict for verdict in details if verdict))
+        self.setAccessibleDescription(", ".join(detail for detail in details if detail))
         header_row = hbox((label(line.name, wrap=True), 1))
-        for verdict in dict.fromkeys((line.outcome, line.validity or line.state)):  # show INVALID only once
-            if verdict:
-                header_row.addWidget(Badge(verdict), 0, Qt.AlignmentFlag.AlignTop)
+        for badge_text in dict.fromkeys((line.outcome, line.validity or line.state)):  # show INVALID only once
+            if badge_text:
+                header_row.addWidget(Badge(badge_text), 0, Qt.AlignmentFlag.AlignTop)
         layout = vbox(header_row, within=self, margins=(10, 7, 10, 7), spacing=2)
         subtitle = " · ".join(part for part in (line.max_rate, line.started) if part)
         if subtitle:

@@ -53,8 +53,8 @@ class TrashTab(QWidget):
         set_table_description(self.table, "Deleted runs")
 
     def restore(self) -> None:
-        positions = {index.row() for index in self.table.selectionModel().selectedRows()}
-        names = [self._directory(position) for position in sorted(positions)]
+        rows = {index.row() for index in self.table.selectionModel().selectedRows()}
+        names = [self._directory(row) for row in sorted(rows)]
         if names:
             self._presenter.restore(names)
 

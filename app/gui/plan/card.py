@@ -268,7 +268,7 @@ def _build_properties(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
         ("Peak utilization", format_percent(fleet.utilization_at_peak.value)),
         ("Capacity per instance", format_quantity(fleet.capacity_per_instance_per_s.value, "req/s")),
-        ("Cost per 1,000 inferences", format_usd(fleet.usd_per_1k_inferences.value)),
+        ("Cost per 1k inferences", format_usd(fleet.usd_per_1k_inferences.value)),
     ]
     properties += _build_token_properties(fleet) + _build_energy_properties(fleet)
     properties += [("Price", format_price(fleet)), ("Price date", format_price_age(fleet))]

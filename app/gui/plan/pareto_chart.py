@@ -47,7 +47,7 @@ class ParetoChart(QWidget):
         self._selected_offer: str | None = None
         self._offers: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
-        self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1,000 inferences"), ("1m", "$/1M tokens")))
+        self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1k inferences"), ("1m", "$/1M tokens")))
         self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "Output throughput per user (tok/s)")))
         for field, name in ((self.cost, "X axis (cost)"), (self.speed, "Y axis (speed)")):
             field.setAccessibleName(name)
@@ -136,7 +136,7 @@ class ParetoChart(QWidget):
     def _build_chart(self, axes: tuple[str, str], plan: Plan | None = None) -> Chart:
         x_axes = {
             "month": ("cost", "$/month"),
-            "1k": ("cost", "$/1,000 inferences"),
+            "1k": ("cost", "$/1k inferences"),
             "1m": ("cost", "$/1M tokens"),
         }
         name, unit = x_axes[axes[0]]

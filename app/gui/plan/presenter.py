@@ -117,7 +117,7 @@ class PlanPresenter(QObject):
         return None if request is None else build_command(request)
 
     def set_edits(self, edits: Edits) -> None:
-        """Set the edits and recompute the plan. Called by the undo stack."""
+        """Set the edits and recompute the plan. The undo stack calls this method."""
         loaded = self.state.loaded
         if loaded is None:
             return

@@ -79,10 +79,10 @@ class ExportContents(QWidget):
         ):
             with QSignalBlocker(checkbox):
                 checkbox.setChecked(is_included)
-        self.show_prompts(None)
+        self.set_prompts_unavailable_reason(None)
         self.show_names(())
 
-    def show_prompts(self, unavailable_reason: str | None) -> None:
+    def set_prompts_unavailable_reason(self, unavailable_reason: str | None) -> None:
         """Enable the check box for prompts. If `unavailable_reason` is set, disable the check box
         and show why the file cannot contain prompts."""
         self._has_prompts = unavailable_reason is None
@@ -222,7 +222,7 @@ class ExportDrawer(QFrame):
         displayed_run = self._displayed_run
         if displayed_run is None:
             return
-        self.contents.show_prompts(self._get_no_prompts_reason())
+        self.contents.set_prompts_unavailable_reason(self._get_no_prompts_reason())
         self._exported_path, options = None, self.options()
         self._show_path(get_default_path(displayed_run, options))
         self.contents.sidecars.setVisible(has_sidecars(displayed_run, options.format))

@@ -118,7 +118,7 @@ class ProfileDocument(QObject):
         self.changed.emit()
 
     def replace_text(self, text: str) -> None:
-        """Replace the text without a new undo step. Called by undo and redo."""
+        """Replace the text without a new undo step. Undo and redo call this method."""
         self._replace_text(text)
 
 

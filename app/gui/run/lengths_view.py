@@ -61,7 +61,9 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
         requests = format_number(lengths.requests_per_session)
         summary += f" Each session has {requests} requests on average. Every request includes the previous turns."
     return LengthsView(
-        _build_histogram(lengths.inputs), _build_histogram(lengths.outputs) if lengths.outputs else None, summary
+        _build_histogram(lengths.input_tokens),
+        _build_histogram(lengths.output_tokens) if lengths.output_tokens else None,
+        summary,
     )
 
 

@@ -48,12 +48,12 @@ class SourceView(QWidget):
         if current == text:
             return
         start = _common_prefix_length(current, text)
-        end = _common_prefix_length(current[start:][::-1], text[start:][::-1])
+        suffix_length = _common_prefix_length(current[start:][::-1], text[start:][::-1])
         cursor = QTextCursor(self.text.document())
         cursor.setPosition(_count_utf16_units(current[:start]))
-        cursor.setPosition(_count_utf16_units(current[: len(current) - end]), QTextCursor.MoveMode.KeepAnchor)
+        cursor.setPosition(_count_utf16_units(current[: len(current) - suffix_length]), QTextCursor.MoveMode.KeepAnchor)
         self._is_updating = True
-        cursor.insertText(text[start : len(text) - end])
+        cursor.insertText(text[start : len(text) - suffix_length])
         self._is_updating = False
 
     def show_errors(self, lines: tuple[int, ...], text: str) -> None:

@@ -77,8 +77,8 @@ def compute_daily_pods(plan: Plan) -> tuple[int, ...]:
     """Return the number of pods, including spares, for each of the 24 hours, sufficient for the
     hour's peak on any weekday.
 
-    The rate is interpolated linearly between the middles of hours. An hour next to a busier hour
-    therefore needs more pods than its own share requires.
+    The rate is interpolated linearly between the midpoints of the hours. An hour next to a busier
+    hour therefore needs more pods than its own share requires.
     """
     scale, traffic = compute_scale(plan), plan.traffic
     max_by_hour = _compute_typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))

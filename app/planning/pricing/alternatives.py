@@ -196,8 +196,8 @@ since others hardly improve the mix."""
 def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Commitment | None:
     """Compute the monthly cost of hourly autoscaling, with the best number of reserved instances.
 
-    Returns `None` for owned hardware, and if the saving compared with a fixed fleet is less than 1
-    %.
+    Returns `None` for owned hardware, and if the saving compared with a fixed fleet is less than
+    1 %.
     """
     offer = best.offer
     if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":

@@ -27,7 +27,7 @@ from app.records.plan import Fleet, TokenUnitCosts, UnitCosts
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import UNLIMITED_TOKENS, ServiceFit, TokenService
 
-ASSUMED_IDLE_SHARE = 0.2
+ASSUMED_IDLE_POWER_SHARE = 0.2
 """Assumed idle power of an accelerator with a loaded model, as a share of the TDP. Measured shares
 are 0.1 to 0.3."""
 ASSUMED_PUE = 1.2
@@ -81,7 +81,9 @@ def build_power_model(
     if maximum_w is None:
         return None
     basis: Basis = "assumed" if idle_w is None or max_w is None else "measured"
-    return PowerModel(maximum_w * ASSUMED_IDLE_SHARE if idle_w is None else min(idle_w, maximum_w), maximum_w, basis)
+    return PowerModel(
+        maximum_w * ASSUMED_IDLE_POWER_SHARE if idle_w is None else min(idle_w, maximum_w), maximum_w, basis
+    )
 
 
 def compute_fleet_power(

@@ -84,9 +84,9 @@ class Evidence(msgspec.Struct, frozen=True):
     `tested_rates` holds pairs of rate and whether the SLO was met, in ascending order.
     `max_throughput_per_s` is the maximum throughput of the replica, computed from its slots and its
     latency at low load; the limit applies if no rate missed the SLO. `stage_requests` is the median
-    number of requests of the load points; `None` if the load points are long-run values. `lengths`
-    are the measured pairs of input and output tokens; empty if unknown. The probability that a
-    stage meets the SLO is a logistic function of the log rate, with the scale `spread`.
+    number of requests of the load points; `None` if the load points are steady-state values.
+    `lengths` are the measured pairs of input and output tokens; empty if unknown. The probability
+    that a stage meets the SLO is a logistic function of the log rate, with the scale `spread`.
     `passed_rate_per_s` is the highest rate at which all repeats met the SLO; 0 if there is none. No
     plan exceeds `max_rate_per_s`.
     """

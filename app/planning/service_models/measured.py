@@ -186,8 +186,8 @@ def _build_curve_from_fit(
 
 
 def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
-    """Return the max rate that the service model predicts, limited to rates that the load points
-    allow."""
+    """Return the posterior median of the max rate, given the load points and the prediction of the
+    service model. The prediction is limited to the highest observed rate."""
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)

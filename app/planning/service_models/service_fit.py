@@ -49,8 +49,8 @@ _REFINING = (32, 200_000, 8_000)
 per stage, approximate maximum number of requests in total, and requests per simulation in steady
 state.
 
-The last number applies to long-run values: percentiles without a duration or a number of requests.
-Long-run values are weighted like percentiles of `ASSUMED_REQUESTS` requests.
+The last number applies to steady-state values: percentiles without a duration or a number of
+requests. Steady-state values are weighted like percentiles of `ASSUMED_REQUESTS` requests.
 """
 _MIN_SIMULATIONS = 8
 _MAX_REQUESTS = 20_000
@@ -58,7 +58,7 @@ _MAX_REQUESTS = 20_000
 this number."""
 _WARM_UP_SHARE = 0.25
 """Number of warm-up requests relative to the number of counted requests, for simulations of
-long-run values. Warm-up requests fill the queue and are not counted.
+steady-state values. Warm-up requests fill the queue and are not counted.
 """
 _MAX_REFINED_FITS = 3
 _MAX_SHARED_EXCESS_COST = 15.0
@@ -139,7 +139,7 @@ def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[Observed
 
 def count_requests(load_point: MeasuredLoadPoint) -> int:
     """Return the number of requests of a load point. An unreported number is the rate times the
-    duration, or `ASSUMED_REQUESTS` for long-run values.
+    duration, or `ASSUMED_REQUESTS` for steady-state values.
     """
     if load_point.completed is not None:
         return load_point.completed + (load_point.failed or 0)

@@ -58,10 +58,10 @@ def iterate_poisson_arrivals(
     A single bin may be infinitely long, but not with modulation.
     """
     gap_rng, modulation_rng = (np.random.Generator(np.random.SFC64(branch(seed, number))) for number in range(2))
-    multipliers, span_s = np.ones(1), math.inf
+    multipliers, window_s = np.ones(1), math.inf
     if modulation_shape is not None:
         span_count = math.ceil(rates_per_s.size * bin_s / modulation_window_s)
-        multipliers, span_s = (
+        multipliers, window_s = (
             modulation_rng.gamma(modulation_shape, 1 / modulation_shape, span_count),
             modulation_window_s,
         )
@@ -70,7 +70,7 @@ def iterate_poisson_arrivals(
     while True:
         times_s = gap_rng.standard_exponential(chunk)
         count = _convert_to_times(
-            times_s, np.asarray(rates_per_s, dtype=np.float64), bin_s, multipliers, span_s, clock, position
+            times_s, np.asarray(rates_per_s, dtype=np.float64), bin_s, multipliers, window_s, clock, position
         )
         yield times_s[:count]
         if count < chunk:
@@ -119,7 +119,7 @@ def _convert_to_times(
     rates_per_s: Floats,
     bin_s: float,
     multipliers: Floats,
-    span_s: float,
+    window_s: float,
     clock: Floats,
     position: Ints,
 ) -> int:
@@ -128,14 +128,14 @@ def _convert_to_times(
 
     Each exponential is the integral of the rate from one arrival to the next.
     """
-    now_s, bin_index, span_index = clock[0], position[0], position[1]
+    now_s, bin_index, window_index = clock[0], position[0], position[1]
     for index in range(gaps.size):
         remaining_arrivals = gaps[index]
         while True:
             if bin_index == rates_per_s.size:
                 return index
-            boundary_s = min((bin_index + 1) * bin_s, (span_index + 1) * span_s)
-            rate_per_s = rates_per_s[bin_index] * multipliers[span_index]
+            boundary_s = min((bin_index + 1) * bin_s, (window_index + 1) * window_s)
+            rate_per_s = rates_per_s[bin_index] * multipliers[window_index]
             expected_arrivals = rate_per_s * (boundary_s - now_s) if rate_per_s > 0 else 0.0
             if expected_arrivals > remaining_arrivals:
                 break
@@ -143,9 +143,9 @@ def _convert_to_times(
             now_s = boundary_s
             if boundary_s >= (bin_index + 1) * bin_s:
                 bin_index += 1
-            if boundary_s >= (span_index + 1) * span_s:
-                span_index = min(span_index + 1, multipliers.size - 1)
+            if boundary_s >= (window_index + 1) * window_s:
+                window_index = min(window_index + 1, multipliers.size - 1)
         now_s += remaining_arrivals / rate_per_s
         gaps[index] = now_s
-    clock[0], position[0], position[1] = now_s, bin_index, span_index
+    clock[0], position[0], position[1] = now_s, bin_index, window_index
     return gaps.size

@@ -201,23 +201,23 @@ def _finish(
 
 @inlined
 def _push_sequence(sequences: Ints, size: int, end_step: int, index: int) -> None:
-    last_step, request = sequences[0], sequences[1]
+    last_step, request_indices = sequences[0], sequences[1]
     position = size
     while position > 0:
         parent = (position - 1) // 2
         if last_step[parent] <= end_step:
             break
-        last_step[position], request[position] = last_step[parent], request[parent]
+        last_step[position], request_indices[position] = last_step[parent], request_indices[parent]
         position = parent
-    last_step[position], request[position] = end_step, index
+    last_step[position], request_indices[position] = end_step, index
 
 
 @inlined
 def _pop_sequence(sequences: Ints, size: int) -> None:
     """Remove the sequence that ends first from the heap. `size` is the number of sequences that
     remain."""
-    last_step, request = sequences[0], sequences[1]
-    end_step, index = last_step[size], request[size]
+    last_step, request_indices = sequences[0], sequences[1]
+    end_step, index = last_step[size], request_indices[size]
     position = 0
     while True:
         child = 2 * position + 1
@@ -227,6 +227,6 @@ def _pop_sequence(sequences: Ints, size: int) -> None:
             child += 1
         if last_step[child] >= end_step:
             break
-        last_step[position], request[position] = last_step[child], request[child]
+        last_step[position], request_indices[position] = last_step[child], request_indices[child]
         position = child
-    last_step[position], request[position] = end_step, index
+    last_step[position], request_indices[position] = end_step, index

@@ -107,7 +107,7 @@ MAX_PROBES = 15
 
 class VariantStages:
     """Runner of the scenarios of a variant. The stages run so far are preserved even if the variant
-    fails later. Used only by the session's thread."""
+    fails later. The object is used only by the session's thread."""
 
     def __init__(
         self,

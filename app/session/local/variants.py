@@ -113,7 +113,7 @@ class ColdStartMeasurer:
 
 
 _MEMORY_TOLERANCE_GIB = 0.05
-_MEMORY_WAIT_S = 5.0
+_MEMORY_RELEASE_TIMEOUT_S = 5.0
 _PAUSE_S = 0.05
 
 
@@ -144,7 +144,7 @@ class _VariantState(msgspec.Struct):
 
 
 class VariantRunner:
-    """Runner that measures variants one after another. Used only by the session's thread."""
+    """Runner that measures variants one after another. It is used only by the session's thread."""
 
     def __init__(
         self,
@@ -277,7 +277,7 @@ class VariantRunner:
     def _wait_for_memory_release(self, variant_spec: VariantSpec, memory_before_gib: dict[int, float]) -> None:
         """Wait until the GPU memory of the variant is released, so that the next variant starts in
         the same state. If the memory is not released in time, add a warning to the run."""
-        poll_count = round(_MEMORY_WAIT_S / _PAUSE_S) if memory_before_gib else 0
+        poll_count = round(_MEMORY_RELEASE_TIMEOUT_S / _PAUSE_S) if memory_before_gib else 0
         for _ in range(poll_count):
             if not self._find_unreleased_gpus(memory_before_gib):
                 return
@@ -285,8 +285,8 @@ class VariantRunner:
         if memory_before_gib and (unreleased_gpus := self._find_unreleased_gpus(memory_before_gib)):
             names = ", ".join(f"GPU {index}" for index in unreleased_gpus)
             hint = (
-                f"GPU memory was not released within {_MEMORY_WAIT_S:g} s after {variant_spec.variant.label}. "
-                "Check whether other processes use the GPU."
+                f"GPU memory was not released within {_MEMORY_RELEASE_TIMEOUT_S:g} s after "
+                f"{variant_spec.variant.label}. Check whether other processes use the GPU."
             )
             self._run_log.add_check(Check("gpu_memory_released", names, None, None, "WARN", hint))
 

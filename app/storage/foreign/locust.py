@@ -18,7 +18,7 @@ from app.storage.foreign.node import parse_cell_number
 TOOL = "Locust"
 _PERCENTILE = re.compile(r"(\d{1,2}(?:\.\d{1,6})?)%")
 _MILLISECOND_S = 1e-3
-_ROUNDED_NOTE = "Locust rounds percentiles to two digits"
+_ROUNDED_NOTE = "Locust rounds percentiles to two significant digits"
 _FAILURES_NOTE = "latencies include failed requests"
 _NO_USERS_NOTE = "a _stats.csv does not include the number of users; also use its _stats_history.csv"
 _VARYING_USERS_NOTE = (

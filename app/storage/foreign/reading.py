@@ -30,7 +30,7 @@ _CLOSED_LOOP_NOTE = (
 )
 _FORMATS_HINT = (
     "Supported formats: GuideLLM, vllm bench serve, AIPerf, genai-bench and inference-perf (JSON), perf_analyzer and "
-    "Locust (CSV), and a typed-in curve (CSV or YAML) with offered_per_s and columns such as latency_ms.p95."
+    "Locust (CSV), and a load curve (CSV or YAML) with offered_per_s and columns such as latency_ms.p95."
 )
 
 

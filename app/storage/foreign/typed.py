@@ -24,7 +24,7 @@ _OFFERED, _ACHIEVED = "offered_per_s", "achieved_per_s"
 _COLUMN = re.compile(r"(latency|ttft|tpot|itl)_ms\.(mean|max|p\d{1,2}(?:[._]\d{1,4})?)")
 _MAX_CHARACTERS = 64 * 1024
 _MAX_DEPTH = 3  # mapping, list of points, point
-_ASSUMED_NOTE = "the curve was typed in, so all its numbers are assumptions"
+_ASSUMED_NOTE = "the load curve was entered by hand, so all its numbers are assumptions"
 _NO_ACHIEVED_RATE_NOTE = "the completed rate is assumed to equal the offered rate"
 _SHAPE = f"a list of points, each with {_OFFERED} and latencies such as latency_ms.p95"
 
@@ -59,7 +59,7 @@ def _build_load_point(name: str, row: dict[str, str]) -> MeasuredLoadPoint:
             latencies.setdefault(metric, {})[aggregate.replace(".", "_")] = parse_cell_number(row, column, name)
         elif column not in (_OFFERED, _ACHIEVED):
             hint = f"Use {_OFFERED}, {_ACHIEVED} and columns such as latency_ms.p95 or ttft_ms.mean."
-            raise build_file_error(name, f'"{printable(column)}" is not a column of a typed-in curve', hint)
+            raise build_file_error(name, f'"{printable(column)}" is not a column of a load curve', hint)
     if not latencies:
         raise build_file_error(name, "it has no latencies, such as latency_ms.p95")
     offered = parse_cell_number(row, _OFFERED, name)
@@ -88,11 +88,11 @@ def _parse_yaml(document: ForeignDocument) -> tuple[str | None, list[dict[str, s
     if isinstance(root, yaml.MappingNode):
         top_level = dict(_iter_entries(root, document.name))
         if set(top_level) - {"model", "points"}:
-            raise build_file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
+            raise build_file_error(document.name, f"it is not a supported result file; a load curve is {_SHAPE}")
         points = top_level.get("points")
         model = _parse_scalar(top_level["model"], document.name) if "model" in top_level else None
     if not isinstance(points, yaml.SequenceNode):
-        raise build_file_error(document.name, f"it is not a supported result file; a typed-in curve is {_SHAPE}")
+        raise build_file_error(document.name, f"it is not a supported result file; a load curve is {_SHAPE}")
     return model, [_parse_point(point, document.name) for point in points.value]
 
 
@@ -106,14 +106,14 @@ def _check_depth(document: ForeignDocument) -> None:
     for event in yaml.parse(document.text, Loader=yaml.SafeLoader):
         depth += isinstance(event, yaml.CollectionStartEvent) - isinstance(event, yaml.CollectionEndEvent)
         if depth > _MAX_DEPTH:
-            raise build_file_error(document.name, "it is nested too deeply for a typed-in curve")
+            raise build_file_error(document.name, "it is nested too deeply for a load curve")
         if isinstance(event, yaml.AliasEvent):
             raise build_file_error(document.name, "it has a YAML alias, which is not allowed")
 
 
 def _parse_point(node: yaml.Node, name: str) -> dict[str, str]:
     if not isinstance(node, yaml.MappingNode):
-        raise build_file_error(name, f"one of its points is not a mapping; a typed-in curve is {_SHAPE}")
+        raise build_file_error(name, f"one of its points is not a mapping; a load curve is {_SHAPE}")
     return {key: _parse_scalar(value, name) for key, value in _iter_entries(node, name)}
 
 
@@ -129,5 +129,5 @@ def _iter_entries(node: yaml.MappingNode, name: str) -> Iterator[tuple[str, yaml
 
 def _parse_scalar(node: yaml.Node, name: str) -> str:
     if not isinstance(node, yaml.ScalarNode):
-        raise build_file_error(name, "it is nested too deeply for a typed-in curve")
+        raise build_file_error(name, "it is nested too deeply for a load curve")
     return printable(str(node.value), 200)

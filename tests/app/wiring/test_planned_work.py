@@ -25,29 +25,29 @@ def lengths(protocol: str = "openai-chat", **workload: Any) -> PromptLengths:
 def test_the_same_seed_draws_the_same_lengths_within_their_bounds() -> None:
     drawn = lengths(prompts={"input_tokens": "uniform 100 to 800", "output_tokens": 64, "unique": 500})
     assert drawn == lengths(prompts={"input_tokens": "uniform 100 to 800", "output_tokens": 64, "unique": 500})
-    assert len(drawn.inputs) == drawn.distinct_prompts == 500
-    assert min(drawn.inputs) >= 100
-    assert max(drawn.inputs) <= 800
-    assert set(drawn.outputs) == {64}
+    assert len(drawn.input_tokens) == drawn.distinct_prompts == 500
+    assert min(drawn.input_tokens) >= 100
+    assert max(drawn.input_tokens) <= 800
+    assert set(drawn.output_tokens) == {64}
 
 
 def test_a_session_carries_its_earlier_turns() -> None:
     drawn = lengths(
         prompts={"input_tokens": 10, "output_tokens": 5, "turns": 3, "prefix": {"tokens": 100}, "unique": 2}
     )
-    assert drawn.inputs == (110, 125, 140) * 2
+    assert drawn.input_tokens == (110, 125, 140) * 2
     assert drawn.requests_per_session == 3
 
 
 def test_documents_of_a_reranking_are_in_its_request() -> None:
-    assert lengths("openai-rerank", prompts={"input_tokens": 10, "unique": 1}, documents=4).inputs == (50,)
+    assert lengths("openai-rerank", prompts={"input_tokens": 10, "unique": 1}, documents=4).input_tokens == (50,)
 
 
 def test_a_dataset_says_why_nothing_can_be_reported(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"prompt": "hello"}\n')
     drawn = lengths(dataset=str(tmp_path / "d.jsonl"))
     assert "tokenizer" in str(drawn.reason)
-    assert not drawn.inputs
+    assert not drawn.input_tokens
 
 
 def planned(**parts: Any) -> PlannedWork:

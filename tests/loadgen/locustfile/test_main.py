@@ -69,7 +69,7 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
         received = len(server.requests)
     assert checked.error is None
     assert checked.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
-    assert any("Locust's transport" in note for note in checked.notes)
+    assert any("Locust's own clients" in note for note in checked.notes)
     assert any("Shape" in note and "is ignored" in note for note in checked.notes)
     rows = played.rows
     assert len(rows) == received

@@ -126,4 +126,4 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
         "clock": "1,980 of 1,980\u202fMHz",
         "throttling": "▲ Throttled: power cap",
     }
-    assert reported["bar"] == "▲ GPU 0 n/a, 42\u202f% (+1)"
+    assert reported["bar"] == "▲ GPU 0 n/a, 42\u202f% (and 1 more)"

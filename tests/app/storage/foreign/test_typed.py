@@ -22,7 +22,7 @@ def test_a_csv_in_milliseconds_is_an_assumption(curve: Read) -> None:
     ]
     assert found.load_points[1].latencies_s == {"latency": pytest.approx({"p50": 0.012, "p95": 0.02, "p99": 0.0315})}
     assert found.load_points[0].completed is None
-    assert "typed in" in found.notes[0]
+    assert "entered by hand" in found.notes[0]
     assert "equal the offered rate" in found.notes[1]
 
 
@@ -54,7 +54,7 @@ def test_where_all_completions_are_given_none_is_assumed(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ("offered_per_s,latency_ms.p95,latency_s.p99\n1,2,3\n", '"latency_s.p99" is not a column of a typed-in curve'),
+        ("offered_per_s,latency_ms.p95,latency_s.p99\n1,2,3\n", '"latency_s.p99" is not a column of a load curve'),
         ("offered_per_s,latency_ms.p100\n1,2\n", '"latency_ms.p100" is not a column'),
         ("offered_per_s,achieved_per_s\n1,1\n", "it has no latencies"),
         ("offered_per_s,latency_ms.p95\n0,2\n", "an offered rate or a concurrency of 0"),
