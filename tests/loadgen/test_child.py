@@ -31,6 +31,7 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
         child.close()
 
 
+@pytest.mark.timing
 def test_a_child_that_gets_little_of_the_processor_is_waited_for(silent: Callable[..., Child]) -> None:
     patience_s = 3.0  # its start uses some, too
     assert isinstance(silent(0.3 * patience_s, share=0.25).receive_report(patience_s, busy_timeout_s=60), Ready)

@@ -65,7 +65,7 @@ def test_another_word_is_a_usage_error(arguments: list[str], capsys: pytest.Capt
         ('gates: ["latency_ms.p95{stage=stedy} < 300"]', "Did you mean 'steady'?"),
         ('gates: ["latncy_ms.p95 < 300"]', "Did you mean latency_ms?"),
         ('gates: ["error_rate < 0.1"]', "Use 0.1%."),
-        ('options: {abort_when: "error_rate > 20% after 15s"}', "Write less than 1s"),
+        ('options: {abort_when: "error_rate > 20% after 15s"}', "delay of the rule to less than 1s"),
     ],
 )
 def test_gates_are_checked_without_running(

@@ -195,7 +195,7 @@ def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pyt
         (["small.yaml", "1-scores"], "cannot be combined with other sources"),
         (["small.yaml", "--set", "plan.zoness=3"], "unknown key 'zoness' in plan"),
         (["small.yaml", "--confidence", "2"], "plan.confidence"),
-        (["small.yaml", "--confidence", "often"], "'often' is not a share"),
+        (["small.yaml", "--confidence", "often"], "'often' is not a percentage"),
         (["small.yaml", "--slo", "fast"], '"fast" is not a valid objective'),
         (["small.yaml", "--traffic", "own.yaml"], "own.yaml"),
         (["small.yaml", "--offers", "small.yaml"], "small.yaml"),

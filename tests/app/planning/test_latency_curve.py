@@ -71,7 +71,7 @@ def test_an_extrapolated_latency_has_an_interval_while_the_slow_end_is_measured(
     assert found.ci95[0] < 6.0 < found.ci95[1]
     tight = estimate_latency_at_peak(line, 0.9, Capacity(800.0, 0.2, 8, "extrapolated"))
     assert tight.ci95 is None
-    assert "above its max rate" in (tight.reason or "")
+    assert "beyond the max rate" in (tight.reason or "")
 
 
 def test_on_the_measured_hardware_it_is_interpolated() -> None:

@@ -17,7 +17,7 @@ def _method(run_name: str) -> str:
 def test_sentences_are_made_from_the_run() -> None:
     method = _method("full")
     for part in (
-        "ran 3,600 times with 6 batch sizes",
+        "was measured with 6 batch sizes and 3,600 calls",
         "open loop (Poisson arrivals, seed 7)",
         "1 warm-up stage (3.00\u202fs in total) ran first",
         "8 probes (3 missed the SLO and are part of the curve), first doubling the rate, then bisecting. The result is "
