@@ -98,6 +98,7 @@ def ran(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
     return run
 
 
+@pytest.mark.timing  # the command passes only if its measurement does
 @pytest.mark.parametrize("command", [_from_github, _from_gitlab, _from_dockerfile, _from_job])
 def test_the_examples_command_leaves_every_file_whole(command: Any, ran: Callable[..., Ran]) -> None:
     results, done = ran(*command())
