@@ -5,6 +5,8 @@ from __future__ import annotations
 import errno
 from enum import IntEnum
 
+UNWRITABLE_FILE_HINT = "Check the permissions and the free space of its folder."
+
 
 class ExitCode(IntEnum):
     """Exit code of the process, one per cause. If several causes apply, the process exits with the

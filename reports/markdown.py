@@ -184,7 +184,7 @@ def _build_head(report: Report, leading_plan: PlanSection | None) -> list[str]:
     location = location if header.user_title is None else f"{header.title}: {location}"
     headline = f"{verdict.stamp} {result.headline}" if verdict.stamp else result.headline
     evidence = "" if leading_plan else result.evidence
-    result_text = f"{result.sentence} {verdict.detail}".strip()
+    result_text = " ".join((result.sentence, *result.details)).strip()
     details = [line for line in (result_text, evidence) if line]
     return [
         f"## {verdict.outcome}: {escape_text(header.name)}",

@@ -92,4 +92,4 @@ def _render_plan(report: PlanReport, format_id: str, warn: Callable[[str], None]
         from reports.markdown import render_plan_markdown
 
         return render_plan_markdown(report)
-    raise ValueError(f"a plan has no report in the format {format_id!r}. Use html, json, text, markdown or pdf.")
+    raise ValueError(f"a plan has no report in the format {format_id!r}")

@@ -137,7 +137,7 @@ def _build_result_lines(report: Report) -> list[str]:
     evidence = "" if leads_with_plan(report) else result.evidence
     lines = (
         headline,
-        f"{result.sentence} {verdict.detail}".strip(),
+        " ".join((result.sentence, *result.details)).strip(),
         evidence,
         *_list_reasons(report),
         *_list_caveats(report),

@@ -59,7 +59,7 @@ class Headline(msgspec.Struct, frozen=True):
 
     def add(self, detail: str) -> Headline:
         """Return a copy of the headline with sentences appended to its detail."""
-        return Headline(self.text, f"{self.detail} {detail}".strip())
+        return msgspec.structs.replace(self, detail=f"{self.detail} {detail}".strip())
 
 
 _MAX_TIED_NAMES = 3
@@ -212,7 +212,11 @@ def _build_headline(result: Result, outcome: Outcome) -> Headline:
     if local is not None:
         return local.add(_format_inconclusive_note(result, outcome))
     if result.max_rate is not None:
-        return _build_max_rate_headline(result.max_rate, outcome).add(_format_inconclusive_note(result, outcome))
+        has_no_rate = bool(result.exit.causes) and result.exit.causes[0].id == "no_rate"
+        headline = _build_max_rate_headline(result.max_rate, outcome)
+        return msgspec.structs.replace(headline, is_first_cause=has_no_rate).add(
+            _format_inconclusive_note(result, outcome)
+        )
     if outcome == "FAIL" and result.exit.causes:
         return Headline(_capitalize(result.exit.causes[0].text), is_first_cause=True)
     if any(stage.concurrency for stage in find_highest_passed_load(result.stages)):

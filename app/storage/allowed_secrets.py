@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from app.errors import StorageError, UsageError
+from app.errors import UNWRITABLE_FILE_HINT, StorageError, UsageError
 from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 
@@ -42,8 +42,7 @@ def store_permission(permission: AllowedSecrets) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
         write_atomically(path, msgspec.json.format(msgspec.json.encode((*_read(), permission)), indent=1) + b"\n")
     except OSError as error:
-        hint = "Check the permissions and the free space of its folder."
-        raise StorageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        raise StorageError(f"{path} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT) from error
 
 
 def _get_path() -> Path:

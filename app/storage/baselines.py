@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from app.analysis.foreign_result import build_foreign_result
-from app.errors import InvalidRunError, UsageError
+from app.errors import UNWRITABLE_FILE_HINT, InvalidRunError, UsageError
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
 from app.storage.results import decode_result
@@ -51,8 +51,9 @@ def promote(run: StoredRun) -> Result:
         home.mkdir(parents=True, exist_ok=True)
         write_atomically(home / _POINTERS, msgspec.json.format(msgspec.json.encode(pointers, order="sorted"), indent=2))
     except OSError as error:
-        hint = "Check the permissions and the free space of its folder."
-        raise UsageError(f"{home / _POINTERS} cannot be written: {error.strerror}", hint=hint) from error
+        raise UsageError(
+            f"{home / _POINTERS} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT
+        ) from error
     return result
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
-from app.errors import UsageError
+from app.errors import UNWRITABLE_FILE_HINT, UsageError
 from app.records.bundle import MAX_NOTES, MAX_TAGS, MAX_TITLE_LENGTH, TAG_PATTERN, Labels, Note
 from app.storage.run_directory import write_atomically
 from loadgen.decoding import decode_json
@@ -90,8 +90,9 @@ def _write_labels(run_directory: Path, labels: Labels) -> Labels:
     try:
         write_atomically(run_directory / LABELS, msgspec.json.format(msgspec.json.encode(labels), indent=2))
     except OSError as error:
-        hint = "Check the permissions and the free space of its folder."
-        raise UsageError(f"{run_directory / LABELS} cannot be written: {error.strerror}", hint=hint) from error
+        raise UsageError(
+            f"{run_directory / LABELS} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT
+        ) from error
     return labels
 
 

@@ -18,7 +18,7 @@ import yaml
 
 from app.analysis.token_samples import find_sample_error
 from app.analysis.traces import find_rows_error
-from app.errors import UsageError
+from app.errors import UNWRITABLE_FILE_HINT, UsageError
 from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService, FittedService, RequestService, TokenService
@@ -229,8 +229,7 @@ def write_plan(path: Path, file: PlanFile) -> None:
     except OSError as error:
         with contextlib.suppress(OSError):  # the temporary file may not exist
             temporary_path.unlink()
-        hint = "Check the permissions and the free space of its folder."
-        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=hint) from error
+        raise UsageError(f"{path} cannot be written: {error.strerror}", hint=UNWRITABLE_FILE_HINT) from error
 
 
 class _PlainDumper(yaml.CSafeDumper):

@@ -13,25 +13,14 @@ from reports.charts.style import MAX_SERIES, build_layer, build_series_scales, b
 from reports.model import Report, TelemetrySeries
 
 _CHARTS = {
-    "%": ("busy", "Utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
-    "cores": ("cores", "CPU cores used by process",
+    "%": ("busy", "Utilization", "utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),
+    "cores": ("cores", "CPU cores used by process", "CPU usage",
               ("endpoint_cpu_cores", "model_cpu_cores", "generator_cpu_cores", "engine_cpu_cores")),
-    "GiB": ("memory", "Memory in use", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
-    "W": ("power", "GPU power", ("gpu_power_w",)),
-    "MHz": ("clocks", "GPU clocks", ("gpu_sm_clock_mhz",)),
-    "°C": ("temperature", "GPU temperature", ("gpu_temperature_c",)),
+    "GiB": ("memory", "Memory in use", "memory", ("host_memory_gib", "model_memory_gib", "gpu_memory_gib")),
+    "W": ("power", "GPU power", "GPU power", ("gpu_power_w",)),
+    "MHz": ("clocks", "GPU clocks", "GPU clock", ("gpu_sm_clock_mhz",)),
+    "°C": ("temperature", "GPU temperature", "GPU temperature", ("gpu_temperature_c",)),
 }  # fmt: skip
-
-
-_QUANTITIES = {
-    "%": "utilization",
-    "cores": "CPU usage",
-    "GiB": "memory",
-    "W": "GPU power",
-    "MHz": "GPU clock",
-    "°C": "GPU temperature",
-}
-"""Name of the quantity on the y axis of each chart, by unit."""
 
 _MIN_SAMPLES = 2
 """Minimum number of samples in a series that are needed to draw a line."""
@@ -44,7 +33,9 @@ def build_telemetry_charts(report: Report) -> tuple[Chart, ...]:
     return tuple(telemetry_chart for telemetry_chart in charts if telemetry_chart is not None)
 
 
-def _build_chart(report: Report, unit: str, key: str, title: str, metrics: tuple[str, ...]) -> Chart | None:
+def _build_chart(
+    report: Report, unit: str, key: str, title: str, quantity: str, metrics: tuple[str, ...]
+) -> Chart | None:
     series_with_samples = [
         series for series in report.telemetry if series.metric in metrics and any(map(_is_known, series.values))
     ]
@@ -61,7 +52,7 @@ def _build_chart(report: Report, unit: str, key: str, title: str, metrics: tuple
         title=title,
         alternative=" ".join(_describe_series(series) for series in series_with_samples),
         spec=build_spec(
-            [_build_lines(points, [_format_series_name(series) for series in shown_series], unit, key)], key
+            [_build_lines(points, [_format_series_name(series) for series in shown_series], quantity, unit, key)], key
         ),
         columns=("series", "mean", "max", "min"),
         rows=tuple(_build_row(series) for series in series_with_samples),
@@ -69,7 +60,9 @@ def _build_chart(report: Report, unit: str, key: str, title: str, metrics: tuple
     )
 
 
-def _build_lines(points: list[dict[str, Any]], series_names: list[str], unit: str, key: str) -> alt.Chart:
+def _build_lines(
+    points: list[dict[str, Any]], series_names: list[str], quantity: str, unit: str, key: str
+) -> alt.Chart:
     max_value = 100 if unit == "%" else None
     scale = alt.Scale(domain=[0, max_value]) if max_value else alt.Scale(zero=True)
     chart: alt.Chart = (
@@ -77,11 +70,11 @@ def _build_lines(points: list[dict[str, Any]], series_names: list[str], unit: st
         .mark_line(strokeWidth=1.7)
         .encode(
             x=alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False)),
-            y=alt.Y("value:Q", title=f"{_QUANTITIES[unit]}, {unit}", scale=scale),
+            y=alt.Y("value:Q", title=f"{quantity}, {unit}", scale=scale),
             tooltip=[
                 alt.Tooltip("series:N"),
                 alt.Tooltip("at:Q", title="time, s", format=",.4~r"),
-                alt.Tooltip("value:Q", title=f"{_QUANTITIES[unit]}, {unit}", format=",.3~r"),
+                alt.Tooltip("value:Q", title=f"{quantity}, {unit}", format=",.3~r"),
             ],
             **build_series_scales(series_names),
         )

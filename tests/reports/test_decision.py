@@ -1,11 +1,17 @@
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
+
 import pytest
 from msgspec.structs import replace
 
 from reports.decision import decide_plan, decide_run, list_warnings, summarize_caveats
+from reports.html import render_html
+from reports.markdown import render_markdown
 from reports.model import CheckRow, PlanReport, PlanSection, Report
 from reports.plan_section import CapacityUncertainty, PercentileRange
+from reports.text import render_text
 
 
 def _with_row(plan: PlanSection, **changes: object) -> PlanSection:
@@ -87,3 +93,11 @@ def test_caveats_are_counted_and_named_once(full_report: Report) -> None:
     assert summarize_caveats([price, price]) == "2 caveats: price age"
     assert summarize_caveats([], 1) == "1 note"
     assert summarize_caveats([]) == ""
+
+
+@pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
+def test_a_run_without_numbers_says_its_reason_once(render: Callable[[Report], str], searched_report: Report) -> None:
+    verdict = replace(searched_report.verdict, detail="Nothing was fast enough.")
+    report = replace(searched_report, tiles=(), verdict=verdict)
+    text = re.sub("<script.*?</script>", "", render(report), flags=re.DOTALL)  # a page embeds the report
+    assert text.count("Nothing was fast enough.") == 1

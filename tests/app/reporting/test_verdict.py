@@ -5,7 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.records.result import SWEEP_TAG, Estimate, MaxRate, ObjectiveResult, Result, Stage, Verdict
+from app.analysis.gating import build_no_rate_cause
+from app.records.result import SWEEP_TAG, Cause, Estimate, Exit, MaxRate, ObjectiveResult, Result, Stage, Verdict
 from app.reporting.verdict import build_local_headline, build_verdict
 from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
 from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
@@ -140,6 +141,14 @@ def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, senten
     verdict = build_verdict(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
     assert verdict.outcome == outcome
     assert verdict.sentence.startswith(sentence)
+
+
+def test_a_search_that_found_no_rate_says_so_once() -> None:
+    max_rate = MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")
+    causes = (build_no_rate_cause("the lowest rate failed"), Cause("target_failed", 10, "other"))
+    verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=max_rate, exit=Exit(10, causes)))
+    assert verdict.detail == "The lowest rate failed."
+    assert verdict.reasons == ("other",)
 
 
 def swept(clients: int, p95_ms: float, held: bool) -> Stage:
