@@ -324,6 +324,6 @@ class RateSearch:
             return f"the load generator could not send {prefix}{format_number(min(self._unsendable_rates))} req/s"
         if self._failed_rates and not self._passed_rates:
             return f"even the lowest tested rate of {format_number(min(self._failed_rates))} req/s failed"
-        times_text = "" if self._repeats == 1 else f" {self._repeats} times"
+        steps_text = "1 step" if self._repeats == 1 else f"{self._repeats} steps"
         probes_text = "1 probe" if self._max_probes == 1 else f"{self._max_probes} probes"
-        return f"no rate met the SLO{times_text} within {probes_text}"
+        return f"no rate was confirmed by {steps_text} within {probes_text}"

@@ -25,7 +25,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import request_rows, stage_facts
 
 _BURST = 50
-_NOTHING = "no rate met the SLO 3 times within 0 probes; the search was limited to 29 s (load.search.max_duration)"
+_NOTHING = "no rate was confirmed by 3 steps within 0 probes; the search was limited to 29 s (load.search.max_duration)"
 WANTED = SearchSpec(step_duration_s=30.0)
 
 
