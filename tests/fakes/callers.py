@@ -86,7 +86,7 @@ class TimedCaller:
         return begin_ns, begin_ns, -1, end_ns, -1, end_ns
 
 
-class HeardCalls:
+class ReceivedCalls:
     """Whatever a scenario tells, in order: rows are arrays [calls, COLUMNS]."""
 
     def __init__(self, on_rows: Callable[[], None] = lambda: None) -> None:

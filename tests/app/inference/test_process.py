@@ -41,7 +41,7 @@ def start() -> Iterator[Start]:
         running.close()
 
 
-class Heard:
+class ReceivedReports:
     def __init__(self, on_calls: Callable[[int], None] = lambda _: None) -> None:
         self.began: list[MeasurementStarted] = []
         self.rows_before = self.rows = 0
@@ -70,7 +70,7 @@ def test_scenarios_follow_each_other_in_one_process(start: Start) -> None:
     running = start(DIGITS_MODEL, batch=2)
     running.wait_until_open(WITHIN_S)
     for scenario in ("single-stream", "offline"):
-        received = Heard()
+        received = ReceivedReports()
         plan = plan_of(scenario, batch=2, streams=2, warmup_most_s=1.0)
         measured = running.measure(plan, received)
         (began,) = received.began
@@ -94,7 +94,7 @@ def test_outputs_are_a_reference_for_those_of_the_measured_run(start: Start, tmp
         settings = SessionSettings(io_binding=is_bound)
         held = start(DIGITS_MODEL, reference=str(tmp_path / f"{name}.npz"), settings=settings)
         held.wait_until_open(WITHIN_S)
-        fidelity = held.measure(plan_of("single-stream"), Heard()).fidelity
+        fidelity = held.measure(plan_of("single-stream"), ReceivedReports()).fidelity
         assert fidelity is not None
         assert fidelity.rows > 8
         assert fidelity.is_equal is (name == "same")
@@ -143,7 +143,7 @@ def test_model_without_plain_tensors_is_refused_in_a_sentence(
 def test_crash_is_reported_by_its_signal_and_rows_reported_before_it_stay_reported(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
-    received = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))
+    received = ReceivedReports(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))
     with pytest.raises(ChildKilledError, match=r"digits crashed \(SIGSEGV\)"):
         running.measure(plan_of("single-stream", most_s=30.0), received)
     assert received.rows > 0
@@ -158,7 +158,7 @@ def test_a_child_that_is_stopped_is_not_waited_for_as_a_slow_model_is(
     monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
-    stop = Heard(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))
+    stop = ReceivedReports(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))
     with pytest.raises(ChildKilledError, match=f"process {running.pid} is suspended"):
         running.measure(plan_of("single-stream", most_s=30.0), stop)
 
@@ -168,7 +168,7 @@ def test_killed_child_is_reported_as_that(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.wait_until_open(WITHIN_S)
     with pytest.raises(ChildKilledError, match="was killed, possibly out of memory"):
-        running.measure(plan_of("single-stream", most_s=30.0), Heard(on_calls=lambda _: running.kill()))
+        running.measure(plan_of("single-stream", most_s=30.0), ReceivedReports(on_calls=lambda _: running.kill()))
 
 
 @LINUX
@@ -200,7 +200,7 @@ def test_model_that_refuses_a_row_amid_the_measurement_is_reported_with_its_code
     running = start(onnx_models.lookup(tmp_path / "m.onnx"), rows=str(tmp_path / "r.npz"), label="label")
     running.wait_until_open(WITHIN_S)
     with pytest.raises(UsageError, match="out of data bounds"):
-        running.measure(plan_of("single-stream"), Heard())
+        running.measure(plan_of("single-stream"), ReceivedReports())
 
 
 @LINUX

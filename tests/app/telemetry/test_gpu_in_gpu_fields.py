@@ -21,13 +21,13 @@ from app.telemetry.gpu import FieldReader
 pynvml.nvmlInit()
 query = NvmlQueryRunner()
 fields = FieldReader(pynvml.nvmlDeviceGetHandleByIndex(0), query)
-told, began = [], time.perf_counter()
+samples, began = [], time.perf_counter()
 for at in json.loads(sys.argv[1]):
-    told.append(fields.read(int(at * RETRY_INTERVAL_NS)))
+    samples.append(fields.read(int(at * RETRY_INTERVAL_NS)))
     until = time.perf_counter() + 0.05
     while time.perf_counter() < until:
         pass
-print(json.dumps({"told": told, "lost": query.is_lost, "took_s": time.perf_counter() - began}))
+print(json.dumps({"samples": samples, "lost": query.is_lost, "took_s": time.perf_counter() - began}))
 """
 
 
@@ -36,7 +36,7 @@ def read(library: Path, moments: str, **settings: str) -> Any:
 
 
 def test_counters_become_rates_between_two_readings(nvml_stand_in: Path) -> None:
-    reported = read(nvml_stand_in, "[0, 0, 0]", values="pcie_tx_kb_per_s=250000;pcie_rx_kb_per_s=9000000")["told"]
+    reported = read(nvml_stand_in, "[0, 0, 0]", values="pcie_tx_kb_per_s=250000;pcie_rx_kb_per_s=9000000")["samples"]
     assert reported[0]["gpu_pcie_tx_mb_per_s"] is None
     for reading in reported[1:]:
         assert reading["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
@@ -45,13 +45,13 @@ def test_counters_become_rates_between_two_readings(nvml_stand_in: Path) -> None
 
 def test_a_counter_of_32_bits_that_wraps_goes_on(nvml_stand_in: Path) -> None:
     values = "pcie_start_bytes=4294000000;pcie_tx_kb_per_s=250000"
-    reported = read(nvml_stand_in, "[0, 0]", values=values)["told"]
+    reported = read(nvml_stand_in, "[0, 0]", values=values)["samples"]
     assert reported[1]["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
 
 
 def test_energy_grows_with_power(nvml_stand_in: Path) -> None:
     reported = read(nvml_stand_in, "[0, 0, 0]", values="power_mw=400000")
-    first, last = reported["told"][0]["gpu_energy_j"], reported["told"][-1]["gpu_energy_j"]
+    first, last = reported["samples"][0]["gpu_energy_j"], reported["samples"][-1]["gpu_energy_j"]
     assert 400 * 0.09 < last - first < 400 * reported["took_s"]
 
 
@@ -60,13 +60,13 @@ def test_a_field_the_card_does_not_offer_is_left_out_and_asked_again_after_a_whi
     faults = "field82#1=GPU_IS_LOST;field82=NOT_SUPPORTED"
     reported = read(nvml_stand_in, "[0, 0.5, 0.99]", faults=faults)
     assert not reported["lost"]
-    assert [reading["gpu_memory_temperature_c"] for reading in reported["told"]] == [None] * 3
-    assert [reading["gpu_power_w"] for reading in reported["told"]] == [250.0] * 3
+    assert [reading["gpu_memory_temperature_c"] for reading in reported["samples"]] == [None] * 3
+    assert [reading["gpu_power_w"] for reading in reported["samples"]] == [250.0] * 3
     assert read(nvml_stand_in, "[0, 1]", faults=faults)["lost"]
 
 
 def test_a_field_that_hiccups_is_asked_again_at_once(nvml_stand_in: Path) -> None:
-    reported = read(nvml_stand_in, "[0, 0]", faults="field186=TIMEOUT;field185#1=TIMEOUT")["told"]
+    reported = read(nvml_stand_in, "[0, 0]", faults="field186=TIMEOUT;field185#1=TIMEOUT")["samples"]
     assert [reading["gpu_power_w"] for reading in reported] == [None, None]
     assert [reading["gpu_power_average_w"] for reading in reported] == [240.0, None]
 

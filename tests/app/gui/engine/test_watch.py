@@ -14,7 +14,7 @@ from app.storage.run_directory import EVENTS
 from tests.fakes.live_runs import GONE, finished, second_of_host, started, whole_run, write_events, write_telemetry
 
 
-class Heard:
+class WatchedSignals:
     def __init__(self, watch: EngineWatch) -> None:
         self.events: list[Event] = []
         self.slices: list[int] = []
@@ -36,14 +36,14 @@ def test_a_flood_is_reported_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> 
     notes = [NoteAdded(number, "x") for number in range(50_000)]
     write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.finished, timeout=20_000):
         watch.start()
-    assert len(heard.events) == 50_002
-    assert [event.at_ns for event in heard.events[1:-1]] == list(range(50_000)), "in their order"
-    assert max(heard.slices) == MAX_EVENTS_PER_SLICE
-    assert len(heard.slices) >= 50_002 / MAX_EVENTS_PER_SLICE
-    assert heard.reported == [(4, "because", 50_002)], "the end is told after everything else"
+    assert len(signals.events) == 50_002
+    assert [event.at_ns for event in signals.events[1:-1]] == list(range(50_000)), "in their order"
+    assert max(signals.slices) == MAX_EVENTS_PER_SLICE
+    assert len(signals.slices) >= 50_002 / MAX_EVENTS_PER_SLICE
+    assert signals.reported == [(4, "because", 50_002)], "the end is told after everything else"
     assert not watch.is_watching
 
 
@@ -52,11 +52,11 @@ def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> Non
     write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.finished, timeout=20_000):
         watch.start()
-    assert len(heard.events) == 62
-    assert max(heard.slices) <= 4
+    assert len(signals.events) == 62
+    assert max(signals.slices) <= 4
 
 
 def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> None:
@@ -65,11 +65,11 @@ def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> N
     write_telemetry(tmp_path, map(second_of_host, range(20)))
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
-    heard, batches = Heard(watch), []
-    watch.slice_finished.connect(lambda _: batches.append(heard.batches))
+    signals, batches = WatchedSignals(watch), []
+    watch.slice_finished.connect(lambda _: batches.append(signals.batches))
     with qtbot.waitSignal(watch.finished, timeout=20_000):
         watch.start()
-    assert (len(heard.events), heard.batches) == (62, 20)
+    assert (len(signals.events), signals.batches) == (62, 20)
     assert batches[:20] == list(range(1, 21)), "one, where events took all the time there was"
 
 
@@ -77,19 +77,19 @@ def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
     (tmp_path / CONTROL).mkdir()
     write_events(tmp_path, [started(pid=os.getpid())])
     watch = EngineWatch(tmp_path)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     watch.start()
-    qtbot.waitUntil(lambda: len(heard.events) == 1)
+    qtbot.waitUntil(lambda: len(signals.events) == 1)
     line = msgspec.json.encode(NoteAdded(7, "whole")) + b"\n"
     with (tmp_path / EVENTS).open("ab", buffering=0) as file:
         file.write(line[:9])
         with qtbot.waitSignal(watch.slice_finished):
             pass
-        assert len(heard.events) == 1
+        assert len(signals.events) == 1
         file.write(line[9:])
-    qtbot.waitUntil(lambda: len(heard.events) == 2)
+    qtbot.waitUntil(lambda: len(signals.events) == 2)
     watch.stop()
-    assert heard.reported == []
+    assert signals.reported == []
 
 
 def test_damage_is_reported_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: QtBot) -> None:
@@ -98,10 +98,10 @@ def test_damage_is_reported_once_and_the_rest_of_the_run_too(tmp_path: Path, qtb
         file.write(b"{}\nnothing\n")
     write_events(tmp_path, [finished(1)])
     watch = EngineWatch(tmp_path)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.finished):
         watch.start()
-    assert heard.reported == ["damaged", (0, "", 2)]
+    assert signals.reported == ["damaged", (0, "", 2)]
 
 
 @pytest.mark.parametrize("has_control", [True, False])
@@ -110,39 +110,39 @@ def test_an_engine_that_is_gone_is_lost_after_what_it_reported(tmp_path: Path, q
         (tmp_path / CONTROL).mkdir()
     write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), NoteAdded(1, "x")])
     watch = EngineWatch(tmp_path)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.process_lost):
         watch.start()
-    assert (len(heard.events), heard.reported, watch.is_watching) == (2, ["lost"], False)
+    assert (len(signals.events), signals.reported, watch.is_watching) == (2, ["lost"], False)
 
 
 def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(pid=os.getpid())])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0, poll_ms=1)
-    heard = Heard(watch)
-    watch.slice_finished.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(heard.slices) == 2 else None)
+    signals = WatchedSignals(watch)
+    watch.slice_finished.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(signals.slices) == 2 else None)
     watch.start()
-    qtbot.waitUntil(lambda: len(heard.slices) >= 4 or heard.reported != [])
+    qtbot.waitUntil(lambda: len(signals.slices) >= 4 or signals.reported != [])
     watch.stop()
-    assert heard.reported == []
+    assert signals.reported == []
 
 
 def test_telemetry_is_reported_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, whole_run())
     write_telemetry(tmp_path, map(second_of_host, range(30)))
     watch = EngineWatch(tmp_path)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.finished):
         watch.start()
-    assert heard.batches == 30
+    assert signals.batches == 30
 
 
 def test_nothing_is_reported_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(), *[NoteAdded(number, "x") for number in range(100)], finished(1)])
     watch = EngineWatch(tmp_path)
-    heard = Heard(watch)
+    signals = WatchedSignals(watch)
     watch.received.connect(watch.stop)
     with qtbot.waitSignal(watch.slice_finished):
         watch.start()
-    assert len(heard.events) == 1
+    assert len(signals.events) == 1
     assert not watch.is_watching
