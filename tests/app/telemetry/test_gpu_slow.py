@@ -19,7 +19,8 @@ with open_gpus() as gpus:
     rare = SlowGpuReader(gpus)
     for at in json.loads(sys.argv[1]):
         readings = dict(rare.read(int(at * RESCAN_INTERVAL_NS)))
-        samples.append({"readings": readings, "processes": [[one.gpu, one.pid, one.memory_gib] for one in rare.processes]})
+        processes = [[process.gpu, process.pid, process.memory_gib] for process in rare.processes]
+        samples.append({"readings": readings, "processes": processes})
         if len(sys.argv) > 2:
             open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(sys.argv[2])
 print(json.dumps({"samples": samples, "pid": os.getpid()}))
