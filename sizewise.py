@@ -52,7 +52,7 @@ class Run:
     def calls(self) -> pd.DataFrame:
         """Calls of a local run, one row per call.
 
-        `intended_ns` is the scheduled start and `begin_ns` the actual start of the call; each later
+        `scheduled_ns` is the scheduled start and `begin_ns` the actual start of the call; each later
         time is the end of a phase of the call. Times are in ns on the monotonic clock; missing
         times are null. `stage` is the number of the scenario in execution order.
         """

@@ -34,7 +34,7 @@ class Timer(Protocol):
 
 
 class Pacer:
-    """Pacer of the arrivals of a schedule. Calls `send(intended_ns)` with the scheduled start of
+    """Pacer of the arrivals of a schedule. Calls `send(scheduled_ns)` with the scheduled start of
     each arrival when it is due, in order, and `on_end()` after the last arrival, but not before
     `end_ns`.
 

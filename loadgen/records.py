@@ -41,7 +41,7 @@ REQUEST_SCHEMA = pa.schema(
     [
         ("stage", pa.int32()),
         ("index", pa.int64()),
-        ("intended_ns", pa.int64()),
+        ("scheduled_ns", pa.int64()),
         ("sent_ns", pa.int64()),
         ("first_byte_ns", pa.int64()),
         ("end_ns", pa.int64()),
@@ -49,7 +49,7 @@ REQUEST_SCHEMA = pa.schema(
         ("error", pa.utf8()),
         ("bytes_received", pa.int32()),
         ("reused", pa.bool_()),
-        ("right", pa.int32()),
+        ("correct_rows", pa.int32()),
         ("target", pa.int16()),
         ("name", pa.utf8()),
         ("first_token_ns", pa.int64()),
@@ -62,7 +62,7 @@ REQUEST_SCHEMA = pa.schema(
         ("chunk_tokens", pa.list_(pa.int32())),
         ("worker", pa.int16()),
         ("first_event_ns", pa.int64()),
-        ("tokens_asked", pa.int32()),
+        ("max_output_tokens", pa.int32()),
     ],
     metadata={"sizewise.requests": "3"},
 )
@@ -72,18 +72,18 @@ the stage have no row.
 Request: `index` numbers the stage's requests in the order in which they became due, from 0. Worker
 k of n uses the numbers k, k + n, k + 2n… If responses determine the next arrival, the numbers are
 in order only within each worker. In a user's Locust test, requests are numbered in the order in
-which they ended. `intended_ns` is the scheduled start; it is null for a user's Locust test.
+which they ended. `scheduled_ns` is the scheduled start; it is null for a user's Locust test.
 `sent_ns` is null if the request was never sent; if the connection failed, it is the time at which
-the connection was requested. `target` is the index of the endpoint's URL, from 0. `tokens_asked` is
-the maximum number of output tokens that the request allowed. `name` is the name of the request in a
-Locust test. `worker` is the index of the load worker that sent the request, from 0. The times of
-all workers are on the engine's clock.
+the connection was requested. `target` is the index of the endpoint's URL, from 0.
+`max_output_tokens` is the maximum number of output tokens that the request allowed. `name` is the
+name of the request in a Locust test. `worker` is the index of the load worker that sent the
+request, from 0. The times of all workers are on the engine's clock.
 
 Response: `error` is null for a successful request. It is `timeout` for requests that are
 interrupted at the end of the stage's drain, sent or not, and for requests that wait too long for a
 free connection. `first_byte_ns` is null for a user's Locust test and for gRPC, which do not report
-it. `right` is the number of input rows of the request whose predicted class equals their label;
-null without labels.
+it. `correct_rows` is the number of input rows of the request whose predicted class equals their
+label; null without labels.
 
 Streamed response: a chunk is an event with a non-empty delta. `first_event_ns` is the time of the
 first event that belongs to the API, even if its delta is empty or contains only a role.
@@ -94,7 +94,7 @@ null if the server does not report it. `tokens_from` is the source of `tokens_ou
 reported by the server), "tokenizer" (counted by the load generator with the user's tokenizer) or
 "chunks" (each chunk counted as one token).
 
-History: version 2 added `target` and the following columns, and allows `intended_ns` to be null.
+History: version 2 added `target` and the following columns, and allows `scheduled_ns` to be null.
 Version 3 added `worker` and the following columns.
 """
 
@@ -483,13 +483,13 @@ class FirstError(msgspec.Struct, frozen=True):
 class Progress(msgspec.Struct, frozen=True, tag="progress"):
     """Counts of the running stage, sent at most four times per second.
 
-    `intended` is the number of arrivals that have become due so far. `in_flight` is None for a
+    `due` is the number of arrivals that have become due so far. `in_flight` is None for a
     user's Locust test, because Locust reports requests only when they have ended.
     """
 
     index: int
     at_ns: int
-    intended: int
+    due: int
     sent: int
     completed: int
     failed: int

@@ -17,18 +17,18 @@ class DifferenceRow(msgspec.Struct, frozen=True, kw_only=True):
     incomparable."""
 
     name: str
-    base: str
+    baseline: str
     candidate: str
     forbids: bool
 
 
 class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Change of one metric. `ratio` is candidate divided by base. `may_fail` is true if a
+    """Change of one metric. `ratio` is candidate divided by baseline. `may_fail` is true if a
     regression can fail the run, which requires a headline metric that is not too noisy."""
 
     metric: str
     stage: str
-    base: Quantity
+    baseline: Quantity
     candidate: Quantity
     ratio: Quantity
     p_value: float | None
@@ -41,7 +41,7 @@ class ChangeRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Comparison of a base with a candidate. `summary` states how many metrics have the verdict
+    """Comparison of a baseline with a candidate. `summary` states how many metrics have the verdict
     that led to the outcome.
 
     `banner` must be read before any number. It states that the comparison was forced or rejected,
@@ -50,7 +50,7 @@ class ComparisonSection(msgspec.Struct, frozen=True, kw_only=True):
 
     outcome: ComparisonOutcome
     summary: str
-    base: tuple[str, ...]
+    baseline: tuple[str, ...]
     candidate: tuple[str, ...]
     tolerance: float
     differences: tuple[DifferenceRow, ...]

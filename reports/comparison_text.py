@@ -75,7 +75,7 @@ def format_change(ratio: float) -> str:
 def _build_run_lines(section: ComparisonSection, width: int) -> list[str]:
     return [
         line
-        for name, runs in (("base", section.base), ("candidate", section.candidate))
+        for name, runs in (("baseline", section.baseline), ("candidate", section.candidate))
         for line in textwrap.wrap(f"{name:9}  {', '.join(runs)}", width, subsequent_indent=" " * 11)
     ]
 
@@ -86,13 +86,13 @@ def _build_difference_table(rows: Sequence[DifferenceRow]) -> list[str]:
     cells = [
         (
             row.name,
-            _truncate_text(row.base),
+            _truncate_text(row.baseline),
             _truncate_text(row.candidate),
             "not comparable" if row.forbids else "informational",
         )
         for row in rows
     ]
-    return _format_table([("environment", "base", "candidate", "effect"), *cells])
+    return _format_table([("environment", "baseline", "candidate", "effect"), *cells])
 
 
 def _build_tables(section: ComparisonSection) -> list[list[str]]:
@@ -115,7 +115,7 @@ def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "
     order = {"worse": 0, "better": 1, "inconclusive": 2, "same": 3}
     sorted_rows = sorted(rows, key=lambda row: order[row.verdict])
     cells = [
-        (title, "stage", "base", "candidate", "change", "p-value", "verdict", ""),
+        (title, "stage", "baseline", "candidate", "change", "p-value", "verdict", ""),
         *map(_format_cells, sorted_rows[:max_rows]),
     ]
     return [
@@ -127,7 +127,7 @@ def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "
 def _format_cells(row: ChangeRow) -> tuple[str, ...]:
     p_value = "" if row.p_value is None else formatting.format_p_value(row.p_value)
     numbers = (
-        formatting.format_value_unit(row.base),
+        formatting.format_value_unit(row.baseline),
         formatting.format_value_unit(row.candidate),
         format_effect(row.ratio),
     )

@@ -57,9 +57,12 @@ def format_percent(share: float) -> str:
 
 
 def format_probability(value: float) -> str:
-    """Format a probability in percent with at most one decimal. A value strictly between 0 and 1 is
-    never shown as 0 % or 100 %."""
-    if 0.9995 <= value < 1 or 0 < value < 0.0005:
+    """Format a probability in percent with at most one decimal.
+
+    A probability is never shown as 0 % or 100 %, because it is the share of a finite number of
+    simulated cases.
+    """
+    if value >= 0.9995 or value < 0.0005:
         return f"{'over 99.9' if value > 0.5 else 'under 0.1'}{THIN_SPACE}%"
     return f"{100 * value:.1f}".removesuffix(".0") + f"{THIN_SPACE}%"
 

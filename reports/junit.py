@@ -139,7 +139,7 @@ def _list_properties(report: Report) -> list[tuple[str, str]]:
         ("tool", header.tool),
         ("target", header.target),
     ]
-    properties += [("hidden", ", ".join(report.hidden))] if report.hidden else []
+    properties += [("redacted", ", ".join(report.redacted))] if report.redacted else []
     return [*properties, *((tile.label, formatting.format_quantity(tile.quantity)) for tile in report.tiles)]
 
 

@@ -75,9 +75,10 @@ _MAX_COMPARISON_ROWS = 50
 def render_comparison_page(report: ComparisonReport) -> str:
     """Render a comparison as a separate Markdown document with a trailing newline."""
     report = sanitize(report)
-    title = (
-        f"# {escape_text(', '.join(report.comparison.base))} vs. {escape_text(', '.join(report.comparison.candidate))}"
+    baseline, candidate = (
+        escape_text(", ".join(side)) for side in (report.comparison.baseline, report.comparison.candidate)
     )
+    title = f"# {baseline} vs. {candidate}"
     footer = f"Created by {escape_text(report.tool)}: {escape_text(report.command)}"
     return "\n".join([title, "", *build_comparison_lines(report.comparison), footer, ""])
 
@@ -86,7 +87,7 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
     differences = [
         [
             escape_text(row.name),
-            escape_text(row.base),
+            escape_text(row.baseline),
             escape_text(row.candidate),
             "**not comparable**" if row.forbids else "informational",
         ]
@@ -100,7 +101,7 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
             *map(
                 escape_text,
                 (
-                    formatting.format_value_unit(row.base),
+                    formatting.format_value_unit(row.baseline),
                     formatting.format_value_unit(row.candidate),
                     format_effect(row.ratio),
                 ),
@@ -114,8 +115,8 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
     blocks = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        build_table(["environment", "base", "candidate", "effect"], differences),
-        build_table(["metric", "stage", "base", "candidate", "change (95 % CI)", "p-value", "verdict"], changes),
+        build_table(["environment", "baseline", "candidate", "effect"], differences),
+        build_table(["metric", "stage", "baseline", "candidate", "change (95 % CI)", "p-value", "verdict"], changes),
         [f"… and {hidden_count} more in the result."] if hidden_count else [],
         build_bullet_list([*map(escape_text, section.notes)]),
     ]

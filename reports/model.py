@@ -497,7 +497,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     heat_map: LatencyHeatMap | None = None
     """Heat map of all responses of the run."""
     downloads: tuple[Download, ...] = ()
-    hidden: tuple[Literal["hosts", "models", "prompts"], ...] = ()
+    redacted: tuple[Literal["hosts", "models", "prompts"], ...] = ()
     """Kinds of data that were redacted for readers who may see only the numbers. `notes` state the
     redactions too."""
 

@@ -62,8 +62,8 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
         "profile_hash": header.profile_hash,
         "tool": header.tool,
     }
-    if report.hidden:
-        run_labels["hidden"] = ",".join(report.hidden)
+    if report.redacted:
+        run_labels["redacted"] = ",".join(report.redacted)
     yield _Sample("sizewise_run_info", "Metadata of the run", run_labels, 1)
     yield from _list_state_samples("sizewise_verdict", "Outcome of the run", {}, verdict.outcome, get_args(Outcome))
     yield _Sample("sizewise_exit_code", "Exit code of the command", {}, verdict.exit_code)

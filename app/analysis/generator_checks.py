@@ -14,7 +14,7 @@ import numpy as np
 
 from app.analysis.columns import Nanoseconds
 from app.analysis.rows import StageRows
-from app.analysis.spans import INTENDED_START_METRICS
+from app.analysis.spans import SCHEDULED_START_METRICS
 from app.analysis.validity import grade_high, grade_low
 from app.records.result import Check, CheckId, Objective, Window
 from app.records.stage import StageData
@@ -34,7 +34,7 @@ worker.
 Measured on two cores: at most 0.03 in 51 stages of a quickstart and of null servers on an otherwise
 idle machine, although the waits of a closed loop of 32 clients took up to 0.38 of the time. With
 two competing CPU-bound processes, closed loops reached 0.35 and 0.43; with four, 0.31 and 0.52."""
-_LIMITED_METRICS = ("service_ms", *INTENDED_START_METRICS)
+_LIMITED_METRICS = ("service_ms", *SCHEDULED_START_METRICS)
 _SECOND_NS = 1_000_000_000
 
 
@@ -85,7 +85,7 @@ def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> Ge
     mean number of chunks per response. If the rate varies, the busiest second counts.
     """
     is_changing = stage_data.kind in ("varying", "spike")
-    requests_per_s = _compute_rate(rows.intended_ns, window, is_changing)
+    requests_per_s = _compute_rate(rows.scheduled_ns, window, is_changing)
     chunks_per_s = 0.0
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():
         chunks_per_response = float(np.mean(chunks.counts[rows.tokens.chunk_index][rows.was_sent]))
@@ -130,7 +130,7 @@ def _check_lag(rows: StageRows, slo: Sequence[Objective], reliable_rate_text: st
         if objective.metric in _LIMITED_METRICS and objective.comparator in ("<", "<=")
     ]
     max_late_ms = min(_MAX_LATE_MS, max(MIN_LATE_MS, 0.05 * min(limits_ms, default=0.0)))
-    lag_ms = (rows.sent_ns - rows.intended_ns)[rows.was_sent] / 1e6
+    lag_ms = (rows.sent_ns - rows.scheduled_ns)[rows.was_sent] / 1e6
     hint = (
         f"Requests were sent more than {max_late_ms:g} ms late. Lower the rate, or stop other work on the load "
         "generator's machine."
@@ -351,7 +351,7 @@ def check_local_limits(rows: StageRows, stage_data: StageData) -> tuple[Check, .
         f"target{detail}. Raise the limit (`ulimit -n` for open files), use more workers or machines, or lower the "
         "load."
     )
-    return (Check(LOCAL_LIMITS, failed_count / len(rows.intended_ns), 0.0, "share", "INVALID", hint),)
+    return (Check(LOCAL_LIMITS, failed_count / len(rows.scheduled_ns), 0.0, "share", "INVALID", hint),)
 
 
 def _build_check(check_id: CheckId, needed_count: int, limit: int, hint: str) -> Check:

@@ -100,9 +100,9 @@ def _drop_chunks(rows: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
 
 
 def _is_inside(rows: StageRows, windows: Sequence[Window]) -> Mask:
-    is_inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
+    is_inside: Mask = np.zeros(rows.scheduled_ns.size, dtype=bool)
     for window in windows:
-        is_inside |= (rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)
+        is_inside |= (rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns)
     return is_inside
 
 

@@ -136,4 +136,4 @@ def _shift_telemetry(telemetry: pd.DataFrame, shift_ns: int) -> pd.DataFrame:
 def _drop_lead_in(rows: StageRows, stage_data: StageData) -> StageRows:
     """Drop the rows of the lead-in. In the pooled stage, the drain of the previous stage takes the
     place of the lead-in."""
-    return rows.filter(rows.intended_ns >= stage_data.start_ns)
+    return rows.filter(rows.scheduled_ns >= stage_data.start_ns)

@@ -153,7 +153,7 @@ def read_tokens(frame: pd.DataFrame) -> TokenRows | None:
         complete_ns=read_column_times("end_ns"),
         tokens_in=read_column_numbers("tokens_in"),
         tokens_out=read_column_numbers("tokens_out"),
-        tokens_requested=read_column_numbers("tokens_asked"),
+        tokens_requested=read_column_numbers("max_output_tokens"),
         is_counted_by_chunks=_is_equal_to(frame, "tokens_from", "chunks"),
         chunk_index=np.arange(n),
         chunks=_read_chunks(frame),
@@ -206,16 +206,16 @@ class StageRows:
     """Rows of a stage as arrays, with one entry per request, in order of scheduled start. An
     unknown timestamp is 0, and the corresponding mask is false.
 
-    `has_intended` is false for requests without a scheduled start. If no request has one,
-    `intended_ns` contains the send time, so that rows can be ordered."""
+    `has_scheduled_start` is false for requests without a scheduled start. If no request has one,
+    `scheduled_ns` contains the send time, so that rows can be ordered."""
 
-    intended_ns: Nanoseconds
+    scheduled_ns: Nanoseconds
     sent_ns: Nanoseconds
     first_byte_ns: Nanoseconds
     end_ns: Nanoseconds
     """Time in ns at which the response ended; for a successful stream, the time of the last token,
     even if more data followed."""
-    has_intended: Mask
+    has_scheduled_start: Mask
     was_sent: Mask
     has_first_byte: Mask
     is_failed: Mask
@@ -235,8 +235,8 @@ class StageRows:
         return self.was_sent
 
     @property
-    def has_all_intended(self) -> bool:
-        return bool(self.has_intended.all())
+    def has_all_scheduled_starts(self) -> bool:
+        return bool(self.has_scheduled_start.all())
 
     def count_errors(self) -> dict[str, int]:
         """Count the failed requests by error class. Requests that the load generator never started
@@ -251,13 +251,13 @@ class StageRows:
 
     def sort(self) -> StageRows:
         """Sort the rows by scheduled start; rows that are already in order are not copied."""
-        order = _compute_order(self.intended_ns)
+        order = _compute_order(self.scheduled_ns)
         return self if isinstance(order, slice) else self._select(order)
 
     def shift(self, shift_ns: int) -> StageRows:
         return replace(
             self,
-            intended_ns=self.intended_ns + shift_ns,
+            scheduled_ns=self.scheduled_ns + shift_ns,
             sent_ns=shift_times(self.sent_ns, shift_ns),
             first_byte_ns=shift_times(self.first_byte_ns, shift_ns),
             end_ns=shift_times(self.end_ns, shift_ns),
@@ -282,7 +282,7 @@ def join_rows(rows_by_stage: Sequence[StageRows]) -> StageRows:
     """Concatenate the rows of several stages, and sort them by scheduled start."""
     tokens_by_stage = [rows.tokens for rows in rows_by_stage if rows.tokens is not None]
     correct_counts = [
-        np.full(len(rows.intended_ns), np.nan) if rows.correct_counts is None else rows.correct_counts
+        np.full(len(rows.scheduled_ns), np.nan) if rows.correct_counts is None else rows.correct_counts
         for rows in rows_by_stage
     ]
     return StageRows(
@@ -299,10 +299,10 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     """Read the rows of one stage, in any order, from columns in the wire format. Columns that are
     not part of the first version of the format may be missing."""
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
-    intended_ns, has_intended = read_times(frame["intended_ns"])
-    if not has_intended.all():
-        intended_ns = np.where(has_intended, intended_ns, read_times(frame["sent_ns"])[0])
-    order = _compute_order(intended_ns)
+    scheduled_ns, has_scheduled_start = read_times(frame["scheduled_ns"])
+    if not has_scheduled_start.all():
+        scheduled_ns = np.where(has_scheduled_start, scheduled_ns, read_times(frame["sent_ns"])[0])
+    order = _compute_order(scheduled_ns)
 
     def read_column_times(name: str) -> tuple[Nanoseconds, Mask]:
         values, is_present = read_times(frame[name])
@@ -319,28 +319,28 @@ def read_rows(rows: pd.DataFrame | pa.Table) -> StageRows:
     if tokens is not None:
         tokens = tokens.select(order)
         end_ns = tokens.compute_response_end_ns(end_ns, is_success)
-    has_labels = "right" in frame and frame["right"].notna().any()
+    has_labels = "correct_rows" in frame and frame["correct_rows"].notna().any()
     return StageRows(
-        intended_ns=intended_ns[order],
+        scheduled_ns=scheduled_ns[order],
         sent_ns=sent_ns,
         first_byte_ns=first_byte_ns,
         end_ns=end_ns,
-        has_intended=has_intended[order],
+        has_scheduled_start=has_scheduled_start[order],
         was_sent=was_sent,
         has_first_byte=has_first_byte,
         is_failed=is_failed,
         is_success=is_success,
         error=error,
-        correct_counts=read_numbers(frame["right"])[order] if has_labels else None,
+        correct_counts=read_numbers(frame["correct_rows"])[order] if has_labels else None,
         tokens=tokens,
     )
 
 
-def _compute_order(intended_ns: Nanoseconds) -> Nanoseconds | slice:
+def _compute_order(scheduled_ns: Nanoseconds) -> Nanoseconds | slice:
     """Return the row indices in order of scheduled start. If the rows are already in order, return
     a full slice, which avoids copying."""
-    is_in_order = np.all(intended_ns[1:] >= intended_ns[:-1])
-    return slice(None) if is_in_order else np.argsort(intended_ns, kind="stable")
+    is_in_order = np.all(scheduled_ns[1:] >= scheduled_ns[:-1])
+    return slice(None) if is_in_order else np.argsort(scheduled_ns, kind="stable")
 
 
 def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
@@ -350,6 +350,6 @@ def compute_offered_window(rows: StageRows, stage_data: StageData) -> Window:
     request."""
     end_ns = stage_data.start_ns + round(stage_data.duration_s * 1e9)
     if stage_data.stopped_early:
-        started_ns = rows.intended_ns[rows.was_started]
+        started_ns = rows.scheduled_ns[rows.was_started]
         end_ns = min(end_ns, int(started_ns[-1]) + 1 if started_ns.size else stage_data.end_ns)
     return Window(stage_data.start_ns, max(end_ns, stage_data.start_ns))

@@ -11,9 +11,9 @@ from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.rows import StageRows, TokenRows
 from app.records.result import Objective
 
-INTENDED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
+SCHEDULED_START_METRICS = ("latency_ms", "first_byte_ms", "send_lag_ms", "ttft_ms", "ttfo_ms")
 """Metrics that are computed from the scheduled start of a request."""
-NO_INTENDED_START = "the scheduled start is unknown"
+NO_SCHEDULED_START = "the scheduled start is unknown"
 _OPTIONAL_METRICS = ("tpot_ms",)
 """Metrics whose limit a response can meet without having a value: a response of one token has no
 time per output token."""
@@ -25,7 +25,7 @@ def compute_duration_ms(rows: StageRows, metric: str) -> Floats | None:
 
     Returns `None` if no request can have a value, or if the metric is not a duration of a
     request."""
-    if metric in INTENDED_START_METRICS and not rows.has_all_intended:
+    if metric in SCHEDULED_START_METRICS and not rows.has_all_scheduled_starts:
         return None
     if metric in _SPANS:
         return _SPANS[metric](rows)
@@ -73,20 +73,20 @@ def _compute_time_per_token(tokens: TokenRows) -> Floats:
 
 
 _SPANS: dict[str, Callable[[StageRows], Floats]] = {
-    "latency_ms": lambda rows: _compute_spans_ms(rows.intended_ns, rows.end_ns, rows.end_ns > 0),
+    "latency_ms": lambda rows: _compute_spans_ms(rows.scheduled_ns, rows.end_ns, rows.end_ns > 0),
     "service_ms": lambda rows: _compute_spans_ms(rows.sent_ns, rows.end_ns, rows.was_sent & (rows.end_ns > 0)),
-    "first_byte_ms": lambda rows: _compute_spans_ms(rows.intended_ns, rows.first_byte_ns, rows.has_first_byte),
-    "send_lag_ms": lambda rows: _compute_spans_ms(rows.intended_ns, rows.sent_ns, rows.was_sent),
+    "first_byte_ms": lambda rows: _compute_spans_ms(rows.scheduled_ns, rows.first_byte_ns, rows.has_first_byte),
+    "send_lag_ms": lambda rows: _compute_spans_ms(rows.scheduled_ns, rows.sent_ns, rows.was_sent),
 }
 _TOKEN_SPANS: dict[str, Callable[[StageRows, TokenRows], Floats]] = {
     "ttft_ms": lambda rows, tokens: _compute_spans_ms(
-        rows.intended_ns, tokens.first_token_ns, tokens.first_token_ns > 0
+        rows.scheduled_ns, tokens.first_token_ns, tokens.first_token_ns > 0
     ),
     "ttft_service_ms": lambda rows, tokens: _compute_spans_ms(
         rows.sent_ns, tokens.first_token_ns, tokens.first_token_ns > 0
     ),
     "ttfo_ms": lambda rows, tokens: _compute_spans_ms(
-        rows.intended_ns, tokens.first_output_ns, tokens.first_output_ns > 0
+        rows.scheduled_ns, tokens.first_output_ns, tokens.first_output_ns > 0
     ),
     "tpot_ms": lambda _, tokens: _compute_time_per_token(tokens),
 }

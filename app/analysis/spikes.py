@@ -59,7 +59,7 @@ def _compute_backlog(rows: StageRows, end_ns: int) -> tuple[Nanoseconds, Nanosec
     number of scheduled but uncompleted requests. Requests that never completed count until the end
     of the stage."""
     ends_ns = np.where(rows.end_ns > 0, rows.end_ns, end_ns)
-    change_times_ns = np.concatenate((ends_ns, rows.intended_ns))
+    change_times_ns = np.concatenate((ends_ns, rows.scheduled_ns))
     steps = np.concatenate((np.full(ends_ns.size, -1), np.ones(ends_ns.size, dtype=np.int64)))
     order = np.argsort(change_times_ns, kind="stable")  # responses precede arrivals with the same timestamp
     return change_times_ns[order], np.cumsum(steps[order])
@@ -110,8 +110,8 @@ def _compute_normal_backlog(change_times_ns: Nanoseconds, backlog: Nanoseconds, 
 def _compute_violation_time(rows: StageRows, window: Window, objectives: Sequence[Objective]) -> Estimate:
     """Compute the time in s from the start of the first second that violated the SLO to the end of
     the last such second. Requests are assigned to seconds by scheduled start."""
-    rows_inside = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
-    second_of_request = (rows_inside.intended_ns - window.start_ns) // 1_000_000_000
+    rows_inside = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
+    second_of_request = (rows_inside.scheduled_ns - window.start_ns) // 1_000_000_000
     violated_masks = [
         violated_mask
         for violated_mask in (

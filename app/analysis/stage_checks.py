@@ -409,7 +409,7 @@ def _check_samples(rows: StageRows, slo: Sequence[Objective]) -> Check:
 
 
 def _check_drift(rows: StageRows, stage_data: StageData) -> Check:
-    change = compute_latency_drift((rows.end_ns - rows.intended_ns)[rows.is_success] / 1e6)
+    change = compute_latency_drift((rows.end_ns - rows.scheduled_ns)[rows.is_success] / 1e6)
     is_steady = change is not None and abs(change) <= CHANGE_LIMIT and not stage_data.is_saturated
     if is_steady:
         return Check("stationarity", change, CHANGE_LIMIT, "share", "VALID")

@@ -22,7 +22,7 @@ from app.analysis.estimates import (
 )
 from app.analysis.objectives import find_estimate, is_met, select_binding_objectives
 from app.analysis.rows import StageRows, compute_offered_window, read_rows
-from app.analysis.spans import INTENDED_START_METRICS, NO_INTENDED_START, compute_duration_ms, find_within_limits
+from app.analysis.spans import NO_SCHEDULED_START, SCHEDULED_START_METRICS, compute_duration_ms, find_within_limits
 from app.analysis.spikes import analyze_spike
 from app.analysis.stage_checks import check_stage
 from app.analysis.token_metrics import compute_token_metrics, sample_tokens, withhold_distribution
@@ -65,7 +65,7 @@ def summarize_rows(
     endpoint would count as throughput.
     """
     window = compute_offered_window(rows, stage_data)
-    offered_rows = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
+    offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     bounds_ns = (window.start_ns, window.end_ns)
     checks = check_stage(offered_rows, stage_data, window, slo)
     goodput = _compute_goodput(offered_rows, bounds_ns, slo)
@@ -114,7 +114,7 @@ def reevaluate_stage(rows: StageRows, stage_data: StageData, original: Stage, sl
     The result equals that of `summarize_rows` on the same rows, but metrics that do not depend on
     an SLO limit are not recomputed."""
     window = compute_offered_window(rows, stage_data)
-    offered_rows = rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns))
+    offered_rows = rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns))
     checks = check_stage(offered_rows, stage_data, window, slo)
     recomputed_ids = {check.id for check in checks}
     checks = (*checks, *(check for check in original.checks if check.id not in recomputed_ids))
@@ -165,7 +165,7 @@ def _meets_slo(stage: Stage, stage_data: StageData, slo: Sequence[Objective]) ->
 def _estimate_offered_rate(offered_rows: StageRows, stage_data: StageData, bounds_ns: tuple[int, int]) -> Estimate:
     if stage_data.arrival_kind in ("closed", "locust"):
         return Estimate(None, reason="closed loop: the next request waits for a response")
-    return estimate_rate(offered_rows.intended_ns, bounds_ns)
+    return estimate_rate(offered_rows.scheduled_ns, bounds_ns)
 
 
 def _compute_goodput(
@@ -174,18 +174,18 @@ def _compute_goodput(
     """Compute the goodput: the rate and the proportion of responses within all SLO limits. Both are
     withheld if the scheduled starts are unknown and a limit is measured from them."""
     unavailable_objectives = (
-        [objective.label for objective in slo if objective.metric in INTENDED_START_METRICS]
-        if not offered_rows.has_all_intended
+        [objective.label for objective in slo if objective.metric in SCHEDULED_START_METRICS]
+        if not offered_rows.has_all_scheduled_starts
         else []
     )
     if unavailable_objectives:
         withheld_estimate = Estimate(
-            None, reason=f"{NO_INTENDED_START}, but {unavailable_objectives[0]} is measured from it"
+            None, reason=f"{NO_SCHEDULED_START}, but {unavailable_objectives[0]} is measured from it"
         )
         return {"good_per_s": withheld_estimate, "goodput_share": withheld_estimate}
     is_good = find_within_limits(offered_rows, slo)
     return {
-        "good_per_s": estimate_rate(offered_rows.intended_ns[is_good], bounds_ns),
+        "good_per_s": estimate_rate(offered_rows.scheduled_ns[is_good], bounds_ns),
         "goodput_share": estimate_ordered_proportion(is_good),
     }
 
@@ -210,7 +210,7 @@ def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
 
 def _compute_metric_distribution(rows: StageRows, metric: str) -> dict[str, Estimate]:
     values_ms = compute_duration_ms(rows, metric)
-    return withhold_distribution(NO_INTENDED_START) if values_ms is None else compute_distribution(values_ms)
+    return withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
 
 
 def compute_telemetry_metrics(telemetry: pd.DataFrame | None, window: Window) -> Metrics:

@@ -8,7 +8,7 @@ import numpy as np
 from app.analysis.columns import Floats, Mask, Nanoseconds
 from app.analysis.estimates import BATCHES, compute_distribution, estimate_proportion, estimate_rate_of_amounts
 from app.analysis.rows import Chunks, StageRows, TokenRows
-from app.analysis.spans import NO_INTENDED_START, compute_duration_ms
+from app.analysis.spans import NO_SCHEDULED_START, compute_duration_ms
 from app.analysis.token_samples import build_sample_from_rows
 from app.records.estimate import TokenSample
 from app.records.metrics import DISTRIBUTION_AGGREGATES
@@ -54,7 +54,7 @@ def _build_span_metrics(success_rows: StageRows) -> Metrics:
     for name in _TOKEN_SPANS:
         values_ms = compute_duration_ms(success_rows, name)
         metrics[name] = (
-            withhold_distribution(NO_INTENDED_START) if values_ms is None else compute_distribution(values_ms)
+            withhold_distribution(NO_SCHEDULED_START) if values_ms is None else compute_distribution(values_ms)
         )
     if success_rows.tokens is not None and np.isnan(success_rows.tokens.tokens_out).all():
         metrics["tpot_ms"] = withhold_distribution("the server does not report token counts")

@@ -23,14 +23,14 @@ _DEFAULT_MAX_DURATION_S = 20 * 60.0
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("base", metavar="BASE",
+    parser.add_argument("baseline", metavar="BASELINE",
                         help="run ID, run directory, result.json, 'last' or 'promoted'; repeated runs separated by "
                         "commas; with --measure, a profile")  # fmt: skip
     parser.add_argument(
         "candidate",
         nargs="+",
         metavar="CANDIDATE",
-        help="the run or runs to compare with BASE, specified like BASE; several runs are repeated runs of one "
+        help="the run or runs to compare with BASELINE, specified like BASELINE; several runs are repeated runs of one "
         "candidate",
     )
     parser.add_argument("--tolerance", type=parse_tolerance, default=None, metavar="SHARE",
@@ -46,7 +46,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     measure_group = parser.add_argument_group(
         "measure two profiles in interleaved A/B pairs, each run in a new process"
     )
-    measure_group.add_argument("--measure", action="store_true", help="measure BASE and CANDIDATE, which are profiles")
+    measure_group.add_argument(
+        "--measure", action="store_true", help="measure BASELINE and CANDIDATE, which are profiles"
+    )
     measure_group.add_argument("--pairs", type=_parse_pairs, default=None, metavar="N",
                            help="number of A/B pairs; doubled if a change is suspected (default: 7)")  # fmt: skip
     measure_group.add_argument("--max-duration", type=_parse_duration, default=_DEFAULT_MAX_DURATION_S, metavar="TIME",
@@ -84,7 +86,9 @@ def _compare(pair_results: PairResults, arguments: argparse.Namespace) -> Compar
     from app.analysis.comparisons.comparison import compare_runs
 
     tolerance = _get_tolerance(arguments)
-    comparison = compare_runs(pair_results.base, pair_results.candidate, tolerance=tolerance, is_forced=arguments.force)
+    comparison = compare_runs(
+        pair_results.baseline, pair_results.candidate, tolerance=tolerance, is_forced=arguments.force
+    )
     return msgspec.structs.replace(comparison, notes=(*pair_results.notes, *comparison.notes))
 
 
@@ -142,7 +146,7 @@ def _read_runs(arguments: argparse.Namespace) -> PairResults:
         raise UsageError("--pairs requires --measure", hint="Separate existing repeated runs with commas.")
     if arguments.record is not None:
         raise UsageError("--record requires --measure", hint="Use --out FILE to write the comparison to a file.")
-    return PairResults(*read_sides(arguments.base, arguments.candidate))
+    return PairResults(*read_sides(arguments.baseline, arguments.candidate))
 
 
 def _print_comparison(comparison: Comparison, arguments: argparse.Namespace) -> None:
@@ -168,7 +172,7 @@ def _print_comparison(comparison: Comparison, arguments: argparse.Namespace) -> 
 def _build_command(arguments: argparse.Namespace, comparison: Comparison) -> str:
     from app.reporting.comparison import build_comparison_command
 
-    run_arguments = (arguments.base, arguments.candidate)
+    run_arguments = (arguments.baseline, arguments.candidate)
     extra_options = ["--measure"] if arguments.measure else []
     return build_comparison_command(
         *run_arguments, comparison.tolerance, is_forced=arguments.force, options=extra_options

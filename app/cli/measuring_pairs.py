@@ -40,7 +40,7 @@ def measure_pairs(
             "--measure requires exactly two profiles", hint="Specify the baseline profile and the candidate profile."
         )
     name = format_pairs_name(
-        require_measurable_profile(arguments.base), require_measurable_profile(arguments.candidate[0])
+        require_measurable_profile(arguments.baseline), require_measurable_profile(arguments.candidate[0])
     )
     run_id = new_run_id(name, datetime.now(UTC))
     with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
@@ -72,7 +72,7 @@ def _measure_pair_runs(arguments: argparse.Namespace, pair_plan: PairPlan, store
             emit(NoteAdded(time.perf_counter_ns(), text))
 
         report_phase("two profiles in interleaved A/B pairs, each run in a new process")
-        runs = ProfileRuns(arguments.base, arguments.candidate[0], interruption, emit)
+        runs = ProfileRuns(arguments.baseline, arguments.candidate[0], interruption, emit)
         with CommandPoller(
             store, interruption, add_note=add_note, change_rate=_reject_stage_command, extend=_reject_stage_command
         ):

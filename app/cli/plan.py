@@ -137,7 +137,7 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
 
 
 def _build_row(fleet: Fleet) -> tuple[Cell, ...]:
-    from app.planning.formatting import format_share
+    from app.planning.formatting import format_probability
 
     utilization, needed_usd = fleet.utilization_at_peak.value, fleet.usd_per_month_needed
     return (
@@ -145,7 +145,7 @@ def _build_row(fleet: Fleet) -> tuple[Cell, ...]:
         fleet.offer,
         fleet.usd_per_month.value,
         None if needed_usd is None else f"{needed_usd.p10:,.0f}-{needed_usd.p90:,.0f}",
-        None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned),
+        None if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned),
         None if utilization is None else 100 * utilization,
         fleet.latency_at_peak.value,
         fleet.basis,
@@ -171,7 +171,7 @@ def _show_what_if(plan: Plan, variations: dict[str, Plan]) -> None:
 
 
 def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Cell, ...]:
-    from app.planning.formatting import format_share
+    from app.planning.formatting import format_probability
 
     if plan.recommendation is None:
         return (change, "no offer fits", None, None, None)
@@ -181,7 +181,7 @@ def _build_what_if_row(change: str, plan: Plan, original_plan: Plan) -> tuple[Ce
     )
     usd = fleet.usd_per_month.value
     change_text = None if original_usd is None or usd is None else f"{usd - original_usd:+,.0f}"
-    probability_text = None if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
+    probability_text = None if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned)
     return (change, f"{fleet.instances} × {fleet.offer}", usd, change_text, probability_text)
 
 

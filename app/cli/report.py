@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _EVALUATION_EXIT_CODES = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
 
 
-def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
+def _add_reevaluation_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--slo",
         action="append",
@@ -45,27 +45,27 @@ def _add_rescoring_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def is_recomputed(arguments: argparse.Namespace) -> bool:
-    return is_rescored(arguments) or arguments.recover
+    return is_reevaluated(arguments) or arguments.recover
 
 
-def is_rescored(arguments: argparse.Namespace) -> bool:
+def is_reevaluated(arguments: argparse.Namespace) -> bool:
     return any(option is not None for option in (arguments.slo, arguments.from_s, arguments.to_s))
 
 
-def rescore_run(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
+def reevaluate_if_requested(run: StoredRun, arguments: argparse.Namespace) -> tuple[Report, Result, int]:
     """Return the report and the result of a stored run, re-evaluated if requested, and the exit
     code of the command: the exit code of the re-evaluation, or 0 without a re-evaluation."""
     from app.reporting.opened import load_run
 
     opened_run = load_run(run, recover=arguments.recover)
-    if not is_rescored(arguments):
+    if not is_reevaluated(arguments):
         return opened_run.report(), opened_run.result, 0
-    result = opened_run.rescore(arguments.slo, _parse_window(arguments, opened_run.result.clock.duration_s))
+    result = opened_run.reevaluate(arguments.slo, _parse_window(arguments, opened_run.result.clock.duration_s))
     evaluation_codes = [cause.code for cause in result.exit.causes if cause.code in _EVALUATION_EXIT_CODES]
     return opened_run.report(result), result, evaluation_codes[0] if evaluation_codes else 0
 
 
-def refuse_rescoring(arguments: argparse.Namespace, subject: str) -> None:
+def refuse_reevaluation(arguments: argparse.Namespace, subject: str) -> None:
     if is_recomputed(arguments):
         raise UsageError(
             f"{subject} cannot be re-evaluated",
@@ -73,11 +73,11 @@ def refuse_rescoring(arguments: argparse.Namespace, subject: str) -> None:
         )
 
 
-def build_rescored_name(name: str) -> str:
-    """Return the file name of a re-evaluated report, such as report-rescored.html for report.html,
-    so that the original report is not overwritten."""
+def build_reevaluated_name(name: str) -> str:
+    """Return the file name of a re-evaluated report, such as report-reevaluated.html for
+    report.html, so that the original report is not overwritten."""
     path = Path(name)
-    return f"{path.stem}-rescored{path.suffix}"
+    return f"{path.stem}-reevaluated{path.suffix}"
 
 
 def _parse_window(arguments: argparse.Namespace, duration_s: float) -> tuple[float, float] | None:
@@ -127,7 +127,7 @@ def redact_report(report: Report, result: Result, arguments: argparse.Namespace)
         count_text = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
         print(f"redacted: {redaction.original} → {redaction.replacement}, {count_text}", file=sys.stderr)
     for kind in arguments.redact:
-        if kind not in redacted.report.hidden:
+        if kind not in redacted.report.redacted:
             print(f"nothing to redact: the report contains no {kind}", file=sys.stderr)
     return redacted
 
@@ -138,10 +138,10 @@ def refuse_redaction(arguments: argparse.Namespace, subject: str) -> None:
 
 
 def build_redacted_name(name: str) -> str:
-    """Return the file name of a redacted report, such as report-hidden.html for report.html, so
+    """Return the file name of a redacted report, such as report-redacted.html for report.html, so
     that the original report is not overwritten."""
     path = Path(name)
-    return f"{path.stem}-hidden{path.suffix}"
+    return f"{path.stem}-redacted{path.suffix}"
 
 
 def _parse_redacted_kinds(text: str) -> tuple[RedactedKind, ...]:
@@ -177,7 +177,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help=f"output file (default: {file_names} or {_LLM_D} in the run directory, or next to the plan file; text "
         "goes to standard output)",
     )
-    _add_rescoring_arguments(parser)
+    _add_reevaluation_arguments(parser)
     _add_redaction_arguments(parser)
 
 
@@ -223,10 +223,10 @@ def _execute_recomputed(run: StoredRun, arguments: argparse.Namespace) -> int:
     written to a separate file, and the report of a recovered run replaces the original report."""
     format_id: str = arguments.format or "html"
     if arguments.definitions or format_id == _LLM_D:
-        refuse_rescoring(arguments, "a report with the metrics of other tools")
-    report, result, code = rescore_run(run, arguments)
+        refuse_reevaluation(arguments, "a report with the metrics of other tools")
+    report, result, code = reevaluate_if_requested(run, arguments)
     redacted, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
-    name = build_rescored_name(name) if is_rescored(arguments) else name
+    name = build_reevaluated_name(name) if is_reevaluated(arguments) else name
     if redacted is not None:
         report, name = redacted.report, build_redacted_name(name)
     _write_or_print(_render(report, format_id), format_id, arguments.out, run.directory / name)
@@ -252,7 +252,7 @@ def _execute_plan(arguments: argparse.Namespace) -> int:
 
     path = Path(arguments.run)
     format_id: str = arguments.format or "html"
-    refuse_rescoring(arguments, f"{path} is a plan and")
+    refuse_reevaluation(arguments, f"{path} is a plan and")
     refuse_redaction(arguments, f"{path} is a plan and")
     if arguments.definitions:
         raise UsageError(
@@ -273,7 +273,7 @@ def _execute_foreign(arguments: argparse.Namespace) -> int:
     from app.cli.report_foreign import build_foreign_report
 
     path = Path(arguments.run)
-    refuse_rescoring(arguments, f"{path} is another tool's result and")
+    refuse_reevaluation(arguments, f"{path} is another tool's result and")
     if arguments.definitions or arguments.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, which has no requests", hint="Specify a run.")
     format_id: str = arguments.format or "html"

@@ -25,8 +25,8 @@ Table = npt.NDArray[np.int64]
 """Table of calls with shape [calls, columns]. The columns are those of
 `app.records.calls.COLUMNS`."""
 COLUMN_COUNT = len(COLUMNS)
-_INTENDED_COLUMN, _PREPARED_COLUMN, _EXECUTED_COLUMN, _COPIED_OUT_COLUMN = (
-    COLUMNS.index(name) for name in ("intended_ns", "prepared_ns", "executed_ns", "copied_out_ns")
+_SCHEDULED_COLUMN, _PREPARED_COLUMN, _EXECUTED_COLUMN, _COPIED_OUT_COLUMN = (
+    COLUMNS.index(name) for name in ("scheduled_ns", "prepared_ns", "executed_ns", "copied_out_ns")
 )
 
 
@@ -55,11 +55,11 @@ def compute_service_times_ms(table: Table) -> npt.NDArray[np.float64]:
     return durations_ms
 
 
-def build_unstarted_calls(arrival_indices: Sequence[int], intended_ns: Sequence[int]) -> Table:
+def build_unstarted_calls(arrival_indices: Sequence[int], scheduled_ns: Sequence[int]) -> Table:
     """Build a table of the arrivals whose calls were never started, with their scheduled starts in
     ns."""
     table = np.full((len(arrival_indices), COLUMN_COUNT), -1, np.int64)
-    table[:, 0], table[:, _INTENDED_COLUMN] = arrival_indices, intended_ns
+    table[:, 0], table[:, _SCHEDULED_COLUMN] = arrival_indices, scheduled_ns
     return table
 
 

@@ -199,9 +199,9 @@ class _Stage:
             caller, streams = self._callers[stream], len(self._callers)
             try:
                 while wait_for_query():
-                    intended_ns, query = current_query
+                    scheduled_ns, query = current_query
                     start = self._starts[(query * streams + stream) % self._start_count]
-                    rows.extend((query, stream, intended_ns, *caller.call(start)))
+                    rows.extend((query, stream, scheduled_ns, *caller.call(start)))
                     if stream == 0 and query >= self._sampler.next_index:
                         self._sampler.add(query, start, caller.outputs)
             except threading.BrokenBarrierError:  # A call of another stream failed.
@@ -229,10 +229,10 @@ class _Stage:
                 arrival = next(indices)
                 if arrival >= len(offsets) or self._now_ns() > deadline_ns:
                     return
-                intended_ns = start_ns + offsets[arrival]
-                self._wait_until(intended_ns)
+                scheduled_ns = start_ns + offsets[arrival]
+                self._wait_until(scheduled_ns)
                 start = self._starts[arrival % self._start_count]
-                rows.extend((arrival, stream, intended_ns, *caller.call(start)))
+                rows.extend((arrival, stream, scheduled_ns, *caller.call(start)))
                 if arrival >= self._sampler.next_index:
                     self._sampler.add(arrival, start, caller.outputs)
 

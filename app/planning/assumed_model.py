@@ -7,12 +7,12 @@ import math
 
 from app.planning.capacity import Capacity
 from app.planning.formulas import estimate_rate_within_slo
-from app.planning.goals import Goals
 from app.planning.llm import ASSUMED_SIGMA, Deployment, build_assumed_service, size_replica
 from app.planning.memory import MemoryPlan, find_smallest_degree
 from app.planning.rates import Unavailable
 from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
+from app.planning.slo_objectives import SloObjectives
 from app.records.offers import Accelerator, CapacityCurve, Offer
 from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
@@ -31,7 +31,7 @@ this number, the replica is split across more accelerators."""
 
 
 def build_assumed_target(
-    accelerator: Accelerator, plan_inputs: PlanningInputs, goals: Goals
+    accelerator: Accelerator, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> MeasuredTarget | Unavailable:
     """Build the target of a single replica on as many accelerators as its weights and KV cache
     need.
@@ -70,10 +70,10 @@ def build_assumed_target(
     fit = ServiceFit(
         (FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.rate_per_s * efficiency
     )
-    rate = estimate_rate_within_slo(scaled_service, goals, 1, "random", lengths)
+    rate = estimate_rate_within_slo(scaled_service, objectives, 1, "random", lengths)
     name = f"{assumed_model.name} on {memory.degree} × {accelerator.key}, analytical estimate"
     hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory.degree)
-    curve = CapacityCurve((), goals.latency_metric, rate, None, None)
+    curve = CapacityCurve((), objectives.latency_metric, rate, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 

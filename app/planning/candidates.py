@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import msgspec
 
 from app.planning.capacity import Capacity
-from app.planning.formatting import format_share, format_usd
+from app.planning.formatting import format_probability, format_share, format_usd
 from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak
 from app.planning.pricing.ownership import compute_owned_cost
 from app.planning.rates import Unavailable
@@ -262,7 +262,7 @@ def _describe_spot_risk(candidate: Candidate, probabilities: SloProbabilities, d
         verb = "covers" if candidate.spot_spares == 1 else "cover"
         description += f"; {candidate.spot_spares} of the spares {verb} this"
     if not reaches_confidence(probabilities.planned, demand):
-        description += f"; P(SLO met) is {format_share(probabilities.planned)}, below the plan's confidence"
+        description += f"; P(SLO met) is {format_probability(probabilities.planned)}, below the plan's confidence"
     return description
 
 

@@ -16,10 +16,10 @@ from app.analysis.columns import Floats
 from app.planning.candidates import Candidate
 from app.planning.demand import compute_year_rates_per_s
 from app.planning.formatting import format_number
-from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s, count_instances_at_rate
+from app.planning.slo_objectives import SloObjectives
 from app.records.estimate import Basis
 from app.records.plan import Saving
 from app.records.planning_inputs import PlanningInputs
@@ -180,7 +180,7 @@ def plan_savings(
     best: Option,
     demand: Demand,
     plan_inputs: PlanningInputs,
-    goals: Goals,
+    objectives: SloObjectives,
     *,
     estimate_only: bool,
 ) -> tuple[Saving, ...]:
@@ -190,7 +190,7 @@ def plan_savings(
     returned. Otherwise, savings by each of the other measured targets and by a warm pool are added.
     """
     feasible = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best, plan_inputs, goals)]
+    changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best, plan_inputs, objectives)]
 
     def size_fleet(change: WhatIfChange) -> FleetSize:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
@@ -206,11 +206,11 @@ def plan_savings(
     if estimate_only:
         return assumed_savings
     pool_savings = compute_warm_pool_saving(get_candidate(best), demand, plan_inputs)
-    return (*_compute_target_savings(best, demand, plan_inputs, goals), *assumed_savings, *pool_savings)
+    return (*_compute_target_savings(best, demand, plan_inputs, objectives), *assumed_savings, *pool_savings)
 
 
 def _compute_target_savings(
-    best: Option, demand: Demand, plan_inputs: PlanningInputs, goals: Goals
+    best: Option, demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> Iterator[Saving]:
     """Yield, for each measured target other than the recommended target, the saving by the target's
     cheapest fleet."""
@@ -219,13 +219,15 @@ def _compute_target_savings(
         if target.name == best.target.name:
             continue
         target_inputs = msgspec.structs.replace(plan_inputs, measured=(target,))
-        options = list_options(target_inputs, demand, goals, estimate_only=True)
+        options = list_options(target_inputs, demand, objectives, estimate_only=True)
         cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
         basis: Basis = "assumed" if target.is_assumed else "measured"
         yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
 
 
-def _find_batching_window_change(best: Option, plan_inputs: PlanningInputs, goals: Goals) -> Iterator[WhatIfChange]:
+def _find_batching_window_change(
+    best: Option, plan_inputs: PlanningInputs, objectives: SloObjectives
+) -> Iterator[WhatIfChange]:
     """Yield the change to the batching window that has the highest rate per replica by formula,
     unless the current window is as good.
     """
@@ -240,7 +242,7 @@ def _find_batching_window_change(best: Option, plan_inputs: PlanningInputs, goal
         msgspec.structs.replace(service, window_s=factor * reference_window_s) for factor in _WINDOW_FACTORS
     ]
     rates = [
-        estimate_rate_within_slo(candidate_service, goals, 1, router)
+        estimate_rate_within_slo(candidate_service, objectives, 1, router)
         for candidate_service in (service, *candidate_services)
     ]
     best_index = max(range(len(candidate_services)), key=lambda index: rates[index + 1])

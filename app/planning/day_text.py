@@ -57,7 +57,7 @@ def format_day_notes(
         "The median error of the service model against the measured percentiles is "
         f"{100 * planned_fleet.median_error:.0f} %, and the instance capacity is {planned_fleet.fleet.basis}. The day "
         "is simulated at the most likely speed; the plan's confidence covers the risk of a lower speed.",
-        *planned_fleet.shape.goals.notes,
+        *planned_fleet.shape.objectives.notes,
         "Not simulated: errors and slowdowns of the model server, network latency beyond the measured one, zone "
         "failures, spot interruptions, and how the scheduler packs replicas.",
     )
@@ -101,11 +101,11 @@ def _compute_lost_share(totals: DayTotals) -> float | None:
 def _format_attainment(day: SimulatedDay, planned_fleet: PlannedFleet) -> Iterator[str]:
     if day.attainment is None or day.target_share is None:
         return
-    limits_text = " and ".join(goal.text for goal in planned_fleet.shape.goals.latency_goals)
+    limits_text = " and ".join(objective.text for objective in planned_fleet.shape.objectives.latency)
     hourly_shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
     hours_met = sum(1 for good_share in hourly_shares if good_share >= day.target_share)
     met_text = (
-        f"met the limit{'' if len(planned_fleet.shape.goals.latency_goals) == 1 else 's'} of {limits_text or 'the SLO'}"
+        f"met the limit{'' if len(planned_fleet.shape.objectives.latency) == 1 else 's'} of {limits_text or 'the SLO'}"
     )
     target_text = (
         f"the target of {format_share(day.target_share)} was reached in {hours_met} of {len(hourly_shares)} hours"

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Sequence
 import msgspec
 
 from app.planning.candidates import Candidate
-from app.planning.formatting import format_number, format_share, format_usd
+from app.planning.formatting import format_number, format_probability, format_share, format_usd
 from app.planning.options import Option, get_candidate
 from app.planning.pricing.ownership import compute_break_even_volume, compute_owned_break_even_months
 from app.planning.sizing import (
@@ -102,7 +102,7 @@ def _format_reasons(
     selection: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None
 ) -> list[str]:
     best, runner_up, cheapest_rejected = selection.best, selection.runner_up, selection.cheapest_rejected
-    probability_text = format_share(compute_confidence(best.needed_instances, best.capacity, demand))
+    probability_text = format_probability(compute_confidence(best.needed_instances, best.capacity, demand))
     subject = "One instance sustains" if best.needed_instances == 1 else f"{best.needed_instances} instances sustain"
     sentences = [
         f"{subject} the peak with a probability of {probability_text}; the target is {format_share(limits.confidence)}."

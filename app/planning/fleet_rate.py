@@ -1,5 +1,5 @@
-"""Highest rate per replica at which a fleet meets the goals, found by simulation. The rate is 0 if
-the goals are missed even at the lowest load.
+"""Highest rate per replica at which a fleet meets the objectives, found by simulation. The rate is
+0 if the objectives are missed even at the lowest load.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from app.analysis.traces import WINDOW_S, unpack_token_pairs
 from app.planning.bursts import Bursts, compute_burst_factor, compute_fluid_rate_per_s, draw_arrivals, is_bursty
 from app.planning.demand import compute_peak_per_s
 from app.planning.formulas import MIN_LOAD, compute_max_sequences_in_flight, estimate_rate_within_slo
-from app.planning.goals import Goal, Goals, build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
 from app.planning.service_models.families import with_parameters
 from app.planning.service_models.service_times import speed_up
@@ -28,6 +27,7 @@ from app.planning.simulation.design import FleetDesign, SimulatedClass, compute_
 from app.planning.simulation.replay import ReplayResult, replay
 from app.planning.simulation.results import ClassOutcome
 from app.planning.simulation.steady import MAX_CELL_REPLICAS, SteadyOutcome, simulate_steady
+from app.planning.slo_objectives import LatencyObjective, SloObjectives, build_slo_objectives
 from app.records.offers import Router
 from app.records.service import FittedService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, TokenLengths, TraceRows, Traffic
@@ -86,17 +86,18 @@ _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
 
 class FleetShape(msgspec.Struct, frozen=True):
-    """Properties of a fleet that do not depend on its size: router, goals and requests.
+    """Properties of a fleet that do not depend on its size: router, objectives and requests.
 
     `lengths` are equally likely pairs of input and output tokens. `classes` are traffic classes
     with their own limits.
     """
 
     router: Router
-    goals: Goals
+    objectives: SloObjectives
     classes: tuple[SimulatedClass, ...] = ()
-    class_goals: tuple[Goals, ...] = ()
-    """Goals of each traffic class, in the order of `classes`. The fleet must meet all goals."""
+    class_objectives: tuple[SloObjectives, ...] = ()
+    """SloObjectives of each traffic class, in the order of `classes`. The fleet must meet all
+    objectives."""
     lengths: tuple[tuple[int, int], ...] = ((1, 1),)
     bursts: Bursts | None = None
     """Bursty arrivals at the peak; `None` for Poisson arrivals."""
@@ -122,26 +123,28 @@ def _compute_mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, 
     return float(inputs), float(outputs)
 
 
-def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak_per_s: float | None = None) -> FleetShape:
+def build_fleet_shape(
+    traffic: Traffic, objectives: SloObjectives, router: Router, peak_per_s: float | None = None
+) -> FleetShape:
     """Build the fleet shape for the traffic.
 
-    Traffic classes without their own SLO get the goals of the plan. `peak_per_s` is the peak rate
-    of the fleet in req/s; `None` stands for the highest rate of the next 12 months without
+    Traffic classes without their own SLO get the objectives of the plan. `peak_per_s` is the peak
+    rate of the fleet in req/s; `None` stands for the highest rate of the next 12 months without
     campaigns.
     """
-    class_goals = tuple(
-        build_goals([parse_objective(text) for text in traffic_class.slo]) if traffic_class.slo else goals
+    class_objectives = tuple(
+        build_slo_objectives([parse_objective(text) for text in traffic_class.slo]) if traffic_class.slo else objectives
         for traffic_class in traffic.classes
     )
     classes = tuple(
         SimulatedClass(
             traffic_class.share,
-            goals_of_class.get_limit_s("latency"),
+            objectives_of_class.get_limit_s("latency"),
             traffic_class.work,
-            goals_of_class.get_limit_s("first_token"),
-            goals_of_class.get_limit_s("per_token"),
+            objectives_of_class.get_limit_s("first_token"),
+            objectives_of_class.get_limit_s("per_token"),
         )
-        for traffic_class, goals_of_class in zip(traffic.classes, class_goals, strict=True)
+        for traffic_class, objectives_of_class in zip(traffic.classes, class_objectives, strict=True)
     )
     lengths = tuple(
         (max(1, round(pair.input)), max(1, round(pair.output))) for pair in _repeat_by_share(traffic.tokens)
@@ -155,7 +158,7 @@ def build_fleet_shape(traffic: Traffic, goals: Goals, router: Router, peak_per_s
     trace_lengths = None if traffic.rows is None else unpack_token_pairs(traffic.rows)
     if trace_lengths is not None:
         lengths = tuple((inputs, outputs) for inputs, outputs in trace_lengths.tolist())
-    return FleetShape(router, goals, classes, class_goals, lengths or ((1, 1),), bursts)
+    return FleetShape(router, objectives, classes, class_objectives, lengths or ((1, 1),), bursts)
 
 
 def _repeat_by_share(tokens: Sequence[TokenLengths]) -> list[TokenLengths]:
@@ -202,14 +205,14 @@ def estimate_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
 ) -> ReplicaRate:  # fmt: skip
-    best, goals, lengths = fit.services[0], shape.goals, shape.mean_lengths
+    best, objectives, lengths = fit.services[0], shape.objectives, shape.mean_lengths
     service = speed_up(best.service, speed)
     rate_per_s = estimate_rate_within_slo(
-        speed_up(service, 1 / shape.mean_work), goals, replicas, shape.router, lengths
+        speed_up(service, 1 / shape.mean_work), objectives, replicas, shape.router, lengths
     )
     sigma = math.hypot(speed_sigma, _compute_throughput_sigma(best, shape), RUN_TO_RUN_SIGMA)
     single_replica_per_s = (
-        estimate_rate_within_slo(service, goals, 1, "random", lengths) if evidence.tested_rates else rate_per_s
+        estimate_rate_within_slo(service, objectives, 1, "random", lengths) if evidence.tested_rates else rate_per_s
     )
     model_rates = _ModelRates(rate_per_s, single_replica_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _compute_fluid_factor(shape, shape.bursts)
@@ -306,13 +309,13 @@ def _predict_single_replica(
         relative_work = 1.0
     if not evidence.tested_rates:
         return _SingleReplica(median_per_s, evidence, max_observed_per_s * relative_work)
-    measured_shape = FleetShape("random", shape.goals, lengths=lengths)
+    measured_shape = FleetShape("random", shape.objectives, lengths=lengths)
     rate_per_s = median_per_s
     if measured_shape != msgspec.structs.replace(shape, bursts=None):
-        guess_per_s = estimate_rate_within_slo(service, shape.goals, 1, "random", measured_shape.mean_lengths)
+        guess_per_s = estimate_rate_within_slo(service, shape.objectives, 1, "random", measured_shape.mean_lengths)
         rate_per_s = _find_steady_rate(service, measured_shape, 1, guess_per_s)
     if rate_per_s > 0 and evidence.stage_requests is not None:
-        effect = compute_stage_effect(service, shape.goals, lengths, evidence.stage_requests, rate_per_s)
+        effect = compute_stage_effect(service, shape.objectives, lengths, evidence.stage_requests, rate_per_s)
         evidence = evidence.correct_to_steady_state(effect, rate_per_s, fit_spread)
     return _SingleReplica(rate_per_s, evidence, max_observed_per_s * relative_work)
 
@@ -458,15 +461,17 @@ def _compute_burst_effect(
 
 
 def _compute_fluid_factor(shape: FleetShape, bursts: Bursts) -> float:
-    limit_s = min((goal.limit_s for goal in shape.goals.latency_goals), default=2.0)
+    limit_s = min((objective.limit_s for objective in shape.objectives.latency), default=2.0)
     return bursts.peak_per_s / compute_fluid_rate_per_s(
         bursts, float(f"{limit_s / 2:.2g}"), _compute_allowed_late_share(shape)
     )
 
 
 def _compute_allowed_late_share(shape: FleetShape) -> float:
-    quantiles = [goal.quantile for goal in shape.goals.latency_goals if goal.quantile is not None]
-    return min([1 - max(quantiles, default=0.5), *([] if shape.goals.share is None else [1 - shape.goals.share])])
+    quantiles = [objective.quantile for objective in shape.objectives.latency if objective.quantile is not None]
+    return min(
+        [1 - max(quantiles, default=0.5), *([] if shape.objectives.share is None else [1 - shape.objectives.share])]
+    )
 
 
 def replay_bursts(
@@ -558,7 +563,7 @@ def _simulate_model(
 ) -> ReplicaRate:
     service = speed_up(fitted.service, speed)
     guess_per_s = estimate_rate_within_slo(
-        speed_up(service, 1 / shape.mean_work), shape.goals, replicas, shape.router, shape.mean_lengths
+        speed_up(service, 1 / shape.mean_work), shape.objectives, replicas, shape.router, shape.mean_lengths
     )
     median_per_s, sigma = find_highest_rate(service, shape, replicas, guess_per_s)
     if median_per_s <= 0:
@@ -620,7 +625,7 @@ def find_highest_rate(
     service: ServiceModel, shape: FleetShape, replicas: int, start_per_s: float, requests: tuple[int, int] = _REQUESTS,
     precision: float = _PRECISION,
 ) -> tuple[float, float]:  # fmt: skip
-    """Return the highest rate per replica at which the fleet meets all goals, and the standard
+    """Return the highest rate per replica at which the fleet meets all objectives, and the standard
     deviation of its logarithm.
 
     The search starts at `start_per_s` and ends when the log rate is known to `precision`.
@@ -632,7 +637,7 @@ def find_highest_rate(
 
     def compute_margin_at(rate_per_s: float) -> float:
         """Return the margin at a rate: the largest log ratio of a latency to its limit; above 0 if
-        a goal is missed."""
+        an objective is missed."""
         return compute_margin(simulate_fleet(design, shape, rate_per_s, request_count), shape)
 
     start_rate_per_s = min(max(start_per_s, MIN_LOAD * max_per_s), max_per_s)
@@ -640,12 +645,12 @@ def find_highest_rate(
 
 
 def build_design(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
-    goals = shape.goals
+    objectives = shape.objectives
     classes = shape.classes or (
         SimulatedClass(
-            limit_s=goals.get_limit_s("latency"),
-            first_token_limit_s=goals.get_limit_s("first_token"),
-            per_token_limit_s=goals.get_limit_s("per_token"),
+            limit_s=objectives.get_limit_s("latency"),
+            first_token_limit_s=objectives.get_limit_s("first_token"),
+            per_token_limit_s=objectives.get_limit_s("per_token"),
         ),
     )
     return FleetDesign((service,) * replicas, shape.router, classes, lengths=shape.lengths)
@@ -690,33 +695,41 @@ def simulate_traffic(
 def list_percentiles(shape: FleetShape) -> list[float]:
     """Return the percentiles to compute, in ascending order: those in the SLO, and p50, p95 and
     p99."""
-    goals_of_slo = {goal for goals in (shape.goals, *shape.class_goals) for goal in goals.latency_goals}
-    return sorted({100 * goal.quantile for goal in goals_of_slo if goal.quantile is not None} | {50, 95, 99})
+    slo_latency_objectives = {
+        objective for objectives in (shape.objectives, *shape.class_objectives) for objective in objectives.latency
+    }
+    return sorted(
+        {100 * objective.quantile for objective in slo_latency_objectives if objective.quantile is not None}
+        | {50, 95, 99}
+    )
 
 
 def compute_margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
-    """Return the largest log ratio of a latency to its limit, over all goals and traffic classes.
-    The margin is above 0 if a goal is missed.
+    """Return the largest log ratio of a latency to its limit, over all objectives and traffic
+    classes. The margin is above 0 if an objective is missed.
 
     For a target share of good requests, the margin is ten times the shortfall.
     """
     if not shape.classes:
-        return _compute_class_margin(outcome, outcome.overall, shape.goals)
-    pairs = zip(outcome.classes, shape.class_goals, strict=True)
-    return max(_compute_class_margin(outcome, class_outcome, goals) for class_outcome, goals in pairs)
+        return _compute_class_margin(outcome, outcome.overall, shape.objectives)
+    pairs = zip(outcome.classes, shape.class_objectives, strict=True)
+    return max(_compute_class_margin(outcome, class_outcome, objectives) for class_outcome, objectives in pairs)
 
 
-def _compute_class_margin(outcome: SteadyOutcome, class_outcome: ClassOutcome, goals: Goals) -> float:
+def _compute_class_margin(outcome: SteadyOutcome, class_outcome: ClassOutcome, objectives: SloObjectives) -> float:
     margins = [
-        math.log(max(get_latency_s(outcome, goal, class_outcome), 1e-9) / goal.limit_s) for goal in goals.latency_goals
+        math.log(max(get_latency_s(outcome, objective, class_outcome), 1e-9) / objective.limit_s)
+        for objective in objectives.latency
     ]
-    if goals.share is not None:
-        margins.append(10 * (goals.share - (class_outcome.good_share or 0.0)))
+    if objectives.share is not None:
+        margins.append(10 * (objectives.share - (class_outcome.good_share or 0.0)))
     return max(margins, default=-1.0)
 
 
-def get_latency_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcome | None = None) -> float:
-    """Return the latency in seconds that a goal limits, over all requests or over one traffic
+def get_latency_s(
+    outcome: SteadyOutcome, objective: LatencyObjective, class_outcome: ClassOutcome | None = None
+) -> float:
+    """Return the latency in seconds that an objective limits, over all requests or over one traffic
     class; infinity if unknown.
     """
     class_outcome = class_outcome or outcome.overall
@@ -724,9 +737,9 @@ def get_latency_s(outcome: SteadyOutcome, goal: Goal, class_outcome: ClassOutcom
         "latency": class_outcome.latency,
         "first_token": class_outcome.first_token,
         "per_token": class_outcome.per_token,
-    }[goal.kind]
+    }[objective.kind]
     if statistics is None:
         return math.inf
-    index = None if goal.quantile is None else outcome.percentiles.index(100 * goal.quantile)
+    index = None if objective.quantile is None else outcome.percentiles.index(100 * objective.quantile)
     latency_s = statistics.mean_s if index is None else statistics.percentiles_s[index]
     return math.inf if latency_s is None else latency_s

@@ -27,11 +27,17 @@ from app.planning.fleet_rate import (
     simulate_traffic,
 )
 from app.planning.formulas import depends_on_replicas
-from app.planning.goals import DEFAULT_LATENCY_METRIC, CancelledError, Goal, ShouldContinue, always_continue
 from app.planning.latency_curve import LatencyCurve
 from app.planning.service_models.evidence import Evidence, collect_evidence
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import Demand, compute_sustained_peak_per_s, count_instances
+from app.planning.slo_objectives import (
+    DEFAULT_LATENCY_METRIC,
+    CancelledError,
+    LatencyObjective,
+    ShouldContinue,
+    always_continue,
+)
 from app.records.plan import SizingMethod
 from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Objective
@@ -46,21 +52,21 @@ def simulate_fleet_curve(
 ) -> LatencyCurve:
     """Simulate the latency curve of a fleet over the rate of one replica, up to `highest_per_s`.
 
-    The metric is that of the first latency goal; p95 latency if there is no latency goal. Decreases
-    due to simulation noise are removed.
+    The metric is that of the first latency objective; p95 latency if there is no latency objective.
+    Decreases due to simulation noise are removed.
     """
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
-    goal = (
-        shape.goals.latency_goals[0]
-        if shape.goals.latency_goals
-        else Goal("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
+    objective = (
+        shape.objectives.latency[0]
+        if shape.objectives.latency
+        else LatencyObjective("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
     )
     service = speed_up(fit.services[0].service, speed)
     rates = [load * highest_per_s for load in _LOADS]
     requests = count_requests(replicas, *_REQUESTS)
     latencies_ms = [
-        1000 * get_latency_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), goal)
+        1000 * get_latency_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), objective)
         for rate in rates
     ]
     nondecreasing_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]

@@ -15,7 +15,6 @@ from app.planning.candidates import RejectedOffer, build_fleet, build_rejected_f
 from app.planning.changes import plan_savings
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
 from app.planning.formatting import format_number
-from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
 from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.pareto import add_front_probabilities, find_pareto_front
@@ -28,6 +27,7 @@ from app.planning.risk import check_price
 from app.planning.sensitivity import compute_sensitivity
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.sizing import Demand, build_demand
+from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
 from app.records.plan import CapacityKnowledge, Fleet, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 
@@ -44,12 +44,12 @@ def plan_fleets(
     """
     plan_inputs = add_measured_tokens(plan_inputs)
     demand = build_demand(plan_inputs.traffic, plan_inputs.limits, plan_inputs.today)
-    goals = build_goals(plan_inputs.slo)
+    objectives = build_slo_objectives(plan_inputs.slo)
     evaluated_options = list_options(
-        plan_inputs, demand, goals, estimate_only=estimate_only, should_continue=should_continue
+        plan_inputs, demand, objectives, estimate_only=estimate_only, should_continue=should_continue
     )
-    evidence = _collect_evidence(evaluated_options, plan_inputs, goals)
-    knowledge = [_assess_option(option, evidence, goals, demand) for option in evaluated_options]
+    evidence = _collect_evidence(evaluated_options, plan_inputs, objectives)
+    knowledge = [_assess_option(option, evidence, objectives, demand) for option in evaluated_options]
     options = [
         _exclude_if_unknown(option, offer_knowledge)
         for option, offer_knowledge in zip(evaluated_options, knowledge, strict=True)
@@ -68,14 +68,14 @@ def plan_fleets(
         slo=tuple(objective.text for objective in plan_inputs.slo),
         confidence=limits.confidence,
         redundancy=limits.redundancy,
-        latency_metric=_select_latency_metric(target, goals),
+        latency_metric=_select_latency_metric(target, objectives),
         planned_on=plan_inputs.today.isoformat(),
         recommendation=None,
         runner_up=runner_up_fleet,
         cheapest_rejected=cheapest_rejected,
         offers=(*(fleet for _, fleet in ranked_fleets), *excluded_fleets),
         pareto=(),
-        notes=build_plan_notes(plan_inputs, demand, goals, [fleet for _, fleet in ranked_fleets], excluded_fleets),
+        notes=build_plan_notes(plan_inputs, demand, objectives, [fleet for _, fleet in ranked_fleets], excluded_fleets),
         router=limits.router,
         capacity_knowledge=_get_leading_knowledge(best, options, knowledge),
     )
@@ -95,30 +95,32 @@ def plan_fleets(
         ),
         checks=checks,
         pareto=_build_front(options, demand, plan_inputs),
-        sensitivity=compute_sensitivity(options, demand, plan_inputs, goals),
-        hours=() if estimate_only else simulate_peak_day(best, plan_inputs, goals),
+        sensitivity=compute_sensitivity(options, demand, plan_inputs, objectives),
+        hours=() if estimate_only else simulate_peak_day(best, plan_inputs, objectives),
         forecast=None if estimate_only else forecast_year(best_candidate, demand, plan_inputs),
         commitment=plan_commitment(best_candidate, demand, plan_inputs),
         break_even=explain_break_even(options, demand, plan_inputs),
-        savings=plan_savings(options, best, demand, plan_inputs, goals, estimate_only=estimate_only),
+        savings=plan_savings(options, best, demand, plan_inputs, objectives, estimate_only=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )
 
 
-def _collect_evidence(options: Sequence[Option], plan_inputs: PlanningInputs, goals: Goals) -> dict[str, SloEvidence]:
+def _collect_evidence(
+    options: Sequence[Option], plan_inputs: PlanningInputs, objectives: SloObjectives
+) -> dict[str, SloEvidence]:
     """Return the SLO evidence by target name. Evidence is collected per target, since many offers
     share a target."""
     targets = {option.target.name: option.target for option in options}
-    return {name: collect_slo_evidence(target, plan_inputs.slo, goals) for name, target in targets.items()}
+    return {name: collect_slo_evidence(target, plan_inputs.slo, objectives) for name, target in targets.items()}
 
 
 def _assess_option(
-    option: Option, evidence: Mapping[str, SloEvidence], goals: Goals, demand: Demand
+    option: Option, evidence: Mapping[str, SloEvidence], objectives: SloObjectives, demand: Demand
 ) -> CapacityKnowledge | None:
     """Return how certain the capacity of an offer is; `None` if the offer is infeasible."""
     if not option.is_feasible:
         return None
-    return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], goals, demand)
+    return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], objectives, demand)
 
 
 def _exclude_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
@@ -162,10 +164,10 @@ def _build_front(options: Sequence[Option], demand: Demand, plan_inputs: Plannin
     )
 
 
-def _select_latency_metric(target: MeasuredTarget, goals: Goals) -> str:
-    if target.fit is None or not goals.latency_goals:
+def _select_latency_metric(target: MeasuredTarget, objectives: SloObjectives) -> str:
+    if target.fit is None or not objectives.latency:
         return target.curve.latency_metric
-    return goals.latency_metric
+    return objectives.latency_metric
 
 
 def _rank(

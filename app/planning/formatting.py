@@ -28,6 +28,12 @@ def format_share(number: float) -> str:
     return "over 99.9 %" if 0.9995 <= number < 1 else f"{number * 100:.1f}".removesuffix(".0") + " %"
 
 
+def format_probability(number: float) -> str:
+    """Format a probability as a percentage, never as 0 % or 100 %, because it is the share of a
+    finite number of simulated cases."""
+    return "under 0.1 %" if number < 0.0005 else "over 99.9 %" if number >= 0.9995 else format_share(number)
+
+
 def format_service_model(service: ServiceModel) -> str:
     """Describe a service model, such as
     `1 request at a time, 2.1 ms each, CV 0.5, and 2.9 ms overhead`."""

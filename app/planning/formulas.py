@@ -1,5 +1,5 @@
 """Analytical estimate, by queueing formulas, of the highest rate at which a replica meets the
-goals.
+objectives.
 
 In all functions, `lengths` are the mean numbers of input and output tokens.
 """
@@ -13,13 +13,13 @@ import numpy as np
 from scipy import special
 
 from app.analysis.columns import Floats
-from app.planning.goals import Goal, Goals
 from app.planning.service_models.service_times import compute_service_factors, compute_total_cv
+from app.planning.slo_objectives import LatencyObjective, SloObjectives
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 MIN_LOAD = 0.02
-"""Lowest load to try, as a share of a replica's max throughput. If a goal is missed even at this
-load, the rate is 0."""
+"""Lowest load to try, as a share of a replica's max throughput. If an objective is missed even at
+this load, the rate is 0."""
 _QUANTILES = (np.arange(1000) + 0.5) / 1000
 """Quantiles at which the distribution of service times is evaluated. The grid is fine enough for
 p99.9."""
@@ -48,16 +48,22 @@ def compute_erlang_c(servers: float, erlangs: float) -> float:
 
 
 def estimate_rate_within_slo(
-    service: ServiceModel, goals: Goals, replicas: int, router: str, lengths: tuple[float, float] = (1.0, 1.0)
+    service: ServiceModel,
+    objectives: SloObjectives,
+    replicas: int,
+    router: str,
+    lengths: tuple[float, float] = (1.0, 1.0),
 ) -> float:
-    """Return the highest request rate per replica, in req/s, at which all goals are met; 0 if a
-    goal is missed even at MIN_LOAD."""
+    """Return the highest request rate per replica, in req/s, at which all objectives are met; 0 if
+    a objective is missed even at MIN_LOAD."""
     high = _compute_max_throughput_per_s(service, lengths)
-    if not goals.latency_goals:
+    if not objectives.latency:
         return 0.95 * high
 
     def is_met(rate_per_s: float) -> bool:
-        return all(_is_met(service, goal, rate_per_s, replicas, router, lengths) for goal in goals.latency_goals)
+        return all(
+            _is_met(service, objective, rate_per_s, replicas, router, lengths) for objective in objectives.latency
+        )
 
     low = MIN_LOAD * high
     if not is_met(low):
@@ -68,16 +74,16 @@ def estimate_rate_within_slo(
     return low
 
 
-def meets_without_waiting(service: ServiceModel, goals: Goals) -> bool:
-    """Return whether the goals are met if no request waits, as in a large fleet whose replicas
+def meets_without_waiting(service: ServiceModel, objectives: SloObjectives) -> bool:
+    """Return whether the objectives are met if no request waits, as in a large fleet whose replicas
     share a queue."""
-    return all(_compute_unloaded_latency_s(service, goal) <= goal.limit_s for goal in goals.latency_goals)
+    return all(_compute_unloaded_latency_s(service, objective) <= objective.limit_s for objective in objectives.latency)
 
 
-def _compute_unloaded_latency_s(service: ServiceModel, goal: Goal) -> float:
+def _compute_unloaded_latency_s(service: ServiceModel, objective: LatencyObjective) -> float:
     match service:
-        case RequestService(mean_s=service_s) if goal.quantile is not None:
-            service_s = float(np.quantile(_compute_lognormal_quantiles_s(service_s, service.cv), goal.quantile))
+        case RequestService(mean_s=service_s) if objective.quantile is not None:
+            service_s = float(np.quantile(_compute_lognormal_quantiles_s(service_s, service.cv), objective.quantile))
         case RequestService(mean_s=service_s):
             pass
         case BatchService():
@@ -104,19 +110,26 @@ def _compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[float, f
 
 
 def _is_met(
-    service: ServiceModel, goal: Goal, rate_per_s: float, replicas: int, router: str, lengths: tuple[float, float]
+    service: ServiceModel,
+    objective: LatencyObjective,
+    rate_per_s: float,
+    replicas: int,
+    router: str,
+    lengths: tuple[float, float],
 ) -> bool:
     match service:
         case RequestService():
-            return _is_met_by_slots(service, goal, rate_per_s, replicas, router)
+            return _is_met_by_slots(service, objective, rate_per_s, replicas, router)
         case BatchService():
-            return _estimate_batch_latency_s(service, goal.quantile, rate_per_s) <= goal.limit_s
+            return _estimate_batch_latency_s(service, objective.quantile, rate_per_s) <= objective.limit_s
         case TokenService():
-            return _estimate_token_latency_s(service, goal, rate_per_s, lengths) <= goal.limit_s
+            return _estimate_token_latency_s(service, objective, rate_per_s, lengths) <= objective.limit_s
 
 
-def _is_met_by_slots(service: RequestService, goal: Goal, rate_per_s: float, replicas: int, router: str) -> bool:
-    """Return whether a fleet of replicas with request slots meets the goal.
+def _is_met_by_slots(
+    service: RequestService, objective: LatencyObjective, rate_per_s: float, replicas: int, router: str
+) -> bool:
+    """Return whether a fleet of replicas with request slots meets the objective.
 
     The router determines how many replicas are modeled as sharing one queue, and how regular the
     arrivals are.
@@ -125,36 +138,36 @@ def _is_met_by_slots(service: RequestService, goal: Goal, rate_per_s: float, rep
     pooled_replicas = min(2, replicas) if router == "power-of-two" else pooled_replicas
     arrival_cv2 = 1 / replicas if router == "round-robin" else 1.0
     servers, rate = pooled_replicas * service.slots, rate_per_s * pooled_replicas
-    erlangs, limit_s = rate * service.mean_s, goal.limit_s - service.outside_s
+    erlangs, limit_s = rate * service.mean_s, objective.limit_s - service.outside_s
     if erlangs >= servers or limit_s <= 0:
         return False
     wait_share = compute_erlang_c(servers, erlangs)
     if service.is_shared:
-        return _is_met_by_sharing(service, goal, wait_share, servers - erlangs, limit_s)
+        return _is_met_by_sharing(service, objective, wait_share, servers - erlangs, limit_s)
     decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + compute_total_cv(service) ** 2 + 1e-12)
-    if goal.quantile is None:
+    if objective.quantile is None:
         return service.mean_s + wait_share / decay_per_s <= limit_s
     remaining_s = limit_s - service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service)
     late_shares = np.where(remaining_s <= 0, 1.0, wait_share * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0)))
-    return float(late_shares.mean()) <= 1 - goal.quantile
+    return float(late_shares.mean()) <= 1 - objective.quantile
 
 
 def _is_met_by_sharing(
-    service: RequestService, goal: Goal, slowed_share: float, idle_cores: float, limit_s: float
+    service: RequestService, objective: LatencyObjective, slowed_share: float, idle_cores: float, limit_s: float
 ) -> bool:
-    """Return whether processor sharing meets the goal.
+    """Return whether processor sharing meets the objective.
 
     `slowed_share` is the share of requests that find all cores busy, and `idle_cores` is the mean
     number of idle cores. With processor sharing, the mean slowdown does not depend on a request's
     service time, nor on the distribution of service times.
     """
-    if goal.quantile is None:
+    if objective.quantile is None:
         return service.mean_s * (1 + slowed_share / idle_cores) <= limit_s
     max_slowdown = limit_s / (service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service))
     late_shares = np.where(
         max_slowdown <= 1, 1.0, slowed_share * np.exp(-idle_cores * np.maximum(max_slowdown - 1, 0.0))
     )
-    return float(late_shares.mean()) <= 1 - goal.quantile
+    return float(late_shares.mean()) <= 1 - objective.quantile
 
 
 def _compute_lognormal_quantiles_s(mean_s: float, cv: float) -> Floats:
@@ -207,7 +220,7 @@ def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[flo
 
 
 def _estimate_token_latency_s(
-    service: TokenService, goal: Goal, rate_per_s: float, lengths: tuple[float, float]
+    service: TokenService, objective: LatencyObjective, rate_per_s: float, lengths: tuple[float, float]
 ) -> float:
     max_batch = compute_max_sequences_in_flight(service, lengths)
     low, high = 0.0, max_batch
@@ -225,8 +238,8 @@ def _estimate_token_latency_s(
         return math.inf
     step_s = _compute_step_s(service, batch, lengths) / (1 - prefill_load)
     ttft_s = service.outside_s + step_s + prompt_s * (1 + prefill_load / (1 - prefill_load))
-    tail_factor = 1.0 if goal.quantile is None else -math.log(1 - goal.quantile) / math.log(2)
-    match goal.kind:
+    tail_factor = 1.0 if objective.quantile is None else -math.log(1 - objective.quantile) / math.log(2)
+    match objective.kind:
         case "per_token":
             return step_s
         case "first_token":

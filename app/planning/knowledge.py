@@ -12,9 +12,9 @@ import msgspec
 from app.analysis.sample_size import count_needed_samples
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number
-from app.planning.goals import Goal, Goals
 from app.planning.service_models.evidence import Z80, Evidence, collect_evidence
 from app.planning.sizing import Demand, estimate_instance_range
+from app.planning.slo_objectives import LatencyObjective, SloObjectives
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread
 from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Objective
@@ -49,13 +49,15 @@ class SloEvidence(msgspec.Struct, frozen=True):
     is_contradictory: bool
 
 
-def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], goals: Goals) -> SloEvidence:
+def collect_slo_evidence(target: MeasuredTarget, slo: Sequence[Objective], objectives: SloObjectives) -> SloEvidence:
     evidence = collect_evidence(target, slo)
-    fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, goals)
+    fit_error = None if target.fit is None else compute_fit_error_at_slo(target.fit, objectives)
     return SloEvidence(target.name, evidence, fit_error, _is_contradictory(evidence, fit_error))
 
 
-def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals, demand: Demand) -> CapacityKnowledge:
+def assess_knowledge(
+    capacity: Capacity, slo_evidence: SloEvidence, objectives: SloObjectives, demand: Demand
+) -> CapacityKnowledge:
     """Assess how certain the capacity of one instance of an offer is.
 
     The proposed next measurement is for a single replica on the measured hardware. A capacity with
@@ -72,7 +74,7 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
     if state == "known":
         return CapacityKnowledge(state, "narrow range", capacity_range)
     reason: KnowledgeReason = "contradictory load points" if slo_evidence.is_contradictory else "wide range"
-    measurement = _propose_measurement(capacity_range, capacity, slo_evidence, goals)
+    measurement = _propose_measurement(capacity_range, capacity, slo_evidence, objectives)
     headline, next_step = (
         _format_headline(capacity_range, instance_range, reason),
         _format_next_step(measurement, slo_evidence.target),
@@ -80,21 +82,21 @@ def assess_knowledge(capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
     return CapacityKnowledge(state, reason, capacity_range, measurement, headline, next_step)
 
 
-def compute_fit_error_at_slo(fit: ServiceFit, goals: Goals) -> float | None:
-    """Return the largest relative error of the service model over the latency goals of the SLO;
-    `None` if unknown.
+def compute_fit_error_at_slo(fit: ServiceFit, objectives: SloObjectives) -> float | None:
+    """Return the largest relative error of the service model over the latency objectives of the
+    SLO; `None` if unknown.
 
     Errors are computed on a log scale, so half and twice the measured value are equal errors.
     """
-    errors = [error for goal in goals.latency_goals if (error := _compute_error(fit, goal)) is not None]
+    errors = [error for objective in objectives.latency if (error := _compute_error(fit, objective)) is not None]
     return max(errors, default=None)
 
 
-def _compute_error(fit: ServiceFit, goal: Goal) -> float | None:
-    aggregate = "mean" if goal.quantile is None else f"p{100 * goal.quantile:g}"
+def _compute_error(fit: ServiceFit, objective: LatencyObjective) -> float | None:
+    aggregate = "mean" if objective.quantile is None else f"p{100 * objective.quantile:g}"
     aggregate_names = {
-        f"{_ERROR_PREFIXES[goal.kind]}{aggregate}",
-        f"latency {aggregate}" if goal.kind == "latency" else "",
+        f"{_ERROR_PREFIXES[objective.kind]}{aggregate}",
+        f"latency {aggregate}" if objective.kind == "latency" else "",
     }
     log_errors = [
         abs(math.log(error.fitted_s / error.measured_s)) for error in fit.errors if error.aggregate in aggregate_names
@@ -116,7 +118,7 @@ def _is_contradictory(evidence: Evidence, fit_error: float | None) -> bool:
 
 
 def _propose_measurement(
-    capacity_range: Spread, capacity: Capacity, slo_evidence: SloEvidence, goals: Goals
+    capacity_range: Spread, capacity: Capacity, slo_evidence: SloEvidence, objectives: SloObjectives
 ) -> NextMeasurement:
     """Return the measurement that narrows the range of the capacity most.
 
@@ -126,7 +128,7 @@ def _propose_measurement(
     """
     evidence = slo_evidence.evidence
     rate_per_s = math.sqrt(capacity_range.p10 * capacity_range.p90) / (capacity.replicas * capacity.speed)
-    quantiles = [goal.quantile for goal in goals.latency_goals if goal.quantile is not None]
+    quantiles = [objective.quantile for objective in objectives.latency if objective.quantile is not None]
     request_count = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
     if slo_evidence.is_contradictory and evidence.is_contradictory:
         rate_per_s, request_count = (

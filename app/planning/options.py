@@ -12,11 +12,11 @@ import msgspec
 from app.planning.assumed_model import build_assumed_target, compute_assumed_capacity
 from app.planning.candidates import Candidate, RejectedOffer, evaluate_offer
 from app.planning.capacity import Capacity, extrapolate_capacity
-from app.planning.goals import Goals, ShouldContinue, always_continue, build_goals
 from app.planning.latency_curve import LatencyCurve, build_latency_curve
 from app.planning.rates import Unavailable
 from app.planning.risk import Risk
 from app.planning.sizing import Demand
+from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
 from app.records.metrics import metric_label
 from app.records.offers import CapacityCurve, Offer
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
@@ -54,14 +54,14 @@ class Option(msgspec.Struct, frozen=True):
 def list_options(
     plan_inputs: PlanningInputs,
     demand: Demand,
-    goals: Goals,
+    objectives: SloObjectives,
     *,
     estimate_only: bool,
     should_continue: ShouldContinue = always_continue,
 ) -> list[Option]:
     """Evaluate every offer of the catalog and return one option per offer, in the same order."""
-    sizer = _build_sizer(plan_inputs, demand, goals, should_continue)
-    assumed_targets = _build_assumed_targets(plan_inputs, goals)
+    sizer = _build_sizer(plan_inputs, demand, objectives, should_continue)
+    assumed_targets = _build_assumed_targets(plan_inputs, objectives)
     options = [
         _build_option(offer, plan_inputs, demand, sizer, assumed_targets) for offer in plan_inputs.catalog.offers
     ]
@@ -74,7 +74,7 @@ def get_candidate(option: Option) -> Candidate:
 
 
 def _build_sizer(
-    plan_inputs: PlanningInputs, demand: Demand, goals: Goals, should_continue: ShouldContinue
+    plan_inputs: PlanningInputs, demand: Demand, objectives: SloObjectives, should_continue: ShouldContinue
 ) -> FleetSizer | None:
     """Build the fleet sizer. Return `None` if no target has a service model, so that only measured
     max rates are known."""
@@ -84,17 +84,21 @@ def _build_sizer(
     from app.planning.fleet_rate import build_fleet_shape
     from app.planning.fleet_sizer import FleetSizer
 
-    shape = build_fleet_shape(plan_inputs.traffic, goals, plan_inputs.limits.router, demand.peak_per_s)
+    shape = build_fleet_shape(plan_inputs.traffic, objectives, plan_inputs.limits.router, demand.peak_per_s)
     return FleetSizer(shape, demand, should_continue, plan_inputs.slo)
 
 
-def _build_assumed_targets(plan_inputs: PlanningInputs, goals: Goals) -> dict[str, MeasuredTarget | Unavailable]:
+def _build_assumed_targets(
+    plan_inputs: PlanningInputs, objectives: SloObjectives
+) -> dict[str, MeasuredTarget | Unavailable]:
     """Return the assumed target by accelerator key; empty if the plan has no assumed model."""
     if plan_inputs.assumed_model is None:
         return {}
     accelerator_keys = {offer.accelerator for offer in plan_inputs.catalog.offers if offer.accelerator is not None}
     return {
-        accelerator_key: build_assumed_target(plan_inputs.catalog.accelerators[accelerator_key], plan_inputs, goals)
+        accelerator_key: build_assumed_target(
+            plan_inputs.catalog.accelerators[accelerator_key], plan_inputs, objectives
+        )
         for accelerator_key in sorted(accelerator_keys)
     }
 
@@ -183,14 +187,18 @@ def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningIn
     if the SLO can be evaluated."""
     if target.fit is None or isinstance(target.fit.services[0].service, TokenService):
         return None
-    goal = next(
-        (slo_goal for slo_goal in build_goals(plan_inputs.slo).latency_goals if slo_goal.kind != "latency"),
+    objective = next(
+        (
+            slo_objective
+            for slo_objective in build_slo_objectives(plan_inputs.slo).latency
+            if slo_objective.kind != "latency"
+        ),
         None,
     )
-    if goal is None:
+    if objective is None:
         return None
     return (
-        f"the SLO limits {metric_label(goal.metric)}, but {target.name} has no token latencies: measure it with "
+        f"the SLO limits {metric_label(objective.metric)}, but {target.name} has no token latencies: measure it with "
         "streaming, or set the SLO on latency_ms"
     )
 

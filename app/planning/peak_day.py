@@ -10,9 +10,9 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.planning.demand import compute_rates_per_s
-from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate
 from app.planning.service_models.service_times import speed_up
+from app.planning.slo_objectives import SloObjectives
 from app.records.plan import Hour
 from app.records.planning_inputs import PlanningInputs
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 _REQUESTS = 4_000
 
 
-def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, goals: Goals) -> tuple[Hour, ...]:
+def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, objectives: SloObjectives) -> tuple[Hour, ...]:
     """Simulate the busiest of the next seven days at today's traffic level. The result is empty if
     the target has no service model.
 
@@ -36,7 +36,7 @@ def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, goals: G
     from app.planning.fleet_rate import build_fleet_shape, simulate_traffic
 
     candidate = get_candidate(best_option)
-    shape = build_fleet_shape(plan_inputs.traffic, goals, plan_inputs.limits.router)
+    shape = build_fleet_shape(plan_inputs.traffic, objectives, plan_inputs.limits.router)
     replicas = candidate.instances * candidate.capacity.replicas
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
     hours: list[Hour] = []

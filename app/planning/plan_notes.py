@@ -10,9 +10,9 @@ from typing import get_args
 from app.analysis.traces import WINDOW_S, compute_rate_per_s
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number, format_service_model
-from app.planning.goals import Goals
 from app.planning.service_models.measured import build_measured_tokens
 from app.planning.sizing import HOURS_PER_MONTH, Demand
+from app.planning.slo_objectives import SloObjectives
 from app.records.plan import Fleet, RejectedBy
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import RequestService, ServiceModel
@@ -24,7 +24,7 @@ _LEVEL_TOLERANCE = 0.005
 def build_plan_notes(
     plan_inputs: PlanningInputs,
     demand: Demand,
-    goals: Goals,
+    objectives: SloObjectives,
     ranked_fleets: Sequence[Fleet],
     excluded_fleets: Sequence[Fleet],
 ) -> tuple[str, ...]:
@@ -35,7 +35,7 @@ def build_plan_notes(
         "network, taxes and support are not included.",
         f"The cost per 1k inferences is at today's mean rate of {format_number(demand.mean_per_s)} req/s.",
         *_format_traffic_notes(plan_inputs, demand),
-        *goals.notes,
+        *objectives.notes,
         *_format_fleet_notes(ranked_fleets, excluded_fleets),
     )
 

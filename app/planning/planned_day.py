@@ -98,7 +98,7 @@ def summarize_day(
         autoscaler=day.autoscaler,
         operations=day.operations,
         slo=tuple(objective.text for objective in plan_inputs.slo),
-        target_share=get_required_share(planned_fleet.shape.goals),
+        target_share=get_required_share(planned_fleet.shape.objectives),
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
         conservation=format_request_counts(outcome.totals),

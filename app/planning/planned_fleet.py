@@ -16,12 +16,12 @@ from app.planning.assumed_model import build_assumed_target
 from app.planning.capacity import extrapolate_capacity
 from app.planning.demand import compute_rates_per_s, compute_year_rates_per_s
 from app.planning.fleet_rate import FleetShape, build_design, build_fleet_shape, simulate_fleet
-from app.planning.goals import Goals, build_goals
 from app.planning.rates import Unavailable
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.design import compute_max_throughput_per_s
 from app.planning.sizing import get_planned_rate_per_s
+from app.planning.slo_objectives import SloObjectives, build_slo_objectives
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.scaling import PlannedReplica
@@ -68,7 +68,7 @@ def prepare_fleet(
     speed = _compute_speed(fleet, target, plan_inputs)
     plan_inputs = add_measured_tokens(plan_inputs)
     shape = build_fleet_shape(
-        plan_inputs.traffic, select_day_goals(build_goals(plan_inputs.slo)), plan_inputs.limits.router
+        plan_inputs.traffic, select_day_objectives(build_slo_objectives(plan_inputs.slo)), plan_inputs.limits.router
     )
     replicas_per_instance, instance_count = fleet.replicas_per_instance, instances or fleet.instances
     planned_rate_per_s = get_planned_rate_per_s(fleet)
@@ -88,27 +88,31 @@ def prepare_fleet(
     )
 
 
-def select_day_goals(goals: Goals) -> Goals:
-    """Return the goals that apply to a simulated day. `notes` of the result lists the other goals.
+def select_day_objectives(objectives: SloObjectives) -> SloObjectives:
+    """Return the objectives that apply to a simulated day. `notes` of the result lists the other
+    objectives.
 
     A request has one limit per kind of latency, so only the highest quantile of each kind applies.
     """
     ranked = sorted(
-        (goal for goal in goals.latency_goals if goal.quantile is not None), key=lambda goal: goal.quantile or 0.0
+        (objective for objective in objectives.latency if objective.quantile is not None),
+        key=lambda objective: objective.quantile or 0.0,
     )
-    evaluated_goals = tuple({goal.kind: goal for goal in ranked}.values())
+    evaluated_objectives = tuple({objective.kind: objective for objective in ranked}.values())
     notes = tuple(
-        f"{goal.text} is not evaluated over a day." for goal in goals.latency_goals if goal not in evaluated_goals
+        f"{objective.text} is not evaluated over a day."
+        for objective in objectives.latency
+        if objective not in evaluated_objectives
     )
-    return Goals(evaluated_goals, goals.share, (*goals.notes, *notes))
+    return SloObjectives(evaluated_objectives, objectives.share, (*objectives.notes, *notes))
 
 
-def get_required_share(goals: Goals) -> float | None:
+def get_required_share(objectives: SloObjectives) -> float | None:
     """Return the share of requests that must meet the limits; `None` if the SLO does not set a
     share or quantile."""
-    shares = [goal.quantile for goal in goals.latency_goals if goal.quantile is not None]
-    if goals.share is not None:
-        shares.append(goals.share)
+    shares = [objective.quantile for objective in objectives.latency if objective.quantile is not None]
+    if objectives.share is not None:
+        shares.append(objectives.share)
     return max(shares, default=None)
 
 
@@ -194,7 +198,7 @@ def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
     target = next((measured for measured in plan_inputs.measured if measured.name == fleet.measured_on), None)
     if target is None and plan_inputs.assumed_model is not None and fleet.accelerator is not None:
         accelerator = plan_inputs.catalog.accelerators[fleet.accelerator]
-        assumed_target = build_assumed_target(accelerator, plan_inputs, build_goals(plan_inputs.slo))
+        assumed_target = build_assumed_target(accelerator, plan_inputs, build_slo_objectives(plan_inputs.slo))
         target = None if isinstance(assumed_target, Unavailable) else assumed_target
     return target or plan_inputs.measured[0]
 

@@ -11,9 +11,9 @@ import msgspec
 from app.planning.candidates import Candidate
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number
-from app.planning.goals import Goals
 from app.planning.options import Option, get_candidate
 from app.planning.sizing import HOURS_PER_MONTH, Z80, Demand, count_instances_at_rate
+from app.planning.slo_objectives import SloObjectives
 from app.records.offers import Router
 from app.records.plan import SensitivityRange
 from app.records.planning_inputs import PlanningInputs
@@ -22,7 +22,7 @@ _CHANGE_SHARE = 0.2
 
 
 def compute_sensitivity(
-    options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs, goals: Goals
+    options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> tuple[SensitivityRange, ...]:
     """Compute the sensitivity of the monthly cost to each input, widest range first.
 
@@ -32,7 +32,7 @@ def compute_sensitivity(
     best = min(feasible, key=lambda option: get_candidate(option).usd_per_month)
     ranges = [
         _build_range(name, labels, [_find_cheapest(feasible, *case) for case in cases])
-        for name, labels, cases in _iterate_inputs(demand, plan_inputs, goals, best)
+        for name, labels, cases in _iterate_inputs(demand, plan_inputs, objectives, best)
     ]
     return tuple(sorted(ranges, key=_compute_width, reverse=True))
 
@@ -41,7 +41,7 @@ _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 
 
 def _iterate_inputs(
-    demand: Demand, plan_inputs: PlanningInputs, goals: Goals, best: Option
+    demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     peak_per_s = demand.peak_per_s
     half_width = demand.peak_sigma * Z80
@@ -96,11 +96,11 @@ def _iterate_inputs(
         ),
     )
     if best.target.fit is not None:
-        yield from _iterate_model_inputs(demand, plan_inputs, goals, best)
+        yield from _iterate_model_inputs(demand, plan_inputs, objectives, best)
 
 
 def _iterate_model_inputs(
-    demand: Demand, plan_inputs: PlanningInputs, goals: Goals, best: Option
+    demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     """Yield the cases with the lowest and highest cost for the SLO limits and for the router.
 
@@ -108,34 +108,37 @@ def _iterate_model_inputs(
     without the change.
     """
 
-    def build_rate_factor(changed_goals: Goals, router: Router) -> Callable[[Capacity], float]:
-        factor = _estimate_rate(best, changed_goals, router) / max(
-            _estimate_rate(best, goals, plan_inputs.limits.router), 1e-9
+    def build_rate_factor(changed_objectives: SloObjectives, router: Router) -> Callable[[Capacity], float]:
+        factor = _estimate_rate(best, changed_objectives, router) / max(
+            _estimate_rate(best, objectives, plan_inputs.limits.router), 1e-9
         )
         return lambda _: factor
 
     router = plan_inputs.limits.router
-    looser_goals, tighter_goals = (_scale_limits(goals, 1 + _CHANGE_SHARE), _scale_limits(goals, 1 - _CHANGE_SHARE))
-    if goals.latency_goals:
+    looser_objectives, tighter_objectives = (
+        _scale_limits(objectives, 1 + _CHANGE_SHARE),
+        _scale_limits(objectives, 1 - _CHANGE_SHARE),
+    )
+    if objectives.latency:
         yield (
             "SLO limits",
             ("+20 %", "−20 %"),
             (
-                (demand, build_rate_factor(looser_goals, router), _get_unit_price_factor),
-                (demand, build_rate_factor(tighter_goals, router), _get_unit_price_factor),
+                (demand, build_rate_factor(looser_objectives, router), _get_unit_price_factor),
+                (demand, build_rate_factor(tighter_objectives, router), _get_unit_price_factor),
             ),
         )
     yield (
         "router",
         ("least-outstanding", "random"),
         (
-            (demand, build_rate_factor(goals, "least-outstanding"), _get_unit_price_factor),
-            (demand, build_rate_factor(goals, "random"), _get_unit_price_factor),
+            (demand, build_rate_factor(objectives, "least-outstanding"), _get_unit_price_factor),
+            (demand, build_rate_factor(objectives, "random"), _get_unit_price_factor),
         ),
     )
 
 
-def _estimate_rate(option: Option, goals: Goals, router: Router) -> float:
+def _estimate_rate(option: Option, objectives: SloObjectives, router: Router) -> float:
     from app.planning.formulas import estimate_rate_within_slo
     from app.planning.service_models.service_times import speed_up
 
@@ -143,12 +146,16 @@ def _estimate_rate(option: Option, goals: Goals, router: Router) -> float:
     assert fit is not None
     replicas = candidate.needed_instances * candidate.capacity.replicas
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
-    return min(estimate_rate_within_slo(service, goals, replicas, router), fit.highest_per_s * candidate.capacity.speed)
+    return min(
+        estimate_rate_within_slo(service, objectives, replicas, router), fit.highest_per_s * candidate.capacity.speed
+    )
 
 
-def _scale_limits(goals: Goals, factor: float) -> Goals:
-    latency_goals = tuple(msgspec.structs.replace(goal, limit_s=goal.limit_s * factor) for goal in goals.latency_goals)
-    return msgspec.structs.replace(goals, latency_goals=latency_goals)
+def _scale_limits(objectives: SloObjectives, factor: float) -> SloObjectives:
+    latency_objectives = tuple(
+        msgspec.structs.replace(objective, limit_s=objective.limit_s * factor) for objective in objectives.latency
+    )
+    return msgspec.structs.replace(objectives, latency=latency_objectives)
 
 
 def _replace_demand(demand: Demand, **changes: float) -> Demand:

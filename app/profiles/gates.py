@@ -278,7 +278,7 @@ def _uses_io_binding(profile: LocalProfile) -> bool:
 def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
     protocol, metric = profile.target.protocol, objective.metric
     traits = METRICS[metric].traits
-    if protocol == "locust" and "intended" in traits:
+    if protocol == "locust" and "scheduled" in traits:
         return f"{metric} is measured from the scheduled start, which Locust does not report", "Use service_ms."
     if protocol == "oip-grpc" and metric == "first_byte_ms":
         return "gRPC does not report the first byte", "Use latency_ms."

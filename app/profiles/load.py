@@ -144,7 +144,7 @@ class StageSettings(Settings):
             raise BadValueError(f"stage {self.name}: {forms[0]} determines the arrivals, so remove arrivals")
         check_burstiness(self.arrivals, self.burstiness)
         if self.duration_s is None and self.trace is None:
-            raise BadValueError(f"stage {self.name} has no duration", hint="Write it like duration: 30s.")
+            raise BadValueError(f"stage {self.name} has no duration", hint="Add one, such as duration: 30s.")
         return self
 
     @model_validator(mode="after")
@@ -304,9 +304,9 @@ class SweepSettings(Settings):
             problem = f"{form_names} cannot be combined" if form_names else "the sweep has no loads"
             raise BadValueError(problem, hint=f"Set exactly one of {'; '.join(_SWEEP_FORMS)}.")
         if has_range and (self.from_per_s is None or self.to_per_s is None):
-            raise BadValueError("from and to must be used together", hint="Write it like from: 10/s, to: 500/s.")
+            raise BadValueError("from and to must be used together", hint="Set both, such as from: 10/s, to: 500/s.")
         if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s >= self.to_per_s:
-            raise BadValueError("from must be lower than to", hint="Write it like from: 10/s, to: 500/s.")
+            raise BadValueError("from must be lower than to", hint="Use values such as from: 10/s, to: 500/s.")
         if self.points is not None and not has_range:
             raise BadValueError("points requires from and to")
         if self.arrivals is not None and not self.swept_rates_per_s:

@@ -70,7 +70,7 @@ def _parse_memory(value: object) -> int | None:
         number = value.removesuffix(unit).strip() if isinstance(value, str) and value.endswith(unit) else ""
         if number.replace(".", "", 1).isdecimal() and float(number) > 0:
             return round(float(number) * size)
-    raise BadValueError(f"{value!r} is not a valid memory size", hint="Write it like 8 GiB.")
+    raise BadValueError(f"{value!r} is not a valid memory size", hint="Use a value such as 8 GiB.")
 
 
 def _format_memory(size: int) -> str:

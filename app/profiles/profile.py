@@ -46,7 +46,7 @@ from app.records.abort import AbortRule
 from app.records.offers import PlanLimits
 
 _ABORT_RULE = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
-_ABORT_HINT = 'Write it like "error_rate > 20% after 15s"; the time counts from the start of each stage.'
+_ABORT_HINT = 'Use a value such as "error_rate > 20% after 15s"; the time counts from the start of each stage.'
 
 
 def _parse_abort_rule(value: object) -> AbortRule:

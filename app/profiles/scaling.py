@@ -266,7 +266,9 @@ def _parse_amount(value: object) -> LoadAmount:
     try:
         return LoadAmount(seconds=units.parse_duration_s(value))
     except BadValueError:
-        raise BadValueError(f"{value!r} is neither a size nor a duration", hint="Write it like 8GB or 40s.") from None
+        raise BadValueError(
+            f"{value!r} is neither a size nor a duration", hint="Use a value such as 8GB or 40s."
+        ) from None
 
 
 def _parse_hours(value: object) -> float:

@@ -163,7 +163,9 @@ class WrittenAs(msgspec.Struct, frozen=True):
 def _build_objective_parser(parse: Callable[[str], T]) -> PlainValidator:
     def read(value: object) -> T:
         if not isinstance(value, str):
-            raise BadValueError(f"{value!r} is not a valid objective", hint='Write it like "latency_ms.p95 < 50".')
+            raise BadValueError(
+                f"{value!r} is not a valid objective", hint='Use a value such as "latency_ms.p95 < 50".'
+            )
         try:
             return parse(value)
         except UsageError as error:

@@ -31,7 +31,7 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
     """
     match = _TENSOR.fullmatch(text)
     if match is None or match[1] not in _DATATYPES:
-        hint = f"Write it like FP32[-1, 4]. Datatypes: {', '.join(_DATATYPES)}."
+        hint = f"Use a value such as FP32[-1, 4]. Datatypes: {', '.join(_DATATYPES)}."
         raise BadValueError(f"{text!r} is not a valid tensor", hint=hint)
     shape = tuple(int(size) for size in (match[2] or "").split(",") if size.strip())
     value_count = 1
@@ -46,10 +46,10 @@ def parse_tensor(text: str) -> tuple[str, tuple[int, ...]]:
 
 def _parse_tensors(value: object) -> object:
     if not isinstance(value, dict) or not value:
-        raise BadValueError("tensors must be a mapping of names", hint="Write it like {input: 'FP32[-1, 4]'}.")
+        raise BadValueError("tensors must be a mapping of names", hint="Use a mapping such as {input: 'FP32[-1, 4]'}.")
     for text in value.values():
         if not isinstance(text, str):
-            raise BadValueError(f"{text!r} is not a valid tensor", hint="Write it like FP32[-1, 4].")
+            raise BadValueError(f"{text!r} is not a valid tensor", hint="Use a value such as FP32[-1, 4].")
         parse_tensor(text)
     return value
 

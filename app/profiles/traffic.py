@@ -68,7 +68,7 @@ _MAX_FACTOR = 1000.0
 def _parse_clock_s(value: object) -> float:
     match = _CLOCK_TIME.fullmatch(value) if isinstance(value, str) else None
     if match is None:
-        raise BadValueError(f"{value!r} is not a time of day", hint='Write it like "12:00".')
+        raise BadValueError(f"{value!r} is not a time of day", hint='Use a value such as "12:00".')
     return 3600.0 * int(match[1]) + 60.0 * int(match[2])
 
 
@@ -87,7 +87,7 @@ def _parse_date(value: object) -> datetime.date:
     try:
         return datetime.datetime.strptime(str(value), "%Y-%m-%d").date()  # noqa: DTZ007 - a date has no zone
     except ValueError as error:
-        raise BadValueError(f"{value!r} is not a date", hint="Write it like 2026-11-27.") from error
+        raise BadValueError(f"{value!r} is not a date", hint="Use a value such as 2026-11-27.") from error
 
 
 ClockTime = Annotated[float, BeforeValidator(_parse_clock_s), PlainSerializer(_format_clock), Unit("hh:mm")]

@@ -43,7 +43,7 @@ def format_duration(seconds: float) -> str:
 def parse_days(value: object) -> int:
     days = parse_duration_s(value) / _SECONDS_PER_DAY
     if days != round(days):
-        raise BadValueError(f"{value!r} is not a whole number of days", hint="Write it like 180d.")
+        raise BadValueError(f"{value!r} is not a whole number of days", hint="Use a value such as 180d.")
     return round(days)
 
 
@@ -181,7 +181,7 @@ def format_redundancy(spares: int) -> str:
 
 
 def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: str, example: str) -> tuple[float, str]:
-    example_hint = f"Write it like {example}."
+    example_hint = f"Use a value such as {example}."
     if isinstance(value, int | float) and not isinstance(value, bool):
         raise BadValueError(f"{value!r} has no unit", hint=example_hint)
     match = _QUANTITY.fullmatch(value.strip()) if isinstance(value, str) else None

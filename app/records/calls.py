@@ -16,7 +16,7 @@ CALL_SCHEMA = pa.schema(
         ("stage", pa.int32()),
         ("query", pa.int64()),
         ("stream", pa.int32()),
-        ("intended_ns", pa.int64()),
+        ("scheduled_ns", pa.int64()),
         ("begin_ns", pa.int64()),
         ("prepared_ns", pa.int64()),
         ("copied_in_ns", pa.int64()),
@@ -29,7 +29,7 @@ CALL_SCHEMA = pa.schema(
 """Arrow schema of `calls.arrow`. All times are in ns on the monotonic clock: `begin_ns` is the
 start of the call, and each later column is the end of a phase of the call.
 
-`intended_ns` is the scheduled start of the call, or of the query that contains the call; null if
+`scheduled_ns` is the scheduled start of the call, or of the query that contains the call; null if
 each call starts when the previous call ends. `copied_in_ns` and `copied_out_ns` are null if the
 runtime copies during execution. An arrival that was never started has only its scheduled start.
 """

@@ -9,7 +9,7 @@ import msgspec
 from app.records.estimate import Estimate
 from app.records.metrics import Better
 
-Side = Literal["base", "candidate"]
+Side = Literal["baseline", "candidate"]
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 MAX_RATE = "max_rate_within_slo"
 """Name of the metric "max rate within SLO" in a comparison. The stage of this metric is named
@@ -33,7 +33,7 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
     """A property in which the baseline runs and the candidate runs differ."""
 
     id: DifferenceId
-    base_values: tuple[str, ...]
+    baseline_values: tuple[str, ...]
     """Distinct values of the property in the baseline runs, sorted; "n/a" for a run that does not
     report the property."""
     candidate_values: tuple[str, ...]
@@ -47,9 +47,9 @@ class EnvironmentDifference(msgspec.Struct, frozen=True):
         return self.package or _DIFFERENCE_NAMES.get(self.id, self.id)
 
     @property
-    def base(self) -> str:
+    def baseline(self) -> str:
         """Values of the property in the baseline runs, as display text."""
-        return _SEPARATORS.get(self.id, " / ").join(self.base_values)
+        return _SEPARATORS.get(self.id, " / ").join(self.baseline_values)
 
     @property
     def candidate(self) -> str:
@@ -76,7 +76,7 @@ class MetricChange(StageMetric, frozen=True):
     correction is applied to all headline metrics together, and separately to all other metrics.
     """
 
-    base: Estimate
+    baseline: Estimate
     candidate: Estimate
     ratio: Estimate
     p_value: float | None
@@ -101,7 +101,7 @@ class Comparison(msgspec.Struct, frozen=True):
     counts as unchanged. `noise` is the highest noise among the headline metrics. A comparison is
     advisory, and never fails a run, if all headline metrics are too noisy or the CPUs differ."""
 
-    base: tuple[str, ...]
+    baseline: tuple[str, ...]
     """Run IDs of the baseline, one per repeat."""
     candidate: tuple[str, ...]
     tolerance: float

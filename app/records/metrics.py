@@ -18,12 +18,12 @@ SAMPLED_AGGREGATES = ("mean", "max")
 CALL_PART_AGGREGATES = ("p50", "p95", "p99", "mean", "max")
 
 
-Trait = Literal["stream", "tokens", "intended", "rate", "limits", "beside", "local", "device"]
+Trait = Literal["stream", "tokens", "scheduled", "rate", "limits", "beside", "local", "device"]
 """Trait of a metric, which decides where the metric can be an objective:
 
 - stream: applies only to streamed responses
 - tokens: applies only to APIs that generate tokens
-- intended: measured from the scheduled start of a request
+- scheduled: measured from the scheduled start of a request
 - rate: low whenever the offered rate is low
 - limits: counts responses within the SLO limits on individual responses
 - beside: measured outside the requests, and not yet available when a stage ends
@@ -46,11 +46,11 @@ class Metric(msgspec.Struct, frozen=True):
 
 _ALL = (
     Metric("latency_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
-           "time from the scheduled start of a request to the end of its response", ("intended", "local")),
+           "time from the scheduled start of a request to the end of its response", ("scheduled", "local")),
     Metric("service_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the send of a request to the end of its response; what most tools report", ("local",)),
     Metric("first_byte_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
-           "time from the scheduled start of a request to the first byte of its response", ("intended",)),
+           "time from the scheduled start of a request to the first byte of its response", ("scheduled",)),
     Metric("ttft_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the scheduled start of a request to its first token (empty deltas do not count)", ("stream",)),
     Metric("ttft_service_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
@@ -76,7 +76,7 @@ _ALL = (
            "share of chunks that were read together with the previous one", ("stream",)),
     Metric("send_lag_ms", "ms", "lower", DISTRIBUTION_AGGREGATES,
            "time from the scheduled start of a request to its send: the delay of the load generator",
-           ("intended", "local")),
+           ("scheduled", "local")),
     Metric("error_rate", "share", "lower", (), "share of sent requests that failed"),
     Metric("goodput_share", "share", "higher", (),
            "share of scheduled requests with a response within all limits of the SLO", ("limits",)),

@@ -398,7 +398,7 @@ class ColdStart(msgspec.Struct, frozen=True):
     steady_ms: Estimate
 
 
-class Rescoring(msgspec.Struct, frozen=True):
+class Reevaluation(msgspec.Struct, frozen=True):
     """Parameters of a re-evaluation of a stored run: another SLO, or a time range in s from the
     start of the run."""
 
@@ -438,7 +438,7 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
     selftest: SelfTestSummary | None = None
     """Summary of the last self-test of this machine and Sizewise version at the time of the run;
     None if there was no self-test."""
-    rescoring: Rescoring | None = None
+    reevaluation: Reevaluation | None = None
     """Parameters of the re-evaluation that produced this result; None for the original result of a
     run."""
     artifacts: tuple[Artifact, ...]

@@ -53,7 +53,7 @@ class StageData(msgspec.Struct, frozen=True, kw_only=True):
     are excluded from all metrics."""
     rows_per_request: int = 1
     """Number of labeled rows of the data set in each request, which is also the maximum of the
-    request column `right` (correct predictions)."""
+    request column `correct_rows` (correct predictions)."""
     generator_chunk_capacity_per_s: float | None = None
     workers: tuple[WorkerData, ...] = ()
     """Data of each load worker; empty if there was only one load worker."""

@@ -23,18 +23,18 @@ def build_comparison_report(comparison: Comparison, command: str) -> model.Compa
 
 
 def build_comparison_command(
-    base: str, candidates: Sequence[str], tolerance: float, *, is_forced: bool, options: Sequence[str] = ()
+    baseline: str, candidates: Sequence[str], tolerance: float, *, is_forced: bool, options: Sequence[str] = ()
 ) -> str:
     """Return the command line that reproduces a comparison."""
-    arguments = ["sizewise", "compare", base, *candidates, *options]
+    arguments = ["sizewise", "compare", baseline, *candidates, *options]
     if tolerance != TOLERANCE:
         arguments += ["--tolerance", f"{100 * tolerance:g}%"]
     return shlex.join([*arguments, *(["--force"] if is_forced else [])])
 
 
-def format_pairs_name(base: str, candidate: str) -> str:
+def format_pairs_name(baseline: str, candidate: str) -> str:
     """Return the name of an A/B comparison of two profiles."""
-    return f"pairs of {base}" if base == candidate else f"{base} vs. {candidate}"
+    return f"pairs of {baseline}" if baseline == candidate else f"{baseline} vs. {candidate}"
 
 
 def build_comparison_section(comparison: Comparison) -> model.ComparisonSection:
@@ -42,12 +42,15 @@ def build_comparison_section(comparison: Comparison) -> model.ComparisonSection:
     return model.ComparisonSection(
         outcome=outcome,
         summary=_format_summary(comparison, outcome),
-        base=comparison.base,
+        baseline=comparison.baseline,
         candidate=comparison.candidate,
         tolerance=comparison.tolerance,
         differences=tuple(
             model.DifferenceRow(
-                name=difference.name, base=difference.base, candidate=difference.candidate, forbids=difference.forbids
+                name=difference.name,
+                baseline=difference.baseline,
+                candidate=difference.candidate,
+                forbids=difference.forbids,
             )
             for difference in comparison.differences
         ),
@@ -61,7 +64,7 @@ def _build_row(change: MetricChange) -> model.ChangeRow:
     return model.ChangeRow(
         metric=format_metric(change.metric, change.aggregate),
         stage=change.stage,
-        base=build_quantity(change.base, change.unit),
+        baseline=build_quantity(change.baseline, change.unit),
         candidate=build_quantity(change.candidate, change.unit),
         ratio=build_quantity(change.ratio, ""),
         p_value=change.p_value,

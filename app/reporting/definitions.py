@@ -59,7 +59,7 @@ def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | Non
 
 
 def _compute_tool_metrics(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ...]:
-    start = pc.coalesce(rows["intended_ns"], rows["sent_ns"])
+    start = pc.coalesce(rows["scheduled_ns"], rows["sent_ns"])
     window = stage.window
     window_rows = rows.filter(pc.and_(pc.greater_equal(start, window.start_ns), pc.less(start, window.end_ns)))
     return compute_tool_metrics(read_rows(window_rows), stage) if window_rows.num_rows else ()

@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from app.analysis.local.variants import reevaluate_variants
 from app.analysis.objectives import parse_objective
-from app.analysis.rescoring import RunData, reevaluate_run
+from app.analysis.reevaluation import RunData, reevaluate_run
 from app.analysis.rows import StageRows, join_rows, read_rows
 from app.errors import CorruptedFileError, ProfileError, UsageError
 from app.profiles.document import read_document
@@ -67,7 +67,7 @@ class OpenedRun:
     def rows(self) -> StageRows | None:
         """Rows of all stages, ordered by scheduled start and without the chunks of streams; `None`
         without requests."""
-        finished_rows = [_drop_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.intended_ns.size]
+        finished_rows = [_drop_chunks(stage_rows) for stage_rows in self.data.rows if stage_rows.scheduled_ns.size]
         unfinished = self._unfinished
         return join_rows([*finished_rows, *unfinished]) if finished_rows or unfinished else None
 
@@ -75,7 +75,7 @@ class OpenedRun:
     def _unfinished(self) -> list[StageRows]:
         """Rows of the stage in which the run was interrupted. There are no metrics of that stage,
         but charts show its rows."""
-        if self.table.num_rows == sum(rows.intended_ns.size for rows in self.data.rows):
+        if self.table.num_rows == sum(rows.scheduled_ns.size for rows in self.data.rows):
             return []
         stage_indices = pa.array([stage_data.index for stage_data in self.data.stage_data], pa.int32())
         unfinished = self.table.filter(
@@ -83,7 +83,7 @@ class OpenedRun:
         )
         return [_drop_chunks(read_rows(unfinished))]
 
-    def rescore(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
+    def reevaluate(self, slo: Sequence[str] | None = None, window_s: tuple[float, float] | None = None) -> Result:
         """Re-evaluate the run with another SLO, or with only the requests whose scheduled start is
         in a time range. The time range is in seconds from the start of the run.
 
@@ -108,7 +108,7 @@ class OpenedRun:
         """Return the run data without stages whose rows are incomplete. Raises CorruptedFileError
         if only warm-ups are complete."""
         has_all_rows = [
-            rows.intended_ns.size >= _count_min_rows(stage)
+            rows.scheduled_ns.size >= _count_min_rows(stage)
             for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
         if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, has_all_rows)):
@@ -133,16 +133,20 @@ class OpenedRun:
         )
 
     def report(self, result: Result | None = None) -> Report:
-        """Build the report of the run, or of a result returned by `rescore`."""
+        """Build the report of the run, or of a result returned by `reevaluate`."""
         reported_result = self.result if result is None else result
-        rescoring = reported_result.rescoring
-        rows = self.rows if rescoring is None or rescoring.window_s is None else self._select_rows(rescoring.window_s)
+        reevaluation = reported_result.reevaluation
+        rows = (
+            self.rows
+            if reevaluation is None or reevaluation.window_s is None
+            else self._select_rows(reevaluation.window_s)
+        )
         is_stored = reported_result is self.result and not self.damage
         text = self.result_text if is_stored else msgspec.json.encode(reported_result).decode()
         return build_report(
             reported_result,
             self.table if rows is not None else self.table.slice(0, 0),
-            self._select_telemetry(None if rescoring is None else rescoring.window_s),
+            self._select_telemetry(None if reevaluation is None else reevaluation.window_s),
             self.spec_text,
             COMMAND,
             text,
@@ -182,8 +186,8 @@ class OpenedRun:
             return None
         start_ns = self.result.time_zero_ns
         bounds_ns = [start_ns + round(second * 1e9) for second in window_s]
-        first_index, last_index = np.searchsorted(rows.intended_ns, bounds_ns)
-        is_inside = np.zeros(rows.intended_ns.size, dtype=bool)
+        first_index, last_index = np.searchsorted(rows.scheduled_ns, bounds_ns)
+        is_inside = np.zeros(rows.scheduled_ns.size, dtype=bool)
         is_inside[first_index:last_index] = True
         return rows.filter(is_inside) if last_index > first_index else None
 
@@ -242,9 +246,9 @@ def load_run(run: StoredRun, *, recover: bool = False) -> OpenedRun:
         is_complete=recovery is None,
     )
     if recovery is not None and result.local is None and not damage:
-        rescored = reevaluate_run(data, None, None)
-        if _matches_reported_stages(rescored, finished):
-            data = replace(data, result=rescored)
+        reevaluated = reevaluate_run(data, None, None)
+        if _matches_reported_stages(reevaluated, finished):
+            data = replace(data, result=reevaluated)
         else:
             damage = (Damage(REQUESTS, "changed"),)
     notes = tuple(_iter_notes(events, data.result.time_zero_ns))
@@ -300,14 +304,14 @@ def _find_initial_slo(events: Sequence[Event]) -> tuple[Objective, ...]:
     return next((event.slo for event in events if isinstance(event, RunStarted)), ())
 
 
-def _matches_reported_stages(rescored: Result, finished: Sequence[StageFinished]) -> bool:
+def _matches_reported_stages(reevaluated: Result, finished: Sequence[StageFinished]) -> bool:
     """Return whether the rows of a run without checksums reproduce the results that were reported
     at the end of each stage.
 
     Only counts, means and maxima are compared, since another version may compute percentiles and
     confidence intervals differently.
     """
-    stages = [stage for stage in rescored.stages if not stage.is_pooled]
+    stages = [stage for stage in reevaluated.stages if not stage.is_pooled]
     return len(stages) == len(finished) and all(
         stage.completed == event.stage.completed
         and stage.errors == event.stage.errors

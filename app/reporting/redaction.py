@@ -156,7 +156,7 @@ def _iter_hosts(result: Result, spec: object) -> Iterator[str]:
     if result.comparison is not None:
         for difference in result.comparison.differences:
             if difference.id == "machine":
-                yield from (*difference.base_values, *difference.candidate_values)
+                yield from (*difference.baseline_values, *difference.candidate_values)
     yield from _iter_label_values(spec, _HOST_LABELS)
     for key, value in _as_mapping(_get_nested_value(spec, "target", "headers")).items():
         if str(key).casefold() in ("host", ":authority"):
@@ -217,7 +217,7 @@ def _iter_requested_models(result: Result, spec: object) -> Iterator[str]:
     if result.comparison is not None:
         for difference in result.comparison.differences:
             if difference.id == "model":
-                yield from (*difference.base_values, *difference.candidate_values)
+                yield from (*difference.baseline_values, *difference.candidate_values)
 
 
 def _iter_server_models(start: dict[Any, Any]) -> Iterator[str]:
@@ -281,7 +281,7 @@ def _as_mapping(value: object) -> dict[Any, Any]:
 
 RedactedKind = Literal["hosts", "models", "prompts"]
 REDACTED_KINDS: tuple[RedactedKind, ...] = get_args(RedactedKind)
-REDACTED_TEXT = "(hidden)"
+REDACTED_TEXT = "(redacted)"
 _KIND_TEXTS: dict[RedactedKind, str] = {
     "hosts": "host names and addresses",
     "models": "model names",
@@ -351,7 +351,7 @@ def redact(report: Report, result: Result, kinds: Collection[RedactedKind]) -> R
     redacted_report = msgspec.structs.replace(
         redacted_report,
         notes=(*notes, *redacted_report.notes),
-        hidden=redacted_kinds,
+        redacted=redacted_kinds,
         reproduce=msgspec.structs.replace(redacted_report.reproduce, spec_text=spec_text),
         result_json=_encode_result(redacted_result) if report.result_json and redacted_kinds else report.result_json,
     )

@@ -39,7 +39,7 @@ from app.reporting.rows import (
     build_spectra,
     read_request_times,
 )
-from app.reporting.verdict import build_verdict, format_objective, format_rescored
+from app.reporting.verdict import build_verdict, format_objective, format_reevaluated
 from reports import model
 from reports.comparison_section import ComparisonSection
 from reports.plan_section import SourceRow
@@ -118,7 +118,7 @@ def apply_labels(report: model.Report, result: Result, labels: Labels, unverifie
         report,
         header=msgspec.structs.replace(report.header, user_title=labels.title or None),
         notes=(
-            *_format_rescoring_notes(result),
+            *_format_reevaluation_notes(result),
             *_format_unverified_notes(unverified),
             *map(_format_sentence, result.notes),
             *_format_label_notes(labels),
@@ -187,9 +187,9 @@ def _build_selftest_row(result: Result) -> model.SelfTestRow | None:
     return model.SelfTestRow(id=selftest.id, at=selftest.at, passed=selftest.passed, failed=selftest.failed)
 
 
-def _format_rescoring_notes(result: Result) -> Iterator[str]:
-    if result.rescoring is not None:
-        yield f"{format_rescored(result.rescoring)}."
+def _format_reevaluation_notes(result: Result) -> Iterator[str]:
+    if result.reevaluation is not None:
+        yield f"{format_reevaluated(result.reevaluation)}."
 
 
 def _format_unverified_notes(files: Sequence[str]) -> Iterator[str]:

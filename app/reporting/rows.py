@@ -95,20 +95,20 @@ def build_load_series(requests: RequestTimes | None, latency_metric: str = "late
     is the metric of the p50 and p95 series."""
     if requests is None:
         return None
-    rows, intended_s = requests.rows, requests.to_seconds(requests.rows.intended_ns)
+    rows, scheduled_s = requests.rows, requests.to_seconds(requests.rows.scheduled_ns)
     bins = build_time_bins(
-        float(intended_s[0]), max(float(intended_s[-1]), float(requests.to_seconds(_get_ends_ns(rows)).max()))
+        float(scheduled_s[0]), max(float(scheduled_s[-1]), float(requests.to_seconds(_get_ends_ns(rows)).max()))
     )
     completed_s = requests.to_seconds(rows.end_ns[rows.is_success])
     p50, p95 = _compute_binned_percentiles(
-        rows, intended_s, compute_duration_ms(rows, latency_metric), bins, (0.50, 0.95)
+        rows, scheduled_s, compute_duration_ms(rows, latency_metric), bins, (0.50, 0.95)
     )
-    (lag_p99,) = _compute_binned_percentiles(rows, intended_s, compute_duration_ms(rows, "send_lag_ms"), bins, (0.99,))
-    (ttft_p95,) = _compute_binned_percentiles(rows, intended_s, compute_duration_ms(rows, "ttft_ms"), bins, (0.95,))
+    (lag_p99,) = _compute_binned_percentiles(rows, scheduled_s, compute_duration_ms(rows, "send_lag_ms"), bins, (0.99,))
+    (ttft_p95,) = _compute_binned_percentiles(rows, scheduled_s, compute_duration_ms(rows, "ttft_ms"), bins, (0.95,))
     return model.LoadSeries(
         bin_s=bins.width_s,
         at_s=round_values((bins.edges_s[:-1] + bins.edges_s[1:]) / 2),
-        offered_per_s=_compute_rates(bins, intended_s),
+        offered_per_s=_compute_rates(bins, scheduled_s),
         sent_per_s=_compute_rates(bins, requests.to_seconds(rows.sent_ns[rows.was_sent])),
         completed_per_s=_compute_rates(bins, completed_s),
         good_per_s=_compute_rates(bins, requests.to_seconds(rows.end_ns[requests.is_good])),
@@ -135,9 +135,9 @@ def mask_stages(requests: RequestTimes, stages: tuple[Stage, ...]) -> Mask:
     """Return a mask of the successful requests whose scheduled start is in the window of a
     stage."""
     rows = requests.rows
-    is_inside: Mask = np.zeros(rows.intended_ns.size, dtype=bool)
+    is_inside: Mask = np.zeros(rows.scheduled_ns.size, dtype=bool)
     for stage in stages:
-        is_inside |= (rows.intended_ns >= stage.window.start_ns) & (rows.intended_ns < stage.window.end_ns)
+        is_inside |= (rows.scheduled_ns >= stage.window.start_ns) & (rows.scheduled_ns < stage.window.end_ns)
     return is_inside & rows.is_success
 
 
@@ -151,12 +151,12 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
     error_rows = []
     for error, count in sorted(rows.count_errors().items(), key=lambda pair: (-pair[1], pair[0])):
         has_error = ~rows.was_started if error == NOT_STARTED else rows.is_failed & rows.error.equals(error)
-        at_s = requests.to_seconds(rows.intended_ns[has_error])
+        at_s = requests.to_seconds(rows.scheduled_ns[has_error])
         error_rows.append(
             model.ErrorRow(
                 error=error,
                 count=count,
-                share=build_quantity(estimate_proportion(count, rows.intended_ns.size), "share"),
+                share=build_quantity(estimate_proportion(count, rows.scheduled_ns.size), "share"),
                 first_s=float(at_s.min()),
                 last_s=float(at_s.max()),
                 sample=samples.get(error),
@@ -168,7 +168,7 @@ def build_error_rows(requests: RequestTimes | None, stages: Sequence[Stage] = ()
 def _get_ends_ns(rows: StageRows) -> Nanoseconds:
     """Return the end time of each request in ns. The end time of a request that did not end is its
     scheduled start."""
-    return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.intended_ns)
+    return np.where(rows.is_success | rows.is_failed, rows.end_ns, rows.scheduled_ns)
 
 
 def build_time_bins(first_s: float, last_s: float, max_bins: int = MAX_POINTS, *, has_fine_bins: bool = False) -> Bins:
@@ -187,13 +187,13 @@ def _compute_rates(bins: Bins, times_s: Floats) -> tuple[float, ...]:
 
 
 def _compute_binned_percentiles(
-    rows: StageRows, intended_s: Floats, values_ms: Floats | None, bins: Bins, probabilities: tuple[float, ...]
+    rows: StageRows, scheduled_s: Floats, values_ms: Floats | None, bins: Bins, probabilities: tuple[float, ...]
 ) -> tuple[tuple[float | None, ...], ...]:
     """Return the percentiles of successful responses in each bin of scheduled starts, as one tuple
     per probability. The percentile of an empty bin is `None`."""
     if values_ms is None:
         return ((None,) * bins.count,) * len(probabilities)
-    indices = np.searchsorted(intended_s, bins.edges_s)
+    indices = np.searchsorted(scheduled_s, bins.edges_s)
     series_by_probability: list[list[float | None]] = [[] for _ in probabilities]
     for start, end in itertools.pairwise(indices):
         bin_values_ms = values_ms[start:end][rows.is_success[start:end]]
@@ -274,7 +274,7 @@ def build_heat_map(requests: RequestTimes | None, latency_metric: str = "latency
     if requests is None or values_ms is None:
         return None
     has_latency = requests.rows.is_success & (values_ms > 0)
-    values_ms, at_s = values_ms[has_latency], requests.to_seconds(requests.rows.intended_ns[has_latency])
+    values_ms, at_s = values_ms[has_latency], requests.to_seconds(requests.rows.scheduled_ns[has_latency])
     if not values_ms.size or values_ms.min() == values_ms.max():
         return None
     bins = build_time_bins(float(at_s[0]), float(at_s[-1]), MAX_COLUMNS, has_fine_bins=True)

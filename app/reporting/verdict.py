@@ -16,7 +16,7 @@ from app.analysis.local.variants import NO_BEST_MESSAGES, find_violated_objectiv
 from app.analysis.max_rate import describe_failure
 from app.analysis.objectives import parse_objective
 from app.errors import ExitCode, UsageError
-from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Rescoring, Result
+from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
 from app.reporting.local_front import find_fastest_stage, format_inferences, get_max_call_rate, name_variants
 from app.reporting.quantities import build_quantity, build_stage_quantity, find_unit
@@ -24,14 +24,14 @@ from reports import formatting, model
 from reports.model import Outcome
 
 
-def format_rescored(rescoring: Rescoring) -> str:
+def format_reevaluated(reevaluation: Reevaluation) -> str:
     """Format the settings of a re-evaluation, such as "Re-evaluated with SLO p95 latency < 30 ms,
     time range 10–25 s"."""
     texts = []
-    if rescoring.slo is not None:
-        texts.append(f"SLO {', '.join(map(format_objective, rescoring.slo))}" if rescoring.slo else "no SLO")
-    if rescoring.window_s is not None:
-        from_s, to_s = (formatting.format_plain(second) for second in rescoring.window_s)
+    if reevaluation.slo is not None:
+        texts.append(f"SLO {', '.join(map(format_objective, reevaluation.slo))}" if reevaluation.slo else "no SLO")
+    if reevaluation.window_s is not None:
+        from_s, to_s = (formatting.format_plain(second) for second in reevaluation.window_s)
         texts.append(f"time range {from_s}–{to_s}{formatting.THIN_SPACE}s")
     return f"Re-evaluated with {', '.join(texts)}"
 
@@ -169,7 +169,9 @@ def build_verdict(result: Result) -> model.ReportVerdict:
     headline = _build_headline(result, outcome)
     sentence = headline.sentence
     stamp = (
-        None if result.rescoring is None else f"{format_rescored(result.rescoring)}. This is not the run's own verdict."
+        None
+        if result.reevaluation is None
+        else f"{format_reevaluated(result.reevaluation)}. This is not the run's own verdict."
     )
     return model.ReportVerdict(
         outcome=outcome,

@@ -213,8 +213,8 @@ def _evaluate_step(
     server_cpu_s: Sequence[float | None],
 ) -> CalibrationStep:
     sent_rows = rows.filter(rows["sent_ns"].is_valid())
-    sent_ns, intended_ns = sent_rows["sent_ns"].to_numpy(), sent_rows["intended_ns"].to_numpy()
-    lag_ms = (sent_ns - intended_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
+    sent_ns, scheduled_ns = sent_rows["sent_ns"].to_numpy(), sent_rows["scheduled_ns"].to_numpy()
+    lag_ms = (sent_ns - scheduled_ns) / 1e6 if len(sent_ns) else np.array([np.inf])
     sent_in_time = int(
         np.count_nonzero(sent_ns <= stage_ended.start_ns + round((_STEP_DURATION_S + LATE_THRESHOLD_MS / 1e3) * 1e9))
     )

@@ -42,7 +42,7 @@ class PairRun(msgspec.Struct, frozen=True):
 class PairResults(msgspec.Struct, frozen=True):
     """Results of the measured A/B pairs, by side."""
 
-    base: tuple[Result, ...]
+    baseline: tuple[Result, ...]
     candidate: tuple[Result, ...]
     notes: tuple[str, ...] = ()
 
@@ -74,17 +74,19 @@ class _PairMeasurement:
         self._plan, self._measure, self._now_s, self._report = plan, measure, now_s, report
         self._deadline_s = now_s() + plan.max_s
         self._max_pair_duration_s = 0.0
-        self._runs: dict[Side, list[Result]] = {"base": [], "candidate": []}
+        self._runs: dict[Side, list[Result]] = {"baseline": [], "candidate": []}
 
     def execute(self) -> PairResults:
         pairs = self._plan.pairs
         if not self._measure_pairs(pairs):
-            return self._build_results(f"The time limit was reached after {len(self._runs['base'])} of {pairs} pairs.")
+            return self._build_results(
+                f"The time limit was reached after {len(self._runs['baseline'])} of {pairs} pairs."
+            )
         if not self._has_suspected_change():
             return self._build_results()
         self._report(f"possible change detected; measuring {pairs} more pairs to confirm it")
         if not self._measure_pairs(2 * pairs):
-            completed_pairs = len(self._runs["base"])
+            completed_pairs = len(self._runs["baseline"])
             return self._build_results(
                 f"A change was suspected, but the time limit was reached after {completed_pairs} of {2 * pairs} pairs."
             )
@@ -95,18 +97,18 @@ class _PairMeasurement:
 
         Return False if the time limit was reached before. Return True early if the first pair is
         not comparable."""
-        while len(self._runs["base"]) < target_pairs:
+        while len(self._runs["baseline"]) < target_pairs:
             start_s = self._now_s()
             if start_s + self._max_pair_duration_s > self._deadline_s or not self._measure_pair(target_pairs):
                 return False
             self._max_pair_duration_s = max(self._max_pair_duration_s, self._now_s() - start_s)
-            if len(self._runs["base"]) == 1 and self._is_incomparable():
+            if len(self._runs["baseline"]) == 1 and self._is_incomparable():
                 return True
         return True
 
     def _measure_pair(self, target_pairs: int) -> bool:
-        index = len(self._runs["base"])
-        sides: tuple[Side, Side] = ("candidate", "base") if index % 2 else ("base", "candidate")
+        index = len(self._runs["baseline"])
+        sides: tuple[Side, Side] = ("candidate", "baseline") if index % 2 else ("baseline", "candidate")
         results: dict[Side, Result] = {}
         for side in sides:
             result = self._measure_valid_run(PairRun(index + 1, target_pairs, side, 0.0))
@@ -134,15 +136,15 @@ class _PairMeasurement:
         )
 
     def _is_incomparable(self) -> bool:
-        comparison = compare_runs(self._runs["base"], self._runs["candidate"], is_forced=self._plan.is_forced)
+        comparison = compare_runs(self._runs["baseline"], self._runs["candidate"], is_forced=self._plan.is_forced)
         return any(difference.forbids for difference in comparison.differences) and not self._plan.is_forced
 
     def _has_suspected_change(self) -> bool:
         plan = self._plan
         comparison = compare_runs(
-            self._runs["base"], self._runs["candidate"], tolerance=plan.tolerance, is_forced=plan.is_forced
+            self._runs["baseline"], self._runs["candidate"], tolerance=plan.tolerance, is_forced=plan.is_forced
         )
         return has_suspected_change(comparison.changes, plan.tolerance)
 
     def _build_results(self, *notes: str) -> PairResults:
-        return PairResults(tuple(self._runs["base"]), tuple(self._runs["candidate"]), notes)
+        return PairResults(tuple(self._runs["baseline"]), tuple(self._runs["candidate"]), notes)

@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from app.analysis.abort import RESPONSE_TIME_SAMPLES, find_abort_reason, is_over_saturated
 from app.analysis.pooling import MAX_ERROR_CLASSES
 from app.analysis.rows import read_rows
-from app.analysis.spans import INTENDED_START_METRICS, compute_duration_ms, find_within_limits
+from app.analysis.spans import SCHEDULED_START_METRICS, compute_duration_ms, find_within_limits
 from app.records import events
 from app.records.events import ErrorReported
 from app.records.result import SWEEP_TAG, ErrorSample, Objective
@@ -46,7 +46,7 @@ class FirstErrorReporter:
 
 
 _TALLY_COLUMNS = [
-    "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
+    "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "error", "first_token_ns", "first_output_ns", "last_token_ns",
     "tokens_out",
 ]  # fmt: skip
 _RECENT_ROWS = 1000
@@ -60,7 +60,7 @@ class RowTally:
 
     def __init__(self, slo: Sequence[Objective]) -> None:
         self._slo = slo
-        self._needs_scheduled_start = any(objective.metric in INTENDED_START_METRICS for objective in slo)
+        self._needs_scheduled_start = any(objective.metric in SCHEDULED_START_METRICS for objective in slo)
         self._batches: list[pa.RecordBatch] = []
         self._recent_lags_ms = np.empty(0)
         self.good: int | None = 0
@@ -78,7 +78,7 @@ class RowTally:
         rows = read_rows(pa.Table.from_batches(self._batches))
         self._batches = []
         self.errors.update(rows.count_errors())
-        if self._needs_scheduled_start and not rows.has_all_intended:
+        if self._needs_scheduled_start and not rows.has_all_scheduled_starts:
             self.good = None
         if self.good is not None:
             self.good += int(np.count_nonzero(find_within_limits(rows, self._slo)))
@@ -93,7 +93,7 @@ class RowTally:
         return float(np.percentile(self._recent_lags_ms, 99)) if self._recent_lags_ms.size else None
 
 
-_LATENCY_COLUMNS = ["intended_ns", "sent_ns", "end_ns"]
+_LATENCY_COLUMNS = ["scheduled_ns", "sent_ns", "end_ns"]
 _UNKNOWN_PERCENTILES = (None, None, None)
 
 
@@ -162,7 +162,7 @@ class StageMonitor:
         self.sent_by_worker[batch["worker"][0].as_py() or 0] += batch.num_rows - batch["sent_ns"].null_count
         self._tally.add_rows(batch)
         successful_rows = batch.select(_LATENCY_COLUMNS).filter(batch["error"].is_null())
-        start_ns = pc.coalesce(successful_rows["intended_ns"], successful_rows["sent_ns"])
+        start_ns = pc.coalesce(successful_rows["scheduled_ns"], successful_rows["sent_ns"])
         latency_ms = pc.subtract(successful_rows["end_ns"], start_ns).drop_null().to_numpy(zero_copy_only=False) / 1e6
         self._recent_latencies_ms.extend(latency_ms[-_RECENT_ROWS:])
         self._first_latencies_ms.extend(latency_ms[: RESPONSE_TIME_SAMPLES - len(self._first_latencies_ms)])
@@ -191,7 +191,7 @@ class StageMonitor:
             events.Snapshot(
                 at_ns=progress.at_ns,
                 stage=self._index,
-                offered=progress.intended,
+                offered=progress.due,
                 sent=progress.sent,
                 completed=progress.completed,
                 failed=progress.failed,
@@ -213,7 +213,7 @@ class StageMonitor:
         stage is ended, and provides no information about the endpoint."""
         responses = progress.completed + progress.failed
         self._open_history.append((progress.at_ns, progress.sent - responses))
-        self._incomplete_history.append((progress.at_ns, progress.intended - responses))
+        self._incomplete_history.append((progress.at_ns, progress.due - responses))
         response_s = float(np.percentile(self._first_latencies_ms, 95)) / 1e3 if self._first_latencies_ms else None
         self.is_over_saturated = is_over_saturated(self._open_history, rate_per_s, self._slo, response_s)
         self._is_generator_behind = is_over_saturated(self._incomplete_history, rate_per_s, self._slo, response_s)

@@ -66,7 +66,7 @@ def read_baselines(references: str, profile_name: str) -> tuple[Result, ...]:
     return tuple(read_baseline(name, profile_name) for name in names)
 
 
-def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
+def read_sides(baseline: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...], tuple[Result, ...]]:
     """Read the results of the baseline runs and of the candidate runs. Raises the same errors as
     `read_baseline`."""
     if PROMOTED in candidates:
@@ -74,7 +74,7 @@ def read_sides(base: str, candidates: Sequence[str]) -> tuple[tuple[Result, ...]
             "'promoted' is a baseline and cannot be the candidate", hint="Specify the run to use as the candidate."
         )
     candidate = tuple(run for references in candidates for run in read_baselines(references, ""))
-    return read_baselines(base, candidate[0].name), candidate
+    return read_baselines(baseline, candidate[0].name), candidate
 
 
 def read_baseline(reference: str, profile_name: str) -> Result:

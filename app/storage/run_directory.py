@@ -48,7 +48,7 @@ from loadgen.decoding import json_decoder
 from loadgen.records import REQUEST_SCHEMA
 
 _ORIGINAL_COLUMNS = (
-    "stage", "index", "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received",
+    "stage", "index", "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received",
     "reused",
 )  # fmt: skip
 _LATER_COLUMNS = tuple(name for name in REQUEST_SCHEMA.names if name not in _ORIGINAL_COLUMNS)

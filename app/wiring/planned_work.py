@@ -43,8 +43,8 @@ class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
     """Token counts of the requests of a profile, with one entry per request. Input counts include
     shared prefixes and earlier turns.
 
-    `output_tokens` is empty if the profile does not set the response length. `reason` states why the
-    token counts are unknown; `None` if they are known.
+    `output_tokens` is empty if the profile does not set the response length. `reason` states why
+    the token counts are unknown; `None` if they are known.
     """
 
     input_tokens: tuple[int, ...] = ()

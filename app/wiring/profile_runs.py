@@ -26,7 +26,6 @@ from loadgen.decoding import decode_json
 _COMPARABLE_CODES = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
 _EXIT_LIMIT_S = 30.0
 _HINT_LINES = 8
-_SIDE_NAMES: dict[Side, str] = {"base": "baseline", "candidate": "candidate"}
 
 
 class ComparedRunError(SizewiseError):
@@ -59,13 +58,13 @@ class ProfileRuns:
 
     def __init__(
         self,
-        base: str,
+        baseline: str,
         candidate: str,
         interruption: Interruption,
         emit: Callable[[Event], None],
     ) -> None:
         """Load both profiles. Raises UsageError if a profile cannot be measured."""
-        self._profiles: dict[Side, str] = {"base": base, "candidate": candidate}
+        self._profiles: dict[Side, str] = {"baseline": baseline, "candidate": candidate}
         self._names: dict[Side, str] = {
             side: require_measurable_profile(profile) for side, profile in self._profiles.items()
         }
@@ -88,7 +87,6 @@ class ProfileRuns:
 
     def _run_child(self, pair_run: PairRun, directory: Path) -> Result | None:
         side = pair_run.side
-        side_name = _SIDE_NAMES[side]
         child = start_module(
             "app", "run", self._profiles[side], "--json", "--out", str(directory),
             stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -105,15 +103,15 @@ class ProfileRuns:
             if self._interruption.code is None:
                 return None
         if self._interruption.code is not None:
-            raise ComparedRunError(f"the comparison was interrupted during a {side_name} run", self._interruption.code)
+            raise ComparedRunError(f"the comparison was interrupted during a {side} run", self._interruption.code)
         if child.returncode not in _COMPARABLE_CODES:
             raise ComparedRunError(
-                f"a {side_name} run exited with {child.returncode}", _to_exit_code(child.returncode), errors
+                f"a {side} run exited with {child.returncode}", _to_exit_code(child.returncode), errors
             )
         try:
             return decode_json(output, Result)
         except msgspec.DecodeError as error:
-            message = f"a {side_name} run exited with {child.returncode} and returned no result: {error}"
+            message = f"a {side} run exited with {child.returncode} and returned no result: {error}"
             raise ComparedRunError(message, _to_exit_code(child.returncode) or ExitCode.BUG, errors) from error
 
 

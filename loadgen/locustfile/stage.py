@@ -149,7 +149,7 @@ class LocustStage:
                 Progress(
                     index=self._plan.index,
                     at_ns=now_ns,
-                    intended=count,
+                    due=count,
                     sent=count,
                     completed=self._log.completed,
                     failed=self._log.failed,

@@ -56,7 +56,7 @@ def merge_progress(index: int, at_ns: int, reports: Sequence[Progress]) -> Progr
     return Progress(
         index=index,
         at_ns=at_ns,
-        intended=sum(progress.intended for progress in reports),
+        due=sum(progress.due for progress in reports),
         sent=sum(progress.sent for progress in reports),
         completed=sum(progress.completed for progress in reports),
         failed=sum(progress.failed for progress in reports),

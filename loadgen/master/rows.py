@@ -213,8 +213,10 @@ def _decode_valid_rows(body: bytes, stage_index: int, share_index: int) -> pa.Re
 
 
 def _compute_max_lag_ms(batch: pa.RecordBatch) -> float | None:
-    sent_times, intended_times = batch.column("sent_ns"), batch.column("intended_ns")
-    lag_ns = (_get_values(sent_times) - _get_values(intended_times))[_is_valid(sent_times) & _is_valid(intended_times)]
+    sent_times, scheduled_times = batch.column("sent_ns"), batch.column("scheduled_ns")
+    lag_ns = (_get_values(sent_times) - _get_values(scheduled_times))[
+        _is_valid(sent_times) & _is_valid(scheduled_times)
+    ]
     return float(lag_ns.max()) / 1e6 if lag_ns.size else None
 
 

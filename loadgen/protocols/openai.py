@@ -82,7 +82,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
         label=f"POST {address.format_url(path)}",
         new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
         request_indices=_build_request_indices(workload, packed),
-        max_output_tokens=packed.tokens_asked if any(packed.tokens_asked) else None,
+        max_output_tokens=packed.max_output_tokens if any(packed.max_output_tokens) else None,
         distinct_prompts=len(packed.prompts),
         sessions=packed.sessions if len(packed.session_starts) < len(packed.requests) else None,
         notes=(*_build_length_notes(workload, text_generator), *packed.build_notes(source.is_truncated)),
@@ -150,7 +150,7 @@ class _PackedRequests:
     def __init__(self) -> None:
         self.requests: list[bytes] = []
         self.result_counts: list[int] = []
-        self.tokens_asked: list[int | None] = []
+        self.max_output_tokens: list[int | None] = []
         self.prompts: set[int] = set()
         self.session_starts: list[int] = []
         self.next_request_index: list[int | None] = []
@@ -163,13 +163,13 @@ class _PackedRequests:
         return Sessions(self.next_request_index, self.think_ns)
 
     def add(
-        self, requests: list[bytes], result_counts: list[int], tokens_asked: list[int | None], session: Session
+        self, requests: list[bytes], result_counts: list[int], max_output_tokens: list[int | None], session: Session
     ) -> None:
         start = len(self.requests)
         self.session_starts.append(start)
         self.requests += requests
         self.result_counts += result_counts
-        self.tokens_asked += tokens_asked
+        self.max_output_tokens += max_output_tokens
         self.next_request_index += [*range(start + 1, start + len(requests)), None]
         self.think_ns += session.think_ns
 
@@ -193,12 +193,12 @@ def _pack_requests(
     remaining_bytes = MAX_REQUESTS_BYTES
     for session in sessions:
         requests: list[bytes] = []
-        tokens_asked: list[int | None] = []
+        max_output_tokens: list[int | None] = []
         for prompt in session.prompts:
             body = merge_patch(build_body(workload, prompt), extra_body)
             packed.is_stream = body.get("stream") is True
             requests.append(encode_request_body(encode_body(body)))
-            tokens_asked.append(get_max_output_tokens(body))
+            max_output_tokens.append(get_max_output_tokens(body))
             packed.prompts.add(hash_prompt(body))
             remaining_bytes -= len(requests[-1])
             if remaining_bytes < 0:
@@ -208,7 +208,9 @@ def _pack_requests(
                 raise PromptError(f"a single request or session exceeds {MAX_REQUESTS_BYTES >> 20} MiB")
             packed.is_truncated = True
             break
-        packed.add(requests, [count_results(workload.api, prompt) for prompt in session.prompts], tokens_asked, session)
+        packed.add(
+            requests, [count_results(workload.api, prompt) for prompt in session.prompts], max_output_tokens, session
+        )
     return packed
 
 

@@ -61,7 +61,7 @@ class Exchange(msgspec.Struct, gc=False):
 
     index: int
     request_index: int
-    intended_ns: int
+    scheduled_ns: int
     request: bytes
     on_done: Callable[[Exchange], None]
     is_head: bool = False
@@ -80,7 +80,7 @@ class Exchange(msgspec.Struct, gc=False):
     body: bytes = b""
     tokens: Tokens | None = None
     """Token counts of a response that was not streamed, set by the response check."""
-    right: int | None = None
+    correct_rows: int | None = None
     """Number of rows whose predicted class matches the label, set after the response check; None
     without labels."""
     method: str = ""

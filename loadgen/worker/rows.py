@@ -20,8 +20,8 @@ from loadgen.records import REQUEST_SCHEMA
 from loadgen.transport.exchange import Exchange
 
 _EXCHANGE_FIELDS = (
-    "index", "intended_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received", "reused",
-    "right", "target",
+    "index", "scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "status", "error", "bytes_received", "reused",
+    "correct_rows", "target",
 )  # fmt: skip
 _TOKEN_FIELDS = (
     "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "tokens_from", "chunk_ns",
@@ -29,7 +29,8 @@ _TOKEN_FIELDS = (
 )  # fmt: skip
 _TYPES = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
-    "status", "error", "reused", "right", "target", "tokens_in", "tokens_from", "bytes_received", "tokens_asked",
+    "status", "error", "reused", "correct_rows", "target", "tokens_in", "tokens_from", "bytes_received",
+    "max_output_tokens",
 )  # fmt: skip
 
 _get_exchange_values: Callable[[Exchange], Sequence[object]] = attrgetter(*_EXCHANGE_FIELDS)
@@ -37,19 +38,23 @@ _get_token_values: Callable[[object], Sequence[object]] = attrgetter(*_TOKEN_FIE
 
 
 def build_record_batch(
-    stage_index: int, exchanges: list[Exchange], tokens_asked: Sequence[int | None] | None = None, *, worker: int = 0
+    stage_index: int,
+    exchanges: list[Exchange],
+    max_output_tokens: Sequence[int | None] | None = None,
+    *,
+    worker: int = 0,
 ) -> pa.RecordBatch:
     """Build a record batch of `REQUEST_SCHEMA` from finished exchanges.
 
-    `tokens_asked` has the maximum number of output tokens for each prepared request. `worker` is
-    the index of this load worker.
+    `max_output_tokens` has the maximum number of output tokens for each prepared request. `worker`
+    is the index of this load worker.
     """
     count = len(exchanges)
-    constants = {"stage": stage_index, "worker": worker, "name": None, "tokens_asked": None}
+    constants = {"stage": stage_index, "worker": worker, "name": None, "max_output_tokens": None}
     columns = {name: _build_constant_column(name, value, count) for name, value in constants.items()}
-    if tokens_asked is not None:
-        values = tuple(tokens_asked[exchange.request_index] for exchange in exchanges)
-        columns["tokens_asked"] = _build_column("tokens_asked", values)
+    if max_output_tokens is not None:
+        values = tuple(max_output_tokens[exchange.request_index] for exchange in exchanges)
+        columns["max_output_tokens"] = _build_column("max_output_tokens", values)
     columns |= _build_columns(_EXCHANGE_FIELDS, map(_get_exchange_values, exchanges))
     # A reader may count tokens with a tokenizer, so count here rather than on the sending thread.
     token_records = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]

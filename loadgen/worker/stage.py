@@ -38,7 +38,7 @@ def get_error_class(exchange: Exchange) -> str:
 
 def describe_first_errors(exchanges: Iterable[Exchange]) -> tuple[FirstError, ...]:
     return tuple(
-        FirstError(get_error_class(exchange), exchange.end_ns or exchange.intended_ns, _describe_error(exchange))
+        FirstError(get_error_class(exchange), exchange.end_ns or exchange.scheduled_ns, _describe_error(exchange))
         for exchange in exchanges
     )
 
@@ -198,7 +198,7 @@ class SendingStage:
             self._send, self._on_arrivals_end, prepared, self._share, loop, plan.arrivals, span_ns, plan.seed
         )
 
-    def _send(self, request_index: int, intended_ns: int) -> None:
+    def _send(self, request_index: int, scheduled_ns: int) -> None:
         due_count = self.due_count
         if due_count == self._max_requests:
             return
@@ -207,7 +207,7 @@ class SendingStage:
         reader = None if self._new_reader is None else self._new_reader()
         self._submit(
             Exchange(
-                index, request_index, intended_ns, self._requests[request_index], self._on_done, self._is_head, reader
+                index, request_index, scheduled_ns, self._requests[request_index], self._on_done, self._is_head, reader
             )
         )
         if self.due_count == self._max_requests:
@@ -227,7 +227,7 @@ class SendingStage:
                 self.first_errors.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
             self.never_started += 1
-        elif (lag_ns := sent_ns - exchange.intended_ns) > self.max_lag_ns:
+        elif (lag_ns := sent_ns - exchange.scheduled_ns) > self.max_lag_ns:
             self.max_lag_ns = lag_ns
         self.finished.append(exchange)
         if self._on_response is not None:
@@ -239,7 +239,7 @@ class SendingStage:
         status = exchange.status
         if self._response_check is not None:
             check = check_response(self._response_check, exchange)
-            exchange.error, exchange.right = check.error, check.correct_rows
+            exchange.error, exchange.correct_rows = check.error, check.correct_rows
         elif status is not None and not 200 <= status < 300:
             exchange.error = classify_status(status)
         if status == 401 and self._on_rejected_key is not None:

@@ -182,7 +182,7 @@ def _build_progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
     return Progress(
         index=index,
         at_ns=now_ns,
-        intended=stage.due_count,
+        due=stage.due_count,
         sent=sent_count,
         completed=completed,
         failed=failed,

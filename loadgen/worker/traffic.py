@@ -110,8 +110,8 @@ class Schedule:
 
 
 Send = Callable[[int, int], None]
-"""Callback `send(request_index, intended_ns)` for a request that is due. `request_index` is the
-index of the prepared request, and `intended_ns` is the scheduled start."""
+"""Callback `send(request_index, scheduled_ns)` for a request that is due. `request_index` is the
+index of the prepared request, and `scheduled_ns` is the scheduled start."""
 
 _BLOCK_SIZE = 4096
 _BACKOFF_NS = 100_000_000
@@ -190,9 +190,9 @@ class OpenTraffic:
         if next_request is not None and next_request[0] < self._end_ns:
             self._session_queue.add(*next_request)
 
-    def _on_arrival(self, intended_ns: int) -> None:
+    def _on_arrival(self, scheduled_ns: int) -> None:
         self.started_count += 1
-        self._send(next(self._request_indices), intended_ns)
+        self._send(next(self._request_indices), scheduled_ns)
 
     def _send_session_request(self, due_ns: int, request_index: int) -> None:
         self._send(request_index, due_ns)

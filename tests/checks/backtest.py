@@ -22,11 +22,11 @@ import numpy as np
 from app.analysis.curve import build_load_points
 from app.analysis.objectives import parse_objective
 from app.planning.fleet_rate import FleetShape, find_highest_rate
-from app.planning.goals import build_goals
 from app.planning.service_models.moments import ObservedLoad
 from app.planning.service_models.service_fit import fit_service, group_load_points
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import Router
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Stage
@@ -143,8 +143,10 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
     logs = np.log(np.array(alike.percentiles_per_seed_s, dtype=float))
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
     deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
-    goals = build_goals([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
-    planned_per_s, _ = find_highest_rate(fit.services[0].service, FleetShape(router, goals), replicas, per_s / replicas)
+    objectives = build_slo_objectives([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
+    planned_per_s, _ = find_highest_rate(
+        fit.services[0].service, FleetShape(router, objectives), replicas, per_s / replicas
+    )
     return Held(
         name,
         per_s,

@@ -22,12 +22,12 @@ from app.analysis.sample_size import count_needed_samples
 from app.analysis.search import RateSearch
 from app.planning.fleet_rate import FleetShape, find_highest_rate
 from app.planning.fleets import plan_fleets
-from app.planning.goals import build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA
 from app.planning.service_models.measured import build_measured_target
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
 from app.planning.simulation.replica_kernels import simulate_requests
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
@@ -177,7 +177,7 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
 
 def true_rate(truth: Truth) -> float:
     """Of each of 64 replicas in production, by longer plays; 0 where hardly any load is too much."""
-    shape = FleetShape(truth.router, build_goals([parse_objective(truth.slo)]))
+    shape = FleetShape(truth.router, build_slo_objectives([parse_objective(truth.slo)]))
     if truth.family != "exponential requests":
         near, _ = find_highest_rate(truth.service, shape, CELL, truth.service.max_per_s / 2, (20_000, 0), 0.02)
         return find_highest_rate(truth.service, shape, CELL, near, (TRUE_REQUESTS, 0), 0.003)[0]
@@ -193,12 +193,12 @@ def true_rate(truth: Truth) -> float:
 
 def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
     """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
-    goal, in_production = shape.goals.latency_goals[0], truth._replace(speed=1.0)
+    objective, in_production = shape.objectives.latency[0], truth._replace(speed=1.0)
     every = CELL if truth.router == "round-robin" else 1
 
     def missed_by(per_s: float) -> float:
         latencies_s = stage_latencies(in_production, per_s, 400_000, np.random.default_rng(1), every)
-        return math.log(float(np.quantile(latencies_s[20_000:], goal.quantile or 0.5)) / goal.limit_s)
+        return math.log(float(np.quantile(latencies_s[20_000:], objective.quantile or 0.5)) / objective.limit_s)
 
     return missed_by
 

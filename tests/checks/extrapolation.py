@@ -39,7 +39,7 @@ class Pair(NamedTuple):
     there: str
     model: str
     work: Workload
-    goal: RateKind
+    objective: RateKind
     cut: bool
     same_architecture: bool
     measured: float
@@ -58,17 +58,17 @@ def pairs(taken_for: Workload | None = None) -> list[Pair]:
     found = []
     for (_, model, scenario, _, dtype), results in alike.items():
         work: Workload = "saturated" if model in SATURATED else "batched-decode"
-        goal: RateKind = "slo" if scenario == "server" else "throughput"
+        objective: RateKind = "slo" if scenario == "server" else "throughput"
         for one, two in itertools.permutations(results, 2):
             here, there = cards[one.accelerator_key], cards[two.accelerator_key]
-            ratio = estimate_ratio(here, there, taken_for or work, dtype, goal)
+            ratio = estimate_ratio(here, there, taken_for or work, dtype, objective)
             if isinstance(ratio, Unavailable):
                 raise AssertionError(ratio.reason)
             measured = math.log(two.samples_per_s_each / one.samples_per_s_each)
             cut = _fits(model, here, dtype) != _fits(model, there, dtype)
             same = here.architecture == there.architecture
             logs = _logs(here, there, dtype)
-            found.append(Pair(here.key, there.key, model, work, goal, cut, same, measured, *logs, ratio))
+            found.append(Pair(here.key, there.key, model, work, objective, cut, same, measured, *logs, ratio))
     return found
 
 
@@ -137,8 +137,8 @@ def classes(found: list[Pair]) -> dict[str, list[Pair]]:
     grouped: dict[str, list[Pair]] = {}
     for pair in found:
         if not pair.cut:
-            goal = "inside a latency limit" if pair.goal == "slo" else "throughput"
-            name = f"{pair.work}, {goal}, {'same' if pair.same_architecture else 'another'} architecture"
+            objective = "inside a latency limit" if pair.objective == "slo" else "throughput"
+            name = f"{pair.work}, {objective}, {'same' if pair.same_architecture else 'another'} architecture"
             grouped.setdefault(name, []).append(pair)
     return dict(sorted(grouped.items(), reverse=True))
 

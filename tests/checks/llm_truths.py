@@ -373,7 +373,7 @@ def stage_of(
 
     sent_ns, end_ns = at_ns(arrivals), at_ns(arrivals + times.latency_s)
     frame = pd.DataFrame({
-        "stage": index, "index": np.arange(len(arrivals)), "intended_ns": sent_ns, "sent_ns": sent_ns,
+        "stage": index, "index": np.arange(len(arrivals)), "scheduled_ns": sent_ns, "sent_ns": sent_ns,
         "first_byte_ns": at_ns(arrivals + times.first_token_s), "end_ns": end_ns, "status": 200, "error": None,
         "bytes_received": 100, "reused": True, "target": 0,
         "first_token_ns": at_ns(arrivals + times.first_token_s),

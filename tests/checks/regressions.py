@@ -48,13 +48,13 @@ def compared(seed: int, case: Case) -> Outcome:
     """One comparison of a candidate that is slower by `case.change`."""
     generator = np.random.default_rng((seed, round(1e6 * case.noise), round(1e6 * case.change), case.metrics))
     first = case.pairs or PAIRS
-    base = _runs(generator, case, first, 0.0)
+    baseline = _runs(generator, case, first, 0.0)
     candidate = _runs(generator, case, first, case.change)
-    changes = _judged(base, candidate)
+    changes = _judged(baseline, candidate)
     took_more = case.pairs is None and has_suspected_change(changes, TOLERANCE)
     if took_more:
         more = _runs(generator, case, PAIRS, 0.0), _runs(generator, case, PAIRS, case.change)
-        changes = _judged(np.vstack([base, more[0]]), np.vstack([candidate, more[1]]))
+        changes = _judged(np.vstack([baseline, more[0]]), np.vstack([candidate, more[1]]))
     return Outcome(
         any(one.verdict == "worse" and can_fail_run(one) for one in changes),
         took_more,
@@ -78,10 +78,10 @@ def _runs(generator: np.random.Generator, case: Case, count: int, change: float)
     return 10 * (1 + change) * np.exp(sigma * noise) * slow
 
 
-def _judged(base: np.ndarray, candidate: np.ndarray) -> tuple[MetricChange, ...]:
+def _judged(baseline: np.ndarray, candidate: np.ndarray) -> tuple[MetricChange, ...]:
     found = [
         MetricPair("latency_ms", "p95", "ms", "lower", f"stage {column}", True, Repeats(_said(before), _said(after)))
-        for column, (before, after) in enumerate(zip(base.T, candidate.T, strict=True))
+        for column, (before, after) in enumerate(zip(baseline.T, candidate.T, strict=True))
     ]
     return evaluate_changes(found, TOLERANCE)
 

@@ -66,19 +66,19 @@ class LimitedLoad:
         self._on_stage()
         start_ns = 10**12
         assert not isinstance(plan.arrivals, ClosedArrivals)
-        intended = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
-        waited = self._waited(intended, len(self.plans) - 1)
-        on_rows(_streamed(intended, waited, self._cut_off) if self._streams else _rows(intended, intended + waited))
-        end_ns = max(int(intended[-1] + waited[-1]), start_ns + round(plan.duration_s * 1e9))
-        busy_s = len(intended) / self._per_s
-        return StageEnded(0, start_ns, end_ns, len(intended), 0, busy_s, 1, stopped_early=False)
+        scheduled = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        waited = self._waited(scheduled, len(self.plans) - 1)
+        on_rows(_streamed(scheduled, waited, self._cut_off) if self._streams else _rows(scheduled, scheduled + waited))
+        end_ns = max(int(scheduled[-1] + waited[-1]), start_ns + round(plan.duration_s * 1e9))
+        busy_s = len(scheduled) / self._per_s
+        return StageEnded(0, start_ns, end_ns, len(scheduled), 0, busy_s, 1, stopped_early=False)
 
-    def _waited(self, intended: np.ndarray, stage: int) -> np.ndarray:
+    def _waited(self, scheduled: np.ndarray, stage: int) -> np.ndarray:
         if stage in self._disturbed:
-            return np.full(len(intended), 200_000_000)
+            return np.full(len(scheduled), 200_000_000)
         service_s = CHUNK_COUNT / self._chunks_per_s if self._streams else 0.0
-        order = np.arange(len(intended)) * round(max(service_s, 1 / self._per_s) * 1e9)
-        waited: np.ndarray = np.maximum.accumulate(intended - order) + order - intended
+        order = np.arange(len(scheduled)) * round(max(service_s, 1 / self._per_s) * 1e9)
+        waited: np.ndarray = np.maximum.accumulate(scheduled - order) + order - scheduled
         return waited
 
     def stop(self, drain: bool) -> None:
@@ -151,16 +151,16 @@ def nobody_knows(pids: Collection[int]) -> None:
     """Of a machine that does not tell how its cores are used."""
 
 
-def _rows(intended: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.RecordBatch:
-    known = {"intended_ns": pa.array(intended), "sent_ns": pa.array(sent), **columns}
-    arrays = [known.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
+def _rows(scheduled: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.RecordBatch:
+    known = {"scheduled_ns": pa.array(scheduled), "sent_ns": pa.array(sent), **columns}
+    arrays = [known.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
 
-def _streamed(intended: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.RecordBatch:
+def _streamed(scheduled: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.RecordBatch:
     """Sent in time, and each chunk read so much too late; every `cut_off`-th answer has no end."""
-    ticks = intended // TICK_NS + 1
+    ticks = scheduled // TICK_NS + 1
     chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNK_COUNT) * GAP_NS
     is_cut = np.arange(1, len(ticks) + 1) % cut_off == 0 if cut_off else np.zeros(len(ticks), bool)
     reported = pa.array([encode_tick(int(tick)) for tick in ticks], pa.int32(), mask=is_cut)
-    return _rows(intended, intended, tokens_in=reported, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))
+    return _rows(scheduled, scheduled, tokens_in=reported, chunk_ns=pa.array(list(chunks), pa.list_(pa.int64())))

@@ -88,18 +88,18 @@ class ScriptedLoad:
         self._changed = None
         self._seen = ()
         start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
-        intended, end = self._requests(plan, start_ns)
-        scheduled = None if isinstance(plan.arrivals, ClosedArrivals) else len(intended)
+        times, end = self._requests(plan, start_ns)
+        scheduled = None if isinstance(plan.arrivals, ClosedArrivals) else len(times)
         on_started(StageStarted(plan.index, start_ns, scheduled))
         self._stops_before = len(self.stops)
         self._on_stage(plan)
-        stopped_ns, is_drained = self._follow(plan, intended, end, on_progress)
+        stopped_ns, is_drained = self._follow(plan, times, end, on_progress)
         if stopped_ns is not None and is_drained:
-            due = intended <= stopped_ns
-            intended, end = intended[due], end[due]
+            due = times <= stopped_ns
+            times, end = times[due], end[due]
         far_end_ns = max(start_ns + round(plan.duration_s * 1e9) if stopped_ns is None else 0, int(end[-1]))
         self._clock.now_ns = far_end_ns if stopped_ns is None or is_drained else stopped_ns
-        on_rows(self._rows(plan, intended, end, self._clock.now_ns))
+        on_rows(self._rows(plan, times, end, self._clock.now_ns))
         return StageEnded(
             index=plan.index,
             start_ns=start_ns,
@@ -132,12 +132,12 @@ class ScriptedLoad:
         return (*plan.arrivals.rates, (half_s, plan.arrivals.rates[-1][1]), (half_s, self._changed))
 
     def _follow(
-        self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
+        self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
         """Tell progress four times a second; when the stage was stopped, if at all, and whether to drain."""
         for quarter in range(1, int((plan.lead_in_s + plan.duration_s) * 4) + 1):
-            at_ns = int(intended[0]) + quarter * 250_000_000
-            due, done = int((intended <= at_ns).sum()), int((end <= at_ns).sum())
+            at_ns = int(scheduled[0]) + quarter * 250_000_000
+            due, done = int((scheduled <= at_ns).sum()), int((end <= at_ns).sum())
             is_failing = self._error is not None and plan.index >= self._error_after
             failed = round(done * self._error_share) if is_failing else 0
             seen = (FirstError(self._error or "", at_ns, f"seen {self._error}"),) if failed else ()
@@ -150,38 +150,38 @@ class ScriptedLoad:
                 return at_ns, self.stops[-1]
         return None, False
 
-    def _rows(self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
-        started, answered = intended <= cut_ns, end <= cut_ns
-        every = round(1 / self._error_share) if plan.index >= self._error_after else len(intended) + 1
-        failing = np.arange(1, len(intended) + 1) % every == 0
+    def _rows(self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
+        started, answered = scheduled <= cut_ns, end <= cut_ns
+        every = round(1 / self._error_share) if plan.index >= self._error_after else len(scheduled) + 1
+        failing = np.arange(1, len(scheduled) + 1) % every == 0
         if self._error is None:
             failing[:] = False
-        error = np.full(len(intended), self._error, object)
+        error = np.full(len(scheduled), self._error, object)
         error[~failing] = None
         error[~answered] = "timeout"
-        unknown = np.full(len(intended), self._is_locust)
+        unknown = np.full(len(scheduled), self._is_locust)
         columns = {
-            "stage": pa.array(np.full(len(intended), plan.index, np.int32)),
-            "index": pa.array(np.arange(len(intended))),
-            "intended_ns": pa.array(intended, mask=unknown),
-            "sent_ns": pa.array(intended + 30_000, mask=~started),
+            "stage": pa.array(np.full(len(scheduled), plan.index, np.int32)),
+            "index": pa.array(np.arange(len(scheduled))),
+            "scheduled_ns": pa.array(scheduled, mask=unknown),
+            "sent_ns": pa.array(scheduled + 30_000, mask=~started),
             "first_byte_ns": pa.array(end, mask=~answered | unknown),
             "end_ns": pa.array(np.minimum(end, cut_ns), mask=~started),
             "status": pa.array(np.where(failing, 500, 200).astype(np.int16), mask=~answered),
             "error": pa.array([one if begun else None for one, begun in zip(error, started, strict=True)], pa.utf8()),
-            "bytes_received": pa.array(np.full(len(intended), 100, np.int32)),
-            "reused": pa.array(np.ones(len(intended), bool)),
+            "bytes_received": pa.array(np.full(len(scheduled), 100, np.int32)),
+            "reused": pa.array(np.ones(len(scheduled), bool)),
             **self._labelled(answered & ~failing),
             **(self._stream(end, answered & ~failing) if self._tokens else {}),
         }
-        arrays = [columns.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
+        arrays = [columns.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
     def _labelled(self, succeeded: np.ndarray) -> dict[str, pa.Array]:
         if self._right_share is None:
             return {}
         is_right = np.arange(len(succeeded)) < self._right_share * len(succeeded)
-        return {"right": pa.array(is_right.astype(np.int32), mask=~succeeded)}
+        return {"correct_rows": pa.array(is_right.astype(np.int32), mask=~succeeded)}
 
     def _stream(self, end: np.ndarray, succeeded: np.ndarray) -> dict[str, pa.Array]:
         gaps_ns = np.arange(self._tokens)[::-1] * (self._service_ns // (self._tokens + 1))
@@ -209,10 +209,10 @@ class ScriptedLoad:
         self.is_closed = True
 
 
-def _queue(intended: np.ndarray, service_ns: int) -> np.ndarray:
+def _queue(scheduled: np.ndarray, service_ns: int) -> np.ndarray:
     """Ends of a D-service single-server queue: the k-th end is at least one service after the one before."""
-    order = np.arange(len(intended)) * service_ns
-    return np.maximum.accumulate(intended - order) + order + service_ns
+    order = np.arange(len(scheduled)) * service_ns
+    return np.maximum.accumulate(scheduled - order) + order + service_ns
 
 
 def _closed(
@@ -221,11 +221,11 @@ def _closed(
     """Each client's next request comes when its last one was answered, and it has thought about it."""
     rng = np.random.default_rng(seed)
     waiting = [start_ns] * clients.concurrency
-    intended, ends, free_ns = [], [], start_ns
+    scheduled, ends, free_ns = [], [], start_ns
     while (due_ns := min(waiting)) < end_ns:
         free_ns = max(free_ns, due_ns) + service_ns
-        intended.append(due_ns)
+        scheduled.append(due_ns)
         ends.append(free_ns)
         think_ns = round(rng.exponential(clients.think_s) * 1e9) if clients.think_s else 0
         waiting[waiting.index(due_ns)] = free_ns + think_ns
-    return np.array(intended), np.array(ends)
+    return np.array(scheduled), np.array(ends)

@@ -40,7 +40,7 @@ from tests.fakes.program import wait_until
 
 ANSWERED = PreflightDone(None, 200, "answered", 1.0)
 LATE_NS = 300_000
-"""Each request is sent so long after its intended time."""
+"""Each request is sent so long after its scheduled time."""
 
 
 class FakeLoadWorker:
@@ -178,15 +178,15 @@ class FakeLoadWorker:
         offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
             share.index :: share.worker_count
         ]
-        intended, count = self._start_ns + offsets, len(offsets)
+        scheduled, count = self._start_ns + offsets, len(offsets)
         known = {
             "stage": pa.array(np.full(count, plan.index, np.int32)),
             "worker": pa.array(np.full(count, share.index, np.int16)),
             "index": pa.array(share.index + share.worker_count * np.arange(count)),
-            "intended_ns": pa.array(intended),
-            "sent_ns": pa.array(intended + LATE_NS),
-            "end_ns": pa.array(intended + 2_000_000),
-            "chunk_ns": pa.array([[int(one) + 1_000_000] for one in intended], pa.list_(pa.int64())),
+            "scheduled_ns": pa.array(scheduled),
+            "sent_ns": pa.array(scheduled + LATE_NS),
+            "end_ns": pa.array(scheduled + 2_000_000),
+            "chunk_ns": pa.array([[int(one) + 1_000_000] for one in scheduled], pa.list_(pa.int64())),
         } | columns
         arrays = [known.get(field.name, pa.nulls(count, field.type)) for field in REQUEST_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)

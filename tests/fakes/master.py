@@ -25,7 +25,7 @@ def batch(count: int = 10, **columns: pa.Array) -> pa.RecordBatch:
     known = {
         "stage": pa.array(np.full(count, STAGE, np.int32)),
         "worker": pa.array(np.full(count, SHARE, np.int16)),
-        "intended_ns": pa.array(due),
+        "scheduled_ns": pa.array(due),
         "sent_ns": pa.array(due + np.arange(count) * 100_000, mask=~started),
         "end_ns": pa.array(due + 900_000, mask=~started),
         "chunk_ns": pa.array([[int(at) + 5, int(at) + 7] if ok else None for at, ok in zip(due, started, strict=True)]),

@@ -6,9 +6,9 @@ from typing import Any
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.planning.goals import build_goals
 from app.planning.options import Option, list_options
 from app.planning.sizing import Demand, build_demand
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
@@ -44,4 +44,4 @@ def planned(asked: PlanningInputs) -> Plan:
 def sized(asked: PlanningInputs) -> tuple[list[Option], Demand]:
     """By formula, in the catalogue's order."""
     demand = build_demand(asked.traffic, asked.limits, asked.today)
-    return list_options(asked, demand, build_goals(asked.slo), estimate_only=True), demand
+    return list_options(asked, demand, build_slo_objectives(asked.slo), estimate_only=True), demand

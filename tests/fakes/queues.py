@@ -38,18 +38,18 @@ def mm1_latency_quantile_s(rate_per_s: float, service_per_s: float, q: float) ->
 
 
 def request_rows(
-    intended_s: Floats, latency: Floats, lag_s: Floats | float = 0.0, errors: Sequence[str | None] | None = None
+    scheduled_s: Floats, latency: Floats, lag_s: Floats | float = 0.0, errors: Sequence[str | None] | None = None
 ) -> pd.DataFrame:
     """Rows as they come home: in the order of their ends, with nulls as pandas makes them from Arrow."""
-    intended_ns = START_NS + np.round(intended_s * 1e9).astype(np.int64)
-    end_ns = intended_ns + np.round(latency * 1e9).astype(np.int64)
-    n = intended_ns.size
+    scheduled_ns = START_NS + np.round(scheduled_s * 1e9).astype(np.int64)
+    end_ns = scheduled_ns + np.round(latency * 1e9).astype(np.int64)
+    n = scheduled_ns.size
     frame = pd.DataFrame(
         {
             "stage": np.zeros(n, dtype=np.int32),
             "index": np.arange(n),
-            "intended_ns": intended_ns,
-            "sent_ns": intended_ns + np.round(np.broadcast_to(lag_s, n) * 1e9).astype(np.int64),
+            "scheduled_ns": scheduled_ns,
+            "sent_ns": scheduled_ns + np.round(np.broadcast_to(lag_s, n) * 1e9).astype(np.int64),
             "first_byte_ns": end_ns,
             "end_ns": end_ns,
             "status": np.full(n, 200, dtype=np.int16),

@@ -178,17 +178,17 @@ def _loaded() -> tuple[pd.DataFrame, tuple[Stage, ...]]:
 def _requests(random: np.random.Generator, index: int, start_s: float, per_s: float) -> pd.DataFrame:
     """A first-come-first-served queue (Lindley); overload fails with 429 after a second of waiting."""
     count = int(per_s * _STAGE_S)
-    intended = np.sort(random.uniform(0, _STAGE_S, count))
+    scheduled = np.sort(random.uniform(0, _STAGE_S, count))
     work = random.gamma(16, 0.00396 / 16, count)
     ends = np.empty(count)
     free = 0.0
     for at in range(count):
-        free = max(free, intended[at]) + work[at]
+        free = max(free, scheduled[at]) + work[at]
         ends[at] = free
-    sent = intended + random.gamma(2, 0.00002, count)
+    sent = scheduled + random.gamma(2, 0.00002, count)
     ends = np.maximum(ends, sent + 0.0005)
-    refused = ends - intended > 0.6
-    ends = np.where(refused, intended + 0.002, ends)
+    refused = ends - scheduled > 0.6
+    ends = np.where(refused, scheduled + 0.002, ends)
 
     def nanoseconds(times: npt.NDArray[np.float64]) -> npt.NDArray[np.int64]:
         return (START_NS + (start_s + times) * 1e9).astype(np.int64)
@@ -197,7 +197,7 @@ def _requests(random: np.random.Generator, index: int, start_s: float, per_s: fl
         {
             "stage": np.full(count, index, dtype=np.int32),
             "index": np.arange(count),
-            "intended_ns": nanoseconds(intended),
+            "scheduled_ns": nanoseconds(scheduled),
             "sent_ns": nanoseconds(sent),
             "first_byte_ns": nanoseconds(ends - 0.0002),
             "end_ns": nanoseconds(ends),
@@ -220,7 +220,7 @@ def _stage(
 ) -> Stage:
     window = Window(START_NS + int(start_s * 1e9), START_NS + int((start_s + length_s) * 1e9))
     ok = frame[frame["error"].isna()]
-    latency_ms = ((ok["end_ns"] - ok["intended_ns"]) / 1e6).to_numpy()
+    latency_ms = ((ok["end_ns"] - ok["scheduled_ns"]) / 1e6).to_numpy()
     service_ms = ((ok["end_ns"] - ok["sent_ns"]) / 1e6).to_numpy()
     failed = len(frame) - len(ok)
     latency = compute_distribution(latency_ms)

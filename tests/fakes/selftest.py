@@ -72,7 +72,7 @@ class Servers:
 class QueueingLoad:
     """Each connection has one request at a time; who finds none free waits for one. It sends `per_s` at most.
 
-    `omits`: what is sent late is told to have been intended then. `loses` answers are told of no one.
+    `omits`: what is sent late is told to have been scheduled then. `loses` answers are told of no one.
     """
 
     pid = 4242
@@ -101,31 +101,31 @@ class QueueingLoad:
     ) -> StageEnded:
         assert isinstance(plan.arrivals, OpenArrivals)
         start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
-        intended = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
-        sent, end = self._played(intended)
-        on_started(StageStarted(plan.index, start_ns, len(intended)))
+        scheduled = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        sent, end = self._played(scheduled)
+        on_started(StageStarted(plan.index, start_ns, len(scheduled)))
         reported = slice(0, -self._loses or None)
-        for at in range(0, len(intended), 500):
+        for at in range(0, len(scheduled), 500):
             part = slice(at, at + 500)
             on_rows(
                 _rows(
                     plan.index,
-                    (sent if self._omits else intended)[part][reported],
+                    (sent if self._omits else scheduled)[part][reported],
                     sent[part][reported],
                     end[part][reported],
                 )
             )
         end_ns = max(int(end.max()), start_ns + round(plan.duration_s * 1e9))
         self._clock.now_ns = end_ns
-        return StageEnded(plan.index, start_ns, end_ns, len(intended), 0, 0.1, 1, stopped_early=False)
+        return StageEnded(plan.index, start_ns, end_ns, len(scheduled), 0, 0.1, 1, stopped_early=False)
 
-    def _played(self, intended: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    def _played(self, scheduled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         script = self._servers.asked
         delay_ns, free = round(script.delay_s * 1e9), [0] * self._connections
-        freeze_ns = int(intended[0]) + round(script.freeze_after_s * 1e9)
+        freeze_ns = int(scheduled[0]) + round(script.freeze_after_s * 1e9)
         thaw_ns = freeze_ns + round(script.freeze_s * 1e9)
-        sent, end, before = np.empty_like(intended), np.empty_like(intended), 0
-        for place, due in enumerate(intended.tolist()):
+        sent, end, before = np.empty_like(scheduled), np.empty_like(scheduled), 0
+        for place, due in enumerate(scheduled.tolist()):
             before = sent[place] = max(due, heapq.heappop(free), before + self._gap_ns)
             done = before + delay_ns
             end[place] = thaw_ns if freeze_ns <= done < thaw_ns else done
@@ -145,15 +145,15 @@ class QueueingLoad:
         self.is_closed = True
 
 
-def _rows(stage: int, intended: np.ndarray, sent: np.ndarray, end: np.ndarray) -> pa.RecordBatch:
+def _rows(stage: int, scheduled: np.ndarray, sent: np.ndarray, end: np.ndarray) -> pa.RecordBatch:
     known = {
-        "stage": pa.array(np.full(len(intended), stage, np.int32)),
-        "intended_ns": pa.array(intended),
+        "stage": pa.array(np.full(len(scheduled), stage, np.int32)),
+        "scheduled_ns": pa.array(scheduled),
         "sent_ns": pa.array(sent),
         "first_byte_ns": pa.array(end),
         "end_ns": pa.array(end),
     }
-    arrays = [known.get(field.name, pa.nulls(len(intended), field.type)) for field in REQUEST_SCHEMA]
+    arrays = [known.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
 

@@ -13,7 +13,7 @@ from app.storage.comparisons import ComparisonWriter, comparisons_home
 
 SECOND = 1_000_000_000
 NAME = "pairs of scoring"
-_SIDES: tuple[Side, ...] = ("base", "candidate")
+_SIDES: tuple[Side, ...] = ("baseline", "candidate")
 
 
 class WrittenPairs:

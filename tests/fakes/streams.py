@@ -17,7 +17,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     `first_event_ms` is when a first message without one came, by default there was none; `end_ms` is the
     connection's, by default a millisecond after the last chunk."""
 
-    intended_ms: float | None = 0.0
+    scheduled_ms: float | None = 0.0
     sent_ms: float | None = None
     chunks_ms: tuple[float, ...] = ()
     tokens: tuple[int, ...] | None = None
@@ -27,7 +27,7 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     tokens_in: int | None = None
     tokens_out: int | None = None
     tokens_from: str | None = "server"
-    tokens_asked: int | None = None
+    max_output_tokens: int | None = None
     error: str | None = None
     target: int = 0
     name: str | None = None
@@ -43,12 +43,12 @@ def stream_rows(answers: Sequence[Answer]) -> pd.DataFrame:
 
 
 def _row(index: int, one: Answer) -> dict[str, object]:
-    sent_ms = one.intended_ms if one.sent_ms is None else one.sent_ms
+    sent_ms = one.scheduled_ms if one.sent_ms is None else one.sent_ms
     first, last = (one.chunks_ms[0], one.chunks_ms[-1]) if one.chunks_ms else (None, None)
     return {
         "stage": 0,
         "index": index,
-        "intended_ns": _ns(one.intended_ms),
+        "scheduled_ns": _ns(one.scheduled_ms),
         "sent_ns": _ns(sent_ms),
         "first_byte_ns": _ns(first),
         "end_ns": _ns(one.end_ms if one.end_ms is not None or last is None else last + 1.0),
@@ -56,7 +56,7 @@ def _row(index: int, one: Answer) -> dict[str, object]:
         "error": one.error,
         "bytes_received": 100,
         "reused": True,
-        "right": None,
+        "correct_rows": None,
         "target": one.target,
         "name": one.name,
         "first_token_ns": _ns(first),
@@ -68,7 +68,7 @@ def _row(index: int, one: Answer) -> dict[str, object]:
         "chunk_ns": [_ns(at) for at in one.chunks_ms] or None,
         "chunk_tokens": None if not one.chunks_ms else list(one.tokens or [None] * len(one.chunks_ms)),
         "first_event_ns": _ns(first if one.first_event_ms is None else one.first_event_ms),
-        "tokens_asked": one.tokens_asked,
+        "max_output_tokens": one.max_output_tokens,
     }
 
 

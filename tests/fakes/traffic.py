@@ -70,14 +70,14 @@ def clients_run() -> Run:
 
 
 def locust_run() -> Run:
-    """A user's own test of two kinds of request; Locust says nothing of intended starts."""
+    """A user's own test of two kinds of request; Locust says nothing of scheduled starts."""
     rng = np.random.default_rng(9)
     answers = []
     for at in np.arange(0, 20_000, 12.5):
         name, took_ms = (("/search", 60.0), ("/item/[id]", 15.0))[int(rng.random() < 0.8)]
         sent_ms, end_ms = float(at), float(at) + took_ms * float(rng.gamma(9, 1 / 9))
         error = "http-5xx" if rng.random() < 0.004 else None
-        answers.append(Answer(intended_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
+        answers.append(Answer(scheduled_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
     facts = _named(stage_facts(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
     facts = msgspec.structs.replace(facts, rate_per_s=None, concurrency=4)
     seen = ErrorSample("http-5xx", START_NS, "status 503 (Service Unavailable), HTTPError")
@@ -85,15 +85,15 @@ def locust_run() -> Run:
     return _run("shop", [(facts, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
 
 
-def _chat(intended_ms: float, rng: np.random.Generator) -> Answer:
+def _chat(scheduled_ms: float, rng: np.random.Generator) -> Answer:
     """A reasoning delta first; now and then two chunks are read together."""
     count = int(rng.integers(2, 60))
     gaps = rng.gamma(25, 20 / 25, count - 1) * (rng.random(count - 1) > 0.03)
-    first = intended_ms + 90 + float(rng.gamma(4, 20))
+    first = scheduled_ms + 90 + float(rng.gamma(4, 20))
     chunks = (first, *(first + float(gap) for gap in np.cumsum(gaps)))
     return Answer(
-        intended_ms=intended_ms,
-        sent_ms=intended_ms + 0.03,
+        scheduled_ms=scheduled_ms,
+        sent_ms=scheduled_ms + 0.03,
         chunks_ms=chunks,
         output_ms=chunks[1],
         tokens_in=int(rng.integers(100, 900)),

@@ -115,9 +115,9 @@ def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
         assert page.runs() == short_runs
         return
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy, timeout=20_000)
-    (base,), (candidate,) = part.state.runs("base"), part.state.runs("candidate")
-    assert page.runs() == (short_runs[0], base, short_runs[1], candidate)
-    assert {base.parent, candidate.parent} == {home / "runs"}
+    (baseline,), (candidate,) = part.state.runs("baseline"), part.state.runs("candidate")
+    assert page.runs() == (short_runs[0], baseline, short_runs[1], candidate)
+    assert {baseline.parent, candidate.parent} == {home / "runs"}
     line, outcome = page.command_line(), presenter.outcome
     assert line is not None
     assert outcome is not None

@@ -50,7 +50,7 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
     window.menu_actions.by_name["export"].trigger()
     drawer = content.drawer
     assert drawer.isVisible()
-    assert drawer.path_field.text() == str(run / "report-rescored-hidden.html")  # the body is not told unasked
+    assert drawer.path_field.text() == str(run / "report-reevaluated-redacted.html")  # the body is not told unasked
     drawer.path_field.setText(str(tmp_path / "window.html"))
     line = (results.command_line() or "").partition(" --out ")[0]
     assert "--redact prompts" in line

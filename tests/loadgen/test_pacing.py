@@ -46,8 +46,8 @@ class Paced:
         self.alarm = FakeAlarm(wake)
         return self.alarm
 
-    def _send(self, intended_ns: int) -> None:
-        self.sent.append((intended_ns, self.clock()))
+    def _send(self, scheduled_ns: int) -> None:
+        self.sent.append((scheduled_ns, self.clock()))
 
     def _end(self) -> None:
         self.ends += 1
@@ -64,7 +64,7 @@ def test_each_arrival_is_sent_when_due_and_the_alarm_set_for_the_next() -> None:
     assert (paced.sent, paced.alarm.at_ns) == ([(100, 100)], 200)
 
 
-def test_a_late_wake_sends_all_that_is_due_with_their_own_intended_times() -> None:
+def test_a_late_wake_sends_all_that_is_due_with_their_own_scheduled_times() -> None:
     paced = Paced([100, 200, 300, 400])
     paced.wake_at(350)
     assert paced.sent == [(100, 350), (200, 350), (300, 350)]
@@ -78,7 +78,7 @@ def test_the_loop_has_its_turn_while_many_are_due() -> None:
     assert paced.alarm.at_ns == len(paced.sent)
     while not paced.ends:
         paced.alarm.wake()
-    assert [intended for intended, _ in paced.sent] == list(range(100))
+    assert [scheduled for scheduled, _ in paced.sent] == list(range(100))
 
 
 def test_an_early_wake_sends_nothing_and_asks_again() -> None:
@@ -120,7 +120,7 @@ def test_what_is_left_of_a_schedule_can_be_replaced() -> None:
     paced.pacer.replace_schedule([150, 160])
     assert paced.alarm.at_ns == 150
     paced.wake_at(400)
-    assert [intended for intended, _ in paced.sent] == [100, 150, 160]
+    assert [scheduled for scheduled, _ in paced.sent] == [100, 150, 160]
     assert paced.ends == 1
 
 

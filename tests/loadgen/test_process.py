@@ -77,9 +77,9 @@ def test_a_stage_sends_every_arrival_and_reports_what_happened(load: LoadProcess
     assert sorted(rows["index"]) == list(range(1_000))
     assert rows["error"].isna().all()
     assert set(rows["status"]) == {200}
-    assert rows["right"].isna().all()
-    assert (rows["intended_ns"] == started.start_ns + rows["index"] * 1_000_000).all()
-    assert (rows["sent_ns"] >= rows["intended_ns"]).all()
+    assert rows["correct_rows"].isna().all()
+    assert (rows["scheduled_ns"] == started.start_ns + rows["index"] * 1_000_000).all()
+    assert (rows["sent_ns"] >= rows["scheduled_ns"]).all()
     assert (bodies.count(b"a"), bodies.count(b"b")) == (500, 500)
     assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
     assert (ended.index, ended.scheduled, ended.never_started, ended.stopped_early) == (3, 1_000, 0, False)
@@ -90,7 +90,7 @@ def test_a_stage_sends_every_arrival_and_reports_what_happened(load: LoadProcess
     assert 2 <= len(played.progress) <= 6
     last = played.progress[-1]
     assert last.in_flight is not None
-    assert last.sent == last.completed + last.failed + last.in_flight <= last.intended
+    assert last.sent == last.completed + last.failed + last.in_flight <= last.due
 
 
 @pytest.mark.timing
@@ -100,7 +100,7 @@ def test_what_was_sent_is_the_poisson_process_that_was_asked_for(load: LoadProce
         load.preflight()  # the first connection is made here
         rows = Played(load, plan(200, 3, "poisson")).rows
     gaps_s = np.diff(np.sort(rows["sent_ns"])) / 1e9
-    # as intended they are exact; a busy machine sends some together. Even spacing would be at 0.63, users' turns at 0.4
+    # as scheduled they are exact; a busy machine sends some together. Even spacing is at 0.63, users' turns at 0.4
     assert stats.kstest(gaps_s, "expon", args=(0, 1 / 200)).statistic < 0.25
 
 
@@ -110,7 +110,7 @@ def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(lo
     with ScriptedServer(FREEZE) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(rate=200, duration=6))
-    p95, p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
+    p95, p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
     assert p95 == pytest.approx(750, rel=0.05)
     assert p99 == pytest.approx(990, rel=0.05)
     # nothing held the sends back, so the server alone is to blame and service time says the same
@@ -118,7 +118,7 @@ def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(lo
 
 
 @pytest.mark.timing
-def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_intended_time(
+def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_scheduled_time(
     load: LoadProcess,
 ) -> None:
     """Five connections carry 100/s of 50 ms, as five closed-loop users would: five of 585 sends meet the freeze."""
@@ -126,7 +126,7 @@ def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_i
         load.configure(Endpoint((server.url,), max_connections=5), HttpWorkload())
         played = Played(load, plan(rate=90, duration=6.5))
     naive_p50, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [50, 99])
-    true_p95, true_p99 = np.percentile(played.latency_ms("intended_ns"), [95, 99])
+    true_p95, true_p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
     assert naive_p50 == pytest.approx(50, abs=10)
     assert naive_p99 < 400
     assert true_p95 > 900
@@ -149,13 +149,13 @@ def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) ->
             frozen_ms.append((perf_counter() - since_s) * 1e3)
 
         played = Played(load, plan(rate=100, duration=3), on_started=threading.Timer(1.0, freeze).start)
-    lag_ms = (played.rows["sent_ns"] - played.rows["intended_ns"]) / 1e6
+    lag_ms = (played.rows["sent_ns"] - played.rows["scheduled_ns"]) / 1e6
     assert frozen_ms[0] - 50 < lag_ms.max() < frozen_ms[0] + 500
     late = lag_ms > 200
     assert (
         (frozen_ms[0] - 200) / 10 - 5 < late.sum() < frozen_ms[0] / 10 + 50
     )  # a busy machine takes a while to catch up
-    assert (played.latency_ms("intended_ns") - played.latency_ms("sent_ns"))[late].to_numpy() == pytest.approx(
+    assert (played.latency_ms("scheduled_ns") - played.latency_ms("sent_ns"))[late].to_numpy() == pytest.approx(
         lag_ms[late].to_numpy()
     )
 
@@ -332,7 +332,7 @@ def test_inference_is_evaluated_row_by_row(load: LoadProcess, tmp_path: Path) ->
         assert load.preflight().error is None
         rows = Played(load, plan(rate=40, duration=0.5)).rows
     assert rows["error"].isna().all()
-    assert rows["right"].sum() == 15
+    assert rows["correct_rows"].sum() == 15
 
 
 @pytest.mark.process
@@ -608,7 +608,7 @@ def test_several_workers_send_what_one_would() -> None:
             load.configure(Endpoint((server.url,)), workload)
             played = Played(load, arrivals)
         rows = played.rows.sort_values("index")
-        offsets = (rows["intended_ns"] - played.ended.start_ns).tolist()
+        offsets = (rows["scheduled_ns"] - played.ended.start_ns).tolist()
         bodies = sorted(request.partition(b"\r\n\r\n")[2] for request in server.requests)
         return list(zip(rows["index"], offsets, strict=True)), bodies, set(rows["worker"])
 

@@ -25,7 +25,7 @@ def main() -> None:
     facts = stage_facts(RATE_PER_S, ROWS / RATE_PER_S, arrivals="constant")
     slo = (parse_objective("latency_ms.p95 < 50"),)
     _measure(f"{ROWS:,} plain rows", lambda: summarize_stage(rows, None, facts, slo))
-    streams = _streams(rows["intended_ns"].to_numpy())
+    streams = _streams(rows["scheduled_ns"].to_numpy())
     of_tokens = (parse_objective("ttft_ms.p99 < 500"),)
     _measure(f"{ROWS:,} streams of {CHUNKS} chunks", lambda: summarize_stage(streams, None, facts, of_tokens))
 
@@ -40,16 +40,16 @@ def _measure(what: str, summarise: Callable[[], Stage]) -> None:
     print(f"{what}: first {seconds[0]:.2f} s, median {np.median(seconds):.2f} s of 5, process peak {peak_gib:.2f} GiB")
 
 
-def _streams(intended_ns: np.ndarray) -> pa.Table:
+def _streams(scheduled_ns: np.ndarray) -> pa.Table:
     """Gaps of 15 to 25 ms, one token each."""
     gaps = np.random.default_rng(2).integers(15_000_000, 25_000_000, (ROWS, CHUNKS))
     gaps[:, 0] = 100_000_000
-    times = np.cumsum(gaps, axis=1) + intended_ns[:, None]
+    times = np.cumsum(gaps, axis=1) + scheduled_ns[:, None]
     starts = pa.array(np.arange(0, ROWS * CHUNKS + 1, CHUNKS, dtype=np.int32))
     last = pa.array(times[:, -1])
     return pa.table(
         {
-            **dict.fromkeys(("intended_ns", "sent_ns"), pa.array(intended_ns)),
+            **dict.fromkeys(("scheduled_ns", "sent_ns"), pa.array(scheduled_ns)),
             **dict.fromkeys(("first_byte_ns", "first_token_ns", "first_output_ns"), pa.array(times[:, 0])),
             **dict.fromkeys(("end_ns", "last_token_ns"), last),
             "error": pa.nulls(ROWS, pa.string()),

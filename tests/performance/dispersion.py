@@ -1,6 +1,6 @@
 """Whether several workers together send one Poisson process: `python -m tests.performance.dispersion`.
 
-2,000/s by 4 workers behind their master, as it was intended, sent, and received by a server of one process, which
+2,000/s by 4 workers behind their master, as it was scheduled, sent, and received by a server of one process, which
 writes down when each request came. Takes a minute and a half.
 """
 
@@ -33,7 +33,7 @@ def received(seed: int) -> dict[str, tuple[float, float]]:
             play(load, ClosedArrivals(4 * WORKERS), 0.5)  # connections made
             ended, rows = play(load, poisson(RATE_PER_S), DISPERSION_S, seed)
         times = {
-            "intended": rows["intended_ns"].to_numpy(),
+            "scheduled": rows["scheduled_ns"].to_numpy(),
             "sent": rows["sent_ns"].to_numpy(),
             "received": np.loadtxt(log, dtype=np.int64),
         }

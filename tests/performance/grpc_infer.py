@@ -88,7 +88,7 @@ def bench(transport: Transport, url: str, seconds: float) -> None:
             f" {1e6 / cost_us:7,.0f} infer/s a core"
         )
         _, rows = play(load, OpenArrivals("poisson", ((0.0, RATE_PER_S),)), seconds)
-        lag_us = (rows["sent_ns"] - rows["intended_ns"]) / 1e3
+        lag_us = (rows["sent_ns"] - rows["scheduled_ns"]) / 1e3
         p50, p99 = lag_us.quantile(0.5), lag_us.quantile(0.99)
         print(f"{transport:12} {RATE_PER_S:,}/s: lag p50 {p50:.0f} µs, p99 {p99:.0f} µs")
 

@@ -36,14 +36,14 @@ _Block = tuple[list[int], list[int], list[int]]
 
 
 def blocks(rows: int, rate_per_s: float, start_ns: int) -> Iterator[_Block]:
-    """Index, intended start and end of so many rows."""
+    """Index, scheduled start and end of so many rows."""
     rng, next_ns = np.random.default_rng(1), start_ns
     for first in range(0, rows, BLOCK_ROWS):
         count = min(BLOCK_ROWS, rows - first)
-        intended = next_ns + np.cumsum(rng.exponential(1e9 / rate_per_s, count)).astype(np.int64)
-        ends = intended + (1e6 + rng.exponential(1e9 * MEAN_ANSWER_S, count)).astype(np.int64)
-        order, next_ns = np.argsort(ends, kind="stable"), int(intended[-1])
-        yield (first + order).tolist(), intended[order].tolist(), ends[order].tolist()
+        scheduled = next_ns + np.cumsum(rng.exponential(1e9 / rate_per_s, count)).astype(np.int64)
+        ends = scheduled + (1e6 + rng.exponential(1e9 * MEAN_ANSWER_S, count)).astype(np.int64)
+        order, next_ns = np.argsort(ends, kind="stable"), int(scheduled[-1])
+        yield (first + order).tolist(), scheduled[order].tolist(), ends[order].tolist()
 
 
 def exchanges() -> list[Exchange]:
@@ -54,9 +54,9 @@ def fill(kept: list[Exchange], block: _Block, start: int) -> list[Exchange]:
     """The next batch's, made of those of the one before: exchanges themselves are the sender's cost."""
     columns = zip(kept, *(column[start : start + BATCH_ROWS] for column in block), strict=False)
     count = 0
-    for exchange, index, intended_ns, end_ns in columns:
+    for exchange, index, scheduled_ns, end_ns in columns:
         fails = index % FAILS_ONE_IN == 0
-        exchange.index, exchange.intended_ns, exchange.sent_ns = index, intended_ns, intended_ns + 30_000
+        exchange.index, exchange.scheduled_ns, exchange.sent_ns = index, scheduled_ns, scheduled_ns + 30_000
         exchange.first_byte_ns = exchange.end_ns = end_ns
         exchange.status, exchange.error, exchange.reused = (500, "http-5xx", True) if fails else (200, None, True)
         count += 1

@@ -67,19 +67,19 @@ def bench_alone(load: LoadProcess, seconds: float) -> None:
 
 
 def bench_exact(name: str, load: LoadProcess, arrivals: Arrivals, duration_s: float) -> None:
-    errors: dict[str, list[npt.NDArray[np.float64]]] = {"sent": [], "intended": [], "ICL": []}
+    errors: dict[str, list[npt.NDArray[np.float64]]] = {"sent": [], "scheduled": [], "ICL": []}
     reused, opened = [], 0
     for seed in range(REPEATS):
         ended, rows = play(load, arrivals, duration_s, seed)
-        for since in ("sent", "intended"):
+        for since in ("sent", "scheduled"):
             ttft_ms = (rows["first_token_ns"] - rows[f"{since}_ns"]).to_numpy() / 1e6
             errors[since].append(np.abs(ttft_ms - 1e3 * FIRST_S))
         errors["ICL"].append(np.abs(np.concatenate([np.diff(each) for each in rows["chunk_ns"]]) / 1e6 - 1e3 * GAP_S))
         reused.append(rows["reused"].mean())
         opened += ended.connections_opened
     print(
-        f"{name:10} TTFT error, from the send {_told(errors['sent'])}, from the intended time"
-        f" {_told(errors['intended'])}; ICL error {_told(errors['ICL'])};"
+        f"{name:10} TTFT error, from the send {_told(errors['sent'])}, from the scheduled time"
+        f" {_told(errors['scheduled'])}; ICL error {_told(errors['ICL'])};"
         f" {median(reused):.0%} on a connection used before, {opened} opened"
     )
 

@@ -41,9 +41,9 @@ def full_report() -> Report:
 @pytest.fixture(scope="session")
 def compared_report(clients_report: Report) -> Report:
     """Held against a baseline that may not be compared, and was all the same."""
-    base = result(steady(10.0, 0.1), run_id="base")
-    other = msgspec.structs.replace(base, workload_hash="other", stages=(steady(20.0, 0.1),))
-    section = build_comparison_section(compare_runs([base], [other], is_forced=True))
+    baseline = result(steady(10.0, 0.1), run_id="baseline")
+    other = msgspec.structs.replace(baseline, workload_hash="other", stages=(steady(20.0, 0.1),))
+    section = build_comparison_section(compare_runs([baseline], [other], is_forced=True))
     return msgspec.structs.replace(clients_report, comparison=section)
 
 

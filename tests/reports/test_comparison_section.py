@@ -30,16 +30,16 @@ class Tags(HTMLParser):
 @pytest.fixture
 def report() -> ComparisonReport:
     compared = compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET]))
-    return build_comparison_report(compared, "sizewise compare base now")
+    return build_comparison_report(compared, "sizewise compare baseline now")
 
 
 def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:
     """In place of every text that may be of another's hand."""
     section = report.comparison
-    differences = tuple(msgspec.structs.replace(one, name=text, base=text) for one in section.differences)
+    differences = tuple(msgspec.structs.replace(one, name=text, baseline=text) for one in section.differences)
     rows = tuple(msgspec.structs.replace(one, metric=text, stage=text) for one in section.rows)
     section = msgspec.structs.replace(
-        section, base=(text,), candidate=(text,), notes=(text,), rows=rows, differences=differences, summary=text
+        section, baseline=(text,), candidate=(text,), notes=(text,), rows=rows, differences=differences, summary=text
     )
     return msgspec.structs.replace(report, comparison=section, command=text)
 
@@ -48,7 +48,7 @@ def test_a_page_of_its_own_says_what_the_text_says(report: ComparisonReport) -> 
     page, text = render_comparison(report, "html"), render_comparison(report, "text")
     assert "REGRESSION: 2 headline metrics: 1 worse, 1 same (tolerance" in text
     assert "REGRESSION: 2 headline metrics: 1 worse, 1 same (tolerance" in page
-    assert '<pre tabindex="0">sizewise compare base now</pre>' in page
+    assert '<pre tabindex="0">sizewise compare baseline now</pre>' in page
     assert "script-src &#39;none&#39;" in page
     assert not re.findall(r"(?:src|href)=", page)
 
@@ -62,4 +62,4 @@ def test_hostile_text_adds_nothing_to_the_page(report: ComparisonReport, payload
 def test_the_markdown_names_the_command(report: ComparisonReport) -> None:
     written = render_comparison(report, "markdown")
     assert written.startswith("# run-0, run-1")
-    assert written.endswith("sizewise compare base now\n")
+    assert written.endswith("sizewise compare baseline now\n")

@@ -26,7 +26,7 @@ def section() -> ComparisonSection:
         (Quantity(1.123, "", (1.098, 1.141)), "+12.3 % (+9.8 % to +14.1 %)"),
         (Quantity(0.9, ""), "-10.0 %"),
         (Quantity(1.0, "", (0.9, 1.1)), "+0.0 % (-10.0 % to +10.0 %)"),
-        (Quantity(None, "", reason="the base is 0"), "n/a"),
+        (Quantity(None, "", reason="the baseline is 0"), "n/a"),
         (Quantity(12.0, ""), "+1,100 %"),
     ],
 )

@@ -109,8 +109,8 @@ def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
 @pytest.mark.parametrize(
     ("value", "text"),
     [
-        (0.0, "0"), (0.00001, "under 0.1"), (0.905, "90.5"), (0.9, "90"), (0.99862, "99.9"), (0.99996, "over 99.9"),
-        (1.0, "100"),
+        (0.0, "under 0.1"), (0.00001, "under 0.1"), (0.905, "90.5"), (0.9, "90"), (0.99862, "99.9"),
+        (0.99996, "over 99.9"), (1.0, "over 99.9"),
     ],
 )  # fmt: skip
 def test_a_chance_is_never_rounded_to_certainty(value: float, text: str) -> None:

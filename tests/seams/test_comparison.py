@@ -53,15 +53,18 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
     if done.returncode == ExitCode.REGRESSION:  # a machine too busy to measure on says so
         comparison = msgspec.json.decode(done.stdout, type=Comparison)
         runs = {path.name for path in (sizewise_here.home / "runs").iterdir()}
-        assert {*comparison.base, *comparison.candidate} <= runs
+        assert {*comparison.baseline, *comparison.candidate} <= runs
         assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
         reported = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
-        assert [(one.pair, one.side) for one in reported if one.status != "INVALID"] == [(1, "base"), (1, "candidate")]
+        assert [(one.pair, one.side) for one in reported if one.status != "INVALID"] == [
+            (1, "baseline"),
+            (1, "candidate"),
+        ]
         assert {Path(one.directory).name for one in reported} <= runs
     finished = StoredRun(record).finished_event
     assert finished is not None
     assert finished.exit_code == done.returncode
-    assert done.stderr.index("pair 1 of 1: base") < done.stderr.index("pair 1 of 1: candidate")
+    assert done.stderr.index("pair 1 of 1: baseline") < done.stderr.index("pair 1 of 1: candidate")
 
 
 def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(

@@ -122,8 +122,8 @@ def test_recover_evaluates_the_stages_that_have_all_their_rows(
     assert "DAMAGED: requests.arrow was truncated" in text
     assert "Not evaluated because rows are missing: high." in text
     whole, missing = load_run(StoredRun(cut_off), recover=True), golden_run("llm", cut_off.parent / "whole")
-    evaluated = whole.rescore(["latency_ms.p95<500"])
-    of_whole_run = load_run(StoredRun(missing)).rescore(["latency_ms.p95<500"])
+    evaluated = whole.reevaluate(["latency_ms.p95<500"])
+    of_whole_run = load_run(StoredRun(missing)).reevaluate(["latency_ms.p95<500"])
     assert 0 < len(evaluated.stages) < len(of_whole_run.stages)
     assert evaluated.verdict.status == "INVALID"
     for stage, same in zip(evaluated.stages, of_whole_run.stages, strict=False):

@@ -193,7 +193,7 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
     ("line", "replaced_by", "reported"),
     [
         ("warmup: 0s", "warmpu: 0s", ("profile.yaml:9", "warmup")),
-        ("rate: 200/s", "rate: 200", ("profile.yaml:10", "Write it like 200/s")),
+        ("rate: 200/s", "rate: 200", ("profile.yaml:10", "Use a value such as 200/s")),
         ("latency_ms.p95 < 500", "latencyms.p95 < 500", ("profile.yaml:11", "latency_ms")),
     ],
 )

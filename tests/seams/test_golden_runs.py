@@ -89,7 +89,7 @@ def test_a_run_shows_the_numbers_that_its_own_version_showed(name: str, tmp_path
     run = StoredRun(golden_run(name, tmp_path))
     opened = load_run(run)
     _assert_golden(name, _shown(opened.result))
-    _assert_golden(name, _shown(opened.rescore()))
+    _assert_golden(name, _shown(opened.reevaluate()))
 
 
 def test_a_killed_run_shows_the_numbers_of_its_complete_stages(tmp_path: Path) -> None:
@@ -101,7 +101,7 @@ def test_an_imported_bundle_shows_the_numbers_of_its_run(tmp_path: Path, monkeyp
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     directory, is_new = import_run(golden_bundle(tmp_path))
     assert is_new
-    _assert_golden("llm", _shown(load_run(StoredRun(directory)).rescore()))
+    _assert_golden("llm", _shown(load_run(StoredRun(directory)).reevaluate()))
 
 
 def test_a_plan_file_shows_the_numbers_that_its_own_version_showed(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_it_is_driven_unchanged_and_measured(sizewise_here: SizewiseHere, locust
     assert any("Locust's own clients" in note for note in result["notes"])
     rows = notebook.open_run(tmp_path / "run").requests
     assert {"GET reading", "GET /fail"} <= set(rows["name"])
-    assert rows["intended_ns"].isna().all()
+    assert rows["scheduled_ns"].isna().all()
 
 
 def test_a_test_that_cannot_be_loaded_is_2(sizewise_here: SizewiseHere, locustfile: Path) -> None:

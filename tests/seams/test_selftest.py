@@ -22,7 +22,7 @@ from tests.fakes.program import Sizewise, SizewiseHere
 
 pytestmark = pytest.mark.process
 
-TIMED = {"stall", "injection", "null ceiling"}
+TIMED = {"stall", "injection", "generator capacity"}
 """What a busy machine spoils, and rightly."""
 
 

@@ -124,7 +124,7 @@ def test_a_live_run_without_sentences_is_what_its_rows_report(live: tuple[Path, 
     result = StoredRun(run).result
     assert result is not None
     assert code == result.exit.code
-    assert plain(result) == plain(load_run(StoredRun(run)).rescore())
+    assert plain(result) == plain(load_run(StoredRun(run)).reevaluate())
 
 
 def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
@@ -151,7 +151,7 @@ def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, Stored
 def test_a_run_is_evaluated_again_alike(
     runs: dict[str, tuple[StoredRun, StoredRun]], name: str, slo: list[str]
 ) -> None:
-    as_is, replaced = (load_run(run).rescore(slo) for run in runs[name])
+    as_is, replaced = (load_run(run).reevaluate(slo) for run in runs[name])
     assert plain(as_is) == plain(replaced)
     assert [cause.id for cause in as_is.exit.causes] == [cause.id for cause in replaced.exit.causes]
 

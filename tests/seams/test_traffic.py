@@ -95,15 +95,15 @@ def test_a_ramp_and_its_lead_in(played: Played) -> None:
     assert (stage["kind"], stage["completed"]) == ("varying", pytest.approx(200, abs=3))
     index = [one["name"] for one in played.result["stages"]].index("ramp")
     rows = played.rows[played.rows["stage"] == index]
-    assert (rows["intended_ns"] < stage["window"]["start_ns"]).sum() == pytest.approx(50, abs=2)
+    assert (rows["scheduled_ns"] < stage["window"]["start_ns"]).sum() == pytest.approx(50, abs=2)
 
 
 def test_a_trace_is_replayed_as_it_was(played: Played) -> None:
     stage = played.stage("replay")
     assert (stage["kind"], stage["completed"]) == ("varying", 150)
     index = [one["name"] for one in played.result["stages"]].index("replay")
-    intended_ns = played.rows.loc[played.rows["stage"] == index, "intended_ns"]
-    due_s = (np.sort(intended_ns) - stage["window"]["start_ns"]) / 1e9
+    scheduled_ns = played.rows.loc[played.rows["stage"] == index, "scheduled_ns"]
+    due_s = (np.sort(scheduled_ns) - stage["window"]["start_ns"]) / 1e9
     assert due_s == pytest.approx(np.array(TRACE_S), abs=1e-6)
     assert played.received_s("replay") == pytest.approx(np.array(TRACE_S), abs=0.15)
 

@@ -158,7 +158,7 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
     requests = notebook.open_run(tmp_path / "run").requests.sort_values("index")
     start_ns = stage["window"]["start_ns"]
     expected = start_ns + compute_offsets_ns(OpenArrivals("poisson", ((0.0, 200.0),)), 2.0, 0.0, 7_000)
-    assert np.abs(requests["intended_ns"].to_numpy() - expected).max() < 1_000, "a microsecond, by rounding"
+    assert np.abs(requests["scheduled_ns"].to_numpy() - expected).max() < 1_000, "a microsecond, by rounding"
     received = np.sort([at_ns for at_ns in target.received_ns() if at_ns > start_ns])
     underway_ns = received - np.sort(requests["sent_ns"].to_numpy())
     assert underway_ns.min() > -residual_ms * 1e6, "nothing was received before it was sent"

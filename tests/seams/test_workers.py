@@ -37,8 +37,8 @@ TWO_STAGES = (
 
 
 def offsets_ns(rows: pd.DataFrame) -> dict[int, int]:
-    """When each request was intended, from the first on, by its place in the schedule."""
-    return dict(zip(rows["index"], rows["intended_ns"] - rows["intended_ns"].min(), strict=True))
+    """When each request was scheduled, from the first on, by its place in the schedule."""
+    return dict(zip(rows["index"], rows["scheduled_ns"] - rows["scheduled_ns"].min(), strict=True))
 
 
 def sent_by_one(url: str) -> pd.DataFrame:

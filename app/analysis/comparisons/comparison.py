@@ -53,7 +53,9 @@ def format_change(change: MetricChange) -> str:
 def format_regression(change: MetricChange) -> str:
     """Describe a regression, such as "p95 latency in steady regressed: 48.2 ms vs. 40.1 ms, ratio
     1.2 (95 % CI 1.15 to 1.26)"."""
-    base_text, candidate_text = (format_number(estimate.value or 0.0) for estimate in (change.base, change.candidate))
+    baseline_text, candidate_text = (
+        format_number(estimate.value or 0.0) for estimate in (change.baseline, change.candidate)
+    )
     unit = "" if change.unit == "share" else f" {display_unit(change.unit)}"
     ratio = change.ratio
     ratio_text = "" if not ratio.value else f", ratio {format_number(ratio.value, 3)}"
@@ -62,7 +64,8 @@ def format_regression(change: MetricChange) -> str:
         if ratio.ci95 is None
         else (f" (95 % CI {format_number(ratio.ci95[0], 3)} to {format_number(ratio.ci95[1], 3)})")
     )
-    return f"{format_change(change)} regressed: {candidate_text}{unit} vs. {base_text}{unit}{ratio_text}{interval_text}"
+    values_text = f"{candidate_text}{unit} vs. {baseline_text}{unit}"
+    return f"{format_change(change)} regressed: {values_text}{ratio_text}{interval_text}"
 
 
 def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
@@ -97,7 +100,7 @@ def _build_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterato
 
 
 def _build_repeat_notes(comparison: Comparison, pairs: Sequence[MetricPair]) -> Iterator[str]:
-    run_count = min(len(comparison.base), len(comparison.candidate))
+    run_count = min(len(comparison.baseline), len(comparison.candidate))
     min_repeats = (
         min(pair.repeats.min_count for pair in pairs if pair.is_headline)
         if any(map(_is_headline, pairs))
@@ -124,20 +127,20 @@ _MAX_SUSPECTED_P_VALUE = 0.05
 
 
 def compare_runs(
-    base: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
+    baseline: Sequence[Result], candidate: Sequence[Result], *, tolerance: float = TOLERANCE, is_forced: bool = False
 ) -> Comparison:
     """Compare two sets of runs.
 
     The result has no changes if the runs have no metric in common, or if an environment difference
     makes the runs incomparable and the comparison is not forced."""
-    differences = find_differences(base, candidate)
+    differences = find_differences(baseline, candidate)
     is_incomparable = any(difference.forbids for difference in differences)
-    pairs = () if is_incomparable and not is_forced else pair_metrics(base, candidate)
+    pairs = () if is_incomparable and not is_forced else pair_metrics(baseline, candidate)
     changes = evaluate_changes(pairs, tolerance)
     noises = [change.noise for change in changes if change.is_headline and change.noise is not None]
     has_only_noisy_headlines = bool(noises) and all(is_noisy(change) for change in changes if change.is_headline)
     comparison = Comparison(
-        base=tuple(run.run_id for run in base),
+        baseline=tuple(run.run_id for run in baseline),
         candidate=tuple(run.run_id for run in candidate),
         tolerance=tolerance,
         changes=changes,
@@ -145,7 +148,7 @@ def compare_runs(
         is_forced=is_incomparable and is_forced,
         noise=max(noises, default=None),
         is_advisory=has_only_noisy_headlines or has_other_cpu(differences),
-        is_same_run=_sort_by_id(base) == _sort_by_id(candidate),
+        is_same_run=_sort_by_id(baseline) == _sort_by_id(candidate),
     )
     if comparison.is_same_run:
         unchanged = tuple(msgspec.structs.replace(change, verdict="same", more_repeats=None) for change in changes)
@@ -219,7 +222,7 @@ def _build_change(
         unit=pair.unit,
         better=pair.better,
         stage=pair.stage,
-        base=compute_median(pair.repeats.base),
+        baseline=compute_median(pair.repeats.baseline),
         candidate=compute_median(pair.repeats.candidate),
         ratio=ratio,
         p_value=p_value,
@@ -259,16 +262,18 @@ def _evaluate_zero_median(
     """Return the verdict for a metric with a median of 0 on one side, such as an error rate without
     errors. A verdict other than "inconclusive" requires that the confidence intervals of both sides
     do not overlap."""
-    base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
-    if base == candidate:
+    baseline, candidate = compute_median(repeats.baseline).value or 0.0, compute_median(repeats.candidate).value or 0.0
+    if baseline == candidate:
         return "same"
     if p_value is not None and p_value >= SIGNIFICANCE_LEVEL:
         return "inconclusive"
-    low_side, high_side = (repeats.base, repeats.candidate) if candidate > base else (repeats.candidate, repeats.base)
-    is_separated = _find_outermost_bound(low_side, max) < (
-        max(base, candidate) if p_value is not None else _find_outermost_bound(high_side, min)
+    low_side, high_side = (
+        (repeats.baseline, repeats.candidate) if candidate > baseline else (repeats.candidate, repeats.baseline)
     )
-    return "inconclusive" if not is_separated else verdict_if_higher if candidate > base else verdict_if_lower
+    is_separated = _find_outermost_bound(low_side, max) < (
+        max(baseline, candidate) if p_value is not None else _find_outermost_bound(high_side, min)
+    )
+    return "inconclusive" if not is_separated else verdict_if_higher if candidate > baseline else verdict_if_lower
 
 
 def _find_outermost_bound(side: Sequence[Estimate], select_bound: Callable[[list[float]], float]) -> float:

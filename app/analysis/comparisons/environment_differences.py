@@ -42,56 +42,58 @@ def extract_machine(result: Result) -> Machine:
     return Machine(result.environment, result.target, result.workload_hash)
 
 
-def find_differences(base: Sequence[Result], candidate: Sequence[Result]) -> tuple[EnvironmentDifference, ...]:
+def find_differences(baseline: Sequence[Result], candidate: Sequence[Result]) -> tuple[EnvironmentDifference, ...]:
     """Find all environment differences; those that make the runs incomparable come first."""
     differences = [
-        *find_machine_differences([extract_machine(run) for run in base], [extract_machine(run) for run in candidate]),
-        *_build_run_differences(base, candidate),
+        *find_machine_differences(
+            [extract_machine(run) for run in baseline], [extract_machine(run) for run in candidate]
+        ),
+        *_build_run_differences(baseline, candidate),
     ]
     return tuple(sorted(differences, key=lambda difference: not difference.forbids))
 
 
-def find_machine_differences(base: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
+def find_machine_differences(baseline: Sequence[Machine], candidate: Sequence[Machine]) -> list[EnvironmentDifference]:
     """Find the differences between the machines of two sets of runs. A different GPU, driver or
     runtime makes runs incomparable only if the target runs on the machine; machines that only
     generate load may differ."""
     if any(
-        machine.environment.fingerprint == NOT_REPORTED for machine in (*base, *candidate)
+        machine.environment.fingerprint == NOT_REPORTED for machine in (*baseline, *candidate)
     ):  # imported from another tool, without environment data
-        return [EnvironmentDifference("machine", _list_hosts(base), _list_hosts(candidate), forbids=False)]
-    is_on_target = any(machine.is_target_machine for machine in (*base, *candidate))
+        return [EnvironmentDifference("machine", _list_hosts(baseline), _list_hosts(candidate), forbids=False)]
+    is_on_target = any(machine.is_target_machine for machine in (*baseline, *candidate))
     differences: list[EnvironmentDifference | None] = [
-        _build_difference("gpu", base, candidate, _format_gpus, forbids=is_on_target),
-        _build_difference("gpu_power_limit", base, candidate, _format_power_limits, forbids=is_on_target),
-        _build_difference("mig", base, candidate, _format_mig, forbids=is_on_target),
-        _build_driver_difference(base, candidate, is_on_target=is_on_target),
+        _build_difference("gpu", baseline, candidate, _format_gpus, forbids=is_on_target),
+        _build_difference("gpu_power_limit", baseline, candidate, _format_power_limits, forbids=is_on_target),
+        _build_difference("mig", baseline, candidate, _format_mig, forbids=is_on_target),
+        _build_driver_difference(baseline, candidate, is_on_target=is_on_target),
         _build_difference(
-            "onnxruntime", base, candidate, lambda machine: machine.environment.onnxruntime, forbids=is_on_target
+            "onnxruntime", baseline, candidate, lambda machine: machine.environment.onnxruntime, forbids=is_on_target
         ),
         _build_difference(
-            "workload", base, candidate, lambda machine: _format_short_hash(machine.workload_hash), forbids=True
+            "workload", baseline, candidate, lambda machine: _format_short_hash(machine.workload_hash), forbids=True
         ),
-        _build_hardware_difference(base, candidate),
+        _build_hardware_difference(baseline, candidate),
         _build_difference(
-            "target", base, candidate, lambda machine: ", ".join(machine.target.urls) or machine.target.protocol
+            "target", baseline, candidate, lambda machine: ", ".join(machine.target.urls) or machine.target.protocol
         ),
-        _build_difference("model", base, candidate, lambda machine: machine.target.model),
-        _build_difference("cpu", base, candidate, lambda machine: machine.environment.cpu_model),
-        _build_difference("cores", base, candidate, lambda machine: _format_cores(machine.environment)),
-        _build_difference("cpu_governor", base, candidate, lambda machine: machine.environment.cpu_governor),
-        _build_difference("memory", base, candidate, lambda machine: f"{machine.environment.memory_gib:.0f} GiB"),
-        _build_difference("os", base, candidate, lambda machine: machine.environment.os),
-        _build_difference("python", base, candidate, lambda machine: machine.environment.python),
-        *_build_package_differences(base, candidate),
+        _build_difference("model", baseline, candidate, lambda machine: machine.target.model),
+        _build_difference("cpu", baseline, candidate, lambda machine: machine.environment.cpu_model),
+        _build_difference("cores", baseline, candidate, lambda machine: _format_cores(machine.environment)),
+        _build_difference("cpu_governor", baseline, candidate, lambda machine: machine.environment.cpu_governor),
+        _build_difference("memory", baseline, candidate, lambda machine: f"{machine.environment.memory_gib:.0f} GiB"),
+        _build_difference("os", baseline, candidate, lambda machine: machine.environment.os),
+        _build_difference("python", baseline, candidate, lambda machine: machine.environment.python),
+        *_build_package_differences(baseline, candidate),
     ]
     return [difference for difference in differences if difference is not None]
 
 
 def format_differences(differences: Sequence[EnvironmentDifference]) -> str:
-    """Format differences as one line, such as "GPU: 1 × L4 (base), 1 × T4 (candidate); ONNX
+    """Format differences as one line, such as "GPU: 1 × L4 (baseline), 1 × T4 (candidate); ONNX
     Runtime: …"."""
     return "; ".join(
-        (f"{difference.name}: {difference.base} (base), {difference.candidate} (candidate)")
+        (f"{difference.name}: {difference.baseline} (baseline), {difference.candidate} (candidate)")
         for difference in differences
     )
 
@@ -105,35 +107,39 @@ def _list_hosts(machines: Sequence[Machine]) -> tuple[str, ...]:
     return tuple(sorted({machine.environment.host for machine in machines}))
 
 
-def _build_run_differences(base: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
-    precisions = _get_precisions(base), _get_precisions(candidate)
-    has_max_rates = all(run.max_rate is not None for run in (*base, *candidate))
+def _build_run_differences(baseline: Sequence[Result], candidate: Sequence[Result]) -> Iterator[EnvironmentDifference]:
+    precisions = _get_precisions(baseline), _get_precisions(candidate)
+    has_max_rates = all(run.max_rate is not None for run in (*baseline, *candidate))
     has_disjoint_precisions = bool(precisions[0]) and bool(precisions[1]) and not precisions[0] & precisions[1]
     differences = [
         _build_difference(
             "precision",
-            base,
+            baseline,
             candidate,
             lambda run: ", ".join(sorted(_get_precisions([run]))),
             forbids=has_disjoint_precisions,
         ),
-        _build_difference("slo", base, candidate, lambda run: ", ".join(_list_slo_texts(run)), forbids=has_max_rates),
-        _build_tool_difference(base, candidate),
-        _build_difference("profile", base, candidate, lambda run: f"{run.name} {_format_short_hash(run.profile_hash)}"),
-        _build_arrivals_difference(base, candidate),
+        _build_difference(
+            "slo", baseline, candidate, lambda run: ", ".join(_list_slo_texts(run)), forbids=has_max_rates
+        ),
+        _build_tool_difference(baseline, candidate),
+        _build_difference(
+            "profile", baseline, candidate, lambda run: f"{run.name} {_format_short_hash(run.profile_hash)}"
+        ),
+        _build_arrivals_difference(baseline, candidate),
     ]
     yield from (difference for difference in differences if difference is not None)
 
 
-def _build_tool_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
-    if all(run.tool.name == "sizewise" for run in (*base, *candidate)):
-        return _build_difference("version", base, candidate, lambda run: run.tool.version)
-    return _build_difference("tool", base, candidate, lambda run: f"{run.tool.name} {run.tool.version}")
+def _build_tool_difference(baseline: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
+    if all(run.tool.name == "sizewise" for run in (*baseline, *candidate)):
+        return _build_difference("version", baseline, candidate, lambda run: run.tool.version)
+    return _build_difference("tool", baseline, candidate, lambda run: f"{run.tool.name} {run.tool.version}")
 
 
 def _build_difference(
     difference_id: DifferenceId,
-    base: Sequence[_T],
+    baseline: Sequence[_T],
     candidate: Sequence[_T],
     read_value: Callable[[_T], str | None],
     *,
@@ -142,16 +148,16 @@ def _build_difference(
 ) -> EnvironmentDifference | None:
     """Build the difference between two values; `None` if the values are equal. If one side does not
     report the value, the difference does not make the runs incomparable."""
-    base_distinct, candidate_distinct = (
-        _collect_distinct_values(base, read_value),
+    baseline_distinct, candidate_distinct = (
+        _collect_distinct_values(baseline, read_value),
         _collect_distinct_values(candidate, read_value),
     )
-    if base_distinct == candidate_distinct and len(base_distinct) < 2:
+    if baseline_distinct == candidate_distinct and len(baseline_distinct) < 2:
         return None
-    is_known = NOT_REPORTED not in base_distinct | candidate_distinct
-    base_values, candidate_values = (tuple(sorted(side)) for side in (base_distinct, candidate_distinct))
+    is_known = NOT_REPORTED not in baseline_distinct | candidate_distinct
+    baseline_values, candidate_values = (tuple(sorted(side)) for side in (baseline_distinct, candidate_distinct))
     return EnvironmentDifference(
-        difference_id, base_values, candidate_values, forbids=forbids and is_known, package=package
+        difference_id, baseline_values, candidate_values, forbids=forbids and is_known, package=package
     )
 
 
@@ -177,16 +183,16 @@ def _format_mig(machine: Machine) -> str:
 
 
 def _build_driver_difference(
-    base: Sequence[Machine], candidate: Sequence[Machine], *, is_on_target: bool
+    baseline: Sequence[Machine], candidate: Sequence[Machine], *, is_on_target: bool
 ) -> EnvironmentDifference | None:
     """Build the difference between driver versions; `None` if the full versions are equal. Only a
     different major version makes runs incomparable."""
-    major_versions = _collect_distinct_values(base, _get_driver_major) | _collect_distinct_values(
+    major_versions = _collect_distinct_values(baseline, _get_driver_major) | _collect_distinct_values(
         candidate, _get_driver_major
     )
     return _build_difference(
         "nvidia_driver",
-        base,
+        baseline,
         candidate,
         lambda machine: machine.environment.nvidia_driver,
         forbids=is_on_target and len(major_versions) > 1,
@@ -198,15 +204,17 @@ def _get_driver_major(machine: Machine) -> str | None:
     return None if driver is None else driver.partition(".")[0]
 
 
-def _build_hardware_difference(base: Sequence[Machine], candidate: Sequence[Machine]) -> EnvironmentDifference | None:
+def _build_hardware_difference(
+    baseline: Sequence[Machine], candidate: Sequence[Machine]
+) -> EnvironmentDifference | None:
     """Build the difference between the targets' hardware; `None` if the hardware is equal. A
     different accelerator, accelerator count or replica count makes runs incomparable."""
-    hardware_kinds = _collect_distinct_values(base, _format_hardware_kind) | _collect_distinct_values(
+    hardware_kinds = _collect_distinct_values(baseline, _format_hardware_kind) | _collect_distinct_values(
         candidate, _format_hardware_kind
     )
     return _build_difference(
         "hardware",
-        base,
+        baseline,
         candidate,
         _format_hardware,
         forbids=len(hardware_kinds) > 1,
@@ -233,12 +241,12 @@ def _format_cores(environment: Environment) -> str:
 
 
 def _build_package_differences(
-    base: Sequence[Machine], candidate: Sequence[Machine]
+    baseline: Sequence[Machine], candidate: Sequence[Machine]
 ) -> Iterator[EnvironmentDifference | None]:
-    names = sorted({name for machine in (*base, *candidate) for name in machine.environment.packages})
+    names = sorted({name for machine in (*baseline, *candidate) for name in machine.environment.packages})
     for name in names:
         if not name.startswith("onnxruntime"):  # compared separately, as reported by the runtime
-            yield _build_difference("package", base, candidate, _build_version_reader(name), package=name)
+            yield _build_difference("package", baseline, candidate, _build_version_reader(name), package=name)
 
 
 def _build_version_reader(package: str) -> Callable[[Machine], str | None]:
@@ -253,12 +261,12 @@ def _list_slo_texts(result: Result) -> list[str]:
     return [result.objective.text for result in result.slo if not result.objective.implied]
 
 
-def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
+def _build_arrivals_difference(baseline: Sequence[Result], candidate: Sequence[Result]) -> EnvironmentDifference | None:
     """Build the difference between the arrivals of stages with the same name. Different arrivals
     make the runs incomparable."""
-    base_arrivals, candidate_arrivals = _collect_arrivals_by_stage(base), _collect_arrivals_by_stage(candidate)
+    baseline_arrivals, candidate_arrivals = _collect_arrivals_by_stage(baseline), _collect_arrivals_by_stage(candidate)
     differing_stages = [
-        name for name, texts in base_arrivals.items() if candidate_arrivals.get(name, texts).keys() != texts.keys()
+        name for name, texts in baseline_arrivals.items() if candidate_arrivals.get(name, texts).keys() != texts.keys()
     ]
     if not differing_stages:
         return None
@@ -267,7 +275,7 @@ def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Resul
         if len(differing_stages) <= _MAX_LISTED_STAGES
         else (f"and {len(differing_stages) - _MAX_LISTED_STAGES} more",)
     )
-    base_values, candidate_values = (
+    baseline_values, candidate_values = (
         (
             *(
                 f"{name}: {' / '.join(sorted(set(side[name].values())))}"
@@ -275,9 +283,9 @@ def _build_arrivals_difference(base: Sequence[Result], candidate: Sequence[Resul
             ),
             *suffix,
         )
-        for side in (base_arrivals, candidate_arrivals)
+        for side in (baseline_arrivals, candidate_arrivals)
     )
-    return EnvironmentDifference("arrivals", base_values, candidate_values, forbids=True)
+    return EnvironmentDifference("arrivals", baseline_values, candidate_values, forbids=True)
 
 
 def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[object, ...], str]]:

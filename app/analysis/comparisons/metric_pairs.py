@@ -53,25 +53,25 @@ class _Value(msgspec.Struct, frozen=True):
     has_latency: bool = True
 
 
-def pair_metrics(base_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
+def pair_metrics(baseline_runs: Sequence[Result], candidate_runs: Sequence[Result]) -> tuple[MetricPair, ...]:
     """Pair the metrics of two sets of runs, headline metrics first.
 
     Metrics are dropped if one side has no value, or if neither a higher nor a lower value is
     better. The max rate is dropped if no run tested a higher rate. If a side has a single run, the
     repeats are its stages; otherwise each run is one repeat."""
-    has_single_model = all(len(_get_models(run)) == 1 for run in (*base_runs, *candidate_runs))
+    has_single_model = all(len(_get_models(run)) == 1 for run in (*baseline_runs, *candidate_runs))
     has_failed_rate = not all(
-        run.max_rate is not None and run.max_rate.is_lower_bound for run in (*base_runs, *candidate_runs)
+        run.max_rate is not None and run.max_rate.is_lower_bound for run in (*baseline_runs, *candidate_runs)
     )
-    base_values, candidate_values = (
-        _collect_side(base_runs, has_single_model),
+    baseline_values, candidate_values = (
+        _collect_side(baseline_runs, has_single_model),
         _collect_side(candidate_runs, has_single_model),
     )
     objectives = {(result.objective.metric, result.objective.aggregate) for run in candidate_runs for result in run.slo}
     pairs = [
-        _build_pair(key, base_values[key], values, objectives)
+        _build_pair(key, baseline_values[key], values, objectives)
         for key, values in candidate_values.items()
-        if base_values.get(key) and values
+        if baseline_values.get(key) and values
     ]
     pairs = [pair for pair in pairs if pair.better != "neither" and (has_failed_rate or pair.metric != MAX_RATE)]
     return tuple(sorted(pairs, key=lambda pair: not pair.is_headline))
@@ -139,7 +139,7 @@ def _build_metrics(stage: Stage) -> dict[str, dict[str, Estimate]]:
 
 def _build_pair(
     key: MetricPairKey,
-    base_values: list[_Value],
+    baseline_values: list[_Value],
     candidate_values: list[_Value],
     objectives: set[tuple[str, str | None]],
 ) -> MetricPair:
@@ -162,6 +162,6 @@ def _build_pair(
         stage=comparable_stage.stage_name,
         is_headline=comparable_stage.is_requested and is_headline_metric,
         repeats=Repeats(
-            tuple(value.estimate for value in base_values), tuple(value.estimate for value in candidate_values)
+            tuple(value.estimate for value in baseline_values), tuple(value.estimate for value in candidate_values)
         ),
     )

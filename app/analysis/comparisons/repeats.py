@@ -42,16 +42,16 @@ class Repeats(msgspec.Struct, frozen=True):
     """Estimates of one metric for both sides, one estimate per repeat. Every estimate has a value;
     only the estimate of a single repeat may have a confidence interval."""
 
-    base: tuple[Estimate, ...]
+    baseline: tuple[Estimate, ...]
     candidate: tuple[Estimate, ...]
 
     @property
     def has_enough_for_test(self) -> bool:
-        return min(len(self.base), len(self.candidate)) >= MIN_REPEATS
+        return min(len(self.baseline), len(self.candidate)) >= MIN_REPEATS
 
     @property
     def min_count(self) -> int:
-        return min(len(self.base), len(self.candidate))
+        return min(len(self.baseline), len(self.candidate))
 
 
 def compute_median(side: Sequence[Estimate]) -> Estimate:
@@ -64,20 +64,20 @@ def compute_median(side: Sequence[Estimate]) -> Estimate:
 
 
 def compute_ratio(repeats: Repeats) -> Estimate:
-    """Compute the ratio candidate/base with a 95 % confidence interval: by bootstrap of both
+    """Compute the ratio candidate/baseline with a 95 % confidence interval: by bootstrap of both
     medians, or by `compute_small_sample_interval` if there are few repeats. If the ratio or its
     interval is missing, the estimate states the reason."""
-    base, candidate = compute_median(repeats.base).value or 0.0, compute_median(repeats.candidate).value or 0.0
-    if base <= 0:
-        return Estimate(None, n=repeats.min_count, reason="no ratio: the base value is 0")
+    baseline, candidate = compute_median(repeats.baseline).value or 0.0, compute_median(repeats.candidate).value or 0.0
+    if baseline <= 0:
+        return Estimate(None, n=repeats.min_count, reason="no ratio: the baseline value is 0")
     if candidate <= 0:
         return Estimate(0.0, n=repeats.min_count, reason="no interval: the candidate value is 0")
     bounds = (
         _bootstrap(repeats) if repeats.has_enough_for_test else compute_small_sample_interval(repeats, 1 - ALPHA / 2)
     )
     if bounds is None:
-        return Estimate(candidate / base, n=repeats.min_count, reason="no interval: too few repeats")
-    return Estimate(candidate / base, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
+        return Estimate(candidate / baseline, n=repeats.min_count, reason="no interval: too few repeats")
+    return Estimate(candidate / baseline, (math.exp(bounds[0]), math.exp(bounds[1])), repeats.min_count)
 
 
 def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float, float] | None:
@@ -93,17 +93,20 @@ def compute_small_sample_interval(repeats: Repeats, level: float) -> tuple[float
         residuals, degrees_of_freedom = _compute_residuals(repeats)
         spread = math.sqrt(float(np.sum(residuals**2)) / degrees_of_freedom)
         log_ratio = math.log(
-            (compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0)
+            (compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.baseline).value or 1.0)
         )
-        width = math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
+        width = math.sqrt(1 / len(repeats.baseline) + 1 / len(repeats.candidate))
         half_width = float(special.stdtrit(degrees_of_freedom, level)) * spread * width
         return log_ratio - half_width, log_ratio + half_width
-    base, candidate = _compute_side_interval(repeats.base, level), _compute_side_interval(repeats.candidate, level)
-    if base is None or candidate is None:
+    baseline, candidate = (
+        _compute_side_interval(repeats.baseline, level),
+        _compute_side_interval(repeats.candidate, level),
+    )
+    if baseline is None or candidate is None:
         return None
-    log_ratio = candidate[1] - base[1]
-    width_below = math.hypot(candidate[1] - candidate[0], base[2] - base[1])
-    width_above = math.hypot(candidate[2] - candidate[1], base[1] - base[0])
+    log_ratio = candidate[1] - baseline[1]
+    width_below = math.hypot(candidate[1] - candidate[0], baseline[2] - baseline[1])
+    width_above = math.hypot(candidate[2] - candidate[1], baseline[1] - baseline[0])
     return log_ratio - width_below, log_ratio + width_above
 
 
@@ -112,9 +115,9 @@ def compute_p_value(repeats: Repeats) -> float:
     median."""
     from scipy import stats  # imported lazily: the import takes 0.5 s, which would delay every report
 
-    base, candidate = _read_values(repeats.base), _read_values(repeats.candidate)
-    alternative: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(base) else "less"
-    return float(stats.mannwhitneyu(candidate, base, alternative=alternative).pvalue)
+    baseline, candidate = _read_values(repeats.baseline), _read_values(repeats.candidate)
+    alternative: Literal["greater", "less"] = "greater" if np.median(candidate) >= np.median(baseline) else "less"
+    return float(stats.mannwhitneyu(candidate, baseline, alternative=alternative).pvalue)
 
 
 def adjust_p_values(p_values: Sequence[float]) -> list[float]:
@@ -151,7 +154,7 @@ def compute_detectable_change(repeats: Repeats, tolerance: float, test_count: in
     noise, limit = compute_noise(repeats), math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
     if repeats.has_enough_for_test and noise is not None:
-        width = noise * math.sqrt(1 / len(repeats.base) + 1 / len(repeats.candidate))
+        width = noise * math.sqrt(1 / len(repeats.baseline) + 1 / len(repeats.candidate))
         return math.expm1(max(limit + beta * _MEDIAN_ERROR_FACTOR * width, (alpha + beta) * _RANK_ERROR_FACTOR * width))
     bounds = compute_small_sample_interval(repeats, 1 - SIGNIFICANCE_LEVEL / test_count)
     if bounds is None:
@@ -172,7 +175,7 @@ def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -
     if noise is None:
         return max(1, 7 - count)
     log_ratio = abs(
-        math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.base).value or 1.0))
+        math.log((compute_median(repeats.candidate).value or 1.0) / (compute_median(repeats.baseline).value or 1.0))
     )
     limit = math.log1p(tolerance)
     beta, alpha = float(special.ndtri(_POWER)), float(special.ndtri(1 - SIGNIFICANCE_LEVEL / test_count))
@@ -190,12 +193,12 @@ def estimate_more_repeats(repeats: Repeats, tolerance: float, test_count: int) -
 def _bootstrap(repeats: Repeats) -> tuple[float, float]:
     """Compute the 95 % confidence interval of the logarithm of the ratio of medians, by bootstrap
     with 2,000 seeded resamples."""
-    base, candidate = (
+    baseline, candidate = (
         np.median(values[_draw_indices(values.size, side)], axis=1)
         for side, values in enumerate(map(_read_values, _get_sides(repeats)))
     )
-    is_positive = (base > 0) & (candidate > 0)
-    low, high = np.quantile(np.log(candidate[is_positive] / base[is_positive]), (ALPHA / 2, 1 - ALPHA / 2))
+    is_positive = (baseline > 0) & (candidate > 0)
+    low, high = np.quantile(np.log(candidate[is_positive] / baseline[is_positive]), (ALPHA / 2, 1 - ALPHA / 2))
     return float(low), float(high)
 
 
@@ -225,7 +228,7 @@ def _compute_side_interval(side: Sequence[Estimate], level: float) -> tuple[floa
 
 def _compute_residuals(repeats: Repeats) -> tuple[npt.NDArray[np.float64], int]:
     residuals = [logs - logs.mean() for logs in map(_compute_logs, _get_sides(repeats))]
-    return np.concatenate(residuals), len(repeats.base) + len(repeats.candidate) - 2
+    return np.concatenate(residuals), len(repeats.baseline) + len(repeats.candidate) - 2
 
 
 def _has_zero(repeats: Repeats) -> bool:
@@ -233,7 +236,7 @@ def _has_zero(repeats: Repeats) -> bool:
 
 
 def _get_sides(repeats: Repeats) -> tuple[tuple[Estimate, ...], tuple[Estimate, ...]]:
-    return repeats.base, repeats.candidate
+    return repeats.baseline, repeats.candidate
 
 
 def _read_values(side: Sequence[Estimate]) -> npt.NDArray[np.float64]:

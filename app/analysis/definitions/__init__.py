@@ -32,6 +32,6 @@ def compute_tool_metrics(rows: StageRows, stage: Stage) -> tuple[ToolMetrics, ..
     requests."""
     window = stage.window
     requests = observe_requests(
-        rows.filter((rows.intended_ns >= window.start_ns) & (rows.intended_ns < window.end_ns)), window.start_ns
+        rows.filter((rows.scheduled_ns >= window.start_ns) & (rows.scheduled_ns < window.end_ns)), window.start_ns
     )
     return (compute_own_metrics(stage), *(tool(requests) for tool in _TOOLS))

@@ -44,7 +44,7 @@ class CallRows:
 
     query: Nanoseconds
     stream: Nanoseconds
-    intended_ns: Nanoseconds
+    scheduled_ns: Nanoseconds
     begin_ns: Nanoseconds
     prepared_ns: Nanoseconds
     copied_in_ns: Nanoseconds
@@ -79,7 +79,7 @@ def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows
     frame = rows.to_pandas(types_mapper=pd.ArrowDtype) if isinstance(rows, pa.Table) else rows
     begin_ns, has_begun = read_times(frame["begin_ns"])
     copied_in_ns, has_copies = read_times(frame["copied_in_ns"])
-    intended_ns, has_schedule = read_times(frame["intended_ns"])
+    scheduled_ns, has_schedule = read_times(frame["scheduled_ns"])
     query, stream = (
         read_times(frame[name])[0] for name in ("query", "stream")
     )  # a call that never began has no stream
@@ -94,7 +94,7 @@ def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows
     return CallRows(
         query=query[order],
         stream=stream[order],
-        intended_ns=intended_ns[order],
+        scheduled_ns=scheduled_ns[order],
         begin_ns=begin_ns[order],
         prepared_ns=prepared_ns,
         copied_in_ns=copied_in_ns[order] if has_separate_copies else prepared_ns,
@@ -102,7 +102,7 @@ def read_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage) -> CallRows
         copied_out_ns=read_times(frame["copied_out_ns"])[0][order] if has_separate_copies else executed_ns,
         end_ns=end_ns[order],
         has_separate_copies=has_separate_copies,
-        never_started_ns=intended_ns[~has_begun & has_schedule],
+        never_started_ns=scheduled_ns[~has_begun & has_schedule],
     )
 
 
@@ -112,7 +112,7 @@ def compute_lateness_ms(calls: CallRows) -> Floats:
     order = np.lexsort((calls.begin_ns, calls.stream))
     stream, begin_ns, end_ns = calls.stream[order], calls.begin_ns[order], calls.end_ns[order]
     free_ns = np.where(np.concatenate([[False], stream[1:] == stream[:-1]]), np.roll(end_ns, 1), 0)
-    late_ms: Floats = (begin_ns - np.maximum(calls.intended_ns[order], free_ns)) / 1e6
+    late_ms: Floats = (begin_ns - np.maximum(calls.scheduled_ns[order], free_ns)) / 1e6
     return late_ms
 
 
@@ -187,9 +187,9 @@ def _check_count(calls: CallRows) -> Check:
 def _check_steady_times(calls: CallRows, stage_data: CallStage) -> Check:
     """Check that service times are steady. In the server scenario, check latency in order of
     arrival instead, because a growing backlog is not a steady state."""
-    latencies_ms = (calls.end_ns - calls.intended_ns) / 1e6
+    latencies_ms = (calls.end_ns - calls.scheduled_ns) / 1e6
     is_server = stage_data.scenario == "server"
-    drift = compute_latency_drift(latencies_ms[np.argsort(calls.intended_ns)] if is_server else calls.service_ms)
+    drift = compute_latency_drift(latencies_ms[np.argsort(calls.scheduled_ns)] if is_server else calls.service_ms)
     if drift is None:
         return Check("steady_times", None, CHANGE_LIMIT, "share", "VALID")
     return grade_high(
@@ -250,7 +250,7 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks
     bounds_ns = (window.start_ns, window.end_ns)
     all_checks = (*checks, *check_calls(calls, stage_data))
     is_server = stage_data.scenario == "server"
-    intended_ns = np.concatenate([calls.intended_ns, calls.never_started_ns]) if is_server else calls.intended_ns
+    scheduled_ns = np.concatenate([calls.scheduled_ns, calls.never_started_ns]) if is_server else calls.scheduled_ns
     return Stage(
         name=format_stage_name(stage_data),
         kind="steady" if is_server else "closed",
@@ -258,7 +258,7 @@ def summarize_calls(rows: pd.DataFrame | pa.Table, stage_data: CallStage, checks
         tags={"scenario": stage_data.scenario} | ({SEARCH_TAG: "yes"} if stage_data.in_search else {}),
         variant=stage_data.variant,
         window=window,
-        offered_per_s=estimate_rate(np.sort(intended_ns), bounds_ns) if is_server else _CLOSED_LOOP,
+        offered_per_s=estimate_rate(np.sort(scheduled_ns), bounds_ns) if is_server else _CLOSED_LOOP,
         achieved_per_s=estimate_rate(np.sort(calls.begin_ns), bounds_ns),
         good_per_s=Estimate(None, reason="individual calls of a local model are not evaluated"),
         completed=len(calls),
@@ -343,7 +343,7 @@ def _compute_arrival_latency_ms(calls: CallRows) -> dict[str, Estimate]:
 
     Calls that were never started count as infinite, because they would have waited longest.
     Infinite aggregates are withheld."""
-    latencies_ms = ((calls.end_ns - calls.intended_ns) / 1e6)[np.argsort(calls.intended_ns, kind="stable")]
+    latencies_ms = ((calls.end_ns - calls.scheduled_ns) / 1e6)[np.argsort(calls.scheduled_ns, kind="stable")]
     never_started_count = len(calls.never_started_ns)
     if not never_started_count:
         return compute_distribution(latencies_ms)
@@ -372,7 +372,7 @@ def _compute_query_ms(calls: CallRows) -> Floats:
     ends_ns = np.zeros(len(queries), np.int64)
     np.maximum.at(ends_ns, query_index, calls.end_ns)
     scheduled_ns = np.zeros(len(queries), np.int64)
-    scheduled_ns[query_index] = calls.intended_ns
+    scheduled_ns[query_index] = calls.scheduled_ns
     latencies_ms: Floats = (ends_ns - scheduled_ns) / 1e6
     return latencies_ms
 

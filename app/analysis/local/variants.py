@@ -20,7 +20,7 @@ from app.analysis.gating import evaluate_gate, filter_by_tags
 from app.analysis.headline import set_headline
 from app.analysis.local.call_stages import SEARCH_TAG, find_max_throughput
 from app.analysis.objectives import evaluate_objective, find_estimate, is_met
-from app.analysis.rescoring import mark_reevaluated
+from app.analysis.reevaluation import mark_reevaluated
 from app.analysis.rows import NOT_STARTED
 from app.errors import ExitCode, UsageError
 from app.records.estimate import Estimate, Variant

@@ -17,7 +17,7 @@ from app.records.result import Result
 from app.storage.run_directory import EVENTS
 from loadgen.decoding import decode_json
 
-Side = Literal["base", "candidate", "drawn"]
+Side = Literal["baseline", "candidate", "drawn"]
 MAX_RUNS = 8
 """Maximum number of runs that the user can select, and that are drawn in one chart. Measured A/B
 pairs can add more runs to a comparison."""
@@ -63,10 +63,12 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
         missing."""
         from app.reporting.comparison import build_comparison_command
 
-        base, candidate = (tuple(str(entry.path) for entry in self.side(side)) for side in ("base", "candidate"))
-        if not base or not candidate:
+        baseline, candidate = (
+            tuple(str(entry.path) for entry in self.side(side)) for side in ("baseline", "candidate")
+        )
+        if not baseline or not candidate:
             return None
-        return build_comparison_command(",".join(base), candidate, self.tolerance, is_forced=self.is_forced)
+        return build_comparison_command(",".join(baseline), candidate, self.tolerance, is_forced=self.is_forced)
 
 
 def format_run_label(number: int, entry: ComparisonEntry) -> str:

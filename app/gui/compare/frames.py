@@ -35,7 +35,7 @@ def comparability_state(value: object) -> State:
 DIFFERENCE_HEADERS = {
     "name": "Difference",
     "effect": "Effect",
-    "base": "Baseline",
+    "baseline": "Baseline",
     "candidate": "Candidate",
 }
 
@@ -46,7 +46,7 @@ def differences_frame(section: ComparisonSection) -> pd.DataFrame:
         {
             "name": [row.name for row in rows],
             "effect": [NOT_COMPARABLE if row.forbids else "informational" for row in rows],
-            "base": [row.base for row in rows],
+            "baseline": [row.baseline for row in rows],
             "candidate": [row.candidate for row in rows],
         }
     )
@@ -56,7 +56,7 @@ CHANGE_HEADERS = {
     "verdict": "Verdict",
     "metric": "Metric",
     "stage": "Stage",
-    "base": "Baseline",
+    "baseline": "Baseline",
     "candidate": "Candidate",
     "change": "Change (95 % CI)",
     "p": "p",
@@ -78,7 +78,7 @@ def changes_frame(section: ComparisonSection, *, is_headline_only: bool, stage: 
             "verdict": [row.verdict for row in rows],
             "metric": [row.metric for row in rows],
             "stage": [row.stage for row in rows],
-            "base": [format_value_unit(row.base) for row in rows],
+            "baseline": [format_value_unit(row.baseline) for row in rows],
             "candidate": [format_value_unit(row.candidate) for row in rows],
             "change": [format_effect(row.ratio) for row in rows],
             "p": [NOT_AVAILABLE if row.p_value is None else formatting.format_p_value(row.p_value) for row in rows],

@@ -59,16 +59,16 @@ def compute_outcome(request: ComparisonRequest) -> Outcome:
 
     entries = tuple(_read_entry(entry) for entry in request.entries)
     request = msgspec.structs.replace(request, entries=entries)
-    base, candidate = _results(request.side("base")), _results(request.side("candidate"))
+    baseline, candidate = _results(request.side("baseline")), _results(request.side("candidate"))
     stage_lists = [list_comparable_stages(entry.result) for entry in entries if entry.result is not None]
     stages = (
         tuple(name for name in stage_lists[0] if all(name in stage_list for stage_list in stage_lists))
         if stage_lists
         else ()
     )
-    if not base or not candidate:
+    if not baseline or not candidate:
         return Outcome(request, stages=stages, missing_input=_format_missing_input(request))
-    comparison = compare_runs(base, candidate, tolerance=request.tolerance, is_forced=request.is_forced)
+    comparison = compare_runs(baseline, candidate, tolerance=request.tolerance, is_forced=request.is_forced)
     return Outcome(
         request, comparison, build_comparison_section(comparison), stages, suggestion=suggest_pairs(comparison, entries)
     )
@@ -96,10 +96,10 @@ def select_drawn(entries: Sequence[ComparisonEntry]) -> list[tuple[int, Comparis
     numbered_entries = list(enumerate(entries))
     if len(numbered_entries) <= MAX_RUNS:
         return numbered_entries
-    base = [item for item in numbered_entries if item[1].side == "base"]
-    non_base = [item for item in numbered_entries if item[1].side != "base"]
-    base = base[: max(MAX_RUNS // 2, MAX_RUNS - len(non_base))]
-    return sorted((*base, *non_base[: MAX_RUNS - len(base)]))
+    baseline = [item for item in numbered_entries if item[1].side == "baseline"]
+    non_baseline = [item for item in numbered_entries if item[1].side != "baseline"]
+    baseline = baseline[: max(MAX_RUNS // 2, MAX_RUNS - len(non_baseline))]
+    return sorted((*baseline, *non_baseline[: MAX_RUNS - len(baseline)]))
 
 
 def _read_entry(entry: ComparisonEntry) -> ComparisonEntry:

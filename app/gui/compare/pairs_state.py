@@ -44,12 +44,12 @@ class PairsState(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def complete_pairs(self) -> int:
         """Number of pairs in which both runs have finished."""
-        return len(self.runs("base"))
+        return len(self.runs("baseline"))
 
     def runs(self, side: MeasuredSide) -> tuple[Path, ...]:
         """Return the directories of the runs of one side in complete pairs, in measurement
         order."""
-        complete_pair_numbers = {run.pair for run in self.finished_runs if run.side == "base"}
+        complete_pair_numbers = {run.pair for run in self.finished_runs if run.side == "baseline"}
         complete_pair_numbers &= {run.pair for run in self.finished_runs if run.side == "candidate"}
         return tuple(
             run.directory for run in self.finished_runs if run.side == side and run.pair in complete_pair_numbers
@@ -78,11 +78,11 @@ def add_measured_runs(request: ComparisonRequest, state: PairsState) -> Comparis
     """Return the comparison with the newly measured runs added as repeats of the baseline and the
     candidate."""
     existing_paths = {entry.path for entry in request.entries}
-    sides: tuple[MeasuredSide, ...] = ("base", "candidate")
+    sides: tuple[MeasuredSide, ...] = ("baseline", "candidate")
     new_entries = [
         ComparisonEntry(path, side) for side in sides for path in state.runs(side) if path not in existing_paths
     ]
-    side_order: tuple[Side, ...] = ("base", "candidate", "drawn")
+    side_order: tuple[Side, ...] = ("baseline", "candidate", "drawn")
     return replace(
         request, entries=tuple(sorted((*request.entries, *new_entries), key=lambda entry: side_order.index(entry.side)))
     )

@@ -37,13 +37,13 @@ class PairsSuggestion(msgspec.Struct, frozen=True):
 
     `pairs` is the number of additional pairs that are probably needed for a verdict on the
     inconclusive headline metrics. `pair_s` is the duration of one pair in seconds, estimated from
-    the existing runs. `problem` is the reason why no pairs can be measured on this machine. `base`
-    and `candidate` are the stored profiles, or None if the run stored no profile.
+    the existing runs. `problem` is the reason why no pairs can be measured on this machine.
+    `baseline` and `candidate` are the stored profiles, or None if the run stored no profile.
     """
 
     pairs: int
     pair_s: float
-    base: Path | None
+    baseline: Path | None
     candidate: Path | None
     name: str = ""
     problem: str | None = None
@@ -63,14 +63,20 @@ def suggest_pairs(comparison: Comparison, entries: Sequence[ComparisonEntry]) ->
     suggestions = [change.more_repeats for change in undecided_changes if change.more_repeats is not None]
     pairs = min(max(suggestions, default=DEFAULT_PAIRS), MAX_PAIRS)
     sides = [
-        [(index, entry) for index, entry in enumerate(entries) if entry.side == side] for side in ("base", "candidate")
+        [(index, entry) for index, entry in enumerate(entries) if entry.side == side]
+        for side in ("baseline", "candidate")
     ]
     pair_s = sum(_mean_run_s([entry for _, entry in side]) for side in sides)
-    (base, base_name, base_problem), (candidate, candidate_name, candidate_problem) = (
+    (baseline, baseline_name, baseline_problem), (candidate, candidate_name, candidate_problem) = (
         _read_profile(*side[0]) for side in sides
     )
     return PairsSuggestion(
-        pairs, pair_s, base, candidate, format_pairs_name(base_name, candidate_name), base_problem or candidate_problem
+        pairs,
+        pair_s,
+        baseline,
+        candidate,
+        format_pairs_name(baseline_name, candidate_name),
+        baseline_problem or candidate_problem,
     )
 
 
@@ -97,9 +103,11 @@ def build_measure_command(request: ComparisonRequest, suggestion: PairsSuggestio
     profile of a run that stored no profile."""
     from app.reporting.comparison import build_comparison_command
 
-    base, candidate = str(suggestion.base or "BASE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
+    baseline, candidate = str(suggestion.baseline or "BASELINE.yaml"), str(suggestion.candidate or "CANDIDATE.yaml")
     options = ("--measure", "--pairs", str(pairs), "--max-duration", f"{minutes}m")
-    return build_comparison_command(base, (candidate,), request.tolerance, is_forced=request.is_forced, options=options)
+    return build_comparison_command(
+        baseline, (candidate,), request.tolerance, is_forced=request.is_forced, options=options
+    )
 
 
 def build_launch(
@@ -119,7 +127,7 @@ def find_secrets_to_send(suggestion: PairsSuggestion) -> tuple[AllowedSecrets, .
     from app.wiring.secret_consent import find_secrets_to_allow
 
     secrets_to_allow: dict[AllowedSecrets, None] = {}
-    for path in (suggestion.base, suggestion.candidate):
+    for path in (suggestion.baseline, suggestion.candidate):
         try:
             secrets = () if path is None else find_secrets_to_allow(load_profile(path))
         except SizewiseError:  # the command itself reports this error

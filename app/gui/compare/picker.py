@@ -20,7 +20,7 @@ from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest
 from app.gui.formatting import clock_time, one_line
 from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
 
-_SIDES: tuple[Side, ...] = ("base", "candidate", "drawn")
+_SIDES: tuple[Side, ...] = ("baseline", "candidate", "drawn")
 _MAX_CHARACTERS = 120
 _MAX_VISIBLE_ROWS = 3.5
 
@@ -57,7 +57,7 @@ class Picker(QFrame):
     def show_request(self, request: ComparisonRequest) -> None:
         with QSignalBlocker(self.tolerance):
             self.tolerance.setValue(100 * request.tolerance)
-        self._swap.setEnabled(bool(request.side("base") and request.side("candidate")))
+        self._swap.setEnabled(bool(request.side("baseline") and request.side("candidate")))
         self.add_button.setEnabled(len(request.entries) < MAX_RUNS)
         if request.entries != self._shown_entries:
             self._shown_entries = request.entries
@@ -128,7 +128,7 @@ class Picker(QFrame):
         self.tolerance_changed.emit(percent / 100)
 
 
-_SIDE_NAMES: dict[Side, str] = {"base": "Baseline", "candidate": "Candidate", "drawn": "Overlay only"}
+_SIDE_NAMES: dict[Side, str] = {"baseline": "Baseline", "candidate": "Candidate", "drawn": "Overlay only"}
 
 
 def _entry_text(number: int, entry: ComparisonEntry) -> str:

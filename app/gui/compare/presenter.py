@@ -46,7 +46,7 @@ class ComparePresenter(QObject):
         entries = [
             ComparisonEntry(
                 path,
-                "candidate" if index else "base",
+                "candidate" if index else "baseline",
                 entries_by_path[path].result if path in entries_by_path else None,
             )
             for index, path in enumerate(unique_paths)
@@ -69,7 +69,7 @@ class ComparePresenter(QObject):
         path, entries = path.absolute(), self.request.entries
         if len(entries) >= MAX_RUNS or any(entry.path == path for entry in entries):
             return False
-        side: Side = "candidate" if any(entry.side == "base" for entry in entries) else "base"
+        side: Side = "candidate" if any(entry.side == "baseline" for entry in entries) else "baseline"
         self._update(entries=(*entries, ComparisonEntry(path, side)))
         return True
 
@@ -84,7 +84,7 @@ class ComparePresenter(QObject):
 
     def swap(self) -> None:
         """Swap the sides of all baseline and candidate runs."""
-        opposite_sides: dict[Side, Side] = {"base": "candidate", "candidate": "base", "drawn": "drawn"}
+        opposite_sides: dict[Side, Side] = {"baseline": "candidate", "candidate": "baseline", "drawn": "drawn"}
         self._update(
             entries=tuple(
                 msgspec.structs.replace(entry, side=opposite_sides[entry.side]) for entry in self.request.entries

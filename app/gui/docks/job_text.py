@@ -39,8 +39,7 @@ def format_phase(job: Job) -> str:
 
 
 def format_pair_run(pair_run: PairRunStarted) -> str:
-    side = "baseline" if pair_run.side == "base" else "candidate"
-    return f"Pair {pair_run.pair} of {pair_run.pairs}: measuring {side}"
+    return f"Pair {pair_run.pair} of {pair_run.pairs}: measuring {pair_run.side}"
 
 
 def format_job_time(job: Job) -> str:

@@ -88,7 +88,7 @@ def _format_message(state: LiveState) -> str:
 
 def _format_progress(state: LiveState) -> str:
     if state.total is not None:
-        return f"{state.done}/{state.total}"
+        return f"{state.done} of {state.total} done"
     return f"Completed stages: {state.done}" if state.done else ""
 
 

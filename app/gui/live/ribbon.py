@@ -62,7 +62,7 @@ class StageRibbon(QWidget):
             painter.drawText(
                 QRect(0, 0, self._first_x() - _GAP, self.height()),
                 Qt.AlignmentFlag.AlignCenter,
-                f"{hidden_count} earlier",
+                _format_hidden_count(hidden_count),
             )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -102,7 +102,7 @@ class StageRibbon(QWidget):
         max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
         if len(self._cells) <= max_cells:
             return 0
-        return metrics.horizontalAdvance(f"{len(self._cells)} earlier") + 2 * _PADDING
+        return metrics.horizontalAdvance(_format_hidden_count(len(self._cells))) + 2 * _PADDING
 
     def _cell_rects(self) -> list[tuple[QRect, StageCell]]:
         first_x = self._first_x()
@@ -160,3 +160,7 @@ def _format_cell(cell: StageCell) -> str:
 
 def _format_description(cell: StageCell) -> str:
     return f"{cell.name}: {_format_cell(cell)}"
+
+
+def _format_hidden_count(count: int) -> str:
+    return "1 earlier stage" if count == 1 else f"{count} earlier stages"

@@ -26,7 +26,7 @@ from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState
 from app.gui.slo_editor import objective_label
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
-from app.planning.formatting import format_share
+from app.planning.formatting import format_probability
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 
@@ -215,7 +215,9 @@ _BASIS_TEXTS = {
 def _format_confidence(fleet: Fleet, plan: Plan) -> str:
     """Format the peak rate that the fleet serves, and the probability that the fleet meets the
     SLO."""
-    probability = NOT_AVAILABLE if fleet.slo_probabilities is None else format_share(fleet.slo_probabilities.planned)
+    probability = (
+        NOT_AVAILABLE if fleet.slo_probabilities is None else format_probability(fleet.slo_probabilities.planned)
+    )
     slo = " and ".join(map(objective_label, plan.slo))
     return f"Serves {format_plain(plan.traffic.peak_per_s)} req/s within {slo}. P(SLO met): {probability}."
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
-from app.planning.formatting import format_share
+from app.planning.formatting import format_probability
 from app.records.metrics import metric_label
 from app.records.plan import Fleet, SloProbabilities, Spread
 
@@ -49,9 +49,9 @@ def format_slo_probabilities(probabilities: SloProbabilities | None) -> str:
     if probabilities is None:
         return NOT_AVAILABLE
     planned, one_fewer, one_more = (
-        format_share(probabilities.planned),
-        format_share(probabilities.one_fewer),
-        format_share(probabilities.one_more),
+        format_probability(probabilities.planned),
+        format_probability(probabilities.one_fewer),
+        format_probability(probabilities.one_more),
     )
     return f"{planned} as planned, {one_fewer} with one instance fewer, {one_more} with one instance more"
 

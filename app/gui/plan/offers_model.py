@@ -13,7 +13,7 @@ from app.gui.formatting import NOT_AVAILABLE, cell
 from app.gui.plan.figures import format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
-from app.planning.formatting import format_share
+from app.planning.formatting import format_probability
 from app.records.plan import Fleet, Plan
 
 PRICE_COLUMN = "price"
@@ -101,7 +101,7 @@ def _format_notes(fleet: Fleet, mark: str | None) -> str:
 
 
 def _format_probability(value: object) -> str:
-    return format_share(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
+    return format_probability(value) if isinstance(value, float) and value == value else NOT_AVAILABLE
 
 
 def _format_percent(value: object) -> str:

@@ -11,8 +11,8 @@ import msgspec
 
 from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
 from app.planning.fleets import plan_fleets
-from app.planning.goals import ShouldContinue, always_continue
 from app.planning.relaxation import Relaxation, find_relaxations
+from app.planning.slo_objectives import ShouldContinue, always_continue
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.storage.plan_file import is_plan_file

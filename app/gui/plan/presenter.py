@@ -18,7 +18,7 @@ from app.gui.background import Latest, submit
 from app.gui.plan.hardware_choices import replace_hardware
 from app.gui.plan.planning_tasks import PlanOutcome, apply_edits, compile_simulator, compute_plan, load_sources
 from app.gui.plan.state import NO_EDITS, Change, Edits, LoadedSources, PlanState, apply_to_request, build_command
-from app.planning.goals import always_continue
+from app.planning.slo_objectives import always_continue
 from app.records.planning_inputs import PlanningInputs
 from app.wiring.dependencies import get_utc_now
 from app.wiring.planning import NoHardwareError, PlanRequest

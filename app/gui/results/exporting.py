@@ -60,8 +60,8 @@ def get_default_path(displayed_run: DisplayedRun, options: ExportOptions) -> Pat
     """Return the default path in the directory of the run. The file name of a re-evaluated or
     redacted report has a suffix, so that the export never overwrites the original report."""
     path = displayed_run.directory / FORMATS_BY_ID[options.format].file
-    stem = path.stem if displayed_run.request.is_as_measured else f"{path.stem}-rescored"
-    return path.with_stem(f"{stem}-hidden" if options.redacted else stem)
+    stem = path.stem if displayed_run.request.is_as_measured else f"{path.stem}-reevaluated"
+    return path.with_stem(f"{stem}-redacted" if options.redacted else stem)
 
 
 def has_sidecars(displayed_run: DisplayedRun, format_key: str) -> bool:

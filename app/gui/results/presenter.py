@@ -130,5 +130,5 @@ def _reevaluate(displayed_run: DisplayedRun, request: EvaluationRequest) -> Disp
         return msgspec.structs.replace(
             displayed_run, report=displayed_run.own_report, result=run.result, request=request
         )
-    result = run.rescore(request.slo, request.window_s)
+    result = run.reevaluate(request.slo, request.window_s)
     return msgspec.structs.replace(displayed_run, report=run.report(result), result=result, request=request)

@@ -38,7 +38,7 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     names = {stage_data.index: stage_data.name for stage_data in run.data.stage_data}
     stages = table["stage"].to_numpy()[order]
     columns: dict[str, object] = {
-        "at_s": (rows.intended_ns - run.result.time_zero_ns) / 1e9,
+        "at_s": (rows.scheduled_ns - run.result.time_zero_ns) / 1e9,
         "stage": _stage_names(stages, names),
     }
     for name in _DURATION_COLUMNS:
@@ -85,7 +85,7 @@ def _row_order(table: pa.Table) -> IntArray:
     """Return the row order that `read_rows` uses, as indices of table rows."""
     import pyarrow.compute as pc
 
-    start_ns = pc.coalesce(table["intended_ns"], table["sent_ns"]).fill_null(0).to_numpy()
+    start_ns = pc.coalesce(table["scheduled_ns"], table["sent_ns"]).fill_null(0).to_numpy()
     return np.argsort(start_ns, kind="stable")
 
 

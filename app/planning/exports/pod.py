@@ -10,7 +10,7 @@ from typing import Any
 from app.planning.exports.names import is_label_value
 from app.planning.exports.scale import get_recommended_fleet
 from app.planning.exports.settings import ExportSettings
-from app.planning.formatting import format_share
+from app.planning.formatting import format_probability, format_share
 from app.records.plan import Fleet, Plan
 
 _SIZING_METHOD_TEXTS = {
@@ -44,9 +44,12 @@ def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
     if fleet.slo_probabilities is None:
         return f"P(SLO met) at the peak: not simulated; sized for {format_share(plan.confidence)}."
     probabilities = fleet.slo_probabilities
+    planned, fewer, more = map(
+        format_probability, (probabilities.planned, probabilities.one_fewer, probabilities.one_more)
+    )
     return (
-        f"P(SLO met) at the peak, without spares: {format_share(probabilities.planned)}; {target_text}. One "
-        f"instance fewer: {format_share(probabilities.one_fewer)}; one more: {format_share(probabilities.one_more)}."
+        f"P(SLO met) at the peak, without spares: {planned}; {target_text}. One instance fewer: {fewer}; one more: "
+        f"{more}."
     )
 
 

@@ -17,8 +17,8 @@ from app.analysis.token_samples import scale_sample
 from app.analysis.traces import unpack_token_pairs
 from app.errors import UsageError
 from app.planning.formulas import estimate_rate_within_slo
-from app.planning.goals import DEFAULT_LATENCY_METRIC, Goals, build_goals
 from app.planning.service_models.evidence import LATENCY_KEY_BY_METRIC, collect_evidence, get_latency_s, meets_slo
+from app.planning.slo_objectives import DEFAULT_LATENCY_METRIC, SloObjectives, build_slo_objectives
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, VariantData
 from app.records.metrics import metric_label
@@ -84,7 +84,7 @@ def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> b
     possible because a fleet pools its queues."""
     from app.planning.formulas import meets_without_waiting
 
-    return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_goals(slo))
+    return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_slo_objectives(slo))
 
 
 def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
@@ -141,7 +141,7 @@ def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence
     Raises UsageError if neither a load point nor the service model meets the SLO, for example
     because a limited latency is not reported.
     """
-    goals = build_goals(slo)
+    objectives = build_slo_objectives(slo)
     points = tuple(
         point for load_point in curve.load_points if (point := _build_curve_point(load_point, slo)) is not None
     )
@@ -150,21 +150,21 @@ def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence
     load_points = [_divide_by_replicas(load_point, hardware.replicas) for load_point in curve.load_points]
     target = build_measured_target(curve.source, hardware, capacity, load_points)
     if max_rate_per_s == 0:
-        target = msgspec.structs.replace(target, curve=_build_curve_from_fit(target, goals, curve, slo))
+        target = msgspec.structs.replace(target, curve=_build_curve_from_fit(target, objectives, curve, slo))
     is_assumed = curve.precision == "typed"
     notes = tuple(f"{curve.source} ({_format_tool(curve)}): {note}." for note in curve.notes)
     return msgspec.structs.replace(target, is_assumed=is_assumed, notes=notes)
 
 
 def _build_curve_from_fit(
-    target: MeasuredTarget, goals: Goals, curve: ImportedCurve, slo: Sequence[Objective]
+    target: MeasuredTarget, objectives: SloObjectives, curve: ImportedCurve, slo: Sequence[Objective]
 ) -> CapacityCurve:
     """Return the capacity curve with the max rate that the service model predicts.
 
     The prediction replaces the measured max rate if no load point met the SLO, or if no load point
     can be evaluated.
     """
-    rate_per_s = 0.0 if target.fit is None else _estimate_rate_from_fit(target, target.fit, goals, slo)
+    rate_per_s = 0.0 if target.fit is None else _estimate_rate_from_fit(target, target.fit, objectives, slo)
     if rate_per_s <= 0:
         unreported_metrics = [
             objective.name
@@ -185,13 +185,17 @@ def _build_curve_from_fit(
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate_per_s)
 
 
-def _estimate_rate_from_fit(target: MeasuredTarget, fit: ServiceFit, goals: Goals, slo: Sequence[Objective]) -> float:
+def _estimate_rate_from_fit(
+    target: MeasuredTarget, fit: ServiceFit, objectives: SloObjectives, slo: Sequence[Objective]
+) -> float:
     """Return the posterior median of the max rate, given the load points and the prediction of the
     service model. The prediction is limited to the highest observed rate."""
     from app.planning.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
-    rate_per_s = min(estimate_rate_within_slo(fit.services[0].service, goals, 1, "random", lengths), fit.highest_per_s)
+    rate_per_s = min(
+        estimate_rate_within_slo(fit.services[0].service, objectives, 1, "random", lengths), fit.highest_per_s
+    )
     rate_per_s = collect_evidence(target, slo).compute_posterior(rate_per_s, _FORMULA_SIGMA).p50
     return rate_per_s * target.hardware.replicas
 
@@ -270,18 +274,18 @@ def build_local_targets(
     if result.local is None:
         return ()
     variants = {variant.variant.label: variant for variant in result.local.variants}
-    goals = build_goals(slo)
+    objectives = build_slo_objectives(slo)
     targets = []
     for batch_model in result.local.batch_models:
         if not _is_accurate(variants.get(batch_model.variant.label)):
             continue
         fitted_service = (
-            _fit_batches(batch_model, goals)
+            _fit_batches(batch_model, objectives)
             if batch_model.reason is None
             else _fit_single_calls(batch_model.variant, result.stages)
         )
         if fitted_service is not None:
-            targets.append(_build_local_target(name, batch_model.variant, fitted_service, hardware, goals))
+            targets.append(_build_local_target(name, batch_model.variant, fitted_service, hardware, objectives))
     return tuple(target for target in targets if target is not None)
 
 
@@ -297,21 +301,21 @@ def _is_accurate(variant: VariantData | None) -> bool:
 
 
 def _build_local_target(
-    name: str, variant: Variant, fitted_service: FittedService, hardware: Hardware, goals: Goals
+    name: str, variant: Variant, fitted_service: FittedService, hardware: Hardware, objectives: SloObjectives
 ) -> MeasuredTarget | None:
     """Build the target of a variant; return `None` if the SLO is missed even at the lowest load."""
     assert not isinstance(fitted_service.service, TokenService)
-    rate_per_s = estimate_rate_within_slo(fitted_service.service, goals, 1, "random")
+    rate_per_s = estimate_rate_within_slo(fitted_service.service, objectives, 1, "random")
     if rate_per_s <= 0:
         return None
     fit = ServiceFit((fitted_service,), (), 0.0, 1.0, 0.0, fitted_service.service.max_per_s)
     cores = float(variant.threads) if variant.threads > 0 and hardware.accelerator is None else None
-    curve = CapacityCurve((), goals.latency_metric, rate_per_s, None, cores)
+    curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, cores)
     label = f"{variant.model} {variant.provider} {variant.precision}"
     return MeasuredTarget(f"{name}: {label}, model only", hardware, curve, fit, is_assumed=True)
 
 
-def _fit_batches(batch_model: BatchModel, goals: Goals) -> FittedService | None:
+def _fit_batches(batch_model: BatchModel, objectives: SloObjectives) -> FittedService | None:
     if (
         batch_model.t0_ms.value is None
         or batch_model.t1_ms.value is None
@@ -319,7 +323,7 @@ def _fit_batches(batch_model: BatchModel, goals: Goals) -> FittedService | None:
     ):
         return None
     services = [_build_service(batch_model, max_batch) for max_batch in batch_model.batches]
-    service = max(services, key=lambda candidate: estimate_rate_within_slo(candidate, goals, 1, "random"))
+    service = max(services, key=lambda candidate: estimate_rate_within_slo(candidate, objectives, 1, "random"))
     return FittedService(service, 1.0, ("fixed_s", "per_item_s"), _build_covariance(batch_model))
 
 

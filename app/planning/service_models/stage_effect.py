@@ -17,9 +17,9 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.goals import Goal, Goals
 from app.planning.service_models.evidence import StageEffect
 from app.planning.service_models.stage_simulation import StageSimulation, TokenLoad, TokenSimulation
+from app.planning.slo_objectives import LatencyObjective, SloObjectives
 from app.records.metrics import PERCENTILES
 from app.records.service import ServiceModel, TokenService
 
@@ -89,7 +89,11 @@ _AGGREGATES = {quantile: name for name, quantile in PERCENTILES.items()}
 
 @lru_cache(64)
 def compute_stage_effect(
-    service: ServiceModel, goals: Goals, lengths: tuple[tuple[int, int], ...], requests: int, steady_per_s: float
+    service: ServiceModel,
+    objectives: SloObjectives,
+    lengths: tuple[tuple[int, int], ...],
+    requests: int,
+    steady_per_s: float,
 ) -> StageEffect | None:
     """Compute the effect of the length of stages with `requests` requests each.
 
@@ -97,9 +101,13 @@ def compute_stage_effect(
     a mean or a share of requests, or if the rate that a stage sustains differs from the
     steady-state rate by more than a factor of 1.6.
     """
-    if not goals.latency_goals or goals.share is not None or any(goal.quantile is None for goal in goals.latency_goals):
+    if (
+        not objectives.latency
+        or objectives.share is not None
+        or any(objective.quantile is None for objective in objectives.latency)
+    ):
         return None
-    simulate_margins = _build_stage_simulator(service, goals.latency_goals, lengths, min(requests, _MAX_STAGE_REQUESTS))
+    simulate_margins = _build_stage_simulator(service, objectives.latency, lengths, min(requests, _MAX_STAGE_REQUESTS))
 
     def compute_median_excess(rate_per_s: float) -> float:
         return float(np.median(simulate_margins(rate_per_s)))
@@ -116,17 +124,19 @@ def compute_stage_effect(
 
 
 def _build_stage_simulator(
-    service: ServiceModel, goals: tuple[Goal, ...], lengths: tuple[tuple[int, int], ...], requests: int
+    service: ServiceModel, objectives: tuple[LatencyObjective, ...], lengths: tuple[tuple[int, int], ...], requests: int
 ) -> Callable[[float], Floats]:
     """Return a function that simulates stages at a rate. For each simulation, the function returns
     the largest log ratio of a latency to its limit.
     """
-    limits = np.log([goal.limit_s for goal in goals])
+    limits = np.log([objective.limit_s for objective in objectives])
     seed = np.random.SeedSequence(_SEED)
     budget = _TOKEN_REQUESTS if isinstance(service, TokenService) else _REQUESTS
     simulation_count = max(_MIN_SIMULATIONS, min(_MAX_SIMULATIONS, budget // requests))
     if isinstance(service, TokenService):
-        names = [f"{_METRIC_BY_KIND[goal.kind]} {_AGGREGATES[goal.quantile or 0.5]}" for goal in goals]
+        names = [
+            f"{_METRIC_BY_KIND[objective.kind]} {_AGGREGATES[objective.quantile or 0.5]}" for objective in objectives
+        ]
         token_simulation = TokenSimulation.draw(
             TokenLoad(1.0, None, np.array(lengths)), requests, simulation_count, seed
         )
@@ -138,7 +148,7 @@ def _build_stage_simulator(
             return scaled_simulation.simulate(service, names).logs
 
     else:
-        quantiles = np.array([goal.quantile for goal in goals])
+        quantiles = np.array([objective.quantile for objective in objectives])
         stage_simulation = StageSimulation.draw(1.0, requests, simulation_count, seed)
 
         def simulate_logs(rate_per_s: float) -> Floats:

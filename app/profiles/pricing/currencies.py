@@ -98,7 +98,7 @@ def _parse_rate(code: str, metadata: Any, document: Document, path: Path) -> Exc
         f"the exchange rate of {code!r} is invalid",
         path=str(path),
         line=document.lines.get((code,)),
-        hint="Write it like EUR: {usd: 1.1, date: 2026-01-31}.",
+        hint="Use an entry such as EUR: {usd: 1.1, date: 2026-01-31}.",
     )
     if not _CODE.fullmatch(code) or not isinstance(metadata, dict) or not {"usd", "date"} <= metadata.keys():
         raise rate_error

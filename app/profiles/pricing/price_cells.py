@@ -122,7 +122,7 @@ def _parse_lifetime(value: object) -> float:
     match = _LIFETIME.fullmatch(value.strip()) if isinstance(value, str) else None
     years = 0.0 if match is None else float(match[1]) / (MONTHS_PER_YEAR if match[2].startswith("month") else 1)
     if not 1 / MONTHS_PER_YEAR <= years <= 50:
-        raise BadValueError(f"{value!r:.60} is not a lifetime from 1 month to 50 years", hint="Write it like 4y.")
+        raise BadValueError(f"{value!r:.60} is not a lifetime from 1 month to 50 years", hint="Use a value such as 4y.")
     return years
 
 

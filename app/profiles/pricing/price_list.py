@@ -75,7 +75,7 @@ def _build_owned_hardware(values: Mapping[str, Any]) -> OwnedHardware | None:
             raise CellError(owned_cell, "this column is for owned hardware and requires capex_usd")
         return None
     if "life" not in values:
-        raise BadValueError("owned hardware needs a lifetime", hint="Write it like life: 4y.")
+        raise BadValueError("owned hardware needs a lifetime", hint="Add one, such as life: 4y.")
     if ("power_w" in values) != ("tariff" in values):
         column = "power_w" if "power_w" in values else "tariff"
         raise CellError(column, "power_w and tariff must be used together")
@@ -263,7 +263,7 @@ def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> objec
     provider, slash, instance_text = key.partition("/")
     instance_type, at_sign, region = instance_text.rpartition("@")
     if not (provider and slash and instance_type and at_sign and region):
-        hint = "Write it like aws/g6.2xlarge@us-east-1."
+        hint = "Use a value such as aws/g6.2xlarge@us-east-1."
         raise ProfileError(f"{key!r:.80} is not {_KEY_FORMAT}", path=str(path), line=line, hint=hint)
     if not isinstance(row, dict):
         return row

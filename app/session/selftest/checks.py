@@ -7,7 +7,7 @@
 - Stall: if a server freezes, the latency of all requests with a scheduled start during the freeze
   includes the wait, even if they were sent later.
 - Injection: a delay added to the server is measured, and no response is lost.
-- Null ceiling: the load generator reaches a sufficient rate on a server that responds
+- Generator capacity: the load generator reaches a sufficient rate on a server that responds
   immediately."""
 
 from __future__ import annotations
@@ -297,7 +297,7 @@ def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption:
     """Yield a finding about the capacity of the load generator, measured with a null server."""
     measured = measure_capacity("plain", load, dependencies.start_null_server, interruption, dependencies.read_core_use)
     yield build_finding(
-        "null ceiling",
+        "generator capacity",
         "max rate to a no-op server",
         measured.per_s,
         low=MIN_CAPACITY_PER_S,
@@ -357,7 +357,7 @@ class _SelfTestRun:
             LimitMonitor(LimitSpec(duration_s=_MAX_DURATION_S), self._start_ns),
             self._interruption,
         )
-        self._run_check("null ceiling", lambda: check_capacity(dependencies, load, self._interruption))
+        self._run_check("generator capacity", lambda: check_capacity(dependencies, load, self._interruption))
         self._run_check("stall", lambda: check_stall(bench), is_timed=True)
         self._run_check("injection", lambda: check_injection(bench), is_timed=True)
         store.seal()

@@ -45,7 +45,7 @@ def answer(
     **more: object,
 ) -> Answer:
     made = Answer(
-        intended_ms=sent_ms if due_ms is None else due_ms,
+        scheduled_ms=sent_ms if due_ms is None else due_ms,
         sent_ms=sent_ms,
         first_event_ms=None if role_ms is None else sent_ms + role_ms,
         chunks_ms=tuple(sent_ms + at for at in deltas),
@@ -72,7 +72,7 @@ TEN = (
 def tools(*answers: Answer, older: bool = False) -> dict[str, ToolMetrics]:
     table = stream_table(answers)
     if older:
-        table = table.drop_columns(["worker", "first_event_ns", "tokens_asked"])
+        table = table.drop_columns(["worker", "first_event_ns", "max_output_tokens"])
     return _tools(table)
 
 
@@ -325,7 +325,7 @@ def test_inference_perf(ten: dict[str, ToolMetrics]) -> None:
     )
 
 
-def test_ours_count_from_the_intended_time_and_withhold_what_is_too_little(ten: dict[str, ToolMetrics]) -> None:
+def test_ours_count_from_the_scheduled_time_and_withhold_what_is_too_little(ten: dict[str, ToolMetrics]) -> None:
     own = values(ten["Sizewise"])
     assert own["ttft_ms"]["mean"] == pytest.approx((410 + 60) / 9)
     assert own["e2e_ms"]["mean"] == pytest.approx((930 + 60) / 9)
@@ -343,7 +343,7 @@ def test_every_number_says_why_it_differs(ten: dict[str, ToolMetrics]) -> None:
 
 def test_a_lead_in_and_arrivals_never_sent_are_nothing_to_other_tools(ten: dict[str, ToolMetrics]) -> None:
     before = answer(-100, (500, 900), 950, 20, tokens_out=2)
-    unsent = Answer(intended_ms=500, sent_ms=None, end_ms=900, error="timeout")
+    unsent = Answer(scheduled_ms=500, sent_ms=None, end_ms=900, error="timeout")
     table = stream_table([before, *TEN, unsent]).to_pandas()
     table.loc[len(table) - 1, "sent_ns"] = None
     for name, one in _tools(table).items():
@@ -383,7 +383,7 @@ def test_plain_answers_have_times_of_whole_requests_and_rates_of_requests() -> N
 
 
 def test_answers_that_were_not_streamed_have_a_rate_of_tokens_too() -> None:
-    of = tools(*(Answer(intended_ms=at, end_ms=at + 10, tokens_out=3) for at in (0, 100)))
+    of = tools(*(Answer(scheduled_ms=at, end_ms=at + 10, tokens_out=3) for at in (0, 100)))
     for one in of.values():
         assert {*one.metrics} - {"ntpot_ms"} == {"e2e_ms", "requests_per_s", "output_tokens_per_s"}
     assert of["vLLM"].metrics["output_tokens_per_s"]["value"].value == pytest.approx(6 / 0.11)
@@ -408,7 +408,7 @@ def test_one_delta_of_who_knows_how_many_content_tokens_has_no_ttft() -> None:
 
 
 def test_an_answer_without_a_token_counts_as_0_to_guidellm_alone() -> None:
-    of = tools(answer(0, (30, 50), 60, tokens_out=2), Answer(intended_ms=100, end_ms=110, tokens_out=0))
+    of = tools(answer(0, (30, 50), 60, tokens_out=2), Answer(scheduled_ms=100, end_ms=110, tokens_out=0))
     assert of["GuideLLM"].metrics["ttft_ms"]["mean"].value == (30 + 0) / 2
     for name in ("AIPerf", "genai-bench", "inference-perf"):
         assert of[name].metrics["ttft_ms"]["mean"].value == 30

@@ -58,19 +58,19 @@ def test_it_is_a_warning_that_says_whose_measurement_it_is() -> None:
 
 def test_a_comparison_of_machines_that_are_not_known_is_advisory() -> None:
     slower = {"latency": {name: 2 * value for name, value in TIMES["latency"].items()}}
-    base, candidate = (
+    baseline, candidate = (
         build_foreign_result(curve(OPEN)),
         build_foreign_result(curve(MeasuredLoadPoint(9.0, None, 8.0, 50.0, 380, 20, slower, gaps="even"))),
     )
-    found = compare_runs((base,), (candidate,))
+    found = compare_runs((baseline,), (candidate,))
     assert found.is_advisory
     (machine,) = found.differences
-    assert (machine.name, machine.base, machine.candidate, machine.forbids) == ("machine", "n/a", "n/a", False)
+    assert (machine.name, machine.baseline, machine.candidate, machine.forbids) == ("machine", "n/a", "n/a", False)
     p95 = next(one for one in found.changes if (one.metric, one.aggregate) == ("latency_ms", "p95"))
     assert p95.ratio.value == pytest.approx(2.0)
     ours = full_run().result
-    differences = {one.name: one for one in compare_runs((base,), (ours,)).differences}
+    differences = {one.name: one for one in compare_runs((baseline,), (ours,)).differences}
     assert differences["machine"].candidate == ours.environment.host
     assert "Sizewise version" not in differences
     tool = differences["measurement tool"]
-    assert (tool.base, tool.candidate) == ("AIPerf 0.13", f"sizewise {ours.tool.version}")
+    assert (tool.baseline, tool.candidate) == ("AIPerf 0.13", f"sizewise {ours.tool.version}")

@@ -26,8 +26,8 @@ FACTS = stage_facts(200, 10, arrivals="constant")
 
 
 def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
-    intended = constant_s(rate_per_s, 10)
-    return request_rows(intended, np.full(intended.size, 0.02))
+    scheduled = constant_s(rate_per_s, 10)
+    return request_rows(scheduled, np.full(scheduled.size, 0.02))
 
 
 def checks(frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> dict[str, Check]:
@@ -41,7 +41,7 @@ def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) ->
     starts_ms = np.arange(-per_s * seconds, per_s * seconds) * 1e3 / per_s
     return stream_rows(
         [
-            Answer(intended_ms=at, chunks_ms=tuple(at + 1 + gap_ms * k for k in range(chunks)), tokens_out=chunks)
+            Answer(scheduled_ms=at, chunks_ms=tuple(at + 1 + gap_ms * k for k in range(chunks)), tokens_out=chunks)
             for at in starts_ms
         ]
     )
@@ -144,10 +144,10 @@ def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
 def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: int, drain_s: float) -> pd.DataFrame:
     """A generator with a queue of its own: what it cannot send waits in it, and is never sent after the drain."""
     rng = np.random.default_rng(seed)
-    intended = poisson_s(of_ceiling * ceiling_per_s, 3, rng)
-    lag = latency_s(intended, rng.exponential(1 / ceiling_per_s, intended.size)) - 1 / ceiling_per_s
-    frame = request_rows(intended, np.maximum(lag, 0) + answer_s, np.maximum(lag, 0))
-    cut = intended + lag > 3 + drain_s
+    scheduled = poisson_s(of_ceiling * ceiling_per_s, 3, rng)
+    lag = latency_s(scheduled, rng.exponential(1 / ceiling_per_s, scheduled.size)) - 1 / ceiling_per_s
+    frame = request_rows(scheduled, np.maximum(lag, 0) + answer_s, np.maximum(lag, 0))
+    cut = scheduled + lag > 3 + drain_s
     missing = frame["index"].isin(np.flatnonzero(cut))
     times = ["sent_ns", "first_byte_ns", "end_ns"]
     frame[times] = frame[times].astype(float).mask(missing, axis=0)
@@ -244,8 +244,8 @@ def test_of_several_workers_the_one_that_waited_most_beyond_its_running_counts()
 
 def test_good_times_cannot_hide_sends_that_were_late() -> None:
     """A generator 1.5 s behind its schedule, on an endpoint that answers what it gets within 7 ms."""
-    intended = constant_s(200, 10)
-    frame = request_rows(intended, 0.15 * intended + 0.007, lag_s=0.15 * intended)
+    scheduled = constant_s(200, 10)
+    frame = request_rows(scheduled, 0.15 * scheduled + 0.007, lag_s=0.15 * scheduled)
     stage = summarize_stage(frame, None, FACTS, SLO)
     assert stage.metrics["service_ms"]["p99"].value == pytest.approx(7.0)
     latency = stage.metrics["latency_ms"]["p99"].value

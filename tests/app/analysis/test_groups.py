@@ -14,7 +14,7 @@ EVER = (Window(START_NS, START_NS + 10**12),)
 
 
 def answers(count: int, took_ms: float, **changes: Any) -> list[Answer]:
-    return [Answer(intended_ms=float(at), end_ms=at + took_ms, **changes) for at in range(count)]
+    return [Answer(scheduled_ms=float(at), end_ms=at + took_ms, **changes) for at in range(count)]
 
 
 @pytest.mark.parametrize("dress", [stream_rows, stream_table])
@@ -35,15 +35,15 @@ def test_targets_are_named_by_their_urls_and_what_had_none_is_reported() -> None
 
 
 def test_names_come_by_their_number_and_time_from_the_send_where_no_start_is_known() -> None:
-    quick = [Answer(intended_ms=None, sent_ms=float(at), end_ms=at + 5.0, name="a") for at in range(80)]
-    slow = [Answer(intended_ms=None, sent_ms=float(at), end_ms=at + 50.0, name="b") for at in range(120)]
+    quick = [Answer(scheduled_ms=None, sent_ms=float(at), end_ms=at + 5.0, name="a") for at in range(80)]
+    slow = [Answer(scheduled_ms=None, sent_ms=float(at), end_ms=at + 50.0, name="b") for at in range(120)]
     assert [(one.label, one.requests, one.p50_ms.value) for one in group_by_name(stream_rows(quick + slow), EVER)] == [
         ("b", 120, 50), ("a", 80, 5),
     ]  # fmt: skip
 
 
 def test_names_without_end_are_bounded() -> None:
-    rows = stream_rows([Answer(intended_ms=float(at), end_ms=at + 1.0, name=f"/item/{at}") for at in range(200)])
+    rows = stream_rows([Answer(scheduled_ms=float(at), end_ms=at + 1.0, name=f"/item/{at}") for at in range(200)])
     groups = group_by_name(rows, EVER)
     assert len(groups) == MAX_GROUPS + 1
     assert (groups[-1].label, groups[-1].requests) == ("all others", 200 - MAX_GROUPS)

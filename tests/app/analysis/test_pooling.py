@@ -39,7 +39,7 @@ NO_TELEMETRY = pd.DataFrame({"at_ns": [], "source": [], "metric": [], "value": [
 
 
 def later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
-    return rows.assign(**{name: rows[name] + by_ns for name in ("intended_ns", "sent_ns", "first_byte_ns", "end_ns")})
+    return rows.assign(**{name: rows[name] + by_ns for name in ("scheduled_ns", "sent_ns", "first_byte_ns", "end_ns")})
 
 
 def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
@@ -51,7 +51,7 @@ def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
     rows, moved = [], []
     for k, one in enumerate(facts):
         start_ns = one.start_ns + k * step_ns
-        inside = whole[whole["intended_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
+        inside = whole[whole["scheduled_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
         rows.append(later(inside, k * PAUSE_NS))
         moved.append(replace(one, start_ns=start_ns + k * PAUSE_NS, end_ns=one.end_ns + k * (step_ns + PAUSE_NS)))
     pooled = pool_stages(rows, NO_TELEMETRY, moved, SLO)
@@ -99,7 +99,7 @@ def test_telemetry_of_the_pauses_is_left_out() -> None:
 def test_streams_of_several_holds_are_those_of_one() -> None:
     def answers(begin_ms: float) -> list[Answer]:
         starts = [begin_ms + 10 * at for at in range(1_000)]
-        return [Answer(intended_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
+        return [Answer(scheduled_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
 
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)

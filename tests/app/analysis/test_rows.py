@@ -47,15 +47,15 @@ def test_nulls_are_read_however_they_are_written(dress: Callable[[pd.DataFrame],
     assert rows.correct_counts is None
 
 
-def test_rows_are_put_in_the_order_of_their_intended_starts() -> None:
+def test_rows_are_put_in_the_order_of_their_scheduled_starts() -> None:
     rows = read_rows(request_rows(constant_s(100, 1), np.linspace(1, 0, 100)))
-    assert (np.diff(rows.intended_ns) > 0).all()
-    assert rows.end_ns[0] - rows.intended_ns[0] == 10**9
+    assert (np.diff(rows.scheduled_ns) > 0).all()
+    assert rows.end_ns[0] - rows.scheduled_ns[0] == 10**9
 
 
 @pytest.mark.parametrize("right", [[True, False, None, None], [1.0, 0.0, np.nan, np.nan]])
 def test_labelled_rows_say_whether_they_were_right(right: list[float | None]) -> None:
-    rows = read_rows(three_kinds().assign(right=np.array(right)))
+    rows = read_rows(three_kinds().assign(correct_rows=np.array(right)))
     assert rows.correct_counts is not None
     assert rows.correct_counts[:2].tolist() == [1.0, 0.0]
     assert np.isnan(rows.correct_counts[2:]).all()

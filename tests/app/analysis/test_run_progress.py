@@ -83,7 +83,7 @@ def test_variants_report_the_time_of_those_to_come() -> None:
 
 
 def test_turns_report_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
-    first = (PairRunStarted(10 * S, 1, "base", "a", 2), PairRunFinished(20 * S, 1, "base", "a", "VALID"))
+    first = (PairRunStarted(10 * S, 1, "baseline", "a", 2), PairRunFinished(20 * S, 1, "baseline", "a", "VALID"))
     again = (PairRunStarted(20 * S, 1, "candidate", "b", 2), PairRunFinished(30 * S, 1, "candidate", "b", "INVALID"))
     progress = after(STARTED, *first, *again, PairRunStarted(30 * S, 1, "candidate", "c", 2))
     assert (progress.completed, progress.total) == (1, 4)

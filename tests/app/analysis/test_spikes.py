@@ -97,7 +97,7 @@ def test_a_spike_from_the_start_has_nothing_to_come_back_to() -> None:
 
 def test_requests_never_answered_stay_in_the_backlog() -> None:
     frame = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01)).astype({"sent_ns": float, "end_ns": float})
-    frame.loc[frame["intended_ns"] >= START_NS + 39 * 10**9, ["sent_ns", "end_ns"]] = np.nan
+    frame.loc[frame["scheduled_ns"] >= START_NS + 39 * 10**9, ["sent_ns", "end_ns"]] = np.nan
     stage = summarize_stage(frame, None, facts(), (parse_objective("latency_ms.p95 < 100"),))
     assert stage.spike is not None
     assert stage.spike.backlog_peak.value == pytest.approx(50, abs=1)

@@ -114,8 +114,8 @@ def test_a_target_that_refuses_connections_is_not_the_clients_fault() -> None:
 
 
 def test_an_overloaded_server_leaves_an_open_loop_client_valid() -> None:
-    intended = poisson_s(200, 10, np.random.default_rng(0))
-    frame = request_rows(intended, latency_s(intended, np.full(intended.size, 0.008)))
+    scheduled = poisson_s(200, 10, np.random.default_rng(0))
+    frame = request_rows(scheduled, latency_s(scheduled, np.full(scheduled.size, 0.008)))
     facts = stage_facts(200, 10, drain_s=10)
     read = read_rows(frame)
     found = check_stage(read, facts, compute_offered_window(read, facts), SLO)
@@ -199,7 +199,7 @@ def test_a_rate_that_changes_is_not_asked_to_stand_still(kind: str) -> None:
 
 
 def test_a_locust_test_has_one_warning_of_its_own_and_no_lag() -> None:
-    frame = rows().assign(intended_ns=pd.array([None] * 2_000, dtype="Int64"))
+    frame = rows().assign(scheduled_ns=pd.array([None] * 2_000, dtype="Int64"))
     facts = replace(
         FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, generator_capacity_per_s=None, concurrency=10
     )
@@ -215,8 +215,8 @@ def test_a_locust_test_has_one_warning_of_its_own_and_no_lag() -> None:
 
 @pytest.mark.parametrize(("source", "verdict"), [("server", "VALID"), ("tokenizer", "VALID"), ("chunks", "WARN")])
 def test_chunks_counted_as_tokens_are_a_warning(source: str, verdict: str) -> None:
-    answers = [Answer(intended_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
-    frame = stream_rows([*answers, Answer(intended_ms=9, chunks_ms=(10, 11), tokens_out=2, tokens_from=source)])
+    answers = [Answer(scheduled_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
+    frame = stream_rows([*answers, Answer(scheduled_ms=9, chunks_ms=(10, 11), tokens_out=2, tokens_from=source)])
     assert check("token_counts", frame).verdict == verdict
 
 
@@ -583,7 +583,7 @@ def test_whose_doing_it_was_is_reported_by_how_busy_the_worker_was(sending: Chec
 
 def answered(tokens: list[int | None], asked: int | None, source: str = "server") -> pd.DataFrame:
     answers = [Answer(chunks_ms=(1, 2), tokens_out=one, tokens_from=source) for one in tokens]
-    return stream_rows(answers).assign(tokens_asked=asked)
+    return stream_rows(answers).assign(max_output_tokens=asked)
 
 
 @pytest.mark.parametrize(

@@ -25,10 +25,10 @@ def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> N
 
     100 of 1,200 requests wait a uniform 0 to 1 s: p95 = 50 ms + 1 s · (1 − 60/100), p99 = 50 ms + 1 s · (1 − 12/100).
     """
-    intended = constant_s(100, 12)
-    wait = np.where((intended >= 5) & (intended < 6), 6 - intended, 0.0)
+    scheduled = constant_s(100, 12)
+    wait = np.where((scheduled >= 5) & (scheduled < 6), 6 - scheduled, 0.0)
     stage = summarize_stage(
-        request_rows(intended, wait + 0.05, lag_s=wait), None, stage_facts(100, 12, arrivals="constant"), SLO
+        request_rows(scheduled, wait + 0.05, lag_s=wait), None, stage_facts(100, 12, arrivals="constant"), SLO
     )
     latency, service = stage.metrics["latency_ms"], stage.metrics["service_ms"]
     assert latency["p95"].value == pytest.approx(450, rel=0.05)
@@ -40,25 +40,25 @@ def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> N
 
 def test_a_quiet_stage_holds_and_is_valid() -> None:
     rng = np.random.default_rng(2)
-    intended = poisson_s(200, 10, rng)
-    latency = latency_s(intended, np.full(intended.size, 0.003))
-    stage = summarize_stage(request_rows(intended, latency), None, stage_facts(200, 10), SLO)
+    scheduled = poisson_s(200, 10, rng)
+    latency = latency_s(scheduled, np.full(scheduled.size, 0.003))
+    stage = summarize_stage(request_rows(scheduled, latency), None, stage_facts(200, 10), SLO)
     assert stage.verdict.status == "VALID", stage.verdict.reasons
     assert stage.meets_slo is True
     assert stage.errors == {}
-    assert stage.completed == intended.size
+    assert stage.completed == scheduled.size
     assert stage.scheduled_per_s == 200
     for estimate in (stage.offered_per_s, stage.achieved_per_s, stage.good_per_s):
-        assert estimate.value == pytest.approx(intended.size / 10, rel=0.01)
+        assert estimate.value == pytest.approx(scheduled.size / 10, rel=0.01)
     assert stage.metrics["error_rate"]["value"].value == 0.0
     assert stage.metrics["goodput_share"]["value"].value == 1.0
 
 
 def test_failures_leave_latency_alone_and_cost_goodput() -> None:
-    intended = constant_s(100, 10)
+    scheduled = constant_s(100, 10)
     errors = [None, None, None, "http-5xx"] * 250
     latency = np.where(np.arange(1000) % 4 == 3, 0.001, 0.02)
-    stage = summarize_stage(request_rows(intended, latency, errors=errors), None, stage_facts(100, 10), SLO)
+    stage = summarize_stage(request_rows(scheduled, latency, errors=errors), None, stage_facts(100, 10), SLO)
     assert stage.metrics["latency_ms"]["p50"].value == pytest.approx(20)
     assert stage.metrics["latency_ms"]["p50"].n == 750
     assert stage.metrics["error_rate"]["value"].value == 0.25
@@ -88,9 +88,9 @@ def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -
 
 
 def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None:
-    intended = constant_s(100, 10)
-    latency = latency_s(intended, np.full(1000, 0.02))  # carries 50/s
-    stage = summarize_stage(request_rows(intended, latency), None, stage_facts(100, 10, drain_s=10), SLO)
+    scheduled = constant_s(100, 10)
+    latency = latency_s(scheduled, np.full(1000, 0.02))  # carries 50/s
+    stage = summarize_stage(request_rows(scheduled, latency), None, stage_facts(100, 10, drain_s=10), SLO)
     assert stage.completed == 1000
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(50, rel=0.01)
     assert stage.metrics["latency_ms"]["max"].value == pytest.approx(10_010, rel=0.01)
@@ -147,11 +147,13 @@ def test_a_target_that_only_fails_is_not_valid_and_does_not_hold() -> None:
 def test_labels_give_accuracy() -> None:
     rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
     right = pd.Series([True] * 60 + [False] * 20 + [None] * 20, dtype="boolean")
-    accuracy = summarize_stage(rows.assign(right=right), None, stage_facts(100, 1), SLO).metrics["accuracy"]["value"]
+    accuracy = summarize_stage(rows.assign(correct_rows=right), None, stage_facts(100, 1), SLO).metrics["accuracy"][
+        "value"
+    ]
     assert (accuracy.value, accuracy.n) == (0.75, 80)
     batched = msgspec.structs.replace(stage_facts(100, 1), rows_per_request=4)
     counts = pd.Series([3] * 80 + [None] * 20, dtype="Int32")
-    accuracy = summarize_stage(rows.assign(right=counts), None, batched, SLO).metrics["accuracy"]["value"]
+    accuracy = summarize_stage(rows.assign(correct_rows=counts), None, batched, SLO).metrics["accuracy"]["value"]
     assert (accuracy.value, accuracy.n) == (0.75, 320)
     assert "accuracy" not in summarize_stage(rows, None, stage_facts(100, 1), SLO).metrics
 
@@ -207,9 +209,9 @@ def test_nothing_is_offered_in_a_closed_loop() -> None:
     assert stage.achieved_per_s.value == pytest.approx(100)
 
 
-def test_without_intended_starts_what_counts_from_them_is_withheld_with_its_reason() -> None:
+def test_without_scheduled_starts_what_counts_from_them_is_withheld_with_its_reason() -> None:
     frame = request_rows(constant_s(100, 5), np.full(500, 0.02))
-    frame = frame.assign(intended_ns=pd.array([None] * 500, dtype="Int64"))
+    frame = frame.assign(scheduled_ns=pd.array([None] * 500, dtype="Int64"))
     facts = msgspec.structs.replace(
         stage_facts(100, 5, kind="closed", arrivals="locust"), rate_per_s=None, concurrency=2
     )

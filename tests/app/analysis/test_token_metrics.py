@@ -25,7 +25,7 @@ def test_each_time_runs_from_where_its_name_says() -> None:
     """Due at 100 ms, sent at 110; reasoning at 150, output at 170 and 190; the connection ended at 500."""
     stage = summarise(
         Answer(
-            intended_ms=100,
+            scheduled_ms=100,
             sent_ms=110,
             chunks_ms=(150, 170, 190),
             output_ms=170,
@@ -109,11 +109,11 @@ def test_chunks_read_together_are_gaps_of_0_and_their_share_is_reported() -> Non
 def test_no_gap_reaches_from_one_answer_to_the_next_nor_into_a_failure() -> None:
     """Failed answers, those without chunks and those of the lead-in stand between."""
     stage = summarise(
-        Answer(intended_ms=-50, chunks_ms=(-40, 300), tokens_out=2),
+        Answer(scheduled_ms=-50, chunks_ms=(-40, 300), tokens_out=2),
         Answer(chunks_ms=(10, 20), tokens_out=2),
         Answer(chunks_ms=(1_000, 5_000), error="truncated"),
         Answer(end_ms=8_000),
-        Answer(intended_ms=7_900, chunks_ms=(8_000, 8_010, 8_020), tokens_out=3),
+        Answer(scheduled_ms=7_900, chunks_ms=(8_000, 8_010, 8_020), tokens_out=3),
     )
     assert stage.metrics["icl_ms"]["max"].value == 10
     assert stage.metrics["icl_ms"]["max"].n == 3
@@ -123,10 +123,10 @@ def test_no_gap_reaches_from_one_answer_to_the_next_nor_into_a_failure() -> None
 def test_tokens_a_second_are_of_the_window_whatever_began_before_it_or_ended_after() -> None:
     """Half of the tokens of the first came before the window, half of the last's after it: 100 + 60 + 100 in 10 s."""
     stage = summarise(
-        Answer(intended_ms=-2_000, chunks_ms=(-1_000, 1_000), tokens_out=200),
-        Answer(intended_ms=4_000, end_ms=5_000, tokens_out=60),
-        Answer(intended_ms=8_000, chunks_ms=(9_000, 11_000), tokens_out=200),
-        Answer(intended_ms=8_000, chunks_ms=(9_000, 9_500), tokens_out=1_000, error="truncated"),
+        Answer(scheduled_ms=-2_000, chunks_ms=(-1_000, 1_000), tokens_out=200),
+        Answer(scheduled_ms=4_000, end_ms=5_000, tokens_out=60),
+        Answer(scheduled_ms=8_000, chunks_ms=(9_000, 11_000), tokens_out=200),
+        Answer(scheduled_ms=8_000, chunks_ms=(9_000, 9_500), tokens_out=1_000, error="truncated"),
     )
     assert stage.metrics["output_tokens_per_s"]["value"].value == pytest.approx(26.0)
 
@@ -151,14 +151,14 @@ def test_an_answer_counts_as_good_by_its_first_token_and_its_time_per_token() ->
 
 
 def test_an_slo_on_tokens_holds_or_does_not() -> None:
-    answers = [Answer(intended_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2) for at in range(500)]
+    answers = [Answer(scheduled_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2) for at in range(500)]
     assert summarise(*answers, slo="ttft_ms.p99 < 50").meets_slo is True
     assert summarise(*answers, slo="ttft_ms.p99 < 20").meets_slo is False
     assert summarise(*answers, slo="output_tokens_per_s > 99").meets_slo is True
 
 
-def test_an_intended_start_that_is_not_known_costs_what_counts_from_it() -> None:
-    stage = summarise(Answer(intended_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
+def test_an_scheduled_start_that_is_not_known_costs_what_counts_from_it() -> None:
+    stage = summarise(Answer(scheduled_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
     assert stage.metrics["ttft_ms"]["p50"].reason == "the scheduled start is unknown"
     assert mean(stage, "ttft_service_ms") == 20
 
@@ -181,7 +181,7 @@ def test_gaps_are_those_of_every_answer_counted_one_by_one() -> None:
         failed = "truncated" if random.random() < 0.1 else None
         answers.append(
             Answer(
-                intended_ms=index * 40,
+                scheduled_ms=index * 40,
                 chunks_ms=chunks,
                 tokens=tokens,
                 end_ms=index * 40 + 900,
@@ -212,8 +212,8 @@ def test_a_stage_without_rows_has_no_tokens() -> None:
 def test_a_stage_keeps_the_joint_lengths_of_what_completed() -> None:
     stage = summarise(
         Answer(chunks_ms=(50, 60, 70), tokens_in=7, tokens_out=3),
-        Answer(intended_ms=100, chunks_ms=(900,), tokens_in=900, tokens_out=1),
-        Answer(intended_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
+        Answer(scheduled_ms=100, chunks_ms=(900,), tokens_in=900, tokens_out=1),
+        Answer(scheduled_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
     )
     assert stage.lengths is not None
     assert sorted(unpack_pairs(stage.lengths).tolist()) == [[7, 3], [900, 1]]

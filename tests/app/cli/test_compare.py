@@ -21,7 +21,7 @@ QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    store(tmp_path, [result(steady(10.0, 0.1), run_id="base")])
+    store(tmp_path, [result(steady(10.0, 0.1), run_id="baseline")])
     return tmp_path
 
 
@@ -55,7 +55,7 @@ def test_the_exit_code_says_what_came_out(
 ) -> None:
     store(home, [result(steady(now_ms, half_ms), run_id="now")])
     try:
-        found = main(["compare", "base", "now", *options])
+        found = main(["compare", "baseline", "now", *options])
     except SystemExit as left:  # argparse's own
         found = int(left.code or 0)
     shown = capsys.readouterr()
@@ -76,7 +76,7 @@ def test_seven_repeats_are_named_by_commas_or_one_by_one(home: Path, capsys: pyt
 def test_the_environment_is_reported_before_any_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = result(steady(10.0, 0.1), run_id="now")
     store(home, [msgspec.structs.replace(other, environment=msgspec.structs.replace(other.environment, os="Linux-7"))])
-    assert main(["compare", "base", "now"]) == ExitCode.OK
+    assert main(["compare", "baseline", "now"]) == ExitCode.OK
     shown = capsys.readouterr().out
     assert shown.index("Linux-7") < shown.index("latency_ms.p95")
 
@@ -86,17 +86,17 @@ def test_what_may_not_be_compared_is_refused_with_the_reason_or_stamped(
 ) -> None:
     other = msgspec.structs.replace(result(steady(20.0, 0.1), run_id="now"), workload_hash="other")
     store(home, [other])
-    assert main(["compare", "base", "now"]) == ExitCode.USAGE
+    assert main(["compare", "baseline", "now"]) == ExitCode.USAGE
     shown = capsys.readouterr()
-    assert "not comparable: workload: asked (base), other (candidate)" in shown.err
+    assert "not comparable: workload: asked (baseline), other (candidate)" in shown.err
     assert "latency_ms.p95" not in shown.out
-    assert main(["compare", "base", "now", "--force"]) == ExitCode.REGRESSION
+    assert main(["compare", "baseline", "now", "--force"]) == ExitCode.REGRESSION
     assert "FORCED: compared although not comparable (workload)." in capsys.readouterr().out
 
 
 def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(home, [result(msgspec.structs.replace(steady(10.0), name="other"), run_id="now")])
-    assert main(["compare", "base", "now"]) == ExitCode.USAGE
+    assert main(["compare", "baseline", "now"]) == ExitCode.USAGE
     assert "no metric in common" in capsys.readouterr().err
 
 
@@ -104,18 +104,18 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
     store(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "promoted", "now"]) == ExitCode.USAGE
     assert "with `sizewise runs promote RUN`" in capsys.readouterr().err
-    assert main(["runs", "promote", "base"]) == ExitCode.OK
+    assert main(["runs", "promote", "baseline"]) == ExitCode.OK
     assert main(["compare", "promoted", "now", "--json"]) == ExitCode.OK
-    assert json.loads(capsys.readouterr().out.partition("\n")[2])["base"] == ["base"]
+    assert json.loads(capsys.readouterr().out.partition("\n")[2])["baseline"] == ["baseline"]
 
 
 @pytest.mark.parametrize(
     ("arguments", "reported"),
     [
-        (["base", "gone"], "no run matches 'gone'"),
-        (["base", "promoted"], "cannot be the candidate"),
-        (["base", "base", "--pairs", "3"], "--pairs requires --measure"),
-        (["base", "base", "--record", "here"], "--record requires --measure"),
+        (["baseline", "gone"], "no run matches 'gone'"),
+        (["baseline", "promoted"], "cannot be the candidate"),
+        (["baseline", "baseline", "--pairs", "3"], "--pairs requires --measure"),
+        (["baseline", "baseline", "--record", "here"], "--record requires --measure"),
         (["one.yaml", "two.yaml", "three.yaml", "--measure"], "requires exactly two profiles"),
         (["fraud-scoring", "gone.yaml", "--measure"], "gone.yaml"),
         (["fraud-scoring", "kept.yaml", "--measure"], "kept.yaml was stored without its secrets"),
@@ -133,8 +133,8 @@ def test_what_does_not_go_together_is_a_usage_error(
 @pytest.mark.parametrize(
     ("form", "reported"),
     [
-        ("markdown", ["# base vs. now", "NO REGRESSION", "sizewise compare base now"]),
-        ("html", ["<h1>base vs. now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
+        ("markdown", ["# baseline vs. now", "NO REGRESSION", "sizewise compare baseline now"]),
+        ("html", ["<h1>baseline vs. now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
         ("json", ['"candidate": ', '"now"']),
         ("text", ["NO REGRESSION"]),
     ],
@@ -143,7 +143,7 @@ def test_a_comparison_is_written_as_a_document(
     home: Path, form: str, reported: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
     store(home, [result(steady(10.0, 0.1), run_id="now")])
-    assert main(["compare", "base", "now", "--format", form, "--out", "said"]) == ExitCode.OK
+    assert main(["compare", "baseline", "now", "--format", form, "--out", "said"]) == ExitCode.OK
     assert capsys.readouterr().out == "said\n"
     text = (home / "said").read_text()
     assert [one for one in reported if one not in text] == []
@@ -153,13 +153,13 @@ def test_a_forced_comparison_says_so_in_every_document(home: Path, capsys: pytes
     other = msgspec.structs.replace(result(steady(20.0, 0.1), run_id="other"), workload_hash="another")
     store(home, [other])
     for form in ("text", "markdown", "html"):
-        main(["compare", "base", "other", "--force", "--format", form])
+        main(["compare", "baseline", "other", "--force", "--format", form])
         out = capsys.readouterr().out
         assert "FORCED" in out
-        assert form == "text" or "sizewise compare base other --force" in out
+        assert form == "text" or "sizewise compare baseline other --force" in out
 
 
 def test_where_it_cannot_be_written_it_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store(home, [result(steady(10.0, 0.1), run_id="now")])
-    assert main(["compare", "base", "now", "--out", "none/said"]) == ExitCode.USAGE
+    assert main(["compare", "baseline", "now", "--out", "none/said"]) == ExitCode.USAGE
     assert "cannot write none/said" in capsys.readouterr().err

@@ -28,9 +28,9 @@ def test_another_slo_and_window_are_written_beside_the_runs_own_report(
     slo = ["--slo", "latency_ms.p95 < 90", "--slo", "error_rate < 1%"]
     again = ["report", str(run), *slo, "--from", "5s", "--to", "30s"]
     assert main(again) == 0
-    assert capsys.readouterr().out == f"{run / 'report-rescored.html'}\n"
+    assert capsys.readouterr().out == f"{run / 'report-reevaluated.html'}\n"
     assert (run / REPORT_HTML).read_text() == "the run's own"
-    page = (run / "report-rescored.html").read_text()
+    page = (run / "report-reevaluated.html").read_text()
     assert "Re-evaluated with SLO p95 latency &lt; 90 ms, error rate &lt; 1 %, time range 5–30" in page
     assert main([*again, "--format", "json", "--out", str(run / "x.json")]) == 0
     reported = json.loads((run / "x.json").read_text())

@@ -230,10 +230,10 @@ def test_an_empty_list_says_what_makes_a_run(
     [
         (["stop", "1-whole"], "has already finished"),
         (["note", "1-whole", ""], "1 to 500 characters"),
-        (["rate", "1-whole", "300"], "Write it like 200/s"),
+        (["rate", "1-whole", "300"], "Use a value such as 200/s"),
         (["rate", "1-whole", "1e9/s"], "is above the maximum of"),
         (["rate", "no-such-run", "300/s"], "no run matches"),
-        (["extend", "1-whole", "30"], "Write it like 30s"),
+        (["extend", "1-whole", "30"], "Use a value such as 30s"),
         (["extend", "1-whole", "0s"], "must be greater than 0 s and at most 1 day"),
         (["extend", "1-whole", "25h"], "must be greater than 0 s and at most 1 day"),
         (["extend", "no-such-run", "30s"], "no run matches"),

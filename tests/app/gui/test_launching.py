@@ -133,7 +133,7 @@ def _close(window: Window) -> None:
 
 def run_of(going: WrittenPairs, home: Path, name: str) -> Path:
     run = going_on(home / "runs" / name, os.getpid(), name)
-    going.tell_begun(1, "base", run)
+    going.tell_begun(1, "baseline", run)
     return run
 
 

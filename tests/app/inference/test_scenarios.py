@@ -51,7 +51,7 @@ def test_single_stream_is_one_call_after_another_over_rows_in_turn(clock: FakeCl
     assert list(received.column("query")) == list(range(len(received.rows)))
     begin_ns, end_ns = received.column("begin_ns"), received.column("end_ns")
     assert (begin_ns[1:] == end_ns[:-1]).all(), "nothing of the harness lies between two calls of a window"
-    assert (received.column("intended_ns") == -1).all()
+    assert (received.column("scheduled_ns") == -1).all()
     assert begin_ns[0] == received.start_ns
     assert ended.end_ns == end_ns[-1]
     assert len(received.windows) == 4, "of a quarter of a second"
@@ -152,11 +152,11 @@ def test_queries_of_multi_stream_are_whole_and_begin_when_the_last_of_the_one_be
     received: ReceivedCalls,
 ) -> None:
     timed(plan_of("multi-stream", streams=3), [TimedCaller(pause_s) for pause_s in (0.001, 0.002, 0.004)], received)
-    query, end_ns, intended_ns = (received.column(name) for name in ("query", "end_ns", "intended_ns"))
+    query, end_ns, scheduled_ns = (received.column(name) for name in ("query", "end_ns", "scheduled_ns"))
     assert set(Counter(query).values()) == {3}
     assert sorted(set(query)) == list(range(len(set(query)))), "none is left out"
     for number in range(1, int(query.max()) + 1):
-        (due_ns,) = set(intended_ns[query == number])
+        (due_ns,) = set(scheduled_ns[query == number])
         assert due_ns >= end_ns[query == number - 1].max()
         assert set(received.column("stream")[query == number]) == {0, 1, 2}
 
@@ -183,9 +183,9 @@ def test_server_takes_arrivals_in_order_at_the_seeds_poisson_times(received: Rec
     offsets = compute_offsets_ns(OpenArrivals("poisson", ((0.0, 300.0),)), 0.4, 0.0, plan.seed)
     assert received.start_ns is not None
     order = np.argsort(received.column("query"))
-    assert list(received.column("intended_ns")[order] - received.start_ns) == list(offsets)
+    assert list(received.column("scheduled_ns")[order] - received.start_ns) == list(offsets)
     begin_ns = received.column("begin_ns")[order]
-    assert (begin_ns >= received.column("intended_ns")[order]).all(), "none begins before it is due"
+    assert (begin_ns >= received.column("scheduled_ns")[order]).all(), "none begins before it is due"
     for stream in (0, 1):
         mine = received.column("stream")[order] == stream
         assert (np.diff(begin_ns[mine]) > 0).all(), "first come, first served"
@@ -202,7 +202,7 @@ def test_arrivals_that_nobody_got_to_are_reported_as_rows_without_a_begin(receiv
     assert 0.5 * len(offsets) < never.sum() < len(offsets)
     assert query[~never].max() < query[never].min(), "it is the last ones that were not got to"
     assert received.start_ns is not None
-    assert list(received.column("intended_ns")[never] - received.start_ns) == list(offsets[query[never]])
+    assert list(received.column("scheduled_ns")[never] - received.start_ns) == list(offsets[query[never]])
     assert (received.rows[never][:, COLUMNS.index("end_ns")] == -1).all()
     assert begin_ns.max() <= received.start_ns + 300_000_000 + 20_000_000, (
         "a backlog is worked at for half as long again"

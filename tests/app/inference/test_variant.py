@@ -37,7 +37,7 @@ def test_rows_are_reported_window_by_window_and_the_copies_apart_where_they_are_
         assert kinds == [CallRows, MeasurementStarted, CallRows, CallRows]
         rows = unpack_calls(0, b"".join(one.packed for one in reported if isinstance(one, CallRows)))
         assert (rows["copied_in_ns"].null_count == 0) is is_bound
-        assert rows["intended_ns"].null_count == rows.num_rows
+        assert rows["scheduled_ns"].null_count == rows.num_rows
 
 
 @pytest.mark.parametrize(("batch", "rows"), [(1, 100), (30, 90), (100, 100), (300, 300)])

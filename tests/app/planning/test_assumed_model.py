@@ -5,9 +5,9 @@ from msgspec.structs import replace
 
 from app.planning.assumed_model import build_assumed_target, compute_assumed_capacity
 from app.planning.capacity import Capacity
-from app.planning.goals import build_goals
 from app.planning.llm import ASSUMED_SIGMA
 from app.planning.rates import Unavailable
+from app.planning.slo_objectives import build_slo_objectives
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, LanguageModel, MeasuredTarget, PlanningInputs
 from app.records.service import TokenService
@@ -26,7 +26,7 @@ def asked(model: LanguageModel = LLAMA_8B, tokens: tuple[TokenLengths, ...] = TO
 
 
 def on(card: str, of: PlanningInputs) -> MeasuredTarget | Unavailable:
-    return build_assumed_target(CARDS[card], of, build_goals(of.slo))
+    return build_assumed_target(CARDS[card], of, build_slo_objectives(of.slo))
 
 
 def known(card: str, of: PlanningInputs) -> MeasuredTarget:
@@ -89,9 +89,9 @@ def test_an_instance_with_too_few_cards_is_refused() -> None:
 def test_a_vendors_own_efficiency_is_in_its_rate() -> None:
     """AMD's cards reach 0.68 of the arithmetic in the published table, NVIDIA's 0.90."""
     card, of = CARDS["mi300x"], asked()
-    amd = build_assumed_target(card, of, build_goals(of.slo))
-    nvidia = build_assumed_target(replace(card, vendor="NVIDIA"), of, build_goals(of.slo))
-    other = build_assumed_target(replace(card, vendor="Intel"), of, build_goals(of.slo))
+    amd = build_assumed_target(card, of, build_slo_objectives(of.slo))
+    nvidia = build_assumed_target(replace(card, vendor="NVIDIA"), of, build_slo_objectives(of.slo))
+    other = build_assumed_target(replace(card, vendor="Intel"), of, build_slo_objectives(of.slo))
     assert isinstance(amd, MeasuredTarget)
     assert isinstance(nvidia, MeasuredTarget)
     assert isinstance(other, MeasuredTarget)

@@ -65,7 +65,7 @@ def test_arrivals_that_hardly_vary_lower_nothing() -> None:
     assert compute_burst_factor(LOADS, SHARES, 0.052, shape=1e9) == 1.0
 
 
-def test_burstier_is_lower_and_a_laxer_goal_higher() -> None:
+def test_burstier_is_lower_and_a_laxer_objective_higher() -> None:
     factors = [compute_burst_factor(LOADS, SHARES, 0.05, shape) for shape in (1000.0, 100.0, 10.0, 1.0)]
     assert factors == sorted(factors, reverse=True)
     assert 0.9 < factors[0] < 1

@@ -80,7 +80,7 @@ def test_what_is_lost_counts_against_the_share_and_as_errors(dropped: int, slo: 
     assert reported[2].startswith(f"{dropped} requests were dropped")
 
 
-def test_a_day_without_answers_or_without_a_goal_evaluates_nothing() -> None:
+def test_a_day_without_answers_or_without_an_objective_evaluates_nothing() -> None:
     empty = format_day(day(DayTotals(0, 0, 0, 0, 0, 0, 0), hours=()), FLEET)
     assert empty[0] == "No responses: there were no requests, or all are still in flight."
     assert format_day(day(target_share=None, slo=()), FLEET)[0] == (

@@ -26,10 +26,10 @@ from app.planning.fleet_rate import (
     simulate_median_rate,
     simulate_rate,
 )
-from app.planning.goals import build_goals
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Evidence
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.design import compute_max_throughput_per_s
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
@@ -41,7 +41,7 @@ ONE = RequestService(1, 1.0, 1.0)
 def shape(*slo: str, router: Router = "random", **traffic: Any) -> FleetShape:
     fields: dict[str, Any] = {"peak_per_s": 1.0, "shape": "flat", "hourly_share": (1.0,) * 24}
     return build_fleet_shape(
-        Traffic(**(fields | traffic)), build_goals([parse_objective(text) for text in slo]), router
+        Traffic(**(fields | traffic)), build_slo_objectives([parse_objective(text) for text in slo]), router
     )
 
 

@@ -12,9 +12,9 @@ from app.analysis.traces import compute_rate_per_s, select_busiest_rows
 from app.planning.capacity import Capacity
 from app.planning.fleet_rate import FleetShape, build_fleet_shape, find_highest_rate
 from app.planning.fleet_sizer import FleetSizer, simulate_fleet_curve
-from app.planning.goals import build_goals
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import Demand, count_instances
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
 from app.records.traffic import Traffic
@@ -29,7 +29,7 @@ FIT = fit_of(fitted(ONE))
 
 def shape(*slo: str) -> FleetShape:
     return build_fleet_shape(
-        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective(text) for text in slo]), "random"
+        Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([parse_objective(text) for text in slo]), "random"
     )
 
 
@@ -44,7 +44,7 @@ def test_it_never_falls_and_reaches_the_limit_at_the_highest_rate() -> None:
 
 
 # a lone server's mean at low load, by Pollaczek and Khinchine
-def test_its_time_is_the_first_goals() -> None:
+def test_its_time_is_the_first_objectives() -> None:
     curve = simulate_fleet_curve(FIT, shape("latency_ms.mean < 9000", "latency_ms.p99 < 90000"), 1, 1.0, 0.5)
     assert curve.interpolate_ms(0.5) == pytest.approx(2000, rel=0.05)
     without = simulate_fleet_curve(FIT, shape(), 1, 1.0, 0.5)
@@ -75,7 +75,7 @@ def demand(peak_per_s: float) -> Demand:
 
 def settling_shape(router: Router = "least-outstanding") -> FleetShape:
     return build_fleet_shape(
-        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p95 < 4000")]), router
+        Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([parse_objective("latency_ms.p95 < 4000")]), router
     )
 
 
@@ -116,7 +116,9 @@ def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_i
     """2 % of the requests of one wait even at its least load, so its p99 is over the limit; 32 share their queue."""
     near = RequestService(1, 0.1, 0.2)
     tight = build_fleet_shape(
-        Traffic(1.0, "flat", (1.0,) * 24), build_goals([parse_objective("latency_ms.p99 < 165")]), "least-outstanding"
+        Traffic(1.0, "flat", (1.0,) * 24),
+        build_slo_objectives([parse_objective("latency_ms.p99 < 165")]),
+        "least-outstanding",
     )
     asked = demand(200.0)
     settling, measured = FleetSizer(tight, asked), target(fit=fit_of(fitted(near, mean_s=0.01)))

@@ -8,16 +8,17 @@ import numpy as np
 import pytest
 
 from app.planning.formulas import compute_erlang_b, compute_erlang_c, depends_on_replicas, estimate_rate_within_slo
-from app.planning.goals import Goal, Goals, LatencyKind
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
+from app.planning.slo_objectives import LatencyKind, LatencyObjective, SloObjectives
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 TOKENS = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=100_000)
+KINDS: tuple[LatencyKind, ...] = ("first_token", "per_token", "latency")
 LENGTHS = (200.0, 100.0)
 
 
-def goals(limit_s: float, quantile: float | None = 0.95, time: LatencyKind = "latency") -> Goals:
-    return Goals((Goal("", "", time, quantile, limit_s),), None)
+def objectives(limit_s: float, quantile: float | None = 0.95, time: LatencyKind = "latency") -> SloObjectives:
+    return SloObjectives((LatencyObjective("", "", time, quantile, limit_s),), None)
 
 
 # from tables of the Erlang formulae
@@ -54,13 +55,13 @@ def test_waiting_grows_with_the_load_and_falls_with_servers() -> None:
 @pytest.mark.parametrize("mean_limit_s", [2.0, 4.0, 20.0])
 def test_the_mean_of_one_server_is_that_of_theory(mean_limit_s: float) -> None:
     # M/M/1: W = 1 / (mu − lambda); Allen and Cunneen's is exact there
-    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(mean_limit_s, None), 1, "random")
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), objectives(mean_limit_s, None), 1, "random")
     assert found == pytest.approx(1 - 1 / mean_limit_s, rel=1e-6)
 
 
 def test_the_mean_of_many_servers_in_one_queue_is_that_of_theory() -> None:
     # M/M/2: W = 1 / (1 − rho²), with a mean service of 1
-    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(4 / 3, None), 2, "least-work")
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), objectives(4 / 3, None), 2, "least-work")
     assert found == pytest.approx(0.5, rel=1e-6)
 
 
@@ -68,7 +69,7 @@ def test_the_mean_of_many_servers_in_one_queue_is_that_of_theory() -> None:
 def test_the_mean_of_one_server_is_pollaczek_and_khinchines(cv: float, rho: float) -> None:
     # M/G/1: W = 1 + rho / (1 − rho) × (1 + cv²) / 2
     mean_s = 1 + rho / (1 - rho) * (1 + cv * cv) / 2
-    assert estimate_rate_within_slo(RequestService(1, 1.0, cv), goals(mean_s, None), 1, "random") == pytest.approx(
+    assert estimate_rate_within_slo(RequestService(1, 1.0, cv), objectives(mean_s, None), 1, "random") == pytest.approx(
         rho, rel=1e-6
     )
 
@@ -78,7 +79,7 @@ def test_a_long_tail_of_one_server_is_close_to_that_of_theory(quantile: float) -
     # M/M/1: the response's quantile is −ln(1 − q) / (mu − lambda); a lognormal service of the same CV is not the same
     limit_s = 20.0
     exact = 1 + math.log(1 - quantile) / limit_s
-    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), goals(limit_s, quantile), 1, "random")
+    found = estimate_rate_within_slo(RequestService(1, 1.0, 1.0), objectives(limit_s, quantile), 1, "random")
     assert found == pytest.approx(exact, rel=0.03)
 
 
@@ -87,16 +88,16 @@ def test_a_service_without_waiting_is_its_lognormal() -> None:
     variance = math.log(1.25)
     p95_s = math.exp(1.6449 * math.sqrt(variance) - variance / 2)
     service = RequestService(64, 1.0, 0.5, outside_s=0.3)
-    assert estimate_rate_within_slo(service, goals(0.3 + p95_s * 0.98), 1, "random") == 0.0
-    assert estimate_rate_within_slo(service, goals(0.3 + p95_s * 1.02), 1, "random") > 10.0
+    assert estimate_rate_within_slo(service, objectives(0.3 + p95_s * 0.98), 1, "random") == 0.0
+    assert estimate_rate_within_slo(service, objectives(0.3 + p95_s * 1.02), 1, "random") > 10.0
 
 
 @pytest.mark.parametrize("cv", [0.3, 2.0])
 def test_the_mean_of_shared_cores_is_that_of_theory_whatever_the_variation(cv: float) -> None:
     # M/G/1 with processor sharing: W = 1 / (1 − rho); with 2 cores 1 / (1 − rho²), as in M/M/2
     one, two = (RequestService(cores, 1.0, cv, discipline="processor sharing") for cores in (1, 2))
-    assert estimate_rate_within_slo(one, goals(4.0, None), 1, "random") == pytest.approx(0.75, rel=1e-6)
-    assert estimate_rate_within_slo(two, goals(4 / 3, None), 1, "random") == pytest.approx(2 * 0.5, rel=1e-6)
+    assert estimate_rate_within_slo(one, objectives(4.0, None), 1, "random") == pytest.approx(0.75, rel=1e-6)
+    assert estimate_rate_within_slo(two, objectives(4 / 3, None), 1, "random") == pytest.approx(2 * 0.5, rel=1e-6)
 
 
 @pytest.mark.parametrize("quantile", [0.5, 0.95, 0.99])
@@ -104,8 +105,8 @@ def test_percentiles_of_shared_cores_are_those_of_a_simulation_within_their_stat
     service, rng = RequestService(2, 1.0, 0.5, discipline="processor sharing"), np.random.default_rng(3)
     arrivals_s, normals = np.cumsum(rng.exponential(1 / 1.6, 200_000)), rng.standard_normal(200_000)
     true_s = float(np.quantile(simulate_request_latencies(arrivals_s, normals, service)[5000:], quantile))
-    assert estimate_rate_within_slo(service, goals(true_s * 1.31, quantile), 1, "random") > 1.6
-    assert estimate_rate_within_slo(service, goals(true_s * 0.82, quantile), 1, "random") < 1.6
+    assert estimate_rate_within_slo(service, objectives(true_s * 1.31, quantile), 1, "random") > 1.6
+    assert estimate_rate_within_slo(service, objectives(true_s * 0.82, quantile), 1, "random") < 1.6
 
 
 def test_a_looser_limit_never_has_a_lower_rate() -> None:
@@ -121,37 +122,39 @@ def test_a_looser_limit_never_has_a_lower_rate() -> None:
         )
         router = dice.choice(("round-robin", "random", "power-of-two", "least-work", "session-hash"))
         replicas, quantile = dice.choice((1, 3, 40)), dice.choice((None, 0.5, 0.99))
-        time = dice.choice(("first_token", "per_token", "latency")) if service is TOKENS else "latency"
+        kind = dice.choice(KINDS) if service is TOKENS else "latency"
         limits = sorted(dice.uniform(0.001, 3.0) for _ in range(4))
-        rates = [estimate_rate_within_slo(service, goals(s, quantile, time), replicas, router, LENGTHS) for s in limits]  # type: ignore[arg-type]
+        rates = [
+            estimate_rate_within_slo(service, objectives(s, quantile, kind), replicas, router, LENGTHS) for s in limits
+        ]
         assert all(tight <= loose * (1 + 1e-9) for tight, loose in itertools.pairwise(rates))
 
 
 def test_routers_that_know_more_carry_more() -> None:
     service = RequestService(1, 1.0, 1.0)
     routers = ("random", "round-robin", "power-of-two", "least-work")
-    rates = [estimate_rate_within_slo(service, goals(6.0), 16, router) for router in routers]
+    rates = [estimate_rate_within_slo(service, objectives(6.0), 16, router) for router in routers]
     assert rates[0] < min(rates[1:3])
     assert max(rates[1:3]) < rates[3]
 
 
 def test_without_a_limit_a_replica_is_not_planned_to_the_brim() -> None:
-    assert estimate_rate_within_slo(RequestService(4, 2.0, 1.0), Goals((), None), 1, "random") == pytest.approx(
+    assert estimate_rate_within_slo(RequestService(4, 2.0, 1.0), SloObjectives((), None), 1, "random") == pytest.approx(
         0.95 * 2.0
     )
 
 
-def test_the_tightest_of_several_goals_counts() -> None:
+def test_the_tightest_of_several_objectives_counts() -> None:
     service = RequestService(2, 1.0, 0.5)
-    one, other = goals(5.0, 0.95), goals(5.0, 0.99)
-    both = Goals((*one.latency_goals, *other.latency_goals), None)
+    one, other = objectives(5.0, 0.95), objectives(5.0, 0.99)
+    both = SloObjectives((*one.latency, *other.latency), None)
     assert estimate_rate_within_slo(service, both, 1, "random") == estimate_rate_within_slo(service, other, 1, "random")
 
 
 def test_batches_never_carry_more_than_full_ones() -> None:
     service = BatchService(0.004, 0.0005, 64)
-    assert 0 < estimate_rate_within_slo(service, goals(10.0), 1, "random") <= service.max_per_s
-    assert estimate_rate_within_slo(service, goals(0.004), 1, "random") == 0.0
+    assert 0 < estimate_rate_within_slo(service, objectives(10.0), 1, "random") <= service.max_per_s
+    assert estimate_rate_within_slo(service, objectives(0.004), 1, "random") == 0.0
 
 
 def test_a_batch_that_pays_is_as_fast_as_its_simulation_within_its_stated_error() -> None:
@@ -160,25 +163,25 @@ def test_a_batch_that_pays_is_as_fast_as_its_simulation_within_its_stated_error(
     per_s = 0.5 * service.max_per_s
     arrivals_s = np.cumsum(rng.exponential(1 / per_s, 400_000))
     played_s = float(np.quantile(simulate_batch_latencies(arrivals_s, np.zeros(400_000), service), 0.99))
-    assert estimate_rate_within_slo(service, goals(played_s / 1.13, 0.99), 1, "random") < per_s
-    assert estimate_rate_within_slo(service, goals(played_s * 1.18, 0.99), 1, "random") > per_s
+    assert estimate_rate_within_slo(service, objectives(played_s / 1.13, 0.99), 1, "random") < per_s
+    assert estimate_rate_within_slo(service, objectives(played_s * 1.18, 0.99), 1, "random") > per_s
 
 
 def test_a_token_service_is_held_to_its_cache_and_its_steps() -> None:
     few = TokenService(0.01, 1e-4, 5e-5, max_sequences=64, kv_tokens=600)
-    loose = goals(60.0)
+    loose = objectives(60.0)
     assert estimate_rate_within_slo(few, loose, 1, "random", LENGTHS) < 0.2 * estimate_rate_within_slo(
         TOKENS, loose, 1, "random", LENGTHS
     )
-    assert estimate_rate_within_slo(TOKENS, goals(0.009, 0.95, "per_token"), 1, "random", LENGTHS) == 0.0
-    assert estimate_rate_within_slo(TOKENS, goals(0.02, 0.95, "per_token"), 1, "random", LENGTHS) > 0.0
+    assert estimate_rate_within_slo(TOKENS, objectives(0.009, 0.95, "per_token"), 1, "random", LENGTHS) == 0.0
+    assert estimate_rate_within_slo(TOKENS, objectives(0.02, 0.95, "per_token"), 1, "random", LENGTHS) > 0.0
 
 
 def test_what_only_an_idle_replica_meets_has_no_rate() -> None:
     # 1 in 100 takes over 6.93 s by itself, so a limit of 7 s leaves nothing for waiting
     service = RequestService(2, 1.0, 1.5)
-    assert estimate_rate_within_slo(service, goals(7.0, 0.99), 1, "random") == 0.0
-    assert estimate_rate_within_slo(service, goals(8.0, 0.99), 1, "random") > 0.1
+    assert estimate_rate_within_slo(service, objectives(7.0, 0.99), 1, "random") == 0.0
+    assert estimate_rate_within_slo(service, objectives(8.0, 0.99), 1, "random") > 0.1
 
 
 @pytest.mark.parametrize("router", ["round-robin", "random", "power-of-two", "least-outstanding"])
@@ -186,6 +189,6 @@ def test_only_laws_that_pool_their_queues_ask_how_many_replicas_there_are(router
     services: tuple[ServiceModel, ...] = (BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002), TOKENS)
     for service in services:
         assert not depends_on_replicas(service)
-        one, nine = (estimate_rate_within_slo(service, goals(2.0), replicas, router) for replicas in (1, 9))
+        one, nine = (estimate_rate_within_slo(service, objectives(2.0), replicas, router) for replicas in (1, 9))
         assert one == nine > 0
     assert depends_on_replicas(RequestService(2, 0.01, 0.5))

@@ -6,9 +6,9 @@ import pytest
 from app.analysis.objectives import parse_objective
 from app.planning.capacity import Capacity
 from app.planning.fleets import plan_fleets
-from app.planning.goals import build_goals
 from app.planning.knowledge import assess_knowledge, collect_slo_evidence, compute_fit_error_at_slo
 from app.planning.sizing import Demand
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
@@ -17,7 +17,7 @@ from tests.fakes.offers import question, target
 from tests.fakes.services import fit_of, fitted
 
 SLO = parse_objective("latency_ms.p95 < 4000")
-GOALS = build_goals([SLO])
+GOALS = build_slo_objectives([SLO])
 DEMAND = Demand(1000.0, 1000.0, z=0.0, spares=0)
 ONE = RequestService(8, 1.0, 1.0)
 
@@ -115,7 +115,7 @@ def test_a_fit_is_evaluated_at_the_slos_own_percentile_and_by_factors() -> None:
     fit = with_errors((1.0, "p50", 1.0, 1.0), (2.0, "p50", 1.0, 1.0), (1.0, "p95", 1.0, 2.0), (2.0, "p95", 2.0, 1.0))
     assert compute_fit_error_at_slo(fit, GOALS) == pytest.approx(1.0)
     assert compute_fit_error_at_slo(with_errors((1.0, "p50", 1.0, 1.0)), GOALS) is None
-    first_token = build_goals([parse_objective("ttft_ms.p95 < 200")])
+    first_token = build_slo_objectives([parse_objective("ttft_ms.p95 < 200")])
     assert compute_fit_error_at_slo(with_errors((4.0, "ttft p95", 0.293, 0.034)), first_token) == pytest.approx(
         7.62, rel=0.01
     )

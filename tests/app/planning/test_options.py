@@ -7,10 +7,10 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
 from app.planning.candidates import Candidate, RejectedOffer
-from app.planning.goals import build_goals
 from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.measured import lower_trust
 from app.planning.sizing import build_demand
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Hardware, Validity
@@ -46,13 +46,13 @@ def test_what_misses_the_slo_by_formula_is_simulated_before_it_is_refused() -> N
     measured = target(curve(0.0), fit=fit_of(fitted(law, fixed_s=0.01)))
     asked = question(measured, peak_per_s=200.0, slo=("latency_ms.p99 < 60",))
     asked = replace(asked, limits=PlanLimits(router="least-outstanding"))
-    goals, demand = build_goals(asked.slo), build_demand(asked.traffic, asked.limits)
-    assert refused(list_options(asked, demand, goals, estimate_only=True)[0]) == "the SLO is missed at any load"
-    (option,) = list_options(asked, demand, goals, estimate_only=False)
+    objectives, demand = build_slo_objectives(asked.slo), build_demand(asked.traffic, asked.limits)
+    assert refused(list_options(asked, demand, objectives, estimate_only=True)[0]) == "the SLO is missed at any load"
+    (option,) = list_options(asked, demand, objectives, estimate_only=False)
     assert option.is_feasible
     assert 10 < get_candidate(option).needed_instances < 40
-    (hopeless,) = list_options(replace(asked, slo=()), demand, build_goals([parse_objective("latency_ms.p99 < 40")]),
-                             estimate_only=False)  # fmt: skip
+    below_service_time = build_slo_objectives([parse_objective("latency_ms.p99 < 40")])
+    (hopeless,) = list_options(replace(asked, slo=()), demand, below_service_time, estimate_only=False)
     assert refused(hopeless) == "the SLO is missed at any load"
 
 
@@ -97,7 +97,7 @@ def simulated(count: int, slo_ms: int = 500) -> list[str]:
     offers = [offer(f"a{n}", on_demand_usd_per_hour=1.0 + n) for n in range(count)]
     asked = question(*targets, of=catalogue(*offers), peak_per_s=300.0, slo=(f"latency_ms.p95 < {slo_ms}",))
     demand = build_demand(asked.traffic, asked.limits, asked.today)
-    found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
+    found = list_options(asked, demand, build_slo_objectives(asked.slo), estimate_only=False)
     assert [option.evaluation.offer.instance_type for option in found] == [one.instance_type for one in offers]
     return [option.evaluation.capacity.sizing_method for option in found if isinstance(option.evaluation, Candidate)]
 
@@ -111,7 +111,7 @@ def test_offers_of_one_kind_are_simulated_together() -> None:
     offers = [offer(f"a{n}", vcpus=float(n + 1), on_demand_usd_per_hour=1.0 + n) for n in range(7)]
     asked = question(measured, of=catalogue(*offers), peak_per_s=300.0, slo=("latency_ms.p95 < 500",))
     demand = build_demand(asked.traffic, asked.limits, asked.today)
-    found = list_options(asked, demand, build_goals(asked.slo), estimate_only=False)
+    found = list_options(asked, demand, build_slo_objectives(asked.slo), estimate_only=False)
     assert {get_candidate(option).capacity.sizing_method for option in found} == {"simulated"}
     assert all(option.latency_curve.rates_per_s for option in found)
 

@@ -6,9 +6,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.demand import compute_rates_per_s
-from app.planning.goals import build_goals
 from app.planning.options import get_candidate
 from app.planning.peak_day import compute_busiest_day_rates, simulate_peak_day
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
 from tests.fakes.offers import TODAY
@@ -39,7 +39,7 @@ def test_a_spike_may_make_another_day_the_busiest() -> None:
 
 def played(asked: PlanningInputs) -> tuple[float, list[tuple[float, float, float]]]:
     (best, *_), _ = sized(asked)
-    day = simulate_peak_day(best, asked, build_goals(asked.slo))
+    day = simulate_peak_day(best, asked, build_slo_objectives(asked.slo))
     assert [hour.hour for hour in day] == list(range(24))
     assert [hour.arrivals_per_s for hour in day] == pytest.approx(compute_busiest_day_rates(asked))
     assert {hour.instances for hour in day} == {get_candidate(best).instances}
@@ -61,8 +61,8 @@ def test_cards_twice_as_fast_answer_in_half_the_time() -> None:
     assert best.capacity is not None
     twice = replace(get_candidate(best).capacity, speed=2.0)
     faster = replace(best, evaluation=replace(get_candidate(best), capacity=twice))
-    goals = build_goals(ASKED.slo)
-    night, sooner = (simulate_peak_day(option, ASKED, goals)[3].p50_ms for option in (best, faster))
+    objectives = build_slo_objectives(ASKED.slo)
+    night, sooner = (simulate_peak_day(option, ASKED, objectives)[3].p50_ms for option in (best, faster))
     assert night is not None
     assert sooner == pytest.approx(night / 2, rel=0.02)
 
@@ -70,4 +70,4 @@ def test_cards_twice_as_fast_answer_in_half_the_time() -> None:
 def test_without_a_service_model_nothing_is_played() -> None:
     (best, *_), _ = sized(ASKED)
     alone = replace(best, target=replace(best.target, fit=None))
-    assert simulate_peak_day(alone, ASKED, build_goals(ASKED.slo)) == ()
+    assert simulate_peak_day(alone, ASKED, build_slo_objectives(ASKED.slo)) == ()

@@ -19,7 +19,6 @@ from app.planning.exports.settings import ExportSettings
 from app.planning.exports.terraform import build_terraform_values
 from app.planning.fleets import plan_fleets
 from app.planning.formatting import format_number
-from app.planning.goals import build_goals
 from app.planning.planned_fleet import (
     compute_day_rates,
     find_busiest_date,
@@ -27,9 +26,10 @@ from app.planning.planned_fleet import (
     is_saturated,
     prepare_fleet,
     prepare_replica,
-    select_day_goals,
+    select_day_objectives,
 )
 from app.planning.sizing import build_demand
+from app.planning.slo_objectives import build_slo_objectives
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import PlanLimits, UnmeasuredGpus
 from app.records.plan import Spread
@@ -126,15 +126,18 @@ def test_the_busiest_day_is_of_the_coming_year() -> None:
 
 def test_of_several_limits_of_one_time_the_highest_quantile_evaluates() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
-    goals = select_day_goals(build_goals([parse_objective(text) for text in texts]))
-    assert [goal.text for goal in goals.latency_goals] == ["p99 latency < 100 ms", "p95 TTFT < 5 ms"]
-    assert get_required_share(goals) == 0.99
-    assert [note for note in goals.notes if note.endswith("is not evaluated over a day.")] == [
+    objectives = select_day_objectives(build_slo_objectives([parse_objective(text) for text in texts]))
+    assert [objective.text for objective in objectives.latency] == [
+        "p99 latency < 100 ms",
+        "p95 TTFT < 5 ms",
+    ]
+    assert get_required_share(objectives) == 0.99
+    assert [note for note in objectives.notes if note.endswith("is not evaluated over a day.")] == [
         "p50 latency < 10 ms is not evaluated over a day.",
         "mean latency < 20 ms is not evaluated over a day.",
     ]
-    assert get_required_share(build_goals([parse_objective("goodput_share > 90%")])) == 0.9
-    assert get_required_share(build_goals([])) is None
+    assert get_required_share(build_slo_objectives([parse_objective("goodput_share > 90%")])) == 0.9
+    assert get_required_share(build_slo_objectives([])) is None
 
 
 def test_more_than_all_can_answer_is_reported() -> None:

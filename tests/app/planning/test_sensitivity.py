@@ -6,8 +6,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.fleets import plan_fleets
-from app.planning.goals import build_goals
 from app.planning.sensitivity import compute_sensitivity
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits
 from app.records.plan import SensitivityRange
 from app.records.planning_inputs import PlanningInputs
@@ -30,7 +30,7 @@ def asked(**changes: Any) -> PlanningInputs:
 
 def swings(of: PlanningInputs) -> dict[str, SensitivityRange]:
     options, demand = sized(of)
-    found = compute_sensitivity(options, demand, of, build_goals(of.slo))
+    found = compute_sensitivity(options, demand, of, build_slo_objectives(of.slo))
     widths = [abs((one.usd_per_month_high or 0) - (one.usd_per_month_low or 0)) for one in found]
     assert widths == sorted(widths, reverse=True)
     return {one.input: one for one in found}

@@ -69,7 +69,7 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
 @pytest.mark.parametrize(
     ("override", "message", "hint"),
     [
-        ("cold_start.image=8", "8 is neither a size nor a duration", "Write it like 8GB or 40s."),
+        ("cold_start.image=8", "8 is neither a size nor a duration", "Use a value such as 8GB or 40s."),
         ("cold_start.network=5Gbit", "unknown unit 'Gbit'", "Did you mean 'Gbit/s'?"),
         ("cold_start.network=0MB/s", "'0MB/s' must be above zero", None),
         ("cold_start.refusal_probability=100%", "cold_start.refusal_probability must be less than 1", None),
@@ -77,7 +77,7 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
         ("failures.mtbf=0s", "failures.mtbf must be greater than 0", None),
         ("failures.detect=5s", "failures is missing the key mtbf", None),
         ("update.surge=10%", "update is missing the key at", None),
-        ("update.at=25:00", "'25:00' is not a time of day", 'Write it like "12:00".'),
+        ("update.at=25:00", "'25:00' is not a time of day", 'Use a value such as "12:00".'),
     ],
 )
 def test_what_is_wrong_is_named(override: str, message: str, hint: str | None) -> None:

@@ -12,7 +12,7 @@ def test_rows_come_out_of_their_packed_form_with_nulls() -> None:
     assert rows.schema == CALL_SCHEMA
     first, second = rows.to_pylist()
     assert first == {
-        "stage": 3, "query": 4, "stream": 1, "intended_ns": None, "begin_ns": 10, "prepared_ns": 20,
+        "stage": 3, "query": 4, "stream": 1, "scheduled_ns": None, "begin_ns": 10, "prepared_ns": 20,
         "copied_in_ns": None, "executed_ns": 30, "copied_out_ns": None, "end_ns": 40,
     }  # fmt: skip
     assert {name for name, value in second.items() if value is None} == set(COLUMNS[3:])

@@ -7,7 +7,7 @@ from app.analysis.comparisons.comparison import compare_runs
 from app.reporting.comparison import build_comparison_section
 from tests.fakes.repeated import result, steady
 
-BASE = result(steady(10.0, 0.1))
+BASELINE = result(steady(10.0, 0.1))
 
 
 @pytest.mark.parametrize(
@@ -19,23 +19,25 @@ BASE = result(steady(10.0, 0.1))
     ],
 )
 def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, reported: str) -> None:
-    section = build_comparison_section(compare_runs([BASE], [result(steady(now_ms, half_ms), run_id="later")]))
+    section = build_comparison_section(compare_runs([BASELINE], [result(steady(now_ms, half_ms), run_id="later")]))
     assert section.headline.startswith(reported)
     assert section.banner is None
 
 
 def test_a_run_against_itself_is_called_the_same_run() -> None:
-    section = build_comparison_section(compare_runs([BASE], [BASE]))
+    section = build_comparison_section(compare_runs([BASELINE], [BASELINE]))
     assert (section.headline, section.banner) == ("SAME RUN: no difference.", None)
 
 
 def test_the_banner_says_what_must_be_read_first() -> None:
     slower = msgspec.structs.replace(result(steady(20.0, 0.1)), workload_hash="other")
-    assert str(build_comparison_section(compare_runs([BASE], [slower])).banner).startswith("NOT COMPARABLE: workload")
-    forced = build_comparison_section(compare_runs([BASE], [slower], is_forced=True))
+    assert str(build_comparison_section(compare_runs([BASELINE], [slower])).banner).startswith(
+        "NOT COMPARABLE: workload"
+    )
+    forced = build_comparison_section(compare_runs([BASELINE], [slower], is_forced=True))
     assert str(forced.banner).startswith("FORCED")
-    environment = msgspec.structs.replace(BASE.environment, cpu_model="another")
+    environment = msgspec.structs.replace(BASELINE.environment, cpu_model="another")
     elsewhere = msgspec.structs.replace(result(steady(20.0, 0.1)), environment=environment)
-    section = build_comparison_section(compare_runs([BASE], [elsewhere]))
+    section = build_comparison_section(compare_runs([BASELINE], [elsewhere]))
     assert str(section.banner).startswith("ADVISORY")
     assert section.headline.startswith("NO REGRESSION")

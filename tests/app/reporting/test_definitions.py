@@ -61,7 +61,7 @@ def test_plain_requests_are_said_to_be_plain() -> None:
     assert (found.remark or "").startswith("No tokens were received")
 
 
-def test_a_request_without_an_intended_start_has_its_place_by_its_send() -> None:
+def test_a_request_without_an_scheduled_start_has_its_place_by_its_send() -> None:
     found = of(locust_run())
     assert found is not None
     end_to_end = row(found.tables[0], "E2E p50")

@@ -39,11 +39,11 @@ def test_asked_for_nothing_else_it_is_the_stored_result_to_the_last_digit(
     name: str, request: pytest.FixtureRequest
 ) -> None:
     run: OpenedRun = request.getfixturevalue(name)
-    again = run.rescore()
+    again = run.reevaluate()
     for one, own in zip(again.stages, run.result.stages, strict=True):
         assert one == own, one.name
     assert again == run.result
-    assert run.rescore([one.text for one in run.data.slo]) == run.result
+    assert run.reevaluate([one.text for one in run.data.slo]) == run.result
 
 
 @pytest.mark.parametrize("name", ["stages", "searched", "streamed"])
@@ -53,21 +53,21 @@ def test_a_stage_evaluated_again_is_what_its_rows_say_by_that_slo(
 ) -> None:
     run: OpenedRun = request.getfixturevalue(name)
     objectives = (parse_objective(slo),)
-    evaluated = [stage for stage in run.rescore([slo]).stages if not stage.is_pooled]
+    evaluated = [stage for stage in run.reevaluate([slo]).stages if not stage.is_pooled]
     for rows, facts, stage in zip(run.data.rows, run.data.stage_data, evaluated, strict=True):
         made = summarize_rows(rows, run.data.telemetry, facts, objectives)
         assert stage == msgspec.structs.replace(made, in_headline=stage.in_headline), facts.name
 
 
 def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(searched: OpenedRun) -> None:
-    own, strict = searched.result.max_rate, searched.rescore(["latency_ms.p95 < 8"])
+    own, strict = searched.result.max_rate, searched.reevaluate(["latency_ms.p95 < 8"])
     assert own is not None
     assert own.per_s.value is not None
     assert strict.max_rate is not None
     assert strict.max_rate.per_s.value is not None
     assert strict.max_rate.per_s.value < own.per_s.value
     assert strict.max_rate.slo == ("latency_ms.p95 < 8", "error_rate <= 1%")
-    assert strict.rescoring is not None
+    assert strict.reevaluation is not None
     report = searched.report(strict)
     assert report.notes[0] == "Re-evaluated with SLO p95 latency < 8 ms."
     assert report.verdict.sentence.startswith(
@@ -79,9 +79,9 @@ def test_another_slo_finds_another_rate_and_says_that_it_is_not_the_runs_own(sea
 
 
 def test_an_slo_that_nothing_holds_fails_with_10_and_one_that_all_hold_is_at_least(stages: OpenedRun) -> None:
-    failed = stages.rescore(["latency_ms.p50 < 0.5"])
+    failed = stages.reevaluate(["latency_ms.p50 < 0.5"])
     assert (failed.exit.code, {one.meets_slo for one in failed.stages}) == (10, {False})
-    lax = stages.rescore(["latency_ms.p95 < 5000"])
+    lax = stages.reevaluate(["latency_ms.p95 < 5000"])
     assert lax.exit.code == 0
     assert lax.max_rate is not None
     assert (lax.max_rate.per_s.value, lax.max_rate.is_lower_bound) == (230.0, True)
@@ -91,7 +91,7 @@ def test_a_window_leaves_out_what_lies_outside_and_clips_what_it_cuts(stages: Op
     start_ns = stages.result.clock.monotonic_start_ns
     low, middle, _ = stages.result.stages
     middle_s = (middle.window.start_ns - start_ns) / 1e9
-    part = stages.rescore(None, (0.0, middle_s + 5.0))
+    part = stages.reevaluate(None, (0.0, middle_s + 5.0))
     assert [stage.name for stage in part.stages] == ["low", "middle"]
     assert part.stages[0] == low
     cut = part.stages[1]
@@ -109,7 +109,7 @@ def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
     earlier = msgspec.structs.replace(clock, monotonic_start_ns=clock.monotonic_start_ns - 40_000_000_000)
     result = msgspec.structs.replace(stages.result, clock=earlier)
     late = replace(stages, data=replace(stages.data, result=result))
-    part = late.rescore(None, (0.0, 10.0))
+    part = late.reevaluate(None, (0.0, 10.0))
     assert [stage.name for stage in part.stages] == ["low"]
     assert part.stages[0].window.start_ns == result.stages[0].window.start_ns
     report = late.report(part)
@@ -124,12 +124,12 @@ def test_a_window_counts_from_the_start_of_the_load(stages: OpenedRun) -> None:
 )
 def test_a_window_of_nothing_is_refused(stages: OpenedRun, window_s: tuple[float, float], what: str) -> None:
     with pytest.raises(UsageError, match=what):
-        stages.rescore(None, window_s)
+        stages.reevaluate(None, window_s)
 
 
 def test_few_samples_withhold_percentiles(stages: OpenedRun) -> None:
     start_s = (stages.result.stages[0].window.start_ns - stages.result.clock.monotonic_start_ns) / 1e9
-    part = stages.rescore(None, (start_s, start_s + 1.0))
+    part = stages.reevaluate(None, (start_s, start_s + 1.0))
     assert part.stages[0].metrics["latency_ms"]["p95"].value is None
     assert part.slo[0].outcome == "INCONCLUSIVE"
 
@@ -144,12 +144,12 @@ def test_a_run_cut_short_is_reported_from_its_facts_and_what_is_missing_too(tmp_
     assert run.result.stages == stages[:2]
     assert run.recovery is not None
     left_out = run.recovery.unused_rows
-    assert left_out == run.table.num_rows - sum(one.intended_ns.size for one in run.data.rows) > 1_000
+    assert left_out == run.table.num_rows - sum(one.scheduled_ns.size for one in run.data.rows) > 1_000
     report = run.report()
     assert f"2 of 3 stages finished; {left_out:,} of" in report.notes[0]
     assert (report.verdict.outcome, report.verdict.exit_code) == ("INCONCLUSIVE", 143)
     assert report.verdict.sentence.startswith("Stopped early: partial results")
-    assert run.rescore(["latency_ms.p95 < 5"]).rescoring is not None
+    assert run.reevaluate(["latency_ms.p95 < 5"]).reevaluation is not None
 
 
 def test_nothing_is_recovered_where_no_stage_had_ended(tmp_path: Path) -> None:

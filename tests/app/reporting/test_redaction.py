@@ -131,13 +131,13 @@ def test_one_name_is_one_word_everywhere(report: Report, result: Result) -> None
 
 def test_it_is_said_in_every_form(report: Report, result: Result) -> None:
     hidden = redact(report, result, ["hosts"]).report
-    assert hidden.hidden == ("hosts",)
+    assert hidden.redacted == ("hosts",)
     for form in ("text", "markdown"):
         assert "Redacted in this report and its embedded files: host names and addresses." in " ".join(
             render(hidden, form).split()
         )
-    assert '<property name="hidden" value="hosts"' in render(hidden, "junit")
-    assert 'hidden="hosts"' in render(hidden, "openmetrics")
+    assert '<property name="redacted" value="hosts"' in render(hidden, "junit")
+    assert 'redacted="hosts"' in render(hidden, "openmetrics")
     assert read_report(render(hidden, "json")) == hidden
     assert msgspec.json.decode(hidden.result_json, type=Result).notes[0] == hidden.notes[0]
 

@@ -39,16 +39,16 @@ _RUN = full_run().result
 RESULT = msgspec.structs.replace(_RUN, clock=msgspec.structs.replace(_RUN.clock, load_start_ns=START_NS))
 
 
-def _rows(intended_s: list[float], took_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:
-    intended = (START_NS + np.array(intended_s) * 1e9).astype(np.int64)
-    end = intended + int(took_ms * 1e6)
+def _rows(scheduled_s: list[float], took_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:
+    scheduled = (START_NS + np.array(scheduled_s) * 1e9).astype(np.int64)
+    end = scheduled + int(took_ms * 1e6)
     return pd.DataFrame(
         {
-            "intended_ns": intended,
-            "sent_ns": pd.array(intended, dtype="Int64"),
+            "scheduled_ns": scheduled,
+            "sent_ns": pd.array(scheduled, dtype="Int64"),
             "first_byte_ns": pd.array(end, dtype="Int64"),
             "end_ns": pd.array(end, dtype="Int64"),
-            "error": np.full(len(intended), error, dtype=object),
+            "error": np.full(len(scheduled), error, dtype=object),
         }
     )
 
@@ -122,13 +122,13 @@ _STAGE = msgspec.structs.replace(_DISTRIBUTIONS_RUN.result.stages[-1], window=Wi
 
 
 def _requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
-    intended_ns = START_NS + (np.arange(len(took_ms)) * every_s * 1e9).astype(np.int64)
+    scheduled_ns = START_NS + (np.arange(len(took_ms)) * every_s * 1e9).astype(np.int64)
     rows = pd.DataFrame(
         {
-            "intended_ns": intended_ns,
-            "sent_ns": intended_ns,
-            "first_byte_ns": intended_ns,
-            "end_ns": intended_ns + (np.array(took_ms) * 1e6).astype(np.int64),
+            "scheduled_ns": scheduled_ns,
+            "sent_ns": scheduled_ns,
+            "first_byte_ns": scheduled_ns,
+            "end_ns": scheduled_ns + (np.array(took_ms) * 1e6).astype(np.int64),
             "error": None,
         }
     )

@@ -13,7 +13,7 @@ QUIET_MS = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
 
 
 class Bench:
-    """Runs of 10 s each on a clock of its own; the candidate's times are `factor` of the base's."""
+    """Runs of 10 s each on a clock of its own; the candidate's times are `factor` of the baseline's."""
 
     def __init__(self, factor: float, invalid: int = 0, workload: str = "asked") -> None:
         self.factor, self.invalid, self.workload = factor, invalid, workload
@@ -46,13 +46,13 @@ class Bench:
 def test_sides_take_turns_so_that_neither_is_always_first() -> None:
     bench = Bench(1.0)
     bench.turns(pairs=4)
-    assert bench.order == ["base", "candidate", "candidate", "base"] * 2
+    assert bench.order == ["baseline", "candidate", "candidate", "baseline"] * 2
 
 
 @pytest.mark.parametrize(("factor", "pairs"), [(1.0, 7), (1.2, 14), (0.8, 14)])
 def test_as_many_pairs_again_are_measured_only_where_a_change_is_suspected(factor: float, pairs: int) -> None:
     turns = Bench(factor).turns()
-    assert (len(turns.base), len(turns.candidate)) == (pairs, pairs)
+    assert (len(turns.baseline), len(turns.candidate)) == (pairs, pairs)
     assert any("suspected" in note for note in turns.notes) == (pairs == 14)
 
 
@@ -60,7 +60,7 @@ def test_as_many_pairs_again_are_measured_only_where_a_change_is_suspected(facto
 def test_no_pair_is_begun_that_would_not_end_in_time_and_it_is_said(max_s: float, pairs: int) -> None:
     bench = Bench(1.2)
     turns = bench.turns(max_s)
-    assert len(turns.base) == len(turns.candidate) == pairs
+    assert len(turns.baseline) == len(turns.candidate) == pairs
     assert len(bench.order) == 2 * pairs
     assert bench.now_s <= max_s
     assert "time limit was reached" in turns.notes[0]
@@ -74,8 +74,8 @@ def test_each_run_is_reported_its_pair_and_of_how_many() -> None:
 
 def test_an_invalid_run_is_made_again() -> None:
     bench = Bench(1.0, invalid=2)
-    assert len(bench.turns(pairs=1).base) == 1
-    assert bench.order == ["base", "base", "base", "candidate"]
+    assert len(bench.turns(pairs=1).baseline) == 1
+    assert bench.order == ["baseline", "baseline", "baseline", "candidate"]
     assert sum("is repeated: too busy" in line for line in bench.reported) == 2
 
 
@@ -86,4 +86,4 @@ def test_runs_that_stay_invalid_end_it() -> None:
 
 def test_two_that_may_not_be_compared_are_not_measured_on() -> None:
     turns = Bench(1.0, workload="other").turns()
-    assert len(turns.base) == 1
+    assert len(turns.baseline) == 1

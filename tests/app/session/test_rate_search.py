@@ -173,24 +173,24 @@ class LateLoad(ScriptedLoad):
     ceiling_per_s = 100.0
 
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        intended, _ = super()._requests(plan, start_ns)
-        self._sent = intended.copy()
-        for place in range(_BURST, len(intended)):
+        scheduled, _ = super()._requests(plan, start_ns)
+        self._sent = scheduled.copy()
+        for place in range(_BURST, len(scheduled)):
             earliest = self._sent[place - _BURST] + round(_BURST / self.ceiling_per_s * 1e9)
-            self._sent[place] = max(intended[place], earliest)
-        return intended, self._sent + 4_000_000
+            self._sent[place] = max(scheduled[place], earliest)
+        return scheduled, self._sent + 4_000_000
 
     def _follow(
-        self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
+        self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
         def reported(progress: Progress) -> bool:
             sent = int((self._sent <= progress.at_ns).sum())
             return on_progress(msgspec.structs.replace(progress, sent=sent, in_flight=sent - progress.completed))
 
-        return super()._follow(plan, intended, end, reported)
+        return super()._follow(plan, scheduled, end, reported)
 
-    def _rows(self, plan: StagePlan, intended: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
-        batch = super()._rows(plan, intended, end, cut_ns)
+    def _rows(self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, cut_ns: int) -> pa.RecordBatch:
+        batch = super()._rows(plan, scheduled, end, cut_ns)
         sent = self._sent[: batch.num_rows]
         place = batch.schema.get_field_index("sent_ns")
         return batch.set_column(place, batch.schema.field(place), pa.array(sent, mask=sent > cut_ns))

@@ -90,7 +90,7 @@ def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_p
     spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
     result = Bench(tmp_path / "now").run(spec).result
     assert result.comparison is not None
-    assert result.comparison.base == ("before",)
+    assert result.comparison.baseline == ("before",)
     assert result.exit.code == ExitCode.REGRESSION
     assert any("regressed" in cause for cause in result.exit.texts)
 
@@ -108,7 +108,7 @@ def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_fo
     before = msgspec.structs.replace(measured(tmp_path, "before"), workload_hash="one")
     spec = msgspec.structs.replace(SPEC, workload_hash="other", baseline=BaselineSpec((before,), 0.05))
     refused = Bench(tmp_path / "refused")
-    reason = r"the baseline is not comparable: workload: one \(base\), other \(candidate\)"
+    reason = r"the baseline is not comparable: workload: one \(baseline\), other \(candidate\)"
     with pytest.raises(UsageError, match=reason):
         refused.run(spec)
     forced = msgspec.structs.replace(spec, baseline=BaselineSpec((before,), 0.05, is_forced=True))

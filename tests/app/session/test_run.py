@@ -360,7 +360,7 @@ def test_the_same_seed_asks_for_the_same_arrivals(bench: Bench, tmp_path: Path) 
     bench.run(SPEC)
     other.run(SPEC)
     assert bench.load.plans == other.load.plans
-    assert list(bench.rows()["intended_ns"]) == list(other.rows()["intended_ns"])
+    assert list(bench.rows()["scheduled_ns"]) == list(other.rows()["scheduled_ns"])
 
 
 def test_a_target_that_closes_without_a_word_gets_a_connection_for_each_request_and_a_note(bench: Bench) -> None:

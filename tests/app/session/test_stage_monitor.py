@@ -55,14 +55,14 @@ def batch(*rows: dict[str, object]) -> pa.RecordBatch:
 
 
 def answered(latency_ms: int, lag_ms: int = 1, **more: object) -> dict[str, object]:
-    return {"intended_ns": MS, "sent_ns": (1 + lag_ms) * MS, "end_ns": (1 + latency_ms) * MS, **more}
+    return {"scheduled_ns": MS, "sent_ns": (1 + lag_ms) * MS, "end_ns": (1 + latency_ms) * MS, **more}
 
 
 def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -> None:
     tally = RowTally((parse_objective("latency_ms.p95 < 50"), parse_objective("service_ms.p99 < 10")))
     assert (tally.good, dict(tally.errors), tally.lag_p99_ms) == (0, {}, None)
     tally.add_rows(batch(answered(9), answered(60, 55), answered(30)))
-    tally.add_rows(batch(answered(5, error="timeout"), {"intended_ns": MS}))
+    tally.add_rows(batch(answered(5, error="timeout"), {"scheduled_ns": MS}))
     tally.count()
     assert tally.good == 1, "the second is late, the third slow from its send, the others no answers"
     assert tally.errors == {"timeout": 1, "not-started": 1}
@@ -74,7 +74,7 @@ def test_good_are_answers_inside_every_limit_and_errors_are_counted_by_class() -
 
 
 def test_where_no_start_is_known_a_limit_that_counts_from_it_leaves_good_open() -> None:
-    unknown: dict[str, object] = {"intended_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
+    unknown: dict[str, object] = {"scheduled_ns": None, "sent_ns": MS, "end_ns": 5 * MS}
     for text, good in (("latency_ms.p95 < 50", None), ("service_ms.p95 < 50", 1)):
         tally = RowTally((parse_objective(text),))
         tally.add_rows(batch(unknown))
@@ -124,12 +124,12 @@ def order(arrivals: OpenArrivals | ClosedArrivals = OVERLOAD, *, ends_when_satur
     )
 
 
-def test_recent_latency_counts_from_the_send_where_no_intended_time_is_known() -> None:
+def test_recent_latency_counts_from_the_send_where_no_scheduled_time_is_known() -> None:
     watched = Watched(order())
     rows = [
-        {"intended_ns": 0, "sent_ns": 5 * MS, "end_ns": 10 * MS},
-        {"intended_ns": None, "sent_ns": 5 * MS, "end_ns": 25 * MS},
-        {"intended_ns": 0, "sent_ns": 5 * MS, "end_ns": 900 * MS, "error": "timeout"},
+        {"scheduled_ns": 0, "sent_ns": 5 * MS, "end_ns": 10 * MS},
+        {"scheduled_ns": None, "sent_ns": 5 * MS, "end_ns": 25 * MS},
+        {"scheduled_ns": 0, "sent_ns": 5 * MS, "end_ns": 900 * MS, "error": "timeout"},
     ]
     watched.watch.add_rows(pa.RecordBatch.from_pylist(rows, schema=REQUEST_SCHEMA))
     watched.watch.on_progress(progress(1, 3, 2))
@@ -138,14 +138,14 @@ def test_recent_latency_counts_from_the_send_where_no_intended_time_is_known() -
     assert snapshot.latency_p50_ms == 15
     assert snapshot.latency_p99_ms == pytest.approx(19.9)
     assert (snapshot.good, snapshot.errors) == (2, {"timeout": 1})
-    watched.watch.add_rows(pa.RecordBatch.from_pylist([{"intended_ns": 0}], schema=REQUEST_SCHEMA))
+    watched.watch.add_rows(pa.RecordBatch.from_pylist([{"scheduled_ns": 0}], schema=REQUEST_SCHEMA))
     assert watched.watch.sent == 3, "what was never started was not sent"
 
 
 def test_a_probe_with_a_growing_backlog_ends_and_no_other_stage_does() -> None:
     for ends, expected in ((True, False), (False, True)):
         watched = Watched(order(ends_when_saturated=ends))
-        quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
+        quick = [{"scheduled_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
         watched.watch.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
         reported = [watched.watch.on_progress(progress(n / 4, 200 * n, 10 * n)) for n in range(40)]
         assert reported[-1] is expected
@@ -199,7 +199,7 @@ def test_stages_of_a_search_or_a_sweep_are_named_by_their_load(
 
 def test_a_backlog_that_was_not_even_sent_is_the_generators() -> None:
     watched = Watched(order(ends_when_saturated=True))
-    quick = [{"intended_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
+    quick = [{"scheduled_ns": 0, "sent_ns": 0, "end_ns": 20 * MS}] * 10
     watched.watch.add_rows(pa.RecordBatch.from_pylist(quick, schema=REQUEST_SCHEMA))
     late = [Progress(0, n * 250 * MS, 200 * n, 10 * n, 10 * n, 0, 0, 900.0) for n in range(40)]
     reported = [watched.watch.on_progress(progress) for progress in late]

@@ -71,12 +71,12 @@ def test_a_lead_in_is_in_the_rows_and_in_no_number(bench: Bench) -> None:
     assert facts.lead_in_s == 2.0
     (started,) = bench.reported(StageStarted)
     assert (started.start_ns, started.lead_in_s) == (facts.start_ns, 2.0)
-    led_in = (bench.rows()["intended_ns"] < facts.start_ns).sum()
+    led_in = (bench.rows()["scheduled_ns"] < facts.start_ns).sum()
     assert led_in == pytest.approx(200, rel=0.3)
     assert outcome.result.stages[0].completed == len(bench.rows()) - led_in
 
 
-def test_a_locust_test_has_no_intended_times_and_no_ceiling(bench: Bench) -> None:
+def test_a_locust_test_has_no_scheduled_times_and_no_ceiling(bench: Bench) -> None:
     spec = of(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
     (facts,) = facts_of(bench)

@@ -112,7 +112,7 @@ def test_a_server_that_ends_while_it_is_measured_makes_the_run_invalid_and_keeps
     server = FakeServer(bench.clock, ready_after_s=0.0, said=("segmentation fault",))
 
     def leave(progress: Progress) -> None:
-        if progress.intended > 300:
+        if progress.due > 300:
             server.leave("was killed by SIGSEGV")
 
     stages = (*SPEC.stages, StageSpec("never", "steady", poisson(10.0), 5.0))

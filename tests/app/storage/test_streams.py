@@ -75,12 +75,12 @@ def test_columns_may_be_more_and_in_another_order(tmp_path: Path) -> None:
 
 
 def test_what_an_older_file_lacks_is_null(written: Path) -> None:
-    schema = pa.schema([("right", pa.int32()), *SCHEMA])
-    table = read_stream(written, schema, optional_columns=("right",))
+    schema = pa.schema([("correct_rows", pa.int32()), *SCHEMA])
+    table = read_stream(written, schema, optional_columns=("correct_rows",))
     assert table.schema == schema
-    assert table["right"].null_count == 50
+    assert table["correct_rows"].null_count == 50
     assert table["n"].to_pylist() == list(range(50))
-    with pytest.raises(UsageError, match="right"):
+    with pytest.raises(UsageError, match="correct_rows"):
         read_stream(written, schema)
 
 

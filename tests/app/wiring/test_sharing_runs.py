@@ -53,7 +53,7 @@ def test_a_page_that_came_with_a_run_is_rendered_again_and_others_are_left_out(
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     script = "<script>steal()</script>"
-    bundle = _bundled(tmp_path, {"report.html": script, "more.SVG": script, "report-rescored.html": script})
+    bundle = _bundled(tmp_path, {"report.html": script, "more.SVG": script, "report-reevaluated.html": script})
     directory, is_new = import_shared_run(bundle)
     assert is_new
     page = (directory / "report.html").read_text("utf-8")

@@ -25,8 +25,8 @@ def read(data: bytes) -> None:
         with contextlib.suppress(SizewiseError):
             _ = stored.is_complete, stored.result
         opened = load_run(stored, recover=True)
-        opened.rescore()
-        opened.rescore(["error_rate < 1%"])
+        opened.reevaluate()
+        opened.reevaluate(["error_rate < 1%"])
 
 
 def seeds() -> Iterable[bytes]:

@@ -80,7 +80,7 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
         "GET /broken": {"http-5xx"},
         "POST /form": {"bad-output"},
     }
-    assert rows[["intended_ns", "first_byte_ns"]].isna().all(axis=None)
+    assert rows[["scheduled_ns", "first_byte_ns"]].isna().all(axis=None)
     assert set(rows["status"].dropna()) == {200, 404, 503}
     assert rows["index"].tolist() == list(range(len(rows)))
     start_ns, end_ns = played.ended.start_ns - 300_000_000, played.ended.end_ns

@@ -74,7 +74,7 @@ def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     offsets = compute_offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
     rows = played.rows.sort_values("index")
     assert np.array_equal(rows["index"], np.arange(len(offsets)))
-    assert np.array_equal(rows["intended_ns"], started.start_ns + offsets)
+    assert np.array_equal(rows["scheduled_ns"], started.start_ns + offsets)
     assert np.array_equal(rows["worker"], rows["index"] % 3)
     assert rows["error"].isna().all()
     assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
@@ -106,8 +106,8 @@ def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProce
     played = Played(load, plan(100, 30), on_started=begin)
     (started,) = played.started
     # until the first of them had stopped
-    until_ns = played.rows.groupby("worker")["intended_ns"].max().min()
-    offsets = np.sort(played.rows["intended_ns"][played.rows["intended_ns"] <= until_ns]) - started.start_ns
+    until_ns = played.rows.groupby("worker")["scheduled_ns"].max().min()
+    offsets = np.sort(played.rows["scheduled_ns"][played.rows["scheduled_ns"] <= until_ns]) - started.start_ns
     assert played.ended.stopped_early
     (_, before), (at_s, again), (then_s, after), *_ = played.ended.rates
     assert (before, again, after) == (100.0, 100.0, 600.0)
@@ -121,7 +121,7 @@ def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProce
 def test_a_stage_is_made_longer_for_all_of_them_and_nobody_misses_an_arrival(load: LoadProcess) -> None:
     extend = threading.Timer(0.3, load.extend, (2.0,))
     played = Played(load, plan(300, 1.2), on_started=extend.start)
-    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert played.ended.duration_s == 2.0
     assert np.diff(offsets) == pytest.approx(1e9 / 300, abs=2)
     assert len(offsets) == 600
@@ -206,10 +206,10 @@ def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
     assert 0 < now_ns - started.start_ns + 1e9 < 5e9
     rows = played.rows
     assert len(rows) == 100
-    intended = rows["intended_ns"] - (started.start_ns + rows["index"] * 10_000_000)
-    assert abs(intended).max() < 200_000  # a clock that gains 50 ppm is 50 µs off after the second
-    assert ((rows["sent_ns"] - rows["intended_ns"]) / 1e6).to_numpy() == pytest.approx(0.3, abs=0.001)
-    assert (rows["chunk_ns"].str[0] - rows["intended_ns"] == 1_000_000).mean() > 0.9
+    scheduled = rows["scheduled_ns"] - (started.start_ns + rows["index"] * 10_000_000)
+    assert abs(scheduled).max() < 200_000  # a clock that gains 50 ppm is 50 µs off after the second
+    assert ((rows["sent_ns"] - rows["scheduled_ns"]) / 1e6).to_numpy() == pytest.approx(0.3, abs=0.001)
+    assert (rows["chunk_ns"].str[0] - rows["scheduled_ns"] == 1_000_000).mean() > 0.9
     for part in played.ended.workers:
         assert part.clock_residual_ms is not None
         assert 0 < part.clock_residual_ms < 20

@@ -166,8 +166,8 @@ def test_rows_may_have_failed_and_their_tokens_been_counted() -> None:
     assert rebase_rows(body, STAGE, SHARE, SHARE, SAME_CLOCK).body is body
 
 
-def test_rows_without_an_intended_time_have_no_lag() -> None:
-    rows = batch(intended_ns=pa.nulls(10, pa.int64()))
+def test_rows_without_an_scheduled_time_have_no_lag() -> None:
+    rows = batch(scheduled_ns=pa.nulls(10, pa.int64()))
     assert rebase_rows(encode_rows(rows), STAGE, SHARE, SHARE, LINE).max_lag_ms is None
 
 

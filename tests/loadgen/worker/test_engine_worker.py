@@ -60,14 +60,14 @@ def test_a_stage_starts_when_it_is_reported_to_and_not_before(worker: Piped, ser
     worker.tell(StartStage(of.index + 1, 0), StartStage(of.index, start_ns))
     assert worker.received(StageStarted).start_ns == start_ns
     assert worker.received(StageEnded).start_ns == start_ns
-    assert sorted(worker.rows["intended_ns"] - start_ns) == [ms * 1_000_000 for ms in range(-100, 200, 10)]
+    assert sorted(worker.rows["scheduled_ns"] - start_ns) == [ms * 1_000_000 for ms in range(-100, 200, 10)]
     assert set(worker.rows["worker"]) == {0}
 
 
 def test_a_start_that_is_late_is_lag_and_nothing_else(worker: Piped) -> None:
     begun(worker, plan(rate=100, duration=0.5), WorkerShare(), after_ns=-300_000_000)
     ended = worker.received(StageEnded)
-    lag_ms = ((worker.rows["sent_ns"] - worker.rows["intended_ns"]) / 1e6)[worker.rows["index"].argsort()]
+    lag_ms = ((worker.rows["sent_ns"] - worker.rows["scheduled_ns"]) / 1e6)[worker.rows["index"].argsort()]
     assert ended.scheduled == len(lag_ms) == 50
     assert lag_ms.iloc[0] >= 300
     assert lag_ms.iloc[-1] < 150
@@ -108,7 +108,7 @@ def test_a_rate_that_was_changed_before_the_start_holds_from_the_start(worker: P
     worker.tell(ChangeRate(100.0, perf_counter_ns()), StartStage(of.index, start_ns))
     ended = worker.received(StageEnded)
     assert ended.rates == ((0.0, 100.0), (0.5, 100.0))
-    assert sorted(worker.rows["intended_ns"] - start_ns) == [ms * 1_000_000 for ms in range(10, 500, 10)]
+    assert sorted(worker.rows["scheduled_ns"] - start_ns) == [ms * 1_000_000 for ms in range(10, 500, 10)]
 
 
 def test_a_rate_changes_at_the_moment_that_was_reported(worker: Piped) -> None:
@@ -118,5 +118,5 @@ def test_a_rate_changes_at_the_moment_that_was_reported(worker: Piped) -> None:
     assert ended.rates == ((0.0, 100.0), (0.3, 100.0), (0.3, 200.0), (0.5, 200.0))
     whole = [*range(0, 300, 10), *range(305, 500, 5)]
     rows = worker.rows.sort_values("index")
-    assert ((rows["intended_ns"] - started.start_ns) // 1_000_000).tolist() == whole[::2]
+    assert ((rows["scheduled_ns"] - started.start_ns) // 1_000_000).tolist() == whole[::2]
     assert rows["index"].tolist() == list(range(0, len(whole), 2))

@@ -122,7 +122,7 @@ def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: 
     rows: pd.DataFrame = pa.Table.from_batches(master.batches, REQUEST_SCHEMA).to_pandas()
     assert max(batch.num_rows for batch in master.batches) <= BATCH_ROWS
     assert sorted(rows["index"]) == list(range(1, 2_000, 2))
-    assert (rows["intended_ns"] == started.start_ns + rows["index"] * 500_000).all()
+    assert (rows["scheduled_ns"] == started.start_ns + rows["index"] * 500_000).all()
     assert set(rows["worker"]) == {1}
     assert ended.scheduled == len(rows) == 1_000
     assert master.kinds.count("rows") == len(master.batches)

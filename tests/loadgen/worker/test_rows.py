@@ -15,13 +15,13 @@ def exchange(index: int, **reported: object) -> Exchange:
 
 
 def test_a_row_says_what_the_exchange_says() -> None:
-    reported = {"first_byte_ns": 7, "bytes_received": 8, "reused": True, "right": 3, "target": 2}
+    reported = {"first_byte_ns": 7, "bytes_received": 8, "reused": True, "correct_rows": 3, "target": 2}
     (row,) = build_record_batch(5, [exchange(4, **reported)]).to_pylist()
     assert row == dict.fromkeys(REQUEST_SCHEMA.names) | reported | {
         "stage": 5,
         "index": 4,
         "worker": 0,
-        "intended_ns": 1_004,
+        "scheduled_ns": 1_004,
         "sent_ns": 1_005,
         "end_ns": 1_006,
         "status": 200,
@@ -33,7 +33,7 @@ def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None
     mixed = [
         exchange(0),
         exchange(1, status=None, error="timeout", sent_ns=None),
-        exchange(2, reused=True, right=0),
+        exchange(2, reused=True, correct_rows=0),
     ]
     assert build_record_batch(1, alike).column("status").to_pylist() == [200, 200, 200]
     rows = build_record_batch(1, mixed)
@@ -41,7 +41,7 @@ def test_columns_that_are_alike_and_columns_that_are_not_hold_the_same() -> None
     assert rows.column("error").to_pylist() == [None, "timeout", None]
     assert rows.column("sent_ns").to_pylist() == [1_001, None, 1_003]
     assert rows.column("reused").to_pylist() == [False, False, True]
-    assert rows.column("right").to_pylist() == [None, None, 0]
+    assert rows.column("correct_rows").to_pylist() == [None, None, 0]
     assert rows.schema == build_record_batch(1, alike).schema == REQUEST_SCHEMA
 
 
@@ -74,5 +74,5 @@ def test_what_each_request_asked_for_is_reported_by_its_number(asked: list[int |
         [exchange(0, request_index=2), exchange(1, request_index=0), exchange(2, request_index=2, error="timeout")],
         asked,
     )
-    assert rows.column("tokens_asked").to_pylist() == [asked[2], asked[0], asked[2]]
-    assert build_record_batch(1, [exchange(0)]).column("tokens_asked").to_pylist() == [None]
+    assert rows.column("max_output_tokens").to_pylist() == [asked[2], asked[0], asked[2]]
+    assert build_record_batch(1, [exchange(0)]).column("max_output_tokens").to_pylist() == [None]

@@ -37,7 +37,7 @@ class Played(NamedTuple):
     def thoughts_ns(self) -> list[int]:
         """Of one client: the time from each response to the next request."""
         rows = sorted(self.finished, key=lambda exchange: exchange.index)
-        return [after.intended_ns - ended_ns(before) for before, after in pairwise(rows)]
+        return [after.scheduled_ns - ended_ns(before) for before, after in pairwise(rows)]
 
 
 def ended_ns(exchange: Exchange) -> int:
@@ -137,8 +137,8 @@ def test_max_requests_ends_a_stage_at_once() -> None:
 
 def test_the_lead_in_comes_before_the_start_and_is_in_the_rows() -> None:
     played = play(plan(constant(100), lead_in_s=0.2))
-    intended_ms = played.since_start_ms("intended_ns")
-    assert sorted(map(round, intended_ms)) == list(range(-200, 300, 10))
+    scheduled_ms = played.since_start_ms("scheduled_ns")
+    assert sorted(map(round, scheduled_ms)) == list(range(-200, 300, 10))
     assert played.stage.scheduled == 50
 
 
@@ -166,7 +166,7 @@ def test_the_evaluate_decides_and_a_evaluate_that_raises_costs_no_row() -> None:
         return ResponseCheck("bad-output" if exchange.request_index == 2 else None, correct_rows=exchange.request_index)
 
     played = play(plan(constant(20)), workload=built(judge=judge))
-    errors = {exchange.request_index: (exchange.error, exchange.right) for exchange in played.finished}
+    errors = {exchange.request_index: (exchange.error, exchange.correct_rows) for exchange in played.finished}
     assert errors == {0: (None, 0), 1: ("bad-payload", None), 2: ("bad-output", 2), 3: (None, 3)}
     assert (played.stage.completed, played.stage.failed) == (3, 3)
 
@@ -207,9 +207,9 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
     assert (first, last) == ((0, 20), (0.4, 500))
     assert before[0] == after[0] == pytest.approx(0.2, abs=0.05)
     assert (before[1], after[1]) == (20, 500)
-    intended_s = np.array(played.since_start_ms("intended_ns")) / 1e3
-    assert (intended_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1.1)
-    assert (intended_s >= before[0]).sum() == pytest.approx(500 * (0.4 - before[0]), abs=2)
+    scheduled_s = np.array(played.since_start_ms("scheduled_ns")) / 1e3
+    assert (scheduled_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1.1)
+    assert (scheduled_s >= before[0]).sum() == pytest.approx(500 * (0.4 - before[0]), abs=2)
     assert played.stage.scheduled == len(played.finished)
 
 
@@ -263,11 +263,11 @@ def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
         stage.change_rate(200, compute_offsets_ns(constant(200), 5, 0, 1)[1:], soon_ns, perf_counter_ns())
 
     played = play(plan(constant(100)), meanwhile=change, at_s=0.05)
-    intended_ms = sorted(played.since_start_ms("intended_ns"))
-    assert intended_ms == [*range(0, 200, 10), *range(205, 300, 5)]
-    assert played.stage.scheduled == len(intended_ms)
+    scheduled_ms = sorted(played.since_start_ms("scheduled_ns"))
+    assert scheduled_ms == [*range(0, 200, 10), *range(205, 300, 5)]
+    assert played.stage.scheduled == len(scheduled_ms)
     assert played.stage.get_executed_rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
-    assert [each.index for each in played.transport.submitted] == list(range(len(intended_ms)))
+    assert [each.index for each in played.transport.submitted] == list(range(len(scheduled_ms)))
 
 
 def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None:
@@ -276,7 +276,7 @@ def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None
 
     played = play(plan(constant(100)), meanwhile=change, at_s=0.15)
     changed_ms = played.stage.get_executed_rates()[1][0] * 1e3
-    before = [at for at in played.since_start_ms("intended_ns") if at <= changed_ms]
+    before = [at for at in played.since_start_ms("scheduled_ns") if at <= changed_ms]
     assert changed_ms == pytest.approx(150, abs=50)
     assert before == list(range(0, int(changed_ms) + 1, 10))
     assert len({each.index for each in played.finished}) == len(played.finished) == played.stage.scheduled
@@ -291,7 +291,7 @@ def test_arrivals_of_all_shares_are_those_of_one_worker_with_its_payloads() -> N
     def sent(share: WorkerShare) -> list[tuple[int, int, int]]:
         played = play(of, workload=workload, share=share)
         assert played.stage.scheduled == len(played.finished)
-        return [(each.index, each.intended_ns - played.stage.start_ns, each.request_index) for each in played.finished]
+        return [(each.index, each.scheduled_ns - played.stage.start_ns, each.request_index) for each in played.finished]
 
     alone = sorted(sent(ALL))
     assert len(alone) >= 15
@@ -311,7 +311,7 @@ def test_a_change_of_rate_keeps_the_order_of_all_shares() -> None:
                 stage.change_rate(rate_per_s, later, stage.start_ns + at_ns, perf_counter_ns())
 
         played = play(of, meanwhile=change, at_s=0.01, share=share)
-        return [(each.index, each.intended_ns - played.stage.start_ns, each.request_index) for each in played.finished]
+        return [(each.index, each.scheduled_ns - played.stage.start_ns, each.request_index) for each in played.finished]
 
     alone = sorted(sent(ALL))
     assert [index for index, *_ in alone] == list(range(len(alone)))
@@ -364,12 +364,12 @@ def test_clients_send_the_next_request_at_the_moment_of_the_last_answer() -> Non
     played = play(plan(ClosedArrivals(3)), FakeTransport(after_s=0.01))
     assert played.transport.most_in_flight == 3
     assert played.stage.scheduled is None
-    assert played.since_start_ms("intended_ns").count(0) == 3
+    assert played.since_start_ms("scheduled_ns").count(0) == 3
     ends = {exchange.end_ns for exchange in played.finished}
-    later = [exchange for exchange in played.finished if exchange.intended_ns != played.stage.start_ns]
+    later = [exchange for exchange in played.finished if exchange.scheduled_ns != played.stage.start_ns]
     assert len(later) > 20
-    assert {exchange.intended_ns for exchange in later} <= ends
-    assert max(played.since_start_ms("intended_ns")) < 300
+    assert {exchange.scheduled_ns for exchange in later} <= ends
+    assert max(played.since_start_ms("scheduled_ns")) < 300
 
 
 def test_a_closed_stage_ends_on_time_when_nothing_is_answered() -> None:
@@ -390,7 +390,7 @@ def test_fewer_requests_than_clients_are_enough() -> None:
 def test_clients_think_for_exponential_times_of_the_stated_mean() -> None:
     played = play(plan(ClosedArrivals(200, think_s=0.05), duration_s=1.0), FakeTransport(after_s=0.001))
     ends_ns = sorted(ended_ns(exchange) for exchange in played.finished)
-    later_ns = sorted(exchange.intended_ns for exchange in played.finished)[200:]
+    later_ns = sorted(exchange.scheduled_ns for exchange in played.finished)[200:]
     # as many clients think at any time as have ended and not begun: by Little's law the mean is theirs over the rate
     thought_s = (sum(later_ns) - sum(ends_ns[: len(later_ns)])) / len(later_ns) / 1e9
     assert 0.035 < thought_s < 0.055
@@ -444,9 +444,9 @@ def test_a_stage_stopped_before_it_began_sends_nothing(arrivals: OpenArrivals | 
 
 def test_the_lead_in_of_clients_comes_before_the_start() -> None:
     played = play(plan(ClosedArrivals(2), lead_in_s=0.2), FakeTransport(after_s=0.01))
-    intended_ms = played.since_start_ms("intended_ns")
-    assert min(intended_ms) == -200
-    assert 280 < max(intended_ms) < 300
+    scheduled_ms = played.since_start_ms("scheduled_ns")
+    assert min(scheduled_ms) == -200
+    assert 280 < max(scheduled_ms) < 300
 
 
 # sessions
@@ -468,9 +468,9 @@ def test_a_session_goes_on_after_each_answer_and_the_pause(arrivals: OpenArrival
     assert [exchange.request_index for exchange in rows] == [0, 1, 2, 3]
     assert played.stage.scheduled is None
     for first, second in ((rows[0], rows[1]), (rows[2], rows[3])):
-        assert second.intended_ns == ended_ns(first) + 20_000_000
+        assert second.scheduled_ns == ended_ns(first) + 20_000_000
         assert second.sent_ns is not None
-        assert second.sent_ns - second.intended_ns < 20_000_000
+        assert second.sent_ns - second.scheduled_ns < 20_000_000
 
 
 def test_a_failed_turn_ends_its_session() -> None:

@@ -31,9 +31,9 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
     assert played.started[0].scheduled is None
     assert 4 * 1 / 0.05 * 0.8 < len(rows) <= 4 * 1 / 0.05
     assert connections == 4
-    at_start = rows["intended_ns"] == played.ended.start_ns
+    at_start = rows["scheduled_ns"] == played.ended.start_ns
     assert at_start.sum() == 4
-    assert rows["intended_ns"][~at_start].isin(rows["end_ns"]).all()
+    assert rows["scheduled_ns"][~at_start].isin(rows["end_ns"]).all()
     assert played.ended.rates == ()
 
 
@@ -52,10 +52,10 @@ def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess)
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
-    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert offsets.tolist() == list(range(-500_000_000, 500_000_000, 10_000_000))
     assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
-    assert (played.rows["sent_ns"] >= played.rows["intended_ns"]).all()
+    assert (played.rows["sent_ns"] >= played.rows["scheduled_ns"]).all()
 
 
 @pytest.mark.timing
@@ -67,7 +67,7 @@ def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadPr
     (start, before, after, end) = played.ended.rates
     assert (start, end) == ((0.0, 20.0), (1.0, 400.0))
     assert before[0] == after[0]
-    offsets_s = (np.sort(played.rows["intended_ns"]) - played.ended.start_ns) / 1e9
+    offsets_s = (np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns) / 1e9
     expected = 400 * (1 - after[0])
     assert (offsets_s > after[0]).sum() == pytest.approx(expected, abs=4 * expected**0.5)
     assert played.ended.scheduled == len(played.rows)
@@ -80,7 +80,7 @@ def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: L
         change = threading.Timer(0.3, load.change_rate, (100.0,))
         played = Played(load, plan(rate=10, duration=0.5, lead_in_s=0.8), on_started=change.start)
     assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
-    assert (played.rows["intended_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
+    assert (played.rows["scheduled_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
 
 @pytest.mark.process
@@ -96,7 +96,7 @@ def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(duration=0.5, arrivals=TraceArrivals(recorded.tobytes())))
-    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert offsets.tolist() == recorded.tolist()
     assert played.ended.rates == ()
 
@@ -183,7 +183,7 @@ def test_a_running_stage_can_be_made_longer_from_any_thread(
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.3, load.extend, (1.4,))
         played = Played(load, plan(rate=100, duration=0.7, process=process), on_started=extend.start)
-    offsets = np.sort(played.rows["intended_ns"]) - played.ended.start_ns
+    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert played.ended.duration_s == 1.4
     assert played.ended.rates == ((0.0, 100.0), (1.4, 100.0))
     assert played.ended.scheduled == len(offsets)
@@ -201,7 +201,7 @@ def test_clients_go_on_to_the_later_end(load: LoadProcess) -> None:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.2, load.extend, (1.2,))
         played = Played(load, plan(duration=0.6, arrivals=ClosedArrivals(2)), on_started=extend.start)
-    last_s = (played.rows["intended_ns"].max() - played.ended.start_ns) / 1e9
+    last_s = (played.rows["scheduled_ns"].max() - played.ended.start_ns) / 1e9
     assert 1.1 < last_s < 1.2
     assert played.ended.duration_s == 1.2
 

@@ -64,7 +64,7 @@ def test_answers_are_held_against_labels(load: LoadProcess, tmp_path: Path) -> N
         workload = OipWorkload("m", transport="grpc", tensors=str(tmp_path / "t.npz"), labels="y")
         load.configure(Endpoint((server.url,)), workload)
         assert load.preflight().error is None
-        assert played(load)["right"].sum() == 15
+        assert played(load)["correct_rows"].sum() == 15
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])

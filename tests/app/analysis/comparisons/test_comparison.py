@@ -77,16 +77,16 @@ def test_one_run_of_each_is_reported_by_their_own_intervals_and_it_is_said(
 
 
 def test_repeats_inside_a_run_count_where_there_is_one_run_of_each() -> None:
-    base = result(*(steady(value, repeat=place) for place, value in enumerate(QUIET)))
+    baseline = result(*(steady(value, repeat=place) for place, value in enumerate(QUIET)))
     candidate = result(*(steady(1.2 * value, repeat=place) for place, value in enumerate(QUIET)))
-    comparison = compare_runs([base], [candidate])
+    comparison = compare_runs([baseline], [candidate])
     assert of(comparison).verdict == "worse"
     assert any("repeats are those within a run" in note for note in comparison.notes)
 
 
 def test_of_several_runs_each_is_one_repeat_however_often_its_stage_was_run() -> None:
-    base = [result(steady(value), steady(value, repeat=2)) for value in QUIET]
-    assert of(compare_runs(base, base)).base.n == len(QUIET)
+    baseline = [result(steady(value), steady(value, repeat=2)) for value in QUIET]
+    assert of(compare_runs(baseline, baseline)).baseline.n == len(QUIET)
 
 
 def test_three_repeats_are_reported_by_the_interval_alone() -> None:
@@ -155,14 +155,14 @@ def test_a_stage_that_is_invalid_or_a_warm_up_is_not_compared() -> None:
 
 
 def test_what_is_forbidden_is_compared_and_stamped_only_when_forced() -> None:
-    base = [result(steady(10.0, 0.1))]
-    other = [msgspec.structs.replace(base[0], workload_hash="other")]
-    assert compare_runs(base, other).changes == ()
-    forced = compare_runs(base, other, is_forced=True)
+    baseline = [result(steady(10.0, 0.1))]
+    other = [msgspec.structs.replace(baseline[0], workload_hash="other")]
+    assert compare_runs(baseline, other).changes == ()
+    forced = compare_runs(baseline, other, is_forced=True)
     assert forced.is_forced
     assert forced.changes
     assert "Forced comparison despite differences in workload: " in forced.notes[0]
-    assert not compare_runs(base, base, is_forced=True).is_forced
+    assert not compare_runs(baseline, baseline, is_forced=True).is_forced
 
 
 def test_the_first_look_suspects_what_is_beyond_the_tolerance_and_unlikely() -> None:

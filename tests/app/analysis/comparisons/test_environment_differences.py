@@ -17,13 +17,15 @@ L4 = Gpu(0, "NVIDIA L4", None, 24.0, 72.0)
 
 
 def machine(**changes: Any) -> Result:
-    base = result(steady(10.0, 0.1))
+    baseline = result(steady(10.0, 0.1))
     usual: dict[str, Any] = {"gpus": (L4,), "nvidia_driver": "550.54.15", "onnxruntime": "1.24.1"}
-    return msgspec.structs.replace(base, environment=msgspec.structs.replace(base.environment, **(usual | changes)))
+    return msgspec.structs.replace(
+        baseline, environment=msgspec.structs.replace(baseline.environment, **(usual | changes))
+    )
 
 
-def found(base: Result, candidate: Result) -> dict[str, EnvironmentDifference]:
-    return {one.name: one for one in find_differences([base], [candidate])}
+def found(baseline: Result, candidate: Result) -> dict[str, EnvironmentDifference]:
+    return {one.name: one for one in find_differences([baseline], [candidate])}
 
 
 @pytest.mark.parametrize(
@@ -41,7 +43,7 @@ def found(base: Result, candidate: Result) -> dict[str, EnvironmentDifference]:
 def test_what_makes_another_machine_forbids(name: str, changes: dict[str, Any]) -> None:
     difference = found(machine(), machine(**changes))[name]
     assert difference.forbids
-    assert difference.base != difference.candidate
+    assert difference.baseline != difference.candidate
     assert compare_runs([machine()], [machine(**changes)]).changes == ()
 
 
@@ -90,23 +92,23 @@ def test_a_machine_that_only_sends_the_load_forbids_nothing() -> None:
 
 
 def test_another_workload_forbids_and_one_that_is_not_reported_does_not() -> None:
-    base = machine()
-    assert found(base, msgspec.structs.replace(base, workload_hash="other"))["workload"].forbids
-    assert not found(base, msgspec.structs.replace(base, workload_hash=None))["workload"].forbids
+    baseline = machine()
+    assert found(baseline, msgspec.structs.replace(baseline, workload_hash="other"))["workload"].forbids
+    assert not found(baseline, msgspec.structs.replace(baseline, workload_hash=None))["workload"].forbids
 
 
 def test_stages_of_one_name_with_other_arrivals_forbid() -> None:
     other = msgspec.structs.replace(steady(10.0, 0.1), arrivals="constant at 200 req/s", arrival_kind="constant")
     difference = found(result(steady(10.0, 0.1)), result(other))["arrivals"]
     assert difference.forbids
-    assert "Poisson" in difference.base
+    assert "Poisson" in difference.baseline
     assert "constant" in difference.candidate
 
 
 def test_arrivals_are_compared_by_their_numbers_and_not_by_their_texts() -> None:
-    base = result(steady(10.0, 0.1))
+    baseline = result(steady(10.0, 0.1))
     renamed = msgspec.structs.replace(steady(10.0, 0.1), arrivals="Poisson, 200 per second")
-    assert "arrivals" not in found(base, result(renamed))
+    assert "arrivals" not in found(baseline, result(renamed))
     ramp, jump = ((0.0, 10.0), (30.0, 200.0)), ((0.0, 10.0), (30.0, 10.0), (30.0, 200.0))
     changes: list[dict[str, Any]] = [
         {"scheduled_per_s": 201.0},
@@ -124,7 +126,7 @@ def test_arrivals_are_compared_by_their_numbers_and_not_by_their_texts() -> None
     longer = msgspec.structs.replace(stages[6], rates=((0.0, 10.0), (60.0, 200.0)))
     assert "arrivals" not in found(result(stages[6]), result(longer))
     nearly = msgspec.structs.replace(stages[0], scheduled_per_s=1.000001 * (stages[0].scheduled_per_s or 0))
-    assert "arrivals" not in found(base, result(nearly))
+    assert "arrivals" not in found(baseline, result(nearly))
 
 
 def test_rates_found_for_another_slo_are_not_compared() -> None:
@@ -140,7 +142,7 @@ def test_repeats_that_are_not_alike_among_themselves_are_reported() -> None:
     mixed = [machine(), machine(onnxruntime="1.25.0")]
     difference = next(one for one in find_differences(mixed, mixed) if one.name == "ONNX Runtime")
     assert difference.forbids
-    assert difference.base == "1.24.1 / 1.25.0"
+    assert difference.baseline == "1.24.1 / 1.25.0"
 
 
 def test_what_forbids_stands_first() -> None:

@@ -28,8 +28,8 @@ def said(*values: float) -> tuple[Estimate, ...]:
 
 def drawn(seed: int, count: int, noise: float, ratio: float = 1.0) -> Repeats:
     generator = np.random.default_rng(seed)
-    base, candidate = np.exp(generator.normal(0, noise, (2, count)))
-    return Repeats(said(*base), said(*(ratio * candidate)))
+    baseline, candidate = np.exp(generator.normal(0, noise, (2, count)))
+    return Repeats(said(*baseline), said(*(ratio * candidate)))
 
 
 @pytest.mark.parametrize(("count", "rarest"), [(3, 1 / 20), (4, 1 / 70), (5, 1 / 252), (7, 1 / 3432)])
@@ -64,23 +64,23 @@ def test_a_single_run_of_each_is_reported_apart_by_their_own_intervals() -> None
 
 
 def test_few_repeats_have_students_interval_with_pooled_spread() -> None:
-    base, candidate = np.array([10.0, 10.4, 10.2]), np.array([12.0, 12.2, 12.6])
-    found = compute_small_sample_interval(Repeats(said(*base), said(*candidate)), 0.975)
-    reported = stats.ttest_ind(np.log(candidate), np.log(base)).confidence_interval(0.95)
+    baseline, candidate = np.array([10.0, 10.4, 10.2]), np.array([12.0, 12.2, 12.6])
+    found = compute_small_sample_interval(Repeats(said(*baseline), said(*candidate)), 0.975)
+    reported = stats.ttest_ind(np.log(candidate), np.log(baseline)).confidence_interval(0.95)
     assert found is not None
     assert found[1] - found[0] == pytest.approx(reported.high - reported.low)
 
 
 @pytest.mark.parametrize(
-    ("base", "candidate", "reason"),
+    ("baseline", "candidate", "reason"),
     [
-        ((0.0, 0.0), (1.0, 1.0), "the base value is 0"),
+        ((0.0, 0.0), (1.0, 1.0), "the baseline value is 0"),
         ((1.0,), (2.0,), "too few repeats"),
         ((1.0, 2.0), (0.0, 0.0), "is 0"),
     ],
 )
-def test_what_has_no_ratio_or_no_interval_says_why(base: Numbers, candidate: Numbers, reason: str) -> None:
-    found = compute_ratio(Repeats(said(*base), said(*candidate)))
+def test_what_has_no_ratio_or_no_interval_says_why(baseline: Numbers, candidate: Numbers, reason: str) -> None:
+    found = compute_ratio(Repeats(said(*baseline), said(*candidate)))
     assert found.ci95 is None
     assert reason in str(found.reason)
 

@@ -122,7 +122,7 @@ def test_a_stricter_slo_makes_another_variant_the_best_and_leaves_all_stages_as_
     assert again.stages == own.stages
     assert [one.objective.text for one in again.slo] == ["service_ms.p99 < 1.5"]
     assert again.slo[0].outcome == "PASS"
-    assert again.rescoring is not None
+    assert again.reevaluation is not None
     assert again.exit.code == 0
 
 

@@ -32,8 +32,8 @@ def store(one: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
 
 
 @pytest.fixture
-def base(nothing_is_left: None) -> Path:
-    return store(result(steady(10.0, 0.1), run_id="base"), 1)
+def baseline(nothing_is_left: None) -> Path:
+    return store(result(steady(10.0, 0.1), run_id="baseline"), 1)
 
 
 @pytest.fixture
@@ -51,7 +51,7 @@ def searched(nothing_is_left: None) -> tuple[Path, ...]:
     """Two whole runs with their rows, the second of half the latency."""
     whole = full_run()
     quick = whole.rows.assign(
-        end_ns=whole.rows["intended_ns"] + (whole.rows["end_ns"] - whole.rows["intended_ns"]) // 2
+        end_ns=whole.rows["scheduled_ns"] + (whole.rows["end_ns"] - whole.rows["scheduled_ns"]) // 2
     )
     return (
         store(replace(whole.result, run_id="searched", workload_hash="one"), 1, whole.rows),

@@ -15,7 +15,7 @@ from app.gui.compare.entries import (
 from tests.fakes.stored_pairs import WrittenPairs
 
 ASKED = ComparisonRequest(
-    (ComparisonEntry(Path("/a"), "base"), ComparisonEntry(Path("/b"), "candidate")), 0.1, is_forced=True
+    (ComparisonEntry(Path("/a"), "baseline"), ComparisonEntry(Path("/b"), "candidate")), 0.1, is_forced=True
 )
 
 

@@ -9,7 +9,7 @@ from app.gui.compare.outcome import select_drawn
 
 
 @pytest.mark.parametrize(
-    ("base", "candidate", "drawn"),
+    ("baseline", "candidate", "drawn"),
     [
         (1, 2, [0, 1, 2]),
         (7, 7, [0, 1, 2, 3, 7, 8, 9, 10]),
@@ -18,8 +18,8 @@ from app.gui.compare.outcome import select_drawn
     ],
 )
 def test_more_runs_than_can_be_reported_apart_are_drawn_by_the_first_of_each_side(
-    base: int, candidate: int, drawn: list[int]
+    baseline: int, candidate: int, drawn: list[int]
 ) -> None:
-    runs = [ComparisonEntry(Path(f"b{place}"), "base") for place in range(base)]
+    runs = [ComparisonEntry(Path(f"b{place}"), "baseline") for place in range(baseline)]
     runs += [ComparisonEntry(Path(f"c{place}"), "candidate") for place in range(candidate)]
     assert [place for place, _ in select_drawn(runs)] == drawn

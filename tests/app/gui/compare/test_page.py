@@ -45,12 +45,12 @@ def printed_by(page: ComparePage, capsys: pytest.CaptureFixture[str]) -> Compari
 
 
 def test_it_says_what_the_command_says(
-    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = open_page()
-    page.compare((base, slower))
+    page.compare((baseline, slower))
     settle(qtbot, page)
-    assert page.command_line() == f"sizewise compare {base} {slower}"
+    assert page.command_line() == f"sizewise compare {baseline} {slower}"
     assert comparison_of(page) == printed_by(page, capsys)
     verdict = page.verdict
     frame = verdict.changes.frame_model.frame
@@ -61,33 +61,38 @@ def test_it_says_what_the_command_says(
 
 
 def test_sides_tolerance_and_repeats_are_those_of_the_command(
-    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     third = store(result(steady(10.2, 0.1), run_id="third"), 5)
     page = open_page()
-    page.compare((base, slower, third))
+    page.compare((baseline, slower, third))
     settle(qtbot, page)
     picker = page.picker
     picker.side_boxes[2].setCurrentIndex(0)
     picker.tolerance.setValue(12.5)
     settle(qtbot, page)
-    assert page.command_line() == f"sizewise compare {base},{third} {slower} --tolerance 12.5%"
-    assert comparison_of(page).base == ("base", "third")
+    assert page.command_line() == f"sizewise compare {baseline},{third} {slower} --tolerance 12.5%"
+    assert comparison_of(page).baseline == ("baseline", "third")
     assert comparison_of(page) == printed_by(page, capsys)
     page.presenter.swap()
     settle(qtbot, page)
-    assert comparison_of(page).candidate == ("base", "third")
+    assert comparison_of(page).candidate == ("baseline", "third")
     assert page.verdict.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
     picker.side_boxes[2].setCurrentIndex(2)
     settle(qtbot, page)
-    assert comparison_of(page).candidate == ("base",)
+    assert comparison_of(page).candidate == ("baseline",)
 
 
 def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
-    base: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    baseline: Path,
+    other_load: Path,
+    open_page: OpenPage,
+    qtbot: QtBot,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
 ) -> None:
     page = open_page()
-    page.compare((base, other_load))
+    page.compare((baseline, other_load))
     settle(qtbot, page)
     verdict = page.verdict
     assert verdict.sentence == "Not comparable: workload must be the same."
@@ -112,10 +117,10 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
 
 
 def test_another_choice_of_runs_is_not_forced_by_the_last_one(
-    base: Path, slower: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, slower: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
-    page.compare((base, other_load))
+    page.compare((baseline, other_load))
     page.presenter.set_forced(True)
     settle(qtbot, page)
     page.compare((slower, other_load))
@@ -124,36 +129,36 @@ def test_another_choice_of_runs_is_not_forced_by_the_last_one(
 
 
 def test_an_export_that_cannot_be_written_says_so(
-    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     page = open_page()
-    page.compare((base, slower))
+    page.compare((baseline, slower))
     settle(qtbot, page)
     page.export_to(tmp_path / "none" / "said.html")
     qtbot.waitUntil(lambda: "annot write" in page.strip.text())
 
 
 def test_what_is_open_says_how_many_pairs_would_report_and_gives_the_line(
-    base: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     near = store(result(steady(10.8, 0.5), run_id="near"), 4)
     page = open_page()
-    page.compare((base, near))
+    page.compare((baseline, near))
     settle(qtbot, page)
     verdict = page.verdict
     (change,) = [one for one in comparison_of(page).changes if one.metric == "latency_ms"]
     assert f"--pairs {change.more_repeats}" in verdict.measure_command
-    assert verdict.measure_command.startswith(f"sizewise compare {base}/spec.yaml {near}/spec.yaml --measure")
+    assert verdict.measure_command.startswith(f"sizewise compare {baseline}/spec.yaml {near}/spec.yaml --measure")
     copy = next(one for one in verdict.pairs.findChildren(QPushButton) if "command" in one.text())
     qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
     assert QGuiApplication.clipboard().text() == verdict.measure_command
 
 
 def test_the_runs_to_add_are_read_while_the_menu_is_open(
-    base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
-    page.compare((base,))
+    page.compare((baseline,))
     settle(qtbot, page)
     menu = page.picker.add_menu
 
@@ -171,16 +176,16 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
     menu.actions()[0].trigger()
     menu.close()
     settle(qtbot, page)
-    assert [one.path for one in page.presenter.request.entries] == [base, third]
+    assert [one.path for one in page.presenter.request.entries] == [baseline, third]
 
 
 def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
-    base: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     void = result(steady(10.0, 0.1), run_id="void")
     path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
     page = open_page()
-    page.compare((base, path))
+    page.compare((baseline, path))
     settle(qtbot, page)
     assert page.verdict.sentence == "One of the runs cannot be compared. Select another run."
     entry = page.presenter.request.entries[1]
@@ -190,7 +195,7 @@ def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
         page.verdict.reasons_button.click()
     assert opened.args == [path]
     page.verdict.replace_button.click()
-    assert [one.path for one in page.presenter.request.entries] == [base]
+    assert [one.path for one in page.presenter.request.entries] == [baseline]
     page.picker.add_menu.close()
     settle(qtbot, page)
     assert not page.verdict.replace_button.isVisibleTo(page)
@@ -259,7 +264,7 @@ def test_a_change_of_level_is_drawn_where_the_command_reports_it(
 
 
 def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
-    base: Path, slower: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    baseline: Path, slower: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
     assert page.command_line() == "sizewise runs trend"
@@ -270,28 +275,28 @@ def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
         qtbot.mouseClick(go, Qt.MouseButton.LeftButton)
     assert wanted.args == ["library"]
     qtbot.mouseClick(last_two, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: page.runs() == (base, slower))
+    qtbot.waitUntil(lambda: page.runs() == (baseline, slower))
     settle(qtbot, page)
     assert contents.empty.isHidden()
 
 
-def test_one_run_is_added_and_taken_out_again(base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_one_run_is_added_and_taken_out_again(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
-    page.compare((base,))
+    page.compare((baseline,))
     assert page.presenter.add(slower)
     assert not page.presenter.add(slower)
     settle(qtbot, page)
-    assert page.runs() == (base, slower)
+    assert page.runs() == (baseline, slower)
     page.picker.remove_requested.emit(0)
     settle(qtbot, page)
     assert page.runs() == (slower,)
     assert "Add a second run" in page.verdict.sentence
 
 
-def test_a_run_goes_by_its_title(base: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_a_run_goes_by_its_title(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
     set_title(slower, "after the driver")
     page = open_page()
-    page.compare((base, slower))
+    page.compare((baseline, slower))
     settle(qtbot, page)
     assert [format_run_label(place, one) for place, one in enumerate(page.presenter.request.entries)][1] == (
         "2 after the driver"
@@ -318,7 +323,7 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
         page.theme_controller.scale_text(1)
 
 
-def test_a_long_reason_is_not_clipped_at_twice_the_text(base: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_a_long_reason_is_not_clipped_at_twice_the_text(baseline: Path, open_page: OpenPage, qtbot: QtBot) -> None:
     run_id = "20261127-120000-a-name-of-some-length-0001"
     void = result(steady(10.0, 0.1), run_id=run_id)
     path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
@@ -326,7 +331,7 @@ def test_a_long_reason_is_not_clipped_at_twice_the_text(base: Path, open_page: O
     page.resize(700, 700)
     page.theme_controller.scale_text(2)
     try:
-        page.compare((base, path, path.parent / "none"))
+        page.compare((baseline, path, path.parent / "none"))
         settle(qtbot, page)
         qtbot.waitUntil(lambda: clipped(page) == [])
     finally:

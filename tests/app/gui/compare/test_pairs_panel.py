@@ -24,9 +24,9 @@ OpenPage = Callable[[], ComparePage]
 
 
 @pytest.fixture
-def near(base: Path) -> Path:
+def near(baseline: Path) -> Path:
     found = store(result(steady(10.8, 0.5), run_id="near"), 4)
-    for run in (base, found):
+    for run in (baseline, found):
         text = PROFILE.format(url="http://127.0.0.1:1", rate="10/s", duration="1s", extra="")
         (run / SPEC).write_text(text)
         sealed_again(run)
@@ -36,7 +36,7 @@ def near(base: Path) -> Path:
 @pytest.fixture
 def new_pair(near: Path) -> tuple[Path, Path]:
     return (
-        store(result(steady(10.1, 0.1), run_id="new-base"), 5),
+        store(result(steady(10.1, 0.1), run_id="new-baseline"), 5),
         store(result(steady(10.9, 0.1), run_id="new-candidate"), 5),
     )
 
@@ -46,10 +46,10 @@ def part_of(page: ComparePage) -> PairsPanel:
 
 
 def test_the_button_asks_for_what_the_line_says(
-    base: Path, near: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    baseline: Path, near: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
-    page.compare((base, near))
+    page.compare((baseline, near))
     settle(qtbot, page)
     card = page.verdict.pairs
     assert card.run.text().replace("&", "") == "Run 6 more pairs"
@@ -64,16 +64,16 @@ def test_the_button_asks_for_what_the_line_says(
     assert card.command.endswith(" --measure --pairs 2 --max-duration 3m")
     kept = load_comparison(launch.directory)
     assert kept is not None
-    assert [(one.path, one.side) for one in kept.entries] == [(base, "base"), (near, "candidate")]
+    assert [(one.path, one.side) for one in kept.entries] == [(baseline, "baseline"), (near, "candidate")]
 
 
 def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
-    base: Path, near: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     (near / SPEC).unlink()
     sealed_again(near)
     page = open_page()
-    page.compare((base, near))
+    page.compare((baseline, near))
     settle(qtbot, page)
     card = page.verdict.pairs
     assert not card.run.isEnabled()
@@ -82,14 +82,14 @@ def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
 
 
 def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
-    base: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+    baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
-    page.compare((base, near))
+    page.compare((baseline, near))
     settle(qtbot, page)
     save_comparison(written.directory, page.presenter.request)
     page.pairs.watch(written.directory)
-    written.tell_begun(1, "base", new_pair[0])
+    written.tell_begun(1, "baseline", new_pair[0])
     part = part_of(page)
     qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring baseline")
     assert part.progress.isVisibleTo(page)
@@ -97,17 +97,17 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     with qtbot.waitSignal(page.navigation.watch_run_requested) as watched:
         part.progress.watch.click()
     assert watched.args == [new_pair[0]]
-    written.tell_done(1, "base", new_pair[0])
+    written.tell_done(1, "baseline", new_pair[0])
     written.tell_begun(1, "candidate", new_pair[1])
     qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring candidate")
     written.tell_done(1, "candidate", new_pair[1])
     written.end(message="The time limit was reached after 1 of 2 pairs.")
-    qtbot.waitUntil(lambda: page.runs() == (base, new_pair[0], near, new_pair[1]))
+    qtbot.waitUntil(lambda: page.runs() == (baseline, new_pair[0], near, new_pair[1]))
     settle(qtbot, page)
     outcome = page.presenter.outcome
     assert outcome is not None
     assert outcome.comparison is not None
-    assert outcome.comparison.base == ("base", "new-base")
+    assert outcome.comparison.baseline == ("baseline", "new-baseline")
     assert outcome.comparison.candidate == ("near", "new-candidate")
     assert part.strip.text().splitlines() == [
         "A/B pairs finished: 1.", "The time limit was reached after 1 of 2 pairs.",
@@ -117,15 +117,15 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
 
 
 def test_another_window_puts_them_to_what_was_compared(
-    base: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+    baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     first, written = open_page(), WrittenPairs()
-    first.compare((base, near))
+    first.compare((baseline, near))
     settle(qtbot, first)
     save_comparison(written.directory, first.presenter.request)
     second = open_page()
     second.pairs.watch(written.directory)
-    assert second.runs() == (base, near)
+    assert second.runs() == (baseline, near)
     written.tell_pairs([new_pair])
     written.end()
     qtbot.waitUntil(lambda: len(second.runs()) == 4)
@@ -133,22 +133,22 @@ def test_another_window_puts_them_to_what_was_compared(
 
 
 def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
-    base: Path, near: Path, slower: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+    baseline: Path, near: Path, slower: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
-    page.compare((base, near))
+    page.compare((baseline, near))
     settle(qtbot, page)
     save_comparison(written.directory, page.presenter.request)
     page.pairs.watch(written.directory)
     qtbot.waitUntil(lambda: part_of(page).state.status == "running")
-    page.compare((base, slower))
+    page.compare((baseline, slower))
     written.tell_pairs([new_pair])
     written.end()
     part = part_of(page)
     qtbot.waitUntil(lambda: "A/B pairs finished: 1." in part.strip.text())
-    assert page.runs() == (base, slower)
+    assert page.runs() == (baseline, slower)
     part.strip.action_triggered.emit()
-    assert page.runs() == (base, new_pair[0], near, new_pair[1])
+    assert page.runs() == (baseline, new_pair[0], near, new_pair[1])
     settle(qtbot, page)
 
 
@@ -196,7 +196,7 @@ def test_an_engine_that_is_gone_leaves_its_whole_pairs(
 
 
 def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
-    home: Path, base: Path, near: Path, open_page: OpenPage, qtbot: QtBot
+    home: Path, baseline: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     directory = home / "comparisons" / "one"
@@ -208,16 +208,16 @@ def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
 
 
 def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
-    base: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
+    baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
     page.resize(1300, 1500)
     page.theme_controller.scale_text(2)
     try:
-        page.compare((base, near))
+        page.compare((baseline, near))
         settle(qtbot, page)
         page.pairs.watch(written.directory)
-        written.tell_begun(1, "base", new_pair[0])
+        written.tell_begun(1, "baseline", new_pair[0])
         qtbot.waitUntil(lambda: part_of(page).state.progress.pair_run is not None)
         page.pairs.stop()
         assert unnamed(page) == []

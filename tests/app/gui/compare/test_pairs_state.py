@@ -28,13 +28,13 @@ def after(*events: Event) -> PairsState:
     return state
 
 
-FIRST_PAIR = (begun(0, 1, "base"), done(10, 1, "base"), begun(10, 1, "candidate"), done(20, 1, "candidate"))
+FIRST_PAIR = (begun(0, 1, "baseline"), done(10, 1, "baseline"), begun(10, 1, "candidate"), done(20, 1, "candidate"))
 
 
 def test_only_whole_pairs_are_of_use() -> None:
-    state = after(*FIRST_PAIR, begun(20, 2, "candidate"), done(30, 2, "candidate"), begun(30, 2, "base"))
+    state = after(*FIRST_PAIR, begun(20, 2, "candidate"), done(30, 2, "candidate"), begun(30, 2, "baseline"))
     assert (state.status, state.name) == ("running", "pairs of scoring")
-    assert state.runs("base") == (Path("base-1"),)
+    assert state.runs("baseline") == (Path("baseline-1"),)
     assert state.runs("candidate") == (Path("candidate-1"),)
     assert (state.progress.completed, state.progress.total) == (3, 4)
 
@@ -42,29 +42,29 @@ def test_only_whole_pairs_are_of_use() -> None:
 def test_an_invalid_run_is_no_repeat_and_why_it_is_made_again_is_reported() -> None:
     state = after(
         PhaseChanged(0, "pairs", "two profiles in interleaved A/B pairs"),
-        begun(0, 1, "base"), done(10, 1, "base", "INVALID"),
-        PhaseChanged(10 * SECOND, "pairs", "this base run is INVALID"), begun(10, 1, "base"),
+        begun(0, 1, "baseline"), done(10, 1, "baseline", "INVALID"),
+        PhaseChanged(10 * SECOND, "pairs", "this baseline run is INVALID"), begun(10, 1, "baseline"),
     )  # fmt: skip
     assert state.finished_runs == ()
     assert state.progress.completed == 0
-    assert state.last_message == "this base run is INVALID"
+    assert state.last_message == "this baseline run is INVALID"
 
 
 def test_what_is_left_is_as_what_was() -> None:
     state = after(*FIRST_PAIR)
     assert state.eta_s() == pytest.approx(20 / 2.5 * 1.5)
-    assert after(begun(0, 1, "base")).eta_s() is None
+    assert after(begun(0, 1, "baseline")).eta_s() is None
 
 
 def test_more_pairs_are_more_to_do() -> None:
-    assert after(*FIRST_PAIR, begun(20, 2, "base", pairs=4)).progress.total == 8
+    assert after(*FIRST_PAIR, begun(20, 2, "baseline", pairs=4)).progress.total == 8
 
 
 def test_new_runs_join_their_sides() -> None:
     asked = ComparisonRequest(
         (
             ComparisonEntry(Path("c"), "candidate"),
-            ComparisonEntry(Path("b"), "base"),
+            ComparisonEntry(Path("b"), "baseline"),
             ComparisonEntry(Path("d"), "drawn"),
         ),
         0.1,
@@ -72,7 +72,7 @@ def test_new_runs_join_their_sides() -> None:
     )
     together = add_measured_runs(asked, after(*FIRST_PAIR))
     assert [(one.side, one.path.name) for one in together.entries] == [
-        ("base", "b"), ("base", "base-1"), ("candidate", "c"), ("candidate", "candidate-1"), ("drawn", "d"),
+        ("baseline", "b"), ("baseline", "baseline-1"), ("candidate", "c"), ("candidate", "candidate-1"), ("drawn", "d"),
     ]  # fmt: skip
     assert (together.tolerance, together.is_forced) == (0.1, True)
     assert add_measured_runs(together, after(*FIRST_PAIR)) == together

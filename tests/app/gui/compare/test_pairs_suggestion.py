@@ -29,7 +29,7 @@ ASKED = ComparisonRequest((), 0.05, is_forced=False)
 
 
 @pytest.fixture
-def near(base: Path) -> Path:
+def near(baseline: Path) -> Path:
     return store(result(steady(10.8, 0.5), run_id="near"), 4)
 
 
@@ -47,31 +47,31 @@ def usual(**values: str) -> str:
     return PROFILE.format(**({"url": "http://127.0.0.1:1", "rate": "10/s", "duration": "1s", "extra": ""} | values))
 
 
-def test_what_is_open_is_offered_by_the_profiles_that_the_runs_kept(base: Path, near: Path) -> None:
-    for run in (base, near):
+def test_what_is_open_is_offered_by_the_profiles_that_the_runs_kept(baseline: Path, near: Path) -> None:
+    for run in (baseline, near):
         write_profile(run, usual())
-    offer = offered((base, "base"), (near, "candidate"))
+    offer = offered((baseline, "baseline"), (near, "candidate"))
     assert offer is not None
-    assert (offer.base, offer.candidate, offer.problem) == (base / SPEC, near / SPEC, None)
+    assert (offer.baseline, offer.candidate, offer.problem) == (baseline / SPEC, near / SPEC, None)
     assert offer.name == "pairs of test"
     assert offer.pairs == 6
     assert offer.pair_s > 2 * result().clock.duration_s
 
 
-def test_nothing_is_offered_where_nothing_is_open(base: Path, slower: Path) -> None:
-    assert offered((base, "base"), (slower, "candidate")) is None
+def test_nothing_is_offered_where_nothing_is_open(baseline: Path, slower: Path) -> None:
+    assert offered((baseline, "baseline"), (slower, "candidate")) is None
 
 
-def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path, near: Path) -> None:
-    write_profile(base, usual())
+def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(baseline: Path, near: Path) -> None:
+    write_profile(baseline, usual())
     (near / SPEC).unlink()
     sealed_again(near)
-    offer = offered((base, "base"), (near, "candidate"))
+    offer = offered((baseline, "baseline"), (near, "candidate"))
     assert offer is not None
     assert offer.problem is not None
     assert "2 quickstart comes from another tool and has no profile" in offer.problem
     line = build_measure_command(ASKED, offer, 6, 20)
-    assert line == f"sizewise compare {base}/spec.yaml CANDIDATE.yaml --measure --pairs 6 --max-duration 20m"
+    assert line == f"sizewise compare {baseline}/spec.yaml CANDIDATE.yaml --measure --pairs 6 --max-duration 20m"
 
 
 @pytest.mark.parametrize(
@@ -82,10 +82,12 @@ def test_a_run_without_a_profile_says_so_and_leaves_a_line_to_fill_in(base: Path
         ("sizewise: 1\nname: [", "spec.yaml"),
     ],
 )
-def test_a_profile_that_cannot_be_measured_here_says_why(base: Path, near: Path, profile: str, reported: str) -> None:
+def test_a_profile_that_cannot_be_measured_here_says_why(
+    baseline: Path, near: Path, profile: str, reported: str
+) -> None:
     write_profile(near, usual())
-    write_profile(base, profile)
-    offer = offered((base, "base"), (near, "candidate"))
+    write_profile(baseline, profile)
+    offer = offered((baseline, "baseline"), (near, "candidate"))
     assert offer is not None
     assert offer.problem is not None
     assert offer.problem.startswith("The profile of 1 quickstart cannot be measured here: ")

@@ -179,7 +179,7 @@ def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Q
     written = WrittenPairs()
     queues.queue.watch(written.directory, written.directory.name, "pairs")
     queues.queue.add(launch(tmp_path, "next"))
-    written.tell_begun(1, "base", tmp_path / "first")
+    written.tell_begun(1, "baseline", tmp_path / "first")
     queues.clock.now_ns = 31 * SECOND  # nothing is told between two runs
 
     def job() -> Job:
@@ -189,7 +189,7 @@ def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Q
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "first")
     assert job().launch.name == "pairs of scoring"
     assert (format_phase(job()), format_job_time(job())) == ("Pair 1 of 2: measuring baseline", "0:30 elapsed")
-    written.tell_done(1, "base", tmp_path / "first")
+    written.tell_done(1, "baseline", tmp_path / "first")
     written.tell_begun(1, "candidate", tmp_path / "second")
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "second")
     assert format_job_time(job()) == "0:30 elapsed, about 0:50 left"

@@ -91,7 +91,7 @@ def test_pairs_are_watched_by_the_run_whose_turn_it_is_and_opened_in_compare(
     with qtbot.waitSignal(navigation.watch_pairs_requested) as shown:
         press(qtbot, dock, "Watch")
     assert shown.args == [written.directory]
-    written.tell_begun(1, "base", tmp_path / "first")
+    written.tell_begun(1, "baseline", tmp_path / "first")
     qtbot.waitUntil(lambda: "Pair 1 of 2" in dock.phase.text())
     with qtbot.waitSignal(navigation.watch_run_requested) as watched:
         press(qtbot, dock, "Watch")

@@ -53,8 +53,8 @@ def test_prompts_are_left_out_until_they_are_ticked(
 ) -> None:
     drawer = _opened(page, opened, prompting, qtbot)
     assert not drawer.contents.prompts.isChecked()
-    assert _rows(drawer) == [(HOST, "unchanged"), ("workload.body", "(hidden)")]
-    assert drawer.path_field.text() == str(prompting / "report-hidden.json")
+    assert _rows(drawer) == [(HOST, "unchanged"), ("workload.body", "(redacted)")]
+    assert drawer.path_field.text() == str(prompting / "report-redacted.json")
     assert page.command_line() == "sizewise report stages --format json --redact prompts"
     assert "axolotl" not in _saved(drawer, qtbot).read_text()
     drawer.contents.prompts.click()
@@ -101,7 +101,7 @@ def test_the_command_line_writes_the_same_file_and_the_run_stays_as_it_was(
     content = written.read_bytes()
     assert main(command.split()[1:]) == 0
     assert written.read_bytes() == content
-    assert json.loads(content)["hidden"] == ["hosts", "prompts"]
+    assert json.loads(content)["redacted"] == ["hosts", "prompts"]
     assert {path: hashlib.sha256(path.read_bytes()).digest() for path in before} == before
 
 

@@ -32,7 +32,7 @@ def texts(page: ResultsPage) -> list[str]:
     return [one.text() for one in page.findChildren(QLabel) if one.isVisibleTo(page)]
 
 
-def rescored(page: ResultsPage, qtbot: QtBot, ask: object) -> DisplayedRun:
+def reevaluated(page: ResultsPage, qtbot: QtBot, ask: object) -> DisplayedRun:
     with qtbot.waitSignal(page.presenter.reevaluated, timeout=20_000):
         ask()  # type: ignore[operator]
     assert page.presenter.displayed_run is not None
@@ -75,13 +75,13 @@ def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
     own = opened(stages)
     editor, verdict = page.content().overview.slo, page.content().verdict
     assert [line.text() for line in editor.lines] == ["latency_ms.p95 < 50", "error_rate < 0.1%"]
-    strict = rescored(page, qtbot, lambda: editor.lines[0].setText("latency_ms.p95 < 2"))
+    strict = reevaluated(page, qtbot, lambda: editor.lines[0].setText("latency_ms.p95 < 2"))
     assert strict.report.verdict.outcome == "FAIL"
     assert verdict.outcome.text() == "FAIL"
     assert verdict.stamp.isVisibleTo(page)
     assert verdict.stamp.text().startswith("Re-evaluated with SLO p95 latency < 2 ms, error rate < 0.1 %")
     assert editor.lines[0].badge.text() == "FAIL"
-    back = rescored(page, qtbot, editor.reset.click)
+    back = reevaluated(page, qtbot, editor.reset.click)
     assert back.report is own.own_report
     assert not verdict.stamp.isVisibleTo(page)
     assert editor.lines[0].text() == "latency_ms.p95 < 50"
@@ -104,7 +104,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     own = opened(stages)
     content = page.content()
     middle = own.own_report.stages[1]
-    window = rescored(
+    window = reevaluated(
         page,
         qtbot,
         lambda: content.overview.axis.linked.select_time_range(middle.start_s + 0.001, middle.start_s + 9.999),
@@ -121,7 +121,7 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     reported = capsys.readouterr().out
     for tile in window.report.tiles:
         assert formatting.format_quantity(tile.quantity).replace(formatting.THIN_SPACE, " ") in reported
-    back = rescored(page, qtbot, content.overview.axis.linked.clear_time_range)
+    back = reevaluated(page, qtbot, content.overview.axis.linked.clear_time_range)
     assert back.report is own.own_report
 
 
@@ -266,15 +266,15 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     opened(stages)
-    rescored(page, qtbot, lambda: page.content().overview.slo.lines[0].setText("latency_ms.p95 < 3"))
+    reevaluated(page, qtbot, lambda: page.content().overview.slo.lines[0].setText("latency_ms.p95 < 3"))
     drawer = page.content().drawer
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert page.export()
-    assert drawer.path_field.text() == str(stages / "report-rescored.json")
+    assert drawer.path_field.text() == str(stages / "report-reevaluated.json")
     qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
         drawer.save.click()
-    assert json.loads((stages / "report-rescored.json").read_text())["verdict"]["sentence"].startswith(
+    assert json.loads((stages / "report-reevaluated.json").read_text())["verdict"]["sentence"].startswith(
         "Re-evaluated with SLO"
     )
 

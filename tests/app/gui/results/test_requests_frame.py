@@ -19,7 +19,7 @@ def test_every_request_is_a_row_with_its_own_times(stages: Path) -> None:
     assert len(frame) == run.table.num_rows
     assert frame["latency_ms"].is_monotonic_decreasing
     table = run.table.to_pandas()
-    expected = np.sort(((table["end_ns"] - table["intended_ns"]) / 1e6).to_numpy())[::-1]
+    expected = np.sort(((table["end_ns"] - table["scheduled_ns"]) / 1e6).to_numpy())[::-1]
     assert frame["latency_ms"].to_numpy() == pytest.approx(expected)
     middle = run.result.stages[1]
     inside = frame[frame["stage"] == "middle"]

@@ -91,7 +91,7 @@ def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBo
     row.editor.line.selectAll()
     qtbot.keyClicks(row.editor.line, "30")
     qtbot.waitUntil(lambda: "no unit" in row.problem.text())
-    assert "Write it like 30s" in row.problem.text()
+    assert "Use a value such as 30s" in row.problem.text()
     assert not page.header.start.isEnabled()
     assert "no unit" in page.header.start.accessibleDescription()
     assert page.header.state.text() == "Has errors"

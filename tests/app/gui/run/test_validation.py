@@ -22,7 +22,7 @@ def test_all_that_is_wrong_is_reported_where_it_is() -> None:
     text = RIGHT.replace("duration: 30s", "duration: 30").replace("method: POST", "method: PST")
     wrong = validate_profile(text, Path("x.yaml")).issues
     assert [one.path for one in wrong] == [("workload", "method"), ("load", "stages", 0, "duration")]
-    assert wrong[1].hint == "Write it like 30s, 500ms or 10m."
+    assert wrong[1].hint == "Use a value such as 30s, 500ms or 10m."
     assert wrong[1].line == text.splitlines().index(next(line for line in text.splitlines() if "duration" in line)) + 1
 
 

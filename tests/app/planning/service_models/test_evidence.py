@@ -10,9 +10,9 @@ from app.planning.capacity import Capacity
 from app.planning.fleet_rate import build_fleet_shape, simulate_rate
 from app.planning.fleet_sizer import FleetSizer
 from app.planning.fleets import plan_fleets
-from app.planning.goals import build_goals
 from app.planning.service_models.evidence import Evidence, StageEffect, collect_evidence, meets_slo
 from app.planning.sizing import Demand
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits, Router
 from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService
@@ -109,7 +109,7 @@ def test_however_unsure_a_model_is_no_plan_is_far_below_what_passed_in_all_repea
     assert evidence.passed_rate_per_s == 0.5
     assert evidence.scale(2.0).passed_rate_per_s == 1.0
     unsure = fit_of(fitted(RequestService(1, 0.7, 1.0), mean_s=0.5))
-    shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_goals([SLO]), "random")
+    shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([SLO]), "random")
     free = simulate_rate(unsure, shape, 1, 1.0, 0.0, msgspec.structs.replace(evidence, passed_rate_per_s=0.0))
     held = simulate_rate(unsure, shape, 1, 1.0, 0.0, evidence)
     assert held.rate_per_s * math.exp(-1.2816 * held.sigma) == pytest.approx(0.8 * 0.5, rel=0.01)
@@ -138,7 +138,7 @@ def sized(
     service: RequestService, points: tuple[MeasuredLoadPoint, ...], router: Router, replicas: int = 1
 ) -> tuple[float, float]:
     """The rates by formula and by simulation, of each replica."""
-    shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_goals([SLO]), router)
+    shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([SLO]), router)
     measured = target(fit=fit_of(fitted(service, mean_s=0.02)), load_points=points)
     start = plan_capacity(replicas)
     settling = FleetSizer(shape, Demand(0.2 * replicas, 0.2, z=0.0, spares=0), slo=[SLO])

@@ -11,13 +11,13 @@ from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import build_sample_from_pairs, unpack_pairs
 from app.analysis.traces import select_busiest_rows
 from app.planning.fleet_rate import build_fleet_shape
-from app.planning.goals import build_goals
 from app.planning.service_models.measured import (
     add_measured_tokens,
     build_local_targets,
     build_measured_target,
     build_measured_tokens,
 )
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.estimate import Estimate
 from app.records.local import BatchModel, LocalResult, VariantData
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
@@ -94,7 +94,7 @@ def test_requests_are_as_long_as_those_of_the_trace() -> None:
     rows = select_busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=build_sample_from_pairs(pairs[:1].astype(np.int64))))
     traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=build_measured_tokens((1050.0, 143.3))))
-    found = build_fleet_shape(add_measured_tokens(traced).traffic, build_goals(traced.slo), "random")
+    found = build_fleet_shape(add_measured_tokens(traced).traffic, build_slo_objectives(traced.slo), "random")
     assert [list(pair) for pair in found.lengths] == pairs.tolist()
 
 

@@ -10,11 +10,11 @@ from msgspec.structs import replace
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
 from app.planning.formulas import estimate_rate_within_slo
-from app.planning.goals import build_goals
 from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
 from app.planning.service_models.service_fit import count_requests, fit_service, group_load_points
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 from tests.fakes.services import measured_rungs
@@ -146,8 +146,8 @@ def test_percentiles_without_counts_or_durations_are_of_a_steady_state() -> None
     assert not any(one.is_steady for one in group_load_points(steady))
     fitted = fit_service(typed).services[0].service
     assert isinstance(fitted, RequestService)
-    goals = build_goals([parse_objective("latency_ms.p95 < 1000")])
-    rates = [estimate_rate_within_slo(one, goals, 1, "random") for one in (fitted, law)]
+    objectives = build_slo_objectives([parse_objective("latency_ms.p95 < 1000")])
+    rates = [estimate_rate_within_slo(one, objectives, 1, "random") for one in (fitted, law)]
     assert rates[0] == pytest.approx(rates[1], rel=0.008)
 
 

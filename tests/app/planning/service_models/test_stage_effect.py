@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.planning.goals import build_goals
 from app.planning.service_models.evidence import StageEffect
 from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
+from app.planning.slo_objectives import build_slo_objectives
 from app.records.service import RequestService, TokenService
 from tests.checks.event_simulator import Slots, simulate
 
@@ -38,7 +38,7 @@ def test_plays_are_few() -> None:
 
 
 ONE = RequestService(1, 1.0, 1.0)
-GOALS = build_goals([parse_objective("latency_ms.p95 < 40000")])
+GOALS = build_slo_objectives([parse_objective("latency_ms.p95 < 40000")])
 STEADY_PER_S = 1 - math.log(20) / 40
 """An M/M/1 queue with 1 s of service and its p95 at 40 s; a lognormal of CV 1 has nearly that tail under such load."""
 ALIKE = ((1, 1),)
@@ -72,14 +72,17 @@ def test_half_of_the_stages_meet_the_slo_at_the_stages_rate() -> None:
 
 def test_stages_of_language_models_are_played_with_their_lengths() -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
-    goals = build_goals([parse_objective("ttft_ms.p95 < 2000")])
+    objectives = build_slo_objectives([parse_objective("ttft_ms.p95 < 2000")])
     lengths = tuple((10, outputs) for outputs in range(1, 40))
-    few, many = (compute_stage_effect(service, goals, lengths, requests, 14.0) for requests in (200, 4000))
+    few, many = (compute_stage_effect(service, objectives, lengths, requests, 14.0) for requests in (200, 4000))
     assert few is not None
     assert many is not None
     assert few.stage_rate_per_s > 1.02 * many.stage_rate_per_s
 
 
 def test_an_slo_without_percentiles_and_a_rate_far_from_the_steady_one_have_no_effect() -> None:
-    assert compute_stage_effect(ONE, build_goals([parse_objective("latency_ms.mean < 4000")]), ALIKE, 300, 0.7) is None
+    assert (
+        compute_stage_effect(ONE, build_slo_objectives([parse_objective("latency_ms.mean < 4000")]), ALIKE, 300, 0.7)
+        is None
+    )
     assert compute_stage_effect(ONE, GOALS, ALIKE, 300, 0.1) is None

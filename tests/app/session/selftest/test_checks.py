@@ -39,7 +39,7 @@ def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_pa
     assert from_send.observed == 50.0
 
 
-CHECKS = ["percentiles", "null ceiling", "stall", "injection", "store", "clock"]
+CHECKS = ["percentiles", "generator capacity", "stall", "injection", "store", "clock"]
 
 
 def proved(folder: Path, **changed: Any) -> SelfTest:
@@ -133,7 +133,7 @@ def of_another_base() -> Any:
         ({"estimate_percentiles": rounded}, "percentiles", "largest error"),
         ({"estimate_percentiles": interpolated}, "percentiles", "largest error"),
         ({"estimate_percentiles": too_sure}, "percentiles", "coverage of the 95 % CI"),
-        ({"per_s": 700.0}, "null ceiling", "max rate to a no-op server"),
+        ({"per_s": 700.0}, "generator capacity", "max rate to a no-op server"),
         ({"omits": True}, "stall", "p95 latency"),
         ({"servers": Servers(lambda script: replace(script, freeze_s=0.0))}, "stall", "p99 latency"),
         ({"open_run": LosesRows}, "store", "read errors"),
@@ -210,7 +210,7 @@ def test_one_that_was_interrupted_proves_nothing(tmp_path: Path) -> None:
 
     def on_check(name: str) -> None:
         looked_at.append(name)
-        if name == "null ceiling":
+        if name == "generator capacity":
             interruption.code = ExitCode.INTERRUPTED
 
     assert run_selftest(true_parts(tmp_path), interruption, on_check) is None

@@ -39,7 +39,7 @@ def test_aggregates_come_from_seconds_and_milliseconds(curve: Read) -> None:
     assert "itl" not in latencies, "GuideLLM's ITL is a mean a request"
 
 
-def test_latency_of_a_rate_is_counted_from_the_intended_start(curve: Read) -> None:
+def test_latency_of_a_rate_is_counted_from_the_scheduled_start(curve: Read) -> None:
     """Sent 0.1, 0, 0.4 and 0 s late, and served in 0.5, 0.5, 0.5 and 0.2 s; first tokens after 0.1, 0.1, 0.1, 0.2."""
     found = curve("guidellm-0.3.json")
     rate = found.load_points[1]
@@ -78,7 +78,7 @@ def test_a_sample_of_the_requests_gives_way_to_the_aggregates(changed: Callable[
     assert any("measured from the send" in note for note in found.notes)
 
 
-def test_without_intended_starts_latency_is_from_the_send(changed: Callable[..., Path]) -> None:
+def test_without_scheduled_starts_latency_is_from_the_send(changed: Callable[..., Path]) -> None:
     way = "benchmarks__0__requests__successful__1__info__timings__targeted_start"
     found = read_foreign([changed("guidellm-0.7.json", **{way: None})])
     assert found.load_points[0].latencies_s["latency"]["mean"] == pytest.approx(0.5)

@@ -1,5 +1,5 @@
-"""Latency goals that an SLO sets for a simulated fleet, and the cancellation of plans that are no
-longer needed.
+"""Latency objectives that an SLO sets for a simulated fleet, and the cancellation of plans that are
+no longer needed.
 
 A simulated plan takes about a second, during which the plan inputs may change.
 """
@@ -36,49 +36,49 @@ DEFAULT_LATENCY_METRIC = "latency_ms.p95"
 _APPROXIMATED_METRICS = ("service_ms", "first_byte_ms", "ttft_service_ms", "ttfo_ms", "itl_ms", "icl_ms")
 
 
-class Goal(msgspec.Struct, frozen=True):
+class LatencyObjective(msgspec.Struct, frozen=True):
     """Limit on a latency: the given quantile, or the mean if `quantile` is `None`, must stay below
     `limit_s`."""
 
     text: str
     metric: str
-    """Name of the metric that the goal limits, as in `Objective.name`."""
+    """Name of the metric that the objective limits, as in `Objective.name`."""
     kind: LatencyKind
     quantile: float | None
     limit_s: float
 
 
-class Goals(msgspec.Struct, frozen=True):
-    """Goals that a fleet must reach to meet an SLO.
+class SloObjectives(msgspec.Struct, frozen=True):
+    """Objectives that a fleet must meet to meet an SLO, as a simulation can evaluate them.
 
     `share` is the share of arrivals that must be within all limits; `None` if the SLO sets only
     percentiles or means.
     """
 
-    latency_goals: tuple[Goal, ...]
+    latency: tuple[LatencyObjective, ...]
     share: float | None
     notes: tuple[str, ...] = ()
 
     @property
     def latency_metric(self) -> str:
-        """Metric of the first latency goal; p95 latency if there is no latency goal."""
-        return self.latency_goals[0].metric if self.latency_goals else DEFAULT_LATENCY_METRIC
+        """Metric of the first latency objective; p95 latency if there is no latency objective."""
+        return self.latency[0].metric if self.latency else DEFAULT_LATENCY_METRIC
 
     def get_limit_s(self, kind: LatencyKind) -> float:
         """Return the tightest limit in seconds on one kind of latency; infinity if there is no
         limit."""
-        return min((goal.limit_s for goal in self.latency_goals if goal.kind == kind), default=math.inf)
+        return min((objective.limit_s for objective in self.latency if objective.kind == kind), default=math.inf)
 
 
-def build_goals(slo: Sequence[Objective]) -> Goals:
-    """Build the goals that a simulation can evaluate from an SLO. `notes` of the result lists the
-    objectives that cannot be simulated."""
-    latency_goals, notes, share = [], [], None
+def build_slo_objectives(slo: Sequence[Objective]) -> SloObjectives:
+    """Build the objectives that a simulation can evaluate from an SLO. `notes` of the result lists
+    the objectives that cannot be simulated."""
+    latency_objectives, notes, share = [], [], None
     for objective in (objective for objective in slo if objective.level == "fail"):
         kind = _KIND_BY_METRIC.get(objective.metric)
         if kind is not None and (objective.aggregate in PERCENTILES or objective.aggregate == "mean"):
-            latency_goals.append(
-                Goal(
+            latency_objectives.append(
+                LatencyObjective(
                     objective.label, objective.name, kind, PERCENTILES.get(objective.aggregate), objective.limit / 1000
                 )
             )
@@ -93,7 +93,7 @@ def build_goals(slo: Sequence[Objective]) -> Goals:
             )
         else:
             notes.append(f"{objective.label} does not apply to a fleet, so the plan ignores it.")
-    return Goals(tuple(latency_goals), share, tuple(notes))
+    return SloObjectives(tuple(latency_objectives), share, tuple(notes))
 
 
 ShouldContinue = Callable[[], bool]

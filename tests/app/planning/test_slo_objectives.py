@@ -6,12 +6,18 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.fleets import plan_fleets
-from app.planning.goals import CancelledError, Goal, Goals, LatencyKind, build_goals
+from app.planning.slo_objectives import (
+    CancelledError,
+    LatencyKind,
+    LatencyObjective,
+    SloObjectives,
+    build_slo_objectives,
+)
 from tests.performance.planning import question
 
 
-def goals(*slo: str) -> Goals:
-    return build_goals([parse_objective(text) for text in slo])
+def objectives(*slo: str) -> SloObjectives:
+    return build_slo_objectives([parse_objective(text) for text in slo])
 
 
 @pytest.mark.parametrize(
@@ -24,13 +30,13 @@ def goals(*slo: str) -> Goals:
         ("tpot_ms.p50 < 40", "p50 TPOT < 40 ms", "per_token", 0.5, 0.04),
     ],
 )
-def test_a_time_is_a_goal_in_seconds(
+def test_a_time_is_an_objective_in_seconds(
     text: str, shown: str, time: LatencyKind, quantile: float | None, limit_s: float
 ) -> None:
-    found = goals(text)
-    (goal,) = found.latency_goals
-    assert goal.limit_s == pytest.approx(limit_s)
-    assert goal == Goal(shown, text.partition(" ")[0], time, quantile, goal.limit_s)
+    found = objectives(text)
+    (objective,) = found.latency
+    assert objective.limit_s == pytest.approx(limit_s)
+    assert objective == LatencyObjective(shown, text.partition(" ")[0], time, quantile, objective.limit_s)
     assert (found.share, found.notes) == (None, ())
 
 
@@ -48,32 +54,32 @@ def test_a_time_is_a_goal_in_seconds(
 def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(
     text: str, shown: str, time: LatencyKind
 ) -> None:
-    found = goals(text)
-    assert [goal.kind for goal in found.latency_goals] == [time]
+    found = objectives(text)
+    assert [objective.kind for objective in found.latency] == [time]
     simulated = {"latency": "the latency of the entire request", "first_token": "TTFT", "per_token": "TPOT"}[time]
     assert found.notes == (f"{shown} is evaluated as a limit on {simulated}.",)
 
 
 def test_a_goodput_is_the_share_that_is_asked_for() -> None:
-    found = goals("goodput_share > 99%")
+    found = objectives("goodput_share > 99%")
     assert found.share == pytest.approx(0.99)
-    assert found == Goals((), found.share)
+    assert found == SloObjectives((), found.share)
 
 
 def test_errors_and_what_says_nothing_of_a_fleet_are_noted() -> None:
-    found = goals("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
-    assert found.latency_goals == ()
+    found = objectives("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
+    assert found.latency == ()
     assert [note.partition(":")[0].partition(" does not apply")[0] for note in found.notes] == [
         "error rate < 1 %", "throughput > 10 req/s", "max latency < 90 ms",
     ]  # fmt: skip
 
 
 def test_what_only_warns_asks_for_nothing() -> None:
-    assert goals("latency_ms.p95 < 50 | warn") == Goals((), None)
+    assert objectives("latency_ms.p95 < 50 | warn") == SloObjectives((), None)
 
 
 def test_the_tightest_limit_on_a_time() -> None:
-    both = goals("latency_ms.p95 < 50", "latency_ms.p99 < 40", "ttft_ms.p95 < 10")
+    both = objectives("latency_ms.p95 < 50", "latency_ms.p99 < 40", "ttft_ms.p95 < 10")
     assert both.get_limit_s("latency") == pytest.approx(0.04)
     assert both.get_limit_s("first_token") == pytest.approx(0.01)
     assert both.get_limit_s("per_token") == math.inf

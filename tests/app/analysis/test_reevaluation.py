@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.analysis.rescoring import clip_stage
+from app.analysis.reevaluation import clip_stage
 from app.analysis.rows import read_rows
 from app.analysis.stages import summarize_rows
 from app.records.result import Window
@@ -28,7 +28,7 @@ def test_a_stage_inside_is_left_as_it_is_and_one_outside_is_left_out(facts: Stag
     assert clip_stage(facts, rows, Window(start_ns + 20 * SECOND, start_ns + 30 * SECOND)) is None
 
 
-def test_of_a_cut_stage_only_what_was_intended_inside_counts(facts: StageData) -> None:
+def test_of_a_cut_stage_only_what_was_scheduled_inside_counts(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     slow = np.where(arrivals < 4.0, 0.5, 0.01)
     rows = read_rows(request_rows(arrivals, slow))

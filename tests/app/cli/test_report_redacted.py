@@ -51,18 +51,18 @@ def test_it_is_written_beside_the_run_and_changes_nothing_of_it(run: Path, capsy
     capsys.readouterr()
     assert main(["report", str(run), "--redact", "hosts,models,prompts", "--format", "json"]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{run / 'report-hidden.json'}\n"
+    assert said.out == f"{run / 'report-redacted.json'}\n"
     assert "redacted: quokka.corp.example → host-1, " in said.err
     assert "redacted: zebrafish → model-1, " in said.err
-    assert "redacted: workload.body → (hidden), once\n" in said.err
+    assert "redacted: workload.body → (redacted), once\n" in said.err
     written = {name: digest for name, digest in _digests(run).items() if name not in before}
-    assert written.keys() >= {"report-hidden.json", "report-hidden-requests.parquet", "report-hidden-stages.csv"}
+    assert written.keys() >= {"report-redacted.json", "report-redacted-requests.parquet", "report-redacted-stages.csv"}
     assert {name: digest for name, digest in _digests(run).items() if name in before} == before
     for name in written:
         content = (run / name).read_bytes().lower()
         assert [word for word in (b"quokka", b"zebrafish", b"axolotl") if word in content] == []
-    assert json.loads((run / "report-hidden.json").read_text())["hidden"] == ["hosts", "models", "prompts"]
-    names = pq.read_table(run / "report-hidden-requests.parquet")["name"]
+    assert json.loads((run / "report-redacted.json").read_text())["redacted"] == ["hosts", "models", "prompts"]
+    names = pq.read_table(run / "report-redacted-requests.parquet")["name"]
     assert set(names.to_pylist()) == {"http://host-1/score"}
 
 
@@ -81,17 +81,17 @@ def test_a_run_evaluated_again_is_hidden_too(tmp_path: Path, capsys: pytest.Capt
     asked = ["--slo", "latency_ms.p95 < 900", "--redact", "hosts", "--format", "json"]
     assert main(["report", str(run), *asked]) == 0
     said = capsys.readouterr()
-    assert said.out == f"{run / 'report-rescored-hidden.json'}\n"
+    assert said.out == f"{run / 'report-reevaluated-redacted.json'}\n"
     host = StoredRun(run).complete_result.environment.host
     assert f"redacted: {host} → host-1" in said.err
-    reported = json.loads((run / "report-rescored-hidden.json").read_text())
+    reported = json.loads((run / "report-reevaluated-redacted.json").read_text())
     assert reported["environment"][0] == {"label": "Host", "value": "host-1"}
     assert reported["verdict"]["sentence"].startswith("Re-evaluated with ")
 
 
 def test_the_load_points_of_llm_d_are_hidden_too(run: Path) -> None:
     assert main(["report", str(run), "--format", "llm-d", "--redact", "hosts,models,prompts"]) == 0
-    texts = [path.read_text() for path in (run / "llm-d-hidden").iterdir()]
+    texts = [path.read_text() for path in (run / "llm-d-redacted").iterdir()]
     assert texts
     assert [text for text in texts if "zebrafish" in text or "quokka" in text or "axolotl" in text] == []
 

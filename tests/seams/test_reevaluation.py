@@ -37,13 +37,13 @@ def test_every_stage_comes_out_as_the_engine_stored_it(
         done = sizewise_here("run", path, "--out", str(run))
     assert done.returncode in (0, 4, 10), done.stderr
     opened = load_run(StoredRun(run))
-    again = opened.rescore()
+    again = opened.reevaluate()
     for one, own in zip(again.stages, opened.result.stages, strict=True):
         assert one == own, one.name
     assert again == opened.result
     reported = sizewise_here("report", str(run), "--slo", "latency_ms.p50 < 0.01", "--format", "json")
     assert reported.returncode in (4, 10)
-    report = json.loads((run / "report-rescored.json").read_text())
+    report = json.loads((run / "report-reevaluated.json").read_text())
     assert report["objectives"][0]["outcome"] == "FAIL"
 
 

@@ -42,7 +42,7 @@ from app.records.result import (
     MaxRate,
     Objective,
     ObjectiveResult,
-    Rescoring,
+    Reevaluation,
     Result,
     Stage,
     StageKind,
@@ -163,8 +163,8 @@ def reevaluate_run(run: RunData, slo: tuple[Objective, ...] | None, window_s: tu
     )
     if is_unchanged:
         return result
-    rescored = mark_reevaluated(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_max_rate))
-    return replace(rescored, rescoring=None) if has_same_slo_and_window else rescored
+    reevaluated = mark_reevaluated(result, run.result, slo, window_s, _build_no_rate_causes(run.result, new_max_rate))
+    return replace(reevaluated, reevaluation=None) if has_same_slo_and_window else reevaluated
 
 
 def mark_reevaluated(
@@ -179,11 +179,11 @@ def mark_reevaluated(
 
     The plan and the comparison are dropped, because they were based on the run's own SLO and its
     whole duration."""
-    rescoring = Rescoring(
+    reevaluation = Reevaluation(
         None if slo is None else tuple(objective.text for objective in slo), window_s, original.exit.code
     )
     new_exit = _build_exit(original, result, (*result.slo, *result.gates), extra_causes)
-    return replace(result, plan=None, comparison=None, rescoring=rescoring, exit=new_exit)
+    return replace(result, plan=None, comparison=None, reevaluation=reevaluation, exit=new_exit)
 
 
 _EvaluatedPart = tuple[StageData, StageRows, Stage]
@@ -297,7 +297,7 @@ def _pool_steps(
 def _drop_clipped_rows(rows: StageRows, stage_data: StageData) -> StageRows:
     """Drop the rows after the end of a clipped stage, which would overlap with the next search
     step."""
-    return rows.filter(rows.intended_ns < stage_data.start_ns + round(stage_data.duration_s * 1e9))
+    return rows.filter(rows.scheduled_ns < stage_data.start_ns + round(stage_data.duration_s * 1e9))
 
 
 def _replace_stage_checks(
