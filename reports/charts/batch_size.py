@@ -42,7 +42,7 @@ def build_batch_charts(report: Report) -> tuple[Chart, ...]:
     throughput_points = [
         msgspec.structs.replace(point, quantity=_convert_to_inferences(point.quantity)) for point in throughput_points
     ]
-    latency = _build_chart(latency_points, "batch-latency", "Latency by batch size", "latency, ms")
+    latency = _build_chart(latency_points, "batch-latency", "Latency by batch size", "Latency (ms)")
     throughput = _build_chart(
         throughput_points, "batch-throughput", "Throughput by batch size", "throughput, inferences/s"
     )
@@ -157,11 +157,11 @@ def _build_lines(records: list[dict[str, Any]], series_names: list[str], y_title
         build_layer(records)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
         .encode(
-            x=alt.X("batch:Q", title="batch size", axis=axis, scale=scale),
+            x=alt.X("batch:Q", title="Batch size", axis=axis, scale=scale),
             y=alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in records], 20)),
             tooltip=[
                 alt.Tooltip("series:N"),
-                alt.Tooltip("batch:Q", title="batch size"),
+                alt.Tooltip("batch:Q", title="Batch size"),
                 alt.Tooltip("shown:N", title=y_title.partition(",")[0]),
             ],
             **build_point_scales(series_names),

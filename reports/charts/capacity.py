@@ -39,7 +39,7 @@ def build_demand_chart(plan: PlanSection | None) -> Chart | None:
         title="Demand over the day vs. capacity",
         alternative=_describe_levels(levels, demand),
         spec=build_spec(_build_layers(levels, demand), "demand"),
-        columns=("hour", "demand, req/s", *(f"capacity of {level['count']}, req/s" for level in levels)),
+        columns=("hour", "demand (req/s)", *(f"capacity of {level['count']} (req/s)" for level in levels)),
         rows=tuple(
             (
                 f"{hour:02}:00",
@@ -89,14 +89,14 @@ def _build_layers(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> li
     ]
     max_rate = 1.1 * max(*demand, *(level["per_s"] for level in levels))
     scale = alt.Scale(domain=[0, _HOURS], nice=False)
-    x = alt.X("hour:Q", title="hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
+    x = alt.X("hour:Q", title="Hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
     y = alt.Y(
         "rate:Q",
-        title="request rate, req/s",
+        title="Request rate (req/s)",
         scale=alt.Scale(domain=[0, max_rate], nice=False),
         axis=alt.Axis(format=",~r"),
     )
-    tooltip = [alt.Tooltip("from:N", title="hour"), alt.Tooltip("rate:Q", title="demand, req/s", format=",.3~r")]
+    tooltip = [alt.Tooltip("from:N", title="Hour"), alt.Tooltip("rate:Q", title="Demand (req/s)", format=",.3~r")]
     bars = (
         build_layer(hours)
         .mark_rect(color=MUTED, opacity=0.35)

@@ -30,7 +30,7 @@ def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
             rows,
             latency_getters,
             "clients-time",
-            f"{metric}, ms",
+            f"{metric} (ms)",
             f"{metric[:1].upper()}{metric[1:]} by concurrency",
         ),
         _build_chart(
@@ -53,12 +53,12 @@ def _build_chart(
         return None
     series_names = [name for name in getters if any(point["series"] == name for point in points)]
     axis = alt.Axis(values=sorted({point["clients"] for point in points}))
-    x = alt.X("clients:Q", title="concurrency", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
+    x = alt.X("clients:Q", title="Concurrency", axis=axis, scale=alt.Scale(type="log", base=2, nice=False, padding=12))
     y = alt.Y("value:Q", title=y_title, **fit_scale([point["value"] for point in points], 20))
     tooltip = [
         alt.Tooltip("series:N"),
-        alt.Tooltip("clients:Q", title="concurrency"),
-        alt.Tooltip("shown:N", title="value"),
+        alt.Tooltip("clients:Q", title="Concurrency"),
+        alt.Tooltip("shown:N", title="Value"),
     ]
     lines = build_layer(points).mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
     scales = build_point_scales(series_names)

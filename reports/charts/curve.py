@@ -88,10 +88,10 @@ def _build_layers(report: Report, points: list[dict[str, Any]], latency: str) ->
     rates = [point["offered"] for point in points]
     x = alt.X(
         "offered:Q",
-        title=f"offered rate, {'sessions/s' if report.curve.counts == 'sessions' else 'req/s'}",
+        title=f"Offered rate ({'sessions/s' if report.curve.counts == 'sessions' else 'req/s'})",
         **fit_scale(rates, 12, from_zero=False),
     )
-    y = alt.Y("latency:Q", title=f"{latency}, ms", **fit_scale(latencies, 20))
+    y = alt.Y("latency:Q", title=f"{latency} (ms)", **fit_scale(latencies, 20))
     data = build_layer(points)
     bars = data.mark_rule(color=MUTED, opacity=0.7).encode(x=x, y=alt.Y("low:Q"), y2=alt.Y2("high:Q"))
     means = _compute_means(points)
@@ -110,7 +110,7 @@ def _build_layers(report: Report, points: list[dict[str, Any]], latency: str) ->
         shape=alt.Shape("result:N", legend=legend, scale=alt.Scale(domain=state_texts, range=shapes)),
         tooltip=[
             alt.Tooltip("stage:N"),
-            alt.Tooltip("offered:Q", title="offered rate, req/s", format=",.3~r"),
+            alt.Tooltip("offered:Q", title="Offered rate (req/s)", format=",.3~r"),
             alt.Tooltip("shown:N", title=latency),
             alt.Tooltip("result:N"),
         ],

@@ -30,12 +30,12 @@ def build_cdf_chart(report: Report) -> Chart | None:
     limit = report.curve.limit if report.curve.metric in CDF_LIMIT_METRICS else None
     points = [point for curve in curves for point in _build_points(curve)]
     latencies_ms = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
-    x = alt.X("ms:Q", title="latency, ms", **fit_scale(latencies_ms, 20))
-    y = alt.Y("percent:Q", title="share of requests, %", scale=alt.Scale(domain=[0, 100]))
+    x = alt.X("ms:Q", title="Latency (ms)", **fit_scale(latencies_ms, 20))
+    y = alt.Y("percent:Q", title="Share of requests (%)", scale=alt.Scale(domain=[0, 100]))
     tooltip = [
-        alt.Tooltip("series:N", title="metric"),
-        alt.Tooltip("ms:Q", title="latency, ms", format=",.3~r"),
-        alt.Tooltip("percent:Q", title="share of requests, %", format=",.4~r"),
+        alt.Tooltip("series:N", title="Metric"),
+        alt.Tooltip("ms:Q", title="Latency (ms)", format=",.3~r"),
+        alt.Tooltip("percent:Q", title="Share of requests (%)", format=",.4~r"),
     ]
     lines = (
         build_layer(points)
@@ -50,7 +50,7 @@ def build_cdf_chart(report: Report) -> Chart | None:
         title="Latency distribution (CDF)",
         alternative=" ".join(map(_describe_curve, curves)),
         spec=build_spec([lines, *limit_marks], "ecdf"),
-        columns=("metric", "share of requests", "latency, ms"),
+        columns=("metric", "share of requests", "latency (ms)"),
         rows=tuple(row for curve in curves for row in _build_rows(curve)),
         note=f"Empirical distribution of {formatting.format_count(curves[0].n)} requests, the same as for the "
         "percentiles.",

@@ -23,9 +23,9 @@ def build_heat_map_chart(report: Report) -> Chart | None:
     metric = formatting.metric_name(report.times)
     limit = report.curve.limit if report.curve.metric == report.times else None
     opacity = alt.Scale(type="sqrt", domain=[0, max_count], range=[0.08, 1])
-    legend = alt.Legend(title="responses", symbolType="square", symbolFillColor=ACCENT, format=",d", tickCount=4)
-    x = alt.X("from:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False))
-    y = alt.Y("low:Q", title=f"{metric}, ms", **fit_scale(heat_map.edges_ms, 1))
+    legend = alt.Legend(title="Responses", symbolType="square", symbolFillColor=ACCENT, format=",d", tickCount=4)
+    x = alt.X("from:Q", title="Time since start (s)", scale=alt.Scale(zero=False, nice=False))
+    y = alt.Y("low:Q", title=f"{metric} (ms)", **fit_scale(heat_map.edges_ms, 1))
     marks = (
         build_layer(cells)
         .mark_rect(color=ACCENT)
@@ -36,9 +36,9 @@ def build_heat_map_chart(report: Report) -> Chart | None:
             y2=alt.Y2("high:Q"),
             opacity=alt.Opacity("responses:Q", scale=opacity, legend=legend),
             tooltip=[
-                alt.Tooltip("when:N", title="time, s"),
-                alt.Tooltip("took:N", title="latency"),
-                alt.Tooltip("responses:Q", title="responses", format=",d"),
+                alt.Tooltip("when:N", title="Time (s)"),
+                alt.Tooltip("took:N", title="Latency"),
+                alt.Tooltip("responses:Q", title="Responses", format=",d"),
             ],
         )
     )
@@ -52,7 +52,7 @@ def build_heat_map_chart(report: Report) -> Chart | None:
         title="Latency heat map",
         alternative=_describe_heat_map(heat_map, metric),
         spec=build_spec([marks, *limit_lines], "heat"),
-        columns=("from, s", *map(_format_range, pairwise(heat_map.edges_ms))),
+        columns=("from (s)", *map(_format_range, pairwise(heat_map.edges_ms))),
         rows=tuple(
             (formatting.format_plain(start_s), *(formatting.format_count(row[column]) for row in heat_map.counts))
             for column, start_s in enumerate(heat_map.from_s)

@@ -32,7 +32,7 @@ _KIND_COLORS = {
     "varying": SERIES[3],
     "spike": SERIES[5],
 }
-_X = alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False))
+_X = alt.X("at:Q", title="Time since start (s)", scale=alt.Scale(zero=False, nice=False))
 
 
 def build_rate_timeline_chart(report: Report) -> Chart | None:
@@ -52,14 +52,14 @@ def build_rate_timeline_chart(report: Report) -> Chart | None:
     records = _build_records(load, columns)
     max_rate = max(map(max, (load.offered_per_s, load.sent_per_s, load.completed_per_s)))
     axis = {"scale": alt.Scale(domain=[0, 1.12 * max_rate], nice=False)}  # the stage band is at the top
-    lines = _build_lines(records, series_names, "request rate, req/s", axis)
+    lines = _build_lines(records, series_names, "Request rate (req/s)", axis)
     layers = [lines, *_build_stage_band(report, load), _build_hover_layer(records, [*columns])]
     return Chart(
         key="rates",
         title="Request rate over time",
         alternative=_describe_rates(load, "sent" if is_closed else "offered"),
         spec=build_spec(_add_zoom(layers, "rates_zoom"), "rates"),
-        columns=("time, s", *(f"{name}, req/s" for name in series_names), "in flight"),
+        columns=("time (s)", *(f"{name} (req/s)" for name in series_names), "in flight"),
         rows=_build_rows(load, list(columns.values())),
         note=f"Bins of {formatting.format_plain(load.bin_s)} s. The band at the top shows the stages.",
     )
@@ -81,7 +81,7 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
     limit_label = f"SLO {formatting.metric_name(slo_metric, report.curve.percentile)}"
     limit_lines = [] if limit is None else build_limit_line(limit.value, limit_label)
     values_ms = latencies + ([] if limit is None else [limit.value])
-    lines = _build_lines(records, list(columns), f"{metric}, ms", fit_scale(values_ms, 20))
+    lines = _build_lines(records, list(columns), f"{metric} (ms)", fit_scale(values_ms, 20))
     layers = [lines, *limit_lines, _build_hover_layer(records, list(columns))]
     max_latency = max(latencies)
     return Chart(
@@ -90,7 +90,7 @@ def build_latency_timeline_chart(report: Report) -> Chart | None:
         alternative=f"p50 and p95 {metric} per bin of {formatting.format_plain(load.bin_s)} s. The highest is "
         f"{formatting.format_number(max_latency)} ms, the lowest {formatting.format_number(min(latencies))} ms.",
         spec=build_spec(_add_zoom(layers, "latency_zoom"), "latency"),
-        columns=("time, s", *(f"{name}, ms" for name in columns)),
+        columns=("time (s)", *(f"{name} (ms)" for name in columns)),
         rows=_build_rows(load, list(columns.values())),
         note="Each latency is plotted at the scheduled start of its request, if known, or else at its send time. Gaps "
         "are bins without responses.",
@@ -118,7 +118,7 @@ def _build_lines(records: list[dict[str, Any]], series_names: list[str], title: 
 def _build_hover_layer(records: list[dict[str, Any]], series_names: list[str]) -> alt.Chart:
     """Build an invisible vertical line per time bin, with a tooltip that shows all values of the
     bin."""
-    tooltip = [alt.Tooltip("at:Q", title="time, s", format=",.4~r")]
+    tooltip = [alt.Tooltip("at:Q", title="Time (s)", format=",.4~r")]
     tooltip += [alt.Tooltip(f"{name}:Q", format=",.3~r") for name in series_names]
     chart: alt.Chart = build_layer(records).mark_rule(color=INK, opacity=0, strokeWidth=6).encode(x=_X, tooltip=tooltip)
     return chart

@@ -119,9 +119,9 @@ def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.C
     limit = plan.latency_limit
     label_bounds = (0.75 * min(latencies), 1.15 * max(latencies))  # room for the labels below and above the points
     latency_extent = [*latencies, *label_bounds, *([] if limit is None else [limit.value])]
-    x = alt.X("cost:Q", title="cost, $/month", **fit_scale(costs, _LOG_RATIO, from_zero=False))
+    x = alt.X("cost:Q", title="Cost ($/month)", **fit_scale(costs, _LOG_RATIO, from_zero=False))
     y = alt.Y(
-        "latency:Q", title=f"{plan_sentences.format_latency_name(plan)} at peak, ms", **fit_scale(latency_extent, 20)
+        "latency:Q", title=f"{plan_sentences.format_latency_name(plan)} at peak (ms)", **fit_scale(latency_extent, 20)
     )
     front = sorted((point for point in points if point["is_on_frontier"]), key=lambda point: point["cost"])
     front_line = (
@@ -131,10 +131,10 @@ def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.C
     )
     tooltip = [
         alt.Tooltip("fleet:N"),
-        alt.Tooltip("shown_cost:N", title="cost"),
-        alt.Tooltip("shown_latency:N", title="latency at peak"),
+        alt.Tooltip("shown_cost:N", title="Cost"),
+        alt.Tooltip("shown_latency:N", title="Latency at peak"),
         alt.Tooltip("basis:N"),
-        alt.Tooltip("probability:N", title="on the front"),
+        alt.Tooltip("probability:N", title="On the front"),
     ]
     marks = build_role_marks(points, _ROLES, x, y, tooltip).encode(
         opacity=alt.Opacity("opacity:Q", scale=None, legend=None)

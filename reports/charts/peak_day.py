@@ -27,11 +27,11 @@ def build_peak_day_chart(plan: PlanSection | None) -> Chart | None:
         spec=build_spec(_build_layers(plan, plan.day), "day"),
         columns=(
             "hour",
-            "request rate, req/s",
+            "request rate (req/s)",
             "instances",
-            *(f"{name} latency, ms" for name in _PERCENTILES),
+            *(f"{name} latency (ms)" for name in _PERCENTILES),
             "responses within SLO",
-            "cost, $",
+            "cost ($)",
         ),
         rows=_build_rows(plan.day),
         note=f"{plan_sentences.describe_peak_day(plan)}. The gray area is the request rate (right axis). Each hour is "
@@ -42,14 +42,14 @@ def build_peak_day_chart(plan: PlanSection | None) -> Chart | None:
 def _build_layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
     hours = [_build_hour(day, index) for index in range(len(day.hours))]
     scale = alt.Scale(domain=[0, 24], nice=False)
-    x = alt.X("hour:Q", title="hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
+    x = alt.X("hour:Q", title="Hour of day", scale=scale, axis=alt.Axis(values=list(range(0, 25, 3)), format="d"))
     latencies = [hour_row[name] for hour_row in hours for name in _PERCENTILES if hour_row[name] is not None]
     limit, latency_extent = plan_sentences.get_peak_day_limit(plan), latencies or [1.0]
     limit_lines = []
     if limit is not None and plan.latency_limit is not None:
         latency_extent = [*latency_extent, plan.latency_limit.value]
         limit_lines = build_limit_line(plan.latency_limit.value, f"SLO {limit[0]} {limit[1]}")
-    y = alt.Y("value:Q", title="latency, ms", **fit_scale(latency_extent, 20))
+    y = alt.Y("value:Q", title="Latency (ms)", **fit_scale(latency_extent, 20))
     latency_lines = (
         build_layer([{**hour_row, "hour": hour_row["middle"]} for hour_row in hours])
         .transform_fold([*_PERCENTILES], as_=["series", "value"])
@@ -57,7 +57,7 @@ def _build_layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
         .encode(x=x, y=y, **build_series_scales([*_PERCENTILES]))
     )
     max_rate = 1.3 * max(hour_row["rate"] for hour_row in hours) or 1.0
-    rate_axis = alt.Axis(title="request rate, req/s", orient="right", grid=False, format=",~r", tickCount=4)
+    rate_axis = alt.Axis(title="Request rate (req/s)", orient="right", grid=False, format=",~r", tickCount=4)
     rate_scale = alt.Y("rate:Q", scale=alt.Scale(domain=[0, max_rate], nice=False), axis=rate_axis)
     rate_bars = (
         build_layer(hours)
@@ -73,12 +73,12 @@ def _build_layers(plan: PlanSection, day: DaySeries) -> list[alt.Chart]:
 def _build_hover_layer(hours: list[dict[str, Any]], x: alt.X) -> alt.Chart:
     """Build an invisible column per hour, with a tooltip that shows all values of the hour."""
     tooltip = [
-        alt.Tooltip("from:N", title="hour"),
-        alt.Tooltip("rate:Q", title="request rate, req/s", format=",.3~r"),
+        alt.Tooltip("from:N", title="Hour"),
+        alt.Tooltip("rate:Q", title="Request rate (req/s)", format=",.3~r"),
         alt.Tooltip("instances:Q", format=",.3~r"),
-        *(alt.Tooltip(f"{name}:Q", title=f"{name} latency, ms", format=",.3~r") for name in _PERCENTILES),
-        alt.Tooltip("good:N", title="responses within SLO"),
-        alt.Tooltip("usd:N", title="cost, $"),
+        *(alt.Tooltip(f"{name}:Q", title=f"{name} latency (ms)", format=",.3~r") for name in _PERCENTILES),
+        alt.Tooltip("good:N", title="Responses within SLO"),
+        alt.Tooltip("usd:N", title="Cost ($)"),
     ]
     column = build_layer(hours).mark_rect(color=INK, opacity=0)
     chart: alt.Chart = column.encode(x=x, x2=alt.X2("end:Q"), y=alt.value(0), y2=alt.value("height"), tooltip=tooltip)

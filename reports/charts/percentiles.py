@@ -30,14 +30,14 @@ def build_percentile_chart(report: Report) -> Chart | None:
         labelExpr=_LABEL_EXPRESSION,
         grid=True,
     )
-    x = alt.X("one_in:Q", title="percentile", axis=axis, scale=alt.Scale(type="log", nice=False))
+    x = alt.X("one_in:Q", title="Percentile", axis=axis, scale=alt.Scale(type="log", nice=False))
     limit = report.curve.limit if report.curve.metric in _LIMIT_METRICS else None
     latencies_ms = [point["ms"] for point in points] + ([] if limit is None else [limit.value])
-    y = alt.Y("ms:Q", title="latency, ms", **fit_scale(latencies_ms, 20))
+    y = alt.Y("ms:Q", title="Latency (ms)", **fit_scale(latencies_ms, 20))
     tooltip = [
-        alt.Tooltip("series:N", title="metric"),
-        alt.Tooltip("share:N", title="percentile"),
-        alt.Tooltip("ms:Q", title="latency, ms", format=",.3~r"),
+        alt.Tooltip("series:N", title="Metric"),
+        alt.Tooltip("share:N", title="Percentile"),
+        alt.Tooltip("ms:Q", title="Latency (ms)", format=",.3~r"),
     ]
     lines = (
         build_layer(points)
@@ -52,7 +52,7 @@ def build_percentile_chart(report: Report) -> Chart | None:
         title="Latency by percentile",
         alternative=" ".join(_describe_curve(curve) for curve in report.spectra),
         spec=build_spec([lines, *limit_lines], "spectrum"),
-        columns=("metric", "percentile", "latency, ms"),
+        columns=("metric", "percentile", "latency (ms)"),
         rows=tuple((point["series"], point["share"], formatting.format_number(point["ms"])) for point in points),
         note=f"Percentiles of {request_count_text} requests, pooled over the headline stages.",
     )

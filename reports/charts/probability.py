@@ -28,8 +28,8 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
         for (name, probability_text), value, color in zip(cells, values, colors, strict=True)
     ]
     target = formatting.format_probability(plan.confidence)
-    x = alt.X("instances:N", title="instances for the load, without spares", sort=None, axis=alt.Axis(labelAngle=0))
-    y = alt.Y("percent:Q", title="P(SLO met), %", scale=alt.Scale(domain=[0, 112], nice=False),
+    x = alt.X("instances:N", title="Instances for the load, without spares", sort=None, axis=alt.Axis(labelAngle=0))
+    y = alt.Y("percent:Q", title="P(SLO met) (%)", scale=alt.Scale(domain=[0, 112], nice=False),
               axis=alt.Axis(values=[0, 20, 40, 60, 80, 100]))  # fmt: skip
     tooltip = [alt.Tooltip("instances:N"), alt.Tooltip("shown:N", title="P(SLO met)")]
     data = build_layer(records)

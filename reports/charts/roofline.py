@@ -64,7 +64,7 @@ def build_roofline_chart(report: Report) -> Chart | None:
             _describe_position(variant, bottleneck) for variant, bottleneck in variants_with_bottlenecks
         ),
         spec=build_spec(_build_layers(points, lines, families), "roofline"),
-        columns=("variant", "FLOP/byte", "GFLOP/s", "roof at this intensity, GFLOP/s", "roof"),
+        columns=("variant", "FLOP/byte", "GFLOP/s", "roof at this intensity (GFLOP/s)", "roof"),
         rows=tuple(_build_row(variant, bottleneck) for variant, bottleneck in variants_with_bottlenecks),
         note=_build_note(
             len(variants_with_bottlenecks) - len(points),
@@ -148,11 +148,11 @@ def _build_layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], fam
     max_rate = _HEADROOM * max(point["rate"] for point in all_points)
     x = alt.X(
         "intensity:Q",
-        title="arithmetic intensity, FLOP/byte",
+        title="Arithmetic intensity (FLOP/byte)",
         **fit_scale([point["intensity"] for point in all_points], 2),
     )
     y = alt.Y(
-        "rate:Q", title="performance, GFLOP/s", **fit_scale([*(point["rate"] for point in all_points), max_rate], 2)
+        "rate:Q", title="Performance (GFLOP/s)", **fit_scale([*(point["rate"] for point in all_points), max_rate], 2)
     )
     names = [point["roof"] for point in roof_ends]
     dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=names, range=DASHES[: len(names)]))
@@ -172,7 +172,7 @@ def _build_layers(points: list[dict[str, Any]], lines: list[dict[str, Any]], fam
         .encode(
             x=x,
             y=y,
-            tooltip=[alt.Tooltip("variant:N"), alt.Tooltip("shown:N", title="achieved"), alt.Tooltip("roof:N")],
+            tooltip=[alt.Tooltip("variant:N"), alt.Tooltip("shown:N", title="Achieved"), alt.Tooltip("roof:N")],
             **build_point_scales(shown_families, all_names=families),
         )
     )

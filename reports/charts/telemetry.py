@@ -69,12 +69,12 @@ def _build_lines(
         build_layer(points)
         .mark_line(strokeWidth=1.7)
         .encode(
-            x=alt.X("at:Q", title="time since start, s", scale=alt.Scale(zero=False, nice=False)),
-            y=alt.Y("value:Q", title=f"{quantity}, {unit}", scale=scale),
+            x=alt.X("at:Q", title="Time since start (s)", scale=alt.Scale(zero=False, nice=False)),
+            y=alt.Y("value:Q", title=f"{quantity} ({unit})", scale=scale),
             tooltip=[
                 alt.Tooltip("series:N"),
-                alt.Tooltip("at:Q", title="time, s", format=",.4~r"),
-                alt.Tooltip("value:Q", title=f"{quantity}, {unit}", format=",.3~r"),
+                alt.Tooltip("at:Q", title="Time (s)", format=",.4~r"),
+                alt.Tooltip("value:Q", title=f"{quantity} ({unit})", format=",.3~r"),
             ],
             **build_series_scales(series_names),
         )

@@ -79,11 +79,11 @@ def _build_times_chart(report: Report, load_points: Sequence[_LoadPoint], *, is_
     values_ms = [*(point["value"] for point in points), *([limit.value] if limit else [])]
     x = alt.X(
         "load:Q",
-        title="concurrency" if is_closed else "offered rate, req/s",
+        title="Concurrency" if is_closed else "Offered rate (req/s)",
         **fit_scale([load for load, _, _ in load_points], 4, from_zero=False),
     )
-    y = alt.Y("value:Q", title="TTFT and TPOT, ms", **fit_scale(values_ms, 20))
-    tooltip = [alt.Tooltip("series:N"), alt.Tooltip("load:Q"), alt.Tooltip("shown:N", title="time")]
+    y = alt.Y("value:Q", title="TTFT and TPOT (ms)", **fit_scale(values_ms, 20))
+    tooltip = [alt.Tooltip("series:N"), alt.Tooltip("load:Q"), alt.Tooltip("shown:N", title="Time")]
     lines = (
         build_layer(points)
         .mark_line(point=alt.OverlayMarkDef(size=50, filled=True))
@@ -140,11 +140,11 @@ def _build_frontier_chart(report: Report, load_points: Sequence[_LoadPoint], *, 
     throughput_unit = "tok/s/GPU" if gpu_count else "tok/s"
     x = alt.X(
         "user:Q",
-        title="output throughput per user, tok/s (1 / p50 TPOT)",
+        title="Output throughput per user (tok/s, 1 / p50 TPOT)",
         **fit_scale([point["user"] for point in points], 12),
     )
     y = alt.Y(
-        "total:Q", title=f"output throughput, {throughput_unit}", **fit_scale([point["total"] for point in points], 20)
+        "total:Q", title=f"Output throughput ({throughput_unit})", **fit_scale([point["total"] for point in points], 20)
     )
     tooltip = [
         alt.Tooltip("load:N"),

@@ -37,10 +37,10 @@ def build_tornado_chart(plan: PlanSection | None) -> Chart | None:
         columns=(
             "input",
             "low value",
-            "cost at low value, $/month",
+            "cost at low value ($/month)",
             "cheapest offer at low value",
             "high value",
-            "cost at high value, $/month",
+            "cost at high value ($/month)",
             "cheapest offer at high value",
         ),
         rows=tuple(_build_row(sensitivity) for sensitivity in plan.sensitivity),
@@ -63,13 +63,13 @@ def _build_layers(shown_inputs: list[SensitivityRow], recommended: OfferRow, pla
     label_widths_px = _compute_label_widths_px(bars)
     low, high = _compute_domain([planned_usd, *(bar["usd"] for bar in bars)], planned_usd, label_widths_px)
     axis = alt.Axis(format=",~r", values=_compute_ticks(low, high))
-    x = alt.X("usd:Q", title="cost, $/month", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
+    x = alt.X("usd:Q", title="Cost ($/month)", scale=alt.Scale(domain=[low, high], nice=False), axis=axis)
     y = alt.Y("place:O", axis=None, scale=alt.Scale(paddingInner=0.2, paddingOuter=0.1))
     tooltip = [
         alt.Tooltip("input:N"),
-        alt.Tooltip("at:N", title="value"),
-        alt.Tooltip("shown:N", title="cost, $/month"),
-        alt.Tooltip("winner:N", title="cheapest offer"),
+        alt.Tooltip("at:N", title="Value"),
+        alt.Tooltip("shown:N", title="Cost ($/month)"),
+        alt.Tooltip("winner:N", title="Cheapest offer"),
     ]
     marks = (
         build_layer(bars)

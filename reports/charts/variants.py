@@ -100,10 +100,10 @@ def _format_accuracy(variant: VariantRow) -> str:
 def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) -> list[alt.Chart]:
     latencies, costs = ([point[name] for point in points] for name in ("latency", "cost"))
     x = alt.X(
-        "cost:Q", title=f"{local.axes.cost}, {formatting.show_unit(unit)}", **fit_scale(costs, 5, from_zero=False)
+        "cost:Q", title=f"{local.axes.cost} ({formatting.show_unit(unit)})", **fit_scale(costs, 5, from_zero=False)
     )
     max_latency = 1.15 * max(latencies)  # room for a label above the slowest variant
-    y = alt.Y("latency:Q", title=f"{local.axes.latency}, ms", **fit_scale([*latencies, max_latency], 20))
+    y = alt.Y("latency:Q", title=f"{local.axes.latency} (ms)", **fit_scale([*latencies, max_latency], 20))
     front = _select_two_axis_front(points)
     front_line = (
         build_layer(front)
@@ -120,8 +120,8 @@ def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) 
     ]
     tooltip = [
         alt.Tooltip("variant:N"),
-        alt.Tooltip("shown_latency:N", title="latency"),
-        alt.Tooltip("shown_cost:N", title="cost"),
+        alt.Tooltip("shown_latency:N", title="Latency"),
+        alt.Tooltip("shown_cost:N", title="Cost"),
         alt.Tooltip("throughput:N"),
         alt.Tooltip("accuracy:N"),
     ]
