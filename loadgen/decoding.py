@@ -26,11 +26,11 @@ _LENGTH, _COMPRESSION = 0, 3
 @overload
 def decode_json(content: bytes | bytearray | memoryview | str) -> Any: ...
 @overload
-def decode_json(content: bytes | bytearray | memoryview | str, kind: type[_T]) -> _T: ...
+def decode_json(content: bytes | bytearray | memoryview | str, value_type: type[_T]) -> _T: ...
 @overload
-def decode_json(content: bytes | bytearray | memoryview | str, kind: Any) -> Any: ...
-def decode_json(content: bytes | bytearray | memoryview | str, kind: Any = Any) -> Any:
-    """Decode a JSON document into a value of type `kind`. Raises msgspec.DecodeError if the content
+def decode_json(content: bytes | bytearray | memoryview | str, value_type: Any) -> Any: ...
+def decode_json(content: bytes | bytearray | memoryview | str, value_type: Any = Any) -> Any:
+    """Decode a JSON document into a value of type `value_type`. Raises msgspec.DecodeError if the content
     is invalid.
 
     msgspec itself also raises UnicodeDecodeError for bytes that are not UTF-8, UnicodeEncodeError
@@ -38,19 +38,19 @@ def decode_json(content: bytes | bytearray | memoryview | str, kind: Any = Any) 
     these errors to msgspec.DecodeError.
     """
     try:
-        return msgspec.json.decode(content, type=kind)
+        return msgspec.json.decode(content, type=value_type)
     except (UnicodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from error
 
 
 @overload
-def json_decoder(kind: type[_T]) -> Callable[[bytes | bytearray | memoryview | str], _T]: ...
+def json_decoder(value_type: type[_T]) -> Callable[[bytes | bytearray | memoryview | str], _T]: ...
 @overload
-def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]: ...
-def json_decoder(kind: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]:
-    """Return a decoder for values of type `kind`: a function like `decode_json`, but faster for
+def json_decoder(value_type: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]: ...
+def json_decoder(value_type: Any) -> Callable[[bytes | bytearray | memoryview | str], Any]:
+    """Return a decoder for values of type `value_type`: a function like `decode_json`, but faster for
     repeated calls."""
-    decode = msgspec.json.Decoder(kind).decode
+    decode = msgspec.json.Decoder(value_type).decode
 
     def decode_checked(content: bytes | bytearray | memoryview | str) -> Any:
         try:

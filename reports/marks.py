@@ -42,7 +42,7 @@ def replace_marks(text: str, write_status: Callable[[str], str], dim_start: str,
 
 
 def drop_marks(text: str) -> str:
-    """Return the text without marks."""
+    """Return the text without the private-use characters that mark colored parts."""
     return replace_marks(text, str, "", "")
 
 

@@ -177,8 +177,8 @@ def _compute_inflation(hits: Hits) -> float:
     if hits.size < 2 * BATCHES or p in (0.0, 1.0):
         return 1.0
     batch_size = hits.size // BATCHES
-    observed = float(compute_batch_means(hits).var(ddof=1)) * batch_size / (p * (1 - p))
-    return max(1.0, observed * (_T / _Z) ** 2) if observed > 1 else 1.0
+    design_effect = float(compute_batch_means(hits).var(ddof=1)) * batch_size / (p * (1 - p))
+    return max(1.0, design_effect * (_T / _Z) ** 2) if design_effect > 1 else 1.0
 
 
 def _drop_nan(values: npt.ArrayLike) -> Values:

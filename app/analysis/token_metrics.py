@@ -17,7 +17,7 @@ from app.records.result import Estimate
 Metrics = dict[str, dict[str, Estimate]]
 
 _TOKEN_SPANS = ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms")
-_NOT_REPORTED = "the server does not report the number of tokens per chunk; see icl_ms"
+_NOT_REPORTED = "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL)"
 
 
 def compute_token_metrics(rows: StageRows, window: tuple[int, int], all_rows: StageRows) -> Metrics:

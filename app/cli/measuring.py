@@ -287,7 +287,7 @@ def _print_summary(measured_run: MeasuredRun, arguments: argparse.Namespace, gat
     for warning in list_warnings(outcome.result, gating):
         warn(warning)
     code = outcome.result.exit.code
-    exit_text = f"exit {code}" if code else "exit 0, as a demonstration"
+    exit_text = f"exit {code}" if code else "exit 0 (demonstration)"
     for index, cause in enumerate(outcome.result.exit.texts):
         print(f"{'also' if index else exit_text}: {cause}", file=sys.stderr)
 

@@ -56,12 +56,13 @@ def execute(arguments: argparse.Namespace) -> int:
 
     arguments.recalibrate = True
 
-    def measure(step_s: float, out: Path | None) -> MeasuredRun:
-        return measure_demonstration(_load_profile(arguments, step_s), arguments, out)
+    def measure(step_duration_s: float, out: Path | None) -> MeasuredRun:
+        return measure_demonstration(_load_profile(arguments, step_duration_s), arguments, out)
 
-    step_s, out = arguments.seconds, arguments.out
+    step_duration_s, out = arguments.seconds, arguments.out
     return show_run(
-        measure_twice_if_invalid(measure, step_s, out) if arguments.retry else measure(step_s, out), arguments
+        measure_twice_if_invalid(measure, step_duration_s, out) if arguments.retry else measure(step_duration_s, out),
+        arguments,
     )
 
 
@@ -70,16 +71,16 @@ MeasureFunction = Callable[[float, Path | None], "MeasuredRun"]
 directory."""
 
 
-def measure_twice_if_invalid(measure: MeasureFunction, step_s: float, out: Path | None) -> MeasuredRun:
+def measure_twice_if_invalid(measure: MeasureFunction, step_duration_s: float, out: Path | None) -> MeasuredRun:
     """Measure once. If the run is INVALID, measure again with longer steps and return the second
     run, whatever its validity."""
-    first_run = measure(step_s, out)
+    first_run = measure(step_duration_s, out)
     reason = _find_invalid_reason(first_run.outcome.result)
     if reason is None:
         return first_run
-    step_s *= _STEP_DURATION_FACTOR
-    print(f"{escape_controls(reason)}. Measuring again, with steps of {step_s:g} s.", file=sys.stderr)
-    return measure(step_s, None if out is None else _find_next_directory(out))
+    step_duration_s *= _STEP_DURATION_FACTOR
+    print(f"{escape_controls(reason)}. Measuring again, with steps of {step_duration_s:g} s.", file=sys.stderr)
+    return measure(step_duration_s, None if out is None else _find_next_directory(out))
 
 
 def _find_invalid_reason(result: Result) -> str | None:
@@ -96,13 +97,13 @@ def _find_next_directory(out: Path) -> Path:
     return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
 
 
-def _load_profile(arguments: argparse.Namespace, step_s: float) -> EndpointProfile:
+def _load_profile(arguments: argparse.Namespace, step_duration_s: float) -> EndpointProfile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.profile import OipProfile
 
-    max_duration_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_s)
-    overrides = [f"load.search.step_duration={step_s:g}s", f"load.search.max_duration={max_duration_s:g}s"]
+    max_duration_s = max(_MIN_SEARCH_S, _MAX_STEPS * step_duration_s)
+    overrides = [f"load.search.step_duration={step_duration_s:g}s", f"load.search.max_duration={max_duration_s:g}s"]
     profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
     assert isinstance(profile, OipProfile)
     return profile

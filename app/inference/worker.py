@@ -48,19 +48,21 @@ def main() -> int:
         # Reported as a message, because exiting with an exception crashes while runtime threads are
         # running.
         except Exception as error:
-            failure = _convert_error(error, is_limited=job.memory_limit_bytes is not None)
+            failure = _convert_error(error, has_memory_limit=job.memory_limit_bytes is not None)
         message = str(failure).removesuffix(": MemoryError")  # Remove the exception type if there is no message.
         hint = failure.hint or (MEMORY_HINT if is_out_of_memory_message(message) else None)
         send(VariantFailed(message=message, hint=hint, exit_code=int(failure.exit_code)))
     return int(failure.exit_code)
 
 
-def _convert_error(error: Exception, *, is_limited: bool) -> SizewiseError:
+def _convert_error(error: Exception, *, has_memory_limit: bool) -> SizewiseError:
     if isinstance(error, MemoryError):
         return MeasurementError("the model exceeds the memory limit", hint=MEMORY_HINT)
     # A library that exists but cannot be loaded ran out of memory, and reports it with a different
     # message.
-    is_out_of_memory = is_limited and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+    is_out_of_memory = (
+        has_memory_limit and isinstance(error, ImportError) and not isinstance(error, ModuleNotFoundError)
+    )
     return MeasurementError(
         f"the measuring process failed: {type(error).__name__}: {error}", hint=MEMORY_HINT if is_out_of_memory else None
     )

@@ -96,16 +96,16 @@ def simulate_fleet_day(
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
     now_s, requested_replicas, end_of_day_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
-    for minute in (
+    for arrivals in (
         iterate_arrivals(cell.rates_per_s, bin_s, start_s, seed, modulation_shape, modulation_window_s)
         if rows is None
         else iterate_trace(cell.rates_per_s, bin_s, start_s, seed, rows, isinstance(design.services[0], RequestService))
     ):
-        end_s = minute.end_s
-        normals = compute_fleet_normals(minute.normals, design.services[0])
-        minute = msgspec.structs.replace(minute, normals=normals)
+        end_s = arrivals.end_s
+        normals = compute_fleet_normals(arrivals.normals, design.services[0])
+        arrivals = msgspec.structs.replace(arrivals, normals=normals)
         requested_replicas = _simulate_minute(
-            fleet, operated_fleet, slot_meter, decide, (now_s, slot_s), minute, requested_replicas
+            fleet, operated_fleet, slot_meter, decide, (now_s, slot_s), arrivals, requested_replicas
         )
         minutes.append(minute_meter.read(operated_fleet, end_s, requested_replicas))
         now_s = end_s

@@ -187,7 +187,7 @@ class ReplicaRate(msgspec.Struct, frozen=True):
 NO_EVIDENCE = Evidence()
 
 
-class _ModelRates(msgspec.Struct, frozen=True):
+class _PredictedRates(msgspec.Struct, frozen=True):
     """Rates that the service model predicts, without correction by load points.
 
     `rate_per_s` is the rate per replica in the fleet. `single_replica_per_s` is the rate of a
@@ -214,16 +214,20 @@ def estimate_rate(
     single_replica_per_s = (
         estimate_rate_within_slo(service, objectives, 1, "random", lengths) if evidence.tested_rates else rate_per_s
     )
-    model_rates = _ModelRates(rate_per_s, single_replica_per_s, sigma, speed_sigma)
+    predicted_rates = _PredictedRates(rate_per_s, single_replica_per_s, sigma, speed_sigma)
     factor = 1.0 if shape.bursts is None else _compute_fluid_factor(shape, shape.bursts)
-    rate = _correct_by_load_points(model_rates, evidence.scale(speed), fit.highest_per_s * speed, shape, factor)
+    rate = _correct_by_load_points(predicted_rates, evidence.scale(speed), fit.highest_per_s * speed, shape, factor)
     return msgspec.structs.replace(
         rate, max_throughput_per_s=_compute_upper_throughput_per_s(best, shape, speed, speed_sigma)
     )
 
 
 def _correct_by_load_points(
-    model_rates: _ModelRates, evidence: Evidence, max_observed_per_s: float, shape: FleetShape, burst_factor: float
+    predicted_rates: _PredictedRates,
+    evidence: Evidence,
+    max_observed_per_s: float,
+    shape: FleetShape,
+    burst_factor: float,
 ) -> ReplicaRate:
     """Return the predicted rate, corrected by load points near the SLO, and limited to the highest
     observed rate.
@@ -233,17 +237,17 @@ def _correct_by_load_points(
     result is at least the observed max rate of a single replica.
     """
     if not evidence.tested_rates:
-        return _limit_to_observed(model_rates.rate_per_s, max_observed_per_s, burst_factor, model_rates.sigma)
+        return _limit_to_observed(predicted_rates.rate_per_s, max_observed_per_s, burst_factor, predicted_rates.sigma)
     service_sigma = math.sqrt(
-        max(model_rates.sigma**2 - model_rates.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2)
+        max(predicted_rates.sigma**2 - predicted_rates.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2)
     )
     posterior, (low, high) = (
-        evidence.compute_posterior(model_rates.single_replica_per_s, service_sigma),
+        evidence.compute_posterior(predicted_rates.single_replica_per_s, service_sigma),
         evidence.interval,
     )
     pooling_ratio = (
-        model_rates.rate_per_s / model_rates.single_replica_per_s
-        if model_rates.single_replica_per_s > 0 and model_rates.rate_per_s > 0
+        predicted_rates.rate_per_s / predicted_rates.single_replica_per_s
+        if predicted_rates.single_replica_per_s > 0 and predicted_rates.rate_per_s > 0
         else 1.0
     )
     pooled_per_s = posterior.p50 * pooling_ratio
@@ -260,11 +264,11 @@ def _correct_by_load_points(
     )
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-low_sigma, high_sigma))
     lower_sigma = max(0.0, math.log(observed_per_s / min(observed_per_s, max(low_per_s, lower_bound_per_s)))) / Z80
-    sigma = math.hypot(max(lower_sigma, RUN_TO_RUN_SIGMA), model_rates.speed_sigma)
+    sigma = math.hypot(max(lower_sigma, RUN_TO_RUN_SIGMA), predicted_rates.speed_sigma)
     extrapolated_per_s = None
     if rate_per_s > max_observed_per_s:
         extrapolated_per_s = max(rate_per_s, high_per_s * math.exp(-Z80 * sigma)) * burst_factor
-    return ReplicaRate(observed_per_s * burst_factor, sigma, extrapolated_per_s, model_rates.sigma)
+    return ReplicaRate(observed_per_s * burst_factor, sigma, extrapolated_per_s, predicted_rates.sigma)
 
 
 def _limit_to_observed(rate_per_s: float, max_observed_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
@@ -368,7 +372,7 @@ def simulate_rate(
     model_rate = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
     median_per_s, evidence = model_rate.rate_per_s, evidence.scale(speed)
     if median_per_s <= 0:
-        missing_model_rates = _ModelRates(0.0, 0.0, _MISSING_MODEL_SIGMA, speed_sigma)
+        missing_model_rates = _PredictedRates(0.0, 0.0, _MISSING_MODEL_SIGMA, speed_sigma)
         return (
             _correct_by_load_points(missing_model_rates, evidence, fit.highest_per_s * speed, shape, 1.0)
             if evidence.tested_rates
@@ -386,10 +390,10 @@ def simulate_rate(
     )
     single_replica = _predict_single_replica(service, shape, median_per_s, max_observed_per_s, evidence, fit.spread)
     effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single_replica.max_observed_per_s), True)
-    model_rates = _ModelRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
+    predicted_rates = _PredictedRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
     rate = effect.add_sigma(
         _correct_by_load_points(
-            model_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
+            predicted_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
         )
     )
     upper_throughput_per_s = max(
@@ -415,9 +419,9 @@ def simulate_median_rate(
     )
     effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single_replica.max_observed_per_s), False)
     sigma = similar_rate.sigma if similar_rate.model_sigma is None else similar_rate.model_sigma
-    model_rates = _ModelRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
+    predicted_rates = _PredictedRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
     rate = _correct_by_load_points(
-        model_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
+        predicted_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
     )
     rate = msgspec.structs.replace(rate, max_throughput_per_s=similar_rate.max_throughput_per_s)
     return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, similar_rate.sigma))

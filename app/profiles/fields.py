@@ -224,7 +224,7 @@ def _to_profile_notation(value: Any, annotation: Any, metadata: tuple[Any, ...])
 
 def _serialize(value: Any, metadata: tuple[Any, ...]) -> Any:
     serializers = [entry.func for entry in metadata if isinstance(entry, PlainSerializer)]
-    serializers += [entry.write for entry in metadata if isinstance(entry, WrittenAs)]
+    serializers += [entry.serialize for entry in metadata if isinstance(entry, WrittenAs)]
     if value is None or not serializers:
         return value
     write: Any = serializers[-1]

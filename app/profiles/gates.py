@@ -196,7 +196,7 @@ def _check_searchable(profile: EndpointProfile, objective: Objective) -> tuple[s
             f"{metric} is low at every low rate, so a search cannot use it to find the max rate",
             "Write it as a gate.",
         )
-    if "beside" in METRICS[metric].traits:
+    if "external" in METRICS[metric].traits:
         return (
             f"{metric} is not measured per request, so a search cannot use it to find the max rate",
             "Write it as a gate.",
@@ -238,7 +238,7 @@ def _check_goodput(profile: EndpointProfile, objective: Objective) -> tuple[str,
 
     Goodput is the share of scheduled requests whose response meets all latency limits of the SLO.
     """
-    if "limits" not in METRICS[objective.metric].traits:
+    if "goodput" not in METRICS[objective.metric].traits:
         return None
     if any(
         slo_objective.metric in LIMIT_METRICS and slo_objective.comparator in ("<", "<=")

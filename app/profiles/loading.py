@@ -141,9 +141,9 @@ def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> P
     return settings
 
 
-def load_overrides(kind: type[SettingsType], overrides: Sequence[str]) -> SettingsType:
-    """Load settings of class `kind` only from `--set` overrides. Raises ProfileError."""
-    return _validate_settings(kind, _build_override_source(overrides))
+def load_overrides(settings_class: type[SettingsType], overrides: Sequence[str]) -> SettingsType:
+    """Load settings of `settings_class` only from `--set` overrides. Raises ProfileError."""
+    return _validate_settings(settings_class, _build_override_source(overrides))
 
 
 def _build_override_source(overrides: Sequence[str]) -> _Source:
@@ -153,9 +153,9 @@ def _build_override_source(overrides: Sequence[str]) -> _Source:
     return source
 
 
-def _validate_settings(kind: type[SettingsType], source: _Source) -> SettingsType:
+def _validate_settings(settings_class: type[SettingsType], source: _Source) -> SettingsType:
     try:
-        return kind.model_validate(source.document.value, context=_build_context(source, True))
+        return settings_class.model_validate(source.document.value, context=_build_context(source, True))
     except ValidationError as error:
         raise _build_first_error(source, error) from error
 
@@ -276,9 +276,9 @@ def _find_profile_class(source: _Source) -> type[Profile]:
     raise source.build_error(f"unknown protocol {protocol_text!r}", ("target", "protocol"), hint=hint)
 
 
-def _validate(source: _Source, kind: type[Profile], files_must_exist: bool) -> Profile:
+def _validate(source: _Source, profile_class: type[Profile], files_must_exist: bool) -> Profile:
     try:
-        profile = kind.model_validate(source.document.value, context=_build_context(source, files_must_exist))
+        profile = profile_class.model_validate(source.document.value, context=_build_context(source, files_must_exist))
     except ValidationError as error:
         raise _build_first_error(source, error) from error
     if (invalid_objective := find_objective_problem(profile)) is not None:

@@ -359,8 +359,8 @@ class LocalLoad(Settings):
     cold_starts: Annotated[int, Field(ge=0), upper_bound(100)] = Field(default=3, examples=[3])
     """Number of cold starts to measure, like 3."""
     search: Literal["best"] | None = None
-    """Search for the best variant. With best, only variants that can be the best within the SLO are
-    measured."""
+    """Search strategy. `best` skips variants that cannot be the best variant that meets the SLO; by
+    default, all variants are measured."""
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:

@@ -147,17 +147,17 @@ class ReadAs(msgspec.Struct, frozen=True):
 
 
 class WrittenAs(msgspec.Struct, frozen=True):
-    """Annotation for a value that has another type in a profile. `read` converts from that type,
-    and `write` converts to that type."""
+    """Annotation for a value that has another type in a profile. `parse` converts from that type,
+    and `serialize` converts to that type."""
 
     profile_type: Any
-    read: Callable[[Any], Any]
-    write: Callable[[Any], Any]
+    parse: Callable[[Any], Any]
+    serialize: Callable[[Any], Any]
 
     def __get_pydantic_core_schema__(self, _source: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         schema = handler.generate_schema(self.profile_type)
-        serializer = core_schema.plain_serializer_function_ser_schema(self.write)
-        return core_schema.no_info_after_validator_function(self.read, schema, serialization=serializer)
+        serializer = core_schema.plain_serializer_function_ser_schema(self.serialize)
+        return core_schema.no_info_after_validator_function(self.parse, schema, serialization=serializer)
 
 
 def _build_objective_parser(parse: Callable[[str], T]) -> PlainValidator:

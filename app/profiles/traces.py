@@ -154,11 +154,11 @@ def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) 
         ) from error
 
 
-def _decode_line(path: Path, line: bytes, number: int, kind: Any) -> Any:
+def _decode_line(path: Path, line: bytes, number: int, value_type: Any) -> Any:
     if len(line) > _MAX_LINE_BYTES:
         raise ProfileError("the line is longer than 1 MiB", path=str(path), line=number)
     try:
-        return decode_json(line, kind)
+        return decode_json(line, value_type)
     except msgspec.DecodeError as error:
         detail = "".join(character for character in str(error) if character.isprintable() and character.isascii())[:100]
         raise ProfileError(
@@ -312,7 +312,7 @@ class _TraceColumns:
                 return self._table.column(index)
         return None
 
-    def _read_numbers(self, name: str, column: pa.ChunkedArray, kind: type[np.generic] = np.float64) -> Floats:
+    def _read_numbers(self, name: str, column: pa.ChunkedArray, dtype: type[np.generic] = np.float64) -> Floats:
         import pyarrow as pa
 
         if not (pa.types.is_integer(column.type) or pa.types.is_floating(column.type)) and len(column):
@@ -322,7 +322,7 @@ class _TraceColumns:
         if column.null_count:
             row = int(np.flatnonzero(column.is_null().to_numpy(zero_copy_only=False))[0])
             raise self._build_error(f"{name} is empty", row)
-        numbers: Floats = np.asarray(column.to_numpy(), dtype=kind)
+        numbers: Floats = np.asarray(column.to_numpy(), dtype=dtype)
         if not np.isfinite(numbers).all():
             raise self._build_error(f"{name} is not a number", int(np.argmin(np.isfinite(numbers))))
         return numbers

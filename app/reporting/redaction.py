@@ -29,7 +29,7 @@ from reports.model import Report
 _Any = TypeVar("_Any")
 _SEMANTIC_FIELDS = {"unit", "metric", "percentile", "latency_metric", "aggregate", "comparator", "times"}
 """Names of fields that renderers interpret and that never contain user input."""
-_FREE_KEYS = {"tags", "labels", "env", "headers", "axes"}
+_USER_KEYED_FIELDS = {"tags", "labels", "env", "headers", "axes"}
 """Names of fields whose value is a mapping with user-defined keys."""
 
 
@@ -56,7 +56,7 @@ def _iter_texts(value: object, name: str) -> Iterator[str]:
         for item in value:
             yield from _iter_texts(item, name)
     elif isinstance(value, dict):
-        if name in _FREE_KEYS:
+        if name in _USER_KEYED_FIELDS:
             yield from (key for key in value if isinstance(key, str))
         for key, item in value.items():
             yield from _iter_texts(item, str(key))
@@ -73,7 +73,7 @@ def _replace_texts(value: Any, change: Callable[[str], str], name: str) -> Any:
     if isinstance(value, tuple | list):
         return type(value)([_replace_texts(item, change, name) for item in value])
     if isinstance(value, dict):
-        keys = [change(key) if name in _FREE_KEYS and isinstance(key, str) else key for key in value]
+        keys = [change(key) if name in _USER_KEYED_FIELDS and isinstance(key, str) else key for key in value]
         return dict(zip(keys, (_replace_texts(item, change, str(key)) for key, item in value.items()), strict=True))
     return value
 
@@ -378,13 +378,13 @@ class _NameReplacer:
     def __init__(self, names: Iterable[Name]) -> None:
         self.names = tuple(names)
         self._counts: Counter[Name] = Counter()
-        spellings = [(word, name) for name in self.names for word in name.spellings]
-        self._whole_texts = {word.casefold(): name for word, name in spellings if not _is_distinctive(word)}
+        spellings = [(spelling, name) for name in self.names for spelling in name.spellings]
+        self._whole_texts = {spelling.casefold(): name for spelling, name in spellings if not _is_distinctive(spelling)}
         distinctive_spellings = sorted(
             (pair for pair in spellings if _is_distinctive(pair[0])), key=lambda pair: -len(pair[0])
         )
         self._ordered_names = [name for _, name in distinctive_spellings]
-        alternatives = "|".join(f"({_build_pattern(word)})" for word, _ in distinctive_spellings)
+        alternatives = "|".join(f"({_build_pattern(spelling)})" for spelling, _ in distinctive_spellings)
         self._pattern = (
             re.compile(f"{_NAME_START}(?:{alternatives}){_NAME_END}", re.IGNORECASE) if distinctive_spellings else None
         )

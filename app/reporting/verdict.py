@@ -231,7 +231,9 @@ def _build_max_rate_headline(max_rate: MaxRate, outcome: Outcome) -> Headline:
     estimate = max_rate.per_s
     if estimate.value is None:
         reason = (
-            max_rate.limited_by if max_rate.failed_per_s is not None else estimate.reason or "the search found none"
+            max_rate.limited_by
+            if max_rate.failed_per_s is not None
+            else estimate.reason or "the search ended before any rate was confirmed"
         )
         met_text = "was shown to meet" if outcome == "INCONCLUSIVE" else "met"
         return Headline(f"No tested rate {met_text} the SLO ({', '.join(slo)})", f"{_capitalize(reason)}.")
@@ -277,7 +279,9 @@ def _format_inconclusive_note(result: Result, outcome: Outcome) -> str:
 
 def _build_objectives_headline(evaluations: tuple[ObjectiveResult, ...], stages: int) -> Headline:
     if not evaluations:
-        return Headline(f"{formatting.format_count_noun(stages, 'stage')} measured", "No SLO set, so no verdict.")
+        return Headline(
+            f"{formatting.format_count_noun(stages, 'stage')} measured", "No SLO is set, so there is no verdict."
+        )
     violated = [evaluation for evaluation in evaluations if evaluation.outcome == "FAIL"]
     inconclusive = [evaluation for evaluation in evaluations if evaluation.outcome == "INCONCLUSIVE"]
     total_text = f"of {formatting.format_count_noun(len(evaluations), 'objective')}"

@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 
 from app.records.calibration import CalibrationStep, LoadKind, MeasuredCapacity
-from app.session.dependencies import Load, NullServer
+from app.session.dependencies import LoadGenerator, NullServer
 from app.session.interruption import Interruption
 from app.telemetry.processes import CoreUsage
 from loadgen.records import REQUEST_SCHEMA, Endpoint, OpenArrivals, StageEnded, StagePlan
@@ -153,7 +153,7 @@ class CalibrationLoad(msgspec.Struct, frozen=True):
 
 def run_step(
     load_spec: CalibrationLoad,
-    load: Load,
+    generator: LoadGenerator,
     servers: Sequence[NullServer],
     read_core_use: Callable[[Collection[int]], CoreUsage | None],
     rate_per_s: float,
@@ -174,9 +174,9 @@ def run_step(
         drain_s=_DRAIN_S,
     )
     batches: list[pa.RecordBatch] = []
-    pids = {load.pid, *(worker.pid for worker in load.workers)}
+    pids = {generator.pid, *(worker.pid for worker in generator.workers)}
     usage_before, server_cpu_before_s = read_core_use(pids), [server.cpu_s() for server in servers]
-    stage_ended = load.run_stage(
+    stage_ended = generator.run_stage(
         plan, batches.append, lambda _: None, lambda progress: progress.max_lag_ms < _MAX_LAG_MS
     )
     server_cpu_s = [
@@ -296,7 +296,7 @@ _WARMUP_DIVISOR = 4.0
 
 def measure_capacity(
     kind: LoadKind,
-    load: Load,
+    generator: LoadGenerator,
     start_null_server: Callable[[LoadKind], NullServer],
     interruption: Interruption,
     read_core_use: Callable[[Collection[int]], CoreUsage | None],
@@ -307,7 +307,7 @@ def measure_capacity(
     The measurement ends early if the run is being stopped. Afterwards, the workers must be
     configured again. Raises loadgen.process.LoadError if the workers fail, and MeasurementError if
     a null server does not start."""
-    load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(load.workers))
+    load_spec, workers = CALIBRATION_LOADS[kind], max(1, len(generator.workers))
     with ExitStack() as resources:
         servers = []
         for _ in range(-(-workers // _WORKERS_PER_SERVER)):
@@ -316,10 +316,10 @@ def measure_capacity(
         endpoint = Endpoint(
             urls=tuple(server.url for server in servers), max_connections=load_spec.connections * workers
         )
-        load.configure(endpoint, load_spec.workload)
+        generator.configure(endpoint, load_spec.workload)
 
         def run_rate(rate_per_s: float) -> CalibrationStep | None:
-            step = run_step(load_spec, load, servers, read_core_use, rate_per_s)
+            step = run_step(load_spec, generator, servers, read_core_use, rate_per_s)
             if interruption.is_requested:
                 return None
             on_step(step)
@@ -328,7 +328,7 @@ def measure_capacity(
         rate_range = load_spec.rate_range.scale_to(workers)
         # The first stage of a worker includes loading code and opening connections, so it is not
         # representative.
-        run_step(load_spec, load, servers, read_core_use, rate_range.start_per_s / _WARMUP_DIVISOR)
+        run_step(load_spec, generator, servers, read_core_use, rate_range.start_per_s / _WARMUP_DIVISOR)
         steps = () if interruption.is_requested else search_rates(run_rate, rate_range)
     return MeasuredCapacity(
         kind, workers, find_max_achieved_rate(steps), steps, is_lower_bound(steps), find_disturbing_cores(steps)

@@ -9,7 +9,7 @@ import numpy as np
 from app.analysis.generator_checks import FILE_DESCRIPTORS, ConnectionDemand, MachineLimits, check_demand
 from app.errors import UsageError
 from app.records.result import Check
-from app.session.dependencies import Load
+from app.session.dependencies import LoadGenerator
 from app.session.rates import compute_peak_rate
 from app.session.spec import RunSpec
 from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, TraceArrivals
@@ -42,21 +42,21 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, workers: int, service_s: 
     )
 
 
-def require_capacity(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> None:
+def require_capacity(spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits) -> None:
     """Raise UsageError if this machine cannot open the connections for all clients of a closed
     loop. For open arrivals, the demand is only an estimate, so no error is raised."""
-    demand = estimate_demand(spec, endpoint, _get_worker_count(load), None)
+    demand = estimate_demand(spec, endpoint, _get_worker_count(generator), None)
     if not demand.concurrency:  # For an open loop, the demand is only an estimate, which at most causes a warning.
         return
     demand_within_target_limit = msgspec.structs.replace(
         demand, concurrency=min(demand.concurrency, demand.max_connections)
     )
-    for check in check_demand(demand_within_target_limit, _select_applicable_limits(limits, endpoint, load)):
+    for check in check_demand(demand_within_target_limit, _select_applicable_limits(limits, endpoint, generator)):
         raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
 def build_capacity_checks(
-    spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits, service_s: float | None
+    spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits, service_s: float | None
 ) -> tuple[Check, ...]:
     """Return checks that compare the expected number of connections, file descriptors and ports
     with their limits.
@@ -64,16 +64,18 @@ def build_capacity_checks(
     `service_s` is the service time of the preflight request in s; `None` if it is not
     representative of the load."""
     return check_demand(
-        estimate_demand(spec, endpoint, _get_worker_count(load), service_s),
-        _select_applicable_limits(limits, endpoint, load),
+        estimate_demand(spec, endpoint, _get_worker_count(generator), service_s),
+        _select_applicable_limits(limits, endpoint, generator),
     )
 
 
-def build_timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: MachineLimits) -> tuple[str, ...]:
+def build_timeout_notes(
+    spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits
+) -> tuple[str, ...]:
     """Return notes on file descriptor limits that would be exceeded if all requests timed out, as
     with an overloaded target."""
     timeout_s = endpoint.timeouts.total_s
-    checks = build_capacity_checks(spec, endpoint, load, limits, timeout_s)
+    checks = build_capacity_checks(spec, endpoint, generator, limits, timeout_s)
     return tuple(
         f"If all requests timed out (target.timeouts.total is {timeout_s:g} s), each load worker would need about "
         f"{check.value:,.0f} {check.name}, but only {check.limit:,.0f} are available."
@@ -82,14 +84,14 @@ def build_timeout_notes(spec: RunSpec, endpoint: Endpoint, load: Load, limits: M
     )
 
 
-def _get_worker_count(load: Load) -> int:
-    return max(1, len(load.workers))
+def _get_worker_count(generator: LoadGenerator) -> int:
+    return max(1, len(generator.workers))
 
 
-def _select_applicable_limits(limits: MachineLimits, endpoint: Endpoint, load: Load) -> MachineLimits:
+def _select_applicable_limits(limits: MachineLimits, endpoint: Endpoint, generator: LoadGenerator) -> MachineLimits:
     """Return the limits of this machine that apply to the load: no limits if all workers run on
     other machines, and no port limit for a Unix socket."""
-    if load.workers and not any(worker.is_local for worker in load.workers):
+    if generator.workers and not any(worker.is_local for worker in generator.workers):
         return MachineLimits()
     return msgspec.structs.replace(limits, ports=None) if endpoint.unix_socket is not None else limits
 

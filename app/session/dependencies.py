@@ -37,7 +37,7 @@ from loadgen.records import Endpoint, Joining, LoadWorker, PreflightDone, Progre
 from loadgen.workloads import Workload
 
 
-class Load(Protocol):
+class LoadGenerator(Protocol):
     """A single load worker, or the master of several load workers.
 
     `stop` may be called from a signal handler while `run_stage` blocks."""
@@ -237,7 +237,7 @@ class SessionDependencies(msgspec.Struct, frozen=True):
     resource."""
 
     inspect_machine: Callable[[], tuple[Environment, tuple[Check, ...]]]
-    start_load: Callable[[Callable[[Joining], None]], Load]
+    start_load_generator: Callable[[Callable[[Joining], None]], LoadGenerator]
     """Start the load workers. The argument is a callback for progress reports while workers are
     awaited: it receives the number of workers that have joined so far."""
     start_null_server: Callable[[LoadKind], NullServer]

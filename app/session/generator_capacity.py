@@ -9,7 +9,7 @@ import msgspec
 
 from app.records.calibration import LOAD_KINDS, Calibration, LoadKind
 from app.session.calibration import measure_capacity
-from app.session.dependencies import Load, SessionDependencies
+from app.session.dependencies import LoadGenerator, SessionDependencies
 from app.session.interruption import Interruption
 from loadgen.records import LoadWorker, WorkerStageResult
 from loadgen.workloads import LocustWorkload, OpenAiWorkload, Workload
@@ -65,21 +65,21 @@ class CapacityFinder:
         """True if a calibration has run, after which the load must be configured again."""
 
     def find(
-        self, load: Load, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
+        self, generator: LoadGenerator, workload: Workload, *, is_forced: bool, on_measuring: Callable[[LoadKind], None]
     ) -> GeneratorCapacity:
         """Return the capacity of the load generator for a workload.
 
         The capacity is measured if no recent calibration exists or if `is_forced` is set. If a
         worker runs on another machine, nothing is measured: the calibrated capacities of all
         workers are added. Raises the same errors as `measure_capacity`."""
-        kinds, workers = get_required_load_kinds(workload), max(1, len(load.workers))
+        kinds, workers = get_required_load_kinds(workload), max(1, len(generator.workers))
         calibration = self._dependencies.load_calibration(self._fingerprint, self._dependencies.wall_now())
-        if any(not worker.is_local for worker in load.workers):
+        if any(not worker.is_local for worker in generator.workers):
             per_s, chunks_per_s = (
-                _sum_worker_capacities(load.workers, kind, calibration) if kind in kinds else None
+                _sum_worker_capacities(generator.workers, kind, calibration) if kind in kinds else None
                 for kind in LOAD_KINDS
             )
-            local_workers = sum(worker.is_local for worker in load.workers)
+            local_workers = sum(worker.is_local for worker in generator.workers)
             return GeneratorCapacity(workers, per_s, chunks_per_s, _has_lower_bound(calibration, kinds, local_workers))
         missing_kinds = [
             kind
@@ -87,7 +87,7 @@ class CapacityFinder:
             if is_forced or calibration is None or calibration.find_capacity(kind, workers) is None
         ]
         if missing_kinds:
-            calibration = self._measure(load, missing_kinds, calibration, on_measuring)
+            calibration = self._measure(generator, missing_kinds, calibration, on_measuring)
         if not kinds or calibration is None or self._interruption.is_requested:
             return GeneratorCapacity(workers)
         used_capacities = [
@@ -102,7 +102,7 @@ class CapacityFinder:
 
     def _measure(
         self,
-        load: Load,
+        generator: LoadGenerator,
         kinds: Sequence[LoadKind],
         calibration: Calibration | None,
         on_measuring: Callable[[LoadKind], None],
@@ -114,7 +114,7 @@ class CapacityFinder:
             capacities.append(
                 measure_capacity(
                     kind,
-                    load,
+                    generator,
                     self._dependencies.start_null_server,
                     self._interruption,
                     self._dependencies.read_core_use,
@@ -126,8 +126,8 @@ class CapacityFinder:
             capacities=tuple(capacities),
             measured_at=self._dependencies.wall_now().isoformat(timespec="seconds"),
             fingerprint=self._fingerprint,
-            pacing=load.pacing,
-            event_loop=load.event_loop,
+            pacing=generator.pacing,
+            event_loop=generator.event_loop,
         )
         self._dependencies.store_calibration(new_calibration)
         return new_calibration if calibration is None else calibration.merge(new_calibration)

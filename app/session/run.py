@@ -19,7 +19,7 @@ from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
 from app.session.connection_demand import build_capacity_checks, build_timeout_notes, require_capacity
 from app.session.control import CommandPoller
-from app.session.dependencies import Emit, Load, SessionDependencies
+from app.session.dependencies import Emit, LoadGenerator, SessionDependencies
 from app.session.generator_capacity import CapacityFinder, GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
@@ -194,14 +194,14 @@ class _Session:
 
     def _measure(self, environment: Environment) -> None:
         try:
-            load = self._dependencies.start_load(build_join_callback(self._run_log, self._interruption))
-            self._resources.callback(load.close)
-            self._interruption.set_stop_callback(load.stop)
-            self._dependencies.telemetry.watch("generator", load.pid)
-            capacity = self._reach_target(load, environment)
+            generator = self._dependencies.start_load_generator(build_join_callback(self._run_log, self._interruption))
+            self._resources.callback(generator.close)
+            self._interruption.set_stop_callback(generator.stop)
+            self._dependencies.telemetry.watch("generator", generator.pid)
+            capacity = self._reach_target(generator, environment)
             self._prompt_reuse.on_preflight(self._target.preflight)
-            self._check_capacity(load)
-            self._runner = runner = self._build_runner(load, capacity)
+            self._check_capacity(generator)
+            self._runner = runner = self._build_runner(generator, capacity)
             if runner.may_continue and self._spec.warmup_s > 0:
                 self._run_log.emit_phase("warmup", "warming up until latency is stable")
                 self._steady_start_ns = warm_up(runner, self._spec)
@@ -223,7 +223,7 @@ class _Session:
                 self._run_log.add_check(Check("load_worker", error.message, None, None, "INVALID", error.hint))
         self._check_target_processes()
 
-    def _reach_target(self, load: Load, environment: Environment) -> GeneratorCapacity:
+    def _reach_target(self, generator: LoadGenerator, environment: Environment) -> GeneratorCapacity:
         """Send the preflight request to the target, configure the workers for the target, and
         return the capacity of the load generator.
 
@@ -231,43 +231,43 @@ class _Session:
         calibration would otherwise delay the first response."""
         if not self._may_measure:
             return GeneratorCapacity()
-        require_capacity(self._spec, self._target.endpoint, load, self._dependencies.local_limits)
+        require_capacity(self._spec, self._target.endpoint, generator, self._dependencies.local_limits)
         if self._target.is_cold_start:
-            capacity = self._calibrate(load, environment)
+            capacity = self._calibrate(generator, environment)
             if self._may_measure:
-                self._target.send_cold_preflight(load)
+                self._target.send_cold_preflight(generator)
             return capacity
-        self._target.send_preflight(load)
-        return self._calibrate(load, environment)
+        self._target.send_preflight(generator)
+        return self._calibrate(generator, environment)
 
-    def _check_capacity(self, load: Load) -> None:
+    def _check_capacity(self, generator: LoadGenerator) -> None:
         """Add checks of whether this machine has enough connections, file descriptors and ports for
         the load."""
         report = self._target.preflight
         service_ms = None if report is None or self._target.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
-        demand_inputs = (self._spec, self._target.endpoint, load, self._dependencies.local_limits)
+        demand_inputs = (self._spec, self._target.endpoint, generator, self._dependencies.local_limits)
         checks = build_capacity_checks(*demand_inputs, service_s)
         for check in checks:
             self._run_log.add_check(check)
         for note in () if checks else build_timeout_notes(*demand_inputs):
             self._run_log.add_note(note)
 
-    def _calibrate(self, load: Load, environment: Environment) -> GeneratorCapacity:
+    def _calibrate(self, generator: LoadGenerator, environment: Environment) -> GeneratorCapacity:
         finder = CapacityFinder(self._dependencies, environment.fingerprint, self._interruption)
         capacity = finder.find(
-            load,
+            generator,
             self._spec.workload,
             is_forced=self._spec.recalibrate,
             on_measuring=lambda kind: self._run_log.emit_phase("calibrate", _CALIBRATION_MESSAGES[kind]),
         )
         if finder.has_measured:
-            load.configure(self._target.endpoint, self._spec.workload)
+            generator.configure(self._target.endpoint, self._spec.workload)
         return capacity
 
-    def _build_runner(self, load: Load, capacity: GeneratorCapacity) -> StageRunner:
+    def _build_runner(self, generator: LoadGenerator, capacity: GeneratorCapacity) -> StageRunner:
         return StageRunner(
-            load,
+            generator,
             self._dependencies.store,
             self._run_log.emit,
             now_ns=self._dependencies.now_ns,

@@ -19,7 +19,7 @@ from app.records import events
 from app.records.interrupted import CompletedStage
 from app.records.result import Objective, Stage, StageKind
 from app.records.stage import StageData
-from app.session.dependencies import Emit, Load, Store
+from app.session.dependencies import Emit, LoadGenerator, Store
 from app.session.generator_capacity import GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
@@ -68,7 +68,7 @@ class StageRunner:
 
     def __init__(
         self,
-        load: Load,
+        generator: LoadGenerator,
         store: Store,
         emit: Emit,
         *,
@@ -83,7 +83,7 @@ class StageRunner:
         warm_up_again: Callable[[], object] = lambda: None,
         target_end_reason: Callable[[], str | None] = lambda: None,
     ) -> None:
-        self._load, self._store, self._emit, self._now_ns = load, store, emit, now_ns
+        self._generator, self._store, self._emit, self._now_ns = generator, store, emit, now_ns
         self._slo, self._seed, self._limits = slo, seed, limits
         self._interruption, self._target_end_reason = interruption, target_end_reason
         self._capacity, self._workload = capacity, workload
@@ -135,7 +135,7 @@ class StageRunner:
             self._slo,
             self._emit,
             self._limits,
-            lambda: self._load.stop(True),
+            lambda: self._generator.stop(True),
             lambda: self._target_end_reason() is not None,
             self._first_errors,
         )
@@ -152,11 +152,11 @@ class StageRunner:
             index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s
         )
         try:
-            stage_ended = self._load.run_stage(plan, store_batch, monitor.on_started, monitor.on_progress)
+            stage_ended = self._generator.run_stage(plan, store_batch, monitor.on_started, monitor.on_progress)
         except LoadError:
             if monitor.start_ns is not None and monitor.sent:
                 self._finish_stage(
-                    running, build_lost_stage(index, monitor, monitor.start_ns, self._now_ns(), self._load)
+                    running, build_lost_stage(index, monitor, monitor.start_ns, self._now_ns(), self._generator)
                 )
             raise
         finally:
@@ -209,7 +209,7 @@ class StageRunner:
             raise UsageError(f"the rate of the current stage, {stage.name}, cannot be changed")
         if rate_per_s * running.duration_s > MAX_ARRIVALS:
             raise UsageError(f"at {rate_per_s:g} req/s this stage would exceed {MAX_ARRIVALS:,} requests")
-        self._load.change_rate(rate_per_s)
+        self._generator.change_rate(rate_per_s)
         running.max_rate_per_s = max(running.max_rate_per_s, rate_per_s)
         self._emit(events.RateChanged(at_ns=self._now_ns(), index=index, rate_per_s=rate_per_s))
         return f"stage {stage.name} now runs at {rate_per_s:g} req/s"
@@ -230,7 +230,7 @@ class StageRunner:
         duration_s = running.duration_s + extension_s
         if running.max_rate_per_s * duration_s > MAX_ARRIVALS:
             raise UsageError(f"extended by {extension_s:g} s, this stage would exceed {MAX_ARRIVALS:,} requests")
-        self._load.extend(duration_s)
+        self._generator.extend(duration_s)
         running.duration_s = duration_s
         self._emit(events.StageExtended(at_ns=now_ns, index=running.index, by_s=extension_s, duration_s=duration_s))
         is_within_limit = self._limits.cap_duration_s(remaining_s + extension_s, now_ns) >= remaining_s + extension_s

@@ -17,7 +17,7 @@ from app.analysis.validity import check_execution_provider
 from app.errors import UnavailableError, UsageError
 from app.records import events
 from app.records.result import Check, ColdStart, Estimate
-from app.session.dependencies import Load, SessionDependencies, StartedServer
+from app.session.dependencies import LoadGenerator, SessionDependencies, StartedServer
 from app.session.interruption import Interruption
 from app.session.run_log import RunLog
 from app.session.spec import RunSpec, StartSpec
@@ -111,7 +111,11 @@ def wait_until_ready(server: StartedServer, start: StartSpec, wait_context: Wait
 
 
 def wait_for_response(
-    load: Load, url: str, timeout_s: float, end_reason: Callable[[], str | None], wait_context: WaitContext
+    generator: LoadGenerator,
+    url: str,
+    timeout_s: float,
+    end_reason: Callable[[], str | None],
+    wait_context: WaitContext,
 ) -> PreflightDone:
     """Send preflight requests until one succeeds, and return its report. If none succeeds before
     the timeout or a stop, or if a failure cannot be retried, return the report of the last failure.
@@ -120,7 +124,7 @@ def wait_for_response(
     exited."""
     deadline_ns = wait_context.now_ns() + round(timeout_s * 1e9)
     while True:
-        report = load.preflight()
+        report = generator.preflight()
         if (end_text := end_reason()) is not None and report.error is not None:
             raise UnavailableError(f"{end_text} before its first response: {report.detail}")
         must_stop = wait_context.now_ns() >= deadline_ns or wait_context.interruption.is_requested
@@ -223,24 +227,24 @@ class TargetRunner:
                     )
                 )
 
-    def send_preflight(self, load: Load) -> None:
+    def send_preflight(self, generator: LoadGenerator) -> None:
         """Send the preflight request. Raises UnavailableError if the preflight request shows that
         the target cannot be measured."""
         is_locust = isinstance(self._spec.workload, LocustWorkload)
         self._run_log.emit_phase(
             "preflight", f"{'loading' if is_locust else 'sending one request to'} {self._display_name}"
         )
-        load.configure(self.endpoint, self._spec.workload)
-        report = load.preflight()
+        generator.configure(self.endpoint, self._spec.workload)
+        report = generator.preflight()
         require_reachable(report, self._display_name)
         self._dependencies.require_permission(report.hosts)
-        self._apply_preflight(report, load)
+        self._apply_preflight(report, generator)
 
-    def send_cold_preflight(self, load: Load) -> None:
+    def send_cold_preflight(self, generator: LoadGenerator) -> None:
         """Start the target's server or scale the endpoint up, and send preflight requests until one
         succeeds. Raises UnavailableError if the server does not start or the target cannot be
         measured."""
-        load.configure(self.endpoint, self._spec.workload)
+        generator.configure(self.endpoint, self._spec.workload)
         self._start_ns = self._dependencies.now_ns()
         timeout_s = SCALE_UP_TIMEOUT_S
         if self._spec.start is not None:
@@ -249,10 +253,10 @@ class TargetRunner:
         self._run_log.emit_phase("preflight", f"sending requests to {self._display_name} until one succeeds")
         if self._wait_context.interruption.is_requested:
             return
-        report = wait_for_response(load, self._display_name, timeout_s, self.end_reason, self._wait_context)
+        report = wait_for_response(generator, self._display_name, timeout_s, self.end_reason, self._wait_context)
         if report.error is None:
             self._first_response_ns = report.end_ns or self._dependencies.now_ns()
-        self._apply_preflight(report, load)
+        self._apply_preflight(report, generator)
         cold_start = self.compute_cold_start(None)
         self._run_log.emit(
             events.TargetReady(
@@ -304,14 +308,14 @@ class TargetRunner:
         self._dependencies.telemetry.watch("endpoint", pid)
         self.endpoint = msgspec.structs.replace(self.endpoint, urls=(url,))
 
-    def _apply_preflight(self, report: PreflightDone, load: Load) -> None:
+    def _apply_preflight(self, report: PreflightDone, generator: LoadGenerator) -> None:
         self.preflight = report
         if report.error is not None:
             self._run_log.emit_phase("preflight", f"the preflight request failed: {report.detail}")
             self._run_log.add_note(f"The preflight request failed: {report.detail}.")
         if not report.keeps_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
-            load.configure(self.endpoint, self._spec.workload)
+            generator.configure(self.endpoint, self._spec.workload)
             self._run_log.add_note(_NO_KEEP_ALIVE_NOTE)
         for note in report.notes:
             self._run_log.add_note(note)

@@ -7,7 +7,7 @@ import socket
 from collections.abc import Callable, Sequence
 
 from app.records.result import WorkerData
-from app.session.dependencies import Load
+from app.session.dependencies import LoadGenerator
 from app.session.interruption import Interruption
 from app.session.run_log import RunLog
 from app.session.stage_monitor import StageMonitor
@@ -51,10 +51,12 @@ def build_worker_data(worker_results: Sequence[WorkerStageResult]) -> tuple[Work
     )
 
 
-def build_lost_stage(index: int, monitor: StageMonitor, start_ns: int, now_ns: int, load: Load) -> StageEnded:
+def build_lost_stage(
+    index: int, monitor: StageMonitor, start_ns: int, now_ns: int, generator: LoadGenerator
+) -> StageEnded:
     """Build the end report of a stage that lost all its workers, from the data that the workers had
     reported until then."""
-    workers = load.workers or (LoadWorker(0, socket.gethostname(), load.pid, is_local=True),)
+    workers = generator.workers or (LoadWorker(0, socket.gethostname(), generator.pid, is_local=True),)
     return StageEnded(
         index=index,
         start_ns=start_ns,

@@ -229,7 +229,10 @@ def _list_files(directory: Path) -> list[str]:
             raise UsageError(f"{path} is not a regular file, so it cannot be exported", hint="Move it out of the run.")
         if path.is_file():
             if not is_valid_file_path(name):
-                raise UsageError(f"{path} cannot be exported because of its name", hint="Move it out of the run.")
+                raise UsageError(
+                    f"{path} cannot be exported: its name is too long, has special characters or is in a nested folder",
+                    hint="Rename it, or move it out of the run.",
+                )
             names.append(name)
     if len(names) > MAX_FILES:
         raise UsageError(

@@ -44,10 +44,10 @@ def calibrate_machine(worker_counts: Sequence[int], interruption: Interruption, 
         if interruption.is_requested:
             break
         try:
-            with LoadProcess(gather=Gather(local_workers=workers) if workers > 1 else None) as load:
-                interruption.set_stop_callback(load.stop)
-                pacing, event_loop = load.pacing, load.event_loop
-                capacities += _measure_capacities(load, workers, interruption, on_step)
+            with LoadProcess(gather=Gather(local_workers=workers) if workers > 1 else None) as generator:
+                interruption.set_stop_callback(generator.stop)
+                pacing, event_loop = generator.pacing, generator.event_loop
+                capacities += _measure_capacities(generator, workers, interruption, on_step)
         except LoadError as error:
             raise MeasurementError(error.message, hint=error.hint) from error
     calibration = Calibration(
@@ -63,12 +63,12 @@ def calibrate_machine(worker_counts: Sequence[int], interruption: Interruption, 
 
 
 def _measure_capacities(
-    load: LoadProcess, workers: int, interruption: Interruption, report_step: OnStep
+    generator: LoadProcess, workers: int, interruption: Interruption, report_step: OnStep
 ) -> Iterator[MeasuredCapacity]:
     for kind in LOAD_KINDS:
         on_step = partial(report_step, kind, workers)
         if not interruption.is_requested:
-            yield measure_capacity(kind, load, NullServerProcess, interruption, read_core_use, on_step)
+            yield measure_capacity(kind, generator, NullServerProcess, interruption, read_core_use, on_step)
 
 
 _MAX_WAIT_S = 86_400.0

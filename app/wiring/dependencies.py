@@ -36,7 +36,7 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
     protocol = find_mock_protocol(profile)
     return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
-        start_load=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
+        start_load_generator=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
         start_null_server=NullServerProcess,
         start_endpoint=(lambda: start_embedded_endpoint(profile)) if has_embedded_endpoint else None,
         start_standalone_model=(lambda job: VariantProcess("the model", job)) if has_embedded_endpoint else None,

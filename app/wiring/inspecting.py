@@ -1,4 +1,5 @@
-"""Compare the memory and the costs of a model with the GPUs of this machine and of the catalog."""
+"""Compare the memory and compute requirements of a model with the GPUs of this machine and of the
+accelerator catalog."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ def run_machine_selftest(interruption: Interruption, on_check: Callable[[str], N
 def build_selftest_dependencies(fingerprint: str, folder: Path) -> SelfTestDependencies:
     return SelfTestDependencies(
         fingerprint=fingerprint,
-        start_load=LoadProcess,
+        start_load_generator=LoadProcess,
         start_scripted=start_script,
         start_null_server=NullServerProcess,
         read_core_use=read_core_use,

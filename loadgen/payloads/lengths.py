@@ -24,10 +24,10 @@ class LengthError(Exception):
     """Raised when no length can be drawn from a distribution of lengths."""
 
 
-def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Lengths:
+def draw_lengths(distribution: Length, count: int, rng: np.random.Generator) -> Lengths:
     """Draw `count` lengths from a distribution of lengths, as integers from 1 to MAX_LENGTH. Raises
     LengthError if the distribution is invalid."""
-    match length:
+    match distribution:
         case FixedLength(tokens=tokens):
             return np.full(count, _check_length(tokens), np.int64)
         case UniformLength(low=low, high=high):
@@ -38,14 +38,14 @@ def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Length
                 raise LengthError(
                     f"mean {mean:g} and standard deviation {sd:g} are not valid for a normal distribution"
                 )
-            low, high = _get_bounds(length)
+            low, high = _get_bounds(distribution)
             return _round_lengths(
                 mean + sd * _draw_truncated_normal((low - 0.5 - mean, high + 0.5 - mean), sd, count, rng), low, high
             )
         case LognormalLength(median=median, sigma=sigma):
             if not (0 < median < math.inf and 0 <= sigma < math.inf):
                 raise LengthError(f"median {median:g} and sigma {sigma:g} are not valid for a lognormal distribution")
-            low, high = _get_bounds(length)
+            low, high = _get_bounds(distribution)
             bounds = (math.log((low - 0.5) / median), math.log((high + 0.5) / median))
             return _round_lengths(median * np.exp(sigma * _draw_truncated_normal(bounds, sigma, count, rng)), low, high)
         case EmpiricalLength(values=values, weights=weights):
@@ -53,7 +53,7 @@ def draw_lengths(length: Length, count: int, rng: np.random.Generator) -> Length
                 np.array([_check_length(value) for value in values]), count, p=_normalize_weights(values, weights)
             )
         case _:
-            assert_never(length)
+            assert_never(distribution)
 
 
 def _check_length(tokens: int) -> int:
@@ -67,10 +67,10 @@ def _check_bounds(low: int, high: int) -> None:
         raise LengthError(f"a length must be from 1 to {MAX_LENGTH:,} (got {range_text})")
 
 
-def _get_bounds(length: NormalLength | LognormalLength) -> tuple[int, int]:
-    high = MAX_LENGTH if length.high is None else length.high
-    _check_bounds(length.low, high)
-    return length.low, high
+def _get_bounds(distribution: NormalLength | LognormalLength) -> tuple[int, int]:
+    high = MAX_LENGTH if distribution.high is None else distribution.high
+    _check_bounds(distribution.low, high)
+    return distribution.low, high
 
 
 def _draw_truncated_normal(

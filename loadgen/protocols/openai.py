@@ -254,7 +254,7 @@ def _build_check(api: Api, result_counts: list[int], count_tokens: CountTokens |
                 return _NOT_STREAMED
         elif error is None:
             expected = result_counts[exchange.request_index]
-            response = decode_response(api, exchange.body, expected_results=expected, count_tokens=count_tokens)
+            response = decode_response(api, exchange.body, expected_count=expected, count_tokens=count_tokens)
             error, exchange.tokens = response.error, response.tokens
         return RESPONSE_OK if error is None else ResponseCheck(error)
 

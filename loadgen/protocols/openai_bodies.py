@@ -36,19 +36,19 @@ class DecodedResponse(msgspec.Struct, frozen=True):
 
 
 def decode_response(
-    api: Api, body: bytes, *, expected_results: int = 1, count_tokens: CountTokens | None = None
+    api: Api, body: bytes, *, expected_count: int = 1, count_tokens: CountTokens | None = None
 ) -> DecodedResponse:
     """Decode and check a complete response.
 
-    `expected_results` is the number of texts to embed or documents to rank. A body that does not
+    `expected_count` is the number of texts to embed or documents to rank. A body that does not
     match the JSON schema of the API is `bad-payload`. An error that the server reports with status
     200, or a wrong number of results, is `bad-output`.
     """
     try:
         if api == "embeddings":
-            return _read_embeddings(body, expected_results)
+            return _read_embeddings(body, expected_count)
         if api == "rerank":
-            return _read_ranking(body, expected_results)
+            return _read_ranking(body, expected_count)
         return _read_response(body, count_tokens) if api == "responses" else _read_choices(body, count_tokens)
     except msgspec.DecodeError:
         return DecodedResponse("bad-output" if _is_error(body) else "bad-payload", Tokens())

@@ -189,7 +189,7 @@ def main() -> None:
     parser.add_argument("--freeze-after", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--freeze", type=float, default=0.0, metavar="SECONDS")
     parser.add_argument("--status", type=int, default=200)
-    parser.add_argument("--manner", choices=get_args(ReplyMode), default="whole")
+    parser.add_argument("--mode", choices=get_args(ReplyMode), default="whole")
     parser.add_argument("--log", type=Path, help="output file for the receive times of requests, in ns (monotonic)")
     options = parser.parse_args()
     try:
@@ -207,7 +207,7 @@ def _parse_script(options: argparse.Namespace) -> Script:
         is_json = options.script.lstrip().startswith("{")
         return decode_json(options.script if is_json else Path(options.script).read_bytes(), Script)
     return Script(
-        reply=Reply(status=options.status, mode=options.manner),
+        reply=Reply(status=options.status, mode=options.mode),
         delay_s=options.delay,
         freeze_after_s=options.freeze_after,
         freeze_s=options.freeze,

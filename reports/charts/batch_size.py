@@ -44,7 +44,7 @@ def build_batch_charts(report: Report) -> tuple[Chart, ...]:
     ]
     latency = _build_chart(latency_points, "batch-latency", "Latency by batch size", "Latency (ms)")
     throughput = _build_chart(
-        throughput_points, "batch-throughput", "Throughput by batch size", "throughput, inferences/s"
+        throughput_points, "batch-throughput", "Throughput by batch size", "Throughput (inferences/s)"
     )
     return tuple(chart for chart in (latency, throughput) if chart is not None)
 

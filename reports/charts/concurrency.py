@@ -38,7 +38,7 @@ def build_concurrency_charts(report: Report) -> tuple[Chart, ...]:
             rows,
             {"throughput": lambda row: row.throughput},
             "clients-rate",
-            "successful req/s",
+            "Throughput (successful req/s)",
             "Throughput by concurrency",
         ),
     )

@@ -62,8 +62,8 @@ def build_layer(values: Sequence[Mapping[str, Any]]) -> alt.Chart:
 
 def build_spec(layers: list[alt.Chart], name: str) -> dict[str, Any]:
     """Combine layers into one Vega-Lite specification that is as wide as its container. `name`
-    replaces the names that Altair would number, so that the same report always gives the same
-    bytes.
+    overrides the view name that Altair generates from a running number, so that the output for the
+    same report is byte-identical.
     """
     chart = alt.layer(*layers, name=name).properties(width="container", height=HEIGHT)
     # Validation takes half the time of a report; tests validate the charts instead.

@@ -131,7 +131,7 @@ def fake_parts(
     telemetry: SteadyTelemetry | None = None,
     checks: tuple[Check, ...] = (),
     start_endpoint: Callable[[], ServedEndpoint] | None = None,
-    start_load: Callable[[], ScriptedLoad] | None = None,
+    start_load_generator: Callable[[], ScriptedLoad] | None = None,
     start_alone: Callable[[VariantJob], RunningVariant] | None = None,
     start_server: Callable[[StartSpec], StartedServer] | None = None,
     read_metrics: Callable[[Endpoint], tuple[Samples | None, ...]] = lambda _: (),
@@ -146,7 +146,7 @@ def fake_parts(
 ) -> SessionDependencies:
     return SessionDependencies(
         inspect_machine=lambda: (ENVIRONMENT, checks),
-        start_load=lambda _: load if start_load is None else start_load(),
+        start_load_generator=lambda _: load if start_load_generator is None else start_load_generator(),
         start_null_server=start_null_server,
         start_endpoint=start_endpoint,
         start_standalone_model=start_alone,

@@ -55,7 +55,7 @@ def test_the_last_self_test_stands_in_results_and_reports(
 def test_a_real_server_that_lies_about_its_delay_is_found_out(tmp_path: Path) -> None:
     """It answers at once, whatever it is told; a busy machine makes nothing of that."""
     parts = replace(build_selftest_dependencies("f", tmp_path), start_scripted=lambda _: start_script(Script()))
-    load, store = parts.start_load(), parts.open_store()
+    load, store = parts.start_load_generator(), parts.open_store()
     try:
         limits = LimitMonitor(LimitSpec(duration_s=30.0), parts.now_ns())
         found = [*check_injection(SelfTestBench(parts, load, store, limits, Interruption()))]

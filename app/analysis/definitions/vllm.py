@@ -46,7 +46,7 @@ _EXPLANATIONS = {
 }
 _NOTES = (
     f"{LINEAR_PERCENTILES_NOTE}; p90 and p95 only with --metric-percentiles",
-    "empty messages after the first, such as the one with the finish reason, are not in the rows; vLLM counts them "
+    "empty chunks after the first, such as the one with the finish reason, are not recorded; vLLM counts them "
     "as messages, which adds to ITL, TPOT and E2E",
 )
 

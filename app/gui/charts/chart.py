@@ -212,7 +212,7 @@ class Chart(Panel):
         hides the crosshair."""
         self.crosshair.set_position(x)
 
-    def readout(self) -> tuple[Reading, ...]:
+    def readings(self) -> tuple[Reading, ...]:
         """Return the readings of the visible series at the crosshair; empty if the crosshair is
         hidden."""
         return self.crosshair.readings()
@@ -282,7 +282,7 @@ class Chart(Panel):
         self.refresh_description()
 
     def _update_legend(self) -> None:
-        texts = {reading.key: reading.text for reading in self.readout()}
+        texts = {reading.key: reading.text for reading in self.readings()}
         entries = tuple(self._build_legend_entry(series, texts.get(series.key, "")) for series in self.series())
         axis = self.y_axis.unit if self.title == self.y_axis.label else self.y_axis.text
         if self.crosshair.x is not None:
@@ -301,7 +301,7 @@ class Chart(Panel):
         return describe_position(x, self.decorations, self.plot.x_axis, 4 * self.plot.pixel_width())
 
     def describe(self) -> str:
-        readings = self.readout()
+        readings = self.readings()
         if self.crosshair.x is not None and readings:
             return describe_readings(self._describe_crosshair(self.crosshair.x), readings)
         return describe_chart(self.series(), self.x_axis, self.y_axis, self.data_range(), self.notes())

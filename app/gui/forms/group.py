@@ -242,8 +242,8 @@ class NestedGroup(CollapsibleSection):
 
 
 class _FormChoice(QWidget):
-    """Selector for the alternative forms of a group. Selecting another form fills in example
-    values."""
+    """Selector for the mutually exclusive options of a group. Selecting another option fills in
+    example values."""
 
     def __init__(self, group: GroupEditor, subject: str, forms: tuple[str, ...], depth: int) -> None:
         super().__init__()

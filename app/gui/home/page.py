@@ -114,7 +114,7 @@ class HomePage(Page):
             "below 50 ms, and plans a fleet for a day of traffic. "
             "It takes about a minute and needs no GPU, network or settings."
         )
-        frame = card(label("How much load can this machine handle?", "title", wrap=True), label(explanation, wrap=True))
+        frame = card(label("Quick check of this machine", "title", wrap=True), label(explanation, wrap=True))
         layout = frame.layout()
         assert isinstance(layout, QVBoxLayout)
         layout.setContentsMargins(20, 18, 20, 18)

@@ -61,7 +61,7 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     yield f"Inputs: {_format_values(model.inputs)}. Outputs: {_format_values(model.outputs)}."
     opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
     parameters, nodes = format_count(model.parameters.count), format_count(model.nodes)
-    yield f"{parameters} parameters, {format_size(model.size_bytes)}, opset {opsets}, {nodes} operators"
+    yield f"{parameters} parameters, {format_size(model.size_bytes)}, opset {opsets}, {nodes} nodes"
     if model.costs:
         cost = model.costs[0]
         gflop, memory = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)

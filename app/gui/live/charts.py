@@ -30,11 +30,11 @@ class LiveCharts(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        time = Axis("time", "s")
-        self.rates = Chart("Request rate", time, Axis("rate", "req/s"), theme_controller)
-        self.latency = Chart("Latency and send lag", time, Axis("recent latency", "ms"), theme_controller)
-        self.in_flight = Chart("Requests in flight", time, Axis("requests in flight"), theme_controller)
-        self.machine = Chart("Machine", time, Axis("value (unit in legend)"), theme_controller)
+        time = Axis("Time", "s")
+        self.rates = Chart("Request rate", time, Axis("Rate", "req/s"), theme_controller)
+        self.latency = Chart("Latency and send lag", time, Axis("Recent latency", "ms"), theme_controller)
+        self.in_flight = Chart("Requests in flight", time, Axis("Requests in flight"), theme_controller)
+        self.machine = Chart("Machine", time, Axis("Value (unit in legend)"), theme_controller)
         self.linked = LinkedCharts(
             (self.rates, self.latency, self.in_flight, self.machine), has_time_range_selection=False
         )

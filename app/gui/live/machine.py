@@ -137,7 +137,7 @@ class MachineSeries:
                     yield source, f"{source}_memory_gib", f"{text} (GiB)", 1.0
             case _:
                 for gpu in self.gpus:
-                    yield gpu, view, gpu.upper().replace("GPU", "GPU "), 1.0
+                    yield gpu, view, _format_gpu(gpu), 1.0
 
     def _add(self, source: str, time_s: float, metric: str, value: float) -> None:
         start_s, sums = self._pending.setdefault(source, (time_s, {}))
@@ -164,7 +164,7 @@ class MachineSeries:
         names = list_throttle_reasons(reasons) if reasons == reasons else ()
         if not names or not _GPU_SOURCE.fullmatch(source):
             return
-        text = f"{source.upper()}: {', '.join(names)}"
+        text = f"{_format_gpu(source)}: {', '.join(names)}"
         bands = self._throttled.setdefault(source, [])
         if bands and bands[-1].text == text and time_s - bands[-1].end_s < _MAX_GAP_S:
             bands[-1] = Band(bands[-1].start_s, time_s, text, "warn")
@@ -190,3 +190,7 @@ def views(*, has_gpus: bool) -> dict[str, str]:
         "gpu_sm_clock_mhz": "GPU clock (MHz)",
     }
     return {**(gpu_views if has_gpus else {}), "cpu": "CPU utilization (%)", "memory": "Memory (GiB)"}
+
+
+def _format_gpu(source: str) -> str:
+    return source.upper().replace("GPU", "GPU ")

@@ -167,11 +167,11 @@ class ModelForm(QWidget):
             _add_field(right_form, title, field)
         columns = hbox((left_form, 1), (right_form, 1))
         self.plan_button = button("Plan for model", self._plan, primary=True)
-        title = (
+        instructions = (
             "Copy these values from the model's config.json. The plan is an analytical estimate with wide intervals."
         )
         vbox(
-            label(title, "muted", wrap=True),
+            label(instructions, "muted", wrap=True),
             columns,
             (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,

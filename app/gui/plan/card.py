@@ -286,12 +286,12 @@ def _build_token_properties(fleet: Fleet) -> list[tuple[str, str]]:
     costs = fleet.per_1m_tokens
     if costs is None:
         return []
-    costs_by_name = (
+    named_costs = (
         ("Cost per 1M tokens", costs.all),
         ("Cost per 1M input tokens", costs.input),
         ("Cost per 1M output tokens", costs.output),
     )
-    return [(name, format_usd(cost.at_mean)) for name, cost in costs_by_name if cost is not None]
+    return [(name, format_usd(cost.at_mean)) for name, cost in named_costs if cost is not None]
 
 
 def _build_energy_properties(fleet: Fleet) -> list[tuple[str, str]]:

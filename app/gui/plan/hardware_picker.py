@@ -28,7 +28,7 @@ class HardwarePicker(QWidget):
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        self.title = label("Which hardware did this run use?", "title", wrap=True)
+        self.title = label("Hardware of this run", "title", wrap=True)
         self.source = label("", "muted", wrap=True)
         self.filter = search_field("Search GPUs, providers, instance types, vCPUs…", "Search hardware")
         self.list = QListView()

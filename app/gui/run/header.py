@@ -114,5 +114,5 @@ class EmptyRun(QWidget):
             "A profile defines the target, the load and the SLO. The sample benchmarks a small model on this machine. "
             "You can also drop an .onnx file or a profile here."
         )
-        panel = card(label("What do you want to measure?", "title"), label(text, wrap=True), buttons)
+        panel = card(label("New profile", "title"), label(text, wrap=True), buttons)
         vbox((panel, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)

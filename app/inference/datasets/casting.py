@@ -58,13 +58,13 @@ def cast_labels(values: Array, source: str) -> Array:
 
 def format_shape(shape: tuple[int, ...]) -> str:
     """Format a shape for messages, such as `any x 3 x 224`, or `()` for a scalar."""
-    return " x ".join("any" if axis == -1 else str(axis) for axis in shape) or "()"
+    return " x ".join("any" if length == -1 else str(length) for length in shape) or "()"
 
 
 def matches_shape(shape: tuple[int, ...], expected_shape: tuple[int, ...]) -> bool:
     """Return True if a shape matches the expected shape, in which -1 stands for any length."""
     return len(shape) == len(expected_shape) and all(
-        expected_axis in (-1, axis) for axis, expected_axis in zip(shape, expected_shape, strict=True)
+        expected_length in (-1, length) for length, expected_length in zip(shape, expected_shape, strict=True)
     )
 
 

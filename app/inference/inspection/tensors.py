@@ -82,7 +82,7 @@ def check_stored_tensor(tensor: TensorProto) -> None:
     """Raise UsageError if a stored tensor has an axis of negative length, or if its data does not
     match its declared size."""
     name = printable(tensor.name)
-    if any(axis < 0 for axis in tensor.dims):
+    if any(dim < 0 for dim in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length", hint=_EXPORT_HINT)
     size = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if tensor.data_location == TensorProto.EXTERNAL or size is None:
@@ -181,7 +181,7 @@ def _get_external_size_bytes(model: Path, location: str) -> int:
 def _check_span(tensor: TensorProto, entries: dict[str, str], file: ExternalFile) -> None:
     name = printable(tensor.name)
     offset, length = (_parse_number(entries.get(key), name, key) for key in ("offset", "length"))
-    if any(axis < 0 for axis in tensor.dims):
+    if any(dim < 0 for dim in tensor.dims):
         raise _build_rejection_error(f"tensor {name!r} has an axis of negative length")
     declared = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
     if declared is None:

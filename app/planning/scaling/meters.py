@@ -26,7 +26,7 @@ class SlotMeter:
         self._last_read_s = start_s
         self._counts = get_totals(fleet)
         self._total_latency_s = sum_latencies_s(fleet)
-        self._ages_s = 0.0
+        self._total_age_s = 0.0
         self._busy_s = compute_busy_s(fleet, start_s)
 
     def read(self, operated_fleet: OperatedFleet, now_s: float, requested: int) -> FleetView:
@@ -55,7 +55,7 @@ class SlotMeter:
     def restart(self) -> None:
         """Reset the reference values of the next reading after requests or replicas changed between
         time slots."""
-        self._ages_s = sum_ages_s(self._fleet, self._last_read_s)
+        self._total_age_s = sum_ages_s(self._fleet, self._last_read_s)
         self._busy_s = compute_busy_s(self._fleet, self._last_read_s)
         self._counts = get_totals(self._fleet)
 
@@ -67,9 +67,11 @@ class SlotMeter:
         """
         last_counts = self._counts
         responses = counts.good + counts.late - last_counts.good - last_counts.late
-        total_latency_s, ages_s = sum_latencies_s(self._fleet), sum_ages_s(self._fleet, now_s)
-        time_in_fleet_s = total_latency_s - self._total_latency_s + ages_s - self._ages_s - responses * self._outside_s
-        self._total_latency_s, self._ages_s = total_latency_s, ages_s
+        total_latency_s, total_age_s = sum_latencies_s(self._fleet), sum_ages_s(self._fleet, now_s)
+        time_in_fleet_s = (
+            total_latency_s - self._total_latency_s + total_age_s - self._total_age_s - responses * self._outside_s
+        )
+        self._total_latency_s, self._total_age_s = total_latency_s, total_age_s
         time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
         draining_slots = operated_fleet.draining_slots
         draining_requests = int(get_outstanding(self._fleet)[draining_slots].sum()) if draining_slots else 0

@@ -235,7 +235,8 @@ def _supports_limits(fitted: FamilyFit, unlimited_cost: float) -> bool:
     such limits.
 
     The model must fit better than the best model without limits. The load points must also
-    determine each limit better than the prior does, at the minimum scatter.
+    contain more information about each limit (inverse variance) than the prior, assuming the
+    minimum residual standard deviation.
     """
     parameters = fitted.family.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from app.records.calibration import LoadKind
 from app.records.events import Event
 from app.records.result import Estimate, Stage
-from app.session.dependencies import Load, NullServer, ScriptedTarget, Store
+from app.session.dependencies import LoadGenerator, NullServer, ScriptedTarget, Store
 from app.session.generator_capacity import GeneratorCapacity
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
@@ -46,7 +46,7 @@ class SelfTestDependencies(msgspec.Struct, frozen=True):
     """External dependencies of a self-test."""
 
     fingerprint: str
-    start_load: Callable[[], Load]
+    start_load_generator: Callable[[], LoadGenerator]
     start_scripted: Callable[[Script], ScriptedTarget]
     start_null_server: Callable[[LoadKind], NullServer]
     read_core_use: Callable[[Collection[int]], CoreUsage | None]
@@ -74,14 +74,14 @@ class SelfTestBench:
     def __init__(
         self,
         dependencies: SelfTestDependencies,
-        load: Load,
+        generator: LoadGenerator,
         store: SelfTestStore,
         limits: LimitMonitor,
         interruption: Interruption,
     ) -> None:
-        self._dependencies, self._load = dependencies, load
+        self._dependencies, self._generator = dependencies, generator
         self._runner = StageRunner(
-            load,
+            generator,
             store,
             store.append_event,
             now_ns=dependencies.now_ns,
@@ -108,7 +108,7 @@ class SelfTestBench:
         MeasurementError if the server does not start."""
         server = self._dependencies.start_scripted(script)
         try:
-            self._load.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)
+            self._generator.configure(Endpoint((server.url,), max_connections=connections), _WORKLOAD)
             stage = ResolvedStage(
                 name=name,
                 kind="steady",

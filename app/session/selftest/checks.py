@@ -31,7 +31,7 @@ from app.records.metrics import PERCENTILES
 from app.records.result import Estimate
 from app.records.selftest import Finding, SelfTest, build_finding, build_selftest
 from app.session.calibration import measure_capacity
-from app.session.dependencies import Load
+from app.session.dependencies import LoadGenerator
 from app.session.interruption import Interruption
 from app.session.limits import LimitMonitor
 from app.session.selftest.bench import LEAD_IN_S, SelfTestBench, SelfTestDependencies, get_metric_value
@@ -293,9 +293,13 @@ MIN_CAPACITY_PER_S = 1_000.0
 would limit most runs."""
 
 
-def check_capacity(dependencies: SelfTestDependencies, load: Load, interruption: Interruption) -> Iterator[Finding]:
+def check_capacity(
+    dependencies: SelfTestDependencies, generator: LoadGenerator, interruption: Interruption
+) -> Iterator[Finding]:
     """Yield a finding about the capacity of the load generator, measured with a null server."""
-    measured = measure_capacity("plain", load, dependencies.start_null_server, interruption, dependencies.read_core_use)
+    measured = measure_capacity(
+        "plain", generator, dependencies.start_null_server, interruption, dependencies.read_core_use
+    )
     yield build_finding(
         "generator capacity",
         "max rate to a no-op server",
@@ -346,18 +350,18 @@ class _SelfTestRun:
         start_clock, start_time = dependencies.read_clock(), dependencies.wall_now()
         self._start_ns = dependencies.now_ns()
         self._run_check("percentiles", lambda: check_percentiles(dependencies.estimate_percentiles))
-        load, store = dependencies.start_load(), dependencies.open_store()
-        self._resources.callback(load.close)
+        generator, store = dependencies.start_load_generator(), dependencies.open_store()
+        self._resources.callback(generator.close)
         self._resources.callback(store.close)
-        self._interruption.set_stop_callback(load.stop)
+        self._interruption.set_stop_callback(generator.stop)
         bench = SelfTestBench(
             dependencies,
-            load,
+            generator,
             store,
             LimitMonitor(LimitSpec(duration_s=_MAX_DURATION_S), self._start_ns),
             self._interruption,
         )
-        self._run_check("generator capacity", lambda: check_capacity(dependencies, load, self._interruption))
+        self._run_check("generator capacity", lambda: check_capacity(dependencies, generator, self._interruption))
         self._run_check("stall", lambda: check_stall(bench), is_timed=True)
         self._run_check("injection", lambda: check_injection(bench), is_timed=True)
         store.seal()

@@ -91,7 +91,7 @@ def test_gaps_between_tokens_are_withheld_where_chunks_do_not_report(answer: Ans
     stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
     itl = stage.metrics["itl_ms"]["p50"]
     assert itl.value is None
-    assert itl.reason == "the server does not report the number of tokens per chunk; see icl_ms"
+    assert itl.reason == "the server does not report the number of tokens per chunk; see inter-chunk latency (ICL)"
     assert mean(stage, "icl_ms") == 30
 
 

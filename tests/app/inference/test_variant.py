@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from itertools import groupby
 from pathlib import Path
 
 import msgspec
@@ -33,8 +34,8 @@ def test_rows_are_reported_window_by_window_and_the_copies_apart_where_they_are_
         reported: list[Report] = []
         variant = opened(settings=SessionSettings(io_binding=is_bound))
         variant.measure(plan_of("single-stream", most_s=0.3, warmup_most_s=0.25), reported.append)
-        kinds = [type(one) for one in reported]
-        assert kinds == [CallRows, MeasurementStarted, CallRows, CallRows]
+        kinds = [kind for kind, _ in groupby(type(report) for report in reported)]
+        assert kinds == [CallRows, MeasurementStarted, CallRows], "a stalled machine has more or fewer windows in each"
         rows = unpack_calls(0, b"".join(one.packed for one in reported if isinstance(one, CallRows)))
         assert (rows["copied_in_ns"].null_count == 0) is is_bound
         assert rows["scheduled_ns"].null_count == rows.num_rows

@@ -71,7 +71,7 @@ def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0),
         gpu_offer("g1", "l4", on_demand_usd_per_hour=0.1),
     )  # fmt: skip
-    assert found.why[0] == "3 instances sustain the peak with a probability of 100 %; the target is 90 %."
+    assert found.why[0] == "3 instances sustain the peak with a probability of over 99.9 %; the target is 90 %."
     assert found.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33 %)."
     assert "acme/g1@here, at $0.1/h each: measured on a CPU; to size NVIDIA L4" in found.why[2]
 

@@ -176,7 +176,7 @@ def test_a_worker_that_cannot_start_is_invalid_with_its_result(bench: Bench) -> 
     def fail() -> ScriptedLoad:
         raise LoadError("the load worker exited with code 1")
 
-    result = bench.run(SPEC, start_load=fail).result
+    result = bench.run(SPEC, start_load_generator=fail).result
     assert result.exit.code == ExitCode.INVALID
     assert result.stages == ()
 

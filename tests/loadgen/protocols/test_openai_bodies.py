@@ -11,7 +11,7 @@ USAGE = {"prompt_tokens": 11, "completion_tokens": 3}
 
 def read(api: Api, answer: Any, asked: int = 2, **more: Any) -> DecodedResponse:
     body = answer if isinstance(answer, bytes) else json.dumps(answer).encode()
-    return decode_response(api, body, expected_results=asked, **more)
+    return decode_response(api, body, expected_count=asked, **more)
 
 
 def completion(message: Any = None, **more: Any) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def test_replies_come_after_the_delay_and_receipts_are_logged() -> None:
 
 def test_the_command_writes_its_log_when_stdin_closes(tmp_path: Path) -> None:
     log = tmp_path / "received.txt"
-    options = ["--status", "503", "--manner", "chunked", "--log", str(log)]
+    options = ["--status", "503", "--mode", "chunked", "--log", str(log)]
     with start_module("loadgen.reference.scripted", *options, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None

@@ -12,7 +12,7 @@ def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -
     assert [row[0] for row in times.rows] == ["1", "2", "4", "8", "16", "32"]
     assert times.alternative.startswith("p50 from 19.7")
     assert "at 32." in rates.alternative
-    assert "concurrency" in render_svg(times)
+    assert "Concurrency" in render_svg(times)
     assert render_svg(rates) == render_svg(rates)
 
 

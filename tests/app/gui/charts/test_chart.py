@@ -26,7 +26,7 @@ def test_the_crosshair_reads_the_nearest_sample_of_every_series(chart: Chart) ->
     chart.set_line("p99", "p99", np.arange(10.0), np.arange(10.0) * 3)
     chart.apply_changes()
     chart.set_crosshair(4.2)
-    assert [(one.label, one.text) for one in chart.readout()] == [
+    assert [(one.label, one.text) for one in chart.readings()] == [
         ("p50", f"8.00{THIN}ms"),
         ("p99", f"12.0{THIN}ms"),
     ]
@@ -39,16 +39,16 @@ def test_a_gap_reads_as_not_available_and_beyond_its_end_a_line_says_nothing(cha
     chart.set_line("p50", "p50", np.arange(10.0), [math.nan, *range(9)])
     chart.apply_changes()
     chart.set_crosshair(0.1)
-    assert [one.text for one in chart.readout()] == ["n/a"]
+    assert [one.text for one in chart.readings()] == ["n/a"]
     chart.set_crosshair(40.0)
-    assert chart.readout() == ()
+    assert chart.readings() == ()
 
 
 def test_a_stepped_line_reads_the_value_in_force(chart: Chart) -> None:
     chart.set_line("p50", "offered", [0.0, 10.0], [100.0, 200.0], is_stepped=True)
     chart.apply_changes()
     chart.set_crosshair(9.9)
-    assert chart.readout()[0].text == f"100{THIN}ms"
+    assert chart.readings()[0].text == f"100{THIN}ms"
 
 
 def test_the_table_is_what_is_drawn(chart: Chart) -> None:
@@ -169,7 +169,7 @@ def test_a_click_chooses_what_is_nearest_and_hovering_rings_it(offers: Chart, qt
     assert chosen.args == ["l4", 1]
     with qtbot.waitSignal(offers.crosshair_moved):
         qtbot.mouseMove(offers.plot.viewport(), at)
-    assert [(one.label, one.text) for one in offers.readout()] == [("L4", f"L4 ×2: 5.00{THIN}ms")]
+    assert [(one.label, one.text) for one in offers.readings()] == [("L4", f"L4 ×2: 5.00{THIN}ms")]
     assert offers.decorations.selected_point is not None
     assert offers.decorations.selected_point.text == "L4 ×2"
 

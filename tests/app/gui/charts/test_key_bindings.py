@@ -27,7 +27,7 @@ def test_arrows_walk_points_across_and_up(offers: Chart, qtbot: QtBot) -> None:
     names = []
     for key in (KEY.Key_Right, KEY.Key_Right, KEY.Key_Right, KEY.Key_Up, KEY.Key_Up):
         qtbot.keyClick(offers, key)
-        names.append(offers.readout()[0].text.partition(":")[0])
+        names.append(offers.readings()[0].text.partition(":")[0])
     assert names == ["L4 ×1", "A10 ×1", "L4 ×2", "A10 ×1", "L4 ×1"]
     with qtbot.waitSignal(offers.point_selected) as chosen:
         qtbot.keyClick(offers, KEY.Key_Return)

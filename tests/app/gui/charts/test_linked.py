@@ -56,9 +56,9 @@ def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
     with qtbot.waitSignal(linked.crosshair_moved):
         qtbot.keyClick(second, Qt.Key.Key_End)
     assert first.crosshair.x == 99.0
-    assert first.readout()[0].text == "99,000\u202freq/s"
+    assert first.readings()[0].text == "99,000\u202freq/s"
     linked.set_crosshair(None)
-    assert first.readout() == second.readout() == ()
+    assert first.readings() == second.readings() == ()
 
 
 def test_shift_and_drag_choose_a_window_whose_edges_can_be_dragged(linked: LinkedCharts, qtbot: QtBot) -> None:

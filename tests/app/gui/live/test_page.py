@@ -126,7 +126,7 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     (run / RESULT).touch()
     body = watch_whole(page, qtbot, run, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
-    assert body.header.progress.text() == "4/4"
+    assert body.header.progress.text() == "4 of 4 done"
     assert body.header.badge.text() == "VALID"
     assert "Duration 0:42" in body.header.times.text()
     assert body.ribbon.accessibleDescription().count("✓ SLO met") == 4

@@ -32,7 +32,7 @@ from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
 def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_path: Path) -> None:
     parts = true_parts(tmp_path)
     with parts.open_store() as store:  # type: ignore[attr-defined]
-        bench = SelfTestBench(parts, parts.start_load(), store, LimitMonitor(LimitSpec(), 0), Interruption())
+        bench = SelfTestBench(parts, parts.start_load_generator(), store, LimitMonitor(LimitSpec(), 0), Interruption())
         p95, p99, from_send = check_stall(bench)
     assert p95.observed == pytest.approx(1e3 * compute_expected_latency_s(0.95), rel=0.005)
     assert p99.observed == pytest.approx(1e3 * compute_expected_latency_s(0.99), rel=0.005)
@@ -191,7 +191,7 @@ def test_everything_started_is_closed_when_the_workers_are_lost(
 ) -> None:
     servers = Servers()
     parts = true_parts(tmp_path, servers=servers)
-    load = parts.start_load()
+    load = parts.start_load_generator()
     assert isinstance(load, QueueingLoad)
 
     def lost(*_: object) -> Any:
@@ -199,7 +199,7 @@ def test_everything_started_is_closed_when_the_workers_are_lost(
 
     monkeypatch.setattr(load, "run_stage", lost)
     with pytest.raises(MeasurementError, match="was lost"):
-        run_selftest(replace(parts, start_load=lambda: load), Interruption(), lambda _: None)
+        run_selftest(replace(parts, start_load_generator=lambda: load), Interruption(), lambda _: None)
     assert load.is_closed
     assert all(server.is_closed for server in servers.started)
 
