@@ -98,7 +98,11 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
             "INCONCLUSIVE",
             "1 of 1 objective inconclusive. p95 latency < 50 ms.",
         ),
-        ({"max_rate": None, "slo": (), "gates": ()}, "MEASURED", "18 stages measured. No SLO is set, so there is no verdict."),
+        (
+            {"max_rate": None, "slo": (), "gates": ()},
+            "MEASURED",
+            "18 stages measured. No SLO is set, so there is no verdict.",
+        ),
         ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "Measurement invalid: do not use these results."),
         (
             {"max_rate": None, "exit": ended(10, "no request to the target succeeded")},
