@@ -14,7 +14,7 @@ import msgspec
 import pytest
 from selenium import webdriver
 
-from app.wiring.machine import read_machine_metadata
+from app.wiring.machine import read_machine_info
 from tests.fakes.browsing import offline_chromium
 from tests.fakes.parts import CALIBRATION
 from tests.fakes.program import Sizewise
@@ -51,7 +51,7 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     home = tmp_path_factory.mktemp("home")
     now = datetime.datetime.now(datetime.UTC).isoformat()
     known = msgspec.structs.replace(
-        CALIBRATION, measured_at=now, fingerprint=read_machine_metadata().environment.fingerprint
+        CALIBRATION, measured_at=now, fingerprint=read_machine_info().environment.fingerprint
     )
     (home / "calibration.json").write_bytes(msgspec.json.encode(known))
     return home

@@ -19,9 +19,9 @@ def execute(arguments: argparse.Namespace) -> int:
     from app.cli.colors import print_with_colors
     from app.cli.tables import format_environment, format_table
     from app.telemetry.machine_state import read_machine_state
-    from app.wiring.machine import read_machine_metadata
+    from app.wiring.machine import read_machine_info
 
-    machine_state, machine_info = read_machine_state(), read_machine_metadata()
+    machine_state, machine_info = read_machine_state(), read_machine_info()
     if arguments.json:
         document = {
             "environment": machine_info.environment,

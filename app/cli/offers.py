@@ -140,10 +140,10 @@ def _import(path: Path, today: datetime.date) -> int:
 def _load_previous_import() -> PriceList | None:
     """Return the previously imported price list, which the next import replaces; `None` if there is
     none or if the file cannot be read."""
-    from app.profiles.pricing.catalog import load_imported_prices
+    from app.profiles.pricing.catalog import load_imported_price_list
 
     try:
-        return load_imported_prices()
+        return load_imported_price_list()
     except UsageError:
         return None
 

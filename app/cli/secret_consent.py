@@ -24,7 +24,7 @@ def request_consent(profile: Profile, hosts: list[str]) -> None:
     Raises UsageError if consent for a host is missing.
     """
     from app.storage.allowed_secrets import store_permission
-    from app.wiring.secret_consent import allow_hosts, find_secrets_to_allow, require_allowed
+    from app.wiring.secret_consent import allow_hosts, find_secrets_to_allow, require_consent
 
     allow_hosts(profile, hosts)
     if sys.stdin.isatty() and sys.stderr.isatty():
@@ -35,4 +35,4 @@ def request_consent(profile: Profile, hosts: list[str]) -> None:
             sys.stderr.flush()
             if sys.stdin.readline().strip().casefold() in ("y", "yes"):
                 store_permission(request)
-    require_allowed(profile)
+    require_consent(profile)

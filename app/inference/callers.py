@@ -50,9 +50,9 @@ def concatenate_tables(tables: Sequence[Table]) -> Table:
 
 def compute_service_times_ms(table: Table) -> npt.NDArray[np.float64]:
     """Return the service time of each call in ms: copy in, execution and copy out."""
-    end_ns = np.where(table[:, _COPIED_OUT_COLUMN] >= 0, table[:, _COPIED_OUT_COLUMN], table[:, _EXECUTED_COLUMN])
-    durations_ms: npt.NDArray[np.float64] = (end_ns - table[:, _PREPARED_COLUMN]) / 1e6
-    return durations_ms
+    ends_ns = np.where(table[:, _COPIED_OUT_COLUMN] >= 0, table[:, _COPIED_OUT_COLUMN], table[:, _EXECUTED_COLUMN])
+    service_times_ms: npt.NDArray[np.float64] = (ends_ns - table[:, _PREPARED_COLUMN]) / 1e6
+    return service_times_ms
 
 
 def build_unstarted_calls(arrival_indices: Sequence[int], scheduled_ns: Sequence[int]) -> Table:
@@ -114,20 +114,21 @@ class BoundCaller:
         self._session = session.runtime_session
         self._binding = self._session.io_binding()
         feeds = rows.batch(0, batch)
-        if any(array.dtype == object for array in feeds.values()):
+        if any(values.dtype == object for values in feeds.values()):
             raise UsageError(
                 "runtime.io_binding does not support string inputs", hint="Remove runtime.io_binding from the profile."
             )
         # Copy the array: on a CPU it is used as the buffer, and the rows must not be overwritten.
         self._input_buffers = {
-            name: ort.OrtValue.ortvalue_from_numpy(np.array(array, order="C"), *device) for name, array in feeds.items()
+            name: ort.OrtValue.ortvalue_from_numpy(np.array(values, order="C"), *device)
+            for name, values in feeds.items()
         }
         for name, buffer in self._input_buffers.items():
             self._binding.bind_ortvalue_input(name, buffer)
         for output in session.outputs:
             self._binding.bind_output(output.name, *device)
         self._device = device
-        self._unbound_outputs: list[str] = []
+        self._unbound_output_names: list[str] = []
         """Names of the outputs whose shape may change. These outputs are bound again before each
         call, because a fixed binding would preserve the shape of the first call."""
         self._session.run_with_iobinding(self._binding)
@@ -136,7 +137,7 @@ class BoundCaller:
             if output.dtype != "object" and _has_constant_shape(output, batch_axes):
                 self._binding.bind_ortvalue_output(output.name, buffer)
             else:
-                self._unbound_outputs.append(output.name)
+                self._unbound_output_names.append(output.name)
 
     def call(self, start: int) -> CallTimestamps:
         begin_ns = perf_counter_ns()
@@ -144,7 +145,7 @@ class BoundCaller:
         prepared_ns = perf_counter_ns()
         for name, buffer in self._input_buffers.items():
             buffer.update_inplace(feeds[name])
-        for output_name in self._unbound_outputs:
+        for output_name in self._unbound_output_names:
             self._binding.bind_output(output_name, *self._device)
         copied_in_ns = perf_counter_ns()
         self._session.run_with_iobinding(self._binding)
@@ -160,4 +161,4 @@ def _has_constant_shape(output: TensorSpec, batch_axes: Container[str | None]) -
     dynamic and is not named like a batch axis of an input, its length may depend on the data, such
     as a number of detections."""
     is_first_axis_predictable = not output.shape or output.shape[0] > 0 or output.axes[0] in batch_axes
-    return is_first_axis_predictable and all(axis > 0 for axis in output.shape[1:])
+    return is_first_axis_predictable and all(dim > 0 for dim in output.shape[1:])

@@ -61,7 +61,7 @@ def run_child(
         timer.start()
         try:
             output = process.stdout.read()
-            code = process.wait()
+            exit_code = process.wait()
         finally:
             timer.cancel()
             timer.join()
@@ -76,47 +76,49 @@ def run_child(
             f"{description} did not finish within {timeout_s:g} s and was stopped",
             hint=timeout_hint,
         )
-    if code != 0:
-        raise build_child_error(description, code, error_text, memory_hint="Free memory, or use a smaller model.")
+    if exit_code != 0:
+        raise build_child_error(description, exit_code, error_text, memory_hint="Free memory, or use a smaller model.")
     return output
 
 
-def build_child_error(description: str, code: int, text: str, *, memory_hint: str = MEMORY_HINT) -> SizewiseError:
+def build_child_error(
+    description: str, exit_code: int, error_text: str, *, memory_hint: str = MEMORY_HINT
+) -> SizewiseError:
     """Return the error for a failed child process, given its exit code and the text of its standard
     error. `memory_hint` becomes the hint if the child process probably ran out of memory."""
-    failure = _find_failure(text)
+    failure = _find_failure(error_text)
     if failure is not None:
-        error_class = _ERROR_CLASSES.get(code, MeasurementError)
+        error_class = _ERROR_CLASSES.get(exit_code, MeasurementError)
         hint = failure.hint and failure.hint[:_MAX_MESSAGE_LENGTH]
         return error_class(failure.message[:_MAX_MESSAGE_LENGTH], hint=hint)
-    error_type = MeasurementError if code >= 0 else ChildKilledError
-    is_out_of_memory = -code == _SIGKILL or is_out_of_memory_message(text)
-    hint = memory_hint if is_out_of_memory else _find_last_line(text)
-    return error_type(
-        f"{description} {_describe_exit(code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint
+    error_class = MeasurementError if exit_code >= 0 else ChildKilledError
+    is_out_of_memory = -exit_code == _SIGKILL or is_out_of_memory_message(error_text)
+    hint = memory_hint if is_out_of_memory else _find_last_line(error_text)
+    return error_class(
+        f"{description} {_describe_exit(exit_code)}{', possibly out of memory' if is_out_of_memory else ''}", hint=hint
     )
 
 
-def _describe_exit(code: int) -> str:
-    if code >= 0:
-        return f"exited with code {code}"
-    if -code == _SIGKILL:
+def _describe_exit(exit_code: int) -> str:
+    if exit_code >= 0:
+        return f"exited with code {exit_code}"
+    if -exit_code == _SIGKILL:
         return "was killed"
-    if -code == getattr(signal, "SIGPROF", 27):
+    if -exit_code == getattr(signal, "SIGPROF", 27):
         return "took more CPU time than expected from the size of the model"
-    return f"crashed ({signal.Signals(-code).name})"
+    return f"crashed ({signal.Signals(-exit_code).name})"
 
 
-def _find_failure(text: str) -> Failure | None:
+def _find_failure(error_text: str) -> Failure | None:
     """Return the last failure in the standard error of a child process; `None` if there is none."""
-    for line in reversed(text.splitlines()):
+    for line in reversed(error_text.splitlines()):
         with contextlib.suppress(msgspec.MsgspecError):
             return decode_json(line, Failure)
     return None
 
 
-def _find_last_line(text: str) -> str | None:
+def _find_last_line(error_text: str) -> str | None:
     """Return the last informative line of the standard error of a child process; `None` if there is
     none."""
-    lines = [line for line in text.splitlines() if not _UNINFORMATIVE_LINE.match(line)]
+    lines = [line for line in error_text.splitlines() if not _UNINFORMATIVE_LINE.match(line)]
     return lines[-1].strip()[:_MAX_MESSAGE_LENGTH] if lines else None

@@ -94,9 +94,9 @@ def _write_model(
     input_type: int = TensorProto.FLOAT,
     output_type: int = TensorProto.FLOAT,
 ) -> Path:
-    rows = helper.make_tensor_value_info("x", input_type, shape)
-    output = helper.make_tensor_value_info("y", output_type, ["rows", "columns"])
-    graph = helper.make_graph(nodes, path.stem, [rows], [output], constants)
+    input_info = helper.make_tensor_value_info("x", input_type, shape)
+    output_info = helper.make_tensor_value_info("y", output_type, ["rows", "columns"])
+    graph = helper.make_graph(nodes, path.stem, [input_info], [output_info], constants)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
     path.write_bytes(model.SerializeToString())
     return path

@@ -60,7 +60,7 @@ def _measure_all_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
         read_graph = build_weight_read(Path(folder), weight_bytes)
         float_graph, integer_graph = build_float_product(Path(folder)), build_integer_product(Path(folder))
         bytes_per_s = _measure_best_rate_per_s(read_graph, threads)
-        rates = {
+        rates_by_arithmetic = {
             "fp32": _measure_best_rate_per_s(float_graph, threads),
             "int8": _measure_best_rate_per_s(integer_graph, threads),
             "fp16": None,
@@ -79,7 +79,7 @@ def _measure_all_peaks(threads: int, weight_bytes: int) -> dict[str, Peaks]:
             basis="measured",
             source=sources[arithmetic],
         )
-        for arithmetic, flops_per_s in rates.items()
+        for arithmetic, flops_per_s in rates_by_arithmetic.items()
     }
 
 
@@ -90,14 +90,14 @@ def _measure_best_rate_per_s(graph: PeakGraph, threads: int) -> float:
 
     session = open_session(graph.model, "cpu", threads)
     session.run(graph.feeds)
-    best_ns, call_count = sys.maxsize, 0
+    min_duration_ns, call_count = sys.maxsize, 0
     deadline_ns = perf_counter_ns() + _DURATION_NS
     while call_count < _MIN_CALLS or perf_counter_ns() < deadline_ns:
         start_ns = perf_counter_ns()
         session.run(graph.feeds)
-        best_ns = min(best_ns, perf_counter_ns() - start_ns)
+        min_duration_ns = min(min_duration_ns, perf_counter_ns() - start_ns)
         call_count += 1
-    return graph.work_per_call / best_ns * 1e9
+    return graph.work_per_call / min_duration_ns * 1e9
 
 
 if __name__ == "__main__":

@@ -34,16 +34,16 @@ def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement
             hint="Install ONNX Runtime 1.24 or newer, or use the cpu provider.",
         )
     requested_name = get_runtime_name(provider)
-    nodes = [
+    assigned_nodes = [
         (node, assignment.ep_name)
         for assignment in session.get_provider_graph_assignment_info()
         for node in assignment.get_nodes()
     ]
-    fallback_nodes = [node for node, used_name in nodes if used_name != requested_name]
-    computing_ids = _find_computing_nodes(model, fallback_nodes)
+    fallback_nodes = [node for node, used_name in assigned_nodes if used_name != requested_name]
+    computing_ids = _find_computing_node_ids(model, fallback_nodes)
     counts = Counter(
         (node.op_type, used_name, used_name != requested_name and id(node) in computing_ids)
-        for node, used_name in nodes
+        for node, used_name in assigned_nodes
     )
     return tuple(
         Placement(operator, used_name, count, is_fallback=is_fallback)
@@ -51,13 +51,13 @@ def read_placements(session: Any, provider: str, model: Path) -> tuple[Placement
     )
 
 
-def _find_computing_nodes(model: Path, nodes: list[Any]) -> frozenset[int]:
+def _find_computing_node_ids(model: Path, nodes: list[Any]) -> frozenset[int]:
     """Return the `id` values of the nodes that do more than compute shapes."""
     candidates = [node for node in nodes if node.op_type in _BOOKKEEPING_OPERATORS]
     computing_nodes = [node for node in nodes if node.op_type not in _BOOKKEEPING_OPERATORS]
     if candidates:
         from app.inference.bookkeeping import BookkeepingNodes  # This imports onnx, which most sessions do not need.
 
-        bookkeeping = BookkeepingNodes(model)
-        computing_nodes += [node for node in candidates if not bookkeeping.contains(node.name, node.op_type)]
+        bookkeeping_nodes = BookkeepingNodes(model)
+        computing_nodes += [node for node in candidates if not bookkeeping_nodes.contains(node.name, node.op_type)]
     return frozenset(map(id, computing_nodes))

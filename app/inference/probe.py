@@ -15,9 +15,9 @@ from app.errors import SizewiseError
 from app.inference.child import exit_with_parent, run_reporting_errors
 from loadgen.decoding import decode_json
 
-_MODELS = Path(profiles.__file__).parent / "models"
-DIGITS_MODEL = _MODELS / "digits.onnx"
-DIGITS_ROWS = _MODELS / "digits.npz"
+_MODELS_DIRECTORY = Path(profiles.__file__).parent / "models"
+DIGITS_MODEL = _MODELS_DIRECTORY / "digits.onnx"
+DIGITS_ROWS = _MODELS_DIRECTORY / "digits.npz"
 """Path of 450 held-out rows for the sample model: `image` is float32 [450,1,8,8], as the model
 expects, and `label` is int64 [450]."""
 

@@ -38,9 +38,9 @@ _EXIT_TIMEOUT_S = 5.0
 _POLL_S = 0.25
 _GRACE_S = 60.0
 """Margin in s in the timeout of a scenario. After the timeout, the variant is considered hung."""
-_ERROR_TYPES = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
+_ERROR_CLASSES = {ExitCode.USAGE: UsageError, ExitCode.UNAVAILABLE: UnavailableError}
 
-_Reply = TypeVar("_Reply", VariantOpened, VariantMeasured, Outputs, VariantScored)
+_AwaitedReport = TypeVar("_AwaitedReport", VariantOpened, VariantMeasured, Outputs, VariantScored)
 
 
 class VariantProcess:
@@ -53,7 +53,7 @@ class VariantProcess:
     def __init__(self, description: str, job: VariantJob, *, environment: dict[str, str] | None = None) -> None:
         """Start the child process. `description` identifies the variant in messages; `environment`
         is added to the environment variables of this process."""
-        self._name = description
+        self._description = description
         self._started_ns = perf_counter_ns()
         self._process = start_module(
             "app.inference.worker",
@@ -115,42 +115,44 @@ class VariantProcess:
 
     def _await_report(
         self,
-        report_type: type[_Reply],
+        report_type: type[_AwaitedReport],
         timeout_s: float,
         on_report: Callable[[MeasurementStarted | CallRows], None] | None = None,
-    ) -> _Reply:
+    ) -> _AwaitedReport:
         deadline_ns = perf_counter_ns() + round(timeout_s * 1e9)
-        suspension = SuspensionMonitor(self.pid)
+        suspension_monitor = SuspensionMonitor(self.pid)
         while True:
             remaining_s = max(0.0, (deadline_ns - perf_counter_ns()) / 1e9)
             try:
                 report = self._reports.get(timeout=min(remaining_s, _POLL_S))
-                suspension.reset()
+                suspension_monitor.reset()
             except queue.Empty:
-                if suspension.add_silent_time(_POLL_S):
+                if suspension_monitor.add_silent_time(_POLL_S):
                     self.kill()
-                    raise ChildKilledError(f"{self._name} {suspension.message}", hint=SUSPENDED_HINT) from None
+                    raise ChildKilledError(
+                        f"{self._description} {suspension_monitor.message}", hint=SUSPENDED_HINT
+                    ) from None
                 if remaining_s > _POLL_S:
                     continue
                 self.kill()
-                message = f"{self._name} did not finish within {timeout_s:g} s and was stopped"
+                message = f"{self._description} did not finish within {timeout_s:g} s and was stopped"
                 raise ChildKilledError(
                     message, hint="Use a smaller model, a smaller batch, or a longer duration."
                 ) from None
             match report:
                 case MeasurementStarted() | CallRows() if on_report is not None:
                     on_report(report)
-                case VariantFailed(message=message, hint=hint, exit_code=code):
-                    raise _ERROR_TYPES.get(ExitCode(code), MeasurementError)(message, hint=hint)
+                case VariantFailed(message=message, hint=hint, exit_code=exit_code):
+                    raise _ERROR_CLASSES.get(ExitCode(exit_code), MeasurementError)(message, hint=hint)
                 case None:
                     raise self._build_exit_error()
                 case _ if isinstance(report, report_type):
                     return report
 
     def _build_exit_error(self) -> SizewiseError:
-        code = wait_or_kill(_EXIT_TIMEOUT_S, self._process)
+        exit_code = wait_or_kill(_EXIT_TIMEOUT_S, self._process)
         self._stderr_tail.wait(_EXIT_TIMEOUT_S)
-        return build_child_error(self._name, code, self._stderr_tail.text or "")
+        return build_child_error(self._description, exit_code, self._stderr_tail.text or "")
 
     def _listen(self) -> None:
         try:

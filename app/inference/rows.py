@@ -100,17 +100,17 @@ class SyntheticRows(_CircularRows):
 
     def __init__(self, inputs: tuple[TensorSpec, ...], max_batch: int, axes: Mapping[str, int] | None = None) -> None:
         axis_lengths = axes or {}
-        batched_names = find_batched_inputs(inputs, max_batch)
+        batched_names = find_batched_input_names(inputs, max_batch)
         shapes = {spec.name: _resolve_shape(spec, axis_lengths)[spec.name in batched_names :] for spec in inputs}
         row_count = _count_distinct_rows(inputs, shapes, batched_names, max_batch)
         self.notes = (*_build_length_notes(inputs, axis_lengths), *_build_batch_notes(inputs, batched_names))
         feeds, whole_inputs = {}, {}
         for index, spec in enumerate(inputs):
-            generator = np.random.default_rng([_SEED, index])
+            rng = np.random.default_rng([_SEED, index])
             if spec.name in batched_names:
-                feeds[spec.name] = _generate_values(spec, (row_count, *shapes[spec.name]), generator)
+                feeds[spec.name] = _generate_values(spec, (row_count, *shapes[spec.name]), rng)
             else:
-                whole_inputs[spec.name] = _generate_values(spec, shapes[spec.name], generator, is_whole=True)
+                whole_inputs[spec.name] = _generate_values(spec, shapes[spec.name], rng, is_whole=True)
         super().__init__(feeds, whole_inputs, row_count, max_batch if feeds else 1)
 
 
@@ -119,17 +119,17 @@ def build_synthetic_feeds(inputs: tuple[TensorSpec, ...], batch: int) -> Feeds:
     return SyntheticRows(inputs, batch).batch(0, batch)
 
 
-def find_batched_inputs(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
+def find_batched_input_names(inputs: tuple[TensorSpec, ...], batch: int) -> frozenset[str]:
     """Return the names of the inputs that are fed row by row. These are the inputs with a dynamic
     first axis or, if there are none, the inputs whose first axis has the length `batch`."""
-    free_names = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
-    return free_names or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
+    dynamic_names = frozenset(spec.name for spec in inputs if spec.shape[:1] == (-1,))
+    return dynamic_names or frozenset(spec.name for spec in inputs if spec.shape[:1] == (batch,))
 
 
 def check_batch(inputs: tuple[TensorSpec, ...], batch: int) -> None:
     """Raise UsageError for a batch size that the model does not support. Batch size 1 is always
     valid; without a batch axis, a call is then one whole example."""
-    if batch == 1 or find_batched_inputs(inputs, batch):
+    if batch == 1 or find_batched_input_names(inputs, batch):
         return
     input_spec = next((spec for spec in inputs if spec.shape), None)
     if input_spec is None:
@@ -146,8 +146,8 @@ def _resolve_shape(spec: TensorSpec, axis_lengths: Mapping[str, int]) -> tuple[i
     """Return the shape of an input, with a length for each dynamic axis."""
     names = (*spec.axes, *[None] * len(spec.shape))
     return tuple(
-        axis if axis != -1 else axis_lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
-        for axis, name in zip(spec.shape, names, strict=False)
+        dim if dim != -1 else axis_lengths.get(name or "", _DEFAULT_AXIS_LENGTH)
+        for dim, name in zip(spec.shape, names, strict=False)
     )
 
 
@@ -156,10 +156,10 @@ def _count_distinct_rows(
 ) -> int:
     """Return the number of distinct rows to generate. Raises UsageError if even the minimum number
     would exceed the memory limit."""
-    sizes = {spec.name: math.prod(shapes[spec.name]) * _get_item_bytes(spec) for spec in inputs}
-    row_bytes = sum(size for name, size in sizes.items() if name in batched_names)
+    bytes_by_name = {spec.name: math.prod(shapes[spec.name]) * _get_element_bytes(spec) for spec in inputs}
+    row_bytes = sum(input_bytes for name, input_bytes in bytes_by_name.items() if name in batched_names)
     row_count = min(_MAX_DISTINCT_ROWS, max(2, _MAX_DISTINCT_BYTES // max(1, row_bytes))) if batched_names else 1
-    if (needed_bytes := sum(sizes.values()) - row_bytes + (row_count + max_batch) * row_bytes) > _MAX_BYTES:
+    if (needed_bytes := sum(bytes_by_name.values()) - row_bytes + (row_count + max_batch) * row_bytes) > _MAX_BYTES:
         raise UsageError(
             (
                 f"the model's inputs need {needed_bytes / 2**30:,.1f} GiB for a batch of {max_batch}, above the "
@@ -170,30 +170,30 @@ def _count_distinct_rows(
     return row_count
 
 
-def _get_item_bytes(spec: TensorSpec) -> int:
+def _get_element_bytes(spec: TensorSpec) -> int:
     return _STRING_BYTES if spec.dtype == "object" else np.dtype(spec.dtype).itemsize
 
 
 def _generate_values(
-    spec: TensorSpec, shape: tuple[int, ...], generator: np.random.Generator, is_whole: bool = False
+    spec: TensorSpec, shape: tuple[int, ...], rng: np.random.Generator, is_whole: bool = False
 ) -> Array:
     dtype = np.dtype(spec.dtype)
     if "mask" in spec.name.casefold() and dtype.kind != "O":
         return np.ones(shape, dtype)
     if dtype.kind == "f":
-        return np.asarray(generator.random(shape, np.float64 if dtype.itemsize > 4 else np.float32), dtype)
+        return np.asarray(rng.random(shape, np.float64 if dtype.itemsize > 4 else np.float32), dtype)
     if dtype.kind == "O":
-        return generator.integers(0, 10, shape).astype(str).astype(object)
-    return np.ones(shape, dtype) if is_whole else np.asarray(generator.integers(0, 2, shape), dtype)
+        return rng.integers(0, 10, shape).astype(str).astype(object)
+    return np.ones(shape, dtype) if is_whole else np.asarray(rng.integers(0, 2, shape), dtype)
 
 
 def _build_length_notes(inputs: tuple[TensorSpec, ...], axis_lengths: Mapping[str, int]) -> list[str]:
     """Return a note for each dynamic axis without a configured length, except the batch axis."""
     dynamic_axes: dict[str, None] = {}
     for spec in inputs:
-        for index, axis in enumerate(spec.shape):
+        for index, dim in enumerate(spec.shape):
             name = spec.axes[index] if index < len(spec.axes) else None
-            if index and axis == -1 and name not in axis_lengths:
+            if index and dim == -1 and name not in axis_lengths:
                 dynamic_axes[printable(name) if name else f"{index} of {printable(spec.name)}"] = None
     return [f"axis {axis} is dynamic; its length is assumed to be {_DEFAULT_AXIS_LENGTH}" for axis in dynamic_axes]
 

@@ -68,7 +68,7 @@ class ScenarioListener(Protocol):
 
 
 def run_scenario(
-    plan: Measure,
+    command: Measure,
     callers: Sequence[Caller],
     starts: Sequence[int],
     listener: ScenarioListener,
@@ -80,9 +80,9 @@ def run_scenario(
     `callers` has one entry per stream. `starts` are the first rows of the batches, which the calls
     use in turn. `now_ns` is the clock of the callers' timestamps. Raises the error of a call that
     fails."""
-    stage = _Stage(plan, callers, starts, listener, sampler, now_ns)
+    stage = _Stage(command, callers, starts, listener, sampler, now_ns)
     stage.warm_up()
-    match plan.scenario:
+    match command.scenario:
         case "single-stream":
             return stage.run_single_stream()
         case "multi-stream":
@@ -96,7 +96,7 @@ def run_scenario(
 class _Stage:
     def __init__(
         self,
-        plan: Measure,
+        command: Measure,
         callers: Sequence[Caller],
         starts: Sequence[int],
         listener: ScenarioListener,
@@ -107,16 +107,16 @@ class _Stage:
         from app.analysis.estimates import estimate_mean
 
         self._estimate_mean = estimate_mean
-        self._plan, self._callers, self._listener, self._sampler = plan, callers, listener, sampler
+        self._command, self._callers, self._listener, self._sampler = command, callers, listener, sampler
         self._starts, self._start_count, self._now_ns = starts, len(starts), now_ns
-        self._durations_ms: list[npt.NDArray[np.float64]] = []
-        self._next_check_calls, self._narrow_checks = 0.0, 0
+        self._service_times_ms: list[npt.NDArray[np.float64]] = []
+        self._next_check_call_count, self._narrow_check_count = 0.0, 0
         self._started_indices: set[int] = set()
         """Indices of the arrivals of the server scenario whose calls were started."""
 
     def warm_up(self) -> None:
         medians: list[float] = []
-        deadline_ns = self._now_ns() + round(self._plan.max_warmup_s * 1e9)
+        deadline_ns = self._now_ns() + round(self._command.max_warmup_s * 1e9)
         indices = itertools.count()
         while self._now_ns() < deadline_ns and not is_stable(medians):
             rows = array("q")
@@ -199,11 +199,11 @@ class _Stage:
             caller, streams = self._callers[stream], len(self._callers)
             try:
                 while wait_for_query():
-                    scheduled_ns, query = current_query
-                    start = self._starts[(query * streams + stream) % self._start_count]
-                    rows.extend((query, stream, scheduled_ns, *caller.call(start)))
-                    if stream == 0 and query >= self._sampler.next_index:
-                        self._sampler.add(query, start, caller.outputs)
+                    scheduled_ns, query_index = current_query
+                    start = self._starts[(query_index * streams + stream) % self._start_count]
+                    rows.extend((query_index, stream, scheduled_ns, *caller.call(start)))
+                    if stream == 0 and query_index >= self._sampler.next_index:
+                        self._sampler.add(query_index, start, caller.outputs)
             except threading.BrokenBarrierError:  # A call of another stream failed.
                 return
             finally:
@@ -213,12 +213,12 @@ class _Stage:
 
     def run_server(self) -> ScenarioEnd:
         """Run one call per Poisson arrival, in order, each on the first stream that is free."""
-        plan = self._plan
-        assert plan.rate_per_s is not None
-        process = OpenArrivals("poisson", ((0.0, plan.rate_per_s),), 1.0)
-        offsets: list[int] = compute_offsets_ns(process, plan.max_duration_s, 0.0, plan.seed).tolist()
+        command = self._command
+        assert command.rate_per_s is not None
+        arrival_process = OpenArrivals("poisson", ((0.0, command.rate_per_s),), 1.0)
+        offsets_ns: list[int] = compute_offsets_ns(arrival_process, command.max_duration_s, 0.0, command.seed).tolist()
         start_ns = self._now_ns() + 10_000_000
-        deadline_ns = start_ns + round(plan.max_duration_s * (1 + _MAX_OVERTIME_SHARE) * 1e9)
+        deadline_ns = start_ns + round(command.max_duration_s * (1 + _MAX_OVERTIME_SHARE) * 1e9)
         self._report_start(start_ns)
         indices = itertools.count()
         stop = threading.Event()
@@ -226,30 +226,33 @@ class _Stage:
         def run_calls(stream: int, rows: array[int]) -> None:
             caller = self._callers[stream]
             while not stop.is_set():
-                arrival = next(indices)
-                if arrival >= len(offsets) or self._now_ns() > deadline_ns:
+                arrival_index = next(indices)
+                if arrival_index >= len(offsets_ns) or self._now_ns() > deadline_ns:
                     return
-                scheduled_ns = start_ns + offsets[arrival]
+                scheduled_ns = start_ns + offsets_ns[arrival_index]
                 self._wait_until(scheduled_ns)
-                start = self._starts[arrival % self._start_count]
-                rows.extend((arrival, stream, scheduled_ns, *caller.call(start)))
-                if arrival >= self._sampler.next_index:
-                    self._sampler.add(arrival, start, caller.outputs)
+                start = self._starts[arrival_index % self._start_count]
+                rows.extend((arrival_index, stream, scheduled_ns, *caller.call(start)))
+                if arrival_index >= self._sampler.next_index:
+                    self._sampler.add(arrival_index, start, caller.outputs)
 
         self._run_threads(run_calls, stop, is_over=lambda: self._now_ns() > deadline_ns)
-        unstarted_arrivals = [arrival for arrival in range(len(offsets)) if arrival not in self._started_indices]
+        unstarted_indices = [
+            arrival_index for arrival_index in range(len(offsets_ns)) if arrival_index not in self._started_indices
+        ]
         self._listener.on_calls(
             build_unstarted_calls(
-                unstarted_arrivals, [start_ns + offsets[arrival] for arrival in unstarted_arrivals]
+                unstarted_indices, [start_ns + offsets_ns[arrival_index] for arrival_index in unstarted_indices]
             ).tobytes()
         )
-        return ScenarioEnd(start_ns + round(plan.max_duration_s * 1e9), self._compute_half_width())
+        return ScenarioEnd(start_ns + round(command.max_duration_s * 1e9), self._compute_half_width())
 
-    def _wait_until(self, due_ns: int) -> None:
-        """Sleep until shortly before `due_ns`, and then busy-wait, because threads wake up late."""
-        if (wait_ns := due_ns - _BUSY_WAIT_NS - self._now_ns()) > 0:
+    def _wait_until(self, scheduled_ns: int) -> None:
+        """Sleep until shortly before `scheduled_ns`, and then busy-wait, because threads wake up
+        late."""
+        if (wait_ns := scheduled_ns - _BUSY_WAIT_NS - self._now_ns()) > 0:
             time.sleep(wait_ns / 1e9)
-        while self._now_ns() < due_ns:
+        while self._now_ns() < scheduled_ns:
             pass
 
     def _run_threads(
@@ -306,28 +309,28 @@ class _Stage:
 
     def _record_window(self, table: Table) -> None:
         if len(table):
-            self._durations_ms.append(compute_service_times_ms(table))
-            if self._plan.scenario == "server":
+            self._service_times_ms.append(compute_service_times_ms(table))
+            if self._command.scenario == "server":
                 self._started_indices.update(table[:, 0].tolist())
             self._listener.on_calls(table.tobytes())
 
     def _must_end(self, start_ns: int) -> bool:
         elapsed_s = (self._now_ns() - start_ns) / 1e9
-        if elapsed_s >= self._plan.max_duration_s:
+        if elapsed_s >= self._command.max_duration_s:
             return True
-        if elapsed_s < self._plan.min_duration_s or sum(map(len, self._durations_ms)) < self._plan.min_calls:
+        if elapsed_s < self._command.min_duration_s or sum(map(len, self._service_times_ms)) < self._command.min_calls:
             return False
-        calls = sum(map(len, self._durations_ms))
-        if calls < self._next_check_calls:
+        call_count = sum(map(len, self._service_times_ms))
+        if call_count < self._next_check_call_count:
             return False
-        self._next_check_calls = calls * _CHECK_GROWTH
+        self._next_check_call_count = call_count * _CHECK_GROWTH
         half_width = self._compute_half_width()
-        is_narrow = half_width is not None and half_width <= self._plan.half_width
-        self._narrow_checks = self._narrow_checks + 1 if is_narrow else 0
-        return self._narrow_checks >= _REQUIRED_NARROW_CHECKS
+        is_narrow = half_width is not None and half_width <= self._command.half_width
+        self._narrow_check_count = self._narrow_check_count + 1 if is_narrow else 0
+        return self._narrow_check_count >= _REQUIRED_NARROW_CHECKS
 
     def _compute_half_width(self) -> float | None:
-        estimate = self._estimate_mean(np.concatenate(self._durations_ms)) if self._durations_ms else None
+        estimate = self._estimate_mean(np.concatenate(self._service_times_ms)) if self._service_times_ms else None
         if estimate is None or estimate.ci95 is None or not estimate.value:
             return None
         return (estimate.ci95[1] - estimate.ci95[0]) / 2 / estimate.value

@@ -85,21 +85,21 @@ def check_outputs(output: Array, labels: Array, batch: int) -> None:
         _check_classes(labels, row_outputs.shape[1])
 
 
-def _get_row_outputs(output: Array, rows: int) -> Array:
-    """Return the first `rows` rows of an output, without axes of length 1 after the row axis.
+def _get_row_outputs(output: Array, row_count: int) -> Array:
+    """Return the first `row_count` rows of an output, without axes of length 1 after the row axis.
     Raises UsageError for an output that is not numeric or has fewer rows."""
     if output.dtype.kind not in "fiub":
         raise _build_output_error(output, "numbers", "Use integer labels, and export the model with class scores.")
-    if not output.ndim or len(output) < rows:
+    if not output.ndim or len(output) < row_count:
         raise _build_output_error(output, "one prediction per row", "The first axis of the output must be the batch.")
-    return output[:rows].reshape(rows, *(axis for axis in output.shape[1:] if axis != 1))
+    return output[:row_count].reshape(row_count, *(dim for dim in output.shape[1:] if dim != 1))
 
 
-def _check_classes(labels: Array, classes: int) -> None:
-    if len(labels) and (labels.min() < 0 or labels.max() >= classes):
+def _check_classes(labels: Array, class_count: int) -> None:
+    if len(labels) and (labels.min() < 0 or labels.max() >= class_count):
         invalid_label = labels.min() if labels.min() < 0 else labels.max()
         raise UsageError(
-            f"label {invalid_label} is out of range: the model's {classes} classes are 0 to {classes - 1}",
+            f"label {invalid_label} is out of range: the model's {class_count} classes are 0 to {class_count - 1}",
             hint="Labels must be class indices from 0. Use decimal numbers for continuous values.",
         )
 

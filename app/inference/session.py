@@ -188,11 +188,11 @@ def _select_model_file(model: Path, settings: SessionSettings, options: Any) -> 
     optimized again."""
     if settings.cached_model_path is None:
         return model, None
-    cached = Path(settings.cached_model_path)
-    if cached.exists():
+    cached_path = Path(settings.cached_model_path)
+    if cached_path.exists():
         options.graph_optimization_level = ort.GraphOptimizationLevel.ORT_DISABLE_ALL
-        return cached, None
-    temporary_path = cached.with_name(f"{cached.stem}.{os.getpid()}.onnx")
+        return cached_path, None
+    temporary_path = cached_path.with_name(f"{cached_path.stem}.{os.getpid()}.onnx")
     options.optimized_model_filepath = str(temporary_path)
     return model, temporary_path
 
@@ -252,8 +252,8 @@ def _build_outputs(session: Any) -> tuple[TensorSpec, ...]:
 
 
 def _build_spec(value: Any) -> TensorSpec:
-    shape = tuple(axis if isinstance(axis, int) and axis >= 0 else -1 for axis in value.shape)
-    axes = tuple(axis if isinstance(axis, str) else None for axis in value.shape)
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in value.shape)
+    axes = tuple(dim if isinstance(dim, str) else None for dim in value.shape)
     return TensorSpec(value.name, _DTYPES[value.type], shape, axes)
 
 

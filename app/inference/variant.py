@@ -92,38 +92,38 @@ class OpenVariant:
             notes=self._notes,
         )
 
-    def measure(self, plan: Measure, send: Callable[[Report], None]) -> VariantMeasured:
+    def measure(self, command: Measure, send: Callable[[Report], None]) -> VariantMeasured:
         """Run one scenario, and send new calls as packed rows, window by window. Return the report
         of its end."""
-        check_batch(self._sessions[0].inputs, plan.batch)
-        rows = self._get_rows(plan.batch)
+        check_batch(self._sessions[0].inputs, command.batch)
+        rows = self._get_rows(command.batch)
         sampler = OutputSampler(is_enabled=self._job.reference is not None)
-        starts = range(0, max(1, min(MAX_FED_ROWS, len(rows)) - plan.batch + 1), plan.batch)
+        starts = range(0, max(1, min(MAX_FED_ROWS, len(rows)) - command.batch + 1), command.batch)
         try:
-            callers = [self._graph_caller] if self._graph_caller is not None else self._build_callers(rows, plan)
-            scenario_end = run_scenario(plan, callers, starts, _ReportSender(send), sampler)
+            callers = [self._graph_caller] if self._graph_caller is not None else self._build_callers(rows, command)
+            scenario_end = run_scenario(command, callers, starts, _ReportSender(send), sampler)
         except Exception as error:  # ONNX Runtime's errors share no base class
             raise translate_run_error(error) from error
         return VariantMeasured(
             end_ns=scenario_end.end_ns,
             half_width=scenario_end.half_width,
             peak_memory_bytes=read_peak_memory_bytes(),
-            fidelity=self._compute_fidelity(sampler, plan.batch),
+            fidelity=self._compute_fidelity(sampler, command.batch),
         )
 
-    def compute_outputs(self, request: ComputeOutputs) -> Outputs:
+    def compute_outputs(self, command: ComputeOutputs) -> Outputs:
         """Return the model's first output for the requested rows, limited to the available rows and
         to about 64 MiB. Raises UsageError if the outputs cannot be compared."""
         batch = self._job.batch
         rows = self._get_rows(batch)
-        outputs_by_batch: list[Array] = []
-        for start in range(0, max(1, min(request.rows, len(rows)) - batch + 1), batch):
-            outputs_by_batch.append(self._plain_session.run(rows.batch(start, batch))[0])
-            if sum(batch_output.nbytes for batch_output in outputs_by_batch) >= _MAX_BYTES:
+        batch_outputs: list[Array] = []
+        for start in range(0, max(1, min(command.rows, len(rows)) - batch + 1), batch):
+            batch_outputs.append(self._plain_session.run(rows.batch(start, batch))[0])
+            if sum(batch_output.nbytes for batch_output in batch_outputs) >= _MAX_BYTES:
                 break
-        if len({batch_output.shape[1:] for batch_output in outputs_by_batch}) > 1:
+        if len({batch_output.shape[1:] for batch_output in batch_outputs}) > 1:
             raise UsageError("the shape of the model's first output depends on the rows, so outputs cannot be compared")
-        output = np.concatenate(outputs_by_batch) if outputs_by_batch[0].ndim else outputs_by_batch[0]
+        output = np.concatenate(batch_outputs) if batch_outputs[0].ndim else batch_outputs[0]
         if output.dtype.kind not in "fiub":
             raise UsageError("the model's first output is not numeric, so outputs cannot be compared")
         return Outputs(dtype=output.dtype.name, shape=output.shape, content=np.ascontiguousarray(output).tobytes())
@@ -137,11 +137,11 @@ class OpenVariant:
         stored_rows = self._stored_rows
         if stored_rows is None or stored_rows.labels is None:
             raise UsageError("there are no labeled rows to score")
-        metric, size = select_metric(stored_rows.labels), self._job.batch
+        metric, batch = select_metric(stored_rows.labels), self._job.batch
         scores = []
-        for start in range(0, len(stored_rows), size):
-            labels = stored_rows.labels[start : start + size]
-            output = self._plain_session.run(stored_rows.batch(start, size))[self._scored_output_index]
+        for start in range(0, len(stored_rows), batch):
+            labels = stored_rows.labels[start : start + batch]
+            output = self._plain_session.run(stored_rows.batch(start, batch))[self._scored_output_index]
             scores.append(compute_scores(output, labels, metric))
         all_scores = np.concatenate(scores).astype(np.float64)
         if self._job.unscored_rows:
@@ -180,11 +180,11 @@ class OpenVariant:
             return self._stored_rows
         return SyntheticRows(self._sessions[0].inputs, batch, self._job.settings.axes)
 
-    def _build_callers(self, rows: InputRows, plan: Measure) -> list[Caller]:
+    def _build_callers(self, rows: InputRows, command: Measure) -> list[Caller]:
         return [
-            self._build_caller(session, device, rows, plan.batch)
+            self._build_caller(session, device, rows, command.batch)
             for session, device in zip(self._sessions, self._job.settings.devices, strict=True)
-            for _ in range(plan.streams)
+            for _ in range(command.streams)
         ]
 
     def _build_caller(self, session: ModelSession, device: int, rows: InputRows, batch: int) -> Caller:

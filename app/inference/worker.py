@@ -68,7 +68,7 @@ def _convert_error(error: Exception, *, has_memory_limit: bool) -> SizewiseError
     )
 
 
-def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], report: Callable[[Report], None]) -> None:
+def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], send: Callable[[Report], None]) -> None:
     """Open the variant, then execute commands until this process exits with its parent process or
     an error is raised."""
     start_ns = perf_counter_ns()
@@ -78,15 +78,15 @@ def _serve_commands(job: VariantJob, commands: queue.SimpleQueue[Command], repor
     from app.inference.variant import OpenVariant
 
     variant = OpenVariant(job, _START_NS, library_load_ms)
-    report(variant.build_opened_report())
+    send(variant.build_opened_report())
     while True:
         match commands.get():
-            case Measure() as plan:
-                report(variant.measure(plan, report))
-            case ComputeOutputs() as request:
-                report(variant.compute_outputs(request))
+            case Measure() as command:
+                send(variant.measure(command, send))
+            case ComputeOutputs() as command:
+                send(variant.compute_outputs(command))
             case Score():
-                report(variant.score())
+                send(variant.score())
 
 
 def _read_commands() -> queue.SimpleQueue[Command]:
@@ -94,12 +94,12 @@ def _read_commands() -> queue.SimpleQueue[Command]:
     this process exits immediately."""
     commands: queue.SimpleQueue[Command] = queue.SimpleQueue()
 
-    def read() -> None:
+    def enqueue_commands() -> None:
         while (command := read_command(sys.stdin.buffer)) is not None:
             commands.put(command)
         os._exit(int(ExitCode.TERMINATED))
 
-    threading.Thread(target=read, daemon=True, name="commands").start()
+    threading.Thread(target=enqueue_commands, daemon=True, name="commands").start()
     return commands
 
 

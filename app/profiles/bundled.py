@@ -8,16 +8,16 @@ from pathlib import Path
 from app.errors import UsageError
 from app.profiles.problems import did_you_mean
 
-DIRECTORY = Path(str(files("profiles")))
+DATA_DIRECTORY = Path(str(files("profiles")))
 """Folder of the bundled data files."""
 
 
 def bundled_profiles() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((DIRECTORY / "workloads").glob("*.yaml"))}
+    return {path.stem: path for path in sorted((DATA_DIRECTORY / "workloads").glob("*.yaml"))}
 
 
 def bundled_models() -> dict[str, Path]:
-    return {path.stem: path for path in sorted((DIRECTORY / "models").glob("*.onnx"))}
+    return {path.stem: path for path in sorted((DATA_DIRECTORY / "models").glob("*.onnx"))}
 
 
 def find_profile(name_or_path: str) -> Path:

@@ -13,7 +13,7 @@ from app.profiles.redaction import find_secret_hosts, find_secret_keys, make_pat
 
 Pipeline = Literal["github", "gitlab"]
 PIPELINES: tuple[Pipeline, ...] = get_args(Pipeline)
-_FILES: dict[Pipeline, str] = {"github": ".github/workflows/benchmark.yml", "gitlab": ".gitlab-ci.benchmark.yml"}
+_JOB_PATHS: dict[Pipeline, str] = {"github": ".github/workflows/benchmark.yml", "gitlab": ".gitlab-ci.benchmark.yml"}
 _GITHUB_TEMPLATE = """\
 name: benchmark
 on: [pull_request, workflow_dispatch]
@@ -81,7 +81,7 @@ def write_ci_job(
     command = " ".join([f"sizewise run {name}.yaml --out results", *_build_consent_options(text, directory)])
     files = {
         repository / f"{name}.yaml": text,
-        repository / _FILES[pipeline]: _TEMPLATES[pipeline].format(command=command),
+        repository / _JOB_PATHS[pipeline]: _TEMPLATES[pipeline].format(command=command),
     }
     for path, content in files.items():
         if path.exists() and path.read_bytes() != content.encode():
@@ -107,8 +107,8 @@ def _build_consent_options(text: str, directory: Path) -> list[str]:
 
 def _make_relative(value: Any, repository: Path) -> Any:
     if isinstance(value, dict):
-        return {key: _make_relative(item, repository) for key, item in value.items()}
+        return {key: _make_relative(child, repository) for key, child in value.items()}
     if isinstance(value, list):
-        return [_make_relative(item, repository) for item in value]
+        return [_make_relative(child, repository) for child in value]
     is_inside = isinstance(value, str) and value.startswith(f"{repository}/")
     return value.removeprefix(f"{repository}/") if is_inside else value

@@ -19,34 +19,34 @@ from pydantic import BeforeValidator, JsonValue, PlainSerializer, PlainValidator
 from app.profiles import secrets
 from app.profiles.document import KeyPath
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import files_must_exist, profile_directory
+from app.profiles.settings import files_must_exist, get_profile_directory
 from loadgen.workloads import Dataset, Popularity
 
-Format = Literal["jsonl", "csv", "parquet", "folder"]
-_FORMATS: dict[str, Format] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
+DatasetFormat = Literal["jsonl", "csv", "parquet", "folder"]
+_FORMATS_BY_SUFFIX: dict[str, DatasetFormat] = {".jsonl": "jsonl", ".csv": "csv", ".parquet": "parquet"}
 
 
 def _parse_dataset_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not the path of a file or folder")
-    path = (profile_directory(info) / value).resolve()
+    path = (get_profile_directory(info) / value).resolve()
     if files_must_exist(info):
         if not path.exists():
             raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
-        if not path.is_dir() and path.suffix.casefold() not in _FORMATS:
-            hint = f"A dataset is a folder or a file that ends in {', '.join(_FORMATS)}."
+        if not path.is_dir() and path.suffix.casefold() not in _FORMATS_BY_SUFFIX:
+            hint = f"A dataset is a folder or a file that ends in {', '.join(_FORMATS_BY_SUFFIX)}."
             raise BadValueError(f"{path.name} is not a supported dataset file", hint=hint)
     return path
 
 
 def build_dataset(path: Path) -> Dataset:
-    return Dataset(str(path), "folder" if path.is_dir() else _FORMATS[path.suffix.casefold()])
+    return Dataset(str(path), "folder" if path.is_dir() else _FORMATS_BY_SUFFIX[path.suffix.casefold()])
 
 
 DatasetPath = Annotated[Path, BeforeValidator(_parse_dataset_path), PlainSerializer(str)]
 
 
-_KINDS = ("in-turn", "uniform", "zipf")
+_POPULARITY_KINDS = ("in-turn", "uniform", "zipf")
 _POPULARITY_HINT = "Write in-turn, uniform, zipf, or {zipf: 1.1} with its exponent."
 
 
@@ -62,7 +62,7 @@ def parse_popularity(value: object) -> Popularity:
         return Popularity("uniform")
     if value == "in-turn":
         return Popularity()
-    hint = did_you_mean(value, _KINDS) if isinstance(value, str) else None
+    hint = did_you_mean(value, _POPULARITY_KINDS) if isinstance(value, str) else None
     raise BadValueError(f"{value!r} is not a valid popularity", hint=hint or _POPULARITY_HINT)
 
 
@@ -82,14 +82,14 @@ def redact_body(value: JsonValue) -> JsonValue:
     return _redact_value(value, "")
 
 
-def find_secrets_in_body(value: object, path: KeyPath) -> Iterator[KeyPath]:
+def find_secret_paths_in_body(value: object, path: KeyPath) -> Iterator[KeyPath]:
     """Yield the path of every value in a request body that `redact_body` would redact."""
     if isinstance(value, dict):
-        for key, item in value.items():
-            yield from find_secrets_in_body(item, (*path, key))
+        for key, child in value.items():
+            yield from find_secret_paths_in_body(child, (*path, key))
     elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from find_secrets_in_body(item, (*path, index))
+        for index, child in enumerate(value):
+            yield from find_secret_paths_in_body(child, (*path, index))
     elif isinstance(value, str):
         key = next((part for part in reversed(path) if isinstance(part, str)), "")
         if _redact_value(value, key) != value:
@@ -104,9 +104,9 @@ def is_redacted(value: JsonValue) -> bool:
 def _redact_value(value: JsonValue, key: str) -> JsonValue:
     match value:
         case dict():
-            return {name: _redact_value(item, name) for name, item in value.items()}
+            return {child_key: _redact_value(child, child_key) for child_key, child in value.items()}
         case list():
-            return [_redact_value(item, key) for item in value]
+            return [_redact_value(child, key) for child in value]
         case str() if secrets.is_secret_in_body(key, value):
             return secrets.REDACTED
         case str():
@@ -120,21 +120,21 @@ def _redact_text(text: str) -> str:
         try:
             document = json.loads(text)
         except (ValueError, RecursionError):  # a template with unquoted placeholders is not valid JSON
-            return _QUOTED.sub(_redact_match, text)
-        redacted = redact_body(document)
-        return text if redacted == document else json.dumps(redacted, ensure_ascii=False)
+            return _QUOTED_PAIR.sub(_redact_match, text)
+        redacted_document = redact_body(document)
+        return text if redacted_document == document else json.dumps(redacted_document, ensure_ascii=False)
     if _FORM_DATA.fullmatch(text):
         return "&".join(map(_redact_field, text.split("&")))
     return secrets.REDACTED if secrets.is_token(text) else text
 
 
-_QUOTED = re.compile(r'"(?P<key>[^"\\]+)"(?P<colon>\s*:\s*)"(?P<value>(?:[^"\\]|\\.)*)"')
+_QUOTED_PAIR = re.compile(r'"(?P<key>[^"\\]+)"(?P<colon>\s*:\s*)"(?P<value>(?:[^"\\]|\\.)*)"')
 
 
-def _redact_match(pair: re.Match[str]) -> str:
-    if not secrets.is_secret_in_body(pair["key"], pair["value"]):
-        return pair[0]
-    return f'"{pair["key"]}"{pair["colon"]}"{secrets.REDACTED}"'
+def _redact_match(match: re.Match[str]) -> str:
+    if not secrets.is_secret_in_body(match["key"], match["value"]):
+        return match[0]
+    return f'"{match["key"]}"{match["colon"]}"{secrets.REDACTED}"'
 
 
 def _redact_field(field: str) -> str:

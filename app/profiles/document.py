@@ -40,7 +40,7 @@ class Document(msgspec.Struct, frozen=True):
     lines: dict[KeyPath, int]
 
 
-def read_limited(path: Path) -> bytes:
+def read_truncated(path: Path) -> bytes:
     """Return the content of a file, truncated to one byte more than the maximum size, so that
     callers can detect larger files.
 
@@ -70,7 +70,7 @@ def read_text(path: Path) -> str:
 
     Raises ProfileError if the file is too large or not UTF-8.
     """
-    return _decode(read_limited(path), str(path))
+    return _decode(read_truncated(path), str(path))
 
 
 def _decode(content: bytes, source: str) -> str:
@@ -123,11 +123,11 @@ class _Reader:
 
     def read(self) -> Document:
         value: Any = None
-        documents = 0
+        document_count = 0
         for event in self._events:
             if isinstance(event, yaml.DocumentStartEvent):
-                documents += 1
-                if documents > 1:
+                document_count += 1
+                if document_count > 1:
                     raise self._build_error("more than one YAML document", event)
                 value = self._read_value(next(self._events), (), 0)
         return Document(value, self._lines)
@@ -161,9 +161,9 @@ class _Reader:
             key = event.value
             if key in mapping:
                 raise self._build_error(f"duplicate key {key!r}", event)
-            item_path = (*path, key)
-            self._lines[item_path] = _get_line_number(event)
-            mapping[key] = self._read_value(next(self._events), item_path, depth + 1)
+            value_path = (*path, key)
+            self._lines[value_path] = _get_line_number(event)
+            mapping[key] = self._read_value(next(self._events), value_path, depth + 1)
         return mapping
 
     def _build_error(self, message: str, event: yaml.Event) -> ProfileError:

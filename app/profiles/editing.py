@@ -39,64 +39,70 @@ def edit(text: str, path: KeyPath, value: Any) -> EditedText:
     return rewrite(text, set_value({} if tree is None else tree, path, value))
 
 
-def rewrite(text: str, target: dict[str, Any]) -> EditedText:
-    """Change a valid document `text` to have the values of `target`, without touching values that
+def rewrite(text: str, new_tree: dict[str, Any]) -> EditedText:
+    """Change a valid document `text` to have the values of `new_tree`, without touching values that
     are already equal."""
-    edited = text
-    for path, value in list(_list_changes(_read(text), target, ())):
-        changed_text = _apply_change(edited, path, value)
+    edited_text = text
+    for path, value in list(_list_changes(_read_tree(text), new_tree, ())):
+        changed_text = _apply_change(edited_text, path, value)
         if changed_text is None:
-            return EditedText(format_profile(target), is_rewritten=True)
-        edited = changed_text
+            return EditedText(format_profile(new_tree), is_rewritten=True)
+        edited_text = changed_text
     return (
-        EditedText(edited) if _is_equivalent(edited, target) else EditedText(format_profile(target), is_rewritten=True)
+        EditedText(edited_text)
+        if _is_equivalent(edited_text, new_tree)
+        else EditedText(format_profile(new_tree), is_rewritten=True)
     )
 
 
 def _apply_change(text: str, path: KeyPath, value: Any) -> str | None:
-    expected = set_value(_read(text), path, value)
-    for attempt in (_edit_in_place, _rewrite_container):
+    expected_tree = set_value(_read_tree(text), path, value)
+    for apply_edit in (_edit_in_place, _rewrite_container):
         try:
-            edited = attempt(text, path, value, expected)
+            edited_text = apply_edit(text, path, value, expected_tree)
         except (yaml.YAMLError, LookupError):
             continue
-        if edited is not None and _is_equivalent(edited, expected):
-            return edited
+        if edited_text is not None and _is_equivalent(edited_text, expected_tree):
+            return edited_text
     return None
 
 
-def _list_changes(old: Any, new: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+def _list_changes(old_value: Any, new_value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     """Yield a minimal list of values to set or remove, in an order in which each change can be
     applied."""
-    if isinstance(old, dict) and isinstance(new, dict) and new:
-        for key in [key for key in old if key not in new]:
+    if isinstance(old_value, dict) and isinstance(new_value, dict) and new_value:
+        for key in [key for key in old_value if key not in new_value]:
             yield (*path, key), REMOVED
-        for key, value in new.items():
-            yield from _list_changes(old[key], value, (*path, key)) if key in old else [((*path, key), value)]
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new):
-        for index, (old_item, new_item) in enumerate(zip(old, new, strict=True)):
+        for key, value in new_value.items():
+            yield from (
+                _list_changes(old_value[key], value, (*path, key)) if key in old_value else [((*path, key), value)]
+            )
+    elif isinstance(old_value, list) and isinstance(new_value, list) and len(old_value) == len(new_value):
+        for index, (old_item, new_item) in enumerate(zip(old_value, new_value, strict=True)):
             yield from _list_changes(old_item, new_item, (*path, index))
-    elif isinstance(old, list) and isinstance(new, list) and len(old) == len(new) + 1:
-        yield from _list_removal(old, new, path)
-    elif isinstance(old, list) and isinstance(new, list) and _starts_with(new, old):
-        yield from (((*path, index), new[index]) for index in range(len(old), len(new)))
-    elif not _is_equal(old, new):
-        yield path, new
+    elif isinstance(old_value, list) and isinstance(new_value, list) and len(old_value) == len(new_value) + 1:
+        yield from _list_removal(old_value, new_value, path)
+    elif isinstance(old_value, list) and isinstance(new_value, list) and _starts_with(new_value, old_value):
+        yield from (((*path, index), new_value[index]) for index in range(len(old_value), len(new_value)))
+    elif not _is_equal(old_value, new_value):
+        yield path, new_value
 
 
-def _starts_with(new: list[Any], old: list[Any]) -> bool:
-    return 0 < len(old) < len(new) and _is_equal(old, new[: len(old)])
+def _starts_with(items: list[Any], prefix: list[Any]) -> bool:
+    return 0 < len(prefix) < len(items) and _is_equal(prefix, items[: len(prefix)])
 
 
-def _list_removal(old: list[Any], new: list[Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    index = next((index for index in range(len(new)) if not _is_equal(old[index], new[index])), len(new))
-    if _is_equal(old[index + 1 :], new[index:]):
+def _list_removal(old_items: list[Any], new_items: list[Any], path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
+    index = next(
+        (index for index in range(len(new_items)) if not _is_equal(old_items[index], new_items[index])), len(new_items)
+    )
+    if _is_equal(old_items[index + 1 :], new_items[index:]):
         yield (*path, index), REMOVED
     else:
-        yield path, new
+        yield path, new_items
 
 
-def _read(text: str) -> Any:
+def _read_tree(text: str) -> Any:
     tree = read_document(text.encode(), "profile").value
     return {} if tree is None else tree
 
@@ -106,19 +112,19 @@ def set_value(tree: Any, path: KeyPath, value: Any) -> Any:
     created."""
     if not path:
         return copy.deepcopy(value)
-    empty: Any = [] if isinstance(path[0], int) else {}
-    copied = copy.copy(tree) if isinstance(tree, dict | list) else empty
+    empty_container: Any = [] if isinstance(path[0], int) else {}
+    copied_tree = copy.copy(tree) if isinstance(tree, dict | list) else empty_container
     key, *remaining_path = path
-    if isinstance(copied, list):
-        return _set_item(copied, key, tuple(remaining_path), value)
+    if isinstance(copied_tree, list):
+        return _set_item(copied_tree, key, tuple(remaining_path), value)
     if value is REMOVED:
-        if key in copied and (not remaining_path or not isinstance(copied[key], dict | list)):
-            del copied[key]
-        elif key in copied:
-            copied[key] = set_value(copied[key], tuple(remaining_path), value)
-        return copied
-    copied[str(key)] = set_value(copied.get(str(key)), tuple(remaining_path), value)
-    return copied
+        if key in copied_tree and (not remaining_path or not isinstance(copied_tree[key], dict | list)):
+            del copied_tree[key]
+        elif key in copied_tree:
+            copied_tree[key] = set_value(copied_tree[key], tuple(remaining_path), value)
+        return copied_tree
+    copied_tree[str(key)] = set_value(copied_tree.get(str(key)), tuple(remaining_path), value)
+    return copied_tree
 
 
 def _set_item(items: list[Any], index: str | int, remaining_path: KeyPath, value: Any) -> list[Any]:
@@ -150,19 +156,19 @@ def format_profile(tree: Any) -> str:
 
 def format_inline(value: Any) -> str:
     """Format a value as YAML on one line, for use after a key."""
-    flow = yaml.dump(
+    flow_text = yaml.dump(
         value, Dumper=PlainDumper, default_flow_style=True, width=10**6, allow_unicode=True, sort_keys=False
     )
-    return flow.removesuffix("\n").removesuffix("\n...")
+    return flow_text.removesuffix("\n").removesuffix("\n...")
 
 
-def _edit_in_place(text: str, path: KeyPath, value: Any, expected: Any) -> str | None:
+def _edit_in_place(text: str, path: KeyPath, value: Any, expected_tree: Any) -> str | None:
     """Replace or remove the value at `path` in the text, or append a new value to its mapping or
     list. Return the new text, or `None` if that is impossible."""
-    del expected
+    del expected_tree
     node, key_node, container = _find_nodes(text, path)
     if value is REMOVED:
-        return None if node is None else _delete(text, path, container)
+        return None if node is None else _delete_entry(text, path, container)
     if node is not None:
         return _replace_node(text, node, key_node, value)
     if isinstance(container, yaml.SequenceNode) and container.value:
@@ -172,13 +178,13 @@ def _edit_in_place(text: str, path: KeyPath, value: Any, expected: Any) -> str |
     return None
 
 
-def _rewrite_container(text: str, path: KeyPath, value: Any, expected: Any) -> str | None:
+def _rewrite_container(text: str, path: KeyPath, value: Any, expected_tree: Any) -> str | None:
     """Rewrite the nearest mapping or list around `path` that exists in the text. Return the new
     text, or `None` if no such container exists."""
     del value
     for length in range(len(path) - 1, 0, -1):
         node, key_node, container = _find_nodes(text, path[:length])
-        container_value = get_value(expected, path[:length])
+        container_value = get_value(expected_tree, path[:length])
         if node is not None:
             return _replace_node(text, node, key_node, container_value)
         if isinstance(container, yaml.MappingNode) and isinstance(path[length - 1], str):
@@ -216,8 +222,8 @@ def _replace_node(text: str, node: yaml.Node, key_node: yaml.Node | None, value:
     if is_block or (isinstance(node, yaml.ScalarNode) and node.style in ("|", ">")):
         if key_node is None:
             return None
-        colon = text.index(":", key_node.end_mark.index) + 1
-        return text[:colon] + f" {format_inline(value)}" + text[_find_node_end(text, node) :]
+        value_start = text.index(":", key_node.end_mark.index) + 1
+        return text[:value_start] + f" {format_inline(value)}" + text[_find_node_end(text, node) :]
     separator = " " if start == end and not text[:start].endswith((" ", "\n")) else ""
     return text[:start] + separator + format_inline(value) + text[end:]
 
@@ -243,8 +249,8 @@ def _find_node_end(text: str, node: yaml.Node) -> int:
 def _append_key(text: str, container: yaml.MappingNode, key: str, value: Any) -> str:
     if container.flow_style:
         end = container.end_mark.index - 1
-        comma = ", " if container.value else ""
-        return text[:end].rstrip() + f"{comma}{format_inline(key)}: {format_inline(value)}" + text[end:]
+        separator = ", " if container.value else ""
+        return text[:end].rstrip() + f"{separator}{format_inline(key)}: {format_inline(value)}" + text[end:]
     insert_position = _find_line_end(text, _find_node_end(text, container))
     newline = "" if text[:insert_position].endswith("\n") else "\n"
     return (
@@ -264,14 +270,14 @@ def _append_item(text: str, container: yaml.SequenceNode, value: Any) -> str:
     return text[:insert_position] + newline + _format_item(value, container.start_mark.column) + text[insert_position:]
 
 
-def _delete(text: str, path: KeyPath, container: yaml.Node | None) -> str | None:
+def _delete_entry(text: str, path: KeyPath, container: yaml.Node | None) -> str | None:
     if not isinstance(container, yaml.CollectionNode) or len(container.value) < 2:
         return None
     entries = [entry if isinstance(entry, tuple) else (entry, entry) for entry in container.value]
     last_key = path[-1]
     index = last_key if isinstance(last_key, int) else [key.value for key, _ in entries].index(last_key)
     if container.flow_style:
-        return _delete_in_flow(text, entries, index)
+        return _delete_flow_entry(text, entries, index)
     start = entries[index][0].start_mark.index
     line_start = text.rfind("\n", 0, start) + 1
     if text[line_start:start].strip() != ("" if isinstance(last_key, str) else "-"):
@@ -279,7 +285,7 @@ def _delete(text: str, path: KeyPath, container: yaml.Node | None) -> str | None
     return text[:line_start] + text[_find_line_end(text, _find_node_end(text, entries[index][1])) :]
 
 
-def _delete_in_flow(text: str, entries: list[tuple[yaml.Node, yaml.Node]], index: int) -> str:
+def _delete_flow_entry(text: str, entries: list[tuple[yaml.Node, yaml.Node]], index: int) -> str:
     if index + 1 < len(entries):
         return text[: entries[index][0].start_mark.index] + text[entries[index + 1][0].start_mark.index :]
     return text[: entries[index - 1][1].end_mark.index] + text[entries[index][1].end_mark.index :]
@@ -292,11 +298,11 @@ def _find_line_end(text: str, position: int) -> int:
 
 
 def _format_entry(key: str, value: Any, column: int) -> str:
-    margin, flow = " " * column, format_inline(value)
-    is_long = len(flow) + len(key) + column + 2 > _WIDTH or "\n" in flow
+    margin, flow_text = " " * column, format_inline(value)
+    is_long = len(flow_text) + len(key) + column + 2 > _WIDTH or "\n" in flow_text
     if isinstance(value, dict | list) and value and (is_long or _is_multiline(value)):
         return f"{margin}{format_inline(key)}:\n{_format_block(value, column + _INDENT)}"
-    return f"{margin}{format_inline(key)}: {flow}\n"
+    return f"{margin}{format_inline(key)}: {flow_text}\n"
 
 
 def _is_multiline(value: Any) -> bool:
@@ -314,15 +320,15 @@ def _format_block(value: Any, column: int) -> str:
 
 
 def _format_item(value: Any, column: int) -> str:
-    flow = format_inline(value)
-    if isinstance(value, dict) and value and len(flow) + column > _WIDTH:
+    flow_text = format_inline(value)
+    if isinstance(value, dict) and value and len(flow_text) + column > _WIDTH:
         return f"{' ' * column}- {_format_block(value, column + _INDENT).lstrip(' ')}"
-    return f"{' ' * column}- {flow}\n"
+    return f"{' ' * column}- {flow_text}\n"
 
 
-def _is_equivalent(text: str, expected: Any) -> bool:
+def _is_equivalent(text: str, expected_tree: Any) -> bool:
     try:
-        return _is_equal(_read(text), expected)
+        return _is_equal(_read_tree(text), expected_tree)
     except ProfileError:
         return False
 

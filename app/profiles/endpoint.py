@@ -30,7 +30,7 @@ from app.profiles.settings import (
     WrittenAs,
     build_settings,
     files_must_exist,
-    profile_directory,
+    get_profile_directory,
     upper_bound,
 )
 from app.records.result import DeclaredHardware
@@ -40,7 +40,7 @@ from loadgen.records import Endpoint, Timeouts, Tls
 def _build_url_parser(*schemes: str) -> Callable[[object], str]:
     allowed_schemes = " or ".join(f"{scheme}://" for scheme in schemes)
 
-    def read(value: object) -> str:
+    def parse_url(value: object) -> str:
         if not isinstance(value, str):
             raise BadValueError("the URL must be text")
         try:
@@ -55,15 +55,15 @@ def _build_url_parser(*schemes: str) -> Callable[[object], str]:
             raise BadValueError("the URL must be percent-encoded and have no fragment")
         return value
 
-    return read
+    return parse_url
 
 
 _parse_http_url = _build_url_parser("http", "https")
-_parse_grpc_scheme = _build_url_parser("grpc", "grpcs")
+_parse_url_with_grpc_scheme = _build_url_parser("grpc", "grpcs")
 
 
 def _parse_grpc_url(value: object) -> str:
-    url = _parse_grpc_scheme(value)
+    url = _parse_url_with_grpc_scheme(value)
     url_parts = urlsplit(url)
     if url_parts.path.rstrip("/") or url_parts.query:
         raise BadValueError("a gRPC URL has neither a path nor a query", hint="Write grpc://host:port.")
@@ -98,11 +98,11 @@ def _parse_headers(value: object, info: ValidationInfo) -> object:
             raise BadValueError(f"{name!r} is not a valid header name")
         if not isinstance(text, str) or not text.isprintable():
             raise BadValueError(f"header {name} must be a single line of text", hint="Put numbers in quotes.")
-    return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
+    return {name: secrets.make_reference_absolute(text, get_profile_directory(info)) for name, text in value.items()}
 
 
 def _redact_headers(headers: dict[str, str]) -> dict[str, str]:
-    return {name: secrets.redact(name, value) for name, value in headers.items()}
+    return {name: secrets.redact_header(name, value) for name, value in headers.items()}
 
 
 def _parse_api_key(value: object, info: ValidationInfo) -> object:
@@ -110,10 +110,10 @@ def _parse_api_key(value: object, info: ValidationInfo) -> object:
         return value
     if not isinstance(value, str) or not secrets.is_reference(value) or value.startswith(("Bearer", "Basic")):
         raise BadValueError("api_key must name where the key is stored, not contain the key", hint=_REFERENCE_HINT)
-    return secrets.make_reference_absolute(value, profile_directory(info))
+    return secrets.make_reference_absolute(value, get_profile_directory(info))
 
 
-def _parse_variables(value: object, info: ValidationInfo) -> object:
+def _parse_environment_variables(value: object, info: ValidationInfo) -> object:
     if not isinstance(value, dict):
         return value
     for name, text in value.items():
@@ -125,12 +125,12 @@ def _parse_variables(value: object, info: ValidationInfo) -> object:
             raise BadValueError(
                 f"variable {name} looks like a secret, which a profile must not contain", hint=_REFERENCE_HINT
             )
-    return {name: secrets.make_reference_absolute(text, profile_directory(info)) for name, text in value.items()}
+    return {name: secrets.make_reference_absolute(text, get_profile_directory(info)) for name, text in value.items()}
 
 
 Headers = Annotated[dict[str, str], BeforeValidator(_parse_headers), PlainSerializer(_redact_headers)]
 ApiKey = Annotated[str, BeforeValidator(_parse_api_key)]
-Variables = Annotated[dict[str, str], BeforeValidator(_parse_variables)]
+EnvironmentVariables = Annotated[dict[str, str], BeforeValidator(_parse_environment_variables)]
 
 
 def _parse_command(value: object) -> object:
@@ -141,14 +141,18 @@ def _parse_command(value: object) -> object:
             value = shlex.split(value)
         except ValueError as error:
             raise BadValueError(f"the command cannot be split into words: {error}") from error
-    if not isinstance(value, list | tuple) or not value or not all(isinstance(word, str) and word for word in value):
+    if (
+        not isinstance(value, list | tuple)
+        or not value
+        or not all(isinstance(argument, str) and argument for argument in value)
+    ):
         raise BadValueError("a command must be text or a list of texts", hint="Put numbers in quotes.")
-    for word, next_word in zip(value, [*value[1:], ""], strict=True):
-        option, equals, option_value = word.partition("=")
+    for argument, next_argument in zip(value, [*value[1:], ""], strict=True):
+        option, equals, option_value = argument.partition("=")
         if (
-            word.startswith("-")
+            argument.startswith("-")
             and secrets.is_secret_name(option)
-            and (option_value if equals else next_word[:1] not in "-")
+            and (option_value if equals else next_argument[:1] not in "-")
         ):
             hint = "Pass the secret to the server in target.start.env as env:NAME, or let the server read a file."
             raise BadValueError(f"the command seems to contain a secret: {option}", hint=hint)
@@ -158,7 +162,7 @@ def _parse_command(value: object) -> object:
 def _parse_directory(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid folder path")
-    path = (profile_directory(info) / value).resolve()
+    path = (get_profile_directory(info) / value).resolve()
     if not path.is_dir() and files_must_exist(info):
         raise BadValueError(f"no such folder: {path}", hint="Paths are relative to the profile's folder.")
     return path
@@ -185,7 +189,7 @@ class StartSettings(Settings):
         default="./", validate_default=True
     )
     """Working directory of the server."""
-    env: Variables = Field(default_factory=dict)
+    env: EnvironmentVariables = Field(default_factory=dict)
     """Additional environment variables of the server. Write secrets as env:NAME."""
 
 
@@ -249,16 +253,16 @@ def _check_key_file(tls: Tls) -> None:
         raise BadValueError("tls.key_file is the key for tls.cert_file, which is missing")
 
 
-_ENDPOINT, _TIMEOUTS = Endpoint(urls=()), Timeouts()
+_ENDPOINT_DEFAULTS, _TIMEOUT_DEFAULTS = Endpoint(urls=()), Timeouts()
 """Records whose field values are the defaults of the endpoint settings and the timeout settings."""
 
 
 class TimeoutSettings(Settings):
-    connect_s: PositiveSeconds = Field(default=_TIMEOUTS.connect_s, alias="connect", examples=["5s"])
+    connect_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.connect_s, alias="connect", examples=["5s"])
     """Maximum time to connect to the target, like 5s."""
-    idle_s: PositiveSeconds = Field(default=_TIMEOUTS.idle_s, alias="idle", examples=["30s"])
+    idle_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.idle_s, alias="idle", examples=["30s"])
     """Maximum time without receiving a byte of the response, like 30s."""
-    total_s: PositiveSeconds = Field(default=_TIMEOUTS.total_s, alias="total", examples=["60s"])
+    total_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.total_s, alias="total", examples=["60s"])
     """Maximum time from the send to the end of the response, like 60s."""
 
 
@@ -313,7 +317,9 @@ class EndpointSettings(TargetSettings):
     """Reference to the bearer token: env:API_KEY, or file:PATH."""
     tls: Annotated[Tls, ReadAs(TlsSettings, _check_key_file)] = Tls()
     """TLS settings: certificates, and whether the certificate of the target is verified."""
-    max_connections: Annotated[Count, upper_bound(100_000)] = Field(default=_ENDPOINT.max_connections, examples=[2048])
+    max_connections: Annotated[Count, upper_bound(100_000)] = Field(
+        default=_ENDPOINT_DEFAULTS.max_connections, examples=[2048]
+    )
     """Maximum number of open connections, like 2048. If not set, the limit is at least the number
     of closed-loop clients."""
     wake: bool = False
@@ -328,8 +334,8 @@ class EndpointSettings(TargetSettings):
         return value if is_named or not is_scripted else {**value, "model": "scripted"}
 
     @model_validator(mode="after")
-    def _check_single_endpoint(self) -> Self:
-        *first_keys, last_key = address_keys = [name for name in ADDRESS_KEYS if name in type(self).model_fields]
+    def _check_single_address(self) -> Self:
+        *first_keys, last_key = address_keys = [key for key in ADDRESS_KEYS if key in type(self).model_fields]
         if sum(bool(getattr(self, key)) for key in address_keys) != 1:
             raise BadValueError(f"target needs exactly one of {', '.join(first_keys)} and {last_key}")
         if self.hardware is not None and getattr(self, "scripted", None) is not None:

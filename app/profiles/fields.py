@@ -20,12 +20,12 @@ from app.profiles.settings import ReadAs, Settings, Unit, UpperBound, WrittenAs
 from app.profiles.units import parse_count
 from app.records.abort import AbortRule
 
-Kind = Literal[
+FieldKind = Literal[
     "text", "scalar", "path", "number", "whole", "yes_no", "choice", "list", "records", "mapping", "group", "any"
 ]
 _LOWER_BOUNDS = {annotated_types.Ge: "at least {}", annotated_types.Gt: "above {}"}
 _UPPER_BOUNDS = {annotated_types.Le: "at most {}", annotated_types.Lt: "below {}"}
-_FREE_FORM_TYPES = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
+_FREE_FORM_TYPE_NAMES = ("JsonValue", "Length", "UniformLength", "FixedLength", "Popularity", "AbortRule")
 
 
 class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
@@ -38,7 +38,7 @@ class FieldSpec(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     key: str
-    kind: Kind
+    kind: FieldKind
     help: str = ""
     example: Any = None
     """Example value in profile notation; `None` if an example would not help."""
@@ -67,10 +67,14 @@ def profile_fields(protocol: str) -> FieldSpec:
     return build_group(PROFILES[protocol])
 
 
-def build_group(settings: type[Settings], key: str = "") -> FieldSpec:
-    fields = tuple(_describe_field(field, name) for name, field in settings.model_fields.items())
+def build_group(settings_class: type[Settings], key: str = "") -> FieldSpec:
+    fields = tuple(_describe_field(field, name) for name, field in settings_class.model_fields.items())
     return FieldSpec(
-        key=key, kind="group", fields=fields, one_of=_list_exclusive_forms(settings), settings=settings.__name__
+        key=key,
+        kind="group",
+        fields=fields,
+        one_of=_list_exclusive_forms(settings_class),
+        settings=settings_class.__name__,
     )
 
 
@@ -83,11 +87,11 @@ def iter_fields(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[t
         yield from iter_fields(field, field_path)
 
 
-def _list_exclusive_forms(settings: type[Settings]) -> dict[str, tuple[str, ...]]:
-    keys = {field.alias or name for name, field in settings.model_fields.items()}
+def _list_exclusive_forms(settings_class: type[Settings]) -> dict[str, tuple[str, ...]]:
+    keys = {field.alias or name for name, field in settings_class.model_fields.items()}
     return {
         label: tuple(form for form in forms if set(form.split("+")) <= keys)
-        for label, forms in settings.one_of.items()
+        for label, forms in settings_class.one_of.items()
         if any(set(form.split("+")) <= keys for form in forms)
     }
 
@@ -95,32 +99,34 @@ def _list_exclusive_forms(settings: type[Settings]) -> dict[str, tuple[str, ...]
 def _describe_field(field: FieldInfo, name: str) -> FieldSpec:
     spec = _describe_type(field.annotation, tuple(field.metadata), field.alias or name)
     default = field.get_default(call_default_factory=True, validated_data={})
-    is_group = spec.kind == "group" and default not in (None, PydanticUndefined)
+    has_default_group = spec.kind == "group" and default not in (None, PydanticUndefined)
     return msgspec.structs.replace(
         spec,
         help=field.description or "",
         example=next(iter(field.examples or ()), None),
         is_required=field.is_required(),
-        default=None if default is PydanticUndefined or is_group else _format_default(default, field),
-        is_nullable=spec.is_nullable or (spec.kind == "group" and not field.is_required() and not is_group),
+        default=None if default is PydanticUndefined or has_default_group else _format_default(default, field),
+        is_nullable=spec.is_nullable or (spec.kind == "group" and not field.is_required() and not has_default_group),
     )
 
 
 def _describe_type(annotation: Any, metadata: tuple[Any, ...], key: str) -> FieldSpec:
     metadata = tuple(_flatten_metadata(metadata))
     if get_origin(annotation) is Annotated:
-        inner, *extra_metadata = get_args(annotation)
-        return _describe_type(inner, (*_flatten_metadata(extra_metadata), *metadata), key)
+        inner_type, *extra_metadata = get_args(annotation)
+        return _describe_type(inner_type, (*_flatten_metadata(extra_metadata), *metadata), key)
     for entry in metadata:
         if isinstance(entry, WrittenAs):
-            return _describe_type(entry.profile_type, tuple(item for item in metadata if item is not entry), key)
+            return _describe_type(
+                entry.profile_type, tuple(other_entry for other_entry in metadata if other_entry is not entry), key
+            )
         if isinstance(entry, ReadAs):
-            return build_group(entry.settings, key)
+            return build_group(entry.settings_class, key)
     if get_origin(annotation) in (Union, types.UnionType):
         return _describe_union(annotation, metadata, key)
     unit = next((entry.text for entry in metadata if isinstance(entry, Unit)), "")
     attributes: dict[str, Any] = {"key": key, "unit": unit, "bounds": _format_bounds(metadata)}
-    if annotation is JsonValue or getattr(annotation, "__name__", "") in _FREE_FORM_TYPES:
+    if annotation is JsonValue or getattr(annotation, "__name__", "") in _FREE_FORM_TYPE_NAMES:
         return FieldSpec(kind="text" if annotation is AbortRule else "any", **attributes)
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         return build_group(annotation, key)
@@ -148,17 +154,19 @@ def _describe_union(annotation: Any, metadata: tuple[Any, ...], key: str) -> Fie
     A union of `None` and one other type is nullable. A union of several other types is a scalar, or
     any YAML if one of the types is a list or has a free form.
     """
-    members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
+    members = [member for member in get_args(annotation) if member is not types.NoneType]
     is_nullable = len(members) < len(get_args(annotation))
     if len(members) == 1:
         spec = _describe_type(members[0], metadata, key)
         return msgspec.structs.replace(spec, is_nullable=is_nullable)
-    is_free = any(get_origin(entry) is tuple or getattr(entry, "__name__", "") in _FREE_FORM_TYPES for entry in members)
+    has_free_form = any(
+        get_origin(member) is tuple or getattr(member, "__name__", "") in _FREE_FORM_TYPE_NAMES for member in members
+    )
     unit = next((entry.text for entry in _flatten_metadata(metadata) if isinstance(entry, Unit)), "")
-    return FieldSpec(key=key, kind="any" if is_free else "scalar", unit=unit, is_nullable=is_nullable)
+    return FieldSpec(key=key, kind="any" if has_free_form else "scalar", unit=unit, is_nullable=is_nullable)
 
 
-def _find_scalar_kind(annotation: Any, has_unit: bool) -> Kind:
+def _find_scalar_kind(annotation: Any, has_unit: bool) -> FieldKind:
     if annotation is bool:
         return "yes_no"
     if isinstance(annotation, type) and issubclass(annotation, Path):
@@ -180,16 +188,18 @@ def _flatten_metadata(metadata: Any) -> Iterator[Any]:
 
 def _format_bounds(metadata: tuple[Any, ...]) -> str:
     """Return the bounds of a field as text, in the unit of the field and in profile notation."""
-    lower = _format_each_bound(metadata, _LOWER_BOUNDS)
-    if not lower and any(getattr(entry, "func", None) is parse_count for entry in metadata):
-        lower = ["at least 1"]
-    upper = _format_each_bound(metadata, _UPPER_BOUNDS)
+    lower_texts = _list_bound_texts(metadata, _LOWER_BOUNDS)
+    if not lower_texts and any(getattr(entry, "func", None) is parse_count for entry in metadata):
+        lower_texts = ["at least 1"]
+    upper_texts = _list_bound_texts(metadata, _UPPER_BOUNDS)
     upper_bounds = [entry.func for entry in metadata if isinstance(getattr(entry, "func", None), UpperBound)]
-    upper = upper or [f"at most {upper_bound.format_value(upper_bound.limit)}" for upper_bound in upper_bounds[-1:]]
-    return ", ".join(lower[-1:] + upper)
+    upper_texts = upper_texts or [
+        f"at most {upper_bound.format_value(upper_bound.limit)}" for upper_bound in upper_bounds[-1:]
+    ]
+    return ", ".join(lower_texts[-1:] + upper_texts)
 
 
-def _format_each_bound(metadata: tuple[Any, ...], templates: dict[Any, str]) -> list[str]:
+def _list_bound_texts(metadata: tuple[Any, ...], templates: dict[Any, str]) -> list[str]:
     return [
         templates[type(entry)].format(_format_bound(entry, metadata)) for entry in metadata if type(entry) in templates
     ]
@@ -212,8 +222,8 @@ def _to_profile_notation(value: Any, annotation: Any, metadata: tuple[Any, ...])
     annotation."""
     metadata = tuple(_flatten_metadata(metadata))
     if get_origin(annotation) is Annotated:
-        inner, *extra_metadata = get_args(annotation)
-        return _to_profile_notation(value, inner, (*_flatten_metadata(extra_metadata), *metadata))
+        inner_type, *extra_metadata = get_args(annotation)
+        return _to_profile_notation(value, inner_type, (*_flatten_metadata(extra_metadata), *metadata))
     if get_origin(annotation) in (Union, types.UnionType) and value is not None:
         members = [entry for entry in get_args(annotation) if entry is not types.NoneType]
         return _to_profile_notation(value, members[0], metadata) if len(members) == 1 else _serialize(value, metadata)
@@ -227,5 +237,5 @@ def _serialize(value: Any, metadata: tuple[Any, ...]) -> Any:
     serializers += [entry.serialize for entry in metadata if isinstance(entry, WrittenAs)]
     if value is None or not serializers:
         return value
-    write: Any = serializers[-1]
-    return write(value)
+    serialize: Any = serializers[-1]
+    return serialize(value)

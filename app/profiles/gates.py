@@ -74,12 +74,12 @@ def _check_can_fail(gate: Objective) -> tuple[str, str] | None:
     if gate.metric in _POSSIBLY_NEGATIVE_METRICS and not gate.is_change:
         return None
     minimum = -1.0 if gate.is_change else 0.0
-    is_met_by_any_value = gate.comparator in _LOWER_LIMIT_COMPARATORS and (
+    is_met_by_every_value = gate.comparator in _LOWER_LIMIT_COMPARATORS and (
         gate.limit < minimum or (gate.limit == minimum and gate.comparator == ">=")
     )
     is_share = get_unit(gate) == "share" and not gate.of and not gate.is_change
-    is_met_by_any_share = is_share and gate.comparator == "<=" and gate.limit >= 1
-    if not is_met_by_any_value and not is_met_by_any_share:
+    is_met_by_every_share = is_share and gate.comparator == "<=" and gate.limit >= 1
+    if not is_met_by_every_value and not is_met_by_every_share:
         return None
     return f'"{gate.text}" can never fail', "Set a limit that a bad run exceeds."
 
@@ -113,8 +113,8 @@ def _list_stage_tags(profile: EndpointProfile) -> dict[str, tuple[str, ...]]:
 def _list_variant_tags(profile: LocalProfile) -> dict[str, tuple[str, ...]]:
     variants = profile.target.all_variants
     tag_names = ("provider", "precision", "batch", "streams", "threads")
-    tags = {name: tuple(dict.fromkeys(str(getattr(variant, name)) for variant in variants)) for name in tag_names}
-    return {"scenario": tuple(profile.load.scenarios), **tags}
+    values_by_tag = {tag: tuple(dict.fromkeys(str(getattr(variant, tag)) for variant in variants)) for tag in tag_names}
+    return {"scenario": tuple(profile.load.scenarios), **values_by_tag}
 
 
 def find_objective_problem(profile: Profile) -> tuple[tuple[str, int | str], BadValueError] | None:
@@ -147,13 +147,14 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     durations_s += [
         load_settings.step_duration_s for load_settings in (load.sweep, load.search) if load_settings is not None
     ]
-    longest_s = max((math.inf if duration_s is None else duration_s for duration_s in durations_s), default=0.0)
-    if rule.after_s >= longest_s:
-        after = format_duration(rule.after_s)
+    max_duration_s = max((math.inf if duration_s is None else duration_s for duration_s in durations_s), default=0.0)
+    if rule.after_s >= max_duration_s:
+        after_text = format_duration(rule.after_s)
         message = (
-            f'"{rule.text}" never applies: no stage is longer than {after}, which counts from the start of each stage'
+            f'"{rule.text}" never applies: no stage is longer than {after_text}, which counts from the start of each '
+            "stage"
         )
-        return message, f'Set the "after" delay of the rule to less than {format_duration(longest_s)}.'
+        return message, f'Set the "after" delay of the rule to less than {format_duration(max_duration_s)}.'
     return _check_can_be_met(rule.objective)
 
 
@@ -173,8 +174,8 @@ def _check_gate_metrics(profile: Profile, gate: Objective) -> tuple[str, str] | 
     problem. If the limit is relative to another metric, that metric is checked too."""
     if gate.metric in RUN_METRICS:
         return _check_can_be_met(gate)
-    references = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
-    for objective in (gate, *references):
+    reference_objectives = () if gate.of is None else (replace(gate, metric=gate.of.partition(".")[0]),)
+    for objective in (gate, *reference_objectives):
         if isinstance(profile, LocalProfile):
             problem = _check_measured_locally(profile, objective)
         else:
@@ -219,16 +220,16 @@ def _check_can_be_met(objective: Objective) -> tuple[str, str] | None:
     Latencies, rates and shares are never below 0, shares are never above 1, and no value decreases
     by more than 100 %.
     """
-    name, comparator, limit = objective.metric, objective.comparator, objective.limit
+    metric, comparator, limit = objective.metric, objective.comparator, objective.limit
     minimum = -1 if objective.is_change else 0
     can_never_be_met = (comparator == "<" and limit <= minimum) or (comparator == "<=" and limit < minimum)
     if can_never_be_met and objective.is_change:
         return f'"{objective.text}" can never be met: nothing decreases by more than 100%', "Set a limit above -100%."
     if can_never_be_met:
-        return f'"{objective.text}" can never be met: {name} is never below 0', "Set a limit above 0."
+        return f'"{objective.text}" can never be met: {metric} is never below 0', "Set a limit above 0."
     is_absolute = objective.of is None and not objective.is_change
     if is_absolute and get_unit(objective) == "share" and comparator == ">" and limit >= 1:
-        return f'"{objective.text}" can never be met: {name} is at most 100%', "Write >= 100%, or a lower limit."
+        return f'"{objective.text}" can never be met: {metric} is at most 100%', "Write >= 100%, or a lower limit."
     return None
 
 
@@ -268,9 +269,9 @@ def _check_measured_locally(profile: LocalProfile, objective: Objective) -> tupl
 def _uses_io_binding(profile: LocalProfile) -> bool:
     """Return whether any variant uses I/O binding. Copies between host and device are timed
     separately only with I/O binding."""
-    setting = profile.target.runtime.io_binding
+    io_binding = profile.target.runtime.io_binding
     return any(
-        variant.provider in ("cuda", "tensorrt") if setting is None else setting
+        variant.provider in ("cuda", "tensorrt") if io_binding is None else io_binding
         for variant in profile.target.all_variants
     )
 

@@ -26,9 +26,9 @@ from app.profiles import units
 from app.profiles.problems import BadValueError
 from app.profiles.rates import (
     MAX_STEPS,
-    Curve,
     DiurnalSettings,
     RampSettings,
+    RateCurve,
     RateOrShare,
     RateSpikeSettings,
     ShareOfStage,
@@ -152,26 +152,28 @@ class StageSettings(Settings):
         if len(self.steps_per_s) > MAX_STEPS:
             raise BadValueError(f"stage {self.name} has more than {MAX_STEPS:,} steps")
         if self.trace is not None and self.trace.is_file() and files_must_exist(info):
-            expected = float(len(self._check_trace(read_trace(self.trace)).at_s) * (self.superpose or 1))
+            expected_arrivals = float(len(self._check_trace(read_trace(self.trace)).at_s) * (self.superpose or 1))
         else:
             curve = self.curve
-            expected = compute_expected_arrivals(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
-        if expected == 0:
+            expected_arrivals = (
+                compute_expected_arrivals(curve, self.duration_s or 0.0, self.lead_in_s) if curve else 1.0
+            )
+        if expected_arrivals == 0:
             raise BadValueError(f"stage {self.name} sends no requests: every rate is 0/s")
-        if expected > MAX_ARRIVALS:
+        if expected_arrivals > MAX_ARRIVALS:
             hint = f"The maximum per stage is {MAX_ARRIVALS:,} requests. Shorten the stage, or split it into several."
-            raise BadValueError(f"stage {self.name} would send {expected:.2g} requests", hint=hint)
+            raise BadValueError(f"stage {self.name} would send {expected_arrivals:.2g} requests", hint=hint)
         return self
 
     @property
-    def curve(self) -> Curve | None:
+    def curve(self) -> RateCurve | None:
         """Rate curve of open-loop arrivals; `None` if the profile does not determine the rate."""
         if isinstance(self.rate_per_s, float):
             return ((0.0, self.rate_per_s),)
         if self.steps_per_s:
             return build_steps_curve(self.steps_per_s, self.duration_s or 0.0)
-        shape = self.ramp or self.spike or self.sine or self.diurnal
-        return None if shape is None else shape.build_curve(self.duration_s or 0.0)
+        curve_settings = self.ramp or self.spike or self.sine or self.diurnal
+        return None if curve_settings is None else curve_settings.build_curve(self.duration_s or 0.0)
 
     @property
     def kind(self) -> StageKind:
@@ -182,21 +184,21 @@ class StageSettings(Settings):
         return "varying" if self.rate_per_s is None else "steady"
 
     def _is_set(self, key: str) -> bool:
-        values = {"rate": self.rate_per_s, "steps": self.steps_per_s or None, "think_time": self.think_s}
-        return values.get(key, getattr(self, key, None)) is not None
+        values_by_key = {"rate": self.rate_per_s, "steps": self.steps_per_s or None, "think_time": self.think_s}
+        return values_by_key.get(key, getattr(self, key, None)) is not None
 
     def _check_trace(self, trace: Trace) -> Trace:
         trace_duration_s = float(trace.at_s[-1]) / (self.speed or 1.0)
-        requested_s = (self.duration_s or 0.0) + self.lead_in_s
+        requested_duration_s = (self.duration_s or 0.0) + self.lead_in_s
         if trace_duration_s == 0:
             hint = "A replay needs requests at two different times, or a lower speed."
             raise BadValueError("the duration of the trace is 0", hint=hint)
         if self.duration_s is None and trace_duration_s <= self.lead_in_s:
             raise BadValueError(f"the trace is {trace_duration_s:.6g} s long, so no time remains after lead_in")
-        if requested_s > trace_duration_s and self.duration_s is not None:
+        if requested_duration_s > trace_duration_s and self.duration_s is not None:
             raise BadValueError(
                 f"the trace is {trace_duration_s:.6g} s long at that speed, but lead_in and duration need "
-                f"{requested_s:.6g} s",
+                f"{requested_duration_s:.6g} s",
                 hint="Remove duration to replay it to its end.",
             )
         return trace
@@ -215,21 +217,21 @@ def check_burstiness(arrivals: str | None, burstiness: float | None) -> None:
 def check_shares(stages: tuple[StageSettings, ...]) -> None:
     """Check that a rate relative to another stage refers to an earlier stage. Raises BadValueError
     otherwise."""
-    earlier_stages: list[str] = []
+    earlier_stage_names: list[str] = []
     for stage in stages:
-        if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier_stages:
-            earlier_names = ", ".join(earlier_stages) or "none"
+        if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier_stage_names:
+            earlier_names_text = ", ".join(earlier_stage_names) or "none"
             raise BadValueError(
                 f"stage {stage.name} refers to {stage.rate_per_s.stage!r}, which is not an earlier stage",
-                hint=f"Earlier stages: {earlier_names}.",
+                hint=f"Earlier stages: {earlier_names_text}.",
             )
-        earlier_stages.append(stage.name)
+        earlier_stage_names.append(stage.name)
 
 
 MAX_WORKERS = 1_000
 
 
-def _parse_workers(value: object) -> object:
+def _parse_worker_count(value: object) -> object:
     if value == "auto":
         return value
     if isinstance(value, bool) or not isinstance(value, int) or value < 1:
@@ -240,7 +242,7 @@ def _parse_workers(value: object) -> object:
     return value
 
 
-Workers = Annotated[int | Literal["auto"], BeforeValidator(_parse_workers)]
+WorkerCount = Annotated[int | Literal["auto"], BeforeValidator(_parse_worker_count)]
 """Number of worker processes that send the load; `auto` means one worker per spare core."""
 
 
@@ -249,7 +251,7 @@ _MAX_CLIENTS = 100_000
 _DEFAULT_POINTS = 8
 _SWEEP_FORMS = ("rates", "from and to", "concurrency", "max_concurrency")
 
-Clients = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
+ClientCount = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 
 
 class SweepSettings(Settings):
@@ -272,9 +274,9 @@ class SweepSettings(Settings):
     points: Annotated[Count, Field(ge=2), upper_bound(_MAX_LOADS)] | None = Field(default=None, examples=[8])
     """Number of rates of the sweep, evenly spaced on a log scale from the lowest to the highest,
     like 8."""
-    concurrency: Listed[Clients] = Field(default=(), examples=[[1, 4, 16]])
+    concurrency: Listed[ClientCount] = Field(default=(), examples=[[1, 4, 16]])
     """Numbers of concurrent clients of the sweep in ascending order, like 1, 4, 16."""
-    max_concurrency: Clients | None = Field(default=None, examples=[64])
+    max_concurrency: ClientCount | None = Field(default=None, examples=[64])
     """Highest number of concurrent clients, like 64. The sweep runs 1, 2, 4 … clients up to this
     number."""
     arrivals: ArrivalProcess | None = None
@@ -292,15 +294,17 @@ class SweepSettings(Settings):
     def _fill_in_form_defaults(cls, value: Any) -> Any:
         if not isinstance(value, dict) or not {"rates", "from", "to"} & value.keys():
             return value
-        points = {"points": _DEFAULT_POINTS} if value.get("from") is not None and value.get("points") is None else {}
-        return {**value, **points, "arrivals": value.get("arrivals") or "poisson"}
+        default_points = (
+            {"points": _DEFAULT_POINTS} if value.get("from") is not None and value.get("points") is None else {}
+        )
+        return {**value, **default_points, "arrivals": value.get("arrivals") or "poisson"}
 
     @model_validator(mode="after")
     def _check_form(self) -> Self:
         has_range = self.from_per_s is not None or self.to_per_s is not None
-        is_form_set = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.max_concurrency is not None)
-        if sum(is_form_set) != 1:
-            form_names = " and ".join(form for form, is_set in zip(_SWEEP_FORMS, is_form_set, strict=True) if is_set)
+        set_flags = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.max_concurrency is not None)
+        if sum(set_flags) != 1:
+            form_names = " and ".join(form for form, is_set in zip(_SWEEP_FORMS, set_flags, strict=True) if is_set)
             problem = f"{form_names} cannot be combined" if form_names else "the sweep has no loads"
             raise BadValueError(problem, hint=f"Set exactly one of {'; '.join(_SWEEP_FORMS)}.")
         if has_range and (self.from_per_s is None or self.to_per_s is None):
@@ -319,7 +323,7 @@ class SweepSettings(Settings):
         loads = (*self.swept_rates_per_s, *self.swept_concurrency)
         if len(loads) > _MAX_LOADS:
             raise BadValueError(f"the sweep has {len(loads)} loads, above the maximum of {_MAX_LOADS}")
-        if any(later <= earlier for earlier, later in itertools.pairwise(loads)):
+        if any(next_load <= load for load, next_load in itertools.pairwise(loads)):
             raise BadValueError("the loads of a sweep must increase", hint="List the loads from low to high.")
         if self.swept_rates_per_s and self.swept_rates_per_s[-1] * self.step_duration_s > MAX_ARRIVALS:
             rate = units.format_rate(self.swept_rates_per_s[-1])
@@ -343,7 +347,7 @@ class SweepSettings(Settings):
         if self.max_concurrency is None:
             return self.concurrency
         powers_of_two = itertools.takewhile(
-            lambda clients: clients < self.max_concurrency, (2**step for step in itertools.count())
+            lambda clients: clients < self.max_concurrency, (2**exponent for exponent in itertools.count())
         )
         return (*powers_of_two, self.max_concurrency)
 
@@ -402,7 +406,7 @@ class LoadSettings(Settings):
     warmup_s: Seconds = Field(default=2.0, alias="warmup", examples=["2s"])
     """Total duration of three warm-up windows, like 2s. Up to six windows are run until three
     consecutive windows agree. 0s disables the warm-up."""
-    workers: Workers = "auto"
+    workers: WorkerCount = "auto"
     """Number of worker processes on this machine that send the load: auto, or a number."""
     stages: Listed[StageSettings] = ()
     """Stages that run one after another, each with its own kind of traffic."""

@@ -15,7 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 from pydantic_core import ErrorDetails
 
 from app.errors import ProfileError, UsageError
-from app.profiles.document import Document, KeyPath, read_document, read_limited
+from app.profiles.document import Document, KeyPath, read_document, read_truncated
 from app.profiles.endpoint import TargetHardware
 from app.profiles.gates import find_objective_problem
 from app.profiles.local import LocalProfile
@@ -47,7 +47,7 @@ _MESSAGE_PREFIXES = {
     "String should have": "text of",
 }
 
-_DOCUMENTS = {
+_DOCUMENT_KINDS = {
     "profile": ("a profile", "sizewise: 1"),
     "traffic": ("traffic", "peak: 900/s"),
     "language_model": ("a language model", "language_model:"),
@@ -82,12 +82,12 @@ class PlanningSettings(Settings):
 class _Source(msgspec.Struct, frozen=True):
     """A document to which `--set` overrides have been applied.
 
-    `overridden` maps the path of each override to its key as written by the user.
+    `override_keys` maps the path of each override to its key as written by the user.
     """
 
     path: Path
     document: Document
-    overridden: dict[KeyPath, str]
+    override_keys: dict[KeyPath, str]
 
     def build_error(self, message: str, key_path: KeyPath, hint: str | None = None, key: str = "") -> ProfileError:
         """Build an error whose location is the `--set` override that set `key_path`, or else the
@@ -95,9 +95,9 @@ class _Source(msgspec.Struct, frozen=True):
         has one is used."""
         for length in range(len(key_path), -1, -1):
             path = key_path[:length]
-            if path in self.overridden:
+            if path in self.override_keys:
                 return ProfileError(
-                    message, path=f"--set {self.overridden[path]}", hint=hint, key_path=key_path, key=key
+                    message, path=f"--set {self.override_keys[path]}", hint=hint, key_path=key_path, key=key
                 )
             if path in self.document.lines:
                 line = self.document.lines[path]
@@ -113,7 +113,7 @@ def load_profile(
     Paths in the profile and in overrides are relative to the profile's folder. Offers are looked up
     in `catalog`; if `catalog` is `None`, in the default catalog.
     """
-    return _validate_source(_read(path, overrides), files_must_exist, catalog)
+    return _validate_source(_read_source(path, overrides), files_must_exist, catalog)
 
 
 def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str] = ()) -> Profile:
@@ -122,17 +122,17 @@ def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str
     `source_path` is used in error messages; paths in the profile are relative to the folder of
     `source_path`.
     """
-    return _validate_source(_parse(content, source_path, overrides), True)
+    return _validate_source(_parse_source(content, source_path, overrides), True)
 
 
 def _validate_source(source: _Source, files_must_exist: bool, catalog: Catalog | None = None) -> Profile:
-    profile = _validate(source, _find_profile_class(source), files_must_exist)
+    profile = _validate_profile(source, _find_profile_class(source), files_must_exist)
     plan = PlanLimits() if isinstance(profile, LocalProfile) else profile.plan
     _check_against_catalog(source, profile.target.hardware, plan, catalog)
     return profile
 
 
-def load_planning(overrides: Sequence[str], catalog: Catalog | None = None) -> PlanningSettings:
+def load_planning_settings(overrides: Sequence[str], catalog: Catalog | None = None) -> PlanningSettings:
     """Load the settings of a plan only from `--set` overrides, without a profile. Raises
     ProfileError."""
     source = _build_override_source(overrides)
@@ -148,8 +148,8 @@ def load_overrides(settings_class: type[SettingsType], overrides: Sequence[str])
 
 def _build_override_source(overrides: Sequence[str]) -> _Source:
     source = _Source(Path("--set"), Document({}, {}), {})
-    for text in overrides:
-        _apply_override(source, text)
+    for override in overrides:
+        _apply_override(source, override)
     return source
 
 
@@ -162,7 +162,7 @@ def _validate_settings(settings_class: type[SettingsType], source: _Source) -> S
 
 def load_language_model(path: Path) -> AssumedModel:
     """Load the description of a language model's architecture from a file. Raises ProfileError."""
-    source = _read(path, (), "language_model")
+    source = _read_source(path, (), "language_model")
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
         return adapter.validate_python(source.document.value, context=_build_context(source, True))
@@ -178,7 +178,7 @@ def load_traffic(path: Path) -> TrafficSettings:
     """
     if is_trace(path):
         return _load_trace_traffic(path)
-    source = _read(path, (), "traffic")
+    source = _read_source(path, (), "traffic")
     document = source.document
     if "traffic" not in document.value:
         lines: dict[KeyPath, int] = {("traffic", *key_path): line for key_path, line in document.lines.items()}
@@ -199,32 +199,32 @@ def _load_trace_traffic(path: Path) -> TrafficSettings:
     return TrafficSettings.model_validate({"trace": path.name}, context=context)
 
 
-def load_values(values: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
+def load_profile_tree(tree: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
     """Load a profile from a mapping. `source_name` is used in error messages; paths are relative to
     the working directory."""
-    source = _Source(Path(source_name), Document(values, {}), {})
-    for text in overrides:
-        _apply_override(source, text)
+    source = _Source(Path(source_name), Document(tree, {}), {})
+    for override in overrides:
+        _apply_override(source, override)
     return _validate_source(source, True)
 
 
-def _read(path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
-    return _parse(read_limited(path), path, overrides, kind)
+def _read_source(path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
+    return _parse_source(read_truncated(path), path, overrides, kind)
 
 
-def _parse(content: bytes, path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
+def _parse_source(content: bytes, path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
-        name, first_line = _DOCUMENTS[kind]
+        name, first_line = _DOCUMENT_KINDS[kind]
         raise ProfileError(f"{name} must be a mapping of keys", path=str(path), hint=f"Start with `{first_line}`.")
     source = _Source(path, document, {})
-    for text in overrides:
-        _apply_override(source, text)
+    for override in overrides:
+        _apply_override(source, override)
     return source
 
 
-def _apply_override(source: _Source, text: str) -> None:
-    key_text, equals, value = text.partition("=")
+def _apply_override(source: _Source, override: str) -> None:
+    key_text, equals, value = override.partition("=")
     dotted_key = key_text.replace("[", ".").replace("]", "")  # error messages write stages[0], so it is accepted too
     label = f"--set {dotted_key}"
     if not equals or not all(dotted_key.split(".")):
@@ -237,7 +237,7 @@ def _apply_override(source: _Source, text: str) -> None:
     container[key_path[-1]] = read_document(value.encode(), label).value
     for path_below in [path for path in source.document.lines if path[: len(key_path)] == key_path]:
         del source.document.lines[path_below]
-    source.overridden[key_path] = dotted_key
+    source.override_keys[key_path] = dotted_key
 
 
 def _descend(container: Any, part: str | int, label: str, default: Any) -> Any:
@@ -276,7 +276,7 @@ def _find_profile_class(source: _Source) -> type[Profile]:
     raise source.build_error(f"unknown protocol {protocol_text!r}", ("target", "protocol"), hint=hint)
 
 
-def _validate(source: _Source, profile_class: type[Profile], files_must_exist: bool) -> Profile:
+def _validate_profile(source: _Source, profile_class: type[Profile], files_must_exist: bool) -> Profile:
     try:
         profile = profile_class.model_validate(source.document.value, context=_build_context(source, files_must_exist))
     except ValidationError as error:
@@ -294,7 +294,8 @@ def _build_context(source: _Source, files_must_exist: bool) -> dict[str, Path | 
 def _build_first_error(source: _Source, error: ValidationError) -> ProfileError:
     """Return the error with the lowest line number, with all other errors in its `other_errors`."""
     first_error, *other_errors = sorted(
-        (_to_profile_error(source, detail) for detail in error.errors()), key=lambda problem: problem.line or 0
+        (_to_profile_error(source, detail) for detail in error.errors()),
+        key=lambda profile_error: profile_error.line or 0,
     )
     first_error.other_errors = tuple(other_errors)
     return first_error
@@ -321,10 +322,10 @@ def _build_message(detail: ErrorDetails) -> str:
         *parent_path, key = detail["loc"]
         return f"{_format_path(tuple(parent_path)) or 'the profile'} is missing the key {key}"
     value = "" if _SECRET_KEYS & set(detail["loc"]) else f", not {detail['input']!r:.60}"
-    return f"{name} must be {_EXPECTED_TYPES.get(detail['type']) or _rephrase(detail['msg'])}{value}"
+    return f"{name} must be {_EXPECTED_TYPES.get(detail['type']) or _rephrase_message(detail['msg'])}{value}"
 
 
-def _rephrase(message: str) -> str:
+def _rephrase_message(message: str) -> str:
     """Rephrase a pydantic message so that it can follow `must be`."""
     for prefix, replacement in _MESSAGE_PREFIXES.items():
         if message.startswith(prefix):
@@ -334,7 +335,7 @@ def _rephrase(message: str) -> str:
 
 def _suggest_literal(detail: ErrorDetails) -> str | None:
     choices = detail.get("ctx", {}).get("expected", "").replace(" or ", ", ").split(", ")
-    return did_you_mean(str(detail["input"]), (name.strip("'") for name in choices))
+    return did_you_mean(str(detail["input"]), (choice.strip("'") for choice in choices))
 
 
 def _format_path(key_path: KeyPath) -> str:

@@ -27,7 +27,7 @@ from app.profiles.settings import (
     Share,
     Unit,
     files_must_exist,
-    profile_directory,
+    get_profile_directory,
     upper_bound,
 )
 from app.profiles.telemetry import Scrapes
@@ -73,8 +73,8 @@ def _parse_memory(value: object) -> int | None:
     raise BadValueError(f"{value!r} is not a valid memory size", hint="Use a value such as 8 GiB.")
 
 
-def _format_memory(size: int) -> str:
-    return f"{size / 2**20:.9f}".rstrip("0").rstrip(".") + " MiB"  # exact to the byte
+def _format_memory(size_bytes: int) -> str:
+    return f"{size_bytes / 2**20:.9f}".rstrip("0").rstrip(".") + " MiB"  # exact to the byte
 
 
 def _parse_data_path(value: object, info: ValidationInfo) -> Path:
@@ -82,7 +82,7 @@ def _parse_data_path(value: object, info: ValidationInfo) -> Path:
     exist."""
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid dataset path")
-    path = (profile_directory(info) / value).resolve()
+    path = (get_profile_directory(info) / value).resolve()
     if not path.exists() and files_must_exist(info):
         raise BadValueError(f"no such file or folder: {path}", hint="Paths are relative to the profile's folder.")
     return path
@@ -238,7 +238,7 @@ class LocalTarget(Settings):
             raise BadValueError("target has no model", hint="Set target.model to an .onnx file or a bundled model.")
         # A value equal to the default does not count as set, because a stored profile contains all
         # defaults.
-        grid_keys = {name for name in _GRID_KEYS if getattr(self, name) != type(self).model_fields[name].default}
+        grid_keys = {key for key in _GRID_KEYS if getattr(self, key) != type(self).model_fields[key].default}
         if self.variants and grid_keys:
             raise BadValueError(
                 f"target has both variants and {', '.join(sorted(grid_keys))}; use either a list or a grid"
@@ -368,10 +368,10 @@ class LocalLoad(Settings):
             raise BadValueError("load.min_duration is longer than load.max_duration")
         if len(set(self.scenarios)) < len(self.scenarios):
             raise BadValueError("load.scenarios contains a duplicate")
-        max_rate_per_s = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
-        if max_rate_per_s * self.max_duration_s > _MAX_ARRIVALS:
+        highest_rate_per_s = max((rate for rate in self.server_rates if isinstance(rate, float)), default=0.0)
+        if highest_rate_per_s * self.max_duration_s > _MAX_ARRIVALS:
             raise BadValueError(
-                f"load.rates: {units.format_rate(max_rate_per_s)} for {units.format_duration(self.max_duration_s)} "
+                f"load.rates: {units.format_rate(highest_rate_per_s)} for {units.format_duration(self.max_duration_s)} "
                 f"exceeds the maximum of {_MAX_ARRIVALS:,} arrivals"
             )
         if self.server_rates and "server" not in self.scenarios:
@@ -447,8 +447,8 @@ class LocalProfile(CommonProfile):
         if "max" in self.load.server_rates and not any(objective.level == "fail" for objective in self.slo):
             hint = 'Add an objective to slo, such as "latency_ms.p99 < 20".'
             raise BadValueError("load.rates: max needs an SLO, but slo is empty", hint=hint)
-        is_static = any(variant.precision == "int8-static" for variant in self.target.all_variants)
-        if is_static and self.workload.calibration is None and self.workload.tensors is None:
+        has_static_variant = any(variant.precision == "int8-static" for variant in self.target.all_variants)
+        if has_static_variant and self.workload.calibration is None and self.workload.tensors is None:
             hint = "Set workload.calibration, or workload.tensors; a part of these rows is then used for calibration."
             raise BadValueError("precision int8-static needs calibration rows", hint=hint)
         return self

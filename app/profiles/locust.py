@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from app.profiles.loading import load_values
+from app.profiles.loading import load_profile_tree
 from app.profiles.profile import Profile
 
 DEFAULT_USERS, DEFAULT_SPAWN_PER_S, DEFAULT_DURATION = 10, 10.0, "1m"
@@ -28,17 +28,17 @@ def build_locust_profile(
     Raises ProfileError.
     """
     target: dict[str, Any] = {"protocol": "locust", "file": str(file)}
-    values = {
+    tree = {
         "sizewise": 1,
-        "name": _build_run_name(file),
+        "name": _build_profile_name(file),
         "target": target if host is None else {**target, "url": host},
         "workload": {"spawn": f"{spawn_per_s:g}/s"},
         "load": {"stages": [{"name": "users", "concurrency": users, "duration": duration}]},
     }
-    return load_values(values, "--locustfile", overrides)
+    return load_profile_tree(tree, "--locustfile", overrides)
 
 
-def _build_run_name(file: Path) -> str:
+def _build_profile_name(file: Path) -> str:
     """Return the stem of the file, with dashes in place of characters that are not allowed in the
     name of a profile."""
     name = "".join(

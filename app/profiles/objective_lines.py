@@ -16,12 +16,12 @@ def find_objective_lines(profile: Path) -> dict[str, int]:
     Returns an empty mapping if the file no longer exists or is no longer a valid document.
     """
     try:
-        return dict(_iter_objectives(read_document(profile.read_bytes(), str(profile))))
+        return dict(_iter_objective_lines(read_document(profile.read_bytes(), str(profile))))
     except (OSError, ProfileError):
         return {}
 
 
-def _iter_objectives(document: Document) -> Iterator[tuple[str, int]]:
+def _iter_objective_lines(document: Document) -> Iterator[tuple[str, int]]:
     for key in ("gates", "slo"):
         texts = document.value.get(key) if isinstance(document.value, dict) else None
         for index, text in enumerate(texts if isinstance(texts, list) else []):

@@ -17,7 +17,7 @@ _PRIVATE_NETWORKS = tuple(
 def needs_permission(addresses: Iterable[str]) -> bool:
     """Return whether any of the resolved addresses of a target is neither loopback, private nor
     link-local."""
-    return any(not _is_private(_parse_address(text)) for text in addresses)
+    return any(not _is_private(_parse_address(address)) for address in addresses)
 
 
 def is_loopback(host: str) -> bool:
@@ -32,8 +32,8 @@ def is_loopback(host: str) -> bool:
 
 def is_this_machine(addresses: Iterable[str]) -> bool:
     """Return whether all resolved addresses of a target are loopback addresses."""
-    is_local = [address.is_loopback or address.is_unspecified for address in map(_parse_address, addresses)]
-    return bool(is_local) and all(is_local)
+    loopback_flags = [address.is_loopback or address.is_unspecified for address in map(_parse_address, addresses)]
+    return bool(loopback_flags) and all(loopback_flags)
 
 
 def _parse_address(text: str) -> IPv4Address | IPv6Address:

@@ -14,7 +14,7 @@ from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
 from app.profiles.settings import (
     Count,
-    Days,
+    DayCount,
     Key,
     Listed,
     Name,
@@ -31,15 +31,20 @@ from app.records.offers import ApiPrice, PlanLimits, RequestedPrice, Router, Unm
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
-_Whole = Annotated[int, Field(ge=1, le=10_000_000)]
-_Layers = Annotated[int, Field(ge=0)]
-_Parameters = Annotated[float, Field(gt=0, le=1e14)]
-_TYPES = {int: _Whole, int | None: _Whole | None, float: _Parameters, float | None: _Parameters | None}
+_WholeNumber = Annotated[int, Field(ge=1, le=10_000_000)]
+_LayerCount = Annotated[int, Field(ge=0)]
+_ParameterCount = Annotated[float, Field(gt=0, le=1e14)]
+_PROFILE_TYPES = {
+    int: _WholeNumber,
+    int | None: _WholeNumber | None,
+    float: _ParameterCount,
+    float | None: _ParameterCount | None,
+}
 
-ShapeSettings = build_settings(LanguageModel, _TYPES, window_layers=_Layers, linear_layers=_Layers)
+ShapeSettings = build_settings(LanguageModel, _PROFILE_TYPES, window_layers=_LayerCount, linear_layers=_LayerCount)
 PrecisionSettings = build_settings(Precision, {str: _Dtype})
 EngineSettings = build_settings(
-    Engine, _TYPES, utilization=Annotated[float, Field(gt=0, le=1)], excluded=("block_tokens",)
+    Engine, _PROFILE_TYPES, utilization=Annotated[float, Field(gt=0, le=1)], excluded=("block_tokens",)
 )
 
 
@@ -69,7 +74,7 @@ _MAX_ZONES = 9
 _GIB = 2.0**30
 
 
-def _make_optional(parse: Callable[[object], T]) -> Callable[[object], T | None]:
+def _build_optional_parser(parse: Callable[[object], T]) -> Callable[[object], T | None]:
     return lambda value: None if value is None else parse(value)
 
 
@@ -107,7 +112,7 @@ UnmeasuredGpuSettings = build_settings(
     memory_gib=Key(
         Annotated[
             float | None,
-            BeforeValidator(_make_optional(_parse_gib)),
+            BeforeValidator(_build_optional_parser(_parse_gib)),
             PlainSerializer(_format_gib),
             Unit("MiB, GiB, MB, GB"),
         ],
@@ -151,7 +156,7 @@ PlanSettings = build_settings(
     max_power_w=Key(
         Annotated[
             float | None,
-            BeforeValidator(_make_optional(parse_power_w)),
+            BeforeValidator(_build_optional_parser(parse_power_w)),
             PlainSerializer(_format_optional_power),
             Unit("W, kW, MW"),
         ],
@@ -162,7 +167,7 @@ PlanSettings = build_settings(
     api=Key(
         Annotated[
             ApiPrice | None,
-            PlainValidator(_make_optional(_parse_api_price)),
+            PlainValidator(_build_optional_parser(_parse_api_price)),
             PlainSerializer(_format_api_price),
             Unit("USD/1k, USD/1M"),
         ],
@@ -180,7 +185,7 @@ PlanSettings = build_settings(
         "Pricing model. Spot instances can be interrupted; reserved instances are paid for a year.",
     ),
     max_price_age_days=Key(
-        Days | None,
+        DayCount | None,
         "Excludes prices older than this, like 180d. Without it, prices older than 90 days only cause a warning.",
         "180d",
         alias="max_price_age",

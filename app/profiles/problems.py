@@ -43,11 +43,11 @@ class Suggestion(str):
 
 def did_you_mean(name: str, valid_names: Iterable[str]) -> Suggestion | None:
     """Return a hint with the most similar valid name; `None` if no valid name is similar."""
-    names_by_folded = {valid_name.casefold(): valid_name for valid_name in valid_names}
-    folded = name.casefold()
-    matches = difflib.get_close_matches(folded, names_by_folded, n=5, cutoff=_CUTOFF)
-    close_matches = (candidate for candidate in matches if _is_close(folded, candidate))
-    return next((Suggestion(names_by_folded[candidate]) for candidate in close_matches), None)
+    names_by_folded_name = {valid_name.casefold(): valid_name for valid_name in valid_names}
+    folded_name = name.casefold()
+    candidates = difflib.get_close_matches(folded_name, names_by_folded_name, n=5, cutoff=_CUTOFF)
+    close_matches = (candidate for candidate in candidates if _is_close(folded_name, candidate))
+    return next((Suggestion(names_by_folded_name[candidate]) for candidate in close_matches), None)
 
 
 def _is_close(name: str, candidate: str) -> bool:

@@ -37,7 +37,7 @@ from loadgen.workloads import (
 )
 
 MAX_TOKENS = 2_000_000
-_UNIFORM = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
+_UNIFORM_LENGTH = re.compile(r"uniform\s+(\d+)\s+to\s+(\d+)", re.ASCII)
 _LENGTH_HINT = "Write 512, `uniform 100 to 800`, or {lognormal: {median: 300, sigma: 0.8, max: 4000}}."
 # Maximum distance of the bounds from the center in standard deviations, which leaves enough
 # probability to draw from.
@@ -46,12 +46,12 @@ _MAX_DEVIATIONS = 4.0
 
 def parse_length(value: object) -> Length:
     if isinstance(value, str):
-        match = _UNIFORM.fullmatch(value.strip())
+        match = _UNIFORM_LENGTH.fullmatch(value.strip())
         if match is None:
             raise BadValueError(f"{value!r} is not a valid length", hint=_LENGTH_HINT)
         value = {"uniform": {"min": int(match[1]), "max": int(match[2])}}
     if not isinstance(value, dict):
-        return FixedLength(_parse_tokens(value, "a length"))
+        return FixedLength(_parse_token_count(value, "a length"))
     if len(value) != 1:
         raise BadValueError("a length distribution must be a mapping with one key, its name", hint=_LENGTH_HINT)
     ((name, parameters),) = value.items()
@@ -59,13 +59,13 @@ def parse_length(value: object) -> Length:
         raise BadValueError(
             f"unknown length distribution {name!r}", hint=did_you_mean(name, _DISTRIBUTIONS) or _LENGTH_HINT
         )
-    keys, read = _DISTRIBUTIONS[name]
+    keys, parse_parameters = _DISTRIBUTIONS[name]
     if not isinstance(parameters, dict):
         raise BadValueError(f"{name} must be a mapping of {', '.join(keys)}", hint=_LENGTH_HINT)
     for key in parameters:
         if key not in keys:
             raise UnknownKeyError(key, keys, None)
-    return read(parameters)
+    return parse_parameters(parameters)
 
 
 def format_length(length: Length) -> Any:
@@ -84,8 +84,8 @@ _PROFILE_KEYS = {"low": "min", "high": "max"}
 
 
 def _parse_uniform(parameters: dict[str, Any]) -> Length:
-    low, high = _parse_tokens(parameters.get("min", 1), "min"), _parse_tokens(parameters.get("max"), "max")
-    _check_order(low, high)
+    low, high = _parse_token_count(parameters.get("min", 1), "min"), _parse_token_count(parameters.get("max"), "max")
+    _check_bounds(low, high)
     return UniformLength(low, high)
 
 
@@ -117,10 +117,10 @@ def _parse_empirical(parameters: dict[str, Any]) -> Length:
         )
     if weights and len(weights) != len(values):
         raise BadValueError(f"empirical has {len(values)} values but {len(weights)} weights")
-    weight_numbers = tuple(_parse_number(weight, "a weight", minimum=0.0) for weight in weights)
-    if weight_numbers and not sum(weight_numbers) > 0:
+    parsed_weights = tuple(_parse_number(weight, "a weight", minimum=0.0) for weight in weights)
+    if parsed_weights and not sum(parsed_weights) > 0:
         raise BadValueError("empirical has no weight above 0")
-    return EmpiricalLength(tuple(_parse_tokens(value, "a value") for value in values), weight_numbers)
+    return EmpiricalLength(tuple(_parse_token_count(value, "a value") for value in values), parsed_weights)
 
 
 _DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Length]]] = {
@@ -132,18 +132,18 @@ _DISTRIBUTIONS: dict[str, tuple[tuple[str, ...], Callable[[dict[str, Any]], Leng
 
 
 def _parse_bounds(parameters: dict[str, Any]) -> tuple[int, int | None]:
-    low = _parse_tokens(parameters.get("min", 1), "min")
-    high = None if parameters.get("max") is None else _parse_tokens(parameters["max"], "max")
-    _check_order(low, high)
+    low = _parse_token_count(parameters.get("min", 1), "min")
+    high = None if parameters.get("max") is None else _parse_token_count(parameters["max"], "max")
+    _check_bounds(low, high)
     return low, high
 
 
-def _check_order(low: int, high: int | None) -> None:
+def _check_bounds(low: int, high: int | None) -> None:
     if high is not None and low > high:
         raise BadValueError(f"min {low} is above max {high}")
 
 
-def _parse_tokens(value: object, name: str) -> int:
+def _parse_token_count(value: object, name: str) -> int:
     if isinstance(value, bool) or not isinstance(value, int | float) or value != value // 1 or not value >= 1:
         raise BadValueError(f"{name} must be a whole number of at least 1, not {value!r}", hint=_LENGTH_HINT)
     if value > MAX_TOKENS:
@@ -161,7 +161,7 @@ def _parse_number(value: object, name: str, minimum: float = 1e-9) -> float:
 TokenLength = Annotated[Length, PlainValidator(parse_length), PlainSerializer(format_length)]
 
 
-Column = Annotated[str, Field(min_length=1, max_length=256)]
+ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 _GENERATION_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
     for key in ("output_tokens", "turns", "think_time", "stream", "trace")
@@ -228,7 +228,7 @@ class TextDatasetSettings(Settings):
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
     path: DatasetPath
     """Dataset: a .jsonl, .csv or .parquet file, or a folder."""
-    prompt: Column = "prompt"
+    prompt: ColumnName = "prompt"
     """Name of the column with the text."""
 
     @model_validator(mode="before")
@@ -245,7 +245,7 @@ class PromptDatasetSettings(TextDatasetSettings):
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
-    output_tokens: Column | None = None
+    output_tokens: ColumnName | None = None
     """Name of the column with the number of tokens to generate."""
 
 

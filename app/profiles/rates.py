@@ -16,13 +16,13 @@ from app.profiles.problems import BadValueError
 from app.profiles.settings import MAX_PER_S, NonNegativeRate, PositiveSeconds, Rate, Settings, Unit
 from app.profiles.traffic import SHAPES, Shape
 
-Curve = tuple[tuple[float, float], ...]
+RateCurve = tuple[tuple[float, float], ...]
 """Rate curve of a stage: points (seconds since the start of the stage, requests per second) joined
 by straight lines. Two points at the same time form a step."""
 
 MAX_STEPS = 1000
-_SHARE = re.compile(r"(\S+%) +of +(\S+)")
-_SINE_POINTS = 64
+_SHARE_OF_STAGE = re.compile(r"(\S+%) +of +(\S+)")
+_POINTS_PER_PERIOD = 64
 _MAX_PERIODS = 500
 
 
@@ -35,14 +35,14 @@ class ShareOfStage(msgspec.Struct, frozen=True):
 
 
 def _parse_rate(value: object) -> float | ShareOfStage:
-    match = _SHARE.fullmatch(value.strip()) if isinstance(value, str) else None
+    match = _SHARE_OF_STAGE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is not None:
         return ShareOfStage(match[2], units.parse_multiple(match[1]))
-    rate = units.parse_rate_per_s(value)
-    if rate > MAX_PER_S:
-        limit = units.format_rate(MAX_PER_S)
-        raise BadValueError(f"{units.format_rate(rate)} exceeds the maximum of {limit}")
-    return rate
+    rate_per_s = units.parse_rate_per_s(value)
+    if rate_per_s > MAX_PER_S:
+        max_rate_text = units.format_rate(MAX_PER_S)
+        raise BadValueError(f"{units.format_rate(rate_per_s)} exceeds the maximum of {max_rate_text}")
+    return rate_per_s
 
 
 def _format_rate(rate: float | ShareOfStage) -> str:
@@ -70,7 +70,7 @@ class RampSettings(Settings):
             raise BadValueError("the rate of the ramp is always 0/s")
         return self
 
-    def build_curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> RateCurve:
         return (0.0, self.from_per_s), (duration_s, self.to_per_s)
 
 
@@ -93,7 +93,7 @@ class RateSpikeSettings(Settings):
             raise BadValueError("spike.peak must be above spike.base")
         return self
 
-    def build_curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> RateCurve:
         end_s = self.at_s + self.for_s
         if end_s >= duration_s:
             raise BadValueError(
@@ -101,8 +101,14 @@ class RateSpikeSettings(Settings):
                 f"{units.format_duration(duration_s)} long",
                 hint="Leave time after the spike so that the backlog can drain.",
             )
-        base, peak = self.base_per_s, self.peak_per_s
-        return (0.0, base), (self.at_s, base), (self.at_s, peak), (end_s, peak), (end_s, base)
+        base_per_s, peak_per_s = self.base_per_s, self.peak_per_s
+        return (
+            (0.0, base_per_s),
+            (self.at_s, base_per_s),
+            (self.at_s, peak_per_s),
+            (end_s, peak_per_s),
+            (end_s, base_per_s),
+        )
 
 
 class SineSettings(Settings):
@@ -122,14 +128,14 @@ class SineSettings(Settings):
             raise BadValueError("sine.amplitude exceeds sine.mean, so the rate would be negative")
         return self
 
-    def build_curve(self, duration_s: float) -> Curve:
-        periods = duration_s / self.period_s
-        if periods > _MAX_PERIODS:
+    def build_curve(self, duration_s: float) -> RateCurve:
+        period_count = duration_s / self.period_s
+        if period_count > _MAX_PERIODS:
             raise BadValueError(
-                f"the sine wave has {periods:.0f} periods in the stage, above the maximum of {_MAX_PERIODS}"
+                f"the sine wave has {period_count:.0f} periods in the stage, above the maximum of {_MAX_PERIODS}"
             )
-        step_s = self.period_s / _SINE_POINTS
-        times_s = [*(index * step_s for index in range(math.ceil(duration_s / step_s))), duration_s]
+        point_interval_s = self.period_s / _POINTS_PER_PERIOD
+        times_s = [*(index * point_interval_s for index in range(math.ceil(duration_s / point_interval_s))), duration_s]
         radians_per_s = 2 * math.pi / self.period_s
         return tuple(
             (time_s, max(0.0, self.mean_per_s + self.amplitude_per_s * math.sin(radians_per_s * time_s)))
@@ -146,29 +152,29 @@ class DiurnalSettings(Settings):
     shape: Shape = "workday"
     """Hourly profile of a typical day, which is compressed to the duration of the stage."""
 
-    def build_curve(self, duration_s: float) -> Curve:
+    def build_curve(self, duration_s: float) -> RateCurve:
         shares = SHAPES[self.shape]
-        hour_s = duration_s / len(shares)
-        hour_points = [((hour + 0.5) * hour_s, share * self.peak_per_s) for hour, share in enumerate(shares)]
+        hour_duration_s = duration_s / len(shares)
+        hour_points = [((hour + 0.5) * hour_duration_s, share * self.peak_per_s) for hour, share in enumerate(shares)]
         midnight_per_s = (shares[0] + shares[-1]) / 2 * self.peak_per_s
         return ((0.0, midnight_per_s), *hour_points, (duration_s, midnight_per_s))
 
 
-def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> Curve:
+def build_steps_curve(rates_per_s: tuple[float, ...], duration_s: float) -> RateCurve:
     """Build the rate curve of a stage with consecutive steps of equal duration, one per rate."""
-    step_s = duration_s / len(rates_per_s)
+    step_duration_s = duration_s / len(rates_per_s)
     points: list[tuple[float, float]] = []
     for index, rate in enumerate(rates_per_s):
-        points += [(index * step_s, rate), ((index + 1) * step_s, rate)]
+        points += [(index * step_duration_s, rate), ((index + 1) * step_duration_s, rate)]
     return tuple(points)
 
 
-def compute_expected_arrivals(curve: Curve, duration_s: float, lead_in_s: float) -> float:
+def compute_expected_arrivals(curve: RateCurve, duration_s: float, lead_in_s: float) -> float:
     """Compute the expected number of arrivals of a stage with the given rate curve, including
     arrivals in the lead-in."""
     points = [*curve, (max(duration_s, curve[-1][0]), curve[-1][1])]
-    arrivals = sum(
-        (end - start) * (start_per_s + end_per_s) / 2
-        for (start, start_per_s), (end, end_per_s) in itertools.pairwise(points)
+    curve_arrivals = sum(
+        (end_s - start_s) * (start_per_s + end_per_s) / 2
+        for (start_s, start_per_s), (end_s, end_per_s) in itertools.pairwise(points)
     )
-    return arrivals + lead_in_s * curve[0][1]
+    return curve_arrivals + lead_in_s * curve[0][1]

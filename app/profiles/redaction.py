@@ -17,7 +17,7 @@ import msgspec
 from app.errors import ProfileError
 from app.profiles import secrets
 from app.profiles.bundled import bundled_models
-from app.profiles.datasets import find_secrets_in_body
+from app.profiles.datasets import find_secret_paths_in_body
 from app.profiles.document import KeyPath, read_document
 from app.profiles.editing import rewrite, set_value
 from app.profiles.endpoint import EndpointSettings
@@ -38,50 +38,50 @@ def find_secret_keys(spec_text: str) -> tuple[str, ...]:
     Profiles written by Sizewise contain no secrets, but profiles that were edited afterwards may.
     Raises ProfileError if the text is not a valid document.
     """
-    profile = read_document(spec_text.encode(), "spec.yaml").value
-    return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _find_secret_paths(profile))
+    tree = read_document(spec_text.encode(), "spec.yaml").value
+    return tuple(".".join(str(key) for key in path if isinstance(key, str)) for path in _find_secret_paths(tree))
 
 
 def redact_profile(text: str) -> str | None:
     """Return the profile with every secret redacted. Return `None` if the text is not a valid
     document but may contain a secret."""
     try:
-        profile = read_document(text.encode(), "profile").value
+        tree = read_document(text.encode(), "profile").value
     except ProfileError:
         return None if _POSSIBLE_SECRET.search(text) else text
-    paths = tuple(_find_secret_paths(profile))
+    paths = tuple(_find_secret_paths(tree))
     for path in paths:
-        profile = set_value(profile, path, secrets.REDACTED)
-    return rewrite(text, profile).text if paths else text
+        tree = set_value(tree, path, secrets.REDACTED)
+    return rewrite(text, tree).text if paths else text
 
 
-def _find_secret_paths(profile: Any) -> Iterator[KeyPath]:
-    target = _as_mapping(_as_mapping(profile).get("target"))
-    yield from _find_secret_headers(target, ("target",))
+def _find_secret_paths(tree: Any) -> Iterator[KeyPath]:
+    target = _as_mapping(_as_mapping(tree).get("target"))
+    yield from _find_secret_header_paths(target, ("target",))
     if _is_literal(target.get("api_key")):
         yield "target", "api_key"
     for name, value in _as_mapping(_as_mapping(target.get("start")).get("env")).items():
         if secrets.is_secret_name(name) and _is_literal(value):
             yield "target", "start", "env", name
     for key in ("url", "urls"):
-        yield from _find_secret_urls(target.get(key), ("target", key))
-    workload = _as_mapping(_as_mapping(profile).get("workload"))
+        yield from _find_secret_url_paths(target.get(key), ("target", key))
+    workload = _as_mapping(_as_mapping(tree).get("workload"))
     for key in ("body", "bodies", "template", "extra_body"):
-        yield from find_secrets_in_body(workload.get(key), ("workload", key))
-    yield from _find_secret_urls(workload.get("path"), ("workload", "path"))
-    telemetry = _as_mapping(profile).get("telemetry")
+        yield from find_secret_paths_in_body(workload.get(key), ("workload", key))
+    yield from _find_secret_url_paths(workload.get("path"), ("workload", "path"))
+    telemetry = _as_mapping(tree).get("telemetry")
     for path, scrape in _iter_items(telemetry, ("telemetry",)):
-        yield from _find_secret_headers(_as_mapping(scrape), path)
-        yield from _find_secret_urls(_as_mapping(scrape).get("scrape"), (*path, "scrape"))
+        yield from _find_secret_header_paths(_as_mapping(scrape), path)
+        yield from _find_secret_url_paths(_as_mapping(scrape).get("scrape"), (*path, "scrape"))
 
 
-def _find_secret_headers(container: dict[str, Any], path: KeyPath) -> Iterator[KeyPath]:
+def _find_secret_header_paths(container: dict[str, Any], path: KeyPath) -> Iterator[KeyPath]:
     for name, value in _as_mapping(container.get("headers")).items():
-        if secrets.is_sensitive(name) and _is_literal(value):
+        if secrets.is_sensitive_header(name) and _is_literal(value):
             yield *path, "headers", name
 
 
-def _find_secret_urls(value: object, path: KeyPath) -> Iterator[KeyPath]:
+def _find_secret_url_paths(value: object, path: KeyPath) -> Iterator[KeyPath]:
     for url_path, url in _iter_items(value, path):
         try:
             secrets.check_url_has_no_secret(str(url))
@@ -105,7 +105,7 @@ def _as_mapping(value: Any) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-_MODEL_SETTINGS = ("ServeSettings", "VariantSettings", "LocalTarget")
+_MODEL_SETTINGS_CLASSES = ("ServeSettings", "VariantSettings", "LocalTarget")
 _SECRET_KEYS = ("headers", "env", "api_key")
 
 
@@ -115,32 +115,37 @@ def make_paths_absolute(tree: dict[str, Any], directory: Path) -> dict[str, Any]
     protocol = find_protocol(tree)
     if protocol is None:
         return tree
-    relocated = _relocate_value(tree, profile_fields(protocol), directory.resolve(), "")
-    start = relocated["target"].get("start")
+    relocated_tree = _relocate_value(tree, profile_fields(protocol), directory.resolve(), "")
+    start = relocated_tree["target"].get("start")
     if isinstance(start, dict):
-        relocated["target"]["start"] = {"directory": str(directory.resolve()), **start}
-    return dict(relocated)
+        relocated_tree["target"]["start"] = {"directory": str(directory.resolve()), **start}
+    return dict(relocated_tree)
 
 
-def _relocate_value(value: Any, spec: FieldSpec, directory: Path, parent: str) -> Any:
+def _relocate_value(value: Any, spec: FieldSpec, directory: Path, settings_class_name: str) -> Any:
     if isinstance(value, dict) and spec.fields:
         fields_by_key = {field.key: field for field in spec.fields}
         return {
-            key: _relocate_value(item, fields_by_key[key], directory, spec.settings) if key in fields_by_key else item
-            for key, item in value.items()
+            key: _relocate_value(child, fields_by_key[key], directory, spec.settings) if key in fields_by_key else child
+            for key, child in value.items()
         }
     if spec.key in _SECRET_KEYS:
         return _make_references_absolute(value, directory)
     if isinstance(value, list) and spec.item is not None:
-        return [_relocate_value(item, _copy_with_key(spec.item, spec.key), directory, parent) for item in value]
+        return [
+            _relocate_value(child, _copy_with_key(spec.item, spec.key), directory, settings_class_name)
+            for child in value
+        ]
     if not isinstance(value, str):
         return value
-    is_model = spec.key == "model" and parent in _MODEL_SETTINGS and value not in bundled_models()
+    is_model_path = (
+        spec.key == "model" and settings_class_name in _MODEL_SETTINGS_CLASSES and value not in bundled_models()
+    )
     # Some groups, such as datasets, may be written as a path only.
     is_path_shorthand = spec.kind == "group" and any(
         field.kind == "path" and field.is_required for field in spec.fields
     )
-    return str(directory / value) if spec.kind == "path" or is_model or is_path_shorthand else value
+    return str(directory / value) if spec.kind == "path" or is_model_path or is_path_shorthand else value
 
 
 def _copy_with_key(item: FieldSpec, key: str) -> FieldSpec:

@@ -13,8 +13,8 @@ from pydantic import BaseModel
 from app.profiles.document import format_document
 from app.profiles.local import LocalProfile
 from app.profiles.profile import OipProfile, Profile
-from app.profiles.secrets import REDACTED, is_reference, is_sensitive
-from app.profiles.serve import model_path
+from app.profiles.secrets import REDACTED, is_reference, is_sensitive_header
+from app.profiles.serve import get_model_path
 from loadgen.records import Tls
 
 _KEY_ORDER = (
@@ -32,7 +32,7 @@ _KEY_ORDER = (
     "plan",
     "telemetry",
 )
-_UNHASHED_PATHS = ("socket", "directory")
+_UNHASHED_PATH_FIELDS = ("socket", "directory")
 
 
 def format_spec(profile: Profile) -> str:
@@ -40,8 +40,8 @@ def format_spec(profile: Profile) -> str:
 
     A profile that is loaded from the returned YAML has the same hash.
     """
-    plain = _to_plain(profile)
-    return format_document({key: plain[key] for key in _KEY_ORDER if key in plain})
+    tree = _to_tree(profile)
+    return format_document({key: tree[key] for key in _KEY_ORDER if key in tree})
 
 
 def compute_profile_hash(profile: Profile) -> str:
@@ -50,25 +50,25 @@ def compute_profile_hash(profile: Profile) -> str:
     Files are represented by a hash of their content. Secrets are represented by a placeholder. The
     description, the telemetry, the options and the number of workers are ignored.
     """
-    plain = _to_plain(profile)
-    plain["description"] = None
-    del plain["telemetry"]  # telemetry does not change what is measured
+    tree = _to_tree(profile)
+    tree["description"] = None
+    del tree["telemetry"]  # telemetry does not change what is measured
     if isinstance(profile, LocalProfile):
-        return _compute_local_hash(plain, profile)
-    del plain["load"]["workers"]  # the arrivals do not depend on the number of workers
-    _replace_paths(plain, profile)
-    del plain["options"]  # abort rules do not change what is measured
-    target = plain["target"]
+        return _compute_local_hash(tree, profile)
+    del tree["load"]["workers"]  # the arrivals do not depend on the number of workers
+    _replace_paths(tree, profile)
+    del tree["options"]  # abort rules do not change what is measured
+    target = tree["target"]
     if isinstance(profile, OipProfile) and profile.target.serve is not None:
         target["serve"]["model"] = _hash_path(profile.target.serve.model_path)
     if "headers" in target:
         headers = target["headers"]
-        target["headers"] = {name: REDACTED if is_sensitive(name) else text for name, text in headers.items()}
+        target["headers"] = {name: REDACTED if is_sensitive_header(name) else text for name, text in headers.items()}
         target["api_key"] = target["api_key"] and REDACTED
     if target["start"] is not None:
         variables = target["start"]["env"]
         target["start"]["env"] = {name: REDACTED if is_reference(text) else text for name, text in variables.items()}
-    return _compute_hash(plain)
+    return _compute_hash(tree)
 
 
 def compute_workload_hash(profile: Profile) -> str:
@@ -76,43 +76,43 @@ def compute_workload_hash(profile: Profile) -> str:
 
     The hash does not depend on the target, the load or the limits.
     """
-    plain = _to_plain(profile)
-    _replace_paths(plain, profile)
-    return _compute_hash(plain["workload"])
+    tree = _to_tree(profile)
+    _replace_paths(tree, profile)
+    return _compute_hash(tree["workload"])
 
 
-def _compute_local_hash(plain: dict[str, Any], profile: LocalProfile) -> str:
-    _replace_paths(plain, profile)
-    plain["target"]["model"] = [_hash_path(model_path(model)) for model in profile.target.models]
-    for plain_variant, variant in zip(plain["target"]["variants"], profile.target.variants, strict=True):
-        plain_variant["model"] = None if variant.model is None else _hash_path(model_path(variant.model))
-    return _compute_hash(plain)
+def _compute_local_hash(tree: dict[str, Any], profile: LocalProfile) -> str:
+    _replace_paths(tree, profile)
+    tree["target"]["model"] = [_hash_path(get_model_path(model)) for model in profile.target.models]
+    for variant_tree, variant in zip(tree["target"]["variants"], profile.target.variants, strict=True):
+        variant_tree["model"] = None if variant.model is None else _hash_path(get_model_path(variant.model))
+    return _compute_hash(tree)
 
 
-def _compute_hash(plain: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
+def _compute_hash(tree: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(tree, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
 
 
-def _to_plain(profile: Profile) -> dict[str, Any]:
+def _to_tree(profile: Profile) -> dict[str, Any]:
     return profile.model_dump(mode="json", by_alias=True)
 
 
-def _replace_paths(plain: dict[str, Any], settings: BaseModel) -> None:
+def _replace_paths(tree: dict[str, Any], settings: BaseModel) -> None:
     """Replace every path with a hash of the file's content, and remove the paths of sockets and
     working directories, in place."""
     for name, field in type(settings).model_fields.items():
         key, value = field.alias or name, getattr(settings, name)
         if isinstance(value, Path):
-            plain[key] = None if name in _UNHASHED_PATHS else _hash_path(value)
+            tree[key] = None if name in _UNHASHED_PATH_FIELDS else _hash_path(value)
         elif isinstance(value, Tls):
-            for file in ("ca_file", "cert_file", "key_file"):
-                plain[key][file] = plain[key][file] and _hash_path(Path(plain[key][file]))
+            for file_key in ("ca_file", "cert_file", "key_file"):
+                tree[key][file_key] = tree[key][file_key] and _hash_path(Path(tree[key][file_key]))
         elif isinstance(value, BaseModel):
-            _replace_paths(plain[key], value)
+            _replace_paths(tree[key], value)
         elif isinstance(value, tuple):
-            for plain_item, item in zip(plain.get(key, ()), value, strict=False):
+            for item_tree, item in zip(tree.get(key, ()), value, strict=False):
                 if isinstance(item, BaseModel):
-                    _replace_paths(plain_item, item)
+                    _replace_paths(item_tree, item)
 
 
 def _hash_path(path: Path) -> str:

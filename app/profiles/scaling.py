@@ -45,11 +45,11 @@ from app.records.scaling import (
 AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _MAX_REPLICAS = 100_000
 _TARGET_EXAMPLES = {"busy": "target=70%", "in-flight": "metric=in-flight with target=4", "rate": "target=12/s"}
-_METRICS: dict[str, ScalingMetric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
+_METRICS_BY_NAME: dict[str, ScalingMetric] = {"busy": "busy", "in-flight": "in_flight", "rate": "rate"}
 
-_HPA, _KEDA, _KNATIVE = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
-_PREDICTIVE = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
-_FAILURES, _UPDATE = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
+_HPA_DEFAULTS, _KEDA_DEFAULTS, _KNATIVE_DEFAULTS = Hpa(target=1.0, max=1), Keda(target=1.0, max=1), Knative()
+_PREDICTIVE_DEFAULTS = Predictive(per_replica_per_s=1.0, lead_s=0.0, max=1)
+_FAILURE_DEFAULTS, _UPDATE_DEFAULTS = FailureModel(mtbf_hours=1.0), RollingUpdate(at_s=0.0)
 """Records whose optional fields contain the defaults of the settings."""
 
 Replicas = Annotated[int, Field(ge=0), upper_bound(_MAX_REPLICAS)]
@@ -57,7 +57,7 @@ PositiveReplicas = Annotated[Count, upper_bound(_MAX_REPLICAS)]
 Multiple = Annotated[float, BeforeValidator(units.parse_multiple)]
 
 
-def _parse_target(value: object) -> tuple[ScalingMetric, float]:
+def _parse_scaling_target(value: object) -> tuple[ScalingMetric, float]:
     """Parse the target of an autoscaler. Its unit determines the metric: utilization, requests in
     flight or rate. Raises BadValueError."""
     if isinstance(value, int | float) and not isinstance(value, bool):
@@ -74,10 +74,10 @@ def _parse_target(value: object) -> tuple[ScalingMetric, float]:
     return target
 
 
-Target = Annotated[tuple[ScalingMetric, float], BeforeValidator(_parse_target)]
+ScalingTarget = Annotated[tuple[ScalingMetric, float], BeforeValidator(_parse_scaling_target)]
 
 
-class UpSettings(Settings):
+class ScaleUpSettings(Settings):
     """Limits of scaling up.
 
     Within each `period`, at most `pods` replicas or the fraction `percent` of the current replicas
@@ -90,7 +90,7 @@ class UpSettings(Settings):
     period_s: PositiveSeconds = Field(default=15.0, alias="period")
 
 
-class DownSettings(UpSettings):
+class ScaleDownSettings(ScaleUpSettings):
     stabilization_s: Seconds = Field(default=DEFAULT_SCALE_DOWN.stabilization_s, alias="stabilization")
     pods: PositiveReplicas | None = None
 
@@ -99,7 +99,7 @@ class _BoundedSettings(Settings):
     """Bounds of the number of replicas. Without `max`, the upper bound is the number of replicas in
     the plan, or `min` if that is larger."""
 
-    min: Replicas = _PREDICTIVE.min
+    min: Replicas = _PREDICTIVE_DEFAULTS.min
     max: PositiveReplicas | None = None
 
     @model_validator(mode="after")
@@ -108,8 +108,8 @@ class _BoundedSettings(Settings):
             raise BadValueError(f"max is {self.max}, which is below min of {self.min}")
         return self
 
-    def get_max_replicas(self, planned: PlannedReplica) -> int:
-        return max(self.min, planned.replicas) if self.max is None else self.max
+    def get_max_replicas(self, planned_replica: PlannedReplica) -> int:
+        return max(self.min, planned_replica.replicas) if self.max is None else self.max
 
 
 class _MetricScalingSettings(_BoundedSettings):
@@ -124,8 +124,8 @@ class _MetricScalingSettings(_BoundedSettings):
     metrics: ClassVar[tuple[str, ...]]
 
     metric: str | None = None
-    target: Target | None = None
-    min: Replicas = _KNATIVE.min
+    target: ScalingTarget | None = None
+    min: Replicas = _KNATIVE_DEFAULTS.min
 
     @model_validator(mode="after")
     def _check_consistency(self) -> Self:
@@ -136,7 +136,7 @@ class _MetricScalingSettings(_BoundedSettings):
         """
         if self.metric is not None and self.metric not in self.metrics:
             raise BadValueError(f"unknown metric {self.metric!r}", hint=f"Use one of {', '.join(self.metrics)}.")
-        allowed_metrics = [_METRICS[name] for name in ([self.metric] if self.metric else self.metrics)]
+        allowed_metrics = [_METRICS_BY_NAME[name] for name in ([self.metric] if self.metric else self.metrics)]
         if self.target is not None:
             has_no_unit = self.metric is None and self.default_metric == "busy" and self.target[0] == "in_flight"
             if has_no_unit or self.target[0] not in allowed_metrics:
@@ -147,28 +147,32 @@ class _MetricScalingSettings(_BoundedSettings):
                 )
         return self
 
-    def get_target(self, planned: PlannedReplica) -> tuple[ScalingMetric, float]:
+    def get_target(self, planned_replica: PlannedReplica) -> tuple[ScalingMetric, float]:
         """Return the scaling metric and its target value per replica. If no target is set, the
         target value is that of the plan."""
         if self.target is not None:
             return self.target
-        metric = self.default_metric if self.metric is None else _METRICS[self.metric]
-        return metric, {"busy": planned.utilization, "in_flight": planned.in_flight, "rate": planned.per_s}[metric]
+        metric = self.default_metric if self.metric is None else _METRICS_BY_NAME[self.metric]
+        return metric, {
+            "busy": planned_replica.utilization,
+            "in_flight": planned_replica.in_flight,
+            "rate": planned_replica.per_s,
+        }[metric]
 
 
 class _HpaLikeSettings(_MetricScalingSettings):
-    tolerance: Share = _HPA.tolerance
-    sync_s: PositiveSeconds = Field(default=_HPA.sync_s, alias="sync")
-    window_s: PositiveSeconds = Field(default=_HPA.window_s, alias="window")
-    up: UpSettings = UpSettings()
-    down: DownSettings = DownSettings()
+    tolerance: Share = _HPA_DEFAULTS.tolerance
+    sync_s: PositiveSeconds = Field(default=_HPA_DEFAULTS.sync_s, alias="sync")
+    window_s: PositiveSeconds = Field(default=_HPA_DEFAULTS.window_s, alias="window")
+    up: ScaleUpSettings = ScaleUpSettings()
+    down: ScaleDownSettings = ScaleDownSettings()
 
 
 class HpaSettings(_HpaLikeSettings):
     default_metric = "busy"
     metrics = ("busy", "in-flight", "rate")
 
-    min: PositiveReplicas = _HPA.min
+    min: PositiveReplicas = _HPA_DEFAULTS.min
 
 
 class KedaSettings(_HpaLikeSettings):
@@ -181,10 +185,10 @@ class KedaSettings(_HpaLikeSettings):
     default_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
-    activation: Annotated[float, Field(ge=0)] = _KEDA.activation
-    buffers_requests: bool = _KEDA.buffers_requests
-    polling_s: PositiveSeconds = Field(default=_KEDA.polling_s, alias="polling")
-    cool_down_s: Seconds = Field(default=_KEDA.cool_down_s, alias="cool_down")
+    activation: Annotated[float, Field(ge=0)] = _KEDA_DEFAULTS.activation
+    buffers_requests: bool = _KEDA_DEFAULTS.buffers_requests
+    polling_s: PositiveSeconds = Field(default=_KEDA_DEFAULTS.polling_s, alias="polling")
+    cool_down_s: Seconds = Field(default=_KEDA_DEFAULTS.cool_down_s, alias="cool_down")
 
 
 class KnativeSettings(_MetricScalingSettings):
@@ -193,15 +197,15 @@ class KnativeSettings(_MetricScalingSettings):
     default_metric = "in_flight"
     metrics = ("in-flight", "rate")
 
-    utilization: Annotated[Share, Field(gt=0)] = _KNATIVE.utilization
-    tick_s: PositiveSeconds = Field(default=_KNATIVE.tick_s, alias="tick")
-    window_s: PositiveSeconds = Field(default=_KNATIVE.stable_s, alias="window")
-    panic_window_s: PositiveSeconds = Field(default=_KNATIVE.panic_s, alias="panic_window")
-    panic_threshold: Annotated[float, Field(gt=1, le=10)] = _KNATIVE.panic_threshold
-    max_up_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE.max_up_rate
-    max_down_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE.max_down_rate
-    grace_s: Seconds = Field(default=_KNATIVE.grace_s, alias="grace")
-    burst: Annotated[float, Field(ge=-1)] = _KNATIVE.burst
+    utilization: Annotated[Share, Field(gt=0)] = _KNATIVE_DEFAULTS.utilization
+    tick_s: PositiveSeconds = Field(default=_KNATIVE_DEFAULTS.tick_s, alias="tick")
+    window_s: PositiveSeconds = Field(default=_KNATIVE_DEFAULTS.stable_s, alias="window")
+    panic_window_s: PositiveSeconds = Field(default=_KNATIVE_DEFAULTS.panic_s, alias="panic_window")
+    panic_threshold: Annotated[float, Field(gt=1, le=10)] = _KNATIVE_DEFAULTS.panic_threshold
+    max_up_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE_DEFAULTS.max_up_rate
+    max_down_rate: Annotated[float, Field(gt=1, le=1e6)] = _KNATIVE_DEFAULTS.max_down_rate
+    grace_s: Seconds = Field(default=_KNATIVE_DEFAULTS.grace_s, alias="grace")
+    burst: Annotated[float, Field(ge=-1)] = _KNATIVE_DEFAULTS.burst
 
 
 class KserveSettings(KnativeSettings):
@@ -226,8 +230,8 @@ class PredictiveSettings(_BoundedSettings):
 
     target: Rate | None = None
     lead_s: Seconds | None = Field(default=None, alias="lead")
-    headroom: Share = _PREDICTIVE.headroom
-    tick_s: PositiveSeconds = Field(default=_PREDICTIVE.tick_s, alias="tick")
+    headroom: Share = _PREDICTIVE_DEFAULTS.headroom
+    tick_s: PositiveSeconds = Field(default=_PREDICTIVE_DEFAULTS.tick_s, alias="tick")
 
 
 class NoScalingSettings(Settings):
@@ -250,21 +254,21 @@ _MAX_HOURS = 1e6
 _SECONDS_PER_HOUR = 3600.0
 
 
-class LoadAmount(msgspec.Struct, frozen=True):
+class Download(msgspec.Struct, frozen=True):
     """Download of a cold start, such as the image or the weights: a size in bytes, or a fixed
     duration in seconds."""
 
     size_bytes: float = 0.0
-    seconds: float | None = None
+    duration_s: float | None = None
 
 
-def _parse_amount(value: object) -> LoadAmount:
+def _parse_download(value: object) -> Download:
     try:
-        return LoadAmount(size_bytes=units.parse_bytes(value))
+        return Download(size_bytes=units.parse_bytes(value))
     except BadValueError:
         pass
     try:
-        return LoadAmount(seconds=units.parse_duration_s(value))
+        return Download(duration_s=units.parse_duration_s(value))
     except BadValueError:
         raise BadValueError(
             f"{value!r} is neither a size nor a duration", hint="Use a value such as 8GB or 40s."
@@ -275,7 +279,7 @@ def _parse_hours(value: object) -> float:
     return units.parse_duration_s(value) / _SECONDS_PER_HOUR
 
 
-SizeOrTime = Annotated[LoadAmount, PlainValidator(_parse_amount)]
+SizeOrTime = Annotated[Download, PlainValidator(_parse_download)]
 Bandwidth = Annotated[float, BeforeValidator(units.parse_bytes_per_s)]
 Hours = Annotated[float, BeforeValidator(_parse_hours), Field(gt=0), upper_bound(_MAX_HOURS)]
 
@@ -290,8 +294,8 @@ class ColdStartSettings(Settings):
     """
 
     node_s: Seconds = Field(default=90.0, alias="node")
-    image: SizeOrTime = LoadAmount(5e9)
-    weights: SizeOrTime = LoadAmount(2e9)
+    image: SizeOrTime = Download(5e9)
+    weights: SizeOrTime = Download(2e9)
     build_s: Seconds = Field(default=15.0, alias="build")
     warm_up_s: Seconds = Field(default=5.0, alias="warm_up")
     network: Bandwidth = 500e6
@@ -310,16 +314,16 @@ class FailureSettings(Settings):
     """
 
     mtbf_hours: Hours = Field(alias="mtbf")
-    detect_s: Seconds = Field(default=_FAILURES.detect_s, alias="detect")
-    new_node: bool = _FAILURES.new_node
+    detect_s: Seconds = Field(default=_FAILURE_DEFAULTS.detect_s, alias="detect")
+    new_node: bool = _FAILURE_DEFAULTS.new_node
 
 
 class UpdateSettings(Settings):
     """A rolling update of the replicas to a new version, which starts at the time of day `at`."""
 
     at_s: ClockTime = Field(alias="at")
-    surge: Share = _UPDATE.surge
-    unavailable: Share = _UPDATE.unavailable
+    surge: Share = _UPDATE_DEFAULTS.surge
+    unavailable: Share = _UPDATE_DEFAULTS.unavailable
 
 
 def build_cold_start(settings: ColdStartSettings, warm_nodes: int) -> ColdStartModel:
@@ -337,11 +341,11 @@ def build_cold_start(settings: ColdStartSettings, warm_nodes: int) -> ColdStartM
 
 
 def _build_transfer(
-    amount: LoadAmount, network: float, disk: float | None = None, pcie: float | None = None
+    download: Download, network: float, disk: float | None = None, pcie: float | None = None
 ) -> Transfer:
-    if amount.seconds is not None:
-        return Transfer(amount.seconds, network=1.0)
-    return Transfer(amount.size_bytes, network, disk, pcie)
+    if download.duration_s is not None:
+        return Transfer(download.duration_s, network=1.0)
+    return Transfer(download.size_bytes, network, disk, pcie)
 
 
 def build_failures(settings: FailureSettings | None) -> FailureModel | None:
@@ -350,9 +354,6 @@ def build_failures(settings: FailureSettings | None) -> FailureModel | None:
 
 def build_updates(settings: UpdateSettings | None) -> tuple[RollingUpdate, ...]:
     return () if settings is None else (RollingUpdate(settings.at_s, settings.surge, settings.unavailable),)
-
-
-_HOUR_S = 3600.0
 
 
 class DaySettings(Settings):
@@ -401,7 +402,7 @@ class _PredictiveDay(DaySettings):
     autoscaler: PredictiveSettings = PredictiveSettings()
 
 
-_DAY_SETTINGS: dict[str, type[DaySettings]] = dict(
+_DAY_SETTINGS_CLASSES: dict[str, type[DaySettings]] = dict(
     zip(
         AUTOSCALERS,
         (_StaticDay, _HpaDay, _KedaDay, _KnativeDay, _KserveDay, _ScheduleDay, _PredictiveDay),
@@ -410,10 +411,10 @@ _DAY_SETTINGS: dict[str, type[DaySettings]] = dict(
 )
 
 
-def load_day(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
+def load_day_settings(autoscaler: str, overrides: Sequence[str]) -> DaySettings:
     """Load the settings of one simulated day with the given autoscaler. Raises ProfileError that
     names the invalid `--set` override."""
-    return load_overrides(_DAY_SETTINGS[autoscaler], overrides)
+    return load_overrides(_DAY_SETTINGS_CLASSES[autoscaler], overrides)
 
 
 def build_operations(settings: DaySettings, replicas_per_instance: int) -> Operations:
@@ -425,30 +426,32 @@ def build_operations(settings: DaySettings, replicas_per_instance: int) -> Opera
     )
 
 
-def build_autoscaler(settings: AutoscalerSettings, planned: PlannedReplica, cold_start_s: float) -> Autoscaler:
+def build_autoscaler(settings: AutoscalerSettings, planned_replica: PlannedReplica, cold_start_s: float) -> Autoscaler:
     match settings:
         case NoScalingSettings():
-            return Fixed(planned.replicas)
+            return Fixed(planned_replica.replicas)
         case HpaSettings():
-            return _build_hpa(settings, planned)
+            return _build_hpa(settings, planned_replica)
         case KedaSettings():
-            return _build_keda(settings, planned)
+            return _build_keda(settings, planned_replica)
         case KnativeSettings():
-            return _build_knative(settings, planned)
+            return _build_knative(settings, planned_replica)
         case ScheduleSettings():
-            table = settings.table or {hour * _HOUR_S: count for hour, count in enumerate(planned.by_hour)}
+            table = settings.table or {
+                hour * _SECONDS_PER_HOUR: count for hour, count in enumerate(planned_replica.by_hour)
+            }
             return Scheduled(tuple(ScheduledReplicas(at_s, table[at_s]) for at_s in sorted(table)))
         case PredictiveSettings():
-            return _build_predictive(settings, planned, cold_start_s)
+            return _build_predictive(settings, planned_replica, cold_start_s)
         case _:
             assert_never(settings)
 
 
-def _build_hpa(settings: HpaSettings, planned: PlannedReplica) -> Hpa:
-    metric, target = settings.get_target(planned)
+def _build_hpa(settings: HpaSettings, planned_replica: PlannedReplica) -> Hpa:
+    metric, target = settings.get_target(planned_replica)
     return Hpa(
         target=target,
-        max=settings.get_max_replicas(planned),
+        max=settings.get_max_replicas(planned_replica),
         metric=metric,
         min=settings.min,
         tolerance=settings.tolerance,
@@ -459,11 +462,11 @@ def _build_hpa(settings: HpaSettings, planned: PlannedReplica) -> Hpa:
     )
 
 
-def _build_keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
-    metric, target = settings.get_target(planned)
+def _build_keda(settings: KedaSettings, planned_replica: PlannedReplica) -> Keda:
+    metric, target = settings.get_target(planned_replica)
     return Keda(
         target=target,
-        max=settings.get_max_replicas(planned),
+        max=settings.get_max_replicas(planned_replica),
         metric="rate" if metric == "rate" else "in_flight",
         min=settings.min,
         activation=settings.activation,
@@ -478,14 +481,14 @@ def _build_keda(settings: KedaSettings, planned: PlannedReplica) -> Keda:
     )
 
 
-def _build_knative(settings: KnativeSettings, planned: PlannedReplica) -> Knative:
-    metric, target = settings.get_target(planned)
+def _build_knative(settings: KnativeSettings, planned_replica: PlannedReplica) -> Knative:
+    metric, target = settings.get_target(planned_replica)
     return Knative(
         capacity=target / settings.utilization if settings.target is None else target,
         metric="rate" if metric == "rate" else "in_flight",
         utilization=settings.utilization,
         min=settings.min,
-        max=settings.get_max_replicas(planned),
+        max=settings.get_max_replicas(planned_replica),
         tick_s=settings.tick_s,
         stable_s=settings.window_s,
         panic_s=settings.panic_window_s,
@@ -497,18 +500,18 @@ def _build_knative(settings: KnativeSettings, planned: PlannedReplica) -> Knativ
     )
 
 
-def _build_predictive(settings: PredictiveSettings, planned: PlannedReplica, cold_start_s: float) -> Predictive:
+def _build_predictive(settings: PredictiveSettings, planned_replica: PlannedReplica, cold_start_s: float) -> Predictive:
     return Predictive(
-        per_replica_per_s=planned.per_s if settings.target is None else settings.target,
+        per_replica_per_s=planned_replica.per_s if settings.target is None else settings.target,
         lead_s=cold_start_s if settings.lead_s is None else settings.lead_s,
-        max=settings.get_max_replicas(planned),
+        max=settings.get_max_replicas(planned_replica),
         min=settings.min,
         headroom=settings.headroom,
         tick_s=settings.tick_s,
     )
 
 
-def _build_rules(settings: UpSettings) -> ScalingRules:
+def _build_rules(settings: ScaleUpSettings) -> ScalingRules:
     policies = []
     if settings.percent is not None:
         policies.append(RatePolicy("percent", 100 * settings.percent, settings.period_s))

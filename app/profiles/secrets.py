@@ -45,7 +45,7 @@ _TOKEN = re.compile(
 authentication scheme."""
 
 
-def is_sensitive(header: str) -> bool:
+def is_sensitive_header(header: str) -> bool:
     """Return whether a header's value must never be written to a file.
 
     Every header is considered sensitive, except for a few standard headers that cannot contain a
@@ -54,19 +54,19 @@ def is_sensitive(header: str) -> bool:
     return header.casefold() not in _SAFE_HEADERS
 
 
-def redact(header: str, value: str) -> str:
+def redact_header(header: str, value: str) -> str:
     """Return the header value, redacted if the header is sensitive and the value is not a reference
     to a secret."""
-    return REDACTED if is_sensitive(header) and _REFERENCE.fullmatch(value) is None else value
+    return REDACTED if is_sensitive_header(header) and _REFERENCE.fullmatch(value) is None else value
 
 
 def make_reference_absolute(value: str, directory: Path) -> str:
     """Return the header value. If the value is a `file:` reference, its path is made absolute,
     relative to `directory`."""
-    reference = _REFERENCE.fullmatch(value)
-    if reference is None or reference["env"]:
+    match = _REFERENCE.fullmatch(value)
+    if match is None or match["env"]:
         return value
-    return f"{reference['before']}file:{(directory / reference['name']).resolve()}"
+    return f"{match['before']}file:{(directory / match['name']).resolve()}"
 
 
 def is_reference(text: str) -> bool:
@@ -77,15 +77,15 @@ def is_reference(text: str) -> bool:
 def find_reference(text: str) -> str | None:
     """Return the reference (`env:NAME` or `file:PATH`) without the authentication scheme; `None` if
     the string is not a reference."""
-    reference = _REFERENCE.fullmatch(text)
-    return None if reference is None else text.removeprefix(reference["before"])
+    match = _REFERENCE.fullmatch(text)
+    return None if match is None else text.removeprefix(match["before"])
 
 
 def parse_file_reference(text: str) -> tuple[str, str] | None:
     """Return the authentication scheme and the path of a `file:` reference; `None` for any other
     string."""
-    reference = _REFERENCE.fullmatch(text)
-    return None if reference is None or reference["env"] else (reference["before"], reference["name"])
+    match = _REFERENCE.fullmatch(text)
+    return None if match is None or match["env"] else (match["before"], match["name"])
 
 
 def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> str:
@@ -97,14 +97,14 @@ def resolve_secret(text: str, environment: Mapping[str, str] = os.environ) -> st
     """
     if text == REDACTED:
         raise UsageError("a header of this profile was redacted on export", hint="Set the header as env:NAME.")
-    reference = _REFERENCE.fullmatch(text)
-    if reference is None:
+    match = _REFERENCE.fullmatch(text)
+    if match is None:
         return text
-    read = _read_from_environment if reference["env"] else _read_from_file
-    value = read(reference["name"], environment)
+    read = _read_from_environment if match["env"] else _read_from_file
+    value = read(match["name"], environment)
     if not value or not value.isprintable():
-        raise UsageError(f"{text.removeprefix(reference['before'])} does not contain a single line of text")
-    return reference["before"] + value
+        raise UsageError(f"{text.removeprefix(match['before'])} does not contain a single line of text")
+    return match["before"] + value
 
 
 def _read_from_environment(name: str, environment: Mapping[str, str]) -> str:
@@ -125,12 +125,12 @@ def _read_from_file(name: str, _: Mapping[str, str]) -> str:
 def is_secret_name(name: str) -> bool:
     """Return whether a query parameter, command option or environment variable with this name
     probably contains a secret."""
-    word = _strip_separators(name)
+    stripped_name = _strip_separators(name)
     words = re.findall(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+", name)
     return (
-        word in _SECRET_NAMES
-        or word.endswith(_SECRET_SUFFIXES)
-        or word in _SECRET_LAST_WORDS
+        stripped_name in _SECRET_NAMES
+        or stripped_name.endswith(_SECRET_SUFFIXES)
+        or stripped_name in _SECRET_LAST_WORDS
         or bool(words and words[-1].casefold() in _SECRET_LAST_WORDS)
     )
 

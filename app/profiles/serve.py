@@ -9,7 +9,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo
 
 from app.profiles.bundled import bundled_models
 from app.profiles.problems import BadValueError, did_you_mean
-from app.profiles.settings import Count, Seconds, Settings, files_must_exist, profile_directory, upper_bound
+from app.profiles.settings import Count, Seconds, Settings, files_must_exist, get_profile_directory, upper_bound
 
 
 def _parse_model(value: object, info: ValidationInfo) -> str:
@@ -19,7 +19,7 @@ def _parse_model(value: object, info: ValidationInfo) -> str:
     models = bundled_models()
     if value in models:
         return value
-    path = (profile_directory(info) / value).resolve()
+    path = (get_profile_directory(info) / value).resolve()
     if not path.is_file() and files_must_exist(info):
         hint = did_you_mean(value, models) or f"Bundled models: {', '.join(models)}. A path is relative to the profile."
         raise BadValueError(f"{value!r} is neither a bundled model nor a file", hint=hint)
@@ -29,7 +29,7 @@ def _parse_model(value: object, info: ValidationInfo) -> str:
 ModelFile = Annotated[str, BeforeValidator(_parse_model)]
 
 
-def model_path(model: str) -> Path:
+def get_model_path(model: str) -> Path:
     return bundled_models().get(model, Path(model))
 
 
@@ -49,4 +49,4 @@ class ServeSettings(Settings):
 
     @property
     def model_path(self) -> Path:
-        return model_path(self.model)
+        return get_model_path(self.model)

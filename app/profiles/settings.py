@@ -86,7 +86,7 @@ class Key(msgspec.Struct, frozen=True):
     """Profile key for a field of a record: the type with limits, the help text, an example, and
     optionally an alias and another default."""
 
-    kind: Any
+    value_type: Any
     help: str
     example: Any = None
     alias: str | None = None
@@ -95,53 +95,53 @@ class Key(msgspec.Struct, frozen=True):
     def build_field(self, default: Any) -> tuple[Any, Any]:
         examples = None if self.example is None else [self.example]
         default = default if self.default is ... else self.default
-        return self.kind, Field(default, alias=self.alias, description=self.help or None, examples=examples)
+        return self.value_type, Field(default, alias=self.alias, description=self.help or None, examples=examples)
 
 
 def build_settings(
-    record: type[msgspec.Struct],
-    by_type: Mapping[Any, Any] | None = None,
+    record_class: type[msgspec.Struct],
+    profile_types: Mapping[Any, Any] | None = None,
     *,
     class_name: str = "",
     base: type[Settings] = Settings,
     excluded: tuple[str, ...] = (),
-    **by_name: Any,
+    **keys_by_name: Any,
 ) -> type[Settings]:
-    """Create settings with the fields and defaults of a record. The fields in `by_name` come first,
-    in the order of `by_name`.
+    """Create settings with the fields and defaults of a record. The fields in `keys_by_name` come
+    first, in the order of `keys_by_name`.
 
-    `by_name` maps the name of a field to its profile key, or only to the type of its values. For
-    all other fields, `by_type` maps the type in the record to the type in the profile. Fields in
-    `excluded` are omitted.
+    `keys_by_name` maps the name of a field to its profile key, or only to the type of its values.
+    For all other fields, `profile_types` maps the type in the record to the type in the profile.
+    Fields in `excluded` are omitted.
     """
-    fields = {field.name: field for field in msgspec.structs.fields(record) if field.name not in excluded}
-    keys: dict[str, Any] = {}
-    for name in (*by_name, *(name for name in fields if name not in by_name)):
-        key = by_name[name] if name in by_name else (by_type or {})[fields[name].type]
+    fields = {field.name: field for field in msgspec.structs.fields(record_class) if field.name not in excluded}
+    field_definitions: dict[str, Any] = {}
+    for name in (*keys_by_name, *(name for name in fields if name not in keys_by_name)):
+        key = keys_by_name[name] if name in keys_by_name else (profile_types or {})[fields[name].type]
         default = ... if fields[name].required else fields[name].default
-        keys[name] = key.build_field(default) if isinstance(key, Key) else (key, default)
-    return create_model(class_name or f"{record.__name__}Settings", __base__=base, **keys)
+        field_definitions[name] = key.build_field(default) if isinstance(key, Key) else (key, default)
+    return create_model(class_name or f"{record_class.__name__}Settings", __base__=base, **field_definitions)
 
 
 class ReadAs(msgspec.Struct, frozen=True):
-    """Annotation for a record that is read from the keys of `settings`.
+    """Annotation for a record that is read from the keys of `settings_class`.
 
     `check` raises BadValueError for contradictory values.
     """
 
-    settings: type[Settings]
+    settings_class: type[Settings]
     check: Callable[[Any], None] = lambda _: None
 
-    def __get_pydantic_core_schema__(self, record: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
+    def __get_pydantic_core_schema__(self, record_class: Any, handler: GetCoreSchemaHandler) -> CoreSchema:
         def read(settings: Settings) -> Any:
-            value = record(**dict(settings))
-            self.check(value)
-            return value
+            record = record_class(**dict(settings))
+            self.check(record)
+            return record
 
-        def write(value: Any, serialize: SerializerFunctionWrapHandler) -> Any:
-            return serialize(self.settings.model_construct(**msgspec.structs.asdict(value)))
+        def write(record: Any, serialize: SerializerFunctionWrapHandler) -> Any:
+            return serialize(self.settings_class.model_construct(**msgspec.structs.asdict(record)))
 
-        schema = handler.generate_schema(self.settings)
+        schema = handler.generate_schema(self.settings_class)
         serializer = core_schema.wrap_serializer_function_ser_schema(write, schema=schema)
         return core_schema.no_info_after_validator_function(read, schema, serialization=serializer)
 
@@ -161,7 +161,7 @@ class WrittenAs(msgspec.Struct, frozen=True):
 
 
 def _build_objective_parser(parse: Callable[[str], T]) -> PlainValidator:
-    def read(value: object) -> T:
+    def parse_value(value: object) -> T:
         if not isinstance(value, str):
             raise BadValueError(
                 f"{value!r} is not a valid objective", hint='Use a value such as "latency_ms.p95 < 50".'
@@ -171,13 +171,13 @@ def _build_objective_parser(parse: Callable[[str], T]) -> PlainValidator:
         except UsageError as error:
             raise BadValueError(str(error), hint=error.hint) from error
 
-    return PlainValidator(read)
+    return PlainValidator(parse_value)
 
 
 def _parse_existing_file(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value:
         raise BadValueError(f"{value!r} is not a valid file path")
-    path = (profile_directory(info) / value).resolve()
+    path = (get_profile_directory(info) / value).resolve()
     if not path.is_file() and files_must_exist(info):
         raise BadValueError(f"no such file: {path}", hint="Paths are relative to the profile's folder.")
     return path
@@ -186,7 +186,7 @@ def _parse_existing_file(value: object, info: ValidationInfo) -> Path:
 def _parse_unchecked_path(value: object, info: ValidationInfo) -> Path:
     if not isinstance(value, str) or not value or "\0" in value:
         raise BadValueError(f"{value!r} is not a valid path")
-    return (profile_directory(info) / value).resolve()
+    return (get_profile_directory(info) / value).resolve()
 
 
 def files_must_exist(info: ValidationInfo) -> bool:
@@ -199,7 +199,7 @@ def files_must_exist(info: ValidationInfo) -> bool:
     return bool(context["files_must_exist"])
 
 
-def profile_directory(info: ValidationInfo) -> Path:
+def get_profile_directory(info: ValidationInfo) -> Path:
     context = info.context
     assert isinstance(context, dict)
     directory = context["directory"]
@@ -228,7 +228,7 @@ Seconds = Annotated[
     Unit("ms, s, m, h"),
 ]
 PositiveSeconds = Annotated[Seconds, Field(gt=0)]
-Days = Annotated[
+DayCount = Annotated[
     int, BeforeValidator(units.parse_days), upper_bound(36_500), PlainSerializer(lambda days: f"{days}d"), Unit("d")
 ]
 MAX_PER_S = 1e6

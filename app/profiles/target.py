@@ -56,13 +56,13 @@ def _parse_tensors(value: object) -> object:
 
 Tensors = Annotated[dict[str, str], BeforeValidator(_parse_tensors)]
 Spread = Annotated[float, Field(ge=0), upper_bound(5)]
-_ROW_HINT = {"row": "row is only for targets that accept several rows or texts at once."}
-_TENSOR_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
-_TOKEN_HINTS = {
+_ROW_KEY_HINTS = {"row": "row is only for targets that accept several rows or texts at once."}
+_TENSOR_KEY_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
+_TOKEN_KEY_HINTS = {
     key: f"{key} is only for openai-chat, openai-completions and openai-responses."
     for key in ("tokens", "output_tokens")
 }
-_RESPONSE_HINT = {"response": "response is only for http and torchserve targets."}
+_RESPONSE_KEY_HINTS = {"response": "response is only for http and torchserve targets."}
 
 
 class ScriptedSettings(Settings):
@@ -89,7 +89,7 @@ class ScriptedSettings(Settings):
 class ScriptedResponses(ScriptedSettings):
     """A scripted server that responds to every request with the same JSON."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_HINT | _TENSOR_HINTS | _TOKEN_HINTS
+    misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_KEY_HINTS | _TENSOR_KEY_HINTS | _TOKEN_KEY_HINTS
     response: JsonValue = Field(default_factory=dict)
     """Response to every request, as JSON."""
 
@@ -101,7 +101,7 @@ class ScriptedTokens(ScriptedSettings):
     sets no maximum. After the first token, tokens arrive at `tokens` per second.
     """
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_HINT | _TENSOR_HINTS | _RESPONSE_HINT
+    misplaced_key_hints: ClassVar[dict[str, str]] = _ROW_KEY_HINTS | _TENSOR_KEY_HINTS | _RESPONSE_KEY_HINTS
     tokens_per_s: Rate = Field(default=100.0, alias="tokens", examples=["100/s"])
     """Rate at which the tokens of each response arrive, like 100/s."""
     output_tokens: Annotated[Count, upper_bound(100_000)] = Field(default=64, examples=[64])
@@ -111,7 +111,7 @@ class ScriptedTokens(ScriptedSettings):
 class ScriptedTexts(ScriptedSettings):
     """A scripted server whose response time increases by `row` for each text in a request."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_HINTS | _TOKEN_HINTS | _RESPONSE_HINT
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _TOKEN_KEY_HINTS | _RESPONSE_KEY_HINTS
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
     """Additional time for each text of a request, like 1ms."""
 
@@ -120,7 +120,7 @@ class ScriptedTensors(ScriptedSettings):
     """A scripted server that returns zeros in the shape of `outputs`. The response time increases
     by `row` for each row in a request."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _TOKEN_HINTS | _RESPONSE_HINT
+    misplaced_key_hints: ClassVar[dict[str, str]] = _TOKEN_KEY_HINTS | _RESPONSE_KEY_HINTS
     row_s: Seconds = Field(default=0.0, alias="row", examples=["1ms"])
     """Additional time for each row of a request, like 1ms."""
     inputs: Tensors = Field(default_factory=lambda: {"input": "FP32[-1, 4]"}, examples=[{"input": "FP32[-1, 4]"}])
@@ -131,12 +131,12 @@ class ScriptedTensors(ScriptedSettings):
 
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 """Name of a model on the server. The name may contain slashes."""
-Version = Annotated[str, Field(pattern=r"^[!-.0-~]{1,64}$")]
-_SERVE_HINT = {"serve": "The endpoint that a run starts uses protocol oip."}
+ModelVersion = Annotated[str, Field(pattern=r"^[!-.0-~]{1,64}$")]
+_SERVE_KEY_HINTS = {"serve": "The endpoint that a run starts uses protocol oip."}
 
 
 class HttpTarget(EndpointSettings):
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT | {
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS | {
         "model": "Plain HTTP has no model name: path and body define the request.",
     }
     protocol: Literal["http"]
@@ -150,7 +150,7 @@ class _OpenAiTarget(EndpointSettings):
     """A target with an OpenAI-compatible API. The URL of the target is the base URL of the API,
     which usually ends in /v1."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS
     model: ModelName = Field(examples=["my-model"])
     """Name of the model on the server, like my-model."""
 
@@ -184,7 +184,7 @@ class _ModelServerTarget(EndpointSettings):
 
     model: ModelName
     """Name of the model on the server."""
-    version: Version | None = Field(default=None, examples=["1"])
+    version: ModelVersion | None = Field(default=None, examples=["1"])
     """Version of the model on the server, like 1."""
 
 
@@ -226,7 +226,9 @@ class OipGrpcTarget(_ModelServerTarget):
     """A target that uses the Open Inference Protocol over gRPC. The URL of the target is
     grpc://host:port, or grpcs://host:port for TLS."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT | {"scripted": "A scripted server uses oip over HTTP."}
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS | {
+        "scripted": "A scripted server uses oip over HTTP."
+    }
     protocol: Literal["oip-grpc"]
     """Protocol of the target."""
     url: GrpcUrl | None = Field(default=None, examples=["grpc://127.0.0.1:8001"])
@@ -246,7 +248,7 @@ class TfServingTarget(_ModelServerTarget):
     """A TensorFlow Serving target. The URL of the target has no path, because Sizewise adds the
     paths of the protocol, which start with /v1/models."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS
     protocol: Literal["tf-serving"]
     """Protocol of the target."""
     scripted: ScriptedTensors | None = None
@@ -260,13 +262,13 @@ class TorchServeTarget(_ModelServerTarget):
     """A TorchServe target. The URL of the target has no path, because Sizewise adds the paths of
     the protocol, which start with /predictions."""
 
-    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_HINT
+    misplaced_key_hints: ClassVar[dict[str, str]] = _SERVE_KEY_HINTS
     protocol: Literal["torchserve"]
     """Protocol of the target."""
     scripted: ScriptedResponses | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
-    version: Version | None = Field(default=None, examples=["1.0"])
+    version: ModelVersion | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, like 1.0."""
 
 

@@ -14,7 +14,7 @@ from app.profiles.units import format_duration
 
 MIN_INTERVAL_S = 0.2
 _LABEL_NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*", re.ASCII)
-_RESERVED_NAMES = re.compile(r"host|endpoint|generator|engine|gpu\d*")
+_RESERVED_NAME = re.compile(r"host|endpoint|generator|engine|gpu\d*")
 
 
 def _check_interval(interval_s: float) -> float:
@@ -25,7 +25,7 @@ def _check_interval(interval_s: float) -> float:
 
 
 def _check_name(name: str) -> str:
-    if _RESERVED_NAMES.fullmatch(name) is not None:
+    if _RESERVED_NAME.fullmatch(name) is not None:
         raise BadValueError(f"the name {name} is reserved for this machine's telemetry", hint="Choose another name.")
     return name
 
@@ -38,8 +38,8 @@ def _parse_labels(value: object) -> object:
     for name, label_value in value.items():
         if _LABEL_NAME.fullmatch(str(name)) is None:
             raise BadValueError(f"{name!r} is not a valid label name")
-        is_number = isinstance(label_value, int) and not isinstance(label_value, bool)
-        if not is_number and not isinstance(label_value, str):
+        is_integer = isinstance(label_value, int) and not isinstance(label_value, bool)
+        if not is_integer and not isinstance(label_value, str):
             raise BadValueError(f"label {name} must be text", hint="Put it in quotes.")
         labels[str(name)] = str(label_value)
     return labels

@@ -59,7 +59,7 @@ slo:
   - error_rate < 1%
 """
 )
-_TARGETS: dict[str, dict[str, Any]] = {
+_TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
     "http": {"url": "http://127.0.0.1:8000/score"},
     "openai-chat": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
     "openai-completions": {"url": "http://127.0.0.1:8000/v1", "model": "my-model"},
@@ -75,7 +75,7 @@ _TARGETS: dict[str, dict[str, Any]] = {
 }
 _PROMPTS = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
 _TEXTS = {"prompts": {"input_tokens": 512}}
-_WORKLOADS: dict[str, dict[str, Any]] = {
+_WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
     "http": {"method": "POST", "body": {"features": [0.1, 0.2]}},
     "openai-chat": _PROMPTS,
     "openai-completions": _PROMPTS,
@@ -100,19 +100,19 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
 
     Values whose keys exist for `protocol` are preserved, and missing required values are filled in.
     """
-    root = profile_fields(protocol)
-    profile = {key: value for key, value in tree.items() if root.find_field(key) is not None}
-    original = tree.get("target") if isinstance(tree.get("target"), dict) else {}
-    assert isinstance(original, dict)
-    profile["target"] = _convert_target(original, protocol, _get_child_field(root, "target"))
+    profile_spec = profile_fields(protocol)
+    profile = {key: value for key, value in tree.items() if profile_spec.find_field(key) is not None}
+    original_target = tree.get("target") if isinstance(tree.get("target"), dict) else {}
+    assert isinstance(original_target, dict)
+    profile["target"] = _convert_target(original_target, protocol, _get_child_field(profile_spec, "target"))
     workload = {
-        **_WORKLOADS.get(protocol, {}),
-        **_select_valid_keys(tree.get("workload"), _get_child_field(root, "workload")),
+        **_WORKLOAD_TEMPLATES.get(protocol, {}),
+        **_select_valid_keys(tree.get("workload"), _get_child_field(profile_spec, "workload")),
     }
-    profile["workload"] = _resolve_exclusive(workload, _get_child_field(root, "workload"))
+    profile["workload"] = _resolve_exclusive_keys(workload, _get_child_field(profile_spec, "workload"))
     if not profile["workload"]:
         del profile["workload"]
-    profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(root, "load"))
+    profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(profile_spec, "load"))
     if protocol == "local" and isinstance(profile.get("slo"), list):
         profile["slo"] = [
             str(objective).replace("latency_ms", "service_ms")
@@ -122,66 +122,70 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     return profile
 
 
-def _convert_target(original: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
-    kept_values = _select_valid_keys(original, spec)
-    defaults = dict(_TARGETS[protocol])
-    if any(kept_values.get(key) for key in ADDRESS_KEYS):
+def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
+    preserved_values = _select_valid_keys(original_target, spec)
+    defaults = dict(_TARGET_TEMPLATES[protocol])
+    if any(preserved_values.get(key) for key in ADDRESS_KEYS):
         defaults.pop("url", None)
-    if "url" in kept_values and (protocol == "oip-grpc") != str(kept_values["url"]).startswith("grpc"):
-        del kept_values["url"]
-        defaults = dict(_TARGETS[protocol])
-    if kept_values.get("scripted") is not None:
+    if "url" in preserved_values and (protocol == "oip-grpc") != str(preserved_values["url"]).startswith("grpc"):
+        del preserved_values["url"]
+        defaults = dict(_TARGET_TEMPLATES[protocol])
+    if preserved_values.get("scripted") is not None:
         defaults.pop("model", None)
-    if isinstance(kept_values.get("serve"), dict):
+    if isinstance(preserved_values.get("serve"), dict):
         defaults.pop("model", None)
     if protocol == "local":
-        serve: Any = original.get("serve")
+        serve: Any = original_target.get("serve")
         model = serve.get("model") if isinstance(serve, dict) else None
-        return {**_omit(kept_values, "protocol", "model"), "model": model or defaults["model"]}
-    if not isinstance(kept_values.get("model"), str):
-        kept_values.pop("model", None)
-    kept_values.pop("protocol", None)
-    return {"protocol": protocol, **{**defaults, **kept_values}}
+        return {**_omit_keys(preserved_values, "protocol", "model"), "model": model or defaults["model"]}
+    if not isinstance(preserved_values.get("model"), str):
+        preserved_values.pop("model", None)
+    preserved_values.pop("protocol", None)
+    return {"protocol": protocol, **{**defaults, **preserved_values}}
 
 
-def _convert_load(original: Any, protocol: str, spec: FieldSpec) -> dict[str, Any]:
-    kept_values = _select_valid_keys(original, spec)
+def _convert_load(original_load: Any, protocol: str, spec: FieldSpec) -> dict[str, Any]:
+    preserved_values = _select_valid_keys(original_load, spec)
     if protocol == "local":
-        kept_values.pop("search", None)
-        return {"scenarios": ["single-stream"], **kept_values}
+        preserved_values.pop("search", None)
+        return {"scenarios": ["single-stream"], **preserved_values}
     if protocol == "locust":
-        return {**_omit(kept_values, "search", "sweep", "workers"), **_LOCUST_LOAD}
-    if isinstance(kept_values.get("search"), str):
-        del kept_values["search"]
-    return kept_values if {"stages", "sweep", "search"} & kept_values.keys() else {**kept_values, **_DEFAULT_LOAD}
+        return {**_omit_keys(preserved_values, "search", "sweep", "workers"), **_LOCUST_LOAD}
+    if isinstance(preserved_values.get("search"), str):
+        del preserved_values["search"]
+    return (
+        preserved_values
+        if {"stages", "sweep", "search"} & preserved_values.keys()
+        else {**preserved_values, **_DEFAULT_LOAD}
+    )
 
 
-def _omit(value: dict[str, Any], *keys: str) -> dict[str, Any]:
-    return {key: item for key, item in value.items() if key not in keys}
+def _omit_keys(settings: dict[str, Any], *keys: str) -> dict[str, Any]:
+    return {key: value for key, value in settings.items() if key not in keys}
 
 
-def _select_valid_keys(original: Any, spec: FieldSpec) -> dict[str, Any]:
+def _select_valid_keys(settings: Any, spec: FieldSpec) -> dict[str, Any]:
     """Return a copy of a mapping without the keys that do not exist in `spec`, at every level."""
-    if not isinstance(original, dict):
+    if not isinstance(settings, dict):
         return {}
     fields_by_key = {field.key: field for field in spec.fields}
     return {
         key: _select_valid_keys(value, fields_by_key[key])
         if fields_by_key[key].kind == "group" and isinstance(value, dict)
         else value
-        for key, value in original.items()
+        for key, value in settings.items()
         if key in fields_by_key
     }
 
 
-def _resolve_exclusive(value: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
+def _resolve_exclusive_keys(settings: dict[str, Any], spec: FieldSpec) -> dict[str, Any]:
     """Remove all but one of the mutually exclusive keys. Keys of the original profile are preferred
     over keys of the template."""
     for forms in spec.one_of.values():
-        set_forms = [form for form in forms if value.get(form) not in (None, [])]
+        set_forms = [form for form in forms if settings.get(form) not in (None, [])]
         preferred_forms = [form for form in set_forms if form not in _TEMPLATE_KEYS] or set_forms
-        value = {key: item for key, item in value.items() if key not in set_forms or key == preferred_forms[0]}
-    return value
+        settings = {key: value for key, value in settings.items() if key not in set_forms or key == preferred_forms[0]}
+    return settings
 
 
 def _get_child_field(spec: FieldSpec, key: str) -> FieldSpec:

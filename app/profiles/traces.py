@@ -45,7 +45,7 @@ The limit is lower than for CSV, because JSON lines are decoded one by one: 5 mi
 about 10 s.
 """
 _GZIP_MAGIC = b"\x1f\x8b"
-_JSON_LINES = (".jsonl", ".ndjson")
+_JSON_LINES_SUFFIXES = (".jsonl", ".ndjson")
 _MAX_LINE_BYTES = 1 << 20
 
 
@@ -57,12 +57,12 @@ class TraceTable(msgspec.Struct, frozen=True):
 
 
 def is_json_lines(path: Path) -> bool:
-    return _get_suffix(path) in _JSON_LINES
+    return _get_suffix(path) in _JSON_LINES_SUFFIXES
 
 
 def is_trace(path: Path) -> bool:
     """Return whether a file is a trace, based on its name."""
-    return _get_suffix(path) in (".csv", *_JSON_LINES)
+    return _get_suffix(path) in (".csv", *_JSON_LINES_SUFFIXES)
 
 
 def _get_suffix(path: Path) -> str:
@@ -103,8 +103,8 @@ def _decompress(path: Path, file: BinaryIO) -> bytes:
     """Return the decompressed content of a gzip file, truncated to one byte more than the size
     limit."""
     try:
-        with gzip.GzipFile(fileobj=file) as unzipped:
-            return unzipped.read(MAX_BYTES + 1)
+        with gzip.GzipFile(fileobj=file) as gzip_file:
+            return gzip_file.read(MAX_BYTES + 1)
     except EOFError as error:
         raise ProfileError("truncated gzip stream", path=str(path), hint="Copy the file again.") from error
     except (gzip.BadGzipFile, zlib.error) as error:
@@ -135,16 +135,16 @@ def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) 
     keys = [key for key in _decode_line(path, lines[0], 1, dict[str, Any]) if key.strip().casefold() in column_names]
     columns: list[list[object]] = [[] for _ in keys]
     if keys:
-        fields = [f"c{index}" for index in range(len(keys))]
-        row = msgspec.defstruct(
+        field_names = [f"c{index}" for index in range(len(keys))]
+        row_type = msgspec.defstruct(
             "Row",
-            [(field, float | str | list[msgspec.Raw] | None, None) for field in fields],
-            rename=dict(zip(fields, keys, strict=True)),
+            [(field_name, float | str | list[msgspec.Raw] | None, None) for field_name in field_names],
+            rename=dict(zip(field_names, keys, strict=True)),
         )
-        for number, line in enumerate(lines, start=1):
-            values = _decode_line(path, line, number, row)
-            for column, field in zip(columns, fields, strict=True):
-                value = getattr(values, field)
+        for line_number, line in enumerate(lines, start=1):
+            row = _decode_line(path, line, line_number, row_type)
+            for column, field_name in zip(columns, field_names, strict=True):
+                value = getattr(row, field_name)
                 column.append(None if isinstance(value, list) else value)
     try:
         return pa.table([pa.array(column) for column in columns], names=keys)
@@ -154,19 +154,19 @@ def _parse_json_lines(path: Path, content: bytes, column_names: frozenset[str]) 
         ) from error
 
 
-def _decode_line(path: Path, line: bytes, number: int, value_type: Any) -> Any:
+def _decode_line(path: Path, line: bytes, line_number: int, value_type: Any) -> Any:
     if len(line) > _MAX_LINE_BYTES:
-        raise ProfileError("the line is longer than 1 MiB", path=str(path), line=number)
+        raise ProfileError("the line is longer than 1 MiB", path=str(path), line=line_number)
     try:
         return decode_json(line, value_type)
     except msgspec.DecodeError as error:
         detail = "".join(character for character in str(error) if character.isprintable() and character.isascii())[:100]
         raise ProfileError(
-            f"the line is not a JSON object with a request: {detail}", path=str(path), line=number
+            f"the line is not a JSON object with a request: {detail}", path=str(path), line=line_number
         ) from error
 
 
-_COLUMNS = {
+_COLUMN_ALIASES = {
     "timestamp": ("timestamp", "time", "arrived at", "arrival_time", "arrived_at"),
     "input_tokens": ("input_tokens", "contexttokens", "request tokens", "input_length", "prompt_tokens"),
     "output_tokens": ("output_tokens", "generatedtokens", "response tokens", "output_length", "completion_tokens"),
@@ -174,9 +174,9 @@ _COLUMNS = {
     "duration": ("duration",),
     "hashes": ("hash_ids",),
 }
-_COLUMN_NAMES = frozenset(name for names in _COLUMNS.values() for name in names)
+_COLUMN_NAMES = frozenset(name for names in _COLUMN_ALIASES.values() for name in names)
 _MAX_DURATION_S = 10 * 366 * 86_400.0
-_FIRST_EPOCH_S = 1e8  # in 1973; relative timestamps do not reach this value
+_MIN_EPOCH_S = 1e8  # in 1973; relative timestamps do not reach this value
 _EPOCH = datetime.datetime.combine(datetime.date(1970, 1, 1), datetime.time())
 _EPOCH_UNITS = ((1e17, 1e9), (1e14, 1e6), (1e11, 1e3))
 Floats = npt.NDArray[np.float64]
@@ -222,8 +222,8 @@ def read_trace(path: Path) -> Trace:
 class _TraceColumns:
     """Columns of a trace file. All methods raise ProfileError for invalid content."""
 
-    def __init__(self, path: Path, read: TraceTable) -> None:
-        self._path, self._table, self._first_line = path, read.table, read.first_line
+    def __init__(self, path: Path, trace_table: TraceTable) -> None:
+        self._path, self._table, self._first_line = path, trace_table.table, trace_table.first_line
 
     def read_times(self) -> tuple[Floats, datetime.datetime | None]:
         """Return the arrival times in seconds since the first request, and the date and time of the
@@ -271,15 +271,15 @@ class _TraceColumns:
                 raise self._build_error("timestamp has a date outside of the years 1678 to 2261") from error
             nanoseconds = self._read_numbers("timestamp", column, np.int64)
             return (nanoseconds - nanoseconds[0]) / 1e9, _to_datetime(float(nanoseconds[0]) / 1e9)
-        is_whole = pa.types.is_integer(column.type)
-        numbers = self._read_numbers("timestamp", column, np.int64 if is_whole else np.float64)
+        is_integer = pa.types.is_integer(column.type)
+        numbers = self._read_numbers("timestamp", column, np.int64 if is_integer else np.float64)
         if (numbers < 0).any():
             raise self._build_error("timestamp is below zero", int(np.argmax(numbers < 0)))
         if self._find_column("hashes") is not None:
             return (numbers - numbers[0]) / 1e3, None
         units_per_s = next((unit for minimum, unit in _EPOCH_UNITS if numbers[0] >= minimum), 1.0)
         first_s = float(numbers[0]) / units_per_s
-        return (numbers - numbers[0]) / units_per_s, _to_datetime(first_s) if first_s >= _FIRST_EPOCH_S else None
+        return (numbers - numbers[0]) / units_per_s, _to_datetime(first_s) if first_s >= _MIN_EPOCH_S else None
 
     def _parse_dates(self, column: pa.ChunkedArray) -> pa.ChunkedArray:
         """Convert a column of strings to dates; return the column unchanged if it has other
@@ -289,9 +289,9 @@ class _TraceColumns:
         """
         import pyarrow as pa
 
-        for zone in (None, "UTC"):
+        for time_zone in (None, "UTC"):
             try:
-                return column.cast(pa.timestamp("ns", tz=zone))
+                return column.cast(pa.timestamp("ns", tz=time_zone))
             except pa.ArrowException:
                 continue
         return column
@@ -301,14 +301,14 @@ class _TraceColumns:
         if column is None:
             return None
         numbers = self._read_numbers(name, column)
-        invalid = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
-        if len(invalid):
-            raise self._build_error(f"{name} is not a whole number from 0 to {2**31 - 1:,}", int(invalid[0]))
+        invalid_rows = np.flatnonzero((numbers < 0) | (numbers > 2**31 - 1) | (numbers != np.rint(numbers)))
+        if len(invalid_rows):
+            raise self._build_error(f"{name} is not a whole number from 0 to {2**31 - 1:,}", int(invalid_rows[0]))
         return numbers.astype(np.int32)
 
     def _find_column(self, name: str) -> pa.ChunkedArray | None:
         for index, column_name in enumerate(self._table.column_names):
-            if column_name.strip().casefold() in _COLUMNS[name]:
+            if column_name.strip().casefold() in _COLUMN_ALIASES[name]:
                 return self._table.column(index)
         return None
 
@@ -365,19 +365,21 @@ def _read_statistics_and_rows(path: Path) -> tuple[TraceStatistics, TraceRows]:
         raise BadValueError(
             f"no such file: {path}", hint="The plan needs the trace. Set traffic.trace to its path."
         ) from error
-    return _read_cached(path, file_status.st_mtime_ns, file_status.st_size)
+    return _read_cached_trace(path, file_status.st_mtime_ns, file_status.st_size)
 
 
 @functools.lru_cache(maxsize=4)
-def _read_cached(path: Path, _modified_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
+def _read_cached_trace(path: Path, _modified_ns: int, _size: int) -> tuple[TraceStatistics, TraceRows]:
     trace = read_trace(path)
     if len(trace.at_s) < _MIN_REQUESTS or trace.at_s[-1] == 0:
         raise BadValueError(f"{path}: the trace has no rate, which needs two requests at different times")
     statistics = compute_trace_statistics(
         trace.at_s, trace.starts_at, (_compute_mean(trace.input_tokens), _compute_mean(trace.output_tokens))
     )
-    inputs, outputs = trace.input_tokens, trace.output_tokens
-    return statistics, select_busiest_rows(trace.at_s, None if inputs is None or outputs is None else (inputs, outputs))
+    input_tokens, output_tokens = trace.input_tokens, trace.output_tokens
+    return statistics, select_busiest_rows(
+        trace.at_s, None if input_tokens is None or output_tokens is None else (input_tokens, output_tokens)
+    )
 
 
 def _compute_mean(lengths: Lengths | None) -> float | None:

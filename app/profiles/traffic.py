@@ -58,9 +58,9 @@ from app.records.traffic import (
     Traffic,
 )
 
-DAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
+WEEKDAYS = ("monday", "tuesday", "wednesday", "thursday", "friday", "saturday", "sunday")
 _CLOCK_TIME = re.compile(r"([01]\d|2[0-3]):([0-5]\d)", re.ASCII)
-_SUM_ERROR = 1e-6
+_SUM_TOLERANCE = 1e-6
 MAX_ENTRIES = 100
 _MAX_FACTOR = 1000.0
 
@@ -76,10 +76,10 @@ def _format_clock(time_s: float) -> str:
     return f"{int(time_s // 3600):02}:{int(time_s // 60 % 60):02}"
 
 
-def _parse_day(value: object) -> str:
-    if not isinstance(value, str) or value not in DAYS:
-        suggestion = did_you_mean(value, DAYS) if isinstance(value, str) else None
-        raise BadValueError(f"{value!r} is not a valid day", hint=suggestion or f"Use one of {', '.join(DAYS)}.")
+def _parse_weekday(value: object) -> str:
+    if not isinstance(value, str) or value not in WEEKDAYS:
+        suggestion = did_you_mean(value, WEEKDAYS) if isinstance(value, str) else None
+        raise BadValueError(f"{value!r} is not a valid day", hint=suggestion or f"Use one of {', '.join(WEEKDAYS)}.")
     return value
 
 
@@ -91,22 +91,22 @@ def _parse_date(value: object) -> datetime.date:
 
 
 ClockTime = Annotated[float, BeforeValidator(_parse_clock_s), PlainSerializer(_format_clock), Unit("hh:mm")]
-Day = Annotated[str, BeforeValidator(_parse_day)]
+Weekday = Annotated[str, BeforeValidator(_parse_weekday)]
 Date = Annotated[
     datetime.date, BeforeValidator(_parse_date), PlainSerializer(datetime.date.isoformat), Unit("yyyy-mm-dd")
 ]
 Multiplier = Annotated[float, Field(gt=0, le=_MAX_FACTOR)]
-Tokens = Annotated[float, Field(ge=0, le=1e8)]
+TokenCount = Annotated[float, Field(ge=0, le=1e8)]
 
 
-def _sort_unique_days(days: tuple[int, ...]) -> tuple[int, ...]:
+def _sort_unique_weekdays(days: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(sorted(set(days)))
 
 
-Days = Annotated[
-    tuple[Annotated[int, WrittenAs(Day, DAYS.index, DAYS.__getitem__)], ...],
+Weekdays = Annotated[
+    tuple[Annotated[int, WrittenAs(Weekday, WEEKDAYS.index, WEEKDAYS.__getitem__)], ...],
     Field(strict=False, min_length=1),
-    AfterValidator(_sort_unique_days),
+    AfterValidator(_sort_unique_weekdays),
 ]
 """Days of the week as numbers, with Monday as 0. In a profile, the days are names."""
 
@@ -121,7 +121,7 @@ SpikeSettings = build_settings(
         alias="for",
     ),
     times=Key(Multiplier, "Factor by which the usual rate is multiplied, like 2.", 2),
-    days=Key(Days, "Days of the week on which the spike occurs."),
+    days=Key(Weekdays, "Days of the week on which the spike occurs."),
 )
 
 
@@ -178,9 +178,9 @@ class TokensSettings(Settings):
 
     share: Annotated[Share, Field(gt=0)] = Field(default=1.0, examples=["100%"])
     """Share of the requests to which the mean token counts apply, like 100%."""
-    input: Annotated[Tokens, Field(gt=0)] = Field(examples=[500])
+    input: Annotated[TokenCount, Field(gt=0)] = Field(examples=[500])
     """Mean number of input tokens per request, like 500."""
-    output: Tokens = Field(examples=[200])
+    output: TokenCount = Field(examples=[200])
     """Mean number of output tokens per response, like 200."""
 
 
@@ -198,12 +198,12 @@ ClassSettings = build_settings(
 )
 
 
-def read_shares(value: object, count: int, name: str) -> tuple[float, ...]:
+def parse_shares(value: object, count: int, name: str) -> tuple[float, ...]:
     """Return a list of `count` numbers as a tuple. Raises BadValueError if a number is not from 0
     to 1, or if the maximum is not 1."""
     if not isinstance(value, list | tuple) or len(value) != count:
-        actual_text = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
-        raise BadValueError(f"{name} needs {count} shares, not {actual_text}")
+        actual_count_text = f"{len(value)}" if isinstance(value, list | tuple) else f"{value!r:.60}"
+        raise BadValueError(f"{name} needs {count} shares, not {actual_count_text}")
     for share in value:
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise BadValueError(f"{share!r:.60} is not a share from 0 to 1", hint="Write 40 % of the peak as 0.4.")
@@ -215,19 +215,19 @@ def read_shares(value: object, count: int, name: str) -> tuple[float, ...]:
     return tuple(float(share) for share in value)
 
 
-def read_dispersion(value: Any) -> Any:
+def parse_dispersion(value: Any) -> Any:
     """Convert a number to a mapping of dispersion settings with the number as the index of
     dispersion. Other values are returned unchanged."""
     return {"index": value} if isinstance(value, int | float) and not isinstance(value, bool) else value
 
 
-def read_tokens(value: Any) -> Any:
+def parse_tokens(value: Any) -> Any:
     """Return a single mapping as a list with one item. Other values are returned unchanged."""
     return [value] if isinstance(value, dict) else value
 
 
 def check_total_share(name: str, shares: tuple[float, ...]) -> None:
-    if shares and not math.isclose(sum(shares), 1.0, abs_tol=_SUM_ERROR):
+    if shares and not math.isclose(sum(shares), 1.0, abs_tol=_SUM_TOLERANCE):
         raise BadValueError(f"the shares of {name} add up to {100 * sum(shares):.6g}%, not 100%")
 
 
@@ -239,8 +239,8 @@ def build_dispersion(dispersion: DispersionSettings) -> Dispersion:
     return Dispersion(dispersion.index, dispersion.window_s)
 
 
-def build_token_lengths(tokens: TokensSettings) -> TokenLengths:
-    return TokenLengths(tokens.share, tokens.input, tokens.output)
+def build_token_lengths(settings: TokensSettings) -> TokenLengths:
+    return TokenLengths(settings.share, settings.input, settings.output)
 
 
 Shape = Literal["workday", "evening", "flat"]
@@ -280,7 +280,7 @@ def _parse_week(value: object) -> str | tuple[float, ...]:
 
 def _parse_name_or_shares(value: object, names: tuple[str, ...], count: int, kind: str) -> str | tuple[float, ...]:
     if not isinstance(value, str):
-        return read_shares(value, count, f"a {kind}")
+        return parse_shares(value, count, f"a {kind}")
     if value not in names:
         hint = did_you_mean(value, names) or f"Write {', '.join(names)}, or {count} shares."
         raise BadValueError(f"unknown {kind} {value!r}", hint=hint)
@@ -325,12 +325,12 @@ class TrafficSettings(Settings):
     """Campaigns: date ranges with more traffic than usual."""
     uncertainty: Share = Field(default=0.0, examples=["10%"])
     """Uncertainty of the traffic forecast, like 10%."""
-    dispersion: Annotated[DispersionSettings | None, BeforeValidator(read_dispersion)] = None
+    dispersion: Annotated[DispersionSettings | None, BeforeValidator(parse_dispersion)] = None
     """Burstiness at the peak. Without it, requests are as bursty as the trace, or Poisson if there
     is no trace."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
     """Cache hit rate: the share of requests that a cache serves, like 20%."""
-    tokens: Annotated[Listed[TokensSettings], BeforeValidator(read_tokens), Field(max_length=MAX_ENTRIES)] = ()
+    tokens: Annotated[Listed[TokensSettings], BeforeValidator(parse_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
     classes: Annotated[Listed[Annotated[RequestClass, ReadAs(ClassSettings)]], Field(max_length=MAX_ENTRIES)] = ()
     """Classes of requests, each with a share of the requests, an amount of work and an optional
@@ -369,9 +369,9 @@ class TrafficSettings(Settings):
 
     @model_validator(mode="after")
     def _check_shares(self) -> Self:
-        check_total_share("tokens", tuple(entry.share for entry in self.tokens))
-        check_total_share("classes", tuple(entry.share for entry in self.classes))
-        names = [entry.name for entry in self.classes]
+        check_total_share("tokens", tuple(token_settings.share for token_settings in self.tokens))
+        check_total_share("classes", tuple(request_class.share for request_class in self.classes))
+        names = [request_class.name for request_class in self.classes]
         duplicate = next((name for name in names if names.count(name) > 1), None)
         if duplicate is not None:
             raise BadValueError(
@@ -398,11 +398,12 @@ def build_traffic(settings: TrafficSettings) -> Traffic:
         growth_per_year=settings.growth_per_year,
         weekly_share=_get_weekly_share(settings.week, statistics),
         spikes=settings.spikes,
-        campaigns=tuple(build_campaign(entry) for entry in settings.campaigns),
+        campaigns=tuple(build_campaign(campaign) for campaign in settings.campaigns),
         uncertainty=settings.uncertainty,
         dispersion=_build_traffic_dispersion(settings.dispersion, statistics, peak_per_s),
         cache_share=settings.cache_share,
-        tokens=tuple(build_token_lengths(entry) for entry in settings.tokens) or _build_trace_token_lengths(statistics),
+        tokens=tuple(build_token_lengths(token_settings) for token_settings in settings.tokens)
+        or _build_trace_token_lengths(statistics),
         classes=settings.classes,
         trace=statistics,
         rows=_read_rows(settings),

@@ -14,11 +14,11 @@ from collections.abc import Mapping
 from app.profiles.pricing.currencies import find_usd_rate
 from app.profiles.problems import BadValueError, did_you_mean
 
-_DURATIONS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_RATES = {"/s": 1.0, "/min": 60.0, "/h": 3600.0, "/day": 86400.0}
-_SIZES = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
-_BANDWIDTHS = {
-    **{f"{unit}/s": size for unit, size in _SIZES.items()},
+_DURATION_UNITS = {"ns": 1e-9, "us": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
+_RATE_UNITS = {"/s": 1.0, "/min": 60.0, "/h": 3600.0, "/day": 86400.0}
+_SIZE_UNITS = {"B": 1.0, "kB": 1e3, "MB": 1e6, "GB": 1e9, "TB": 1e12, "MiB": 2.0**20, "GiB": 2.0**30, "TiB": 2.0**40}
+_BANDWIDTH_UNITS = {
+    **{f"{unit}/s": size for unit, size in _SIZE_UNITS.items()},
     **{"Mbit/s": 1e6 / 8, "Gbit/s": 1e9 / 8},
 }
 _QUANTITY = re.compile(r"([-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?)\s*(.*)", re.ASCII)
@@ -28,16 +28,16 @@ _SECONDS_PER_DAY = 86400.0
 
 
 def parse_duration_s(value: object) -> float:
-    number, unit = _parse_number_and_unit(value, _DURATIONS, "a duration", "30s, 500ms or 10m")
-    return _check_not_negative(number * _DURATIONS[unit], value)
+    number, unit = _parse_number_and_unit(value, _DURATION_UNITS, "a duration", "30s, 500ms or 10m")
+    return _check_not_negative(number * _DURATION_UNITS[unit], value)
 
 
-def format_duration(seconds: float) -> str:
-    for unit, scale in reversed(_DURATIONS.items()):
-        text = f"{seconds / scale:.6g}{unit}"
-        if seconds >= scale and parse_duration_s(text) == seconds:
+def format_duration(duration_s: float) -> str:
+    for unit, scale in reversed(_DURATION_UNITS.items()):
+        text = f"{duration_s / scale:.6g}{unit}"
+        if duration_s >= scale and parse_duration_s(text) == duration_s:
             return text
-    return f"{seconds!r}s" if seconds else "0s"
+    return f"{duration_s!r}s" if duration_s else "0s"
 
 
 def parse_days(value: object) -> int:
@@ -48,16 +48,16 @@ def parse_days(value: object) -> int:
 
 
 def parse_rate_per_s(value: object) -> float:
-    rate = parse_non_negative_rate_per_s(value)
-    if rate <= 0:
+    rate_per_s = parse_non_negative_rate_per_s(value)
+    if rate_per_s <= 0:
         raise BadValueError(f"{value!r} must be above zero")
-    return rate
+    return rate_per_s
 
 
 def parse_non_negative_rate_per_s(value: object) -> float:
     """Parse a rate in requests per second. Unlike `parse_rate_per_s`, 0/s is allowed."""
-    number, unit = _parse_number_and_unit(value, _RATES, "a rate", "200/s or 6000/min")
-    return _check_not_negative(number / _RATES[unit], value)
+    number, unit = _parse_number_and_unit(value, _RATE_UNITS, "a rate", "200/s or 6000/min")
+    return _check_not_negative(number / _RATE_UNITS[unit], value)
 
 
 def format_rate(rate_per_s: float) -> str:
@@ -128,8 +128,8 @@ def parse_usd_per_kwh(value: object) -> float:
     return _parse_usd(value, {"/kWh": 1.0}, "an electricity price", "0.15 USD/kWh")
 
 
-def format_usd_per_month(usd: float) -> str:
-    return _format_number(usd) + " USD/month"
+def format_usd_per_month(usd_per_month: float) -> str:
+    return _format_number(usd_per_month) + " USD/month"
 
 
 def parse_usd_per_unit(value: object) -> float:
@@ -148,13 +148,13 @@ def format_power(watts: float) -> str:
 
 
 def parse_bytes(value: object) -> float:
-    number, unit = _parse_number_and_unit(value, _SIZES, "a size", "8GB")
-    return _check_not_negative(number * _SIZES[unit], value)
+    number, unit = _parse_number_and_unit(value, _SIZE_UNITS, "a size", "8GB")
+    return _check_not_negative(number * _SIZE_UNITS[unit], value)
 
 
 def parse_bytes_per_s(value: object) -> float:
-    number, unit = _parse_number_and_unit(value, _BANDWIDTHS, "a bandwidth", "500MB/s or 10Gbit/s")
-    bytes_per_s = number * _BANDWIDTHS[unit]
+    number, unit = _parse_number_and_unit(value, _BANDWIDTH_UNITS, "a bandwidth", "500MB/s or 10Gbit/s")
+    bytes_per_s = number * _BANDWIDTH_UNITS[unit]
     if bytes_per_s <= 0:
         raise BadValueError(f"{value!r} must be above zero")
     return bytes_per_s
@@ -176,8 +176,8 @@ def parse_redundancy(value: object) -> int:
     return int(match[1] or 0)
 
 
-def format_redundancy(spares: int) -> str:
-    return f"n+{spares}" if spares else "n"
+def format_redundancy(spare_count: int) -> str:
+    return f"n+{spare_count}" if spare_count else "n"
 
 
 def _parse_number_and_unit(value: object, units: Mapping[str, float], quantity: str, example: str) -> tuple[float, str]:

@@ -28,7 +28,7 @@ from loadgen.workloads import Expectation, Popularity
 
 MediaType = Annotated[str, Field(pattern="^[!-~](?:[ -~]{0,254}[!-~])?$")]
 OutputName = Annotated[str, Field(min_length=1, max_length=200)]
-Rows = Annotated[Count, upper_bound(65_536)]
+RowCount = Annotated[Count, upper_bound(65_536)]
 _HTTP_KEY_HINTS = {
     key: f"{key} is only for protocol http."
     for key in ("method", "path", "body", "bodies", "dataset", "template", "expect", "content_type")
@@ -161,7 +161,7 @@ class HttpRequests(_BodyRequests):
         return self
 
 
-class _Tensors(Settings):
+class _TensorRequests(Settings):
     """Requests of tensors.
 
     Rows are read from an .npz file whose arrays are named like the model's inputs. Without a file,
@@ -171,14 +171,14 @@ class _Tensors(Settings):
     tensors: ExistingFile | None = None
     """Input data: an .npz file with arrays named like the model's inputs. Without it, inputs are
     synthetic."""
-    rows_per_request: Rows = Field(default=1, examples=[1])
+    rows_per_request: RowCount = Field(default=1, examples=[1])
     """Number of rows per request, like 1."""
     popularity: PopularityText = Popularity()
     """Popularity of the rows: how often each row is sent. One of in-turn, uniform, zipf or
     {zipf: 1.1}."""
 
 
-class _LabeledTensors(_Tensors):
+class _LabeledTensorRequests(_TensorRequests):
     """Requests of tensors whose accuracy can be measured. `labels` is the name of the array in
     `tensors` that contains the true class of each row."""
 
@@ -197,7 +197,7 @@ class _LabeledTensors(_Tensors):
         return self
 
 
-class OipRequests(_LabeledTensors):
+class OipRequests(_LabeledTensorRequests):
     """Requests of the Open Inference Protocol over HTTP.
 
     With `binary`, tensors are sent with the binary tensor extension. If the server rejects the
@@ -210,7 +210,7 @@ class OipRequests(_LabeledTensors):
     JSON is sent."""
 
 
-class OipGrpcRequests(_LabeledTensors):
+class OipGrpcRequests(_LabeledTensorRequests):
     """Requests of the Open Inference Protocol over gRPC.
 
     With `stream`, requests are sent with ModelStreamInfer instead of ModelInfer.
@@ -223,7 +223,7 @@ class OipGrpcRequests(_LabeledTensors):
     """Sends requests with ModelStreamInfer instead of ModelInfer."""
 
 
-class TfServingRequests(_Tensors):
+class TfServingRequests(_TensorRequests):
     misplaced_key_hints: ClassVar[dict[str, str]] = _HTTP_KEY_HINTS | _PROMPT_KEY_HINTS
 
 

@@ -63,25 +63,25 @@ def calibrate_machine(worker_counts: Sequence[int], interruption: Interruption, 
 
 
 def _measure_capacities(
-    generator: LoadProcess, workers: int, interruption: Interruption, report_step: OnStep
+    generator: LoadProcess, workers: int, interruption: Interruption, on_step: OnStep
 ) -> Iterator[MeasuredCapacity]:
     for kind in LOAD_KINDS:
-        on_step = partial(report_step, kind, workers)
+        on_capacity_step = partial(on_step, kind, workers)
         if not interruption.is_requested:
-            yield measure_capacity(kind, generator, NullServerProcess, interruption, read_core_use, on_step)
+            yield measure_capacity(kind, generator, NullServerProcess, interruption, read_core_use, on_capacity_step)
 
 
 _MAX_WAIT_S = 86_400.0
 
 
-def parse_join_options(master: str, token: str | None, wait: str) -> Join:
+def parse_join_options(master: str, token_reference: str | None, wait: str) -> Join:
     """Parse the command-line options for workers that join a master. Raises UsageError for invalid
     options, and UnavailableError if the host name of the master cannot be resolved."""
     address = parse_address("--master", master)
     wait_s = _parse_wait_s(wait)
-    secret = read_token(token or DEFAULT_TOKEN_REFERENCE)
+    token = read_token(token_reference or DEFAULT_TOKEN_REFERENCE)
     resolve_address("--master", address)
-    return Join(address.host, address.port, secret, wait_s)
+    return Join(address.host, address.port, token, wait_s)
 
 
 def load_capacity_per_worker(workers: int) -> tuple[float | None, float | None]:
@@ -102,9 +102,9 @@ def _compute_capacity_per_worker(capacity: MeasuredCapacity | None, workers: int
 
 def _parse_wait_s(text: str) -> float:
     try:
-        seconds = parse_duration_s(text)
+        wait_s = parse_duration_s(text)
     except BadValueError as error:
         raise UsageError(f"--wait: {error}", hint=error.hint) from None
-    if not 0 < seconds <= _MAX_WAIT_S:
+    if not 0 < wait_s <= _MAX_WAIT_S:
         raise UsageError("--wait must be greater than 0s and at most 1d")
-    return seconds
+    return wait_s

@@ -33,7 +33,7 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
     `gather` configures several load workers. If `gather` is `None`, a single worker sends the load.
     """
     has_embedded_endpoint = isinstance(profile, OipProfile) and profile.target.serve is not None
-    protocol = find_mock_protocol(profile)
+    mock_protocol = find_mock_protocol(profile)
     return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         start_load_generator=_start_locust if isinstance(profile, LocustProfile) else partial(_start_workers, gather),
@@ -48,7 +48,7 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
         read_core_use=read_core_use,
         now_ns=time.perf_counter_ns,
         wall_now=get_utc_now,
-        start_scripted=None if protocol is None else (lambda: start_scripted(protocol)),
+        start_scripted=None if mock_protocol is None else (lambda: start_scripted(mock_protocol)),
         start_server=ServerProcess,
         read_metrics=read_metrics,
         load_selftest=load_selftest,

@@ -12,7 +12,7 @@ from app.profiles.permission import needs_permission
 from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import parse_file_reference, resolve_secret
 from app.wiring.proxy import find_proxy
-from app.wiring.secret_consent import require_allowed
+from app.wiring.secret_consent import require_consent
 from loadgen.records import Endpoint, KeyFile, Timeouts
 
 
@@ -21,7 +21,10 @@ def resolve_addresses(url: str) -> list[str]:
     be resolved."""
     host = urlsplit(url).hostname or ""
     try:
-        return [str(info[4][0]).partition("%")[0] for info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)]
+        return [
+            str(address_info[4][0]).partition("%")[0]
+            for address_info in socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+        ]
     except OSError as error:
         raise UnavailableError(f"the host {host} of target.url cannot be resolved: {error.strerror}",
                                hint="Check the host name in target.url.") from None  # fmt: skip
@@ -34,11 +37,11 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
     not confirm the permission to load-test a public host. Raises UnavailableError if the host name
     cannot be resolved.
     """
-    require_allowed(profile)
+    require_consent(profile)
     target = profile.target
-    socket = target.socket if isinstance(target, EndpointSettings) else None
-    proxy = find_proxy(target.all_urls) if socket is None else None
-    if socket is None and not target.permitted:
+    socket_path = target.socket if isinstance(target, EndpointSettings) else None
+    proxy = find_proxy(target.all_urls) if socket_path is None else None
+    if socket_path is None and not target.permitted:
         require_permission(target.all_urls, is_proxied=proxy is not None)
     if not isinstance(target, EndpointSettings):
         return Endpoint(urls=target.all_urls, timeouts=_build_timeouts(target.timeouts))
@@ -51,7 +54,7 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
         timeouts=_build_timeouts(target.timeouts),
         max_connections=_compute_max_connections(profile, target),
         balance=target.balance,
-        unix_socket=None if socket is None else str(socket),
+        unix_socket=None if socket_path is None else str(socket_path),
         proxy=proxy,
     )
 

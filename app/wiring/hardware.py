@@ -28,9 +28,9 @@ def find_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None
     The hardware of a scripted target is `None`, because its response times do not depend on
     hardware and must not be used for planning.
     """
-    declared = find_declared_hardware(profile, catalog)
-    if declared is not None or not is_local_target(profile):
-        return declared
+    declared_hardware = find_declared_hardware(profile, catalog)
+    if declared_hardware is not None or not is_local_target(profile):
+        return declared_hardware
     with open_gpus() as gpus:
         if gpus.readers and not _is_served_on_cpu(profile):
             return None  # It is unknown which processor the target uses.
@@ -74,13 +74,13 @@ def _is_served_on_cpu(profile: EndpointProfile) -> bool:
 
 
 def find_declared_hardware(profile: EndpointProfile, catalog: Catalog) -> Hardware | None:
-    settings = profile.target.hardware
-    return None if settings is None else resolve_hardware(settings, catalog)
+    declared_hardware = profile.target.hardware
+    return None if declared_hardware is None else resolve_hardware(declared_hardware, catalog)
 
 
-def resolve_hardware(declared: DeclaredHardware, catalog: Catalog) -> Hardware:
-    if declared.offer is not None:
-        offer = find_offer(catalog, declared.offer)
+def resolve_hardware(declared_hardware: DeclaredHardware, catalog: Catalog) -> Hardware:
+    if declared_hardware.offer is not None:
+        offer = find_offer(catalog, declared_hardware.offer)
         return Hardware(
             offer.key,
             offer=offer.key,
@@ -88,14 +88,16 @@ def resolve_hardware(declared: DeclaredHardware, catalog: Catalog) -> Hardware:
             accelerator_count=offer.accelerator_count,
             vcpus=offer.vcpus,
             architecture=offer.cpu_architecture,
-            replicas=declared.replicas,
+            replicas=declared_hardware.replicas,
         )
-    if declared.accelerator is None:
-        declared, processor = msgspec.structs.replace(declared, accelerator_count=0), "CPU"
+    if declared_hardware.accelerator is None:
+        declared_hardware, processor = msgspec.structs.replace(declared_hardware, accelerator_count=0), "CPU"
     else:
-        processor = f"{declared.accelerator_count:g} × {declared.accelerator}"
-    description = processor if declared.vcpus is None else f"{processor} with {declared.vcpus:g} vCPUs"
-    return Hardware(description, **msgspec.structs.asdict(declared))
+        processor = f"{declared_hardware.accelerator_count:g} × {declared_hardware.accelerator}"
+    description = (
+        processor if declared_hardware.vcpus is None else f"{processor} with {declared_hardware.vcpus:g} vCPUs"
+    )
+    return Hardware(description, **msgspec.structs.asdict(declared_hardware))
 
 
 def _read_architecture() -> str:

@@ -26,10 +26,10 @@ def inspect_with_gpus(model: Path, shape_overrides: ShapeOverrides) -> ModelInsp
     with open_gpus() as gpus:
         local_gpus = [reader.description for reader in gpus.readers]
         note = gpus.note
-    return ModelInspection(metadata, fit_gpus(metadata, local_gpus, load_catalog().accelerators.values()), note)
+    return ModelInspection(metadata, compute_gpu_fits(metadata, local_gpus, load_catalog().accelerators.values()), note)
 
 
-def fit_gpus(
+def compute_gpu_fits(
     metadata: ModelMetadata, local_gpus: Iterable[Gpu], catalog_gpus: Iterable[Accelerator]
 ) -> tuple[GpuFit, ...]:
     """Return the largest batch size and the latency bound of a model on each GPU: first on the GPUs
@@ -102,10 +102,14 @@ def _compute_latency_bound(
     has_integer_operators = not _INTEGER_OPERATORS.isdisjoint(
         operator_count.operator for operator_count in metadata.operators
     )
-    peaks = (catalog_gpu.fp32_tflops, catalog_gpu.fp16_tflops, catalog_gpu.int8_tops if has_integer_operators else None)
-    peak = max((peak_tflops for peak_tflops in peaks if peak_tflops), default=None)
-    if peak is None or not catalog_gpu.memory_bandwidth_gb_s:
+    peaks_tflops = (
+        catalog_gpu.fp32_tflops,
+        catalog_gpu.fp16_tflops,
+        catalog_gpu.int8_tops if has_integer_operators else None,
+    )
+    max_tflops = max((peak_tflops for peak_tflops in peaks_tflops if peak_tflops), default=None)
+    if max_tflops is None or not catalog_gpu.memory_bandwidth_gb_s:
         return None
-    compute_ms = cost.flops / (peak * 1e12) * 1e3
+    compute_ms = cost.flops / (max_tflops * 1e12) * 1e3
     memory_ms = cost.min_bytes / (catalog_gpu.memory_bandwidth_gb_s * 1e9) * 1e3
     return max((compute_ms, "compute"), (memory_ms, "memory"))

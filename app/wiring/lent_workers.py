@@ -36,7 +36,7 @@ class _Worker:
             self._stdin.flush()
 
     @property
-    def code(self) -> int | None:
+    def exit_code(self) -> int | None:
         """Exit code of the worker; `None` while the worker is running."""
         return self._process.poll()
 
@@ -99,7 +99,7 @@ class LentWorkers:
         has_reported = False
         while self._should_continue():
             joined_workers = [worker for worker in self._workers if worker.has_joined]
-            running_workers = [worker for worker in self._workers if worker.code is None]
+            running_workers = [worker for worker in self._workers if worker.exit_code is None]
             if not has_reported and joined_workers and all(worker.has_joined for worker in running_workers):
                 has_reported = True
                 on_joined(len(joined_workers))
@@ -115,26 +115,26 @@ class LentWorkers:
         """Raise UnavailableError if a worker found no master, or if all workers have exited without
         joining. As soon as one worker found no master, the error is raised without waiting for
         other workers."""
-        codes = [worker.code for worker in self._workers]
-        if EXIT_NO_MASTER in codes:
-            message = self._workers[codes.index(EXIT_NO_MASTER)].stderr_text
+        exit_codes = [worker.exit_code for worker in self._workers]
+        if EXIT_NO_MASTER in exit_codes:
+            message = self._workers[exit_codes.index(EXIT_NO_MASTER)].stderr_text
             raise UnavailableError(message or "no master was found", hint=_TOKEN_HINT)
-        _require_clean_exit([worker for worker in self._workers if worker.code != EXIT_REJECTED])
-        if EXIT_REJECTED in codes and None not in codes:
-            message = self._workers[codes.index(EXIT_REJECTED)].stderr_text
+        _require_clean_exit([worker for worker in self._workers if worker.exit_code != EXIT_REJECTED])
+        if EXIT_REJECTED in exit_codes and None not in exit_codes:
+            message = self._workers[exit_codes.index(EXIT_REJECTED)].stderr_text
             raise UnavailableError("the master accepted no worker of this machine", hint=message)
-        if None not in codes:
+        if None not in exit_codes:
             raise UnavailableError("the run ended before any worker of this machine had joined")
 
 
 def _require_clean_exit(workers: Sequence[_Worker]) -> None:
     for worker in workers:
-        if worker.code == EXIT_MASTER_LOST:
+        if worker.exit_code == EXIT_MASTER_LOST:
             hint = "Check the network, and check whether the run was killed."
             raise MeasurementError(worker.stderr_text or "the connection to the master was lost", hint=hint)
-        if worker.code == EXIT_REJECTED:
+        if worker.exit_code == EXIT_REJECTED:
             raise MeasurementError("the run continued without a load worker of this machine", hint=worker.stderr_text)
-        if worker.code:
+        if worker.exit_code:
             raise MeasurementError(
-                f"a load worker of this machine {describe_exit(worker.code)}", hint=worker.stderr_text
+                f"a load worker of this machine {describe_exit(worker.exit_code)}", hint=worker.stderr_text
             )

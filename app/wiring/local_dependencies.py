@@ -78,7 +78,7 @@ def prepare_model(variant_spec: VariantSpec, data: DataSpec) -> PreparedModel:
     UsageError or MeasurementError if the model cannot be converted.
     """
     path = Path(variant_spec.model)
-    _inspect(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
+    _inspect_model(variant_spec.model, tuple(sorted(variant_spec.settings.axes.items())))
     calibration = _load_calibration(path, data) if variant_spec.precision == "int8-static" else None
     converted_model = convert_precision(
         path, variant_spec.precision, calibration, cache=get_default_cache(), timeout_s=_CONVERSION_LIMIT_S
@@ -97,7 +97,7 @@ def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | Non
     is interpolated linearly for batch sizes that were not inspected. Returns `None` if the cost is
     unknown."""
     try:
-        metadata = _inspect(path, tuple(sorted(axes.items())))
+        metadata = _inspect_model(path, tuple(sorted(axes.items())))
     except SizewiseError:  # The original model could be inspected, but not the converted model.
         return None
     if metadata.unknown_nodes:
@@ -108,22 +108,22 @@ def compute_cost(path: str, batch: int, axes: dict[str, int]) -> BatchCost | Non
     flops_growth, moved_growth, memory_growth = metadata.flops_growth, metadata.moved_growth, metadata.memory_growth
     if flops_growth is None or moved_growth is None or memory_growth is None or len(metadata.costs) < 2:
         return None
-    first, second = metadata.costs[:2]
-    min_bytes_per_row = (second.min_bytes - first.min_bytes) // (second.batch - first.batch)
+    first_cost, second_cost = metadata.costs[:2]
+    min_bytes_per_row = (second_cost.min_bytes - first_cost.min_bytes) // (second_cost.batch - first_cost.batch)
     moved_bytes = moved_growth.fixed + moved_growth.per_row * batch
     total_flops = flops_growth.fixed + flops_growth.per_row * batch
     return BatchCost(
         batch=batch,
         flops=total_flops,
         moved_bytes=moved_bytes,
-        min_bytes=first.min_bytes + min_bytes_per_row * (batch - first.batch),
+        min_bytes=first_cost.min_bytes + min_bytes_per_row * (batch - first_cost.batch),
         memory_bytes=memory_growth.fixed + memory_growth.per_row * batch,
         flops_per_byte=total_flops / moved_bytes if moved_bytes else None,
     )
 
 
 @functools.lru_cache(maxsize=64)
-def _inspect(path: str, axes: tuple[tuple[str, int], ...]) -> ModelMetadata:
+def _inspect_model(path: str, axes: tuple[tuple[str, int], ...]) -> ModelMetadata:
     return inspect_model(Path(path), ShapeOverrides(axes=dict(axes)))
 
 
@@ -143,7 +143,7 @@ def _load_calibration(model: Path, data: DataSpec) -> Feeds:
 
 
 def _build_tensor_spec(value: ModelValue) -> TensorSpec:
-    shape = tuple(axis if isinstance(axis, int) else -1 for axis in value.shape or ())
+    shape = tuple(dim if isinstance(dim, int) else -1 for dim in value.shape or ())
     return TensorSpec(value.name, value.dtype, shape)
 
 

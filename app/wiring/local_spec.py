@@ -14,7 +14,7 @@ from app.inference.providers import NVIDIA_PROVIDERS
 from app.profiles.local import LocalProfile, LocalTarget, ShareOfMax, VariantSettings
 from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
-from app.profiles.serve import model_path
+from app.profiles.serve import get_model_path
 from app.records.estimate import Variant
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
@@ -34,7 +34,7 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
     """Resolve a profile to the specification of a local run. Nothing is started. Raises UsageError
     if the profile specifies an unknown offer."""
     target, load, offer = profile.target, profile.load, _build_offer(profile)
-    data = _build_data(profile)
+    data = _build_data_spec(profile)
     variants = build_variants(profile)
     return LocalSpec(
         run_id=run_id,
@@ -73,30 +73,34 @@ def compute_default_memory_limit_bytes() -> int:
 
 def build_variants(profile: LocalProfile) -> tuple[Variant, ...]:
     """Return the variants of a profile in order, with display names for results."""
-    settings = profile.target.all_variants
-    names = _build_display_names(
-        {model_path(variant_settings.model) for variant_settings in settings if variant_settings.model is not None}
+    all_settings = profile.target.all_variants
+    names_by_path = _build_display_names(
+        {
+            get_model_path(variant_settings.model)
+            for variant_settings in all_settings
+            if variant_settings.model is not None
+        }
     )
-    return tuple(_build_variant(variant_settings, names) for variant_settings in settings)
+    return tuple(_build_variant(variant_settings, names_by_path) for variant_settings in all_settings)
 
 
 def _build_display_names(paths: Collection[Path]) -> dict[Path, str]:
     """Return a unique display name for each model file: the file stem, prefixed by parent folders
     only if several files have the same stem."""
-    names = {path: path.stem for path in paths}
+    names_by_path = {path: path.stem for path in paths}
     for depth in range(1, max((len(path.parts) for path in paths), default=0)):
-        counts = Counter(names.values())
-        duplicates = [path for path, name in names.items() if counts[name] > 1]
-        for path in duplicates:
-            names[path] = "/".join((*path.parts[-1 - depth : -1], path.stem))
-    return names
+        counts = Counter(names_by_path.values())
+        ambiguous_paths = [path for path, name in names_by_path.items() if counts[name] > 1]
+        for path in ambiguous_paths:
+            names_by_path[path] = "/".join((*path.parts[-1 - depth : -1], path.stem))
+    return names_by_path
 
 
-def _build_variant(settings: VariantSettings, names: Mapping[Path, str]) -> Variant:
+def _build_variant(settings: VariantSettings, names_by_path: Mapping[Path, str]) -> Variant:
     assert settings.model is not None
     is_on_nvidia = settings.provider in NVIDIA_PROVIDERS
     return Variant(
-        model=names[model_path(settings.model)],
+        model=names_by_path[get_model_path(settings.model)],
         provider=settings.provider,
         precision=settings.precision,
         batch=settings.batch,
@@ -112,7 +116,7 @@ def _build_variant_spec(target: LocalTarget, settings: VariantSettings, variant:
     is_on_nvidia = settings.provider in NVIDIA_PROVIDERS
     return VariantSpec(
         variant=variant,
-        model=str(model_path(settings.model)),
+        model=str(get_model_path(settings.model)),
         precision=settings.precision,
         settings=SessionSettings(
             threads=settings.threads,
@@ -137,8 +141,8 @@ def _build_environment(devices: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
 def _get_first_visible_device() -> tuple[str, ...]:
     """Return the first device in the user's `CUDA_VISIBLE_DEVICES`, on which a variant runs by
     default; empty if the variable is not set."""
-    first = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
-    return (first,) if first and first != "-1" else ()
+    first_device = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")[0].strip()
+    return (first_device,) if first_device and first_device != "-1" else ()
 
 
 def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
@@ -158,7 +162,7 @@ def build_scenarios(profile: LocalProfile) -> tuple[ScenarioSpec, ...]:
     return tuple(scenarios)
 
 
-def _build_data(profile: LocalProfile) -> DataSpec:
+def _build_data_spec(profile: LocalProfile) -> DataSpec:
     workload = profile.workload
     uses_rows_to_calibrate = workload.calibration is None and any(
         variant.precision == "int8-static" for variant in profile.target.all_variants

@@ -22,11 +22,11 @@ from app.telemetry.machine_checks import check_machine
 from app.telemetry.sampler import Sampler
 from app.telemetry.scrape import Scraper
 from app.wiring.endpoint import require_permission
-from app.wiring.secret_consent import require_allowed
+from app.wiring.secret_consent import require_consent
 from loadgen.transport.address import EndpointError
 
 
-def read_machine_metadata() -> MachineInfo:
+def read_machine_info() -> MachineInfo:
     """Return the environment and the validity checks of this machine, and its unavailable execution
     providers. Takes one or two seconds, because execution providers are tried in a child process.
 
@@ -34,24 +34,27 @@ def read_machine_metadata() -> MachineInfo:
     """
     probe = probe_providers()
     environment = read_environment(probe.working_providers, probe.runtime_version)
-    unavailable = tuple(UnavailableProvider(refusal.provider, refusal.reason) for refusal in probe.failed_providers)
-    return MachineInfo(environment, check_machine(environment), unavailable)
+    unavailable_providers = tuple(
+        UnavailableProvider(failed_provider.provider, failed_provider.reason)
+        for failed_provider in probe.failed_providers
+    )
+    return MachineInfo(environment, check_machine(environment), unavailable_providers)
 
 
 def inspect_machine() -> tuple[Environment, tuple[Check, ...]]:
     """Return the environment and the validity checks of this machine."""
-    metadata = read_machine_metadata()
-    return metadata.environment, metadata.checks
+    machine_info = read_machine_info()
+    return machine_info.environment, machine_info.checks
 
 
 def inspect_for_run(run_directory: Path) -> tuple[Environment, tuple[Check, ...]]:
     """Return the environment of this machine, and the validity checks of the machine and of the run
     directory."""
     environment, checks = inspect_machine()
-    return environment, (*checks, *check_directory(run_directory))
+    return environment, (*checks, *check_run_directory(run_directory))
 
 
-def check_directory(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
+def check_run_directory(run_directory: Path, mounts: Path = MOUNTS) -> tuple[Check, ...]:
     """Return a WARN check if the run directory is on a network file system; otherwise no checks."""
     mount = find_network_mount(run_directory, mounts)
     if mount is None:
@@ -64,7 +67,7 @@ def build_sampler(profile: Profile) -> Sampler:
     """Build the telemetry sampler of a profile, without starting it. Raises UsageError if a metrics
     endpoint cannot be scraped or a secret is missing, and UnavailableError if a host name cannot be
     resolved."""
-    require_allowed(profile)
+    require_consent(profile)
     return Sampler(pollers=(*create_amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
 
 

@@ -10,7 +10,7 @@ import msgspec
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.service_models.service_times import speed_up_target
-from app.profiles.loading import load_planning
+from app.profiles.loading import load_planning_settings
 from app.profiles.pricing.catalog import USER_SOURCE, find_offer
 from app.profiles.problems import BadValueError
 from app.profiles.traffic import build_traffic
@@ -42,11 +42,13 @@ def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Pl
     traffic_overrides: list[str] = []
     plan_overrides: list[str] = []
     slo = plan_inputs.slo
-    prices = [override for override in overrides if override.startswith(PRICE_PREFIX)]
-    for override in (candidate for candidate in overrides if candidate not in prices):
+    price_overrides = [override for override in overrides if override.startswith(PRICE_PREFIX)]
+    for override in (override for override in overrides if override not in price_overrides):
         key, _, value = override.partition("=")
         if key == "slo":
-            slo = load_planning((override,)).slo if value.lstrip().startswith("[") else (parse_objective(value),)
+            slo = (
+                load_planning_settings((override,)).slo if value.lstrip().startswith("[") else (parse_objective(value),)
+            )
         elif key.startswith("traffic."):
             traffic_overrides.append(override)
         elif key.startswith("plan."):
@@ -61,13 +63,13 @@ def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Pl
         traffic=_apply_traffic(plan_inputs.traffic, traffic_overrides),
         slo=slo,
     )
-    return apply_prices(updated_inputs, prices)
+    return apply_prices(updated_inputs, price_overrides)
 
 
 def _apply_limits(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> PlanLimits:
-    parsed = load_planning(overrides, plan_inputs.catalog).plan
+    parsed_limits = load_planning_settings(overrides, plan_inputs.catalog).plan
     fields = [_LIMIT_FIELDS.get(name, name) for name in map(_get_section_key, overrides)]
-    return msgspec.structs.replace(plan_inputs.limits, **{field: getattr(parsed, field) for field in fields})
+    return msgspec.structs.replace(plan_inputs.limits, **{field: getattr(parsed_limits, field) for field in fields})
 
 
 def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
@@ -79,11 +81,11 @@ def _apply_traffic(traffic: Traffic, overrides: Sequence[str]) -> Traffic:
     if not overrides:
         return traffic
     fields = [field for name in map(_get_section_key, overrides) for field in _TRAFFIC_FIELDS.get(name, ())]
-    current_peak = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
-    settings = load_planning((*overrides, *current_peak)).traffic
+    peak_overrides = () if "peak_per_s" in fields else (f"traffic.peak={traffic.peak_per_s!r}/s",)
+    settings = load_planning_settings((*overrides, *peak_overrides)).traffic
     assert settings is not None
-    parsed = build_traffic(settings)
-    return msgspec.structs.replace(traffic, **{field: getattr(parsed, field) for field in fields})
+    parsed_traffic = build_traffic(settings)
+    return msgspec.structs.replace(traffic, **{field: getattr(parsed_traffic, field) for field in fields})
 
 
 def _get_section_key(override: str) -> str:

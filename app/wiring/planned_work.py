@@ -78,14 +78,14 @@ def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | Reran
 def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int) -> PromptLengths:
     input_tokens: list[int] = []
     output_tokens: list[int] = []
-    sessions = min(prompts.unique, _MAX_SESSIONS)
-    requests = 0
+    session_count = min(prompts.unique, _MAX_SESSIONS)
+    request_count = 0
     prefix_tokens = prompts.prefix_tokens if prompts.prefix_groups else 0
     try:
         for input_lengths, output_lengths in itertools.islice(
-            draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_request), sessions
+            draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_request), session_count
         ):
-            requests += len(output_lengths)
+            request_count += len(output_lengths)
             output_tokens += [tokens for tokens in output_lengths if tokens is not None]
             if len(output_lengths) == 1:
                 input_tokens.append(prefix_tokens + sum(input_lengths))
@@ -100,12 +100,12 @@ def _sample_lengths(prompts: SyntheticPrompts, seed: int, texts_per_request: int
     return PromptLengths(
         input_tokens=tuple(input_tokens),
         output_tokens=tuple(output_tokens),
-        requests_per_session=requests / sessions,
+        requests_per_session=request_count / session_count,
         distinct_prompts=prompts.unique,
     )
 
 
-_EXPECTED_WINDOWS = 3
+_EXPECTED_WINDOW_COUNT = 3
 _ASSUMED_FACTORS = (1.0, 4.0, 30.0, 250.0)
 """Max rates that the estimate of a search assumes, as multiples of the start rate of the search."""
 
@@ -118,14 +118,14 @@ def estimate_work(profile: Profile, catalog: Catalog) -> PlannedWork:
 
 
 def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> PlannedWork:
-    load, total_s = profile.load, profile.target.timeouts.total_s
+    load, total_timeout_s = profile.load, profile.target.timeouts.total_s
     stages = build_stages(load)
-    search = None if load.search is None else estimate_search(load.search, profile.slo, total_s)
-    window_s = load.warmup_s / _EXPECTED_WINDOWS
-    stages_s = sum(stage.total_duration_s for stage in stages)
-    duration_s = load.warmup_s + stages_s + (0.0 if search is None else search.duration_s[0])
-    max_duration_s = MAX_WINDOWS * (window_s + min(MAX_DRAIN_S, total_s)) if load.warmup_s else 0.0
-    max_duration_s += stages_s + len(stages) * total_s + (0.0 if search is None else search.duration_s[1])
+    search = None if load.search is None else estimate_search(load.search, profile.slo, total_timeout_s)
+    window_s = load.warmup_s / _EXPECTED_WINDOW_COUNT
+    total_stage_s = sum(stage.total_duration_s for stage in stages)
+    duration_s = load.warmup_s + total_stage_s + (0.0 if search is None else search.duration_s[0])
+    max_duration_s = MAX_WINDOWS * (window_s + min(MAX_DRAIN_S, total_timeout_s)) if load.warmup_s else 0.0
+    max_duration_s += total_stage_s + len(stages) * total_timeout_s + (0.0 if search is None else search.duration_s[1])
     expected_requests = [_estimate_requests(stage) for stage in stages]
     work = PlannedWork(
         stages=len(stages),
@@ -165,23 +165,23 @@ def estimate_search(search_spec: SearchSpec, slo: tuple[Objective, ...], total_t
         _simulate_search(search_spec, slo, total_timeout_s, search_spec.start_per_s * factor)
         for factor in _ASSUMED_FACTORS
     ]
-    probes, durations_s, requests = zip(*simulations, strict=True)
+    probe_counts, durations_s, request_counts = zip(*simulations, strict=True)
     return PlannedSearch(
-        probes=(min(probes), max(probes)),
+        probes=(min(probe_counts), max(probe_counts)),
         duration_s=(min(durations_s), max(durations_s)),
-        requests=(min(requests), max(requests)),
+        requests=(min(request_counts), max(request_counts)),
         assumed_per_s=(search_spec.start_per_s * _ASSUMED_FACTORS[0], search_spec.start_per_s * _ASSUMED_FACTORS[-1]),
     )
 
 
 def _simulate_search(
-    search: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float, sustained_per_s: float
+    search_spec: SearchSpec, slo: tuple[Objective, ...], total_timeout_s: float, sustained_per_s: float
 ) -> tuple[int, float, float]:
-    rates = simulate_probes(search, slo, sustained_per_s)
-    step_durations_s = [compute_step_duration_s(search.step_duration_s, rate, slo) for rate in rates]
-    drains_s = len(rates) * min(PROBE_DRAIN_S, total_timeout_s)
+    rates = simulate_probes(search_spec, slo, sustained_per_s)
+    step_durations_s = [compute_step_duration_s(search_spec.step_duration_s, rate, slo) for rate in rates]
+    total_drain_s = len(rates) * min(PROBE_DRAIN_S, total_timeout_s)
     request_count = math.fsum(rate * duration_s for rate, duration_s in zip(rates, step_durations_s, strict=True))
-    return len(rates), math.fsum(step_durations_s) + drains_s, request_count
+    return len(rates), math.fsum(step_durations_s) + total_drain_s, request_count
 
 
 def simulate_probes(search_spec: SearchSpec, slo: tuple[Objective, ...], sustained_per_s: float) -> tuple[float, ...]:
@@ -203,12 +203,12 @@ def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
     lengths = sample_prompt_lengths(profile)
     if lengths.reason is not None:
         return msgspec.structs.replace(work, tokens_reason=lengths.reason)
-    sessions = work.requests or 0.0
+    session_count = work.requests or 0.0
     return msgspec.structs.replace(
         work,
-        requests=sessions * lengths.requests_per_session,
-        tokens_in=sessions * lengths.requests_per_session * _compute_mean(lengths.input_tokens),
-        tokens_out=sessions * lengths.requests_per_session * _compute_mean(lengths.output_tokens)
+        requests=session_count * lengths.requests_per_session,
+        tokens_in=session_count * lengths.requests_per_session * _compute_mean(lengths.input_tokens),
+        tokens_out=session_count * lengths.requests_per_session * _compute_mean(lengths.output_tokens)
         if lengths.output_tokens
         else None,
         tokens_reason=None if lengths.output_tokens else "the workload does not set a response length",
@@ -259,28 +259,29 @@ def _add_cost(work: PlannedWork, profile: Profile, catalog: Catalog) -> PlannedW
     if usd_per_hour is None:
         return msgspec.structs.replace(work, usd_reason=f"the catalog has no on-demand price for {hardware.offer}")
     expected_usd, max_usd = (usd_per_hour * duration_s / 3600 for duration_s in (work.duration_s, work.max_duration_s))
-    limit = None if isinstance(profile, LocalProfile) else profile.limits.usd
-    if limit is not None and expected_usd > limit and work.cut_after is None:
-        work = msgspec.structs.replace(work, cut_after=f"limits.usd ends the run after ${limit:g}")
+    limit_usd = None if isinstance(profile, LocalProfile) else profile.limits.usd
+    if limit_usd is not None and expected_usd > limit_usd and work.cut_after is None:
+        work = msgspec.structs.replace(work, cut_after=f"limits.usd ends the run after ${limit_usd:g}")
     return msgspec.structs.replace(
-        work, usd=(expected_usd, max_usd) if limit is None else (min(expected_usd, limit), min(max_usd, limit))
+        work,
+        usd=(expected_usd, max_usd) if limit_usd is None else (min(expected_usd, limit_usd), min(max_usd, limit_usd)),
     )
 
 
 def _estimate_local_work(profile: LocalProfile, catalog: Catalog) -> PlannedWork:
     load, variants = profile.load, profile.target.all_variants
-    stages = searches = 0
+    stage_count = search_count = 0
     for variant in variants:
         for scenario in build_scenarios(profile):
             if scenario.scenario == "multi-stream" and not is_concurrent(variant):
                 continue
-            stages += 1
-            searches += scenario.is_max_search
-    max_stages = stages - searches + searches * MAX_PROBES
+            stage_count += 1
+            search_count += scenario.is_max_search
+    max_stage_count = stage_count - search_count + search_count * MAX_PROBES
     work = PlannedWork(
-        stages=stages,
+        stages=stage_count,
         variants=len(variants),
-        duration_s=stages * load.min_duration_s + (max_stages - stages) * load.min_duration_s / 2,
-        max_duration_s=max_stages * (load.warmup_s + load.max_duration_s),
+        duration_s=stage_count * load.min_duration_s + (max_stage_count - stage_count) * load.min_duration_s / 2,
+        max_duration_s=max_stage_count * (load.warmup_s + load.max_duration_s),
     )
     return _add_cost(_apply_limits(work, profile), profile, catalog)

@@ -13,7 +13,13 @@ from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
 from app.planning.service_models.measured import build_local_targets, build_measured_target, may_meet_slo_in_fleet
-from app.profiles.loading import PlanningSettings, load_language_model, load_planning, load_profile, load_traffic
+from app.profiles.loading import (
+    PlanningSettings,
+    load_language_model,
+    load_planning_settings,
+    load_profile,
+    load_traffic,
+)
 from app.profiles.local import LocalProfile
 from app.profiles.plan import is_language_model
 from app.profiles.pricing.catalog import load_catalog
@@ -123,13 +129,13 @@ def _read_declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catal
     for run in runs:
         _ = run.complete_result  # For an incomplete run, raises its reason instead of an error about a missing profile.
     profiles = [_load_profile(run, catalog) for run in runs]
-    endpoints = [
+    endpoint_runs = [
         run for run, run_profile in zip(runs, profiles, strict=True) if not isinstance(run_profile, LocalProfile)
     ]
-    settings: PlanningSettings | EndpointProfile = load_planning(overrides, catalog)
+    settings: PlanningSettings | EndpointProfile = load_planning_settings(overrides, catalog)
     slo: tuple[Objective, ...] = tuple(objective for run_profile in profiles for objective in run_profile.slo)
-    if endpoints:
-        profile = _load_profile(endpoints[-1], catalog, overrides)
+    if endpoint_runs:
+        profile = _load_profile(endpoint_runs[-1], catalog, overrides)
         assert not isinstance(profile, LocalProfile)
         settings = profile
     traffic = None if settings.traffic is None else build_traffic(settings.traffic)
@@ -168,12 +174,14 @@ def _build_run_targets(
     if result.local is not None:
         targets = build_local_targets(result.run_id, result, hardware, slo)
         if not targets:
-            reasons = "; ".join(
+            reasons_text = "; ".join(
                 f"{batch_model.variant.label}: {batch_model.reason}"
                 for batch_model in result.local.batch_models[:3]
                 if batch_model.reason
             )
-            message = f"{run.directory} has no variant that can be planned" + (f" ({reasons})" if reasons else "")
+            message = f"{run.directory} has no variant that can be planned" + (
+                f" ({reasons_text})" if reasons_text else ""
+            )
             hint = (
                 "A variant needs a linear latency over at least 3 batch sizes, must meet the SLO, and must retain "
                 "accuracy."

@@ -23,7 +23,7 @@ from app.storage.run_directory import new_run_id, runs_home
 from loadgen.child import start_module, wait_or_kill
 from loadgen.decoding import decode_json
 
-_COMPARABLE_CODES = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
+_COMPARABLE_EXIT_CODES = (ExitCode.OK, ExitCode.INVALID, ExitCode.GATE_FAILED)
 _EXIT_LIMIT_S = 30.0
 _HINT_LINES = 8
 
@@ -96,23 +96,23 @@ class ProfileRuns:
         if self._interruption.is_requested:
             child.terminate()
         try:
-            output, errors = child.communicate(timeout=pair_run.timeout_s)
+            stdout, stderr = child.communicate(timeout=pair_run.timeout_s)
         except subprocess.TimeoutExpired:
             child.terminate()
-            output, errors = _collect_output(child)
+            stdout, stderr = _collect_output(child)
             if self._interruption.code is None:
                 return None
         if self._interruption.code is not None:
             raise ComparedRunError(f"the comparison was interrupted during a {side} run", self._interruption.code)
-        if child.returncode not in _COMPARABLE_CODES:
+        if child.returncode not in _COMPARABLE_EXIT_CODES:
             raise ComparedRunError(
-                f"a {side} run exited with {child.returncode}", _to_exit_code(child.returncode), errors
+                f"a {side} run exited with {child.returncode}", _to_exit_code(child.returncode), stderr
             )
         try:
-            return decode_json(output, Result)
+            return decode_json(stdout, Result)
         except msgspec.DecodeError as error:
             message = f"a {side} run exited with {child.returncode} and returned no result: {error}"
-            raise ComparedRunError(message, _to_exit_code(child.returncode) or ExitCode.BUG, errors) from error
+            raise ComparedRunError(message, _to_exit_code(child.returncode) or ExitCode.BUG, stderr) from error
 
 
 def _collect_output(child: subprocess.Popen[bytes]) -> tuple[bytes, bytes]:

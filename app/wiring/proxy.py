@@ -38,20 +38,20 @@ def format_proxy(proxy: str) -> str:
 
 
 def _find_proxy(url: str) -> str | None:
-    parts = urlsplit(url)
-    host, proxies = parts.hostname or "", getproxies_environment()
-    scheme = _PROXY_SCHEMES[parts.scheme]
+    url_parts = urlsplit(url)
+    host, proxies = url_parts.hostname or "", getproxies_environment()
+    scheme = _PROXY_SCHEMES[url_parts.scheme]
     setting = proxies.get(scheme) or proxies.get("all")
-    host_and_port = host if parts.port is None else f"{host}:{parts.port}"
+    host_and_port = host if url_parts.port is None else f"{host}:{url_parts.port}"
     if not setting or is_loopback(host) or proxy_bypass_environment(host_and_port, proxies):
         return None
     proxy = setting if "://" in setting else f"http://{setting}"
     try:
         parse_proxy_url(proxy)
     except UrlError as error:
-        name = f"{scheme.upper()}_PROXY" if proxies.get(scheme) else "ALL_PROXY"
+        variable = f"{scheme.upper()}_PROXY" if proxies.get(scheme) else "ALL_PROXY"
         raise UsageError(
-            f"{name}: {error}",
+            f"{variable}: {error}",
             hint="Only plain HTTP proxies are supported. Add the host to NO_PROXY to bypass the proxy.",
         ) from None
     return proxy

@@ -167,8 +167,8 @@ def _build_service_model(settings: ScriptedSettings) -> ServiceModel:
 
 
 def _build_tensors(settings: ScriptedTensors) -> tuple[tuple[TensorInput, ...], tuple[TensorInput, ...]]:
-    return _build_specs(settings.inputs), _build_specs(settings.outputs)
+    return _build_tensor_inputs(settings.inputs), _build_tensor_inputs(settings.outputs)
 
 
-def _build_specs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
+def _build_tensor_inputs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
     return tuple(TensorInput(name, *parse_tensor(text)) for name, text in tensors.items())

@@ -42,7 +42,7 @@ def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
         store_permission(AllowedSecrets(profile.name, host.casefold(), references_by_host[host.casefold()]))
 
 
-def require_allowed(profile: Profile) -> None:
+def require_consent(profile: Profile) -> None:
     """Raise UsageError if the profile sends a secret to a host that is not allowed."""
     for secrets in find_secrets_to_allow(profile):
         references = ", ".join(secrets.references)

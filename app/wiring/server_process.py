@@ -40,27 +40,27 @@ class ServerProcess:
     """The target's own server, which the constructor starts and `stop` ends. The output of the
     server is read continuously, and only the last part is stored."""
 
-    def __init__(self, start: StartSpec) -> None:
+    def __init__(self, start_spec: StartSpec) -> None:
         """Start the server. Raises UsageError if the command cannot be started, and
         UnavailableError if another server already responds at the readiness URL."""
-        self._start = start
-        self._secrets = [value for _, value in start.environment if len(value) >= _MIN_SECRET_LENGTH]
+        self._start = start_spec
+        self._secrets = [value for _, value in start_spec.environment if len(value) >= _MIN_SECRET_LENGTH]
         if self.is_ready():
             raise UnavailableError(
-                f"target.start: {start.ready_url} already responds before {start.command[0]} is started",
+                f"target.start: {start_spec.ready_url} already responds before {start_spec.command[0]} is started",
                 hint="Stop that server, or remove target.start to measure it.",
             )
         self._guard = None if _IS_WINDOWS else _Guard()
         self.started_ns = time.perf_counter_ns()
         try:
-            self._child = _start_child(start)
+            self._child = _start_child(start_spec)
         except BaseException:
             if self._guard is not None:
                 self._guard.dismiss()
             raise
         if self._guard is not None:
             self._guard.watch(self._child.pid)
-        self._tail = bytearray()
+        self._output_tail = bytearray()
         self._reader = threading.Thread(target=self._read_tail, name="server-output", daemon=True)
         self._reader.start()
         self._is_stopped = False
@@ -83,8 +83,8 @@ class ServerProcess:
     def last_lines(self) -> tuple[str, ...]:
         if self._child.poll() is not None:
             self._reader.join(_REQUEST_LIMIT_S)  # The last output may still be in the pipe.
-        text = bytes(self._tail).decode(errors="replace")
-        if len(self._tail) == _TAIL_BYTES:
+        text = bytes(self._output_tail).decode(errors="replace")
+        if len(self._output_tail) == _TAIL_BYTES:
             text = text.partition("\n")[2]  # The first line is truncated, possibly within a secret.
         for secret in self._secrets:
             text = text.replace(secret, "***")
@@ -113,7 +113,7 @@ class ServerProcess:
     def _read_tail(self) -> None:
         with cast(IO[bytes], self._child.stdout) as output:
             while block := os.read(output.fileno(), 65_536):
-                self._tail = (self._tail + block)[-_TAIL_BYTES:]
+                self._output_tail = (self._output_tail + block)[-_TAIL_BYTES:]
 
 
 class _Guard:
@@ -123,8 +123,8 @@ class _Guard:
         self._child = start_module("app.wiring.server_guard")
         self._stdin = cast(IO[bytes], self._child.stdin)
 
-    def watch(self, group: int) -> None:
-        self._write(b"%d\n" % group)
+    def watch(self, group_id: int) -> None:
+        self._write(b"%d\n" % group_id)
 
     def dismiss(self) -> None:
         self._write(b"done\n")
@@ -138,12 +138,12 @@ class _Guard:
             self._stdin.flush()
 
 
-def _start_child(start: StartSpec) -> subprocess.Popen[bytes]:
+def _start_child(start_spec: StartSpec) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
-            start.command,
-            cwd=start.directory,
-            env=os.environ | dict(start.environment),
+            start_spec.command,
+            cwd=start_spec.directory,
+            env=os.environ | dict(start_spec.environment),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -153,7 +153,7 @@ def _start_child(start: StartSpec) -> subprocess.Popen[bytes]:
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise UsageError(
-            f"target.start: {start.command[0]} cannot be started: {reason}",
+            f"target.start: {start_spec.command[0]} cannot be started: {reason}",
             hint="Set target.start.command to a program on the PATH and its arguments.",
         ) from None
 

@@ -19,7 +19,7 @@ from app.planning.planned_fleet import (
     prepare_fleet,
     prepare_replica,
 )
-from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, load_day
+from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, load_day_settings
 from app.records.day import SimulatedDay
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
@@ -55,7 +55,7 @@ def simulate_plan_day(
 
     Raises UsageError or ProfileError for an invalid source, day or setting.
     """
-    settings = load_day(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
+    settings = load_day_settings(request.autoscaler, request.overrides)  # Parsed first, because planning may take long.
     date = None if request.day == BUSIEST else _parse_date(request.day)
     plan, plan_inputs = load_or_compute_plan(request.source, today)
     if date is not None and not 0 <= (date - plan_inputs.today).days <= _MAX_DAYS:
@@ -69,8 +69,8 @@ def simulate_plan_day(
             hint="Use a date within five years of the day of the plan, or busiest.",
         )
     fleet = prepare_fleet(plan, plan_inputs, request.offer, request.instances)
-    day = _build_day_options(request, settings, fleet, plan_inputs, date or find_busiest_date(plan_inputs))
-    return simulate_day(fleet, plan_inputs, day, on_progress)
+    day_options = _build_day_options(request, settings, fleet, plan_inputs, date or find_busiest_date(plan_inputs))
+    return simulate_day(fleet, plan_inputs, day_options, on_progress)
 
 
 def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, PlanningInputs]:
@@ -78,8 +78,8 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, Plann
     `sizewise plan` does."""
     path = Path(source)
     if is_plan_file(path):
-        file = read_plan(path)
-        return file.plan, file.inputs
+        plan_file = read_plan(path)
+        return plan_file.plan, plan_file.inputs
     if path.suffix in _PLAN_SUFFIXES and not path.exists():
         raise UsageError(
             f"{source} does not exist", hint="Create a plan file with `sizewise plan RUN --out plan.yaml`."

@@ -25,8 +25,7 @@ from app.session.spec import LimitSpec, PlanSpec, RunSpec, StandaloneModelSpec, 
 from app.wiring.endpoint import build_endpoint
 from app.wiring.hardware import find_hardware, is_local_target
 from app.wiring.proxy import format_proxy
-from app.wiring.reference_server import SCRIPTED_NOTE as SCRIPTED
-from app.wiring.reference_server import find_mock_protocol
+from app.wiring.reference_server import SCRIPTED_NOTE, find_mock_protocol
 from app.wiring.stages import build_stages
 from app.wiring.workload import build_workload, compute_label_chance_accuracy
 from loadgen.records import Endpoint
@@ -70,12 +69,12 @@ def build_start_spec(profile: EndpointProfile) -> StartSpec | None:
     start = profile.target.start
     if start is None:
         return None
-    parts = urlsplit(profile.target.all_urls[0])
-    scheme = _SCHEMES.get(parts.scheme, parts.scheme)
+    url_parts = urlsplit(profile.target.all_urls[0])
+    scheme = _SCHEMES.get(url_parts.scheme, url_parts.scheme)
     is_path = start.ready.startswith("/")
     return StartSpec(
         command=start.command,
-        ready_url=f"{scheme}://{parts.netloc}{start.ready}" if is_path else start.ready,
+        ready_url=f"{scheme}://{url_parts.netloc}{start.ready}" if is_path else start.ready,
         timeout_s=start.timeout_s,
         directory=str(start.directory),
         environment=tuple((name, resolve_secret(text)) for name, text in start.env.items()),
@@ -138,7 +137,7 @@ def _build_target(profile: EndpointProfile, hardware: Hardware | None) -> Target
 def _build_notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     notes = []
     if find_mock_protocol(profile) is not None:
-        notes.append(SCRIPTED)
+        notes.append(SCRIPTED_NOTE)
     if endpoint.proxy is not None:
         notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}); latencies include the proxy.")
     if isinstance(profile.target, EndpointSettings) and endpoint.max_connections > profile.target.max_connections:

@@ -39,27 +39,33 @@ def replay_trace(stage: StageSettings, seed: int) -> TraceReplay:
     recorded. Each further copy starts at a random position of the trace and wraps around."""
     assert stage.trace is not None
     arrivals_s = read_trace(stage.trace).at_s / (stage.speed or 1.0)
-    span_s = float(arrivals_s[-1]) + _REPLAY_MARGIN_S
+    trace_duration_s = float(arrivals_s[-1]) + _REPLAY_MARGIN_S
     rng = np.random.default_rng(seed)
-    copies = [arrivals_s, *((arrivals_s + rng.uniform(0, span_s)) % span_s for _ in range((stage.superpose or 1) - 1))]
+    copies = [
+        arrivals_s,
+        *(
+            (arrivals_s + rng.uniform(0, trace_duration_s)) % trace_duration_s
+            for _ in range((stage.superpose or 1) - 1)
+        ),
+    ]
     offsets_s = np.concatenate(copies)
     order = np.argsort(offsets_s, kind="stable")
     return TraceReplay(
         offsets_ns=np.rint((offsets_s[order] - stage.lead_in_s) * 1e9).astype(np.int64),
         rows=order % len(arrivals_s),
-        duration_s=stage.duration_s if stage.duration_s is not None else span_s - stage.lead_in_s,
+        duration_s=stage.duration_s if stage.duration_s is not None else trace_duration_s - stage.lead_in_s,
     )
 
 
-def compute_trace_lengths(trace: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
+def compute_trace_lengths(trace_path: Path, stage: StageSettings | None, seed: int) -> tuple[bytes, bytes]:
     """Return the input and output token counts as little-endian int32 bytes. The order is that of
     the arrivals of `stage`, which replays the trace. If `stage` is `None`, the order is that of the
     trace."""
-    recorded_trace: Trace = read_trace(trace)
-    rows = np.arange(len(recorded_trace.at_s)) if stage is None else replay_trace(stage, seed).rows
-    columns = (recorded_trace.input_tokens, recorded_trace.output_tokens)
+    trace: Trace = read_trace(trace_path)
+    rows = np.arange(len(trace.at_s)) if stage is None else replay_trace(stage, seed).rows
+    columns = (trace.input_tokens, trace.output_tokens)
     input_tokens, output_tokens = (
-        np.ones(len(recorded_trace.at_s), np.int32) if column is None else column for column in columns
+        np.ones(len(trace.at_s), np.int32) if column is None else column for column in columns
     )
     return input_tokens[rows].astype("<i4").tobytes(), output_tokens[rows].astype("<i4").tobytes()
 

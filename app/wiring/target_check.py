@@ -16,7 +16,7 @@ import msgspec
 from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import EndpointProfile, GeneratingProfile, LocustProfile, Profile
-from app.profiles.secrets import redact
+from app.profiles.secrets import redact_header
 from app.profiles.target import HttpTarget, LocustTarget
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.target import find_unreachable_hint
@@ -35,17 +35,17 @@ _TLS_PORTS = {"https": 443, "grpcs": 443}
 def read_tls_parameters(endpoint: Endpoint) -> TlsInfo | None:
     """Return the TLS parameters of an endpoint. Returns `None` if the connection is not encrypted,
     uses a proxy or a Unix socket, or if the handshake fails."""
-    parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
-    if parts.scheme not in _TLS_PORTS or endpoint.proxy is not None or endpoint.unix_socket is not None:
+    url_parts = urlsplit(endpoint.urls[0]) if endpoint.urls else urlsplit("")
+    if url_parts.scheme not in _TLS_PORTS or endpoint.proxy is not None or endpoint.unix_socket is not None:
         return None
-    host, port = parts.hostname or "", parts.port or _TLS_PORTS[parts.scheme]
+    host, port = url_parts.hostname or "", url_parts.port or _TLS_PORTS[url_parts.scheme]
     try:
         context = build_tls_context(endpoint.tls)
-        if parts.scheme == "grpcs":
+        if url_parts.scheme == "grpcs":
             context.set_alpn_protocols(["h2"])
-        limit_s = endpoint.timeouts.connect_s
+        timeout_s = endpoint.timeouts.connect_s
         with (
-            socket.create_connection((host, port), timeout=limit_s) as tcp_socket,
+            socket.create_connection((host, port), timeout=timeout_s) as tcp_socket,
             context.wrap_socket(tcp_socket, server_hostname=host) as tls_socket,
         ):
             return _read_tls_info(tls_socket)
@@ -123,9 +123,9 @@ def check_target(profile: Profile) -> ConnectionTest:
             endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, exit_stack),))
         module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
         try:
-            load = exit_stack.enter_context(LoadProcess(module))
-            load.configure(endpoint, workload)
-            report = load.preflight()
+            generator = exit_stack.enter_context(LoadProcess(module))
+            generator.configure(endpoint, workload)
+            report = generator.preflight()
         except LoadError as error:
             report = _build_failed_preflight(error)
     if not profile.target.permitted:
@@ -136,12 +136,12 @@ def check_target(profile: Profile) -> ConnectionTest:
 def _start_own_server(profile: EndpointProfile, exit_stack: ExitStack) -> str:
     mock_protocol = find_mock_protocol(profile)
     if mock_protocol is not None:
-        scripted = start_scripted(mock_protocol)
-        exit_stack.callback(scripted.close)
-        return scripted.url
-    endpoint = start_embedded_endpoint(profile)
-    exit_stack.callback(endpoint.stop)
-    return endpoint.ready.url
+        scripted_server = start_scripted(mock_protocol)
+        exit_stack.callback(scripted_server.close)
+        return scripted_server.url
+    embedded_endpoint = start_embedded_endpoint(profile)
+    exit_stack.callback(embedded_endpoint.stop)
+    return embedded_endpoint.ready.url
 
 
 def _build_failed_preflight(error: LoadError) -> PreflightDone:
@@ -202,4 +202,4 @@ def _build_request_headers(target: EndpointSettings) -> tuple[tuple[str, str], .
     """Return the request headers as written in the profile, with references to secrets instead of
     the secrets."""
     authorization = () if target.api_key is None else (("Authorization", f"Bearer {target.api_key}"),)
-    return (*authorization, *((name, redact(name, text)) for name, text in target.headers.items()))
+    return (*authorization, *((name, redact_header(name, text)) for name, text in target.headers.items()))

@@ -13,7 +13,7 @@ from app.inference.inspection.client import inspect_model
 from app.inference.probe import ProviderProbe, probe_providers
 from app.inference.providers import count_usable_cores, format_too_many_threads
 from app.profiles.local import LocalProfile, VariantSettings
-from app.profiles.serve import model_path
+from app.profiles.serve import get_model_path
 from app.records.model import ModelMetadata, ShapeOverrides
 from app.records.planned_work import ImpossibleVariant
 from app.wiring.local_spec import build_variants, compute_default_memory_limit_bytes
@@ -52,20 +52,20 @@ def inspect_local_machine() -> LocalMachine:
 
 def get_unavailability_reasons(probe: ProviderProbe) -> dict[str, str]:
     """Return the reason why each unavailable execution provider cannot open a session."""
-    return {refusal.provider: refusal.reason for refusal in probe.failed_providers}
+    return {failed_provider.provider: failed_provider.reason for failed_provider in probe.failed_providers}
 
 
 def inspect_models(profile: LocalProfile) -> dict[Path, ModelMetadata | UsageError]:
     """Inspect each model in a child process with resource limits. Return, for each path, the
     metadata of the model, or an error if the model is rejected."""
     metadata_by_path: dict[Path, ModelMetadata | UsageError] = {}
-    shapes = ShapeOverrides(axes=dict(profile.target.runtime.axes))
+    shape_overrides = ShapeOverrides(axes=dict(profile.target.runtime.axes))
     for variant in profile.target.all_variants:
         path = _get_path(variant)
         if path in metadata_by_path:
             continue
         try:
-            metadata_by_path[path] = inspect_model(path, shapes)
+            metadata_by_path[path] = inspect_model(path, shape_overrides)
         except UsageError as error:
             metadata_by_path[path] = error
     return metadata_by_path
@@ -76,11 +76,11 @@ def find_unrunnable_variants(
 ) -> tuple[ImpossibleVariant, ...]:
     """Return the variants that cannot run on this machine, each with the first reason that was
     found."""
-    limit = profile.limits.memory_bytes
+    limit_bytes = profile.limits.memory_bytes
     impossible_variants = []
     for variant, display_variant in zip(profile.target.all_variants, build_variants(profile), strict=True):
         metadata = models.get(_get_path(variant))
-        for key, reason in _find_obstacles(variant, machine, metadata, limit):
+        for key, reason in _find_obstacles(variant, machine, metadata, limit_bytes):
             impossible_variants.append(ImpossibleVariant(cell=display_variant.label, reason=reason, hint=key))
             break
     return tuple(impossible_variants)
@@ -128,11 +128,13 @@ def estimate_memory(metadata: ModelMetadata, batch: int, precision: str = "as-is
         memory_bytes = metadata.memory_growth.fixed + metadata.memory_growth.per_row * batch
     if memory_bytes is None:
         return None
-    weights = min(metadata.parameters.bytes, memory_bytes)
+    weight_bytes = min(metadata.parameters.bytes, memory_bytes)
     relative_size = _RELATIVE_WEIGHT_SIZE[precision]
-    return round(weights * relative_size + (memory_bytes - weights) * (relative_size if precision == "fp16" else 1.0))
+    return round(
+        weight_bytes * relative_size + (memory_bytes - weight_bytes) * (relative_size if precision == "fp16" else 1.0)
+    )
 
 
 def _get_path(variant: VariantSettings) -> Path:
     assert variant.model is not None
-    return model_path(variant.model)
+    return get_model_path(variant.model)

@@ -53,8 +53,10 @@ def parse_address(option: str, text: str) -> RendezvousAddress:
         raise UsageError(f"{option} {text!r} has no port from 1 to 65535", hint=hint)
     is_bracketed = host.startswith("[") and host.endswith("]")
     host_without_brackets = host[1:-1] if is_bracketed else host
-    version = _parse_ip_version(host_without_brackets)
-    if is_bracketed != (version == 6) or (version is None and _HOST_PATTERN.fullmatch(host_without_brackets) is None):
+    ip_version = _parse_ip_version(host_without_brackets)
+    if is_bracketed != (ip_version == 6) or (
+        ip_version is None and _HOST_PATTERN.fullmatch(host_without_brackets) is None
+    ):
         raise UsageError(f"{option} {text!r} has no valid host", hint=hint)
     return RendezvousAddress(host_without_brackets, int(port))
 
@@ -112,7 +114,7 @@ class RemoteWorkers(msgspec.Struct, frozen=True):
 
 
 def build_gather(
-    profile: EndpointProfile, remote: RemoteWorkers | None = None, *, cores: float | None = None
+    profile: EndpointProfile, remote_workers: RemoteWorkers | None = None, *, cores: float | None = None
 ) -> Gather | None:
     """Return the workers for which a master waits; `None` if a single worker sends the load without
     a master.
@@ -121,16 +123,16 @@ def build_gather(
     machine are counted. Raises UsageError if remote workers cannot send the load.
     """
     requested_workers = profile.load.workers
-    if remote is None:
+    if remote_workers is None:
         local_workers = count_spare_workers(profile, cores) if requested_workers == "auto" else requested_workers
         return Gather(local_workers=local_workers) if local_workers > 1 else None
     _require_reachable_target(profile)
     return Gather(
         local_workers=0 if requested_workers == "auto" else requested_workers,
-        remote_workers=remote.count,
-        host=remote.address.host,
-        port=remote.address.port,
-        token=remote.token,
+        remote_workers=remote_workers.count,
+        host=remote_workers.address.host,
+        port=remote_workers.address.port,
+        token=remote_workers.token,
     )
 
 

@@ -58,15 +58,15 @@ def build_workload(profile: EndpointProfile) -> Workload:
     _require_unredacted_body(profile)
     match profile:
         case HttpProfile():
-            return _build_http(profile)
+            return _build_http_workload(profile)
         case GeneratingProfile() | EmbeddingsProfile() | RerankProfile():
-            return _build_openai(profile)
+            return _build_openai_workload(profile)
         case OipProfile() | OipGrpcProfile():
-            return _build_oip(profile)
+            return _build_oip_workload(profile)
         case TfServingProfile():
-            return _build_tf_serving(profile)
+            return _build_tf_serving_workload(profile)
         case TorchServeProfile():
-            return _build_torchserve(profile)
+            return _build_torchserve_workload(profile)
         case LocustProfile():
             settings = profile.workload
             return LocustWorkload(str(profile.target.file), settings.user_classes, settings.spawn_per_s)
@@ -81,7 +81,7 @@ def _require_unredacted_body(profile: EndpointProfile) -> None:
             raise UsageError(f"the secret in workload.{key} was removed when this profile was stored", hint=hint)
 
 
-def _build_http(profile: HttpProfile) -> HttpWorkload:
+def _build_http_workload(profile: HttpProfile) -> HttpWorkload:
     settings = profile.workload
     has_fixed_bodies = settings.dataset is None and settings.template is None
     return HttpWorkload(
@@ -101,7 +101,7 @@ def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes
     return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
 
 
-def _build_openai(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
+def _build_openai_workload(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> OpenAiWorkload:
     settings = profile.workload
     return OpenAiWorkload(
         api=_APIS[profile.target.protocol],
@@ -142,7 +142,7 @@ def _build_dataset_prompts(settings: TextDatasetSettings) -> DatasetPrompts:
     return DatasetPrompts(build_dataset(settings.path), settings.prompt, output_tokens)
 
 
-def _build_oip(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
+def _build_oip_workload(profile: OipProfile | OipGrpcProfile) -> OipWorkload:
     settings = profile.workload
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     if isinstance(profile, OipGrpcProfile):
@@ -176,7 +176,7 @@ def compute_label_chance_accuracy(profile: EndpointProfile) -> float | None:
         return None
 
 
-def _build_tf_serving(profile: TfServingProfile) -> TfServingWorkload:
+def _build_tf_serving_workload(profile: TfServingProfile) -> TfServingWorkload:
     settings = profile.workload
     return TfServingWorkload(
         model=profile.target.model,
@@ -189,7 +189,7 @@ def _build_tf_serving(profile: TfServingProfile) -> TfServingWorkload:
     )
 
 
-def _build_torchserve(profile: TorchServeProfile) -> TorchServeWorkload:
+def _build_torchserve_workload(profile: TorchServeProfile) -> TorchServeWorkload:
     settings = profile.workload
     return TorchServeWorkload(
         model=profile.target.model,

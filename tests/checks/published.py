@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UsageError
-from app.profiles.bundled import DIRECTORY
+from app.profiles.bundled import DATA_DIRECTORY
 
 
 class PublishedResult(msgspec.Struct, frozen=True):
@@ -44,7 +44,7 @@ def load_published(accelerators: Container[str], directory: Path | None = None) 
 
     Raises UsageError naming the file and the line of a bad cell.
     """
-    path = (directory or DIRECTORY / "hardware") / "published.csv"
+    path = (directory or DATA_DIRECTORY / "hardware") / "published.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from app.errors import UsageError
-from app.profiles.bundled import DIRECTORY
+from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import load_catalog
 from tests.checks.published import load_published
 
@@ -16,7 +16,7 @@ CARDS = load_catalog().accelerators
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    shutil.copy(DIRECTORY / "hardware" / "published.csv", tmp_path)
+    shutil.copy(DATA_DIRECTORY / "hardware" / "published.csv", tmp_path)
     return tmp_path
 
 

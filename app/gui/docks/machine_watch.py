@@ -165,9 +165,9 @@ class _RunReadings:
 
 
 def _check_machine() -> MachineInfo:
-    from app.wiring.machine import read_machine_metadata
+    from app.wiring.machine import read_machine_info
 
-    return read_machine_metadata()
+    return read_machine_info()
 
 
 def _is_visible(widget: QWidget) -> bool:

@@ -15,7 +15,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_money, format_plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, label, vbox
-from app.profiles.pricing.catalog import load_imported_prices
+from app.profiles.pricing.catalog import load_imported_price_list
 from app.reporting.offer_rows import PriceListRow, build_offer_row, find_offers, load_offers
 
 STALE_DAYS = 30
@@ -94,7 +94,7 @@ class OffersTab(QWidget):
 def read_prices() -> Prices:
     """Read the catalog and the imported price list. Can be called from any thread."""
     today = datetime.now(UTC).date()
-    imported_prices = load_imported_prices()
+    imported_prices = load_imported_price_list()
     rows = tuple(build_offer_row(offer, today) for offer in find_offers(load_offers()))
     return Prices(
         rows,

@@ -37,10 +37,10 @@ def remember(kind: FileKind, path: Path) -> None:
 def remember_opened(kind: FileKind, path: Path) -> None:
     """Remember a file that the user has opened, so that the library lists the file. Bundled files
     and files of a run are skipped, because the library lists them already."""
-    from app.profiles.bundled import DIRECTORY
+    from app.profiles.bundled import DATA_DIRECTORY
 
     is_run_file = (path.parent / "events.jsonl").exists()
-    if not is_run_file and not path.absolute().is_relative_to(DIRECTORY):
+    if not is_run_file and not path.absolute().is_relative_to(DATA_DIRECTORY):
         remember(kind, path)
 
 

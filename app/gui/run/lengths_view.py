@@ -40,15 +40,15 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
     """Compute the histograms of a profile. If other parts of the profile are invalid, only the
     workload is used."""
     from app.errors import SizewiseError
-    from app.profiles.loading import load_values
+    from app.profiles.loading import load_profile_tree
     from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile
     from app.wiring.planned_work import sample_prompt_lengths
 
     try:
         try:
-            profile = load_values(dict(tree), path)
+            profile = load_profile_tree(dict(tree), path)
         except SizewiseError:
-            profile = load_values(_keep_workload(tree), path)
+            profile = load_profile_tree(_keep_workload(tree), path)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)

@@ -39,14 +39,14 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
     """Compute the planned work of a profile. For a local profile, inspect the models, and also this
     machine if `machine` is None."""
     from app.errors import ProfileError, SizewiseError
-    from app.profiles.loading import load_values
+    from app.profiles.loading import load_profile_tree
     from app.profiles.local import LocalProfile
     from app.profiles.pricing.catalog import load_catalog
     from app.wiring.planned_work import estimate_work
     from app.wiring.unrunnable_variants import find_unrunnable_variants, inspect_local_machine, inspect_models
 
     try:
-        profile = load_values(dict(tree), path)
+        profile = load_profile_tree(dict(tree), path)
         work = estimate_work(profile, load_catalog())
         if not isinstance(profile, LocalProfile):
             return WorkView(work, target=", ".join(profile.target.all_urls))

@@ -112,9 +112,11 @@ def load_class_folders(
             hint="Use an .npz file with one array per input.",
         )
     spec = inputs[0]
-    classes, files = _find_files(folder, is_labeled)
-    read = build_image_reader(spec) if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _build_array_reader(spec)
-    first_row = read(files[0][0])
+    class_names, files = _find_files(folder, is_labeled)
+    read_file = (
+        build_image_reader(spec) if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _build_array_reader(spec)
+    )
+    first_row = read_file(files[0][0])
     if (size := first_row.nbytes * len(files)) > MAX_BYTES:
         raise UsageError(
             f"{folder.name} needs {size / 2**30:,.1f} GiB as model input, above the maximum of 2 GiB",
@@ -122,7 +124,7 @@ def load_class_folders(
         )
     rows = np.empty((len(files), *first_row.shape), first_row.dtype)
     for index, (path, _) in enumerate(files):
-        row = read(path)
+        row = read_file(path)
         if row.shape != first_row.shape:
             raise UsageError(
                 f"{_format_path(path)} has shape {format_shape(row.shape)}, but {_format_path(files[0][0])} has "
@@ -130,8 +132,8 @@ def load_class_folders(
                 hint="Use files of the same shape, because all rows are joined into one array.",
             )
         rows[index] = row
-    labels = np.array([label for _, label in files], np.int64) if is_labeled else None
-    notes = (*(_build_class_notes(classes) if is_labeled else ()), *_build_image_notes(files))
+    labels = np.array([class_index for _, class_index in files], np.int64) if is_labeled else None
+    notes = (*(_build_class_notes(class_names) if is_labeled else ()), *_build_image_notes(files))
     return StoredRows({spec.name: rows}, labels, max_batch=max_batch, notes=notes)
 
 
@@ -143,19 +145,19 @@ def _find_files(folder: Path, is_labeled: bool) -> tuple[list[str], list[tuple[P
         Path(entry.name).suffix.casefold() in IMAGE_SUFFIXES | _ARRAY_SUFFIXES for entry in entries
     ):
         return [], _require_one_file_type(folder, [(folder / entry.name, 0) for entry in entries])
-    classes = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
+    class_names = [entry.name for entry in entries if entry.is_dir(follow_symlinks=False)]
     files = [
-        (folder / name / entry.name, label)
-        for label, name in enumerate(classes)
+        (folder / name / entry.name, class_index)
+        for class_index, name in enumerate(class_names)
         for entry in _read_entries(folder / name)
     ]
     if not files:
         raise UsageError(
-            f"{folder.name} contains no files in its {len(classes)} class folders",
+            f"{folder.name} contains no files in its {len(class_names)} class folders",
             hint="Add one file per row as `<class>/<name>.npy`, .png or .jpg, "
             + (NO_LABELS_HINT if is_labeled else "or directly in the folder."),
         )
-    return classes, _require_one_file_type(folder, files)
+    return class_names, _require_one_file_type(folder, files)
 
 
 def _require_one_file_type(folder: Path, files: list[tuple[Path, int]]) -> list[tuple[Path, int]]:
@@ -163,9 +165,9 @@ def _require_one_file_type(folder: Path, files: list[tuple[Path, int]]) -> list[
         raise UsageError(
             f"{folder.name} has {len(files):,} files, above the maximum of one million", hint="Use fewer files."
         )
-    kind = IMAGE_SUFFIXES if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _ARRAY_SUFFIXES
+    allowed_suffixes = IMAGE_SUFFIXES if files[0][0].suffix.casefold() in IMAGE_SUFFIXES else _ARRAY_SUFFIXES
     unexpected_path = next(
-        (path for path, _ in files if path.suffix.casefold() not in kind or not path.is_file()), None
+        (path for path, _ in files if path.suffix.casefold() not in allowed_suffixes or not path.is_file()), None
     )
     if unexpected_path is not None:
         raise UsageError(
@@ -195,7 +197,7 @@ def _is_junction(entry: os.DirEntry[str]) -> bool:
 def _build_array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     def read_array(path: Path) -> Array:
         try:
-            with _open_limited(path) as file:
+            with _open_array_file(path) as file:
                 values = np.load(file, allow_pickle=False)
         except Exception as error:  # For a corrupted file, NumPy may raise any error.
             raise UsageError(
@@ -215,16 +217,16 @@ def _build_array_reader(spec: TensorSpec) -> Callable[[Path], Array]:
     return read_array
 
 
-def _open_limited(path: Path) -> BinaryIO:
+def _open_array_file(path: Path) -> BinaryIO:
     if path.stat().st_size > MAX_BYTES:
         raise ValueError("the file is larger than 2 GiB")
     return path.open("rb")
 
 
-def _build_class_notes(classes: list[str]) -> list[str]:
+def _build_class_notes(class_names: list[str]) -> list[str]:
     """Return a note if the name of a folder is a number that differs from its class index."""
     mismatch = next(
-        ((name, index) for index, name in enumerate(classes) if name.isdecimal() and int(name) != index), None
+        ((name, index) for index, name in enumerate(class_names) if name.isdecimal() and int(name) != index), None
     )
     if mismatch is None:
         return []

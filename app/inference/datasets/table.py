@@ -37,14 +37,14 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, m
     labels, it is the length of the array of the first input with a dynamic first axis; without such
     an input, it is the length of the first array that does not match the shape of its input. Raises
     UsageError for arrays that do not fit the model."""
-    has_free_first_axis = any(spec.shape[:1] == (-1,) for spec in inputs)
+    has_dynamic_first_axis = any(spec.shape[:1] == (-1,) for spec in inputs)
     arrays = _read_arrays(path, [spec.name for spec in inputs], label)
     labels = None if label is None else cast_labels(arrays[label], path.name)
     rows_shape = _find_rows_shape(arrays, inputs) if labels is None else labels.shape
     feeds, whole_inputs = {}, {}
     for spec in inputs:
         values = arrays[spec.name]
-        may_be_rows = spec.shape[:1] == (-1,) if has_free_first_axis else spec.shape != ()
+        may_be_rows = spec.shape[:1] == (-1,) if has_dynamic_first_axis else spec.shape != ()
         if may_be_rows and values.shape[:1] == rows_shape and matches_shape(values.shape[1:], spec.shape[1:]):
             feeds[spec.name] = cast_input(values, spec, path.name)
         elif spec.shape[:1] != (-1,) and matches_shape(values.shape, spec.shape):
@@ -60,10 +60,10 @@ def load_arrays(path: Path, inputs: tuple[TensorSpec, ...], label: str | None, m
 def _find_rows_shape(arrays: dict[str, Array], inputs: tuple[TensorSpec, ...]) -> tuple[int, ...]:
     """Return the number of rows of unlabeled arrays, as a shape with one axis; an empty tuple if no
     array can contain rows."""
-    free_inputs = [spec for spec in inputs if spec.shape[:1] == (-1,)]
+    dynamic_inputs = [spec for spec in inputs if spec.shape[:1] == (-1,)]
     fixed_inputs = [spec for spec in inputs if spec.shape]
-    larger_inputs = (spec for spec in fixed_inputs if not matches_shape(arrays[spec.name].shape, spec.shape))
-    row_input = next(iter(free_inputs), None) or next(larger_inputs, None) or next(iter(fixed_inputs), None)
+    mismatched_inputs = (spec for spec in fixed_inputs if not matches_shape(arrays[spec.name].shape, spec.shape))
+    row_input = next(iter(dynamic_inputs), None) or next(mismatched_inputs, None) or next(iter(fixed_inputs), None)
     return () if row_input is None else arrays[row_input.name].shape[:1]
 
 
@@ -188,7 +188,7 @@ def _read_values(column: Any, name: str, path: Path) -> Array:
 
 
 def _convert_column(values: Array, spec: TensorSpec, path: Path) -> Array:
-    if not spec.shape or any(axis not in (-1, 1) for axis in spec.shape[1:]):
+    if not spec.shape or any(dim not in (-1, 1) for dim in spec.shape[1:]):
         raise UsageError(
             f"the column {printable(spec.name)} has one value per row, but the model needs shape "
             f"{format_shape(spec.shape)}",
@@ -215,13 +215,13 @@ def _join_columns(columns: dict[str, Array], spec: TensorSpec, path: Path, *, su
             f"the column {printable(text_columns[0])} of {path.name} contains values that are not numbers",
             hint="Remove the column, or convert it to numbers.",
         )
-    rows = len(next(iter(columns.values())))
-    if rows * len(columns) * np.dtype(spec.dtype).itemsize > MAX_BYTES:
+    row_count = len(next(iter(columns.values())))
+    if row_count * len(columns) * np.dtype(spec.dtype).itemsize > MAX_BYTES:
         raise UsageError(f"{path.name} needs more than 2 GiB as model input", hint="Use fewer rows.")
-    matrix: Array = np.empty((rows, len(columns)), np.dtype(spec.dtype))
+    matrix: Array = np.empty((row_count, len(columns)), np.dtype(spec.dtype))
     for index, values in enumerate(columns.values()):
         matrix[:, index] = cast_input(values, spec, path.name, is_decimal=True)
-    return matrix.reshape(rows, *row_shape) if row_shape != (-1,) else matrix
+    return matrix.reshape(row_count, *row_shape) if row_shape != (-1,) else matrix
 
 
 def _format_names(names: Any) -> str:

@@ -37,8 +37,9 @@ class Dataflow(msgspec.Struct, frozen=True):
     """Dataflow of a graph.
 
     `steps` are the nodes that run in each inference, in order. `weights` are the names of the
-    constants that the steps read, which remain in memory between inferences. `stored_forms` are the
-    names of dequantized constants, which kernels read in their quantized form."""
+    constants that the steps read, which remain in memory between inferences.
+    `dequantized_constants` are the names of dequantized constants, which kernels read in their
+    quantized form."""
 
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
@@ -47,30 +48,32 @@ class Dataflow(msgspec.Struct, frozen=True):
     tables: frozenset[str]
     """Names of the weights that are only used as lookup tables and therefore never read as a
     whole."""
-    stored_forms: frozenset[str]
+    dequantized_constants: frozenset[str]
 
     def iterate_read_activations(self, step: Step) -> Iterator[str]:
         """Yield the names of the activations whose bytes a step reads."""
         if not is_view(step) and step.node.op_type not in _SHAPE_READERS:
-            yield from (name for name in step.reads if name not in self.weights and name not in self.stored_forms)
+            yield from (
+                name for name in step.reads if name not in self.weights and name not in self.dequantized_constants
+            )
 
     def iterate_written_activations(self, step: Step) -> Iterator[str]:
         """Yield the names of the activations whose bytes a step writes."""
         if not is_view(step):
-            yield from (name for name in step.writes if name not in self.stored_forms)
+            yield from (name for name in step.writes if name not in self.dequantized_constants)
 
 
 def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
     """Build the dataflow of a graph. Raises UsageError for an invalid graph."""
     constants = {tensor.name for tensor in graph.initializer} | {
-        sparse.values.name for sparse in graph.sparse_initializer
+        sparse_tensor.values.name for sparse_tensor in graph.sparse_initializer
     }
-    stored_forms: set[str] = set()
+    dequantized_constants: set[str] = set()
     steps: list[Step] = []
     for step in build_steps(graph):
         is_constant = constants.issuperset(step.reads)
         if is_constant and step.node.op_type == "DequantizeLinear":
-            stored_forms.update(step.writes)
+            dequantized_constants.update(step.writes)
         elif is_constant and not _is_random(step.node):
             constants.update(step.writes)
             continue
@@ -84,7 +87,7 @@ def build_dataflow(graph: onnx.GraphProto) -> Dataflow:
         steps=tuple(steps),
         weights=frozenset(weights),
         tables=frozenset(weights - fully_read_names),
-        stored_forms=frozenset(stored_forms),
+        dequantized_constants=frozenset(dequantized_constants),
     )
 
 
@@ -155,17 +158,19 @@ def drop_weights(model: onnx.ModelProto) -> None:
             output.type.tensor_type.ClearField("shape")
 
 
-def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, is_strict: bool = True) -> ValueSizes:
+def infer_sizes(
+    model: onnx.ModelProto, input_shapes: dict[str, tuple[int, ...]], *, is_strict: bool = True
+) -> ValueSizes:
     """Infer the sizes of all values of a model for the given input shapes. The input shapes are
     written to `model`.
 
     If shapes are inconsistent, ShapeMismatchError is raised if `is_strict`; otherwise, the affected
     sizes are unknown."""
     for value in model.graph.input:
-        if value.name in inputs and value.type.HasField("tensor_type"):
+        if value.name in input_shapes and value.type.HasField("tensor_type"):
             shape = value.type.tensor_type.shape
             shape.ClearField("dim")
-            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=length) for length in inputs[value.name])
+            shape.dim.extend(onnx.TensorShapeProto.Dimension(dim_value=length) for length in input_shapes[value.name])
     try:
         inferred_graph = shape_inference.infer_shapes(model, strict_mode=is_strict, data_prop=True).graph
     except MemoryError:
@@ -184,9 +189,9 @@ def infer_sizes(model: onnx.ModelProto, inputs: dict[str, tuple[int, ...]], *, i
         tensor = value.type.tensor_type
         dtypes[value.name] = tensor.elem_type
         if tensor.HasField("shape") and all(
-            axis.HasField("dim_value") and axis.dim_value >= 0 for axis in tensor.shape.dim
+            dim.HasField("dim_value") and dim.dim_value >= 0 for dim in tensor.shape.dim
         ):
-            shapes[value.name] = tuple(axis.dim_value for axis in tensor.shape.dim)
+            shapes[value.name] = tuple(dim.dim_value for dim in tensor.shape.dim)
     for weight in inferred_graph.initializer:
         shapes[weight.name], dtypes[weight.name] = tuple(weight.dims), weight.data_type
     return ValueSizes(shapes, dtypes)
@@ -243,8 +248,8 @@ def _count_gemm(node: onnx.NodeProto, shapes: Shapes) -> int:
 def _count_recurrent(_: onnx.NodeProto, shapes: Shapes) -> int:
     """Return the multiply-adds of a recurrent layer: each row uses all input weights and all
     recurrent weights once per time step."""
-    steps, rows, _features = _require_shape(shapes[0])
-    return steps * rows * (math.prod(_require_shape(shapes[1])) + math.prod(_require_shape(shapes[2])))
+    time_steps, rows, _features = _require_shape(shapes[0])
+    return time_steps * rows * (math.prod(_require_shape(shapes[1])) + math.prod(_require_shape(shapes[2])))
 
 
 def _count_einsum(node: onnx.NodeProto, shapes: Shapes) -> int:
@@ -284,45 +289,47 @@ _OPERATORS_WITHOUT_RULE = frozenset(
 )
 
 
-def compute_peak_activation_bytes(flow: Dataflow, get_bytes: Callable[[str], int]) -> int:
+def compute_peak_activation_bytes(dataflow: Dataflow, get_bytes: Callable[[str], int]) -> int:
     """Return the peak memory of the activations of one inference in bytes.
 
     The steps run in order, and each value is freed after its last use. Inputs and outputs are never
     freed, because the caller holds them. No buffer is reused in place, so a runtime may need less
     memory. Memory allocated by libraries (contexts, workspaces, unused memory) is not included."""
-    storage = _map_views(flow)
-    last_use = {storage.get(name, name): index for index, step in enumerate(flow.steps) for name in step.reads}
-    permanent_names = {storage.get(name, name) for name in (*flow.inputs, *flow.outputs)}
-    bytes_by_name = {name: get_bytes(name) for name in flow.inputs}
+    owners_by_view = _map_views(dataflow)
+    last_use_by_name = {
+        owners_by_view.get(name, name): index for index, step in enumerate(dataflow.steps) for name in step.reads
+    }
+    permanent_names = {owners_by_view.get(name, name) for name in (*dataflow.inputs, *dataflow.outputs)}
+    bytes_by_name = {name: get_bytes(name) for name in dataflow.inputs}
     current_bytes = peak_bytes = sum(bytes_by_name.values())
     freed_names_by_step: dict[int, list[str]] = {}
-    for index, step in enumerate(flow.steps):
-        for name in flow.iterate_written_activations(step):
+    for index, step in enumerate(dataflow.steps):
+        for name in dataflow.iterate_written_activations(step):
             bytes_by_name[name] = get_bytes(name)
             current_bytes += bytes_by_name[name]
             if name not in permanent_names:
-                freed_names_by_step.setdefault(last_use.get(name, index), []).append(name)
+                freed_names_by_step.setdefault(last_use_by_name.get(name, index), []).append(name)
         peak_bytes = max(peak_bytes, current_bytes)
         current_bytes -= sum(bytes_by_name[name] for name in freed_names_by_step.pop(index, ()))
     return peak_bytes
 
 
-def _map_views(flow: Dataflow) -> dict[str, str]:
+def _map_views(dataflow: Dataflow) -> dict[str, str]:
     """Return a mapping from the name of each view to the name of the value that owns its bytes."""
-    storage: dict[str, str] = {}
-    for step in flow.steps:
+    owners_by_view: dict[str, str] = {}
+    for step in dataflow.steps:
         if is_view(step):
-            source = storage.get(step.reads[0], step.reads[0])
-            storage.update(dict.fromkeys(step.writes, source))
-    return storage
+            owner = owners_by_view.get(step.reads[0], step.reads[0])
+            owners_by_view.update(dict.fromkeys(step.writes, owner))
+    return owners_by_view
 
 
 class OperatorFlops(msgspec.Struct, frozen=True):
-    """FLOPs of each operator of a graph. `unknown` contains, by operator, the number of nodes whose
-    FLOPs are unknown."""
+    """FLOPs of each operator of a graph. `unknown_node_counts` contains, by operator, the number of
+    nodes whose FLOPs are unknown."""
 
     flops: Counter[str]
-    unknown: Counter[str]
+    unknown_node_counts: Counter[str]
 
 
 def format_operator_name(domain: str, op_type: str) -> str:
@@ -331,37 +338,42 @@ def format_operator_name(domain: str, op_type: str) -> str:
     return printable(op_type if domain in ("", "ai.onnx") else f"{domain}.{op_type}")
 
 
-def compute_operator_flops(flow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
+def compute_operator_flops(dataflow: Dataflow, sizes: ValueSizes) -> OperatorFlops:
     """Return the FLOPs of a graph by operator, and the number of nodes whose FLOPs are unknown."""
     flops: Counter[str] = Counter()
-    unknown: Counter[str] = Counter()
-    for step in flow.steps:
+    unknown_node_counts: Counter[str] = Counter()
+    for step in dataflow.steps:
         name = format_operator_name(step.node.domain, step.node.op_type)
-        count = count_multiply_adds(step.node, sizes.get_shape)
-        if count is None:
-            unknown[name] += 1
+        multiply_adds = count_multiply_adds(step.node, sizes.get_shape)
+        if multiply_adds is None:
+            unknown_node_counts[name] += 1
         else:
-            flops[name] += 2 * count
-    return OperatorFlops(flops, unknown)
+            flops[name] += 2 * multiply_adds
+    return OperatorFlops(flops, unknown_node_counts)
 
 
-def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
+def compute_batch_cost(dataflow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCost:
     """Compute the cost of an inference at a batch size. Values of unknown size are not included in
     the bytes. Raises UsageError if the FLOPs or bytes exceed 2^63 - 1."""
 
     def sum_bytes(names: Iterable[str]) -> int:
         return sum(sizes.compute_bytes(name) or 0 for name in names)
 
-    flops = compute_operator_flops(flow, sizes).flops.total()
-    weight_bytes, weight_bytes_read = count_parameters(flow, sizes).bytes, sum_bytes(flow.weights - flow.tables)
-    activation_bytes = sum(
-        sum_bytes({*flow.iterate_read_activations(step)}) + sum_bytes(flow.iterate_written_activations(step))
-        for step in flow.steps
+    flops = compute_operator_flops(dataflow, sizes).flops.total()
+    weight_bytes, weight_bytes_read = (
+        count_parameters(dataflow, sizes).bytes,
+        sum_bytes(dataflow.weights - dataflow.tables),
     )
-    table_bytes_read = sum(sum_bytes(step.writes) for step in flow.steps if not flow.tables.isdisjoint(step.reads))
+    activation_bytes = sum(
+        sum_bytes({*dataflow.iterate_read_activations(step)}) + sum_bytes(dataflow.iterate_written_activations(step))
+        for step in dataflow.steps
+    )
+    table_bytes_read = sum(
+        sum_bytes(step.writes) for step in dataflow.steps if not dataflow.tables.isdisjoint(step.reads)
+    )
     moved_bytes = weight_bytes_read + table_bytes_read + activation_bytes
-    inputs_and_outputs = (name for name in {*flow.inputs, *flow.outputs} if name not in flow.weights)
-    memory_bytes = weight_bytes + compute_peak_activation_bytes(flow, lambda name: sizes.compute_bytes(name) or 0)
+    inputs_and_outputs = (name for name in {*dataflow.inputs, *dataflow.outputs} if name not in dataflow.weights)
+    memory_bytes = weight_bytes + compute_peak_activation_bytes(dataflow, lambda name: sizes.compute_bytes(name) or 0)
     if max(flops, moved_bytes, memory_bytes) > MAX_BYTES:
         raise UsageError(
             f"the FLOPs or bytes of an inference at batch size {batch} exceed 2^63 - 1", hint="Check the input shapes."
@@ -376,20 +388,20 @@ def compute_batch_cost(flow: Dataflow, sizes: ValueSizes, batch: int) -> BatchCo
     )
 
 
-def count_unknown_values(flow: Dataflow, sizes: ValueSizes) -> int:
+def count_unknown_values(dataflow: Dataflow, sizes: ValueSizes) -> int:
     """Return the number of activations whose size is unknown."""
-    written_names = (name for step in flow.steps for name in flow.iterate_written_activations(step))
-    return sum(sizes.compute_bytes(name) is None for name in (*flow.inputs, *written_names))
+    written_names = (name for step in dataflow.steps for name in dataflow.iterate_written_activations(step))
+    return sum(sizes.compute_bytes(name) is None for name in (*dataflow.inputs, *written_names))
 
 
-def count_parameters(flow: Dataflow, sizes: ValueSizes) -> Parameters:
+def count_parameters(dataflow: Dataflow, sizes: ValueSizes) -> Parameters:
     """Return the number of elements and bytes of the weights of a graph."""
     bytes_by_dtype: Counter[str] = Counter()
     count = 0
-    for name in flow.weights:
+    for name in dataflow.weights:
         count += sizes.count_elements(name) or 0
         bytes_by_dtype[get_dtype_name(sizes.get_dtype(name) or 0)] += sizes.compute_bytes(name) or 0
-    for tensor in (tensor for step in flow.steps for tensor in iterate_subgraph_tensors(step.node)):
+    for tensor in (tensor for step in dataflow.steps for tensor in iterate_subgraph_tensors(step.node)):
         count += math.prod(tensor.dims)
         bytes_by_dtype[get_dtype_name(tensor.data_type)] += (
             compute_size_bytes(tensor.data_type, tuple(tensor.dims)) or 0

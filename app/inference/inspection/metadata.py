@@ -68,14 +68,14 @@ class InputShapes:
         batch = next((shape[0] for shape in self.shapes.values() if shape), 1)
         return batch if isinstance(batch, int) else None
 
-    def format_missing(self) -> str | None:
+    def format_missing_shapes(self) -> str | None:
         """Return a message about the input shapes or axis lengths that the user must set; `None` if
         none is missing."""
         for name, shape in self.shapes.items():
             if shape is None:
                 return f"input {printable(name)} has no shape in the file; set it with --shape {printable(name)}=N,3,32"
-        open_axes = sorted({axis for shape in self.shapes.values() for axis in shape or () if isinstance(axis, str)})
-        missing_axes = [printable(axis) for axis in open_axes if axis not in self.batch_axes]
+        dynamic_axes = sorted({axis for shape in self.shapes.values() for axis in shape or () if isinstance(axis, str)})
+        missing_axes = [printable(axis) for axis in dynamic_axes if axis not in self.batch_axes]
         if not missing_axes:
             return None
         options = " ".join(f"--axis {axis}=VALUE" for axis in missing_axes)
@@ -90,31 +90,31 @@ class InputShapes:
         }
 
     def _apply_lengths(self, name: str, lengths: tuple[int | None, ...]) -> None:
-        declared = self.declared_shapes[name]
-        if declared is None:
+        declared_shape = self.declared_shapes[name]
+        if declared_shape is None:
             return
-        if len(declared) != len(lengths):
+        if len(declared_shape) != len(lengths):
             raise UsageError(
-                f"input {name} has {len(declared)} axes, but {len(lengths)} lengths were specified",
-                hint=f"The model declares {format_shape(declared)}.",
+                f"input {name} has {len(declared_shape)} axes, but {len(lengths)} lengths were specified",
+                hint=f"The model declares {format_shape(declared_shape)}.",
             )
-        for axis, length in zip(declared, lengths, strict=True):
+        for axis, length in zip(declared_shape, lengths, strict=True):
             if length is None:
                 continue
             if (axis if isinstance(axis, int) else self.axes.setdefault(axis, length)) != length:
                 description = f"axis {printable(str(axis))} of input {name}"
                 raise UsageError(
                     f"{description} cannot be {length}: it conflicts with the model or another option",
-                    hint=f"The model declares {format_shape(declared)}.",
+                    hint=f"The model declares {format_shape(declared_shape)}.",
                 )
 
-    def _complete_shape(self, name: str, declared: Shape | None, shape_overrides: ShapeOverrides) -> Shape | None:
-        if declared is None:
+    def _complete_shape(self, name: str, declared_shape: Shape | None, shape_overrides: ShapeOverrides) -> Shape | None:
+        if declared_shape is None:
             lengths = shape_overrides.shapes.get(name)
             if lengths is None:
                 return None
             return tuple(f"{name}.{index}" if length is None else length for index, length in enumerate(lengths))
-        return tuple(self.axes.get(axis, axis) if isinstance(axis, str) else axis for axis in declared)
+        return tuple(self.axes.get(axis, axis) if isinstance(axis, str) else axis for axis in declared_shape)
 
 
 def read_declared_shape(value: onnx.ValueInfoProto) -> Shape | None:
@@ -136,7 +136,7 @@ def format_shape(shape: Shape | None) -> str:
     return "n/a" if shape is None else " × ".join(printable(str(axis)) for axis in shape) or "a single number"
 
 
-def _check_names(declared: dict[str, Shape | None], shape_overrides: ShapeOverrides) -> None:
+def _check_names(declared_shapes: dict[str, Shape | None], shape_overrides: ShapeOverrides) -> None:
     lengths = [
         *shape_overrides.axes.values(),
         *(length for shape in shape_overrides.shapes.values() for length in shape if length is not None),
@@ -148,13 +148,13 @@ def _check_names(declared: dict[str, Shape | None], shape_overrides: ShapeOverri
             hint="Use a positive integer.",
         )
     for name in shape_overrides.shapes:
-        if name not in declared:
-            input_names = ", ".join(map(printable, declared)) or "none"
+        if name not in declared_shapes:
+            input_names = ", ".join(map(printable, declared_shapes)) or "none"
             raise UsageError(f"the model has no input {name!r}", hint=f"The inputs of the model are: {input_names}.")
-    open_axes = {axis for shape in declared.values() for axis in shape or () if isinstance(axis, str)}
+    dynamic_axes = {axis for shape in declared_shapes.values() for axis in shape or () if isinstance(axis, str)}
     for axis in shape_overrides.axes:
-        if axis not in open_axes:
-            axis_names = ", ".join(sorted(map(printable, open_axes))) or "none"
+        if axis not in dynamic_axes:
+            axis_names = ", ".join(sorted(map(printable, dynamic_axes))) or "none"
             raise UsageError(
                 f"the model has no dynamic axis {axis!r}", hint=f"The dynamic axes of the model are: {axis_names}."
             )
@@ -182,13 +182,13 @@ def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMet
     external_files = _check_file(model, path)
     if model.functions:
         model = _inline_functions(model)
-    flow = build_dataflow(model.graph)
+    dataflow = build_dataflow(model.graph)
     inputs, outputs = tuple(_build_inputs(model.graph)), tuple(_build_value(value) for value in model.graph.output)
     drop_weights(model)
-    shapes = InputShapes(model.graph, shape_overrides)
-    inferred = _infer_costs(model, flow, shapes)
-    flops = costs.compute_operator_flops(flow, inferred.sizes)
-    batch_costs = inferred.costs
+    input_shapes = InputShapes(model.graph, shape_overrides)
+    inferred_costs = _infer_costs(model, dataflow, input_shapes)
+    operator_flops = costs.compute_operator_flops(dataflow, inferred_costs.sizes)
+    batch_costs = inferred_costs.costs
     return ModelMetadata(
         file=path.name,
         size_bytes=path.stat().st_size,
@@ -198,21 +198,23 @@ def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMet
         producer=printable(f"{model.producer_name} {model.producer_version}".strip()) or None,
         inputs=inputs,
         outputs=outputs,
-        parameters=costs.count_parameters(flow, inferred.sizes),
+        parameters=costs.count_parameters(dataflow, inferred_costs.sizes),
         external_files=external_files,
         nodes=sum(1 for _ in iterate_nodes(model.graph)),
-        operators=tuple(_count_operators(model.graph, flops if batch_costs else None)),
-        batch_axes=tuple(map(printable, shapes.batch_axes)),
-        axes={printable(axis): length for axis, length in shapes.axes.items()},
+        operators=tuple(_count_operators(model.graph, operator_flops if batch_costs else None)),
+        batch_axes=tuple(map(printable, input_shapes.batch_axes)),
+        axes={printable(axis): length for axis, length in input_shapes.axes.items()},
         costs=batch_costs,
-        cost_reason=inferred.missing_reason,
+        cost_reason=inferred_costs.missing_reason,
         flops_growth=costs.fit_growth([(cost.batch, cost.flops) for cost in batch_costs]),
         moved_growth=costs.fit_growth([(cost.batch, cost.moved_bytes) for cost in batch_costs]),
         memory_growth=costs.fit_growth([(cost.batch, cost.memory_bytes) for cost in batch_costs]),
-        counted_operators=tuple(sorted(name for name, count in flops.flops.items() if count)) if batch_costs else (),
-        unknown_operators=tuple(sorted(flops.unknown)) if batch_costs else (),
-        unknown_nodes=flops.unknown.total() if batch_costs else 0,
-        unknown_values=costs.count_unknown_values(flow, inferred.sizes) if batch_costs else 0,
+        counted_operators=tuple(sorted(name for name, count in operator_flops.flops.items() if count))
+        if batch_costs
+        else (),
+        unknown_operators=tuple(sorted(operator_flops.unknown_node_counts)) if batch_costs else (),
+        unknown_nodes=operator_flops.unknown_node_counts.total() if batch_costs else 0,
+        unknown_values=costs.count_unknown_values(dataflow, inferred_costs.sizes) if batch_costs else 0,
     )
 
 
@@ -238,25 +240,25 @@ def _inline_functions(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _infer_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
-    missing_reason = shapes.format_missing()
+def _infer_costs(model: onnx.ModelProto, dataflow: Dataflow, input_shapes: InputShapes) -> _InferredCosts:
+    missing_reason = input_shapes.format_missing_shapes()
     if missing_reason is None:
         try:
-            return _compute_costs(model, flow, shapes)
+            return _compute_costs(model, dataflow, input_shapes)
         except ShapeMismatchError as error:
             missing_reason = str(error)
     return _InferredCosts(infer_sizes(model, {}, is_strict=False), (), missing_reason)
 
 
-def _compute_costs(model: onnx.ModelProto, flow: Dataflow, shapes: InputShapes) -> _InferredCosts:
-    batches = BATCHES if shapes.fixed_batch is None else (shapes.fixed_batch,)
-    first_sizes = infer_sizes(model, shapes.resolve_at_batch(batches[0]))
+def _compute_costs(model: onnx.ModelProto, dataflow: Dataflow, input_shapes: InputShapes) -> _InferredCosts:
+    batches = BATCHES if input_shapes.fixed_batch is None else (input_shapes.fixed_batch,)
+    first_sizes = infer_sizes(model, input_shapes.resolve_at_batch(batches[0]))
     remaining_costs = (
-        costs.compute_batch_cost(flow, infer_sizes(model, shapes.resolve_at_batch(batch)), batch)
+        costs.compute_batch_cost(dataflow, infer_sizes(model, input_shapes.resolve_at_batch(batch)), batch)
         for batch in batches[1:]
     )
     return _InferredCosts(
-        first_sizes, (costs.compute_batch_cost(flow, first_sizes, batches[0]), *remaining_costs), None
+        first_sizes, (costs.compute_batch_cost(dataflow, first_sizes, batches[0]), *remaining_costs), None
     )
 
 
@@ -271,15 +273,17 @@ def _build_value(value: onnx.ValueInfoProto) -> ModelValue:
     return ModelValue(
         printable(value.name),
         get_dtype_name(value.type.tensor_type.elem_type) if kind == "tensor_type" else kind.removesuffix("_type"),
-        None if shape is None else tuple(axis if isinstance(axis, int) else printable(axis) for axis in shape),
+        None if shape is None else tuple(dim if isinstance(dim, int) else printable(dim) for dim in shape),
     )
 
 
-def _count_operators(graph: onnx.GraphProto, flops: costs.OperatorFlops | None) -> Iterator[OperatorCount]:
+def _count_operators(graph: onnx.GraphProto, operator_flops: costs.OperatorFlops | None) -> Iterator[OperatorCount]:
     counts = Counter(costs.format_operator_name(node.domain, node.op_type) for node in iterate_nodes(graph))
     for name, count in counts.most_common():
-        is_known = flops is not None and not flops.unknown[name]
-        yield OperatorCount(name, count, flops.flops[name] if flops is not None and is_known else None)
+        is_known = operator_flops is not None and not operator_flops.unknown_node_counts[name]
+        yield OperatorCount(
+            name, count, operator_flops.flops[name] if operator_flops is not None and is_known else None
+        )
 
 
 def _read_sha256(path: Path) -> str:

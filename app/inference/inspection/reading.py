@@ -54,10 +54,10 @@ def _has_valid_strings(message: Any) -> bool:
         return isinstance(message.name, str) and all(map(_has_valid_strings, message.external_data))
     for field, value in message.ListFields():
         if field.type == field.TYPE_STRING:
-            is_text = all(isinstance(item, str) for item in _as_sequence(value))
+            is_valid = all(isinstance(item, str) for item in _as_sequence(value))
         else:
-            is_text = field.type != field.TYPE_MESSAGE or all(map(_has_valid_strings, _as_sequence(value)))
-        if not is_text:
+            is_valid = field.type != field.TYPE_MESSAGE or all(map(_has_valid_strings, _as_sequence(value)))
+        if not is_valid:
             return False
     return True
 
@@ -138,7 +138,7 @@ def iterate_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
 def _check_graph(graph: onnx.GraphProto, outer_names: Set[str]) -> None:
     stored_names = [
         *(tensor.name for tensor in graph.initializer),
-        *(sparse.values.name for sparse in graph.sparse_initializer),
+        *(sparse_tensor.values.name for sparse_tensor in graph.sparse_initializer),
     ]
     _require_unique(stored_names, "stored")
     _require_unique([value.name for value in graph.input], "an input")
@@ -183,7 +183,9 @@ def _require_defined(name: str, defined_names: Set[str], later_names: Set[str], 
 
 
 def _get_stored_names(graph: onnx.GraphProto) -> set[str]:
-    return {tensor.name for tensor in graph.initializer} | {sparse.values.name for sparse in graph.sparse_initializer}
+    return {tensor.name for tensor in graph.initializer} | {
+        sparse_tensor.values.name for sparse_tensor in graph.sparse_initializer
+    }
 
 
 def _iterate_node_inputs(node: onnx.NodeProto) -> Iterator[str]:

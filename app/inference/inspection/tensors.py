@@ -20,7 +20,7 @@ from app.records.model import ExternalFile
 
 MAX_BYTES = 2**63 - 1
 
-_BITS = {
+_BITS_BY_DTYPE = {
     **dict.fromkeys(("FLOAT", "INT32", "UINT32"), 32),
     **dict.fromkeys(("DOUBLE", "INT64", "UINT64", "COMPLEX64"), 64),
     **dict.fromkeys(("FLOAT16", "BFLOAT16", "INT16", "UINT16"), 16),
@@ -45,17 +45,17 @@ def compute_size_bytes(dtype: int, shape: tuple[int, ...]) -> int | None:
     """Return the size of a tensor in bytes; `None` for data types without a fixed size, such as
     strings. Raises UsageError if the size exceeds 2^63 - 1 bytes."""
     definition = TensorProto.DataType.DESCRIPTOR.values_by_number.get(dtype)
-    bits = None if definition is None else _BITS.get(definition.name)
+    bits = None if definition is None else _BITS_BY_DTYPE.get(definition.name)
     if bits is None:
         return None
-    size = -(-math.prod(shape) * bits // 8)
-    if size > MAX_BYTES:
-        lengths = printable(" × ".join(map(str, shape)))
+    size_bytes = -(-math.prod(shape) * bits // 8)
+    if size_bytes > MAX_BYTES:
+        shape_text = printable(" × ".join(map(str, shape)))
         raise UsageError(
-            f"the model has a tensor of {lengths} elements, which is too large (above 2^63 - 1 bytes)",
+            f"the model has a tensor of {shape_text} elements, which is too large (above 2^63 - 1 bytes)",
             hint="Check the input shapes.",
         )
-    return size
+    return size_bytes
 
 
 def iterate_stored_tensors(model: onnx.ModelProto) -> Iterator[TensorProto]:
@@ -84,20 +84,22 @@ def check_stored_tensor(tensor: TensorProto) -> None:
     name = printable(tensor.name)
     if any(dim < 0 for dim in tensor.dims):
         raise UsageError(f"tensor {name!r} has an axis of negative length", hint=_EXPORT_HINT)
-    size = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
-    if tensor.data_location == TensorProto.EXTERNAL or size is None:
+    size_bytes = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
+    if tensor.data_location == TensorProto.EXTERNAL or size_bytes is None:
         return
     if tensor.HasField("raw_data"):
-        if len(tensor.raw_data) != size:
-            raise UsageError(f"tensor {name!r} declares {size} bytes but has {len(tensor.raw_data)}", hint=_EXPORT_HINT)
-    elif size > 16 * sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS):
-        raise UsageError(f"tensor {name!r} declares {size} bytes but has fewer", hint=_EXPORT_HINT)
+        if len(tensor.raw_data) != size_bytes:
+            raise UsageError(
+                f"tensor {name!r} declares {size_bytes} bytes but has {len(tensor.raw_data)}", hint=_EXPORT_HINT
+            )
+    elif size_bytes > 16 * sum(len(getattr(tensor, field)) for field in _TYPED_FIELDS):
+        raise UsageError(f"tensor {name!r} declares {size_bytes} bytes but has fewer", hint=_EXPORT_HINT)
 
 
 def _iterate_graph_tensors(graph: onnx.GraphProto) -> Iterator[TensorProto]:
     yield from graph.initializer
-    for sparse in graph.sparse_initializer:
-        yield from (sparse.values, sparse.indices)
+    for sparse_tensor in graph.sparse_initializer:
+        yield from (sparse_tensor.values, sparse_tensor.indices)
     yield from _iterate_node_tensors(graph.node)
 
 
@@ -111,9 +113,9 @@ def _iterate_attribute_tensors(attribute: onnx.AttributeProto) -> Iterator[Tenso
     if attribute.HasField("t"):
         yield attribute.t
     yield from attribute.tensors
-    single_sparse = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
-    for sparse in (*single_sparse, *attribute.sparse_tensors):
-        yield from (sparse.values, sparse.indices)
+    single_sparse_tensors = [attribute.sparse_tensor] if attribute.HasField("sparse_tensor") else []
+    for sparse_tensor in (*single_sparse_tensors, *attribute.sparse_tensors):
+        yield from (sparse_tensor.values, sparse_tensor.indices)
     for graph in _list_attribute_graphs(attribute):
         yield from _iterate_graph_tensors(graph)
 
@@ -138,7 +140,7 @@ def find_weight_files(model: onnx.ModelProto, path: Path) -> tuple[ExternalFile,
         location = entries.get("location", "")
         if location not in files:
             files[location] = ExternalFile(printable(location), _get_external_size_bytes(path, location))
-        _check_span(tensor, entries, files[location])
+        _check_byte_range(tensor, entries, files[location])
     return tuple(sorted(files.values(), key=lambda file: file.name))
 
 
@@ -178,25 +180,27 @@ def _get_external_size_bytes(model: Path, location: str) -> int:
     return status.st_size
 
 
-def _check_span(tensor: TensorProto, entries: dict[str, str], file: ExternalFile) -> None:
+def _check_byte_range(tensor: TensorProto, entries: dict[str, str], file: ExternalFile) -> None:
     name = printable(tensor.name)
     offset, length = (_parse_number(entries.get(key), name, key) for key in ("offset", "length"))
     if any(dim < 0 for dim in tensor.dims):
         raise _build_rejection_error(f"tensor {name!r} has an axis of negative length")
-    declared = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
-    if declared is None:
+    declared_bytes = compute_size_bytes(tensor.data_type, tuple(tensor.dims))
+    if declared_bytes is None:
         raise _build_rejection_error(f"tensor {name!r} has a type that cannot be stored in a weights file")
-    if length is not None and length != declared:
-        raise _build_rejection_error(f"tensor {name!r} declares {declared} bytes, but its file entry has {length}")
-    if (offset or 0) + declared > file.size_bytes:
+    if length is not None and length != declared_bytes:
+        raise _build_rejection_error(
+            f"tensor {name!r} declares {declared_bytes} bytes, but its file entry has {length}"
+        )
+    if (offset or 0) + declared_bytes > file.size_bytes:
         raise _build_rejection_error(f"tensor {name!r} extends beyond the end of {file.name}")
 
 
-def _parse_number(text: str | None, tensor: str, key: str) -> int | None:
+def _parse_number(text: str | None, tensor_name: str, key: str) -> int | None:
     if text is None:
         return None
     if not (text.isascii() and text.isdigit() and len(text) < 20):
-        raise _build_rejection_error(f"tensor {tensor!r} has an invalid {key} {printable(text)!r} for its file")
+        raise _build_rejection_error(f"tensor {tensor_name!r} has an invalid {key} {printable(text)!r} for its file")
     return int(text)
 
 

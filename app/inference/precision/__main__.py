@@ -55,12 +55,12 @@ def _convert(job: ConversionJob) -> ConversionResult:
 
     limit_memory(job.model_bytes)
     model = load_source_model(path)
-    original = open_on_cpu(path)
+    original_session = open_on_cpu(path)
     batches: list[Feeds] = []
     if job.calibration is not None:
         from app.inference.precision.int8 import load_calibration_batches
 
-        batches = load_calibration_batches(Path(job.calibration), job.inputs, original.inputs)
+        batches = load_calibration_batches(Path(job.calibration), job.inputs, original_session.inputs)
     if job.precision == "fp16":
         from app.inference.precision.fp16 import convert_to_fp16
 
@@ -74,7 +74,7 @@ def _convert(job: ConversionJob) -> ConversionResult:
 
         notes = convert_to_int8_static(model, output_path, job.has_7_bit_weights, batches)
     trial_notes = run_converted_model(
-        original, output_path, batches[0] if batches else build_synthetic_feeds(original.inputs, 1)
+        original_session, output_path, batches[0] if batches else build_synthetic_feeds(original_session.inputs, 1)
     )
     rows = sum(len(next(iter(batch.values()))) for batch in batches)
     return ConversionResult(calibration_rows=rows or None, notes=(*notes, *trial_notes))

@@ -61,20 +61,22 @@ def find_cached_conversion(cache: Path, recipe: Recipe) -> StoredConversion | No
     return entry if is_valid else None
 
 
-def store_conversion(cache: Path, recipe: Recipe, output_path: Path, delivery: ConversionResult) -> StoredConversion:
+def store_conversion(
+    cache: Path, recipe: Recipe, output_path: Path, conversion_result: ConversionResult
+) -> StoredConversion:
     """Move a converted model into the cache, and write its cache entry. The model must be on the
     same file system as the cache. Raises OSError."""
-    entry = StoredConversion(recipe=recipe, sha256=hash_file(output_path), delivery=delivery)
-    _sync(output_path)
+    entry = StoredConversion(recipe=recipe, sha256=hash_file(output_path), delivery=conversion_result)
+    _sync_file(output_path)
     output_path.replace(get_cached_model_path(cache, entry))
     temporary_entry_path = output_path.with_suffix(".json")
     temporary_entry_path.write_bytes(msgspec.json.format(msgspec.json.encode(entry), indent=2))
-    _sync(temporary_entry_path)
+    _sync_file(temporary_entry_path)
     temporary_entry_path.replace(cache / f"{recipe.key}.json")
     return entry
 
 
-def _sync(path: Path) -> None:
+def _sync_file(path: Path) -> None:
     with path.open("r+b") as file:
         os.fsync(file.fileno())
 
@@ -134,12 +136,12 @@ def _convert_or_load(
     start_ns = now_ns()
     cache.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="making-", dir=cache) as folder:
-        delivery = _run_child(model, recipe, calibration, Path(folder), timeout_s)
+        conversion_result = _run_child(model, recipe, calibration, Path(folder), timeout_s)
         if build_recipe(model, precision, calibration) != recipe:
             raise MeasurementError(
                 "the model file changed during the conversion", hint="Run again when the file is complete."
             )
-        entry = store_conversion(cache, recipe, _get_output_path(Path(folder)), delivery)
+        entry = store_conversion(cache, recipe, _get_output_path(Path(folder)), conversion_result)
     return _build_converted_model(cache, entry, duration_s=(now_ns() - start_ns) / 1e9)
 
 
@@ -147,18 +149,18 @@ def _run_child(
     model: Path, recipe: Recipe, calibration: Feeds | None, folder: Path, timeout_s: float
 ) -> ConversionResult:
     inspect_model(model, ShapeOverrides())  # Rejects malicious files first, within narrow limits.
-    rows = folder / "rows.npz"
+    rows_path = folder / "rows.npz"
     feeds = calibration if recipe.calibration_sha256 is not None and calibration is not None else {}
     # Stored by index, because a name may be an argument of NumPy, such as `file`. Strings are
     # stored without pickle.
-    np.savez(rows, *(values.astype(str) if values.dtype.hasobject else values for values in feeds.values()))
+    np.savez(rows_path, *(values.astype(str) if values.dtype.hasobject else values for values in feeds.values()))
     job = ConversionJob(
         model=str(model.absolute()),
         model_bytes=recipe.model_bytes,
         precision=recipe.precision,
         output_path=str(_get_output_path(folder)),
         has_7_bit_weights=recipe.spares_a_bit,
-        calibration=str(rows) if feeds else None,
+        calibration=str(rows_path) if feeds else None,
         inputs=tuple(feeds),
     )
     output = run_child(
@@ -181,8 +183,8 @@ def _check_calibration(calibration: Feeds | None) -> None:
             "int8-static needs calibration rows, but there are none",
             hint="Provide rows that are not used to measure accuracy, or use int8-dynamic.",
         )
-    lengths = {rows.shape[:1] for rows in calibration.values()}
-    if len(lengths) != 1 or lengths <= {(), (0,)}:
+    row_shapes = {rows.shape[:1] for rows in calibration.values()}
+    if len(row_shapes) != 1 or row_shapes <= {(), (0,)}:
         raise UsageError(
             "the calibration arrays do not have the same number of rows, or have no rows",
             hint="Provide one array per model input, with the same number of rows and at least one row.",

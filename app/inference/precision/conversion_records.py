@@ -15,7 +15,7 @@ _BASE_BYTES = 3 * GIB
 """Memory in bytes for the threads of the libraries, and for the activations of a calibration
 batch."""
 
-_COPIES = 12
+_MODEL_COPIES = 12
 """Number of copies of the model that the memory limit allows: as bytes and as protobuf messages
 before and after each step, and in ONNX Runtime."""
 
@@ -31,7 +31,7 @@ def limit_memory(model_bytes: int) -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     if sys.platform == "linux":
         page_count = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0])
-        limit_bytes = page_count * resource.getpagesize() + _BASE_BYTES + _COPIES * model_bytes
+        limit_bytes = page_count * resource.getpagesize() + _BASE_BYTES + _MODEL_COPIES * model_bytes
         resource.setrlimit(resource.RLIMIT_AS, (limit_bytes, limit_bytes))
 
 

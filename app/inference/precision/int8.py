@@ -29,10 +29,10 @@ def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[T
     batch is dropped. Raises UsageError for rows that do not fit the inputs of the model."""
     with np.load(path, allow_pickle=False) as archive:
         rows = {name: archive[f"arr_{index}"] for index, name in enumerate(names)}
-    missing = [spec.name for spec in inputs if spec.name not in rows]
-    if missing:
+    missing_names = [spec.name for spec in inputs if spec.name not in rows]
+    if missing_names:
         raise UsageError(
-            f"there are no calibration rows for input {', '.join(missing)}, only for {', '.join(names)}",
+            f"there are no calibration rows for input {', '.join(missing_names)}, only for {', '.join(names)}",
             hint="Provide one array per model input.",
         )
     feeds = {
@@ -44,16 +44,17 @@ def load_calibration_batches(path: Path, names: tuple[str, ...], inputs: tuple[T
                 f"input {spec.name} expects {spec.dtype}, but the calibration rows are {feeds[spec.name].dtype}",
                 hint="Provide the calibration rows in the data type of the input.",
             )
-    count = min(len(input_rows) for input_rows in feeds.values())
+    row_count = min(len(input_rows) for input_rows in feeds.values())
     fixed_batch = next((spec.shape[0] for spec in inputs if spec.shape and spec.shape[0] > 0), None)
-    if fixed_batch is not None and count < fixed_batch:
+    if fixed_batch is not None and row_count < fixed_batch:
         raise UsageError(
-            f"the model has a fixed batch size of {fixed_batch}, but there are only {count} calibration rows",
+            f"the model has a fixed batch size of {fixed_batch}, but there are only {row_count} calibration rows",
             hint=f"Provide at least {fixed_batch} calibration rows.",
         )
-    step, end = (fixed_batch, count - count % fixed_batch) if fixed_batch else (_BATCH_SIZE, count)
+    batch_size, end = (fixed_batch, row_count - row_count % fixed_batch) if fixed_batch else (_BATCH_SIZE, row_count)
     return [
-        {name: input_rows[start : start + step] for name, input_rows in feeds.items()} for start in range(0, end, step)
+        {name: input_rows[start : start + batch_size] for name, input_rows in feeds.items()}
+        for start in range(0, end, batch_size)
     ]
 
 
@@ -91,12 +92,12 @@ def convert_to_int8_dynamic(model: onnx.ModelProto, output_path: Path, has_7_bit
     quantize_dynamic(
         prepared_path, output_path, per_channel=True, reduce_range=has_reduced_range, weight_type=weight_type
     )
-    converted_model = _load_and_check(output_path, "int8-dynamic")
+    converted_model = _load_converted_model(output_path, "int8-dynamic")
     convolution_notes = (_CONVOLUTIONS_NOTE,) if count_integer_nodes(converted_model)["ConvInteger"] else ()
     return (
         *convolution_notes,
         *((_REDUCED_RANGE_NOTE,) if has_reduced_range else ()),
-        *_build_unconverted_note(converted_model),
+        *_build_unconverted_notes(converted_model),
     )
 
 
@@ -121,8 +122,8 @@ def convert_to_int8_static(
         weight_type=QuantType.QInt8,
         calibrate_method=CalibrationMethod.MinMax,
     )
-    converted_model = _load_and_check(output_path, "int8-static")
-    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_build_unconverted_note(converted_model))
+    converted_model = _load_converted_model(output_path, "int8-static")
+    return (*((_REDUCED_RANGE_NOTE,) if has_7_bit_weights else ()), *_build_unconverted_notes(converted_model))
 
 
 def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
@@ -130,13 +131,13 @@ def _find_nodes_to_exclude(graph: onnx.GraphProto) -> list[str]:
 
     A Softmax whose result is not a model output must not be excluded: between quantized tensors,
     ONNX Runtime runs it with fixed int8 steps, regardless of the scales of the tensors."""
-    outputs, excluded_names = {value.name for value in graph.output}, []
+    output_names, excluded_names = {value.name for value in graph.output}, []
     for node in reversed(graph.node):
-        is_output = not outputs.isdisjoint(node.output)
+        is_output = not output_names.isdisjoint(node.output)
         if is_output and node.op_type in _RESHAPE_OPERATORS:
-            outputs.add(node.input[0])
+            output_names.add(node.input[0])
         if (is_output and node.op_type in _RESHAPE_OPERATORS | _SCORE_OPERATORS) or (
-            node.op_type in _CLIP_OPERATORS and not outputs.isdisjoint(node.input[:1])
+            node.op_type in _CLIP_OPERATORS and not output_names.isdisjoint(node.input[:1])
         ):
             excluded_names.append(node.name)
     return excluded_names
@@ -154,11 +155,11 @@ class _BatchReader(CalibrationDataReader):  # type: ignore[misc]
 def _prepare_model(model: onnx.ModelProto, folder: Path) -> Path:
     """Prepare a model for quantization: raise its opset, fold constants, infer shapes, and name all
     nodes."""
-    source, prepared_path = folder / "source.onnx", folder / "prepared.onnx"
-    onnx.save_model(_raise_opset(model), str(source))
+    source_path, prepared_path = folder / "source.onnx", folder / "prepared.onnx"
+    onnx.save_model(_raise_opset(model), str(source_path))
     # Symbolic shape inference needs sympy, which is not worth a dependency; onnx infers the shapes
     # instead.
-    quant_pre_process(source, prepared_path, skip_symbolic_shape=True)
+    quant_pre_process(source_path, prepared_path, skip_symbolic_shape=True)
     named_model = onnx.load_model(prepared_path)
     weight_names = {tensor.name for tensor in named_model.graph.initializer}
     intermediate_values = [value for value in named_model.graph.value_info if value.name not in weight_names]
@@ -188,7 +189,7 @@ def _raise_opset(model: onnx.ModelProto) -> onnx.ModelProto:
         ) from error
 
 
-def _load_and_check(output_path: Path, precision: str) -> onnx.ModelProto:
+def _load_converted_model(output_path: Path, precision: str) -> onnx.ModelProto:
     converted_model = onnx.load_model(output_path)
     if not count_integer_nodes(converted_model):
         raise UsageError(
@@ -197,7 +198,7 @@ def _load_and_check(output_path: Path, precision: str) -> onnx.ModelProto:
     return converted_model
 
 
-def _build_unconverted_note(converted_model: onnx.ModelProto) -> tuple[str, ...]:
+def _build_unconverted_notes(converted_model: onnx.ModelProto) -> tuple[str, ...]:
     """Return a note on the convolutions and matrix products that still run in the original
     precision; empty if there are none."""
     dequantized_names = {

@@ -30,7 +30,7 @@ model."""
 _LOCATION_KEY = b"location"
 
 
-class Weights(msgspec.Struct, frozen=True):
+class WeightFile(msgspec.Struct, frozen=True):
     """An external weight file, named relative to the folder of the model."""
 
     name: str
@@ -44,7 +44,7 @@ class Recipe(msgspec.Struct, frozen=True, kw_only=True):
     model_sha256: str
     model_bytes: int
     """Size of the model including its weights, in bytes."""
-    weights: tuple[Weights, ...]
+    weights: tuple[WeightFile, ...]
     calibration_sha256: str | None
     """Hash of the calibration rows for int8-static; `None` for other precisions."""
     spares_a_bit: bool
@@ -76,7 +76,7 @@ def build_recipe(model: Path, precision: Precision, calibration: Feeds | None) -
         precision=precision,
         model_sha256=hash_file(model),
         model_bytes=total_bytes,
-        weights=tuple(Weights(name, hash_file(path)) for name, path in sorted(weights.items())),
+        weights=tuple(WeightFile(name, hash_file(path)) for name, path in sorted(weights.items())),
         calibration_sha256=_hash_rows(calibration) if precision == "int8-static" and calibration is not None else None,
         spares_a_bit=precision.startswith("int8") and products_may_overflow(),
         tools=_list_tools(),
@@ -120,7 +120,7 @@ def _hash_rows(calibration: Feeds) -> str:
 def _list_tools() -> tuple[str, ...]:
     """Return the names and versions of the installed ONNX packages. They are read from package
     metadata, because importing the packages takes longer than a cache lookup."""
-    versions = {
+    package_versions = {
         f"{package.name} {package.version}" for package in distributions() if package.name.lower().startswith("onnx")
     }
-    return tuple(sorted(versions))
+    return tuple(sorted(package_versions))

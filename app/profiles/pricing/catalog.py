@@ -18,8 +18,8 @@ from typing import Literal
 import msgspec
 
 from app.errors import UsageError
-from app.profiles.bundled import DIRECTORY
-from app.profiles.pricing.csv_rows import CsvRow, read_unique
+from app.profiles.bundled import DATA_DIRECTORY
+from app.profiles.pricing.csv_rows import CsvRow, read_unique_items
 from app.profiles.pricing.price_cells import CellError
 from app.profiles.problems import BadValueError, did_you_mean
 from app.records.offers import (
@@ -43,7 +43,7 @@ _AWS_ARM = re.compile(r"a1\.|[a-z]+\d+[a-z]*g[a-z]*\.")
 _GCP_ARM = re.compile(r"(?:c4a|n4a|t2a|a4x)-")
 # A p among the letters after the size means Arm, as in Standard_D16ps_v5.
 _AZURE_ARM = re.compile(r"Standard_[A-Z]+\d+(?:-\d+)?[a-z]*p[a-z]*(?:_|$)")
-_ARM = {"aws": _AWS_ARM, "gcp": _GCP_ARM, "azure": _AZURE_ARM}
+_ARM_PATTERNS = {"aws": _AWS_ARM, "gcp": _GCP_ARM, "azure": _AZURE_ARM}
 _NEBIUS_X86 = re.compile(r"cpu-[de]\d")
 
 
@@ -54,8 +54,8 @@ def derive_cpu_architecture(provider: str, instance_type: str, accelerator: str 
     """
     if accelerator is not None and accelerator.startswith(_ARM_SUPERCHIPS):
         return "arm64"
-    if provider in _ARM:
-        return "arm64" if _ARM[provider].match(instance_type) else "x86_64"
+    if provider in _ARM_PATTERNS:
+        return "arm64" if _ARM_PATTERNS[provider].match(instance_type) else "x86_64"
     return "x86_64" if provider == "nebius" and _NEBIUS_X86.match(instance_type) else None
 
 
@@ -74,7 +74,7 @@ def load_grid(path: Path) -> dict[str, GridCarbonIntensity]:
 
     Raises UsageError with the file and the line of an invalid cell.
     """
-    places = list(read_unique(path, _read_place))
+    places = list(read_unique_items(path, _read_place))
     countries = {place.key: place.intensity for place in places if place.intensity is not None}
     unknown_place = next((place for place in places if place.country not in countries), None)
     if unknown_place is not None:
@@ -124,9 +124,10 @@ def merge_offer(offer: Offer | None, row: PriceRow, catalog: Catalog) -> Offer:
     _check_names(row, catalog)
     merged_offer = _create_offer(row) if offer is None else _change_offer(offer, row)
     if (merged_offer.accelerator_count > 0) != (merged_offer.accelerator is not None):
-        key = merged_offer.accelerator or NO_ACCELERATOR
+        accelerator_key = merged_offer.accelerator or NO_ACCELERATOR
         raise CellError(
-            "accelerator_count", f"{merged_offer.accelerator_count:g} does not match accelerator_key {key!r}"
+            "accelerator_count",
+            f"{merged_offer.accelerator_count:g} does not match accelerator_key {accelerator_key!r}",
         )
     return merged_offer
 
@@ -145,7 +146,7 @@ def _create_offer(row: PriceRow) -> Offer:
     if row.accelerator is None:
         hint = "Write an accelerator_key, or none for a CPU. To change an existing offer, write its key unchanged."
         raise BadValueError(f"{row.key} is not in the catalog, so it needs accelerator_key", hint=hint)
-    if row.owned is None and all(getattr(row, price) is None for price in _PRICE_FIELDS):
+    if row.owned is None and all(getattr(row, field) is None for field in _PRICE_FIELDS):
         raise BadValueError(f"{row.key} is not in the catalog and has no price")
     accelerator = None if row.accelerator == NO_ACCELERATOR else row.accelerator
     default_count = 1.0 if accelerator is not None else 0.0
@@ -163,14 +164,14 @@ def _create_offer(row: PriceRow) -> Offer:
         as_of=row.as_of,
         source=USER_SOURCE,
         cpu_architecture=row.cpu_architecture or derive_cpu_architecture(row.provider, row.instance_type, accelerator),
-        overrides=tuple(Override(cell, None, row.as_of) for cell in _list_set_fields(row)),
+        overrides=tuple(Override(field, None, row.as_of) for field in _list_set_fields(row)),
         owned=row.owned,
     )
 
 
 def _change_offer(offer: Offer, row: PriceRow) -> Offer:
     set_fields = _list_set_fields(row)
-    changes = {cell: getattr(row, cell) for cell in set_fields}
+    changes = {field: getattr(row, field) for field in set_fields}
     if changes.get("accelerator") == NO_ACCELERATOR:
         changes["accelerator"] = None
     if row.owned is not None:
@@ -180,12 +181,12 @@ def _change_offer(offer: Offer, row: PriceRow) -> Offer:
         changes["owned"] = None
     previous_overrides = {override.column: override for override in offer.overrides}
     overrides = previous_overrides | {
-        cell: Override(
-            cell,
-            previous_overrides[cell].original_value if cell in previous_overrides else getattr(offer, cell),
+        field: Override(
+            field,
+            previous_overrides[field].original_value if field in previous_overrides else getattr(offer, field),
             row.as_of,
         )
-        for cell in set_fields
+        for field in set_fields
     }
     return msgspec.structs.replace(
         offer,
@@ -197,7 +198,7 @@ def _change_offer(offer: Offer, row: PriceRow) -> Offer:
 
 
 def _list_set_fields(row: PriceRow) -> tuple[str, ...]:
-    return tuple(cell for cell in _OVERRIDABLE_FIELDS if getattr(row, cell) is not None)
+    return tuple(field for field in _OVERRIDABLE_FIELDS if getattr(row, field) is not None)
 
 
 def _combine_sources(source: str, is_new_price: bool) -> str:
@@ -209,7 +210,7 @@ def _combine_sources(source: str, is_new_price: bool) -> str:
     return "+".join([USER_SOURCE, *other_sources] if is_user_first else [*other_sources, USER_SOURCE])
 
 
-VERSION = 1
+PRICE_LIST_VERSION = 1
 _REIMPORT_HINT = "Import the price list again with `sizewise offers import`, or remove this file."
 
 
@@ -224,30 +225,31 @@ def get_price_list_path() -> Path:
     return Path(platformdirs.user_data_dir("sizewise", appauthor=False)) / "offers.json"
 
 
-def load_imported_prices() -> PriceList | None:
+def load_imported_price_list() -> PriceList | None:
     """Load the imported price list; `None` if there is none. Raises UsageError if the file cannot
     be read."""
     path = get_price_list_path()
     try:
-        prices = decode_json(path.read_bytes(), PriceList)
+        price_list = decode_json(path.read_bytes(), PriceList)
     except FileNotFoundError:
         return None
     except (OSError, msgspec.DecodeError) as error:
         raise UsageError(f"{path} cannot be read: {error}", hint=_REIMPORT_HINT) from error
-    if prices.version != VERSION:
+    if price_list.version != PRICE_LIST_VERSION:
         raise UsageError(
-            f"{path} has version {prices.version}, but this Sizewise reads version {VERSION}", hint=_REIMPORT_HINT
+            f"{path} has version {price_list.version}, but this Sizewise reads version {PRICE_LIST_VERSION}",
+            hint=_REIMPORT_HINT,
         )
-    return prices
+    return price_list
 
 
 def load_imported_rows() -> tuple[PriceRow, ...]:
-    prices = load_imported_prices()
-    return () if prices is None else prices.rows
+    price_list = load_imported_price_list()
+    return () if price_list is None else price_list.rows
 
 
-def encode_price_list(prices: PriceList) -> bytes:
-    return msgspec.json.format(msgspec.json.encode(prices), indent=2) + b"\n"
+def encode_price_list(price_list: PriceList) -> bytes:
+    return msgspec.json.format(msgspec.json.encode(price_list), indent=2) + b"\n"
 
 
 def load_catalog(directory: Path | None = None) -> Catalog:
@@ -259,15 +261,16 @@ def load_catalog(directory: Path | None = None) -> Catalog:
     if directory is None:
         return merge_offers(load_bundled_catalog(), load_imported_rows())
     accelerators = {
-        accelerator.key: accelerator for accelerator in read_unique(directory / "accelerators.csv", _read_accelerator)
+        accelerator.key: accelerator
+        for accelerator in read_unique_items(directory / "accelerators.csv", _read_accelerator)
     }
-    offers = tuple(read_unique(directory / "offers.csv", lambda row: _read_offer(row, accelerators)))
+    offers = tuple(read_unique_items(directory / "offers.csv", lambda row: _read_offer(row, accelerators)))
     return Catalog(accelerators, offers, load_grid(directory / "grid.csv"))
 
 
 def load_bundled_catalog() -> Catalog:
     """Load the bundled catalog without the user's price list."""
-    return load_catalog(DIRECTORY / "hardware")
+    return load_catalog(DATA_DIRECTORY / "hardware")
 
 
 def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
@@ -289,23 +292,23 @@ def find_offer(catalog: Catalog, name: str, region: str | None = None) -> Offer:
 
 
 def find_accelerator(catalog: Catalog, key: str) -> Accelerator:
-    _check_known("accelerator", key, catalog.accelerators)
+    _check_known_name("accelerator", key, catalog.accelerators)
     return catalog.accelerators[key]
 
 
 def check_region(catalog: Catalog, name: str) -> None:
     """Check that the catalog has an offer in the region. Otherwise, raise UsageError with the most
     similar name as hint."""
-    _check_known("region", name, (offer.region for offer in catalog.offers))
+    _check_known_name("region", name, (offer.region for offer in catalog.offers))
 
 
 def check_provider(catalog: Catalog, name: str) -> None:
     """Check that the catalog has an offer of the provider. Otherwise, raise UsageError with the
     most similar name as hint."""
-    _check_known("provider", name, (offer.provider for offer in catalog.offers))
+    _check_known_name("provider", name, (offer.provider for offer in catalog.offers))
 
 
-def _check_known(kind: str, name: str, valid_names: Iterable[str]) -> None:
+def _check_known_name(kind: str, name: str, valid_names: Iterable[str]) -> None:
     names = sorted(set(valid_names))
     if name not in names:
         raise UsageError(f"unknown {kind} {name!r}", hint=did_you_mean(name, names))

@@ -56,7 +56,7 @@ class CsvRow(msgspec.Struct, frozen=True):
             raise ValueError(f"{column} must be a date such as 2026-07-20") from error
 
 
-def read_unique(path: Path, build_item: Callable[[CsvRow], KeyedItem]) -> Iterator[KeyedItem]:
+def read_unique_items(path: Path, build_item: Callable[[CsvRow], KeyedItem]) -> Iterator[KeyedItem]:
     """Build an item from each row with `build_item`, and yield the items. Raises UsageError for an
     invalid row, or if two items have the same `key`."""
     keys: set[str] = set()

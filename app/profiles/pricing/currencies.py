@@ -10,23 +10,23 @@ from pathlib import Path
 from typing import Any
 
 from app.errors import ProfileError, UsageError
-from app.profiles.bundled import DIRECTORY
+from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.document import Document, read_document
 from app.profiles.problems import BadValueError, did_you_mean
 from app.records.offers import ExchangeRate
 
 USD = "USD"
 MAX_RATE_AGE_DAYS = 90
-_CODE = re.compile(r"[A-Z]{3}")
+_CURRENCY_CODE = re.compile(r"[A-Z]{3}")
 _MONEY = re.compile(r"[-+]?[\d.]+(?:[eE][-+]?\d+)?\s*([A-Z]{3})(?:/(?:month|year|h|hour|kWh))?", re.ASCII)
 
 
 @cache
-def load_bundled_rates() -> Mapping[str, ExchangeRate]:
-    return load_rates(DIRECTORY / "hardware" / "currencies.yaml")
+def load_bundled_exchange_rates() -> Mapping[str, ExchangeRate]:
+    return load_exchange_rates(DATA_DIRECTORY / "hardware" / "currencies.yaml")
 
 
-def load_rates(path: Path) -> dict[str, ExchangeRate]:
+def load_exchange_rates(path: Path) -> dict[str, ExchangeRate]:
     """Load exchange rates by currency code. Raises UsageError with the file and the line of the
     error."""
     try:
@@ -35,7 +35,7 @@ def load_rates(path: Path) -> dict[str, ExchangeRate]:
         raise UsageError(f"{path} cannot be read: {error.strerror}") from error
     if not isinstance(document.value, dict):
         raise ProfileError("currencies must be a mapping such as {EUR: {usd: 1.1, date: 2026-01-31}}", path=str(path))
-    return {code: _parse_rate(code, metadata, document, path) for code, metadata in document.value.items()}
+    return {code: _parse_rate(code, rate_fields, document, path) for code, rate_fields in document.value.items()}
 
 
 def find_usd_rate(currency: str) -> float:
@@ -43,7 +43,7 @@ def find_usd_rate(currency: str) -> float:
     currency, with the most similar currency as hint."""
     if currency == USD:
         return 1.0
-    rates = load_bundled_rates()
+    rates = load_bundled_exchange_rates()
     if currency not in rates:
         hint = did_you_mean(currency, (USD, *rates)) or f"Use one of {', '.join((USD, *rates))}."
         raise BadValueError(f"unknown currency {currency!r}", hint=hint)
@@ -58,12 +58,12 @@ def find_currency_warnings(values: object, today: datetime.date) -> tuple[str, .
     """
     used_codes = sorted(
         {code for text in _iter_texts(values) if (code := _find_currency(text)) is not None}
-        & load_bundled_rates().keys()
+        & load_bundled_exchange_rates().keys()
     )
     return tuple(
         warning
         for code in used_codes
-        if (warning := format_rate_warning(load_bundled_rates()[code], today)) is not None
+        if (warning := format_rate_warning(load_bundled_exchange_rates()[code], today)) is not None
     )
 
 
@@ -93,20 +93,24 @@ def _iter_texts(value: object) -> Iterator[str]:
             yield from _iter_texts(item)
 
 
-def _parse_rate(code: str, metadata: Any, document: Document, path: Path) -> ExchangeRate:
+def _parse_rate(code: str, rate_fields: Any, document: Document, path: Path) -> ExchangeRate:
     rate_error = ProfileError(
         f"the exchange rate of {code!r} is invalid",
         path=str(path),
         line=document.lines.get((code,)),
         hint="Use an entry such as EUR: {usd: 1.1, date: 2026-01-31}.",
     )
-    if not _CODE.fullmatch(code) or not isinstance(metadata, dict) or not {"usd", "date"} <= metadata.keys():
+    if (
+        not _CURRENCY_CODE.fullmatch(code)
+        or not isinstance(rate_fields, dict)
+        or not {"usd", "date"} <= rate_fields.keys()
+    ):
         raise rate_error
-    usd = metadata["usd"]
+    usd = rate_fields["usd"]
     if not isinstance(usd, int | float) or isinstance(usd, bool) or usd <= 0:
         raise rate_error
     try:
-        as_of = datetime.date.fromisoformat(str(metadata["date"]))
+        as_of = datetime.date.fromisoformat(str(rate_fields["date"]))
     except ValueError as error:
         raise rate_error from error
-    return ExchangeRate(code, float(usd), as_of, str(metadata.get("source", "")))
+    return ExchangeRate(code, float(usd), as_of, str(rate_fields.get("source", "")))

@@ -12,7 +12,7 @@ from typing import Any
 from app.profiles import units
 from app.profiles.problems import BadValueError
 
-KEY_CELLS = ("provider", "instance_type", "region")
+KEY_COLUMNS = ("provider", "instance_type", "region")
 _MAX_VALUE = 1e9
 _MAX_CHARACTERS = 200
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:+-]{0,99}", re.ASCII)
@@ -22,36 +22,36 @@ _NON_FINITE_TEXTS = ("nan", ".nan", ".inf", "-.inf", "inf", "+inf", "-inf", "inf
 
 
 class CellError(BadValueError):
-    """Error for a cell with an invalid value. `cell` is the name of the column."""
+    """Error for a cell with an invalid value. `column` is the name of the column."""
 
-    def __init__(self, cell: str, message: str, hint: str | None = None) -> None:
-        super().__init__(f"{cell}: {message}", hint=hint)
-        self.cell = cell
+    def __init__(self, column: str, message: str, hint: str | None = None) -> None:
+        super().__init__(f"{column}: {message}", hint=hint)
+        self.column = column
 
 
 class CostShare(float):
     """A cost as a fraction of the purchase price of the hardware."""
 
 
-def read_cell(cell: str, value: object) -> Any:
-    """Parse the value of a cell. `cell` is the name of a column in READERS. Raises CellError for an
-    invalid value."""
+def parse_cell(column: str, value: object) -> Any:
+    """Parse the value of a cell. `column` is the name of a column in PARSERS. Raises CellError for
+    an invalid value."""
     if isinstance(value, str) and len(value) > _MAX_CHARACTERS:
-        raise CellError(cell, f"the value is longer than {_MAX_CHARACTERS} characters")
+        raise CellError(column, f"the value is longer than {_MAX_CHARACTERS} characters")
     try:
-        return READERS[cell](value)
+        return PARSERS[column](value)
     except BadValueError as error:
-        raise CellError(cell, str(error), error.hint) from error
+        raise CellError(column, str(error), error.hint) from error
 
 
 def _build_share_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
-    def read(value: object) -> float:
+    def parse_cost(value: object) -> float:
         is_share = isinstance(value, str) and value.strip().endswith(("%", "%/year"))
         return (
             CostShare(units.parse_share(str(value).removesuffix("/year"))) if is_share else _check_maximum(parse(value))
         )
 
-    return read
+    return parse_cost
 
 
 def _parse_name(value: object) -> str:
@@ -79,13 +79,13 @@ def _check_maximum(number: float) -> float:
 
 
 def _build_bounded_parser(maximum: float, unit: str) -> Callable[[object], float]:
-    def read(value: object) -> float:
+    def parse_bounded(value: object) -> float:
         number = _parse_number(value)
         if number > maximum:
             raise BadValueError(f"{number:g} exceeds the maximum of any instance ({maximum:,.0f} {unit})")
         return number
 
-    return read
+    return parse_bounded
 
 
 def _parse_price_per_hour(value: object) -> float:
@@ -98,13 +98,13 @@ def _parse_price_per_hour(value: object) -> float:
 def _build_money_or_number_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
     """Return a parser of amounts of money that also accepts a plain number, which is in USD."""
 
-    def read(value: object) -> float:
+    def parse_amount(value: object) -> float:
         has_unit = (
             isinstance(value, str) and value.strip()[-1:].isalpha() and value.strip().lower() not in _NON_FINITE_TEXTS
         )
         return _check_maximum(parse(value)) if has_unit else _parse_number(value)
 
-    return read
+    return parse_amount
 
 
 def _build_money_parser(parse: Callable[[object], float]) -> Callable[[object], float]:
@@ -148,10 +148,10 @@ def _parse_yearly_share(value: object) -> float:
     return units.parse_share(str(value).removesuffix("/year") if isinstance(value, str) else value)
 
 
-PLAIN_CELLS = ("accelerator_count", "vcpus", "memory_gib", "on_demand_usd_per_hour", "spot_usd_per_hour",
+PLAIN_COLUMNS = ("accelerator_count", "vcpus", "memory_gib", "on_demand_usd_per_hour", "spot_usd_per_hour",
           "reserved_1y_usd_per_hour", "cpu_architecture", "country")  # fmt: skip
-READERS: dict[str, Callable[[object], Any]] = {
-    **dict.fromkeys(KEY_CELLS, _parse_name),
+PARSERS: dict[str, Callable[[object], Any]] = {
+    **dict.fromkeys(KEY_COLUMNS, _parse_name),
     "accelerator_key": _parse_name,
     "accelerator_count": _build_bounded_parser(1_000, "accelerators"),
     "vcpus": _build_bounded_parser(10_000, "vCPUs"),
@@ -180,5 +180,5 @@ READERS: dict[str, Callable[[object], Any]] = {
     "availability": _parse_availability,
     "units": units.parse_count,
 }
-OWNED_CELLS = ("life", "interest", "residual", "power_w", "pue", "tariff", "colo", "support", "staff", "network",
+OWNED_COLUMNS = ("life", "interest", "residual", "power_w", "pue", "tariff", "colo", "support", "staff", "network",
              "availability", "units")  # fmt: skip

@@ -19,14 +19,14 @@ from app.errors import ProfileError
 from app.profiles.document import MAX_BYTES, KeyPath, read_document
 from app.profiles.pricing.catalog import load_catalog, merge_offer, merge_offers
 from app.profiles.pricing.price_cells import (
-    KEY_CELLS,
+    KEY_COLUMNS,
     MONTHS_PER_YEAR,
-    OWNED_CELLS,
-    PLAIN_CELLS,
-    READERS,
+    OWNED_COLUMNS,
+    PARSERS,
+    PLAIN_COLUMNS,
     CellError,
     CostShare,
-    read_cell,
+    parse_cell,
 )
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.offers import Catalog, OwnedHardware, PriceRow
@@ -39,21 +39,21 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
     Raises CellError for an invalid cell, UnknownKeyError for an unknown column, and BadValueError
     for contradictory cells.
     """
-    for cell in cells:
-        if cell not in READERS:
-            raise UnknownKeyError(cell, READERS, None)
-    filled_cells = {cell: value for cell, value in cells.items() if value is not None and value != ""}
-    for cell in KEY_CELLS:
-        if cell not in filled_cells:
-            raise BadValueError(f"{cell} is missing", hint="A row needs provider, instance_type and region.")
-    values = {cell: read_cell(cell, value) for cell, value in filled_cells.items()}
+    for column in cells:
+        if column not in PARSERS:
+            raise UnknownKeyError(column, PARSERS, None)
+    filled_cells = {column: value for column, value in cells.items() if value is not None and value != ""}
+    for column in KEY_COLUMNS:
+        if column not in filled_cells:
+            raise BadValueError(f"{column} is missing", hint="A row needs provider, instance_type and region.")
+    values = {column: parse_cell(column, value) for column, value in filled_cells.items()}
     as_of = values.get("as_of_date", today)
     if as_of > today:
         raise CellError("as_of_date", f"{as_of} is in the future (today is {today})")
     owned = _build_owned_hardware(values)
     if owned is not None and "on_demand_usd_per_hour" in values:
         raise CellError("on_demand_usd_per_hour", "an owned instance has no price: its cost is calculated")
-    provider, instance_type, region = (values[cell] for cell in KEY_CELLS)
+    provider, instance_type, region = (values[column] for column in KEY_COLUMNS)
     return PriceRow(
         provider=provider,
         instance_type=instance_type,
@@ -61,18 +61,18 @@ def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceR
         as_of=as_of,
         accelerator=values.get("accelerator_key"),
         owned=owned,
-        **{cell: values.get(cell) for cell in PLAIN_CELLS},
+        **{column: values.get(column) for column in PLAIN_COLUMNS},
     )
 
 
 def _build_owned_hardware(values: Mapping[str, Any]) -> OwnedHardware | None:
-    owned_cell = next((cell for cell in OWNED_CELLS if cell in values), None)
+    owned_column = next((column for column in OWNED_COLUMNS if column in values), None)
     if "capex_usd" in values and "capex" in values:
         raise CellError("capex", "cannot be combined with capex_usd")
     capex_usd = values.get("capex_usd", values.get("capex"))
     if capex_usd is None:
-        if owned_cell is not None:
-            raise CellError(owned_cell, "this column is for owned hardware and requires capex_usd")
+        if owned_column is not None:
+            raise CellError(owned_column, "this column is for owned hardware and requires capex_usd")
         return None
     if "life" not in values:
         raise BadValueError("owned hardware needs a lifetime", hint="Add one, such as life: 4y.")
@@ -99,8 +99,8 @@ def _build_owned_hardware(values: Mapping[str, Any]) -> OwnedHardware | None:
     )
 
 
-def _resolve_share(value: float, capex_usd: float) -> float:
-    return value * capex_usd if isinstance(value, CostShare) else value
+def _resolve_share(value: float, base_usd: float) -> float:
+    return value * base_usd if isinstance(value, CostShare) else value
 
 
 MAX_PROBLEMS = 100
@@ -169,8 +169,8 @@ def read_price_list(path: Path, catalog: Catalog, today: datetime.date) -> Parse
 
 
 def _build_error(path: Path, entry: PriceEntry, error: BadValueError) -> ProfileError:
-    cell = error.cell if isinstance(error, CellError) else error.key if isinstance(error, UnknownKeyError) else None
-    line = entry.line if cell is None else entry.lines.get(cell, entry.line)
+    column = error.column if isinstance(error, CellError) else error.key if isinstance(error, UnknownKeyError) else None
+    line = entry.line if column is None else entry.lines.get(column, entry.line)
     return ProfileError(str(error), path=str(path), line=line, hint=error.hint)
 
 
@@ -224,10 +224,10 @@ def _iter_csv_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
 
 def _check_header(path: Path, header: Sequence[str] | None) -> None:
     columns = [column.strip() for column in header or ()]
-    missing_columns = [column for column in KEY_CELLS if column not in columns]
+    missing_columns = [column for column in KEY_COLUMNS if column not in columns]
     if missing_columns:
-        names = ", ".join(columns)[:80]
-        hint = f"The first line must name the columns, separated by commas; it is {names!r}."
+        header_text = ", ".join(columns)[:80]
+        hint = f"The first line must name the columns, separated by commas; it is {header_text!r}."
         raise ProfileError(f"the column {missing_columns[0]} is missing", path=str(path), line=1, hint=hint)
     duplicate = next((column for column in columns if columns.count(column) > 1), None)
     if duplicate is not None:
@@ -242,7 +242,7 @@ def _iter_yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
     keyed_rows: list[tuple[KeyPath, object]]
     if isinstance(value, list):
         keyed_rows = [((index,), row) for index, row in enumerate(value)]
-    elif isinstance(value, dict) and set(KEY_CELLS) & value.keys():
+    elif isinstance(value, dict) and set(KEY_COLUMNS) & value.keys():
         keyed_rows = [((), value)]
     elif isinstance(value, dict):
         keyed_rows = [
@@ -254,7 +254,7 @@ def _iter_yaml_entries(path: Path, content: bytes) -> Iterator[PriceEntry]:
         line = document.lines.get(key_path, 1)
         if not isinstance(row, dict):
             raise ProfileError("a row must be a mapping of cells", path=str(path), line=line)
-        lines = {cell: document.lines[(*key_path, cell)] for cell in row if (*key_path, cell) in document.lines}
+        lines = {column: document.lines[(*key_path, column)] for column in row if (*key_path, column) in document.lines}
         yield PriceEntry(row, line, lines)
 
 
@@ -267,7 +267,7 @@ def _add_key_cells(path: Path, line: int | None, key: str, row: object) -> objec
         raise ProfileError(f"{key!r:.80} is not {_KEY_FORMAT}", path=str(path), line=line, hint=hint)
     if not isinstance(row, dict):
         return row
-    duplicate_cell = next((cell for cell in KEY_CELLS if cell in row), None)
-    if duplicate_cell is not None:
-        raise ProfileError(f"{duplicate_cell} is already in the key", path=str(path), line=line)
-    return dict(zip(KEY_CELLS, (provider, instance_type, region), strict=True)) | row
+    duplicate_column = next((column for column in KEY_COLUMNS if column in row), None)
+    if duplicate_column is not None:
+        raise ProfileError(f"{duplicate_column} is already in the key", path=str(path), line=line)
+    return dict(zip(KEY_COLUMNS, (provider, instance_type, region), strict=True)) | row

@@ -10,7 +10,7 @@ from app.inference.rows import (
     SyntheticRows,
     build_synthetic_feeds,
     check_batch,
-    find_batched_inputs,
+    find_batched_input_names,
 )
 from app.inference.tensor_spec import TensorSpec
 
@@ -135,7 +135,7 @@ def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_reported()
 def test_the_batch_is_the_free_first_axis_or_the_one_as_long(
     inputs: tuple[TensorSpec, ...], batch: int, names: set[str]
 ) -> None:
-    assert find_batched_inputs(inputs, batch) == names
+    assert find_batched_input_names(inputs, batch) == names
 
 
 def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:

@@ -5,7 +5,13 @@ from typing import Any
 
 import pytest
 
-from app.profiles.datasets import find_secrets_in_body, format_popularity, is_redacted, parse_popularity, redact_body
+from app.profiles.datasets import (
+    find_secret_paths_in_body,
+    format_popularity,
+    is_redacted,
+    parse_popularity,
+    redact_body,
+)
 from app.profiles.loading import load_profile
 from app.profiles.problems import BadValueError
 from app.profiles.redaction import find_secret_keys, redact_profile
@@ -56,9 +62,9 @@ def test_the_nearest_name_is_reported() -> None:
 def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
     assert redact_body(body) == written
     assert is_redacted(written)
-    assert list(find_secrets_in_body(body, ("body",)))
+    assert list(find_secret_paths_in_body(body, ("body",)))
     assert redact_body(written) == written
-    assert list(find_secrets_in_body(written, ("body",))) == []
+    assert list(find_secret_paths_in_body(written, ("body",))) == []
 
 
 @pytest.mark.parametrize(
@@ -70,7 +76,7 @@ def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
 )  # fmt: skip
 def test_what_is_no_secret_is_written_as_it_is(body: Any) -> None:
     assert redact_body(body) == body
-    assert list(find_secrets_in_body(body, ("body",))) == []
+    assert list(find_secret_paths_in_body(body, ("body",))) == []
 
 
 @pytest.mark.parametrize(

@@ -18,7 +18,7 @@ def settings_in(annotation: Any) -> Iterator[type[Settings]]:
     if isinstance(annotation, type) and issubclass(annotation, Settings):
         yield annotation
     elif isinstance(annotation, ReadAs):
-        yield annotation.settings
+        yield annotation.settings_class
     elif get_origin(annotation) in (Union, types.UnionType, tuple, dict, Annotated):
         for one in get_args(annotation):
             yield from settings_in(one)

@@ -8,7 +8,7 @@ import yaml
 from pydantic import TypeAdapter
 
 from app.errors import ProfileError
-from app.profiles.loading import load_language_model, load_planning
+from app.profiles.loading import load_language_model, load_planning_settings
 from app.profiles.plan import (
     EngineSettings,
     PlanKeys,
@@ -163,7 +163,7 @@ KEYS: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
 
 
 def limits(*overrides: str) -> PlanLimits:
-    return load_planning([f"plan.{one}" for one in overrides]).plan
+    return load_planning_settings([f"plan.{one}" for one in overrides]).plan
 
 
 def test_what_is_not_said_is_the_records_own() -> None:
@@ -288,6 +288,6 @@ def test_each_bad_value_is_named_with_what_is_right(override: str, says: str, hi
 def test_names_are_those_of_the_catalogue_that_is_planned_with() -> None:
     own: dict[str, Any] = {"catalog": catalogue(offer())}
     said = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
-    assert load_planning(said, **own).plan.regions == ("here",)
+    assert load_planning_settings(said, **own).plan.regions == ("here",)
     with pytest.raises(ProfileError, match="unknown region 'us-east-1'"):
-        load_planning(["plan.regions=[us-east-1]"], **own)
+        load_planning_settings(["plan.regions=[us-east-1]"], **own)

@@ -9,7 +9,7 @@ from app.errors import ProfileError
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.endpoint import ADDRESS_KEYS
-from app.profiles.loading import load_values
+from app.profiles.loading import load_profile_tree
 from app.profiles.profile import HttpProfile, find_protocol
 from app.profiles.resolved import compute_profile_hash, format_spec
 from tests.app.profiles.conftest import Load
@@ -82,4 +82,4 @@ def test_a_model_that_is_somewhere_else_lacks_its_protocol(place: str) -> None:
     target = {"model": "digits", place: "http://127.0.0.1:9/"}
     assert find_protocol({"target": target}) is None
     with pytest.raises(ProfileError, match=r"missing key `target\.protocol`"):
-        load_values({"sizewise": 1, "name": "x", "target": target}, "x.yaml")
+        load_profile_tree({"sizewise": 1, "name": "x", "target": target}, "x.yaml")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.scaling import AUTOSCALERS, build_autoscaler, build_operations, load_day
+from app.profiles.scaling import AUTOSCALERS, build_autoscaler, build_operations, load_day_settings
 from app.records.scaling import (
     DEFAULT_SCALE_DOWN,
     DEFAULT_SCALE_UP,
@@ -26,7 +26,7 @@ from app.records.scaling import (
 
 
 def operations(*overrides: str, per_instance: int = 1) -> Operations:
-    return build_operations(load_day("none", overrides), per_instance)
+    return build_operations(load_day_settings("none", overrides), per_instance)
 
 
 def test_a_cold_start_is_assumed_phase_by_phase() -> None:
@@ -91,7 +91,7 @@ PLANNED = PlannedReplica(replicas=12, per_s=9.0, utilization=0.6, in_flight=2.0,
 
 
 def autoscaler(name: str, *overrides: str) -> Autoscaler:
-    said = load_day(name, [f"autoscaler.{one}" for one in overrides])
+    said = load_day_settings(name, [f"autoscaler.{one}" for one in overrides])
     return build_autoscaler(said.autoscaler, PLANNED, cold_start_s=124.0)
 
 
@@ -146,9 +146,9 @@ def test_a_schedule_is_written_as_a_table() -> None:
 
 
 def test_the_day_has_its_own_patience_and_router() -> None:
-    day = load_day("none", ["timeout=500ms", "queue_limit=20", "router=power-of-two"])
+    day = load_day_settings("none", ["timeout=500ms", "queue_limit=20", "router=power-of-two"])
     assert (day.timeout_s, day.queue_limit, day.router) == (0.5, 20, "power-of-two")
-    assert load_day("none", []).router is None
+    assert load_day_settings("none", []).router is None
 
 
 @pytest.mark.parametrize(
@@ -173,7 +173,7 @@ def test_the_day_has_its_own_patience_and_router() -> None:
 )
 def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, message: str, hint: str | None) -> None:
     with pytest.raises(ProfileError) as caught:
-        load_day(name, [override])
+        load_day_settings(name, [override])
     assert message in str(caught.value)
     assert hint is None or hint in (caught.value.hint or "")
 
@@ -181,7 +181,7 @@ def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, mes
 @pytest.mark.parametrize("name", ["hpa", "keda", "knative", "predictive"])
 def test_bounds_that_cross_are_refused(name: str) -> None:
     with pytest.raises(ProfileError, match="max is 2, which is below min of 3"):
-        load_day(name, ["autoscaler.min=3", "autoscaler.max=2"])
+        load_day_settings(name, ["autoscaler.min=3", "autoscaler.max=2"])
 
 
 def test_the_most_is_at_least_the_fewest() -> None:
@@ -192,4 +192,4 @@ def test_the_most_is_at_least_the_fewest() -> None:
 
 @pytest.mark.parametrize("name", AUTOSCALERS)
 def test_each_autoscaler_can_be_asked_for(name: str) -> None:
-    assert load_day(name, []).autoscaler is not None
+    assert load_day_settings(name, []).autoscaler is not None

@@ -6,7 +6,7 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.problems import BadValueError
-from app.profiles.secrets import check_url_has_no_secret, make_reference_absolute, redact, resolve_secret
+from app.profiles.secrets import check_url_has_no_secret, make_reference_absolute, redact_header, resolve_secret
 
 
 def test_references_are_resolved_late(tmp_path: Path) -> None:
@@ -37,7 +37,7 @@ def test_what_cannot_be_resolved_shows_no_value(text: str) -> None:
     ],
 )
 def test_only_harmless_headers_and_references_are_written(header: str, value: str, written: str) -> None:
-    assert redact(header, value) == written
+    assert redact_header(header, value) == written
 
 
 def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:

@@ -29,7 +29,7 @@ def records_in(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tupl
     settings = annotation if isinstance(annotation, type) and issubclass(annotation, Settings) else None
     for entry in metadata if isinstance(annotation, type) and settings is None else ():
         if isinstance(entry, ReadAs):
-            yield annotation, (settings := entry.settings)
+            yield annotation, (settings := entry.settings_class)
     for field in settings.model_fields.values() if settings is not None else ():
         yield from records_in(field.annotation, tuple(field.metadata))
 

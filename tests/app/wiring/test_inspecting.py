@@ -9,7 +9,7 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.model import BatchCost, GpuFit, ModelMetadata, ShapeOverrides
 from app.records.offers import Accelerator
 from app.records.result import Gpu
-from app.wiring.inspecting import fit_gpus
+from app.wiring.inspecting import compute_gpu_fits
 
 GIB = 2**30
 CARD = Accelerator("a10", "NVIDIA", "A10", "^NVIDIA A10$", "Ampere", 10, 500, 10, 100, 200, 150, 2021, "")
@@ -32,7 +32,7 @@ def _cost(batch: int, memory_bytes: int, flops: int = 0, least_bytes: int = 0) -
 
 
 def _fits(digits: ModelMetadata, *costs: BatchCost, card: Accelerator = CARD) -> GpuFit:
-    (fit,) = fit_gpus(msgspec.structs.replace(digits, costs=costs), (), [card])
+    (fit,) = compute_gpu_fits(msgspec.structs.replace(digits, costs=costs), (), [card])
     return fit
 
 
@@ -59,7 +59,7 @@ def test_no_bound_where_peaks_or_the_work_are_unknown(digits: ModelMetadata) -> 
 
 def test_cards_here_come_first_with_the_memory_the_driver_reports(digits: ModelMetadata) -> None:
     gpus = [Gpu(0, "NVIDIA A10", None, 9.5, None), Gpu(1, "Unheard Of", None, 4.0, None)]
-    fits = fit_gpus(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
+    fits = compute_gpu_fits(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
     assert [(fit.key, fit.is_installed, fit.memory_gib) for fit in fits] == [
         ("a10", True, 9.5),
         (None, True, 4.0),
@@ -70,10 +70,10 @@ def test_cards_here_come_first_with_the_memory_the_driver_reports(digits: ModelM
 
 def test_the_digits_fit_every_card_of_the_catalogue(digits: ModelMetadata) -> None:
     accelerators = load_catalog().accelerators.values()
-    fits = fit_gpus(digits, (), accelerators)
+    fits = compute_gpu_fits(digits, (), accelerators)
     assert len(fits) == sum(part.memory_gib is not None for part in accelerators)
     assert {fit.largest_batch for fit in fits} == {64}
 
 
 def test_nothing_is_said_of_cards_where_costs_are_unknown(digits: ModelMetadata) -> None:
-    assert fit_gpus(msgspec.structs.replace(digits, costs=()), (), [CARD]) == ()
+    assert compute_gpu_fits(msgspec.structs.replace(digits, costs=()), (), [CARD]) == ()

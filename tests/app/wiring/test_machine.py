@@ -8,18 +8,18 @@ import pyarrow as pa
 import pytest
 
 from app.errors import UsageError
-from app.profiles.loading import load_values
+from app.profiles.loading import load_profile_tree
 from app.profiles.profile import Profile
-from app.wiring.machine import build_sampler, check_directory
+from app.wiring.machine import build_sampler, check_run_directory
 from tests.fakes.metrics_page import MetricsPage, answer
 
 
 def test_a_run_on_a_network_file_system_is_a_warning_with_the_way_out(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda1 / ext4 rw 0 0\n")
-    assert check_directory(tmp_path, mounts) == ()
+    assert check_run_directory(tmp_path, mounts) == ()
     mounts.write_text(f"/dev/sda1 / ext4 rw 0 0\nfiler:/x {tmp_path} nfs4 rw 0 0\n")
-    (check,) = check_directory(tmp_path / "run", mounts)
+    (check,) = check_run_directory(tmp_path / "run", mounts)
     assert (check.verdict, check.value) == ("WARN", f"on nfs4 at {tmp_path}")
     assert "directory on a local disk" in str(check.hint)
 
@@ -31,7 +31,7 @@ def profile(tmp_path: Path, *scrapes: dict[str, Any]) -> Profile:
     target = {"protocol": "http", "url": "http://127.0.0.1:9/"}
     stages = [{"name": "s", "rate": "1/s", "duration": "1s"}]
     values = {"sizewise": 1, "name": "t", "target": target, "workload": {}, "load": {"stages": stages}}
-    return load_values({**values, "telemetry": list(scrapes)}, str(tmp_path / "p.yaml"))
+    return load_profile_tree({**values, "telemetry": list(scrapes)}, str(tmp_path / "p.yaml"))
 
 
 def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

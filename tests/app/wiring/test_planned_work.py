@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from app.profiles.loading import load_values
+from app.profiles.loading import load_profile_tree
 from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.profile import GeneratingProfile, HttpProfile, RerankProfile
 from app.records.planned_work import PlannedWork
@@ -17,7 +17,7 @@ def lengths(protocol: str = "openai-chat", **workload: Any) -> PromptLengths:
     target = {"protocol": protocol, "url": "http://127.0.0.1:1/v1", "model": "m"}
     load = {"seed": 3, "stages": [{"rate": "1/s", "duration": "1s"}]}
     values = {"sizewise": 1, "name": "mine", "target": target, "workload": workload, "load": load}
-    profile = load_values(values, "mine.yaml")
+    profile = load_profile_tree(values, "mine.yaml")
     assert isinstance(profile, GeneratingProfile | RerankProfile)
     return sample_prompt_lengths(profile)
 
@@ -53,13 +53,14 @@ def test_a_dataset_says_why_nothing_can_be_reported(tmp_path: Path) -> None:
 def planned(**parts: Any) -> PlannedWork:
     target = {"protocol": "http", "url": "http://127.0.0.1:1", "timeouts": {"total": "10s"}, **parts.pop("target", {})}
     values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **parts}
-    return estimate_work(load_values(values, "mine.yaml"), load_bundled_catalog())
+    return estimate_work(load_profile_tree(values, "mine.yaml"), load_bundled_catalog())
 
 
 def local(**parts: Any) -> PlannedWork:
     target = {"model": "digits", **parts.pop("target", {})}
     return estimate_work(
-        load_values({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"), load_bundled_catalog()
+        load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"),
+        load_bundled_catalog(),
     )
 
 
@@ -106,7 +107,7 @@ def test_a_search_is_played_against_servers_of_known_limits() -> None:
 def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
     values = {"sizewise": 1, "name": "mine", "target": {"protocol": "http", "url": "http://127.0.0.1:1"},
               "workload": {"body": 1}, "load": {"search": {"start": "10/s"}}, "slo": ["error_rate < 1%"]}  # fmt: skip
-    profile = load_values(values, "mine.yaml")
+    profile = load_profile_tree(values, "mine.yaml")
     assert isinstance(profile, HttpProfile)
     wanted = profile.load.search
     assert wanted is not None

@@ -5,7 +5,7 @@ import pytest
 from app.errors import UsageError
 from app.wiring.endpoint import build_endpoint
 from app.wiring.machine import build_sampler
-from app.wiring.secret_consent import allow_hosts, require_allowed
+from app.wiring.secret_consent import allow_hosts, require_consent
 from tests.app.wiring.conftest import HTTP, Written
 
 TARGET = {"protocol": "http", "url": "http://10.0.0.5/score", "api_key": "env:API_KEY"}
@@ -36,7 +36,7 @@ def test_nor_with_what_is_scraped(written: Written) -> None:
 
 def test_a_pipeline_allows_hosts_by_a_variable(written: Written, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_ALLOW_SECRETS", "other.example, 10.0.0.5")
-    require_allowed(written(TARGET))
+    require_consent(written(TARGET))
 
 
 def test_a_host_that_gets_no_secret_cannot_be_allowed(written: Written) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from app.errors import UsageError
-from app.profiles.loading import load_values
+from app.profiles.loading import load_profile_tree
 from app.records.trial import ConnectionTest, Problem
 from app.wiring.target_check import check_target
 from loadgen.reference.script import HttpMock, OpenAiMock
@@ -24,14 +24,16 @@ STAGE = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 def http(url: str, **target: Any) -> ConnectionTest:
     values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": url, **target},
               "workload": {"body": {"x": 1}}, "load": STAGE}  # fmt: skip
-    return check_target(load_values(values, "try.yaml"))
+    return check_target(load_profile_tree(values, "try.yaml"))
 
 
 def chat(url: str, **workload: Any) -> ConnectionTest:
     target = {"protocol": "openai-chat", "url": f"{url}/v1", "model": "scripted"}
     asked = {"prompts": {"input_tokens": 8, "output_tokens": 4}, **workload}
     return check_target(
-        load_values({"sizewise": 1, "name": "try", "target": target, "workload": asked, "load": STAGE}, "try.yaml")
+        load_profile_tree(
+            {"sizewise": 1, "name": "try", "target": target, "workload": asked, "load": STAGE}, "try.yaml"
+        )
     )
 
 
@@ -80,7 +82,7 @@ def test_a_status_that_is_expected_is_no_problem() -> None:
     with answering(status=404) as server:
         values = {"sizewise": 1, "name": "try", "target": {"protocol": "http", "url": server.url},
                   "workload": {"body": {"x": 1}, "expect": {"status": 404}}, "load": STAGE}  # fmt: skip
-        trial = check_target(load_values(values, "try.yaml"))
+        trial = check_target(load_profile_tree(values, "try.yaml"))
     assert (trial.problem, trial.status, trial.is_measurable, trial.hint) == (None, 404, True, None)
 
 
@@ -139,10 +141,10 @@ def test_a_whole_answer_where_a_stream_was_asked_for_is_said() -> None:
 def test_what_a_run_starts_itself_is_started() -> None:
     target = {"protocol": "http", "scripted": {"response": json.loads("{}")}}
     values = {"sizewise": 1, "name": "try", "target": target, "workload": {"body": 1}, "load": STAGE}
-    assert check_target(load_values(values, "try.yaml")).problem is None
+    assert check_target(load_profile_tree(values, "try.yaml")).problem is None
 
 
 def test_a_model_of_this_machine_is_no_endpoint() -> None:
     values = {"sizewise": 1, "name": "try", "target": {"model": "digits"}}
     with pytest.raises(UsageError, match="no endpoint to test"):
-        check_target(load_values(values, "try.yaml"))
+        check_target(load_profile_tree(values, "try.yaml"))

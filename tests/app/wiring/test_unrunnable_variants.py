@@ -9,7 +9,7 @@ import pytest
 from app.errors import UsageError
 from app.inference.inspection.client import inspect_model
 from app.inference.probe import DIGITS_MODEL
-from app.profiles.loading import load_values
+from app.profiles.loading import load_profile_tree
 from app.profiles.local import LocalProfile
 from app.records.model import ModelMetadata, ShapeOverrides
 from app.wiring.local_spec import build_variants
@@ -35,7 +35,7 @@ def digits() -> ModelMetadata:
 
 def profile(**parts: Any) -> LocalProfile:
     target = {"model": "digits", **parts.pop("target", {})}
-    made = load_values({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml")
+    made = load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml")
     assert isinstance(made, LocalProfile)
     return made
 

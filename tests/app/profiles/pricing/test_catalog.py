@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from app.errors import UsageError
-from app.profiles.bundled import DIRECTORY
+from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import (
     check_provider,
     derive_cpu_architecture,
@@ -172,12 +172,12 @@ def test_what_makes_no_offer_is_refused(wrong: PriceRow, says: str, hint: str) -
     assert hint in (caught.value.hint or "")
 
 
-OFFERS = (DIRECTORY / "hardware" / "offers.csv").read_text(encoding="utf-8").splitlines()
+OFFERS = (DATA_DIRECTORY / "hardware" / "offers.csv").read_text(encoding="utf-8").splitlines()
 
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    return Path(shutil.copytree(DIRECTORY / "hardware", tmp_path / "hardware"))
+    return Path(shutil.copytree(DATA_DIRECTORY / "hardware", tmp_path / "hardware"))
 
 
 def test_the_bundled_catalogue_is_whole() -> None:

@@ -12,7 +12,7 @@ from app.profiles.pricing.catalog import (
     get_price_list_path,
     load_bundled_catalog,
     load_catalog,
-    load_imported_prices,
+    load_imported_price_list,
     load_imported_rows,
 )
 from app.records.offers import OwnedHardware, PriceList, PriceRow
@@ -39,10 +39,10 @@ def test_it_lies_beside_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
-    assert load_imported_prices() is None
+    assert load_imported_price_list() is None
     prices = PriceList((ROW, DEARER), "/f.yaml", DAY)
     get_price_list_path().write_bytes(encode_price_list(prices))
-    assert load_imported_prices() == prices
+    assert load_imported_price_list() == prices
     assert load_imported_rows() == (ROW, DEARER)
     catalogue = load_catalog()
     assert find_offer(catalogue, "own/rack").owned == ROW.owned

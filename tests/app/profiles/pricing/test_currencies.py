@@ -12,8 +12,8 @@ from app.profiles.pricing.currencies import (
     find_currency_warnings,
     find_usd_rate,
     format_rate_warning,
-    load_bundled_rates,
-    load_rates,
+    load_bundled_exchange_rates,
+    load_exchange_rates,
 )
 from app.records.offers import ExchangeRate
 
@@ -21,7 +21,7 @@ DAY = datetime.date(2026, 1, 31)
 
 
 def test_the_bundled_rates_are_dated_and_of_their_size() -> None:
-    rates = load_bundled_rates()
+    rates = load_bundled_exchange_rates()
     assert {"EUR", "GBP", "JPY", "INR"} <= rates.keys()
     assert 0.8 < rates["EUR"].usd < 1.6
     assert rates["JPY"].usd < 0.02
@@ -31,7 +31,7 @@ def test_the_bundled_rates_are_dated_and_of_their_size() -> None:
 
 def test_money_goes_into_dollars_and_back() -> None:
     dice = random.Random(1)
-    for code, rate in load_bundled_rates().items():
+    for code, rate in load_bundled_exchange_rates().items():
         amount = round(dice.uniform(1, 1e6), 2)
         usd = units.parse_usd(f"{amount} {code}")
         assert usd == pytest.approx(amount * rate.usd)
@@ -54,7 +54,7 @@ def test_the_currencies_of_a_document_are_reported_once() -> None:
     late = datetime.date(2040, 1, 1)
     assert [note[:3] for note in find_currency_warnings(profile, late)] == ["EUR"]
     assert [note[:3] for note in find_currency_warnings(["plan.budget=400 GBP/month"], late)] == ["GBP"]
-    assert find_currency_warnings(profile, load_bundled_rates()["EUR"].as_of) == ()
+    assert find_currency_warnings(profile, load_bundled_exchange_rates()["EUR"].as_of) == ()
     assert find_currency_warnings({"budget": "4000 USD/month"}, late) == ()
 
 
@@ -74,10 +74,10 @@ def test_a_wrong_table_is_reported_by_its_line(tmp_path: Path, text: str, says: 
     path = tmp_path / "currencies.yaml"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
-        load_rates(path)
+        load_exchange_rates(path)
     assert says in str(caught.value)
 
 
 def test_a_table_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
-        load_rates(tmp_path / "no.yaml")
+        load_exchange_rates(tmp_path / "no.yaml")

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from app.errors import ProfileError
-from app.profiles.bundled import DIRECTORY
+from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import find_offer, load_bundled_catalog
 from app.profiles.pricing.currencies import find_usd_rate
-from app.profiles.pricing.price_cells import CellError, read_cell
+from app.profiles.pricing.price_cells import CellError, parse_cell
 from app.profiles.pricing.price_list import MAX_PROBLEMS, load_offers, parse_price_row, read_price_list
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.offers import OwnedHardware, PriceRow
@@ -102,7 +102,7 @@ def test_owned_hardware_as_it_is_written() -> None:
 def test_a_wrong_cell_is_named(cells: dict[str, object], cell: str, says: str) -> None:
     with pytest.raises(CellError) as caught:
         parse_price_row(KEY | cells, TODAY)
-    assert caught.value.cell == cell
+    assert caught.value.column == cell
     assert says in str(caught.value)
 
 
@@ -131,7 +131,7 @@ def test_what_is_missing_is_reported(cells: dict[str, Any], says: str) -> None:
 )
 def test_what_no_instance_has_and_no_price_is_refused(cell: str, value: object, message: str) -> None:
     with pytest.raises(BadValueError, match=re.escape(message)):
-        read_cell(cell, value)
+        parse_cell(cell, value)
 
 
 PRICE_LIST_TODAY = datetime.date(2026, 9, 1)
@@ -195,7 +195,7 @@ def test_lists_go_over_each_other(tmp_path: Path) -> None:
 
 def test_our_own_table_is_a_price_list(tmp_path: Path) -> None:
     path = tmp_path / "offers.csv"
-    path.write_bytes((DIRECTORY / "hardware" / "offers.csv").read_bytes())
+    path.write_bytes((DATA_DIRECTORY / "hardware" / "offers.csv").read_bytes())
     reading = read_price_list(path, CATALOGUE, PRICE_LIST_TODAY)
     assert reading.problems == ()
     assert len(reading.rows) == 293
