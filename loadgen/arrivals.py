@@ -65,23 +65,23 @@ def clip_rates(rates: Rates, start_s: float, end_s: float) -> Rates:
     return tuple(zip(times.tolist(), values.tolist(), strict=True))
 
 
-def _compute_rate_after(time_s: float, times: Floats, values: Floats) -> float:
+def _compute_rate_after(time_s: float, times: Floats, rates: Floats) -> float:
     """Return the rate of a rate curve immediately after `time_s`, which is the new rate if the
     curve jumps at `time_s`."""
     index = int(np.searchsorted(times, time_s, side="right"))
-    return _interpolate_rate(time_s, index, times, values)
+    return _interpolate_rate(time_s, index, times, rates)
 
 
-def _compute_rate_before(time_s: float, times: Floats, values: Floats) -> float:
+def _compute_rate_before(time_s: float, times: Floats, rates: Floats) -> float:
     index = int(np.searchsorted(times, time_s, side="left"))
-    return _interpolate_rate(time_s, index, times, values)
+    return _interpolate_rate(time_s, index, times, rates)
 
 
-def _interpolate_rate(time_s: float, index: int, times: Floats, values: Floats) -> float:
+def _interpolate_rate(time_s: float, index: int, times: Floats, rates: Floats) -> float:
     if index == 0 or index == len(times):
-        return float(values[min(index, len(times) - 1)])
+        return float(rates[min(index, len(times) - 1)])
     fraction = (time_s - times[index - 1]) / (times[index] - times[index - 1])
-    return float(values[index - 1] + fraction * (values[index] - values[index - 1]))
+    return float(rates[index - 1] + fraction * (rates[index] - rates[index - 1]))
 
 
 def _draw_unit_process(
@@ -108,10 +108,16 @@ def _find_times_at_areas(target_areas: Floats, times: Floats, rates: Floats, are
 
     Within a segment of the curve, solve rate × t + slope × t² / 2 = area for t.
     """
-    segments = np.clip(np.searchsorted(areas, target_areas, side="right") - 1, 0, len(times) - 2)
+    segment_indices = np.clip(np.searchsorted(areas, target_areas, side="right") - 1, 0, len(times) - 2)
     durations = np.diff(times)
     slopes = np.divide(np.diff(rates), durations, out=np.zeros_like(durations), where=durations > 0)
-    remaining_areas, start_rates, segment_slopes = target_areas - areas[segments], rates[segments], slopes[segments]
+    remaining_areas, start_rates, segment_slopes = (
+        target_areas - areas[segment_indices],
+        rates[segment_indices],
+        slopes[segment_indices],
+    )
     # This form of the quadratic formula is numerically stable for small slopes.
-    root = start_rates + np.sqrt(np.maximum(start_rates**2 + 2 * segment_slopes * remaining_areas, 0))
-    return times[segments] + np.divide(2 * remaining_areas, root, out=np.zeros_like(remaining_areas), where=root > 0)
+    denominators = start_rates + np.sqrt(np.maximum(start_rates**2 + 2 * segment_slopes * remaining_areas, 0))
+    return times[segment_indices] + np.divide(
+        2 * remaining_areas, denominators, out=np.zeros_like(remaining_areas), where=denominators > 0
+    )

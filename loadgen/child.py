@@ -121,10 +121,10 @@ def read_cpu_s(pid: int) -> float | None:
     """
     try:
         stat = Path(f"/proc/{pid}/stat").read_bytes()
-        user, system = stat.rpartition(b")")[2].split()[11:13]
+        user_ticks, system_ticks = stat.rpartition(b")")[2].split()[11:13]
     except (OSError, ValueError):
         return None
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
+    return (int(user_ticks) + int(system_ticks)) / os.sysconf("SC_CLK_TCK")
 
 
 class SuspensionMonitor:
@@ -190,8 +190,8 @@ class StderrTail:
     def __init__(self, stderr: IO[bytes]) -> None:
         self._stderr = stderr
         self._lines: deque[str] = deque(maxlen=_MAX_STDERR_LINES)
-        self._reader = threading.Thread(target=self._read, name="stderr-tail", daemon=True)
-        self._reader.start()
+        self._reader_thread = threading.Thread(target=self._read, name="stderr-tail", daemon=True)
+        self._reader_thread.start()
 
     @property
     def text(self) -> str | None:
@@ -200,7 +200,7 @@ class StderrTail:
     def wait(self, timeout_s: float | None = None) -> None:
         """Wait until the child has closed its standard error and all lines have been read, but at
         most `timeout_s` seconds."""
-        self._reader.join(timeout_s)
+        self._reader_thread.join(timeout_s)
 
     def _read(self) -> None:
         while line := self._stderr.readline(_MAX_LINE_BYTES):
@@ -224,8 +224,8 @@ class Child:
         self._stderr_tail = StderrTail(cast(IO[bytes], self._process.stderr))
         self._failure: Failed | None = None
         self._suspension = SuspensionMonitor(self.pid)
-        self._reader = threading.Thread(target=self._read_reports, name="load-reports", daemon=True)
-        self._reader.start()
+        self._reader_thread = threading.Thread(target=self._read_reports, name="load-reports", daemon=True)
+        self._reader_thread.start()
 
     def send(self, command: Command) -> None:
         """Send a command. Raises LoadError if the child can no longer receive commands."""
@@ -249,10 +249,10 @@ class Child:
     def _wait_until_writable(self) -> None:
         """Wait until the pipe accepts data. Raises BlockingIOError if the child is suspended and
         does not read from the pipe."""
-        poll = select.poll()
-        poll.register(self._stdin.fileno(), select.POLLOUT)
+        poller = select.poll()
+        poller.register(self._stdin.fileno(), select.POLLOUT)
         suspension = SuspensionMonitor(self.pid)
-        while not poll.poll(_POLL_INTERVAL_S * 1e3):
+        while not poller.poll(_POLL_INTERVAL_S * 1e3):
             if suspension.add_silent_time(_POLL_INTERVAL_S):
                 raise BlockingIOError
 
@@ -264,14 +264,14 @@ class Child:
         slice in which the child used the CPU therefore counts toward the timeout only by the CPU
         time used. A time slice in which the child used no CPU time counts in full.
         """
-        report = self._wait(timeout_s, busy_timeout_s)
+        report = self._wait_for_report(timeout_s, busy_timeout_s)
         if report is None:
             raise self._build_lost_error()
         if isinstance(report, Failed):
             raise self._build_load_error(report)
         return report
 
-    def _wait(self, timeout_s: float, busy_timeout_s: float) -> Report | pa.RecordBatch | StopStage | None:
+    def _wait_for_report(self, timeout_s: float, busy_timeout_s: float) -> Report | pa.RecordBatch | StopStage | None:
         """Wait for a report in short time slices; return None if the child has closed its pipe.
 
         A pause of this process counts as one time slice and is therefore not attributed to the
@@ -308,7 +308,7 @@ class Child:
             self.write(Quit())
         self._stdin.close()
         wait_or_kill(0.0 if is_suspended(self.pid) else _QUIT_TIMEOUT_S, self._process)
-        self._reader.join()
+        self._reader_thread.join()
         self._stderr_tail.wait()
         for pipe in (self._process.stdout, self._process.stderr):
             cast(IO[bytes], pipe).close()
@@ -331,7 +331,8 @@ class Child:
             if is_suspended(self.pid):
                 return self._build_suspended_error()
             return LoadError("the load worker closed its pipe", hint=self._stderr_tail.text)
-        self._reader.join(_QUIT_TIMEOUT_S)  # the reason for the exit and the standard error may still be in the pipes
+        # The reason for the exit and the standard error may still be in the pipes.
+        self._reader_thread.join(_QUIT_TIMEOUT_S)
         self._stderr_tail.wait(_QUIT_TIMEOUT_S)
         if self._failure is not None:
             return self._build_load_error(self._failure)

@@ -42,9 +42,9 @@ def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
     The socket then accepts only frames of at most MAX_FRAME_BYTES, as returned by
     `split_into_frames`.
     """
-    secret, _ = _derive_keys(token)
-    socket.curve_secretkey = secret
-    socket.curve_publickey = zmq.curve_public(secret)
+    master_secret, _ = _derive_keys(token)
+    socket.curve_secretkey = master_secret
+    socket.curve_publickey = zmq.curve_public(master_secret)
     socket.curve_server = True
     socket.maxmsgsize = MAX_FRAME_BYTES + _ENCRYPTION_OVERHEAD_BYTES
     socket.handshake_ivl = _HANDSHAKE_TIMEOUT_MS
@@ -53,9 +53,9 @@ def secure_master_socket(socket: zmq.Socket[bytes], token: str) -> None:
 def secure_worker_socket(socket: zmq.Socket[bytes], token: str) -> None:
     """Enable authentication and encryption on the socket of a worker, before the socket is
     connected."""
-    master_secret, secret = _derive_keys(token)
-    socket.curve_secretkey = secret
-    socket.curve_publickey = zmq.curve_public(secret)
+    master_secret, worker_secret = _derive_keys(token)
+    socket.curve_secretkey = worker_secret
+    socket.curve_publickey = zmq.curve_public(worker_secret)
     socket.curve_serverkey = zmq.curve_public(master_secret)
 
 

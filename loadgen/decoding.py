@@ -11,7 +11,7 @@ import msgspec
 
 _T = TypeVar("_T")
 
-_CONTINUATION, _PREFIX = b"\xff\xff\xff\xff", struct.Struct("<4si")
+_CONTINUATION_MARKER, _PREFIX = b"\xff\xff\xff\xff", struct.Struct("<4si")
 MESSAGE_PREFIX_BYTES = _PREFIX.size
 """Size in bytes of the prefix of an Arrow message: a continuation marker and the length of the
 metadata."""
@@ -19,8 +19,8 @@ MAX_METADATA_BYTES = 1 << 20
 """Maximum size in bytes of the metadata of an Arrow message. A batch of request rows has about
 2 KiB of metadata."""
 _RECORD_BATCH_TYPE = 3
-_TYPE, _HEADER, _BODY_LENGTH, _CUSTOM_METADATA = 1, 2, 3, 4
-_LENGTH, _COMPRESSION = 0, 3
+_TYPE_FIELD, _HEADER_FIELD, _BODY_LENGTH_FIELD, _CUSTOM_METADATA_FIELD = 1, 2, 3, 4
+_LENGTH_FIELD, _COMPRESSION_FIELD = 0, 3
 
 
 @overload
@@ -65,7 +65,7 @@ class BatchHeader(msgspec.Struct, frozen=True):
     """Number of rows and body size of an Arrow record batch, as stated in the metadata of the
     batch."""
 
-    rows: int
+    row_count: int
     body_bytes: int
 
 
@@ -78,7 +78,7 @@ def read_metadata_length(prefix: bytes) -> int:
     if len(prefix) < _PREFIX.size:
         raise ValueError("not a batch of rows: the data is too short")
     marker, length = _PREFIX.unpack_from(prefix)
-    if marker != _CONTINUATION or not 0 <= length <= MAX_METADATA_BYTES:
+    if marker != _CONTINUATION_MARKER or not 0 <= length <= MAX_METADATA_BYTES:
         raise ValueError("not an uncompressed batch of rows")
     return int(length)
 
@@ -98,8 +98,8 @@ def read_batch_header(message: bytes) -> BatchHeader:
         if not read_metadata_length(message):
             raise ValueError("not a batch of rows: the stream ends here")
         root_position = _PREFIX.size + _unpack_at("<I", message, _PREFIX.size)
-        type_position = _find_field(message, root_position, _TYPE)
-        header_position = _find_field(message, root_position, _HEADER)
+        type_position = _find_field(message, root_position, _TYPE_FIELD)
+        header_position = _find_field(message, root_position, _HEADER_FIELD)
         if (
             type_position is None
             or header_position is None
@@ -107,34 +107,37 @@ def read_batch_header(message: bytes) -> BatchHeader:
         ):
             raise ValueError("not a batch of rows: the message has a different type")
         batch_position = header_position + _unpack_at("<I", message, header_position)
-        metadata_position = _find_field(message, root_position, _CUSTOM_METADATA)
-        compression_position = _find_field(message, batch_position, _COMPRESSION)
+        metadata_position = _find_field(message, root_position, _CUSTOM_METADATA_FIELD)
+        compression_position = _find_field(message, batch_position, _COMPRESSION_FIELD)
         if metadata_position is not None or compression_position is not None:
             raise ValueError("not an uncompressed batch of rows: it is compressed or has custom metadata")
         batch_header = BatchHeader(
-            _read_int64_field(message, batch_position, _LENGTH), _read_int64_field(message, root_position, _BODY_LENGTH)
+            _read_int64_field(message, batch_position, _LENGTH_FIELD),
+            _read_int64_field(message, root_position, _BODY_LENGTH_FIELD),
         )
     except struct.error as error:
         raise ValueError("not a batch of rows: the metadata is corrupted") from error
-    if batch_header.rows < 0 or batch_header.body_bytes < 0:
+    if batch_header.row_count < 0 or batch_header.body_bytes < 0:
         raise ValueError("not a batch of rows: a length is negative")
     return batch_header
 
 
-def _read_int64_field(message: bytes, table: int, number: int) -> int:
-    position = _find_field(message, table, number)
+def _read_int64_field(message: bytes, table_position: int, field_number: int) -> int:
+    position = _find_field(message, table_position, field_number)
     return 0 if position is None else _unpack_at("<q", message, position)
 
 
-def _find_field(message: bytes, table: int, number: int) -> int | None:
-    """Return the position of field `number` in the flatbuffer table at position `table`; None if
-    the table does not contain the field."""
-    vtable = table - _unpack_at("<i", message, table)
-    vtable_offset = 4 + 2 * number
+def _find_field(message: bytes, table_position: int, field_number: int) -> int | None:
+    """Return the position of field `field_number` in the flatbuffer table at position
+    `table_position`; None if the table does not contain the field."""
+    vtable_position = table_position - _unpack_at("<i", message, table_position)
+    vtable_offset = 4 + 2 * field_number
     offset = (
-        _unpack_at("<H", message, vtable + vtable_offset) if vtable_offset < _unpack_at("<H", message, vtable) else 0
+        _unpack_at("<H", message, vtable_position + vtable_offset)
+        if vtable_offset < _unpack_at("<H", message, vtable_position)
+        else 0
     )
-    return table + offset if offset else None
+    return table_position + offset if offset else None
 
 
 def _unpack_at(format_: str, message: bytes, position: int) -> int:

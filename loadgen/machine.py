@@ -9,12 +9,12 @@ import uuid
 from functools import lru_cache
 from pathlib import Path
 
-_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
-_TIME_NAMESPACE = Path("/proc/self/ns/time")
+_BOOT_ID_PATH = Path("/proc/sys/kernel/random/boot_id")
+_TIME_NAMESPACE_PATH = Path("/proc/self/ns/time")
 
 
 @lru_cache(maxsize=1)
-def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPACE) -> str:
+def get_clock_id(boot_id_path: Path = _BOOT_ID_PATH, time_namespace_path: Path = _TIME_NAMESPACE_PATH) -> str:
     """Return an identifier of CLOCK_MONOTONIC, which is the same for all processes that share this
     clock.
 
@@ -23,7 +23,7 @@ def get_clock_id(boot_id: Path = _BOOT_ID, time_namespace: Path = _TIME_NAMESPAC
     namespace cannot be read, the identifier is unique to this process.
     """
     try:
-        return f"boot {boot_id.read_text().strip()}, time namespace {time_namespace.stat().st_ino}"
+        return f"boot {boot_id_path.read_text().strip()}, time namespace {time_namespace_path.stat().st_ino}"
     except OSError:
         return f"process {uuid.uuid4()}"
 
@@ -44,8 +44,8 @@ def read_cpu_wait_s(native_thread_id: int) -> float | None:
     return waiting_ns / 1e9 if running_ns else None
 
 
-def subtract_cpu_wait_s(start_s: float | None, end_s: float | None) -> float | None:
-    return None if start_s is None or end_s is None else end_s - start_s
+def subtract_cpu_wait_s(wait_before_s: float | None, wait_after_s: float | None) -> float | None:
+    return None if wait_before_s is None or wait_after_s is None else wait_after_s - wait_before_s
 
 
 MAX_DESCRIPTORS = 65_536
@@ -83,5 +83,5 @@ def get_max_descriptors() -> int | None:
 def _compute_raised_limit(soft_limit: int, hard_limit: int, infinity: int) -> int:
     if soft_limit == infinity:
         return soft_limit
-    target = MAX_DESCRIPTORS if hard_limit == infinity else min(hard_limit, MAX_DESCRIPTORS)
-    return max(soft_limit, target)
+    target_limit = MAX_DESCRIPTORS if hard_limit == infinity else min(hard_limit, MAX_DESCRIPTORS)
+    return max(soft_limit, target_limit)

@@ -77,7 +77,7 @@ class Pacer:
 
     def _wake(self) -> None:
         now_ns = self._now_ns()
-        self._send_due(now_ns, _MAX_BURST)
+        self._send_due_arrivals(now_ns, _MAX_BURST)
         if self.has_ended:  # `send` canceled the schedule
             return
         if self._next_ns is not None:
@@ -87,11 +87,11 @@ class Pacer:
         else:
             self._end()
 
-    def _send_due(self, now_ns: int, limit: int) -> None:
-        while (due_ns := self._next_ns) is not None and due_ns <= now_ns and limit:
+    def _send_due_arrivals(self, now_ns: int, max_count: int) -> None:
+        while (due_ns := self._next_ns) is not None and due_ns <= now_ns and max_count:
             self._next_ns = next(self._schedule, None)
             self._send(due_ns)
-            limit -= 1
+            max_count -= 1
 
     def _end(self) -> None:
         if not self.has_ended:
@@ -212,12 +212,12 @@ class TimerfdTimer:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, wake: Callable[[], None]) -> None:
         self._loop = loop
-        self._timer = _Timerfd()
-        loop.add_reader(self._timer.fd, wake)
+        self._timerfd = _Timerfd()
+        loop.add_reader(self._timerfd.fd, wake)
 
     def set(self, due_ns: int) -> None:
-        self._timer.arm(due_ns)
+        self._timerfd.arm(due_ns)
 
     def close(self) -> None:
-        self._loop.remove_reader(self._timer.fd)
-        os.close(self._timer.fd)
+        self._loop.remove_reader(self._timerfd.fd)
+        os.close(self._timerfd.fd)

@@ -80,10 +80,12 @@ class LoadProcess:
         self._timeouts = Timeouts()
         is_single_worker = module == "loadgen.worker" and gather is None
         self._stage_silence_timeout_s = _STAGE_SILENCE_TIMEOUT_S if is_single_worker else _SILENCE_TIMEOUT_S
-        self._is_running = self._is_in_preflight = False
+        self._is_stage_running = self._is_in_preflight = False
         self._stop_request: StopStage | None = None
         try:
-            ready = self._expect(Ready, _SILENCE_TIMEOUT_S) if gather is None else self._gather(gather, on_joining)
+            ready = (
+                self._expect_report(Ready, _SILENCE_TIMEOUT_S) if gather is None else self._gather(gather, on_joining)
+            )
         except BaseException:
             self.close()
             raise
@@ -113,7 +115,7 @@ class LoadProcess:
         if self._stop_request is not None:
             self._child.interrupt(self._stop_request)
         try:
-            return self._expect(PreflightDone, self._compute_preparation_timeout_s())
+            return self._expect_report(PreflightDone, self._compute_preparation_timeout_s())
         finally:
             self._is_in_preflight = False
 
@@ -131,7 +133,7 @@ class LoadProcess:
         the error `timeout`.
         """
         self._child.send(RunStage(plan))
-        self._is_running = True
+        self._is_stage_running = True
         # A stop may have been requested since the last stage ended: its caller cannot know whether
         # a stage is running.
         if self._stop_request is not None:
@@ -153,7 +155,7 @@ class LoadProcess:
                         is_interrupted = True
                         self.stop(drain=False)
                 case StageEnded() as stage_ended:
-                    self._is_running, self._stop_request = False, None
+                    self._is_stage_running, self._stop_request = False, None
                     return stage_ended
                 case other_report:
                     raise _build_unexpected_report_error(other_report)
@@ -167,7 +169,7 @@ class LoadProcess:
         self._stop_request = StopStage(drain)
         if self._is_in_preflight:
             self._child.interrupt(self._stop_request)
-        if self._is_running:
+        if self._is_stage_running:
             with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
                 self._child.write(self._stop_request)
 
@@ -179,7 +181,7 @@ class LoadProcess:
         """
         if not (0 < rate_per_s < math.inf):
             raise ValueError(f"a rate must be finite and greater than 0 req/s (got {rate_per_s} req/s)")
-        if self._is_running:
+        if self._is_stage_running:
             with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
                 self._child.write(ChangeRate(rate_per_s, time.perf_counter_ns()))
 
@@ -191,7 +193,7 @@ class LoadProcess:
         """
         if not (0 < duration_s < math.inf):
             raise ValueError(f"the duration of a stage must be finite and greater than 0 s (got {duration_s} s)")
-        if self._is_running:
+        if self._is_stage_running:
             with contextlib.suppress(OSError, ValueError):  # the loop that waits for the stage reports a lost worker
                 self._child.write(ExtendStage(duration_s))
 
@@ -206,12 +208,12 @@ class LoadProcess:
         while True:
             try:
                 report = self._receive(_JOINING_INTERVAL_S)
-            except ReportTimeoutError as timeout:
+            except ReportTimeoutError as timeout_error:
                 if time.monotonic() > deadline_s:
                     message = (
                         f"the workers did not join within {gather.wait_s:g} s, and the master process does not respond"
                     )
-                    raise LoadError(message, hint=timeout.hint) from timeout
+                    raise LoadError(message, hint=timeout_error.hint) from timeout_error
             else:
                 match report:
                     case Ready() as ready:
@@ -228,9 +230,9 @@ class LoadProcess:
         send one request."""
         return 2 * (self._timeouts.connect_s + self._timeouts.total_s) + _SILENCE_TIMEOUT_S
 
-    def _expect(self, expected: type[T], timeout_s: float) -> T:
+    def _expect_report(self, report_class: type[T], timeout_s: float) -> T:
         report = self._receive(timeout_s)
-        if not isinstance(report, expected):
+        if not isinstance(report, report_class):
             raise _build_unexpected_report_error(report)
         return report
 

@@ -22,7 +22,7 @@ from app.serving.counters import EndpointMetrics
 from app.serving.execution import find_batch_key
 from app.serving.messages import (
     JSON_LENGTH_HEADER,
-    VERSION,
+    MODEL_VERSION,
     BadRequestError,
     InferenceRequest,
     build_tensor_metadata,
@@ -33,8 +33,8 @@ from app.serving.settings import ConnectionLimits
 
 BODY_LIMIT_BYTES = 64 * 2**20
 
-_JSON = (b"content-type", b"application/json")
-_BINARY = (b"content-type", b"application/octet-stream")
+_JSON_HEADER = (b"content-type", b"application/json")
+_BINARY_HEADER = (b"content-type", b"application/octet-stream")
 _RETRY_HEADER = (b"retry-after", b"1")
 
 Header = tuple[bytes, bytes]
@@ -63,19 +63,19 @@ class _RejectedError(Exception):
 def build_application(
     model: ServedModel,
     batcher: Batcher,
-    counters: EndpointMetrics,
+    metrics: EndpointMetrics,
     max_bodies_bytes: int = ConnectionLimits().max_bodies_bytes,
 ) -> Starlette:
     """Build the ASGI application of the endpoint. `max_bodies_bytes` is the maximum total size in
     bytes of the bodies of all requests in flight."""
-    handlers = _RouteHandlers(model, batcher, counters)
-    infer = Inference(model, batcher, counters, max_bodies_bytes)
+    handlers = _RouteHandlers(model, batcher, metrics)
+    inference_handler = InferenceHandler(model, batcher, metrics, max_bodies_bytes)
     model_path = "/v2/models/{model}"
     version_path = model_path + "/versions/{version}"
     return Starlette(
         routes=[
-            Route(model_path + "/infer", infer, methods=["POST"]),
-            Route(version_path + "/infer", infer, methods=["POST"]),
+            Route(model_path + "/infer", inference_handler, methods=["POST"]),
+            Route(version_path + "/infer", inference_handler, methods=["POST"]),
             Route("/v2", handlers.server),
             Route("/v2/health/live", handlers.live),
             Route("/v2/health/ready", handlers.ready),
@@ -89,28 +89,32 @@ def build_application(
     )
 
 
-class Inference:
+class InferenceHandler:
     """Handler of POST …/infer, a plain ASGI application. It avoids framework overhead, because
     benchmarks measure this path."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics, max_bodies_bytes: int) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, metrics: EndpointMetrics, max_bodies_bytes: int) -> None:
         self._model = model
         self._batcher = batcher
-        self._counters = counters
+        self._metrics = metrics
         self._max_bodies_bytes, self._buffered_bytes = max_bodies_bytes, 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._counters.in_flight += 1
+        self._metrics.in_flight += 1
         outcome = "failed"
         try:
             status, headers, body = 200, *await self._respond(scope, receive)
             outcome = "ok"
         except _RejectedError as rejection:
             outcome = rejection.outcome
-            status, headers, body = rejection.status, (_JSON, *rejection.headers), _encode_error_body(str(rejection))
+            status, headers, body = (
+                rejection.status,
+                (_JSON_HEADER, *rejection.headers),
+                _encode_error_body(str(rejection)),
+            )
         finally:
-            self._counters.in_flight -= 1
-            self._counters.count_request(outcome)
+            self._metrics.in_flight -= 1
+            self._metrics.count_request(outcome)
         await send({"type": "http.response.start", "status": status, "headers": [*headers, _build_length_header(body)]})
         await send({"type": "http.response.body", "body": body})
 
@@ -134,15 +138,15 @@ class Inference:
             raise _RejectedError(500, "failed", str(error)) from error
         finally:
             self._buffered_bytes -= sum(map(len, parts))
-        response, json_part = encode_response(model.name, request, model.outputs, arrays)
-        if json_part is None:
-            return (_JSON,), response
-        return (_BINARY, (JSON_LENGTH_HEADER, b"%d" % json_part)), response
+        response_body, response_json_length = encode_response(model.name, request, model.outputs, arrays)
+        if response_json_length is None:
+            return (_JSON_HEADER,), response_body
+        return (_BINARY_HEADER, (JSON_LENGTH_HEADER, b"%d" % response_json_length)), response_body
 
     async def _receive_body(self, receive: Receive, expected_bytes: int, parts: list[bytes]) -> None:
         received_bytes = 0
-        has_more = True
-        while has_more:
+        has_more_parts = True
+        while has_more_parts:
             if max(received_bytes, expected_bytes) > BODY_LIMIT_BYTES:
                 raise _RejectedError(
                     413, "too_large", f"the request body exceeds the maximum of {BODY_LIMIT_BYTES} bytes"
@@ -157,14 +161,14 @@ class Inference:
             if self._buffered_bytes > self._max_bodies_bytes:
                 message_text = f"the bodies of the requests in flight exceed {self._max_bodies_bytes} bytes in total"
                 raise _RejectedError(503, "bodies_full", message_text, _RETRY_HEADER)
-            has_more = message.get("more_body", False)
+            has_more_parts = message.get("more_body", False)
         if received_bytes > BODY_LIMIT_BYTES:
             raise _RejectedError(413, "too_large", f"the request body exceeds the maximum of {BODY_LIMIT_BYTES} bytes")
 
     async def _run_model(self, request: InferenceRequest) -> Any:
-        rows, batch_key = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
+        row_count, batch_key = find_batch_key(request.feeds, is_batchable=self._model.is_batchable)
         try:
-            return await self._batcher.submit(request.feeds, rows, batch_key)
+            return await self._batcher.submit(request.feeds, row_count, batch_key)
         except QueueFullError as error:
             raise _RejectedError(429, "queue_full", "the queue is full", _RETRY_HEADER) from error
         except DrainingError as error:
@@ -174,10 +178,10 @@ class Inference:
 class _RouteHandlers:
     """Handlers of all routes except inference: server and model metadata, health and metrics."""
 
-    def __init__(self, model: ServedModel, batcher: Batcher, counters: EndpointMetrics) -> None:
+    def __init__(self, model: ServedModel, batcher: Batcher, metrics: EndpointMetrics) -> None:
         self._model = model
         self._batcher = batcher
-        self._counters = counters
+        self._metrics = metrics
 
     async def server(self, _: Request) -> Response:
         return _build_json_response({"name": "sizewise", "version": __version__, "extensions": ["binary_tensor_data"]})
@@ -199,7 +203,7 @@ class _RouteHandlers:
         return _build_json_response(
             {
                 "name": self._model.name,
-                "versions": [VERSION],
+                "versions": [MODEL_VERSION],
                 "platform": "onnxruntime_onnx",
                 "inputs": build_tensor_metadata(self._model.inputs),
                 "outputs": build_tensor_metadata(self._model.outputs),
@@ -207,7 +211,7 @@ class _RouteHandlers:
         )
 
     async def metrics(self, _: Request) -> Response:
-        text = self._counters.format_metrics(self._batcher.queued_count)
+        text = self._metrics.format_metrics(self._batcher.queued_count)
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_known_model(self, request: Request) -> None:
@@ -216,11 +220,11 @@ class _RouteHandlers:
             raise HTTPException(404, not_found_message)
 
 
-def _describe_unknown_model(model: ServedModel, path: dict[str, str]) -> str | None:
-    if path["model"] != model.name:
-        return f"unknown model {path['model']!r}; this endpoint serves {model.name!r}"
-    if path.get("version", VERSION) != VERSION:
-        return f"model {model.name!r} has no version {path['version']!r}; the only version is {VERSION!r}"
+def _describe_unknown_model(model: ServedModel, path_params: dict[str, str]) -> str | None:
+    if path_params["model"] != model.name:
+        return f"unknown model {path_params['model']!r}; this endpoint serves {model.name!r}"
+    if path_params.get("version", MODEL_VERSION) != MODEL_VERSION:
+        return f"model {model.name!r} has no version {path_params['version']!r}; the only version is {MODEL_VERSION!r}"
     return None
 
 

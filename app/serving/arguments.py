@@ -105,7 +105,7 @@ def _parse_delay_s(text: str) -> float:
     match = _DELAY_PATTERN.fullmatch(text.strip())
     if match is None:
         raise UsageError(f"{text!r} is not a valid queue delay", hint="Use a value such as 2ms, 500us or 0s.")
-    seconds = float(match[1]) * _UNIT_SECONDS[match[2]]
-    if seconds > _MAX_DELAY_S:
+    delay_s = float(match[1]) * _UNIT_SECONDS[match[2]]
+    if delay_s > _MAX_DELAY_S:
         raise UsageError(f"a queue delay of {text} is too long", hint=f"Use at most {_MAX_DELAY_S:g}s.")
-    return seconds
+    return delay_s

@@ -18,7 +18,7 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from app.serving.settings import ConnectionLimits
 
-_OPEN_PATHS = ("/v2/health/live", "/v2/health/ready")
+_UNAUTHENTICATED_PATHS = ("/v2/health/live", "/v2/health/ready")
 """Paths that require no token: the health checks for load balancers and orchestrators, which reveal
 nothing about the model."""
 
@@ -36,10 +36,10 @@ class TokenGuard:
     Health checks require no token."""
 
     def __init__(self, app: ASGIApp, token: str) -> None:
-        self._app, self._expected = app, f"Bearer {token}".encode()
+        self._app, self._expected_authorization = app, f"Bearer {token}".encode()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["path"] in _OPEN_PATHS or self._is_authorized(scope):
+        if scope["path"] in _UNAUTHENTICATED_PATHS or self._is_authorized(scope):
             await self._app(scope, receive, send)
             return
         body = msgspec.json.encode(
@@ -56,7 +56,9 @@ class TokenGuard:
 
     def _is_authorized(self, scope: Scope) -> bool:
         authorization_values = [value for name, value in scope["headers"] if name == b"authorization"]
-        return len(authorization_values) == 1 and hmac.compare_digest(authorization_values[0], self._expected)
+        return len(authorization_values) == 1 and hmac.compare_digest(
+            authorization_values[0], self._expected_authorization
+        )
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -67,7 +69,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_headers, self._header_bytes = True, 0
         self._deadline_s: float | None = self.loop.time() + self.limits.header_timeout_s
         if len(self.connections) > self.limits.max_connections:
             self._reject(
@@ -77,11 +79,11 @@ class BoundedProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self.transport.is_closing():
             return
-        was_in_head = self._is_in_head
+        was_in_headers = self._is_in_headers
         super().data_received(data)
-        if was_in_head and self._is_in_head:
-            self._head_bytes += len(data)
-            if self._head_bytes > self.limits.max_header_bytes:
+        if was_in_headers and self._is_in_headers:
+            self._header_bytes += len(data)
+            if self._header_bytes > self.limits.max_header_bytes:
                 reason = b"the headers of the request exceed %d bytes" % self.limits.max_header_bytes
                 self._reject(b"431 Request Header Fields Too Large", reason)
         elif self._deadline_s is None and (self.cycle is None or self.cycle.response_complete):
@@ -89,12 +91,12 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_begin(self) -> None:
         super().on_message_begin()
-        self._is_in_head, self._head_bytes = True, 0
+        self._is_in_headers, self._header_bytes = True, 0
         self._deadline_s = self.loop.time() + self.limits.header_timeout_s
 
     def on_headers_complete(self) -> None:
         super().on_headers_complete()
-        self._is_in_head = False
+        self._is_in_headers = False
         self._deadline_s = self.loop.time() + self.limits.body_timeout_s
 
     def on_message_complete(self) -> None:
@@ -104,10 +106,12 @@ class BoundedProtocol(HttpToolsProtocol):
     def close_if_overdue(self, now_s: float) -> None:
         if self._deadline_s is None or self._deadline_s > now_s or self.transport.is_closing():
             return
-        part, limit_s = (
-            ("headers", self.limits.header_timeout_s) if self._is_in_head else ("body", self.limits.body_timeout_s)
+        part, timeout_s = (
+            ("headers", self.limits.header_timeout_s) if self._is_in_headers else ("body", self.limits.body_timeout_s)
         )
-        self._reject(b"408 Request Timeout", f"the {part} of the request did not arrive within {limit_s:g} s".encode())
+        self._reject(
+            b"408 Request Timeout", f"the {part} of the request did not arrive within {timeout_s:g} s".encode()
+        )
 
     def _reject(self, status: bytes, message: bytes, header: bytes = b"") -> None:
         """Send an error response, unless a response has already been started, and close the

@@ -21,12 +21,12 @@ class BucketHistogram:
         self._sum += value
 
     def format_lines(self, name: str) -> Iterator[str]:
-        cumulative = 0
+        cumulative_count = 0
         for bound, count in zip((*map(repr, self._bounds), "+Inf"), self._counts, strict=True):
-            cumulative += count
-            yield f'{name}_bucket{{le="{bound}"}} {cumulative}'
+            cumulative_count += count
+            yield f'{name}_bucket{{le="{bound}"}} {cumulative_count}'
         yield f"{name}_sum {self._sum!r}"
-        yield f"{name}_count {cumulative}"
+        yield f"{name}_count {cumulative_count}"
 
 
 class EndpointMetrics:
@@ -35,32 +35,33 @@ class EndpointMetrics:
 
     def __init__(self, max_batch: int) -> None:
         self.in_flight = 0
-        self._requests: Counter[str] = Counter()
-        self._batch_rows = BucketHistogram([2**power for power in range(max_batch.bit_length())])
-        self._inference_s = BucketHistogram(_DURATION_BUCKETS_S)
+        self._request_counts: Counter[str] = Counter()
+        self._batch_rows_histogram = BucketHistogram([2**power for power in range(max_batch.bit_length())])
+        self._inference_time_histogram = BucketHistogram(_DURATION_BUCKETS_S)
 
     def count_request(self, outcome: str) -> None:
-        self._requests[outcome] += 1
+        self._request_counts[outcome] += 1
 
-    def count_batch(self, rows: int, duration_s: float) -> None:
-        self._batch_rows.observe(rows)
-        self._inference_s.observe(duration_s)
+    def count_batch(self, row_count: int, duration_s: float) -> None:
+        self._batch_rows_histogram.observe(row_count)
+        self._inference_time_histogram.observe(duration_s)
 
     def format_metrics(self, queued_count: int) -> str:
         lines = [*_format_heading("sizewise_endpoint_requests_total", "counter", "Completed requests by outcome.")]
         lines += [
-            f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._requests[outcome]}' for outcome in OUTCOMES
+            f'sizewise_endpoint_requests_total{{outcome="{outcome}"}} {self._request_counts[outcome]}'
+            for outcome in OUTCOMES
         ]
         lines += _format_heading("sizewise_endpoint_in_flight", "gauge", "Requests in flight.")
         lines.append(f"sizewise_endpoint_in_flight {self.in_flight}")
         lines += _format_heading("sizewise_endpoint_queue_depth", "gauge", "Requests queued for the model.")
         lines.append(f"sizewise_endpoint_queue_depth {queued_count}")
         lines += _format_heading("sizewise_endpoint_batch_rows", "histogram", "Rows per batch.")
-        lines += self._batch_rows.format_lines("sizewise_endpoint_batch_rows")
+        lines += self._batch_rows_histogram.format_lines("sizewise_endpoint_batch_rows")
         lines += _format_heading("sizewise_endpoint_inference_seconds", "histogram", "Inference time per batch.")
-        lines += self._inference_s.format_lines("sizewise_endpoint_inference_seconds")
+        lines += self._inference_time_histogram.format_lines("sizewise_endpoint_inference_seconds")
         return "\n".join(lines) + "\n"
 
 
-def _format_heading(name: str, kind: str, help_text: str) -> tuple[str, str]:
-    return f"# HELP {name} {help_text}", f"# TYPE {name} {kind}"
+def _format_heading(name: str, metric_type: str, help_text: str) -> tuple[str, str]:
+    return f"# HELP {name} {help_text}", f"# TYPE {name} {metric_type}"

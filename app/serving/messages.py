@@ -77,15 +77,15 @@ def decode_binary_array(data: memoryview, dtype: str, shape: list[int]) -> Array
         strings = _decode_strings(data)
         _check_count(len(strings), shape)
         return _reshape(np.array(strings, dtype=object), shape)
-    item_type = np.dtype(dtype)
-    if len(data) != math.prod(shape) * item_type.itemsize:
+    element_dtype = np.dtype(dtype)
+    if len(data) != math.prod(shape) * element_dtype.itemsize:
         raise BadTensorError(
             f"the data has {len(data)} bytes, but {DATATYPES[dtype]} of shape {shape} requires "
-            f"{math.prod(shape) * item_type.itemsize}"
+            f"{math.prod(shape) * element_dtype.itemsize}"
         )
-    if item_type.kind == "b":
+    if element_dtype.kind == "b":
         return _reshape(np.frombuffer(data, np.uint8).astype(bool), shape)
-    return _reshape(np.frombuffer(data, item_type), shape)
+    return _reshape(np.frombuffer(data, element_dtype), shape)
 
 
 def encode_json_values(array: Array) -> list[Any]:
@@ -107,8 +107,8 @@ def _cast(values: Array, dtype: np.dtype[Any]) -> Array:
     if values.dtype.kind not in _ACCEPTED_KINDS[dtype.kind]:
         raise BadTensorError(f"the data has values that {DATATYPES[dtype.name]} cannot represent")
     if dtype.kind in "iu" and values.size:
-        limits = np.iinfo(dtype)
-        if int(values.min()) < limits.min or int(values.max()) > limits.max:
+        value_range = np.iinfo(dtype)
+        if int(values.min()) < value_range.min or int(values.max()) > value_range.max:
             raise BadTensorError(f"the data has values outside the range of {DATATYPES[dtype.name]}")
     with np.errstate(over="ignore"):
         converted_values: Array = values.astype(dtype)
@@ -146,7 +146,7 @@ def _decode_strings(data: memoryview) -> list[str]:
     return strings
 
 
-VERSION = "1"
+MODEL_VERSION = "1"
 JSON_LENGTH_HEADER = b"inference-header-content-length"
 
 
@@ -192,7 +192,7 @@ class InferenceRequest(msgspec.Struct, frozen=True):
     requested_outputs: tuple[tuple[int, bool], ...]
 
 
-_decode = json_decoder(_Request)
+_decode_request_json = json_decoder(_Request)
 
 
 def decode_request(
@@ -207,7 +207,7 @@ def decode_request(
         raise BadRequestError(f"Inference-Header-Content-Length is {json_length}, but the body has {len(body)} bytes")
     json_bytes = memoryview(body)[: len(body) if json_length is None else json_length]
     try:
-        request = _decode(json_bytes)
+        request = _decode_request_json(json_bytes)
     except msgspec.DecodeError as error:
         raise BadRequestError(f"the body is not a valid request of the Open Inference Protocol: {error}") from error
     feeds = _decode_feeds(request, memoryview(body)[len(json_bytes) :], {spec.name: spec for spec in inputs})
@@ -215,7 +215,7 @@ def decode_request(
 
 
 def encode_response(
-    model: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
+    model_name: str, request: InferenceRequest, outputs: Sequence[TensorSpec], arrays: Sequence[Array]
 ) -> tuple[bytes, int | None]:
     """Encode the response to an inference request. Return the body, and the length of the JSON part
     if binary data follows (otherwise `None`)."""
@@ -230,7 +230,7 @@ def encode_response(
         else:
             output["data"] = encode_json_values(array)
         output_documents.append(output)
-    response: dict[str, Any] = {"model_name": model, "model_version": VERSION, "outputs": output_documents}
+    response: dict[str, Any] = {"model_name": model_name, "model_version": MODEL_VERSION, "outputs": output_documents}
     if request.id is not None:
         response["id"] = request.id
     json_bytes = msgspec.json.encode(response)
@@ -263,9 +263,9 @@ def _decode_feeds(request: _Request, data: memoryview, specs: dict[str, TensorSp
         except BadTensorError as error:
             raise BadRequestError(f"input {tensor.name!r}: {error}") from error
         data = data[size or 0 :]
-    missing = [name for name in specs if name not in feeds]
-    if missing:
-        raise BadRequestError(f"missing inputs: {', '.join(missing)}")
+    missing_names = [name for name in specs if name not in feeds]
+    if missing_names:
+        raise BadRequestError(f"missing inputs: {', '.join(missing_names)}")
     if data:
         raise BadRequestError(f"the body has {len(data)} extra bytes after the last input")
     return feeds
@@ -277,7 +277,8 @@ def _check_tensor_declaration(tensor: _Input, spec: TensorSpec) -> None:
             f"input {tensor.name!r} is {tensor.datatype}, but the model requires {DATATYPES[spec.dtype]}"
         )
     is_shape_valid = len(tensor.shape) == len(spec.shape) and all(
-        length == axis or (axis == -1 and length > 0) for length, axis in zip(tensor.shape, spec.shape, strict=True)
+        length == spec_length or (spec_length == -1 and length > 0)
+        for length, spec_length in zip(tensor.shape, spec.shape, strict=True)
     )
     if not is_shape_valid:
         shape = list(tensor.shape)
@@ -286,14 +287,16 @@ def _check_tensor_declaration(tensor: _Input, spec: TensorSpec) -> None:
         raise BadRequestError(f"input {tensor.name!r} must have either data or binary_data_size")
 
 
-def _find_requested_outputs(request: _Request, names: list[str]) -> tuple[tuple[int, bool], ...]:
+def _find_requested_outputs(request: _Request, output_names: list[str]) -> tuple[tuple[int, bool], ...]:
     is_binary_default = bool(request.parameters.binary_data_output)
     if not request.outputs:
-        return tuple((index, is_binary_default) for index in range(len(names)))
+        return tuple((index, is_binary_default) for index in range(len(output_names)))
     is_binary_by_index = {}
     for output in request.outputs:
-        if output.name not in names:
-            raise BadRequestError(f"the model has no output {output.name!r}; available outputs: {', '.join(names)}")
+        if output.name not in output_names:
+            raise BadRequestError(
+                f"the model has no output {output.name!r}; available outputs: {', '.join(output_names)}"
+            )
         is_binary = output.parameters.binary_data
-        is_binary_by_index[names.index(output.name)] = is_binary_default if is_binary is None else is_binary
+        is_binary_by_index[output_names.index(output.name)] = is_binary_default if is_binary is None else is_binary
     return tuple(is_binary_by_index.items())

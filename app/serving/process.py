@@ -16,7 +16,7 @@ from app.serving.settings import EndpointReady, ServingSettings
 from loadgen.child import ChildExit, start_module, wait_or_kill
 from loadgen.decoding import decode_json
 
-_STOP_LIMIT_S = 12.0
+_STOP_TIMEOUT_S = 12.0
 """Time in seconds to wait for the endpoint to stop; longer than the endpoint's drain limit."""
 
 
@@ -61,13 +61,13 @@ class EndpointProcess:
             if line.endswith(b"\n"):
                 self._ready = decode_json(line, EndpointReady)
                 return
-            code = self.stop()
+            exit_code = self.stop()
             stderr_file.seek(0)
-            text = stderr_file.read().decode(errors="replace")
+            stderr_text = stderr_file.read().decode(errors="replace")
         description = f"the endpoint of {self._settings.model}"
         if self._has_timed_out:
             raise UnavailableError(f"{description} was not ready within {self._start_timeout_s:g} s")
-        raise build_child_error(description, code, text)
+        raise build_child_error(description, exit_code, stderr_text)
 
     def end_reason(self) -> str | None:
         """Return how the endpoint's process ended; `None` while the process runs and before it was
@@ -83,9 +83,9 @@ class EndpointProcess:
         assert process.stdin is not None
         assert process.stdout is not None
         process.stdin.close()
-        code = wait_or_kill(_STOP_LIMIT_S, process)
+        exit_code = wait_or_kill(_STOP_TIMEOUT_S, process)
         process.stdout.close()
-        return code
+        return exit_code
 
     def _read_first_line(self, process: subprocess.Popen[bytes]) -> bytes:
         assert process.stdout is not None

@@ -26,9 +26,9 @@ from app.serving.counters import EndpointMetrics
 from app.serving.execution import Executor
 from app.serving.settings import ConnectionLimits, EndpointReady, ServingSettings
 
-DRAIN_LIMIT_S = 8.0
-_CLOSE_LIMIT_S = 1
-_IDLE_CONNECTION_S = 300
+DRAIN_TIMEOUT_S = 8.0
+_CLOSE_TIMEOUT_S = 1
+_KEEP_ALIVE_TIMEOUT_S = 300
 """Keep-alive timeout in seconds. The timeout is longer than the longest pause of a load on a
 connection, so that the server never closes a connection while a client sends a request."""
 
@@ -50,8 +50,8 @@ def run(settings: ServingSettings, announce: Announce) -> None:
 async def _serve(settings: ServingSettings, session: ModelSession, listener: socket.socket, announce: Announce) -> None:
     loop = asyncio.get_running_loop()
     max_batch = settings.max_batch if session.is_batchable else 1
-    counters = EndpointMetrics(max_batch)
-    executor = Executor(session.run, counters, loop)
+    metrics = EndpointMetrics(max_batch)
+    executor = Executor(session.run, metrics, loop)
     batcher = Batcher(
         BatchQueue(max_batch, round(settings.queue_delay_s * 1e9), settings.queue_limit),
         executor.submit,
@@ -59,11 +59,11 @@ async def _serve(settings: ServingSettings, session: ModelSession, listener: soc
         call_later=loop.call_later,
     )
     model = ServedModel(settings.name, session.inputs, session.outputs, session.is_batchable)
-    ready = _build_ready_report(settings, session, listener, max_batch)
-    application: ASGIApp = build_application(model, batcher, counters, settings.limits.max_bodies_bytes)
-    if ready.token is not None:
-        application = TokenGuard(application, ready.token)
-    server = DrainingServer(application, batcher, settings.limits, lambda: announce(ready))
+    ready_report = _build_ready_report(settings, session, listener, max_batch)
+    application: ASGIApp = build_application(model, batcher, metrics, settings.limits.max_bodies_bytes)
+    if ready_report.token is not None:
+        application = TokenGuard(application, ready_report.token)
+    server = DrainingServer(application, batcher, settings.limits, lambda: announce(ready_report))
     if settings.leave_with_stdin:
         threading.Thread(target=_wait_for_stdin, args=(loop, server.drain), daemon=True, name="stdin-watch").start()
     try:
@@ -88,8 +88,8 @@ class DrainingServer(uvicorn.Server):
             proxy_headers=False,
             server_header=False,
             date_header=False,
-            timeout_keep_alive=_IDLE_CONNECTION_S,
-            timeout_graceful_shutdown=_CLOSE_LIMIT_S,
+            timeout_keep_alive=_KEEP_ALIVE_TIMEOUT_S,
+            timeout_graceful_shutdown=_CLOSE_TIMEOUT_S,
         )
         super().__init__(config)
         self._batcher = batcher
@@ -119,7 +119,7 @@ class DrainingServer(uvicorn.Server):
 
     async def _drain_and_close(self) -> None:
         try:
-            await asyncio.wait_for(self._batcher.drain(), DRAIN_LIMIT_S)
+            await asyncio.wait_for(self._batcher.drain(), DRAIN_TIMEOUT_S)
         except TimeoutError:
             self.force_exit = True
         self.should_exit = True

@@ -207,8 +207,10 @@ def has_complete_batch(source: pa.NativeFile) -> bool:
     if len(metadata) < length:
         return False
     header = read_batch_header(prefix + metadata)
-    if header.rows > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
-        raise ValueError(f"a batch has {header.rows:,} rows and {header.body_bytes:,} bytes, which is above the limits")
+    if header.row_count > MAX_BATCH_ROWS or header.body_bytes > MAX_BATCH_BYTES:
+        raise ValueError(
+            f"a batch has {header.row_count:,} rows and {header.body_bytes:,} bytes, which is above the limits"
+        )
     if position + len(prefix) + length + header.body_bytes > size:
         return False
     source.seek(position)

@@ -34,30 +34,30 @@ def _read_memory(smi: ModuleType, handle: Any) -> Readings:
 def _read_power(smi: ModuleType, handle: Any) -> Readings:
     """Read the power in W. MI300 and later GPUs report only the current power, earlier GPUs only
     the average power."""
-    power = smi.amdsmi_get_power_info(handle)
+    power_info = smi.amdsmi_get_power_info(handle)
     return {
-        "gpu_power_w": _to_float(power.get("current_socket_power")),
-        "gpu_power_average_w": _to_float(power.get("average_socket_power")),
+        "gpu_power_w": _to_float(power_info.get("current_socket_power")),
+        "gpu_power_average_w": _to_float(power_info.get("average_socket_power")),
     }
 
 
 def _read_energy(smi: ModuleType, handle: Any) -> Readings:
-    energy = smi.amdsmi_get_energy_count(handle)
-    counter_value = energy.get("energy_accumulator", energy.get("power"))  # newer and older key
-    return {"gpu_energy_j": counter_value * energy["counter_resolution"] / 1e6}
+    energy_count = smi.amdsmi_get_energy_count(handle)
+    counter_value = energy_count.get("energy_accumulator", energy_count.get("power"))  # newer and older key
+    return {"gpu_energy_j": counter_value * energy_count["counter_resolution"] / 1e6}
 
 
-def _build_temperature_query(metric: str, sensor: str) -> Callable[[ModuleType, Any], Readings]:
+def _build_temperature_query(metric: str, sensor_name: str) -> Callable[[ModuleType, Any], Readings]:
     def read(smi: ModuleType, handle: Any) -> Readings:
-        sensor_type = smi.AmdSmiTemperatureType[sensor]
+        sensor_type = smi.AmdSmiTemperatureType[sensor_name]
         return {metric: float(smi.amdsmi_get_temp_metric(handle, sensor_type, smi.AmdSmiTemperatureMetric.CURRENT))}
 
     return read
 
 
-def _build_clock_query(metric: str, clock: str) -> Callable[[ModuleType, Any], Readings]:
+def _build_clock_query(metric: str, clock_name: str) -> Callable[[ModuleType, Any], Readings]:
     def read(smi: ModuleType, handle: Any) -> Readings:
-        clock_info = smi.amdsmi_get_clock_info(handle, smi.AmdSmiClkType[clock])
+        clock_info = smi.amdsmi_get_clock_info(handle, smi.AmdSmiClkType[clock_name])
         return {metric: _to_float(clock_info.get("clk", clock_info.get("cur_clk")))}  # newer and older key
 
     return read
@@ -93,7 +93,7 @@ class AmdReader:
     def __init__(self) -> None:
         self._smi: ModuleType | None = None
         self._handles: tuple[Any, ...] | None = None
-        self._retry_at_ns: dict[tuple[int, tuple[str, ...]], int] = {}
+        self._retry_at_ns_by_query: dict[tuple[int, tuple[str, ...]], int] = {}
 
     def read(self, at_ns: int) -> Iterator[tuple[str, Readings]]:
         if self._handles is None:
@@ -118,13 +118,13 @@ class AmdReader:
         readings: Readings = {}
         for metrics, query in _QUERIES:
             readings |= dict.fromkeys(metrics)
-            if at_ns < self._retry_at_ns.get((index, metrics), at_ns):
+            if at_ns < self._retry_at_ns_by_query.get((index, metrics), at_ns):
                 continue
             try:
                 readings |= query(self._smi, self._handles[index])
             except self._smi.AmdSmiLibraryException as error:
                 if error.get_error_code() in _UNSUPPORTED_ERROR_CODES:
-                    self._retry_at_ns[index, metrics] = at_ns + RETRY_INTERVAL_NS
+                    self._retry_at_ns_by_query[index, metrics] = at_ns + RETRY_INTERVAL_NS
             except (KeyError, TypeError, ValueError):
                 pass  # other versions of the package use other formats
         return readings

@@ -18,22 +18,22 @@ class CoreReader:
     their index among the online cores of the OS."""
 
     def __init__(self) -> None:
-        self._last_s = _read_core_times()
+        self._last_times_s = _read_core_times()
 
     def read(self) -> dict[int, float | None]:
         """Return the utilization of each core in percent since the last reading, by core index;
         None if less than one tick of the OS timer has passed."""
-        before_s, self._last_s = self._last_s, _read_core_times()
+        times_before_s, self._last_times_s = self._last_times_s, _read_core_times()
         return {
-            core: None if core not in before_s else compute_utilization_percent(before_s[core], times_s)
-            for core, times_s in self._last_s.items()
+            core: None if core not in times_before_s else compute_utilization_percent(times_before_s[core], times_s)
+            for core, times_s in self._last_times_s.items()
         }
 
 
-def compute_utilization_percent(before_s: tuple[float, float], now_s: tuple[float, float]) -> float | None:
+def compute_utilization_percent(times_before_s: tuple[float, float], times_now_s: tuple[float, float]) -> float | None:
     """Compute the CPU utilization in percent (0 to 100) between two readings of busy and total
     core-seconds; None if no time has passed or the counters were reset."""
-    busy_s, total_s = now_s[0] - before_s[0], now_s[1] - before_s[1]
+    busy_s, total_s = times_now_s[0] - times_before_s[0], times_now_s[1] - times_before_s[1]
     return min(100.0, max(0.0, 100 * busy_s / total_s)) if total_s > 0 else None
 
 
@@ -89,9 +89,11 @@ class Cgroup:
         used_bytes = _read_int(directory / "memory.current") or _read_int(directory / "memory.usage_in_bytes")
         if used_bytes is None:
             return None
-        stat = directory / "memory.stat"
+        stat_path = directory / "memory.stat"
         # In cgroup v1, the entry without the prefix excludes child groups.
-        reclaimable_bytes = _read_entry(stat, "total_inactive_file") or _read_entry(stat, "inactive_file") or 0
+        reclaimable_bytes = (
+            _read_entry(stat_path, "total_inactive_file") or _read_entry(stat_path, "inactive_file") or 0
+        )
         return max(0, used_bytes - reclaimable_bytes)
 
 
@@ -112,17 +114,17 @@ def read_cgroup(proc: Path = Path("/proc/self")) -> Cgroup:
 def _find_directories(proc: Path, controller: str) -> list[Path]:
     """Return the directory of this process's control group for a controller, followed by all its
     ancestors up to the mount point; empty if the controller is not mounted."""
-    groups = {}
+    path_by_controller = {}
     for line in _read_lines(proc / "cgroup"):
         _, controllers, path = line.split(":", 2)
-        groups.update(dict.fromkeys(controllers.split(","), path))
+        path_by_controller.update(dict.fromkeys(controllers.split(","), path))
     for is_version_1 in (True, False):
-        group = groups.get(controller if is_version_1 else "")
+        group_path = path_by_controller.get(controller if is_version_1 else "")
         mount = _find_mount(proc, controller if is_version_1 else None)
-        if group is None or mount is None:
+        if group_path is None or mount is None:
             continue
         root, mount_point = mount
-        relative_path = group.removeprefix(root.rstrip("/")).strip("/")
+        relative_path = group_path.removeprefix(root.rstrip("/")).strip("/")
         directory = mount_point / relative_path if (mount_point / relative_path).is_dir() else mount_point
         return [directory, *(parent for parent in directory.parents if parent.is_relative_to(mount_point))]
     return []
@@ -149,8 +151,8 @@ def _read_cpu_limit(directory: Path) -> float | None:
     fields = _read_text(directory / "cpu.max").split()
     if len(fields) == 2:
         return None if fields[0] == "max" else int(fields[0]) / int(fields[1])
-    quota, period = _read_int(directory / "cpu.cfs_quota_us"), _read_int(directory / "cpu.cfs_period_us")
-    return quota / period if quota is not None and quota > 0 and period else None
+    quota_us, period_us = _read_int(directory / "cpu.cfs_quota_us"), _read_int(directory / "cpu.cfs_period_us")
+    return quota_us / period_us if quota_us is not None and quota_us > 0 and period_us else None
 
 
 def _read_memory_limit(directory: Path) -> int | None:

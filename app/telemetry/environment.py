@@ -68,8 +68,8 @@ def compute_fingerprint(environment: Environment) -> str:
 def _normalize_gpu(gpu: Gpu) -> Gpu:
     """Remove the GPU properties that differ between two GPUs of the same model, and the properties
     of the PCIe link, which change while a GPU is idle."""
-    mig = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
-    return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig)
+    mig_instances = tuple(msgspec.structs.replace(instance, uuid_hash=None) for instance in gpu.mig)
+    return msgspec.structs.replace(gpu, uuid_hash=None, pcie_generation=None, pcie_width=None, mig=mig_instances)
 
 
 def _read_cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
@@ -81,11 +81,11 @@ def _read_cpu_model(cpuinfo: Path = Path("/proc/cpuinfo")) -> str | None:
     return platform.processor() or None
 
 
-def _read_cpu_governor(cpus: Path = Path("/sys/devices/system/cpu")) -> str | None:
+def _read_cpu_governor(cpus_directory: Path = Path("/sys/devices/system/cpu")) -> str | None:
     """Return the CPU frequency governor, or all governors separated by commas if they differ
     between cores; None if not reported by the OS, as in most virtual machines."""
     governors = set()
-    for path in cpus.glob("cpu[0-9]*/cpufreq/scaling_governor"):
+    for path in cpus_directory.glob("cpu[0-9]*/cpufreq/scaling_governor"):
         with suppress(OSError):  # the core may have been taken offline
             governors.add(path.read_text(encoding="ascii").strip())
     return ", ".join(sorted(governors)) or None

@@ -55,18 +55,18 @@ class ByteRate:
         self._last_update: tuple[float, int] | None = None
         self._mb_per_s: float | None = None
 
-    def update(self, count: float, at_us: int, can_wrap: bool) -> float | None:
+    def update(self, byte_count: float, at_us: int, can_wrap: bool) -> float | None:
         """Return the rate in MB/s between the last two updates of the counter; None before the
         second update, and if the timestamp or the counter decreased. With `can_wrap`, a decreased
         counter is assumed to have wrapped around at 2**32."""
         if self._last_update is None or at_us != self._last_update[1]:
-            self._mb_per_s = None if self._last_update is None else self._compute_rate(count, at_us, can_wrap)
-            self._last_update = count, at_us
+            self._mb_per_s = None if self._last_update is None else self._compute_rate(byte_count, at_us, can_wrap)
+            self._last_update = byte_count, at_us
         return self._mb_per_s
 
-    def _compute_rate(self, count: float, at_us: int, can_wrap: bool) -> float | None:
+    def _compute_rate(self, byte_count: float, at_us: int, can_wrap: bool) -> float | None:
         assert self._last_update is not None
-        delta_bytes, elapsed_us = count - self._last_update[0], at_us - self._last_update[1]
+        delta_bytes, elapsed_us = byte_count - self._last_update[0], at_us - self._last_update[1]
         if delta_bytes < 0 and can_wrap:
             delta_bytes += _COUNTER_WRAP
         return delta_bytes / elapsed_us if delta_bytes >= 0 and elapsed_us > 0 else None  # bytes/µs equal MB/s
@@ -78,16 +78,16 @@ class FieldReader:
 
     The structures for the call are reused, because building them takes longer than the call."""
 
-    def __init__(self, handle: Any, query: NvmlQueryRunner) -> None:
+    def __init__(self, handle: Any, query_runner: NvmlQueryRunner) -> None:
         self._handle = handle
-        self._query = query
+        self._query_runner = query_runner
         self._byte_rates = {_PCIE_TX: ByteRate(), _PCIE_RX: ByteRate()}
         self._retry_all_at_ns: int | None = None
         self._prepare_call(())
 
     def read(self, at_ns: int) -> Readings:
         readings: Readings = dict.fromkeys(FIELDS)
-        if self._query.is_lost:
+        if self._query_runner.is_lost:
             return readings
         if self._retry_all_at_ns is None or self._retry_all_at_ns <= at_ns:
             self._retry_all_at_ns = at_ns + RETRY_INTERVAL_NS
@@ -98,7 +98,7 @@ class FieldReader:
         except UNSUPPORTED_ERRORS:
             self._prepare_call(())
         except LOST_ERRORS:
-            self._query.is_lost = True
+            self._query_runner.is_lost = True
         except pynvml.NVMLError:
             pass  # after a transient driver error, only these readings are missing
         return readings
@@ -116,15 +116,15 @@ class FieldReader:
     def _prepare_call(self, metrics: tuple[str, ...]) -> None:
         self._metrics = metrics
         self._values = (pynvml.c_nvmlFieldValue_t * len(metrics))()
-        self._views = {}
+        self._value_and_union_by_metric = {}
         for metric, value in zip(metrics, self._values, strict=True):
             value.fieldId = FIELDS[metric][0]
-            self._views[metric] = value, value.value
+            self._value_and_union_by_metric[metric] = value, value.value
 
     def _read_field(self, metric: str, readings: Readings, at_ns: int) -> bool:
         """Read one field into `readings`. Return False if the GPU does not support the field. A
         field with a transient error counts as supported."""
-        value, union = self._views[metric]
+        value, union = self._value_and_union_by_metric[metric]
         if value.nvmlReturn != pynvml.NVML_SUCCESS:
             error = pynvml.NVMLError(value.nvmlReturn)
             if isinstance(error, LOST_ERRORS):
@@ -180,8 +180,8 @@ class GpuReader:
     def __init__(self, index: int, handle: Any) -> None:
         self.description = describe_gpu(index, handle)
         self.handle = handle
-        self.query = NvmlQueryRunner()
-        self._fields = FieldReader(handle, self.query)
+        self.query_runner = NvmlQueryRunner()
+        self._fields = FieldReader(handle, self.query_runner)
 
     @property
     def index(self) -> int:
@@ -189,16 +189,16 @@ class GpuReader:
 
     @property
     def is_lost(self) -> bool:
-        return self.query.is_lost
+        return self.query_runner.is_lost
 
     def read(self, at_ns: int) -> Readings:
         """Read the metrics that change fast and take little time to read. Unsupported metrics are
         None and are retried once per minute."""
         readings = self._fields.read(at_ns)
         for metric_query in _QUERIES:
-            readings |= self.query.run(metric_query, self.handle, at_ns)
+            readings |= self.query_runner.run(metric_query, self.handle, at_ns)
         if readings["gpu_power_w"] is None:
-            readings |= self.query.run(_POWER_QUERY, self.handle, at_ns)
+            readings |= self.query_runner.run(_POWER_QUERY, self.handle, at_ns)
         return readings
 
 
@@ -223,13 +223,13 @@ class Gpus:
         self.device_count = device_count
         handles, notes = _open_handles(device_count)
         self.note = "; ".join(notes) or None
-        readers_by_id = {reader.description.uuid_hash: reader for reader in self.readers}
-        handles_by_id = {hash_uuid(handle): (index, handle) for index, handle in handles}
-        for gpu_id, reader in readers_by_id.items():
-            if gpu_id is not None and gpu_id not in handles_by_id and not notes:
-                reader.query.is_lost = True
-        for gpu_id, (index, handle) in handles_by_id.items():
-            if gpu_id not in readers_by_id:
+        reader_by_id = {reader.description.uuid_hash: reader for reader in self.readers}
+        handle_by_id = {hash_uuid(handle): (index, handle) for index, handle in handles}
+        for gpu_id, reader in reader_by_id.items():
+            if gpu_id is not None and gpu_id not in handle_by_id and not notes:
+                reader.query_runner.is_lost = True
+        for gpu_id, (index, handle) in handle_by_id.items():
+            if gpu_id not in reader_by_id:
                 self._add_gpu(index, handle)
 
     def _add_gpu(self, index: int, handle: Any) -> None:
@@ -259,8 +259,8 @@ def read_gpu_memory_used_gib() -> dict[int, float]:
     """Return the used memory of each GPU in GiB, by GPU index; empty without a driver. GPUs that do
     not report their memory are omitted."""
     with open_gpus() as gpus:
-        used_by_index = {reader.index: call_or_none(read_used_gib, reader.handle) for reader in gpus.readers}
-    return {index: gib for index, gib in used_by_index.items() if gib is not None}
+        used_gib_by_index = {reader.index: call_or_none(read_used_gib, reader.handle) for reader in gpus.readers}
+    return {index: used_gib for index, used_gib in used_gib_by_index.items() if used_gib is not None}
 
 
 def _find_gpus() -> Gpus:
@@ -291,5 +291,5 @@ def _open_handles(device_count: int) -> tuple[list[tuple[int, Any]], list[str]]:
     return handles, notes
 
 
-def _read_clock_mhz(handle: Any, clock: int) -> float:
-    return float(pynvml.nvmlDeviceGetClockInfo(handle, clock))
+def _read_clock_mhz(handle: Any, clock_type: int) -> float:
+    return float(pynvml.nvmlDeviceGetClockInfo(handle, clock_type))

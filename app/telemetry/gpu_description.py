@@ -102,10 +102,10 @@ def _format_cuda_version(version: int | None) -> str | None:
     return None if version is None else f"{version // 1_000}.{version % 1_000 // 10}"
 
 
-def list_processes(gpu: int, handle: Any) -> Iterator[GpuProcess]:
+def iterate_processes(gpu_index: int, handle: Any) -> Iterator[GpuProcess]:
     """Yield the processes that compute on a GPU. Raises pynvml.NVMLError."""
     for process in pynvml.nvmlDeviceGetComputeRunningProcesses(handle):
-        yield GpuProcess(gpu, process.pid, None if process.usedGpuMemory is None else process.usedGpuMemory / GIB)
+        yield GpuProcess(gpu_index, process.pid, None if process.usedGpuMemory is None else process.usedGpuMemory / GIB)
 
 
 def find_foreign_processes(processes: Iterable[GpuProcess], own_pids: Collection[int]) -> tuple[GpuProcess, ...]:

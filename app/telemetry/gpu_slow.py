@@ -10,7 +10,7 @@ import pynvml
 
 from app.records.gpu import GpuProcess
 from app.telemetry.gpu import GpuReader, Gpus
-from app.telemetry.gpu_description import call_or_none, iterate_mig_handles, list_processes, read_used_gib
+from app.telemetry.gpu_description import call_or_none, iterate_mig_handles, iterate_processes, read_used_gib
 from app.telemetry.nvml_query import MetricQuery, Readings
 
 RESCAN_INTERVAL_NS = 10_000_000_000
@@ -42,17 +42,17 @@ _QUERIES = (
 class _ProcessList:
     """Processes that compute on one GPU, as last reported by the driver."""
 
-    def __init__(self, gpu: int) -> None:
+    def __init__(self, gpu_index: int) -> None:
         self.processes: tuple[GpuProcess, ...] = ()
-        self._gpu = gpu
-        self._metric_query = MetricQuery(("gpu_processes",), (self._count,))
+        self._gpu_index = gpu_index
+        self._metric_query = MetricQuery(("gpu_processes",), (self._count_processes,))
 
     def read(self, reader: GpuReader, at_ns: int) -> Readings:
         self.processes = ()
-        return reader.query.run(self._metric_query, reader.handle, at_ns)
+        return reader.query_runner.run(self._metric_query, reader.handle, at_ns)
 
-    def _count(self, handle: Any) -> tuple[float]:
-        self.processes = tuple(list_processes(self._gpu, handle))
+    def _count_processes(self, handle: Any) -> tuple[float]:
+        self.processes = tuple(iterate_processes(self._gpu_index, handle))
         return (float(len(self.processes)),)
 
 
@@ -91,7 +91,7 @@ class SlowGpuReader:
         source, index = f"gpu{reader.index}", reader.index
         readings: Readings = {}
         for metric_query in _QUERIES:
-            readings |= reader.query.run(metric_query, reader.handle, at_ns)
+            readings |= reader.query_runner.run(metric_query, reader.handle, at_ns)
         process_list = self._process_lists.setdefault(index, _ProcessList(index))
         readings |= process_list.read(reader, at_ns)
         yield source, readings

@@ -26,17 +26,17 @@ class TransferReader:
     def __init__(self, at_ns: int, block_devices: Path = Path("/sys/block")) -> None:
         self._block_devices = block_devices
         self._last_ns = at_ns
-        self._last_network = _read_totals(_read_network_totals)
-        self._last_disks = self._filter_disks()
+        self._last_network_totals = _read_totals(_read_network_totals)
+        self._last_disk_totals = self._read_physical_disk_totals()
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Return the transfer rates in bytes/s since the last reading, by metric. Loopback
         interfaces are excluded. Traffic through a bridge is counted on both sides."""
         elapsed_s, self._last_ns = (at_ns - self._last_ns) / 1e9, at_ns
-        network_before, self._last_network = self._last_network, _read_totals(_read_network_totals)
-        disks_before, self._last_disks = self._last_disks, self._filter_disks()
-        sent_per_s, received_per_s = _compute_rates(network_before, self._last_network, elapsed_s)
-        read_per_s, written_per_s = _compute_rates(disks_before, self._last_disks, elapsed_s)
+        network_totals_before, self._last_network_totals = self._last_network_totals, _read_totals(_read_network_totals)
+        disk_totals_before, self._last_disk_totals = self._last_disk_totals, self._read_physical_disk_totals()
+        sent_per_s, received_per_s = _compute_rates(network_totals_before, self._last_network_totals, elapsed_s)
+        read_per_s, written_per_s = _compute_rates(disk_totals_before, self._last_disk_totals, elapsed_s)
         return {
             "host_network_sent_bytes_per_s": sent_per_s,
             "host_network_received_bytes_per_s": received_per_s,
@@ -44,7 +44,7 @@ class TransferReader:
             "host_disk_written_bytes_per_s": written_per_s,
         }
 
-    def _filter_disks(self) -> _Totals:
+    def _read_physical_disk_totals(self) -> _Totals:
         return {name: totals for name, totals in _read_totals(_read_disk_totals).items() if self._is_disk(name)}
 
     def _is_disk(self, name: str) -> bool:
@@ -67,21 +67,24 @@ def _read_disk_totals() -> _Totals:
     return {name: (totals.read_bytes, totals.write_bytes) for name, totals in counters.items()}
 
 
-def _read_totals(read: Callable[[], _Totals]) -> _Totals:
+def _read_totals(read_totals: Callable[[], _Totals]) -> _Totals:
     try:
-        return read()
+        return read_totals()
     except (OSError, RuntimeError):  # not provided by a sandbox or an uncommon OS
         return {}
 
 
-def _compute_rates(before: _Totals, now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
+def _compute_rates(totals_before: _Totals, totals_now: _Totals, elapsed_s: float) -> tuple[float | None, float | None]:
     """Return the rates of both counters in bytes/s, each summed over devices; None without devices.
     Devices that are new, removed or reset are excluded."""
-    common_names = [name for name in now if name in before and all(map(ge, now[name], before[name]))]
+    common_names = [
+        name for name in totals_now if name in totals_before and all(map(ge, totals_now[name], totals_before[name]))
+    ]
     if not common_names or elapsed_s <= 0:
         return None, None
     first_per_s, second_per_s = (
-        sum(now[name][index] - before[name][index] for name in common_names) / elapsed_s for index in (0, 1)
+        sum(totals_now[name][index] - totals_before[name][index] for name in common_names) / elapsed_s
+        for index in (0, 1)
     )
     return first_per_s, second_per_s
 
@@ -127,15 +130,15 @@ class HostReader:
 
     def __init__(self, at_ns: int, cgroup: Cgroup | None = None) -> None:
         self._cgroup = read_cgroup() if cgroup is None else cgroup
-        self._limit_cores = _select_lower_limit(self._cgroup.cpu_limit_cores, psutil.cpu_count())
-        self._is_memory_limited = (
+        self._cpu_limit_cores = _select_lower_limit(self._cgroup.cpu_limit_cores, psutil.cpu_count())
+        self._has_memory_limit = (
             _select_lower_limit(self._cgroup.memory_limit_bytes, psutil.virtual_memory().total) is not None
         )
         self._last_ns = at_ns
-        self._last_used_s = self._cgroup.read_cpu_used_s()
+        self._last_cpu_used_s = self._cgroup.read_cpu_used_s()
         self._last_times_s = read_busy_and_total_s()
-        self._cores = CoreReader()
-        self._transfers = TransferReader(at_ns)
+        self._core_reader = CoreReader()
+        self._transfer_reader = TransferReader(at_ns)
         self._details_due_ns = at_ns + DETAILS_INTERVAL_NS
 
     def iterate_readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
@@ -146,30 +149,32 @@ class HostReader:
         if at_ns < self._details_due_ns:
             return
         self._details_due_ns = at_ns + DETAILS_INTERVAL_NS
-        yield "host", self._transfers.read(at_ns)
-        for core, percent in self._cores.read().items():
+        yield "host", self._transfer_reader.read(at_ns)
+        for core, percent in self._core_reader.read().items():
             yield f"host/core{core}", {"core_cpu_percent": percent}
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Return the CPU utilization in percent since the last reading, and the current memory
         usage in GiB, by metric."""
-        cpu_percent = self._read_machine_percent() if self._limit_cores is None else self._read_container_percent(at_ns)
+        cpu_percent = (
+            self._read_machine_percent() if self._cpu_limit_cores is None else self._read_container_percent(at_ns)
+        )
         return {"host_cpu_percent": cpu_percent, "host_memory_gib": self._read_memory_gib()}
 
     def _read_machine_percent(self) -> float | None:
-        before_s, self._last_times_s = self._last_times_s, read_busy_and_total_s()
-        return compute_utilization_percent(before_s, self._last_times_s)
+        times_before_s, self._last_times_s = self._last_times_s, read_busy_and_total_s()
+        return compute_utilization_percent(times_before_s, self._last_times_s)
 
     def _read_container_percent(self, at_ns: int) -> float | None:
-        before_s, before_ns = self._last_used_s, self._last_ns
-        used_s = self._last_used_s = self._cgroup.read_cpu_used_s()
+        used_before_s, last_ns = self._last_cpu_used_s, self._last_ns
+        used_s = self._last_cpu_used_s = self._cgroup.read_cpu_used_s()
         self._last_ns = at_ns
-        if used_s is None or before_s is None or self._limit_cores is None or at_ns <= before_ns:
+        if used_s is None or used_before_s is None or self._cpu_limit_cores is None or at_ns <= last_ns:
             return None
-        return 100 * (used_s - before_s) / ((at_ns - before_ns) / 1e9) / self._limit_cores
+        return 100 * (used_s - used_before_s) / ((at_ns - last_ns) / 1e9) / self._cpu_limit_cores
 
     def _read_memory_gib(self) -> float | None:
-        if self._is_memory_limited:
+        if self._has_memory_limit:
             used_bytes = self._cgroup.read_memory_used_bytes()
             return None if used_bytes is None else used_bytes / GIB
         memory = psutil.virtual_memory()

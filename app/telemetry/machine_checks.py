@@ -35,10 +35,10 @@ def check_machine(environment: Environment) -> tuple[Check, ...]:
 
 
 def read_machine_load(window_s: float = 0.5, sleep: Callable[[float], None] = time.sleep) -> MachineLoad:
-    start_ns, busy_s = time.perf_counter_ns(), _read_other_cpu_s()
+    start_ns, other_cpu_before_s = time.perf_counter_ns(), _read_other_cpu_s()
     sleep(window_s)
     elapsed_s = (time.perf_counter_ns() - start_ns) / 1e9
-    return MachineLoad(max(0.0, _read_other_cpu_s() - busy_s) / elapsed_s, read_free_memory_bytes() / GIB)
+    return MachineLoad(max(0.0, _read_other_cpu_s() - other_cpu_before_s) / elapsed_s, read_free_memory_bytes() / GIB)
 
 
 def _read_other_cpu_s() -> float:
@@ -110,10 +110,10 @@ def _check_clock_resolution(environment: Environment) -> Check:
 def _check_gpus(environment: Environment) -> Check:
     """Return the check of the GPUs: VALID on a machine without a GPU, WARN if the driver reports a
     GPU that cannot be opened."""
-    names = ", ".join(gpu.name for gpu in environment.gpus) or None
+    names_text = ", ".join(gpu.name for gpu in environment.gpus) or None
     note = environment.gpu_note
     return _build_check(
-        "gpus", names, None, None, note is None, f"NVML reports: {note}. See `nvidia-smi` and the driver's log."
+        "gpus", names_text, None, None, note is None, f"NVML reports: {note}. See `nvidia-smi` and the driver's log."
     )
 
 
@@ -133,6 +133,11 @@ def _check_providers(environment: Environment) -> Check:
 
 
 def _build_check(
-    check: CheckId, value: float | str | None, limit: float | str | None, unit: str | None, has_passed: bool, hint: str
+    check_id: CheckId,
+    value: float | str | None,
+    limit: float | str | None,
+    unit: str | None,
+    has_passed: bool,
+    hint: str,
 ) -> Check:
-    return Check(check, value, limit, unit, "VALID" if has_passed else "WARN", None if has_passed else hint)
+    return Check(check_id, value, limit, unit, "VALID" if has_passed else "WARN", None if has_passed else hint)

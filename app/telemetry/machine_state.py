@@ -31,27 +31,27 @@ class MachineReader:
         self._exit_stack = ExitStack()
         self._gpus: Gpus | None = None
         self._amd_readers: tuple[AmdReader, ...] = ()
-        self._host: HostReader | None = None
+        self._host_reader: HostReader | None = None
 
     def read(self) -> MachineNow:
         """Read the state of this machine. CPU utilization is averaged over the time since the
         previous reading; None at the first reading."""
         with self._lock:
             at_ns = time.perf_counter_ns()
-            readings: dict[str, Readings] = {}
-            if self._host is None:
-                self._host = HostReader(at_ns)
-                readings["host"] = self._host.read(at_ns) | {"host_cpu_percent": None}
+            readings_by_source: dict[str, Readings] = {}
+            if self._host_reader is None:
+                self._host_reader = HostReader(at_ns)
+                readings_by_source["host"] = self._host_reader.read(at_ns) | {"host_cpu_percent": None}
             else:
-                readings["host"] = self._host.read(at_ns)
+                readings_by_source["host"] = self._host_reader.read(at_ns)
             gpus = self._open_gpus()
             for reader in gpus.readers:
-                readings[f"gpu{reader.index}"] = reader.read(at_ns)
+                readings_by_source[f"gpu{reader.index}"] = reader.read(at_ns)
             for amd_reader in self._amd_readers:
-                readings |= dict(amd_reader.read(at_ns))
+                readings_by_source |= dict(amd_reader.read(at_ns))
             cgroup = read_cgroup()
             return build_machine_state(
-                readings,
+                readings_by_source,
                 (reader.description for reader in gpus.readers),
                 cores=count_usable_cores(cgroup),
                 memory_total_gib=get_usable_memory_gib(cgroup),
@@ -63,7 +63,7 @@ class MachineReader:
         """Close the GPU drivers. The next reading opens the drivers again."""
         with self._lock:
             self._exit_stack.close()
-            self._gpus, self._host = None, None
+            self._gpus, self._host_reader = None, None
 
     def _open_gpus(self) -> Gpus:
         if self._gpus is None:
@@ -81,13 +81,15 @@ def read_machine_state() -> MachineNow:
         reader.close()
 
 
-def build_state_in_run(readings: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
-    """Build the machine state from the latest telemetry values of a run. `readings` maps sources to
-    values by metric."""
+def build_state_in_run(readings_by_source: Mapping[str, Readings], environment: Environment | None) -> MachineNow:
+    """Build the machine state from the latest telemetry values of a run. `readings_by_source` maps
+    sources to values by metric."""
     if environment is None:
-        return build_machine_state(readings, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None)
+        return build_machine_state(
+            readings_by_source, (), cores=None, memory_total_gib=None, driver=None, gpu_note=None
+        )
     return build_machine_state(
-        readings,
+        readings_by_source,
         environment.gpus,
         cores=environment.cpu_limit_cores or environment.logical_cores,
         memory_total_gib=environment.memory_gib,
@@ -97,7 +99,7 @@ def build_state_in_run(readings: Mapping[str, Readings], environment: Environmen
 
 
 def build_machine_state(
-    readings: Mapping[str, Readings],
+    readings_by_source: Mapping[str, Readings],
     gpus: Iterable[Gpu],
     *,
     cores: float | None,
@@ -105,16 +107,16 @@ def build_machine_state(
     driver: str | None,
     gpu_note: str | None,
 ) -> MachineNow:
-    host = readings.get("host", _NO_READINGS)
+    host_readings = readings_by_source.get("host", _NO_READINGS)
     gpu_by_source = {f"gpu{gpu.index}": gpu for gpu in gpus}
-    gpu_sources = [source for source in readings if source.startswith("gpu") and "/" not in source]
+    gpu_sources = [source for source in readings_by_source if source.startswith("gpu") and "/" not in source]
     return MachineNow(
-        cpu_percent=host.get("host_cpu_percent"),
+        cpu_percent=host_readings.get("host_cpu_percent"),
         cores=cores,
-        memory_gib=host.get("host_memory_gib"),
+        memory_gib=host_readings.get("host_memory_gib"),
         memory_total_gib=memory_total_gib,
         gpus=tuple(
-            _build_gpu_state(source, readings.get(source, _NO_READINGS), gpu_by_source.get(source))
+            _build_gpu_state(source, readings_by_source.get(source, _NO_READINGS), gpu_by_source.get(source))
             for source in dict.fromkeys((*gpu_by_source, *sorted(gpu_sources)))
         ),
         driver=driver,
@@ -123,7 +125,7 @@ def build_machine_state(
 
 
 def _build_gpu_state(source: str, readings: Readings, gpu: Gpu | None) -> GpuState:
-    power_w, reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
+    power_w, throttle_reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
     return GpuState(
         source=source,
         name="AMD GPU" if gpu is None else gpu.name,
@@ -135,5 +137,5 @@ def _build_gpu_state(source: str, readings: Readings, gpu: Gpu | None) -> GpuSta
         temperature_c=readings.get("gpu_temperature_c"),
         clock_mhz=readings.get("gpu_sm_clock_mhz"),
         max_clock_mhz=None if gpu is None else gpu.max_sm_clock_mhz,
-        throttled_by=None if reasons is None else list_throttle_reasons(reasons),
+        throttled_by=None if throttle_reasons is None else list_throttle_reasons(throttle_reasons),
     )

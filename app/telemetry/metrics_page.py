@@ -68,7 +68,7 @@ def _parse_finite(text: str) -> float | None:
 
 
 TIMEOUT_S = 2.0
-_MAX_BYTES = 8 * 2**20
+_MAX_PAGE_BYTES = 8 * 2**20
 _BLOCK_BYTES = 65_536
 
 Headers = tuple[tuple[str, str], ...]
@@ -89,19 +89,19 @@ def make_deadline(end_s: float) -> RemainingTime:
     """Return a function that returns the remaining time in s until `end_s` on the clock of
     `time.monotonic`, and raises TimeoutError afterwards."""
 
-    def remaining_s() -> float:
+    def get_remaining_s() -> float:
         seconds = end_s - time.monotonic()
         if seconds <= 0:
             raise TimeoutError
         return seconds
 
-    return remaining_s
+    return get_remaining_s
 
 
 def fetch_page(
     address: Address,
     context: ssl.SSLContext | None,
-    remaining_s: RemainingTime,
+    get_remaining_s: RemainingTime,
     path: str = "/metrics",
     headers: Headers = (),
 ) -> ScrapedPage | None:
@@ -110,12 +110,12 @@ def fetch_page(
 
     The time limit does not apply to the DNS lookup."""
     try:
-        connection = _connect(address, remaining_s)
+        connection = _connect(address, get_remaining_s)
         try:
             if context is not None:
-                connection.settimeout(remaining_s())
+                connection.settimeout(get_remaining_s())
                 connection = context.wrap_socket(connection, server_hostname=address.host)
-            return _exchange(connection, _build_request(address, path, headers), remaining_s)
+            return _exchange(connection, _build_request(address, path, headers), get_remaining_s)
         finally:
             connection.close()
     except (
@@ -126,13 +126,13 @@ def fetch_page(
         return None
 
 
-def _connect(address: Address, remaining_s: RemainingTime) -> socket.socket:
+def _connect(address: Address, get_remaining_s: RemainingTime) -> socket.socket:
     """Connect to the first IP address of the host that accepts a connection. Raises OSError if no
     address does."""
     last_error: OSError = ConnectionError()
     for address_info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
         try:
-            return socket.create_connection((str(address_info[4][0]), address.port), timeout=remaining_s())
+            return socket.create_connection((str(address_info[4][0]), address.port), timeout=get_remaining_s())
         except OSError as error:
             last_error = error
     raise last_error
@@ -146,19 +146,19 @@ def _build_request(address: Address, path: str, headers: Headers) -> bytes:
     return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
 
 
-def _exchange(connection: socket.socket, request: bytes, remaining_s: RemainingTime) -> ScrapedPage | None:
-    connection.settimeout(remaining_s())
+def _exchange(connection: socket.socket, request: bytes, get_remaining_s: RemainingTime) -> ScrapedPage | None:
+    connection.settimeout(get_remaining_s())
     connection.sendall(request)
     response = _ResponseHandler()
     parser = httptools.HttpResponseParser(response)
-    received = 0
+    received_bytes = 0
     while not response.is_complete:
-        connection.settimeout(remaining_s())
+        connection.settimeout(get_remaining_s())
         block = connection.recv(_BLOCK_BYTES)
         if not block:
             break
-        received += len(block)
-        if received > _MAX_BYTES:
+        received_bytes += len(block)
+        if received_bytes > _MAX_PAGE_BYTES:
             return None
         parser.feed_data(block)
     if parser.get_status_code() != 200 or not (response.is_complete or response.ends_with_connection):
@@ -197,13 +197,13 @@ def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samp
     sent. The result is empty for an endpoint with a Unix socket or a proxy."""
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
         return ()
-    remaining_s = make_deadline(time.monotonic() + timeout_s)
+    get_remaining_s = make_deadline(time.monotonic() + timeout_s)
     try:
         addresses = [parse_url(url) for url in endpoint.urls]
         context = build_tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
     except EndpointError:  # the worker reports the error
         return ()
-    pages = [fetch_page(address, context if address.is_tls else None, remaining_s) for address in addresses]
+    pages = [fetch_page(address, context if address.is_tls else None, get_remaining_s) for address in addresses]
     return tuple(None if page is None else parse_metrics(page.text) for page in pages)
 
 

@@ -41,14 +41,14 @@ class NvmlQueryRunner:
 
     def __init__(self) -> None:
         self.is_lost = False
-        self._retry_at_ns: dict[MetricQuery, int] = {}
-        self._call_indices: dict[MetricQuery, int] = {}
+        self._retry_at_ns_by_query: dict[MetricQuery, int] = {}
+        self._call_index_by_query: dict[MetricQuery, int] = {}
 
     def run(self, query: MetricQuery, handle: Any, at_ns: int) -> Readings:
         """Run a query and return its values by metric. If the GPU does not support the query, the
         values are None and the query is retried once per minute."""
-        if not self.is_lost and at_ns >= self._retry_at_ns.get(query, at_ns):
-            for index in range(self._call_indices.get(query, 0), len(query.calls)):
+        if not self.is_lost and at_ns >= self._retry_at_ns_by_query.get(query, at_ns):
+            for index in range(self._call_index_by_query.get(query, 0), len(query.calls)):
                 try:
                     values = query.calls[index](handle)
                 except UNSUPPORTED_ERRORS:
@@ -58,10 +58,10 @@ class NvmlQueryRunner:
                 except pynvml.NVMLError:
                     pass  # after a transient driver error, only this reading is missing
                 else:
-                    self._call_indices[query] = index
+                    self._call_index_by_query[query] = index
                     return dict(zip(query.metrics, values, strict=True))
                 break
             else:
-                self._call_indices.pop(query, None)
-                self._retry_at_ns[query] = at_ns + RETRY_INTERVAL_NS
+                self._call_index_by_query.pop(query, None)
+                self._retry_at_ns_by_query[query] = at_ns + RETRY_INTERVAL_NS
         return dict.fromkeys(query.metrics)

@@ -15,9 +15,9 @@ import psutil
 from app.telemetry.host import GIB
 
 SWEEP_INTERVAL_NS = 5_000_000_000
-MAX_SWEEP_CPU_DIVISOR = 200
+SWEEP_CPU_DIVISOR = 200
 """Divisor that limits the CPU usage of the search for child processes, which reads every process of
-the machine: the search may use at most 1/MAX_SWEEP_CPU_DIVISOR of a core."""
+the machine: the search may use at most 1/SWEEP_CPU_DIVISOR of a core."""
 
 
 class _ProcessTree:
@@ -119,43 +119,52 @@ class ProcessReader:
     def __init__(self, now: Callable[[], int] = time.perf_counter_ns) -> None:
         self._now = now
         self._lock = threading.Lock()
-        self._watched: dict[str, int] = {}
-        self._trees: dict[str, _ProcessTree] = {}
+        self._pid_by_source: dict[str, int] = {}
+        self._tree_by_source: dict[str, _ProcessTree] = {}
         self._sweep_due_ns = 0
 
     def watch(self, source: str, pid: int) -> None:
         with self._lock:
-            self._watched[source] = pid
+            self._pid_by_source[source] = pid
 
     def iterate_readings(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
         """Yield each source with its readings: the number of cores used since the last reading
         (`<source>_cpu_cores`), and the current memory usage (`<source>_memory_gib`)."""
         for source, cores in self.read(at_ns).items():
-            yield source, {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._trees[source].read_memory_gib()}
+            yield (
+                source,
+                {f"{source}_cpu_cores": cores, f"{source}_memory_gib": self._tree_by_source[source].read_memory_gib()},
+            )
 
     def read(self, at_ns: int) -> dict[str, float | None]:
         """Return the number of cores used since the last reading, by source; None for a process
         that has ended. A new source has its first value at its second reading."""
         new_sources = self._update_trees(at_ns)
-        readings = {
-            source: tree.compute_cpu_cores(at_ns) for source, tree in self._trees.items() if source not in new_sources
+        cores_by_source = {
+            source: tree.compute_cpu_cores(at_ns)
+            for source, tree in self._tree_by_source.items()
+            if source not in new_sources
         }
         if new_sources or at_ns >= self._sweep_due_ns:
             self._sweep(at_ns)
-        return readings
+        return cores_by_source
 
     def _update_trees(self, at_ns: int) -> set[str]:
         with self._lock:
-            watched = dict(self._watched)
-        retained_trees = {source: tree for source, tree in self._trees.items() if watched.get(source) == tree.pid}
-        new_sources = watched.keys() - retained_trees.keys()
-        self._trees = retained_trees | {source: _ProcessTree(watched[source], at_ns) for source in new_sources}
+            pid_by_source = dict(self._pid_by_source)
+        retained_tree_by_source = {
+            source: tree for source, tree in self._tree_by_source.items() if pid_by_source.get(source) == tree.pid
+        }
+        new_sources = pid_by_source.keys() - retained_tree_by_source.keys()
+        self._tree_by_source = retained_tree_by_source | {
+            source: _ProcessTree(pid_by_source[source], at_ns) for source in new_sources
+        }
         return new_sources
 
     def _sweep(self, at_ns: int) -> None:
         start_ns = self._now()
-        processes_by_source = {source: tree.find_processes() for source, tree in self._trees.items()}
-        for source, tree in self._trees.items():
+        processes_by_source = {source: tree.find_processes() for source, tree in self._tree_by_source.items()}
+        for source, tree in self._tree_by_source.items():
             nested_processes = (
                 processes
                 for other_source, processes in processes_by_source.items()
@@ -163,7 +172,7 @@ class ProcessReader:
             )
             tree.set_processes(processes_by_source[source].difference(*nested_processes))
         duration_ns = self._now() - start_ns
-        self._sweep_due_ns = at_ns + max(SWEEP_INTERVAL_NS, MAX_SWEEP_CPU_DIVISOR * duration_ns)
+        self._sweep_due_ns = at_ns + max(SWEEP_INTERVAL_NS, SWEEP_CPU_DIVISOR * duration_ns)
 
 
 _NON_PROCESS_TIMES = ("idle", "iowait", "irq", "softirq", "interrupt", "dpc", "guest", "guest_nice")
@@ -201,8 +210,8 @@ def read_core_use(pids: Collection[int]) -> CoreUsage:
 
 
 def _read_core_times() -> list[Any]:
-    all_cores = psutil.cpu_times(percpu=True)
+    all_core_times = psutil.cpu_times(percpu=True)
     if not hasattr(os, "sched_getaffinity"):
-        return all_cores
-    usable_cores = [all_cores[core] for core in os.sched_getaffinity(0) if core < len(all_cores)]
-    return usable_cores or all_cores
+        return all_core_times
+    usable_core_times = [all_core_times[core] for core in os.sched_getaffinity(0) if core < len(all_core_times)]
+    return usable_core_times or all_core_times

@@ -72,21 +72,21 @@ class Sampler:
         pollers: Sequence[Poller] = (),
         now: Callable[[], int] = time.perf_counter_ns,
         wait: Wait = threading.Event.wait,
-        gpus: Callable[[], AbstractContextManager[Gpus]] = open_gpus,
+        open_gpus: Callable[[], AbstractContextManager[Gpus]] = open_gpus,
     ) -> None:
-        self._interval_ns = round(interval_s * 1e9)
+        self._gpu_interval_ns = round(interval_s * 1e9)
         self._now = now
         self._wait = wait
-        self._open_gpus = gpus
+        self._open_gpus = open_gpus
         self._pollers = pollers
         self._slow_reader: SlowGpuReader | None = None
-        self._processes = ProcessReader()
+        self._process_reader = ProcessReader()
         self._lock = threading.Lock()
         self._rows: list[_Row] = []
         self._lost_gpus: tuple[int, ...] = ()
         self._current_read: tuple[int, int] | None = None  # index of the GPU being read, and the start time in ns
         self._failure: Exception | None = None
-        self._stop = threading.Event()
+        self._stop_event = threading.Event()
         self._host_thread: threading.Thread | None = None
 
     @property
@@ -107,7 +107,7 @@ class Sampler:
     def watch(self, source: str, pid: int) -> None:
         """Start sampling a process and its descendants: their CPU usage as `<source>_cpu_cores`,
         and their memory as `<source>_memory_gib`."""
-        self._processes.watch(source, pid)
+        self._process_reader.watch(source, pid)
 
     def start(self, sink: Sink) -> None:
         threads = [self._start_thread("telemetry-gpus", self._sample_gpus)]
@@ -118,7 +118,7 @@ class Sampler:
         self._host_thread = self._start_thread("telemetry", self._sample_host, sink, threads)
 
     def close(self) -> None:
-        self._stop.set()
+        self._stop_event.set()
         if self._host_thread is not None:
             self._host_thread.join()
         if self._failure is not None:
@@ -134,20 +134,23 @@ class Sampler:
             sample(*arguments)
         except Exception as failure:  # `close` raises it, because a thread has no caller
             self._failure = failure
-            self._stop.set()
+            self._stop_event.set()
 
     def _iterate_ticks(self, interval_ns: int) -> Iterator[int]:
-        return iterate_ticks(interval_ns, self._now, lambda seconds: self._wait(self._stop, seconds))
+        return iterate_ticks(interval_ns, self._now, lambda seconds: self._wait(self._stop_event, seconds))
 
     def _sample_host(self, sink: Sink, threads: Sequence[threading.Thread]) -> None:
         host_ticks = self._iterate_ticks(HOST_INTERVAL_NS)
         start_ns = next(host_ticks)  # the first tick is the reference for the second
-        host = HostReader(start_ns)
-        self._processes.read(start_ns)
+        host_reader = HostReader(start_ns)
+        self._process_reader.read(start_ns)
         flush_due_ns = start_ns + BATCH_INTERVAL_NS
         for due_ns in host_ticks:
             at_ns = self._now()
-            for source, readings in (*host.iterate_readings(at_ns), *self._processes.iterate_readings(at_ns)):
+            for source, readings in (
+                *host_reader.iterate_readings(at_ns),
+                *self._process_reader.iterate_readings(at_ns),
+            ):
                 self._add_rows(at_ns, source, readings)
             if due_ns >= flush_due_ns:
                 flush_due_ns = due_ns + BATCH_INTERVAL_NS
@@ -170,7 +173,7 @@ class Sampler:
                 return
             self._slow_reader = SlowGpuReader(gpus)
             slow_thread = self._start_thread("telemetry-gpus-slow", self._poll, self._slow_reader)
-            for _ in self._iterate_ticks(self._interval_ns):
+            for _ in self._iterate_ticks(self._gpu_interval_ns):
                 for reader in gpus.readers:
                     at_ns = self._now()
                     self._current_read = (reader.index, at_ns)

@@ -21,7 +21,7 @@ from loadgen.transport.address import parse_url
 from loadgen.transport.tls import build_tls_context
 
 MAX_SERIES = 200
-MAX_OTHER_SERIES = 100
+MAX_UNKNOWN_SERIES = 100
 """Maximum number of stored series of unknown exporters. The remaining capacity is reserved for
 series of known exporters."""
 MAX_NAME_LENGTH = 200
@@ -79,14 +79,14 @@ def name_series(selected_samples: Iterable[Sample]) -> Iterator[tuple[str, Sampl
         if len(samples) == 1:
             yield name, samples[0]
             continue
-        labels = [sample.parse_labels() for sample in samples]
-        label_names = _select_distinguishing_labels(labels)
+        labels_per_sample = [sample.parse_labels() for sample in samples]
+        label_names = _select_distinguishing_labels(labels_per_sample)
         sample_by_full_name: dict[str, Sample] = {}
-        for sample, sample_labels in zip(samples, labels, strict=True):
-            text = ",".join(
+        for sample, sample_labels in zip(samples, labels_per_sample, strict=True):
+            labels_text = ",".join(
                 f'{label}="{_escape(sample_labels[label])}"' for label in label_names if label in sample_labels
             )
-            sample_by_full_name.setdefault(f"{name}{{{text}}}" if text else name, sample)
+            sample_by_full_name.setdefault(f"{name}{{{labels_text}}}" if labels_text else name, sample)
         yield from (
             (full_name, sample)
             for full_name, sample in sample_by_full_name.items()
@@ -94,17 +94,21 @@ def name_series(selected_samples: Iterable[Sample]) -> Iterator[tuple[str, Sampl
         )
 
 
-def _select_distinguishing_labels(labels: list[dict[str, str]]) -> list[str]:
+def _select_distinguishing_labels(labels_per_sample: list[dict[str, str]]) -> list[str]:
     """Return the names of labels that distinguish all samples. Labels that do not distinguish any
     further samples are omitted."""
     selected_labels: list[str] = []
     distinct_count = 1
-    for label in list(dict.fromkeys(label for sample_labels in labels for label in sample_labels))[:_MAX_LABELS]:
+    for label in list(dict.fromkeys(label for sample_labels in labels_per_sample for label in sample_labels))[
+        :_MAX_LABELS
+    ]:
         candidate_labels = [*selected_labels, label]
-        new_count = len({tuple(sample_labels.get(name) for name in candidate_labels) for sample_labels in labels})
+        new_count = len(
+            {tuple(sample_labels.get(name) for name in candidate_labels) for sample_labels in labels_per_sample}
+        )
         if new_count > distinct_count:
             selected_labels, distinct_count = candidate_labels, new_count
-        if distinct_count == len(labels):
+        if distinct_count == len(labels_per_sample):
             break
     return selected_labels
 
@@ -119,16 +123,18 @@ class SeriesLimiter:
     page with changing names cannot fill the disk."""
 
     def __init__(self) -> None:
-        self._names: set[str] = set()
+        self._accepted_names: set[str] = set()
         self._unknown_series_count = 0
 
     def accepts(self, full_name: str, sample: Sample) -> bool:
-        if full_name in self._names:
+        if full_name in self._accepted_names:
             return True
         is_unknown_exporter = not sample.name.startswith(_KNOWN_PREFIXES)
-        if len(self._names) >= MAX_SERIES or (is_unknown_exporter and self._unknown_series_count >= MAX_OTHER_SERIES):
+        if len(self._accepted_names) >= MAX_SERIES or (
+            is_unknown_exporter and self._unknown_series_count >= MAX_UNKNOWN_SERIES
+        ):
             return False
-        self._names.add(full_name)
+        self._accepted_names.add(full_name)
         self._unknown_series_count += is_unknown_exporter
         return True
 
@@ -247,9 +253,9 @@ class ScrapeReadings:
     def _add(self, source: str, mapping: _MetricMapping, value: float) -> None:
         value *= mapping.factor
         readings = self.readings_by_source.setdefault(source, {})
-        previous = readings.get(mapping.metric)
-        if previous is not None:
-            value = previous + value if mapping.is_summed else max(previous, value)
+        previous_value = readings.get(mapping.metric)
+        if previous_value is not None:
+            value = previous_value + value if mapping.is_summed else max(previous_value, value)
         if math.isfinite(value):
             readings[mapping.metric] = value
 
@@ -299,7 +305,7 @@ def read_node_metrics(samples: Iterable[Sample]) -> NodeMetrics:
 
 
 _MAX_SOURCES = 66
-_Readings = dict[str, dict[str, float | None]]
+_ReadingsBySource = dict[str, dict[str, float | None]]
 
 
 class Scraper:
@@ -332,7 +338,7 @@ class Scraper:
         self._now = now
         self._wall_ns = wall_ns
         self._limiter = SeriesLimiter()
-        self._nulls_by_source: _Readings = {}
+        self._nulls_by_source: _ReadingsBySource = {}
         self._node_cpu_s: tuple[float, float] | None = None
 
     def read(self, at_ns: int) -> tuple[tuple[str, dict[str, float | None]], ...]:
@@ -345,31 +351,31 @@ class Scraper:
         has no selected samples, `scrape_ok` is 0. The call never raises an error, and takes up to
         `timeout_s` plus the time of the DNS lookup."""
         start_ns = self._wall_ns()
-        remaining_s = make_deadline(time.monotonic() + self._timeout_s)
-        page = fetch_page(self._address, self._context, remaining_s, self._path, self._headers)
+        get_remaining_s = make_deadline(time.monotonic() + self._timeout_s)
+        page = fetch_page(self._address, self._context, get_remaining_s, self._path, self._headers)
         duration_ms = (self._now() - at_ns) / 1e6
         midpoint_s = (start_ns + self._wall_ns()) / 2 / 1e9
         readings = None if page is None else self._parse_page(page, duration_ms, midpoint_s)
         return self._fill_missing({"": {"scrape_ok": 0.0}} if readings is None else readings)
 
-    def _parse_page(self, page: ScrapedPage, duration_ms: float, midpoint_s: float) -> _Readings | None:
+    def _parse_page(self, page: ScrapedPage, duration_ms: float, midpoint_s: float) -> _ReadingsBySource | None:
         samples = select_samples(page.text, self._labels)
         if not samples:
             return None
-        node, scrape_readings = read_node_metrics(samples), ScrapeReadings()
+        node_metrics, scrape_readings = read_node_metrics(samples), ScrapeReadings()
         for sample in samples:
             scrape_readings.add(sample)
-        readings_by_source: _Readings = {
+        readings_by_source: _ReadingsBySource = {
             source: dict(readings) for source, readings in scrape_readings.readings_by_source.items()
         }
-        if node.memory_gib is not None:
-            readings_by_source.setdefault("host", {})["host_memory_gib"] = node.memory_gib
-        cpu_before_s, self._node_cpu_s = self._node_cpu_s, node.cpu_s
-        if cpu_before_s is not None and node.cpu_s is not None:
+        if node_metrics.memory_gib is not None:
+            readings_by_source.setdefault("host", {})["host_memory_gib"] = node_metrics.memory_gib
+        cpu_before_s, self._node_cpu_s = self._node_cpu_s, node_metrics.cpu_s
+        if cpu_before_s is not None and node_metrics.cpu_s is not None:
             readings_by_source.setdefault("host", {})["host_cpu_percent"] = compute_utilization_percent(
-                cpu_before_s, node.cpu_s
+                cpu_before_s, node_metrics.cpu_s
             )
-        clock_s = _parse_date(page.date) if node.clock_s is None else node.clock_s
+        clock_s = _parse_date(page.date) if node_metrics.clock_s is None else node_metrics.clock_s
         readings_by_source[""] = {
             **{name: sample.value for name, sample in name_series(samples) if self._limiter.accepts(name, sample)},
             **readings_by_source.get("", {}),
@@ -379,12 +385,12 @@ class Scraper:
         }
         return readings_by_source
 
-    def _fill_missing(self, current: _Readings) -> tuple[tuple[str, dict[str, float | None]], ...]:
-        for source, readings in current.items():
+    def _fill_missing(self, readings_by_source: _ReadingsBySource) -> tuple[tuple[str, dict[str, float | None]], ...]:
+        for source, readings in readings_by_source.items():
             if source in self._nulls_by_source or len(self._nulls_by_source) < _MAX_SOURCES:
                 self._nulls_by_source.setdefault(source, {}).update(dict.fromkeys(readings))
         return tuple(
-            (f"{self._source}/{source}" if source else self._source, nulls | current.get(source, {}))
+            (f"{self._source}/{source}" if source else self._source, nulls | readings_by_source.get(source, {}))
             for source, nulls in self._nulls_by_source.items()
         )
 

@@ -64,7 +64,7 @@ class LocustProcess:
                 case Preflight():
                     self._reports.send(self._preflight())
                 case RunStage(plan=plan):
-                    self._run(plan)
+                    self._run_stage(plan)
 
     def _read_commands(self) -> None:
         run_in_thread = gevent.get_hub().threadpool.apply
@@ -95,7 +95,7 @@ class LocustProcess:
             error=None, status=None, detail=detail, service_ms=None, notes=test.notes, hosts=test.hosts
         )
 
-    def _run(self, plan: StagePlan) -> None:
+    def _run_stage(self, plan: StagePlan) -> None:
         test, workload = self._load_test()
         self._stage = LocustStage(plan, workload.spawn_per_s, test.environment, self._reports)
         if self._stop_request is not None:

@@ -17,11 +17,11 @@ import pyarrow as pa
 from loadgen.protocols.prepared import classify_status, format_status
 from loadgen.records import BATCH_ROWS, MAX_SAMPLE_CHARS, REQUEST_SCHEMA, FirstError
 from loadgen.sanitizing import sanitize_line
-from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit
+from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit_error
 
 _MAX_CAUSE_DEPTH = 8
 
-_CLASS_BY_NAME = {
+_ERROR_CLASS_BY_TYPE_NAME = {
     "NameResolutionError": "dns",
     "SSLError": "tls",
     "ConnectTimeout": "connect",
@@ -70,10 +70,10 @@ def describe_failure(exception: object, status: int | None) -> str:
 
 def _classify_by_cause(exception: object, default: str) -> str:
     for cause in _iterate_causes(exception, _MAX_CAUSE_DEPTH):
-        if is_local_limit(cause):
+        if is_local_limit_error(cause):
             return LOCAL_LIMIT
         for exception_type in type(cause).__mro__:
-            if (error := _CLASS_BY_NAME.get(exception_type.__name__)) is not None:
+            if (error := _ERROR_CLASS_BY_TYPE_NAME.get(exception_type.__name__)) is not None:
                 return error
         match cause:
             case socket.gaierror():
@@ -129,7 +129,7 @@ class RequestLog:
     def __init__(self) -> None:
         self.rows: deque[RequestRow] = deque()
         self.stage = 0
-        self.completed = self.failed = 0
+        self.completed_count = self.failed_count = 0
         self._first_errors: dict[str, FirstError] = {}
 
     @property
@@ -137,10 +137,10 @@ class RequestLog:
         """First failure of each error class in the current stage."""
         return tuple(self._first_errors.values())
 
-    def begin(self, stage_index: int) -> None:
+    def begin_stage(self, stage_index: int) -> None:
         self.rows.clear()
         self._first_errors.clear()
-        self.stage, self.completed, self.failed = stage_index, 0, 0
+        self.stage, self.completed_count, self.failed_count = stage_index, 0, 0
 
     def on_request(
         self,
@@ -157,18 +157,20 @@ class RequestLog:
         status = getattr(response, "status_code", None)
         status = status if isinstance(status, int) and 100 <= status <= 599 else None
         error = classify_error(exception, status)
-        index = self.completed + self.failed
+        index = self.completed_count + self.failed_count
         if error is None:
-            self.completed += 1
+            self.completed_count += 1
         else:
-            self.failed += 1
+            self.failed_count += 1
             if error not in self._first_errors:
                 self._first_errors[error] = FirstError(error, end_ns, describe_failure(exception, status))
-        length = response_length if isinstance(response_length, int) else 0
+        response_bytes = response_length if isinstance(response_length, int) else 0
         # A test may pass request names that cannot be encoded as UTF-8.
         display_name = f"{request_type} {name}"[:_MAX_NAME_CHARS].encode(errors="replace").decode()
         self.rows.append(
-            RequestRow(self.stage, index, sent_ns, end_ns, status, error, min(max(length, 0), _MAX_BYTES), display_name)
+            RequestRow(
+                self.stage, index, sent_ns, end_ns, status, error, min(max(response_bytes, 0), _MAX_BYTES), display_name
+            )
         )
 
     def pop_batch(self) -> pa.RecordBatch | None:

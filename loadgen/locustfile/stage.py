@@ -42,7 +42,7 @@ class LocustStage:
         self._environment, self._reports = environment, reports
         assert environment.runner is not None
         self._runner = environment.runner
-        self._log = RequestLog()
+        self._request_log = RequestLog()
         self._end_event = Event()
         self._was_stopped = False
         self._task_error: str | None = None
@@ -67,9 +67,9 @@ class LocustStage:
     def run(self) -> None:
         """Run the stage, and send its rows and reports. Raises WorkloadError if the test made no
         request because of an error in the test."""
-        plan, log = self._plan, self._log
+        plan, log = self._plan, self._request_log
         events: Any = self._environment.events  # Locust has no types for it
-        log.begin(plan.index)
+        log.begin_stage(plan.index)
         listeners = (
             (events.request, log.on_request),
             (events.user_error, self._on_user_error),
@@ -78,15 +78,15 @@ class LocustStage:
         for event, listener in listeners:
             event.add_listener(listener)
         start_ns = time.perf_counter_ns() + round(plan.lead_in_s * 1e9)
-        cpu_s, thread = time.process_time(), threading.get_native_id()
-        cpu_wait_before_s = read_cpu_wait_s(thread)
+        cpu_before_s, thread_id = time.process_time(), threading.get_native_id()
+        cpu_wait_before_s = read_cpu_wait_s(thread_id)
         self._reports.send(StageStarted(index=plan.index, start_ns=start_ns, scheduled=None))
         try:
             self._run_users(start_ns)
         finally:
             for event, listener in listeners:
                 event.remove_listener(listener)
-        if log.completed + log.failed == 0:
+        if log.completed_count + log.failed_count == 0:
             self._raise_no_request_error()
         self._reports.send(
             StageEnded(
@@ -95,10 +95,10 @@ class LocustStage:
                 end_ns=time.perf_counter_ns(),
                 scheduled=None,
                 never_started=0,
-                cpu_s=time.process_time() - cpu_s,
+                cpu_s=time.process_time() - cpu_before_s,
                 connections_opened=0,
                 stopped_early=self._was_stopped,
-                cpu_wait_s=subtract_cpu_wait_s(cpu_wait_before_s, read_cpu_wait_s(thread)),
+                cpu_wait_s=subtract_cpu_wait_s(cpu_wait_before_s, read_cpu_wait_s(thread_id)),
                 first_errors=log.first_errors,
                 duration_s=self._duration_s,
             )
@@ -122,10 +122,10 @@ class LocustStage:
     def _raise_no_request_error(self) -> None:
         if self._task_error is not None:
             raise WorkloadError(f"the Locust test made no request: {self._task_error}")
-        for user in self._environment.user_classes:
-            if issubclass(user, HttpUser | FastHttpUser) and (self._environment.host or user.host) is None:
+        for user_class in self._environment.user_classes:
+            if issubclass(user_class, HttpUser | FastHttpUser) and (self._environment.host or user_class.host) is None:
                 hint = "Set a host with --host or in the user class."
-                raise WorkloadError(f"the Locust test made no request: {user.__name__} has no host", hint=hint)
+                raise WorkloadError(f"the Locust test made no request: {user_class.__name__} has no host", hint=hint)
 
     def _stop_users(self) -> None:
         while self._runner.state == STATE_CLEANUP:  # the test itself is stopping
@@ -136,26 +136,26 @@ class LocustStage:
         return self._plan.max_requests is not None and self._count_finished() >= self._plan.max_requests
 
     def _count_finished(self) -> int:
-        return self._log.completed + self._log.failed
+        return self._request_log.completed_count + self._request_log.failed_count
 
     def _send_updates(self) -> None:
-        while (batch := self._log.pop_batch()) is not None:
+        while (batch := self._request_log.pop_batch()) is not None:
             self._reports.send_rows(batch)
         now_ns = time.perf_counter_ns()
         if now_ns >= self._next_progress_ns:
             self._next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
-            count = self._count_finished()
+            finished_count = self._count_finished()
             self._reports.send(
                 Progress(
                     index=self._plan.index,
                     at_ns=now_ns,
-                    due=count,
-                    sent=count,
-                    completed=self._log.completed,
-                    failed=self._log.failed,
+                    due=finished_count,
+                    sent=finished_count,
+                    completed=self._request_log.completed_count,
+                    failed=self._request_log.failed_count,
                     in_flight=None,
                     max_lag_ms=0.0,
-                    first_errors=self._log.first_errors,
+                    first_errors=self._request_log.first_errors,
                 )
             )
 

@@ -87,21 +87,21 @@ def _load_file(path: Path) -> tuple[dict[str, type[locust.User]], list[locust.Lo
         raise WorkloadError(f"{path.name} exits the process during import") from error
     except Exception as error:
         frames = traceback.extract_tb(error.__traceback__)
-        lines = [frame.lineno for frame in frames if frame.filename == str(path)]
-        location = f"{path.name}, line {lines[-1]}" if lines else path.name
+        line_numbers = [frame.lineno for frame in frames if frame.filename == str(path)]
+        location = f"{path.name}, line {line_numbers[-1]}" if line_numbers else path.name
         raise WorkloadError(f"{location}: {type(error).__name__}: {error}") from error
     return classes_and_shapes
 
 
 def _select_classes(
-    classes_in_file: dict[str, type[locust.User]], names: tuple[str, ...], file: str
+    classes_in_file: dict[str, type[locust.User]], names: tuple[str, ...], file_name: str
 ) -> dict[str, type[locust.User]]:
     if not classes_in_file:
-        raise WorkloadError(f"{file} has no user class", hint="Define a subclass of HttpUser or User.")
+        raise WorkloadError(f"{file_name} has no user class", hint="Define a subclass of HttpUser or User.")
     unknown_names = [name for name in names if name not in classes_in_file]
     if unknown_names:
         raise WorkloadError(
-            f"{file} has no user class {unknown_names[0]}", hint=f"Use one of {', '.join(classes_in_file)}."
+            f"{file_name} has no user class {unknown_names[0]}", hint=f"Use one of {', '.join(classes_in_file)}."
         )
     return {name: classes_in_file[name] for name in names} if names else classes_in_file
 

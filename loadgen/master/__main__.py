@@ -128,13 +128,13 @@ class Master:
         )
         self._controller = MasterController(join_criteria, self._runner, self._writer, self._fail, now_ns)
 
-    def _on_message(self, client: str, kind: str, body: bytes) -> None:
+    def _on_message(self, client_id: str, kind: str, body: bytes) -> None:
         if self._controller is not None:
-            self._controller.on_message(client, kind, body)
+            self._controller.on_message(client_id, kind, body)
 
-    def _on_invalid_message(self, client: str, reason: str) -> None:
+    def _on_invalid_message(self, client_id: str, reason: str) -> None:
         if self._controller is not None:
-            self._controller.evict(client, reason)
+            self._controller.evict(client_id, reason)
 
 
 def _bind_server(gather: Gather, on_invalid_message: Callable[[str, str], None]) -> tuple[GuardedServer, str]:

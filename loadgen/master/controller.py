@@ -47,13 +47,13 @@ class MasterController:
         self,
         join_criteria: JoinCriteria,
         channel: WorkerChannel,
-        listener: StageListener,
+        engine: StageListener,
         on_failed: Callable[[Failed], None],
         now_ns: Callable[[], int],
     ) -> None:
-        self._channel, self._engine, self._on_failed, self._now_ns = channel, listener, on_failed, now_ns
+        self._channel, self._engine, self._on_failed, self._now_ns = channel, engine, on_failed, now_ns
         self._pool = WorkerPool()
-        self._registration = WorkerRegistration(self._pool, join_criteria, channel, listener)
+        self._registration = WorkerRegistration(self._pool, join_criteria, channel, engine)
         self._preflight: PreflightRound | None = None
         self._stage: DistributedStage | None = None
         self._unreported_losses: list[RemoteWorker] = []
@@ -89,13 +89,13 @@ class MasterController:
         for worker in self._pool:
             self._send(worker, Quit())
 
-    def on_message(self, client: str, kind: str, body: bytes) -> None:
+    def on_message(self, client_id: str, kind: str, body: bytes) -> None:
         """Handle a report or rows from any client. Never raises: a client that sends an invalid
         message is evicted."""
-        worker = self._pool.get(client)
+        worker = self._pool.get(client_id)
         try:
             if worker is None:
-                self._registration.on_hello(client, kind, body, self._now_ns())
+                self._registration.on_hello(client_id, kind, body, self._now_ns())
             elif worker.lost_reason is None:
                 worker.last_received_ns = self._now_ns()
                 if kind == "rows":
@@ -103,15 +103,15 @@ class MasterController:
                 else:
                     self._on_report(worker, decode_untrusted_report(body))
         except ValueError as error:
-            self.evict(client, str(error))
+            self.evict(client_id, str(error))
         except Exception as error:  # anything else that an untrusted message can cause
             traceback.print_exc()
-            self.evict(client, f"sent a message that caused {type(error).__name__}")
+            self.evict(client_id, f"sent a message that caused {type(error).__name__}")
 
-    def evict(self, client: str, reason: str) -> None:
-        worker = self._pool.get(client)
+    def evict(self, client_id: str, reason: str) -> None:
+        worker = self._pool.get(client_id)
         if worker is None:
-            self._registration.reject(client, f"{client!r:.80} {reason}")
+            self._registration.reject(client_id, f"{client_id!r:.80} {reason}")
         elif worker.lost_reason is None:
             self._evict_worker(worker, reason)
 
@@ -143,17 +143,17 @@ class MasterController:
             case Pong():
                 worker.on_pong(report, self._now_ns())
                 self._registration.ping_if_due(worker, self._now_ns())
-                self._registration.check_complete()
+                self._registration.close_if_complete()
             case Hello() if report == worker.hello:
                 pass  # repeated while the worker was waiting
             case Failed():
                 self._on_failed_report(worker, report)
             case PreflightDone() if self._preflight is not None:
                 self._preflight.on_result(worker, report)
-                self._check_preflight()
+                self._report_preflight_if_complete()
             case StagePrepared() | StageStarted() | Progress() | StageEnded() if self._stage is not None:
                 self._stage.on_report(worker, report)
-                self._check_stage()
+                self._clear_ended_stage()
             case _:
                 raise ValueError(f"sent an unexpected {type(report).__name__} report")
 
@@ -170,13 +170,13 @@ class MasterController:
         else:
             self._on_failed(failed)
 
-    def _check_preflight(self) -> None:
+    def _report_preflight_if_complete(self) -> None:
         result = None if self._preflight is None else self._preflight.get_result()
         if result is not None:
             self._preflight = None
             self._engine.send(result)
 
-    def _check_stage(self) -> None:
+    def _clear_ended_stage(self) -> None:
         if self._stage is not None and self._stage.has_ended:
             self._stage = None
 
@@ -184,9 +184,9 @@ class MasterController:
         worker.lost_reason = reason
         sys.stderr.write(f"the load worker at {worker} {reason}\n")
         self._send(worker, Quit(f"{worker} {reason}"))
-        self._channel.unregister(worker.client)
-        if worker.local is not None:
-            worker.local.kill()
+        self._channel.unregister(worker.client_id)
+        if worker.local_worker is not None:
+            worker.local_worker.kill()
         if self._registration.is_open:
             self._registration.remove(worker)
         else:
@@ -198,10 +198,10 @@ class MasterController:
             return
         if self._stage is None or not self._stage.on_worker_lost(worker):
             self._unreported_losses.append(worker)
-        self._check_stage()
+        self._clear_ended_stage()
         if self._preflight is not None:
             self._preflight.on_worker_lost(worker)
-            self._check_preflight()
+            self._report_preflight_if_complete()
 
     def _build_all_lost_failure(self) -> Failed:
         count = len(self._pool)
@@ -209,4 +209,4 @@ class MasterController:
         return Failed(message, hint=f"{'; '.join(f'{worker} {worker.lost_reason}' for worker in self._pool)}.")
 
     def _send(self, worker: RemoteWorker, command: Command) -> None:
-        self._channel.send(worker.client, command)
+        self._channel.send(worker.client_id, command)

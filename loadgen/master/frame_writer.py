@@ -16,8 +16,8 @@ class FrameWriterThread:
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._frames: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._writer = threading.Thread(target=self._write, name="frame-writer", daemon=True)
-        self._writer.start()
+        self._thread = threading.Thread(target=self._write, name="frame-writer", daemon=True)
+        self._thread.start()
 
     def send(self, report: Report) -> None:
         self._frames.put(encode_message_frame(report))
@@ -29,7 +29,7 @@ class FrameWriterThread:
     def close(self, timeout_s: float) -> None:
         """Write the queued frames and stop the thread; wait at most `timeout_s` seconds."""
         self._frames.put(None)
-        self._writer.join(timeout_s)
+        self._thread.join(timeout_s)
 
     def _write(self) -> None:
         with contextlib.suppress(OSError):  # the engine has exited, which the end of standard input also shows

@@ -21,12 +21,12 @@ class JoinCriteria:
         self._gather, self.address, self._local_workers = gather, address, local_workers
         self._deadline_ns = now_ns + round(gather.wait_s * 1e9)
         self.expected_count = gather.local_workers + gather.remote_workers
-        self.has_remote = gather.remote_workers > 0
+        self.has_remote_workers = gather.remote_workers > 0
         self._suspended_since_ns: dict[int, int] = {}
         """Time in ns at which a local worker was first found to be suspended (SIGSTOP), by process
         ID."""
 
-    def check_join(self, client: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
+    def check_join(self, client_id: str, hello: Hello, pool: WorkerPool, now_ns: int) -> RemoteWorker | str:
         """Return a worker for the sender of a Hello message, or the reason why the sender cannot
         join the pool."""
         sender_name = f"the worker at {hello.host} (process {hello.pid})"
@@ -35,15 +35,15 @@ class JoinCriteria:
                 f"{sender_name} has another version of Sizewise: its protocol version is {hello.protocol_version}, not "
                 f"{WIRE_VERSION}. Install the same version on all machines."
             )
-        is_same_clock = hello.clock == get_clock_id()
+        has_same_clock = hello.clock == get_clock_id()
         local_worker = (
-            self._find_local_worker(hello.pid) if is_same_clock and hello.host == socket.gethostname() else None
+            self._find_local_worker(hello.pid) if has_same_clock and hello.host == socket.gethostname() else None
         )
-        if local_worker is not None and any(worker.local is local_worker for worker in pool):
+        if local_worker is not None and any(worker.local_worker is local_worker for worker in pool):
             return f"{sender_name} has already joined"
-        if local_worker is None and sum(worker.local is None for worker in pool) >= self._gather.remote_workers:
+        if local_worker is None and sum(worker.local_worker is None for worker in pool) >= self._gather.remote_workers:
             return f"{sender_name} was rejected, because all expected workers have joined"
-        return RemoteWorker(client, hello, local_worker, is_same_clock, now_ns)
+        return RemoteWorker(client_id, hello, local_worker, has_same_clock, now_ns)
 
     def is_complete(self, pool: WorkerPool) -> bool:
         return pool.joined_count == self.expected_count
@@ -66,11 +66,11 @@ class JoinCriteria:
                 )
         if now_ns < self._deadline_ns:
             return None
-        workers = "1 worker" if self.expected_count == 1 else f"{self.expected_count} workers"
+        workers_text = "1 worker" if self.expected_count == 1 else f"{self.expected_count} workers"
         return Failed(
-            f"only {pool.joined_count} of {workers} joined at {self.address} within {self._gather.wait_s:g} s",
+            f"only {pool.joined_count} of {workers_text} joined at {self.address} within {self._gather.wait_s:g} s",
             hint=f"Start `sizewise worker --master {self.address}` on the other machines, with the same token."
-            if self.has_remote
+            if self.has_remote_workers
             else None,
         )
 

@@ -97,14 +97,12 @@ def merge_stage_ends(
     )
 
 
-def merge_first_errors(errors_by_worker: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
+def merge_first_errors(error_groups: Iterable[tuple[FirstError, ...]]) -> tuple[FirstError, ...]:
     """Return the first failure of each error class over all workers, ordered by time."""
-    first_by_class: dict[str, FirstError] = {}
-    for error in sorted(
-        (error for worker_errors in errors_by_worker for error in worker_errors), key=lambda error: error.at_ns
-    ):
-        first_by_class.setdefault(error.error, error)
-    return tuple(first_by_class.values())
+    first_error_by_class: dict[str, FirstError] = {}
+    for error in sorted((error for group in error_groups for error in group), key=lambda error: error.at_ns):
+        first_error_by_class.setdefault(error.error, error)
+    return tuple(first_error_by_class.values())
 
 
 def sum_counts(counts: Iterable[int | None]) -> int | None:
@@ -128,16 +126,18 @@ def _deduplicate(texts: Iterable[str]) -> tuple[str, ...]:
 class PreflightRound:
     """Round of preflight requests, one from every host.
 
-    `hosts` lists the workers of each host. The first worker of a host that is not lost sends the
-    request.
+    `worker_groups` lists the workers of each host. The first worker of a host that is not lost
+    sends the request.
     """
 
-    def __init__(self, hosts: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]) -> None:
-        self._hosts, self._send = hosts, send
+    def __init__(
+        self, worker_groups: Sequence[Sequence[RemoteWorker]], send: Callable[[RemoteWorker, Command], None]
+    ) -> None:
+        self._worker_groups, self._send = worker_groups, send
         self._pending_workers: dict[int, RemoteWorker] = {}
         self._results: dict[int, PreflightDone] = {}
-        for host_index in range(len(hosts)):
-            self._request(host_index)
+        for host_index in range(len(worker_groups)):
+            self._request_preflight(host_index)
 
     def on_result(self, worker: RemoteWorker, result: PreflightDone) -> None:
         """Store the preflight result of a worker. Raises ValueError if no result of this worker is
@@ -156,19 +156,19 @@ class PreflightRound:
         for host_index, pending_worker in list(self._pending_workers.items()):
             if pending_worker is worker:
                 del self._pending_workers[host_index]
-                self._request(host_index)
+                self._request_preflight(host_index)
 
     def get_result(self) -> PreflightDone | None:
         """Return the merged preflight result of all hosts; None while a request is pending."""
         if self._pending_workers or not self._results:
             return None
-        host_names = [workers[0].hello.host for workers in self._hosts]
+        host_names = [workers[0].hello.host for workers in self._worker_groups]
         return merge_preflights(
             [(host_names[host_index], self._results[host_index]) for host_index in sorted(self._results)]
         )
 
-    def _request(self, host_index: int) -> None:
-        worker = next((worker for worker in self._hosts[host_index] if worker.lost_reason is None), None)
+    def _request_preflight(self, host_index: int) -> None:
+        worker = next((worker for worker in self._worker_groups[host_index] if worker.lost_reason is None), None)
         if worker is not None:
             self._pending_workers[host_index] = worker
             self._send(worker, Preflight())

@@ -81,19 +81,19 @@ def _sanitize(report: Report) -> Report:
                 report, detail=sanitize_text(detail), notes=notes, hosts=hosts, headers=headers
             )
         case Progress(first_errors=first_errors) | StageEnded(first_errors=first_errors) if first_errors:
-            lines = tuple(
+            sanitized_errors = tuple(
                 msgspec.structs.replace(error, text=sanitize_line(error.text, MAX_SAMPLE_CHARS))
                 for error in first_errors
             )
-            return msgspec.structs.replace(report, first_errors=lines)
+            return msgspec.structs.replace(report, first_errors=sanitized_errors)
         case _:  # no other report has strings for display
             return report
 
 
 def _has_valid_first_errors(first_errors: tuple[FirstError, ...]) -> bool:
     """Return True if the error class of each failure is known, and no error class occurs twice."""
-    classes = {error.error for error in first_errors}
-    return len(classes) == len(first_errors) and classes <= {*ERROR_CLASSES, NOT_STARTED}
+    error_classes = {error.error for error in first_errors}
+    return len(error_classes) == len(first_errors) and error_classes <= {*ERROR_CLASSES, NOT_STARTED}
 
 
 def _is_name(text: str) -> bool:
@@ -126,11 +126,11 @@ class WorkerChannel(Protocol):
     `on_started`.
     """
 
-    def send(self, client: str, command: Command) -> None: ...
+    def send(self, client_id: str, command: Command) -> None: ...
 
-    def register(self, client: str) -> None: ...
+    def register(self, client_id: str) -> None: ...
 
-    def unregister(self, client: str) -> None: ...
+    def unregister(self, client_id: str) -> None: ...
 
     def start_users(self, on_started: Callable[[], None]) -> None: ...
 
@@ -145,7 +145,7 @@ class WorkerRegistration:
         self._logged_rejections: list[str] = []
         self._report_joining()
 
-    def on_hello(self, client: str, kind: str, body: bytes, now_ns: int) -> None:
+    def on_hello(self, client_id: str, kind: str, body: bytes, now_ns: int) -> None:
         """Handle a message of a client that is not in the pool: add a worker, or reject the client.
 
         Raises ValueError if the message is not a Hello.
@@ -155,22 +155,22 @@ class WorkerRegistration:
             raise ValueError("sent a message before Hello")
         if not self.is_open:
             self.reject(
-                client,
+                client_id,
                 f"the worker at {hello.host} (process {hello.pid}) was rejected, because all "
                 "expected workers have joined",
             )
             return
-        worker = self._join_criteria.check_join(client, hello, self._pool, now_ns)
+        worker = self._join_criteria.check_join(client_id, hello, self._pool, now_ns)
         if isinstance(worker, str):
-            self.reject(client, worker)
+            self.reject(client_id, worker)
             return
         self._pool.add(worker)
-        self._channel.register(client)
+        self._channel.register(client_id)
         self.ping_if_due(worker, now_ns)
-        self.check_complete()
+        self.close_if_complete()
 
-    def reject(self, client: str, reason: str) -> None:
-        self._channel.send(client, Quit(reason))
+    def reject(self, client_id: str, reason: str) -> None:
+        self._channel.send(client_id, Quit(reason))
         if len(self._logged_rejections) < _MAX_LOGGED_REJECTIONS:
             self._logged_rejections.append(reason)
             sys.stderr.write(f"{reason}\n")
@@ -178,9 +178,9 @@ class WorkerRegistration:
     def ping_if_due(self, worker: RemoteWorker, now_ns: int) -> None:
         """Send a ping to the worker if a ping is due."""
         if worker.start_ping_if_due(now_ns):
-            self._channel.send(worker.client, Ping(now_ns))
+            self._channel.send(worker.client_id, Ping(now_ns))
 
-    def check_complete(self) -> None:
+    def close_if_complete(self) -> None:
         """Close the registration and start the workers if all expected workers have joined."""
         if not self.is_open:
             return
@@ -205,10 +205,10 @@ class WorkerRegistration:
         return msgspec.structs.replace(failed, hint="\n".join([*hints, *self._logged_rejections]))
 
     def _report_joining(self) -> None:
-        count = self._pool.joined_count
-        if self._join_criteria.has_remote and count != self._reported_joined_count:
-            self._reported_joined_count = count
-            self._engine.send(Joining(self._join_criteria.address, count, self._join_criteria.expected_count))
+        joined_count = self._pool.joined_count
+        if self._join_criteria.has_remote_workers and joined_count != self._reported_joined_count:
+            self._reported_joined_count = joined_count
+            self._engine.send(Joining(self._join_criteria.address, joined_count, self._join_criteria.expected_count))
 
     def _report_ready(self) -> None:
         hellos = [worker.hello for worker in self._pool]

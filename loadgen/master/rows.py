@@ -66,9 +66,9 @@ class ClockModel(msgspec.Struct, frozen=True):
     def to_master_ns(self, worker_ns: int) -> int:
         return worker_ns - self._compute_offset_ns(worker_ns)
 
-    def to_master_times(self, worker_ns: Times) -> Times:
-        drift_ns: Times = np.rint((worker_ns - self.origin_ns) * self.slope).astype(np.int64)
-        return worker_ns - (self.offset_ns + drift_ns)
+    def to_master_times(self, worker_times_ns: Times) -> Times:
+        drift_ns: Times = np.rint((worker_times_ns - self.origin_ns) * self.slope).astype(np.int64)
+        return worker_times_ns - (self.offset_ns + drift_ns)
 
     def to_worker_ns(self, master_ns: int) -> int:
         elapsed_ns = master_ns + self.offset_ns - self.origin_ns
@@ -90,27 +90,27 @@ class WorkerClock:
 
     def __init__(self) -> None:
         self._best_offsets: deque[ClockOffset] = deque(maxlen=_MAX_WINDOWS)
-        self._window_best: ClockOffset | None = None
+        self._window_best_offset: ClockOffset | None = None
         self._window_end_ns: int | None = None
-        self.count = 0
+        self.measurement_count = 0
 
     def add(self, sent_ns: int, at_ns: int, received_ns: int) -> None:
         """Add the measurement of one ping: the times at which the master sent the ping, the worker
         read the ping (on the worker's clock), and the master received the reply."""
         offset = ClockOffset(at_ns, at_ns - (sent_ns + received_ns) // 2, received_ns - sent_ns)
-        self.count += 1
+        self.measurement_count += 1
         if self._window_end_ns is None:
             self._window_end_ns = received_ns + _FIRST_WINDOW_NS
         elif received_ns >= self._window_end_ns:
-            if self._window_best is not None:
-                self._best_offsets.append(self._window_best)
-            self._window_best, self._window_end_ns = None, received_ns + _WINDOW_NS
-        if self._window_best is None or offset.round_trip_ns < self._window_best.round_trip_ns:
-            self._window_best = offset
+            if self._window_best_offset is not None:
+                self._best_offsets.append(self._window_best_offset)
+            self._window_best_offset, self._window_end_ns = None, received_ns + _WINDOW_NS
+        if self._window_best_offset is None or offset.round_trip_ns < self._window_best_offset.round_trip_ns:
+            self._window_best_offset = offset
 
     @property
     def offsets(self) -> tuple[ClockOffset, ...]:
-        return tuple(chain(self._best_offsets, () if self._window_best is None else (self._window_best,)))
+        return tuple(chain(self._best_offsets, () if self._window_best_offset is None else (self._window_best_offset,)))
 
     @property
     def round_trip_ns(self) -> int:
@@ -214,10 +214,10 @@ def _decode_valid_rows(body: bytes, stage_index: int, share_index: int) -> pa.Re
 
 def _compute_max_lag_ms(batch: pa.RecordBatch) -> float | None:
     sent_times, scheduled_times = batch.column("sent_ns"), batch.column("scheduled_ns")
-    lag_ns = (_get_values(sent_times) - _get_values(scheduled_times))[
-        _is_valid(sent_times) & _is_valid(scheduled_times)
+    lags_ns = (_get_values(sent_times) - _get_values(scheduled_times))[
+        _get_validity_mask(sent_times) & _get_validity_mask(scheduled_times)
     ]
-    return float(lag_ns.max()) / 1e6 if lag_ns.size else None
+    return float(lags_ns.max()) / 1e6 if lags_ns.size else None
 
 
 def _rebase_batch(batch: pa.RecordBatch, worker_index: int, clock_model: ClockModel) -> pa.RecordBatch:
@@ -253,11 +253,11 @@ def _get_values(times: pa.Array) -> Times:
 # values, which would take half a second of a stage.
 
 
-def _is_valid(times: pa.Array) -> npt.NDArray[np.bool_]:
-    validity = times.buffers()[0]
-    if validity is None:
+def _get_validity_mask(times: pa.Array) -> npt.NDArray[np.bool_]:
+    validity_bitmap = times.buffers()[0]
+    if validity_bitmap is None:
         return np.ones(len(times), np.bool_)
-    return np.unpackbits(np.frombuffer(validity, np.uint8), count=len(times), bitorder="little").view(np.bool_)
+    return np.unpackbits(np.frombuffer(validity_bitmap, np.uint8), count=len(times), bitorder="little").view(np.bool_)
 
 
 @lru_cache(maxsize=512)

@@ -77,7 +77,7 @@ class GuardedServer(zmqrpc.BaseSocket):
     """Encrypted and authenticated replacement for Locust's `Server`.
 
     If a message has an unknown type or cannot be decoded, the server calls
-    `on_invalid_message(client, reason)` instead of raising an error.
+    `on_invalid_message(client_id, reason)` instead of raising an error.
     """
 
     def __init__(self, address: str, port: int, token: str, on_invalid_message: Callable[[str, str], None]) -> None:
@@ -106,16 +106,16 @@ class GuardedServer(zmqrpc.BaseSocket):
                 gevent.sleep(0)
             frames = self.socket.recv_multipart()
             try:
-                client = frames[0].decode()
+                client_id = frames[0].decode()
             except UnicodeDecodeError:
                 continue
             try:
-                message = _decode_message(client, frames[1:])
+                message = _decode_message(client_id, frames[1:])
             except (ValueError, msgspec.DecodeError, RecursionError) as error:
-                self._on_invalid_message(client, f"sent an unreadable message ({type(error).__name__})")
+                self._on_invalid_message(client_id, f"sent an unreadable message ({type(error).__name__})")
                 continue
             if message is not None:
-                return client, message
+                return client_id, message
 
     def shut_down(self, timeout_s: float) -> None:
         """Wait up to `timeout_s` seconds until queued messages have been sent, then close the
@@ -125,12 +125,12 @@ class GuardedServer(zmqrpc.BaseSocket):
         gevent.get_hub().threadpool.apply(context.term)
 
 
-def build_message(client: str, kind: str, data: object) -> Message:
-    return Message(kind, data, client)  # type: ignore[no-untyped-call]
+def build_message(client_id: str, kind: str, data: object) -> Message:
+    return Message(kind, data, client_id)  # type: ignore[no-untyped-call]
 
 
-def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
-    """Decode a message from a worker. `client` is the sender according to the socket; the sender
+def _decode_message(client_id: str, frames: Sequence[bytes]) -> Message | None:
+    """Decode a message from a worker. `client_id` is the sender according to the socket; the sender
     that the message itself states is ignored.
 
     Return None for unused message types of Locust, whose data is not decoded. Raises ValueError,
@@ -141,9 +141,9 @@ def _decode_message(client: str, frames: Sequence[bytes]) -> Message | None:
     kind, data, _ = _message_decoder.decode(b"".join(frames))
     match kind:
         case "client_ready" | "spawning" | "spawning_complete":
-            return build_message(client, kind, None)
+            return build_message(client_id, kind, None)
         case "report" | "rows":
-            return build_message(client, kind, _body_decoder.decode(data))
+            return build_message(client_id, kind, _body_decoder.decode(data))
         case "heartbeat" | "stats" | "logs" | "exception" | "quit" | "client_stopped":
             return None  # a message type of Locust that is not used
         case _:
@@ -172,7 +172,7 @@ class GuardedMaster(MasterRunner):
     """Locust master runner that acknowledges every worker that connects, but registers a worker
     only when `register` is called.
 
-    `on_message(client, type, body)` is called for each message of Sizewise and must not raise an
+    `on_message(client_id, type, body)` is called for each message of Sizewise and must not raise an
     exception. `spawn` starts a greenlet.
     """
 

@@ -121,7 +121,7 @@ class DistributedStage:
     ) -> None:
         self._plan, self._send, self._engine, self._now_ns = plan, send, engine, now_ns
         self._worker_stages = {
-            worker.client: WorkerStage(worker, share_index) for share_index, worker in enumerate(workers)
+            worker.client_id: WorkerStage(worker, share_index) for share_index, worker in enumerate(workers)
         }
         self._lost_worker_stages = [WorkerStage(worker, 0) for worker in previously_lost_workers]
         self._start_ns: int | None = None
@@ -136,7 +136,7 @@ class DistributedStage:
     def on_report(self, worker: RemoteWorker, report: StagePrepared | StageStarted | Progress | StageEnded) -> None:
         """Handle a worker's report. Raises ValueError if the report belongs to a different stage,
         or was sent after StageEnded."""
-        worker_stage = self._worker_stages.get(worker.client)
+        worker_stage = self._worker_stages.get(worker.client_id)
         if worker_stage is None or report.index != self._plan.index or worker_stage.ended_report is not None:
             raise ValueError(f"sent an unexpected {type(report).__name__} report")
         match report:
@@ -161,7 +161,7 @@ class DistributedStage:
     def on_rows(self, worker: RemoteWorker, body: bytes) -> None:
         """Handle a worker's batch of rows. Raises ValueError if the batch does not belong to the
         worker's share of this stage."""
-        worker_stage = self._worker_stages.get(worker.client)
+        worker_stage = self._worker_stages.get(worker.client_id)
         if worker_stage is None:
             raise ValueError("sent rows of a stage that it does not run")
         body = worker_stage.rebase_rows(body, self._plan.index)
@@ -197,7 +197,7 @@ class DistributedStage:
         The remaining workers are stopped, because the rest of the lost worker's share will not be
         sent.
         """
-        worker_stage = self._worker_stages.get(worker.client)
+        worker_stage = self._worker_stages.get(worker.client_id)
         if worker_stage is None or worker_stage.ended_report is not None:
             return False
         if not self._is_stopped:
@@ -206,32 +206,34 @@ class DistributedStage:
         return True
 
     def _advance(self) -> None:
-        remaining_stages = [
+        remaining_worker_stages = [
             worker_stage for worker_stage in self._worker_stages.values() if worker_stage.worker.lost_reason is None
         ]
-        if not remaining_stages or self.has_ended:
+        if not remaining_worker_stages or self.has_ended:
             return
         if self._start_ns is None and all(
-            worker_stage.is_prepared or worker_stage.ended_report for worker_stage in remaining_stages
+            worker_stage.is_prepared or worker_stage.ended_report for worker_stage in remaining_worker_stages
         ):
-            self._start(remaining_stages)
+            self._start(remaining_worker_stages)
         if (
             not self._is_start_reported
             and self._start_ns is not None
-            and all(worker_stage.started_report or worker_stage.ended_report for worker_stage in remaining_stages)
+            and all(
+                worker_stage.started_report or worker_stage.ended_report for worker_stage in remaining_worker_stages
+            )
         ):
             self._report_started(self._start_ns)
-        if all(worker_stage.ended_report for worker_stage in remaining_stages):
+        if all(worker_stage.ended_report for worker_stage in remaining_worker_stages):
             self._end()
         elif self._is_start_reported:
             self._report_progress()
 
-    def _start(self, remaining_stages: Sequence[WorkerStage]) -> None:
+    def _start(self, remaining_worker_stages: Sequence[WorkerStage]) -> None:
         """Start all workers after the lead time. Start immediately if the stage has already been
         stopped, because stopped workers do not wait for the start."""
         lead_ns = 0 if self._is_stopped else self._compute_lead_ns() + round(self._plan.lead_in_s * 1e9)
         self._start_ns = self._now_ns() + lead_ns
-        for worker_stage in remaining_stages:
+        for worker_stage in remaining_worker_stages:
             # Use the same clock line for the whole stage, so that the times of the rows do not
             # jump.
             worker_stage.clock_model = worker_stage.clock_model or worker_stage.worker.fit_clock_model()
@@ -243,7 +245,7 @@ class DistributedStage:
 
     def _report_started(self, start_ns: int) -> None:
         self._is_start_reported = True
-        self._engine.send(StageStarted(self._plan.index, start_ns, self._sum_scheduled()))
+        self._engine.send(StageStarted(self._plan.index, start_ns, self._count_scheduled_arrivals()))
         for body in self._early_rows:
             self._engine.send_rows(body)
         self._early_rows.clear()
@@ -264,11 +266,16 @@ class DistributedStage:
         first_errors = merge_first_errors(worker_stage.first_errors for worker_stage in worker_stages)
         self._engine.send(
             merge_stage_ends(
-                self._plan.index, start_ns, self._sum_scheduled(), ended_reports, tuple(worker_results), first_errors
+                self._plan.index,
+                start_ns,
+                self._count_scheduled_arrivals(),
+                ended_reports,
+                tuple(worker_results),
+                first_errors,
             )
         )
 
-    def _sum_scheduled(self) -> int | None:
+    def _count_scheduled_arrivals(self) -> int | None:
         """Return the total number of scheduled arrivals, including those that lost workers had
         reported; None if unknown."""
         reports = (
@@ -285,10 +292,10 @@ class DistributedStage:
             self._next_progress_ns = now_ns + _PROGRESS_INTERVAL_NS
             self._engine.send(merge_progress(self._plan.index, now_ns, progress_reports))
 
-    def _send_to_running_workers(self, command: Callable[[WorkerStage], Command]) -> None:
+    def _send_to_running_workers(self, build_command: Callable[[WorkerStage], Command]) -> None:
         for worker_stage in self._worker_stages.values():
             if worker_stage.is_running:
-                self._send(worker_stage.worker, command(worker_stage))
+                self._send(worker_stage.worker, build_command(worker_stage))
 
     def _get_clock_model(self, worker_stage: WorkerStage) -> ClockModel:
         return worker_stage.clock_model or worker_stage.worker.fit_clock_model()

@@ -84,16 +84,18 @@ a gap does not count as silence of the workers."""
 
 
 class RemoteWorker:
-    def __init__(self, client: str, hello: Hello, local: LocalWorker | None, is_same_clock: bool, now_ns: int) -> None:
-        self.client, self.hello, self.local = client, hello, local
+    def __init__(
+        self, client_id: str, hello: Hello, local_worker: LocalWorker | None, has_same_clock: bool, now_ns: int
+    ) -> None:
+        self.client_id, self.hello, self.local_worker = client_id, hello, local_worker
         self.index = -1
-        self.clock = None if is_same_clock else WorkerClock()
+        self.clock = None if has_same_clock else WorkerClock()
         self.last_received_ns = now_ns
         self.lost_reason: str | None = None
         self.is_sending = False
         """True from the report StagePrepared to the report StageEnded of the worker, including the
         time before the first request."""
-        self._pings_sent_ns: dict[int, None] = {}
+        self._pending_pings_ns: dict[int, None] = {}
         self._next_ping_ns = now_ns
         self._exit_observed_ns: int | None = None
         self._midpoint_cpu_s: float | None = None
@@ -103,12 +105,12 @@ class RemoteWorker:
     @property
     def load_worker(self) -> LoadWorker:
         hello = self.hello
-        is_local = self.local is not None
+        is_local = self.local_worker is not None
         return LoadWorker(self.index, hello.host, hello.pid, is_local, hello.capacity_per_s, hello.chunk_capacity_per_s)
 
     @property
     def has_clock_offset(self) -> bool:
-        return self.clock is None or self.clock.count >= _INITIAL_PING_COUNT
+        return self.clock is None or self.clock.measurement_count >= _INITIAL_PING_COUNT
 
     @property
     def round_trip_ns(self) -> int:
@@ -126,17 +128,17 @@ class RemoteWorker:
         if now_ns < self._next_ping_ns:
             return False
         self._next_ping_ns = now_ns + _PING_INTERVAL_NS
-        self._pings_sent_ns[now_ns] = None
-        while len(self._pings_sent_ns) > 2 * MAX_SILENCE_NS // _PING_INTERVAL_NS:
-            del self._pings_sent_ns[next(iter(self._pings_sent_ns))]
+        self._pending_pings_ns[now_ns] = None
+        while len(self._pending_pings_ns) > 2 * MAX_SILENCE_NS // _PING_INTERVAL_NS:
+            del self._pending_pings_ns[next(iter(self._pending_pings_ns))]
         return True
 
     def on_pong(self, pong: Pong, now_ns: int) -> None:
         """Handle a pong from the worker. Ignore a pong whose ping was never sent or was sent too
         long ago."""
-        if pong.sent_ns not in self._pings_sent_ns:
+        if pong.sent_ns not in self._pending_pings_ns:
             return
-        del self._pings_sent_ns[pong.sent_ns]
+        del self._pending_pings_ns[pong.sent_ns]
         if self.clock is not None:
             self.clock.add(pong.sent_ns, pong.at_ns, now_ns)
         if not self.has_clock_offset:
@@ -144,7 +146,7 @@ class RemoteWorker:
 
     def find_loss_reason(self, now_ns: int) -> str | None:
         """Return the reason why the worker counts as lost; None if the worker is not lost."""
-        exit_status = None if self.local is None else self.local.describe_exit()
+        exit_status = None if self.local_worker is None else self.local_worker.describe_exit()
         if exit_status is not None:
             self._exit_observed_ns = self._exit_observed_ns or now_ns
             return exit_status if now_ns - self._exit_observed_ns >= _EXIT_GRACE_NS else None
@@ -152,10 +154,10 @@ class RemoteWorker:
         if silence_ns < MAX_SILENCE_NS:
             if silence_ns < MAX_SILENCE_NS // 2:
                 self._midpoint_cpu_s = None
-            elif self._midpoint_cpu_s is None and self.local is not None:
-                self._midpoint_cpu_s = self.local.cpu_s
+            elif self._midpoint_cpu_s is None and self.local_worker is not None:
+                self._midpoint_cpu_s = self.local_worker.cpu_s
             return None
-        if self.local is not None and self.local.is_suspended:
+        if self.local_worker is not None and self.local_worker.is_suspended:
             return f"did not respond for {MAX_SILENCE_NS / 1e9:g} s: the worker's process is suspended"
         has_longer_limit = not self.is_sending or self._is_starved()
         limit_ns = _MAX_IDLE_SILENCE_NS if has_longer_limit else MAX_SILENCE_NS
@@ -168,9 +170,9 @@ class RemoteWorker:
         A worker that used a CPU core all the time is not silent for lack of CPU time. A worker that
         used no CPU time is not waiting for a CPU core.
         """
-        if self.local is None or self._midpoint_cpu_s is None:
+        if self.local_worker is None or self._midpoint_cpu_s is None:
             return False
-        cpu_s = self.local.cpu_s
+        cpu_s = self.local_worker.cpu_s
         return cpu_s is not None and 0 < cpu_s - self._midpoint_cpu_s < MAX_SILENCE_NS / 2e9
 
     def __str__(self) -> str:
@@ -191,14 +193,14 @@ class WorkerPool:
     def __len__(self) -> int:
         return len(self._workers)
 
-    def get(self, client: str) -> RemoteWorker | None:
-        return self._workers.get(client)
+    def get(self, client_id: str) -> RemoteWorker | None:
+        return self._workers.get(client_id)
 
     def add(self, worker: RemoteWorker) -> None:
-        self._workers[worker.client] = worker
+        self._workers[worker.client_id] = worker
 
     def remove(self, worker: RemoteWorker) -> None:
-        del self._workers[worker.client]
+        del self._workers[worker.client_id]
 
     @property
     def joined_count(self) -> int:
@@ -224,9 +226,10 @@ class WorkerPool:
         """Assign indices to the workers: local workers first, then ordered by host and process ID.
         The indices do not depend on the order in which the workers joined."""
         ordered_workers = sorted(
-            self, key=lambda worker: (worker.local is None, worker.hello.host, worker.hello.clock, worker.hello.pid)
+            self,
+            key=lambda worker: (worker.local_worker is None, worker.hello.host, worker.hello.clock, worker.hello.pid),
         )
-        self._workers = {worker.client: worker for worker in ordered_workers}
+        self._workers = {worker.client_id: worker for worker in ordered_workers}
         for index, worker in enumerate(ordered_workers):
             worker.index = index
 

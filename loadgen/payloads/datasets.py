@@ -25,7 +25,7 @@ MAX_ROW_BYTES = 16 * 2**20
 file."""
 MAX_FILES = 100_000
 _PARQUET_BATCH_ROWS = 100
-_BARE_JSON = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
+_UNQUOTED_JSON_PATTERN = re.compile(r"-?(0|[1-9]\d*)(\.\d+)?([eE][+-]?\d+)?|true|false|null")
 
 
 class DatasetError(Exception):
@@ -36,14 +36,14 @@ class DatasetError(Exception):
 class DatasetRow(NamedTuple):
     """Row of a dataset, with its size in bytes. CSV cells are strings.
 
-    `size` is the size of the line or file; for Parquet, it is the average size of a row in Arrow's
-    memory format. `raw` is the unchanged content of a JSON line or of a file in a folder. `name` is
-    the name of a file in a folder.
+    `size_bytes` is the size of the line or file; for Parquet, it is the average size of a row in
+    Arrow's memory format. `content` is the unchanged content of a JSON line or of a file in a
+    folder. `name` is the name of a file in a folder.
     """
 
-    row: Row
-    size: int
-    raw: bytes | None = None
+    cells: Row
+    size_bytes: int
+    content: bytes | None = None
     name: str = ""
 
 
@@ -78,9 +78,9 @@ class DatasetReader:
             raise DatasetError("the dataset's path contains a null character")
         remaining_bytes = self._limit_bytes
         for row in _READERS[self._dataset.format](Path(self._dataset.path), self._limit_bytes):
-            remaining_bytes -= row.size
+            remaining_bytes -= row.size_bytes
             if remaining_bytes < 0:
-                if remaining_bytes + row.size == self._limit_bytes:
+                if remaining_bytes + row.size_bytes == self._limit_bytes:
                     first_row_name = row.name or "the first row"
                     raise DatasetError(
                         f"{self._dataset.path}: {first_row_name} is larger than the memory limit for datasets "
@@ -94,7 +94,7 @@ class DatasetReader:
 def encode_cell(value: object, *, is_csv: bool) -> bytes:
     """Encode the value of a dataset cell as JSON. CSV cells that are valid as a JSON number, true,
     false or null are not quoted. Raises DatasetError for a value that JSON cannot represent."""
-    if is_csv and isinstance(value, str) and _BARE_JSON.fullmatch(value):
+    if is_csv and isinstance(value, str) and _UNQUOTED_JSON_PATTERN.fullmatch(value):
         return value.encode()
     try:
         return msgspec.json.encode(value)
@@ -106,9 +106,9 @@ def encode_row(row: DatasetRow, *, is_csv: bool) -> bytes:
     """Encode a dataset row as a request body without a template. Return the unchanged content of a
     JSON line or file, otherwise a JSON object with the columns. Raises DatasetError for a value
     that JSON cannot represent."""
-    if row.raw is not None:
-        return row.raw
-    cells = (msgspec.json.encode(name) + b":" + encode_cell(value, is_csv=is_csv) for name, value in row.row.items())
+    if row.content is not None:
+        return row.content
+    cells = (msgspec.json.encode(name) + b":" + encode_cell(value, is_csv=is_csv) for name, value in row.cells.items())
     return b"{" + b",".join(cells) + b"}"
 
 
@@ -132,14 +132,14 @@ def _read_lines(file: IO[bytes], path: Path) -> Iterator[tuple[int, bytes]]:
 def _read_jsonl(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     with _open_file(path) as file:
         for line_number, line in _read_lines(file, path):
-            raw = line.strip()
-            if not raw:
+            content = line.strip()
+            if not content:
                 continue
             try:
-                value = decode_json(raw)
+                value = decode_json(content)
             except msgspec.DecodeError as error:
                 raise DatasetError(f"{path}, line {line_number}: invalid JSON: {error}") from error
-            yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), raw)
+            yield DatasetRow(value if isinstance(value, dict) else {"value": value}, len(line), content)
 
 
 class _CsvLines:
@@ -173,7 +173,7 @@ def _read_csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
         rows = csv.reader(lines, strict=True)
         header: list[str] | None = None
         while (cells := _read_next_csv_row(rows, lines, path)) is not None:
-            size, lines.row_bytes = lines.row_bytes, 0
+            row_bytes, lines.row_bytes = lines.row_bytes, 0
             if not cells:
                 continue
             if header is None:
@@ -184,7 +184,7 @@ def _read_csv(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
                     f"{len(header)}"
                 )
             else:
-                yield DatasetRow(dict(zip(header, cells, strict=True)), size)
+                yield DatasetRow(dict(zip(header, cells, strict=True)), row_bytes)
 
 
 def _read_next_csv_row(rows: Iterator[list[str]], lines: _CsvLines, path: Path) -> list[str] | None:
@@ -212,9 +212,9 @@ def _read_parquet(path: Path, _limit_bytes: int) -> Iterator[DatasetRow]:
     with _open_file(path) as file:
         try:
             for batch in pq.ParquetFile(file).iter_batches(_PARQUET_BATCH_ROWS):
-                size = batch.nbytes // max(batch.num_rows, 1)
+                row_bytes = batch.nbytes // max(batch.num_rows, 1)
                 for row in batch.to_pylist():
-                    yield DatasetRow(row, size)
+                    yield DatasetRow(row, row_bytes)
         except (pa.ArrowException, ValueError, OverflowError, MemoryError) as error:
             raise DatasetError(f"{path} cannot be read as Parquet: {_get_first_line(error)}") from error
 
@@ -227,7 +227,7 @@ def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
     """Yield the files of a folder as rows, without hidden files, subfolders and devices. Raises
     DatasetError for a symbolic link to a file outside the folder."""
     root = path.resolve()
-    for name in _list_names(path):
+    for name in _list_file_names(path):
         file = path / name
         if file.is_symlink() and not file.resolve().is_relative_to(root):
             raise DatasetError(f"{file} is a symbolic link to a file outside the folder")
@@ -238,7 +238,7 @@ def _read_folder(path: Path, limit_bytes: int) -> Iterator[DatasetRow]:
         yield DatasetRow({"file": content}, len(content), content, name)
 
 
-def _list_names(path: Path) -> list[str]:
+def _list_file_names(path: Path) -> list[str]:
     with os.scandir(path) as entries:
         names = heapq.nsmallest(MAX_FILES + 1, (entry.name for entry in entries if not entry.name.startswith(".")))
     if len(names) > MAX_FILES:

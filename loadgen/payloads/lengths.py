@@ -117,7 +117,7 @@ def _normalize_weights(values: tuple[int, ...], weights: tuple[float, ...]) -> n
             f"{len(weights)} weights)"
         )
     weight_array = np.array(weights, np.float64)
-    total = weight_array.sum()
-    if not (np.isfinite(total) and total > 0 and (weight_array >= 0).all()):
+    total_weight = weight_array.sum()
+    if not (np.isfinite(total_weight) and total_weight > 0 and (weight_array >= 0).all()):
         raise LengthError("weights must be at least 0, and at least one weight must be greater than 0")
-    return np.asarray(weight_array / total, np.float64)
+    return np.asarray(weight_array / total_weight, np.float64)

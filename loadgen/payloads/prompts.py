@@ -18,7 +18,7 @@ from loadgen.workloads import DatasetPrompts, Length, Popularity, SyntheticPromp
 MAX_TURNS = 1000
 _BLOCK_SIZE = 1024
 _MIN_TOKEN_BYTES = 4
-_LENGTHS, _THINK_TIMES = 1, 2
+_LENGTH_STREAM, _THINK_TIME_STREAM = 1, 2
 """Identifiers of the random streams for lengths and think times. The streams are separate, so that
 changing the lengths does not change the think times or the texts, and vice versa."""
 
@@ -43,11 +43,11 @@ class Prompt(msgspec.Struct, frozen=True):
 
 
 class Session(msgspec.Struct, frozen=True):
-    """Prompts of one session, in order. `think_ns[k]` is the think time in ns after the response to
-    prompt k."""
+    """Prompts of one session, in order. `think_times_ns[k]` is the think time in ns after the
+    response to prompt k."""
 
     prompts: list[Prompt]
-    think_ns: list[int]
+    think_times_ns: list[int]
 
 
 def build_single_prompt_session(prompt: Prompt) -> Session:
@@ -69,25 +69,25 @@ def generate_sessions(
     Stop at the first session that is larger than `limit_bytes`. Raises PromptError if this is the
     very first session, and LengthError if a distribution of lengths is invalid.
     """
-    think_time_rng = np.random.default_rng([seed, _THINK_TIMES])
+    think_time_rng = np.random.default_rng([seed, _THINK_TIME_STREAM])
     prefixes = _generate_prefixes(prompts, text_generator, popularity, seed, limit_bytes)
     for session_number, (input_tokens, output_tokens) in enumerate(
         draw_session_lengths(prompts, seed, texts_per_prompt=texts_per_prompt)
     ):
-        count = len(output_tokens)
-        if _compute_min_bytes(prompts.prefix_tokens, input_tokens, output_tokens, count) > limit_bytes:
+        turn_count = len(output_tokens)
+        if _compute_min_bytes(prompts.prefix_tokens, input_tokens, output_tokens, turn_count) > limit_bytes:
             if session_number == 0:
                 raise PromptError(f"a single request or session would exceed {limit_bytes >> 20} MiB")
             return
         prefix = next(prefixes)
-        if count == 1:
+        if turn_count == 1:
             prompt_texts = tuple(text_generator.generate(tokens) for tokens in input_tokens)
             yield build_single_prompt_session(Prompt(prompt_texts, prefix, output_tokens=output_tokens[0]))
         else:
-            think_ns = think_time_rng.exponential(prompts.think_s * 1e9, count)
+            think_times_ns = think_time_rng.exponential(prompts.think_s * 1e9, turn_count)
             yield Session(
                 list(_generate_turns(prefix, input_tokens, output_tokens, text_generator)),
-                [round(time) for time in think_ns],
+                [round(think_time_ns) for think_time_ns in think_times_ns],
             )
 
 
@@ -99,15 +99,18 @@ def draw_session_lengths(
 
     Raises LengthError if a distribution of lengths is invalid.
     """
-    rng = np.random.default_rng([seed, _LENGTHS])
-    inputs = _draw_endless_lengths(prompts.input_tokens, rng)
-    outputs: Iterator[int | None] = repeat(None)
+    rng = np.random.default_rng([seed, _LENGTH_STREAM])
+    input_lengths = _draw_endless_lengths(prompts.input_tokens, rng)
+    output_lengths: Iterator[int | None] = repeat(None)
     if prompts.output_tokens is not None:
-        outputs = _draw_endless_lengths(prompts.output_tokens, rng)
-    turns = repeat(1) if prompts.turns is None else _draw_endless_lengths(prompts.turns, rng)
+        output_lengths = _draw_endless_lengths(prompts.output_tokens, rng)
+    turn_counts = repeat(1) if prompts.turns is None else _draw_endless_lengths(prompts.turns, rng)
     for _ in range(prompts.unique):
-        count = min(next(turns), MAX_TURNS)
-        yield [next(inputs) for _ in range(max(count, texts_per_prompt))], [next(outputs) for _ in range(count)]
+        turn_count = min(next(turn_counts), MAX_TURNS)
+        yield (
+            [next(input_lengths) for _ in range(max(turn_count, texts_per_prompt))],
+            [next(output_lengths) for _ in range(turn_count)],
+        )
 
 
 def build_sessions_from_trace(
@@ -121,8 +124,10 @@ def build_sessions_from_trace(
     """
     if not trace.input_tokens or len(trace.input_tokens) != len(trace.output_tokens) or len(trace.input_tokens) % 4:
         raise PromptError("the trace must have as many output lengths as prompt lengths, and at least one")
-    inputs, outputs = (np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens))
-    for request_number, (input_tokens, output_tokens) in enumerate(zip(inputs, outputs, strict=True)):
+    input_lengths, output_lengths = (
+        np.frombuffer(data, "<i4").tolist() for data in (trace.input_tokens, trace.output_tokens)
+    )
+    for request_number, (input_tokens, output_tokens) in enumerate(zip(input_lengths, output_lengths, strict=True)):
         tokens = min(max(input_tokens, 1), MAX_LENGTH)
         if tokens * _MIN_TOKEN_BYTES > limit_bytes:
             if request_number == 0:
@@ -137,11 +142,11 @@ def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) 
     """Yield one single-prompt session per row of the dataset. Raises PromptError for a row that is
     not a prompt, and DatasetError if the dataset cannot be read."""
     for row_number, row in enumerate(reader, 1):
-        value = _get_cell(row.row, prompts.prompt, row_number)
+        value = _get_cell(row.cells, prompts.prompt, row_number)
         output_tokens = (
             None
             if prompts.output_tokens is None
-            else _parse_token_count(_get_cell(row.row, prompts.output_tokens, row_number), row_number)
+            else _parse_token_count(_get_cell(row.cells, prompts.output_tokens, row_number), row_number)
         )
         if isinstance(value, bytes):
             yield build_single_prompt_session(Prompt((_decode_text(value, row.name),), output_tokens=output_tokens))
@@ -155,9 +160,9 @@ def build_sessions_from_dataset(prompts: DatasetPrompts, reader: DatasetReader) 
             )
 
 
-def _draw_endless_lengths(length: Length, rng: np.random.Generator) -> Iterator[int]:
+def _draw_endless_lengths(distribution: Length, rng: np.random.Generator) -> Iterator[int]:
     while True:
-        yield from draw_lengths(length, _BLOCK_SIZE, rng).tolist()
+        yield from draw_lengths(distribution, _BLOCK_SIZE, rng).tolist()
 
 
 def _generate_prefixes(
@@ -165,36 +170,38 @@ def _generate_prefixes(
 ) -> Iterator[str]:
     """Yield the shared prefix of each prompt, drawn from the prefix groups. Yield empty strings if
     there are no prefix groups."""
-    groups, tokens = prompts.prefix_groups, prompts.prefix_tokens
-    if groups < 1 or tokens < 1:
+    group_count, prefix_tokens = prompts.prefix_groups, prompts.prefix_tokens
+    if group_count < 1 or prefix_tokens < 1:
         yield from repeat("")
-    if groups * tokens * _MIN_TOKEN_BYTES > limit_bytes:
-        raise PromptError(f"{groups:,} prefixes of {tokens:,} tokens would exceed {limit_bytes >> 20} MiB")
-    prefixes = [text_generator.generate(tokens) for _ in range(groups)]
-    indices = draw_indices(popularity, groups, seed)
-    order = range(groups) if indices is None else indices
+    if group_count * prefix_tokens * _MIN_TOKEN_BYTES > limit_bytes:
+        raise PromptError(f"{group_count:,} prefixes of {prefix_tokens:,} tokens would exceed {limit_bytes >> 20} MiB")
+    prefixes = [text_generator.generate(prefix_tokens) for _ in range(group_count)]
+    drawn_indices = draw_indices(popularity, group_count, seed)
+    group_indices = range(group_count) if drawn_indices is None else drawn_indices
     while True:
-        yield from (prefixes[group] for group in order)
+        yield from (prefixes[group_index] for group_index in group_indices)
 
 
-def _compute_min_bytes(prefix_tokens: int, inputs: list[int], outputs: list[int | None], turns: int) -> int:
+def _compute_min_bytes(
+    prefix_tokens: int, input_lengths: list[int], output_lengths: list[int | None], turn_count: int
+) -> int:
     """Return a lower bound of the size in bytes of a session's requests. Each request contains all
     earlier turns of the session."""
-    if turns == 1:
-        return _MIN_TOKEN_BYTES * (prefix_tokens + sum(inputs))
-    total = history = 0
-    for tokens_in, tokens_out in zip(inputs, outputs, strict=True):
-        history += tokens_in
-        total += prefix_tokens + history
-        history += tokens_out or 0
-    return _MIN_TOKEN_BYTES * total
+    if turn_count == 1:
+        return _MIN_TOKEN_BYTES * (prefix_tokens + sum(input_lengths))
+    total_tokens = history_tokens = 0
+    for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
+        history_tokens += tokens_in
+        total_tokens += prefix_tokens + history_tokens
+        history_tokens += tokens_out or 0
+    return _MIN_TOKEN_BYTES * total_tokens
 
 
 def _generate_turns(
-    prefix: str, inputs: list[int], outputs: list[int | None], text_generator: TextGenerator
+    prefix: str, input_lengths: list[int], output_lengths: list[int | None], text_generator: TextGenerator
 ) -> Iterator[Prompt]:
     history: list[str] = []
-    for tokens_in, tokens_out in zip(inputs, outputs, strict=True):
+    for tokens_in, tokens_out in zip(input_lengths, output_lengths, strict=True):
         history.append(text_generator.generate(tokens_in))
         yield Prompt(tuple(history), prefix, output_tokens=tokens_out)
         if tokens_out is None:

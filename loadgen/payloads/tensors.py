@@ -81,10 +81,10 @@ def select_inputs(arrays: Mapping[str, Tensor], specs: Sequence[TensorInput]) ->
             f"the file has no array named {', '.join(missing_names)}; available arrays: {', '.join(arrays) or 'none'}"
         )
     inputs = {spec.name: _convert_to_datatype(arrays[spec.name], spec) for spec in specs}
-    rows = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in inputs.items()}
-    if len(set(rows.values())) != 1 or 0 in rows.values():
-        row_text = ", ".join(f"{name} has {count}" for name, count in rows.items())
-        raise TensorError(f"the arrays must have the same number of rows, and at least one row ({row_text})")
+    row_count_by_name = {name: tensor.shape[0] if tensor.ndim else 0 for name, tensor in inputs.items()}
+    if len(set(row_count_by_name.values())) != 1 or 0 in row_count_by_name.values():
+        row_counts_text = ", ".join(f"{name} has {row_count}" for name, row_count in row_count_by_name.items())
+        raise TensorError(f"the arrays must have the same number of rows, and at least one row ({row_counts_text})")
     return inputs
 
 
@@ -100,33 +100,35 @@ def _convert_to_datatype(array: Tensor, spec: TensorInput) -> Tensor:
 
 
 def generate_inputs(
-    specs: Sequence[TensorInput], rows: int, max_requests: int, seed: int, *, limit_bytes: int
+    specs: Sequence[TensorInput], rows_per_request: int, max_requests: int, seed: int, *, limit_bytes: int
 ) -> dict[str, Tensor]:
-    """Generate seeded input tensors for `max_requests` requests of `rows` rows each, or for as many
-    requests as fit into `limit_bytes` bytes of memory.
+    """Generate seeded input tensors for `max_requests` requests of `rows_per_request` rows each, or
+    for as many requests as fit into `limit_bytes` bytes of memory.
 
     The first axis is the row axis. Other dynamic axes get size 1. Floats are drawn from the
     standard normal distribution. Integers are 0 or 1, which are valid token IDs, masks and
-    categories. Raises TensorError if a fixed first axis differs from `rows`, or if a single request
-    exceeds the limit.
+    categories. Raises TensorError if a fixed first axis differs from `rows_per_request`, or if a
+    single request exceeds the limit.
     """
-    shapes = [_get_row_shape(spec, rows) for spec in specs]
-    request_bytes = rows * sum(
+    shapes = [_get_row_shape(spec, rows_per_request) for spec in specs]
+    request_bytes = rows_per_request * sum(
         _get_element_bytes(spec) * prod(shape) for spec, shape in zip(specs, shapes, strict=True)
     )
     if request_bytes > limit_bytes:
-        sizes = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g} MiB"
-        raise TensorError(f"generated inputs for one request of {rows} rows would take {sizes}. Use fewer rows.")
-    count = rows * min(max_requests, limit_bytes // max(request_bytes, 1))
+        size_text = f"{request_bytes / 2**20:,.0f} MiB, more than {limit_bytes / 2**20:g} MiB"
+        raise TensorError(
+            f"generated inputs for one request of {rows_per_request} rows would take {size_text}. Use fewer rows."
+        )
+    row_count = rows_per_request * min(max_requests, limit_bytes // max(request_bytes, 1))
     rng = np.random.default_rng(seed)
-    return {spec.name: _draw_tensor(spec, (count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
+    return {spec.name: _draw_tensor(spec, (row_count, *shape), rng) for spec, shape in zip(specs, shapes, strict=True)}
 
 
-def _get_row_shape(spec: TensorInput, rows: int) -> tuple[int, ...]:
+def _get_row_shape(spec: TensorInput, rows_per_request: int) -> tuple[int, ...]:
     if not spec.shape:
         raise TensorError(f"{spec.name} is a scalar, which cannot be generated. Provide its values in an .npz file.")
-    if spec.shape[0] not in (-1, rows):
-        raise TensorError(f"{spec.name} requires {spec.shape[0]} rows per request (got {rows})")
+    if spec.shape[0] not in (-1, rows_per_request):
+        raise TensorError(f"{spec.name} requires {spec.shape[0]} rows per request (got {rows_per_request})")
     if len(spec.shape) > _MAX_AXES or 0 in spec.shape or max(spec.shape) > _MAX_SIZE:
         raise TensorError(f"{spec.name} has a shape for which no values can be generated")
     return tuple(1 if size < 0 else size for size in spec.shape[1:])
@@ -144,8 +146,8 @@ def _draw_tensor(spec: TensorInput, shape: tuple[int, ...], rng: np.random.Gener
     dtype = _get_dtype(spec)
     if dtype.kind != "f":
         return rng.integers(0, 2, shape, dtype.type)
-    drawn_type = np.float64 if dtype.itemsize == 8 else np.float32
-    return rng.standard_normal(shape, drawn_type).astype(dtype, copy=False)
+    drawn_dtype = np.float64 if dtype.itemsize == 8 else np.float32
+    return rng.standard_normal(shape, drawn_dtype).astype(dtype, copy=False)
 
 
 def _get_dtype(spec: TensorInput) -> np.dtype[Any]:
@@ -192,15 +194,15 @@ class AmbiguousOutputError(Exception):
         self.hint, self.has_no_candidate = hint, has_no_candidate
 
 
-def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: str | None = None) -> int:
+def find_class_output(outputs: Sequence[NamedTensor], row_count: int, output_name: str | None = None) -> int:
     """Return the index of the output that contains the class, or the class scores, of each of the
-    first `rows` rows.
+    first `row_count` rows.
 
     Select the output named `output_name`. Without a name, select the only output with one integer
     per row, or else the only output with several scores per row. Raises AmbiguousOutputError if
     there is no such output, or more than one.
     """
-    output_kinds = [classify_output(tensor, rows) for _, tensor in outputs]
+    output_kinds = [classify_output(tensor, row_count) for _, tensor in outputs]
     if output_name is not None:
         index = next((position for position, (name, _) in enumerate(outputs) if name == output_name), None)
         if index is None:
@@ -228,21 +230,21 @@ def find_class_output(outputs: Sequence[NamedTensor], rows: int, output_name: st
     )
 
 
-def classify_output(tensor: Tensor, rows: int) -> OutputKind | None:
-    """Return what an output contains for each of the first `rows` rows: "class", or "scores" for
-    class scores. Return None for any other output."""
-    if not tensor.ndim or len(tensor) < rows or not rows:
+def classify_output(tensor: Tensor, row_count: int) -> OutputKind | None:
+    """Return what an output contains for each of the first `row_count` rows: "class", or "scores"
+    for class scores. Return None for any other output."""
+    if not tensor.ndim or len(tensor) < row_count or not row_count:
         return None
-    axes = [axis for axis in tensor.shape[1:] if axis != 1]
-    if not axes:
+    dims = [dim for dim in tensor.shape[1:] if dim != 1]
+    if not dims:
         return "class" if tensor.dtype.kind in "iu" else None
-    return "scores" if len(axes) == 1 and axes[0] > 1 and tensor.dtype.kind in "fiu" else None
+    return "scores" if len(dims) == 1 and dims[0] > 1 and tensor.dtype.kind in "fiu" else None
 
 
-def extract_classes(tensor: Tensor, rows: int) -> npt.NDArray[Any]:
-    """Return the class of each of the first `rows` rows of an output. If the output contains class
-    scores, the class is their arg max."""
-    flat = tensor[:rows].reshape(rows, -1)
+def extract_classes(tensor: Tensor, row_count: int) -> npt.NDArray[Any]:
+    """Return the class of each of the first `row_count` rows of an output. If the output contains
+    class scores, the class is their arg max."""
+    flat = tensor[:row_count].reshape(row_count, -1)
     return flat[:, 0] if flat.shape[1] == 1 else np.asarray(flat.argmax(axis=1))
 
 

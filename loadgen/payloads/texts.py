@@ -85,11 +85,11 @@ def load_token_counter(path: str) -> CountTokens:
     """
     tokenizer = _load_tokenizer(path)
 
-    def count(text: str) -> int:
+    def count_tokens(text: str) -> int:
         # Encode as a batch, because the package releases the GIL only for batches.
         return len(tokenizer.encode_batch_fast([text], add_special_tokens=False)[0])
 
-    return count
+    return count_tokens
 
 
 def _load_tokenizer(path: str) -> tokenizers.Tokenizer:
@@ -142,42 +142,42 @@ class TextGenerator:
         self._words: Sequence[str] = WORDS if count_tokens is None else _select_single_token_words(count_tokens)
         self.inexact_count = 0
 
-    def generate(self, tokens: int) -> str:
-        words = self._draw(tokens)
+    def generate(self, target_count: int) -> str:
+        words = self._draw_words(target_count)
         if self._count_tokens is None:
             return " ".join(words)
-        text, length = self._approximate(words, tokens, self._count_tokens)
+        text, token_count = self._adjust_word_count(words, target_count, self._count_tokens)
         for _ in range(_MAX_REMOVED_CHARS):
-            if length <= tokens or len(text) == 1:
+            if token_count <= target_count or len(text) == 1:
                 break
             text = text[:-1]
-            length = self._count_tokens(text)
-        if length < tokens:
-            text, length = _append_fillers(text, length, tokens, self._count_tokens)
-        self.inexact_count += length != tokens
+            token_count = self._count_tokens(text)
+        if token_count < target_count:
+            text, token_count = _append_fillers(text, token_count, target_count, self._count_tokens)
+        self.inexact_count += token_count != target_count
         return text
 
-    def _draw(self, count: int) -> list[str]:
+    def _draw_words(self, count: int) -> list[str]:
         words = self._words
         return [words[index] for index in self._rng.integers(0, len(words), count).tolist()]
 
-    def _approximate(self, words: list[str], tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-        """Adjust the number of words until a text has about `tokens` tokens. Return the text and
-        its actual number of tokens."""
+    def _adjust_word_count(self, words: list[str], target_count: int, count_tokens: CountTokens) -> tuple[str, int]:
+        """Adjust the number of words until a text has about `target_count` tokens. Return the text
+        and its actual number of tokens."""
         text = " ".join(words)
-        length = count_tokens(text)
+        token_count = count_tokens(text)
         for _ in range(_MAX_ADJUSTMENTS):
-            tokens_per_word = max(length / len(words), 1.0)
-            missing_words = int((tokens - length) / tokens_per_word)
-            if length > tokens and len(words) > 1:
-                del words[max(len(words) + min(missing_words, -1), 1) :]
-            elif missing_words > 0:
-                words += self._draw(missing_words)
+            tokens_per_word = max(token_count / len(words), 1.0)
+            missing_word_count = int((target_count - token_count) / tokens_per_word)
+            if token_count > target_count and len(words) > 1:
+                del words[max(len(words) + min(missing_word_count, -1), 1) :]
+            elif missing_word_count > 0:
+                words += self._draw_words(missing_word_count)
             else:
                 break
             text = " ".join(words)
-            length = count_tokens(text)
-        return text, length
+            token_count = count_tokens(text)
+        return text, token_count
 
 
 def _select_single_token_words(count_tokens: CountTokens) -> Sequence[str]:
@@ -188,14 +188,14 @@ def _select_single_token_words(count_tokens: CountTokens) -> Sequence[str]:
     return single_token_words if len(single_token_words) >= _MIN_SINGLE_TOKEN_WORDS else WORDS
 
 
-def _append_fillers(text: str, length: int, tokens: int, count_tokens: CountTokens) -> tuple[str, int]:
-    """Append fillers of one token each to a text, until it has `tokens` tokens or no further filler
-    adds exactly one token. Return the text and its number of tokens."""
-    for _ in range(min(tokens - length, _MAX_FILLERS)):
+def _append_fillers(text: str, token_count: int, target_count: int, count_tokens: CountTokens) -> tuple[str, int]:
+    """Append fillers of one token each to a text, until it has `target_count` tokens or no further
+    filler adds exactly one token. Return the text and its number of tokens."""
+    for _ in range(min(target_count - token_count, _MAX_FILLERS)):
         for filler in _FILLERS:
-            if count_tokens(text + filler) == length + 1:
-                text, length = text + filler, length + 1
+            if count_tokens(text + filler) == token_count + 1:
+                text, token_count = text + filler, token_count + 1
                 break
         else:
             break
-    return text, length
+    return text, token_count

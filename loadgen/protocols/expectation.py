@@ -67,7 +67,7 @@ def _build_body_test(expect: Expectation) -> _BodyTest | None:
         return None
     pointer_tokens = None if expect.pointer is None else _parse_pointer(expect.pointer)
     has_expected_value = expect.equals is not None
-    expected_value = None if expect.equals is None else _decode_expected(expect.equals)
+    expected_value = None if expect.equals is None else _decode_expected_value(expect.equals)
     has_match = None if expect.matches is None else _build_searcher(expect.matches)
 
     def is_expected(body: bytes) -> bool:
@@ -87,7 +87,7 @@ def _to_searchable_bytes(value: Any) -> bytes:
     return value.encode() if isinstance(value, str) else msgspec.json.encode(value)
 
 
-def _decode_expected(equals: bytes) -> Any:
+def _decode_expected_value(equals: bytes) -> Any:
     try:
         return decode_json(equals)
     except msgspec.DecodeError as error:
@@ -100,7 +100,7 @@ def _is_equal(value: Any, other: Any) -> bool:
     if isinstance(value, bool) or isinstance(other, bool):
         return value is other
     if isinstance(value, dict) and isinstance(other, dict):
-        return value.keys() == other.keys() and all(_is_equal(item, other[key]) for key, item in value.items())
+        return value.keys() == other.keys() and all(_is_equal(member, other[key]) for key, member in value.items())
     if isinstance(value, list) and isinstance(other, list):
         return len(value) == len(other) and all(map(_is_equal, value, other))
     return bool(value == other)

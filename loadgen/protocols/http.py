@@ -225,7 +225,7 @@ def _build_filled_requests(
     build_path = path_template.fill if path_template.has_placeholders else lambda _row: path
     build_body = _create_body_builder(workload, method, reader.format)
     for row in reader:
-        yield RequestParts(build_path(row.row), *build_body(row))
+        yield RequestParts(build_path(row.cells), *build_body(row))
 
 
 _BodyAndType = tuple[bytes | None, str | None]
@@ -237,7 +237,7 @@ def _create_body_builder(workload: HttpWorkload, method: str, format_: str) -> C
     if workload.template is not None:
         template = BodyTemplate(workload.template, is_json=_is_json_type(explicit_type), is_csv=is_csv)
         content_type = explicit_type or _get_template_type(template)
-        return lambda row: (template.fill(row.row), content_type)
+        return lambda row: (template.fill(row.cells), content_type)
     if method in _BODILESS_METHODS:
         return lambda _: (None, None)
     return lambda row: (encode_row(row, is_csv=is_csv), explicit_type or _guess_content_type(row))
@@ -266,12 +266,12 @@ def encode_within_memory(
     """Serialize as many requests as fit into the memory limit, but at least one. Return the
     serialized requests, and True if requests were omitted."""
     requests: list[bytes] = []
-    total = 0
+    total_bytes = 0
     for path, body, content_type in request_parts:
         fields = [] if content_type is None else [("Content-Type", content_type)]
         request = encode_request(method, path, address, [*fields, *endpoint.headers], body)
-        total += len(request)
-        if requests and total > MAX_REQUESTS_BYTES:
+        total_bytes += len(request)
+        if requests and total_bytes > MAX_REQUESTS_BYTES:
             return requests, True
         requests.append(request)
     return requests, False

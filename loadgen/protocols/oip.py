@@ -76,7 +76,7 @@ async def build_oip(
     try:
         inputs = load_inputs(workload, specs)
         is_binary = workload.binary and await _accepts_binary(transport, inputs, send)
-        requests, is_truncated = _limit_memory(
+        requests, is_truncated = _limit_total_size(
             transport.encode_request(request_inputs, is_binary) for request_inputs in inputs.iterate_requests()
         )
     except TensorError as error:
@@ -151,7 +151,7 @@ async def _find_class_index(
         raise WorkloadError(f"accuracy cannot be measured: {error}", hint=error.hint) from error
 
 
-def _limit_memory(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
+def _limit_total_size(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
     """Return the first requests that fit into the memory limit, and True if requests were
     omitted."""
     kept_requests: list[bytes] = []

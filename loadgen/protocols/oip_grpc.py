@@ -145,15 +145,15 @@ class OipStreamReader:
     def __init__(self) -> None:
         self._tokens = Tokens()
         self.detail: str | None = None
-        self._received_ns: list[int] = []
+        self._receive_times_ns: list[int] = []
         self._first_outputs: list[Tensor] | None = None
 
     @property
     def tokens(self) -> Tokens:
-        if self._received_ns:
-            self._tokens.first_token_ns = self._tokens.first_output_ns = self._received_ns[0]
-            self._tokens.last_token_ns = self._received_ns[-1]
-            self._tokens.chunk_ns = self._received_ns
+        if self._receive_times_ns:
+            self._tokens.first_token_ns = self._tokens.first_output_ns = self._receive_times_ns[0]
+            self._tokens.last_token_ns = self._receive_times_ns[-1]
+            self._tokens.chunk_ns = self._receive_times_ns
         return self._tokens
 
     def get_first_outputs(self) -> list[Tensor]:
@@ -174,8 +174,8 @@ class OipStreamReader:
             return "bad-payload"
         if self._first_outputs is None:
             self._first_outputs = outputs
-        self._received_ns.append(received_ns)
-        return "bad-payload" if len(self._received_ns) > _MAX_RESPONSES else error
+        self._receive_times_ns.append(received_ns)
+        return "bad-payload" if len(self._receive_times_ns) > _MAX_RESPONSES else error
 
 
 def _unwrap(piece: bytes) -> ModelInferResponse | None:

@@ -44,7 +44,7 @@ class _Response(msgspec.Struct, frozen=True):
     outputs: list[_Output]
 
 
-_decode = json_decoder(_Response)
+_decode_response = json_decoder(_Response)
 
 
 def read_outputs(headers: Headers, body: bytes) -> list[Tensor]:
@@ -58,47 +58,47 @@ def read_named_outputs(headers: Headers, body: bytes) -> list[NamedTensor]:
     """Return the names and tensors of the outputs in a response, in the order of the response.
     BYTES outputs are validated and returned as empty tensors. Raises ResponseError if the response
     violates the protocol."""
-    length = find_header(headers, b"inference-header-content-length")
+    length_header = find_header(headers, b"inference-header-content-length")
     try:
-        head_size = len(body) if length is None else int(length)
+        json_length = len(body) if length_header is None else int(length_header)
     except ValueError as error:
         raise ResponseError from error
-    if not 0 <= head_size <= len(body):
+    if not 0 <= json_length <= len(body):
         raise ResponseError
-    outputs = _decode_head(body if head_size == len(body) else body[:head_size])
+    outputs = _decode_json_outputs(body if json_length == len(body) else body[:json_length])
     if not outputs:
         raise ResponseError
     tensors: list[NamedTensor] = []
-    position = head_size
+    position = json_length
     for output in outputs:
-        size = None if output.parameters is None else output.parameters.binary_data_size
-        if size is None:
-            tensors.append((output.name, _decode_list(output)))
+        size_bytes = None if output.parameters is None else output.parameters.binary_data_size
+        if size_bytes is None:
+            tensors.append((output.name, _decode_json_tensor(output)))
             continue
-        if size < 0 or position + size > len(body):
+        if size_bytes < 0 or position + size_bytes > len(body):
             raise ResponseError
-        tensors.append((output.name, decode_tensor(output.datatype, output.shape, body, position, size)))
-        position += size
+        tensors.append((output.name, decode_tensor(output.datatype, output.shape, body, position, size_bytes)))
+        position += size_bytes
     if position != len(body):
         raise ResponseError
     return tensors
 
 
-def _decode_head(head: bytes) -> list[_Output]:
+def _decode_json_outputs(json_bytes: bytes) -> list[_Output]:
     try:
-        return _decode(head).outputs
+        return _decode_response(json_bytes).outputs
     except msgspec.DecodeError as error:
-        if b"NaN" not in head and b"Infinity" not in head:
+        if b"NaN" not in json_bytes and b"Infinity" not in json_bytes:
             raise ResponseError from error
     # Many servers write NaN, which is not valid JSON; then the output is wrong rather than the
     # message.
     try:
-        return msgspec.convert(json.loads(head), _Response).outputs
+        return msgspec.convert(json.loads(json_bytes), _Response).outputs
     except (ValueError, RecursionError) as error:
         raise ResponseError from error
 
 
-def _decode_list(output: _Output) -> Tensor:
+def _decode_json_tensor(output: _Output) -> Tensor:
     """Return the tensor of an output in JSON, whose data may be a flat or a nested list. Raises
     ResponseError if the data does not match the datatype and shape."""
     if not isinstance(output.data, list):
@@ -165,8 +165,8 @@ class OipHttp:
 
 
 def format_model_path(address: Address, model: str, version: str | None) -> str:
-    versions = "" if version is None else f"/versions/{quote(version, safe='')}"
-    return f"{address.path.partition('?')[0].rstrip('/')}/v2/models/{quote(model, safe='')}{versions}"
+    version_path = "" if version is None else f"/versions/{quote(version, safe='')}"
+    return f"{address.path.partition('?')[0].rstrip('/')}/v2/models/{quote(model, safe='')}{version_path}"
 
 
 def read_metadata(response: Exchange) -> tuple[TensorInput, ...]:
@@ -194,9 +194,9 @@ def encode_binary(inputs: RequestInputs) -> tuple[Fields, bytes]:
         {**_describe_input(spec, tensor), "parameters": {"binary_data_size": len(blob)}}
         for (spec, tensor), blob in zip(inputs, blobs, strict=True)
     ]
-    head = msgspec.json.encode({"inputs": descriptions, "parameters": {"binary_data_output": True}})
-    fields = [("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", str(len(head)))]
-    return fields, head + b"".join(blobs)
+    json_bytes = msgspec.json.encode({"inputs": descriptions, "parameters": {"binary_data_output": True}})
+    fields = [("Content-Type", "application/octet-stream"), ("Inference-Header-Content-Length", str(len(json_bytes)))]
+    return fields, json_bytes + b"".join(blobs)
 
 
 def _describe_input(spec: TensorInput, tensor: Tensor) -> dict[str, Any]:

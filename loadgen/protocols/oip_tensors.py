@@ -124,9 +124,9 @@ def check_outputs(outputs: list[Tensor], labels: Labels | None, class_index: int
     return ResponseCheck(correct_rows=int(np.count_nonzero(extract_classes(output, len(labels)) == labels)))
 
 
-def _infer_class_index(outputs: list[Tensor], rows: int) -> int:
+def _infer_class_index(outputs: list[Tensor], row_count: int) -> int:
     try:
-        return find_class_output([("", output) for output in outputs], rows)
+        return find_class_output([("", output) for output in outputs], row_count)
     except AmbiguousOutputError as error:
         raise ResponseError from error
 
@@ -134,10 +134,10 @@ def _infer_class_index(outputs: list[Tensor], rows: int) -> int:
 def deduplicate_outputs(outputs: Sequence[NamedTensor]) -> list[NamedTensor]:
     """Remove outputs that have the same name as an earlier output. Names repeat if several streamed
     responses were joined into one response."""
-    first_by_name: dict[str, NamedTensor] = {}
+    first_output_by_name: dict[str, NamedTensor] = {}
     for output in outputs:
-        first_by_name.setdefault(output[0], output)
-    return list(first_by_name.values())
+        first_output_by_name.setdefault(output[0], output)
+    return list(first_output_by_name.values())
 
 
 _GENERATED_REQUEST_COUNT = 32
@@ -158,21 +158,22 @@ class ModelInputs(msgspec.Struct, frozen=True):
 
     specs: Sequence[TensorInput]
     arrays: Mapping[str, Tensor]
-    rows: int
+    rows_per_request: int
     row_labels: Labels | None
 
     def iterate_requests(self) -> Iterator[RequestInputs]:
         """Yield the input tensors of each request. Rows at the end that do not fill a request are
         omitted."""
         is_whole_by_name = {spec.name: self.arrays[spec.name].ndim == len(spec.shape) + 1 for spec in self.specs}
-        counts = [
-            len(self.arrays[name]) // (1 if is_whole_input else self.rows)
-            for name, is_whole_input in is_whole_by_name.items()
+        request_counts = [
+            len(self.arrays[name]) // (1 if is_whole else self.rows_per_request)
+            for name, is_whole in is_whole_by_name.items()
         ]
-        for index in range(min(counts)):
-            rows = slice(index * self.rows, (index + 1) * self.rows)
+        for index in range(min(request_counts)):
+            row_slice = slice(index * self.rows_per_request, (index + 1) * self.rows_per_request)
             yield [
-                (spec, self.arrays[spec.name][index if is_whole_by_name[spec.name] else rows]) for spec in self.specs
+                (spec, self.arrays[spec.name][index if is_whole_by_name[spec.name] else row_slice])
+                for spec in self.specs
             ]
 
     def get_labels(self, request_count: int) -> Labels | None:
@@ -180,52 +181,58 @@ class ModelInputs(msgspec.Struct, frozen=True):
         Return None if there are no labels."""
         if self.row_labels is None:
             return None
-        return self.row_labels[: request_count * self.rows].reshape(request_count, self.rows)
+        return self.row_labels[: request_count * self.rows_per_request].reshape(request_count, self.rows_per_request)
 
 
 def load_inputs(workload: OipWorkload, specs: Sequence[TensorInput]) -> ModelInputs:
     """Load or generate the input arrays of a workload. Raises TensorError if the arrays do not
     match the model's inputs."""
-    rows = workload.rows_per_request
-    if rows < 1:
+    rows_per_request = workload.rows_per_request
+    if rows_per_request < 1:
         raise TensorError("a request must have at least one row")
     if len({spec.name for spec in specs}) != len(specs):
         raise TensorError("the model has two inputs of the same name")
     if workload.tensors is None:
         if workload.labels is not None:
             raise TensorError("labels require tensors, because the correct class of generated inputs is unknown")
-        return ModelInputs(specs, _generate_arrays(specs, rows, workload.seed), rows, None)
+        return ModelInputs(specs, _generate_arrays(specs, rows_per_request, workload.seed), rows_per_request, None)
     file_arrays = read_npz(workload.tensors)
     arrays = select_inputs(file_arrays, specs)
     for spec in specs:
-        _validate_axes(spec, arrays[spec.name], rows)
-    return ModelInputs(specs, arrays, rows, _select_labels(workload.labels, file_arrays, len(arrays[specs[0].name])))
+        _validate_axes(spec, arrays[spec.name], rows_per_request)
+    return ModelInputs(
+        specs, arrays, rows_per_request, _select_labels(workload.labels, file_arrays, len(arrays[specs[0].name]))
+    )
 
 
-def _generate_arrays(specs: Sequence[TensorInput], rows: int, seed: int) -> dict[str, Tensor]:
+def _generate_arrays(specs: Sequence[TensorInput], rows_per_request: int, seed: int) -> dict[str, Tensor]:
     """Generate the input arrays of a workload. For an input without a batch axis, each request gets
     a complete input."""
-    whole_inputs = [spec for spec in specs if not spec.shape or (rows == 1 and spec.shape[0] not in (-1, 1))]
-    row_inputs = [spec for spec in specs if spec not in whole_inputs]
-    batched_specs = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_inputs]
+    whole_input_specs = [
+        spec for spec in specs if not spec.shape or (rows_per_request == 1 and spec.shape[0] not in (-1, 1))
+    ]
+    row_input_specs = [spec for spec in specs if spec not in whole_input_specs]
+    batched_specs = [TensorInput(spec.name, spec.datatype, (1, *spec.shape)) for spec in whole_input_specs]
     return {
         **generate_inputs(batched_specs, 1, _GENERATED_REQUEST_COUNT, seed, limit_bytes=MAX_REQUESTS_BYTES),
-        **generate_inputs(row_inputs, rows, _GENERATED_REQUEST_COUNT, seed, limit_bytes=MAX_REQUESTS_BYTES),
+        **generate_inputs(
+            row_input_specs, rows_per_request, _GENERATED_REQUEST_COUNT, seed, limit_bytes=MAX_REQUESTS_BYTES
+        ),
     }
 
 
-def _validate_axes(spec: TensorInput, array: Tensor, rows: int) -> None:
+def _validate_axes(spec: TensorInput, array: Tensor, rows_per_request: int) -> None:
     if array.ndim == len(spec.shape) + 1:
-        if rows != 1:
+        if rows_per_request != 1:
             raise TensorError(f"{spec.name} contains a complete input per request; set `rows_per_request` to 1")
     elif array.ndim != len(spec.shape):
         raise TensorError(f"{spec.name} has {array.ndim} axes, but the model's input has {len(spec.shape)}")
 
 
-def _select_labels(name: str | None, arrays: Mapping[str, Tensor], rows: int) -> Labels | None:
+def _select_labels(name: str | None, arrays: Mapping[str, Tensor], row_count: int) -> Labels | None:
     if name is None:
         return None
     labels = arrays.get(name)
-    if labels is None or labels.shape != (rows,) or labels.dtype.kind not in "iu":
-        raise TensorError(f"{name} must be an array of {rows} integers, one per row")
+    if labels is None or labels.shape != (row_count,) or labels.dtype.kind not in "iu":
+        raise TensorError(f"{name} must be an array of {row_count} integers, one per row")
     return labels.astype(np.int64)

@@ -62,30 +62,32 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     Responses are read as streams if `stream` is true in the request body, into which `extra_body`
     has been merged.
     """
-    base, _, query = address.path.partition("?")
-    path = base.rstrip("/") + PATH_BY_API[workload.api] + (f"?{query}" if query else "")
+    base_path, _, query = address.path.partition("?")
+    path = base_path.rstrip("/") + PATH_BY_API[workload.api] + (f"?{query}" if query else "")
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
         source = _PromptSource(workload, text_generator)
-        packed = _pack_requests(
-            source.sessions(), workload, lambda body: _encode_request(path, body, endpoint, address)
+        packed_requests = _pack_requests(
+            source.iterate_sessions(), workload, lambda body: _encode_request(path, body, endpoint, address)
         )
     except TokenizerError as error:
         raise WorkloadError(str(error), hint=error.hint) from error
     except (DatasetError, LengthError, PromptError) as error:
         raise WorkloadError(str(error)) from error
-    is_stream = packed.is_stream and workload.api in ("chat", "completions", "responses")
+    is_stream = packed_requests.is_stream and workload.api in ("chat", "completions", "responses")
     return PreparedWorkload(
-        requests=packed.requests,
-        check=_build_check(workload.api, packed.result_counts, count_tokens),
+        requests=packed_requests.requests,
+        check=_build_check(workload.api, packed_requests.result_counts, count_tokens),
         label=f"POST {address.format_url(path)}",
         new_reader=(lambda: OpenAiReader(workload.api, count_tokens)) if is_stream else None,
-        request_indices=_build_request_indices(workload, packed),
-        max_output_tokens=packed.max_output_tokens if any(packed.max_output_tokens) else None,
-        distinct_prompts=len(packed.prompts),
-        sessions=packed.sessions if len(packed.session_starts) < len(packed.requests) else None,
-        notes=(*_build_length_notes(workload, text_generator), *packed.build_notes(source.is_truncated)),
+        request_indices=_build_request_indices(workload, packed_requests),
+        max_output_tokens=packed_requests.max_output_tokens if any(packed_requests.max_output_tokens) else None,
+        distinct_prompts=len(packed_requests.prompt_hashes),
+        sessions=packed_requests.sessions
+        if len(packed_requests.session_starts) < len(packed_requests.requests)
+        else None,
+        notes=(*_build_length_notes(workload, text_generator), *packed_requests.build_notes(source.is_truncated)),
     )
 
 
@@ -111,12 +113,12 @@ class _PromptSource:
             self._expected_count is not None and self._yielded_count < self._expected_count
         )
 
-    def sessions(self) -> Iterator[Session]:
-        for session in self._open():
+    def iterate_sessions(self) -> Iterator[Session]:
+        for session in self._open_sessions():
             self._yielded_count += 1
             yield session
 
-    def _open(self) -> Iterator[Session]:
+    def _open_sessions(self) -> Iterator[Session]:
         workload, prompts = self._workload, self._workload.prompts
         match prompts:
             case SyntheticPrompts():
@@ -151,34 +153,36 @@ class _PackedRequests:
         self.requests: list[bytes] = []
         self.result_counts: list[int] = []
         self.max_output_tokens: list[int | None] = []
-        self.prompts: set[int] = set()
+        self.prompt_hashes: set[int] = set()
         self.session_starts: list[int] = []
-        self.next_request_index: list[int | None] = []
-        self.think_ns: list[int] = []
+        self.next_request_indices: list[int | None] = []
+        self.think_times_ns: list[int] = []
         self.is_stream = False
         self.is_truncated = False
 
     @property
     def sessions(self) -> Sessions:
-        return Sessions(self.next_request_index, self.think_ns)
+        return Sessions(self.next_request_indices, self.think_times_ns)
 
     def add(
         self, requests: list[bytes], result_counts: list[int], max_output_tokens: list[int | None], session: Session
     ) -> None:
-        start = len(self.requests)
-        self.session_starts.append(start)
+        first_index = len(self.requests)
+        self.session_starts.append(first_index)
         self.requests += requests
         self.result_counts += result_counts
         self.max_output_tokens += max_output_tokens
-        self.next_request_index += [*range(start + 1, start + len(requests)), None]
-        self.think_ns += session.think_ns
+        self.next_request_indices += [*range(first_index + 1, first_index + len(requests)), None]
+        self.think_times_ns += session.think_times_ns
 
     def build_notes(self, is_truncated: bool) -> tuple[str, ...]:
         if not (is_truncated or self.is_truncated):
             return ()
-        sessions, requests = len(self.session_starts), len(self.requests)
+        session_count, request_count = len(self.session_starts), len(self.requests)
         used_text = (
-            f"{requests:,} requests" if sessions == requests else f"{sessions:,} sessions ({requests:,} requests)"
+            f"{request_count:,} requests"
+            if session_count == request_count
+            else f"{session_count:,} sessions ({request_count:,} requests)"
         )
         return (f"only the first {used_text} were used, because more would exceed {MAX_REQUESTS_BYTES >> 20} MiB",)
 
@@ -188,7 +192,7 @@ def _pack_requests(
 ) -> _PackedRequests:
     """Serialize the requests of as many complete sessions as fit into the memory limit. Raises
     PromptError if no session fits."""
-    packed = _PackedRequests()
+    packed_requests = _PackedRequests()
     extra_body = decode_extra_body(workload.extra_body)
     remaining_bytes = MAX_REQUESTS_BYTES
     for session in sessions:
@@ -196,25 +200,25 @@ def _pack_requests(
         max_output_tokens: list[int | None] = []
         for prompt in session.prompts:
             body = merge_patch(build_body(workload, prompt), extra_body)
-            packed.is_stream = body.get("stream") is True
+            packed_requests.is_stream = body.get("stream") is True
             requests.append(encode_request_body(encode_body(body)))
             max_output_tokens.append(get_max_output_tokens(body))
-            packed.prompts.add(hash_prompt(body))
+            packed_requests.prompt_hashes.add(hash_prompt(body))
             remaining_bytes -= len(requests[-1])
             if remaining_bytes < 0:
                 break
         if remaining_bytes < 0:
-            if not packed.requests:
+            if not packed_requests.requests:
                 raise PromptError(f"a single request or session exceeds {MAX_REQUESTS_BYTES >> 20} MiB")
-            packed.is_truncated = True
+            packed_requests.is_truncated = True
             break
-        packed.add(
+        packed_requests.add(
             requests, [count_results(workload.api, prompt) for prompt in session.prompts], max_output_tokens, session
         )
-    return packed
+    return packed_requests
 
 
-def _build_request_indices(workload: OpenAiWorkload, packed: _PackedRequests) -> list[int] | None:
+def _build_request_indices(workload: OpenAiWorkload, packed_requests: _PackedRequests) -> list[int] | None:
     """Return the index of the request for each arrival, or of the first request of a session.
     Return None if the requests are sent in order.
 
@@ -223,11 +227,15 @@ def _build_request_indices(workload: OpenAiWorkload, packed: _PackedRequests) ->
     """
     if isinstance(workload.prompts, TracePrompts):
         return None
-    session_starts = packed.session_starts
-    order = draw_indices(workload.popularity, len(session_starts), workload.seed)
-    if len(session_starts) == len(packed.requests):
-        return None if order is None else list(order)
-    return session_starts if order is None else [session_starts[session_index] for session_index in order]
+    session_starts = packed_requests.session_starts
+    session_indices = draw_indices(workload.popularity, len(session_starts), workload.seed)
+    if len(session_starts) == len(packed_requests.requests):
+        return None if session_indices is None else list(session_indices)
+    return (
+        session_starts
+        if session_indices is None
+        else [session_starts[session_index] for session_index in session_indices]
+    )
 
 
 def _build_length_notes(workload: OpenAiWorkload, text_generator: TextGenerator) -> Iterator[str]:
@@ -253,8 +261,8 @@ def _build_check(api: Api, result_counts: list[int], count_tokens: CountTokens |
             if error is None and not reader.is_streamed:
                 return _NOT_STREAMED
         elif error is None:
-            expected = result_counts[exchange.request_index]
-            response = decode_response(api, exchange.body, expected_count=expected, count_tokens=count_tokens)
+            expected_count = result_counts[exchange.request_index]
+            response = decode_response(api, exchange.body, expected_count=expected_count, count_tokens=count_tokens)
             error, exchange.tokens = response.error, response.tokens
         return RESPONSE_OK if error is None else ResponseCheck(error)
 

@@ -107,10 +107,12 @@ def _iterate_choice_texts(choices: Iterable[_Choice]) -> Iterable[object]:
                     yield from (function.name, function.arguments, function.input)
 
 
-def _build_tokens(usage: object, count_tokens: CountTokens | None, texts: Callable[[], Iterable[object]]) -> Tokens:
+def _build_tokens(
+    usage: object, count_tokens: CountTokens | None, iterate_texts: Callable[[], Iterable[object]]
+) -> Tokens:
     tokens_in, tokens_out = parse_usage(usage)
     if tokens_out is None and count_tokens is not None:
-        text = "".join(text for text in texts() if isinstance(text, str))
+        text = "".join(text for text in iterate_texts() if isinstance(text, str))
         return Tokens(tokens_in=tokens_in, tokens_out=count_tokens(text), tokens_from="tokenizer")
     return Tokens(tokens_in=tokens_in, tokens_out=tokens_out, tokens_from=None if tokens_out is None else "server")
 
@@ -178,12 +180,14 @@ def _read_embeddings(body: bytes, expected_count: int) -> DecodedResponse:
     """Decode a response with embeddings, and check that there is one embedding per text and that
     all embeddings have the same length. Base64 embeddings are not decoded."""
     response = _decode_embeddings(body)
-    sizes = {len(item.embedding) for item in response.data}
-    indices = {position if item.index is None else item.index for position, item in enumerate(response.data)}
+    dims = {len(embedding.embedding) for embedding in response.data}
+    indices = {
+        position if embedding.index is None else embedding.index for position, embedding in enumerate(response.data)
+    }
     is_valid = (
         len(response.data) == expected_count
-        and len(sizes) == 1
-        and 0 not in sizes
+        and len(dims) == 1
+        and 0 not in dims
         and indices == set(range(expected_count))
     )
     return DecodedResponse(None if is_valid else "bad-output", Tokens(tokens_in=_parse_tokens_in(response.usage)))
@@ -192,9 +196,9 @@ def _read_embeddings(body: bytes, expected_count: int) -> DecodedResponse:
 def _parse_tokens_in(usage: object) -> int | None:
     """Return the number of input tokens from the usage object of a response without output tokens.
     If the usage has only the total number of tokens, return the total, which is then the same."""
-    total = parse_token_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
+    total_tokens = parse_token_count(usage.get("total_tokens")) if isinstance(usage, dict) else None
     input_tokens = parse_usage(usage)[0]
-    return total if input_tokens is None else input_tokens
+    return total_tokens if input_tokens is None else input_tokens
 
 
 # Rerank
@@ -249,16 +253,16 @@ def decode_extra_body(extra_body: bytes) -> Body:
 def merge_patch(body: Body, patch: Body, depth: int = 0) -> Body:
     """Merge `patch` into `body` by JSON Merge Patch (RFC 7396): objects are merged recursively, and
     null removes a key. Return the new body."""
-    result = dict(body)
+    merged_body = dict(body)
     for key, value in patch.items():
         if value is None:
-            result.pop(key, None)
+            merged_body.pop(key, None)
         elif isinstance(value, dict) and depth < _MAX_DEPTH:
-            old_value = result.get(key)
-            result[key] = merge_patch(old_value if isinstance(old_value, dict) else {}, value, depth + 1)
+            old_value = merged_body.get(key)
+            merged_body[key] = merge_patch(old_value if isinstance(old_value, dict) else {}, value, depth + 1)
         else:
-            result[key] = value
-    return result
+            merged_body[key] = value
+    return merged_body
 
 
 def encode_body(body: Body) -> bytes:
@@ -355,9 +359,9 @@ def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
 def _build_messages(prompt: Prompt) -> list[Body]:
     if prompt.messages is not None:
         return prompt.messages
-    system = [{"role": "system", "content": prompt.prefix}] if prompt.prefix else []
+    system_messages = [{"role": "system", "content": prompt.prefix}] if prompt.prefix else []
     turns = zip(cycle(("user", "assistant")), prompt.texts, strict=False)
-    return [*system, *({"role": role, "content": text} for role, text in turns)]
+    return [*system_messages, *({"role": role, "content": text} for role, text in turns)]
 
 
 def _get_texts(prompt: Prompt) -> list[str]:

@@ -50,7 +50,7 @@ class TokenCounter:
     are counted together in order of arrival, and their tokens are summed.
     """
 
-    __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total", "_text", "_text_bytes",
+    __slots__ = ("_chunk_ns", "_chunk_tokens", "_count_tokens", "_last_total_tokens", "_text", "_text_bytes",
                  "_texts", "_tokens", "first_event_ns", "has_begun", "reported_input_tokens",
                  "reported_output_tokens")  # fmt: skip
 
@@ -58,7 +58,7 @@ class TokenCounter:
         self._tokens = Tokens()
         self._chunk_ns = array("q")  # needs a fifth of the memory of a list, for many concurrent long streams
         self._chunk_tokens: list[int | None] | None = None
-        self._last_total: int | None = 0
+        self._last_total_tokens: int | None = 0
         self._count_tokens = count_tokens
         self._text = ""
         self._texts: list[str] = []
@@ -80,12 +80,12 @@ class TokenCounter:
         self.reported_output_tokens = self.reported_output_tokens if tokens_out is None else tokens_out
         return tokens_out
 
-    def add_chunk(self, received_ns: int, *, is_output: bool, total: int | None) -> str | None:
+    def add_chunk(self, received_ns: int, *, is_output: bool, total_tokens: int | None) -> str | None:
         """Count a chunk that was received at `received_ns`. Return an error class if there are too
         many chunks, otherwise None.
 
-        `total` is the number of output tokens up to and including this chunk, if the server reports
-        it.
+        `total_tokens` is the number of output tokens up to and including this chunk, if the server
+        reports it.
         """
         tokens, chunk_ns = self._tokens, self._chunk_ns
         if tokens.first_token_ns is None:
@@ -93,10 +93,10 @@ class TokenCounter:
         if is_output and tokens.first_output_ns is None:
             tokens.first_output_ns = received_ns
         tokens.last_token_ns = received_ns
-        if total is not None or self._chunk_tokens is not None:
-            self._add_total(total)
+        if total_tokens is not None or self._chunk_tokens is not None:
+            self._add_total(total_tokens)
         else:
-            self._last_total = None
+            self._last_total_tokens = None
         chunk_ns.append(received_ns)
         return None if len(chunk_ns) <= MAX_CHUNKS else "bad-payload"
 
@@ -126,15 +126,17 @@ class TokenCounter:
             tokens.tokens_out, tokens.tokens_from = len(self._chunk_ns), "chunks"
         return tokens
 
-    def _add_total(self, total: int | None) -> None:
+    def _add_total(self, total_tokens: int | None) -> None:
         """Store the number of tokens in a chunk: the difference between its total number of tokens
         and the total of the previous chunk. Store None if one of the two totals was not
         reported."""
         if self._chunk_tokens is None:
             self._chunk_tokens = [None] * len(self._chunk_ns)
-        new_tokens = None if total is None or self._last_total is None else total - self._last_total
+        new_tokens = (
+            None if total_tokens is None or self._last_total_tokens is None else total_tokens - self._last_total_tokens
+        )
         self._chunk_tokens.append(new_tokens if new_tokens is not None and new_tokens > 0 else None)
-        self._last_total = total
+        self._last_total_tokens = total_tokens
 
 
 _MAX_CHOICES = 1024
@@ -195,7 +197,7 @@ class _Chunk(Envelope, gc=False):
     choices: list[_Choice] | None = None
 
 
-_decode = json_decoder(_Chunk)
+_decode_chunk = json_decoder(_Chunk)
 
 _NOTHING, _REASONING, _OUTPUT = 0, 1, 2
 
@@ -226,7 +228,7 @@ class ChunkEventHandler:
         counter = self._counter
         counter.has_begun = True
         try:
-            chunk = _decode(data)
+            chunk = _decode_chunk(data)
         except msgspec.DecodeError:
             self._is_done = data.strip() == DONE
             return None if self._is_done else "bad-output" if name == b"error" else "bad-payload"
@@ -234,13 +236,13 @@ class ChunkEventHandler:
             return "bad-output"
         if counter.first_event_ns is None and chunk.choices:
             counter.first_event_ns = received_ns
-        total = None if chunk.usage is None else counter.add_usage(chunk.usage)
+        total_tokens = None if chunk.usage is None else counter.add_usage(chunk.usage)
         kind = _NOTHING
         for choice in chunk.choices or ():
             kind |= self._add_choice(choice)
         if len(self._open_choices) + len(self._finished_choices) > _MAX_CHOICES:
             return "bad-payload"
-        return counter.add_chunk(received_ns, is_output=kind >= _OUTPUT, total=total) if kind else None
+        return counter.add_chunk(received_ns, is_output=kind >= _OUTPUT, total_tokens=total_tokens) if kind else None
 
     def _add_choice(self, choice: _Choice) -> int:
         index = choice.index or 0

@@ -76,8 +76,8 @@ class EventSplitter:
                 events.append((block[6:], b""))
             else:
                 for line in block.split(b"\n"):
-                    self._handle(line, events)
-                self._handle(b"", events)
+                    self._handle_line(line, events)
+                self._handle_line(b"", events)
         return events
 
     def finish(self) -> list[Event]:
@@ -85,8 +85,8 @@ class EventSplitter:
         terminates an event is missing."""
         events: list[Event] = []
         if not self.is_too_long:
-            self._handle(bytes(self._line), events)
-            self._handle(b"", events)
+            self._handle_line(bytes(self._line), events)
+            self._handle_line(b"", events)
             self._line.clear()
         return events
 
@@ -104,7 +104,7 @@ class EventSplitter:
         first_line, *next_lines = data.split(b"\n")
         self._line += first_line
         for next_line in next_lines:
-            self._handle(bytes(self._line), events)
+            self._handle_line(bytes(self._line), events)
             if self.is_too_long:
                 return events
             self._line[:] = next_line
@@ -112,7 +112,7 @@ class EventSplitter:
         self._is_between_events = not (self._line or self._has_data or self._name or self._is_at_start)
         return events
 
-    def _handle(self, line: bytes, events: list[Event]) -> None:
+    def _handle_line(self, line: bytes, events: list[Event]) -> None:
         if self._is_at_start:
             self._is_at_start = False
             line = line.removeprefix(_BOM)
@@ -161,7 +161,7 @@ class _Event(msgspec.Struct, gc=False):
     error: object = None
 
 
-_decode = json_decoder(_Event)
+_decode_event = json_decoder(_Event)
 
 _CALL_TYPES = ("function_call", "custom_tool_call", "mcp_call")
 _FAILURE_EVENTS = ("error", "response.failed", "response.cancelled", "response.error")
@@ -186,24 +186,26 @@ class ResponsesEventHandler:
         counter = self._counter
         counter.has_begun = True
         try:
-            event = _decode(data)
+            event = _decode_event(data)
         except msgspec.DecodeError:
             return "bad-output" if name == b"error" else "bad-payload"
         counter.first_event_ns = counter.first_event_ns or received_ns
-        kind = event.type or name.decode("utf-8", "replace")
-        if kind.endswith(".delta"):
+        event_type = event.type or name.decode("utf-8", "replace")
+        if event_type.endswith(".delta"):
             if not event.delta:
                 return None
             if counter.stores_text and isinstance(event.delta, str):
                 counter.add_text(event.delta)
-            return counter.add_chunk(received_ns, is_output=not kind.startswith("response.reasoning"), total=None)
-        if kind in _FAILURE_EVENTS or event.error or name == b"error":
+            return counter.add_chunk(
+                received_ns, is_output=not event_type.startswith("response.reasoning"), total_tokens=None
+            )
+        if event_type in _FAILURE_EVENTS or event.error or name == b"error":
             return "bad-output"
-        if kind in ("response.completed", "response.incomplete"):
+        if event_type in ("response.completed", "response.incomplete"):
             self.is_complete = True
             if event.response is not None:
                 counter.add_usage(event.response.usage)
-        elif kind == "response.output_item.added" and event.item is not None:
+        elif event_type == "response.output_item.added" and event.item is not None:
             return self._add_tool_call(event.item, received_ns)
         return None
 
@@ -214,7 +216,7 @@ class ResponsesEventHandler:
             return None
         if self._counter.stores_text:
             self._counter.add_text(item.name)
-        return self._counter.add_chunk(received_ns, is_output=True, total=None)
+        return self._counter.add_chunk(received_ns, is_output=True, total_tokens=None)
 
 
 _WHITESPACE = b" \t\r\n"
@@ -225,7 +227,7 @@ _ERROR_DETAILS = {
     "bad-payload": "the stream contains an invalid event, or too many events",
     "truncated": "the stream ended before the response was complete",
 }
-_TOO_LONG = f"a line exceeds {MAX_LINE_BYTES >> 20} MiB, or an event exceeds {MAX_EVENT_BYTES >> 20} MiB"
+_TOO_LONG_DETAIL = f"a line exceeds {MAX_LINE_BYTES >> 20} MiB, or an event exceeds {MAX_EVENT_BYTES >> 20} MiB"
 
 
 class EventHandler(Protocol):
@@ -251,7 +253,7 @@ class OpenAiReader:
     """
 
     __slots__ = ("_api", "_body", "_body_kind", "_count_tokens", "_counter", "_decoded_response",
-                 "_event_handler", "_handle", "_last_received_ns", "_splitter", "detail")  # fmt: skip
+                 "_event_handler", "_handle_event", "_last_received_ns", "_splitter", "detail")  # fmt: skip
 
     def __init__(self, api: Api, count_tokens: CountTokens | None) -> None:
         self._api, self._count_tokens = api, count_tokens
@@ -260,7 +262,7 @@ class OpenAiReader:
         self._event_handler: EventHandler = (
             ResponsesEventHandler(self._counter) if api == "responses" else ChunkEventHandler(self._counter)
         )
-        self._handle = self._event_handler.handle
+        self._handle_event = self._event_handler.handle
         self._body_kind: Literal["unknown", "events", "json"] = "unknown"
         self._body = bytearray()
         self._decoded_response: DecodedResponse | None = None
@@ -279,12 +281,12 @@ class OpenAiReader:
         if self._body_kind != "events":
             return self._detect_and_feed(piece, received_ns)
         self._last_received_ns = received_ns
-        handle, splitter = self._handle, self._splitter
+        handle_event, splitter = self._handle_event, self._splitter
         for data, name in splitter.feed(piece):
-            error = handle(data, name, received_ns)
+            error = handle_event(data, name, received_ns)
             if error is not None:
                 return self._set_failure(error)
-        return self._set_failure("bad-payload", _TOO_LONG) if splitter.is_too_long else None
+        return self._set_failure("bad-payload", _TOO_LONG_DETAIL) if splitter.is_too_long else None
 
     def end(self, headers: Headers) -> str | None:
         """Finish reading after the body has ended. Return the error class of the response, or None
@@ -310,23 +312,23 @@ class OpenAiReader:
         the body is JSON or an event stream."""
         self._body += piece
         if self._body_kind == "json":
-            return self._set_failure("bad-payload", _TOO_LONG) if len(self._body) > MAX_EVENT_BYTES else None
-        start = bytes(self._body).lstrip(_WHITESPACE)
-        is_partial_bom = len(start) < 4 and _BOM.startswith(start[:3])
-        start = start.removeprefix(_BOM).lstrip(_WHITESPACE)
-        if (is_partial_bom or not start) and len(self._body) < _MAX_WHITESPACE_BYTES:
+            return self._set_failure("bad-payload", _TOO_LONG_DETAIL) if len(self._body) > MAX_EVENT_BYTES else None
+        body_start = bytes(self._body).lstrip(_WHITESPACE)
+        is_partial_bom = len(body_start) < 4 and _BOM.startswith(body_start[:3])
+        body_start = body_start.removeprefix(_BOM).lstrip(_WHITESPACE)
+        if (is_partial_bom or not body_start) and len(self._body) < _MAX_WHITESPACE_BYTES:
             return None
-        if start.startswith(b"{"):
-            self._body_kind, self._body = "json", bytearray(start)
+        if body_start.startswith(b"{"):
+            self._body_kind, self._body = "json", bytearray(body_start)
             return None
-        head, self._body = bytes(self._body), bytearray()
+        buffered_body, self._body = bytes(self._body), bytearray()
         self._body_kind = "events"
-        return self.feed(head, received_ns)
+        return self.feed(buffered_body, received_ns)
 
     def _handle_unterminated_event(self) -> str | None:
         """Handle the last event if the blank line that terminates an event is missing. Return the
         error class of the event, or None."""
         error = None
         for data, name in self._splitter.finish():
-            error = self._handle(data, name, self._last_received_ns)
+            error = self._handle_event(data, name, self._last_received_ns)
         return error

@@ -58,13 +58,13 @@ sends another request. The function may set the exchange's `detail`.
 class Sessions(msgspec.Struct, frozen=True):
     """Order of the prepared requests in sessions, by request index.
 
-    `next_request_index[n]` is the index of the request that follows request n in the session, or
-    None if request n is the last. `think_ns[n]` is the think time in ns between the response to
-    request n and the next request.
+    `next_request_indices[n]` is the index of the request that follows request n in the session, or
+    None if request n is the last. `think_times_ns[n]` is the think time in ns between the response
+    to request n and the next request.
     """
 
-    next_request_index: Sequence[int | None]
-    think_ns: Sequence[int]
+    next_request_indices: Sequence[int | None]
+    think_times_ns: Sequence[int]
 
 
 class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
@@ -89,7 +89,7 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
     """Number of distinct prompts among the prepared requests; None if the requests have no
     prompts."""
     notes: tuple[str, ...] = ()
-    identify: IdentifyServer | None = None
+    identify_server: IdentifyServer | None = None
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:
@@ -170,8 +170,8 @@ def describe_outcome(label: str, exchange: Exchange, error: str | None) -> str:
     """Describe the outcome of a request in one line: `label`, and the status or the error. Headers
     and body are never included, because they may contain secrets."""
     if error is None:
-        status = [] if exchange.status is None else [f"status {exchange.status}"]
-        return f"{', '.join((label, *status))}: as expected"
+        status_parts = [] if exchange.status is None else [f"status {exchange.status}"]
+        return f"{', '.join((label, *status_parts))}: as expected"
     return ", ".join((label, *_describe_failure_parts(exchange, error)))
 
 

@@ -35,7 +35,7 @@ _GENERATED_REQUEST_COUNT = 32
 """Number of generated requests. The requests differ, so that a cache in front of the model cannot
 serve all of them."""
 
-_DATATYPES = {
+_DATATYPE_BY_DTYPE = {
     "DT_BOOL": "BOOL",
     "DT_UINT8": "UINT8",
     "DT_UINT16": "UINT16",
@@ -92,14 +92,14 @@ async def build_tf_serving(
 ) -> PreparedWorkload:
     """Prepare a TensorFlow Serving workload. Raises TargetError if the model's metadata cannot be
     read, and WorkloadError if the requests cannot be built."""
-    base = _format_model_path(workload, address)
-    metadata = encode_request("GET", f"{base}/metadata", address, endpoint.headers, None)
-    metadata_request = f"GET {address.format_url(f'{base}/metadata')}"
-    response = await request_or_raise(metadata, metadata_request, send)
+    model_path = _format_model_path(workload, address)
+    metadata_request = encode_request("GET", f"{model_path}/metadata", address, endpoint.headers, None)
+    metadata_label = f"GET {address.format_url(f'{model_path}/metadata')}"
+    response = await request_or_raise(metadata_request, metadata_label, send)
     specs, notes = _read_specs(response, workload.signature)
     try:
         inputs = _load_inputs(workload, specs)
-        request_parts = _build_request_parts(f"{base}:predict", workload, specs, inputs)
+        request_parts = _build_request_parts(f"{model_path}:predict", workload, specs, inputs)
         requests, is_truncated = encode_within_memory(request_parts, "POST", endpoint, address)
     except TensorError as error:
         raise WorkloadError(
@@ -113,13 +113,13 @@ async def build_tf_serving(
     return PreparedWorkload(
         requests=requests,
         check=check_prediction,
-        label=f"POST {address.format_url(f'{base}:predict')}",
+        label=f"POST {address.format_url(f'{model_path}:predict')}",
         request_indices=draw_indices(workload.popularity, len(requests), workload.seed),
         notes=(*notes, *build_omitted_request_notes(requests, is_truncated)),
     )
 
 
-_decode = json_decoder(_Response)
+_decode_response = json_decoder(_Response)
 
 
 def check_prediction(exchange: Exchange) -> ResponseCheck:
@@ -127,7 +127,7 @@ def check_prediction(exchange: Exchange) -> ResponseCheck:
     if error is not None:
         return ResponseCheck(error)
     try:
-        response = _decode(exchange.body)
+        response = _decode_response(exchange.body)
     except msgspec.DecodeError:
         # The server writes NaN, which is not valid JSON; then the output is wrong rather than the
         # message.
@@ -140,8 +140,8 @@ def check_prediction(exchange: Exchange) -> ResponseCheck:
 
 
 def _format_model_path(workload: TfServingWorkload, address: Address) -> str:
-    version = "" if workload.version is None else f"/versions/{quote(workload.version, safe='')}"
-    return f"{address.path.partition('?')[0].rstrip('/')}/v1/models/{quote(workload.model, safe='')}{version}"
+    version_path = "" if workload.version is None else f"/versions/{quote(workload.version, safe='')}"
+    return f"{address.path.partition('?')[0].rstrip('/')}/v1/models/{quote(workload.model, safe='')}{version_path}"
 
 
 def _read_specs(response: Exchange, signature: str) -> tuple[tuple[TensorInput, ...], tuple[str, ...]]:
@@ -175,7 +175,7 @@ def _build_spec(name: str, tensor_info: _Input) -> TensorInput:
     shape = (
         (-1,) if tensor_info.tensor_shape.unknown_rank else tuple(int(dim.size) for dim in tensor_info.tensor_shape.dim)
     )
-    return TensorInput(name, _DATATYPES.get(tensor_info.dtype, tensor_info.dtype), shape)
+    return TensorInput(name, _DATATYPE_BY_DTYPE.get(tensor_info.dtype, tensor_info.dtype), shape)
 
 
 def _load_inputs(workload: TfServingWorkload, specs: Sequence[TensorInput]) -> dict[str, Tensor]:
@@ -206,11 +206,11 @@ def _build_request_parts(
 ) -> Iterator[RequestParts]:
     """Yield the parts of each request. The body has row format (`instances`), or column format
     (`inputs`) if an input is a scalar and therefore has no rows."""
-    rows = workload.rows_per_request
+    rows_per_request = workload.rows_per_request
     scalar_names = [spec.name for spec in specs if not spec.shape]
-    total = len(inputs[specs[0].name])
-    for start in range(0, total - rows + 1, rows):
-        columns = {spec.name: _to_lists(inputs[spec.name][start : start + rows]) for spec in specs}
+    row_count = len(inputs[specs[0].name])
+    for start in range(0, row_count - rows_per_request + 1, rows_per_request):
+        columns = {spec.name: _to_lists(inputs[spec.name][start : start + rows_per_request]) for spec in specs}
         inputs_field: dict[str, Any] = {"instances": _build_instances(columns)}
         if scalar_names:
             inputs_field = {"inputs": columns | {name: columns[name][0] for name in scalar_names}}

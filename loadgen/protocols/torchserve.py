@@ -34,49 +34,49 @@ def build_torchserve(workload: TorchServeWorkload, endpoint: Endpoint, address: 
     bodies, dataset = workload.bodies, workload.dataset
     if not bodies and dataset is None:
         raise WorkloadError("the workload has no input", hint="Set bodies or a dataset.")
-    base = address.path.partition("?")[0].rstrip("/")
+    base_path = address.path.partition("?")[0].rstrip("/")
     is_folder = dataset is not None and dataset.format == "folder"
-    version = "" if workload.version is None else f"/{quote(workload.version, safe='')}"
-    request = HttpWorkload(
+    version_path = "" if workload.version is None else f"/{quote(workload.version, safe='')}"
+    http_workload = HttpWorkload(
         method="POST",
-        path=f"{base}/predictions/{quote(workload.model, safe='')}{version}",
+        path=f"{base_path}/predictions/{quote(workload.model, safe='')}{version_path}",
         bodies=bodies,
         dataset=dataset,
         content_type=None if is_folder else workload.content_type,
         popularity=workload.popularity,
         seed=workload.seed,
     )
-    ping = encode_request("GET", f"{base}/ping", address, endpoint.headers, None)
+    ping_request = encode_request("GET", f"{base_path}/ping", address, endpoint.headers, None)
 
-    async def identify(prediction: Exchange, send: SendRequest) -> ResponseCheck:
-        return await _identify(prediction, ping, send)
+    async def identify_server(prediction: Exchange, send: SendRequest) -> ResponseCheck:
+        return await _identify_server(prediction, ping_request, send)
 
-    return msgspec.structs.replace(build_http(request, endpoint, address), identify=identify)
+    return msgspec.structs.replace(build_http(http_workload, endpoint, address), identify_server=identify_server)
 
 
-async def _identify(prediction: Exchange, ping: bytes, send: SendRequest) -> ResponseCheck:
+async def _identify_server(prediction: Exchange, ping_request: bytes, send: SendRequest) -> ResponseCheck:
     """Check whether the server is TorchServe, from the headers of a prediction and the response to
-    `GET /ping`.
+    `GET /ping_request`.
 
     The body of a prediction does not identify the server, because it can have any content. The
     server is rejected only if both responses have the same body, or if both are web pages.
     """
     if find_header(prediction.headers, b"cache-control") == _CACHE_CONTROL:
         return RESPONSE_OK
-    pong = await send(ping)
-    if pong.error is not None or pong.status is None or not 200 <= pong.status < 300:
+    ping_exchange = await send(ping_request)
+    if ping_exchange.error is not None or ping_exchange.status is None or not 200 <= ping_exchange.status < 300:
         return _NOT_IDENTIFIED
-    if pong.body == prediction.body or (_is_web_page(pong) and _is_web_page(prediction)):
+    if ping_exchange.body == prediction.body or (_is_web_page(ping_exchange) and _is_web_page(prediction)):
         prediction.detail = "the response to `GET /ping` is the same, so the server is not TorchServe"
         return ResponseCheck("bad-payload")
-    return RESPONSE_OK if _is_health(pong.body) else _NOT_IDENTIFIED
+    return RESPONSE_OK if _is_health_report(ping_exchange.body) else _NOT_IDENTIFIED
 
 
 def _is_web_page(exchange: Exchange) -> bool:
     return (find_header(exchange.headers, b"content-type") or b"").lower().startswith(b"text/html")
 
 
-def _is_health(body: bytes) -> bool:
+def _is_health_report(body: bytes) -> bool:
     try:
         health = decode_json(body)
     except msgspec.DecodeError:

@@ -14,7 +14,7 @@ from collections.abc import Callable
 
 from loadgen.machine import raise_descriptor_limit
 
-_CONTENT_LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+_CONTENT_LENGTH_PATTERN = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
 
 
 class RequestSplitter:
@@ -27,29 +27,29 @@ class RequestSplitter:
 
     def __init__(self) -> None:
         self._incomplete_request = b""
-        self._head = b"\0"
-        self._length = 0
+        self._last_head = b"\0"
+        self._last_length = 0
 
     def split(self, data: bytes) -> list[bytes]:
         if self._incomplete_request:
             data = self._incomplete_request + data
-        elif len(data) == self._length and data.startswith(self._head):
+        elif len(data) == self._last_length and data.startswith(self._last_head):
             return [data]
         requests: list[bytes] = []
-        while data and (length := self._next_length(data)) is not None and length <= len(data):
+        while data and (length := self._find_next_length(data)) is not None and length <= len(data):
             requests.append(data[:length])
             data = data[length:]
         self._incomplete_request = data
         return requests
 
-    def _next_length(self, data: bytes) -> int | None:
+    def _find_next_length(self, data: bytes) -> int | None:
         head_end = data.find(b"\r\n\r\n")
         if head_end < 0:
             return None
-        self._head = data[: head_end + 4]
-        match = _CONTENT_LENGTH.search(self._head)
-        self._length = len(self._head) + (int(match[1]) if match else 0)
-        return self._length
+        self._last_head = data[: head_end + 4]
+        match = _CONTENT_LENGTH_PATTERN.search(self._last_head)
+        self._last_length = len(self._last_head) + (int(match[1]) if match else 0)
+        return self._last_length
 
 
 def new_event_loop() -> asyncio.AbstractEventLoop:
@@ -61,12 +61,12 @@ def new_event_loop() -> asyncio.AbstractEventLoop:
     return loop
 
 
-def serve_until_stdin_closes(protocol: Callable[[], asyncio.Protocol], port: int) -> None:
+def serve_until_stdin_closes(create_protocol: Callable[[], asyncio.Protocol], port: int) -> None:
     """Serve on the loopback address until standard input closes, and print the port. Port 0 selects
     any free port."""
     raise_descriptor_limit()
     loop = new_event_loop()
-    server = loop.run_until_complete(loop.create_server(protocol, "127.0.0.1", port, backlog=4096))
+    server = loop.run_until_complete(loop.create_server(create_protocol, "127.0.0.1", port, backlog=4096))
     sys.stdout.write(f"{server.sockets[0].getsockname()[1]}\n")
     sys.stdout.flush()
     threading.Thread(target=_stop_at_eof, args=(loop,), daemon=True).start()

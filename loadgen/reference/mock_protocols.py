@@ -33,10 +33,10 @@ from loadgen.reference.script import (
 MAX_ROWS = 65_536
 
 
-def compute_output_shape(spec: TensorInput, rows: int) -> list[int]:
+def compute_output_shape(spec: TensorInput, row_count: int) -> list[int]:
     if not spec.shape:
         return []
-    return [rows if spec.shape[0] < 0 else spec.shape[0], *(1 if size < 0 else size for size in spec.shape[1:])]
+    return [row_count if spec.shape[0] < 0 else spec.shape[0], *(1 if size < 0 else size for size in spec.shape[1:])]
 
 
 def get_zero_value(spec: TensorInput) -> str | float | bool:
@@ -61,7 +61,7 @@ def check_datatypes(specs: Sequence[TensorInput]) -> None:
         raise ValueError(f"unknown datatype {unknown_datatypes[0]}; use one of {', '.join([*DTYPES, 'BYTES'])}")
 
 
-_HEAD_SIZE = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
+_JSON_LENGTH_PATTERN = re.compile(rb"\r\ninference-header-content-length: *(\d+)", re.IGNORECASE)
 
 
 class _Parameters(msgspec.Struct, frozen=True):
@@ -107,21 +107,25 @@ def _build_infer_handler(mock: OipMock) -> RequestHandler:
     service = FifoService(mock.service_model)
 
     @lru_cache(64)
-    def encode_outputs(rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
-        return _encode_oip_outputs(mock, rows, is_binary)
+    def encode_outputs(row_count: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+        return _encode_oip_outputs(mock, row_count, is_binary)
 
     def infer(request: Request) -> ResponseScript:
-        match = _HEAD_SIZE.search(request.head)
+        match = _JSON_LENGTH_PATTERN.search(request.head)
         try:
-            inference = _decode_oip(request.body[: int(match[1])] if match else request.body)
+            inference_request = _decode_oip(request.body[: int(match[1])] if match else request.body)
         except msgspec.DecodeError:
             return build_error_response(400, "the body is not a valid inference request")
-        input_error = _describe_input_error(mock.inputs, inference.inputs)
+        input_error = _describe_input_error(mock.inputs, inference_request.inputs)
         if input_error is not None:
             return build_error_response(400, input_error)
-        rows = inference.inputs[0].shape[0] if inference.inputs and inference.inputs[0].shape else 1
-        body, fields = encode_outputs(rows, inference.parameters.binary_data_output)
-        return build_json_response(sum(service.schedule(request.at_ns, rows=rows)), body, fields=fields)
+        row_count = (
+            inference_request.inputs[0].shape[0]
+            if inference_request.inputs and inference_request.inputs[0].shape
+            else 1
+        )
+        body, fields = encode_outputs(row_count, inference_request.parameters.binary_data_output)
+        return build_json_response(sum(service.schedule(request.at_ns, row_count=row_count)), body, fields=fields)
 
     return infer
 
@@ -144,12 +148,12 @@ def _describe_input_error(specs: Sequence[TensorInput], inputs: Sequence[_Input]
     return None
 
 
-def _encode_oip_outputs(mock: OipMock, rows: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
+def _encode_oip_outputs(mock: OipMock, row_count: int, is_binary: bool) -> tuple[bytes, tuple[str, ...]]:
     """Return the body and the header fields of the response to an inference request."""
     descriptions: list[dict[str, Any]] = []
     blobs: list[bytes] = []
     for spec in mock.outputs:
-        shape = compute_output_shape(spec, rows)
+        shape = compute_output_shape(spec, row_count)
         description: dict[str, Any] = {"name": spec.name, "datatype": spec.datatype, "shape": shape}
         if is_binary:
             blobs.append(bytes(prod(shape) * (4 if spec.datatype == "BYTES" else DTYPES[spec.datatype].itemsize)))
@@ -157,9 +161,9 @@ def _encode_oip_outputs(mock: OipMock, rows: int, is_binary: bool) -> tuple[byte
         else:
             description["data"] = [get_zero_value(spec)] * prod(shape)
         descriptions.append(description)
-    head = msgspec.json.encode({"model_name": mock.model, "model_version": "1", "outputs": descriptions})
-    fields = (f"Inference-Header-Content-Length: {len(head)}",) if is_binary else ()
-    return head + b"".join(blobs), fields
+    json_bytes = msgspec.json.encode({"model_name": mock.model, "model_version": "1", "outputs": descriptions})
+    fields = (f"Inference-Header-Content-Length: {len(json_bytes)}",) if is_binary else ()
+    return json_bytes + b"".join(blobs), fields
 
 
 class _TfServingRequest(msgspec.Struct, frozen=True):
@@ -179,7 +183,7 @@ def build_tf_serving_handler(mock: TfServingMock) -> RequestHandler:
         f"/v1/models/{re.escape(quote(mock.model, safe=''))}(/versions/[^/:]+)?(/metadata|:predict)?"
     )
     metadata = msgspec.json.encode(_build_metadata(mock))
-    state = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
+    status_body = b'{"model_version_status": [{"version": "1", "state": "AVAILABLE"}]}'
     predict = _build_predict_handler(mock)
 
     def handle(request: Request) -> ResponseScript | None:
@@ -188,7 +192,7 @@ def build_tf_serving_handler(mock: TfServingMock) -> RequestHandler:
             return None
         if match[2] == ":predict":
             return predict(request)
-        return build_json_response(0, metadata if match[2] else state)
+        return build_json_response(0, metadata if match[2] else status_body)
 
     return handle
 
@@ -197,33 +201,34 @@ def _build_predict_handler(mock: TfServingMock) -> RequestHandler:
     service = FifoService(mock.service_model)
 
     @lru_cache(64)
-    def encode_body(rows: int, is_row_format: bool) -> bytes:
-        return msgspec.json.encode(_build_tf_serving_outputs(mock, rows, is_row_format))
+    def encode_body(row_count: int, is_row_format: bool) -> bytes:
+        return msgspec.json.encode(_build_tf_serving_outputs(mock, row_count, is_row_format))
 
     def predict(request: Request) -> ResponseScript:
         try:
-            prediction = _decode_tf_serving(request.body)
+            prediction_request = _decode_tf_serving(request.body)
         except msgspec.DecodeError:
             return build_error_response(400, "the body is not a valid prediction request")
-        if (prediction.instances is None) == (
-            not memoryview(prediction.inputs)
-        ) or prediction.signature_name != mock.signature:
+        if (prediction_request.instances is None) == (
+            not memoryview(prediction_request.inputs)
+        ) or prediction_request.signature_name != mock.signature:
             return build_error_response(400, "send instances or inputs that match the model's signature")
-        rows = 1 if prediction.instances is None else len(prediction.instances)
-        if not 0 < rows <= MAX_ROWS:
-            return build_error_response(400, f"the number of rows must be from 1 to {MAX_ROWS:,} (got {rows:,})")
+        row_count = 1 if prediction_request.instances is None else len(prediction_request.instances)
+        if not 0 < row_count <= MAX_ROWS:
+            return build_error_response(400, f"the number of rows must be from 1 to {MAX_ROWS:,} (got {row_count:,})")
         return build_json_response(
-            sum(service.schedule(request.at_ns, rows=rows)), encode_body(rows, prediction.instances is not None)
+            sum(service.schedule(request.at_ns, row_count=row_count)),
+            encode_body(row_count, prediction_request.instances is not None),
         )
 
     return predict
 
 
-def _build_tf_serving_outputs(mock: TfServingMock, rows: int, is_row_format: bool) -> dict[str, Any]:
+def _build_tf_serving_outputs(mock: TfServingMock, row_count: int, is_row_format: bool) -> dict[str, Any]:
     """Return the outputs of the mock model as JSON fields, by row (`predictions`) or by column
     (`outputs`). A single output has no name."""
     columns = {
-        spec.name: build_nested_list(get_zero_value(spec), [rows, *compute_output_shape(spec, rows)[1:]])
+        spec.name: build_nested_list(get_zero_value(spec), [row_count, *compute_output_shape(spec, row_count)[1:]])
         for spec in mock.outputs
     }
     single_output = next(iter(columns.values())) if len(columns) == 1 else None
@@ -234,7 +239,7 @@ def _build_tf_serving_outputs(mock: TfServingMock, rows: int, is_row_format: boo
     return {"predictions": single_output}
 
 
-_DTYPES = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}
+_DTYPE_BY_DATATYPE = {"FP16": "DT_HALF", "FP32": "DT_FLOAT", "FP64": "DT_DOUBLE", "BYTES": "DT_STRING"}
 
 
 def _build_metadata(mock: TfServingMock) -> dict[str, Any]:
@@ -248,7 +253,7 @@ def _build_metadata(mock: TfServingMock) -> dict[str, Any]:
 def _build_tensor_infos(specs: Sequence[TensorInput]) -> dict[str, Any]:
     return {
         spec.name: {
-            "dtype": _DTYPES.get(spec.datatype, f"DT_{spec.datatype}"),
+            "dtype": _DTYPE_BY_DATATYPE.get(spec.datatype, f"DT_{spec.datatype}"),
             "tensor_shape": {"dim": [{"size": str(size), "name": ""} for size in spec.shape], "unknown_rank": False},
         }
         for spec in specs

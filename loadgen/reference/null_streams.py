@@ -62,31 +62,31 @@ class _Stream(asyncio.Protocol):
     def __init__(self, wheel: _TimerWheel) -> None:
         self._wheel = wheel
         self._split_requests = RequestSplitter().split
-        self._remaining_chunks = self._tick = 0
+        self._remaining_chunk_count = self._tick = 0
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._writer = SocketWriter(cast(asyncio.Transport, transport))
 
     def data_received(self, data: bytes) -> None:
-        if self._split_requests(data) and not self._remaining_chunks:
-            self._remaining_chunks = CHUNK_COUNT
+        if self._split_requests(data) and not self._remaining_chunk_count:
+            self._remaining_chunk_count = CHUNK_COUNT
             self._tick = self._wheel.add(self)
 
     def write_chunk(self) -> bool:
         """Write the next chunk of the stream. Return False after the last chunk, or if the client
         has closed the connection."""
         writer = self._writer
-        remaining_chunks = self._remaining_chunks = self._remaining_chunks - 1
+        remaining_chunk_count = self._remaining_chunk_count = self._remaining_chunk_count - 1
         if not writer.is_open():
             return False
         try:
-            if remaining_chunks == 0:
+            if remaining_chunk_count == 0:
                 writer.write(_LAST_CHUNK.replace(_PLACEHOLDER, b"%d" % encode_tick(self._tick)))
             else:
-                writer.write(_MIDDLE_CHUNK if remaining_chunks < CHUNK_COUNT - 1 else _FIRST_CHUNK)
+                writer.write(_MIDDLE_CHUNK if remaining_chunk_count < CHUNK_COUNT - 1 else _FIRST_CHUNK)
         except OSError:  # the client has closed the connection
             return False
-        return remaining_chunks > 0
+        return remaining_chunk_count > 0
 
 
 class _TimerWheel:
@@ -110,8 +110,8 @@ class _TimerWheel:
         written too, tick by tick."""
         now_ns = perf_counter_ns()
         while self._next_tick * TICK_NS <= now_ns:
-            slot = self._next_tick % _SLOT_COUNT
-            self._slots[slot] = [stream for stream in self._slots[slot] if stream.write_chunk()]
+            slot_index = self._next_tick % _SLOT_COUNT
+            self._slots[slot_index] = [stream for stream in self._slots[slot_index] if stream.write_chunk()]
             self._next_tick += 1
         self._timer.set(self._next_tick * TICK_NS)
 

@@ -26,9 +26,9 @@ def build_chunked_stream(
 ) -> Stream:
     """Return a stream that sends the head at `head_s` and then each piece of the body as one chunk
     of HTTP's chunked encoding."""
-    head = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
+    head_piece = (head_s, encode_head(status, [*fields, "Transfer-Encoding: chunked"]))
     end_s = body[-1][0] if body else head_s
-    return Stream((head, *((send_s, encode_chunk(data)) for send_s, data in body), (end_s, LAST_CHUNK)))
+    return Stream((head_piece, *((send_s, encode_chunk(data)) for send_s, data in body), (end_s, LAST_CHUNK)))
 
 
 def build_stream_until_close(
@@ -153,10 +153,10 @@ def _has_role(generation: Generation) -> bool:
 
 def build_usage(generation: Generation) -> Fields:
     tokens_in, tokens_out = generation.reported_usage
-    names = (
+    usage_keys = (
         ("input_tokens", "output_tokens") if generation.api == "responses" else ("prompt_tokens", "completion_tokens")
     )
-    return {names[0]: tokens_in, names[1]: tokens_out, "total_tokens": tokens_in + tokens_out}
+    return {usage_keys[0]: tokens_in, usage_keys[1]: tokens_out, "total_tokens": tokens_in + tokens_out}
 
 
 def _build_token_events(generation: Generation) -> list[tuple[bytes, int]]:
@@ -172,8 +172,8 @@ def _build_token_events(generation: Generation) -> list[tuple[bytes, int]]:
     return [(event_by_key[key], key[1]) for key in event_keys]
 
 
-def _split_into_groups(tokens: int, size: int) -> list[int]:
-    return [min(size, tokens - start) for start in range(0, tokens, size)]
+def _split_into_groups(token_count: int, group_size: int) -> list[int]:
+    return [min(group_size, token_count - start) for start in range(0, token_count, group_size)]
 
 
 def _build_token_event(generation: Generation, kind: str, text: str) -> bytes:

@@ -36,7 +36,7 @@ class _OpenAiRequest(msgspec.Struct, frozen=True):
         return next((tokens for tokens in limits if tokens is not None), default)
 
 
-_decode = json_decoder(_OpenAiRequest)
+_decode_request = json_decoder(_OpenAiRequest)
 
 _GENERATING_APIS: dict[str, Api] = {
     "/v1/chat/completions": "chat",
@@ -51,20 +51,20 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
     service = FifoService(mock.service_model)
     models = {"object": "list", "data": [{"id": mock.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
     models_body = msgspec.json.encode(models)
-    handlers: dict[str, Handle] = {
+    handler_by_path: dict[str, Handle] = {
         "/v1/embeddings": lambda request, body: _build_embeddings(mock, service, request, body),
         "/v1/rerank": lambda request, body: _build_ranking(service, request, body),
     }
-    handlers |= {path: _build_generation_handler(mock, service, api) for path, api in _GENERATING_APIS.items()}
+    handler_by_path |= {path: _build_generation_handler(mock, service, api) for path, api in _GENERATING_APIS.items()}
 
     def handle_request(request: Request) -> ResponseScript | None:
         if request.path in ("/v1/models", "/health"):
             return build_json_response(0, models_body)
-        handle = handlers.get(request.path)
+        handle = handler_by_path.get(request.path)
         if handle is None:
             return None
         try:
-            body = _decode(request.body)
+            body = _decode_request(request.body)
         except msgspec.DecodeError:
             return build_error_response(400, "the body is not a valid request")
         return handle(request, body) if body.model == mock.model else build_error_response(404, _MODEL_NOT_FOUND)
@@ -74,20 +74,20 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
 
 def _build_generation_handler(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
     def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
-        tokens = body.get_max_tokens(mock.output_tokens)
-        if not 0 < tokens <= _MAX_TOKENS:
+        token_count = body.get_max_tokens(mock.output_tokens)
+        if not 0 < token_count <= _MAX_TOKENS:
             return build_error_response(400, "the requested number of tokens is not supported")
         generation = Generation(
-            tokens=tokens,
+            tokens=token_count,
             api=api,
             model=mock.model,
             input_tokens=_count_spaces(request.body),
             has_usage=api == "responses" or (body.stream_options is not None and body.stream_options.include_usage),
         )
-        wait_ns, first_ns = service.schedule(request.at_ns, tokens=tokens)
+        queueing_ns, first_token_ns = service.schedule(request.at_ns, token_count=token_count)
         if body.stream:
-            return _build_stream(generation, wait_ns, first_ns, service.gap_ns)
-        due_ns = wait_ns + first_ns + (tokens - 1) * service.gap_ns
+            return _build_stream(generation, queueing_ns, first_token_ns, service.gap_ns)
+        due_ns = queueing_ns + first_token_ns + (token_count - 1) * service.gap_ns
         return build_json_response(due_ns, msgspec.json.encode(build_response(generation)))
 
     return handle
@@ -102,14 +102,14 @@ def _count_spaces(body: bytes) -> int:
     return max(1, body.count(b" "))
 
 
-def _build_stream(generation: Generation, wait_ns: int, first_ns: int, gap_ns: int) -> ResponseScript:
+def _build_stream(generation: Generation, queueing_ns: int, first_token_ns: int, gap_ns: int) -> ResponseScript:
     """Build the script of a streamed response. The head, and the role if the API has one, are sent
     when processing begins."""
-    pieces = build_openai_stream(generation, first_ns / 1e9, gap_ns / 1e9)
-    offsets = [wait_ns, *(wait_ns + round(send_s * 1e9) for send_s, _ in pieces)]
+    pieces = build_openai_stream(generation, first_token_ns / 1e9, gap_ns / 1e9)
+    offsets_ns = [queueing_ns, *(queueing_ns + round(send_s * 1e9) for send_s, _ in pieces)]
     data = [_STREAM_HEAD, *(encode_chunk(event) for _, event in pieces)]
     data[-1] += LAST_CHUNK
-    return ResponseScript(offsets, data)
+    return ResponseScript(offsets_ns, data)
 
 
 def _build_embeddings(mock: OpenAiMock, service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
@@ -122,11 +122,15 @@ def _build_embeddings(mock: OpenAiMock, service: FifoService, request: Request, 
         "model": mock.model,
         "usage": {"prompt_tokens": _count_spaces(request.body), "total_tokens": _count_spaces(request.body)},
     }
-    return build_json_response(sum(service.schedule(request.at_ns, rows=text_count)), msgspec.json.encode(response))
+    return build_json_response(
+        sum(service.schedule(request.at_ns, row_count=text_count)), msgspec.json.encode(response)
+    )
 
 
 def _build_ranking(service: FifoService, request: Request, body: _OpenAiRequest) -> ResponseScript:
-    count = len(body.documents)
-    results = [{"index": index, "relevance_score": 1 - index / (count + 1)} for index in range(count)]
+    document_count = len(body.documents)
+    results = [{"index": index, "relevance_score": 1 - index / (document_count + 1)} for index in range(document_count)]
     response = {"id": "scripted-1", "results": results, "usage": {"total_tokens": _count_spaces(request.body)}}
-    return build_json_response(sum(service.schedule(request.at_ns, rows=count)), msgspec.json.encode(response))
+    return build_json_response(
+        sum(service.schedule(request.at_ns, row_count=document_count)), msgspec.json.encode(response)
+    )

@@ -66,15 +66,15 @@ class SocketWriter:
     def reset(self) -> None:
         """Reset the connection, as if the server process had crashed. The client loses all data
         that it has not read."""
-        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as duplicate:
-            duplicate.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
+        with socket.socket(fileno=os.dup(self._transport.get_extra_info("socket").fileno())) as duplicate_socket:
+            duplicate_socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _NO_LINGER)
         self._transport.abort()
 
 
 class ResponsePlayback:
     """Playback of one response script on a connection."""
 
-    __slots__ = ("_index", "_postpone_during_freeze", "_script", "_start_ns", "_writer")
+    __slots__ = ("_piece_index", "_postpone_during_freeze", "_script", "_start_ns", "_writer")
 
     def __init__(
         self,
@@ -85,30 +85,30 @@ class ResponsePlayback:
     ) -> None:
         self._writer, self._script, self._start_ns = writer, script, start_ns
         self._postpone_during_freeze = postpone_during_freeze
-        self._index = 0
+        self._piece_index = 0
 
-    def send_due(self) -> int | None:
-        """Send all pieces that are due. Return the time in ns at which `send_due` must be called
-        again, or None at the end of the response."""
-        writer, (offsets, pieces, ending) = self._writer, self._script
+    def send_due_pieces(self) -> int | None:
+        """Send all pieces that are due. Return the time in ns at which `send_due_pieces` must be
+        called again, or None at the end of the response."""
+        writer, (offsets_ns, pieces, ending) = self._writer, self._script
         now_ns = time.perf_counter_ns()
         try:
             while writer.is_open():
-                if self._index == len(pieces):
+                if self._piece_index == len(pieces):
                     if ending.end != "repeat":
                         self._finish()
                         return None
-                    self._index -= ending.repeated
+                    self._piece_index -= ending.repeated
                     self._start_ns += round(ending.period_s * 1e9)
-                due_ns = self._start_ns + offsets[self._index]
+                due_ns = self._start_ns + offsets_ns[self._piece_index]
                 if self._postpone_during_freeze is not None:
                     due_ns = self._postpone_during_freeze(due_ns)
                 if due_ns > now_ns:
                     return due_ns
                 if writer.is_full():
                     return now_ns + _RETRY_NS
-                writer.write(pieces[self._index])
-                self._index += 1
+                writer.write(pieces[self._piece_index])
+                self._piece_index += 1
         except OSError:  # the peer has closed the connection
             writer.close()
         return None
@@ -123,12 +123,12 @@ class ResponsePlayback:
 def build_stream_script(stream: Stream, delay_ns: int) -> ResponseScript:
     repeated_count = stream.repeated if stream.end == "repeat" else 0
     unrepeated_count = len(stream.pieces) - repeated_count
-    pieces = [*_join_simultaneous(stream.pieces[:unrepeated_count]), *stream.pieces[unrepeated_count:]]
-    offsets = [delay_ns + round(send_s * 1e9) for send_s, _ in pieces]
-    return ResponseScript(offsets, [data for _, data in pieces], stream)
+    pieces = [*_join_simultaneous_pieces(stream.pieces[:unrepeated_count]), *stream.pieces[unrepeated_count:]]
+    offsets_ns = [delay_ns + round(send_s * 1e9) for send_s, _ in pieces]
+    return ResponseScript(offsets_ns, [data for _, data in pieces], stream)
 
 
-def _join_simultaneous(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
+def _join_simultaneous_pieces(pieces: Sequence[tuple[float, bytes]]) -> list[tuple[float, bytes]]:
     """Join small pieces of a response that have the same send time."""
     joined_pieces: list[tuple[float, bytes]] = []
     for send_s, data in pieces:

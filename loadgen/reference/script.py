@@ -167,20 +167,20 @@ class FifoService:
     """Simulated FIFO service with a given service model. Requests are served in order of arrival,
     so the service time and queueing time of a request are known at its arrival."""
 
-    def __init__(self, model: ServiceModel) -> None:
-        self._service_model = model
-        self._random = random.Random(model.seed)
-        self._server_free_ns = None if model.servers is None else [0] * model.servers
-        self.gap_ns = 0 if model.tokens_per_s is None else round(1e9 / model.tokens_per_s)
+    def __init__(self, service_model: ServiceModel) -> None:
+        self._service_model = service_model
+        self._random = random.Random(service_model.seed)
+        self._server_free_times_ns = None if service_model.servers is None else [0] * service_model.servers
+        self.gap_ns = 0 if service_model.tokens_per_s is None else round(1e9 / service_model.tokens_per_s)
 
-    def schedule(self, arrival_ns: int, *, rows: int = 0, tokens: int = 1) -> tuple[int, int]:
+    def schedule(self, arrival_ns: int, *, row_count: int = 0, token_count: int = 1) -> tuple[int, int]:
         """Add a request that arrives at `arrival_ns`. Return its queueing time, and the time from
         the start of processing to the first token, both in ns."""
-        first_token_ns = self._draw_first_token_ns() + round(rows * self._service_model.row_s * 1e9)
-        if self._server_free_ns is None:
+        first_token_ns = self._draw_first_token_ns() + round(row_count * self._service_model.row_s * 1e9)
+        if self._server_free_times_ns is None:
             return 0, first_token_ns
-        start_ns = max(arrival_ns, self._server_free_ns[0])
-        heapq.heapreplace(self._server_free_ns, start_ns + first_token_ns + max(tokens - 1, 0) * self.gap_ns)
+        start_ns = max(arrival_ns, self._server_free_times_ns[0])
+        heapq.heapreplace(self._server_free_times_ns, start_ns + first_token_ns + max(token_count - 1, 0) * self.gap_ns)
         return start_ns - arrival_ns, first_token_ns
 
     def _draw_first_token_ns(self) -> int:
@@ -189,9 +189,9 @@ class FifoService:
         return round(service_model.delay_s * factor * 1e9)
 
 
-def build_freeze(script: Script, first_ns: int) -> Callable[[int], int]:
+def build_freeze(script: Script, first_request_ns: int) -> Callable[[int], int]:
     """Build a function that postpones due times within the freeze to the end of the freeze.
-    `first_ns` is the time of the first request."""
-    begin_ns = first_ns + round(script.freeze_after_s * 1e9)
+    `first_request_ns` is the time of the first request."""
+    begin_ns = first_request_ns + round(script.freeze_after_s * 1e9)
     end_ns = begin_ns + round(script.freeze_s * 1e9)
     return lambda due_ns: end_ns if begin_ns <= due_ns < end_ns else due_ns

@@ -52,7 +52,7 @@ class ScriptedServer:
         self._loop = new_event_loop()
         self._ready_event = threading.Event()
         self._thread = threading.Thread(target=self._serve, name="scripted-server")
-        self._responses = _ResponseSelector(script)
+        self._response_selector = _ResponseSelector(script)
         self._timer_queue: TimerQueue[ResponsePlayback] | None = None
         self._postpone_during_freeze: Callable[[int], int] | None = None
         self.transports: set[asyncio.Transport] = set()
@@ -94,11 +94,14 @@ class ScriptedServer:
         if self._postpone_during_freeze is None and self._script.freeze_s:
             self._postpone_during_freeze = build_freeze(self._script, at_ns)
         self._continue_playback(
-            at_ns, ResponsePlayback(writer, self._responses.select(request, at_ns), at_ns, self._postpone_during_freeze)
+            at_ns,
+            ResponsePlayback(
+                writer, self._response_selector.select(request, at_ns), at_ns, self._postpone_during_freeze
+            ),
         )
 
     def _continue_playback(self, _due_ns: int, playback: ResponsePlayback) -> None:
-        next_ns = playback.send_due()
+        next_ns = playback.send_due_pieces()
         if next_ns is not None and self._timer_queue is not None:
             self._timer_queue.add(next_ns, playback)
 

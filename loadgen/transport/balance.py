@@ -76,7 +76,7 @@ def _make_chooser(pools: Sequence[Pool], balance: Balance) -> Callable[[], int]:
 def _make_least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
     """Return a function that selects the pool with the fewest outstanding requests. Among pools
     with equally few, the function selects by round robin."""
-    rotations = itertools.cycle(tuple(_rotate_indices(len(pools), first)) for first in range(len(pools)))
+    rotations = itertools.cycle(tuple(_rotate_indices(len(pools), first_index)) for first_index in range(len(pools)))
 
     def choose() -> int:
         return min(next(rotations), key=lambda target: pools[target].outstanding_count)
@@ -84,18 +84,18 @@ def _make_least_outstanding(pools: Sequence[Pool]) -> Callable[[], int]:
     return choose
 
 
-def _rotate_indices(count: int, first: int) -> list[int]:
-    return [(first + step) % count for step in range(count)]
+def _rotate_indices(count: int, first_index: int) -> list[int]:
+    return [(first_index + step) % count for step in range(count)]
 
 
 def _make_power_of_two(pools: Sequence[Pool]) -> Callable[[], int]:
     """Return a function that draws two different pools at random and selects the pool with fewer
     outstanding requests."""
-    draw, count = random.Random(_SEED).random, len(pools)
+    draw, pool_count = random.Random(_SEED).random, len(pools)
 
     def choose() -> int:
-        first_target = int(draw() * count)
-        second_target = (first_target + 1 + int(draw() * (count - 1))) % count
+        first_target = int(draw() * pool_count)
+        second_target = (first_target + 1 + int(draw() * (pool_count - 1))) % pool_count
         return (
             first_target
             if pools[first_target].outstanding_count <= pools[second_target].outstanding_count

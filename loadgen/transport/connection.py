@@ -83,13 +83,13 @@ class Connection(asyncio.Protocol):
         self,
         on_free: Callable[[Connection], None],
         on_lost: Callable[[Connection], None],
-        heads: HeadCache,
+        head_cache: HeadCache,
         rewrite: Rewrite | None = None,
         received_bytes: ReceivedBytes | None = None,
     ) -> None:
         self._on_free, self._on_lost = on_free, on_lost
-        self._heads, self._rewrite = heads, rewrite
-        self._response = ResponseParser(received_bytes or ReceivedBytes())
+        self._head_cache, self._rewrite = head_cache, rewrite
+        self._response_parser = ResponseParser(received_bytes or ReceivedBytes())
         self._transport: asyncio.Transport | None = None
         self._write: Callable[[bytes], None]
         self._is_closing: Callable[[], bool]
@@ -161,18 +161,18 @@ class Connection(asyncio.Protocol):
         if exchange.first_byte_ns is None:
             exchange.first_byte_ns = now_ns
             if exchange.reader is None and not exchange.is_head:
-                latest_head = self._heads.latest_head
-                is_latest_head = len(data) == latest_head.length and data.startswith(latest_head.head)
-                cached_head = latest_head if is_latest_head else self._heads.find(data)
+                latest_head = self._head_cache.latest_head
+                is_latest_head = len(data) == latest_head.response_length and data.startswith(latest_head.head)
+                cached_head = latest_head if is_latest_head else self._head_cache.find(data)
                 if cached_head is not None:
                     exchange.end_ns = self._last_byte_ns = now_ns
                     exchange.status = cached_head.status
                     exchange.headers = cached_head.headers
                     exchange.body = data[len(cached_head.head) :]
-                    exchange.bytes_received = cached_head.length
+                    exchange.bytes_received = cached_head.response_length
                     self._end(exchange)
                     return
-            self._response.start(exchange)
+            self._response_parser.start(exchange)
         self._last_byte_ns = now_ns
         self._parse(exchange, data)
 
@@ -186,26 +186,26 @@ class Connection(asyncio.Protocol):
             else:
                 self._fail(exchange, "send")
         self._on_lost(self)
-        self._response.release()
+        self._response_parser.release()
 
     def _parse(self, exchange: Exchange, data: bytes) -> None:
-        response = self._response
-        response.feed(data, self._last_byte_ns)
-        exchange.bytes_received = response.bytes_received
-        if response.error is not None:
-            self.abort(response.error, response.detail)
-        elif response.status == _PROXY_AUTHENTICATION_REQUIRED:
+        parser = self._response_parser
+        parser.feed(data, self._last_byte_ns)
+        exchange.bytes_received = parser.bytes_received
+        if parser.error is not None:
+            self.abort(parser.error, parser.detail)
+        elif parser.status == _PROXY_AUTHENTICATION_REQUIRED:
             self.abort("connect", "the proxy rejected the request with status 407")
-        elif response.is_complete:
+        elif parser.is_complete:
             self._store_response(exchange)
             if (
-                response.is_keep_alive
-                and response.bytes_received == len(data)
+                parser.is_keep_alive
+                and parser.bytes_received == len(data)
                 and exchange.reader is None
                 and not exchange.is_head
             ):
-                self._heads.add(data, response.status, response.headers, len(exchange.body))
-            self._end(exchange, response.is_keep_alive)
+                self._head_cache.add(data, parser.status, parser.headers, len(exchange.body))
+            self._end(exchange, parser.is_keep_alive)
 
     def _end(self, exchange: Exchange, is_keep_alive: bool = True) -> None:
         self._exchange = None
@@ -218,7 +218,7 @@ class Connection(asyncio.Protocol):
         exchange.on_done(exchange)
 
     def _end_unfinished(self, exchange: Exchange, error: Exception | None) -> None:
-        if error is None and self._response.is_ended_by_connection():
+        if error is None and self._response_parser.is_ended_by_connection():
             self._store_response(exchange)
             self._end(exchange, is_keep_alive=False)
         else:
@@ -226,17 +226,17 @@ class Connection(asyncio.Protocol):
 
     def _store_response(self, exchange: Exchange) -> None:
         exchange.end_ns = self._last_byte_ns
-        exchange.status = self._response.status
-        exchange.headers = self._response.headers
-        exchange.body = self._response.pop_body()
+        exchange.status = self._response_parser.status
+        exchange.headers = self._response_parser.headers
+        exchange.body = self._response_parser.pop_body()
 
     def _fail(self, exchange: Exchange, error: str, detail: str | None = None) -> None:
         self._exchange = None
         exchange.end_ns = perf_counter_ns()
         exchange.error, exchange.detail = error, detail
         if exchange.first_byte_ns is not None:
-            exchange.status = self._response.status or None
-            self._response.drop_body()
+            exchange.status = self._response_parser.status or None
+            self._response_parser.drop_body()
         exchange.on_done(exchange)
 
     def _is_readable(self) -> bool:
@@ -246,6 +246,6 @@ class Connection(asyncio.Protocol):
         fileno = cast(asyncio.Transport, self._transport).get_extra_info("socket").fileno()
         if not hasattr(select, "poll"):  # Windows, whose select() accepts any number of sockets
             return bool(select.select([fileno], [], [], 0)[0])
-        poll = select.poll()
-        poll.register(fileno, select.POLLIN)
-        return bool(poll.poll(0))
+        poller = select.poll()
+        poller.register(fileno, select.POLLIN)
+        return bool(poller.poll(0))

@@ -140,7 +140,7 @@ _LOCAL_LIMIT_ERRNOS = (errno.EMFILE, errno.ENFILE, errno.EADDRNOTAVAIL, errno.EN
 _LOCAL_LIMIT_TEXTS = tuple(os.strerror(number) for number in _LOCAL_LIMIT_ERRNOS)
 
 
-def is_local_limit(error: BaseException | None) -> bool:
+def is_local_limit_error(error: BaseException | None) -> bool:
     """Return True if an error means that this machine has run out of file descriptors, local ports,
     buffers or memory."""
     return isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno in _LOCAL_LIMIT_ERRNOS)
@@ -154,4 +154,4 @@ def is_local_limit_text(text: str) -> bool:
 
 def classify_connect_error(error: OSError) -> str:
     """Return the error class of a failed attempt to connect: `local-limit` or `connect`."""
-    return LOCAL_LIMIT if is_local_limit(error) else "connect"
+    return LOCAL_LIMIT if is_local_limit_error(error) else "connect"

@@ -126,7 +126,7 @@ class GrpcPool:
 
     def submit(self, exchange: Exchange) -> None:
         if len(self._calls) < self._max_calls:
-            self._start(exchange)
+            self._start_call(exchange)
         else:
             self._waiting_exchanges.append(exchange)
 
@@ -138,7 +138,7 @@ class GrpcPool:
     def abort(self) -> None:
         """End all calls that are in flight or waiting to be started, with the error `timeout`."""
         waiting_exchanges, self._waiting_exchanges = self._waiting_exchanges, deque()
-        self._end((*self._cancel_calls(), *waiting_exchanges), "timeout")
+        self._end_exchanges((*self._cancel_calls(), *waiting_exchanges), "timeout")
 
     def shed(self) -> None:
         """End all calls in flight, because their responses use too much memory, and start waiting
@@ -147,19 +147,19 @@ class GrpcPool:
         All calls are ended, because gRPC does not report how much memory each call uses.
         """
         detail = f"the responses being received exceed {MAX_RECEIVING_BYTES >> 20} MiB in total"
-        self._end(self._cancel_calls(), LOCAL_LIMIT, detail)
+        self._end_exchanges(self._cancel_calls(), LOCAL_LIMIT, detail)
         while self._waiting_exchanges and len(self._calls) < self._max_calls:
-            self._start(self._waiting_exchanges.popleft())
+            self._start_call(self._waiting_exchanges.popleft())
 
     def _cancel_calls(self) -> list[Exchange]:
         """Cancel the calls in flight and return their exchanges."""
         calls, self._calls = self._calls, set()
         for call in calls:
-            call.channel.in_flight -= 1
+            call.channel.in_flight_count -= 1
             call.cancel()
         return [call.exchange for call in calls]
 
-    def _end(self, exchanges: Iterable[Exchange], error: str, detail: str | None = None) -> None:
+    def _end_exchanges(self, exchanges: Iterable[Exchange], error: str, detail: str | None = None) -> None:
         now_ns = perf_counter_ns()
         for exchange in exchanges:
             exchange.error, exchange.detail, exchange.end_ns = error, detail, now_ns
@@ -182,23 +182,25 @@ class GrpcPool:
         except (OSError, UnicodeError) as error:
             raise ResolveError(f"{host} cannot be resolved: {getattr(error, 'strerror', None) or error}") from error
         family = address_infos[0][0]
-        hosts = dict.fromkeys(
-            str(address[0]) for info_family, _, _, _, address in address_infos if info_family == family
-        )
+        ips = dict.fromkeys(str(address[0]) for info_family, _, _, _, address in address_infos if info_family == family)
         if family == socket.AF_INET6:
-            return "ipv6:" + ",".join(f"[{ip}]:{port}" for ip in hosts)
-        return "ipv4:" + ",".join(f"{ip}:{port}" for ip in hosts)
+            return "ipv6:" + ",".join(f"[{ip}]:{port}" for ip in ips)
+        return "ipv4:" + ",".join(f"{ip}:{port}" for ip in ips)
 
-    def _start(self, exchange: Exchange) -> None:
+    def _start_call(self, exchange: Exchange) -> None:
         channel = next(
-            (pooled_channel for pooled_channel in self._channels if pooled_channel.in_flight < _MAX_CALLS_PER_CHANNEL),
+            (
+                pooled_channel
+                for pooled_channel in self._channels
+                if pooled_channel.in_flight_count < _MAX_CALLS_PER_CHANNEL
+            ),
             None,
         )
         if channel is None:
             channel = self._new_channel(self._server)
             self._channels.append(channel)
         self.sent_count += 1
-        channel.in_flight += 1
+        channel.in_flight_count += 1
         exchange.reused = channel.is_used
         call = _Call(exchange, channel)
         self._calls.add(call)
@@ -210,7 +212,7 @@ class GrpcPool:
         if call not in self._calls:  # the call was interrupted
             return
         self._calls.discard(call)
-        call.channel.in_flight -= 1
+        call.channel.in_flight_count -= 1
         if end.status is not None and not call.channel.is_used:
             call.channel.is_used = True
             self.opened_count += 1
@@ -220,5 +222,5 @@ class GrpcPool:
         exchange.bytes_received = exchange.bytes_received or len(body)
         # Start the next call first, so that it does not wait for the check of this response.
         if self._waiting_exchanges and len(self._calls) < self._max_calls:
-            self._start(self._waiting_exchanges.popleft())
+            self._start_call(self._waiting_exchanges.popleft())
         exchange.on_done(exchange)

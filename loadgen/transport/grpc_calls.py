@@ -39,10 +39,10 @@ end, its time in ns, and the response message."""
 
 
 class PooledChannel(Protocol):
-    """gRPC channel in a pool. The pool sets `in_flight`, the number of running calls, and
+    """gRPC channel in a pool. The pool sets `in_flight_count`, the number of running calls, and
     `is_used`, which is true after the first response."""
 
-    in_flight: int
+    in_flight_count: int
     is_used: bool
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd, /) -> Callable[[], object]:
@@ -67,14 +67,16 @@ class UnaryChannel:
             if credentials is None
             else grpc.secure_channel(target, credentials, options)
         )
-        self._calls: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
-        self.in_flight = 0
+        self._multi_callable_by_method: dict[str, grpc.UnaryUnaryMultiCallable[bytes, bytes]] = {}
+        self.in_flight_count = 0
         self.is_used = False
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
-        call = self._calls.get(method)
-        if call is None:
-            call = self._calls[method] = self._channel.unary_unary(method, _RAW_BYTES, _RAW_BYTES)
+        multi_callable = self._multi_callable_by_method.get(method)
+        if multi_callable is None:
+            multi_callable = self._multi_callable_by_method[method] = self._channel.unary_unary(
+                method, _RAW_BYTES, _RAW_BYTES
+            )
         loop = self._server.loop
 
         def on_done(_: object) -> None:
@@ -83,7 +85,7 @@ class UnaryChannel:
                 loop.call_soon_threadsafe(_finish_call, future, end_ns, on_end)
 
         exchange.sent_ns = perf_counter_ns()
-        future = call.future(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
+        future = multi_callable.future(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
         future.add_done_callback(on_done)
         return future.cancel
 
@@ -114,19 +116,21 @@ class StreamChannel:
             if credentials is None
             else grpc.aio.secure_channel(target, credentials, options)
         )
-        self._calls: dict[str, grpc.aio.UnaryStreamMultiCallable[bytes, bytes]] = {}
+        self._multi_callable_by_method: dict[str, grpc.aio.UnaryStreamMultiCallable[bytes, bytes]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self.in_flight = 0
+        self.in_flight_count = 0
         self.is_used = False
 
     def start(self, exchange: Exchange, method: str, metadata: Metadata, on_end: OnEnd) -> Callable[[], object]:
-        start_call = self._calls.get(method)
-        if start_call is None:
+        multi_callable = self._multi_callable_by_method.get(method)
+        if multi_callable is None:
             # On the wire, a request stream with a single message is identical to a unary request.
-            start_call = self._calls[method] = self._channel.unary_stream(method, _RAW_BYTES, _RAW_BYTES)
+            multi_callable = self._multi_callable_by_method[method] = self._channel.unary_stream(
+                method, _RAW_BYTES, _RAW_BYTES
+            )
         exchange.sent_ns = perf_counter_ns()
-        call = start_call(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
-        self._start_task(self._read(exchange, call, on_end))
+        call = multi_callable(exchange.request, timeout=self._server.timeouts.total_s, metadata=metadata)
+        self._start_task(self._read_responses(exchange, call, on_end))
         return call.cancel
 
     def close(self) -> None:
@@ -137,7 +141,9 @@ class StreamChannel:
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
-    async def _read(self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], on_end: OnEnd) -> None:
+    async def _read_responses(
+        self, exchange: Exchange, call: grpc.aio.UnaryStreamCall[bytes, bytes], on_end: OnEnd
+    ) -> None:
         messages: list[bytes] = []
         try:
             end = await self._read_messages(exchange, call, messages)

@@ -53,9 +53,9 @@ def load_credentials(tls: Tls) -> grpc.ChannelCredentials:
             "gRPC always verifies the server's certificate. Set the CA file to the certificate of its CA."
         )
     build_tls_context(tls)  # raises for invalid files with the same messages as for HTTP
-    roots = tls.ca_file or ssl.get_default_verify_paths().cafile
+    ca_file = tls.ca_file or ssl.get_default_verify_paths().cafile
     return grpc.ssl_channel_credentials(
-        root_certificates=None if roots is None else _read_pem(roots),
+        root_certificates=None if ca_file is None else _read_pem(ca_file),
         private_key=None if tls.cert_file is None else _read_pem(tls.key_file or tls.cert_file),
         certificate_chain=None if tls.cert_file is None else _read_pem(tls.cert_file),
     )

@@ -8,7 +8,7 @@ import grpc
 
 from loadgen.transport.exchange import LOCAL_LIMIT, is_local_limit_text
 
-_OK = 200
+_HTTP_OK = 200
 _HTTP_STATUS_BY_CODE = {
     grpc.StatusCode.CANCELLED: 499,
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -51,7 +51,7 @@ class CallEnd(NamedTuple):
     detail: str | None
 
 
-SUCCESS = CallEnd(_OK, None, None)
+SUCCESS = CallEnd(_HTTP_OK, None, None)
 
 
 def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool) -> CallEnd:
@@ -66,7 +66,7 @@ def classify_end(code: grpc.StatusCode, details: str | None, has_response: bool)
     if code is grpc.StatusCode.DEADLINE_EXCEEDED:
         return CallEnd(None, "timeout", None)
     if code is grpc.StatusCode.RESOURCE_EXHAUSTED and _TOO_LARGE_TEXT in details:
-        return CallEnd(_OK, "bad-payload", "the response is too large")
+        return CallEnd(_HTTP_OK, "bad-payload", "the response is too large")
     if code is grpc.StatusCode.UNAVAILABLE:
         # gRPC reports connection errors with a code that servers also send; only the message
         # differs.

@@ -56,7 +56,7 @@ class ConnectionPool:
         self._max_connections = max_connections or endpoint.max_connections
         self._route = build_route(loop, address, endpoint, proxy)
         self._rewrite = build_rewrite(address, request_address or address, proxy)
-        self._heads, self._received_bytes = HeadCache(), received_bytes or ReceivedBytes()
+        self._head_cache, self._received_bytes = HeadCache(), received_bytes or ReceivedBytes()
         self._idle_connections: dict[Connection, None] = {}
         self._connections: set[Connection] = set()
         self._connect_tasks: set[asyncio.Task[None]] = set()
@@ -114,14 +114,14 @@ class ConnectionPool:
         if connecting_count + established_count >= self._max_connections:
             return
         max_connecting_count = max(_MIN_CONCURRENT_CONNECTS, established_count)
-        max_count = min(self._max_connections - established_count, max_connecting_count)
-        count = min(max_count, len(self._waiting_exchanges)) - connecting_count
-        for _ in range(count):
+        max_new_count = min(self._max_connections - established_count, max_connecting_count)
+        new_count = min(max_new_count, len(self._waiting_exchanges)) - connecting_count
+        for _ in range(new_count):
             task = self._loop.create_task(self._open_connection())
             self._connect_tasks.add(task)
-            task.add_done_callback(self._on_opened)
+            task.add_done_callback(self._on_connect_task_done)
 
-    def _on_opened(self, task: asyncio.Task[None]) -> None:
+    def _on_connect_task_done(self, task: asyncio.Task[None]) -> None:
         self._connect_tasks.discard(task)
         self._open_connections()
 
@@ -130,24 +130,24 @@ class ConnectionPool:
             async with asyncio.timeout(self._timeouts.connect_s):
                 connection = await self._route.connect(self._create_connection)
         except ssl.SSLError as error:
-            self._fail_oldest("tls", describe_tls_failure(error))
+            self._fail_oldest_exchange("tls", describe_tls_failure(error))
         except TimeoutError:
-            self._fail_oldest("connect", f"no connection within {self._timeouts.connect_s:g} s")
+            self._fail_oldest_exchange("connect", f"no connection within {self._timeouts.connect_s:g} s")
         except OSError as error:
-            self._fail_oldest(classify_connect_error(error), error.strerror or str(error))
+            self._fail_oldest_exchange(classify_connect_error(error), error.strerror or str(error))
         except MemoryError:
-            self._fail_oldest(LOCAL_LIMIT, "out of memory")
+            self._fail_oldest_exchange(LOCAL_LIMIT, "out of memory")
         except Exception as error:  # any error must fail a request, or connections would be requested forever
-            self._fail_oldest("connect", type(error).__name__)
+            self._fail_oldest_exchange("connect", type(error).__name__)
         else:
             self.opened_count += 1
             self._connections.add(connection)
             self._release(connection)
 
     def _create_connection(self) -> Connection:
-        return Connection(self._on_free, self._on_lost, self._heads, self._rewrite, self._received_bytes)
+        return Connection(self._on_free, self._on_lost, self._head_cache, self._rewrite, self._received_bytes)
 
-    def _fail_oldest(self, error: str, detail: str) -> None:
+    def _fail_oldest_exchange(self, error: str, detail: str) -> None:
         if self._waiting_exchanges:
             exchange = self._waiting_exchanges.popleft()
             exchange.error, exchange.detail = error, detail

@@ -12,20 +12,20 @@ import msgspec
 
 from loadgen.transport.exchange import LOCAL_LIMIT, Exchange, Headers, StreamReader, find_header
 
-_MAX_CACHED = 64
-_MAX_MISSES = 64
-_SKIPPED_LOOKUPS = 1_000
+_MAX_CACHED_HEADS = 64
+_MAX_MISS_COUNT = 64
+_SKIPPED_LOOKUP_COUNT = 1_000
 
 
 class CachedHead(msgspec.Struct, frozen=True, gc=False):
     """Cached head of a response, already parsed.
 
-    `length` is the size in bytes of the whole response (head and body). Responses share the
-    headers, which must therefore not be modified.
+    `response_length` is the size in bytes of the whole response (head and body). Responses share
+    the headers, which must therefore not be modified.
     """
 
     head: bytes
-    length: int
+    response_length: int
     status: int
     headers: Headers
 
@@ -41,7 +41,7 @@ class HeadCache:
 
     def __init__(self) -> None:
         self.latest_head = CachedHead(b"", -1, 0, [])
-        self._by_head: dict[bytes, CachedHead] = {}
+        self._cached_head_by_bytes: dict[bytes, CachedHead] = {}
         self._miss_count = self._remaining_skips = 0
 
     def find(self, data: bytes) -> CachedHead | None:
@@ -50,15 +50,15 @@ class HeadCache:
         if self._remaining_skips:
             self._remaining_skips -= 1
             return None
-        head = self._by_head.get(data[: data.find(b"\r\n\r\n") + 4])
-        if head is None or head.length != len(data):
+        cached_head = self._cached_head_by_bytes.get(data[: data.find(b"\r\n\r\n") + 4])
+        if cached_head is None or cached_head.response_length != len(data):
             self._miss_count += 1
-            if self._miss_count == _MAX_MISSES:
-                self._miss_count, self._remaining_skips = 0, _SKIPPED_LOOKUPS
+            if self._miss_count == _MAX_MISS_COUNT:
+                self._miss_count, self._remaining_skips = 0, _SKIPPED_LOOKUP_COUNT
             return None
         self._miss_count = 0
-        self.latest_head = head
-        return head
+        self.latest_head = cached_head
+        return cached_head
 
     def add(self, data: bytes, status: int, headers: Headers, body_length: int) -> None:
         """Add the head of a response to the cache. `data` must be one complete response with
@@ -72,10 +72,10 @@ class HeadCache:
         head_length = data.find(b"\r\n\r\n") + 4
         if len(data) - head_length != body_length:
             return
-        if len(self._by_head) == _MAX_CACHED:
-            self._by_head.clear()
+        if len(self._cached_head_by_bytes) == _MAX_CACHED_HEADS:
+            self._cached_head_by_bytes.clear()
         head = data[:head_length]
-        self.latest_head = self._by_head[head] = CachedHead(head, len(data), status, headers)
+        self.latest_head = self._cached_head_by_bytes[head] = CachedHead(head, len(data), status, headers)
 
 
 MAX_RESPONSE_BYTES = 64 * 2**20
@@ -92,8 +92,8 @@ _MAX_BYTES_RECEIVED = 2**31 - 1
 """Maximum number of received bytes per response, because the column `bytes_received` of the request
 rows is an int32."""
 
-_ENCODING = b"content-encoding"
-_ENCODING_LENGTH = len(_ENCODING)
+_ENCODING_HEADER = b"content-encoding"
+_ENCODING_HEADER_LENGTH = len(_ENCODING_HEADER)
 
 
 class ReceivedBytes:
@@ -120,7 +120,7 @@ class ResponseParser:
         self.error: str | None = None
         self.detail: str | None = None
         self._is_head = self._is_compressed = False
-        self._body: list[bytes] = []
+        self._body_chunks: list[bytes] = []
         self._reader: StreamReader | None = None
         self._feed_reader: Callable[[bytes, int], str | None] | None = None
         self.bytes_received = self._non_body_bytes = 0
@@ -150,13 +150,13 @@ class ResponseParser:
             return
         self.bytes_received = bytes_received
         self._non_body_bytes += len(data)
-        chunk_count = len(self._body)
+        chunk_count = len(self._body_chunks)
         try:
             self._feed(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             self.is_keep_alive = False
             self._fail(describe_non_http(data, error))
-        if self._feed_reader is not None and self._body:
+        if self._feed_reader is not None and self._body_chunks:
             self._feed_body(self._feed_reader, received_ns)
         elif self._feed_reader is None and not self.is_complete:
             self._store_body(chunk_count, len(data))
@@ -168,13 +168,13 @@ class ResponseParser:
     def pop_body(self) -> bytes:
         """Return the body of a response that was not streamed, and remove the body from the
         parser."""
-        chunks = self._body
+        chunks = self._body_chunks
         self.drop_body()
         self._reader = self._feed_reader = None  # release the data of the reader on a keep-alive connection
         return chunks[0] if len(chunks) == 1 else b"".join(chunks)
 
     def drop_body(self) -> None:
-        self._body = []
+        self._body_chunks = []
         if self._stored_bytes:
             self._all_received_bytes.total -= self._stored_bytes
             self._stored_bytes = 0
@@ -201,7 +201,7 @@ class ResponseParser:
     def on_header(self, name: bytes, value: bytes) -> None:
         if not self.status:  # otherwise it is a trailer
             self.headers.append((name, value))
-            if len(name) == _ENCODING_LENGTH and name.lower() == _ENCODING:
+            if len(name) == _ENCODING_HEADER_LENGTH and name.lower() == _ENCODING_HEADER:
                 self._is_compressed = value.strip().lower() not in (b"", b"identity")
 
     def on_headers_complete(self) -> None:
@@ -229,7 +229,7 @@ class ResponseParser:
         if self.is_complete:
             self.is_keep_alive = False
         else:
-            self._body.append(body)
+            self._body_chunks.append(body)
 
     def on_message_complete(self) -> None:
         if self.status and not self.is_complete:
@@ -242,8 +242,8 @@ class ResponseParser:
 
         Without joining, many small chunks would use many times their size in memory.
         """
-        if len(self._body) > old_chunk_count + 1:
-            self._body[old_chunk_count:] = [b"".join(self._body[old_chunk_count:])]
+        if len(self._body_chunks) > old_chunk_count + 1:
+            self._body_chunks[old_chunk_count:] = [b"".join(self._body_chunks[old_chunk_count:])]
         self._stored_bytes += size
         self._all_received_bytes.total += size
         if self._all_received_bytes.total > MAX_RECEIVING_BYTES:
@@ -253,7 +253,7 @@ class ResponseParser:
     def _feed_body(self, feed_reader: Callable[[bytes, int], str | None], received_ns: int) -> None:
         """Pass all body chunks of one read to the reader in a single call, because the chunks have
         the same receive time."""
-        chunks = self._body
+        chunks = self._body_chunks
         content = chunks[0] if len(chunks) == 1 else b"".join(chunks)
         chunks.clear()
         try:

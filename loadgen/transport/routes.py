@@ -12,7 +12,7 @@ from typing import Protocol, TypeVar
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.connection import Connection
-from loadgen.transport.exchange import ResolveError, is_local_limit
+from loadgen.transport.exchange import ResolveError, is_local_limit_error
 from loadgen.transport.proxy import Proxy
 from loadgen.transport.tls import build_tls_context
 
@@ -21,7 +21,7 @@ T = TypeVar("T")
 NewConnection = Callable[[], Connection]
 
 _MAX_PROXY_BYTES = 65_536
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r)")
+_STATUS_LINE_PATTERN = re.compile(rb"HTTP/1\.[01] ([1-5][0-9][0-9])(?: |\r)")
 
 
 class Route(Protocol):
@@ -39,12 +39,12 @@ class Route(Protocol):
 def build_route(loop: asyncio.AbstractEventLoop, address: Address, endpoint: Endpoint, proxy: Proxy | None) -> Route:
     """Build the route to an address, according to the endpoint's Unix socket, proxy and TLS
     settings. Raises TlsFileError if a certificate or key file is invalid."""
-    tls = build_tls_context(endpoint.tls) if address.is_tls else None
+    tls_context = build_tls_context(endpoint.tls) if address.is_tls else None
     if endpoint.unix_socket is not None:
-        return _UnixRoute(loop, endpoint.unix_socket, address.host, tls)
+        return _UnixRoute(loop, endpoint.unix_socket, address.host, tls_context)
     if proxy is None:
-        return _TcpRoute(loop, address.host, address.port, tls)
-    return _ProxyRoute(loop, proxy) if tls is None else _TunnelRoute(loop, proxy, address, tls)
+        return _TcpRoute(loop, address.host, address.port, tls_context)
+    return _ProxyRoute(loop, proxy) if tls_context is None else _TunnelRoute(loop, proxy, address, tls_context)
 
 
 class _HostAddresses:
@@ -67,50 +67,54 @@ class _HostAddresses:
 
     async def connect(self, open_connection: Callable[[str], Awaitable[T]]) -> T:
         last_error: OSError | None = None
-        for host in list(self._addresses):
+        for ip in list(self._addresses):
             try:
-                connection = await open_connection(host)
+                connection = await open_connection(ip)
             except OSError as error:
                 # Prefer other errors to local limits: this machine may lack an address of one IP
                 # version.
-                last_error = error if last_error is None or is_local_limit(last_error) else last_error
+                last_error = error if last_error is None or is_local_limit_error(last_error) else last_error
                 continue
-            if self._addresses[0] != host:
-                self._addresses.sort(key=lambda address: address != host)
+            if self._addresses[0] != ip:
+                self._addresses.sort(key=lambda other_ip: other_ip != ip)
             return connection
         raise last_error or OSError("the host has no address")
 
 
 class _TcpRoute:
-    def __init__(self, loop: asyncio.AbstractEventLoop, host: str, port: int, tls: ssl.SSLContext | None) -> None:
-        self._loop, self._port, self._tls = loop, port, tls
-        self._server_name = host if tls else None
-        self._addresses = _HostAddresses(loop, host, port)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, host: str, port: int, tls_context: ssl.SSLContext | None
+    ) -> None:
+        self._loop, self._port, self._tls_context = loop, port, tls_context
+        self._server_name = host if tls_context else None
+        self._host_addresses = _HostAddresses(loop, host, port)
 
     async def resolve(self) -> None:
-        await self._addresses.resolve()
+        await self._host_addresses.resolve()
 
     async def connect(self, new_connection: NewConnection) -> Connection:
-        return await self._addresses.connect(lambda host: self._connect(host, new_connection))
+        return await self._host_addresses.connect(lambda host: self._connect(host, new_connection))
 
     async def _connect(self, host: str, new_connection: NewConnection) -> Connection:
         _, connection = await self._loop.create_connection(
-            new_connection, host, self._port, ssl=self._tls, server_hostname=self._server_name
+            new_connection, host, self._port, ssl=self._tls_context, server_hostname=self._server_name
         )
         return _require_open(connection)
 
 
 class _UnixRoute:
-    def __init__(self, loop: asyncio.AbstractEventLoop, path: str, host: str, tls: ssl.SSLContext | None) -> None:
-        self._loop, self._path, self._tls = loop, path, tls
-        self._server_name = host if tls else None
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, path: str, host: str, tls_context: ssl.SSLContext | None
+    ) -> None:
+        self._loop, self._path, self._tls_context = loop, path, tls_context
+        self._server_name = host if tls_context else None
 
     async def resolve(self) -> None:
         """Do nothing, because a Unix socket has no host name to resolve."""
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         _, connection = await self._loop.create_unix_connection(
-            new_connection, self._path, ssl=self._tls, server_hostname=self._server_name
+            new_connection, self._path, ssl=self._tls_context, server_hostname=self._server_name
         )
         return _require_open(connection)
 
@@ -123,7 +127,7 @@ class _ProxyRoute(_TcpRoute):
         self._proxy = proxy
 
     async def resolve(self) -> None:
-        await _resolve_proxy(self._addresses)
+        await _resolve_proxy(self._host_addresses)
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         try:
@@ -133,20 +137,22 @@ class _ProxyRoute(_TcpRoute):
 
 
 class _TunnelRoute:
-    def __init__(self, loop: asyncio.AbstractEventLoop, proxy: Proxy, address: Address, tls: ssl.SSLContext) -> None:
-        self._loop, self._proxy, self._address, self._tls = loop, proxy, address, tls
-        self._addresses = _HostAddresses(loop, proxy.host, proxy.port)
+    def __init__(
+        self, loop: asyncio.AbstractEventLoop, proxy: Proxy, address: Address, tls_context: ssl.SSLContext
+    ) -> None:
+        self._loop, self._proxy, self._address, self._tls_context = loop, proxy, address, tls_context
+        self._host_addresses = _HostAddresses(loop, proxy.host, proxy.port)
 
     async def resolve(self) -> None:
-        await _resolve_proxy(self._addresses)
+        await _resolve_proxy(self._host_addresses)
 
     async def connect(self, new_connection: NewConnection) -> Connection:
         try:
-            tunnel = await self._addresses.connect(self._open_tunnel)
+            tunnel = await self._host_addresses.connect(self._open_tunnel)
         except OSError as error:
             raise _build_proxy_error(self._proxy, error) from error
         _, connection = await self._loop.create_connection(
-            new_connection, sock=tunnel, ssl=self._tls, server_hostname=self._address.host
+            new_connection, sock=tunnel, ssl=self._tls_context, server_hostname=self._address.host
         )
         return _require_open(connection)
 
@@ -163,10 +169,10 @@ class _TunnelRoute:
                 response += data
                 if not data or len(response) > _MAX_PROXY_BYTES:
                     raise OSError("no response to the CONNECT request")
-            status = _STATUS_LINE.match(response)
-            if status is None or status[1][:1] != b"2":
+            match = _STATUS_LINE_PATTERN.match(response)
+            if match is None or match[1][:1] != b"2":
                 raise OSError(
-                    f"the CONNECT request was rejected with status {status[1].decode() if status else 'unknown'}"
+                    f"the CONNECT request was rejected with status {match[1].decode() if match else 'unknown'}"
                 )
         except BaseException:
             tunnel.close()
@@ -181,9 +187,9 @@ def _encode_connect_request(address: Address, proxy: Proxy) -> bytes:
     return f"CONNECT {authority} HTTP/1.1\r\nHost: {authority}\r\n{credentials}\r\n".encode()
 
 
-async def _resolve_proxy(hosts: _HostAddresses) -> None:
+async def _resolve_proxy(host_addresses: _HostAddresses) -> None:
     try:
-        await hosts.resolve()
+        await host_addresses.resolve()
     except ResolveError as error:
         raise ResolveError(f"the proxy {error}") from error
 

@@ -28,9 +28,9 @@ def build_tls_context(tls: Tls) -> ssl.SSLContext:
             # An empty password prevents OpenSSL from prompting for a password in the terminal.
             context.load_cert_chain(tls.cert_file, tls.key_file, password="")
         except (OSError, ValueError) as error:
-            files = " or ".join(file for file in (tls.cert_file, tls.key_file) if file is not None)
+            files_text = " or ".join(file for file in (tls.cert_file, tls.key_file) if file is not None)
             raise TlsFileError(
-                f"the client certificate or key ({files}) cannot be used: {_describe_file_error(error)}"
+                f"the client certificate or key ({files_text}) cannot be used: {_describe_file_error(error)}"
             ) from error
     return context
 

@@ -23,7 +23,7 @@ from loadgen.records import (
     StartStage,
     StopStage,
 )
-from loadgen.transport.exchange import is_local_limit
+from loadgen.transport.exchange import is_local_limit_error
 from loadgen.worker.rows import preload_imports
 from loadgen.worker.sender import LocustRunner, Sender, run_in_thread
 from loadgen.worker.stage_run import StageRun
@@ -43,7 +43,7 @@ def build_failure(error: Exception) -> Failed:
     if isinstance(error, TargetError):
         return Failed(message=str(error), error=error.error)
     traceback.print_exception(error)
-    if isinstance(error, OSError) and error.errno is not None and is_local_limit(error):
+    if isinstance(error, OSError) and error.errno is not None and is_local_limit_error(error):
         return Failed(message=f"the load worker failed: {os.strerror(error.errno)}", hint=_LOCAL_LIMIT_HINT)
     # Do not use the repr: for some errors it contains the input, which may include a secret.
     return Failed(message=f"the load worker failed: {type(error).__name__}: {error}")
@@ -85,7 +85,7 @@ class Worker:
                     stage_run.stop(drain)
             case ChangeRate() | ExtendStage():
                 if stage_run is not None:
-                    stage_run.change(command)
+                    stage_run.apply_change(command)
             case Configure() | Preflight():
                 self._commands.put(command)
             case Quit():
@@ -111,9 +111,9 @@ class Worker:
         else:
             self._locust_runner.run_task(lambda: self._run_stage(command, target))
 
-    def _run_stage(self, stage: StageRun, target: SendingTarget) -> None:
+    def _run_stage(self, stage_run: StageRun, target: SendingTarget) -> None:
         self._import_thread.join()
-        stage.run(target)
+        stage_run.run(target)
 
     async def _configure(self, command: Configure) -> None:
         if self._target is not None:

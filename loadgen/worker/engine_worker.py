@@ -20,7 +20,7 @@ def serve_engine(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         sender, locust_runner = Sender(), LocustRunner()
         locust_runner.start_local()
         worker = Worker(sender, locust_runner, reports)
-        reports.send(Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop))
+        reports.send(Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop_name))
         threading.Thread(
             target=_execute_commands, args=(commands, worker, reports), name="commands", daemon=True
         ).start()

@@ -25,7 +25,7 @@ from loadgen.records import Command, Join, Ping, Pong, Report
 from loadgen.sanitizing import format_host_port
 
 _LINGER_MS = 2_000
-_RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
+_MIN_RECONNECT_MS, _MAX_RECONNECT_MS = 100, 1_000
 """Minimum and maximum interval in ms between attempts to connect to the master. The interval grows
 with each attempt."""
 
@@ -143,14 +143,14 @@ class _GuardedClient(zmqrpc.Client):
     Locust's thread."""
 
     def __init__(self, token: str, on_lost: Callable[[], None], host: str, port: int, identity: str) -> None:
-        is_ipv4 = _is_ipv4_only(host, port)
-        zmqrpc.BaseSocket.__init__(self, zmq.DEALER, is_ipv4)  # type: ignore[no-untyped-call]
+        is_ipv4_only = _is_ipv4_only(host, port)
+        zmqrpc.BaseSocket.__init__(self, zmq.DEALER, is_ipv4_only)  # type: ignore[no-untyped-call]
         self.has_connected = self.is_joined = False
         self._on_lost = on_lost
         self.socket.identity = identity.encode()
         self.socket.sndhwm = self.socket.rcvhwm = 0  # sending never blocks, and nothing is dropped
         self.socket.linger = _LINGER_MS
-        self.socket.reconnect_ivl, self.socket.reconnect_ivl_max = _RECONNECT_MS, _MAX_RECONNECT_MS
+        self.socket.reconnect_ivl, self.socket.reconnect_ivl_max = _MIN_RECONNECT_MS, _MAX_RECONNECT_MS
         secure_worker_socket(self.socket, token)
         monitor = self.socket.get_monitor_socket(zmq.EVENT_CONNECTED | zmq.EVENT_DISCONNECTED)
         gevent.spawn(self._monitor_connection, monitor)

@@ -78,11 +78,11 @@ def serve_master(commands: BinaryIO, reports: ReportWriter) -> NoReturn:
         )
     except NoMasterError as error:
         _exit(EXIT_NO_MASTER, str(error))
-    ready = Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop)
+    ready = Ready(pid=os.getpid(), pacing=PACING_MECHANISM, event_loop=sender.event_loop_name)
     worker = Worker(sender, locust_runner, connection)
     monitor_args = (connection, worker, lost_text, lambda: reports.send(ready))
     threading.Thread(target=_monitor_master, args=monitor_args, name="watch", daemon=True).start()
-    connection.send(_build_hello(join, sender.event_loop))
+    connection.send(_build_hello(join, sender.event_loop_name))
     threading.Thread(
         target=_execute_commands, args=(command_queue, worker, connection), name="commands", daemon=True
     ).start()
@@ -123,9 +123,9 @@ def _monitor_master(
 ) -> None:
     """Exit when the master is lost, even if Locust's thread is blocked. Without a master, a worker
     must not send requests."""
-    pause, is_accepted = threading.Event(), False
+    pause_event, is_accepted = threading.Event(), False
     while True:
-        pause.wait(_POLL_INTERVAL_S if is_accepted else _FIRST_POLL_INTERVAL_S)
+        pause_event.wait(_POLL_INTERVAL_S if is_accepted else _FIRST_POLL_INTERVAL_S)
         # Read `is_sending` before `last_ping_ns`, so that the limit is never compared with an older
         # ping.
         limit_ns = _MAX_SILENCE_NS if worker.is_sending else _MAX_IDLE_SILENCE_NS
@@ -150,7 +150,7 @@ def _fail(error: Exception, connection: MasterConnection) -> None:
     connection.close(lambda: os._exit(1))
 
 
-def _exit(code: int, reason: str) -> NoReturn:
+def _exit(exit_code: int, reason: str) -> NoReturn:
     sys.stderr.write(f"{reason}\n")
     sys.stderr.flush()
-    os._exit(code)
+    os._exit(exit_code)

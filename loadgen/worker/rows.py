@@ -27,7 +27,7 @@ _TOKEN_FIELDS = (
     "first_token_ns", "first_output_ns", "last_token_ns", "tokens_in", "tokens_out", "tokens_from", "chunk_ns",
     "chunk_tokens", "first_event_ns",
 )  # fmt: skip
-_TYPES = {field.name: field.type for field in REQUEST_SCHEMA}
+_TYPE_BY_COLUMN = {field.name: field.type for field in REQUEST_SCHEMA}
 _OFTEN_CONSTANT_COLUMNS = (
     "status", "error", "reused", "correct_rows", "target", "tokens_in", "tokens_from", "bytes_received",
     "max_output_tokens",
@@ -42,24 +42,24 @@ def build_record_batch(
     exchanges: list[Exchange],
     max_output_tokens: Sequence[int | None] | None = None,
     *,
-    worker: int = 0,
+    worker_index: int = 0,
 ) -> pa.RecordBatch:
     """Build a record batch of `REQUEST_SCHEMA` from finished exchanges.
 
-    `max_output_tokens` has the maximum number of output tokens for each prepared request. `worker`
-    is the index of this load worker.
+    `max_output_tokens` has the maximum number of output tokens for each prepared request.
+    `worker_index` is the index of this load worker.
     """
-    count = len(exchanges)
-    constants = {"stage": stage_index, "worker": worker, "name": None, "max_output_tokens": None}
-    columns = {name: _build_constant_column(name, value, count) for name, value in constants.items()}
+    row_count = len(exchanges)
+    constant_by_column = {"stage": stage_index, "worker": worker_index, "name": None, "max_output_tokens": None}
+    columns = {name: _build_constant_column(name, value, row_count) for name, value in constant_by_column.items()}
     if max_output_tokens is not None:
         values = tuple(max_output_tokens[exchange.request_index] for exchange in exchanges)
         columns["max_output_tokens"] = _build_column("max_output_tokens", values)
     columns |= _build_columns(_EXCHANGE_FIELDS, map(_get_exchange_values, exchanges))
     # A reader may count tokens with a tokenizer, so count here rather than on the sending thread.
     token_records = [exchange.tokens if exchange.reader is None else get_tokens(exchange) for exchange in exchanges]
-    if token_records.count(None) == count:
-        columns |= {name: _build_constant_column(name, None, count) for name in _TOKEN_FIELDS}
+    if token_records.count(None) == row_count:
+        columns |= {name: _build_constant_column(name, None, row_count) for name in _TOKEN_FIELDS}
     else:
         no_values = (None,) * len(_TOKEN_FIELDS)
         columns |= _build_columns(
@@ -88,23 +88,23 @@ def _build_column(name: str, values: tuple[object, ...]) -> pa.Array:
         return _build_constant_column(name, values[0], len(values))
     if name == "chunk_ns":
         return _build_time_lists(cast(tuple[Sequence[int] | None, ...], values))
-    return pa.array(values, _TYPES[name])
+    return pa.array(values, _TYPE_BY_COLUMN[name])
 
 
-def _build_time_lists(lists: Sequence[Sequence[int] | None]) -> pa.Array:
+def _build_time_lists(time_lists: Sequence[Sequence[int] | None]) -> pa.Array:
     """Build a column of lists of times in ns.
 
     The times are copied as bytes. Converting each time separately would block the sending thread
     for milliseconds if there are many long streams.
     """
-    ends = list(accumulate((len(times or ()) for times in lists), initial=0))
-    offsets = [None if times is None else end for times, end in zip(lists, ends, strict=False)]
-    joined_bytes = b"".join(array("q", times) for times in lists if times is not None)
+    ends = list(accumulate((len(times or ()) for times in time_lists), initial=0))
+    offsets = [None if times is None else end for times, end in zip(time_lists, ends, strict=False)]
+    joined_bytes = b"".join(array("q", times) for times in time_lists if times is not None)
     values = pa.Array.from_buffers(pa.int64(), ends[-1], [None, pa.py_buffer(joined_bytes)])
     return pa.ListArray.from_arrays(pa.array([*offsets, ends[-1]], pa.int32()), values)
 
 
 @lru_cache(maxsize=256)
-def _build_constant_column(name: str, value: object, count: int) -> pa.Array:
-    data_type = _TYPES[name]
-    return pa.nulls(count, data_type) if value is None else pa.repeat(pa.scalar(value, data_type), count)
+def _build_constant_column(name: str, value: object, row_count: int) -> pa.Array:
+    data_type = _TYPE_BY_COLUMN[name]
+    return pa.nulls(row_count, data_type) if value is None else pa.repeat(pa.scalar(value, data_type), row_count)

@@ -26,11 +26,11 @@ T = TypeVar("T")
 
 
 class Sender:
-    """Sending thread, with an event loop of its own. `event_loop` is the implementation of the
+    """Sending thread, with an event loop of its own. `event_loop_name` is the implementation of the
     event loop: "uvloop" if available, otherwise "asyncio"."""
 
     def __init__(self) -> None:
-        self.event_loop, self.loop = _create_event_loop()
+        self.event_loop_name, self.loop = _create_event_loop()
         self._thread = threading.Thread(target=self._run_loop, name="sender", daemon=True)
         self._thread.start()
 

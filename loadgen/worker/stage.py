@@ -58,13 +58,13 @@ _NO_HEADERS: Headers = []
 
 
 class SendingStage:
-    """A stage on the sending thread. Other threads may read the counts and `first_errors`, and pop
-    exchanges from the left of `finished`.
+    """A stage on the sending thread. Other threads may read the counts and
+    `first_failed_exchanges`, and pop exchanges from the left of `finished_exchanges`.
 
-    `due_count` is the number of requests that have become due so far. `scheduled` is the number of
-    all requests that this worker sends in the stage, or None if responses determine it. `offsets`
-    are this worker's arrivals in ns from the start of the measured part, or None if responses
-    determine the arrivals.
+    `due_count` is the number of requests that have become due so far. `scheduled_count` is the
+    number of all requests that this worker sends in the stage, or None if responses determine it.
+    `offsets` are this worker's arrivals in ns from the start of the measured part, or None if
+    responses determine the arrivals.
     """
 
     def __init__(
@@ -74,15 +74,19 @@ class SendingStage:
         offsets: Offsets | None,
         start_ns: int,
         transport: Transport,
-        workload: PreparedWorkload,
+        prepared_workload: PreparedWorkload,
         loop: asyncio.AbstractEventLoop,
         on_rejected_key: Callable[[], None] | None = None,
     ) -> None:
         self._plan, self._share, self._transport = plan, share, transport
         self._submit, self._initial_sent_count = transport.submit, transport.sent_count
-        self._requests, self._is_head, self._new_reader = workload.requests, workload.is_head, workload.new_reader
-        self.max_output_tokens = workload.max_output_tokens
-        self._response_check = None if workload.check is check_http_status else workload.check
+        self._requests, self._is_head, self._new_reader = (
+            prepared_workload.requests,
+            prepared_workload.is_head,
+            prepared_workload.new_reader,
+        )
+        self.max_output_tokens = prepared_workload.max_output_tokens
+        self._response_check = None if prepared_workload.check is check_http_status else prepared_workload.check
         self._on_rejected_key = on_rejected_key
         self._max_requests = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
         self._arrivals_ended, self._requests_ended = asyncio.Event(), asyncio.Event()
@@ -93,22 +97,22 @@ class SendingStage:
         self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
         self._offsets = offsets
         self._first_index, self._index_step = share.index, share.worker_count
-        is_scheduled = offsets is not None and workload.sessions is None
-        self.scheduled = len(offsets) if offsets is not None and is_scheduled else None
-        self._traffic = self._create_traffic(plan, offsets, workload, loop)
+        is_scheduled = offsets is not None and prepared_workload.sessions is None
+        self.scheduled_count = len(offsets) if offsets is not None and is_scheduled else None
+        self._traffic = self._create_traffic(plan, offsets, prepared_workload, loop)
         # In a scheduled stage, no request depends on a response.
         self._on_response = None if is_scheduled else self._traffic.on_response
-        self.finished: deque[Exchange] = deque()
-        self.first_errors: list[Exchange] = []
+        self.finished_exchanges: deque[Exchange] = deque()
+        self.first_failed_exchanges: list[Exchange] = []
         """First failed exchange of each error class. Exchanges whose request was never sent are a
         separate class."""
         self._observed_error_classes: set[str] = set()
-        self.due_count = self.completed = self.failed = self.never_started = 0
+        self.due_count = self.completed_count = self.failed_count = self.never_started_count = 0
         self.max_lag_ns = 0
         self.was_stopped = False
 
     @property
-    def sent(self) -> int:
+    def sent_count(self) -> int:
         return self._transport.sent_count - self._initial_sent_count
 
     async def run(self) -> None:
@@ -154,9 +158,9 @@ class SendingStage:
         )[: self._max_requests]
         earlier_rates = clip_rates(self._rates, -self._plan.lead_in_s, change_offset_ns / 1e9)
         self._rates = (*earlier_rates, (change_offset_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
-        if self.scheduled is not None:
-            self.scheduled = len(self._offsets)
-        self._traffic.replace(iterate_schedule_ns(self._offsets[started_count:], self.start_ns))
+        if self.scheduled_count is not None:
+            self.scheduled_count = len(self._offsets)
+        self._traffic.replace_schedule(iterate_schedule_ns(self._offsets[started_count:], self.start_ns))
 
     def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
         """Extend the measured part of the stage to `duration_s` seconds. A stage whose arrivals
@@ -173,8 +177,8 @@ class SendingStage:
             traffic.extend(end_ns)
         elif isinstance(traffic, OpenTraffic) and self._offsets is not None and later_offsets is not None:
             self._offsets = np.concatenate([self._offsets, later_offsets])[: self._max_requests]
-            if self.scheduled is not None:
-                self.scheduled = len(self._offsets)
+            if self.scheduled_count is not None:
+                self.scheduled_count = len(self._offsets)
             traffic.extend(iterate_schedule_ns(self._offsets[traffic.started_count :], self.start_ns), end_ns)
         else:
             return
@@ -187,15 +191,21 @@ class SendingStage:
         return clip_rates(self._rates, 0.0, end_s) if self._rates and end_s > 0 else ()
 
     def _create_traffic(
-        self, plan: StagePlan, offsets: Offsets | None, prepared: PreparedWorkload, loop: asyncio.AbstractEventLoop
+        self,
+        plan: StagePlan,
+        offsets: Offsets | None,
+        prepared_workload: PreparedWorkload,
+        loop: asyncio.AbstractEventLoop,
     ) -> ArrivalSource:
         if offsets is not None:
             schedule = iterate_schedule_ns(offsets, self.start_ns)
-            return OpenTraffic(self._send, self._on_arrivals_end, prepared, self._share, loop, schedule, self._end_ns)
+            return OpenTraffic(
+                self._send, self._on_arrivals_end, prepared_workload, self._share, loop, schedule, self._end_ns
+            )
         assert isinstance(plan.arrivals, ClosedArrivals)
-        span_ns = (self.lead_in_start_ns, self._end_ns)
+        bounds_ns = (self.lead_in_start_ns, self._end_ns)
         return ClosedTraffic(
-            self._send, self._on_arrivals_end, prepared, self._share, loop, plan.arrivals, span_ns, plan.seed
+            self._send, self._on_arrivals_end, prepared_workload, self._share, loop, plan.arrivals, bounds_ns, plan.seed
         )
 
     def _send(self, request_index: int, scheduled_ns: int) -> None:
@@ -219,17 +229,17 @@ class SendingStage:
         # Release body and headers: rows do not contain them, and many rows may be queued.
         exchange.body, exchange.headers = b"", _NO_HEADERS
         if exchange.error is None:
-            self.completed += 1
+            self.completed_count += 1
         else:
-            self.failed += 1
-            if (error := get_error_class(exchange)) not in self._observed_error_classes:
-                self._observed_error_classes.add(error)
-                self.first_errors.append(exchange)
+            self.failed_count += 1
+            if (error_class := get_error_class(exchange)) not in self._observed_error_classes:
+                self._observed_error_classes.add(error_class)
+                self.first_failed_exchanges.append(exchange)
         if (sent_ns := exchange.sent_ns) is None:
-            self.never_started += 1
+            self.never_started_count += 1
         elif (lag_ns := sent_ns - exchange.scheduled_ns) > self.max_lag_ns:
             self.max_lag_ns = lag_ns
-        self.finished.append(exchange)
+        self.finished_exchanges.append(exchange)
         if self._on_response is not None:
             self._on_response(exchange)
         if self._traffic.has_ended:
@@ -250,5 +260,5 @@ class SendingStage:
         self._finish_if_all_ended()
 
     def _finish_if_all_ended(self) -> None:
-        if self.completed + self.failed == self.due_count:
+        if self.completed_count + self.failed_count == self.due_count:
             self._requests_ended.set()

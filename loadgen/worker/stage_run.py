@@ -67,7 +67,7 @@ class StageRun:
         self._sender.loop.call_soon_threadsafe(self._stop, drain)
         self._start_event.set()
 
-    def change(self, change: ChangeRate | ExtendStage) -> None:
+    def apply_change(self, change: ChangeRate | ExtendStage) -> None:
         with self._change_lock:
             self._change_count += 1
             self._pending_changes.append((self._change_count, change))
@@ -101,7 +101,7 @@ class StageRun:
     def run(self, target: SendingTarget) -> None:
         """Prepare the stage, wait for `start` or `stop`, run the stage, and send its rows and
         reports. Raises TargetError or WorkloadError if the stage cannot be prepared."""
-        prepared = self._sender.call(target.prepare(self._share)).result()
+        prepared_workload = self._sender.call(target.prepare(self._share)).result()
         if not isinstance(self._plan.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)
         # Exclude the existing objects from garbage collections during the stage.
@@ -110,34 +110,34 @@ class StageRun:
         self._listener.send(StagePrepared(self.index))
         self._start_event.wait()
         self.is_sending = True
-        stage = self._sender.call(self._begin(target, prepared)).result()
+        stage = self._sender.call(self._create_stage(target, prepared_workload)).result()
         self._apply_changes()
-        opened_before, cpu_s = target.transport.opened_count, time.process_time()
-        cpu_wait_s = self._sender.read_cpu_wait_s()
-        self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled))
-        self._send(stage, target)
+        opened_count_before, cpu_before_s = target.transport.opened_count, time.process_time()
+        cpu_wait_before_s = self._sender.read_cpu_wait_s()
+        self._listener.send(StageStarted(index=self.index, start_ns=stage.start_ns, scheduled=stage.scheduled_count))
+        self._send_requests(stage, target)
         self.is_sending = False
-        end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_s
-        cpu_wait_s = subtract_cpu_wait_s(cpu_wait_s, self._sender.read_cpu_wait_s())
+        end_ns, cpu_s = time.perf_counter_ns(), time.process_time() - cpu_before_s
+        cpu_wait_s = subtract_cpu_wait_s(cpu_wait_before_s, self._sender.read_cpu_wait_s())
         self._send_rows(stage)
         self._listener.send(
             StageEnded(
                 index=self.index,
                 start_ns=stage.start_ns,
                 end_ns=end_ns,
-                scheduled=stage.scheduled,
-                never_started=stage.never_started,
+                scheduled=stage.scheduled_count,
+                never_started=stage.never_started_count,
                 cpu_s=cpu_s,
-                connections_opened=target.transport.opened_count - opened_before,
+                connections_opened=target.transport.opened_count - opened_count_before,
                 stopped_early=stage.was_stopped,
                 rates=stage.get_executed_rates(),
                 cpu_wait_s=cpu_wait_s,
-                first_errors=describe_first_errors(stage.first_errors),
+                first_errors=describe_first_errors(stage.first_failed_exchanges),
                 duration_s=stage.duration_s,
             )
         )
 
-    def _send(self, stage: SendingStage, target: SendingTarget) -> None:
+    def _send_requests(self, stage: SendingStage, target: SendingTarget) -> None:
         memory_limit = target.create_memory_limit()
         stage_future = self._sender.call(stage.run())
         next_progress_ns = 0
@@ -152,18 +152,25 @@ class StageRun:
         stage_future.result()
 
     def _send_rows(self, stage: SendingStage) -> None:
-        while count := min(len(stage.finished), BATCH_ROWS):
-            exchanges = [stage.finished.popleft() for _ in range(count)]
-            batch = build_record_batch(self.index, exchanges, stage.max_output_tokens, worker=self._share.index)
+        while count := min(len(stage.finished_exchanges), BATCH_ROWS):
+            exchanges = [stage.finished_exchanges.popleft() for _ in range(count)]
+            batch = build_record_batch(self.index, exchanges, stage.max_output_tokens, worker_index=self._share.index)
             self._listener.send_rows(batch)
 
-    async def _begin(self, target: SendingTarget, prepared: PreparedWorkload) -> SendingStage:
+    async def _create_stage(self, target: SendingTarget, prepared_workload: PreparedWorkload) -> SendingStage:
         now_ns = time.perf_counter_ns()
         start_ns = now_ns if self._start_ns is None else self._start_ns  # None: stopped before it was started
         offsets = None if self._schedule is None else self._schedule.own_offsets
-        on_rejected_key = target.keys.on_unauthorized if target.keys else None
+        on_rejected_key = target.api_keys.on_unauthorized if target.api_keys else None
         stage = SendingStage(
-            self._plan, self._share, offsets, start_ns, target.transport, prepared, self._sender.loop, on_rejected_key
+            self._plan,
+            self._share,
+            offsets,
+            start_ns,
+            target.transport,
+            prepared_workload,
+            self._sender.loop,
+            on_rejected_key,
         )
         self._stage = stage
         if self._stop_drain is not None:
@@ -177,16 +184,20 @@ class StageRun:
 
 
 def _build_progress(index: int, stage: SendingStage, now_ns: int) -> Progress:
-    completed, failed, never_started = stage.completed, stage.failed, stage.never_started
-    sent_count = stage.sent  # read after the other counts, so that the number in flight is never negative
+    completed_count, failed_count, never_started_count = (
+        stage.completed_count,
+        stage.failed_count,
+        stage.never_started_count,
+    )
+    sent_count = stage.sent_count  # read after the other counts, so that the number in flight is never negative
     return Progress(
         index=index,
         at_ns=now_ns,
         due=stage.due_count,
         sent=sent_count,
-        completed=completed,
-        failed=failed,
-        in_flight=sent_count - completed - failed + never_started,
+        completed=completed_count,
+        failed=failed_count,
+        in_flight=sent_count - completed_count - failed_count + never_started_count,
         max_lag_ms=stage.max_lag_ns / 1e6,
-        first_errors=describe_first_errors(tuple(stage.first_errors)),
+        first_errors=describe_first_errors(tuple(stage.first_failed_exchanges)),
     )

@@ -57,13 +57,13 @@ class MemoryLimit:
 
     def __init__(self, max_growth_bytes: int) -> None:
         self._initial_bytes = read_private_bytes()
-        self._max_bytes = max_growth_bytes
+        self._max_growth_bytes = max_growth_bytes
 
     @property
     def is_exceeded(self) -> bool:
         if self._initial_bytes is None or (current_bytes := read_private_bytes()) is None:
             return False
-        return current_bytes - self._initial_bytes > self._max_bytes
+        return current_bytes - self._initial_bytes > self._max_growth_bytes
 
 
 _MAX_KEY_BYTES = 64 * 1024
@@ -79,20 +79,20 @@ class ApiKeys:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint) -> None:
         """Read the API keys. Raises WorkloadError if a key file cannot be read."""
-        self._loop, self._base_endpoint, self._files = loop, endpoint, endpoint.key_files
-        self._key_values = [_read_key(file) for file in self._files]
+        self._loop, self._base_endpoint, self._key_files = loop, endpoint, endpoint.key_files
+        self._key_values = [_read_key(key_file) for key_file in self._key_files]
         self._requests: list[bytes] = []
         self._on_renewed: Callable[[Endpoint], None] | None = None
         self._last_read_ns = 0
         self._renewal_task: asyncio.Task[None] | None = None
 
     def __bool__(self) -> bool:
-        return bool(self._files)
+        return bool(self._key_files)
 
     @property
     def endpoint(self) -> Endpoint:
         """Endpoint whose headers include the current API keys."""
-        headers = [(file.header, value) for file, value in zip(self._files, self._key_values, strict=True)]
+        headers = [(key_file.header, value) for key_file, value in zip(self._key_files, self._key_values, strict=True)]
         return msgspec.structs.replace(self._base_endpoint, headers=(*self._base_endpoint.headers, *headers))
 
     def set_requests(self, requests: list[bytes], on_renewed: Callable[[Endpoint], None] | None) -> None:
@@ -108,46 +108,46 @@ class ApiKeys:
         second."""
         now_ns = perf_counter_ns()
         is_renewing = self._renewal_task is not None and not self._renewal_task.done()
-        if self._files and not is_renewing and now_ns - self._last_read_ns >= _MIN_RENEWAL_INTERVAL_NS:
+        if self._key_files and not is_renewing and now_ns - self._last_read_ns >= _MIN_RENEWAL_INTERVAL_NS:
             self._last_read_ns = now_ns
             self._renewal_task = self._loop.create_task(self._renew())
 
     async def _renew(self) -> None:
-        renewal = await self._loop.run_in_executor(None, self._read_renewed)
+        renewal = await self._loop.run_in_executor(None, self._read_renewed_keys)
         if renewal is not None:
             self._key_values, self._requests[:] = renewal
             if self._on_renewed is not None:
                 self._on_renewed(self.endpoint)
 
-    def _read_renewed(self) -> tuple[list[str], list[bytes]] | None:
+    def _read_renewed_keys(self) -> tuple[list[str], list[bytes]] | None:
         try:
-            values = [_read_key(file) for file in self._files]
+            new_values = [_read_key(key_file) for key_file in self._key_files]
         except WorkloadError:  # the file may be incomplete while it is written; the next 401 response reads it again
             return None
-        if values == self._key_values:
+        if new_values == self._key_values:
             return None
         requests = list(self._requests)
-        for file, old_value, new_value in zip(self._files, self._key_values, values, strict=True):
-            old_line = _encode_header_line(file.header, old_value)
-            new_line = _encode_header_line(file.header, new_value)
+        for key_file, old_value, new_value in zip(self._key_files, self._key_values, new_values, strict=True):
+            old_line = _encode_header_line(key_file.header, old_value)
+            new_line = _encode_header_line(key_file.header, new_value)
             requests = [request.replace(old_line, new_line, 1) for request in requests]
-        return values, requests
+        return new_values, requests
 
 
 def _encode_header_line(name: str, value: str) -> bytes:
     return f"\r\n{name}: {value}\r\n".encode("latin-1")
 
 
-def _read_key(file: KeyFile) -> str:
+def _read_key(key_file: KeyFile) -> str:
     try:
-        with Path(file.path).open("rb") as stream:
+        with Path(key_file.path).open("rb") as stream:
             text = stream.read(_MAX_KEY_BYTES + 1).decode("ascii").strip()
     except (OSError, ValueError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not ASCII text"
-        raise WorkloadError(f"the key file {file.path} cannot be read: {reason}") from error
+        raise WorkloadError(f"the key file {key_file.path} cannot be read: {reason}") from error
     if not text or len(text) > _MAX_KEY_BYTES or not text.isprintable():
-        raise WorkloadError(f"the key file {file.path} must contain only the key, on a single line")
-    return file.prefix + text
+        raise WorkloadError(f"the key file {key_file.path} must contain only the key, on a single line")
+    return key_file.prefix + text
 
 
 _CLOSE_DETECTION_S = 0.05
@@ -172,9 +172,9 @@ class SendingTarget:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, endpoint: Endpoint, workload: Workload) -> None:
         self._loop, self._workload = loop, workload
-        self.keys = ApiKeys(loop, endpoint)
-        self._endpoint = self.keys.endpoint
-        self._prepared: PreparedWorkload | None = None
+        self.api_keys = ApiKeys(loop, endpoint)
+        self._endpoint = self.api_keys.endpoint
+        self._prepared_workload: PreparedWorkload | None = None
         self._worker_count = 1
         self._address, self.transport = _open_transport(loop, self._endpoint, workload)
 
@@ -191,38 +191,40 @@ class SendingTarget:
             await self.transport.resolve()
         except ResolveError as error:
             raise TargetError(str(error), "dns") from error
-        if self._prepared is None:
-            self._prepared = await self._build()
-            self._register_requests(self._prepared)
-        return self._prepared
+        if self._prepared_workload is None:
+            self._prepared_workload = await self._build_workload()
+            self._register_requests(self._prepared_workload)
+        return self._prepared_workload
 
     async def preflight(self) -> PreflightDone:
         """Send one request of the workload and return the result. Raises WorkloadError if the
         requests cannot be built."""
         try:
-            prepared = await self.prepare()
+            prepared_workload = await self.prepare()
         except TargetError as error:
             return PreflightDone(error.error, error.status, str(error), service_ms=None, can_send=False)
-        reader = None if prepared.new_reader is None else prepared.new_reader()
-        request_index = 0 if prepared.request_indices is None else int(prepared.request_indices[0])
-        closed_before = self.transport.closed_idle_count
-        exchange = await self._send(prepared.requests[request_index], request_index, prepared.is_head, reader)
-        check = check_response(prepared.check, exchange)
+        reader = None if prepared_workload.new_reader is None else prepared_workload.new_reader()
+        request_index = 0 if prepared_workload.request_indices is None else int(prepared_workload.request_indices[0])
+        closed_count_before = self.transport.closed_idle_count
+        exchange = await self._send_request(
+            prepared_workload.requests[request_index], request_index, prepared_workload.is_head, reader
+        )
+        check = check_response(prepared_workload.check, exchange)
         tokens = get_tokens(exchange)
         await asyncio.sleep(_CLOSE_DETECTION_S)
-        is_keep_alive = self.transport.closed_idle_count == closed_before
-        if prepared.identify is not None and check.error is None:
-            check = await prepared.identify(exchange, self._send_query)
+        is_keep_alive = self.transport.closed_idle_count == closed_count_before
+        if prepared_workload.identify_server is not None and check.error is None:
+            check = await prepared_workload.identify_server(exchange, self._send_query)
         return PreflightDone(
             error=check.error,
             status=exchange.status,
-            detail=describe_outcome(prepared.label, exchange, check.error),
+            detail=describe_outcome(prepared_workload.label, exchange, check.error),
             service_ms=_compute_service_ms(exchange),
             end_ns=exchange.end_ns,
-            notes=prepared.notes if check.note is None else (*prepared.notes, check.note),
+            notes=prepared_workload.notes if check.note is None else (*prepared_workload.notes, check.note),
             keeps_connection=is_keep_alive,
-            prepared=None if prepared.distinct_prompts is None else len(prepared.requests),
-            distinct=prepared.distinct_prompts,
+            prepared=None if prepared_workload.distinct_prompts is None else len(prepared_workload.requests),
+            distinct=prepared_workload.distinct_prompts,
             first_byte_ms=_compute_ms_since_sent(exchange, exchange.first_byte_ns),
             first_token_ms=_compute_ms_since_sent(exchange, None if tokens is None else tokens.first_token_ns),
             tokens_out=None if tokens is None else tokens.tokens_out,
@@ -255,18 +257,18 @@ class SendingTarget:
     def _split_connections(self, worker_count: int) -> None:
         self._worker_count = worker_count
         own_max_connections = -(-self._endpoint.max_connections // worker_count)
-        endpoint = msgspec.structs.replace(self.keys.endpoint, max_connections=own_max_connections)
+        endpoint = msgspec.structs.replace(self.api_keys.endpoint, max_connections=own_max_connections)
         self.transport.close()
         _, self.transport = _open_transport(self._loop, endpoint, self._workload)
-        if self._prepared is not None:
-            self._register_requests(self._prepared)
+        if self._prepared_workload is not None:
+            self._register_requests(self._prepared_workload)
 
-    def _register_requests(self, prepared: PreparedWorkload) -> None:
+    def _register_requests(self, prepared_workload: PreparedWorkload) -> None:
         # The gRPC transport adds the headers itself; over HTTP they are part of the prepared
         # requests.
-        self.keys.set_requests(prepared.requests, getattr(self.transport, "set_headers", None))
+        self.api_keys.set_requests(prepared_workload.requests, getattr(self.transport, "set_headers", None))
 
-    async def _build(self) -> PreparedWorkload:
+    async def _build_workload(self) -> PreparedWorkload:
         # Import each protocol only when it is used: importing all protocols takes seconds.
         workload, endpoint, address = self._workload, self._endpoint, self._address
         match workload:
@@ -294,9 +296,9 @@ class SendingTarget:
                 raise RuntimeError("a Locust test is run by loadgen.locustfile")
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
-        return await self._send(request, method=method)
+        return await self._send_request(request, method=method)
 
-    async def _send(
+    async def _send_request(
         self,
         request: bytes,
         request_index: int = 0,
@@ -304,11 +306,11 @@ class SendingTarget:
         reader: StreamReader | None = None,
         method: str = "",
     ) -> Exchange:
-        response: asyncio.Future[Exchange] = self._loop.create_future()
+        exchange_future: asyncio.Future[Exchange] = self._loop.create_future()
         self.transport.submit(
-            Exchange(0, request_index, 0, request, response.set_result, is_head, reader, method=method)
+            Exchange(0, request_index, 0, request, exchange_future.set_result, is_head, reader, method=method)
         )
-        return await response
+        return await exchange_future
 
 
 def _open_transport(

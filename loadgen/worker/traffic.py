@@ -29,10 +29,10 @@ _ROUNDING_NS = 1_000
 stage may be rounded to an earlier time by less than this tolerance."""
 
 
-def compute_share_size(count: int, worker_share: WorkerShare) -> int:
+def compute_share_size(count: int, share: WorkerShare) -> int:
     """Return the number of items that one worker gets if `count` items are distributed to the
     workers by round robin."""
-    return len(range(worker_share.index, count, worker_share.worker_count))
+    return len(range(share.index, count, share.worker_count))
 
 
 class Schedule:
@@ -45,9 +45,9 @@ class Schedule:
     same order therefore draw the same arrivals.
     """
 
-    def __init__(self, plan: StagePlan, worker_share: WorkerShare) -> None:
+    def __init__(self, plan: StagePlan, share: WorkerShare) -> None:
         assert not isinstance(plan.arrivals, ClosedArrivals)
-        self._plan, self._share, self._arrivals = plan, worker_share, plan.arrivals
+        self._plan, self._share, self._arrivals = plan, share, plan.arrivals
         self._duration_s = plan.duration_s
         self._rate_per_s = plan.arrivals.rates[-1][1] if isinstance(plan.arrivals, OpenArrivals) else 0.0
         self._all_offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
@@ -70,7 +70,7 @@ class Schedule:
             return None
         plan, share = self._plan, self._share
         self._rate_per_s = rate_per_s
-        new_offsets = self._draw(self._arrivals, self._duration_s - at_ns / 1e9, change_number)
+        new_offsets = self._draw_offsets(self._arrivals, self._duration_s - at_ns / 1e9, change_number)
         earlier_offsets = self._all_offsets[self._all_offsets < at_ns]
         # Skip an arrival at the time of the change, so that a change is not itself an arrival: a
         # constant-rate process starts with an arrival at 0.
@@ -90,18 +90,18 @@ class Schedule:
         """
         if not isinstance(self._arrivals, OpenArrivals) or duration_s <= self._duration_s or self._rate_per_s <= 0:
             return None
-        share, count, end_ns = self._share, len(self._all_offsets), round(self._duration_s * 1e9)
-        last_arrival_ns = int(self._all_offsets[-1]) if count else end_ns
-        new_offsets = self._draw(self._arrivals, duration_s - last_arrival_ns / 1e9, change_number)
+        share, arrival_count, end_ns = self._share, len(self._all_offsets), round(self._duration_s * 1e9)
+        last_arrival_ns = int(self._all_offsets[-1]) if arrival_count else end_ns
+        new_offsets = self._draw_offsets(self._arrivals, duration_s - last_arrival_ns / 1e9, change_number)
         later_offsets = new_offsets[new_offsets > 0] + last_arrival_ns
         later_offsets = later_offsets[later_offsets > end_ns - _ROUNDING_NS]
         if self._plan.max_requests is not None:
-            later_offsets = later_offsets[: max(0, self._plan.max_requests - count)]
+            later_offsets = later_offsets[: max(0, self._plan.max_requests - arrival_count)]
         self._duration_s = duration_s
         self._all_offsets = np.concatenate([self._all_offsets, later_offsets])
-        return later_offsets[(share.index - count) % share.worker_count :: share.worker_count]
+        return later_offsets[(share.index - arrival_count) % share.worker_count :: share.worker_count]
 
-    def _draw(self, arrivals: OpenArrivals, remaining_s: float, change_number: int) -> Offsets:
+    def _draw_offsets(self, arrivals: OpenArrivals, remaining_s: float, change_number: int) -> Offsets:
         remaining_s = max(0.0, min(remaining_s, _MAX_DRAWN_ARRIVALS / self._rate_per_s))
         seed = int(np.random.SeedSequence([self._plan.seed, change_number]).generate_state(1)[0])
         return compute_offsets_ns(
@@ -148,19 +148,21 @@ class OpenTraffic:
         self,
         send: Send,
         on_end: Callable[[], None],
-        prepared: PreparedWorkload,
+        prepared_workload: PreparedWorkload,
         share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
         schedule_ns: Iterator[int],
         end_ns: int,
     ) -> None:
         self._send, self._on_end, self._end_ns = send, on_end, end_ns
-        self._request_indices = _iterate_request_indices(prepared, share)
+        self._request_indices = _iterate_request_indices(prepared_workload, share)
         self.started_count = 0
         self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, get_timer_factory(loop), end_ns=end_ns)
-        self._sessions = prepared.sessions
+        self._sessions = prepared_workload.sessions
         self._session_queue = (
-            None if prepared.sessions is None else TimerQueue(self._send_session_request, get_timer_factory(loop))
+            None
+            if prepared_workload.sessions is None
+            else TimerQueue(self._send_session_request, get_timer_factory(loop))
         )
 
     @property
@@ -173,7 +175,7 @@ class OpenTraffic:
     def stop(self) -> None:
         self._pacer.cancel()
 
-    def replace(self, schedule_ns: Iterator[int]) -> None:
+    def replace_schedule(self, schedule_ns: Iterator[int]) -> None:
         """Replace the remaining arrivals of the schedule."""
         self._pacer.replace_schedule(schedule_ns)
 
@@ -216,19 +218,21 @@ class ClosedTraffic:
         self,
         send: Send,
         on_end: Callable[[], None],
-        prepared: PreparedWorkload,
+        prepared_workload: PreparedWorkload,
         share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
         arrivals: ClosedArrivals,
-        span_ns: tuple[int, int],
+        bounds_ns: tuple[int, int],
         seed: int,
     ) -> None:
         self._send, self._on_end = send, on_end
         self._concurrency = compute_share_size(arrivals.concurrency, share)
-        self._start_ns, self._end_ns = span_ns
-        self._request_indices = _iterate_request_indices(prepared, share)
-        self._sessions = prepared.sessions
-        self._think_ns = _draw_think_ns(arrivals.think_s, [seed, share.index]) if arrivals.think_s > 0 else None
+        self._start_ns, self._end_ns = bounds_ns
+        self._request_indices = _iterate_request_indices(prepared_workload, share)
+        self._sessions = prepared_workload.sessions
+        self._think_times_ns = (
+            _draw_think_times_ns(arrivals.think_s, [seed, share.index]) if arrivals.think_s > 0 else None
+        )
         self._timer_queue: TimerQueue[int | None] = TimerQueue(self._send_next, get_timer_factory(loop))
         self._end_timer = get_timer_factory(loop)(self.stop)
         self.has_ended = False
@@ -270,8 +274,8 @@ class ClosedTraffic:
             # next request recursively.
             self._timer_queue.add(due_ns + (_BACKOFF_NS if error in _CONNECTION_ERRORS else 0), None)
             return
-        if self._think_ns is not None:
-            self._timer_queue.add(due_ns + next(self._think_ns), None)
+        if self._think_times_ns is not None:
+            self._timer_queue.add(due_ns + next(self._think_times_ns), None)
         elif due_ns < self._end_ns:
             self._send(next(self._request_indices), due_ns)
 
@@ -280,12 +284,14 @@ class ClosedTraffic:
             self._send(next(self._request_indices) if request_index is None else request_index, due_ns)
 
 
-def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
+def _iterate_request_indices(prepared_workload: PreparedWorkload, share: WorkerShare) -> Iterator[int]:
     """Return an iterator over the indices of the prepared requests for this worker's arrivals. The
     index for an arrival depends on the position of the arrival among the arrivals of all
     workers."""
     indices = (
-        range(len(prepared.requests)) if prepared.request_indices is None else list(map(int, prepared.request_indices))
+        range(len(prepared_workload.requests))
+        if prepared_workload.request_indices is None
+        else list(map(int, prepared_workload.request_indices))
     )
     return islice(cycle(indices), share.index, None, share.worker_count)
 
@@ -293,13 +299,13 @@ def _iterate_request_indices(prepared: PreparedWorkload, share: WorkerShare) -> 
 def _find_next_session_request(sessions: Sessions, exchange: Exchange) -> tuple[int, int] | None:
     """Return the due time in ns and the index of the session's next request; None at the end of the
     session."""
-    request_index = sessions.next_request_index[exchange.request_index]
+    request_index = sessions.next_request_indices[exchange.request_index]
     if request_index is None or exchange.end_ns is None:
         return None
-    return exchange.end_ns + sessions.think_ns[exchange.request_index], request_index
+    return exchange.end_ns + sessions.think_times_ns[exchange.request_index], request_index
 
 
-def _draw_think_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
+def _draw_think_times_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
     rng = np.random.default_rng(seed)
     blocks = (np.rint(rng.exponential(mean_s * 1e9, _BLOCK_SIZE)).astype(np.int64).tolist() for _ in repeat(None))
     return chain.from_iterable(blocks)

@@ -32,7 +32,7 @@ def test_what_is_right_is_decoded() -> None:
 def test_the_header_of_a_batch_reports_its_rows_and_its_size() -> None:
     message = pa.record_batch([pa.array(range(100), pa.int64())], names=["n"]).serialize().to_pybytes()
     header = read_batch_header(message)
-    assert header.rows == 100
+    assert header.row_count == 100
     assert header.body_bytes >= 800
     assert read_batch_header(message[: len(message) - header.body_bytes]) == BatchHeader(100, header.body_bytes)
 

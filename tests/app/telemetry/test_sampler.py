@@ -68,8 +68,8 @@ class FakeGpu:
         self.index = index
         self.is_lost = False
         self.handle = None
-        self.query = NvmlQueryRunner()
-        self.query.is_lost = True
+        self.query_runner = NvmlQueryRunner()
+        self.query_runner.is_lost = True
         self._answer = answer
 
     def read(self, at_ns: int) -> dict[str, float | None]:
@@ -90,7 +90,7 @@ def no_gpus() -> Iterator[Gpus]:
 
 
 def sample(time: Time, sink: Callable[[pa.RecordBatch], None], *watched: str) -> Sampler:
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=no_gpus)
+    sampler = Sampler(now=time.now, wait=time.wait, open_gpus=no_gpus)
     for source in watched:
         sampler.watch(source, os.getpid())
     sampler.start(sink)
@@ -157,7 +157,7 @@ def test_watching_starts_at_any_time() -> None:
     assert len(sink.moments("generator", "generator_cpu_cores")) == 10
 
     time, sink = Time(end_ns=2 * SECOND), Sink()
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=no_gpus)
+    sampler = Sampler(now=time.now, wait=time.wait, open_gpus=no_gpus)
 
     def change(batch: pa.RecordBatch) -> None:
         sink(batch)
@@ -183,7 +183,7 @@ def test_a_gpu_that_does_not_answer_delays_nobody_else() -> None:
         assert may_answer.wait(30)
         return 250.0
 
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, answer)))
+    sampler = Sampler(now=time.now, wait=time.wait, open_gpus=opener(FakeGpu(0, answer)))
     sampler.start(sink)
     assert asked.wait(30)
     assert time.is_over.wait(30)  # only the host's thread can have come this far
@@ -196,7 +196,7 @@ def test_a_gpu_that_does_not_answer_delays_nobody_else() -> None:
 def test_close_leaves_a_hung_driver_behind(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "HANG_TIMEOUT_S", 0.01)
     time, sink, may_answer = Time(end_ns=SECOND), Sink(), threading.Event()
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, lambda: float(may_answer.wait(30)))))
+    sampler = Sampler(now=time.now, wait=time.wait, open_gpus=opener(FakeGpu(0, lambda: float(may_answer.wait(30)))))
     sampler.start(sink)
     assert time.is_over.wait(30)
     sampler.close()
@@ -216,7 +216,7 @@ def test_a_gpu_that_has_not_answered_for_long_counts_as_lost() -> None:
         assert asked.wait(30)  # else time would be over before the GPU is asked
         return time.wait(stop, seconds)
 
-    sampler = Sampler(now=time.now, wait=wait, gpus=opener(FakeGpu(5, answer)))
+    sampler = Sampler(now=time.now, wait=wait, open_gpus=opener(FakeGpu(5, answer)))
     sampler.start(sink)
     assert time.is_over.wait(30)
     assert list(sampler.lost_gpus) == [5]
@@ -229,7 +229,7 @@ def test_a_lost_gpu_can_be_read_off_while_sampling_goes_on() -> None:
     time, sink = Time(end_ns=SECOND), Sink()
     gone = FakeGpu(3, lambda: None)
     gone.is_lost = True
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=opener(FakeGpu(0, lambda: 1.0), gone))
+    sampler = Sampler(now=time.now, wait=time.wait, open_gpus=opener(FakeGpu(0, lambda: 1.0), gone))
     assert list(sampler.lost_gpus) == []
     sampler.start(sink)
     assert time.is_over.wait(30)
@@ -264,7 +264,7 @@ def test_others_are_polled_on_a_thread_and_a_beat_of_their_own() -> None:
             beaten.set()
         return stop.wait(30)
 
-    sampler = Sampler(now=lambda: 0, wait=wait, gpus=no_gpus, pollers=(slow, quick))
+    sampler = Sampler(now=lambda: 0, wait=wait, open_gpus=no_gpus, pollers=(slow, quick))
     sampler.start(sink)
     assert beaten.wait(30)
     sampler.close()
@@ -279,7 +279,7 @@ def test_a_poller_that_fails_ends_the_sampling_and_close_says_why() -> None:
         def read(self, at_ns: int) -> Iterator[tuple[str, dict[str, float | None]]]:
             raise ValueError("no such page")
 
-    sampler = Sampler(gpus=no_gpus, pollers=(Broken(),))
+    sampler = Sampler(open_gpus=no_gpus, pollers=(Broken(),))
     sampler.start(Sink())
     with pytest.raises(ValueError, match="no such page"):
         sampler.close()
@@ -293,7 +293,7 @@ def test_a_sink_that_fails_ends_the_sampling_and_close_says_why() -> None:
         failed.set()
         raise OSError("no space left")
 
-    sampler = Sampler(now=time.now, wait=time.wait, gpus=no_gpus)
+    sampler = Sampler(now=time.now, wait=time.wait, open_gpus=no_gpus)
     sampler.start(full_disk)
     assert failed.wait(30)
     with pytest.raises(OSError, match="no space left"):
@@ -302,4 +302,4 @@ def test_a_sink_that_fails_ends_the_sampling_and_close_says_why() -> None:
 
 
 def test_closing_what_never_started_is_nothing() -> None:
-    Sampler(gpus=no_gpus).close()
+    Sampler(open_gpus=no_gpus).close()

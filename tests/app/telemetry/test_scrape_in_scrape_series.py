@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from app.telemetry.scrape import MAX_OTHER_SERIES, MAX_SERIES, SeriesLimiter, name_series, select_samples
+from app.telemetry.scrape import MAX_SERIES, MAX_UNKNOWN_SERIES, SeriesLimiter, name_series, select_samples
 
 
 def names(page: str) -> list[str]:
@@ -51,14 +51,14 @@ def test_names_are_short_and_printable(page: str, expected: list[str]) -> None:
 def test_series_are_kept_up_to_a_number_and_those_of_unknown_exporters_leave_room() -> None:
     others = "".join(f"other_{number} 1\n" for number in range(1_000))
     known = "".join(f'vllm:some{{number="{number}"}} 1\n' for number in range(1_000))
-    assert kept(others) == MAX_OTHER_SERIES
+    assert kept(others) == MAX_UNKNOWN_SERIES
     assert kept(others + known) == MAX_SERIES
     assert kept(known + others) == MAX_SERIES
 
 
 def test_what_was_kept_first_goes_on_to_be_kept() -> None:
-    first = "".join(f"other_{number} 1\n" for number in range(MAX_OTHER_SERIES))
-    assert kept(first, "new 1\n" + first) == 2 * MAX_OTHER_SERIES
+    first = "".join(f"other_{number} 1\n" for number in range(MAX_UNKNOWN_SERIES))
+    assert kept(first, "new 1\n" + first) == 2 * MAX_UNKNOWN_SERIES
 
 
 @pytest.mark.parametrize("line", ['a{{x="{}"}} 1\n', 'a{{x{}="1"}} 1\n', "a_{} 1\n", 'b_bucket{{x="{}"}} 1\n'], ids=str)

@@ -82,7 +82,7 @@ def test_what_failed_is_reported_without_the_words_of_the_exception(
 
 def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
     log = RequestLog()
-    log.begin(3)
+    log.begin_stage(3)
     log.on_request("GET", "/\ud800" + "x" * 1_000, 1.0, "unknown")
     rows = log.pop_batch()
     assert rows is not None
@@ -93,10 +93,10 @@ def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
 
 def test_the_first_failure_of_each_class_is_kept_for_its_stage() -> None:
     log = RequestLog()
-    log.begin(3)
+    log.begin_stage(3)
     for exception in (None, TimeoutError("one"), ValueError("secret"), TimeoutError("another")):
         log.on_request("GET", "/", 1.0, 0, exception)
     assert [(one.error, one.text) for one in log.first_errors] == [("timeout", "TimeoutError"),
                                                                    ("bad-output", "ValueError")]  # fmt: skip
-    log.begin(4)
+    log.begin_stage(4)
     assert log.first_errors == ()

@@ -24,7 +24,7 @@ Format = Literal["jsonl", "csv", "parquet", "folder"]
 
 
 def rows(path: Path, format_: Format, limit_bytes: int = MIB) -> list[dict[str, object]]:
-    return [one.row for one in DatasetReader(Dataset(str(path), format_), limit_bytes)]
+    return [one.cells for one in DatasetReader(Dataset(str(path), format_), limit_bytes)]
 
 
 @pytest.fixture
@@ -61,7 +61,7 @@ def test_a_folders_files_by_name_and_nothing_else(folder: Path) -> None:
     (folder / "deeper").mkdir()
     (folder / "link").symlink_to(folder / "a.txt")
     os.mkfifo(folder / "pipe")
-    read = [(one.name, one.row) for one in DatasetReader(Dataset(str(folder), "folder"), MIB)]
+    read = [(one.name, one.cells) for one in DatasetReader(Dataset(str(folder), "folder"), MIB)]
     assert read == [("a.txt", {"file": b"a"}), ("b.png", {"file": b"bb"}), ("link", {"file": b"a"})]
 
 

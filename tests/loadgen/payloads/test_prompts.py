@@ -27,16 +27,16 @@ def test_lengths_do_not_depend_on_what_else_is_drawn() -> None:
 
 def test_a_session_is_no_longer_than_may_be() -> None:
     (session,) = made(SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(MAX_TURNS + 5), unique=1))
-    assert len(session.prompts) == len(session.think_ns) == MAX_TURNS
+    assert len(session.prompts) == len(session.think_times_ns) == MAX_TURNS
     assert len(session.prompts[-1].texts) == 2 * MAX_TURNS - 1
 
 
 def test_think_time_is_drawn_of_its_mean() -> None:
     prompts = SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(100), think_s=0.5, unique=50)
-    pauses = np.array([pause for session in made(prompts) for pause in session.think_ns]) / 1e9
+    pauses = np.array([pause for session in made(prompts) for pause in session.think_times_ns]) / 1e9
     assert pauses.mean() == pytest.approx(0.5, rel=0.06)
     assert pauses.std() == pytest.approx(0.5, rel=0.1)
-    assert not any(made(SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(3)))[0].think_ns)
+    assert not any(made(SyntheticPrompts(FixedLength(1), FixedLength(1), turns=FixedLength(3)))[0].think_times_ns)
 
 
 def test_what_would_not_fit_is_not_made() -> None:

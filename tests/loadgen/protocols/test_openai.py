@@ -184,8 +184,8 @@ def test_a_session_holds_all_turns_before() -> None:
     assert built.request_indices is not None
     starts = list(built.request_indices)
     assert len(starts) == 40
-    following, think_ns = built.sessions.next_request_index, built.sessions.think_ns
-    assert len(following) == len(think_ns) == len(made)
+    following, think_times_ns = built.sessions.next_request_indices, built.sessions.think_times_ns
+    assert len(following) == len(think_times_ns) == len(made)
     reached = []
     for start in starts:
         number: int | None = start
@@ -201,7 +201,7 @@ def test_a_session_holds_all_turns_before() -> None:
             assert [len(message["content"].split()) for message in messages[-2:]] == [3, 2][-len(messages) :]
             number, history = following[number], messages
     assert reached == list(range(len(made)))
-    assert 1.2e9 < sum(think_ns) / len(think_ns) < 3e9
+    assert 1.2e9 < sum(think_times_ns) / len(think_times_ns) < 3e9
 
 
 def test_popularity_is_of_whole_sessions() -> None:
@@ -326,7 +326,7 @@ def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.Mo
     assert built.notes[-1].startswith(f"only the first {len(built.requests)} requests were used")
     sessions = build(prompts=SESSIONS)
     assert sessions.sessions is not None
-    assert sessions.sessions.next_request_index[-1] is None
+    assert sessions.sessions.next_request_indices[-1] is None
     assert "sessions (" in sessions.notes[-1]
     rows = build(prompts=dataset(tmp_path, *[{"prompt": "x" * 500}] * 9))
     assert rows.notes == (f"only the first {len(rows.requests)} requests were used, because more would exceed 0 MiB",)

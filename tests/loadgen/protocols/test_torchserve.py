@@ -62,7 +62,7 @@ def identified(prediction: Exchange, pong: Exchange | None) -> tuple[ResponseChe
         return pong
 
     endpoint = Endpoint((URL,), headers=(("Authorization", "Bearer x"),))
-    identify = build_torchserve(TorchServeWorkload("m", bodies=(b"[1]",)), endpoint, ADDRESS).identify
+    identify = build_torchserve(TorchServeWorkload("m", bodies=(b"[1]",)), endpoint, ADDRESS).identify_server
     assert identify is not None
 
     async def judge() -> ResponseCheck:

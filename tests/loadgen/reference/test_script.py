@@ -27,8 +27,8 @@ def test_requests_beyond_the_servers_wait_for_the_first_that_is_free() -> None:
 
 def test_tokens_and_rows_take_their_time() -> None:
     desk = FifoService(ServiceModel(delay_s=0.1, servers=1, tokens_per_s=100, row_s=0.01))
-    assert desk.schedule(0, tokens=11) == (0, 100_000_000)
-    assert desk.schedule(0, rows=5) == (200_000_000, 150_000_000)
+    assert desk.schedule(0, token_count=11) == (0, 100_000_000)
+    assert desk.schedule(0, row_count=5) == (200_000_000, 150_000_000)
     assert desk.gap_ns == 10_000_000
 
 

@@ -144,7 +144,7 @@ def test_an_answer_seen_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPat
     for _ in range(2):
         wire.ask()
         wire.bring(ANSWERS[0])
-    monkeypatch.setattr(wire.connection._response, "feed", None)  # would be called
+    monkeypatch.setattr(wire.connection._response_parser, "feed", None)  # would be called
     wire.ask()
     wire.bring(ANSWERS[1])
     assert [done.body for done in wire.done] == [b"{}", b"{}", b"[]"]

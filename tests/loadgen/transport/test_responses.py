@@ -10,7 +10,7 @@ def test_a_head_is_known_by_its_bytes_and_the_length_of_the_whole() -> None:
     heads.add(HEAD + b"{}", 200, HEADERS, 2)
     known = heads.find(HEAD + b"[]")
     assert known is heads.latest_head
-    assert (known.status, known.headers, known.length) == (200, HEADERS, len(HEAD) + 2)
+    assert (known.status, known.headers, known.response_length) == (200, HEADERS, len(HEAD) + 2)
     for other in (HEAD, HEAD + b"{", HEAD + b"{}x", HEAD.lower() + b"{}", b"", b"\r\n\r\n"):
         assert heads.find(other) is None
 
@@ -25,7 +25,7 @@ def test_heads_that_never_come_again_take_no_more_memory() -> None:
     heads = HeadCache()
     for number in range(1_000):
         heads.add(b"HTTP/1.1 200 OK\r\nX-Id: %d\r\nContent-Length: 0\r\n\r\n" % number, 200, [], 0)
-    assert len(heads._by_head) <= 64
+    assert len(heads._cached_head_by_bytes) <= 64
 
 
 def test_where_no_head_comes_again_looking_pauses_and_is_then_tried_again() -> None:

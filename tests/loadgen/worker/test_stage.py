@@ -21,7 +21,7 @@ from tests.fakes.transport import FakeTransport
 pytestmark = pytest.mark.timing
 
 REQUESTS = [b"zero", b"one", b"two", b"three"]
-TWO_TURNS = Sessions(next_request_index=[1, None, 3, None], think_ns=[20_000_000, 0, 20_000_000, 0])
+TWO_TURNS = Sessions(next_request_indices=[1, None, 3, None], think_times_ns=[20_000_000, 0, 20_000_000, 0])
 DURATION_S = 0.3
 ALL = WorkerShare()
 
@@ -99,7 +99,7 @@ def play(
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         stage = runner.run(run())
-    return Played(stage, transport, list(stage.finished))
+    return Played(stage, transport, list(stage.finished_exchanges))
 
 
 def failing(error: str) -> Callable[[Exchange], None]:
@@ -139,7 +139,7 @@ def test_the_lead_in_comes_before_the_start_and_is_in_the_rows() -> None:
     played = play(plan(constant(100), lead_in_s=0.2))
     scheduled_ms = played.since_start_ms("scheduled_ns")
     assert sorted(map(round, scheduled_ms)) == list(range(-200, 300, 10))
-    assert played.stage.scheduled == 50
+    assert played.stage.scheduled_count == 50
 
 
 def test_every_streamed_answer_has_a_reader_of_its_own() -> None:
@@ -168,7 +168,7 @@ def test_the_evaluate_decides_and_a_evaluate_that_raises_costs_no_row() -> None:
     played = play(plan(constant(20)), workload=built(judge=judge))
     errors = {exchange.request_index: (exchange.error, exchange.correct_rows) for exchange in played.finished}
     assert errors == {0: (None, 0), 1: ("bad-payload", None), 2: ("bad-output", 2), 3: (None, 3)}
-    assert (played.stage.completed, played.stage.failed) == (3, 3)
+    assert (played.stage.completed_count, played.stage.failed_count) == (3, 3)
 
 
 @pytest.mark.parametrize(("status", "error"), [(204, None), (302, "bad-payload"), (404, "http-4xx"), (503, "http-5xx")])
@@ -210,7 +210,7 @@ def test_a_changed_rate_holds_from_then_on_and_the_curve_has_a_jump() -> None:
     scheduled_s = np.array(played.since_start_ms("scheduled_ns")) / 1e3
     assert (scheduled_s < before[0]).sum() == pytest.approx(20 * before[0], abs=1.1)
     assert (scheduled_s >= before[0]).sum() == pytest.approx(500 * (0.4 - before[0]), abs=2)
-    assert played.stage.scheduled == len(played.finished)
+    assert played.stage.scheduled_count == len(played.finished)
 
 
 def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> None:
@@ -223,7 +223,7 @@ def test_a_change_of_rate_takes_nothing_from_the_arrivals_that_were_due() -> Non
     played = play(plan(constant(1_000)), meanwhile=change)
     due_by_then = round(played.stage.get_executed_rates()[1][0] * 1e9) // 1_000_000 + 1
     assert 150 <= due_by_then < 300
-    assert len(played.finished) == played.stage.scheduled == due_by_then
+    assert len(played.finished) == played.stage.scheduled_count == due_by_then
 
 
 def test_a_changed_rate_does_not_outlive_the_limit_of_requests() -> None:
@@ -265,7 +265,7 @@ def test_until_the_rate_changes_the_old_arrivals_go_on() -> None:
     played = play(plan(constant(100)), meanwhile=change, at_s=0.05)
     scheduled_ms = sorted(played.since_start_ms("scheduled_ns"))
     assert scheduled_ms == [*range(0, 200, 10), *range(205, 300, 5)]
-    assert played.stage.scheduled == len(scheduled_ms)
+    assert played.stage.scheduled_count == len(scheduled_ms)
     assert played.stage.get_executed_rates() == ((0, 100), (0.2, 100), (0.2, 200), (0.3, 200))
     assert [each.index for each in played.transport.submitted] == list(range(len(scheduled_ms)))
 
@@ -279,7 +279,7 @@ def test_a_change_that_comes_too_late_takes_back_nothing_that_was_sent() -> None
     before = [at for at in played.since_start_ms("scheduled_ns") if at <= changed_ms]
     assert changed_ms == pytest.approx(150, abs=50)
     assert before == list(range(0, int(changed_ms) + 1, 10))
-    assert len({each.index for each in played.finished}) == len(played.finished) == played.stage.scheduled
+    assert len({each.index for each in played.finished}) == len(played.finished) == played.stage.scheduled_count
 
 
 # shares
@@ -290,7 +290,7 @@ def test_arrivals_of_all_shares_are_those_of_one_worker_with_its_payloads() -> N
 
     def sent(share: WorkerShare) -> list[tuple[int, int, int]]:
         played = play(of, workload=workload, share=share)
-        assert played.stage.scheduled == len(played.finished)
+        assert played.stage.scheduled_count == len(played.finished)
         return [(each.index, each.scheduled_ns - played.stage.start_ns, each.request_index) for each in played.finished]
 
     alone = sorted(sent(ALL))
@@ -363,7 +363,7 @@ def test_who_has_none_of_the_requests_ends_at_once(arrivals: OpenArrivals | Clos
 def test_clients_send_the_next_request_at_the_moment_of_the_last_answer() -> None:
     played = play(plan(ClosedArrivals(3)), FakeTransport(after_s=0.01))
     assert played.transport.most_in_flight == 3
-    assert played.stage.scheduled is None
+    assert played.stage.scheduled_count is None
     assert played.since_start_ms("scheduled_ns").count(0) == 3
     ends = {exchange.end_ns for exchange in played.finished}
     later = [exchange for exchange in played.finished if exchange.scheduled_ns != played.stage.start_ns]
@@ -466,7 +466,7 @@ def test_a_session_goes_on_after_each_answer_and_the_pause(arrivals: OpenArrival
     played = play(plan(arrivals, max_requests=4), FakeTransport(after_s=0.01), workload)
     rows = sorted(played.finished, key=lambda exchange: exchange.index)
     assert [exchange.request_index for exchange in rows] == [0, 1, 2, 3]
-    assert played.stage.scheduled is None
+    assert played.stage.scheduled_count is None
     for first, second in ((rows[0], rows[1]), (rows[2], rows[3])):
         assert second.scheduled_ns == ended_ns(first) + 20_000_000
         assert second.sent_ns is not None

@@ -69,13 +69,13 @@ async def play_and_check(transport: Transport, draw: random.Random) -> None:
 
 
 def check(stage: SendingStage, plan: StagePlan, share: WorkerShare) -> None:
-    rows = list(stage.finished)
+    rows = list(stage.finished_exchanges)
     assert sorted(row.index for row in rows) == [share.index + n * share.worker_count for n in range(stage.due_count)]
     assert all(row.end_ns is not None for row in rows)
-    assert sum(row.sent_ns is None for row in rows) == stage.never_started == stage.due_count - stage.sent
-    assert stage.completed + stage.failed == stage.due_count <= (plan.max_requests or stage.due_count)
-    if stage.scheduled is not None and not stage.was_stopped:
-        assert stage.scheduled == stage.due_count
+    assert sum(row.sent_ns is None for row in rows) == stage.never_started_count == stage.due_count - stage.sent_count
+    assert stage.completed_count + stage.failed_count == stage.due_count <= (plan.max_requests or stage.due_count)
+    if stage.scheduled_count is not None and not stage.was_stopped:
+        assert stage.scheduled_count == stage.due_count
 
 
 def drawn_plan(draw: random.Random) -> StagePlan:
