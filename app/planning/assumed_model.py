@@ -19,11 +19,11 @@ from app.records.result import Hardware
 from app.records.service import FittedService, ServiceFit
 from app.records.traffic import TokenLengths
 
-VENDOR_EFFICIENCY = {"NVIDIA": 0.90, "AMD": 0.68}
+EFFICIENCY_BY_VENDOR = {"NVIDIA": 0.90, "AMD": 0.68}
 """Ratio of published to calculated rates on accelerators, by vendor: the geometric mean of the
 table in `docs/validation/extrapolation.md`.
 """
-MIN_EFFICIENCY = min(VENDOR_EFFICIENCY.values())
+MIN_EFFICIENCY = min(EFFICIENCY_BY_VENDOR.values())
 """Ratio of published to calculated rates that is assumed for vendors without published results."""
 _MIN_SEQUENCES = 8
 """Minimum number of concurrent sequences per replica. If the KV cache has too little memory for
@@ -42,7 +42,7 @@ def build_assumed_target(
     assumed_model, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
-    memory = find_smallest_degree(
+    memory_plan = find_smallest_degree(
         assumed_model.model,
         accelerator,
         assumed_model.precision,
@@ -50,14 +50,14 @@ def build_assumed_target(
         assumed_model.engine,
         _MIN_SEQUENCES,
     )
-    if not isinstance(memory, MemoryPlan):
-        return memory
+    if not isinstance(memory_plan, MemoryPlan):
+        return memory_plan
     deployment = Deployment(
         assumed_model.model,
         accelerator,
         *lengths,
         assumed_model.precision,
-        degree=memory.degree,
+        degree=memory_plan.degree,
         engine=assumed_model.engine,
     )
     service, full_replica = build_assumed_service(deployment), size_replica(deployment)
@@ -65,15 +65,15 @@ def build_assumed_target(
         return service
     if isinstance(full_replica, Unavailable):
         return full_replica
-    efficiency = VENDOR_EFFICIENCY.get(accelerator.vendor, MIN_EFFICIENCY)
+    efficiency = EFFICIENCY_BY_VENDOR.get(accelerator.vendor, MIN_EFFICIENCY)
     scaled_service = speed_up(service.service, efficiency)
     fit = ServiceFit(
         (FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.rate_per_s * efficiency
     )
-    rate = estimate_rate_within_slo(scaled_service, objectives, 1, "random", lengths)
-    name = f"{assumed_model.name} on {memory.degree} × {accelerator.key}, analytical estimate"
-    hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory.degree)
-    curve = CapacityCurve((), objectives.latency_metric, rate, None, None)
+    rate_per_s = estimate_rate_within_slo(scaled_service, objectives, 1, "random", lengths)
+    name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}, analytical estimate"
+    hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory_plan.degree)
+    curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
     return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 
@@ -88,8 +88,8 @@ def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: Assume
             f"the instance has too few accelerators: {offer.accelerator_count:g}, but {model.name} needs {degree:g}",
         )
     risk = Risk(3, "not measured: calculated from the model's shape and the accelerator's data sheet")
-    rate = target.curve.max_rate_per_s * replicas
-    return Capacity(rate, ASSUMED_SIGMA, replicas, "assumed", (risk,), speed_sigma=ASSUMED_SIGMA)
+    rate_per_s = target.curve.max_rate_per_s * replicas
+    return Capacity(rate_per_s, ASSUMED_SIGMA, replicas, "assumed", (risk,), speed_sigma=ASSUMED_SIGMA)
 
 
 def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:

@@ -24,7 +24,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.analysis.traces import compute_rate_per_s, unpack_times_s, unpack_token_pairs
-from app.planning.simulation.arrivals import Arrivals, iterate_poisson_arrivals, rank_normals, superpose
+from app.planning.simulation.arrivals import Arrivals, iterate_poisson_arrivals, rank_normals, superpose_copies
 from app.records.traffic import Dispersion, TraceRows, Traffic
 
 
@@ -49,8 +49,8 @@ def find_modulation(traffic: Traffic) -> Modulation | None:
     return Modulation(traffic.peak_per_s * dispersion.window_s / (dispersion.index - 1.0), dispersion.window_s)
 
 
-_STRATA = 400
-_STEPS = 30
+_STRATUM_COUNT = 400
+_FACTOR_BISECTION_STEPS = 30
 
 
 def compute_burst_factor(
@@ -65,12 +65,12 @@ def compute_burst_factor(
     """
     from scipy import stats  # deferred, because the import takes half a second
 
-    factors = stats.gamma.ppf((np.arange(_STRATA) + 0.5) / _STRATA, shape, scale=1 / shape)
+    factors = stats.gamma.ppf((np.arange(_STRATUM_COUNT) + 0.5) / _STRATUM_COUNT, shape, scale=1 / shape)
     factors /= factors.mean()
     low, high = 0.0, 1.0
     if _compute_modulated_late_share(factors, loads, late_shares, 1.0) <= allowed_late_share:
         return 1.0
-    for _ in range(_STEPS):
+    for _ in range(_FACTOR_BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (
             (middle, high)
@@ -81,10 +81,10 @@ def compute_burst_factor(
 
 
 def _compute_modulated_late_share(
-    factors: Floats, loads: Sequence[float], late_shares: Sequence[float], rate: float
+    factors: Floats, loads: Sequence[float], late_shares: Sequence[float], load: float
 ) -> float:
-    rates = factors * rate
-    modulated_late_shares = np.where(rates > loads[-1], 1.0, np.interp(rates, loads, late_shares))
+    modulated_loads = factors * load
+    modulated_late_shares = np.where(modulated_loads > loads[-1], 1.0, np.interp(modulated_loads, loads, late_shares))
     return float((modulated_late_shares * factors).mean())
 
 
@@ -96,7 +96,7 @@ fleets.
 """
 _TOTAL_REQUESTS, _MAX_SEEDS = 30_000, 5
 _MIN_WINDOWS, _MAX_WINDOWS = 100, 400
-_BISECTIONS = 22
+_MAX_RATE_BISECTION_STEPS = 22
 _RESOLUTION = 5
 """Shortest burst that a thinned stream can resolve, as a multiple of the mean interarrival time."""
 
@@ -137,12 +137,13 @@ def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
 def _draw_trace_arrivals(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
     trace_times_s = unpack_times_s(rows)
     copies = bursts.copies * share / rows.sampled_share
-    requests = copies * trace_times_s.size
-    if requests > MAX_REQUESTS:
+    request_count = copies * trace_times_s.size
+    if request_count > MAX_REQUESTS:
         return None
-    seeds = int(np.clip(_TOTAL_REQUESTS / max(requests, 1.0), 1, _MAX_SEEDS))
+    seed_count = int(np.clip(_TOTAL_REQUESTS / max(request_count, 1.0), 1, _MAX_SEEDS))
     draws = (
-        superpose(trace_times_s, copies, rows.window_s, np.random.SeedSequence((5, seed))) for seed in range(seeds)
+        superpose_copies(trace_times_s, copies, rows.window_s, np.random.SeedSequence((5, seed)))
+        for seed in range(seed_count)
     )
     tokens = unpack_token_pairs(rows)
     if tokens is None:
@@ -158,22 +159,22 @@ def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ..
     bursts.
     """
     window_s, rate_per_s = bursts.dispersion.window_s, bursts.peak_per_s * share
-    windows = int(min(_MAX_WINDOWS, _TOTAL_REQUESTS * 2 / max(rate_per_s * window_s, 1e-9)))
-    if windows < _MIN_WINDOWS:
+    window_count = int(min(_MAX_WINDOWS, _TOTAL_REQUESTS * 2 / max(rate_per_s * window_s, 1e-9)))
+    if window_count < _MIN_WINDOWS:
         return None
-    return tuple(_draw_windows(bursts, share, windows, seed) for seed in range(2))
+    return tuple(_draw_windowed_arrivals(bursts, share, window_count, seed) for seed in range(2))
 
 
-def _draw_windows(bursts: Bursts, share: float, windows: int, seed: int) -> Arrivals:
+def _draw_windowed_arrivals(bursts: Bursts, share: float, window_count: int, seed: int) -> Arrivals:
     from scipy import stats  # deferred, because the import takes half a second
 
     window_s = bursts.dispersion.window_s
     shape = bursts.peak_per_s * window_s / (bursts.dispersion.index - 1)
     rng = np.random.default_rng((6, seed))
-    factors = stats.gamma.ppf((np.arange(windows) + 0.5) / windows, shape, scale=1 / shape)
+    factors = stats.gamma.ppf((np.arange(window_count) + 0.5) / window_count, shape, scale=1 / shape)
     rates_per_s = rng.permutation(factors / factors.mean()) * bursts.peak_per_s * share
     chunks = list(iterate_poisson_arrivals(rates_per_s, window_s, np.random.SeedSequence((6, seed))))
-    return Arrivals(windows * window_s, np.concatenate(chunks))
+    return Arrivals(window_count * window_s, np.concatenate(chunks))
 
 
 @lru_cache(256)
@@ -193,7 +194,7 @@ def compute_fluid_rate_per_s(bursts: Bursts, slack_s: float, allowed_late_share:
     low = high = bursts.peak_per_s * share
     while _compute_late_share(gaps_s, high, slack_s) > allowed_late_share:
         low, high = high, 2 * high
-    for _ in range(_BISECTIONS if high > low else 0):
+    for _ in range(_MAX_RATE_BISECTION_STEPS if high > low else 0):
         middle = math.sqrt(low * high)
         low, high = (
             (low, middle) if _compute_late_share(gaps_s, middle, slack_s) <= allowed_late_share else (middle, high)

@@ -91,16 +91,16 @@ def evaluate_offer(
         return _reject_offer(offer, violation, "price", f"the price list has no {limits.price} price")
     if capacity.rate_per_s <= 0:
         return _reject_offer(offer, violation, "slo", "the SLO is missed at any load")
-    usd_per_hour, kind = price
+    usd_per_hour, price_kind = price
     needed_instances = count_instances(demand, capacity, demand.z)
     spares = demand.count_spares(needed_instances)
-    spot_spares = count_spot_spares(needed_instances, spares, capacity, demand) if kind == "spot" else 0
+    spot_spares = count_spot_spares(needed_instances, spares, capacity, demand) if price_kind == "spot" else 0
     candidate = Candidate(
-        offer, usd_per_hour, kind, capacity, needed_instances, spares + spot_spares, None, spot_spares=spot_spares
+        offer, usd_per_hour, price_kind, capacity, needed_instances, spares + spot_spares, None, spot_spares=spot_spares
     )
     if violation is not None:
         return msgspec.structs.replace(candidate, rejected=violation[1], rejected_by=violation[0])
-    if is_low_trust(offer) and kind != "owned" and not limits.low_trust_prices:
+    if is_low_trust(offer) and price_kind != "owned" and not limits.low_trust_prices:
         reason = (
             "the price comes from a marketplace or a manually maintained list (low trust); set "
             "plan.low_trust_prices=true to allow it"
@@ -141,13 +141,13 @@ def compute_ranking_cost(candidate: Candidate, today: datetime.date) -> float:
     sigma of the price's uncertainty.
     """
     offer = candidate.offer
-    is_uncertain = compute_price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
-    if candidate.price_kind == "owned" or not is_uncertain:
+    is_price_uncertain = compute_price_age_days(offer, today) > MAX_PRICE_AGE_DAYS or is_low_trust(offer)
+    if candidate.price_kind == "owned" or not is_price_uncertain:
         return candidate.usd_per_month
     return candidate.usd_per_month * math.exp(compute_price_sigma(offer, today))
 
 
-def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
+def find_price(offer: Offer, price_kind: PriceKind) -> tuple[float, PriceKind] | None:
     """Return the price of one instance in USD per hour, and the kind of price. Return `None` if the
     offer has no price of this kind.
 
@@ -155,15 +155,15 @@ def find_price(offer: Offer, kind: PriceKind) -> tuple[float, PriceKind] | None:
     as missing.
     """
     if offer.owned is not None:
-        cost = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
-        return (cost, "owned") if cost > 0 else None
+        usd_per_hour = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
+        return (usd_per_hour, "owned") if usd_per_hour > 0 else None
     price = {
         "on-demand": offer.on_demand_usd_per_hour,
         "reserved-1y": offer.reserved_1y_usd_per_hour,
         "spot": offer.spot_usd_per_hour,
         "owned": None,
-    }[kind]
-    return (price, kind) if price else None
+    }[price_kind]
+    return (price, price_kind) if price else None
 
 
 def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date) -> tuple[RejectedBy, str] | None:
@@ -171,26 +171,29 @@ def _find_violated_limit(offer: Offer, limits: PlanLimits, today: datetime.date)
         return "provider", f"provider {offer.provider} is excluded by plan.providers"
     if limits.regions and offer.region not in limits.regions:
         return "region", f"region {offer.region} is excluded by plan.regions"
-    max_count = limits.max_accelerators
-    if max_count is not None and offer.accelerator_count > max_count:
-        reason = f"{offer.accelerator_count:g} accelerators per instance exceed plan.max_accelerators of {max_count:g}"
+    max_accelerators = limits.max_accelerators
+    if max_accelerators is not None and offer.accelerator_count > max_accelerators:
+        reason = (
+            f"{offer.accelerator_count:g} accelerators per instance exceed plan.max_accelerators of "
+            f"{max_accelerators:g}"
+        )
         return "accelerators", reason
-    age_days, max_days = compute_price_age_days(offer, today), limits.max_price_age_days
-    if max_days is not None and age_days > max_days:
-        reason = f"the price from {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_days}d"
+    age_days, max_age_days = compute_price_age_days(offer, today), limits.max_price_age_days
+    if max_age_days is not None and age_days > max_age_days:
+        reason = f"the price from {offer.as_of} is {age_days} days old, above plan.max_price_age of {max_age_days}d"
         return "price age", reason
     return None
 
 
-def list_fleets(
+def iterate_fleets(
     candidate: Candidate, demand: Demand, curve: LatencyCurve, budget_usd: float | None, today: datetime.date
 ) -> Iterator[Fleet]:
     """Yield the smallest sufficient fleet, then a few larger fleets with up to 50 % more instances,
     within the budget.
     """
-    max_extra = math.ceil(candidate.needed_instances / 2)
+    max_extra_instances = math.ceil(candidate.needed_instances / 2)
     for extra_instances in sorted(
-        {round(max_extra * step / _MAX_LARGER_FLEETS) for step in range(_MAX_LARGER_FLEETS + 1)}
+        {round(max_extra_instances * step / _MAX_LARGER_FLEETS) for step in range(_MAX_LARGER_FLEETS + 1)}
     ):
         instances = candidate.instances + extra_instances
         if budget_usd is None or compute_monthly_cost(instances, candidate.usd_per_hour) <= budget_usd:
@@ -208,8 +211,8 @@ def build_fleet(
     utilization = demand.peak_per_s / (instances * capacity.rate_per_s)
     low_per_s, high_per_s = capacity.estimate.ci95 or (capacity.rate_per_s, capacity.rate_per_s)
     utilization_ci95 = (demand.peak_per_s / (instances * high_per_s), demand.peak_per_s / (instances * low_per_s))
-    price_log_sigma, spot_spares = compute_price_sigma(offer, today), candidate.spot_spares
-    monthly = estimate_monthly_cost(instances, candidate.usd_per_hour, capacity, demand, price_log_sigma, spot_spares)
+    price_sigma, spot_spares = compute_price_sigma(offer, today), candidate.spot_spares
+    monthly_cost = estimate_monthly_cost(instances, candidate.usd_per_hour, capacity, demand, price_sigma, spot_spares)
     risks = [*capacity.risks, *list_price_risks(offer, today)]
     instance_range, spares = estimate_instance_range(capacity, demand), demand.count_spares(candidate.needed_instances)
     if candidate.price_kind == "spot":
@@ -235,8 +238,8 @@ def build_fleet(
         utilization_at_peak=Estimate(utilization, utilization_ci95, basis=capacity.basis),
         latency_at_peak=estimate_latency_at_peak(curve, utilization, capacity),
         usd_per_hour_each=candidate.usd_per_hour,
-        usd_per_month=monthly,
-        usd_per_1k_inferences=estimate_cost_per_1k(monthly, demand),
+        usd_per_month=monthly_cost,
+        usd_per_1k_inferences=estimate_cost_per_1k(monthly_cost, demand),
         price_date=offer.as_of.isoformat(),
         price_age_days=compute_price_age_days(offer, today),
         price_source=offer.source,
@@ -246,7 +249,7 @@ def build_fleet(
         price_kind=candidate.price_kind,
         instances_needed=instance_range,
         usd_per_month_needed=estimate_cost_range(
-            instance_range, candidate.usd_per_hour, price_log_sigma, demand, spot_spares
+            instance_range, candidate.usd_per_hour, price_sigma, demand, spot_spares
         ),
         slo_probabilities=probabilities,
         planned_rate_per_replica_per_s=compute_sustained_peak_per_s(1, capacity, demand) / capacity.replicas,

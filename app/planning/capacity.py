@@ -113,23 +113,23 @@ def _extrapolate_by_count(curve: CapacityCurve, measured_hardware: Hardware, off
         offered_vcpus, measured_vcpus = offer.vcpus / replicas, measured_hardware.vcpus / measured_hardware.replicas
         if offered_vcpus < measured_vcpus:
             risks.append(Risk(2, f"a replica has {offered_vcpus:g} vCPUs, but was measured with {measured_vcpus:g}"))
-    return _build_extrapolated(curve, measured_hardware, replicas, _SIGMA_SAME_ACCELERATOR, risks)
+    return _build_extrapolated_capacity(curve, measured_hardware, replicas, _SIGMA_SAME_ACCELERATOR, risks)
 
 
 def _extrapolate_to_accelerator(
     curve: CapacityCurve,
     measured_hardware: Hardware,
     offer: Offer,
-    accelerators: tuple[Accelerator, Accelerator],
-    settings: UnmeasuredGpus,
+    accelerator_pair: tuple[Accelerator, Accelerator],
+    unmeasured_gpus: UnmeasuredGpus,
 ) -> Capacity | Unavailable:
     """Extrapolate to another accelerator type. The number of accelerators per replica is the
     measured number; the speed of a replica changes by a ratio.
     """
-    unavailable = _check_memory(*accelerators, settings)
+    unavailable = _check_memory(*accelerator_pair, unmeasured_gpus)
     if unavailable is not None:
         return unavailable
-    ratio = estimate_ratio(*accelerators, settings.work, settings.dtype)
+    ratio = estimate_ratio(*accelerator_pair, unmeasured_gpus.work, unmeasured_gpus.dtype)
     if isinstance(ratio, Unavailable):
         return ratio
     same_accelerator_capacity = _extrapolate_by_count(curve, measured_hardware, offer)
@@ -146,26 +146,32 @@ def _extrapolate_to_accelerator(
     )
 
 
-def _check_memory(measured: Accelerator, target: Accelerator, settings: UnmeasuredGpus) -> Unavailable | None:
-    usable_bytes = compute_usable_bytes(target)
+def _check_memory(
+    measured_accelerator: Accelerator, target_accelerator: Accelerator, unmeasured_gpus: UnmeasuredGpus
+) -> Unavailable | None:
+    usable_bytes = compute_usable_bytes(target_accelerator)
     if isinstance(usable_bytes, Unavailable):
         return usable_bytes
-    if settings.memory_gib is not None:
-        if settings.memory_gib * GIB <= usable_bytes:
+    if unmeasured_gpus.memory_gib is not None:
+        if unmeasured_gpus.memory_gib * GIB <= usable_bytes:
             return None
         return Unavailable(
             "memory",
             (
-                f"a replica needs {settings.memory_gib:g} GiB, but {format_accelerator_name(target)} has "
-                f"{usable_bytes / GIB:.3g} GiB usable"
+                f"a replica needs {unmeasured_gpus.memory_gib:g} GiB, but "
+                f"{format_accelerator_name(target_accelerator)} has {usable_bytes / GIB:.3g} GiB usable"
             ),
         )
-    if target.memory_gib is None or measured.memory_gib is None or target.memory_gib >= measured.memory_gib:
+    if (
+        target_accelerator.memory_gib is None
+        or measured_accelerator.memory_gib is None
+        or target_accelerator.memory_gib >= measured_accelerator.memory_gib
+    ):
         return None
-    measured_text, target_text = f"{measured.memory_gib:g} GiB", f"{target.memory_gib:g} GiB"
+    measured_text, target_text = f"{measured_accelerator.memory_gib:g} GiB", f"{target_accelerator.memory_gib:g} GiB"
     return Unavailable(
         "replica_memory_unknown",
-        f"{format_accelerator_name(target)} has {target_text} of memory, but a replica was measured with "
+        f"{format_accelerator_name(target_accelerator)} has {target_text} of memory, but a replica was measured with "
         f"{measured_text}; set plan.unmeasured_gpus.memory to the memory of a replica",
     )
 
@@ -188,13 +194,13 @@ def _extrapolate_by_vcpu(curve: CapacityCurve, measured_hardware: Hardware, offe
         )
     if measured_hardware.architecture is not None and measured_hardware.architecture == offer.cpu_architecture:
         risk = Risk(2, f"scaled by vCPU count from a different {offer.cpu_architecture} CPU")
-        return _build_extrapolated(curve, measured_hardware, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
-    measured_text, offer_text = (
+        return _build_extrapolated_capacity(curve, measured_hardware, replicas, _SIGMA_SAME_ARCHITECTURE, [risk])
+    measured_architecture, offered_architecture = (
         measured_hardware.architecture or "an unknown CPU",
         offer.cpu_architecture or "an unknown CPU",
     )
-    risk = Risk(3, f"scaled by vCPU count from {measured_text} to {offer_text}")
-    return _build_extrapolated(curve, measured_hardware, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
+    risk = Risk(3, f"scaled by vCPU count from {measured_architecture} to {offered_architecture}")
+    return _build_extrapolated_capacity(curve, measured_hardware, replicas, _SIGMA_OTHER_ARCHITECTURE, [risk])
 
 
 def _compute_cores_per_replica(curve: CapacityCurve, measured_hardware: Hardware) -> float | None:
@@ -207,7 +213,7 @@ def _compute_cores_per_replica(curve: CapacityCurve, measured_hardware: Hardware
     return None if measured_hardware.vcpus is None else measured_hardware.vcpus / measured_hardware.replicas
 
 
-def _build_extrapolated(
+def _build_extrapolated_capacity(
     curve: CapacityCurve, measured_hardware: Hardware, replicas: int, sigma: float, risks: list[Risk]
 ) -> Capacity:
     rate_per_replica_per_s = curve.max_rate_per_s / measured_hardware.replicas

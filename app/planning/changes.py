@@ -73,11 +73,11 @@ NO_CHANGE = WhatIfChange("as is", "measured", "no change")
 def compute_savings(changes: Iterable[WhatIfChange], size_fleet: SizeFleet) -> tuple[WhatIfSaving, ...]:
     """Compute the saving by each change separately. The largest saving comes first; unknown savings
     come last."""
-    baseline = size_fleet(NO_CHANGE)
-    results = [_compute_saving(change, baseline, size_fleet(change)) for change in changes]
+    baseline_size = size_fleet(NO_CHANGE)
+    savings = [_compute_saving(change, baseline_size, size_fleet(change)) for change in changes]
     return tuple(
         sorted(
-            results, key=lambda saving: (saving.usd_per_month is None, -(saving.usd_per_month or 0), saving.change.name)
+            savings, key=lambda saving: (saving.usd_per_month is None, -(saving.usd_per_month or 0), saving.change.name)
         )
     )
 
@@ -101,20 +101,20 @@ def build_cache_change(hit_rate: float, basis: Basis = "assumed", usd_per_month:
     return WhatIfChange("caching", basis, reason, traffic_factor=1 - hit_rate, extra_usd_per_month=usd_per_month)
 
 
-def _compute_saving(change: WhatIfChange, baseline: FleetSize, changed_size: FleetSize) -> WhatIfSaving:
+def _compute_saving(change: WhatIfChange, baseline_size: FleetSize, changed_size: FleetSize) -> WhatIfSaving:
     if changed_size.usd_per_month is not None:
         changed_size = msgspec.structs.replace(
             changed_size, usd_per_month=changed_size.usd_per_month + change.extra_usd_per_month
         )
-    if baseline.usd_per_month is None or changed_size.usd_per_month is None:
-        return WhatIfSaving(change, baseline, changed_size, None, None)
-    saving_usd = baseline.usd_per_month - changed_size.usd_per_month
+    if baseline_size.usd_per_month is None or changed_size.usd_per_month is None:
+        return WhatIfSaving(change, baseline_size, changed_size, None, None)
+    saving_usd = baseline_size.usd_per_month - changed_size.usd_per_month
     return WhatIfSaving(
         change,
-        baseline,
+        baseline_size,
         changed_size,
         saving_usd,
-        saving_usd / baseline.usd_per_month if baseline.usd_per_month else None,
+        saving_usd / baseline_size.usd_per_month if baseline_size.usd_per_month else None,
     )
 
 
@@ -126,24 +126,31 @@ A cold start provisions a node and loads the model; a warm start does neither.
 """
 
 
-def compute_warm_pool_saving(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[Saving]:
+def compute_warm_pool_saving(
+    best_candidate: Candidate, demand: Demand, plan_inputs: PlanningInputs
+) -> Iterator[Saving]:
     """Yield the saving by a warm pool compared with autoscaling from cold starts; yield nothing for
     owned hardware.
 
     In both cases, instances are requested early enough that they are ready when the traffic needs
     them.
     """
-    instance_usd = best.offer.on_demand_usd_per_hour
-    if instance_usd is None or best.price_kind == "owned":
+    usd_per_hour = best_candidate.offer.on_demand_usd_per_hour
+    if usd_per_hour is None or best_candidate.price_kind == "owned":
         return
-    rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
-    needed_counts = np.maximum(np.ceil(rates / compute_sustained_peak_per_s(1, best.capacity, demand) - 1e-9), 1.0)
+    rates_per_s = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
+    needed_counts = np.maximum(
+        np.ceil(rates_per_s / compute_sustained_peak_per_s(1, best_candidate.capacity, demand) - 1e-9), 1.0
+    )
     cold_counts, warm_counts = (
         _compute_max_ahead(needed_counts, minutes) for minutes in (COLD_START_MINUTES, WARM_START_MINUTES)
     )
     pool_size = max(1.0, float((cold_counts - needed_counts).max()))
-    monthly_usd = HOURS_PER_MONTH * instance_usd
-    cold_usd, pool_usd = float(cold_counts.mean()) * monthly_usd, (float(warm_counts.mean()) + pool_size) * monthly_usd
+    usd_per_month_each = HOURS_PER_MONTH * usd_per_hour
+    cold_usd, pool_usd = (
+        float(cold_counts.mean()) * usd_per_month_each,
+        (float(warm_counts.mean()) + pool_size) * usd_per_month_each,
+    )
     instances_text = "1 instance" if pool_size == 1 else f"{pool_size:.0f} instances"
     name = (
         f"a warm pool of {instances_text} with autoscaling by the minute: ready in {WARM_START_MINUTES} min instead of "
@@ -172,12 +179,12 @@ _WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
 """Batching windows to try, as multiples of the current window. If there is no batching window, they
 are multiples of the duration of a full batch."""
 _MIN_GAIN = 1.01
-_MAX_VARIANTS = 8
+_MAX_TARGETS = 8
 
 
 def plan_savings(
     options: Sequence[Option],
-    best: Option,
+    best_option: Option,
     demand: Demand,
     plan_inputs: PlanningInputs,
     objectives: SloObjectives,
@@ -189,15 +196,20 @@ def plan_savings(
     With `estimate_only`, only savings by assumed factors and by another batching window are
     returned. Otherwise, savings by each of the other measured targets and by a warm pool are added.
     """
-    feasible = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best, plan_inputs, objectives)]
+    feasible_options = [option for option in options if option.is_feasible]
+    changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best_option, plan_inputs, objectives)]
 
     def size_fleet(change: WhatIfChange) -> FleetSize:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
-        cheapest = min(
-            (_compute_cost_and_size(get_candidate(option), changed_demand, change) for option in feasible), default=None
+        cheapest_cost_and_size = min(
+            (_compute_cost_and_size(get_candidate(option), changed_demand, change) for option in feasible_options),
+            default=None,
         )
-        return FleetSize(None, None) if cheapest is None else FleetSize(cheapest[1], cheapest[0])
+        return (
+            FleetSize(None, None)
+            if cheapest_cost_and_size is None
+            else FleetSize(cheapest_cost_and_size[1], cheapest_cost_and_size[0])
+        )
 
     assumed_savings = tuple(
         Saving(saving.change.name, saving.change.basis, saving.changed_size.usd_per_month, saving.usd_per_month)
@@ -205,54 +217,58 @@ def plan_savings(
     )
     if estimate_only:
         return assumed_savings
-    pool_savings = compute_warm_pool_saving(get_candidate(best), demand, plan_inputs)
-    return (*_compute_target_savings(best, demand, plan_inputs, objectives), *assumed_savings, *pool_savings)
+    pool_savings = compute_warm_pool_saving(get_candidate(best_option), demand, plan_inputs)
+    return (*_compute_target_savings(best_option, demand, plan_inputs, objectives), *assumed_savings, *pool_savings)
 
 
 def _compute_target_savings(
-    best: Option, demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives
+    best_option: Option, demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> Iterator[Saving]:
     """Yield, for each measured target other than the recommended target, the saving by the target's
     cheapest fleet."""
-    current_usd = get_candidate(best).usd_per_month
-    for target in plan_inputs.measured[:_MAX_VARIANTS]:
-        if target.name == best.target.name:
+    current_usd = get_candidate(best_option).usd_per_month
+    for target in plan_inputs.measured[:_MAX_TARGETS]:
+        if target.name == best_option.target.name:
             continue
         target_inputs = msgspec.structs.replace(plan_inputs, measured=(target,))
         options = list_options(target_inputs, demand, objectives, estimate_only=True)
-        cheapest = min((get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None)
+        cheapest_usd = min(
+            (get_candidate(option).usd_per_month for option in options if option.is_feasible), default=None
+        )
         basis: Basis = "assumed" if target.is_assumed else "measured"
-        yield Saving(f"{target.name} only", basis, cheapest, None if cheapest is None else current_usd - cheapest)
+        yield Saving(
+            f"{target.name} only", basis, cheapest_usd, None if cheapest_usd is None else current_usd - cheapest_usd
+        )
 
 
 def _find_batching_window_change(
-    best: Option, plan_inputs: PlanningInputs, objectives: SloObjectives
+    best_option: Option, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> Iterator[WhatIfChange]:
     """Yield the change to the batching window that has the highest rate per replica by formula,
     unless the current window is as good.
     """
     from app.planning.formulas import estimate_rate_within_slo
 
-    fit, router = best.target.fit, plan_inputs.limits.router
-    service = None if fit is None else speed_up(fit.services[0].service, get_candidate(best).capacity.speed)
+    fit, router = best_option.target.fit, plan_inputs.limits.router
+    service = None if fit is None else speed_up(fit.services[0].service, get_candidate(best_option).capacity.speed)
     if not isinstance(service, BatchService):
         return
     reference_window_s = service.window_s or service.fixed_s + service.per_item_s * service.max_batch
     candidate_services = [
         msgspec.structs.replace(service, window_s=factor * reference_window_s) for factor in _WINDOW_FACTORS
     ]
-    rates = [
+    rates_per_s = [
         estimate_rate_within_slo(candidate_service, objectives, 1, router)
         for candidate_service in (service, *candidate_services)
     ]
-    best_index = max(range(len(candidate_services)), key=lambda index: rates[index + 1])
-    if rates[0] > 0 and rates[best_index + 1] > _MIN_GAIN * rates[0]:
+    best_index = max(range(len(candidate_services)), key=lambda index: rates_per_s[index + 1])
+    if rates_per_s[0] > 0 and rates_per_s[best_index + 1] > _MIN_GAIN * rates_per_s[0]:
         name = f"a batching window of {format_number(1000 * candidate_services[best_index].window_s)} ms"
-        yield build_variant_change(name, rates[best_index + 1], rates[0], "assumed")
+        yield build_variant_change(name, rates_per_s[best_index + 1], rates_per_s[0], "assumed")
 
 
 def _compute_cost_and_size(candidate: Candidate, demand: Demand, change: WhatIfChange) -> tuple[float, int]:
     rate_per_s = candidate.capacity.rate_per_s * change.capacity_factor
-    needed = count_instances_at_rate(demand, rate_per_s, candidate.capacity.sigma, demand.z)
-    instances = needed + demand.count_spares(needed) + candidate.spot_spares
+    needed_instances = count_instances_at_rate(demand, rate_per_s, candidate.capacity.sigma, demand.z)
+    instances = needed_instances + demand.count_spares(needed_instances) + candidate.spot_spares
     return HOURS_PER_MONTH * instances * candidate.usd_per_hour, instances

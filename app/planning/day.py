@@ -11,11 +11,16 @@ import numpy as np
 
 from app.errors import UsageError
 from app.planning.formatting import format_number
-from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace
-from app.planning.scaling.autoscaling import Decide, build_autoscaler, count_initial_replicas, get_max_replicas
+from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace_arrivals
+from app.planning.scaling.autoscaling import (
+    ComputeDesiredReplicas,
+    build_autoscaler,
+    count_initial_replicas,
+    get_max_replicas,
+)
 from app.planning.scaling.cell import choose_divisor, divide_autoscaler, divide_operations
 from app.planning.scaling.lifecycle import ReplicaPool
-from app.planning.scaling.meters import MinuteMeter, SlotMeter
+from app.planning.scaling.meters import PeriodMeter, SlotMeter
 from app.planning.scaling.operated_fleet import OperatedFleet, compute_rollout_limits
 from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.arrivals import Arrivals
@@ -90,27 +95,29 @@ def simulate_fleet_day(
     operated_fleet = OperatedFleet(
         fleet, replica_pool, cell.operations, slot_count, slot_count if has_activator else None, start_s
     )
-    decide = build_autoscaler(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
+    compute_desired_replicas = build_autoscaler(cell.autoscaler, replicas, slot_s, cell.rates_per_s, bin_s, start_s)
     slot_meter = SlotMeter(fleet, design.services[0].outside_s, design.timeout_s, start_s)
-    minute_meter, hour_meter = (MinuteMeter(fleet, usd_per_hour, start_s, cell.divisor) for _ in range(2))
+    minute_meter, hour_meter = (PeriodMeter(fleet, usd_per_hour, start_s, cell.divisor) for _ in range(2))
     minutes: list[DayMinute] = []
     hours: list[DayMinute] = []
-    now_s, requested_replicas, end_of_day_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
+    now_s, desired_replicas, end_of_day_s = start_s, replicas, start_s + cell.rates_per_s.size * bin_s
     for arrivals in (
         iterate_arrivals(cell.rates_per_s, bin_s, start_s, seed, modulation_shape, modulation_window_s)
         if rows is None
-        else iterate_trace(cell.rates_per_s, bin_s, start_s, seed, rows, isinstance(design.services[0], RequestService))
+        else iterate_trace_arrivals(
+            cell.rates_per_s, bin_s, start_s, seed, rows, isinstance(design.services[0], RequestService)
+        )
     ):
         end_s = arrivals.end_s
         normals = compute_fleet_normals(arrivals.normals, design.services[0])
         arrivals = msgspec.structs.replace(arrivals, normals=normals)
-        requested_replicas = _simulate_minute(
-            fleet, operated_fleet, slot_meter, decide, (now_s, slot_s), arrivals, requested_replicas
+        desired_replicas = _simulate_minute(
+            fleet, operated_fleet, slot_meter, compute_desired_replicas, (now_s, slot_s), arrivals, desired_replicas
         )
-        minutes.append(minute_meter.read(operated_fleet, end_s, requested_replicas))
+        minutes.append(minute_meter.read(operated_fleet, end_s, desired_replicas))
         now_s = end_s
         if len(minutes) % _MINUTES_PER_HOUR == 0 or now_s >= end_of_day_s:
-            hours.append(hour_meter.read(operated_fleet, end_s, requested_replicas))
+            hours.append(hour_meter.read(operated_fleet, end_s, desired_replicas))
         if on_progress is not None:
             on_progress(_compute_arrival_share(cell.rates_per_s, (now_s - start_s) / bin_s))
     return _build_outcome(fleet, operated_fleet, now_s, (minutes, hours), cell.divisor, usd_per_hour, slot_count)
@@ -119,37 +126,37 @@ def simulate_fleet_day(
 def _simulate_minute(
     fleet: Fleet,
     operated_fleet: OperatedFleet,
-    meter: SlotMeter,
-    decide: Decide,
+    slot_meter: SlotMeter,
+    compute_desired_replicas: ComputeDesiredReplicas,
     start_and_slot_s: tuple[float, float],
-    minute: Arrivals,
-    requested_replicas: int,
+    arrivals: Arrivals,
+    desired_replicas: int,
 ) -> int:
-    """Simulate one minute in time slots and return the number of replicas requested at the end of
+    """Simulate one minute in time slots and return the number of replicas desired at the end of
     the minute."""
-    (start_s, slot_s), end_s = start_and_slot_s, minute.end_s
+    (start_s, slot_s), end_s = start_and_slot_s, arrivals.end_s
     slot_ends_s = np.append(np.arange(start_s + slot_s, end_s - 1e-9, slot_s), end_s)
-    stops = np.searchsorted(minute.times_s, slot_ends_s, side="left")
+    stops = np.searchsorted(arrivals.times_s, slot_ends_s, side="left")
     start = 0
     for slot_end_s, stop in zip(slot_ends_s.tolist(), stops.tolist(), strict=True):
-        serve(fleet, minute.times_s[start:stop], minute.normals[start:stop], minute.rows[start:stop])
+        serve(fleet, arrivals.times_s[start:stop], arrivals.normals[start:stop], arrivals.rows[start:stop])
         advance_to(fleet, slot_end_s)
         start = stop
-        requested_replicas = decide(meter.read(operated_fleet, slot_end_s, requested_replicas))
-        if operated_fleet.step(slot_end_s, requested_replicas):
-            meter.restart()
-    return requested_replicas
+        desired_replicas = compute_desired_replicas(slot_meter.read(operated_fleet, slot_end_s, desired_replicas))
+        if operated_fleet.step(slot_end_s, desired_replicas):
+            slot_meter.restart()
+    return desired_replicas
 
 
-def _compute_arrival_share(rates_per_s: Floats, bins: float) -> float:
-    """Return the expected share of the day's arrivals in the first `bins` bins. Without arrivals,
-    return the share of time."""
-    whole_bins = int(bins)
+def _compute_arrival_share(rates_per_s: Floats, elapsed_bins: float) -> float:
+    """Return the expected share of the day's arrivals in the first `elapsed_bins` bins.
+    Without arrivals, return the share of time."""
+    whole_bins = int(elapsed_bins)
     elapsed_arrivals = float(
-        rates_per_s[:whole_bins].sum() + rates_per_s[whole_bins : whole_bins + 1].sum() * (bins - whole_bins)
+        rates_per_s[:whole_bins].sum() + rates_per_s[whole_bins : whole_bins + 1].sum() * (elapsed_bins - whole_bins)
     )
     total_arrivals = float(rates_per_s.sum())
-    return elapsed_arrivals / total_arrivals if total_arrivals else bins / rates_per_s.size
+    return elapsed_arrivals / total_arrivals if total_arrivals else elapsed_bins / rates_per_s.size
 
 
 def _validate_inputs(design: FleetDesign, rates_per_s: Floats, slot_s: float) -> None:
@@ -165,14 +172,14 @@ def _build_cell(
     rates_per_s: Floats, bin_s: float, autoscaler: Autoscaler, operations: Operations, rate_per_replica_per_s: float
 ) -> _Cell:
     peak_replicas = math.ceil(float(rates_per_s.max()) / rate_per_replica_per_s)
-    cell_count = choose_divisor(float(rates_per_s.sum()) * bin_s, autoscaler, peak_replicas)
-    if cell_count == 1:
+    divisor = choose_divisor(float(rates_per_s.sum()) * bin_s, autoscaler, peak_replicas)
+    if divisor == 1:
         return _Cell(1, rates_per_s, autoscaler, operations)
     return _Cell(
-        cell_count,
-        rates_per_s / cell_count,
-        divide_autoscaler(autoscaler, cell_count),
-        divide_operations(operations, cell_count),
+        divisor,
+        rates_per_s / divisor,
+        divide_autoscaler(autoscaler, divisor),
+        divide_operations(operations, divisor),
     )
 
 
@@ -181,11 +188,11 @@ def _count_replica_slots(cell: _Cell, rate_per_replica_per_s: float) -> int:
     replicas and rollouts.
     """
     peak_replicas = math.ceil(float(cell.rates_per_s.max()) / rate_per_replica_per_s)
-    max_count = max(1, get_max_replicas(cell.autoscaler) or 4 * peak_replicas + 4)
+    max_replicas = max(1, get_max_replicas(cell.autoscaler) or 4 * peak_replicas + 4)
     if isinstance(cell.autoscaler, Fixed) and not cell.operations.updates:
-        return max_count
-    return 2 * max_count + max(
-        (compute_rollout_limits(update, max_count)[0] for update in cell.operations.updates), default=0
+        return max_replicas
+    return 2 * max_replicas + max(
+        (compute_rollout_limits(update, max_replicas)[0] for update in cell.operations.updates), default=0
     )
 
 
@@ -209,8 +216,10 @@ def _build_outcome(
     slot_count: int,
 ) -> DayOutcome:
     minutes, hours = minutes_and_hours
-    counts, histogram = get_totals(fleet), get_histogram(fleet)
-    billed_s = {phase: divisor * seconds for phase, seconds in operated_fleet.replicas.compute_billed_s(now_s).items()}
+    totals, histogram = get_totals(fleet), get_histogram(fleet)
+    billed_s = {
+        phase: divisor * seconds for phase, seconds in operated_fleet.replica_pool.compute_billed_s(now_s).items()
+    }
     p50_s, p95_s, p99_s = (compute_quantile_s(histogram, probability) for probability in (0.50, 0.95, 0.99))
     notes = []
     if divisor > 1:
@@ -226,7 +235,7 @@ def _build_outcome(
     return DayOutcome(
         minutes=tuple(minutes),
         hours=tuple(hours),
-        totals=DayTotals(*(divisor * count for count in msgspec.structs.astuple(counts))),
+        totals=DayTotals(*(divisor * count for count in msgspec.structs.astuple(totals))),
         p50_s=p50_s,
         p95_s=p95_s,
         p99_s=p99_s,

@@ -42,12 +42,12 @@ def format_day_notes(
     simulation_notes: Sequence[str],
     timeout_s: float,
     queue_limit: int,
-    rates: Floats,
+    rates_per_s: Floats,
 ) -> tuple[str, ...]:
     return (
         f"{_format_autoscaler(day.autoscaler)}.",
-        *_format_load_notes(planned_fleet, rates),
-        *_format_trace_notes(planned_fleet, rates),
+        *_format_load_notes(planned_fleet, rates_per_s),
+        *_format_trace_notes(planned_fleet, rates_per_s),
         *_format_instance_notes(day),
         *_format_cold_start_notes(day),
         *_format_event_notes(day.operations),
@@ -101,12 +101,11 @@ def _compute_lost_share(totals: DayTotals) -> float | None:
 def _format_attainment(day: SimulatedDay, planned_fleet: PlannedFleet) -> Iterator[str]:
     if day.attainment is None or day.target_share is None:
         return
-    limits_text = " and ".join(objective.text for objective in planned_fleet.shape.objectives.latency)
+    objectives = planned_fleet.shape.objectives.latency_objectives
+    limits_text = " and ".join(objective.text for objective in objectives)
     hourly_shares = [hour.good_share for hour in day.hours if hour.good_share is not None]
     hours_met = sum(1 for good_share in hourly_shares if good_share >= day.target_share)
-    met_text = (
-        f"met the limit{'' if len(planned_fleet.shape.objectives.latency) == 1 else 's'} of {limits_text or 'the SLO'}"
-    )
+    met_text = f"met the limit{'' if len(objectives) == 1 else 's'} of {limits_text or 'the SLO'}"
     target_text = (
         f"the target of {format_share(day.target_share)} was reached in {hours_met} of {len(hourly_shares)} hours"
     )
@@ -119,11 +118,11 @@ def _format_lost_requests(day: SimulatedDay) -> str:
 
 
 def _format_cost(day: SimulatedDay, planned_fleet: PlannedFleet) -> str:
-    value_range = day.billed_instances
-    instance_noun = "instance" if value_range.min == value_range.max == 1 else "instances"
+    instance_range = day.billed_instances
+    instance_noun = "instance" if instance_range.min == instance_range.max == 1 else "instances"
     replicas_text = "" if day.replicas_per_instance == 1 else f" of {day.replicas_per_instance} replicas"
     price_text = f"{format_usd(planned_fleet.usd_per_hour_each)}/h"
-    instances_text = f"{_format_range(value_range)} {instance_noun}{replicas_text} at {price_text} each"
+    instances_text = f"{_format_range(instance_range)} {instance_noun}{replicas_text} at {price_text} each"
     ready_text = f"{_format_range(day.ready)} {'replica was' if day.ready.max == 1 else 'replicas were'} ready"
     return f"The day costs {format_usd(day.usd)}: {instances_text}; {ready_text}."
 
@@ -196,20 +195,20 @@ def _format_clock(time_s: float) -> str:
     return f"{int(time_s // 3600):02}:{int(time_s // 60 % 60):02}"
 
 
-def _format_load_notes(planned_fleet: PlannedFleet, rates: Floats) -> Iterator[str]:
+def _format_load_notes(planned_fleet: PlannedFleet, rates_per_s: Floats) -> Iterator[str]:
     size_text = f"a replica is sized for {format_number(planned_fleet.planned_rate_per_s)} req/s"
     yield (
-        f"The busiest minute has {format_number(float(rates.max()))} req/s and the day has a mean of "
-        f"{format_number(float(rates.mean()))} req/s; {size_text}."
+        f"The busiest minute has {format_number(float(rates_per_s.max()))} req/s and the day has a mean of "
+        f"{format_number(float(rates_per_s.mean()))} req/s; {size_text}."
     )
-    if is_saturated(planned_fleet, rates):
+    if is_saturated(planned_fleet, rates_per_s):
         yield f"All {planned_fleet.replicas:,} planned replicas together cannot handle the busiest minute."
 
 
-def _format_trace_notes(planned_fleet: PlannedFleet, rates: Floats) -> Iterator[str]:
+def _format_trace_notes(planned_fleet: PlannedFleet, rates_per_s: Floats) -> Iterator[str]:
     rows = None if planned_fleet.shape.bursts is None else planned_fleet.shape.bursts.rows
     if rows is not None:
-        copies = float(rates.max()) / compute_rate_per_s(rows)
+        copies = float(rates_per_s.max()) / compute_rate_per_s(rows)
         yield (
             f"The trace of {format_number(rows.window_s / 60)} min is replayed in a loop, scaled to each minute's "
             f"rate, up to {copies:.3g} times the trace's own rate. Above its own rate, independent copies are added; "

@@ -36,17 +36,19 @@ def compute_rates_per_s(
 
     Growth is counted from `today`, or from the day of `start` if `today` is `None`.
     """
-    bins = round(hours * _HOUR_S / bin_s)
+    bin_count = round(hours * _HOUR_S / bin_s)
     start_offset_s = (start - _get_midnight(start.date())).total_seconds()
-    bin_starts_s: Floats = start_offset_s + np.arange(bins, dtype=np.float64) * bin_s
-    rates = _compute_weekly_shares(traffic, start.date(), bin_starts_s + bin_s / 2)
-    rates *= traffic.peak_per_s * (1.0 - traffic.cache_share)
+    bin_starts_s: Floats = start_offset_s + np.arange(bin_count, dtype=np.float64) * bin_s
+    rates_per_s = _compute_weekly_shares(traffic, start.date(), bin_starts_s + bin_s / 2)
+    rates_per_s *= traffic.peak_per_s * (1.0 - traffic.cache_share)
     if traffic.growth_per_year:
         growth_duration_s = (start.date() - (today or start.date())).days * DAY_S
-        rates *= np.power(1.0 + traffic.growth_per_year, (bin_starts_s + (bin_s / 2 + growth_duration_s)) / _YEAR_S)
-    for begin_s, end_s, factor in _iterate_surges(traffic, start.date(), start_offset_s + bins * bin_s):
-        _scale_bins(rates, (begin_s - start_offset_s) / bin_s, (end_s - start_offset_s) / bin_s, factor)
-    return rates
+        rates_per_s *= np.power(
+            1.0 + traffic.growth_per_year, (bin_starts_s + (bin_s / 2 + growth_duration_s)) / _YEAR_S
+        )
+    for start_s, end_s, factor in _iterate_surges(traffic, start.date(), start_offset_s + bin_count * bin_s):
+        _scale_bins(rates_per_s, (start_s - start_offset_s) / bin_s, (end_s - start_offset_s) / bin_s, factor)
+    return rates_per_s
 
 
 def compute_year_rates_per_s(traffic: Traffic, today: datetime.date) -> Floats:
@@ -108,8 +110,8 @@ def _compute_weekly_shares(traffic: Traffic, first_day: datetime.date, times_s: 
         return np.zeros(0)
     hours = np.arange(-1, math.ceil(times_s[-1] / _HOUR_S) + 2)
     days = (first_day.weekday() + hours // 24) % 7
-    hourly_weights = np.asarray(traffic.hourly_share)[hours % 24] * np.asarray(traffic.weekly_share)[days]
-    shares: Floats = np.interp(times_s, (hours + 0.5) * _HOUR_S, hourly_weights)
+    hourly_shares = np.asarray(traffic.hourly_share)[hours % 24] * np.asarray(traffic.weekly_share)[days]
+    shares: Floats = np.interp(times_s, (hours + 0.5) * _HOUR_S, hourly_shares)
     return shares
 
 
@@ -123,25 +125,25 @@ def _iterate_surges(
         start_day = (campaign.first - first_day).days
         yield start_day * DAY_S, ((campaign.last - first_day).days + 1) * DAY_S, campaign.times
     for spike in traffic.spikes:
-        yield from _iterate_spike(spike, first_day, horizon_s)
+        yield from _iterate_spike_surges(spike, first_day, horizon_s)
 
 
-def _iterate_spike(
+def _iterate_spike_surges(
     spike: RecurringSpike, first_day: datetime.date, horizon_s: float
 ) -> Iterator[tuple[float, float, float]]:
     for day in range(-1, math.ceil(horizon_s / DAY_S)):  # yesterday's spike may last past midnight
         if (first_day.weekday() + day) % 7 in spike.days:
-            begin_s = day * DAY_S + spike.at_s
-            yield begin_s, begin_s + spike.duration_s, spike.times
+            start_s = day * DAY_S + spike.at_s
+            yield start_s, start_s + spike.duration_s, spike.times
 
 
-def _scale_bins(rates: Floats, first_position: float, end_position: float, factor: float) -> None:
+def _scale_bins(rates_per_s: Floats, first_position: float, end_position: float, factor: float) -> None:
     """Multiply the rates between two bin positions, which may be fractional, by a factor."""
-    first_position, end_position = max(0.0, first_position), min(float(len(rates)), end_position)
+    first_position, end_position = max(0.0, first_position), min(float(len(rates_per_s)), end_position)
     if end_position <= first_position:
         return
     first_bin, last_bin = math.floor(first_position), math.ceil(end_position)
     coverage = np.ones(last_bin - first_bin)
     coverage[0] -= first_position - first_bin
     coverage[-1] -= last_bin - end_position
-    rates[first_bin:last_bin] *= 1.0 + (factor - 1.0) * coverage
+    rates_per_s[first_bin:last_bin] *= 1.0 + (factor - 1.0) * coverage

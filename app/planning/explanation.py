@@ -28,13 +28,13 @@ from app.records.plan import CapacityKnowledge
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Fleet, Objective, Recommendation
 
-_MAX_STEPS = 2000
+_MAX_TRIED_SIZES = 2000
 
 
 class Selection(msgspec.Struct, frozen=True):
     """Recommended fleet, the runner-up, and the cheapest excluded option."""
 
-    best: Candidate
+    best_candidate: Candidate
     fleet: Fleet
     runner_up: Candidate | None
     cheapest_rejected: Fleet | None
@@ -51,10 +51,10 @@ def build_recommendation(
 ) -> Recommendation:
     return Recommendation(
         fleet=selection.fleet,
-        sentence=_format_headline(selection.best, selection.fleet, checks),
-        binding_constraint=_format_binding_constraint(selection.best, demand, limits, curve, slo),
+        sentence=_format_headline(selection.best_candidate, selection.fleet, checks),
+        binding_constraint=_format_binding_constraint(selection.best_candidate, demand, limits, curve, slo),
         why=tuple(_format_reasons(selection, demand, limits, knowledge)),
-        would_change_it=tuple(_format_change_conditions(selection.best, selection.runner_up, demand, limits)),
+        would_change_it=tuple(_format_change_conditions(selection.best_candidate, selection.runner_up, demand, limits)),
     )
 
 
@@ -63,37 +63,41 @@ def _format_candidate(candidate: Candidate) -> str:
     return f"{candidate.instances} × {offer.provider}/{offer.instance_type} in {offer.region}"
 
 
-def _format_headline(best: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
-    spares_text = f", {best.spares} spare" if best.spares else ", no spare"
+def _format_headline(best_candidate: Candidate, fleet: Fleet, checks: Sequence[Check]) -> str:
+    spares_text = f", {best_candidate.spares} spare" if best_candidate.spares else ", no spare"
     usd_per_1k = fleet.usd_per_1k_inferences.value
     cost_text = "" if usd_per_1k is None else f", {format_usd(usd_per_1k)}/1k inferences"
     age_warning = "" if not checks else f". WARN: the price is {fleet.price_age_days} days old"
     return (
-        f"{_format_candidate(best)} ({best.needed_instances} for the load{spares_text}): "
-        f"{format_usd(best.usd_per_month)}/month{cost_text}{age_warning}"
+        f"{_format_candidate(best_candidate)} ({best_candidate.needed_instances} for the load{spares_text}): "
+        f"{format_usd(best_candidate.usd_per_month)}/month{cost_text}{age_warning}"
     )
 
 
 def _format_binding_constraint(
-    best: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: Sequence[Objective]
+    best_candidate: Candidate, demand: Demand, limits: PlanLimits, curve: CapacityCurve, slo: Sequence[Objective]
 ) -> str:
     curve_objectives = [objective for objective in slo if objective.name == curve.latency_metric]
     objectives_text = " and ".join(objective.label for objective in curve_objectives[:1] or slo)
-    sustained_per_s = compute_sustained_peak_per_s(1, best.capacity, demand)
+    sustained_per_s = compute_sustained_peak_per_s(1, best_candidate.capacity, demand)
     capacity_text = f"one instance handles {format_number(sustained_per_s)} req/s within {objectives_text}"
     peak_text = f"the peak of {format_number(demand.peak_per_s)} req/s"
-    if best.needed_instances == 1 and best.spares:
+    if best_candidate.needed_instances == 1 and best_candidate.spares:
         text = (
-            f"redundancy: {capacity_text}, enough for {peak_text}; n+{best.spares} requires {best.instances} instances"
+            f"redundancy: {capacity_text}, enough for {peak_text}; n+{best_candidate.spares} requires "
+            f"{best_candidate.instances} instances"
         )
-    elif best.needed_instances == 1:
+    elif best_candidate.needed_instances == 1:
         text = f"instance size: {capacity_text}, more than {peak_text} needs"
     else:
         confidence_text = f"{format_share(limits.confidence)} confidence"
-        text = f"peak: {capacity_text} at {confidence_text}, so {peak_text} needs {best.needed_instances} instances"
-        text += f", and n+{best.spares} requires {best.instances}" if best.spares else ""
+        text = (
+            f"peak: {capacity_text} at {confidence_text}, so {peak_text} needs {best_candidate.needed_instances} "
+            "instances"
+        )
+        text += f", and n+{best_candidate.spares} requires {best_candidate.instances}" if best_candidate.spares else ""
     budget = limits.budget_usd_per_month
-    if budget is not None and compute_monthly_cost(best.instances + 1, best.usd_per_hour) > budget:
+    if budget is not None and compute_monthly_cost(best_candidate.instances + 1, best_candidate.usd_per_hour) > budget:
         text += f"; the budget of {format_usd(budget)}/month does not cover another instance"
     return text
 
@@ -101,9 +105,19 @@ def _format_binding_constraint(
 def _format_reasons(
     selection: Selection, demand: Demand, limits: PlanLimits, knowledge: CapacityKnowledge | None
 ) -> list[str]:
-    best, runner_up, cheapest_rejected = selection.best, selection.runner_up, selection.cheapest_rejected
-    probability_text = format_probability(compute_confidence(best.needed_instances, best.capacity, demand))
-    subject = "One instance sustains" if best.needed_instances == 1 else f"{best.needed_instances} instances sustain"
+    best_candidate, runner_up, cheapest_rejected = (
+        selection.best_candidate,
+        selection.runner_up,
+        selection.cheapest_rejected,
+    )
+    probability_text = format_probability(
+        compute_confidence(best_candidate.needed_instances, best_candidate.capacity, demand)
+    )
+    subject = (
+        "One instance sustains"
+        if best_candidate.needed_instances == 1
+        else f"{best_candidate.needed_instances} instances sustain"
+    )
     sentences = [
         f"{subject} the peak with a probability of {probability_text}; the target is {format_share(limits.confidence)}."
     ]
@@ -114,9 +128,9 @@ def _format_reasons(
     if runner_up is None:
         sentences.append("No other instance type qualifies.")
     else:
-        extra_cost = runner_up.usd_per_month - best.usd_per_month
+        extra_cost = runner_up.usd_per_month - best_candidate.usd_per_month
         comparison = "more" if extra_cost >= 0 else "less"
-        percentage = 100 * abs(extra_cost) / best.usd_per_month
+        percentage = 100 * abs(extra_cost) / best_candidate.usd_per_month
         cost_text = f"costs {format_usd(abs(extra_cost))}/month {comparison} ({percentage:.0f} %)"
         if extra_cost == 0:
             cost_text = "costs the same"
@@ -135,17 +149,19 @@ def _format_reasons(
 
 
 def _format_change_conditions(
-    best: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits
+    best_candidate: Candidate, runner_up: Candidate | None, demand: Demand, limits: PlanLimits
 ) -> list[str]:
-    max_peak_per_s = compute_sustained_peak_per_s(best.needed_instances, best.capacity, demand)
+    max_peak_per_s = compute_sustained_peak_per_s(best_candidate.needed_instances, best_candidate.capacity, demand)
     sentences = [f"A peak above {format_number(max_peak_per_s)} req/s needs one more instance."]
-    if best.needed_instances > 1:
-        lower_peak_per_s = compute_sustained_peak_per_s(best.needed_instances - 1, best.capacity, demand)
+    if best_candidate.needed_instances > 1:
+        lower_peak_per_s = compute_sustained_peak_per_s(
+            best_candidate.needed_instances - 1, best_candidate.capacity, demand
+        )
         sentences.append(f"A peak up to {format_number(lower_peak_per_s)} req/s needs one instance fewer.")
     if limits.budget_usd_per_month is not None:
-        sentences.append(f"A budget below {format_usd(best.usd_per_month)}/month does not cover this fleet.")
+        sentences.append(f"A budget below {format_usd(best_candidate.usd_per_month)}/month does not cover this fleet.")
     if runner_up is not None:
-        break_even_usd_per_hour = best.usd_per_month / (HOURS_PER_MONTH * runner_up.instances)
+        break_even_usd_per_hour = best_candidate.usd_per_month / (HOURS_PER_MONTH * runner_up.instances)
         name = f"{runner_up.offer.provider}/{runner_up.offer.instance_type} in {runner_up.offer.region}"
         if break_even_usd_per_hour < runner_up.usd_per_hour:
             sentences.append(
@@ -153,7 +169,9 @@ def _format_change_conditions(
                 f"{format_usd(runner_up.usd_per_hour)}/h."
             )
         peak_texts = [
-            format_number(peak) for peak in _find_break_even_peaks(runner_up, best, demand) if peak is not None
+            format_number(peak)
+            for peak in _find_break_even_peaks(runner_up, best_candidate, demand)
+            if peak is not None
         ]
         if peak_texts:
             sentences.append(
@@ -163,7 +181,7 @@ def _format_change_conditions(
 
 
 def _find_break_even_peaks(
-    other_candidate: Candidate, best: Candidate, demand: Demand
+    other_candidate: Candidate, best_candidate: Candidate, demand: Demand
 ) -> tuple[float | None, float | None]:
     """Return the nearest peaks in req/s, below and above the planned peak, at which the other
     candidate is cheaper than the best. Return `None` in place of a peak that does not exist.
@@ -176,20 +194,20 @@ def _find_break_even_peaks(
         demand_at_peak = msgspec.structs.replace(
             demand, peak_per_s=compute_sustained_peak_per_s(instances, other_candidate.capacity, demand)
         )
-        needed = count_instances(demand_at_peak, best.capacity, demand.z)
+        needed_instances = count_instances(demand_at_peak, best_candidate.capacity, demand.z)
         other_instances = instances + demand.count_spares(instances) + other_candidate.spot_spares
-        best_instances = needed + demand.count_spares(needed) + best.spot_spares
+        best_instances = needed_instances + demand.count_spares(needed_instances) + best_candidate.spot_spares
         return compute_monthly_cost(other_instances, other_candidate.usd_per_hour) < compute_monthly_cost(
-            best_instances, best.usd_per_hour
+            best_instances, best_candidate.usd_per_hour
         )
 
     smaller_sizes = range(
-        other_candidate.needed_instances - 1, max(0, other_candidate.needed_instances - _MAX_STEPS), -1
+        other_candidate.needed_instances - 1, max(0, other_candidate.needed_instances - _MAX_TRIED_SIZES), -1
     )
-    larger_sizes = range(other_candidate.needed_instances, other_candidate.needed_instances + _MAX_STEPS)
+    larger_sizes = range(other_candidate.needed_instances, other_candidate.needed_instances + _MAX_TRIED_SIZES)
     break_even_sizes = (
-        next((instances for instances in instance_counts if is_cheaper(instances)), None)
-        for instance_counts in (smaller_sizes, larger_sizes)
+        next((instances for instances in sizes if is_cheaper(instances)), None)
+        for sizes in (smaller_sizes, larger_sizes)
     )
     lower_peak_per_s, higher_peak_per_s = (
         None if size is None else compute_sustained_peak_per_s(size, other_candidate.capacity, demand)
@@ -202,16 +220,19 @@ _SECONDS_PER_MONTH = HOURS_PER_MONTH * 3600
 
 
 def explain_break_even(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[str, ...]:
-    feasible = sorted(
-        (get_candidate(candidate) for candidate in options if candidate.is_feasible),
+    feasible_candidates = sorted(
+        (get_candidate(option) for option in options if option.is_feasible),
         key=lambda candidate: candidate.usd_per_month,
     )
-    return (*_format_owned_break_even(feasible), *_format_api_break_even(feasible[0], demand, plan_inputs))
+    return (
+        *_format_owned_break_even(feasible_candidates),
+        *_format_api_break_even(feasible_candidates[0], demand, plan_inputs),
+    )
 
 
-def _format_owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
-    rented_candidate = next((candidate for candidate in feasible if candidate.price_kind != "owned"), None)
-    for owned_candidate in (candidate for candidate in feasible if candidate.offer.owned is not None):
+def _format_owned_break_even(feasible_candidates: Sequence[Candidate]) -> Iterator[str]:
+    rented_candidate = next((candidate for candidate in feasible_candidates if candidate.price_kind != "owned"), None)
+    for owned_candidate in (candidate for candidate in feasible_candidates if candidate.offer.owned is not None):
         if rented_candidate is None or owned_candidate.offer.owned is None:
             continue
         months = compute_owned_break_even_months(
@@ -230,7 +251,7 @@ def _format_owned_break_even(feasible: Sequence[Candidate]) -> Iterator[str]:
             )
 
 
-def _format_api_break_even(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[str]:
+def _format_api_break_even(best_candidate: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Iterator[str]:
     price = plan_inputs.limits.api
     if price is None:
         return
@@ -238,7 +259,7 @@ def _format_api_break_even(best: Candidate, demand: Demand, plan_inputs: Plannin
     if units_per_month is None:
         yield "To compare with a per-token API price, set traffic.tokens to the tokens per request."
         return
-    api_usd, fleet_usd = price.usd * units_per_month, best.usd_per_month
+    api_usd, fleet_usd = price.usd * units_per_month, best_candidate.usd_per_month
     break_even_units = compute_break_even_volume(fleet_usd, price.usd)
     assert break_even_units is not None
     comparison = "less" if fleet_usd < api_usd else "more"
@@ -256,11 +277,16 @@ def _compute_units_per_month(price: ApiPrice, demand: Demand, plan_inputs: Plann
 
     Cache hits are not counted, since they reach neither the API nor the fleet.
     """
-    requests = demand.mean_per_s * _SECONDS_PER_MONTH
+    requests_per_month = demand.mean_per_s * _SECONDS_PER_MONTH
     if price.per == "1k requests":
-        return requests / 1e3
+        return requests_per_month / 1e3
     tokens = plan_inputs.traffic.tokens
     total_share = sum(lengths.share for lengths in tokens)
     if not total_share:
         return None
-    return requests * sum(lengths.share * (lengths.input + lengths.output) for lengths in tokens) / total_share / 1e6
+    return (
+        requests_per_month
+        * sum(lengths.share * (lengths.input + lengths.output) for lengths in tokens)
+        / total_share
+        / 1e6
+    )

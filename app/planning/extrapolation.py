@@ -27,7 +27,7 @@ limit, which can be extrapolated less accurately.
 
 BRACKET_MARGIN = 1.20
 # prefix of CPU keys in the hardware catalog
-_CPU = "cpu-"
+_CPU_KEY_PREFIX = "cpu-"
 
 
 class RatioExponents(msgspec.Struct, frozen=True):
@@ -46,24 +46,24 @@ class ScalingModel(msgspec.Struct, frozen=True):
     """Exponents of the data sheet ratios, and the standard deviation of the log extrapolated rate
     for each kind of rate."""
 
-    weights: RatioExponents
+    exponents: RatioExponents
     throughput_sigma: float
     slo_sigma: float
 
 
-_BANDWIDTH = RatioExponents(0.0, 1.0, 0.0)
+_BANDWIDTH_EXPONENTS = RatioExponents(0.0, 1.0, 0.0)
 # midpoint between bandwidth and √(peak × power)
-_MIXED = RatioExponents(0.25, 0.5, 0.25)
+_MIXED_EXPONENTS = RatioExponents(0.25, 0.5, 0.25)
 # models within an architecture and across architectures, fitted to published results. There are no
 # published results for decode, so decode has the sigma of unknown work.
-_MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
+_SCALING_MODELS: dict[Workload, tuple[ScalingModel, ScalingModel]] = {
     "saturated": (
         ScalingModel(RatioExponents(0.6, 0.2, 0.2), 0.10, 0.13),
         ScalingModel(RatioExponents(0.5, 0.0, 0.5), 0.25, 0.32),
     ),
-    "decode": (ScalingModel(_BANDWIDTH, 0.25, 0.32), ScalingModel(_BANDWIDTH, 0.36, 0.42)),
-    "batched-decode": (ScalingModel(_MIXED, 0.25, 0.32), ScalingModel(_MIXED, 0.30, 0.35)),
-    "unknown": (ScalingModel(_MIXED, 0.25, 0.32), ScalingModel(_MIXED, 0.36, 0.42)),
+    "decode": (ScalingModel(_BANDWIDTH_EXPONENTS, 0.25, 0.32), ScalingModel(_BANDWIDTH_EXPONENTS, 0.36, 0.42)),
+    "batched-decode": (ScalingModel(_MIXED_EXPONENTS, 0.25, 0.32), ScalingModel(_MIXED_EXPONENTS, 0.30, 0.35)),
+    "unknown": (ScalingModel(_MIXED_EXPONENTS, 0.25, 0.32), ScalingModel(_MIXED_EXPONENTS, 0.36, 0.42)),
 }
 
 
@@ -79,7 +79,7 @@ class Ratio(msgspec.Struct, frozen=True):
     sigma: float
     low: float
     high: float
-    risk: int
+    risk_level: int
     reason: str
 
     def compute_quantile(self, z: float) -> float:
@@ -87,11 +87,15 @@ class Ratio(msgspec.Struct, frozen=True):
 
     @property
     def risks(self) -> tuple[Risk, ...]:
-        return (Risk(self.risk, self.reason),) if self.risk else ()
+        return (Risk(self.risk_level, self.reason),) if self.risk_level else ()
 
 
 def estimate_ratio(
-    measured: Accelerator, target: Accelerator, workload: Workload, dtype: str, rate_kind: RateKind = "slo"
+    measured_accelerator: Accelerator,
+    target_accelerator: Accelerator,
+    workload: Workload,
+    dtype: str,
+    rate_kind: RateKind = "slo",
 ) -> Ratio | Unavailable:
     """Estimate the throughput ratio of two accelerators with the same runtime and precision.
 
@@ -99,32 +103,40 @@ def estimate_ratio(
     of accelerators of either type. A model that must be split further on the other accelerator is
     slower. Returns `Unavailable` if the ratio cannot be estimated.
     """
-    measured_name, target_name = format_accelerator_name(measured), format_accelerator_name(target)
-    if measured.key == target.key:
+    measured_name, target_name = (
+        format_accelerator_name(measured_accelerator),
+        format_accelerator_name(target_accelerator),
+    )
+    if measured_accelerator.key == target_accelerator.key:
         return Ratio(1.0, 0.0, 1.0, 1.0, 0, f"measured on {measured_name}")
-    unavailable = _check_comparable(measured, target, dtype)
+    unavailable = _check_comparability(measured_accelerator, target_accelerator, dtype)
     if unavailable is not None:
         return unavailable
-    is_same_architecture = measured.architecture == target.architecture
-    same_architecture_model, other_architecture_model = _MODELS[workload]
-    model = same_architecture_model if is_same_architecture else other_architecture_model
-    sigma = model.slo_sigma if rate_kind == "slo" else model.throughput_sigma
-    ratios = _compute_ratios(measured, target, dtype, model.weights)
-    if isinstance(ratios, Unavailable):
-        return ratios
-    factor = math.exp(sum(weight * math.log(ratio) for weight, ratio in ratios if weight))
-    ratio_values = [ratio for _, ratio in ratios]
+    is_same_architecture = measured_accelerator.architecture == target_accelerator.architecture
+    same_architecture_model, other_architecture_model = _SCALING_MODELS[workload]
+    scaling_model = same_architecture_model if is_same_architecture else other_architecture_model
+    sigma = scaling_model.slo_sigma if rate_kind == "slo" else scaling_model.throughput_sigma
+    weighted_ratios = _compute_ratios(measured_accelerator, target_accelerator, dtype, scaling_model.exponents)
+    if isinstance(weighted_ratios, Unavailable):
+        return weighted_ratios
+    factor = math.exp(sum(exponent * math.log(ratio) for exponent, ratio in weighted_ratios if exponent))
+    ratios = [ratio for _, ratio in weighted_ratios]
     if is_same_architecture:
-        risk, origin = 2, f"scaled from {measured_name} of the same architecture"
+        risk_level, origin = 2, f"scaled from {measured_name} of the same architecture"
     else:
-        risk, origin = 3, f"scaled from {measured_name} of a different architecture"
+        risk_level, origin = 3, f"scaled from {measured_name} of a different architecture"
     reason = f"{origin}: ×{factor:.2f} ± {100 * math.expm1(sigma):.0f} %. Measure on {target_name} to confirm"
-    return Ratio(factor, sigma, min(ratio_values) / BRACKET_MARGIN, max(ratio_values) * BRACKET_MARGIN, risk, reason)
+    return Ratio(factor, sigma, min(ratios) / BRACKET_MARGIN, max(ratios) * BRACKET_MARGIN, risk_level, reason)
 
 
-def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) -> Unavailable | None:
-    measured_name, target_name = format_accelerator_name(measured), format_accelerator_name(target)
-    if measured.key.startswith(_CPU) or target.key.startswith(_CPU):
+def _check_comparability(
+    measured_accelerator: Accelerator, target_accelerator: Accelerator, dtype: str
+) -> Unavailable | None:
+    measured_name, target_name = (
+        format_accelerator_name(measured_accelerator),
+        format_accelerator_name(target_accelerator),
+    )
+    if measured_accelerator.key.startswith(_CPU_KEY_PREFIX) or target_accelerator.key.startswith(_CPU_KEY_PREFIX):
         return Unavailable(
             "processor",
             (
@@ -132,47 +144,58 @@ def _check_comparable(measured: Accelerator, target: Accelerator, dtype: str) ->
                 "number of cores, not with data sheet values"
             ),
         )
-    if measured.vendor != target.vendor:
+    if measured_accelerator.vendor != target_accelerator.vendor:
         return Unavailable(
             "vendor",
             f"measured on {measured_name}; {target_name} needs another vendor's runtime, so it must be measured",
         )
     accelerator_without_precision = next(
-        (accelerator for accelerator in (measured, target) if lacks_precision(accelerator, dtype)), None
+        (
+            accelerator
+            for accelerator in (measured_accelerator, target_accelerator)
+            if lacks_precision(accelerator, dtype)
+        ),
+        None,
     )
     peak = None if accelerator_without_precision is None else find_peak_per_s(accelerator_without_precision, dtype)
     return peak if isinstance(peak, Unavailable) else None
 
 
 def _compute_ratios(
-    measured: Accelerator, target: Accelerator, dtype: str, weights: RatioExponents
+    measured_accelerator: Accelerator, target_accelerator: Accelerator, dtype: str, exponents: RatioExponents
 ) -> list[tuple[float, float]] | Unavailable:
     """Return the weight and the ratio of each data sheet value. Unknown values with a weight of 0
     are omitted."""
-    ratios = []
-    pairs = (
-        (weights.peak, find_peak_per_s(measured, dtype), find_peak_per_s(target, dtype)),
-        (weights.bandwidth, *_get_data_sheet_values(measured, target, "memory_bandwidth_gb_s", "memory bandwidth")),
-        (weights.power, *_get_data_sheet_values(measured, target, "tdp_w", "board power")),
+    weighted_ratios = []
+    data_sheet_values = (
+        (exponents.peak, find_peak_per_s(measured_accelerator, dtype), find_peak_per_s(target_accelerator, dtype)),
+        (
+            exponents.bandwidth,
+            *_get_data_sheet_values(
+                measured_accelerator, target_accelerator, "memory_bandwidth_gb_s", "memory bandwidth"
+            ),
+        ),
+        (exponents.power, *_get_data_sheet_values(measured_accelerator, target_accelerator, "tdp_w", "board power")),
     )
-    for weight, measured_value, target_value in pairs:
+    for exponent, measured_value, target_value in data_sheet_values:
         unavailable = next((value for value in (measured_value, target_value) if isinstance(value, Unavailable)), None)
         if (
             unavailable is None
             and not isinstance(measured_value, Unavailable)
             and not isinstance(target_value, Unavailable)
         ):
-            ratios.append((weight, target_value / measured_value))
-        elif unavailable is not None and weight:
+            weighted_ratios.append((exponent, target_value / measured_value))
+        elif unavailable is not None and exponent:
             return unavailable
-    return ratios
+    return weighted_ratios
 
 
 def _get_data_sheet_values(
-    measured: Accelerator, target: Accelerator, field: str, name: str
+    measured_accelerator: Accelerator, target_accelerator: Accelerator, field: str, name: str
 ) -> tuple[float | Unavailable, float | Unavailable]:
     measured_value, target_value = (
-        _get_data_sheet_value(accelerator, getattr(accelerator, field), name) for accelerator in (measured, target)
+        _get_data_sheet_value(accelerator, getattr(accelerator, field), name)
+        for accelerator in (measured_accelerator, target_accelerator)
     )
     return measured_value, target_value
 

@@ -40,14 +40,14 @@ rates at the ends of the uncertainty range.
 The larger number of requests applies. With only a few hundred requests per replica, queues do not
 build up, so round robin over 64 replicas would appear to sustain a rate that is 4 to 6 % too high.
 """
-_TOKEN_CELL_BY_ROUTER, _DEFAULT_TOKEN_CELL = {"random": 1, "round-robin": 6}, 8
+_TOKEN_CELL_REPLICAS_BY_ROUTER, _DEFAULT_TOKEN_CELL_REPLICAS = {"random": 1, "round-robin": 6}, 8
 """Number of language model replicas that are simulated in place of the entire fleet: by router, and
 for all other routers.
 
 Requests stay in flight for seconds, so queues build up slowly. A simulation of many replicas, with
 few requests each, would end before queues build up.
 """
-_TOKEN_SEEDS, _MIN_RESIDENCES = SEEDS[:2], 40
+_TOKEN_SEEDS, _MIN_RESIDENCE_TIMES = SEEDS[:2], 40
 """Seeds for language models with long residence times, and the minimum length of a simulation in
 residence times of a full batch.
 
@@ -76,11 +76,11 @@ points are a lower bound.
 Below this ratio, the router spreads requests so that batches become smaller.
 """
 _BURST_PRECISION = 0.01
-_BURST_CELL = 256
+_BURST_CELL_REPLICAS = 256
 """Maximum number of replicas that are simulated under bursts. The maximum is high, because a burst
 of a few requests per replica occupies the entire fleet.
 """
-_MIN_FACTOR = 1e-3
+_MIN_BURST_FACTOR = 1e-3
 _SIGMA_STEP, _MAX_TRACE_SIGMA = 1.1, 0.5
 _BURST_LOADS = (0.5, 0.7, 0.85, 0.95, 1.0, 1.03, 1.06)
 
@@ -119,8 +119,8 @@ class FleetShape(msgspec.Struct, frozen=True):
 
 @lru_cache(64)
 def _compute_mean_lengths(lengths: tuple[tuple[int, int], ...]) -> tuple[float, float]:
-    inputs, outputs = np.mean(np.array(lengths, dtype=float), axis=0)
-    return float(inputs), float(outputs)
+    mean_input, mean_output = np.mean(np.array(lengths, dtype=float), axis=0)
+    return float(mean_input), float(mean_output)
 
 
 def build_fleet_shape(
@@ -205,20 +205,22 @@ def estimate_rate(
     fit: ServiceFit, shape: FleetShape, replicas: int, speed: float, speed_sigma: float,
     evidence: Evidence = NO_EVIDENCE,
 ) -> ReplicaRate:  # fmt: skip
-    best, objectives, lengths = fit.services[0], shape.objectives, shape.mean_lengths
-    service = speed_up(best.service, speed)
+    fitted_service, objectives, lengths = fit.services[0], shape.objectives, shape.mean_lengths
+    service = speed_up(fitted_service.service, speed)
     rate_per_s = estimate_rate_within_slo(
         speed_up(service, 1 / shape.mean_work), objectives, replicas, shape.router, lengths
     )
-    sigma = math.hypot(speed_sigma, _compute_throughput_sigma(best, shape), RUN_TO_RUN_SIGMA)
+    sigma = math.hypot(speed_sigma, _compute_throughput_sigma(fitted_service, shape), RUN_TO_RUN_SIGMA)
     single_replica_per_s = (
         estimate_rate_within_slo(service, objectives, 1, "random", lengths) if evidence.tested_rates else rate_per_s
     )
     predicted_rates = _PredictedRates(rate_per_s, single_replica_per_s, sigma, speed_sigma)
-    factor = 1.0 if shape.bursts is None else _compute_fluid_factor(shape, shape.bursts)
-    rate = _correct_by_load_points(predicted_rates, evidence.scale(speed), fit.highest_per_s * speed, shape, factor)
+    burst_factor = 1.0 if shape.bursts is None else _compute_fluid_factor(shape, shape.bursts)
+    replica_rate = _correct_by_load_points(
+        predicted_rates, evidence.scale_rates(speed), fit.highest_per_s * speed, shape, burst_factor
+    )
     return msgspec.structs.replace(
-        rate, max_throughput_per_s=_compute_upper_throughput_per_s(best, shape, speed, speed_sigma)
+        replica_rate, max_throughput_per_s=_compute_upper_throughput_per_s(fitted_service, shape, speed, speed_sigma)
     )
 
 
@@ -237,7 +239,9 @@ def _correct_by_load_points(
     result is at least the observed max rate of a single replica.
     """
     if not evidence.tested_rates:
-        return _limit_to_observed(predicted_rates.rate_per_s, max_observed_per_s, burst_factor, predicted_rates.sigma)
+        return _limit_rate_to_observed(
+            predicted_rates.rate_per_s, max_observed_per_s, burst_factor, predicted_rates.sigma
+        )
     service_sigma = math.sqrt(
         max(predicted_rates.sigma**2 - predicted_rates.speed_sigma**2 - RUN_TO_RUN_SIGMA**2, _MIN_SIGMA**2)
     )
@@ -271,13 +275,15 @@ def _correct_by_load_points(
     return ReplicaRate(observed_per_s * burst_factor, sigma, extrapolated_per_s, predicted_rates.sigma)
 
 
-def _limit_to_observed(rate_per_s: float, max_observed_per_s: float, burst_factor: float, sigma: float) -> ReplicaRate:
+def _limit_rate_to_observed(
+    rate_per_s: float, max_observed_per_s: float, burst_factor: float, sigma: float
+) -> ReplicaRate:
     if rate_per_s <= max_observed_per_s:
         return ReplicaRate(rate_per_s * burst_factor, sigma)
     return ReplicaRate(max_observed_per_s * burst_factor, sigma, rate_per_s * burst_factor)
 
 
-class _SingleReplica(msgspec.Struct, frozen=True):
+class _SingleReplicaPrediction(msgspec.Struct, frozen=True):
     """Prediction of a service model for a single replica under Poisson arrivals, the conditions of
     the load points.
 
@@ -294,7 +300,7 @@ class _SingleReplica(msgspec.Struct, frozen=True):
 def _predict_single_replica(
     service: ServiceModel, shape: FleetShape, median_per_s: float, max_observed_per_s: float, evidence: Evidence,
     fit_spread: float,
-) -> _SingleReplica:  # fmt: skip
+) -> _SingleReplicaPrediction:  # fmt: skip
     """Predict the rate of a single replica within the SLO, with all requests in one class.
 
     `median_per_s` is the rate per replica in the fleet. The prediction is the same rate if the
@@ -312,16 +318,16 @@ def _predict_single_replica(
     if 1.0 < relative_work < 1.0 + _LENGTH_TOLERANCE:  # within the difference of two samples of the same lengths
         relative_work = 1.0
     if not evidence.tested_rates:
-        return _SingleReplica(median_per_s, evidence, max_observed_per_s * relative_work)
+        return _SingleReplicaPrediction(median_per_s, evidence, max_observed_per_s * relative_work)
     measured_shape = FleetShape("random", shape.objectives, lengths=lengths)
     rate_per_s = median_per_s
     if measured_shape != msgspec.structs.replace(shape, bursts=None):
         guess_per_s = estimate_rate_within_slo(service, shape.objectives, 1, "random", measured_shape.mean_lengths)
         rate_per_s = _find_steady_rate(service, measured_shape, 1, guess_per_s)
     if rate_per_s > 0 and evidence.stage_requests is not None:
-        effect = compute_stage_effect(service, shape.objectives, lengths, evidence.stage_requests, rate_per_s)
-        evidence = evidence.correct_to_steady_state(effect, rate_per_s, fit_spread)
-    return _SingleReplica(rate_per_s, evidence, max_observed_per_s * relative_work)
+        stage_effect = compute_stage_effect(service, shape.objectives, lengths, evidence.stage_requests, rate_per_s)
+        evidence = evidence.correct_to_steady_state(stage_effect, rate_per_s, fit_spread)
+    return _SingleReplicaPrediction(rate_per_s, evidence, max_observed_per_s * relative_work)
 
 
 def _have_different_means(lengths: tuple[tuple[int, int], ...], other_lengths: tuple[tuple[int, int], ...]) -> bool:
@@ -331,30 +337,31 @@ def _have_different_means(lengths: tuple[tuple[int, int], ...], other_lengths: t
     return any(abs(math.log(mean / other_mean)) > _LENGTH_TOLERANCE for mean, other_mean in pairs)
 
 
-def _compute_throughput_sigma(fitted: FittedService, shape: FleetShape) -> float:
+def _compute_throughput_sigma(fitted_service: FittedService, shape: FleetShape) -> float:
     """Return the standard deviation of the log max throughput of a replica, by propagation of the
     parameters' covariance."""
-    if not fitted.parameters:
+    if not fitted_service.parameters:
         return 0.0
-    log_parameters, slopes = _get_log_parameters(fitted), []
+    log_parameters, slopes = _get_log_parameters(fitted_service), []
     for log_step in np.eye(log_parameters.size) * _SLOPE_STEP:
         rates = (
             compute_max_throughput_per_s(
-                with_parameters(fitted.service, fitted.parameters, log_parameters + sign * log_step), shape.lengths
+                with_parameters(fitted_service.service, fitted_service.parameters, log_parameters + sign * log_step),
+                shape.lengths,
             )
             for sign in (-1, 1)
         )
         slow_per_s, fast_per_s = rates
         slopes.append(math.log(fast_per_s / slow_per_s) / (2 * _SLOPE_STEP))
-    return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(fitted.log_covariance) @ np.array(slopes))))
+    return math.sqrt(max(0.0, float(np.array(slopes) @ np.array(fitted_service.log_covariance) @ np.array(slopes))))
 
 
 def _compute_upper_throughput_per_s(
-    fitted: FittedService, shape: FleetShape, speed: float, speed_sigma: float
+    fitted_service: FittedService, shape: FleetShape, speed: float, speed_sigma: float
 ) -> float:
-    sigma = math.hypot(_compute_throughput_sigma(fitted, shape), speed_sigma)
+    sigma = math.hypot(_compute_throughput_sigma(fitted_service, shape), speed_sigma)
     return (
-        compute_max_throughput_per_s(speed_up(fitted.service, speed), shape.lengths)
+        compute_max_throughput_per_s(speed_up(fitted_service.service, speed), shape.lengths)
         / shape.mean_work
         * math.exp(Z80 * sigma)
     )
@@ -370,7 +377,7 @@ def simulate_rate(
     speed.
     """
     model_rate = _simulate_model(fit.services[0], shape, replicas, speed, speed_sigma)
-    median_per_s, evidence = model_rate.rate_per_s, evidence.scale(speed)
+    median_per_s, evidence = model_rate.rate_per_s, evidence.scale_rates(speed)
     if median_per_s <= 0:
         missing_model_rates = _PredictedRates(0.0, 0.0, _MISSING_MODEL_SIGMA, speed_sigma)
         return (
@@ -379,27 +386,30 @@ def simulate_rate(
             else model_rate
         )
     alternatives_variance = sum(
-        fitted.probability
-        * math.log(_find_rough_rate(speed_up(fitted.service, speed), shape, replicas, median_per_s) / median_per_s) ** 2
-        for fitted in fit.services[1:]
+        fitted_service.probability
+        * math.log(
+            _find_rough_rate(speed_up(fitted_service.service, speed), shape, replicas, median_per_s) / median_per_s
+        )
+        ** 2
+        for fitted_service in fit.services[1:]
     )
     max_observed_per_s = fit.highest_per_s * speed
     service, sigma = (
         speed_up(fit.services[0].service, speed),
         math.hypot(model_rate.sigma, math.sqrt(alternatives_variance), RUN_TO_RUN_SIGMA),
     )
-    single_replica = _predict_single_replica(service, shape, median_per_s, max_observed_per_s, evidence, fit.spread)
-    effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single_replica.max_observed_per_s), True)
-    predicted_rates = _PredictedRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
-    rate = effect.add_sigma(
+    prediction = _predict_single_replica(service, shape, median_per_s, max_observed_per_s, evidence, fit.spread)
+    burst_effect = _compute_burst_effect(service, shape, replicas, (median_per_s, prediction.max_observed_per_s), True)
+    predicted_rates = _PredictedRates(median_per_s, prediction.rate_per_s, sigma, speed_sigma)
+    replica_rate = burst_effect.add_sigma(
         _correct_by_load_points(
-            predicted_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
+            predicted_rates, prediction.evidence, prediction.max_observed_per_s, shape, burst_effect.factor
         )
     )
     upper_throughput_per_s = max(
-        _compute_upper_throughput_per_s(fitted, shape, speed, speed_sigma) for fitted in fit.services
+        _compute_upper_throughput_per_s(fitted_service, shape, speed, speed_sigma) for fitted_service in fit.services
     )
-    return msgspec.structs.replace(rate, max_throughput_per_s=upper_throughput_per_s)
+    return msgspec.structs.replace(replica_rate, max_throughput_per_s=upper_throughput_per_s)
 
 
 def simulate_median_rate(
@@ -414,17 +424,21 @@ def simulate_median_rate(
     """
     service, max_observed_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
     median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.rate_per_s)
-    single_replica = _predict_single_replica(
-        service, shape, median_per_s, max_observed_per_s, evidence.scale(speed), fit.spread
+    prediction = _predict_single_replica(
+        service, shape, median_per_s, max_observed_per_s, evidence.scale_rates(speed), fit.spread
     )
-    effect = _compute_burst_effect(service, shape, replicas, (median_per_s, single_replica.max_observed_per_s), False)
+    burst_effect = _compute_burst_effect(service, shape, replicas, (median_per_s, prediction.max_observed_per_s), False)
     sigma = similar_rate.sigma if similar_rate.model_sigma is None else similar_rate.model_sigma
-    predicted_rates = _PredictedRates(median_per_s, single_replica.rate_per_s, sigma, speed_sigma)
-    rate = _correct_by_load_points(
-        predicted_rates, single_replica.evidence, single_replica.max_observed_per_s, shape, effect.factor
+    predicted_rates = _PredictedRates(median_per_s, prediction.rate_per_s, sigma, speed_sigma)
+    replica_rate = _correct_by_load_points(
+        predicted_rates, prediction.evidence, prediction.max_observed_per_s, shape, burst_effect.factor
     )
-    rate = msgspec.structs.replace(rate, max_throughput_per_s=similar_rate.max_throughput_per_s)
-    return rate if shape.bursts is None else msgspec.structs.replace(rate, sigma=max(rate.sigma, similar_rate.sigma))
+    replica_rate = msgspec.structs.replace(replica_rate, max_throughput_per_s=similar_rate.max_throughput_per_s)
+    return (
+        replica_rate
+        if shape.bursts is None
+        else msgspec.structs.replace(replica_rate, sigma=max(replica_rate.sigma, similar_rate.sigma))
+    )
 
 
 @lru_cache(64)
@@ -440,8 +454,8 @@ class BurstEffect(msgspec.Struct, frozen=True):
     factor: float
     sigma: float = 0.0
 
-    def add_sigma(self, rate: ReplicaRate) -> ReplicaRate:
-        return msgspec.structs.replace(rate, sigma=math.hypot(rate.sigma, self.sigma))
+    def add_sigma(self, replica_rate: ReplicaRate) -> ReplicaRate:
+        return msgspec.structs.replace(replica_rate, sigma=math.hypot(replica_rate.sigma, self.sigma))
 
 
 def _compute_burst_effect(
@@ -454,9 +468,9 @@ def _compute_burst_effect(
     bursts, (steady_per_s, max_observed_per_s) = shape.bursts, rates_per_s
     if bursts is None or min(steady_per_s, max_observed_per_s) <= 0:
         return BurstEffect(1.0)
-    arrivals = draw_arrivals(bursts, min(replicas, _BURST_CELL) / replicas)
-    if arrivals is not None:
-        return replay_bursts(service, shape, replicas, steady_per_s, arrivals, needs_sigma)
+    arrivals_per_seed = draw_arrivals(bursts, min(replicas, _BURST_CELL_REPLICAS) / replicas)
+    if arrivals_per_seed is not None:
+        return replay_bursts(service, shape, replicas, steady_per_s, arrivals_per_seed, needs_sigma)
     if bursts.rows is None:
         return BurstEffect(
             _compute_burst_factor(service, shape, bursts, replicas, min(steady_per_s, max_observed_per_s))
@@ -465,14 +479,16 @@ def _compute_burst_effect(
 
 
 def _compute_fluid_factor(shape: FleetShape, bursts: Bursts) -> float:
-    limit_s = min((objective.limit_s for objective in shape.objectives.latency), default=2.0)
+    limit_s = min((objective.limit_s for objective in shape.objectives.latency_objectives), default=2.0)
     return bursts.peak_per_s / compute_fluid_rate_per_s(
         bursts, float(f"{limit_s / 2:.2g}"), _compute_allowed_late_share(shape)
     )
 
 
 def _compute_allowed_late_share(shape: FleetShape) -> float:
-    quantiles = [objective.quantile for objective in shape.objectives.latency if objective.quantile is not None]
+    quantiles = [
+        objective.quantile for objective in shape.objectives.latency_objectives if objective.quantile is not None
+    ]
     return min(
         [1 - max(quantiles, default=0.5), *([] if shape.objectives.share is None else [1 - shape.objectives.share])]
     )
@@ -483,7 +499,7 @@ def replay_bursts(
     shape: FleetShape,
     replicas: int,
     steady_per_s: float,
-    arrivals: tuple[Arrivals, ...],
+    arrivals_per_seed: tuple[Arrivals, ...],
     needs_sigma: bool,
 ) -> BurstEffect:
     """Return the effect of bursts on the steady rate of a replica.
@@ -494,26 +510,26 @@ def replay_bursts(
     bursts = shape.bursts
     assert bursts is not None
     design, steady_factor = (
-        build_design(service, shape, min(replicas, _BURST_CELL)),
+        build_design(service, shape, min(replicas, _BURST_CELL_REPLICAS)),
         steady_per_s * replicas / bursts.peak_per_s,
     )
     if isinstance(service, TokenService):
-        arrivals = arrivals[:1]
+        arrivals_per_seed = arrivals_per_seed[:1]
 
     def replay_at(speed_factor: float) -> ReplayResult:
-        compressed = [seed_arrivals.compress(speed_factor) for seed_arrivals in arrivals]
-        return replay(design, bursts.peak_per_s * speed_factor, compressed, list_percentiles(shape), replicas)
+        compressed_arrivals = [seed_arrivals.compress(speed_factor) for seed_arrivals in arrivals_per_seed]
+        return replay(design, bursts.peak_per_s * speed_factor, compressed_arrivals, list_percentiles(shape), replicas)
 
     start_factor = min(
         steady_factor, max(MIN_LOAD * steady_factor, steady_factor * _compute_fluid_factor(shape, bursts))
     )
     factor, _ = find_crossing(
-        lambda speed_factor: compute_margin(replay_at(speed_factor).outcome, shape),
+        lambda speed_factor: compute_excess(replay_at(speed_factor).outcome, shape),
         (MIN_LOAD * steady_factor, start_factor, steady_factor),
         _BURST_PRECISION,
     )
     if factor <= 0:
-        return BurstEffect(_MIN_FACTOR)
+        return BurstEffect(_MIN_BURST_FACTOR)
     sigma = (
         _compute_short_trace_sigma(bursts.rows, replay_at, factor) if needs_sigma and bursts.rows is not None else 0.0
     )
@@ -530,12 +546,16 @@ def _compute_short_trace_sigma(rows: TraceRows, replay_at: Callable[[float], Rep
     unobserved_share = 1.0 - rows.window_s / WINDOW_S
     if unobserved_share <= 0.01:
         return 0.0
-    late_per_block = np.array(replay_at(factor).late_per_block, dtype=float)
-    additional_late = sum(replay_at(factor * _SIGMA_STEP).late_per_block) - float(late_per_block.sum())
-    if additional_late <= 0:
-        return _MAX_TRACE_SIGMA if late_per_block.any() else 0.0
-    deviation = math.sqrt(late_per_block.size) * float(late_per_block.std(ddof=1))
-    return min(_MAX_TRACE_SIGMA, deviation / additional_late * math.log(_SIGMA_STEP) * math.sqrt(unobserved_share))
+    late_requests_per_block = np.array(replay_at(factor).late_requests_per_block, dtype=float)
+    additional_late_requests = sum(replay_at(factor * _SIGMA_STEP).late_requests_per_block) - float(
+        late_requests_per_block.sum()
+    )
+    if additional_late_requests <= 0:
+        return _MAX_TRACE_SIGMA if late_requests_per_block.any() else 0.0
+    deviation = math.sqrt(late_requests_per_block.size) * float(late_requests_per_block.std(ddof=1))
+    return min(
+        _MAX_TRACE_SIGMA, deviation / additional_late_requests * math.log(_SIGMA_STEP) * math.sqrt(unobserved_share)
+    )
 
 
 def _compute_burst_factor(
@@ -551,7 +571,7 @@ def _compute_burst_factor(
         build_design(service, shape, replicas),
         compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD,
     )
-    requests = count_requests(replicas, *_ROUGH_REQUESTS)
+    requests = choose_request_count(replicas, *_ROUGH_REQUESTS)
     loads = [load for load in _BURST_LOADS if load * rate_per_s < max_per_s] + [max_per_s / rate_per_s]
     good_shares = [
         simulate_fleet(design, shape, load * rate_per_s, requests).overall.good_share or 0.0 for load in loads
@@ -563,9 +583,9 @@ def _compute_burst_factor(
 
 
 def _simulate_model(
-    fitted: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float
+    fitted_service: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float
 ) -> ReplicaRate:
-    service = speed_up(fitted.service, speed)
+    service = speed_up(fitted_service.service, speed)
     guess_per_s = estimate_rate_within_slo(
         speed_up(service, 1 / shape.mean_work), shape.objectives, replicas, shape.router, shape.mean_lengths
     )
@@ -573,11 +593,11 @@ def _simulate_model(
     if median_per_s <= 0:
         return ReplicaRate(0.0, 0.0)
     variance = sigma**2
-    for services, scale in _iterate_uncertainty(fitted, speed, speed_sigma):
+    for services, steps_per_sigma in _iterate_uncertainty(fitted_service, speed, speed_sigma):
         slow_per_s, fast_per_s = (
             _find_rough_rate(service_at_end, shape, replicas, median_per_s) for service_at_end in services
         )
-        variance += (math.log(fast_per_s / slow_per_s) / 2 * scale) ** 2
+        variance += (math.log(fast_per_s / slow_per_s) / 2 * steps_per_sigma) ** 2
     return ReplicaRate(median_per_s, math.sqrt(variance))
 
 
@@ -592,7 +612,7 @@ def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, gu
 
 
 def _iterate_uncertainty(
-    fitted: FittedService, speed: float, speed_sigma: float
+    fitted_service: FittedService, speed: float, speed_sigma: float
 ) -> Iterator[tuple[tuple[ServiceModel, ServiceModel], float]]:
     """Yield, for each direction of uncertainty, the service models one step below and above, and
     the number of steps per sigma.
@@ -603,49 +623,55 @@ def _iterate_uncertainty(
     if speed_sigma:
         step = min(speed_sigma, _MAX_STEP)
         yield (
-            (speed_up(fitted.service, speed * math.exp(-step)), speed_up(fitted.service, speed * math.exp(step))),
+            (
+                speed_up(fitted_service.service, speed * math.exp(-step)),
+                speed_up(fitted_service.service, speed * math.exp(step)),
+            ),
             speed_sigma / step,
         )
-    if not fitted.parameters:
+    if not fitted_service.parameters:
         return
-    log_parameters = _get_log_parameters(fitted)
-    sizes, directions = np.linalg.eigh(np.array(fitted.log_covariance))
-    for size, direction in zip(sizes, directions.T, strict=True):
-        sigma = math.sqrt(max(float(size), 1e-12))
+    log_parameters = _get_log_parameters(fitted_service)
+    variances, directions = np.linalg.eigh(np.array(fitted_service.log_covariance))
+    for variance, direction in zip(variances, directions.T, strict=True):
+        sigma = math.sqrt(max(float(variance), 1e-12))
         step_share = min(1.0, _MAX_STEP / sigma)
         log_step = direction * sigma * step_share
-        ends = [
-            speed_up(with_parameters(fitted.service, fitted.parameters, log_parameters + sign * log_step), speed)
+        shifted_services = [
+            speed_up(
+                with_parameters(fitted_service.service, fitted_service.parameters, log_parameters + sign * log_step),
+                speed,
+            )
             for sign in (-1.0, 1.0)
         ]
-        yield (ends[0], ends[1]), 1 / step_share
+        yield (shifted_services[0], shifted_services[1]), 1 / step_share
 
 
-def _get_log_parameters(fitted: FittedService) -> Floats:
-    return np.log([getattr(fitted.service, name) for name in fitted.parameters])
+def _get_log_parameters(fitted_service: FittedService) -> Floats:
+    return np.log([getattr(fitted_service.service, name) for name in fitted_service.parameters])
 
 
 def find_highest_rate(
-    service: ServiceModel, shape: FleetShape, replicas: int, start_per_s: float, requests: tuple[int, int] = _REQUESTS,
+    service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float, requests: tuple[int, int] = _REQUESTS,
     precision: float = _PRECISION,
 ) -> tuple[float, float]:  # fmt: skip
     """Return the highest rate per replica at which the fleet meets all objectives, and the standard
     deviation of its logarithm.
 
-    The search starts at `start_per_s` and ends when the log rate is known to `precision`.
+    The search starts at `guess_per_s` and ends when the log rate is known to `precision`.
     `requests` are the minimum numbers of requests per seed, in total and per replica; the larger
     number applies.
     """
     max_per_s = compute_max_throughput_per_s(service, shape.lengths) * _FULL_LOAD
-    design, request_count = build_design(service, shape, replicas), count_requests(replicas, *requests)
+    design, request_count = build_design(service, shape, replicas), choose_request_count(replicas, *requests)
 
-    def compute_margin_at(rate_per_s: float) -> float:
-        """Return the margin at a rate: the largest log ratio of a latency to its limit; above 0 if
+    def compute_excess_at(rate_per_s: float) -> float:
+        """Return the excess at a rate: the largest log ratio of a latency to its limit; above 0 if
         an objective is missed."""
-        return compute_margin(simulate_fleet(design, shape, rate_per_s, request_count), shape)
+        return compute_excess(simulate_fleet(design, shape, rate_per_s, request_count), shape)
 
-    start_rate_per_s = min(max(start_per_s, MIN_LOAD * max_per_s), max_per_s)
-    return find_crossing(compute_margin_at, (MIN_LOAD * max_per_s, start_rate_per_s, max_per_s), precision)
+    start_per_s = min(max(guess_per_s, MIN_LOAD * max_per_s), max_per_s)
+    return find_crossing(compute_excess_at, (MIN_LOAD * max_per_s, start_per_s, max_per_s), precision)
 
 
 def build_design(service: ServiceModel, shape: FleetShape, replicas: int) -> FleetDesign:
@@ -660,7 +686,7 @@ def build_design(service: ServiceModel, shape: FleetShape, replicas: int) -> Fle
     return FleetDesign((service,) * replicas, shape.router, classes, lengths=shape.lengths)
 
 
-def count_requests(replicas: int, min_requests: int, min_requests_per_replica: int) -> int:
+def choose_request_count(replicas: int, min_requests: int, min_requests_per_replica: int) -> int:
     return max(min_requests, min_requests_per_replica * min(replicas, MAX_CELL_REPLICAS))
 
 
@@ -668,16 +694,16 @@ def simulate_fleet(
     design: FleetDesign, shape: FleetShape, rate_per_replica_per_s: float, requests: int
 ) -> SteadyOutcome:
     """Simulate a fleet in steady state under Poisson arrivals at a constant rate per replica."""
-    replicas, service, cell = len(design.services), design.services[0], MAX_CELL_REPLICAS
+    replicas, service, cell_replicas = len(design.services), design.services[0], MAX_CELL_REPLICAS
     seeds: tuple[int, ...] = SEEDS
     if isinstance(service, TokenService):
-        cell = _TOKEN_CELL_BY_ROUTER.get(design.router, _DEFAULT_TOKEN_CELL)
-        if requests < _MIN_RESIDENCES * compute_max_sequences_in_flight(service, shape.mean_lengths) * min(
-            cell, replicas
+        cell_replicas = _TOKEN_CELL_REPLICAS_BY_ROUTER.get(design.router, _DEFAULT_TOKEN_CELL_REPLICAS)
+        if requests < _MIN_RESIDENCE_TIMES * compute_max_sequences_in_flight(service, shape.mean_lengths) * min(
+            cell_replicas, replicas
         ):
             seeds, requests = _TOKEN_SEEDS, requests * len(SEEDS) // len(_TOKEN_SEEDS)
     return simulate_steady(
-        design, rate_per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell
+        design, rate_per_replica_per_s * replicas, requests, seeds, list_percentiles(shape), max_replicas=cell_replicas
     )
 
 
@@ -687,12 +713,18 @@ def simulate_traffic(
     """Simulate the entire fleet at a total rate. The bursts of the traffic are simulated unless
     there are too many requests.
     """
-    bursts, cell = shape.bursts, min(replicas, _BURST_CELL)
-    arrivals = None if bursts is None else draw_arrivals(bursts, cell / replicas * rate_per_s / bursts.peak_per_s)
-    if arrivals is None or not arrivals[0].times_s.size:
+    bursts, cell_replicas = shape.bursts, min(replicas, _BURST_CELL_REPLICAS)
+    arrivals_per_seed = (
+        None if bursts is None else draw_arrivals(bursts, cell_replicas / replicas * rate_per_s / bursts.peak_per_s)
+    )
+    if arrivals_per_seed is None or not arrivals_per_seed[0].times_s.size:
         return simulate_fleet(build_design(service, shape, replicas), shape, rate_per_s / replicas, requests)
     return replay(
-        build_design(service, shape, cell), rate_per_s, arrivals[:1], list_percentiles(shape), replicas
+        build_design(service, shape, cell_replicas),
+        rate_per_s,
+        arrivals_per_seed[:1],
+        list_percentiles(shape),
+        replicas,
     ).outcome
 
 
@@ -700,7 +732,9 @@ def list_percentiles(shape: FleetShape) -> list[float]:
     """Return the percentiles to compute, in ascending order: those in the SLO, and p50, p95 and
     p99."""
     slo_latency_objectives = {
-        objective for objectives in (shape.objectives, *shape.class_objectives) for objective in objectives.latency
+        objective
+        for objectives in (shape.objectives, *shape.class_objectives)
+        for objective in objectives.latency_objectives
     }
     return sorted(
         {100 * objective.quantile for objective in slo_latency_objectives if objective.quantile is not None}
@@ -708,26 +742,26 @@ def list_percentiles(shape: FleetShape) -> list[float]:
     )
 
 
-def compute_margin(outcome: SteadyOutcome, shape: FleetShape) -> float:
+def compute_excess(outcome: SteadyOutcome, shape: FleetShape) -> float:
     """Return the largest log ratio of a latency to its limit, over all objectives and traffic
-    classes. The margin is above 0 if an objective is missed.
+    classes. The excess is above 0 if an objective is missed.
 
-    For a target share of good requests, the margin is ten times the shortfall.
+    For a target share of good requests, the excess is ten times the shortfall.
     """
     if not shape.classes:
-        return _compute_class_margin(outcome, outcome.overall, shape.objectives)
+        return _compute_class_excess(outcome, outcome.overall, shape.objectives)
     pairs = zip(outcome.classes, shape.class_objectives, strict=True)
-    return max(_compute_class_margin(outcome, class_outcome, objectives) for class_outcome, objectives in pairs)
+    return max(_compute_class_excess(outcome, class_outcome, objectives) for class_outcome, objectives in pairs)
 
 
-def _compute_class_margin(outcome: SteadyOutcome, class_outcome: ClassOutcome, objectives: SloObjectives) -> float:
-    margins = [
+def _compute_class_excess(outcome: SteadyOutcome, class_outcome: ClassOutcome, objectives: SloObjectives) -> float:
+    excesses = [
         math.log(max(get_latency_s(outcome, objective, class_outcome), 1e-9) / objective.limit_s)
-        for objective in objectives.latency
+        for objective in objectives.latency_objectives
     ]
     if objectives.share is not None:
-        margins.append(10 * (objectives.share - (class_outcome.good_share or 0.0)))
-    return max(margins, default=-1.0)
+        excesses.append(10 * (objectives.share - (class_outcome.good_share or 0.0)))
+    return max(excesses, default=-1.0)
 
 
 def get_latency_s(

@@ -19,7 +19,7 @@ from app.planning.fleet_rate import (
     NO_EVIDENCE,
     FleetShape,
     ReplicaRate,
-    count_requests,
+    choose_request_count,
     estimate_rate,
     get_latency_s,
     simulate_median_rate,
@@ -58,25 +58,27 @@ def simulate_fleet_curve(
     if highest_per_s <= 0:
         return LatencyCurve((), (), 0.0)
     objective = (
-        shape.objectives.latency[0]
-        if shape.objectives.latency
+        shape.objectives.latency_objectives[0]
+        if shape.objectives.latency_objectives
         else LatencyObjective("", DEFAULT_LATENCY_METRIC, "latency", 0.95, math.inf)
     )
     service = speed_up(fit.services[0].service, speed)
-    rates = [load * highest_per_s for load in _LOADS]
-    requests = count_requests(replicas, *_REQUESTS)
+    rates_per_s = [load * highest_per_s for load in _LOADS]
+    requests = choose_request_count(replicas, *_REQUESTS)
     latencies_ms = [
         1000 * get_latency_s(simulate_traffic(service, shape, replicas, rate * replicas, requests), objective)
-        for rate in rates
+        for rate in rates_per_s
     ]
-    nondecreasing_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]
-    return LatencyCurve(tuple(rates), tuple(math.log(latency_ms) for latency_ms in nondecreasing_ms), highest_per_s)
+    nondecreasing_latencies_ms = [max(latencies_ms[: index + 1]) for index in range(len(latencies_ms))]
+    return LatencyCurve(
+        tuple(rates_per_s), tuple(math.log(latency_ms) for latency_ms in nondecreasing_latencies_ms), highest_per_s
+    )
 
 
 _SIZES = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64)
 """Simulated fleet sizes in replicas. A size in between is rounded down, which underestimates the
 benefit of pooling."""
-_SKIPPED_SIZES = 3
+_SIZE_INDEX_STEP = 3
 """Number of steps in `_SIZES` by which the search advances after a size that misses the SLO even at
 the lowest load."""
 
@@ -132,15 +134,17 @@ class FleetSizer:
         self._estimated_rates: dict[tuple[ReplicaKind, int], ReplicaRate] = {}
         self._simulated_kinds: dict[tuple[ReplicaKind, int], SimulatedKind] = {}
 
-    def estimate(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
+    def estimate_capacity(self, target: MeasuredTarget, capacity: Capacity) -> Capacity:
         """Estimate the capacity by formula; return `capacity` unchanged if the target has no
         service model."""
         fit = target.fit
         if fit is None:
             return capacity
-        return self._size(capacity, "formula", lambda replicas: self._estimate_cached(target, fit, capacity, replicas))
+        return self._find_capacity(
+            capacity, "formula", lambda replicas: self._estimate_rate(target, fit, capacity, replicas)
+        )
 
-    def simulate(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
+    def simulate_capacity(self, target: MeasuredTarget, capacity: Capacity) -> tuple[Capacity, LatencyCurve] | None:
         """Simulate the capacity and the latency curve at the number of replicas that the demand
         needs.
 
@@ -152,18 +156,22 @@ class FleetSizer:
             return None
 
         def compute_rate(replicas: int) -> ReplicaRate:
-            return self._simulate(target, fit, capacity, replicas).rate
+            return self._simulate_kind(target, fit, capacity, replicas).rate
 
-        sized_capacity = self._size(capacity, "simulated", compute_rate)
+        sized_capacity = self._find_capacity(capacity, "simulated", compute_rate)
         if self._shape.bursts is not None and sized_capacity.rate_per_s > 0:
-            sized_capacity = self._size_exactly(sized_capacity, compute_rate)
-            replicas = self._count_needed(sized_capacity) * capacity.replicas
+            sized_capacity = self._find_exact_capacity(sized_capacity, compute_rate)
+            replicas = self._count_needed_instances(sized_capacity) * capacity.replicas
             return sized_capacity, _cached_simulate_fleet_curve(
                 fit, self._shape, replicas, capacity.speed, sized_capacity.rate_per_s / capacity.replicas
             )
-        return sized_capacity, self._simulate(target, fit, capacity, self._round_replicas(sized_capacity)).latency_curve
+        return sized_capacity, self._simulate_kind(
+            target, fit, capacity, self._round_replicas(sized_capacity)
+        ).latency_curve
 
-    def _size(self, capacity: Capacity, method: SizingMethod, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
+    def _find_capacity(
+        self, capacity: Capacity, sizing_method: SizingMethod, compute_rate: Callable[[int], ReplicaRate]
+    ) -> Capacity:
         """Return the capacity at the smallest sufficient number of replicas, found by a bracketing
         search over `_SIZES`.
 
@@ -182,11 +190,11 @@ class FleetSizer:
         )
         sufficient_capacity = capacity
         while True:
-            sized_capacity = _set_rate(compute_rate(_SIZES[size_index]), capacity, method)
+            sized_capacity = _set_rate(compute_rate(_SIZES[size_index]), capacity, sizing_method)
             needed_index = (
                 self._find_size_index(sized_capacity)
                 if sized_capacity.rate_per_s > 0
-                else min(size_index + _SKIPPED_SIZES, last_index)
+                else min(size_index + _SIZE_INDEX_STEP, last_index)
             )
             if needed_index == size_index:
                 return sized_capacity
@@ -210,7 +218,7 @@ class FleetSizer:
             self._evidence[target.name] = collect_evidence(target, self._slo) if self._slo else NO_EVIDENCE
         return self._evidence[target.name]
 
-    def _size_exactly(self, capacity: Capacity, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
+    def _find_exact_capacity(self, capacity: Capacity, compute_rate: Callable[[int], ReplicaRate]) -> Capacity:
         """Return the capacity at the smallest sufficient number of instances, which may lie between
         `_SIZES`.
 
@@ -218,7 +226,7 @@ class FleetSizer:
         of instances, and `_SIZES` would be too coarse. The search interpolates between an
         insufficient and a sufficient number of instances.
         """
-        insufficient_point, sufficient_point, instances = (0, -math.inf), None, self._count_needed(capacity)
+        insufficient_point, sufficient_point, instances = (0, -math.inf), None, self._count_needed_instances(capacity)
         for _ in range(_MAX_EXACT_STEPS):
             sized_capacity = _set_rate(compute_rate(instances * capacity.replicas), capacity, "simulated")
             if sized_capacity.rate_per_s <= 0:
@@ -232,7 +240,7 @@ class FleetSizer:
                 insufficient_point = (instances, log_margin)
             min_instances = insufficient_point[0]
             if sufficient_point is None:
-                instances = max(min_instances + 1, self._count_needed(sized_capacity))
+                instances = max(min_instances + 1, self._count_needed_instances(sized_capacity))
             elif sufficient_point[0] - min_instances <= 1:
                 break
             elif min_instances:
@@ -242,17 +250,15 @@ class FleetSizer:
                     sufficient_point[0] - 1,
                 )
             else:
-                instances = min(max(self._count_needed(sized_capacity), 1), sufficient_point[0] - 1)
-        if sufficient_point is None or self._count_needed(capacity) == sufficient_point[0]:
+                instances = min(max(self._count_needed_instances(sized_capacity), 1), sufficient_point[0] - 1)
+        if sufficient_point is None or self._count_needed_instances(capacity) == sufficient_point[0]:
             return capacity
         return msgspec.structs.replace(capacity, rate_per_s=capacity.rate_per_s * math.exp(-sufficient_point[1]))
 
-    def _count_needed(self, capacity: Capacity) -> int:
+    def _count_needed_instances(self, capacity: Capacity) -> int:
         return count_instances(self._demand, capacity, self._demand.z)
 
-    def _estimate_cached(
-        self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int
-    ) -> ReplicaRate:
+    def _estimate_rate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> ReplicaRate:
         replicas = replicas if depends_on_replicas(fit.services[0].service) else 1
         key = (_build_kind(target.name, capacity), replicas)
         if key not in self._estimated_rates:
@@ -262,7 +268,9 @@ class FleetSizer:
             )
         return self._estimated_rates[key]
 
-    def _simulate(self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int) -> SimulatedKind:
+    def _simulate_kind(
+        self, target: MeasuredTarget, fit: ServiceFit, capacity: Capacity, replicas: int
+    ) -> SimulatedKind:
         """Simulate one kind of replica in a fleet of `replicas` replicas.
 
         The median rate is simulated for every fleet size. The sigma and the latency curve are
@@ -318,14 +326,14 @@ class FleetSizer:
         return bisect.bisect_right(_SIZES, needed_replicas) - 1
 
 
-def _set_rate(rate: ReplicaRate, capacity: Capacity, method: SizingMethod) -> Capacity:
+def _set_rate(rate: ReplicaRate, capacity: Capacity, sizing_method: SizingMethod) -> Capacity:
     extrapolated_per_s = None if rate.extrapolated_per_s is None else rate.extrapolated_per_s * capacity.replicas
     return msgspec.structs.replace(
-        capacity, rate_per_s=rate.rate_per_s * capacity.replicas, sigma=rate.sigma, sizing_method=method,
+        capacity, rate_per_s=rate.rate_per_s * capacity.replicas, sigma=rate.sigma, sizing_method=sizing_method,
         extrapolated_per_s=extrapolated_per_s,
         max_throughput_per_s=rate.max_throughput_per_s * capacity.replicas,
     )  # fmt: skip
 
 
-def _build_kind(name: str, capacity: Capacity) -> ReplicaKind:
-    return ReplicaKind(name, round(capacity.speed, 9), round(capacity.speed_sigma, 9))
+def _build_kind(target_name: str, capacity: Capacity) -> ReplicaKind:
+    return ReplicaKind(target_name, round(capacity.speed, 9), round(capacity.speed_sigma, 9))

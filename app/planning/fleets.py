@@ -11,7 +11,13 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 
-from app.planning.candidates import RejectedOffer, build_fleet, build_rejected_fleet, compute_ranking_cost, list_fleets
+from app.planning.candidates import (
+    RejectedOffer,
+    build_fleet,
+    build_rejected_fleet,
+    compute_ranking_cost,
+    iterate_fleets,
+)
 from app.planning.changes import plan_savings
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
 from app.planning.formatting import format_number
@@ -48,19 +54,25 @@ def plan_fleets(
     evaluated_options = list_options(
         plan_inputs, demand, objectives, estimate_only=estimate_only, should_continue=should_continue
     )
-    evidence = _collect_evidence(evaluated_options, plan_inputs, objectives)
-    knowledge = [_assess_option(option, evidence, objectives, demand) for option in evaluated_options]
+    evidence_by_target = _collect_evidence(evaluated_options, plan_inputs, objectives)
+    knowledge = [_assess_option(option, evidence_by_target, objectives, demand) for option in evaluated_options]
     options = [
-        _exclude_if_unknown(option, offer_knowledge)
-        for option, offer_knowledge in zip(evaluated_options, knowledge, strict=True)
+        _exclude_if_unknown(option, option_knowledge)
+        for option, option_knowledge in zip(evaluated_options, knowledge, strict=True)
     ]
-    ranked_fleets = _rank(options, demand, plan_inputs, evidence)
-    excluded_fleets = _list_excluded(options, plan_inputs.today)
-    best, best_fleet = ranked_fleets[0] if ranked_fleets else (None, None)
-    other_types = [(option, fleet) for option, fleet in ranked_fleets[1:] if best and _is_different_type(option, best)]
-    runner_up, runner_up_fleet = other_types[0] if other_types else (None, None)
+    ranked_fleets = _rank_fleets(options, demand, plan_inputs, evidence_by_target)
+    excluded_fleets = _list_excluded_fleets(options, plan_inputs.today)
+    best_option, best_fleet = ranked_fleets[0] if ranked_fleets else (None, None)
+    fleets_of_other_types = [
+        (option, fleet)
+        for option, fleet in ranked_fleets[1:]
+        if best_option and _is_different_type(option, best_option)
+    ]
+    runner_up, runner_up_fleet = fleets_of_other_types[0] if fleets_of_other_types else (None, None)
     cheapest_rejected = excluded_fleets[0] if excluded_fleets else None
-    targets = [best.target] if best else [option.target for option in options] or list(plan_inputs.measured)
+    targets = (
+        [best_option.target] if best_option else [option.target for option in options] or list(plan_inputs.measured)
+    )
     target = targets[0]
     limits = plan_inputs.limits
     plan = Plan(
@@ -77,12 +89,12 @@ def plan_fleets(
         pareto=(),
         notes=build_plan_notes(plan_inputs, demand, objectives, [fleet for _, fleet in ranked_fleets], excluded_fleets),
         router=limits.router,
-        capacity_knowledge=_get_leading_knowledge(best, options, knowledge),
+        capacity_knowledge=_get_leading_knowledge(best_option, options, knowledge),
     )
-    if best is None or best_fleet is None:
+    if best_option is None or best_fleet is None:
         return plan
-    best_candidate = get_candidate(best)
-    rate_limit_note = explain_rate_limit(best_candidate.capacity, best.target.name)
+    best_candidate = get_candidate(best_option)
+    rate_limit_note = explain_rate_limit(best_candidate.capacity, best_option.target.name)
     checks = check_price(best_candidate.offer, plan_inputs.today)
     selection = Selection(
         best_candidate, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected
@@ -94,13 +106,13 @@ def plan_fleets(
             selection, demand, limits, target.curve, plan_inputs.slo, plan.capacity_knowledge, checks
         ),
         checks=checks,
-        pareto=_build_front(options, demand, plan_inputs),
+        pareto=_build_pareto_front(options, demand, plan_inputs),
         sensitivity=compute_sensitivity(options, demand, plan_inputs, objectives),
-        hours=() if estimate_only else simulate_peak_day(best, plan_inputs, objectives),
+        hours=() if estimate_only else simulate_peak_day(best_option, plan_inputs, objectives),
         forecast=None if estimate_only else forecast_year(best_candidate, demand, plan_inputs),
         commitment=plan_commitment(best_candidate, demand, plan_inputs),
         break_even=explain_break_even(options, demand, plan_inputs),
-        savings=plan_savings(options, best, demand, plan_inputs, objectives, estimate_only=estimate_only),
+        savings=plan_savings(options, best_option, demand, plan_inputs, objectives, estimate_only=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )
 
@@ -115,12 +127,12 @@ def _collect_evidence(
 
 
 def _assess_option(
-    option: Option, evidence: Mapping[str, SloEvidence], objectives: SloObjectives, demand: Demand
+    option: Option, evidence_by_target: Mapping[str, SloEvidence], objectives: SloObjectives, demand: Demand
 ) -> CapacityKnowledge | None:
     """Return how certain the capacity of an offer is; `None` if the offer is infeasible."""
     if not option.is_feasible:
         return None
-    return assess_knowledge(get_candidate(option).capacity, evidence[option.target.name], objectives, demand)
+    return assess_knowledge(get_candidate(option).capacity, evidence_by_target[option.target.name], objectives, demand)
 
 
 def _exclude_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> Option:
@@ -133,16 +145,18 @@ def _exclude_if_unknown(option: Option, knowledge: CapacityKnowledge | None) -> 
 
 
 def _get_leading_knowledge(
-    best: Option | None, options: Sequence[Option], knowledge: Sequence[CapacityKnowledge | None]
+    best_option: Option | None, options: Sequence[Option], knowledge: Sequence[CapacityKnowledge | None]
 ) -> CapacityKnowledge | None:
     """Return how certain the capacity of the recommended offer is.
 
     Without a recommendation, the result is for the cheapest offer that is excluded because of its
     uncertain capacity; `None` if there is no such offer.
     """
-    if best is not None:
+    if best_option is not None:
         return next(
-            option_knowledge for option, option_knowledge in zip(options, knowledge, strict=True) if option is best
+            option_knowledge
+            for option, option_knowledge in zip(options, knowledge, strict=True)
+            if option is best_option
         )
     excluded_options = [
         (option, option_knowledge)
@@ -153,11 +167,11 @@ def _get_leading_knowledge(
     return cheapest[1]
 
 
-def _build_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:
+def _build_pareto_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:
     """Return the Pareto front of the feasible fleets. Fleets without a latency are ignored."""
     budget, option_fleets = plan_inputs.limits.budget_usd_per_month, []
     for option in (option for option in options if option.is_feasible and option.latency_curve.rates_per_s):
-        fleets = list_fleets(get_candidate(option), demand, option.latency_curve, budget, plan_inputs.today)
+        fleets = iterate_fleets(get_candidate(option), demand, option.latency_curve, budget, plan_inputs.today)
         option_fleets += [(option, fleet) for fleet in fleets]
     return add_front_probabilities(
         find_pareto_front(fleet for _, fleet in option_fleets), option_fleets, demand, plan_inputs.today
@@ -165,13 +179,16 @@ def _build_front(options: Sequence[Option], demand: Demand, plan_inputs: Plannin
 
 
 def _select_latency_metric(target: MeasuredTarget, objectives: SloObjectives) -> str:
-    if target.fit is None or not objectives.latency:
+    if target.fit is None or not objectives.latency_objectives:
         return target.curve.latency_metric
     return objectives.latency_metric
 
 
-def _rank(
-    options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs, evidence: Mapping[str, SloEvidence]
+def _rank_fleets(
+    options: Sequence[Option],
+    demand: Demand,
+    plan_inputs: PlanningInputs,
+    evidence_by_target: Mapping[str, SloEvidence],
 ) -> list[tuple[Option, Fleet]]:
     """Return the feasible fleets by ranking cost, then by risk, then by latency.
 
@@ -179,7 +196,7 @@ def _rank(
     since the price may have risen.
     """
     fleets = [
-        (option, _build_option_fleet(option, demand, plan_inputs, evidence[option.target.name]))
+        (option, _build_option_fleet(option, demand, plan_inputs, evidence_by_target[option.target.name]))
         for option in options
         if option.is_feasible
     ]
@@ -207,7 +224,7 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
     return add_costs(fleet, option, demand, plan_inputs)
 
 
-def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
+def _list_excluded_fleets(options: Sequence[Option], today: datetime.date) -> list[Fleet]:
     """Return the excluded fleets: first fleets with a monthly cost, by cost; then fleets without a
     monthly cost, by price per instance."""
     unknown_price_usd = float("inf")
@@ -235,8 +252,8 @@ def _list_excluded(options: Sequence[Option], today: datetime.date) -> list[Flee
     return [fleet for _, fleet in sorted(ranked_fleets, key=lambda pair: (pair[0], pair[1].offer))]
 
 
-def _is_different_type(option: Option, best: Option) -> bool:
+def _is_different_type(option: Option, best_option: Option) -> bool:
     """Return whether the option has another provider or instance type than the best option, not
     only another region."""
-    offer, best_offer = option.evaluation.offer, best.evaluation.offer
+    offer, best_offer = option.evaluation.offer, best_option.evaluation.offer
     return (offer.provider, offer.instance_type) != (best_offer.provider, best_offer.instance_type)

@@ -1,7 +1,7 @@
 """Analytical estimate, by queueing formulas, of the highest rate at which a replica meets the
 objectives.
 
-In all functions, `lengths` are the mean numbers of input and output tokens.
+In all functions, `mean_lengths` are the mean numbers of input and output tokens.
 """
 
 from __future__ import annotations
@@ -24,27 +24,27 @@ _QUANTILES = (np.arange(1000) + 0.5) / 1000
 """Quantiles at which the distribution of service times is evaluated. The grid is fine enough for
 p99.9."""
 _NORMAL_QUANTILES = special.ndtri(_QUANTILES)
-_STEPS = 40
+_BISECTION_STEPS = 40
 
 
-def compute_erlang_b(servers: float, erlangs: float) -> float:
+def compute_erlang_b(servers: float, offered_load: float) -> float:
     """Return the Erlang B probability that an arrival finds all `servers` busy and is lost.
 
     `servers` need not be an integer.
     """
-    if erlangs <= 0:
+    if offered_load <= 0:
         return 0.0
-    log_term = servers * math.log(erlangs) - erlangs - float(special.gammaln(servers + 1))
-    return math.exp(log_term) / float(special.gammaincc(servers + 1, erlangs))
+    log_term = servers * math.log(offered_load) - offered_load - float(special.gammaln(servers + 1))
+    return math.exp(log_term) / float(special.gammaincc(servers + 1, offered_load))
 
 
-def compute_erlang_c(servers: float, erlangs: float) -> float:
+def compute_erlang_c(servers: float, offered_load: float) -> float:
     """Return the Erlang C probability that an arrival has to wait; 1 at full load and above."""
-    load = erlangs / servers
-    if load >= 1:
+    utilization = offered_load / servers
+    if utilization >= 1:
         return 1.0
-    blocking_probability = compute_erlang_b(servers, erlangs)
-    return blocking_probability / (1 - load * (1 - blocking_probability))
+    blocking_probability = compute_erlang_b(servers, offered_load)
+    return blocking_probability / (1 - utilization * (1 - blocking_probability))
 
 
 def estimate_rate_within_slo(
@@ -52,32 +52,36 @@ def estimate_rate_within_slo(
     objectives: SloObjectives,
     replicas: int,
     router: str,
-    lengths: tuple[float, float] = (1.0, 1.0),
+    mean_lengths: tuple[float, float] = (1.0, 1.0),
 ) -> float:
     """Return the highest request rate per replica, in req/s, at which all objectives are met; 0 if
     a objective is missed even at MIN_LOAD."""
-    high = _compute_max_throughput_per_s(service, lengths)
-    if not objectives.latency:
+    high = _compute_max_throughput_per_s(service, mean_lengths)
+    if not objectives.latency_objectives:
         return 0.95 * high
 
     def is_met(rate_per_s: float) -> bool:
         return all(
-            _is_met(service, objective, rate_per_s, replicas, router, lengths) for objective in objectives.latency
+            _is_met(service, objective, rate_per_s, replicas, router, mean_lengths)
+            for objective in objectives.latency_objectives
         )
 
     low = MIN_LOAD * high
     if not is_met(low):
         return 0.0
-    for _ in range(_STEPS):
+    for _ in range(_BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if is_met(middle) else (low, middle)
     return low
 
 
-def meets_without_waiting(service: ServiceModel, objectives: SloObjectives) -> bool:
+def meets_slo_unloaded(service: ServiceModel, objectives: SloObjectives) -> bool:
     """Return whether the objectives are met if no request waits, as in a large fleet whose replicas
     share a queue."""
-    return all(_compute_unloaded_latency_s(service, objective) <= objective.limit_s for objective in objectives.latency)
+    return all(
+        _compute_unloaded_latency_s(service, objective) <= objective.limit_s
+        for objective in objectives.latency_objectives
+    )
 
 
 def _compute_unloaded_latency_s(service: ServiceModel, objective: LatencyObjective) -> float:
@@ -102,10 +106,10 @@ def depends_on_replicas(service: ServiceModel) -> bool:
     return isinstance(service, RequestService)
 
 
-def _compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[float, float]) -> float:
+def _compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
-        batch = compute_max_sequences_in_flight(service, lengths)
-        return batch / _compute_residence_s(service, batch, lengths)
+        batch_size = compute_max_sequences_in_flight(service, mean_lengths)
+        return batch_size / _compute_residence_s(service, batch_size, mean_lengths)
     return service.max_per_s
 
 
@@ -115,7 +119,7 @@ def _is_met(
     rate_per_s: float,
     replicas: int,
     router: str,
-    lengths: tuple[float, float],
+    mean_lengths: tuple[float, float],
 ) -> bool:
     match service:
         case RequestService():
@@ -123,7 +127,7 @@ def _is_met(
         case BatchService():
             return _estimate_batch_latency_s(service, objective.quantile, rate_per_s) <= objective.limit_s
         case TokenService():
-            return _estimate_token_latency_s(service, objective, rate_per_s, lengths) <= objective.limit_s
+            return _estimate_token_latency_s(service, objective, rate_per_s, mean_lengths) <= objective.limit_s
 
 
 def _is_met_by_slots(
@@ -137,18 +141,22 @@ def _is_met_by_slots(
     pooled_replicas = replicas if router in ("least-work", "least-outstanding", "weighted") else 1
     pooled_replicas = min(2, replicas) if router == "power-of-two" else pooled_replicas
     arrival_cv2 = 1 / replicas if router == "round-robin" else 1.0
-    servers, rate = pooled_replicas * service.slots, rate_per_s * pooled_replicas
-    erlangs, limit_s = rate * service.mean_s, objective.limit_s - service.outside_s
-    if erlangs >= servers or limit_s <= 0:
+    servers, total_rate_per_s = pooled_replicas * service.slots, rate_per_s * pooled_replicas
+    offered_load, limit_s = total_rate_per_s * service.mean_s, objective.limit_s - service.outside_s
+    if offered_load >= servers or limit_s <= 0:
         return False
-    wait_share = compute_erlang_c(servers, erlangs)
+    wait_probability = compute_erlang_c(servers, offered_load)
     if service.is_shared:
-        return _is_met_by_sharing(service, objective, wait_share, servers - erlangs, limit_s)
-    decay_per_s = 2 * (servers / service.mean_s - rate) / (arrival_cv2 + compute_total_cv(service) ** 2 + 1e-12)
+        return _is_met_by_sharing(service, objective, wait_probability, servers - offered_load, limit_s)
+    decay_per_s = (
+        2 * (servers / service.mean_s - total_rate_per_s) / (arrival_cv2 + compute_total_cv(service) ** 2 + 1e-12)
+    )
     if objective.quantile is None:
-        return service.mean_s + wait_share / decay_per_s <= limit_s
+        return service.mean_s + wait_probability / decay_per_s <= limit_s
     remaining_s = limit_s - service.mean_s * compute_service_factors(_NORMAL_QUANTILES, service)
-    late_shares = np.where(remaining_s <= 0, 1.0, wait_share * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0)))
+    late_shares = np.where(
+        remaining_s <= 0, 1.0, wait_probability * np.exp(-decay_per_s * np.maximum(remaining_s, 0.0))
+    )
     return float(late_shares.mean()) <= 1 - objective.quantile
 
 
@@ -185,12 +193,12 @@ def _estimate_batch_latency_s(service: BatchService, quantile: float | None, rat
     max_batch = service.max_batch
     batch_size = max_batch if free_share <= 0 else min(max_batch, max(1.0, rate_per_s * service.fixed_s / free_share))
     batch_size = min(max_batch, max(batch_size, rate_per_s * service.window_s))
-    batch_s = service.fixed_s + service.per_item_s * batch_size
+    batch_duration_s = service.fixed_s + service.per_item_s * batch_size
     if rate_per_s >= service.max_per_s:
         return math.inf
-    utilization = min(1.0, rate_per_s * batch_s / batch_size)
+    utilization = min(1.0, rate_per_s * batch_duration_s / batch_size)
     window_s = service.window_s if batch_size < max_batch else 0.0
-    mean_s = batch_s * (1 + 0.5 * utilization) + 0.5 * window_s
+    mean_s = batch_duration_s * (1 + 0.5 * utilization) + 0.5 * window_s
     p99_s = (
         2 * (service.fixed_s + service.per_item_s * min(max_batch, batch_size + 2.33 * math.sqrt(batch_size)))
         + window_s
@@ -201,48 +209,51 @@ def _estimate_batch_latency_s(service: BatchService, quantile: float | None, rat
     return service.outside_s + mean_s * math.exp(_compute_normal_quantile(quantile) * log_sigma)
 
 
-def compute_max_sequences_in_flight(service: TokenService, lengths: tuple[float, float]) -> float:
-    return max(1.0, min(service.max_sequences, service.kv_tokens / (lengths[0] + lengths[1])))
+def compute_max_sequences_in_flight(service: TokenService, mean_lengths: tuple[float, float]) -> float:
+    return max(1.0, min(service.max_sequences, service.kv_tokens / (mean_lengths[0] + mean_lengths[1])))
 
 
-def _compute_step_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
-    context_tokens = batch * (lengths[0] + lengths[1] / 2)
-    return service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * context_tokens
+def _compute_step_s(service: TokenService, batch_size: float, mean_lengths: tuple[float, float]) -> float:
+    context_tokens = batch_size * (mean_lengths[0] + mean_lengths[1] / 2)
+    return service.step_s + service.per_sequence_s * batch_size + service.per_kv_token_s * context_tokens
 
 
-def _compute_residence_s(service: TokenService, batch: float, lengths: tuple[float, float]) -> float:
-    """Return the residence time in seconds of a request in a batch of `batch` sequences.
+def _compute_residence_s(service: TokenService, batch_size: float, mean_lengths: tuple[float, float]) -> float:
+    """Return the residence time in seconds of a request in a batch of `batch_size` sequences.
 
     The residence time consists of the request's own decode steps, and of the prefills of requests
     that arrive in the meantime.
     """
-    return lengths[1] * _compute_step_s(service, batch, lengths) + batch * lengths[0] * service.prefill_s_per_token
+    return (
+        mean_lengths[1] * _compute_step_s(service, batch_size, mean_lengths)
+        + batch_size * mean_lengths[0] * service.prefill_s_per_token
+    )
 
 
 def _estimate_token_latency_s(
-    service: TokenService, objective: LatencyObjective, rate_per_s: float, lengths: tuple[float, float]
+    service: TokenService, objective: LatencyObjective, rate_per_s: float, mean_lengths: tuple[float, float]
 ) -> float:
-    max_batch = compute_max_sequences_in_flight(service, lengths)
+    max_batch = compute_max_sequences_in_flight(service, mean_lengths)
     low, high = 0.0, max_batch
-    for _ in range(_STEPS):  # Little's law: requests in flight = rate × residence time
+    for _ in range(_BISECTION_STEPS):  # Little's law: requests in flight = rate × residence time
         middle = (low + high) / 2
         low, high = (
             (middle, high)
-            if rate_per_s * _compute_residence_s(service, max(middle, 1.0), lengths) > middle
+            if rate_per_s * _compute_residence_s(service, max(middle, 1.0), mean_lengths) > middle
             else (low, middle)
         )
-    batch = max(high, 1.0)
-    prompt_s = lengths[0] * service.prefill_s_per_token
-    prefill_load = min(0.99, rate_per_s * prompt_s)
-    if batch >= max_batch * (1 - 1e-6):
+    batch_size = max(high, 1.0)
+    prefill_s = mean_lengths[0] * service.prefill_s_per_token
+    prefill_load = min(0.99, rate_per_s * prefill_s)
+    if batch_size >= max_batch * (1 - 1e-6):
         return math.inf
-    step_s = _compute_step_s(service, batch, lengths) / (1 - prefill_load)
-    ttft_s = service.outside_s + step_s + prompt_s * (1 + prefill_load / (1 - prefill_load))
+    step_s = _compute_step_s(service, batch_size, mean_lengths) / (1 - prefill_load)
+    ttft_s = service.outside_s + step_s + prefill_s * (1 + prefill_load / (1 - prefill_load))
     tail_factor = 1.0 if objective.quantile is None else -math.log(1 - objective.quantile) / math.log(2)
     match objective.kind:
         case "per_token":
             return step_s
         case "first_token":
-            return ttft_s + (tail_factor - 1) * prompt_s * prefill_load / (1 - prefill_load)
+            return ttft_s + (tail_factor - 1) * prefill_s * prefill_load / (1 - prefill_load)
         case "latency":
-            return ttft_s + lengths[1] * step_s
+            return ttft_s + mean_lengths[1] * step_s

@@ -33,7 +33,7 @@ the fit error of the service model hardly matters.
 """
 _MIN_DURATION_S, _MIN_REQUESTS = 30.0, 2000
 _MIN_EXPECTED_RATIO = 1.1
-_ERROR_PREFIXES = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
+_ERROR_PREFIX_BY_KIND = {"latency": "", "first_token": "ttft ", "per_token": "tpot "}
 
 
 class SloEvidence(msgspec.Struct, frozen=True):
@@ -65,11 +65,11 @@ def assess_knowledge(
     """
     low, high = capacity.compute_quantile_per_s(-Z80), capacity.compute_upper_quantile_per_s(Z80)
     capacity_range, instance_range = Spread(low, capacity.rate_per_s, high), estimate_instance_range(capacity, demand)
-    ratio = min(high / low, instance_range.p90 / instance_range.p10)
+    uncertainty_ratio = min(high / low, instance_range.p90 / instance_range.p10)
     state: KnowledgeState = "known"
-    if ratio > UNKNOWN_RATIO:
+    if uncertainty_ratio > UNKNOWN_RATIO:
         state = "unknown"
-    elif ratio > UNCERTAIN_RATIO or slo_evidence.is_contradictory:
+    elif uncertainty_ratio > UNCERTAIN_RATIO or slo_evidence.is_contradictory:
         state = "uncertain"
     if state == "known":
         return CapacityKnowledge(state, "narrow range", capacity_range)
@@ -88,14 +88,18 @@ def compute_fit_error_at_slo(fit: ServiceFit, objectives: SloObjectives) -> floa
 
     Errors are computed on a log scale, so half and twice the measured value are equal errors.
     """
-    errors = [error for objective in objectives.latency if (error := _compute_error(fit, objective)) is not None]
+    errors = [
+        error
+        for objective in objectives.latency_objectives
+        if (error := _compute_fit_error(fit, objective)) is not None
+    ]
     return max(errors, default=None)
 
 
-def _compute_error(fit: ServiceFit, objective: LatencyObjective) -> float | None:
+def _compute_fit_error(fit: ServiceFit, objective: LatencyObjective) -> float | None:
     aggregate = "mean" if objective.quantile is None else f"p{100 * objective.quantile:g}"
     aggregate_names = {
-        f"{_ERROR_PREFIXES[objective.kind]}{aggregate}",
+        f"{_ERROR_PREFIX_BY_KIND[objective.kind]}{aggregate}",
         f"latency {aggregate}" if objective.kind == "latency" else "",
     }
     log_errors = [
@@ -128,7 +132,7 @@ def _propose_measurement(
     """
     evidence = slo_evidence.evidence
     rate_per_s = math.sqrt(capacity_range.p10 * capacity_range.p90) / (capacity.replicas * capacity.speed)
-    quantiles = [objective.quantile for objective in objectives.latency if objective.quantile is not None]
+    quantiles = [objective.quantile for objective in objectives.latency_objectives if objective.quantile is not None]
     request_count = max([_MIN_REQUESTS, *(10 * count_needed_samples(quantile) for quantile in quantiles)])
     if slo_evidence.is_contradictory and evidence.is_contradictory:
         rate_per_s, request_count = (

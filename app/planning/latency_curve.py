@@ -51,8 +51,8 @@ class LatencyCurve(msgspec.Struct, frozen=True):
     def scale_rates(self, factor: float) -> LatencyCurve:
         """Return a copy of the curve with all rates multiplied by `factor`; latencies are
         unchanged."""
-        rates = tuple(rate * factor for rate in self.rates_per_s)
-        return LatencyCurve(rates, self.log_latencies, self.max_rate_per_s * factor)
+        rates_per_s = tuple(rate * factor for rate in self.rates_per_s)
+        return LatencyCurve(rates_per_s, self.log_latencies, self.max_rate_per_s * factor)
 
 
 def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
@@ -65,9 +65,11 @@ def build_latency_curve(curve: CapacityCurve) -> LatencyCurve:
     for point in curve.points:
         if point.latency_ms is not None and point.latency_ms > 0 and point.offered_per_s <= curve.max_rate_per_s:
             log_latencies_by_rate[point.offered_per_s].append(math.log(point.latency_ms))
-    rates = sorted(log_latencies_by_rate)
-    levels = _fit_isotonic([(fmean(log_latencies_by_rate[rate]), len(log_latencies_by_rate[rate])) for rate in rates])
-    return LatencyCurve(tuple(rates), tuple(levels), curve.max_rate_per_s)
+    rates_per_s = sorted(log_latencies_by_rate)
+    log_latencies = _fit_isotonic(
+        [(fmean(log_latencies_by_rate[rate]), len(log_latencies_by_rate[rate])) for rate in rates_per_s]
+    )
+    return LatencyCurve(tuple(rates_per_s), tuple(log_latencies), curve.max_rate_per_s)
 
 
 def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: Capacity) -> Estimate:
@@ -101,17 +103,17 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
     )
 
 
-def _fit_isotonic(levels: list[tuple[float, int]]) -> list[float]:
+def _fit_isotonic(weighted_levels: list[tuple[float, int]]) -> list[float]:
     """Return the non-decreasing sequence closest to the levels in least squares, by pooling
-    adjacent violators. `levels` holds pairs of level and weight.
+    adjacent violators. `weighted_levels` holds pairs of level and weight.
     """
     pools: list[tuple[float, int, int]] = []
-    for level, weight in levels:
+    for level, weight in weighted_levels:
         pool = (level, weight, 1)
         while pools and pools[-1][0] > pool[0]:
-            previous = pools.pop()
-            total_weight = previous[1] + pool[1]
-            pooled_mean = (previous[0] * previous[1] + pool[0] * pool[1]) / total_weight
-            pool = (pooled_mean, total_weight, previous[2] + pool[2])
+            previous_pool = pools.pop()
+            total_weight = previous_pool[1] + pool[1]
+            pooled_mean = (previous_pool[0] * previous_pool[1] + pool[0] * pool[1]) / total_weight
+            pool = (pooled_mean, total_weight, previous_pool[2] + pool[2])
         pools.append(pool)
-    return [level for level, _, length in pools for _ in range(length)]
+    return [level for level, _, count in pools for _ in range(count)]

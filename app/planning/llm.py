@@ -87,7 +87,7 @@ class Replica(msgspec.Struct, frozen=True):
     itl_s: float
     idle_ttft_s: float
     limiting_factor: LimitingFactor
-    memory: MemoryPlan
+    memory_plan: MemoryPlan
 
 
 def compute_speeds(deployment: Deployment) -> Speeds | Unavailable:
@@ -147,13 +147,13 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
         return speeds
-    memory = plan_memory(
+    memory_plan = plan_memory(
         deployment.model, deployment.accelerator, deployment.precision, deployment.degree, deployment.engine
     )
-    if isinstance(memory, Unavailable):
-        return memory
+    if isinstance(memory_plan, Unavailable):
+        return memory_plan
     max_sequences = count_sequences(
-        memory,
+        memory_plan,
         deployment.model,
         _compute_mean_tokens(deployment),
         deployment.precision.kv,
@@ -172,16 +172,16 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
             f"a single sequence takes {_compute_itl_s(deployment, speeds, 1) * 1000:.1f} ms per token, but the SLO "
             f"allows {(itl_limit_s or 0) * 1000:.1f} ms: use faster or more accelerators, or fewer bytes per weight",
         )
-    prompt_s, step_s = compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, batch)
+    prefill_s, step_s = compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, batch)
     return Replica(
-        rate_per_s=1 / (prompt_s + deployment.output_tokens * step_s / batch),
+        rate_per_s=1 / (prefill_s + deployment.output_tokens * step_s / batch),
         batch=batch,
-        prefill_s=prompt_s,
+        prefill_s=prefill_s,
         step_s=step_s,
         itl_s=_compute_itl_s(deployment, speeds, batch),
         idle_ttft_s=compute_idle_ttft_s(deployment, speeds),
-        limiting_factor=_find_limiting_factor(deployment, speeds, batch, max_batch, memory),
-        memory=memory,
+        limiting_factor=_find_limiting_factor(deployment, speeds, batch, max_batch, memory_plan),
+        memory_plan=memory_plan,
     )
 
 
@@ -206,7 +206,7 @@ def _compute_itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
 
 
 def _find_limiting_factor(
-    deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory: MemoryPlan
+    deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory_plan: MemoryPlan
 ) -> LimitingFactor:
     """Return the bottleneck of the replica, which must change for a higher rate.
 
@@ -219,7 +219,7 @@ def _find_limiting_factor(
     if batch < max_batch:
         return "ITL SLO"
     if batch < deployment.engine.max_sequences:
-        return find_memory_limit(memory)
+        return find_memory_limit(memory_plan)
     memory_s = _compute_weights_read_s(deployment, speeds, batch) + batch * _compute_kv_read_s(deployment, speeds)
     return "decode compute" if _estimate_decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
 
@@ -285,14 +285,14 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
     speeds = compute_speeds(deployment)
     if isinstance(speeds, Unavailable):
         return speeds
-    memory = plan_memory(
+    memory_plan = plan_memory(
         deployment.model, deployment.accelerator, deployment.precision, deployment.degree, deployment.engine
     )
-    if isinstance(memory, Unavailable):
-        return memory
+    if isinstance(memory_plan, Unavailable):
+        return memory_plan
     tokens = max(1.0, deployment.input_tokens + deployment.output_tokens / 2)
     kv_token_bytes = compute_kv_bytes(deployment.model, tokens, deployment.precision.kv, deployment.degree) / tokens
-    kv_tokens = math.floor(memory.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
+    kv_tokens = math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS
     max_batch = min(deployment.engine.max_sequences, math.floor(kv_tokens / tokens))
     if max_batch < 1:
         return Unavailable("memory", f"no sequence of {tokens:.0f} tokens fits in the memory that the weights leave")
@@ -319,7 +319,7 @@ def build_assumed_service(deployment: Deployment) -> UnmeasuredService | Unavail
 
 
 def extrapolate_service(
-    service: TokenService, measured: Accelerator, target: Accelerator, replica: MeasuredReplica
+    service: TokenService, measured_accelerator: Accelerator, target_accelerator: Accelerator, replica: MeasuredReplica
 ) -> UnmeasuredService | Unavailable:
     """Extrapolate a measured service model to another accelerator, with the same number of
     accelerators per replica.
@@ -327,13 +327,13 @@ def extrapolate_service(
     The step time and the time per cached token scale with the decode ratio; prefill and the time
     per sequence scale with the ratio of saturated work.
     """
-    memory_ratio = estimate_ratio(measured, target, "decode", replica.dtype, "throughput")
-    compute_ratio = estimate_ratio(measured, target, "saturated", replica.dtype, "throughput")
+    memory_ratio = estimate_ratio(measured_accelerator, target_accelerator, "decode", replica.dtype, "throughput")
+    compute_ratio = estimate_ratio(measured_accelerator, target_accelerator, "saturated", replica.dtype, "throughput")
     if isinstance(memory_ratio, Unavailable):
         return memory_ratio
     if isinstance(compute_ratio, Unavailable):
         return compute_ratio
-    cache_ratio = _compute_cache_ratio(replica, measured, target)
+    cache_ratio = _compute_cache_ratio(replica, measured_accelerator, target_accelerator)
     if isinstance(cache_ratio, Unavailable):
         return cache_ratio
     scaled_service = msgspec.structs.replace(
@@ -345,7 +345,7 @@ def extrapolate_service(
         kv_tokens=math.floor(service.kv_tokens * cache_ratio),
     )
     least_certain_ratio = max(memory_ratio, compute_ratio, key=_get_sigma)
-    basis: Basis = "measured" if measured.key == target.key else "extrapolated"
+    basis: Basis = "measured" if measured_accelerator.key == target_accelerator.key else "extrapolated"
     return UnmeasuredService(scaled_service, basis, least_certain_ratio.sigma, least_certain_ratio.risks)
 
 
@@ -353,12 +353,14 @@ def _get_sigma(ratio: Ratio) -> float:
     return ratio.sigma
 
 
-def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target: Accelerator) -> float | Unavailable:
+def _compute_cache_ratio(
+    replica: MeasuredReplica, measured_accelerator: Accelerator, target_accelerator: Accelerator
+) -> float | Unavailable:
     """Return the ratio of the KV cache sizes on the other and on the measured accelerator, computed
     from the memory that the weights leave free.
     """
     free_bytes = []
-    for accelerator in (measured, target):
+    for accelerator in (measured_accelerator, target_accelerator):
         usable_bytes = compute_usable_bytes(accelerator)
         if isinstance(usable_bytes, Unavailable):
             return usable_bytes
@@ -369,12 +371,12 @@ def _compute_cache_ratio(replica: MeasuredReplica, measured: Accelerator, target
         return Unavailable(
             "memory",
             f"weights of {replica.weight_bytes / 2**30:.1f} GiB do not fit on {count_text} "
-            f"{format_accelerator_name(target)}",
+            f"{format_accelerator_name(target_accelerator)}",
         )
     if measured_bytes <= 0:
         return Unavailable(
             "measured_memory",
             f"weights of {replica.weight_bytes / 2**30:.1f} GiB cannot have fit on {replica.degree} "
-            f"{format_accelerator_name(measured)}: correct the description of the measured replica",
+            f"{format_accelerator_name(measured_accelerator)}: correct the description of the measured replica",
         )
     return target_bytes / measured_bytes

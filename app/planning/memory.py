@@ -101,14 +101,14 @@ def plan_memory(
 
 
 def count_sequences(
-    plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
+    memory_plan: MemoryPlan, model: LanguageModel, tokens: float, kv_dtype: str, block_tokens: int = 16
 ) -> int:
     """Return how many sequences of `tokens` tokens fit in the KV cache at once. Each sequence is
     rounded up to whole blocks."""
     rounded_tokens = math.ceil(tokens / block_tokens) * block_tokens
-    sequence_bytes = compute_kv_bytes(model, rounded_tokens, kv_dtype, plan.degree)
+    sequence_bytes = compute_kv_bytes(model, rounded_tokens, kv_dtype, memory_plan.degree)
     # with linear layers only, the cache does not grow, and only the engine's own limit applies
-    return math.floor(plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else UNLIMITED_TOKENS
+    return math.floor(memory_plan.kv_pool_bytes / sequence_bytes) if sequence_bytes > 0 else UNLIMITED_TOKENS
 
 
 def find_smallest_degree(
@@ -126,30 +126,33 @@ def find_smallest_degree(
     The number of accelerators divides the number of attention heads. Returns `Unavailable` if even
     `max_degree` accelerators are too few.
     """
-    plan: MemoryPlan | Unavailable = Unavailable(
+    memory_plan: MemoryPlan | Unavailable = Unavailable(
         "attention_heads", f"no number of accelerators up to {max_degree} divides {model.heads} attention heads"
     )
     for degree in range(1, max_degree + 1):
         if model.heads % degree:
             continue
-        plan = plan_memory(model, accelerator, precision, degree, engine)
-        if isinstance(plan, MemoryPlan) and count_sequences(plan, model, tokens, precision.kv) >= sequences:
-            return plan
-    if isinstance(plan, Unavailable):
-        return plan
-    sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, plan.degree)
+        memory_plan = plan_memory(model, accelerator, precision, degree, engine)
+        if (
+            isinstance(memory_plan, MemoryPlan)
+            and count_sequences(memory_plan, model, tokens, precision.kv) >= sequences
+        ):
+            return memory_plan
+    if isinstance(memory_plan, Unavailable):
+        return memory_plan
+    sequence_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree)
     return Unavailable(
         "memory",
         f"{sequences} × {tokens} tokens need {sequences * sequence_bytes / GIB:.1f} GiB of KV cache, but only "
-        f"{plan.kv_pool_bytes / GIB:.1f} GiB are left by the weights on "
-        f"{_format_accelerators(accelerator, plan.degree)}",
+        f"{memory_plan.kv_pool_bytes / GIB:.1f} GiB are left by the weights on "
+        f"{_format_accelerators(accelerator, memory_plan.degree)}",
     )
 
 
-def find_memory_limit(plan: MemoryPlan) -> MemoryLimit:
+def find_memory_limit(memory_plan: MemoryPlan) -> MemoryLimit:
     """Return whether the weights or the KV cache take more memory. The larger part limits the
     number of sequences."""
-    return "weights" if plan.weight_bytes > plan.kv_pool_bytes else "KV"
+    return "weights" if memory_plan.weight_bytes > memory_plan.kv_pool_bytes else "KV"
 
 
 def _format_accelerators(accelerator: Accelerator, degree: int) -> str:

@@ -65,7 +65,7 @@ def list_options(
     options = [
         _build_option(offer, plan_inputs, demand, sizer, assumed_targets) for offer in plan_inputs.catalog.offers
     ]
-    return options if sizer is None or estimate_only else _simulate_leading(options, plan_inputs, demand, sizer)
+    return options if sizer is None or estimate_only else _simulate_leading_options(options, plan_inputs, demand, sizer)
 
 
 def get_candidate(option: Option) -> Candidate:
@@ -115,10 +115,14 @@ def _build_option(
     The option is based on the target with the lowest risk; among equals, with the narrowest
     interval, then with the highest rate.
     """
-    capacities = [(target, _extrapolate_capacity(target, offer, plan_inputs)) for target in plan_inputs.measured]
-    capacities_by_target = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
-    unavailable_capacities = [capacity for _, capacity in capacities if isinstance(capacity, Unavailable)]
-    if not capacities_by_target and plan_inputs.assumed_model is not None:
+    extrapolated_capacities = [
+        (target, _extrapolate_capacity(target, offer, plan_inputs)) for target in plan_inputs.measured
+    ]
+    target_capacities = [
+        (target, capacity) for target, capacity in extrapolated_capacities if isinstance(capacity, Capacity)
+    ]
+    unavailable_capacities = [capacity for _, capacity in extrapolated_capacities if isinstance(capacity, Unavailable)]
+    if not target_capacities and plan_inputs.assumed_model is not None:
         assumed_target = assumed_targets.get(
             offer.accelerator or "", Unavailable("no_accelerator", "a language model is planned on accelerators only")
         )
@@ -128,17 +132,17 @@ def _build_option(
             else compute_assumed_capacity(assumed_target, offer, plan_inputs.assumed_model)
         )
         if isinstance(assumed_target, MeasuredTarget) and isinstance(capacity, Capacity):
-            capacities_by_target = [(assumed_target, capacity)]
+            target_capacities = [(assumed_target, capacity)]
         elif isinstance(capacity, Unavailable):
             unavailable_capacities = [capacity]
-    if not capacities_by_target:
+    if not target_capacities:
         evaluation = evaluate_offer(offer, unavailable_capacities[0], demand, plan_inputs.limits, plan_inputs.today)
         return Option(
             evaluation, plan_inputs.measured[0] if plan_inputs.measured else _NO_TARGET, LatencyCurve((), (), 0.0), None
         )
     estimated_capacities = [
-        (target, measured_capacity if sizer is None else sizer.estimate(target, measured_capacity))
-        for target, measured_capacity in capacities_by_target
+        (target, measured_capacity if sizer is None else sizer.estimate_capacity(target, measured_capacity))
+        for target, measured_capacity in target_capacities
     ]
     target, capacity = min(
         estimated_capacities, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].rate_per_s)
@@ -190,7 +194,7 @@ def _explain_missing_token_times(target: MeasuredTarget, plan_inputs: PlanningIn
     objective = next(
         (
             slo_objective
-            for slo_objective in build_slo_objectives(plan_inputs.slo).latency
+            for slo_objective in build_slo_objectives(plan_inputs.slo).latency_objectives
             if slo_objective.kind != "latency"
         ),
         None,
@@ -224,7 +228,7 @@ def _get_risk_level(capacity: Capacity) -> int:
     return max((risk.level for risk in capacity.risks), default=0)
 
 
-def _simulate_leading(
+def _simulate_leading_options(
     options: list[Option], plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer
 ) -> list[Option]:
     """Simulate kinds of replica in the order of the offers' cost, until the cheapest option is
@@ -240,14 +244,14 @@ def _simulate_leading(
             (index for index, option in enumerate(options) if option.is_feasible),
             key=lambda index: get_candidate(options[index]).usd_per_month,
         )
-        missing_slo_indices = [index for index, option in enumerate(options) if _misses_by_formula(option)]
-        missing_slo_indices.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
+        slo_missing_indices = [index for index, option in enumerate(options) if _misses_slo_by_formula(option)]
+        slo_missing_indices.sort(key=lambda index: options[index].evaluation.offer.on_demand_usd_per_hour or math.inf)
         pending_indices = [
             index
-            for index in (*feasible_indices, *missing_slo_indices)
+            for index in (*feasible_indices, *slo_missing_indices)
             if _build_kind(options[index]) not in simulated_kinds and options[index].target.fit
         ]
-        is_leading = bool(pending_indices) and pending_indices[0] == (feasible_indices or missing_slo_indices)[0]
+        is_leading = bool(pending_indices) and pending_indices[0] == (feasible_indices or slo_missing_indices)[0]
         if (
             not pending_indices
             or len(simulated_kinds) >= _MAX_SIMULATED_KINDS
@@ -265,7 +269,7 @@ def _simulate_leading(
     return options
 
 
-def _misses_by_formula(option: Option) -> bool:
+def _misses_slo_by_formula(option: Option) -> bool:
     return (
         isinstance(option.evaluation, RejectedOffer) and option.capacity is not None and option.capacity.rate_per_s <= 0
     )
@@ -278,9 +282,9 @@ def _build_kind(option: Option) -> tuple[str, float, float]:
 
 def _simulate_option(option: Option, plan_inputs: PlanningInputs, demand: Demand, sizer: FleetSizer) -> Option:
     assert option.capacity is not None
-    if not (isinstance(option.evaluation, Candidate) or _misses_by_formula(option)):
+    if not (isinstance(option.evaluation, Candidate) or _misses_slo_by_formula(option)):
         return option
-    result = sizer.simulate(option.target, option.capacity)
+    result = sizer.simulate_capacity(option.target, option.capacity)
     if result is None:
         return option
     capacity, latency_curve = result

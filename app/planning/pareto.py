@@ -41,7 +41,7 @@ _DRAW_COUNT = 200
 _MAX_RIVALS = 60
 """Maximum number of other fleets whose costs and latencies are drawn together with those of the
 front. The fleets closest in cost are used, since others hardly ever reach the front."""
-_OVERLOADED_MS = math.inf
+_OVERLOADED_LATENCY_MS = math.inf
 _SEED = 20_26
 
 
@@ -63,15 +63,15 @@ def add_front_probabilities(
     ]
     rivals.sort(key=lambda pair: min(_compute_cost_distance(pair[1], front_fleet) for front_fleet in front))
     options = {(fleet.offer, fleet.instances): option for option, fleet in option_fleets}
-    pairs = [(options[front_fleet.offer, front_fleet.instances], front_fleet) for front_fleet in front] + rivals[
-        :_MAX_RIVALS
-    ]
-    costs, latencies_ms = _draw_costs_and_latencies(pairs, demand, today)
+    compared_fleets = [
+        (options[front_fleet.offer, front_fleet.instances], front_fleet) for front_fleet in front
+    ] + rivals[:_MAX_RIVALS]
+    costs_usd, latencies_ms = _draw_costs_and_latencies(compared_fleets, demand, today)
     is_dominated = np.zeros((_DRAW_COUNT, len(front)), dtype=bool)
     for index in range(len(front)):
-        is_cheaper = costs <= costs[:, [index]]
+        is_cheaper = costs_usd <= costs_usd[:, [index]]
         is_faster = latencies_ms <= latencies_ms[:, [index]]
-        is_better = (costs < costs[:, [index]]) | (latencies_ms < latencies_ms[:, [index]])
+        is_better = (costs_usd < costs_usd[:, [index]]) | (latencies_ms < latencies_ms[:, [index]])
         is_dominated[:, index] = (is_cheaper & is_faster & is_better).any(axis=1) | np.isinf(latencies_ms[:, index])
     probabilities = 1 - is_dominated.mean(axis=0)
     return tuple(
@@ -85,32 +85,37 @@ def _compute_cost_distance(fleet: Fleet, other_fleet: Fleet) -> float:
 
 
 def _draw_costs_and_latencies(
-    pairs: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
+    compared_fleets: Sequence[tuple[Option, Fleet]], demand: Demand, today: datetime.date
 ) -> tuple[Floats, Floats]:
     """Draw costs in USD and latencies in ms; both arrays have the shape draws × fleets.
 
     A fleet beyond its max rate in a draw has infinite latency there.
     """
     rng = np.random.default_rng(_SEED)
-    speed_keys = sorted({_get_speed_key(option) for option, _ in pairs})
+    speed_keys = sorted({_get_speed_key(option) for option, _ in compared_fleets})
     speed_normals = dict(zip(speed_keys, rng.standard_normal((len(speed_keys), _DRAW_COUNT)), strict=True))
     peaks_per_s = demand.peak_per_s * np.exp(demand.peak_sigma * rng.standard_normal(_DRAW_COUNT))
-    costs, latencies_ms = np.empty((_DRAW_COUNT, len(pairs))), np.empty((_DRAW_COUNT, len(pairs)))
-    for index, (option, fleet) in enumerate(pairs):
+    costs_usd, latencies_ms = (
+        np.empty((_DRAW_COUNT, len(compared_fleets))),
+        np.empty((_DRAW_COUNT, len(compared_fleets))),
+    )
+    for index, (option, fleet) in enumerate(compared_fleets):
         candidate = get_candidate(option)
-        sigma = compute_price_sigma(candidate.offer, today)
-        costs[:, index] = (fleet.usd_per_month.value or 0.0) * np.exp(sigma * rng.standard_normal(_DRAW_COUNT))
-        factors = np.exp(candidate.capacity.sigma * speed_normals[_get_speed_key(option)])
-        utilizations = peaks_per_s / ((fleet.instances or 1) * candidate.capacity.rate_per_s * factors)
+        price_sigma = compute_price_sigma(candidate.offer, today)
+        costs_usd[:, index] = (fleet.usd_per_month.value or 0.0) * np.exp(
+            price_sigma * rng.standard_normal(_DRAW_COUNT)
+        )
+        speed_factors = np.exp(candidate.capacity.sigma * speed_normals[_get_speed_key(option)])
+        utilizations = peaks_per_s / ((fleet.instances or 1) * candidate.capacity.rate_per_s * speed_factors)
         base_latencies_ms = [
             option.latency_curve.interpolate_ms(float(utilization) * option.latency_curve.max_rate_per_s)
             for utilization in utilizations
         ]
         latencies_ms[:, index] = [
-            _OVERLOADED_MS if latency_ms is None else latency_ms / factor
-            for latency_ms, factor in zip(base_latencies_ms, factors, strict=True)
+            _OVERLOADED_LATENCY_MS if latency_ms is None else latency_ms / speed_factor
+            for latency_ms, speed_factor in zip(base_latencies_ms, speed_factors, strict=True)
         ]
-    return costs, latencies_ms
+    return costs_usd, latencies_ms
 
 
 def _get_speed_key(option: Option) -> tuple[str, float, float]:

@@ -41,19 +41,28 @@ def simulate_peak_day(best_option: Option, plan_inputs: PlanningInputs, objectiv
     service = speed_up(fit.services[0].service, candidate.capacity.speed)
     hours: list[Hour] = []
     outcomes: dict[float, SteadyOutcome] = {}
-    for hour, mean_rate_per_s in enumerate(compute_busiest_day_rates(plan_inputs)):
+    for hour, mean_rate_per_s in enumerate(compute_busiest_day_rates_per_s(plan_inputs)):
         rate_per_s = max(float(f"{mean_rate_per_s:.6g}"), 1e-6)
         if rate_per_s not in outcomes:
             outcomes[rate_per_s] = simulate_traffic(service, shape, replicas, rate_per_s, _REQUESTS)
         outcome = outcomes[rate_per_s]
         latency = outcome.overall.latency
-        p50, p95, p99 = (
+        p50_ms, p95_ms, p99_ms = (
             _to_ms(latency.percentiles_s[outcome.percentiles.index(percentile)]) for percentile in (50, 95, 99)
         )
         usd_per_hour = candidate.instances * candidate.usd_per_hour
         good_share = outcome.overall.good_share
         hours.append(
-            Hour(hour, float(mean_rate_per_s), float(candidate.instances), p50, p95, p99, good_share, usd_per_hour)
+            Hour(
+                hour,
+                float(mean_rate_per_s),
+                float(candidate.instances),
+                p50_ms,
+                p95_ms,
+                p99_ms,
+                good_share,
+                usd_per_hour,
+            )
         )
     return tuple(hours)
 
@@ -62,11 +71,11 @@ def _to_ms(seconds: float | None) -> float | None:
     return None if seconds is None else 1000 * seconds
 
 
-def compute_busiest_day_rates(plan_inputs: PlanningInputs) -> Floats:
+def compute_busiest_day_rates_per_s(plan_inputs: PlanningInputs) -> Floats:
     """Return the 24 hourly mean rates of the day with the busiest hour among the next seven
     days."""
     start = datetime.datetime.combine(plan_inputs.today, datetime.time())
-    rates_by_day = compute_rates_per_s(plan_inputs.traffic, start, 7 * 24, 3600.0, today=plan_inputs.today).reshape(
-        7, 24
-    )
-    return np.asarray(rates_by_day[int(rates_by_day.max(axis=1).argmax())])
+    hourly_rates_per_s = compute_rates_per_s(
+        plan_inputs.traffic, start, 7 * 24, 3600.0, today=plan_inputs.today
+    ).reshape(7, 24)
+    return np.asarray(hourly_rates_per_s[int(hourly_rates_per_s.max(axis=1).argmax())])

@@ -45,13 +45,13 @@ def _format_measurement_notes(target: MeasuredTarget) -> Iterator[str]:
     rate_text = f"{format_number(rate_per_s)} req/s within the SLO"
     if rate_per_s == 0:
         rate_text = "no rate of a single replica met the SLO, but replicas with a shared queue may meet it"
-    hardware = target.hardware.description
+    hardware_text = target.hardware.description
     if target.is_assumed:
-        yield f"Assumed for {target.name} on {hardware}: {rate_text}."
+        yield f"Assumed for {target.name} on {hardware_text}: {rate_text}."
     elif target.is_hardware_declared:
-        yield f"Measured on {hardware} (as declared): {rate_text}. The run does not report its hardware."
+        yield f"Measured on {hardware_text} (as declared): {rate_text}. The run does not report its hardware."
     else:
-        yield f"Measured on {hardware}: {rate_text}."
+        yield f"Measured on {hardware_text}: {rate_text}."
     yield from target.notes
     if target.no_fit_reason is not None:
         sizing_text = "Fleets are sized by this rate only, without the benefit of a shared queue"
@@ -139,9 +139,11 @@ def _format_trace_notes(
     if rows.output_tokens and any(isinstance(service, RequestService) and service.cv > 0 for service in services):
         yield "Service times vary as measured and are assumed to be longer for requests with more output tokens."
     if statistics is not None:
-        index_by_scale = ((1, statistics.index_1s), (10, statistics.index_10s), (60, statistics.index_60s))
+        scales_and_indices = ((1, statistics.index_1s), (10, statistics.index_10s), (60, statistics.index_60s))
         index_texts = [
-            f"{index:.3g} times the variance over {seconds} s" for seconds, index in index_by_scale if index is not None
+            f"{index:.3g} times the variance over {seconds} s"
+            for seconds, index in scales_and_indices
+            if index is not None
         ]
         busiest_text = (
             ""

@@ -14,7 +14,7 @@ from app.planning.bursts import find_modulation
 from app.planning.day import simulate_fleet_day
 from app.planning.day_text import format_day, format_day_notes, format_request_counts
 from app.planning.fleet_rate import build_design
-from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates, get_required_share
+from app.planning.planned_fleet import BIN_S, PlannedFleet, compute_day_rates_per_s, get_target_share
 from app.planning.simulation.design import FleetDesign
 from app.records.day import DayMinute, DayOutcome, Range, SimulatedDay, SimulatedHour
 from app.records.offers import Router
@@ -41,64 +41,68 @@ class DayOptions(msgspec.Struct, frozen=True):
 def simulate_day(
     planned_fleet: PlannedFleet,
     plan_inputs: PlanningInputs,
-    day: DayOptions,
+    day_options: DayOptions,
     on_progress: Callable[[float], None] | None = None,
 ) -> SimulatedDay:
     """Simulate one day of the planned fleet and return its results.
 
     `on_progress` is called once per simulated minute with the share of arrivals simulated so far.
     """
-    rates_per_s = compute_day_rates(plan_inputs, day.date)
+    rates_per_s = compute_day_rates_per_s(plan_inputs, day_options.date)
     rows = plan_inputs.traffic.rows
     modulation = None if rows is not None else find_modulation(plan_inputs.traffic)
     outcome = simulate_fleet_day(
-        _build_design(planned_fleet, day),
+        _build_design(planned_fleet, day_options),
         rates_per_s,
         BIN_S,
-        day.autoscaler,
-        day.operations,
-        seed=day.seed,
+        day_options.autoscaler,
+        day_options.operations,
+        seed=day_options.seed,
         usd_per_hour=planned_fleet.usd_per_hour_each / planned_fleet.replicas_per_instance,
-        slot_s=_IDLE_SLOT_S if _is_uncontrolled(day) else _SLOT_S,
+        slot_s=_IDLE_SLOT_S if _has_constant_replicas(day_options) else _SLOT_S,
         modulation_shape=None if modulation is None else modulation.shape,
         modulation_window_s=30.0 if modulation is None else modulation.window_s,
         rows=rows,
         on_progress=on_progress,
     )
-    return summarize_day(planned_fleet, plan_inputs, day, outcome, rates_per_s)
+    return summarize_day(planned_fleet, plan_inputs, day_options, outcome, rates_per_s)
 
 
-def _is_uncontrolled(day: DayOptions) -> bool:
+def _has_constant_replicas(day_options: DayOptions) -> bool:
     """Return whether nothing changes the fleet between time slots: no autoscaler, no failures, no
     updates. Time slots may then be long."""
-    operations = day.operations
-    return isinstance(day.autoscaler, Fixed) and operations.failures is None and not operations.updates
+    operations = day_options.operations
+    return isinstance(day_options.autoscaler, Fixed) and operations.failures is None and not operations.updates
 
 
-def _build_design(planned_fleet: PlannedFleet, day: DayOptions) -> FleetDesign:
+def _build_design(planned_fleet: PlannedFleet, day_options: DayOptions) -> FleetDesign:
     shape = planned_fleet.shape
-    if day.router is not None:
-        shape = msgspec.structs.replace(shape, router=day.router)
+    if day_options.router is not None:
+        shape = msgspec.structs.replace(shape, router=day_options.router)
     design = build_design(planned_fleet.service, shape, planned_fleet.replicas)
-    return msgspec.structs.replace(design, timeout_s=day.timeout_s, queue_limit=day.queue_limit)
+    return msgspec.structs.replace(design, timeout_s=day_options.timeout_s, queue_limit=day_options.queue_limit)
 
 
 def summarize_day(
-    planned_fleet: PlannedFleet, plan_inputs: PlanningInputs, day: DayOptions, outcome: DayOutcome, rates_per_s: Floats
+    planned_fleet: PlannedFleet,
+    plan_inputs: PlanningInputs,
+    day_options: DayOptions,
+    outcome: DayOutcome,
+    rates_per_s: Floats,
 ) -> SimulatedDay:
     """Build the results of a day from the outcome of `simulate_fleet_day`. The outcome must be
     computed with the price of one replica as `usd_per_hour`."""
     minutes = outcome.minutes
     billed_instances = _compute_billed_instances(planned_fleet, minutes)
-    result = SimulatedDay(
-        date=day.date.isoformat(),
+    simulated_day = SimulatedDay(
+        date=day_options.date.isoformat(),
         offer=planned_fleet.fleet.offer,
         instances=planned_fleet.instances,
         replicas_per_instance=planned_fleet.replicas_per_instance,
-        autoscaler=day.autoscaler,
-        operations=day.operations,
+        autoscaler=day_options.autoscaler,
+        operations=day_options.operations,
         slo=tuple(objective.text for objective in plan_inputs.slo),
-        target_share=get_required_share(planned_fleet.shape.objectives),
+        target_share=get_target_share(planned_fleet.shape.objectives),
         attainment=outcome.totals.attainment,
         totals=outcome.totals,
         conservation=format_request_counts(outcome.totals),
@@ -110,15 +114,17 @@ def summarize_day(
         billed_instances=_build_range(billed_instances),
         usd=float(billed_instances.sum()) / _MINUTES_PER_HOUR * planned_fleet.usd_per_hour_each,
         usd_static=24 * planned_fleet.instances * planned_fleet.usd_per_hour_each,
-        seed=day.seed,
+        seed=day_options.seed,
         scale_divisor=outcome.scale_divisor,
         sentences=(),
         notes=(),
         hours=_build_hours(planned_fleet, outcome, billed_instances),
         minutes=minutes,
     )
-    notes = format_day_notes(result, planned_fleet, outcome.notes, day.timeout_s, day.queue_limit, rates_per_s)
-    return msgspec.structs.replace(result, sentences=format_day(result, planned_fleet), notes=notes)
+    notes = format_day_notes(
+        simulated_day, planned_fleet, outcome.notes, day_options.timeout_s, day_options.queue_limit, rates_per_s
+    )
+    return msgspec.structs.replace(simulated_day, sentences=format_day(simulated_day, planned_fleet), notes=notes)
 
 
 def _compute_billed_replicas(planned_fleet: PlannedFleet, minutes: Sequence[DayMinute]) -> Floats:

@@ -94,31 +94,32 @@ def select_day_objectives(objectives: SloObjectives) -> SloObjectives:
 
     A request has one limit per kind of latency, so only the highest quantile of each kind applies.
     """
-    ranked = sorted(
-        (objective for objective in objectives.latency if objective.quantile is not None),
+    ranked_objectives = sorted(
+        (objective for objective in objectives.latency_objectives if objective.quantile is not None),
         key=lambda objective: objective.quantile or 0.0,
     )
-    evaluated_objectives = tuple({objective.kind: objective for objective in ranked}.values())
+    evaluated_objectives = tuple({objective.kind: objective for objective in ranked_objectives}.values())
     notes = tuple(
         f"{objective.text} is not evaluated over a day."
-        for objective in objectives.latency
+        for objective in objectives.latency_objectives
         if objective not in evaluated_objectives
     )
     return SloObjectives(evaluated_objectives, objectives.share, (*objectives.notes, *notes))
 
 
-def get_required_share(objectives: SloObjectives) -> float | None:
+def get_target_share(objectives: SloObjectives) -> float | None:
     """Return the share of requests that must meet the limits; `None` if the SLO does not set a
     share or quantile."""
-    shares = [objective.quantile for objective in objectives.latency if objective.quantile is not None]
+    shares = [objective.quantile for objective in objectives.latency_objectives if objective.quantile is not None]
     if objectives.share is not None:
         shares.append(objectives.share)
     return max(shares, default=None)
 
 
-def prepare_replica(planned_fleet: PlannedFleet, rates: Floats) -> PlannedReplica:
+def prepare_replica(planned_fleet: PlannedFleet, rates_per_s: Floats) -> PlannedReplica:
     """Compute the values for default autoscaler settings: planned rate, utilization and requests in
-    flight per replica, and replicas by hour. `rates` are the rates of the day, one per minute."""
+    flight per replica, and replicas by hour. `rates_per_s` are the rates of the day, one per
+    minute."""
     replicas, planned_rate_per_s = planned_fleet.replicas, planned_fleet.planned_rate_per_s
     outcome = simulate_fleet(
         build_design(planned_fleet.service, planned_fleet.shape, replicas),
@@ -126,9 +127,9 @@ def prepare_replica(planned_fleet: PlannedFleet, rates: Floats) -> PlannedReplic
         planned_rate_per_s,
         _REQUESTS,
     )
-    mean_s = outcome.overall.latency.mean_s or 0.0
-    server_latency_s = max(0.0, mean_s - planned_fleet.service.outside_s)
-    hourly_max_per_s = rates.reshape(-1, _BINS_PER_HOUR).max(axis=1)
+    mean_latency_s = outcome.overall.latency.mean_s or 0.0
+    server_latency_s = max(0.0, mean_latency_s - planned_fleet.service.outside_s)
+    hourly_max_per_s = rates_per_s.reshape(-1, _BINS_PER_HOUR).max(axis=1)
     replicas_per_instance = planned_fleet.replicas_per_instance
     replicas_by_hour = tuple(
         min(
@@ -146,7 +147,7 @@ def prepare_replica(planned_fleet: PlannedFleet, rates: Floats) -> PlannedReplic
     )
 
 
-def compute_day_rates(plan_inputs: PlanningInputs, date: datetime.date) -> Floats:
+def compute_day_rates_per_s(plan_inputs: PlanningInputs, date: datetime.date) -> Floats:
     """Return the rates of a date in req/s, one per minute."""
     midnight = datetime.datetime.combine(date, datetime.time())
     return compute_rates_per_s(plan_inputs.traffic, midnight, 24, BIN_S, today=plan_inputs.today)
@@ -163,9 +164,9 @@ def find_busiest_date(plan_inputs: PlanningInputs) -> datetime.date:
     )
 
 
-def is_saturated(planned_fleet: PlannedFleet, rates: Floats) -> bool:
+def is_saturated(planned_fleet: PlannedFleet, rates_per_s: Floats) -> bool:
     """Return whether the busiest minute exceeds the max throughput of all replicas."""
-    return float(rates.max()) > planned_fleet.replicas * compute_max_throughput_per_s(
+    return float(rates_per_s.max()) > planned_fleet.replicas * compute_max_throughput_per_s(
         planned_fleet.service, planned_fleet.shape.lengths
     )
 
@@ -195,7 +196,9 @@ def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
     """Return the target that the fleet is based on: a measured target, or the assumed target of the
     fleet's accelerator.
     """
-    target = next((measured for measured in plan_inputs.measured if measured.name == fleet.measured_on), None)
+    target = next(
+        (measured_target for measured_target in plan_inputs.measured if measured_target.name == fleet.measured_on), None
+    )
     if target is None and plan_inputs.assumed_model is not None and fleet.accelerator is not None:
         accelerator = plan_inputs.catalog.accelerators[fleet.accelerator]
         assumed_target = build_assumed_target(accelerator, plan_inputs, build_slo_objectives(plan_inputs.slo))
@@ -216,7 +219,7 @@ def _compute_speed(fleet: Fleet, target: MeasuredTarget, plan_inputs: PlanningIn
     """Return the speed of the fleet's replicas relative to the measured replica."""
     if target not in plan_inputs.measured:
         return 1.0
-    offer = next(candidate for candidate in plan_inputs.catalog.offers if candidate.key == fleet.offer)
+    offer = next(catalog_offer for catalog_offer in plan_inputs.catalog.offers if catalog_offer.key == fleet.offer)
     catalog, limits = plan_inputs.catalog, plan_inputs.limits
     capacity = extrapolate_capacity(target.curve, target.hardware, offer, catalog.accelerators, limits.unmeasured_gpus)
     if isinstance(capacity, Unavailable):

@@ -40,12 +40,12 @@ def find_relaxations(plan_inputs: PlanningInputs) -> tuple[Relaxation, ...]:
     Relaxations are first tried by formula. The result is empty if an offer is feasible already, or
     if relaxing a single limit is not sufficient.
     """
-    if _find_cheapest(plan_inputs) is not None:
+    if _find_recommended_fleet(plan_inputs) is not None:
         return ()
     return (*_relax_limits(plan_inputs), *_relax_slo(plan_inputs), *_relax_peak(plan_inputs))
 
 
-def _find_cheapest(plan_inputs: PlanningInputs) -> Fleet | None:
+def _find_recommended_fleet(plan_inputs: PlanningInputs) -> Fleet | None:
     """Return the recommended fleet of the full plan; `None` if there is none. The simulation is
     skipped if the formulas find no feasible fleet."""
     return (
@@ -84,7 +84,7 @@ def _relax_limits(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
         ),
     )
     for is_set, relaxed_fields, describe in relaxation_attempts:
-        fleet = _find_cheapest(_replace_limits(plan_inputs, relaxed_fields)) if is_set else None
+        fleet = _find_recommended_fleet(_replace_limits(plan_inputs, relaxed_fields)) if is_set else None
         if fleet is not None:
             change, description = describe(fleet)
             yield Relaxation((change,), f"With {description}, {_format_fleet(fleet)} qualifies.")
@@ -118,16 +118,16 @@ def _relax_slo(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
         if not objective.comparator.startswith("<") or objective.level != "fail":
             continue
         for factor in _LIMIT_FACTORS:
-            loosened_objective = _loosen(objective, factor)
+            loosened_objective = _loosen_objective(objective, factor)
             slo = (*plan_inputs.slo[:index], loosened_objective, *plan_inputs.slo[index + 1 :])
-            fleet = _find_cheapest(msgspec.structs.replace(plan_inputs, slo=slo))
+            fleet = _find_recommended_fleet(msgspec.structs.replace(plan_inputs, slo=slo))
             if fleet is not None:
                 text = f"With {loosened_objective.label}, {_format_fleet(fleet)} qualifies."
                 yield Relaxation((), text, tuple(changed_objective.text for changed_objective in slo))
                 break
 
 
-def _loosen(objective: Objective, factor: float) -> Objective:
+def _loosen_objective(objective: Objective, factor: float) -> Objective:
     limit = objective.limit * factor
     limit_text = f"{100 * limit:.6g}%" if get_unit(objective) == "share" else f"{limit:.6g}"
     text = f"{format_metric(objective.name)} {objective.comparator} {limit_text}"
@@ -137,7 +137,7 @@ def _loosen(objective: Objective, factor: float) -> Objective:
 def _relax_peak(plan_inputs: PlanningInputs) -> Iterator[Relaxation]:
     for share in _PEAK_SHARES:
         peak_per_s = float(f"{plan_inputs.traffic.peak_per_s * share:.3g}")
-        fleet = _find_cheapest(_replace_peak(plan_inputs, peak_per_s)) if peak_per_s > 0 else None
+        fleet = _find_recommended_fleet(_replace_peak(plan_inputs, peak_per_s)) if peak_per_s > 0 else None
         if fleet is not None:
             text = f"At a peak of {format_number(peak_per_s)} req/s, {_format_fleet(fleet)} qualifies."
             yield Relaxation((f"traffic.peak={peak_per_s!r}/s",), text)

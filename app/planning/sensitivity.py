@@ -28,11 +28,11 @@ def compute_sensitivity(
 
     Fleets are resized by formula, based on the planned rates.
     """
-    feasible = [option for option in options if option.is_feasible]
-    best = min(feasible, key=lambda option: get_candidate(option).usd_per_month)
+    feasible_options = [option for option in options if option.is_feasible]
+    best_option = min(feasible_options, key=lambda option: get_candidate(option).usd_per_month)
     ranges = [
-        _build_range(name, labels, [_find_cheapest(feasible, *case) for case in cases])
-        for name, labels, cases in _iterate_inputs(demand, plan_inputs, objectives, best)
+        _build_range(name, labels, [_find_cheapest_offer(feasible_options, *case) for case in cases])
+        for name, labels, cases in _iterate_inputs(demand, plan_inputs, objectives, best_option)
     ]
     return tuple(sorted(ranges, key=_compute_width, reverse=True))
 
@@ -41,7 +41,7 @@ _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 
 
 def _iterate_inputs(
-    demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best: Option
+    demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best_option: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     peak_per_s = demand.peak_per_s
     half_width = demand.peak_sigma * Z80
@@ -62,7 +62,7 @@ def _iterate_inputs(
             (demand, lambda capacity: math.exp(-Z80 * capacity.sigma), _get_unit_price_factor),
         ),
     )
-    best_key = get_candidate(best).offer.key
+    best_key = get_candidate(best_option).offer.key
     yield (
         "price of the recommended offer",
         ("−20 %", "+20 %"),
@@ -95,12 +95,12 @@ def _iterate_inputs(
             (_replace_demand(demand, spares=demand.spares + 1), _get_unit_rate_factor, _get_unit_price_factor),
         ),
     )
-    if best.target.fit is not None:
-        yield from _iterate_model_inputs(demand, plan_inputs, objectives, best)
+    if best_option.target.fit is not None:
+        yield from _iterate_model_inputs(demand, plan_inputs, objectives, best_option)
 
 
 def _iterate_model_inputs(
-    demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best: Option
+    demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best_option: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
     """Yield the cases with the lowest and highest cost for the SLO limits and for the router.
 
@@ -109,8 +109,8 @@ def _iterate_model_inputs(
     """
 
     def build_rate_factor(changed_objectives: SloObjectives, router: Router) -> Callable[[Capacity], float]:
-        factor = _estimate_rate(best, changed_objectives, router) / max(
-            _estimate_rate(best, objectives, plan_inputs.limits.router), 1e-9
+        factor = _estimate_rate(best_option, changed_objectives, router) / max(
+            _estimate_rate(best_option, objectives, plan_inputs.limits.router), 1e-9
         )
         return lambda _: factor
 
@@ -119,7 +119,7 @@ def _iterate_model_inputs(
         _scale_limits(objectives, 1 + _CHANGE_SHARE),
         _scale_limits(objectives, 1 - _CHANGE_SHARE),
     )
-    if objectives.latency:
+    if objectives.latency_objectives:
         yield (
             "SLO limits",
             ("+20 %", "−20 %"),
@@ -153,9 +153,10 @@ def _estimate_rate(option: Option, objectives: SloObjectives, router: Router) ->
 
 def _scale_limits(objectives: SloObjectives, factor: float) -> SloObjectives:
     latency_objectives = tuple(
-        msgspec.structs.replace(objective, limit_s=objective.limit_s * factor) for objective in objectives.latency
+        msgspec.structs.replace(objective, limit_s=objective.limit_s * factor)
+        for objective in objectives.latency_objectives
     )
-    return msgspec.structs.replace(objectives, latency=latency_objectives)
+    return msgspec.structs.replace(objectives, latency_objectives=latency_objectives)
 
 
 def _replace_demand(demand: Demand, **changes: float) -> Demand:
@@ -170,7 +171,7 @@ def _get_unit_price_factor(_: Candidate) -> float:
     return 1.0
 
 
-def _find_cheapest(
+def _find_cheapest_offer(
     options: Sequence[Option],
     demand: Demand,
     rate_factor: Callable[[Capacity], float],
@@ -186,8 +187,8 @@ def _find_cheapest(
         rate_per_s = capacity.rate_per_s * rate_factor(capacity)
         if rate_per_s <= 0:
             continue
-        needed = count_instances_at_rate(demand, rate_per_s, capacity.sigma, demand.z)
-        instances = needed + demand.count_spares(needed) + candidate.spot_spares
+        needed_instances = count_instances_at_rate(demand, rate_per_s, capacity.sigma, demand.z)
+        instances = needed_instances + demand.count_spares(needed_instances) + candidate.spot_spares
         costs.append(
             (HOURS_PER_MONTH * instances * candidate.usd_per_hour * price_factor(candidate), candidate.offer.key)
         )
@@ -195,17 +196,17 @@ def _find_cheapest(
 
 
 def _build_range(
-    input_name: str, labels: tuple[str, str], cheapest_by_end: Sequence[tuple[float, str] | None]
+    input_name: str, labels: tuple[str, str], cheapest_offers: Sequence[tuple[float, str] | None]
 ) -> SensitivityRange:
-    low_end, high_end = cheapest_by_end
+    low_offer, high_offer = cheapest_offers
     return SensitivityRange(
         input=input_name,
         low=labels[0],
         high=labels[1],
-        usd_per_month_low=low_end[0] if low_end else None,
-        usd_per_month_high=high_end[0] if high_end else None,
-        winner_low=low_end[1] if low_end else None,
-        winner_high=high_end[1] if high_end else None,
+        usd_per_month_low=low_offer[0] if low_offer else None,
+        usd_per_month_high=high_offer[0] if high_offer else None,
+        winner_low=low_offer[1] if low_offer else None,
+        winner_high=high_offer[1] if high_offer else None,
     )
 
 

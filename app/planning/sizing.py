@@ -26,7 +26,7 @@ Z80 = 1.281552
 SPOT_UNAVAILABLE_SHARE = 0.01
 """Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists
 do not contain this share."""
-_NORMAL = NormalDist()
+_STANDARD_NORMAL = NormalDist()
 
 
 class Demand(msgspec.Struct, frozen=True):
@@ -45,16 +45,16 @@ class Demand(msgspec.Struct, frozen=True):
     zones: int = 1
     """Number of zones. With several zones, the fleet must tolerate the failure of one zone."""
 
-    def count_spares(self, needed: int) -> int:
-        """Return the number of spare instances for failures and updates, if `needed` instances
-        serve the load.
+    def count_spares(self, needed_instances: int) -> int:
+        """Return the number of spare instances for failures and updates, if `needed_instances`
+        instances serve the load.
 
         With several zones, the spares also replace the capacity that is lost if one zone fails.
         """
         if self.zones == 1:
             return self.spares
-        instances_per_zone = math.ceil(needed / (self.zones - 1))
-        return max(self.spares, self.zones * instances_per_zone - needed)
+        instances_per_zone = math.ceil(needed_instances / (self.zones - 1))
+        return max(self.spares, self.zones * instances_per_zone - needed_instances)
 
 
 def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | None = None) -> Demand:
@@ -63,7 +63,7 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
     return Demand(
         peak_per_s=compute_peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
-        z=_NORMAL.inv_cdf(limits.confidence),
+        z=_STANDARD_NORMAL.inv_cdf(limits.confidence),
         spares=limits.redundancy + limits.surge,
         peak_sigma=compute_peak_sigma(traffic),
         zones=limits.zones,
@@ -100,8 +100,8 @@ def get_planned_rate_per_s(fleet: Fleet) -> float | None:
     utilization, capacity = fleet.utilization_at_peak.value, fleet.capacity_per_instance_per_s.value
     if utilization is None or capacity is None or not fleet.instances:
         return None
-    needed = max(1, fleet.instances - (fleet.spare_instances or 0))
-    return utilization * capacity * fleet.instances / needed / (fleet.replicas_per_instance or 1)
+    needed_instances = max(1, fleet.instances - (fleet.spare_instances or 0))
+    return utilization * capacity * fleet.instances / needed_instances / (fleet.replicas_per_instance or 1)
 
 
 def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> float:
@@ -113,12 +113,12 @@ def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> fl
     sigma = math.hypot(capacity.sigma, demand.peak_sigma)
     if sigma == 0:
         return 1.0 if log_margin >= -1e-9 else 0.0
-    return _NORMAL.cdf(log_margin / sigma)
+    return _STANDARD_NORMAL.cdf(log_margin / sigma)
 
 
-def compute_probabilities(needed: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
+def compute_probabilities(needed_instances: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
     return SloProbabilities(
-        *(compute_confidence(needed + extra_instances, capacity, demand) for extra_instances in (-1, 0, 1))
+        *(compute_confidence(needed_instances + extra_instances, capacity, demand) for extra_instances in (-1, 0, 1))
     )
 
 
@@ -137,20 +137,20 @@ def compute_spot_probabilities(instances: int, spares: int, capacity: Capacity, 
     )
 
 
-def count_spot_spares(needed: int, spares: int, capacity: Capacity, demand: Demand) -> int:
+def count_spot_spares(needed_instances: int, spares: int, capacity: Capacity, demand: Demand) -> int:
     """Return the minimum number of additional instances with which a spot fleet reaches the plan's
-    confidence; at most `needed`.
+    confidence; at most `needed_instances`.
     """
-    for extra_instances in range(needed):
+    for extra_instances in range(needed_instances):
         if reaches_confidence(
-            _compute_spot_probability(needed + spares + extra_instances, spares, capacity, demand), demand
+            _compute_spot_probability(needed_instances + spares + extra_instances, spares, capacity, demand), demand
         ):
             return extra_instances
-    return needed
+    return needed_instances
 
 
 def reaches_confidence(probability: float, demand: Demand) -> bool:
-    return probability >= _NORMAL.cdf(demand.z) - 1e-9
+    return probability >= _STANDARD_NORMAL.cdf(demand.z) - 1e-9
 
 
 def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:
@@ -159,7 +159,7 @@ def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, d
     Interruptions are assumed to be independent. All spares for failures and updates are assumed to
     be available as replacements.
     """
-    log_missing, log_present = math.log(SPOT_UNAVAILABLE_SHARE), math.log1p(-SPOT_UNAVAILABLE_SHARE)
+    log_unavailable, log_available = math.log(SPOT_UNAVAILABLE_SHARE), math.log1p(-SPOT_UNAVAILABLE_SHARE)
     mean_interrupted = SPOT_UNAVAILABLE_SHARE * instances
     max_interrupted = min(instances, math.ceil(mean_interrupted + 10 * math.sqrt(mean_interrupted) + 10))
     return min(
@@ -167,7 +167,7 @@ def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, d
         math.fsum(
             math.exp(
                 math.lgamma(instances + 1) - math.lgamma(interrupted + 1) - math.lgamma(instances - interrupted + 1)
-                + interrupted * log_missing + (instances - interrupted) * log_present
+                + interrupted * log_unavailable + (instances - interrupted) * log_available
             )
             * compute_confidence(instances - max(spares, interrupted), capacity, demand)
             for interrupted in range(max(0, max_interrupted) + 1)
@@ -189,25 +189,27 @@ def _count_min_instances(demand: Demand, capacity: Capacity, z: float) -> int:
 
     The bound assumes at most the maximum throughput that the service model predicts.
     """
-    needed = count_instances_at_rate(demand, capacity.compute_upper_quantile_per_s(0.0), capacity.sigma, -z)
+    needed_instances = count_instances_at_rate(demand, capacity.compute_upper_quantile_per_s(0.0), capacity.sigma, -z)
     return max(
-        needed, count_instances_at_rate(demand, max(capacity.max_throughput_per_s, capacity.rate_per_s), 0.0, -z)
+        needed_instances,
+        count_instances_at_rate(demand, max(capacity.max_throughput_per_s, capacity.rate_per_s), 0.0, -z),
     )
 
 
 def estimate_cost_range(
-    needed: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
+    instance_range: Spread, usd_per_hour: float, price_sigma: float, demand: Demand, spot_spares: int = 0
 ) -> Spread:
     """Return P10, P50 and P90 of the monthly cost in USD, given the uncertainty of the number of
     instances and of the price.
     """
-    counts = [
-        round(count) + demand.count_spares(round(count)) + spot_spares for count in (needed.p10, needed.p50, needed.p90)
+    instance_counts = [
+        round(count) + demand.count_spares(round(count)) + spot_spares
+        for count in (instance_range.p10, instance_range.p50, instance_range.p90)
     ]
-    median_cost_usd = compute_monthly_cost(counts[1], usd_per_hour)
+    median_cost_usd = compute_monthly_cost(instance_counts[1], usd_per_hour)
     range_ends_usd = []
-    for sign, count in ((-1, counts[0]), (1, counts[2])):
-        log_ratio = math.log(count / counts[1])
+    for sign, count in ((-1, instance_counts[0]), (1, instance_counts[2])):
+        log_ratio = math.log(count / instance_counts[1])
         range_ends_usd.append(median_cost_usd * math.exp(sign * math.hypot(log_ratio, Z80 * price_sigma)))
     return Spread(range_ends_usd[0], median_cost_usd, range_ends_usd[1])
 
@@ -230,8 +232,8 @@ def estimate_monthly_cost(
     of the price. `price_sigma` is the standard deviation of the log price.
     """
     min_instances = _count_min_instances(demand, capacity, Z95)
-    counts = (min_instances, count_instances(demand, capacity, Z95))
-    min_instances, max_instances = (count + demand.count_spares(count) + spot_spares for count in counts)
+    instance_counts = (min_instances, count_instances(demand, capacity, Z95))
+    min_instances, max_instances = (count + demand.count_spares(count) + spot_spares for count in instance_counts)
     low_log_ratio, high_log_ratio = (
         sign * math.hypot(math.log(count / instances), Z95 * price_sigma)
         for sign, count in ((-1, min(min_instances, instances)), (1, max(max_instances, instances)))
@@ -242,15 +244,15 @@ def estimate_monthly_cost(
     )
 
 
-def estimate_cost_per_1k(monthly: Estimate, demand: Demand) -> Estimate:
+def estimate_cost_per_1k(monthly_cost: Estimate, demand: Demand) -> Estimate:
     """Return the cost in USD per 1,000 inferences: the monthly cost divided by the number of
     inferences per month at the mean rate."""
     thousands_of_inferences = demand.mean_per_s * HOURS_PER_MONTH * 3600 / 1000
-    if thousands_of_inferences == 0 or monthly.value is None or monthly.ci95 is None:
-        return Estimate(None, reason="the traffic has no requests", basis=monthly.basis)
-    low, high = monthly.ci95
+    if thousands_of_inferences == 0 or monthly_cost.value is None or monthly_cost.ci95 is None:
+        return Estimate(None, reason="the traffic has no requests", basis=monthly_cost.basis)
+    low, high = monthly_cost.ci95
     return Estimate(
-        monthly.value / thousands_of_inferences,
+        monthly_cost.value / thousands_of_inferences,
         (low / thousands_of_inferences, high / thousands_of_inferences),
-        basis=monthly.basis,
+        basis=monthly_cost.basis,
     )

@@ -55,19 +55,21 @@ class SloObjectives(msgspec.Struct, frozen=True):
     percentiles or means.
     """
 
-    latency: tuple[LatencyObjective, ...]
+    latency_objectives: tuple[LatencyObjective, ...]
     share: float | None
     notes: tuple[str, ...] = ()
 
     @property
     def latency_metric(self) -> str:
         """Metric of the first latency objective; p95 latency if there is no latency objective."""
-        return self.latency[0].metric if self.latency else DEFAULT_LATENCY_METRIC
+        return self.latency_objectives[0].metric if self.latency_objectives else DEFAULT_LATENCY_METRIC
 
     def get_limit_s(self, kind: LatencyKind) -> float:
         """Return the tightest limit in seconds on one kind of latency; infinity if there is no
         limit."""
-        return min((objective.limit_s for objective in self.latency if objective.kind == kind), default=math.inf)
+        return min(
+            (objective.limit_s for objective in self.latency_objectives if objective.kind == kind), default=math.inf
+        )
 
 
 def build_slo_objectives(slo: Sequence[Objective]) -> SloObjectives:

@@ -14,7 +14,7 @@ from app.planning.fleets import plan_fleets
 from app.planning.planned_day import DayOptions, simulate_day
 from app.planning.planned_fleet import (
     PlannedFleet,
-    compute_day_rates,
+    compute_day_rates_per_s,
     find_busiest_date,
     prepare_fleet,
     prepare_replica,
@@ -91,7 +91,7 @@ def load_or_compute_plan(source: str, today: datetime.date) -> tuple[Plan, Plann
 def _build_day_options(
     request: DayRequest, settings: DaySettings, fleet: PlannedFleet, plan_inputs: PlanningInputs, date: datetime.date
 ) -> DayOptions:
-    replica = prepare_replica(fleet, compute_day_rates(plan_inputs, date))
+    replica = prepare_replica(fleet, compute_day_rates_per_s(plan_inputs, date))
     operations = build_operations(settings, fleet.replicas_per_instance)
     return DayOptions(
         date=date,

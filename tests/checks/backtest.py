@@ -141,7 +141,7 @@ def held(name: str, fit: ServiceFit, replicas: int, router: Router, most_per_s: 
     steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, asked).overall.latency
     alike = simulate_steady(design, per_s, observed.requests, CHANCES, asked).overall.latency
     logs = np.log(np.array(alike.percentiles_per_seed_s, dtype=float))
-    scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.points)
+    scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.point_count)
     deviations = (np.log([known[name] for name in names]) - logs.mean(axis=0)) / scatter
     objectives = build_slo_objectives([parse_objective(f"latency_ms.p95 < {1000 * known['p95']:.9g}")])
     planned_per_s, _ = find_highest_rate(

@@ -193,7 +193,7 @@ def true_rate(truth: Truth) -> float:
 
 def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
     """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
-    objective, in_production = shape.objectives.latency[0], truth._replace(speed=1.0)
+    objective, in_production = shape.objectives.latency_objectives[0], truth._replace(speed=1.0)
     every = CELL if truth.router == "round-robin" else 1
 
     def missed_by(per_s: float) -> float:

@@ -77,7 +77,7 @@ def main() -> None:
             row.round,
             row.model,
             row.accelerator_key,
-            check.found.memory.degree,
+            check.found.memory_plan.degree,
             f"{check.tokens_per_s_each:,.0f}",
         )
         ratio = math.exp(check.log_error)

@@ -496,7 +496,7 @@ def check(seed: int, number: int) -> Outcome:
         outcome, needed=truth.replicas, bought=fleet.instances, p10=fleet.instances_needed.p10,
         p90=fleet.instances_needed.p90, stated=chances.planned, rate_ratio=capacity / per_s, fitted=fitted,
         is_above_a_miss=capacity > misses * (1 + 1e-9),
-        is_below_a_pass=peak_per_s / max(1, fleet.instances - 1) < 0.8 * evidence.passed_rate_per_s,
+        is_below_a_pass=peak_per_s / max(1, fleet.instances - 1) < 0.8 * evidence.always_met_rate_per_s,
     )  # fmt: skip
 
 

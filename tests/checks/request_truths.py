@@ -312,7 +312,7 @@ def checked(seed: int, number: int) -> Outcome:
         bought=fleet.instances, p10=needs.p10, p90=needs.p90,
         stated=None if fleet.slo_probabilities is None else fleet.slo_probabilities.planned,
         is_above_a_miss=capacity > misses * (1 + 1e-9),
-        is_below_a_pass=each_per_s < 0.8 * evidence.passed_rate_per_s,
+        is_below_a_pass=each_per_s < 0.8 * evidence.always_met_rate_per_s,
         seconds=time.monotonic() - started,
     )  # fmt: skip
 

@@ -11,7 +11,7 @@ import pytest
 
 from app.analysis.curve import build_load_points
 from app.analysis.objectives import parse_objective
-from app.planning.service_models.token_fit import fit_tokens
+from app.planning.service_models.token_fit import fit_token_service
 from app.planning.simulation.replica import simulate_token_latencies
 from app.records.service import UNLIMITED_TOKENS, TokenService
 from tests.checks.llm_truths import (
@@ -87,7 +87,7 @@ def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: 
     assert truth.limit == limit
     objectives = tuple(parse_objective(text) for text in truth.slo)
     stages, _ = measure(truth, objectives, np.random.default_rng([2, number, 1]))
-    service = fit_tokens(build_load_points(stages)).services[0].service
+    service = fit_token_service(build_load_points(stages)).services[0].service
     assert isinstance(service, TokenService)
     if limit == "sequences":
         assert service.max_sequences == pytest.approx(truth.server.max_sequences, rel=0.1)
@@ -101,7 +101,7 @@ def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     truth = draw_truth(1, 2)
     objectives = tuple(parse_objective(text) for text in truth.slo)
     stages, _ = measure(truth, objectives, np.random.default_rng([1, 2, 1]))
-    fit = fit_tokens(build_load_points(stages))
+    fit = fit_token_service(build_load_points(stages))
     service = fit.services[0].service
     assert isinstance(service, TokenService)
     assert service.per_sequence_s == pytest.approx(truth.server.sequence_s, rel=0.3)

@@ -8,7 +8,7 @@ import time
 import numpy as np
 
 from app.planning.demand import compute_year_rates_per_s
-from app.planning.pricing.year import count_replicas_by_hour, simulate_year
+from app.planning.pricing.year import count_hourly_replicas, simulate_year
 from app.records.traffic import RecurringSpike, Traffic
 
 DESIGNS = 300
@@ -26,7 +26,7 @@ def main() -> None:
         _measure(f"{DESIGNS} designs, {what}", rates, capacities)
         _measure(f"{DESIGNS} designs by the hour, {what}", rates, np.repeat(capacities[:, None], 8_760, axis=1))
     began = time.perf_counter()
-    count_replicas_by_hour(rates, np.linspace(5, 50, DESIGNS))
+    count_hourly_replicas(rates, np.linspace(5, 50, DESIGNS))
     print(f"replicas of every hour: {1e3 * (time.perf_counter() - began):.0f} ms")
 
 

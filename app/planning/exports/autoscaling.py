@@ -9,8 +9,8 @@ from app.planning.exports.names import Document
 from app.planning.exports.scale import Scale, format_rounded_down
 from app.planning.exports.settings import ExportSettings, get_value
 
-_POLL_S = 15
-_FAILED_POLLS = 4
+_POLLING_INTERVAL_S = 15
+_FAILURE_THRESHOLD = 4
 
 
 def build_hpa(name: str, scale: Scale, settings: ExportSettings) -> Document:
@@ -49,26 +49,24 @@ def build_keda_by_rate(name: str, scale: Scale, settings: ExportSettings) -> Doc
             "threshold": threshold,
         },
     }
-    fallback = {"failureThreshold": _FAILED_POLLS, "replicas": scale.max_pods}
+    fallback = {"failureThreshold": _FAILURE_THRESHOLD, "replicas": scale.max_pods}
     return _build_scaled_object(
         name, scale.min_pods, scale.max_pods, settings, {"fallback": fallback, "triggers": [trigger]}
     )
 
 
-def build_keda_by_schedule(
-    name: str, scale: Scale, pods_by_hour: tuple[int, ...], settings: ExportSettings
-) -> Document:
+def build_keda_by_schedule(name: str, scale: Scale, hourly_pods: tuple[int, ...], settings: ExportSettings) -> Document:
     """Build a ScaledObject with one cron trigger per range of hours that needs more pods than the
     quietest hour.
 
     If several triggers are active, KEDA applies the trigger with the most pods.
     """
-    min_pods = min(pods_by_hour)
-    hour_ranges = _list_hour_ranges(pods_by_hour, min_pods)
+    min_pods = min(hourly_pods)
+    hour_ranges = _list_hour_ranges(hourly_pods, min_pods)
     if hour_ranges:
         triggers = [
-            _build_cron_trigger(_format_cron_start(first, settings), f"0 {end} * * *", pods, settings)
-            for first, end, pods in hour_ranges
+            _build_cron_trigger(_format_cron_start(start_hour, settings), f"0 {end_hour} * * *", pods, settings)
+            for start_hour, end_hour, pods in hour_ranges
         ]
     else:  # all hours need the same number of pods, but KEDA rejects an object without triggers
         triggers = [_build_cron_trigger("0 0 * * *", "59 23 * * *", min_pods, settings)]
@@ -93,7 +91,7 @@ def _build_scaled_object(
         "metadata": build_metadata(name, settings),
         "spec": {
             "scaleTargetRef": {"apiVersion": "apps/v1", "kind": "Deployment", "name": name},
-            "pollingInterval": _POLL_S,
+            "pollingInterval": _POLLING_INTERVAL_S,
             "minReplicaCount": min_pods,
             "maxReplicaCount": max_pods,
             **extra_fields,
@@ -101,24 +99,24 @@ def _build_scaled_object(
     }
 
 
-def _list_hour_ranges(pods_by_hour: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
+def _list_hour_ranges(hourly_pods: tuple[int, ...], min_pods: int) -> list[tuple[int, int, int]]:
     """Return the ranges of consecutive hours that need the same number of pods, above the minimum,
     as (first hour, end, pods).
 
-    `end` is the hour after the last hour. A range may extend past midnight.
+    `end_hour` is the hour after the last hour. A range may extend past midnight.
     """
-    changes = [hour for hour in range(24) if pods_by_hour[hour] != pods_by_hour[hour - 1]]
-    next_changes = [*changes[1:], *changes[:1]]
+    change_hours = [hour for hour in range(24) if hourly_pods[hour] != hourly_pods[hour - 1]]
+    next_change_hours = [*change_hours[1:], *change_hours[:1]]
     return [
-        (first, end, pods_by_hour[first])
-        for first, end in zip(changes, next_changes, strict=True)
-        if pods_by_hour[first] > min_pods
+        (start_hour, end_hour, hourly_pods[start_hour])
+        for start_hour, end_hour in zip(change_hours, next_change_hours, strict=True)
+        if hourly_pods[start_hour] > min_pods
     ]
 
 
 def _format_cron_start(hour: int, settings: ExportSettings) -> str:
-    minutes = (hour * 60 - settings.start_early_minutes) % (24 * 60)
-    return f"{minutes % 60} {minutes // 60} * * *"
+    minute_of_day = (hour * 60 - settings.start_early_minutes) % (24 * 60)
+    return f"{minute_of_day % 60} {minute_of_day // 60} * * *"
 
 
 def _build_cron_trigger(start: str, end: str, pods: int, settings: ExportSettings) -> dict[str, Any]:

@@ -15,7 +15,7 @@ from app.records.metrics import metric_label
 from app.records.plan import Fleet, Plan
 
 _LATENCY_METRICS = ("latency_ms", "service_ms")
-_SIGMAS = 3
+_SIGMA_COUNT = 3
 _ANNOTATIONS = {
     "serving.kserve.io/deploymentMode": "Serverless",  # called Knative in newer versions, which still accept this value
     "autoscaling.knative.dev/target-utilization-percentage": "100",  # otherwise Knative aims at 70 % of the target
@@ -58,7 +58,7 @@ def estimate_in_flight_per_pod(plan: Plan, fleet: Fleet) -> int | None:
     if plan.latency_metric.partition(".")[0] not in _LATENCY_METRICS or latency_ms is None or capacity is None:
         return None
     mean_in_flight = capacity / (fleet.replicas_per_instance or 1) * latency_ms / 1000
-    return max(1, math.ceil(mean_in_flight + _SIGMAS * math.sqrt(mean_in_flight)))
+    return max(1, math.ceil(mean_in_flight + _SIGMA_COUNT * math.sqrt(mean_in_flight)))
 
 
 def _build_predictor(plan: Plan, fleet: Fleet, scale: Scale, settings: ExportSettings) -> Document:

@@ -21,7 +21,7 @@ from app.planning.exports.pod import (
 )
 from app.planning.exports.scale import (
     Scale,
-    compute_daily_pods,
+    compute_hourly_pods,
     compute_scale,
     format_rounded_down,
     get_recommended_fleet,
@@ -30,7 +30,7 @@ from app.planning.exports.settings import ExportSettings, get_value, list_placeh
 from app.planning.formatting import format_share
 from app.records.plan import Fleet, Plan
 
-_SCALER_FIELDS = {
+_FIELDS_BY_AUTOSCALER = {
     "none": (),
     "hpa": ("metric_name",),
     "keda": ("prometheus_url", "metric_query"),
@@ -56,8 +56,8 @@ def build_kubernetes_manifests(plan: Plan, settings: ExportSettings) -> str:
         case "keda":
             documents.append(build_keda_by_rate(name, scale, settings))
         case "scheduled":
-            documents.append(build_keda_by_schedule(name, scale, compute_daily_pods(plan), settings))
-    placeholders = list_placeholders(settings, "image", "port", *_SCALER_FIELDS[settings.autoscaler])
+            documents.append(build_keda_by_schedule(name, scale, compute_hourly_pods(plan), settings))
+    placeholders = list_placeholders(settings, "image", "port", *_FIELDS_BY_AUTOSCALER[settings.autoscaler])
     return dump_yaml(build_comment(plan, placeholders, _list_notes(plan, fleet, scale, settings)), documents)
 
 

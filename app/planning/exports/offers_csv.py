@@ -18,7 +18,7 @@ from app.records.plan import Fleet, Plan, Spread, UnitCosts
 
 Cell = str | float | int | None
 _FORMULA_PREFIXES = tuple("=+-@\t\r\n＝＋－＠")
-_ESTIMATES = {
+_COLUMN_BY_ESTIMATE = {
     "capacity_per_instance_per_s": "capacity_per_instance_per_s",
     "utilization_at_peak": "utilization_at_peak_share",
     "latency_at_peak": "latency_at_peak_ms",
@@ -27,9 +27,9 @@ _ESTIMATES = {
     "kwh_per_month": "kwh_per_month",
     "kg_co2e_per_month": "kg_co2e_per_month",
 }
-_SPREADS = {"instances_needed": "instances_needed", "usd_per_month_needed": "usd_per_month_needed"}
-_PROBABILITIES = ("one_fewer", "planned", "one_more")
-_UNIT_COSTS = {
+_COLUMN_BY_SPREAD = {"instances_needed": "instances_needed", "usd_per_month_needed": "usd_per_month_needed"}
+_PROBABILITY_FIELDS = ("one_fewer", "planned", "one_more")
+_COLUMN_BY_UNIT_COST = {
     "per_1k_inferences": "usd_per_1k_inferences",
     "per_1m_tokens.input": "usd_per_1m_input_tokens",
     "per_1m_tokens.output": "usd_per_1m_output_tokens",
@@ -42,13 +42,15 @@ def build_offers_csv(plan: Plan) -> str:
     of the plan."""
     recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
     rows = [
-        dict(_build_row(fleet, plan, recommended_fleet))
+        dict(_iterate_row_cells(fleet, plan, recommended_fleet))
         for fleet in sorted(plan.offers, key=lambda fleet: fleet.rejected is not None)
     ]
-    return _format_table(list(rows[0]) if rows else [name for name, _ in _build_row(_NO_FLEET, plan, None)], rows)
+    return _format_table(
+        list(rows[0]) if rows else [name for name, _ in _iterate_row_cells(_NO_FLEET, plan, None)], rows
+    )
 
 
-def _build_row(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None) -> Iterator[tuple[str, Cell]]:
+def _iterate_row_cells(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
     yield "is_recommended", _format_boolean(fleet == recommended_fleet)
     yield "is_on_frontier", _format_boolean(any(_is_same_fleet(fleet, front_fleet) for front_fleet in plan.pareto))
@@ -58,16 +60,16 @@ def _build_row(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None) -> Ite
         yield field, getattr(fleet, field)
     yield "usd_per_hour_each", fleet.usd_per_hour_each
     yield "latency_metric", plan.latency_metric
-    for field, column in _ESTIMATES.items():
+    for field, column in _COLUMN_BY_ESTIMATE.items():
         yield from _iterate_estimate_cells(column, getattr(fleet, field))
-    for field, column in _SPREADS.items():
+    for field, column in _COLUMN_BY_SPREAD.items():
         yield from _iterate_spread_cells(column, getattr(fleet, field))
-    for outcome in _PROBABILITIES:
+    for field in _PROBABILITY_FIELDS:
         yield (
-            f"probability_slo_met_{outcome}_share",
-            None if fleet.slo_probabilities is None else getattr(fleet.slo_probabilities, outcome),
+            f"probability_slo_met_{field}_share",
+            None if fleet.slo_probabilities is None else getattr(fleet.slo_probabilities, field),
         )
-    for field, column in _UNIT_COSTS.items():
+    for field, column in _COLUMN_BY_UNIT_COST.items():
         yield from _iterate_unit_cost_cells(column, _get_unit_costs(fleet, field))
     yield "front_chance_share", fleet.frontier_probability
     for field in ("basis", "sizing_method", "measured_on", "price_kind", "price_date"):
@@ -88,8 +90,8 @@ def _iterate_spread_cells(column: str, spread: Spread | None) -> Iterator[tuple[
 
 
 def _iterate_unit_cost_cells(column: str, costs: UnitCosts | None) -> Iterator[tuple[str, Cell]]:
-    for rate in ("at_saturation", "at_slo", "at_mean"):
-        yield f"{column}_{rate}", None if costs is None else getattr(costs, rate)
+    for field in ("at_saturation", "at_slo", "at_mean"):
+        yield f"{column}_{field}", None if costs is None else getattr(costs, field)
 
 
 def _get_unit_costs(fleet: Fleet, field: str) -> UnitCosts | None:
@@ -103,11 +105,11 @@ def _format_boolean(value: bool) -> str:
 
 
 def _format_table(header: list[str], rows: list[dict[str, Cell]]) -> str:
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
+    buffer = io.StringIO()
+    writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(header)
     writer.writerows([_escape_cell(row[column]) for column in header] for row in rows)
-    return text.getvalue()
+    return buffer.getvalue()
 
 
 def _escape_cell(cell: Cell) -> str | float | int:

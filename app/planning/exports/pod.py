@@ -35,8 +35,8 @@ def build_comment(plan: Plan, placeholders: Iterable[str], notes: Iterable[str])
         format_slo_probability(plan, fleet),
         *format_basis(fleet),
     ]
-    lines += _build_list("Fill in:", placeholders)
-    return [*lines, *_build_list("Note:", [*notes, *_list_plan_notes(plan)]), ""]
+    lines += _build_comment_section("Fill in:", placeholders)
+    return [*lines, *_build_comment_section("Note:", [*notes, *_list_plan_notes(plan)]), ""]
 
 
 def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
@@ -44,12 +44,12 @@ def format_slo_probability(plan: Plan, fleet: Fleet) -> str:
     if fleet.slo_probabilities is None:
         return f"P(SLO met) at the peak: not simulated; sized for {format_share(plan.confidence)}."
     probabilities = fleet.slo_probabilities
-    planned, fewer, more = map(
+    planned_text, fewer_text, more_text = map(
         format_probability, (probabilities.planned, probabilities.one_fewer, probabilities.one_more)
     )
     return (
-        f"P(SLO met) at the peak, without spares: {planned}; {target_text}. One instance fewer: {fewer}; one more: "
-        f"{more}."
+        f"P(SLO met) at the peak, without spares: {planned_text}; {target_text}. One instance fewer: {fewer_text}; one "
+        f"more: {more_text}."
     )
 
 
@@ -71,23 +71,23 @@ def _list_plan_notes(plan: Plan) -> list[str]:
     return notes
 
 
-def _build_list(title: str, notes: Iterable[str]) -> list[str]:
-    lines = [f"- {note}" for note in notes]
+def _build_comment_section(title: str, sentences: Iterable[str]) -> list[str]:
+    lines = [f"- {sentence}" for sentence in sentences]
     return ["", title, *lines] if lines else []
 
 
-INSTANCE_TYPE = "node.kubernetes.io/instance-type"
-REGION = "topology.kubernetes.io/region"
+INSTANCE_TYPE_LABEL = "node.kubernetes.io/instance-type"
+REGION_LABEL = "topology.kubernetes.io/region"
 _PROVIDERS_WITH_LABELS = ("aws", "azure", "gcp")
 _ANY_REGION = "any"
-_RESOURCES_BY_PREFIX = (
+_PREFIXES_AND_RESOURCES = (
     ("mi", "amd.com/gpu"),
     ("gaudi", "habana.ai/gaudi"),
     ("inferentia", "aws.amazon.com/neuron"),
     ("trainium", "aws.amazon.com/neuron"),
     ("tpu", "google.com/tpu"),
 )
-_PROBE_S = 10
+_PROBE_PERIOD_S = 10
 
 
 def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[str, Any]]:
@@ -102,8 +102,8 @@ def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[st
     if fleet.vcpus is not None:
         requests["cpu"] = f"{max(1, math.floor(fleet.vcpus * settings.node_share / pods * 1000))}m"
     if settings.instance_memory_gib is not None:
-        mib = max(1, math.floor(settings.instance_memory_gib * settings.node_share / pods * 1024))
-        requests["memory"] = limits["memory"] = f"{mib}Mi"
+        memory_mib = max(1, math.floor(settings.instance_memory_gib * settings.node_share / pods * 1024))
+        requests["memory"] = limits["memory"] = f"{memory_mib}Mi"
     if fleet.accelerator is not None:
         requests[get_accelerator_resource(fleet, settings)] = limits[get_accelerator_resource(fleet, settings)] = max(
             1, _count_devices(fleet) // pods
@@ -114,21 +114,23 @@ def build_resources(fleet: Fleet, settings: ExportSettings) -> dict[str, dict[st
 def get_accelerator_resource(fleet: Fleet, settings: ExportSettings) -> str:
     if settings.accelerator_resource is not None:
         return settings.accelerator_resource
-    key = fleet.accelerator or ""
-    return next((name for prefix, name in _RESOURCES_BY_PREFIX if key.startswith(prefix)), "nvidia.com/gpu")
+    accelerator_key = fleet.accelerator or ""
+    return next(
+        (name for prefix, name in _PREFIXES_AND_RESOURCES if accelerator_key.startswith(prefix)), "nvidia.com/gpu"
+    )
 
 
 def build_placement(fleet: Fleet, settings: ExportSettings) -> dict[str, Any]:
     """Build `nodeSelector` and `tolerations` of a pod. An empty field is omitted."""
-    selector = {}
+    node_selector = {}
     if is_label_value(fleet.instance_type):
-        selector[INSTANCE_TYPE] = fleet.instance_type
+        node_selector[INSTANCE_TYPE_LABEL] = fleet.instance_type
     if fleet.provider in _PROVIDERS_WITH_LABELS and fleet.region != _ANY_REGION and is_label_value(fleet.region):
-        selector[REGION] = fleet.region
-    placement: dict[str, Any] = {"nodeSelector": selector} if selector else {}
+        node_selector[REGION_LABEL] = fleet.region
+    placement: dict[str, Any] = {"nodeSelector": node_selector} if node_selector else {}
     if fleet.accelerator is not None:  # nodes with accelerators are commonly tainted with the name of the resource
-        taint = get_accelerator_resource(fleet, settings)
-        placement["tolerations"] = [{"key": taint, "operator": "Exists", "effect": "NoSchedule"}]
+        taint_key = get_accelerator_resource(fleet, settings)
+        placement["tolerations"] = [{"key": taint_key, "operator": "Exists", "effect": "NoSchedule"}]
     return placement
 
 
@@ -158,13 +160,13 @@ def build_probes(settings: ExportSettings) -> dict[str, Any]:
     def build_http_probe(path: str, failure_threshold: int) -> dict[str, Any]:
         return {
             "httpGet": {"path": path, "port": settings.port_or_default},
-            "periodSeconds": _PROBE_S,
+            "periodSeconds": _PROBE_PERIOD_S,
             "timeoutSeconds": 2,
             "failureThreshold": failure_threshold,
         }
 
     return {
-        "startupProbe": build_http_probe(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_S)),
+        "startupProbe": build_http_probe(settings.ready_path, math.ceil(settings.start_within_s / _PROBE_PERIOD_S)),
         "readinessProbe": build_http_probe(settings.ready_path, 2),
         "livenessProbe": build_http_probe(settings.live_path, 6),
     }
@@ -183,7 +185,7 @@ def list_pod_notes(fleet: Fleet, settings: ExportSettings) -> list[str]:
         notes.append(f"{fleet.instance_type} is not a valid node label. Select the nodes yourself.")
     elif fleet.provider not in _PROVIDERS_WITH_LABELS:
         notes.append(
-            f"The node selector is the name in the price list. Check the {INSTANCE_TYPE} label of the nodes of "
+            f"The node selector is the name in the price list. Check the {INSTANCE_TYPE_LABEL} label of the nodes of "
             f"{fleet.provider}."
         )
     return notes + _list_accelerator_notes(fleet, settings, pods)

@@ -17,7 +17,7 @@ from app.records.plan import Fleet, Plan
 from app.records.traffic import Traffic
 
 _MONDAY = datetime.datetime(2024, 1, 1)  # noqa: DTZ001 (the traffic's hours are local time)
-_DIGITS = 4
+_SIGNIFICANT_DIGITS = 4
 
 
 class Scale(msgspec.Struct, frozen=True):
@@ -49,8 +49,12 @@ class Scale(msgspec.Struct, frozen=True):
 def get_recommended_fleet(plan: Plan) -> Fleet:
     """Return the recommended fleet. Raises UsageError if the plan recommends no fleet."""
     if plan.recommendation is None or not plan.recommendation.fleet.instances:
-        excluded = [fleet for fleet in plan.offers if fleet.rejected is not None]
-        reason = explain_no_fit(excluded) if len(excluded) == len(plan.offers) else "No instance type qualifies."
+        excluded_fleets = [fleet for fleet in plan.offers if fleet.rejected is not None]
+        reason = (
+            explain_no_fit(excluded_fleets)
+            if len(excluded_fleets) == len(plan.offers)
+            else "No instance type qualifies."
+        )
         raise UsageError(
             f"the plan recommends no fleet, so there is nothing to deploy: {reason}",
             hint="Relax the plan's limits, or export its options as CSV to see why each was excluded.",
@@ -73,7 +77,7 @@ def compute_scale(plan: Plan) -> Scale:
     return Scale(max_pods, min_pods, spare_pods, pods_per_instance, _get_target_per_s(fleet))
 
 
-def compute_daily_pods(plan: Plan) -> tuple[int, ...]:
+def compute_hourly_pods(plan: Plan) -> tuple[int, ...]:
     """Return the number of pods, including spares, for each of the 24 hours, sufficient for the
     hour's peak on any weekday.
 
@@ -81,9 +85,9 @@ def compute_daily_pods(plan: Plan) -> tuple[int, ...]:
     hour therefore needs more pods than its own share requires.
     """
     scale, traffic = compute_scale(plan), plan.traffic
-    max_by_hour = _compute_typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
+    max_rates_per_s = _compute_typical_week_per_s(traffic).reshape(7, 24, -1).max(axis=(0, 2))
     shares = np.asarray(traffic.hourly_share) * max(traffic.weekly_share)  # the middle of an hour is between two bins
-    peak_shares = np.maximum(max_by_hour, shares * traffic.peak_per_s) / _compute_typical_peak_per_s(traffic)
+    peak_shares = np.maximum(max_rates_per_s, shares * traffic.peak_per_s) / _compute_typical_peak_per_s(traffic)
     return tuple(
         _count_pods(float(share), scale.max_pods - scale.spare_pods) + scale.spare_pods for share in peak_shares
     )
@@ -95,7 +99,7 @@ def format_rounded_down(number: float) -> str:
     The result is valid as a Kubernetes quantity and as a float.
     """
     exact_number = Decimal(str(number))
-    step = Decimal(1).scaleb(exact_number.adjusted() - _DIGITS + 1)
+    step = Decimal(1).scaleb(exact_number.adjusted() - _SIGNIFICANT_DIGITS + 1)
     text = f"{exact_number.quantize(min(step, Decimal(1)), rounding=ROUND_DOWN):f}"
     return text.rstrip("0").rstrip(".") if "." in text else text
 

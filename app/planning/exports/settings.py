@@ -18,9 +18,9 @@ with cron triggers.
 Predictor = Literal["onnx", "container"]
 
 DEFAULT_PORT = 8080
-_NAMESPACE = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
-_TIMEZONE = re.compile(r"[A-Za-z0-9_+\-/]{1,64}")
-_RESOURCE = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
+_NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
+_TIMEZONE_PATTERN = re.compile(r"[A-Za-z0-9_+\-/]{1,64}")
+_RESOURCE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9.]*[a-z0-9])?/[A-Za-z0-9]([-A-Za-z0-9_.]*[A-Za-z0-9])?")
 _MAX_EARLY_MINUTES = 59
 _PLACEHOLDERS = {
     "image": "REPLACE-ME/your-server:tag",
@@ -73,7 +73,7 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for is_invalid, message in (
-            (self.namespace is not None and not _NAMESPACE.fullmatch(self.namespace),
+            (self.namespace is not None and not _NAMESPACE_PATTERN.fullmatch(self.namespace),
              f"{self.namespace!r} is not a valid namespace: use at most 63 lower-case letters, digits and hyphens"),
             (self.port is not None and not 1 <= self.port <= 65535, f"{self.port} is not a valid port: use 1 to 65535"),
             (not 0 < self.node_share <= 1,
@@ -82,9 +82,9 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
              f"pods must start 0 to {_MAX_EARLY_MINUTES} minutes before their hour, not {self.start_early_minutes}"),
             (not 1 <= self.start_within_s <= 86_400,
              f"pods must start within 1 s to 1 day, not {self.start_within_s:g} s"),
-            (self.timezone is not None and not _TIMEZONE.fullmatch(self.timezone),
+            (self.timezone is not None and not _TIMEZONE_PATTERN.fullmatch(self.timezone),
              f"{self.timezone!r} is not a valid time zone: use a name such as Europe/Berlin"),
-            (self.accelerator_resource is not None and not _RESOURCE.fullmatch(self.accelerator_resource),
+            (self.accelerator_resource is not None and not _RESOURCE_PATTERN.fullmatch(self.accelerator_resource),
              f"{self.accelerator_resource!r} is not a valid resource: use a name such as nvidia.com/gpu"),
         ):  # fmt: skip
             if is_invalid:

@@ -24,12 +24,12 @@ from app.planning.formatting import format_number, format_usd
 from app.planning.options import Option, get_candidate
 from app.planning.pricing.costs import HOURS_PER_YEAR, compute_effective_spot_usd_per_hour
 from app.planning.pricing.mixes import MixLimits, MixOffer, solve_mix
-from app.planning.pricing.year import count_replicas_by_hour
+from app.planning.pricing.year import count_hourly_replicas
 from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s
 from app.records.plan import Commitment, Mix, MixPart
 from app.records.planning_inputs import PlanningInputs
 
-Hours = npt.NDArray[np.int64]
+Ints = npt.NDArray[np.int64]
 MAX_REPLICAS = 10_000_000
 
 
@@ -56,10 +56,10 @@ class SpotTerms(msgspec.Struct, frozen=True):
     buffer: float = 0.0
 
     def compute_usd_per_hour(self, spot_usd_per_hour: float) -> float:
-        instance_usd = compute_effective_spot_usd_per_hour(
+        usd_per_hour = compute_effective_spot_usd_per_hour(
             spot_usd_per_hour, self.interruptions_per_hour, self.cold_start_s
         )
-        return instance_usd * (1 + self.buffer)
+        return usd_per_hour * (1 + self.buffer)
 
 
 class CommitmentSplit(msgspec.Struct, frozen=True):
@@ -89,122 +89,148 @@ def split_commitments(
     `min_reserved` instances are. Returns `None` if the available prices cannot cover the demand.
     Raises ValueError if the demand is empty, negative or not finite.
     """
-    demand = _round_up_replicas(hourly_replicas)
-    spot_price = None if spot is None or prices.spot is None else spot.compute_usd_per_hour(prices.spot)
-    max_spot = _compute_max_spot(demand, spot, spot_price, prices.on_demand)
-    candidates = _list_candidate_reservations(demand, max_spot, spot_price, prices, min_reserved)
-    costs = [(_compute_cost(demand, max_spot, spot_price, prices, reserved), reserved) for reserved in candidates]
-    cost, reserved = min(costs, default=(math.inf, 0))
-    return None if math.isinf(cost) else _build_split(demand, max_spot, prices, reserved, cost)
+    hourly_demand = _round_up_replicas(hourly_replicas)
+    spot_usd_per_hour = None if spot is None or prices.spot is None else spot.compute_usd_per_hour(prices.spot)
+    max_spot_replicas = _compute_max_spot(hourly_demand, spot, spot_usd_per_hour, prices.on_demand)
+    reserved_candidates = _list_candidate_reservations(
+        hourly_demand, max_spot_replicas, spot_usd_per_hour, prices, min_reserved
+    )
+    costs_usd = [
+        (_compute_cost(hourly_demand, max_spot_replicas, spot_usd_per_hour, prices, reserved), reserved)
+        for reserved in reserved_candidates
+    ]
+    cost_usd, reserved = min(costs_usd, default=(math.inf, 0))
+    return None if math.isinf(cost_usd) else _build_split(hourly_demand, max_spot_replicas, prices, reserved, cost_usd)
 
 
-def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Hours:
-    demand = np.asarray(hourly_replicas, dtype=float).ravel()
-    if demand.size == 0 or not np.isfinite(demand).all() or (demand < 0).any() or (demand > MAX_REPLICAS).any():
+def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Ints:
+    hourly_demand = np.asarray(hourly_replicas, dtype=float).ravel()
+    if (
+        hourly_demand.size == 0
+        or not np.isfinite(hourly_demand).all()
+        or (hourly_demand < 0).any()
+        or (hourly_demand > MAX_REPLICAS).any()
+    ):
         raise ValueError(f"the hourly demand must be numbers from 0 to {MAX_REPLICAS:,}")
-    rounded_replicas: Hours = np.ceil(demand - 1e-9).astype(np.int64)
+    rounded_replicas: Ints = np.ceil(hourly_demand - 1e-9).astype(np.int64)
     return rounded_replicas
 
 
-def _compute_max_spot(demand: Hours, spot: SpotTerms | None, price: float | None, on_demand: float | None) -> Hours:
-    if spot is None or price is None or (on_demand is not None and price >= on_demand):
-        return np.zeros_like(demand)
-    max_count: Hours = np.floor(demand * spot.max_share + 1e-9).astype(np.int64)
+def _compute_max_spot(
+    hourly_demand: Ints, spot: SpotTerms | None, spot_usd_per_hour: float | None, on_demand_usd_per_hour: float | None
+) -> Ints:
+    if (
+        spot is None
+        or spot_usd_per_hour is None
+        or (on_demand_usd_per_hour is not None and spot_usd_per_hour >= on_demand_usd_per_hour)
+    ):
+        return np.zeros_like(hourly_demand)
+    max_count: Ints = np.floor(hourly_demand * spot.max_share + 1e-9).astype(np.int64)
     return max_count
 
 
 def _list_candidate_reservations(
-    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, min_reserved: int
+    hourly_demand: Ints,
+    max_spot_replicas: Ints,
+    spot_usd_per_hour: float | None,
+    prices: HourlyPrices,
+    min_reserved: int,
 ) -> tuple[int, ...]:
     """Return one or two candidates for the number of reserved instances; the cheapest number is
     among them."""
     if prices.reserved_1y is None:
         return (0,)
-    required_count = int((demand - max_spot).max()) if prices.on_demand is None else 0
-    best_count = required_count + _count_profitable(demand, max_spot, spot_price, prices, required_count)
+    required_count = int((hourly_demand - max_spot_replicas).max()) if prices.on_demand is None else 0
+    best_count = required_count + _count_profitable_reservations(
+        hourly_demand, max_spot_replicas, spot_usd_per_hour, prices, required_count
+    )
     return (best_count,) if best_count >= min_reserved else tuple({0, min_reserved})
 
 
-def _count_profitable(
-    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, required_count: int
+def _count_profitable_reservations(
+    hourly_demand: Ints,
+    max_spot_replicas: Ints,
+    spot_usd_per_hour: float | None,
+    prices: HourlyPrices,
+    required_count: int,
 ) -> int:
     """Return how many more reserved instances than `required_count` save more than they cost.
 
     A reserved instance first replaces on-demand instances, then spot instances.
     """
     assert prices.reserved_1y is not None
-    hours_by_replicas = _count_hours_by_replicas(demand)
-    hours_beyond_spot = _count_hours_by_replicas(demand - max_spot)
+    hours_by_replicas = _count_hours_by_replicas(hourly_demand)
+    hours_beyond_spot = _count_hours_by_replicas(hourly_demand - max_spot_replicas)
     hours_beyond_spot = np.pad(hours_beyond_spot, (0, hours_by_replicas.size - hours_beyond_spot.size))
-    savings_usd = (hours_by_replicas - hours_beyond_spot) * (spot_price or 0.0) + hours_beyond_spot * (
+    savings_usd = (hours_by_replicas - hours_beyond_spot) * (spot_usd_per_hour or 0.0) + hours_beyond_spot * (
         prices.on_demand or 0.0
     )
-    return int((savings_usd[required_count:] > prices.reserved_1y * demand.size).sum())
+    return int((savings_usd[required_count:] > prices.reserved_1y * hourly_demand.size).sum())
 
 
-def _count_hours_by_replicas(demand: Hours) -> Hours:
+def _count_hours_by_replicas(hourly_demand: Ints) -> Ints:
     """Return an array whose element k − 1 is the number of hours that need at least k replicas."""
-    hours: Hours = np.bincount(demand)[::-1].cumsum()[::-1]
+    hours: Ints = np.bincount(hourly_demand)[::-1].cumsum()[::-1]
     return hours[1:]
 
 
 def _compute_cost(
-    demand: Hours, max_spot: Hours, spot_price: float | None, prices: HourlyPrices, reserved: int
+    hourly_demand: Ints, max_spot_replicas: Ints, spot_usd_per_hour: float | None, prices: HourlyPrices, reserved: int
 ) -> float:
-    """Return the cost in USD over all hours of `demand`; infinity if a part of `demand` cannot be
-    served."""
-    spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
-    total_usd = reserved * demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_price or 0.0)
+    """Return the cost in USD over all hours of `hourly_demand`; infinity if a part of
+    `hourly_demand` cannot be served."""
+    spot_hours, on_demand_hours = _compute_unreserved_hours(hourly_demand, max_spot_replicas, reserved)
+    total_usd = reserved * hourly_demand.size * (prices.reserved_1y or 0.0) + spot_hours * (spot_usd_per_hour or 0.0)
     if on_demand_hours and prices.on_demand is None:
         return math.inf
     return total_usd + on_demand_hours * (prices.on_demand or 0.0)
 
 
-def _compute_unreserved_hours(demand: Hours, max_spot: Hours, reserved: int) -> tuple[int, int]:
+def _compute_unreserved_hours(hourly_demand: Ints, max_spot_replicas: Ints, reserved: int) -> tuple[int, int]:
     """Return the number of replica-hours on spot and on demand, beyond the reserved instances."""
-    unreserved_replicas = np.maximum(demand - reserved, 0)
-    spot_replicas = np.minimum(unreserved_replicas, max_spot)
+    unreserved_replicas = np.maximum(hourly_demand - reserved, 0)
+    spot_replicas = np.minimum(unreserved_replicas, max_spot_replicas)
     return int(spot_replicas.sum()), int((unreserved_replicas - spot_replicas).sum())
 
 
 def _build_split(
-    demand: Hours, max_spot: Hours, prices: HourlyPrices, reserved: int, total_usd: float
+    hourly_demand: Ints, max_spot_replicas: Ints, prices: HourlyPrices, reserved: int, total_usd: float
 ) -> CommitmentSplit:
-    per_year = HOURS_PER_YEAR / demand.size
-    spot_hours, on_demand_hours = _compute_unreserved_hours(demand, max_spot, reserved)
-    used_hours = int(np.minimum(demand, reserved).sum())
-    all_on_demand = None if prices.on_demand is None else int(demand.sum()) * prices.on_demand * per_year
+    hours_scale = HOURS_PER_YEAR / hourly_demand.size
+    spot_hours, on_demand_hours = _compute_unreserved_hours(hourly_demand, max_spot_replicas, reserved)
+    used_hours = int(np.minimum(hourly_demand, reserved).sum())
+    all_on_demand_usd = None if prices.on_demand is None else int(hourly_demand.sum()) * prices.on_demand * hours_scale
     return CommitmentSplit(
         reserved=reserved,
         reserved_hours=reserved * HOURS_PER_YEAR,
-        on_demand_hours=on_demand_hours * per_year,
-        spot_hours=spot_hours * per_year,
-        reserved_utilization_share=used_hours / (reserved * demand.size) if reserved else None,
-        usd_per_year=total_usd * per_year,
-        all_on_demand_usd_per_year=all_on_demand,
-        saving_usd_per_year=None if all_on_demand is None else all_on_demand - total_usd * per_year,
+        on_demand_hours=on_demand_hours * hours_scale,
+        spot_hours=spot_hours * hours_scale,
+        reserved_utilization_share=used_hours / (reserved * hourly_demand.size) if reserved else None,
+        usd_per_year=total_usd * hours_scale,
+        all_on_demand_usd_per_year=all_on_demand_usd,
+        saving_usd_per_year=None if all_on_demand_usd is None else all_on_demand_usd - total_usd * hours_scale,
     )
 
 
-_MONTHS = 12
+_MONTHS_PER_YEAR = 12
 _MAX_COST_SHARE = 0.99
 _MAX_OFFERS = 40
 """Maximum number of offers considered for a mix. The offers with the lowest cost per rate are used,
 since others hardly improve the mix."""
 
 
-def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Commitment | None:
+def plan_commitment(best_candidate: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> Commitment | None:
     """Compute the monthly cost of hourly autoscaling, with the best number of reserved instances.
 
     Returns `None` for owned hardware, and if the saving compared with a fixed fleet is less than
     1 %.
     """
-    offer = best.offer
-    if offer.on_demand_usd_per_hour is None or best.price_kind == "owned":
+    offer = best_candidate.offer
+    if offer.on_demand_usd_per_hour is None or best_candidate.price_kind == "owned":
         return None
-    rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
-    needed_instances = count_replicas_by_hour(
-        rates, np.array([compute_sustained_peak_per_s(1, best.capacity, demand)])
+    rates_per_s = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
+    needed_instances = count_hourly_replicas(
+        rates_per_s, np.array([compute_sustained_peak_per_s(1, best_candidate.capacity, demand)])
     )[0]
     hourly_instances = needed_instances + np.array([demand.count_spares(int(count)) for count in needed_instances])
     split = split_commitments(
@@ -212,8 +238,8 @@ def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs
     )
     if split is None:
         return None
-    fixed_usd = HOURS_PER_MONTH * best.instances * offer.on_demand_usd_per_hour
-    cost_usd = split.usd_per_year / _MONTHS
+    fixed_usd = HOURS_PER_MONTH * best_candidate.instances * offer.on_demand_usd_per_hour
+    cost_usd = split.usd_per_year / _MONTHS_PER_YEAR
     if cost_usd > _MAX_COST_SHARE * fixed_usd:
         return None
     reserved_text = f"{split.reserved} reserved for a year, the rest on demand" if split.reserved else "all on demand"
@@ -228,20 +254,20 @@ def plan_commitment(best: Candidate, demand: Demand, plan_inputs: PlanningInputs
 def plan_mix(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> Mix | None:
     """Return the cheapest mix of two instance types. Return `None` if the mix is not at least 1 %
     cheaper than a single type, or if the fleet has several zones."""
-    feasible = sorted((get_candidate(option) for option in options if option.is_feasible), key=_compute_usd_per_rate)[
-        :_MAX_OFFERS
-    ]
-    if len(feasible) < 2 or demand.zones > 1:
+    feasible_candidates = sorted(
+        (get_candidate(option) for option in options if option.is_feasible), key=_compute_usd_per_rate
+    )[:_MAX_OFFERS]
+    if len(feasible_candidates) < 2 or demand.zones > 1:
         return None
-    single_type_usd = min(option.usd_per_month for option in feasible)
+    single_type_usd = min(candidate.usd_per_month for candidate in feasible_candidates)
     offers = [
         MixOffer(
-            option.offer.key,
-            option.usd_per_hour,
-            {"all": compute_sustained_peak_per_s(1, option.capacity, demand)},
-            _get_owned_units(option),
+            candidate.offer.key,
+            candidate.usd_per_hour,
+            {"all": compute_sustained_peak_per_s(1, candidate.capacity, demand)},
+            _get_owned_units(candidate),
         )
-        for option in feasible
+        for candidate in feasible_candidates
     ]
     limits = MixLimits(2, demand.spares, plan_inputs.limits.budget_usd_per_month, slices=16, time_limit_s=1.0)
     mixed_fleet = solve_mix({"all": demand.peak_per_s}, offers, limits)

@@ -84,14 +84,14 @@ def compute_cost_per_1k_inferences(usd_per_hour_each: float, fleet_usd_per_hour:
     return compute_request_cost(usd_per_hour_each, fleet_usd_per_hour, rates).scale(THOUSAND)
 
 
-def compute_token_costs(per_request: UnitCost, work: TokenWork) -> TokenCosts:
+def compute_token_costs(request_cost: UnitCost, work: TokenWork) -> TokenCosts:
     """Split the cost of a request between input and output tokens, in proportion to the engine time
     spent on each."""
     shares = (work.input_share, 1 - work.input_share, 1.0)
     counts = (work.input_tokens, work.output_tokens, work.input_tokens + work.output_tokens)
     return TokenCosts(
         *(
-            per_request.scale(share * MILLION / tokens) if tokens > 0 else None
+            request_cost.scale(share * MILLION / tokens) if tokens > 0 else None
             for share, tokens in zip(shares, counts, strict=True)
         )
     )

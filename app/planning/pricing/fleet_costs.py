@@ -77,27 +77,29 @@ def build_power_model(
 
     Returns `None` if the maximum power is unknown.
     """
-    maximum_w = max_w if max_w is not None else None if accelerator is None else accelerator.tdp_w
-    if maximum_w is None:
+    effective_max_w = max_w if max_w is not None else None if accelerator is None else accelerator.tdp_w
+    if effective_max_w is None:
         return None
     basis: Basis = "assumed" if idle_w is None or max_w is None else "measured"
     return PowerModel(
-        maximum_w * ASSUMED_IDLE_POWER_SHARE if idle_w is None else min(idle_w, maximum_w), maximum_w, basis
+        effective_max_w * ASSUMED_IDLE_POWER_SHARE if idle_w is None else min(idle_w, effective_max_w),
+        effective_max_w,
+        basis,
     )
 
 
 def compute_fleet_power(
-    power_model: PowerModel | None, accelerators: float, utilization: float, host_w: float = 0.0
+    power_model: PowerModel | None, accelerator_count: float, utilization: float, host_w: float = 0.0
 ) -> Estimate:
     """Return the mean power of the fleet in W. `host_w` is the power in W of all components except
     the accelerators."""
     if power_model is None:
         return _build_unknown_estimate("neither measured power nor TDP is known")
-    return Estimate(power_model.compute_power_w(utilization) * accelerators + host_w, basis=power_model.basis)
+    return Estimate(power_model.compute_power_w(utilization) * accelerator_count + host_w, basis=power_model.basis)
 
 
 def compute_power_from_inferences(
-    energy_above_idle_j: Estimate, rate_per_s: float, idle_w: Estimate, accelerators: float, host_w: float = 0.0
+    energy_above_idle_j: Estimate, rate_per_s: float, idle_w: Estimate, accelerator_count: float, host_w: float = 0.0
 ) -> Estimate:
     """Return the mean power of the fleet in W, computed from the measured energy per inference.
 
@@ -109,7 +111,7 @@ def compute_power_from_inferences(
         )
     basis: Basis = "measured" if energy_above_idle_j.basis == idle_w.basis == "measured" else "assumed"
     ci95 = None
-    fleet_idle_w = idle_w.value * accelerators + host_w
+    fleet_idle_w = idle_w.value * accelerator_count + host_w
     if energy_above_idle_j.ci95 is not None:
         ci95 = (
             fleet_idle_w + energy_above_idle_j.ci95[0] * rate_per_s,
@@ -160,14 +162,14 @@ def add_costs(fleet: Fleet, option: Option, demand: Demand, plan_inputs: Plannin
     candidate = get_candidate(option)
     rates = _compute_rates(option, demand)
     fleet_usd_per_hour = candidate.usd_per_hour * candidate.instances
-    per_request = compute_request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
+    request_cost = compute_request_cost(candidate.usd_per_hour, fleet_usd_per_hour, rates)
     energy = _compute_energy(option, demand, plan_inputs)
     return msgspec.structs.replace(
         fleet,
         per_1k_inferences=_to_unit_costs(
             compute_cost_per_1k_inferences(candidate.usd_per_hour, fleet_usd_per_hour, rates)
         ),
-        per_1m_tokens=_compute_token_unit_costs(per_request, option, plan_inputs),
+        per_1m_tokens=_compute_token_unit_costs(request_cost, option, plan_inputs),
         kwh_per_month=energy.kwh_per_month,
         kg_co2e_per_month=energy.kg_co2e_per_month,
     )
@@ -180,8 +182,10 @@ def _compute_rates(option: Option, demand: Demand) -> Rates:
     `None` without a service model, and for a language model that was never observed at full load.
     """
     candidate, fit = get_candidate(option), option.target.fit
-    replica_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
-    saturation_per_s = None if replica_per_s is None else replica_per_s * candidate.capacity.replicas
+    replica_saturation_per_s = None if fit is None else _compute_saturation_per_s(fit, candidate.capacity.speed)
+    saturation_per_s = (
+        None if replica_saturation_per_s is None else replica_saturation_per_s * candidate.capacity.replicas
+    )
     return Rates(saturation_per_s, candidate.capacity.rate_per_s, demand.mean_per_s)
 
 
@@ -193,22 +197,26 @@ def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
 
 
 def _compute_token_unit_costs(
-    per_request: UnitCost, option: Option, plan_inputs: PlanningInputs
+    request_cost: UnitCost, option: Option, plan_inputs: PlanningInputs
 ) -> TokenUnitCosts | None:
     tokens, fit = plan_inputs.traffic.tokens, option.target.fit
     if not tokens or fit is None or not isinstance(fit.services[0].service, TokenService):
         return None
     service = speed_up(fit.services[0].service, get_candidate(option).capacity.speed)
     assert isinstance(service, TokenService)
-    inputs = sum(lengths.share * lengths.input for lengths in tokens) / sum(lengths.share for lengths in tokens)
-    outputs = sum(lengths.share * lengths.output for lengths in tokens) / sum(lengths.share for lengths in tokens)
-    batch = max(1.0, min(service.max_sequences, service.kv_tokens / (inputs + outputs)) / 2)
-    step_s = service.step_s + service.per_sequence_s * batch + service.per_kv_token_s * batch * (inputs + outputs / 2)
-    costs = compute_token_costs(
-        per_request, TokenWork(inputs, outputs, inputs * service.prefill_s_per_token, step_s, batch)
+    mean_input = sum(lengths.share * lengths.input for lengths in tokens) / sum(lengths.share for lengths in tokens)
+    mean_output = sum(lengths.share * lengths.output for lengths in tokens) / sum(lengths.share for lengths in tokens)
+    batch = max(1.0, min(service.max_sequences, service.kv_tokens / (mean_input + mean_output)) / 2)
+    step_s = (
+        service.step_s
+        + service.per_sequence_s * batch
+        + service.per_kv_token_s * batch * (mean_input + mean_output / 2)
     )
-    units = (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all)
-    return TokenUnitCosts(*(None if cost is None else _to_unit_costs(cost) for cost in units))
+    costs = compute_token_costs(
+        request_cost, TokenWork(mean_input, mean_output, mean_input * service.prefill_s_per_token, step_s, batch)
+    )
+    token_costs = (costs.per_1m_input, costs.per_1m_output, costs.per_1m_all)
+    return TokenUnitCosts(*(None if cost is None else _to_unit_costs(cost) for cost in token_costs))
 
 
 def _to_unit_costs(cost: UnitCost) -> UnitCosts:
@@ -239,14 +247,14 @@ def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs)
         unknown_estimate = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
         return _Energy(unknown_estimate, unknown_estimate)
     power_model = build_power_model(plan_inputs.catalog.accelerators.get(offer.accelerator))
-    accelerators = offer.accelerator_count * candidate.instances
+    accelerator_count = offer.accelerator_count * candidate.instances
     utilization = demand.mean_per_s / (candidate.instances * candidate.capacity.rate_per_s)
-    mean_power = compute_fleet_power(power_model, accelerators, utilization)
+    mean_power = compute_fleet_power(power_model, accelerator_count, utilization)
     joules_per_inference = option.target.joules_per_inference
     if joules_per_inference is not None and candidate.capacity.basis == "measured" and power_model is not None:
         idle_power = Estimate(power_model.idle_w, basis=power_model.basis)
         mean_power = compute_power_from_inferences(
-            Estimate(joules_per_inference), demand.mean_per_s, idle_power, accelerators
+            Estimate(joules_per_inference), demand.mean_per_s, idle_power, accelerator_count
         )
     site = Site(
         pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=plan_inputs.catalog.find_carbon_intensity(offer)

@@ -80,20 +80,21 @@ def solve_mix(
     """Return the cheapest fleet for the request rates by bucket in `demand_per_s`; `None` if no
     fleet meets the limits."""
     limits = limits or MixLimits()
-    demand = {bucket: rate_per_s for bucket, rate_per_s in demand_per_s.items() if rate_per_s > 0}
-    if not demand:
+    demand_per_s = {bucket: rate_per_s for bucket, rate_per_s in demand_per_s.items() if rate_per_s > 0}
+    if not demand_per_s:
         return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
     candidates = _drop_dominated(
-        [offer for offer in offers if any(offer.rate_per_s_by_bucket.get(bucket, 0) > 0 for bucket in demand)], demand
+        [offer for offer in offers if any(offer.rate_per_s_by_bucket.get(bucket, 0) > 0 for bucket in demand_per_s)],
+        demand_per_s,
     )
     single_type_fleet = min(
-        (fleet for offer in candidates if (fleet := _build_single_type_fleet(offer, demand, limits)) is not None),
+        (fleet for offer in candidates if (fleet := _build_single_type_fleet(offer, demand_per_s, limits)) is not None),
         key=lambda fleet: fleet.usd_per_hour,
         default=None,
     )
     if limits.max_types < 2 or len(candidates) < 2:
         return single_type_fleet
-    mixed_fleet = _solve_program(candidates, demand, limits)
+    mixed_fleet = _solve_program(candidates, demand_per_s, limits)
     if mixed_fleet is None or (
         single_type_fleet is not None and single_type_fleet.usd_per_hour <= mixed_fleet.usd_per_hour + _TOLERANCE
     ):
@@ -101,7 +102,7 @@ def solve_mix(
     return mixed_fleet
 
 
-def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> list[MixOffer]:
+def _drop_dominated(offers: Sequence[MixOffer], demand_per_s: Mapping[str, float]) -> list[MixOffer]:
     """Drop dominated offers. An offer is dominated if another offer with unlimited instances has at
     least the same rate in every bucket at no higher price."""
 
@@ -111,7 +112,7 @@ def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> 
             and candidate.usd_per_hour <= other_offer.usd_per_hour
             and all(
                 candidate.rate_per_s_by_bucket.get(bucket, 0) >= other_offer.rate_per_s_by_bucket.get(bucket, 0)
-                for bucket in demand
+                for bucket in demand_per_s
             )
         )
 
@@ -125,25 +126,27 @@ def _drop_dominated(offers: Sequence[MixOffer], demand: Mapping[str, float]) -> 
     return nondominated_offers
 
 
-def _build_single_type_fleet(offer: MixOffer, demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
-    if any(offer.rate_per_s_by_bucket.get(bucket, 0) <= 0 for bucket in demand):
+def _build_single_type_fleet(
+    offer: MixOffer, demand_per_s: Mapping[str, float], limits: MixLimits
+) -> MixedFleet | None:
+    if any(offer.rate_per_s_by_bucket.get(bucket, 0) <= 0 for bucket in demand_per_s):
         return None
-    load = sum(rate_per_s / offer.rate_per_s_by_bucket[bucket] for bucket, rate_per_s in demand.items())
+    load = sum(rate_per_s / offer.rate_per_s_by_bucket[bucket] for bucket, rate_per_s in demand_per_s.items())
     needed_instances = max(1, math.ceil(load / limits.max_load - _TOLERANCE))
     if offer.max_instances is not None and needed_instances + limits.spares > offer.max_instances:
         return None
-    shares = {bucket: {offer.key: 1.0} for bucket in demand}
+    shares = {bucket: {offer.key: 1.0} for bucket in demand_per_s}
     return _build_fleet_within_budget([(offer, needed_instances)], shares, limits, is_optimal=True)
 
 
 def _build_fleet_within_budget(
-    needed_by_offer: Sequence[tuple[MixOffer, int]],
+    offers_and_counts: Sequence[tuple[MixOffer, int]],
     shares: dict[str, dict[str, float]],
     limits: MixLimits,
     is_optimal: bool,
 ) -> MixedFleet | None:
-    counts = {offer.key: needed + limits.spares for offer, needed in needed_by_offer}
-    usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in needed_by_offer)
+    counts = {offer.key: needed_instances + limits.spares for offer, needed_instances in offers_and_counts}
+    usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in offers_and_counts)
     budget = limits.budget_usd_per_month
     if budget is not None and usd_per_hour * HOURS_PER_MONTH > budget * (1 + _TOLERANCE):
         return None
@@ -152,7 +155,9 @@ def _build_fleet_within_budget(
     return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_PER_MONTH, is_optimal, note)
 
 
-def _solve_program(offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits) -> MixedFleet | None:
+def _solve_program(
+    offers: Sequence[MixOffer], demand_per_s: Mapping[str, float], limits: MixLimits
+) -> MixedFleet | None:
     """Return the cheapest mix of the offers, found by mixed-integer programming.
 
     The variables are, in this order: slices by bucket and offer, instances by offer, and whether
@@ -161,11 +166,11 @@ def _solve_program(offers: Sequence[MixOffer], demand: Mapping[str, float], limi
     # deferred, so that plans without mixes do not pay for the import
     from scipy.optimize import Bounds, LinearConstraint, milp
 
-    loads = _compute_slice_loads(offers, demand, limits)
-    bucket_count, offer_count = len(demand), len(offers)
+    loads = _compute_slice_loads(offers, demand_per_s, limits)
+    bucket_count, offer_count = len(demand_per_s), len(offers)
     prices = np.array([offer.usd_per_hour for offer in offers])
     max_counts = np.array([_count_max_useful(offer, loads[:, index], limits) for index, offer in enumerate(offers)])
-    cost = np.concatenate([np.zeros(bucket_count * offer_count), prices, prices * limits.spares])
+    hourly_costs = np.concatenate([np.zeros(bucket_count * offer_count), prices, prices * limits.spares])
     max_slices = np.where(np.isfinite(loads), float(limits.slices), 0.0).ravel()
     upper_bounds = np.concatenate([max_slices, max_counts, np.ones(offer_count)])
     budget = limits.budget_usd_per_month
@@ -180,21 +185,21 @@ def _solve_program(offers: Sequence[MixOffer], demand: Mapping[str, float], limi
         ),
     ]
     if budget is not None:
-        constraints.append(LinearConstraint(cost[None], 0, budget / HOURS_PER_MONTH))
+        constraints.append(LinearConstraint(hourly_costs[None], 0, budget / HOURS_PER_MONTH))
     result = milp(
-        cost,
+        hourly_costs,
         constraints=constraints,
-        integrality=np.ones(cost.size, dtype=np.int64),
-        bounds=Bounds(np.zeros(cost.size), upper_bounds),
+        integrality=np.ones(hourly_costs.size, dtype=np.int64),
+        bounds=Bounds(np.zeros(hourly_costs.size), upper_bounds),
         options={"time_limit": limits.time_limit_s, "mip_rel_gap": 0.0},
     )
     if result.x is None:
         return None
-    return _read_solution(np.rint(result.x), offers, loads, demand, limits, is_optimal=result.status == 0)
+    return _read_solution(np.rint(result.x), offers, loads, demand_per_s, limits, is_optimal=result.status == 0)
 
 
 def _compute_slice_loads(
-    offers: Sequence[MixOffer], demand: Mapping[str, float], limits: MixLimits
+    offers: Sequence[MixOffer], demand_per_s: Mapping[str, float], limits: MixLimits
 ) -> npt.NDArray[np.float64]:
     """Return the load of one slice, as a number of fully utilized instances, with shape buckets ×
     offers. The load is infinite if the offer cannot serve the bucket."""
@@ -206,7 +211,7 @@ def _compute_slice_loads(
                 else np.inf
                 for offer in offers
             ]
-            for bucket, rate_per_s in demand.items()
+            for bucket, rate_per_s in demand_per_s.items()
         ]
     )
 
@@ -223,19 +228,19 @@ def _count_max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: M
 
 def _build_assignment_rows(bucket_count: int, offer_count: int) -> npt.NDArray[np.float64]:
     rows = np.zeros((bucket_count, bucket_count * offer_count + 2 * offer_count))
-    for bucket in range(bucket_count):
-        rows[bucket, bucket * offer_count : (bucket + 1) * offer_count] = 1
+    for bucket_index in range(bucket_count):
+        rows[bucket_index, bucket_index * offer_count : (bucket_index + 1) * offer_count] = 1
     return rows
 
 
 def _build_capacity_rows(loads: npt.NDArray[np.float64], max_load: float) -> npt.NDArray[np.float64]:
     bucket_count, offer_count = loads.shape
     rows = np.zeros((offer_count, bucket_count * offer_count + 2 * offer_count))
-    for offer in range(offer_count):
-        rows[offer, offer : bucket_count * offer_count : offer_count] = np.where(
-            np.isfinite(loads[:, offer]), loads[:, offer], 0.0
+    for offer_index in range(offer_count):
+        rows[offer_index, offer_index : bucket_count * offer_count : offer_count] = np.where(
+            np.isfinite(loads[:, offer_index]), loads[:, offer_index], 0.0
         )
-        rows[offer, bucket_count * offer_count + offer] = -max_load
+        rows[offer_index, bucket_count * offer_count + offer_index] = -max_load
     return rows
 
 
@@ -250,7 +255,7 @@ def _read_solution(
     solution: npt.NDArray[np.float64],
     offers: Sequence[MixOffer],
     loads: npt.NDArray[np.float64],
-    demand: Mapping[str, float],
+    demand_per_s: Mapping[str, float],
     limits: MixLimits,
     is_optimal: bool,
 ) -> MixedFleet | None:
@@ -259,13 +264,13 @@ def _read_solution(
     The number of instances is recomputed from the slices. Otherwise, the solver's tolerance could
     overload an instance.
     """
-    bucket_count, offer_count = len(demand), len(offers)
+    bucket_count, offer_count = len(demand_per_s), len(offers)
     slices = solution[: bucket_count * offer_count].reshape(bucket_count, offer_count)
-    load_by_offer = (slices * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
-    needed_by_offer = [
-        (offer, max(1, math.ceil(load_by_offer[index] / limits.max_load - _TOLERANCE)))
+    offer_loads = (slices * np.where(np.isfinite(loads), loads, 0.0)).sum(axis=0)
+    offers_and_counts = [
+        (offer, max(1, math.ceil(offer_loads[index] / limits.max_load - _TOLERANCE)))
         for index, offer in enumerate(offers)
-        if load_by_offer[index] > 0
+        if offer_loads[index] > 0
     ]
     shares = {
         bucket: {
@@ -273,6 +278,6 @@ def _read_solution(
             for index in range(offer_count)
             if slices[bucket_index, index]
         }
-        for bucket_index, bucket in enumerate(demand)
+        for bucket_index, bucket in enumerate(demand_per_s)
     }
-    return _build_fleet_within_budget(needed_by_offer, shares, limits, is_optimal)
+    return _build_fleet_within_budget(offers_and_counts, shares, limits, is_optimal)

@@ -45,7 +45,7 @@ def compute_sinking_fund_factor(interest_per_year: float, years: float) -> float
     return interest_per_year / math.expm1(years * math.log1p(interest_per_year))
 
 
-def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: float | None = None) -> OwnedCost:
+def compute_owned_cost(owned: OwnedHardware, accelerator_count: float, utilization: float | None = None) -> OwnedCost:
     """Compute the cost of owned hardware.
 
     `utilization` is the share of the available hours in which the hardware does useful work; `None`
@@ -60,7 +60,7 @@ def compute_owned_cost(owned: OwnedHardware, accelerators: float, utilization: f
         **{name: usd * MONTHS_PER_YEAR for name, usd in monthly_usd_by_name.items()},
     }
     usd_per_year = sum(parts_usd_per_year.values())
-    available_hours = HOURS_PER_YEAR * owned.availability * accelerators
+    available_hours = HOURS_PER_YEAR * owned.availability * accelerator_count
     useful_hours = available_hours * (utilization or 0)
     return OwnedCost(
         parts_usd_per_year=parts_usd_per_year,
@@ -85,10 +85,10 @@ def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
 def price_catalog(catalog: Catalog) -> Catalog:
     """Return the catalog with the on-demand price of owned hardware set to its hourly cost. Other
     offers are unchanged."""
-    return msgspec.structs.replace(catalog, offers=tuple(price_owned(offer) for offer in catalog.offers))
+    return msgspec.structs.replace(catalog, offers=tuple(price_owned_offer(offer) for offer in catalog.offers))
 
 
-def price_owned(offer: Offer) -> Offer:
+def price_owned_offer(offer: Offer) -> Offer:
     """Return an offer of owned hardware with its hourly cost as the on-demand price. Other offers
     are returned unchanged.
 

@@ -22,7 +22,7 @@ from app.planning.sizing import Demand, compute_sustained_peak_per_s
 from app.records.plan import AnnualForecast
 from app.records.planning_inputs import PlanningInputs
 
-WORST_HOURS = 20
+WORST_HOUR_COUNT = 20
 _HOUR_S = 3_600.0
 
 Floats = npt.NDArray[np.float64]
@@ -53,42 +53,44 @@ class YearResult(msgspec.Struct, frozen=True):
     worst_waits_s: Floats
 
 
-def simulate_year(rates: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> YearResult:
-    """Simulate one or several fleets under `rates` in req/s, one per bin.
+def simulate_year(rates_per_s: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> YearResult:
+    """Simulate one or several fleets under `rates_per_s` in req/s, one per bin.
 
     `capacities_per_s` has one capacity per fleet, or one row per fleet with a capacity for each
     hour. An hour must be a multiple of `bin_s`. The simulation takes about 1 ms per fleet and year.
     Raises ValueError if capacities and rates cover different numbers of hours.
     """
     bins_per_hour = round(_HOUR_S / bin_s)
-    hours = -(-len(rates) // bins_per_hour)
+    hour_count = -(-len(rates_per_s) // bins_per_hour)
     capacity_rows = capacities_per_s if capacities_per_s.ndim == 2 else capacities_per_s[:, None]
-    if capacity_rows.shape[1] not in (1, hours):
-        raise ValueError(f"the capacities cover {capacity_rows.shape[1]} hours, but the rates cover {hours}")
-    arrivals = np.asarray(rates, float) * bin_s
+    if capacity_rows.shape[1] not in (1, hour_count):
+        raise ValueError(f"the capacities cover {capacity_rows.shape[1]} hours, but the rates cover {hour_count}")
+    arrivals = np.asarray(rates_per_s, float) * bin_s
     rows = [
-        _simulate_fleet(arrivals, np.array(np.broadcast_to(row, hours), float), bin_s, bins_per_hour)
+        _simulate_fleet(arrivals, np.array(np.broadcast_to(row, hour_count), float), bin_s, bins_per_hour)
         for row in capacity_rows
     ]
     return YearResult(*(np.array(values) for values in zip(*rows, strict=True)))
 
 
 def _simulate_fleet(
-    arrivals: Floats, capacity_per_s: Floats, bin_s: float, bins_per_hour: int
+    arrivals: Floats, hourly_capacities_per_s: Floats, bin_s: float, bins_per_hour: int
 ) -> tuple[float | Floats | Ints, ...]:
     """Simulate one fleet and return the values of its row in a YearResult."""
-    hours = len(capacity_per_s)
-    worst_bins, worst_scores, backlogs = np.zeros(hours, np.int64), np.zeros(hours), np.zeros(hours)
+    hour_count = len(hourly_capacities_per_s)
+    worst_bins, worst_excesses, backlogs = np.zeros(hour_count, np.int64), np.zeros(hour_count), np.zeros(hour_count)
     bins_over, delayed_bins, delayed_requests, final_backlog, served_requests = _load_kernel()(
-        arrivals, capacity_per_s * bin_s, bins_per_hour, worst_bins, worst_scores, backlogs
+        arrivals, hourly_capacities_per_s * bin_s, bins_per_hour, worst_bins, worst_excesses, backlogs
     )
-    waits_s = np.divide(backlogs, capacity_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=capacity_per_s > 0)
-    worst_hours = np.lexsort((-worst_scores, -waits_s))[:WORST_HOURS]
-    bins, waits = np.full(WORST_HOURS, -1), np.zeros(WORST_HOURS)
-    bins[: len(worst_hours)], waits[: len(worst_hours)] = worst_bins[worst_hours], waits_s[worst_hours]
+    waits_s = np.divide(
+        backlogs, hourly_capacities_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=hourly_capacities_per_s > 0
+    )
+    worst_hours = np.lexsort((-worst_excesses, -waits_s))[:WORST_HOUR_COUNT]
+    padded_bins, padded_waits_s = np.full(WORST_HOUR_COUNT, -1), np.zeros(WORST_HOUR_COUNT)
+    padded_bins[: len(worst_hours)], padded_waits_s[: len(worst_hours)] = worst_bins[worst_hours], waits_s[worst_hours]
     total_arrivals = arrivals.sum()
     capacity_requests = float(
-        (capacity_per_s * np.diff(np.r_[0 : len(arrivals) : bins_per_hour, len(arrivals)])).sum() * bin_s
+        (hourly_capacities_per_s * np.diff(np.r_[0 : len(arrivals) : bins_per_hour, len(arrivals)])).sum() * bin_s
     )
     return (
         bins_over * bin_s / _HOUR_S,
@@ -98,21 +100,21 @@ def _simulate_fleet(
         waits_s.max(initial=0.0),
         final_backlog,
         served_requests / capacity_requests if capacity_requests else 0.0,
-        bins,
-        waits,
+        padded_bins,
+        padded_waits_s,
     )
 
 
-def count_replicas_by_hour(rates: Floats, rates_per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
+def count_hourly_replicas(rates_per_s: Floats, rates_per_replica_per_s: Floats, bin_s: float = 60.0) -> Ints:
     """Return the number of replicas that the busiest bin of each hour needs, at least 1, with shape
     fleets × hours.
 
     The result is the demand for comparing reserved and on-demand instances.
     """
     bins_per_hour = round(_HOUR_S / bin_s)
-    busiest_rates_per_s = np.maximum.reduceat(rates, np.arange(0, len(rates), bins_per_hour))
-    needed = np.ceil(busiest_rates_per_s[None, :] / rates_per_replica_per_s[:, None] - 1e-9)
-    return np.maximum(needed, 1).astype(np.int64)
+    busiest_rates_per_s = np.maximum.reduceat(rates_per_s, np.arange(0, len(rates_per_s), bins_per_hour))
+    needed_replicas = np.ceil(busiest_rates_per_s[None, :] / rates_per_replica_per_s[:, None] - 1e-9)
+    return np.maximum(needed_replicas, 1).astype(np.int64)
 
 
 @functools.cache
@@ -132,19 +134,24 @@ def _load_kernel() -> _Kernel:
 
 
 def _simulate_queue(
-    arrivals: Floats, capacity: Floats, bins_per_hour: int, worst_bins: Ints, worst_scores: Floats, backlogs: Floats
+    arrivals: Floats,
+    hourly_capacities: Floats,
+    bins_per_hour: int,
+    worst_bins: Ints,
+    worst_excesses: Floats,
+    backlogs: Floats,
 ) -> _Totals:
     """Simulate the queue over all bins, and find the worst bin of each hour.
 
     The worst bin is the bin with the longest queue or, without queues, the bin with the highest
-    load. `worst_scores` receives the arrivals minus the capacity in the worst bin, and `backlogs`
+    load. `worst_excesses` receives the arrivals minus the capacity in the worst bin, and `backlogs`
     the queue. Returns the number of bins above the capacity, the number of bins that end with a
     queue, the number of requests that arrived in bins that end with a queue, the final queue, and
     the number of served requests.
     """
     bins_over, delayed_bins, delayed_requests, backlog, served_requests = 0, 0, 0.0, 0.0, 0.0
-    for hour in range(capacity.shape[0]):
-        bin_capacity = capacity[hour]
+    for hour in range(hourly_capacities.shape[0]):
+        bin_capacity = hourly_capacities[hour]
         worst_excess, largest_backlog, worst_bin = -np.inf, 0.0, hour * bins_per_hour
         for bin_index in range(worst_bin, min(worst_bin + bins_per_hour, arrivals.shape[0])):
             bin_arrivals = arrivals[bin_index]
@@ -158,17 +165,19 @@ def _simulate_queue(
                 delayed_requests += bin_arrivals
             if backlog > largest_backlog or (largest_backlog == 0.0 and bin_arrivals - bin_capacity > worst_excess):
                 worst_excess, largest_backlog, worst_bin = bin_arrivals - bin_capacity, backlog, bin_index
-        worst_bins[hour], worst_scores[hour], backlogs[hour] = worst_bin, worst_excess, largest_backlog
+        worst_bins[hour], worst_excesses[hour], backlogs[hour] = worst_bin, worst_excess, largest_backlog
     return bins_over, delayed_bins, delayed_requests, backlog, served_requests
 
 
-def forecast_year(best: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> AnnualForecast:
+def forecast_year(best_candidate: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> AnnualForecast:
     """Forecast 12 months of the fleet with all its instances, including spares.
 
     Each instance is assumed to sustain its rate within the SLO at the plan's confidence.
     """
-    rates = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
-    year = simulate_year(rates, np.array([compute_sustained_peak_per_s(best.instances, best.capacity, demand)]))
+    rates_per_s = compute_year_rates_per_s(plan_inputs.traffic, plan_inputs.today)
+    year = simulate_year(
+        rates_per_s, np.array([compute_sustained_peak_per_s(best_candidate.instances, best_candidate.capacity, demand)])
+    )
     return AnnualForecast(
         hours_over=float(year.hours_over[0]),
         delayed_share=float(year.delayed_share[0]),

@@ -33,7 +33,7 @@ def iterate_arrivals(
     `iterate_poisson_arrivals`.
     """
     time_seed, normal_seed = np.random.SeedSequence((seed, 2)).spawn(2)
-    generator = np.random.default_rng(normal_seed)
+    rng = np.random.default_rng(normal_seed)
     chunks = iterate_poisson_arrivals(rates_per_s, bin_s, time_seed, modulation_shape, modulation_window_s)
     pending_times_s = np.empty(0)
     duration_s = rates_per_s.size * bin_s
@@ -45,11 +45,11 @@ def iterate_arrivals(
                 break
             pending_times_s = np.concatenate([pending_times_s, chunk])
         stop = int(np.searchsorted(pending_times_s, end_s, side="left"))
-        yield Arrivals(start_s + end_s, start_s + pending_times_s[:stop], generator.standard_normal(stop))
+        yield Arrivals(start_s + end_s, start_s + pending_times_s[:stop], rng.standard_normal(stop))
         pending_times_s = pending_times_s[stop:]
 
 
-def iterate_trace(
+def iterate_trace_arrivals(
     rates_per_s: Floats, bin_s: float, start_s: float, seed: int, rows: TraceRows, rank_by_size: bool = False
 ) -> Iterator[Arrivals]:
     """Yield the arrivals of a trace minute by minute. The trace is replayed in a loop and scaled to
@@ -61,7 +61,7 @@ def iterate_trace(
     token lengths.
     """
     tokens = unpack_token_pairs(rows)
-    normals_by_row = None if tokens is None or not rank_by_size else rank_normals(tokens[:, 1])
+    row_normals = None if tokens is None or not rank_by_size else rank_normals(tokens[:, 1])
     trace_times_s = unpack_times_s(rows)
     copies = rates_per_s * rows.window_s / trace_times_s.size
     requests_per_arrival = max(1.0, float(copies.max()) / _MAX_COPIES)
@@ -72,31 +72,26 @@ def iterate_trace(
     duration_s = rates_per_s.size * bin_s
     for minute in range(int(np.ceil(duration_s / MINUTE_S - 1e-9))):
         begin_s, end_s = minute * MINUTE_S, min((minute + 1) * MINUTE_S, duration_s)
-        times_and_rows_by_copy = [
+        copy_arrivals = [
             _repeat_window(trace_times_s, rows.window_s, begin_s + offset_s, end_s + offset_s) for offset_s in offsets_s
         ]
         times_s = np.concatenate(
-            [
-                copy_times_s - offset_s
-                for (copy_times_s, _), offset_s in zip(times_and_rows_by_copy, offsets_s, strict=True)
-            ]
+            [copy_times_s - offset_s for (copy_times_s, _), offset_s in zip(copy_arrivals, offsets_s, strict=True)]
         )
-        copy_numbers = np.repeat(
-            np.arange(offsets_s.size), [copy_times_s.size for copy_times_s, _ in times_and_rows_by_copy]
-        )
+        copy_numbers = np.repeat(np.arange(offsets_s.size), [copy_times_s.size for copy_times_s, _ in copy_arrivals])
         remaining_shares = shares[np.minimum((times_s / bin_s).astype(np.int64), shares.size - 1)] - copy_numbers
         is_selected = rng.random(times_s.size) < np.where(remaining_shares > 1 - 1e-6, 1.0, remaining_shares)
         times_s, row_numbers = (
             times_s[is_selected],
-            np.concatenate([row_numbers for _, row_numbers in times_and_rows_by_copy])[is_selected],
+            np.concatenate([row_numbers for _, row_numbers in copy_arrivals])[is_selected],
         )
         if requests_per_arrival > 1:
-            repeats = (requests_per_arrival + rng.random(times_s.size)).astype(np.int64)
-            times_s, row_numbers = np.repeat(times_s, repeats), np.repeat(row_numbers, repeats)
+            repeat_counts = (requests_per_arrival + rng.random(times_s.size)).astype(np.int64)
+            times_s, row_numbers = np.repeat(times_s, repeat_counts), np.repeat(row_numbers, repeat_counts)
             times_s = np.minimum(times_s + rng.uniform(0.0, _REPEAT_SPREAD_S, times_s.size), end_s - _END_MARGIN_S)
         order = np.argsort(times_s, kind="stable")
         times_s = np.clip(times_s[order], begin_s, None)
-        normals = rng.standard_normal(times_s.size) if normals_by_row is None else normals_by_row[row_numbers[order]]
+        normals = rng.standard_normal(times_s.size) if row_normals is None else row_normals[row_numbers[order]]
         yield Arrivals(
             start_s + end_s, start_s + times_s, normals, row_numbers[order] if rows.input_tokens else _NO_ROWS
         )

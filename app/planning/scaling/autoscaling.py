@@ -14,7 +14,7 @@ from app.planning.scaling.knative import KnativeState
 from app.planning.scaling.signals import FleetView, PredictiveState, count_predicted_replicas, count_scheduled_replicas
 from app.records.scaling import Autoscaler, Fixed, Hpa, Keda, Knative, Predictive, Scheduled
 
-Decide = Callable[[FleetView], int]
+ComputeDesiredReplicas = Callable[[FleetView], int]
 
 
 def build_autoscaler(
@@ -24,8 +24,8 @@ def build_autoscaler(
     rates_per_s: npt.NDArray[np.float64],
     bin_s: float,
     start_s: float = 0.0,
-) -> Decide:
-    """Build the decision function of an autoscaler, which returns the requested number of replicas.
+) -> ComputeDesiredReplicas:
+    """Build the decision function of an autoscaler, which returns the desired number of replicas.
 
     Call the function at the end of every time slot, in order. `replicas` is the number of replicas
     at `start_s`. `rates_per_s` is the forecast for predictive autoscaling.
@@ -36,13 +36,13 @@ def build_autoscaler(
         case Scheduled():
             return lambda view: count_scheduled_replicas(settings, view.now_s)
         case Predictive():
-            return PredictiveState(settings, rates_per_s, bin_s, start_s).decide
+            return PredictiveState(settings, rates_per_s, bin_s, start_s).compute_desired_replicas
         case Hpa():
-            return HpaState(settings, slot_s).decide
+            return HpaState(settings, slot_s).compute_desired_replicas
         case Keda():
-            return KedaState(settings, slot_s).decide
+            return KedaState(settings, slot_s).compute_desired_replicas
         case Knative():
-            return KnativeState(settings, slot_s, replicas=replicas, now_s=start_s).decide
+            return KnativeState(settings, slot_s, replicas=replicas, now_s=start_s).compute_desired_replicas
         case _:
             assert_never(settings)
 

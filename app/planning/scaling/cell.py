@@ -34,7 +34,7 @@ The minimum is otherwise `MIN_REPLICAS`.
 """
 
 
-def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: int) -> int:
+def choose_divisor(requests: float, autoscaler: Autoscaler, peak_replicas: int) -> int:
     """Return the integer by which to divide a fleet to get a cell; 1 means that the entire fleet is
     simulated.
 
@@ -44,7 +44,7 @@ def choose_divisor(requests: float, autoscaler: Autoscaler, replicas_at_peak: in
     """
     needed_divisor = math.ceil(requests / MAX_REQUESTS)
     explicit_counts = _list_explicit_replicas(autoscaler)
-    replicas = min(explicit_counts) if explicit_counts else replicas_at_peak
+    replicas = min(explicit_counts) if explicit_counts else peak_replicas
     has_many_requests = requests / max(1, replicas // MIN_REPLICAS) > MANY_REQUESTS
     max_divisor = replicas // (MIN_REPLICAS_IF_MANY_REQUESTS if has_many_requests else MIN_REPLICAS)
     if not explicit_counts:

@@ -14,30 +14,32 @@ from app.records.scaling import Hpa, Keda, ScalingRules
 
 
 class HpaState:
-    """State of an HPA. Call `decide` with ascending times."""
+    """State of an HPA. Call `compute_desired_replicas` with ascending times."""
 
     def __init__(self, settings: Hpa, slot_s: float) -> None:
         self._settings = settings
-        self._metric = SlidingMean(settings.window_s, slot_s)
+        self._sliding_mean = SlidingMean(settings.window_s, slot_s)
         self._history = ScalingHistory(settings.up, settings.down)
         self._last_sync_s: float | None = None
 
-    def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas. The number is unchanged between syncs, and for a
+    def compute_desired_replicas(self, view: FleetView) -> int:
+        """Return the desired number of replicas. The number is unchanged between syncs, and for a
         fleet scaled to 0."""
         settings = self._settings
         if view.ready_replicas:
-            self._metric.add(view.now_s, view.get_metric(settings.metric) / view.ready_replicas)
-        if view.requested_replicas == 0 or not is_due(view.now_s, self._last_sync_s, settings.sync_s):
-            return view.requested_replicas
+            self._sliding_mean.add(view.now_s, view.get_metric(settings.metric) / view.ready_replicas)
+        if view.desired_replicas == 0 or not is_due(view.now_s, self._last_sync_s, settings.sync_s):
+            return view.desired_replicas
         self._last_sync_s = view.now_s
-        if not settings.min <= view.requested_replicas <= settings.max:
-            return min(max(view.requested_replicas, settings.min), settings.max)
-        mean_metric = self._metric.compute_mean(view.now_s)
+        if not settings.min <= view.desired_replicas <= settings.max:
+            return min(max(view.desired_replicas, settings.min), settings.max)
+        mean_metric = self._sliding_mean.compute_mean(view.now_s)
         if mean_metric is None or view.ready_replicas == 0:
-            return view.requested_replicas
+            return view.desired_replicas
         proposed_replicas = propose_replicas(mean_metric / settings.target, view, settings.tolerance)
-        return self._history.limit(view.now_s, view.requested_replicas, proposed_replicas, settings.min, settings.max)
+        return self._history.limit_replicas(
+            view.now_s, view.desired_replicas, proposed_replicas, settings.min, settings.max
+        )
 
 
 def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
@@ -52,20 +54,18 @@ def propose_replicas(ratio: float, view: FleetView, tolerance: float) -> int:
     unmetered_replicas = view.starting_replicas if ratio < 1 else 0
     if idle_replicas + unmetered_replicas == 0:
         return (
-            view.requested_replicas
-            if _is_within_tolerance(ratio, tolerance)
-            else _round_up(ratio * view.ready_replicas)
+            view.desired_replicas if _is_within_tolerance(ratio, tolerance) else _round_up(ratio * view.ready_replicas)
         )
     counted_replicas = view.ready_replicas + idle_replicas + unmetered_replicas
     adjusted_ratio = (ratio * view.ready_replicas + unmetered_replicas) / counted_replicas
     is_reversed = (ratio < 1 < adjusted_ratio) or (ratio > 1 > adjusted_ratio)
     if _is_within_tolerance(adjusted_ratio, tolerance) or is_reversed:
-        return view.requested_replicas
+        return view.desired_replicas
     replicas = _round_up(adjusted_ratio * counted_replicas)
-    if (adjusted_ratio < 1 and replicas > view.requested_replicas) or (
-        adjusted_ratio > 1 and replicas < view.requested_replicas
+    if (adjusted_ratio < 1 and replicas > view.desired_replicas) or (
+        adjusted_ratio > 1 and replicas < view.desired_replicas
     ):
-        return view.requested_replicas
+        return view.desired_replicas
     return replicas
 
 
@@ -74,13 +74,13 @@ class ScalingHistory:
     applied changes."""
 
     def __init__(self, up: ScalingRules, down: ScalingRules) -> None:
-        self._up, self._down = up, down
+        self._up_rules, self._down_rules = up, down
         self._recommendations: list[tuple[float, int]] = []
         self._applied_changes: list[tuple[float, int]] = []
         self._max_window_s = max(up.stabilization_s, down.stabilization_s)
         self._max_period_s = max((policy.period_s for policy in (*up.policies, *down.policies)), default=0.0)
 
-    def limit(
+    def limit_replicas(
         self, now_s: float, current_replicas: int, proposed_replicas: int, min_replicas: int, max_replicas: int
     ) -> int:
         """Return the number of replicas that policies and stabilization allow at `now_s`, and
@@ -113,9 +113,11 @@ class ScalingHistory:
         The number is raised at most to the lowest recommendation in the scale-up window, and
         lowered at most to the highest recommendation in the scale-down window.
         """
-        lowest_recommendation = min([proposed_replicas, *self._list_recommendations(now_s - self._up.stabilization_s)])
+        lowest_recommendation = min(
+            [proposed_replicas, *self._list_recommendations(now_s - self._up_rules.stabilization_s)]
+        )
         highest_recommendation = max(
-            [proposed_replicas, *self._list_recommendations(now_s - self._down.stabilization_s)]
+            [proposed_replicas, *self._list_recommendations(now_s - self._down_rules.stabilization_s)]
         )
         return min(max(current_replicas, lowest_recommendation), highest_recommendation)
 
@@ -123,28 +125,28 @@ class ScalingHistory:
         return [replicas for time_s, replicas in self._recommendations if time_s > window_start_s]
 
     def _compute_upper_limit(self, now_s: float, current_replicas: int) -> int:
-        if self._up.select == "disabled":
+        if self._up_rules.select == "disabled":
             return current_replicas
         limits = [
             start_replicas + int(policy.value)
             if policy.unit == "pods"
             else _round_up(start_replicas * (1 + policy.value / 100))
-            for policy in self._up.policies
+            for policy in self._up_rules.policies
             for start_replicas in (self._count_start_replicas(now_s - policy.period_s, current_replicas),)
         ]
-        return (max if self._up.select == "max" else min)(limits, default=current_replicas)
+        return (max if self._up_rules.select == "max" else min)(limits, default=current_replicas)
 
     def _compute_lower_limit(self, now_s: float, current_replicas: int) -> int:
-        if self._down.select == "disabled":
+        if self._down_rules.select == "disabled":
             return current_replicas
         limits = [
             start_replicas - int(policy.value)
             if policy.unit == "pods"
             else int(start_replicas * (1 - policy.value / 100))
-            for policy in self._down.policies
+            for policy in self._down_rules.policies
             for start_replicas in (self._count_start_replicas(now_s - policy.period_s, current_replicas),)
         ]
-        return (min if self._down.select == "max" else max)(limits, default=current_replicas)
+        return (min if self._down_rules.select == "max" else max)(limits, default=current_replicas)
 
     def _count_start_replicas(self, period_start_s: float, current_replicas: int) -> int:
         return current_replicas - sum(change for time_s, change in self._applied_changes if time_s > period_start_s)
@@ -160,34 +162,34 @@ def _round_up(replicas: float) -> int:
 
 
 class KedaState:
-    """State of a KEDA autoscaler, with an initially active workload. Call `decide` with ascending
-    times."""
+    """State of a KEDA autoscaler, with an initially active workload. Call
+    `compute_desired_replicas` with ascending times."""
 
     def __init__(self, settings: Keda, slot_s: float) -> None:
         self._settings = settings
-        self._metric = SlidingMean(settings.window_s, slot_s)
+        self._sliding_mean = SlidingMean(settings.window_s, slot_s)
         self._history = ScalingHistory(settings.up, settings.down)
         self._last_poll_s: float | None = None
         self._last_sync_s: float | None = None
         self._last_active_s: float | None = None
 
-    def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas.
+    def compute_desired_replicas(self, view: FleetView) -> int:
+        """Return the desired number of replicas.
 
         If a KEDA poll and an HPA sync are due at the same time, the poll comes first.
         """
         settings = self._settings
-        self._metric.add(view.now_s, view.get_metric(settings.metric))
-        requested = view.requested_replicas
+        self._sliding_mean.add(view.now_s, view.get_metric(settings.metric))
+        desired_replicas = view.desired_replicas
         if is_due(view.now_s, self._last_poll_s, settings.polling_s):
             self._last_poll_s = view.now_s
-            requested = self._poll(view)
+            desired_replicas = self._poll(view)
         if (
-            requested == 0
-            or requested != view.requested_replicas
+            desired_replicas == 0
+            or desired_replicas != view.desired_replicas
             or not is_due(view.now_s, self._last_sync_s, settings.sync_s)
         ):
-            return requested
+            return desired_replicas
         self._last_sync_s = view.now_s
         return self._sync(view)
 
@@ -196,27 +198,27 @@ class KedaState:
         is_active = view.get_metric(settings.metric) > settings.activation
         if is_active or self._last_active_s is None:
             self._last_active_s = view.now_s
-        if view.requested_replicas == 0 and is_active:
+        if view.desired_replicas == 0 and is_active:
             return max(settings.min, 1)
         is_cooled_down = view.now_s - self._last_active_s > settings.cool_down_s
-        if view.requested_replicas > 0 and settings.min == 0 and not is_active and is_cooled_down:
+        if view.desired_replicas > 0 and settings.min == 0 and not is_active and is_cooled_down:
             return 0
-        return max(view.requested_replicas, settings.min)
+        return max(view.desired_replicas, settings.min)
 
     def _sync(self, view: FleetView) -> int:
-        """Return the requested number of replicas of an HPA sync: total metric divided by the
+        """Return the desired number of replicas of an HPA sync: total metric divided by the
         target per replica, within all limits.
 
         Replicas that are not ready count like ready replicas.
         """
         settings = self._settings
-        total_metric = self._metric.compute_mean(view.now_s)
+        total_metric = self._sliding_mean.compute_mean(view.now_s)
         min_replicas = max(settings.min, 1)
         if total_metric is None:
-            return view.requested_replicas
+            return view.desired_replicas
         needed_replicas = total_metric / settings.target
-        is_within_tolerance = abs(1 - needed_replicas / view.requested_replicas) <= settings.tolerance + 1e-12
-        proposed_replicas = view.requested_replicas if is_within_tolerance else math.ceil(needed_replicas - 1e-9)
-        return self._history.limit(
-            view.now_s, view.requested_replicas, max(proposed_replicas, min_replicas), min_replicas, settings.max
+        is_within_tolerance = abs(1 - needed_replicas / view.desired_replicas) <= settings.tolerance + 1e-12
+        proposed_replicas = view.desired_replicas if is_within_tolerance else math.ceil(needed_replicas - 1e-9)
+        return self._history.limit_replicas(
+            view.now_s, view.desired_replicas, max(proposed_replicas, min_replicas), min_replicas, settings.max
         )

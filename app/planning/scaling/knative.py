@@ -24,47 +24,47 @@ class KnativeState:
         self._last_panic_s: float | None = now_s if replicas > 1 else None
         self._max_panic_replicas = replicas if replicas > 1 else 0
         self._last_tick_s: float | None = None
-        self._scale_to_zero_state = _ScaleToZero(settings, now_s)
+        self._scale_to_zero_state = _ScaleToZeroState(settings, now_s)
 
     @property
     def is_panicking(self) -> bool:
         return self._last_panic_s is not None
 
-    def decide(self, view: FleetView) -> int:
-        """Return the requested number of replicas.
+    def compute_desired_replicas(self, view: FleetView) -> int:
+        """Return the desired number of replicas.
 
         The number is unchanged between ticks. However, the first request to a fleet scaled to 0
         triggers an immediate decision.
         """
         settings = self._settings
         metric_value = view.get_metric(settings.metric)
-        is_monitored = view.requested_replicas > 0 or metric_value > 0
+        is_monitored = view.desired_replicas > 0 or metric_value > 0
         if is_monitored:
             self._stable_window.add(view.now_s, metric_value)
             self._panic_window.add(view.now_s, metric_value)
-        is_first_request = view.requested_replicas == 0 and metric_value > 0
+        is_first_request = view.desired_replicas == 0 and metric_value > 0
         if not is_first_request and not is_due(view.now_s, self._last_tick_s, settings.tick_s):
-            return view.requested_replicas
+            return view.desired_replicas
         self._last_tick_s = view.now_s
         stable_mean, panic_mean = (
             self._stable_window.compute_mean(view.now_s),
             self._panic_window.compute_mean(view.now_s),
         )
         if stable_mean is None:
-            return view.requested_replicas
-        replicas = max(self._scale(view, stable_mean, panic_mean or 0.0), settings.min)
+            return view.desired_replicas
+        replicas = max(self._compute_replicas(view, stable_mean, panic_mean or 0.0), settings.min)
         if settings.max:
             replicas = min(replicas, settings.max)
-        return self._scale_to_zero_state.apply(view, replicas, panic_mean or 0.0)
+        return self._scale_to_zero_state.compute_replicas(view, replicas, panic_mean or 0.0)
 
-    def _scale(self, view: FleetView, stable_mean: float, panic_mean: float) -> int:
+    def _compute_replicas(self, view: FleetView, stable_mean: float, panic_mean: float) -> int:
         settings = self._settings
         target = settings.capacity * settings.utilization
         ready_replicas = max(1, view.ready_replicas)
         max_replicas = math.ceil(settings.max_up_rate * ready_replicas)
         min_replicas = math.floor(ready_replicas / settings.max_down_rate)
         stable_replicas, panic_replicas = (math.ceil(value / target - 1e-9) for value in (stable_mean, panic_mean))
-        self._update_panic(view.now_s, panic_replicas / ready_replicas >= settings.panic_threshold)
+        self._update_panic_mode(view.now_s, panic_replicas / ready_replicas >= settings.panic_threshold)
         replicas = min(max(stable_replicas, min_replicas), max_replicas)
         if self._last_panic_s is None:
             return replicas
@@ -73,14 +73,14 @@ class KnativeState:
         )
         return self._max_panic_replicas
 
-    def _update_panic(self, now_s: float, is_over_threshold: bool) -> None:
+    def _update_panic_mode(self, now_s: float, is_over_threshold: bool) -> None:
         if is_over_threshold:
             self._last_panic_s = now_s
         elif self._last_panic_s is not None and now_s - self._last_panic_s > self._settings.stable_s:
             self._last_panic_s, self._max_panic_replicas = None, 0
 
 
-class _ScaleToZero:
+class _ScaleToZeroState:
     """State of scaling to and from zero.
 
     A fleet is scaled to 0 after it has been active for at least the stable window, and then
@@ -93,18 +93,18 @@ class _ScaleToZero:
         self._state_start_s = now_s
         self._proxy_start_s: float | None = None
 
-    def apply(self, view: FleetView, replicas: int, panic_mean: float) -> int:
+    def compute_replicas(self, view: FleetView, replicas: int, panic_mean: float) -> int:
         self._update_activator(view, panic_mean)
-        if view.requested_replicas == 0:
-            self._enter("activating", view.now_s)
+        if view.desired_replicas == 0:
+            self._enter_state("activating", view.now_s)
             return replicas
         if self._state == "activating":
             if view.ready_replicas == 0:
-                return replicas or view.requested_replicas
-            self._enter("active", view.now_s)
+                return replicas or view.desired_replicas
+            self._enter_state("active", view.now_s)
         if replicas > 0:
             if self._state == "inactive":
-                self._enter("active", view.now_s)
+                self._enter_state("active", view.now_s)
             return replicas
         return self._scale_to_zero(view)
 
@@ -112,11 +112,11 @@ class _ScaleToZero:
         if self._state == "active":
             if view.now_s - self._state_start_s < self._settings.stable_s:
                 return 1
-            self._enter("inactive", view.now_s)
+            self._enter_state("inactive", view.now_s)
         activator_since_s = (
             self._state_start_s if self._proxy_start_s is None else min(self._state_start_s, self._proxy_start_s)
         )
-        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.requested_replicas
+        return 0 if view.now_s - activator_since_s >= self._settings.grace_s else view.desired_replicas
 
     def _update_activator(self, view: FleetView, panic_mean: float) -> None:
         settings = self._settings
@@ -126,5 +126,5 @@ class _ScaleToZero:
         else:
             self._proxy_start_s = None
 
-    def _enter(self, state: Literal["activating", "active", "inactive"], now_s: float) -> None:
+    def _enter_state(self, state: Literal["activating", "active", "inactive"], now_s: float) -> None:
         self._state, self._state_start_s = state, now_s

@@ -36,7 +36,7 @@ class ColdStartDraw(msgspec.Struct, frozen=True):
         return msgspec.structs.replace(self, stock_wait_s=0.0, node_s=0.0)
 
 
-def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) -> ColdStartDraw:
+def draw_cold_start(settings: ColdStartModel, rng: np.random.Generator) -> ColdStartDraw:
     """Draw the durations of a cold start.
 
     The number of random numbers drawn does not depend on the settings, so that settings can be
@@ -44,10 +44,10 @@ def draw_cold_start(settings: ColdStartModel, generator: np.random.Generator) ->
     """
     sigma = math.sqrt(math.log1p(settings.cv * settings.cv))
     node_factor, image_factor, weights_factor, engine_factor, warm_up_factor = np.exp(
-        sigma * generator.standard_normal(5)
+        sigma * rng.standard_normal(5)
     ).tolist()
     return ColdStartDraw(
-        stock_wait_s=settings.retry_s * _draw_rejection_count(settings.refusal_probability, float(generator.random())),
+        stock_wait_s=settings.retry_s * _draw_rejection_count(settings.refusal_probability, float(rng.random())),
         node_s=settings.node_s * node_factor,
         image_s=settings.image.median_s * image_factor,
         weights_s=settings.weights.median_s * weights_factor,
@@ -97,7 +97,7 @@ class PhaseChange(NamedTuple):
     """Change of a replica's phase, with the exact time in seconds."""
 
     time_s: float
-    replica: int
+    replica_number: int
     phase: Phase
 
 
@@ -116,7 +116,7 @@ class ReplicaState:
     phase_end_s: float = np.inf
     next_phases: list[tuple[Phase, float]] = field(default_factory=list)
     time_to_failure_s: float = np.inf
-    starts: int = 0
+    start_count: int = 0
     billed_s: dict[Phase, float] = field(default_factory=lambda: dict.fromkeys(BILLED_PHASES, 0.0))
 
     @property
@@ -127,7 +127,7 @@ class ReplicaState:
     def is_leaving(self) -> bool:
         return self.phase in (Phase.DRAINING, Phase.GONE)
 
-    def enter(self, time_s: float, phase: Phase, end_s: float = np.inf) -> PhaseChange:
+    def enter_phase(self, time_s: float, phase: Phase, end_s: float = np.inf) -> PhaseChange:
         if self.phase in self.billed_s:
             self.billed_s[self.phase] += time_s - self.phase_start_s
         self.phase, self.phase_start_s, self.phase_end_s = phase, time_s, end_s
@@ -170,7 +170,7 @@ class ReplicaPool:
         """Indices of the ready replicas, in ascending order."""
         return [replica.number for replica in self.states if replica.is_ready]
 
-    def count(self, *phases: Phase) -> int:
+    def count_in_phases(self, *phases: Phase) -> int:
         return sum(1 for replica in self.states if replica.phase in phases)
 
     def start_replica(self, version: int, now_s: float) -> PhaseChange:
@@ -180,7 +180,7 @@ class ReplicaPool:
         cold_start = self._draw_cold_start(replica)
         if self._use_warm_node(now_s, cold_start):
             cold_start = cold_start.remove_node_phases()
-        return self._begin_cold_start(replica, cold_start, now_s, is_cached=False)
+        return self._begin_cold_start(replica, cold_start, now_s, is_image_cached=False)
 
     def advance(self, now_s: float) -> list[PhaseChange]:
         """Apply all phase changes that are due up to `now_s`, and return them in order of time."""
@@ -197,12 +197,12 @@ class ReplicaPool:
         """Start draining a ready replica. Remove a replica that is not ready immediately."""
         replica = self._find_replica(number)
         if replica.is_ready:
-            return replica.enter(now_s, Phase.DRAINING)
+            return replica.enter_phase(now_s, Phase.DRAINING)
         return self.remove(number, now_s)
 
     def remove(self, number: int, now_s: float) -> PhaseChange:
         replica = self._find_replica(number)
-        change = replica.enter(now_s, Phase.GONE)
+        change = replica.enter_phase(now_s, Phase.GONE)
         self.states.remove(replica)
         for phase, seconds in replica.billed_s.items():
             self._removed_billed_s[phase.value] += seconds
@@ -222,7 +222,7 @@ class ReplicaPool:
 
     def count_billed_nodes(self, now_s: float) -> int:
         """Return the number of replicas and warm nodes that are billed at `now_s`."""
-        return self.count(*BILLED_PHASES) + sum(
+        return self.count_in_phases(*BILLED_PHASES) + sum(
             1 for billing_start_s, _ in self._warm_node_times_s if billing_start_s <= now_s
         )
 
@@ -234,13 +234,13 @@ class ReplicaPool:
         return replica
 
     def _begin_cold_start(
-        self, replica: ReplicaState, cold_start: ColdStartDraw, now_s: float, *, is_cached: bool
+        self, replica: ReplicaState, cold_start: ColdStartDraw, now_s: float, *, is_image_cached: bool
     ) -> PhaseChange:
-        replica.starts += 1
+        replica.start_count += 1
         replica.next_phases = [
             (Phase.WAITING, cold_start.stock_wait_s),
             (Phase.PROVISIONING, cold_start.node_s),
-            (Phase.PULLING, 0.0 if is_cached else cold_start.image_s),
+            (Phase.PULLING, 0.0 if is_image_cached else cold_start.image_s),
             (Phase.LOADING, cold_start.weights_s + cold_start.engine_s),
             (Phase.WARMING, cold_start.warm_up_s),
             (Phase.READY, replica.time_to_failure_s),
@@ -248,24 +248,24 @@ class ReplicaPool:
         replica.next_phases = [(phase, duration_s) for phase, duration_s in replica.next_phases if duration_s > 0]
         phase, duration_s = replica.next_phases.pop(0)
         self._next_change_s = min(self._next_change_s, now_s + duration_s)
-        return replica.enter(now_s, phase, now_s + duration_s)
+        return replica.enter_phase(now_s, phase, now_s + duration_s)
 
     def _enter_next_phase(self, replica: ReplicaState) -> PhaseChange:
         time_s = replica.phase_end_s
         if replica.next_phases:
             phase, duration_s = replica.next_phases.pop(0)
-            return replica.enter(time_s, phase, time_s + duration_s)
+            return replica.enter_phase(time_s, phase, time_s + duration_s)
         assert self._failures is not None
         if replica.phase is Phase.READY:
-            return replica.enter(time_s, Phase.FAILED, time_s + self._failures.detect_s)
+            return replica.enter_phase(time_s, Phase.FAILED, time_s + self._failures.detect_s)
         return self._restart(replica, time_s)
 
     def _restart(self, replica: ReplicaState, time_s: float) -> PhaseChange:
         replica.time_to_failure_s = self._draw_time_to_failure_s(replica)
         cold_start = self._draw_cold_start(replica)
         if self._failures is not None and not self._failures.new_node:
-            return self._begin_cold_start(replica, cold_start.remove_node_phases(), time_s, is_cached=True)
-        return self._begin_cold_start(replica, cold_start, time_s, is_cached=False)
+            return self._begin_cold_start(replica, cold_start.remove_node_phases(), time_s, is_image_cached=True)
+        return self._begin_cold_start(replica, cold_start, time_s, is_image_cached=False)
 
     def _use_warm_node(self, now_s: float, cold_start: ColdStartDraw) -> bool:
         """Assign a ready warm node, if any, to a new replica. Return whether a node was assigned.
@@ -282,15 +282,15 @@ class ReplicaPool:
         return False
 
     def _draw_cold_start(self, replica: ReplicaState) -> ColdStartDraw:
-        return draw_cold_start(self._cold_start, self._build_generator(replica, 0))
+        return draw_cold_start(self._cold_start, self._build_rng(replica, 0))
 
     def _draw_time_to_failure_s(self, replica: ReplicaState) -> float:
         if self._failures is None:
             return np.inf
-        return float(self._build_generator(replica, 1).exponential(self._failures.mtbf_hours * _SECONDS_PER_HOUR))
+        return float(self._build_rng(replica, 1).exponential(self._failures.mtbf_hours * _SECONDS_PER_HOUR))
 
-    def _build_generator(self, replica: ReplicaState, purpose: int) -> np.random.Generator:
-        return np.random.default_rng((self._seed, 3, replica.number, replica.starts, purpose))
+    def _build_rng(self, replica: ReplicaState, purpose: int) -> np.random.Generator:
+        return np.random.default_rng((self._seed, 3, replica.number, replica.start_count, purpose))
 
     def _find_replica(self, number: int) -> ReplicaState:
         return next(replica for replica in self.states if replica.number == number)

@@ -11,7 +11,7 @@ from app.planning.scaling.signals import FleetView
 from app.planning.simulation.activator import sum_ages_s, sum_latencies_s
 from app.planning.simulation.histogram import compute_quantile_s
 from app.planning.simulation.results import compute_busy_s, get_histogram
-from app.planning.simulation.serving import get_outstanding, get_totals
+from app.planning.simulation.serving import get_outstanding_counts, get_totals
 from app.planning.simulation.state import Fleet
 from app.records.day import DayMinute, DayTotals
 
@@ -24,32 +24,32 @@ class SlotMeter:
         self._fleet, self._outside_s = fleet, outside_s
         self._timeout_s = timeout_s if np.isfinite(timeout_s) else 0.0
         self._last_read_s = start_s
-        self._counts = get_totals(fleet)
+        self._totals = get_totals(fleet)
         self._total_latency_s = sum_latencies_s(fleet)
         self._total_age_s = 0.0
         self._busy_s = compute_busy_s(fleet, start_s)
 
-    def read(self, operated_fleet: OperatedFleet, now_s: float, requested: int) -> FleetView:
+    def read(self, operated_fleet: OperatedFleet, now_s: float, desired_replicas: int) -> FleetView:
         """Return the fleet's state at `now_s`, with means since the last reading. The fleet must
         have been advanced to `now_s`."""
-        slot_s, counts, total_busy_s = (
+        slot_s, totals, total_busy_s = (
             now_s - self._last_read_s,
             get_totals(self._fleet),
             compute_busy_s(self._fleet, now_s),
         )
-        utilization_by_slot = (total_busy_s - self._busy_s) / slot_s
+        slot_utilizations = (total_busy_s - self._busy_s) / slot_s
         ready_slots = operated_fleet.ready_slots
         view = FleetView(
             now_s=now_s,
-            requested_replicas=requested,
+            desired_replicas=desired_replicas,
             ready_replicas=len(ready_slots),
-            in_flight=self._compute_in_flight(operated_fleet, now_s, counts),
-            utilization=float(utilization_by_slot[ready_slots].clip(0.0, 1.0).sum()),
-            rate_per_s=(counts.arrivals - self._counts.arrivals) / slot_s,
-            pending_replicas=operated_fleet.replicas.count(*PENDING_PHASES),
-            starting_replicas=operated_fleet.replicas.count(*STARTING_PHASES),
+            in_flight=self._compute_in_flight(operated_fleet, now_s, totals),
+            utilization=float(slot_utilizations[ready_slots].clip(0.0, 1.0).sum()),
+            rate_per_s=(totals.arrivals - self._totals.arrivals) / slot_s,
+            pending_replicas=operated_fleet.replica_pool.count_in_phases(*PENDING_PHASES),
+            starting_replicas=operated_fleet.replica_pool.count_in_phases(*STARTING_PHASES),
         )
-        self._last_read_s, self._counts, self._busy_s = now_s, counts, total_busy_s
+        self._last_read_s, self._totals, self._busy_s = now_s, totals, total_busy_s
         return view
 
     def restart(self) -> None:
@@ -57,61 +57,61 @@ class SlotMeter:
         time slots."""
         self._total_age_s = sum_ages_s(self._fleet, self._last_read_s)
         self._busy_s = compute_busy_s(self._fleet, self._last_read_s)
-        self._counts = get_totals(self._fleet)
+        self._totals = get_totals(self._fleet)
 
-    def _compute_in_flight(self, operated_fleet: OperatedFleet, now_s: float, counts: DayTotals) -> float:
+    def _compute_in_flight(self, operated_fleet: OperatedFleet, now_s: float, totals: DayTotals) -> float:
         """Return the mean number of requests in flight since the last reading, by Little's law.
 
         Requests that ended since the last reading are included; requests of draining replicas are
         not.
         """
-        last_counts = self._counts
-        responses = counts.good + counts.late - last_counts.good - last_counts.late
+        last_totals = self._totals
+        responses = totals.good + totals.late - last_totals.good - last_totals.late
         total_latency_s, total_age_s = sum_latencies_s(self._fleet), sum_ages_s(self._fleet, now_s)
         time_in_fleet_s = (
             total_latency_s - self._total_latency_s + total_age_s - self._total_age_s - responses * self._outside_s
         )
         self._total_latency_s, self._total_age_s = total_latency_s, total_age_s
-        time_in_fleet_s += (counts.timed_out - last_counts.timed_out) * self._timeout_s
+        time_in_fleet_s += (totals.timed_out - last_totals.timed_out) * self._timeout_s
         draining_slots = operated_fleet.draining_slots
-        draining_requests = int(get_outstanding(self._fleet)[draining_slots].sum()) if draining_slots else 0
+        draining_requests = int(get_outstanding_counts(self._fleet)[draining_slots].sum()) if draining_slots else 0
         return max(0.0, time_in_fleet_s / (now_s - self._last_read_s) - draining_requests)
 
 
-class MinuteMeter:
+class PeriodMeter:
     """Meter of the changes of all counts since the previous reading, usually a minute ago."""
 
-    def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, cell_count: int) -> None:
-        """Create the meter. All counts are multiplied by `cell_count`, since only one cell of the
+    def __init__(self, fleet: Fleet, usd_per_hour: float, start_s: float, divisor: int) -> None:
+        """Create the meter. All counts are multiplied by `divisor`, since only one cell of the
         fleet is simulated."""
-        self._fleet, self._usd_per_hour, self._cell_count = fleet, usd_per_hour, cell_count
+        self._fleet, self._usd_per_hour, self._divisor = fleet, usd_per_hour, divisor
         self._period_start_s = start_s
-        self._counts = get_totals(fleet)
+        self._totals = get_totals(fleet)
         self._histogram = get_histogram(fleet)
         self._billed_s = 0.0
 
-    def read(self, operated_fleet: OperatedFleet, now_s: float, requested: int) -> DayMinute:
-        counts, histogram, last_counts = get_totals(self._fleet), get_histogram(self._fleet), self._counts
-        billed_s = sum(operated_fleet.replicas.compute_billed_s(now_s).values())
-        period_histogram, cell_count = histogram - self._histogram, self._cell_count
+    def read(self, operated_fleet: OperatedFleet, now_s: float, desired_replicas: int) -> DayMinute:
+        totals, histogram, last_totals = get_totals(self._fleet), get_histogram(self._fleet), self._totals
+        billed_s = sum(operated_fleet.replica_pool.compute_billed_s(now_s).values())
+        period_histogram, divisor = histogram - self._histogram, self._divisor
         p50_s, p95_s, p99_s = (compute_quantile_s(period_histogram, probability) for probability in (0.50, 0.95, 0.99))
         minute = DayMinute(
             at_s=self._period_start_s,
-            arrivals_per_s=cell_count * (counts.arrivals - last_counts.arrivals) / (now_s - self._period_start_s),
-            desired=cell_count * requested,
-            ready=cell_count * len(operated_fleet.ready_slots),
-            starting=cell_count * operated_fleet.replicas.count(*PENDING_PHASES, *STARTING_PHASES),
-            billed=cell_count * operated_fleet.replicas.count_billed_nodes(now_s),
-            in_flight=cell_count * counts.in_flight,
-            good=cell_count * (counts.good - last_counts.good),
-            late=cell_count * (counts.late - last_counts.late),
-            dropped=cell_count * (counts.dropped - last_counts.dropped),
-            timed_out=cell_count * (counts.timed_out - last_counts.timed_out),
-            failed=cell_count * (counts.failed - last_counts.failed),
+            arrivals_per_s=divisor * (totals.arrivals - last_totals.arrivals) / (now_s - self._period_start_s),
+            desired=divisor * desired_replicas,
+            ready=divisor * len(operated_fleet.ready_slots),
+            starting=divisor * operated_fleet.replica_pool.count_in_phases(*PENDING_PHASES, *STARTING_PHASES),
+            billed=divisor * operated_fleet.replica_pool.count_billed_nodes(now_s),
+            in_flight=divisor * totals.in_flight,
+            good=divisor * (totals.good - last_totals.good),
+            late=divisor * (totals.late - last_totals.late),
+            dropped=divisor * (totals.dropped - last_totals.dropped),
+            timed_out=divisor * (totals.timed_out - last_totals.timed_out),
+            failed=divisor * (totals.failed - last_totals.failed),
             p50_s=p50_s,
             p95_s=p95_s,
             p99_s=p99_s,
-            usd=cell_count * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
+            usd=divisor * (billed_s - self._billed_s) / 3600 * self._usd_per_hour,
         )
-        self._period_start_s, self._counts, self._histogram, self._billed_s = now_s, counts, histogram, billed_s
+        self._period_start_s, self._totals, self._histogram, self._billed_s = now_s, totals, histogram, billed_s
         return minute

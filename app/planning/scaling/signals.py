@@ -19,7 +19,7 @@ from app.records.scaling import Predictive, ScalingMetric, Scheduled
 class FleetView(msgspec.Struct, frozen=True):
     """State of the fleet at the end of a time slot, as an autoscaler sees it.
 
-    `requested_replicas` is the number of replicas that the autoscaler requested last,
+    `desired_replicas` is the number of replicas that the autoscaler requested last,
     `pending_replicas` the number of replicas without a container, and `starting_replicas` the
     number of replicas whose container is not ready. No count includes draining replicas.
 
@@ -29,7 +29,7 @@ class FleetView(msgspec.Struct, frozen=True):
     """
 
     now_s: float
-    requested_replicas: int
+    desired_replicas: int
     ready_replicas: int
     in_flight: float
     utilization: float
@@ -125,8 +125,8 @@ class PredictiveState:
         self._rates_per_s, self._bin_s, self._start_s = rates_per_s, bin_s, start_s
         self._last_tick_s: float | None = None
 
-    def decide(self, view: FleetView) -> int:
+    def compute_desired_replicas(self, view: FleetView) -> int:
         if not is_due(view.now_s, self._last_tick_s, self._settings.tick_s):
-            return view.requested_replicas
+            return view.desired_replicas
         self._last_tick_s = view.now_s
         return count_predicted_replicas(self._settings, view.now_s, self._rates_per_s, self._bin_s, self._start_s)

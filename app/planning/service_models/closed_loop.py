@@ -30,7 +30,7 @@ from app.planning.service_models.moments import (
     find_best_fits,
     pick_evenly,
 )
-from app.planning.service_models.service_fit import AGGREGATES, add_shared_cores, count_requests
+from app.planning.service_models.service_fit import QUANTILE_BY_AGGREGATE, add_shared_cores, count_requests
 from app.planning.simulation.closed_loop import simulate_closed_batches, simulate_closed_requests
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel
@@ -38,7 +38,7 @@ from app.records.service import BatchService, RequestService, ServiceFit, Servic
 RESPONSE_GAP = "between responses"
 _MEAN = "mean"
 _MAX_SCREENED_LOADS = 8
-_SCREENING, _REFINING = (8, 40_000), (16, 100_000)
+_SCREENING_BUDGET, _REFINING_BUDGET = (8, 40_000), (16, 100_000)
 """Simulation budgets of screening and of refining: maximum number of simulations per stage, and
 approximate total number of requests.
 """
@@ -61,13 +61,17 @@ class ClosedLoopSimulation(msgspec.Struct, frozen=True):
     def simulate(self, service: ServiceModel) -> SimulatedStatistics:
         simulations = [self._simulate_once(normals, service) for normals in self.normals]
         latencies = np.array([latencies_s for latencies_s, _ in simulations])
-        requests = latencies.shape[1]
-        ranks = {name: math.ceil(AGGREGATES[name] * requests) - 1 for name in self.names if name in AGGREGATES}
+        request_count = latencies.shape[1]
+        ranks = {
+            name: math.ceil(QUANTILE_BY_AGGREGATE[name] * request_count) - 1
+            for name in self.names
+            if name in QUANTILE_BY_AGGREGATE
+        }
         means = latencies.mean(axis=1)
         if ranks:
             latencies.sort(axis=1)  # four times as fast as a partition at several ranks
         end_times_s = np.array([end_s for _, end_s in simulations])
-        columns = {RESPONSE_GAP: end_times_s / requests, _MEAN: means}
+        columns = {RESPONSE_GAP: end_times_s / request_count, _MEAN: means}
         columns |= {name: latencies[:, rank] for name, rank in ranks.items()}
         return SimulatedStatistics(np.log(np.column_stack([columns[name] for name in self.names])))
 
@@ -91,7 +95,7 @@ class _Point(msgspec.Struct, frozen=True):
     latency_s: float
 
 
-def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
+def fit_closed_loop(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -> ServiceFit:
     """Fit a service model to closed-loop load points.
 
     Raises CannotFitError if load points at fewer than three levels of concurrency were measured.
@@ -102,8 +106,8 @@ def fit_closed(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) -
         raise CannotFitError(f"{requirement_text}, but there are {len(points)}")
     highest_per_s = max(load_point.achieved_per_s for load_point in load_points)
     families = list_candidate_families(min(point.latency_s for point in points), highest_per_s)
-    screening_stages = _build_stages(pick_evenly(points, _MAX_SCREENED_LOADS), *_SCREENING, seed)
-    stages = _build_stages(points, *_REFINING, seed + 1)
+    screening_stages = _build_stages(pick_evenly(points, _MAX_SCREENED_LOADS), *_SCREENING_BUDGET, seed)
+    stages = _build_stages(points, *_REFINING_BUDGET, seed + 1)
     fits = find_best_fits(
         families, screening_stages, stages, max_fits=_MAX_REFINED_FITS,
         derive_additional=add_shared_cores, derive_richer=add_slow_phase, derive_nearby=vary_slots, use_held_out=True,
@@ -118,17 +122,19 @@ def _group_by_clients(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
     for load_point in load_points:
         if load_point.clients and load_point.achieved_per_s > 0 and count_requests(load_point) >= MIN_REQUESTS:
             load_points_by_clients[max(1, round(load_point.clients))].append(load_point)
-    return [_combine(clients, load_points_by_clients[clients]) for clients in sorted(load_points_by_clients)]
+    return [
+        _combine_load_points(clients, load_points_by_clients[clients]) for clients in sorted(load_points_by_clients)
+    ]
 
 
-def _combine(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
+def _combine_load_points(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
     """Combine load points with the same number of clients.
 
     `latency_s` of the result is the first reported of p50, p90, p95, p99 and mean, or else an
     estimate by Little's law.
     """
     latencies = [load_point.latencies_s.get("latency", {}) for load_point in load_points]
-    names = [name for name in AGGREGATES if all(latencies_s.get(name) for latencies_s in latencies)]
+    names = [name for name in QUANTILE_BY_AGGREGATE if all(latencies_s.get(name) for latencies_s in latencies)]
     if "p50" not in names and all(latencies_s.get(_MEAN) for latencies_s in latencies):
         names.append(_MEAN)
     log_latencies = [fmean(math.log(latencies_s[name]) for latencies_s in latencies) for name in names]
@@ -141,12 +147,14 @@ def _combine(clients: int, load_points: Sequence[MeasuredLoadPoint]) -> _Point:
     return _Point(clients, observed_load, math.exp(log_latencies[0]) if log_latencies else clients / rate_per_s)
 
 
-def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, seed: int) -> list[ObservedStage]:
-    requests = [min(point.observed_load.requests, _MAX_REQUESTS) for point in points]
-    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
+def _build_stages(
+    points: Sequence[_Point], max_simulations: int, request_budget: int, seed: int
+) -> list[ObservedStage]:
+    request_counts = [min(point.observed_load.requests, _MAX_REQUESTS) for point in points]
+    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, request_budget // max(1, sum(request_counts))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     stages = []
-    for point, request_count, point_seed in zip(points, requests, seeds, strict=True):
+    for point, request_count, point_seed in zip(points, request_counts, seeds, strict=True):
         observed_load = point.observed_load
         simulation = ClosedLoopSimulation(
             point.clients,
@@ -157,7 +165,7 @@ def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, s
             ObservedStage(
                 observed_load,
                 simulation.simulate,
-                min(1.0, _MAX_REQUESTS / observed_load.requests) / observed_load.points,
+                min(1.0, _MAX_REQUESTS / observed_load.requests) / observed_load.point_count,
             )
         )
     return stages

@@ -48,10 +48,10 @@ _INTERVAL_MARGIN = 1.15
 """Factor by which the interval of a posterior may extend beyond the measured rates, since a stage
 may meet or miss the SLO by chance.
 """
-_MODEL_ERROR = 0.03
+_MODEL_SIGMA = 0.03
 """Standard deviation of the log max rate of a stage as predicted by a good service model."""
 _MIN_STEADY_FACTOR = 0.8
-_MIN_SHARE_OF_PASSED = 0.8
+_MIN_SHARE_OF_ALWAYS_MET = 0.8
 RUN_TO_RUN_SIGMA = 0.02
 """Standard deviation of the log max rate between repeated measurements of the same machine."""
 _MAX_SPREAD = 0.2
@@ -87,8 +87,8 @@ class Evidence(msgspec.Struct, frozen=True):
     number of requests of the load points; `None` if the load points are steady-state values.
     `lengths` are the measured pairs of input and output tokens; empty if unknown. The probability
     that a stage meets the SLO is a logistic function of the log rate, with the scale `spread`.
-    `passed_rate_per_s` is the highest rate at which all repeats met the SLO; 0 if there is none. No
-    plan exceeds `max_rate_per_s`.
+    `always_met_rate_per_s` is the highest rate at which all repeats met the SLO; 0 if there is
+    none. No plan exceeds `max_rate_per_s`.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -96,7 +96,7 @@ class Evidence(msgspec.Struct, frozen=True):
     stage_requests: int | None = None
     lengths: tuple[tuple[int, int], ...] = ()
     spread: float = LOGISTIC_SPREAD
-    passed_rate_per_s: float = 0.0
+    always_met_rate_per_s: float = 0.0
     max_rate_per_s: float = math.inf
 
     @property
@@ -120,7 +120,7 @@ class Evidence(msgspec.Struct, frozen=True):
         """Lower bound of the planned rate in req/s at 90 % confidence: 80 % of the highest rate at
         which all repeats met the SLO.
         """
-        return _MIN_SHARE_OF_PASSED * self.passed_rate_per_s
+        return _MIN_SHARE_OF_ALWAYS_MET * self.always_met_rate_per_s
 
     @property
     def interval(self) -> tuple[float, float]:
@@ -131,45 +131,50 @@ class Evidence(msgspec.Struct, frozen=True):
         """
         if self.is_contradictory:
             posterior = CapacityPosterior(self.tested_rates, self.spread)
-            assumed_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
-            low, high = posterior.compute_quantile(0.1), max(posterior.compute_quantile(0.9), assumed_per_s)
+            min_upper_per_s = self.min_rate_per_s * math.exp(Z80 * RUN_TO_RUN_SIGMA)
+            low, high = posterior.compute_quantile(0.1), max(posterior.compute_quantile(0.9), min_upper_per_s)
             return min(low, self.max_rate_per_s), min(high, self.max_rate_per_s)
         if math.isinf(self.lowest_missed_per_s):
             return self.highest_met_per_s, max(self.max_throughput_per_s, self.highest_met_per_s)
         return self.highest_met_per_s, self.lowest_missed_per_s
 
-    def scale(self, factor: float) -> Evidence:
+    def scale_rates(self, factor: float) -> Evidence:
         """Return the evidence for a replica that is `factor` times as fast."""
         scaled_rates = tuple((rate * factor, is_slo_met) for rate, is_slo_met in self.tested_rates)
         return msgspec.structs.replace(
             self, tested_rates=scaled_rates, max_throughput_per_s=self.max_throughput_per_s * factor,
-            passed_rate_per_s=self.passed_rate_per_s * factor,
+            always_met_rate_per_s=self.always_met_rate_per_s * factor,
             max_rate_per_s=self.max_rate_per_s * factor,
         )  # fmt: skip
 
     def correct_to_steady_state(
-        self, effect: StageEffect | None, steady_rate_per_s: float, fit_spread: float = 1.0
+        self, stage_effect: StageEffect | None, steady_rate_per_s: float, fit_spread: float = 1.0
     ) -> Evidence:
         """Return the evidence corrected from short stages to steady state, based on a service
         model's prediction.
 
-        `effect` is the prediction for stages as short as the measured stages, and
+        `stage_effect` is the prediction for stages as short as the measured stages, and
         `steady_rate_per_s` the model's rate in steady state. `fit_spread` is the ratio of the
         model's error at the load points to their scatter. The correction is weaker if the model
-        fits badly, or if `effect` differs from the measurement. No rate changes by more than a
-        fifth, so that a plan stays close to the measurement.
+        fits badly, or if `stage_effect` differs from the measurement. No rate changes by more than
+        a fifth, so that a plan stays close to the measurement.
         """
-        if effect is None:
+        if stage_effect is None:
             return self
         low, high = self.interval
-        nearest_rate_per_s = min(max(effect.stage_rate_per_s, low), high)
-        deviation = math.log(effect.stage_rate_per_s / nearest_rate_per_s) / math.hypot(effect.spread, _MODEL_ERROR)
+        nearest_rate_per_s = min(max(stage_effect.stage_rate_per_s, low), high)
+        deviation = math.log(stage_effect.stage_rate_per_s / nearest_rate_per_s) / math.hypot(
+            stage_effect.spread, _MODEL_SIGMA
+        )
         weight = math.exp(-(deviation**2) / 2) / fit_spread**2
-        factor = (steady_rate_per_s / effect.stage_rate_per_s) ** weight
+        factor = (steady_rate_per_s / stage_effect.stage_rate_per_s) ** weight
         factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
-        spread = min(max(effect.spread, LOGISTIC_SPREAD), _MAX_SPREAD)
+        spread = min(max(stage_effect.spread, LOGISTIC_SPREAD), _MAX_SPREAD)
         return msgspec.structs.replace(
-            self.scale(factor), spread=spread, passed_rate_per_s=self.passed_rate_per_s, max_rate_per_s=high
+            self.scale_rates(factor),
+            spread=spread,
+            always_met_rate_per_s=self.always_met_rate_per_s,
+            max_rate_per_s=high,
         )
 
     def compute_posterior(self, model_rate_per_s: float, sigma: float) -> RatePosterior:
@@ -227,9 +232,9 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
     constant-rate load points count only if they missed the SLO.
     """
     tested_rates, request_counts = [], []
-    for point in target.load_points:
-        rate_per_s, requests = point.offered_per_s, point.completed
-        is_slo_met = meets_slo(point, slo)
+    for load_point in target.load_points:
+        rate_per_s, requests = load_point.offered_per_s, load_point.completed
+        is_slo_met = meets_slo(load_point, slo)
         if (
             rate_per_s is None
             or rate_per_s <= 0
@@ -237,7 +242,7 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
             or (requests is not None and requests < MIN_REQUESTS)
         ):
             continue
-        if point.gaps == "random" or (point.gaps == "even" and not is_slo_met):
+        if load_point.gaps == "random" or (load_point.gaps == "even" and not is_slo_met):
             tested_rates.append((rate_per_s, is_slo_met))
             request_counts.append(requests)
     max_throughput_per_s = math.inf if target.fit is None else _compute_max_throughput_per_s(target.fit)
@@ -246,7 +251,7 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
         round(median(reported_counts)) if reported_counts and len(reported_counts) == len(request_counts) else None
     )
     missed_rates = {rate_per_s for rate_per_s, is_slo_met in tested_rates if not is_slo_met}
-    passed_rate_per_s = max(
+    always_met_rate_per_s = max(
         (rate_per_s for rate_per_s, is_slo_met in tested_rates if is_slo_met and rate_per_s not in missed_rates),
         default=0.0,
     )
@@ -255,7 +260,7 @@ def collect_evidence(target: MeasuredTarget, slo: Sequence[Objective]) -> Eviden
         max_throughput_per_s,
         stage_requests,
         _get_lengths(target),
-        passed_rate_per_s=passed_rate_per_s,
+        always_met_rate_per_s=always_met_rate_per_s,
     )
 
 
@@ -305,8 +310,8 @@ def _compute_max_throughput_per_s(fit: ServiceFit) -> float:
     if not typical_latencies_s:
         return math.inf
     slot_counts = []
-    for fitted in fit.services:
-        match fitted.service:
+    for fitted_service in fit.services:
+        match fitted_service.service:
             case RequestService(slots=slots):
                 slot_counts.append(slots)
             case BatchService(max_batch=max_batch):

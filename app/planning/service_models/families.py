@@ -11,9 +11,9 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.records.service import BatchService, Discipline, RequestService, ServiceModel
 
-_SLOTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
-_MAX_BATCHES = (4, 8, 16, 32, 64)
-_MAX_RELATIVE_BATCH = 16.0
+_SLOT_COUNTS = (1, 2, 3, 4, 6, 8, 12, 16, 24, 32, 48, 64, 96, 128)
+_BATCH_SIZES = (4, 8, 16, 32, 64)
+_MAX_RELATIVE_BATCH_SIZE = 16.0
 """Largest batch size to try, relative to the number of requests in flight at the unloaded latency.
 
 Larger batch sizes can hardly be distinguished, because throughput then depends on the time per item
@@ -48,14 +48,14 @@ class ServiceFamily(msgspec.Struct, frozen=True):
     priors: dict[str, Prior]
 
     @property
-    def kind(self) -> ServiceModel:
+    def kind_key(self) -> ServiceModel:
         """Service model with all free parameters set to 1. Service families that differ only in the
         values of free parameters have the same kind.
         """
         return self.with_values(np.zeros(len(self.priors)))
 
     @property
-    def family(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
+    def family_key(self) -> tuple[type[ServiceModel], Discipline | None, tuple[str, ...]]:
         """Key of the model family. Models that differ only in slots or batch sizes have the same
         key."""
         discipline = self.service.discipline if isinstance(self.service, RequestService) else None
@@ -66,7 +66,7 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         return tuple(self.priors)
 
     @property
-    def logs(self) -> tuple[float, ...]:
+    def log_parameters(self) -> tuple[float, ...]:
         return tuple(math.log(getattr(self.service, name)) for name in self.priors)
 
     @property
@@ -74,62 +74,66 @@ class ServiceFamily(msgspec.Struct, frozen=True):
         priors = self.priors.values()
         return np.log([prior.lower_bound for prior in priors]), np.log([prior.upper_bound for prior in priors])
 
-    def with_values(self, logs: Floats) -> ServiceModel:
-        """Return the service model with the free parameters set to exp(`logs`).
+    def with_values(self, log_parameters: Floats) -> ServiceModel:
+        """Return the service model with the free parameters set to exp(`log_parameters`).
 
         Limits may be fractional, so that the fit can compute slopes.
         """
-        return msgspec.structs.replace(self.service, **dict(zip(self.parameters, np.exp(logs).tolist(), strict=True)))
+        return msgspec.structs.replace(
+            self.service, **dict(zip(self.parameters, np.exp(log_parameters).tolist(), strict=True))
+        )
 
-    def with_logs(self, logs: Floats) -> ServiceFamily:
-        return msgspec.structs.replace(self, service=self.with_values(logs))
+    def with_log_parameters(self, log_parameters: Floats) -> ServiceFamily:
+        return msgspec.structs.replace(self, service=self.with_values(log_parameters))
 
-    def compute_prior_residuals(self, logs: Floats) -> Floats:
+    def compute_prior_residuals(self, log_parameters: Floats) -> Floats:
         medians = np.array([prior.median for prior in self.priors.values()])
         sigmas = np.array([prior.log_sd for prior in self.priors.values()])
-        return np.asarray((logs - np.log(medians)) / sigmas)
+        return np.asarray((log_parameters - np.log(medians)) / sigmas)
 
 
-def with_parameters(service: ServiceModel, parameters: Sequence[str], logs: Floats) -> ServiceModel:
-    """Return the service model with the named parameters set to exp(`logs`).
+def with_parameters(service: ServiceModel, parameters: Sequence[str], log_parameters: Floats) -> ServiceModel:
+    """Return the service model with the named parameters set to exp(`log_parameters`).
 
     Limits are rounded to integers of at least 1.
     """
-    values = dict(zip(parameters, np.exp(logs).tolist(), strict=True))
+    values = dict(zip(parameters, np.exp(log_parameters).tolist(), strict=True))
     rounded_limits = {name: max(1, round(value)) for name, value in values.items() if name in LIMITS}
     return msgspec.structs.replace(service, **(values | rounded_limits))
 
 
-def list_candidate_families(unloaded_s: float, max_per_s: float) -> list[ServiceFamily]:
+def list_candidate_families(unloaded_latency_s: float, max_per_s: float) -> list[ServiceFamily]:
     """Return the service models, with request slots or batches, that can sustain `max_per_s`
-    requests per second and have the unloaded latency `unloaded_s`.
+    requests per second and have the unloaded latency `unloaded_latency_s`.
 
     Plausible numbers of slots and batch sizes follow from Little's law.
     """
-    max_in_flight = max_per_s * unloaded_s
-    sufficient_slots = [slots for slots in _SLOTS if slots >= 0.5 * max_in_flight] or [_SLOTS[-1]]
-    slot_counts = sorted({1, *(slots for slots in _SLOTS if slots <= 2.5 * max_in_flight), sufficient_slots[0]})[-5:]
+    max_in_flight = max_per_s * unloaded_latency_s
+    sufficient_counts = [slots for slots in _SLOT_COUNTS if slots >= 0.5 * max_in_flight] or [_SLOT_COUNTS[-1]]
+    slot_counts = sorted({1, *(slots for slots in _SLOT_COUNTS if slots <= 2.5 * max_in_flight), sufficient_counts[0]})[
+        -5:
+    ]
     return [
-        *(_build_request_family(slots, unloaded_s, max_per_s) for slots in slot_counts),
+        *(_build_request_family(slots, unloaded_latency_s, max_per_s) for slots in slot_counts),
         *(
-            _build_batch_family(max_batch, fixed_share, unloaded_s, max_per_s)
-            for max_batch in _MAX_BATCHES
+            _build_batch_family(max_batch, fixed_share, unloaded_latency_s, max_per_s)
+            for max_batch in _BATCH_SIZES
             for fixed_share in _FIXED_SHARES
-            if max_in_flight > 1.0 and (max_batch >= 0.2 * max_in_flight or max_batch == _MAX_BATCHES[-1])
-            if max_batch <= max(_MAX_BATCHES[0], _MAX_RELATIVE_BATCH * max_in_flight)
+            if max_in_flight > 1.0 and (max_batch >= 0.2 * max_in_flight or max_batch == _BATCH_SIZES[-1])
+            if max_batch <= max(_BATCH_SIZES[0], _MAX_RELATIVE_BATCH_SIZE * max_in_flight)
         ),
     ]
 
 
-def _build_request_family(slots: int, unloaded_s: float, max_per_s: float) -> ServiceFamily:
-    mean_s = min(slots / max_per_s * 0.98, unloaded_s * 1.2)
-    outside_s = max(unloaded_s - mean_s, 0.02 * unloaded_s)
+def _build_request_family(slots: int, unloaded_latency_s: float, max_per_s: float) -> ServiceFamily:
+    mean_s = min(slots / max_per_s * 0.98, unloaded_latency_s * 1.2)
+    outside_s = max(unloaded_latency_s - mean_s, 0.02 * unloaded_latency_s)
     return ServiceFamily(
         RequestService(slots, mean_s, 0.3, outside_s),
         {
             "mean_s": Prior(mean_s, 1.0, mean_s / 20, mean_s * 20),
             "cv": Prior(0.4, 1.0, 0.01, 5.0),
-            "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 2 * unloaded_s),
+            "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_latency_s, 2 * unloaded_latency_s),
         },
     )
 
@@ -179,16 +183,22 @@ def _change_slots(family: ServiceFamily, service: RequestService, slots: int) ->
     return ServiceFamily(changed_service, {**family.priors, "mean_s": scaled_mean_prior})
 
 
-def _build_batch_family(max_batch: int, fixed_share: float, unloaded_s: float, max_per_s: float) -> ServiceFamily:
-    fixed_s, window_s, outside_s = fixed_share * unloaded_s, 0.05 * unloaded_s, (0.95 - fixed_share) * unloaded_s
-    per_item_s = min(max(1 / max_per_s - fixed_s / max_batch, 0.05 * unloaded_s / max_batch), 1 / max_per_s)
+def _build_batch_family(
+    max_batch: int, fixed_share: float, unloaded_latency_s: float, max_per_s: float
+) -> ServiceFamily:
+    fixed_s, window_s, outside_s = (
+        fixed_share * unloaded_latency_s,
+        0.05 * unloaded_latency_s,
+        (0.95 - fixed_share) * unloaded_latency_s,
+    )
+    per_item_s = min(max(1 / max_per_s - fixed_s / max_batch, 0.05 * unloaded_latency_s / max_batch), 1 / max_per_s)
     return ServiceFamily(
         BatchService(fixed_s, per_item_s, max_batch, window_s, 0.1, outside_s),
         {
-            "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_s, 1.5 * unloaded_s),
-            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_s / max_batch, 2 / max_per_s),
-            "window_s": Prior(window_s, 2.0, 1e-4 * unloaded_s, 1.5 * unloaded_s),
+            "fixed_s": Prior(fixed_s, 1.0, 0.05 * unloaded_latency_s, 1.5 * unloaded_latency_s),
+            "per_item_s": Prior(per_item_s, 1.5, 1e-3 * unloaded_latency_s / max_batch, 2 / max_per_s),
+            "window_s": Prior(window_s, 2.0, 1e-4 * unloaded_latency_s, 1.5 * unloaded_latency_s),
             "cv": Prior(0.1, 1.0, 0.01, 2.0),
-            "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_s, 1.5 * unloaded_s),
+            "outside_s": Prior(outside_s, 1.5, 1e-4 * unloaded_latency_s, 1.5 * unloaded_latency_s),
         },
     )

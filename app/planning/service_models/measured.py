@@ -82,9 +82,9 @@ def _drop_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoa
 def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
     """Return whether a fleet may meet the SLO although a single replica misses the SLO. This is
     possible because a fleet pools its queues."""
-    from app.planning.formulas import meets_without_waiting
+    from app.planning.formulas import meets_slo_unloaded
 
-    return target.fit is not None and meets_without_waiting(target.fit.services[0].service, build_slo_objectives(slo))
+    return target.fit is not None and meets_slo_unloaded(target.fit.services[0].service, build_slo_objectives(slo))
 
 
 def build_measured_tokens(lengths: tuple[float, float]) -> tuple[TokenLengths, ...]:
@@ -120,22 +120,22 @@ def _fit_model(load_points: Sequence[MeasuredLoadPoint]) -> ServiceFit:
     Token latencies are preferred, then open-loop latencies, then closed-loop latencies.
     """
     # deferred, because the simulation takes a second to import
-    from app.planning.service_models.closed_loop import fit_closed
+    from app.planning.service_models.closed_loop import fit_closed_loop
     from app.planning.service_models.service_fit import fit_service
-    from app.planning.service_models.token_fit import fit_tokens, has_token_latencies
+    from app.planning.service_models.token_fit import fit_token_service, has_token_latencies
 
     if any(has_token_latencies(load_point) for load_point in load_points):
-        return fit_tokens(load_points)
+        return fit_token_service(load_points)
     if any(load_point.clients is None for load_point in load_points):
         return fit_service(load_points)
-    return fit_closed(load_points)
+    return fit_closed_loop(load_points)
 
 
 _FORMULA_SIGMA = 0.1
 """Assumed standard deviation of the logarithm of a rate that is estimated by formula."""
 
 
-def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
+def build_foreign_target(imported_curve: ImportedCurve, hardware: Hardware, slo: Sequence[Objective]) -> MeasuredTarget:
     """Build a target from load points of the whole system, all replicas combined.
 
     Raises UsageError if neither a load point nor the service model meets the SLO, for example
@@ -143,21 +143,21 @@ def build_foreign_target(curve: ImportedCurve, hardware: Hardware, slo: Sequence
     """
     objectives = build_slo_objectives(slo)
     points = tuple(
-        point for load_point in curve.load_points if (point := _build_curve_point(load_point, slo)) is not None
+        point for load_point in imported_curve.load_points if (point := _build_curve_point(load_point, slo)) is not None
     )
     max_rate_per_s = max((point.offered_per_s for point in points if point.meets_slo), default=0.0)
-    capacity = CapacityCurve(points, _get_latency_metric(slo), max_rate_per_s, None, None)
-    load_points = [_divide_by_replicas(load_point, hardware.replicas) for load_point in curve.load_points]
-    target = build_measured_target(curve.source, hardware, capacity, load_points)
+    capacity_curve = CapacityCurve(points, _get_latency_metric(slo), max_rate_per_s, None, None)
+    load_points = [_divide_by_replicas(load_point, hardware.replicas) for load_point in imported_curve.load_points]
+    target = build_measured_target(imported_curve.source, hardware, capacity_curve, load_points)
     if max_rate_per_s == 0:
-        target = msgspec.structs.replace(target, curve=_build_curve_from_fit(target, objectives, curve, slo))
-    is_assumed = curve.precision == "typed"
-    notes = tuple(f"{curve.source} ({_format_tool(curve)}): {note}." for note in curve.notes)
+        target = msgspec.structs.replace(target, curve=_build_curve_from_fit(target, objectives, imported_curve, slo))
+    is_assumed = imported_curve.precision == "typed"
+    notes = tuple(f"{imported_curve.source} ({_format_tool(imported_curve)}): {note}." for note in imported_curve.notes)
     return msgspec.structs.replace(target, is_assumed=is_assumed, notes=notes)
 
 
 def _build_curve_from_fit(
-    target: MeasuredTarget, objectives: SloObjectives, curve: ImportedCurve, slo: Sequence[Objective]
+    target: MeasuredTarget, objectives: SloObjectives, imported_curve: ImportedCurve, slo: Sequence[Objective]
 ) -> CapacityCurve:
     """Return the capacity curve with the max rate that the service model predicts.
 
@@ -169,17 +169,16 @@ def _build_curve_from_fit(
         unreported_metrics = [
             objective.name
             for objective in _list_latency_objectives(slo)
-            if all(get_latency_s(load_point, objective) is None for load_point in curve.load_points)
+            if all(get_latency_s(load_point, objective) is None for load_point in imported_curve.load_points)
         ]
         if unreported_metrics:
-            message = f"no load point of {curve.source} reports {metric_label(unreported_metrics[0])}"
-            raise UsageError(
-                message, hint=f"Set the SLO on a reported metric: {', '.join(_list_reported_metrics(curve)) or 'none'}."
-            )
+            message = f"no load point of {imported_curve.source} reports {metric_label(unreported_metrics[0])}"
+            reported_text = ", ".join(_iterate_reported_metrics(imported_curve)) or "none"
+            raise UsageError(message, hint=f"Set the SLO on a reported metric: {reported_text}.")
         if may_meet_slo_in_fleet(target, slo):
             return target.curve
         raise UsageError(
-            f"no load point of {curve.source} met {' and '.join(objective.label for objective in slo)}",
+            f"no load point of {imported_curve.source} met {' and '.join(objective.label for objective in slo)}",
             hint="Measure at a lower load, or relax the SLO.",
         )
     return msgspec.structs.replace(target.curve, max_rate_per_s=rate_per_s)
@@ -239,10 +238,10 @@ def _get_latency_metric(slo: Sequence[Objective]) -> str:
     return DEFAULT_LATENCY_METRIC if objective is None else objective.name
 
 
-def _list_reported_metrics(curve: ImportedCurve) -> Iterator[str]:
+def _iterate_reported_metrics(imported_curve: ImportedCurve) -> Iterator[str]:
     reported_metrics = {
         (metric, aggregate)
-        for load_point in curve.load_points
+        for load_point in imported_curve.load_points
         for metric, latencies_s in load_point.latencies_s.items()
         for aggregate in latencies_s
     }
@@ -250,8 +249,8 @@ def _list_reported_metrics(curve: ImportedCurve) -> Iterator[str]:
         yield f"{metric}_ms.{aggregate.replace('_', '.')}"
 
 
-def _format_tool(curve: ImportedCurve) -> str:
-    return curve.tool if curve.version is None else f"{curve.tool} {curve.version}"
+def _format_tool(imported_curve: ImportedCurve) -> str:
+    return imported_curve.tool if imported_curve.version is None else f"{imported_curve.tool} {imported_curve.version}"
 
 
 _Z95 = 1.959964
@@ -273,11 +272,11 @@ def build_local_targets(
     """
     if result.local is None:
         return ()
-    variants = {variant.variant.label: variant for variant in result.local.variants}
+    variants_by_label = {variant.variant.label: variant for variant in result.local.variants}
     objectives = build_slo_objectives(slo)
     targets = []
     for batch_model in result.local.batch_models:
-        if not _is_accurate(variants.get(batch_model.variant.label)):
+        if not _retains_accuracy(variants_by_label.get(batch_model.variant.label)):
             continue
         fitted_service = (
             _fit_batches(batch_model, objectives)
@@ -289,7 +288,7 @@ def build_local_targets(
     return tuple(target for target in targets if target is not None)
 
 
-def _is_accurate(variant: VariantData | None) -> bool:
+def _retains_accuracy(variant: VariantData | None) -> bool:
     if variant is None or variant.failure is not None:
         return False
     retained_accuracy = variant.accuracy.retained if variant.accuracy is not None else None
@@ -330,14 +329,16 @@ def _fit_batches(batch_model: BatchModel, objectives: SloObjectives) -> FittedSe
 def _fit_single_calls(variant: Variant, stages: Sequence[Stage]) -> FittedService | None:
     """Fit a lognormal distribution to the mean, p50 and p95 latency of sequential calls with one
     row. Return `None` if these statistics were not measured."""
-    single_row = msgspec.structs.replace(variant, batch=1)
-    calls = [stage for stage in stages if stage.variant == single_row and "single-stream" in stage.tags.values()]
-    estimates = calls[0].metrics.get("service_ms", {}) if calls else {}
-    mean, p50, p95 = (estimates.get(name, Estimate(None)).value for name in ("mean", "p50", "p95"))
-    if mean is None or not p50 or p95 is None:
+    single_row_variant = msgspec.structs.replace(variant, batch=1)
+    call_stages = [
+        stage for stage in stages if stage.variant == single_row_variant and "single-stream" in stage.tags.values()
+    ]
+    estimates = call_stages[0].metrics.get("service_ms", {}) if call_stages else {}
+    mean_ms, p50_ms, p95_ms = (estimates.get(name, Estimate(None)).value for name in ("mean", "p50", "p95"))
+    if mean_ms is None or not p50_ms or p95_ms is None:
         return None
-    cv = math.sqrt(math.expm1((math.log(max(p95 / p50, 1.0)) / _Z95_ONE_SIDED) ** 2))
-    service = RequestService(1, mean / 1000, max(cv, 0.01))
+    cv = math.sqrt(math.expm1((math.log(max(p95_ms / p50_ms, 1.0)) / _Z95_ONE_SIDED) ** 2))
+    service = RequestService(1, mean_ms / 1000, max(cv, 0.01))
     return FittedService(service, 1.0, ("mean_s",), ((_UNKNOWN_SIGMA**2,),))
 
 

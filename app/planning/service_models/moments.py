@@ -46,7 +46,7 @@ _SCREENING_SCATTER = 0.1
 
 The simulated standard deviation would be misleading for models that fit badly.
 """
-_STEPS = 20
+_MAX_EVALUATIONS = 20
 _MAX_RICHER_FAMILIES = 2
 _SLOPE_STEPS = {RequestService: 0.01, BatchService: 0.05, TokenService: 0.005}
 """Finite-difference step for the logarithm of a parameter, by type of service model.
@@ -85,12 +85,12 @@ class ObservedLoad(msgspec.Struct, frozen=True):
     """Measured latencies at one request rate or number of clients.
 
     `logs` are the natural logarithms of the latencies in seconds, in the order of `names`, averaged
-    over `points` load points.
+    over `point_count` load points.
     """
 
     offered_per_s: float
     requests: int
-    points: int
+    point_count: int
     names: tuple[str, ...]
     logs: tuple[float, ...]
     gaps: GapDistribution = "random"
@@ -137,7 +137,7 @@ class FamilyFit(msgspec.Struct, frozen=True):
     """
     jacobian: Floats
     residuals: Floats
-    held_out: float | None = None
+    held_out_cost: float | None = None
     """Held-out cost: the cost of each load point under a model fitted to all other load points,
     summed. `None` if models are not compared by held-out cost.
     """
@@ -147,7 +147,7 @@ class FamilyFit(msgspec.Struct, frozen=True):
         """Score by which models are compared: the held-out cost if known, else the cost. The model
         with the lowest score is the most likely.
         """
-        return self.cost if self.held_out is None else self.held_out
+        return self.cost if self.held_out_cost is None else self.held_out_cost
 
 
 def find_best_fits(
@@ -175,13 +175,13 @@ def find_best_fits(
     """
     whiteners = [np.eye(len(stage.observed_load.names)) / _SCREENING_SCATTER for stage in screening_stages]
     screened_fits = _select_best_by_kind(
-        sorted((_fit(family, screening_stages, whiteners) for family in families), key=_get_cost)
+        sorted((_fit_family(family, screening_stages, whiteners) for family in families), key=_get_cost)
     )
     if derive_additional is not None:
         screened_fits = sorted(
             [
                 *screened_fits,
-                *(_fit(family, screening_stages, whiteners) for family in derive_additional(screened_fits)),
+                *(_fit_family(family, screening_stages, whiteners) for family in derive_additional(screened_fits)),
             ],
             key=_get_cost,
         )
@@ -189,7 +189,7 @@ def find_best_fits(
         richer_families = [family for fit in screened_fits for family in derive_richer(fit.family)][
             :_MAX_RICHER_FAMILIES
         ]
-        richer_fits = [_fit(family, screening_stages, whiteners) for family in richer_families]
+        richer_fits = [_fit_family(family, screening_stages, whiteners) for family in richer_families]
         screened_fits = sorted(
             [*screened_fits, *(fit for fit in richer_fits if _supports_limits(fit, screened_fits[0].cost))],
             key=_get_cost,
@@ -200,37 +200,38 @@ def find_best_fits(
     ]
     refined_fits.sort(key=_get_cost)
     refined_kinds, max_cost = (
-        [fit.family.kind for fit in refined_fits],
+        [fit.family.kind_key for fit in refined_fits],
         refined_fits[0].cost + _MAX_EXCESS_COST * _compute_spread(refined_fits[0]) ** 2,
     )
     nearby_families = (
         []
         if derive_nearby is None
-        else [family for family in derive_nearby(refined_fits[0].family) if family.kind not in refined_kinds]
+        else [family for family in derive_nearby(refined_fits[0].family) if family.kind_key not in refined_kinds]
     )
     compared_fits = _fit_with_equal_scatter(
         [*(fit.family for fit in refined_fits if fit.cost <= max_cost), *nearby_families], stages
     )
     if use_held_out:
-        sizes = [len(stage.observed_load.names) for stage in stages]
+        statistic_counts = [len(stage.observed_load.names) for stage in stages]
         compared_fits = [
-            msgspec.structs.replace(fit, held_out=_compute_held_out_cost(fit, sizes)) for fit in compared_fits
+            msgspec.structs.replace(fit, held_out_cost=_compute_held_out_cost(fit, statistic_counts))
+            for fit in compared_fits
         ]
     return sorted(compared_fits, key=_get_score)
 
 
 def compute_rough_cost(family: ServiceFamily, screening_stages: Sequence[ObservedStage]) -> float:
     """Return the cost of a model with its starting values, before the fit."""
-    logs = np.array(family.logs)
+    log_parameters = np.array(family.log_parameters)
     residuals = [
         (np.array(stage.observed_load.logs) - stage.simulate(family.service).log_means) / _SCREENING_SCATTER
         for stage in screening_stages
     ]
-    squares = np.concatenate([*residuals, family.compute_prior_residuals(logs)]) ** 2
+    squares = np.concatenate([*residuals, family.compute_prior_residuals(log_parameters)]) ** 2
     return float(2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares / _ROBUST_SCALE**2) - 1).sum())
 
 
-def _supports_limits(fitted: FamilyFit, unlimited_cost: float) -> bool:
+def _supports_limits(fit: FamilyFit, unlimited_cost: float) -> bool:
     """Return whether the screening supports a model's admission limits; True for models without
     such limits.
 
@@ -238,14 +239,14 @@ def _supports_limits(fitted: FamilyFit, unlimited_cost: float) -> bool:
     contain more information about each limit (inverse variance) than the prior, assuming the
     minimum residual standard deviation.
     """
-    parameters = fitted.family.parameters
+    parameters = fit.family.parameters
     if set(parameters).isdisjoint(ADMISSION_LIMITS):
         return True
-    if fitted.cost >= unlimited_cost:
+    if fit.cost >= unlimited_cost:
         return False
-    information = (fitted.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_SCREENING_SCATTER / _MIN_SCATTER) ** 2
+    information = (fit.jacobian[: -len(parameters)] ** 2).sum(axis=0) * (_SCREENING_SCATTER / _MIN_SCATTER) ** 2
     return all(
-        information[index] > 1 / fitted.family.priors[name].log_sd ** 2
+        information[index] > 1 / fit.family.priors[name].log_sd ** 2
         for index, name in enumerate(parameters)
         if name in ADMISSION_LIMITS
     )
@@ -254,8 +255,8 @@ def _supports_limits(fitted: FamilyFit, unlimited_cost: float) -> bool:
 def _select_best_by_kind(screened_fits: Sequence[FamilyFit]) -> list[FamilyFit]:
     """Return the best fit of each model over all starting values."""
     best_by_kind: dict[ServiceModel, FamilyFit] = {}
-    for fitted in screened_fits:
-        best_by_kind.setdefault(fitted.family.kind, fitted)
+    for fit in screened_fits:
+        best_by_kind.setdefault(fit.family.kind_key, fit)
     return list(best_by_kind.values())
 
 
@@ -269,17 +270,17 @@ def _select_leading(
     models lead, each batch size is therefore fitted to the screening stages again, with the
     accuracy of the final fit, before any batch size is dropped.
     """
-    if any(isinstance(fitted.family.service, BatchService) for fitted in screened_fits[: max_count - 1]):
-        batch_fits = [fitted for fitted in screened_fits if isinstance(fitted.family.service, BatchService)]
-        ranked_batch_fits = sorted((_refine(fitted.family, screening_stages) for fitted in batch_fits), key=_get_cost)
-        other_fits = [fitted for fitted in screened_fits if not isinstance(fitted.family.service, BatchService)]
+    if any(isinstance(fit.family.service, BatchService) for fit in screened_fits[: max_count - 1]):
+        batch_fits = [fit for fit in screened_fits if isinstance(fit.family.service, BatchService)]
+        ranked_batch_fits = sorted((_refine_family(fit.family, screening_stages) for fit in batch_fits), key=_get_cost)
+        other_fits = [fit for fit in screened_fits if not isinstance(fit.family.service, BatchService)]
         return [*ranked_batch_fits[: max_count - 1], *other_fits[:1]]
     leading_fits, remaining_fits = list(screened_fits[: max_count - 1]), screened_fits[max_count - 1 :]
-    families = {fitted.family.family for fitted in leading_fits}
-    for fitted in remaining_fits:
-        if fitted.family.family not in families:
-            leading_fits.append(fitted)
-            families.add(fitted.family.family)
+    families = {fit.family.family_key for fit in leading_fits}
+    for fit in remaining_fits:
+        if fit.family.family_key not in families:
+            leading_fits.append(fit)
+            families.add(fit.family.family_key)
     return (
         leading_fits
         if len(leading_fits) >= max_count
@@ -315,7 +316,7 @@ def _round_limits(family: ServiceFamily) -> ServiceModel:
     """Return the service model with limits rounded to integers."""
     has_fitted_limit = any(name in LIMITS for name in family.parameters)
     return (
-        with_parameters(family.service, family.parameters, np.array(family.logs))
+        with_parameters(family.service, family.parameters, np.array(family.log_parameters))
         if has_fitted_limit
         else family.service
     )
@@ -337,21 +338,21 @@ def pick_evenly(points: Sequence[Point], max_count: int) -> list[Point]:
     return [points[index] for index in indices]
 
 
-def _get_cost(fitted: FamilyFit) -> float:
-    return fitted.cost
+def _get_cost(fit: FamilyFit) -> float:
+    return fit.cost
 
 
-def _get_score(fitted: FamilyFit) -> float:
-    return fitted.score
+def _get_score(fit: FamilyFit) -> float:
+    return fit.score
 
 
-def _refine(family: ServiceFamily, stages: Sequence[ObservedStage]) -> FamilyFit:
+def _refine_family(family: ServiceFamily, stages: Sequence[ObservedStage]) -> FamilyFit:
     """Fit a service family twice. The second fit uses the scatter that the first fit predicts."""
     return _fit_by_own_scatter(_fit_by_own_scatter(family, stages).family, stages)
 
 
 def _fit_by_own_scatter(family: ServiceFamily, stages: Sequence[ObservedStage]) -> FamilyFit:
-    return _fit(family, stages, _build_whiteners(family, stages))
+    return _fit_family(family, stages, _build_whiteners(family, stages))
 
 
 def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[ObservedStage]) -> list[FamilyFit]:
@@ -359,10 +360,10 @@ def _fit_with_equal_scatter(families: Sequence[ServiceFamily], stages: Sequence[
     predicting more scatter.
     """
     whiteners = _build_whiteners(families[0], stages)
-    return [_fit(family, stages, whiteners) for family in families]
+    return [_fit_family(family, stages, whiteners) for family in families]
 
 
-def _compute_held_out_cost(fitted: FamilyFit, sizes: Sequence[int]) -> float:
+def _compute_held_out_cost(fit: FamilyFit, statistic_counts: Sequence[int]) -> float:
     """Return the held-out cost of a fit, summed over load points. Each load point in turn is left
     out of the fit.
 
@@ -373,55 +374,57 @@ def _compute_held_out_cost(fitted: FamilyFit, sizes: Sequence[int]) -> float:
     """
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
-    scale = 1 + (fitted.residuals / _ROBUST_SCALE) ** 2
-    slopes, weights = fitted.jacobian * scale[:, None] ** 0.75, scale**-0.25
-    logs, (low, high) = np.array(fitted.family.logs), fitted.family.bounds
-    bounds = np.minimum(low - logs, -1e-9), np.maximum(high - logs, 1e-9)
+    scale = 1 + (fit.residuals / _ROBUST_SCALE) ** 2
+    slopes, weights = fit.jacobian * scale[:, None] ** 0.75, scale**-0.25
+    log_parameters, (low, high) = np.array(fit.family.log_parameters), fit.family.bounds
+    bounds = np.minimum(low - log_parameters, -1e-9), np.maximum(high - log_parameters, 1e-9)
     cost, start = 0.0, 0
-    for size in sizes:
-        held_out_rows = np.arange(start, start + size)
+    for statistic_count in statistic_counts:
+        held_out_rows = np.arange(start, start + statistic_count)
         fitted_rows = np.delete(np.arange(scale.size), held_out_rows)
         step = optimize.lsq_linear(
             slopes[fitted_rows] * weights[fitted_rows, None],
-            -fitted.residuals[fitted_rows] * weights[fitted_rows],
+            -fit.residuals[fitted_rows] * weights[fitted_rows],
             bounds=bounds,
         ).x
-        squares = ((fitted.residuals[held_out_rows] + slopes[held_out_rows] @ step) / _ROBUST_SCALE) ** 2
+        squares = ((fit.residuals[held_out_rows] + slopes[held_out_rows] @ step) / _ROBUST_SCALE) ** 2
         cost += float((2 * _ROBUST_SCALE**2 * (np.sqrt(1 + squares) - 1)).sum())
-        start += size
+        start += statistic_count
     return cost
 
 
 def _build_whiteners(family: ServiceFamily, stages: Sequence[ObservedStage]) -> list[Floats]:
-    service = family.with_values(np.array(family.logs))
+    service = family.with_values(np.array(family.log_parameters))
     return [_build_whitener(stage, stage.simulate(service)) for stage in stages]
 
 
-def _fit(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> FamilyFit:
+def _fit_family(family: ServiceFamily, stages: Sequence[ObservedStage], whiteners: Sequence[Floats]) -> FamilyFit:
     """Fit the parameters of one service family to the stages.
 
     Each stage has a matrix in `whiteners`, which transforms differences of logarithms into
     independent standardized residuals.
     """
 
-    def compute_residuals(logs: Floats) -> Floats:
-        service = family.with_values(logs)
+    def compute_residuals(log_parameters: Floats) -> Floats:
+        service = family.with_values(log_parameters)
         stage_residuals = [
             whitener @ (np.array(stage.observed_load.logs) - stage.simulate(service).log_means)
             for stage, whitener in zip(stages, whiteners, strict=True)
         ]
-        return np.concatenate([*stage_residuals, family.compute_prior_residuals(logs)])
+        return np.concatenate([*stage_residuals, family.compute_prior_residuals(log_parameters)])
 
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
     solution = optimize.least_squares(
-        compute_residuals, np.array(family.logs), loss="soft_l1", f_scale=_ROBUST_SCALE,
-        diff_step=_compute_slope_steps(family), x_scale=0.3, max_nfev=_STEPS, xtol=1e-3, ftol=1e-3,
+        compute_residuals, np.array(family.log_parameters), loss="soft_l1", f_scale=_ROBUST_SCALE,
+        diff_step=_compute_slope_steps(family), x_scale=0.3, max_nfev=_MAX_EVALUATIONS, xtol=1e-3, ftol=1e-3,
         bounds=family.bounds,
     )  # fmt: skip
     log_determinant = sum(float(np.linalg.slogdet(whitener)[1]) for whitener in whiteners)
     cost = 2 * float(solution.cost) - 2 * log_determinant
-    return FamilyFit(family.with_logs(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun))
+    return FamilyFit(
+        family.with_log_parameters(np.asarray(solution.x)), cost, np.asarray(solution.jac), np.asarray(solution.fun)
+    )
 
 
 def _compute_slope_steps(family: ServiceFamily) -> list[float]:
@@ -430,7 +433,7 @@ def _compute_slope_steps(family: ServiceFamily) -> list[float]:
     default_step = _SLOPE_STEPS[type(family.service)]
     return [
         _LIMIT_SLOPE_STEP / max(1.0, log) if name in LIMITS else default_step
-        for name, log in zip(family.parameters, family.logs, strict=True)
+        for name, log in zip(family.parameters, family.log_parameters, strict=True)
     ]
 
 
@@ -455,16 +458,16 @@ def _compute_spread(best_fit: FamilyFit) -> float:
     return max(1.0, math.sqrt(float(robust_squares.sum()) / degrees_of_freedom))
 
 
-def _compute_covariance(fitted: FamilyFit, spread: float) -> tuple[tuple[float, ...], ...]:
+def _compute_covariance(fit: FamilyFit, spread: float) -> tuple[tuple[float, ...], ...]:
     """Return the covariance matrix of the parameters' logarithms.
 
     `spread`, the Birge ratio, increases the errors of the measurement, but not those of the prior,
     which is in the last rows of the Jacobian.
     """
-    scale = np.ones(len(fitted.jacobian))
-    scale[: -len(fitted.family.parameters)] /= spread
-    scaled_jacobian = fitted.jacobian * scale[:, None]
-    covariance = np.linalg.inv(scaled_jacobian.T @ scaled_jacobian) * _ERROR_FACTORS[type(fitted.family.service)] ** 2
+    scale = np.ones(len(fit.jacobian))
+    scale[: -len(fit.family.parameters)] /= spread
+    scaled_jacobian = fit.jacobian * scale[:, None]
+    covariance = np.linalg.inv(scaled_jacobian.T @ scaled_jacobian) * _ERROR_FACTORS[type(fit.family.service)] ** 2
     return tuple(tuple(float(value) for value in row) for row in covariance)
 
 

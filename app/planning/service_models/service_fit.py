@@ -38,16 +38,16 @@ from app.planning.service_models.stage_simulation import StageSimulation
 from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService, ServiceFit
 
-AGGREGATES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
+QUANTILE_BY_AGGREGATE = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 _SAME_RATE_FACTOR = 1.004
 """Factor within which rates count as equal. A rate search ends with many stages at almost the same
 rate."""
 _MAX_SCREENED_RATES = 8
-_SCREENING = (10, 60_000, 2_000)
-_REFINING = (32, 200_000, 8_000)
-"""Simulation budget of refining; `_SCREENING` has the same format: maximum number of simulations
-per stage, approximate maximum number of requests in total, and requests per simulation in steady
-state.
+_SCREENING_BUDGET = (10, 60_000, 2_000)
+_REFINING_BUDGET = (32, 200_000, 8_000)
+"""Simulation budget of refining; `_SCREENING_BUDGET` has the same format: maximum number of
+simulations per stage, approximate maximum number of requests in total, and requests per simulation
+in steady state.
 
 The last number applies to steady-state values: percentiles without a duration or a number of
 requests. Steady-state values are weighted like percentiles of `ASSUMED_REQUESTS` requests.
@@ -86,8 +86,8 @@ def fit_service(load_points: Sequence[MeasuredLoadPoint], *, seed: int = 20_26) 
         raise CannotFitError(f"{requirement_text}{gaps_text}, but there are {len(observed_loads)}")
     highest_per_s = max(load_point.achieved_per_s for load_point in load_points)
     families = list_candidate_families(_get_unloaded_latency_s(observed_loads), highest_per_s)
-    screening_stages = _build_stages(pick_evenly(observed_loads, _MAX_SCREENED_RATES), *_SCREENING, seed)
-    stages = _build_stages(observed_loads, *_REFINING, seed + 1)
+    screening_stages = _build_stages(pick_evenly(observed_loads, _MAX_SCREENED_RATES), *_SCREENING_BUDGET, seed)
+    stages = _build_stages(observed_loads, *_REFINING_BUDGET, seed + 1)
     fits = find_best_fits(
         families, screening_stages, stages, max_fits=_MAX_REFINED_FITS, derive_additional=add_shared_cores,
         derive_richer=add_slow_phase, derive_nearby=vary_slots, max_excess_cost=_MAX_EXCESS_COST, use_held_out=True,
@@ -101,9 +101,9 @@ def add_shared_cores(screened_fits: Sequence[FamilyFit]) -> list[ServiceFamily]:
     The first has as many cores as the best request model has slots. The second has as many cores as
     the largest number of slots among about equally good models.
     """
-    request_fits = [fitted for fitted in screened_fits if isinstance(fitted.family.service, RequestService)]
+    request_fits = [fit for fit in screened_fits if isinstance(fit.family.service, RequestService)]
     similar_families = [
-        fitted.family for fitted in request_fits if fitted.cost <= request_fits[0].cost + _MAX_SHARED_EXCESS_COST
+        fit.family for fit in request_fits if fit.cost <= request_fits[0].cost + _MAX_SHARED_EXCESS_COST
     ]
     widest_family = max(
         similar_families, key=lambda family: family.service.slots if isinstance(family.service, RequestService) else 0
@@ -122,19 +122,20 @@ def group_load_points(load_points: Sequence[MeasuredLoadPoint]) -> list[Observed
     load_points_by_rate: dict[tuple[GapDistribution, float], list[MeasuredLoadPoint]] = defaultdict(list)
     for load_point in load_points:
         latencies = load_point.latencies_s.get("latency", {})
-        has_percentiles = bool(load_point.offered_per_s) and any(latencies.get(name) for name in AGGREGATES)
+        has_percentiles = bool(load_point.offered_per_s) and any(latencies.get(name) for name in QUANTILE_BY_AGGREGATE)
         if has_percentiles and load_point.gaps != "other" and count_requests(load_point) >= MIN_REQUESTS:
             load_points_by_rate[load_point.gaps, load_point.offered_per_s or 0.0].append(load_point)
-    load_groups: list[list[tuple[GapDistribution, float]]] = []
+    key_groups: list[list[tuple[GapDistribution, float]]] = []
     for gaps, rate in sorted(load_points_by_rate):
-        if load_groups and load_groups[-1][0][0] == gaps and rate <= load_groups[-1][0][1] * _SAME_RATE_FACTOR:
-            load_groups[-1].append((gaps, rate))
+        if key_groups and key_groups[-1][0][0] == gaps and rate <= key_groups[-1][0][1] * _SAME_RATE_FACTOR:
+            key_groups[-1].append((gaps, rate))
         else:
-            load_groups.append([(gaps, rate)])
+            key_groups.append([(gaps, rate)])
     observed_loads = [
-        _combine([load_point for load in loads for load_point in load_points_by_rate[load]]) for loads in load_groups
+        _combine_load_points([load_point for load_key in load_keys for load_point in load_points_by_rate[load_key]])
+        for load_keys in key_groups
     ]
-    return sorted(observed_loads, key=lambda load: load.offered_per_s)
+    return sorted(observed_loads, key=lambda observed_load: observed_load.offered_per_s)
 
 
 def count_requests(load_point: MeasuredLoadPoint) -> int:
@@ -147,10 +148,10 @@ def count_requests(load_point: MeasuredLoadPoint) -> int:
     return ASSUMED_REQUESTS if load_point.duration_s is None else round(rate_per_s * load_point.duration_s)
 
 
-def _combine(load_points: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
+def _combine_load_points(load_points: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
     rate_per_s = float(np.mean([load_point.offered_per_s or 0.0 for load_point in load_points]))
     latencies = [load_point.latencies_s["latency"] for load_point in load_points]
-    names = tuple(name for name in AGGREGATES if all(latencies_s.get(name) for latencies_s in latencies))
+    names = tuple(name for name in QUANTILE_BY_AGGREGATE if all(latencies_s.get(name) for latencies_s in latencies))
     logs = tuple(float(np.mean([math.log(latencies_s[name]) for latencies_s in latencies])) for name in names)
     requests = round(float(np.mean([count_requests(load_point) for load_point in load_points])))
     is_steady = all(load_point.completed is None and load_point.duration_s is None for load_point in load_points)
@@ -158,31 +159,39 @@ def _combine(load_points: Sequence[MeasuredLoadPoint]) -> ObservedLoad:
 
 
 def _get_unloaded_latency_s(observed_loads: Sequence[ObservedLoad]) -> float:
-    return math.exp(min(load.logs[0] for load in observed_loads if load.logs))
+    return math.exp(min(observed_load.logs[0] for observed_load in observed_loads if observed_load.logs))
 
 
 def _build_stages(
-    observed_loads: Sequence[ObservedLoad], max_simulations: int, budget: int, steady_requests: int, seed: int
+    observed_loads: Sequence[ObservedLoad], max_simulations: int, request_budget: int, steady_requests: int, seed: int
 ) -> list[ObservedStage]:
-    requests = [steady_requests if load.is_steady else min(load.requests, _MAX_REQUESTS) for load in observed_loads]
-    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
+    request_counts = [
+        steady_requests if observed_load.is_steady else min(observed_load.requests, _MAX_REQUESTS)
+        for observed_load in observed_loads
+    ]
+    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, request_budget // max(1, sum(request_counts))))
     seeds = np.random.SeedSequence(seed).spawn(len(observed_loads))
     stages = []
-    for load, request_count, load_seed in zip(observed_loads, requests, seeds, strict=True):
-        warm_up_requests = round(_WARM_UP_SHARE * request_count) if load.is_steady else 0
+    for observed_load, request_count, stage_seed in zip(observed_loads, request_counts, seeds, strict=True):
+        warm_up_requests = round(_WARM_UP_SHARE * request_count) if observed_load.is_steady else 0
         simulation = StageSimulation.draw(
-            load.offered_per_s, request_count, simulation_count, load_seed, load.gaps, warm_up_requests
+            observed_load.offered_per_s,
+            request_count,
+            simulation_count,
+            stage_seed,
+            observed_load.gaps,
+            warm_up_requests,
         )
-        stages.append(_build_stage(load, simulation, request_count))
+        stages.append(_build_stage(observed_load, simulation, request_count))
     return stages
 
 
-def _build_stage(load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
+def _build_stage(observed_load: ObservedLoad, simulation: StageSimulation, requests: int) -> ObservedStage:
     """Build an observed stage with its simulation.
 
     The variance of the measurement is smaller for a mean of several load points, and for a stage
     longer than its simulation.
     """
-    quantiles = np.array([AGGREGATES[name] for name in load.names])
-    variance_share = requests / load.requests / load.points
-    return ObservedStage(load, partial(simulation.simulate, quantiles=quantiles), variance_share)
+    quantiles = np.array([QUANTILE_BY_AGGREGATE[name] for name in observed_load.names])
+    variance_share = requests / observed_load.requests / observed_load.point_count
+    return ObservedStage(observed_load, partial(simulation.simulate, quantiles=quantiles), variance_share)

@@ -20,11 +20,11 @@ from app.records.offers import CapacityCurve
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import BatchService, RequestService, ServiceFit, ServiceModel, TokenService
 
-_GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
+_LOG_FACTOR_GRID = np.linspace(math.log(1e-4), math.log(300.0), 1200)
 """Grid of the logarithms of service time factors at which the cumulative distribution is tabulated.
 """
 _MAX_Z = 8.0
-_EVEN_NORMALS_GRID = np.linspace(-6.0, 6.0, 6001)
+_NORMALS_GRID = np.linspace(-6.0, 6.0, 6001)
 
 
 def compute_service_factors(unit_normals: Floats, service: RequestService | BatchService | TokenService) -> Floats:
@@ -78,11 +78,11 @@ def build_two_phase_table(service: RequestService) -> tuple[Floats, Floats]:
     At the transition from fast to slow requests, interpolation is inaccurate for about 0.1 % of the
     requests.
     """
-    return _EVEN_NORMALS_GRID, _tabulate_factors(*_get_phase_parameters(service))
+    return _NORMALS_GRID, _tabulate_factors(*_get_phase_parameters(service))
 
 
 def _compute_two_phase_logs(unit_normals: Floats, service: RequestService) -> Floats:
-    return np.asarray(np.interp(unit_normals, _tabulate_normals(*_get_phase_parameters(service)), _GRID))
+    return np.asarray(np.interp(unit_normals, _tabulate_normals(*_get_phase_parameters(service)), _LOG_FACTOR_GRID))
 
 
 def _get_phase_parameters(service: RequestService) -> tuple[float, float, float]:
@@ -91,7 +91,9 @@ def _get_phase_parameters(service: RequestService) -> tuple[float, float, float]
 
 @lru_cache(64)
 def _tabulate_factors(slow_share: float, slow_factor: float, cv: float) -> Floats:
-    return np.asarray(np.exp(np.interp(_EVEN_NORMALS_GRID, _tabulate_normals(slow_share, slow_factor, cv), _GRID)))
+    return np.asarray(
+        np.exp(np.interp(_NORMALS_GRID, _tabulate_normals(slow_share, slow_factor, cv), _LOG_FACTOR_GRID))
+    )
 
 
 @lru_cache(64)
@@ -99,7 +101,7 @@ def _tabulate_normals(slow_share: float, slow_factor: float, cv: float) -> Float
     """Return, for each service time factor of the grid, the standard normal with the same
     cumulative probability. The normals are non-decreasing."""
     fast_mean = 1 / (1 - slow_share + slow_share * slow_factor)
-    gamma_shape, factors = 1 / cv**2, np.exp(_GRID)
+    gamma_shape, factors = 1 / cv**2, np.exp(_LOG_FACTOR_GRID)
     lower_tail = (1 - slow_share) * special.gammainc(gamma_shape, gamma_shape * factors / fast_mean)
     lower_tail = lower_tail + slow_share * special.gammainc(
         gamma_shape, gamma_shape * factors / (fast_mean * slow_factor)
@@ -139,27 +141,28 @@ def speed_up_target(target: MeasuredTarget, speed: float) -> MeasuredTarget:
     """Return the target with all measurements scaled to a replica that is `speed` times as fast.
     The target is marked as assumed."""
     fit = None if target.fit is None else _scale_fit(target.fit, speed)
-    points = tuple(_scale_load_point(point, speed) for point in target.load_points)
+    load_points = tuple(_scale_load_point(load_point, speed) for load_point in target.load_points)
     curve = _scale_curve(target.curve, speed)
-    return msgspec.structs.replace(target, curve=curve, fit=fit, load_points=points, is_assumed=True)
+    return msgspec.structs.replace(target, curve=curve, fit=fit, load_points=load_points, is_assumed=True)
 
 
-def _scale_load_point(point: MeasuredLoadPoint, speed: float) -> MeasuredLoadPoint:
+def _scale_load_point(load_point: MeasuredLoadPoint, speed: float) -> MeasuredLoadPoint:
     return msgspec.structs.replace(
-        point,
-        offered_per_s=None if point.offered_per_s is None else point.offered_per_s * speed,
-        achieved_per_s=point.achieved_per_s * speed,
-        duration_s=None if point.duration_s is None else point.duration_s / speed,
+        load_point,
+        offered_per_s=None if load_point.offered_per_s is None else load_point.offered_per_s * speed,
+        achieved_per_s=load_point.achieved_per_s * speed,
+        duration_s=None if load_point.duration_s is None else load_point.duration_s / speed,
         latencies_s={
             metric: {name: value / speed for name, value in latencies_s.items()}
-            for metric, latencies_s in point.latencies_s.items()
+            for metric, latencies_s in load_point.latencies_s.items()
         },
     )
 
 
 def _scale_fit(fit: ServiceFit, speed: float) -> ServiceFit:
     services = tuple(
-        msgspec.structs.replace(fitted, service=speed_up(fitted.service, speed)) for fitted in fit.services
+        msgspec.structs.replace(fitted_service, service=speed_up(fitted_service.service, speed))
+        for fitted_service in fit.services
     )
     return msgspec.structs.replace(
         fit, services=services, lowest_per_s=fit.lowest_per_s * speed, highest_per_s=fit.highest_per_s * speed

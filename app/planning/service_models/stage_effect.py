@@ -70,7 +70,7 @@ def find_crossing(
 
 
 _SEED = 20_26
-_REQUESTS, _TOKEN_REQUESTS = 60_000, 16_000
+_REQUEST_BUDGET, _TOKEN_REQUEST_BUDGET = 60_000, 16_000
 _MIN_SIMULATIONS, _MAX_SIMULATIONS = 8, 32
 _MAX_STAGE_REQUESTS = 20_000
 """Maximum number of simulated requests of a stage. In longer stages, the effect of the length is
@@ -84,7 +84,7 @@ _SLOPE_STEP = 0.02
 _LOGISTIC_SCALE = math.sqrt(3) / math.pi
 """Ratio of the scale of a logistic distribution to its standard deviation."""
 _METRIC_BY_KIND = {"latency": "latency", "first_token": "ttft", "per_token": "tpot"}
-_AGGREGATES = {quantile: name for name, quantile in PERCENTILES.items()}
+_AGGREGATE_BY_QUANTILE = {quantile: name for name, quantile in PERCENTILES.items()}
 
 
 @lru_cache(64)
@@ -93,34 +93,37 @@ def compute_stage_effect(
     objectives: SloObjectives,
     lengths: tuple[tuple[int, int], ...],
     requests: int,
-    steady_per_s: float,
+    steady_rate_per_s: float,
 ) -> StageEffect | None:
     """Compute the effect of the length of stages with `requests` requests each.
 
-    `steady_per_s` is the max rate in steady state. Returns `None` if the SLO limits no latency, or
-    a mean or a share of requests, or if the rate that a stage sustains differs from the
+    `steady_rate_per_s` is the max rate in steady state. Returns `None` if the SLO limits no latency,
+    or a mean or a share of requests, or if the rate that a stage sustains differs from the
     steady-state rate by more than a factor of 1.6.
     """
     if (
-        not objectives.latency
+        not objectives.latency_objectives
         or objectives.share is not None
-        or any(objective.quantile is None for objective in objectives.latency)
+        or any(objective.quantile is None for objective in objectives.latency_objectives)
     ):
         return None
-    simulate_margins = _build_stage_simulator(service, objectives.latency, lengths, min(requests, _MAX_STAGE_REQUESTS))
+    simulate_excesses = _build_stage_simulator(
+        service, objectives.latency_objectives, lengths, min(requests, _MAX_STAGE_REQUESTS)
+    )
 
     def compute_median_excess(rate_per_s: float) -> float:
-        return float(np.median(simulate_margins(rate_per_s)))
+        return float(np.median(simulate_excesses(rate_per_s)))
 
-    rate_range_per_s = (steady_per_s / _MAX_RATE_FACTOR, steady_per_s, steady_per_s * _MAX_RATE_FACTOR)
-    stage_per_s, _ = find_crossing(compute_median_excess, rate_range_per_s, _PRECISION)
-    if not rate_range_per_s[0] < stage_per_s < rate_range_per_s[2]:
+    rate_range_per_s = (steady_rate_per_s / _MAX_RATE_FACTOR, steady_rate_per_s, steady_rate_per_s * _MAX_RATE_FACTOR)
+    stage_rate_per_s, _ = find_crossing(compute_median_excess, rate_range_per_s, _PRECISION)
+    if not rate_range_per_s[0] < stage_rate_per_s < rate_range_per_s[2]:
         return None
     slope = (
-        compute_median_excess(stage_per_s * (1 + _SLOPE_STEP)) - compute_median_excess(stage_per_s / (1 + _SLOPE_STEP))
+        compute_median_excess(stage_rate_per_s * (1 + _SLOPE_STEP))
+        - compute_median_excess(stage_rate_per_s / (1 + _SLOPE_STEP))
     ) / (2 * math.log1p(_SLOPE_STEP))
-    scatter = float(np.std(simulate_margins(stage_per_s), ddof=1))
-    return StageEffect(stage_per_s, _LOGISTIC_SCALE * scatter / slope if slope > 0 else math.inf)
+    scatter = float(np.std(simulate_excesses(stage_rate_per_s), ddof=1))
+    return StageEffect(stage_rate_per_s, _LOGISTIC_SCALE * scatter / slope if slope > 0 else math.inf)
 
 
 def _build_stage_simulator(
@@ -129,13 +132,14 @@ def _build_stage_simulator(
     """Return a function that simulates stages at a rate. For each simulation, the function returns
     the largest log ratio of a latency to its limit.
     """
-    limits = np.log([objective.limit_s for objective in objectives])
+    log_limits = np.log([objective.limit_s for objective in objectives])
     seed = np.random.SeedSequence(_SEED)
-    budget = _TOKEN_REQUESTS if isinstance(service, TokenService) else _REQUESTS
+    budget = _TOKEN_REQUEST_BUDGET if isinstance(service, TokenService) else _REQUEST_BUDGET
     simulation_count = max(_MIN_SIMULATIONS, min(_MAX_SIMULATIONS, budget // requests))
     if isinstance(service, TokenService):
         names = [
-            f"{_METRIC_BY_KIND[objective.kind]} {_AGGREGATES[objective.quantile or 0.5]}" for objective in objectives
+            f"{_METRIC_BY_KIND[objective.kind]} {_AGGREGATE_BY_QUANTILE[objective.quantile or 0.5]}"
+            for objective in objectives
         ]
         token_simulation = TokenSimulation.draw(
             TokenLoad(1.0, None, np.array(lengths)), requests, simulation_count, seed
@@ -158,4 +162,4 @@ def _build_stage_simulator(
                 .logs
             )
 
-    return lambda rate_per_s: np.asarray((simulate_logs(rate_per_s) - limits).max(axis=1))
+    return lambda rate_per_s: np.asarray((simulate_logs(rate_per_s) - log_limits).max(axis=1))

@@ -43,10 +43,10 @@ def draw_arrivals(
 
 
 Value = TypeVar("Value")
-_CACHED_FACTORS, _CACHED_PERCENTILES = 2, 8
+_MAX_CACHED_FACTORS, _MAX_CACHED_PERCENTILES = 2, 8
 
 
-class RecentCache(Generic[Value]):
+class LruCache(Generic[Value]):
     """LRU cache of at most `max_entries` values."""
 
     def __init__(self, max_entries: int) -> None:
@@ -70,19 +70,19 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
     arrivals_s: Floats
     normals: Floats
     warm_up_requests: int = 0
-    _factor_cache: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_CACHED_FACTORS))
-    _percentile_cache: RecentCache[Floats] = msgspec.field(default_factory=lambda: RecentCache(_CACHED_PERCENTILES))
+    _factor_cache: LruCache[Floats] = msgspec.field(default_factory=lambda: LruCache(_MAX_CACHED_FACTORS))
+    _percentile_cache: LruCache[Floats] = msgspec.field(default_factory=lambda: LruCache(_MAX_CACHED_PERCENTILES))
 
     @staticmethod
     def draw(
         offered_per_s: float,
         requests: int,
-        simulations: int,
+        simulation_count: int,
         seed: np.random.SeedSequence,
         gaps: GapDistribution = "random",
         warm_up_requests: int = 0,
     ) -> StageSimulation:
-        rng, shape = np.random.default_rng(seed), (simulations, warm_up_requests + requests)
+        rng, shape = np.random.default_rng(seed), (simulation_count, warm_up_requests + requests)
         arrivals_s = draw_arrivals(offered_per_s, shape, gaps, rng)
         return StageSimulation(arrivals_s, rng.standard_normal(shape), warm_up_requests)
 
@@ -102,8 +102,8 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         return SimulatedStatistics(np.log(percentiles_s + service.outside_s))
 
     def _compute_percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
-        simulations, requests = self.arrivals_s.shape
-        starts = np.arange(simulations, dtype=np.int64) * requests
+        simulation_count, requests = self.arrivals_s.shape
+        starts = np.arange(simulation_count, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
         factors = self._factor_cache.get(_get_factor_key(service), lambda: look_up_service_factors(normals, service))
         match service:
@@ -111,7 +111,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
                 latencies = simulate_request_latencies(arrivals_s, normals, service, starts, factors)
             case BatchService():
                 latencies = simulate_batch_latencies(arrivals_s, normals, service, starts, factors)
-        latencies = latencies.reshape(simulations, requests)[:, self.warm_up_requests :]
+        latencies = latencies.reshape(simulation_count, requests)[:, self.warm_up_requests :]
         return select_sorted(latencies, np.ceil(quantiles * latencies.shape[1]).astype(int) - 1)
 
 
@@ -121,13 +121,13 @@ def select_sorted(values: Floats, ranks: Ints) -> Floats:
     For each rank, only the part of the row above the previous rank is partitioned. This takes half
     the time of sorting, and a fifth of the time of a partition at several ranks at once.
     """
-    selected, sorted_count = np.empty((values.shape[0], ranks.size)), 0
+    selected_values, sorted_count = np.empty((values.shape[0], ranks.size)), 0
     for index in np.argsort(ranks):
         if ranks[index] >= sorted_count:
             values[:, sorted_count:].partition(ranks[index] - sorted_count, axis=1)
-        selected[:, index] = values[:, ranks[index]]
+        selected_values[:, index] = values[:, ranks[index]]
         sorted_count = max(sorted_count, ranks[index] + 1)
-    return selected
+    return selected_values
 
 
 def _get_factor_key(service: RequestService | BatchService) -> Hashable:
@@ -174,12 +174,12 @@ class TokenSimulation(msgspec.Struct, frozen=True):
     """Numbers of input tokens and of output tokens per request."""
 
     @staticmethod
-    def draw(load: TokenLoad, requests: int, simulations: int, seed: np.random.SeedSequence) -> TokenSimulation:
+    def draw(load: TokenLoad, requests: int, simulation_count: int, seed: np.random.SeedSequence) -> TokenSimulation:
         rng = np.random.default_rng(seed)
-        arrivals_s = draw_arrivals(load.offered_per_s or 1.0, (simulations, requests), load.gaps, rng)
-        row_orders = np.array([_draw_order(len(load.pairs), requests, rng) for _ in range(simulations)])
+        arrivals_s = draw_arrivals(load.offered_per_s or 1.0, (simulation_count, requests), load.gaps, rng)
+        row_orders = np.array([_draw_row_order(len(load.pairs), requests, rng) for _ in range(simulation_count)])
         clients = load.clients if load.offered_per_s is None else None
-        normals = rng.standard_normal((simulations, requests))
+        normals = rng.standard_normal((simulation_count, requests))
         return TokenSimulation(clients, arrivals_s, normals, load.pairs.T[:, row_orders])
 
     def simulate(self, service: ServiceModel, names: Sequence[str]) -> SimulatedStatistics:
@@ -204,11 +204,11 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return SimulatedStatistics(logs)
 
     def _compute_logs(self, service: TokenService, names: Sequence[str]) -> Floats:
-        first_s, last_s, end_times_s = self._simulate_once(service)
-        latencies_by_metric = {"ttft": first_s, "latency": last_s}
+        first_latencies_s, last_latencies_s, end_times_s = self._simulate_once(service)
+        latencies_by_metric = {"ttft": first_latencies_s, "latency": last_latencies_s}
         outputs = self.tokens[1]
         token_gaps, has_several_tokens = np.maximum(outputs - 1, 1), outputs > 1
-        decoding_s = np.where(has_several_tokens, last_s - first_s, 0.0)
+        decoding_s = np.where(has_several_tokens, last_latencies_s - first_latencies_s, 0.0)
         # a response with a single token has no time per output token
         latencies_by_metric["tpot"] = np.where(has_several_tokens, decoding_s / token_gaps, np.nan)
         columns = {}
@@ -230,33 +230,33 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         if self.clients is None:
             starts = np.arange(shape[0], dtype=np.int64) * shape[1]
             inputs, outputs = self.tokens.reshape(2, -1)
-            arrays = (self.arrivals_s.ravel(), inputs, outputs, self.normals.ravel())
-            first_s, last_s = (
-                latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*arrays, service, starts)
+            request_arrays = (self.arrivals_s.ravel(), inputs, outputs, self.normals.ravel())
+            first_latencies_s, last_latencies_s = (
+                latencies_s.reshape(shape) for latencies_s in simulate_token_latencies(*request_arrays, service, starts)
             )
-            return first_s, last_s, (self.arrivals_s + last_s).max(axis=1)
-        first_s, last_s, end_times_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
-        for row in range(shape[0]):
-            inputs, outputs = self.tokens[:, row]
+            return first_latencies_s, last_latencies_s, (self.arrivals_s + last_latencies_s).max(axis=1)
+        first_latencies_s, last_latencies_s, end_times_s = np.empty(shape), np.empty(shape), np.empty(shape[0])
+        for simulation_index in range(shape[0]):
+            inputs, outputs = self.tokens[:, simulation_index]
             arrivals_s, first_token_s, last_token_s = simulate_closed_tokens(
-                self.clients, inputs, outputs, self.normals[row], service
+                self.clients, inputs, outputs, self.normals[simulation_index], service
             )
             send_times_s = arrivals_s - service.outside_s
-            first_s[row], last_s[row], end_times_s[row] = (
+            first_latencies_s[simulation_index], last_latencies_s[simulation_index], end_times_s[simulation_index] = (
                 first_token_s - send_times_s,
                 last_token_s - send_times_s,
                 last_token_s.max(),
             )
-        return first_s, last_s, end_times_s
+        return first_latencies_s, last_latencies_s, end_times_s
 
 
-def _draw_order(pairs: int, requests: int, rng: np.random.Generator) -> Ints:
-    """Draw the row of `pairs` for each request: all rows in random order, repeated as needed.
+def _draw_row_order(pair_count: int, requests: int, rng: np.random.Generator) -> Ints:
+    """Draw one of `pair_count` rows for each request: all rows in random order, repeated as needed.
 
     Samples are sorted, so the first rows of a sample would not be representative without a random
     order.
     """
-    permutations = [rng.permutation(pairs) for _ in range(math.ceil(requests / pairs))]
+    permutations = [rng.permutation(pair_count) for _ in range(math.ceil(requests / pair_count))]
     return np.concatenate(permutations)[:requests]
 
 

@@ -49,7 +49,7 @@ _COMPARED_AGGREGATES = (("p50", "mean"), ("p95", "p90"), ("p99",))
 """Aggregates of measured latencies that are compared with simulations. The first reported aggregate
 of each group is used."""
 _TYPICAL_AGGREGATES = _COMPARED_AGGREGATES[0]
-_SCREENING, _REFINING = (6, 9_000), (12, 36_000)
+_SCREENING_BUDGET, _REFINING_BUDGET = (6, 9_000), (12, 36_000)
 """Simulation budgets of screening and of refining: maximum number of simulations per stage, and
 approximate total number of requests.
 """
@@ -60,7 +60,7 @@ _MAX_REFINED_FITS, _MAX_EXCESS_COST = 3, 10.0
 
 In tests, no model with a higher screening cost became the best.
 """
-_CHUNK, _SMALL_CHUNK = 2048, 512
+_DEFAULT_CHUNK_TOKENS, _SMALL_CHUNK_TOKENS = 2048, 512
 """Typical number of prompt tokens processed per step, and the prompt length in tokens above which
 this number is fitted. Shorter prompts would not determine the number."""
 _DEFAULT_MAX_SEQUENCES = 256
@@ -72,7 +72,7 @@ sequences or tokens in flight.
 
 The starting value is low, so that the limit has an effect on the load points.
 """
-_PROMPT_SHARES = (0.3,)
+_PREFILL_SHARES = (0.3,)
 _MAX_VARIANCE_SHARE = 0.5
 """Maximum variance of a fitted limit relative to the variance of its prior. If the variance is
 larger, the load points do not support the limit."""
@@ -82,15 +82,15 @@ class _Point(msgspec.Struct, frozen=True):
     """Load points at the same rate or with the same number of clients, combined into one."""
 
     observed_load: ObservedLoad
-    load: TokenLoad
+    token_load: TokenLoad
     ttft_s: float
     tpot_s: float
     achieved_per_s: float
 
     @property
-    def decoding(self) -> float:
+    def decoding_sequences(self) -> float:
         """Mean number of sequences in decode, by Little's law."""
-        return self.achieved_per_s * self.tpot_s * max(1.0, self.load.output_tokens - 1)
+        return self.achieved_per_s * self.tpot_s * max(1.0, self.token_load.output_tokens - 1)
 
 
 def has_token_latencies(load_point: MeasuredLoadPoint) -> bool:
@@ -106,7 +106,7 @@ def compute_mean_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[floa
     return (fmean(inputs), fmean(outputs)) if inputs and outputs else None
 
 
-def fit_tokens(
+def fit_token_service(
     load_points: Sequence[MeasuredLoadPoint], *, max_sequences: int | None = None, seed: int = 20_26
 ) -> ServiceFit:
     """Fit a token service model. `max_sequences` is the server's configured limit, if known.
@@ -125,13 +125,13 @@ def fit_tokens(
     if len(points) < MIN_LOAD_POINTS:
         requirement_text = f"a token service model needs TTFT and time per token at {MIN_LOAD_POINTS} loads"
         raise CannotFitError(f"{requirement_text}, but there are {len(points)}")
-    screening_stages = _build_stages(pick_evenly(points, _MAX_SCREENED_LOADS), *_SCREENING, seed)
+    screening_stages = _build_stages(pick_evenly(points, _MAX_SCREENED_LOADS), *_SCREENING_BUDGET, seed)
     unlimited_families = [
         _build_unlimited_family(starting_service, points, max_sequences)
         for starting_service in _build_starting_services(points)
     ]
 
-    def derive_limited(_: ServiceFamily) -> list[ServiceFamily]:
+    def derive_limited_families(_: ServiceFamily) -> list[ServiceFamily]:
         """Return the models with a limit, each with the starting values that match the screening
         stages best.
 
@@ -143,14 +143,14 @@ def fit_tokens(
         )
         return [min(group, key=lambda family: compute_rough_cost(family, screening_stages)) for group in model_groups]
 
-    stages = _build_stages(points, *_REFINING, seed + 1)
+    stages = _build_stages(points, *_REFINING_BUDGET, seed + 1)
     highest_per_s = max(point.achieved_per_s for point in points)
     fits = find_best_fits(
         unlimited_families,
         screening_stages,
         stages,
         max_fits=_MAX_REFINED_FITS,
-        derive_richer=derive_limited,
+        derive_richer=derive_limited_families,
         max_excess_cost=_MAX_EXCESS_COST,
     )
     fit = _drop_unsupported_limits(build_service_fit(fits, stages, highest_per_s), unlimited_families[0].service)
@@ -176,10 +176,10 @@ def _group_by_load(load_points: Sequence[MeasuredLoadPoint]) -> list[_Point]:
     groups = [group for (rate, clients, _), group in load_points_by_load.items() if rate or clients]
     groups.sort(key=lambda group: fmean(load_point.achieved_per_s for load_point in group))
     default_pairs = _build_pairs(lengths or (1.0, 1.0), _estimate_output_sigma(groups[0]) if groups else 0.0)
-    return [_combine(group, default_pairs) for group in groups]
+    return [_combine_load_points(group, default_pairs) for group in groups]
 
 
-def _combine(load_points: list[MeasuredLoadPoint], default_pairs: Ints) -> _Point:
+def _combine_load_points(load_points: list[MeasuredLoadPoint], default_pairs: Ints) -> _Point:
     """Combine load points at the same load. `default_pairs` are the token lengths of load points
     that report no token lengths."""
     first_load_point, achieved_per_s = load_points[0], fmean(load_point.achieved_per_s for load_point in load_points)
@@ -259,10 +259,10 @@ def _build_pairs(means: tuple[float, float], output_sigma: float) -> Ints:
     output tokens have a lognormal distribution."""
     from scipy import special  # deferred, because the import would delay the start of a run
 
-    count = MAX_PAIRS if output_sigma else 1
-    normal_scores = special.ndtri((np.arange(count) + 0.5) / count)
+    pair_count = MAX_PAIRS if output_sigma else 1
+    normal_scores = special.ndtri((np.arange(pair_count) + 0.5) / pair_count)
     outputs = compute_lognormal_factors(normal_scores, math.sqrt(math.expm1(output_sigma**2)))
-    pairs = np.column_stack([np.full(count, means[0]), means[1] * outputs / outputs.mean()])
+    pairs = np.column_stack([np.full(pair_count, means[0]), means[1] * outputs / outputs.mean()])
     return np.asarray(np.maximum(np.rint(pairs), 1), dtype=np.int64)
 
 
@@ -304,23 +304,28 @@ def _fit_regression(points: Sequence[_Point]) -> TokenService:
     """
     rows, lowest_point = [], points[0]
     for point in points:
-        prefill_tokens = point.achieved_per_s * point.load.input_tokens * point.tpot_s
-        rows.append(np.array([1.0, point.decoding, prefill_tokens]) / point.tpot_s)
-    steps = math.ceil(lowest_point.load.input_tokens / _CHUNK) + 0.5 * min(1.0, lowest_point.decoding) * (
-        lowest_point.load.clients != 1
+        prefill_tokens = point.achieved_per_s * point.token_load.input_tokens * point.tpot_s
+        rows.append(np.array([1.0, point.decoding_sequences, prefill_tokens]) / point.tpot_s)
+    steps = math.ceil(lowest_point.token_load.input_tokens / _DEFAULT_CHUNK_TOKENS) + 0.5 * min(
+        1.0, lowest_point.decoding_sequences
+    ) * (lowest_point.token_load.clients != 1)
+    rows.append(
+        np.array([steps, steps * lowest_point.decoding_sequences, lowest_point.token_load.input_tokens])
+        / lowest_point.ttft_s
     )
-    rows.append(np.array([steps, steps * lowest_point.decoding, lowest_point.load.input_tokens]) / lowest_point.ttft_s)
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
     coefficients, _ = optimize.nnls(np.array(rows), np.ones(len(rows)))
-    max_decoding = max(point.decoding for point in points)
+    max_decoding = max(point.decoding_sequences for point in points)
     return TokenService(
         step_s=max(float(coefficients[0]), 0.02 * lowest_point.tpot_s),
         per_sequence_s=max(float(coefficients[1]), 0.02 * lowest_point.tpot_s / max(max_decoding, 1.0)),
-        prefill_s_per_token=max(float(coefficients[2]), 0.02 * lowest_point.ttft_s / lowest_point.load.input_tokens),
+        prefill_s_per_token=max(
+            float(coefficients[2]), 0.02 * lowest_point.ttft_s / lowest_point.token_load.input_tokens
+        ),
         max_sequences=_DEFAULT_MAX_SEQUENCES,
         kv_tokens=UNLIMITED_TOKENS,
-        chunk_tokens=_CHUNK,
+        chunk_tokens=_DEFAULT_CHUNK_TOKENS,
         cv=0.1,
         outside_s=0.05 * lowest_point.ttft_s,
     )
@@ -334,12 +339,12 @@ def _build_starting_services(points: Sequence[_Point]) -> list[TokenService]:
     """
     starting_service = _fit_regression(points)
     tpot_s = np.array([point.tpot_s for point in points])
-    prefill_tokens = np.array([point.achieved_per_s * point.load.input_tokens * point.tpot_s for point in points])
-    columns = np.column_stack([np.ones(len(points)), [point.decoding for point in points]]) / tpot_s[:, None]
+    prefill_tokens = np.array([point.achieved_per_s * point.token_load.input_tokens * point.tpot_s for point in points])
+    columns = np.column_stack([np.ones(len(points)), [point.decoding_sequences for point in points]]) / tpot_s[:, None]
     from scipy import optimize  # deferred, because the import would delay the start of a run
 
     starting_services = [starting_service]
-    for share in _PROMPT_SHARES:
+    for share in _PREFILL_SHARES:
         prefill_s_per_token = share * starting_service.prefill_s_per_token
         coefficients, _ = optimize.nnls(columns, np.maximum(1 - prefill_s_per_token * prefill_tokens / tpot_s, 0.0))
         starting_services.append(
@@ -372,11 +377,11 @@ def _build_limited_families(
     cache. If the limit on running sequences is known, only the latter is built.
     """
     assert isinstance(unlimited_family.service, TokenService)
-    max_running, max_cached = _estimate_max_in_flight(points, unlimited_family.service)
-    families = [] if max_sequences else [_add_limit(unlimited_family, "max_sequences", max_running)]
+    max_running_sequences, max_cached_tokens = _estimate_max_in_flight(points, unlimited_family.service)
+    families = [] if max_sequences else [_add_limit(unlimited_family, "max_sequences", max_running_sequences)]
     # with equal lengths, both limits have the same effect
-    has_equal_lengths = all(np.ptp(point.load.pairs.sum(axis=1)) == 0 for point in points)
-    return families if has_equal_lengths else [*families, _add_limit(unlimited_family, "kv_tokens", max_cached)]
+    has_equal_lengths = all(np.ptp(point.token_load.pairs.sum(axis=1)) == 0 for point in points)
+    return families if has_equal_lengths else [*families, _add_limit(unlimited_family, "kv_tokens", max_cached_tokens)]
 
 
 def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> tuple[float, float]:
@@ -384,7 +389,7 @@ def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> 
     by Little's law."""
     in_flight = []
     for point in points:
-        inputs, outputs = point.load.pairs.T
+        inputs, outputs = point.token_load.pairs.T
         residence_s = outputs * point.tpot_s + inputs * service.prefill_s_per_token
         in_flight.append(
             (
@@ -392,10 +397,14 @@ def _estimate_max_in_flight(points: Sequence[_Point], service: TokenService) -> 
                 point.achieved_per_s * float(((inputs + outputs) * residence_s).mean()),
             )
         )
-    max_running, max_cached = np.max(in_flight, axis=0)
-    clients = [point.load.clients for point in points]
-    max_clients = max((count for count in clients if count is not None), default=0) if None not in clients else math.inf
-    return min(float(max_running), float(max_clients)), float(max_cached)
+    max_running_sequences, max_cached_tokens = np.max(in_flight, axis=0)
+    client_counts = [point.token_load.clients for point in points]
+    max_clients = (
+        max((count for count in client_counts if count is not None), default=0)
+        if None not in client_counts
+        else math.inf
+    )
+    return min(float(max_running_sequences), float(max_clients)), float(max_cached_tokens)
 
 
 def _add_limit(unlimited_family: ServiceFamily, name: str, max_in_flight: float) -> ServiceFamily:
@@ -406,7 +415,7 @@ def _add_limit(unlimited_family: ServiceFamily, name: str, max_in_flight: float)
 
 
 def _build_family(service: TokenService, points: Sequence[_Point]) -> ServiceFamily:
-    ttft_s, tpot_s, prompt_tokens = points[0].ttft_s, points[0].tpot_s, points[0].load.input_tokens
+    ttft_s, tpot_s, prompt_tokens = points[0].ttft_s, points[0].tpot_s, points[0].token_load.input_tokens
     sigmas = {"step_s": 1.0, "per_sequence_s": 1.0, "prefill_s_per_token": 1.0}
     max_values = {
         "step_s": 2 * tpot_s,
@@ -420,18 +429,22 @@ def _build_family(service: TokenService, points: Sequence[_Point]) -> ServiceFam
     }
     priors["outside_s"] = Prior(service.outside_s, 1.5, 1e-4 * ttft_s, ttft_s)
     priors["cv"] = Prior(service.cv, 1.0, 0.005, 2.0)
-    if any(point.load.pairs[:, 0].max() > _SMALL_CHUNK for point in points):
-        priors["chunk_tokens"] = Prior(float(_CHUNK), 1.0, _SMALL_CHUNK / 2, 16 * _CHUNK)
+    if any(point.token_load.pairs[:, 0].max() > _SMALL_CHUNK_TOKENS for point in points):
+        priors["chunk_tokens"] = Prior(
+            float(_DEFAULT_CHUNK_TOKENS), 1.0, _SMALL_CHUNK_TOKENS / 2, 16 * _DEFAULT_CHUNK_TOKENS
+        )
     return ServiceFamily(service, priors)
 
 
-def _build_stages(points: Sequence[_Point], max_simulations: int, budget: int, seed: int) -> list[ObservedStage]:
-    requests = [min(point.observed_load.requests, _MAX_REQUESTS) for point in points]
-    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, budget // max(1, sum(requests))))
+def _build_stages(
+    points: Sequence[_Point], max_simulations: int, request_budget: int, seed: int
+) -> list[ObservedStage]:
+    request_counts = [min(point.observed_load.requests, _MAX_REQUESTS) for point in points]
+    simulation_count = max(_MIN_SIMULATIONS, min(max_simulations, request_budget // max(1, sum(request_counts))))
     seeds = np.random.SeedSequence(seed).spawn(len(points))
     return [
-        _build_stage(point, TokenSimulation.draw(point.load, request_count, simulation_count, point_seed))
-        for point, request_count, point_seed in zip(points, requests, seeds, strict=True)
+        _build_stage(point, TokenSimulation.draw(point.token_load, request_count, simulation_count, point_seed))
+        for point, request_count, point_seed in zip(points, request_counts, seeds, strict=True)
     ]
 
 
@@ -440,7 +453,7 @@ def _build_stage(point: _Point, simulation: TokenSimulation) -> ObservedStage:
     return ObservedStage(
         observed_load,
         partial(simulation.simulate, names=observed_load.names),
-        min(1.0, _MAX_REQUESTS / observed_load.requests) / observed_load.points,
+        min(1.0, _MAX_REQUESTS / observed_load.requests) / observed_load.point_count,
     )
 
 
@@ -448,30 +461,35 @@ def _drop_unsupported_limits(fit: ServiceFit, unlimited_service: ServiceModel) -
     """Replace each model whose fitted limit is about as uncertain as the limit's prior by the same
     model without a limit."""
     merged_by_parameters: dict[tuple[str, ...], FittedService] = {}
-    for fitted in fit.services:
-        limits = [index for index, name in enumerate(fitted.parameters) if name in ADMISSION_LIMITS]
-        if limits and fitted.log_covariance[limits[0]][limits[0]] > _MAX_VARIANCE_SHARE * _LIMIT_SIGMA**2:
-            fitted = _remove_parameter(fitted, limits[0], unlimited_service)
-        merged_service = merged_by_parameters.get(fitted.parameters)
-        probability = fitted.probability + (merged_service.probability if merged_service else 0.0)
-        merged_by_parameters[fitted.parameters] = msgspec.structs.replace(
-            merged_service or fitted, probability=probability
+    for fitted_service in fit.services:
+        limit_indices = [index for index, name in enumerate(fitted_service.parameters) if name in ADMISSION_LIMITS]
+        if (
+            limit_indices
+            and fitted_service.log_covariance[limit_indices[0]][limit_indices[0]]
+            > _MAX_VARIANCE_SHARE * _LIMIT_SIGMA**2
+        ):
+            fitted_service = _remove_parameter(fitted_service, limit_indices[0], unlimited_service)
+        merged_service = merged_by_parameters.get(fitted_service.parameters)
+        probability = fitted_service.probability + (merged_service.probability if merged_service else 0.0)
+        merged_by_parameters[fitted_service.parameters] = msgspec.structs.replace(
+            merged_service or fitted_service, probability=probability
         )
-    ranked = sorted(merged_by_parameters.values(), key=lambda fitted: -fitted.probability)
-    return msgspec.structs.replace(fit, services=tuple(ranked))
+    ranked_services = sorted(merged_by_parameters.values(), key=lambda fitted_service: -fitted_service.probability)
+    return msgspec.structs.replace(fit, services=tuple(ranked_services))
 
 
-def _remove_parameter(fitted: FittedService, index: int, unlimited_service: ServiceModel) -> FittedService:
+def _remove_parameter(fitted_service: FittedService, index: int, unlimited_service: ServiceModel) -> FittedService:
     """Return the fitted model without the free parameter at `index`. The parameter takes its value
     from `unlimited_service`."""
-    name = fitted.parameters[index]
-    remaining_indices = [position for position in range(len(fitted.parameters)) if position != index]
+    name = fitted_service.parameters[index]
+    remaining_indices = [position for position in range(len(fitted_service.parameters)) if position != index]
     return msgspec.structs.replace(
-        fitted,
-        service=msgspec.structs.replace(fitted.service, **{name: getattr(unlimited_service, name)}),
-        parameters=tuple(fitted.parameters[position] for position in remaining_indices),
+        fitted_service,
+        service=msgspec.structs.replace(fitted_service.service, **{name: getattr(unlimited_service, name)}),
+        parameters=tuple(fitted_service.parameters[position] for position in remaining_indices),
         log_covariance=tuple(
-            tuple(fitted.log_covariance[row][column] for column in remaining_indices) for row in remaining_indices
+            tuple(fitted_service.log_covariance[row][column] for column in remaining_indices)
+            for row in remaining_indices
         ),
     )
 
@@ -483,12 +501,12 @@ def _limit_cached_tokens(fit: ServiceFit, points: Sequence[_Point]) -> ServiceFi
     fill the KV cache first. The limit on cached tokens is therefore the maximum number of sequences
     times the longest measured length.
     """
-    tokens = max(int(point.load.pairs.sum(axis=1).max()) for point in points)
+    max_tokens = max(int(point.token_load.pairs.sum(axis=1).max()) for point in points)
     services = []
-    for fitted in fit.services:
-        assert isinstance(fitted.service, TokenService)
-        service = fitted.service
-        if "max_sequences" in fitted.parameters:
-            service = msgspec.structs.replace(service, kv_tokens=service.max_sequences * tokens)
-        services.append(msgspec.structs.replace(fitted, service=service))
+    for fitted_service in fit.services:
+        assert isinstance(fitted_service.service, TokenService)
+        service = fitted_service.service
+        if "max_sequences" in fitted_service.parameters:
+            service = msgspec.structs.replace(service, kv_tokens=service.max_sequences * max_tokens)
+        services.append(msgspec.structs.replace(fitted_service, service=service))
     return msgspec.structs.replace(fit, services=tuple(services))

@@ -37,7 +37,7 @@ from app.planning.simulation.state import (
     Fleet,
 )
 
-_MOVED_OFFSET = 1 << 40  # offset that separates the random numbers of moved requests from those of arrivals
+_MOVED_INDEX_OFFSET = 1 << 40  # offset that separates the random numbers of moved requests from those of arrivals
 
 
 def make_activator(fleet: Fleet, replica: int) -> None:
@@ -46,12 +46,12 @@ def make_activator(fleet: Fleet, replica: int) -> None:
     fleet.floats[replica, DONE] = np.inf
 
 
-def release_queued(fleet: Fleet, activator: int, now_s: float) -> None:
+def release_queued_requests(fleet: Fleet, activator: int, now_s: float) -> None:
     """Move all queued requests of the activator to routable replicas, oldest first. No moved
     request starts before `now_s`.
     """
     if fleet.counts[activator, WAITING]:
-        _move_queued(fleet, activator, now_s)
+        _move_queued_requests(fleet, activator, now_s)
 
 
 def sum_latencies_s(fleet: Fleet) -> float:
@@ -65,32 +65,32 @@ def sum_ages_s(fleet: Fleet, now_s: float) -> float:
 
     The fleet must have been advanced to `now_s`.
     """
-    ages_s, mask = 0.0, fleet.queues.shape[0] - 1
+    total_age_s, ring_mask = 0.0, fleet.queues.shape[0] - 1
     for replica in range(fleet.floats.shape[0]):
         for step in range(fleet.counts[replica, WAITING]):
-            ages_s += now_s - fleet.queues[(fleet.counts[replica, HEAD] + step) & mask, replica, ARRIVAL]
+            total_age_s += now_s - fleet.queues[(fleet.counts[replica, HEAD] + step) & ring_mask, replica, ARRIVAL]
         if fleet.counts[replica, KIND] != TOKENS:
             for slot in range(fleet.counts[replica, RUNNING]):
-                ages_s += now_s - fleet.running[replica, slot, ARRIVAL]
+                total_age_s += now_s - fleet.running[replica, slot, ARRIVAL]
             continue
         for slot in range(fleet.counts[replica, DECODING]):
-            ages_s += now_s - fleet.running[replica, fleet.heaps[replica, slot, SLOT], ARRIVAL]
+            total_age_s += now_s - fleet.running[replica, fleet.heaps[replica, slot, SLOT], ARRIVAL]
         for step in range(fleet.counts[replica, PREFILLING]):
             slot = (fleet.counts[replica, PREFILL_HEAD] + step) % fleet.counts[replica, WIDTH]
-            ages_s += now_s - fleet.running[replica, fleet.heaps[replica, slot, PREFILL], ARRIVAL]
-    return ages_s
+            total_age_s += now_s - fleet.running[replica, fleet.heaps[replica, slot, PREFILL], ARRIVAL]
+    return total_age_s
 
 
 @compiled
-def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
+def _move_queued_requests(fleet: Fleet, activator: int, now_s: float) -> None:
     advance_replica(fleet, activator, now_s)
-    arrivals = fleet.settings[REQUEST_INDEX]
+    next_request_index = fleet.settings[REQUEST_INDEX]
     for number in range(fleet.counts[activator, WAITING]):
         head = fleet.counts[activator, HEAD]
         arrival_s, normal = fleet.queues[head, activator, ARRIVAL], fleet.queues[head, activator, NORMAL]
         packed_class = int(fleet.queues[head, activator, PACKED_CLASS])
         pop_waiting(fleet, activator)
-        fleet.settings[REQUEST_INDEX] = _MOVED_OFFSET + arrivals + number
+        fleet.settings[REQUEST_INDEX] = _MOVED_INDEX_OFFSET + next_request_index + number
         replica = route(fleet, now_s)
         if fleet.floats[replica, NEXT] <= now_s:
             advance_replica(fleet, replica, now_s)
@@ -108,4 +108,4 @@ def _move_queued(fleet: Fleet, activator: int, now_s: float) -> None:
             packed_class,
         )
         advance_replica(fleet, replica, now_s)
-    fleet.settings[REQUEST_INDEX] = arrivals
+    fleet.settings[REQUEST_INDEX] = next_request_index

@@ -12,7 +12,7 @@ import msgspec
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, compiled
-from app.planning.simulation.random_words import branch
+from app.planning.simulation.random_words import get_child_seed
 
 CHUNK_SIZE = 65_536
 """Number of arrivals per chunk."""
@@ -46,10 +46,10 @@ def iterate_poisson_arrivals(
     seed: np.random.SeedSequence,
     modulation_shape: float | None = None,
     modulation_window_s: float = 30.0,
-    chunk: int = CHUNK_SIZE,
+    chunk_size: int = CHUNK_SIZE,
 ) -> Iterator[Floats]:
-    """Yield arrival times in ascending order, in chunks of `chunk` times; the last chunk may be
-    shorter or empty.
+    """Yield arrival times in ascending order, in chunks of `chunk_size` times; the last chunk may
+    be shorter or empty.
 
     If `modulation_shape` is set, the rates are multiplied by a gamma variate with mean 1 and shape
     k = `modulation_shape`, redrawn every `modulation_window_s` seconds. The index of dispersion of
@@ -57,27 +57,31 @@ def iterate_poisson_arrivals(
 
     A single bin may be infinitely long, but not with modulation.
     """
-    gap_rng, modulation_rng = (np.random.Generator(np.random.SFC64(branch(seed, number))) for number in range(2))
+    gap_rng, modulation_rng = (
+        np.random.Generator(np.random.SFC64(get_child_seed(seed, number))) for number in range(2)
+    )
     multipliers, window_s = np.ones(1), math.inf
     if modulation_shape is not None:
-        span_count = math.ceil(rates_per_s.size * bin_s / modulation_window_s)
+        window_count = math.ceil(rates_per_s.size * bin_s / modulation_window_s)
         multipliers, window_s = (
-            modulation_rng.gamma(modulation_shape, 1 / modulation_shape, span_count),
+            modulation_rng.gamma(modulation_shape, 1 / modulation_shape, window_count),
             modulation_window_s,
         )
     rates_per_s, bin_s = np.asarray(rates_per_s, dtype=np.float64), float(bin_s)
     clock, position = np.zeros(1), np.zeros(2, dtype=np.int64)
     while True:
-        times_s = gap_rng.standard_exponential(chunk)
+        times_s = gap_rng.standard_exponential(chunk_size)
         count = _convert_to_times(
             times_s, np.asarray(rates_per_s, dtype=np.float64), bin_s, multipliers, window_s, clock, position
         )
         yield times_s[:count]
-        if count < chunk:
+        if count < chunk_size:
             return
 
 
-def superpose(times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence) -> tuple[Floats, Ints]:
+def superpose_copies(
+    times_s: Floats, copies: float, window_s: float, seed: np.random.SeedSequence
+) -> tuple[Floats, Ints]:
     """Return arrival times and row numbers of `copies` superposed copies of a trace.
 
     A fractional copy is a random sample of the requests. The first copy arrives as recorded. Each
@@ -108,9 +112,9 @@ def rank_normals(sizes: Ints) -> Floats:
     return np.asarray(special.ndtri((ranks + 0.5) / sizes.size))
 
 
-def split_into_chunks(times_s: Floats, chunk: int = CHUNK_SIZE) -> Iterator[Floats]:
-    for start in range(0, times_s.size, chunk):
-        yield times_s[start : start + chunk]
+def split_into_chunks(times_s: Floats, chunk_size: int = CHUNK_SIZE) -> Iterator[Floats]:
+    for start in range(0, times_s.size, chunk_size):
+        yield times_s[start : start + chunk_size]
 
 
 @compiled

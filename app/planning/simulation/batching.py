@@ -105,10 +105,10 @@ def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
 @inlined
 def _finish_batch(fleet: Fleet, replica: int, done_s: float) -> None:
     response_time_s = done_s + fleet.floats[replica, OUTSIDE]
-    for item in range(fleet.counts[replica, RUNNING]):
+    for slot in range(fleet.counts[replica, RUNNING]):
         record_response(
             fleet,
-            int(fleet.running[replica, item, PACKED_CLASS]),
-            response_time_s - fleet.running[replica, item, ARRIVAL],
+            int(fleet.running[replica, slot, PACKED_CLASS]),
+            response_time_s - fleet.running[replica, slot, ARRIVAL],
         )
     fleet.counts[replica, RUNNING] = 0

@@ -20,9 +20,9 @@ from app.planning.simulation.token_kernel import (
     DECODING,
     PREFILLING,
     TokenRequests,
-    _admit,
+    _admit_requests,
     _decode,
-    _finish,
+    _finish_sequences,
     _prefill,
 )
 from app.records.service import BatchService, RequestService, TokenService
@@ -32,10 +32,10 @@ def simulate_closed_requests(clients: int, unit_normals: Floats, service: Reques
     """Simulate a replica with request slots or shared cores; return arrival and end times, in order
     of arrival."""
     arrivals_s, ends_s = np.empty(unit_normals.size), np.empty(unit_normals.size)
-    services_s = compute_service_factors(unit_normals, service) * service.mean_s
+    service_times_s = compute_service_factors(unit_normals, service) * service.mean_s
     if service.is_shared:
         _simulate_shared(
-            services_s,
+            service_times_s,
             clients,
             service.slots,
             service.outside_s,
@@ -44,7 +44,9 @@ def simulate_closed_requests(clients: int, unit_normals: Floats, service: Reques
             ends_s,
         )
         return arrivals_s, ends_s
-    _simulate_requests(services_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s)
+    _simulate_requests(
+        service_times_s, np.zeros(clients), np.zeros(service.slots), service.outside_s, arrivals_s, ends_s
+    )
     return arrivals_s, ends_s
 
 
@@ -99,7 +101,7 @@ def _initialize_arrivals(clients: int, requests: int) -> Floats:
 
 @compiled
 def _simulate_requests(
-    services_s: Floats,
+    service_times_s: Floats,
     client_send_times_s: Floats,
     slot_free_times_s: Floats,
     outside_s: float,
@@ -111,16 +113,16 @@ def _simulate_requests(
     `client_send_times_s` and `slot_free_times_s` are heaps: the times at which each client sends
     its next request, and at which each slot becomes free.
     """
-    for index in range(services_s.size):
+    for index in range(service_times_s.size):
         arrivals_s[index] = client_send_times_s[0]
-        ends_s[index] = max(client_send_times_s[0], slot_free_times_s[0]) + services_s[index]
+        ends_s[index] = max(client_send_times_s[0], slot_free_times_s[0]) + service_times_s[index]
         replace_smallest(slot_free_times_s, ends_s[index])
         replace_smallest(client_send_times_s, ends_s[index] + outside_s)
 
 
 @compiled
 def _simulate_shared(
-    services_s: Floats,
+    service_times_s: Floats,
     clients: int,
     cores: int,
     outside_s: float,
@@ -135,9 +137,9 @@ def _simulate_shared(
     `send_times_s` is a ring buffer, since clients send again in the order of their responses.
     """
     size, clock_s, now_s, arrived_count, ended_count = 0, 0.0, 0.0, 0, 0
-    while ended_count < services_s.size:
+    while ended_count < service_times_s.size:
         end_s = np.inf
-        if arrived_count < services_s.size and size < clients:
+        if arrived_count < service_times_s.size and size < clients:
             end_s = send_times_s[arrived_count % clients]
         if size > 0:
             done_s = now_s + (heap[0] - clock_s) * max(1.0, size / cores)
@@ -152,7 +154,7 @@ def _simulate_shared(
         clock_s = clock_s + (end_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
         now_s = end_s
         arrivals_s[arrived_count] = now_s
-        push_end(heap, owners, size, clock_s + services_s[arrived_count], arrived_count)
+        push_end(heap, owners, size, clock_s + service_times_s[arrived_count], arrived_count)
         size += 1
         arrived_count += 1
 
@@ -205,14 +207,14 @@ def _simulate_tokens(
     while state[PREFILLING] < end or state[DECODING] > 0:
         if state[DECODING] == 0 and state[PREFILLING] == state[NEXT]:
             now_s = max(now_s, requests.arrivals_s[state[NEXT]])
-        _admit(requests, end, service, state, now_s)
+        _admit_requests(requests, end, service, state, now_s)
         if state[PREFILLING] == state[NEXT]:
             now_s = _decode(requests, end, service, state, sequences, now_s)
         else:
             now_s = _prefill(requests, service, state, sequences, now_s, first_tokens_s)
-        decoding_before = state[DECODING]
-        _finish(requests, service, state, sequences, now_s, last_tokens_s)
-        for _ in range(decoding_before - state[DECODING]):
+        previous_decoding = state[DECODING]
+        _finish_sequences(requests, service, state, sequences, now_s, last_tokens_s)
+        for _ in range(previous_decoding - state[DECODING]):
             if scheduled_count < end:
                 requests.arrivals_s[scheduled_count] = now_s + outside_s
                 scheduled_count += 1

@@ -16,21 +16,21 @@ from app.planning.simulation.compiled import Floats, Ints, inlined
 
 _DISCARDED_BITS = 44
 _MIN_S, _MAX_S = 10e-6, 3600.0
-_FIRST = int(np.float64(_MIN_S).view(np.int64)) >> _DISCARDED_BITS
-BUCKETS = (int(np.float64(_MAX_S).view(np.int64)) >> _DISCARDED_BITS) - _FIRST + 1
+_FIRST_CODE = int(np.float64(_MIN_S).view(np.int64)) >> _DISCARDED_BITS
+BUCKET_COUNT = (int(np.float64(_MAX_S).view(np.int64)) >> _DISCARDED_BITS) - _FIRST_CODE + 1
 
 
 @inlined
 def find_bucket(time_s: float) -> int:
-    bucket = int(np.float64(time_s).view(np.int64) >> _DISCARDED_BITS) - _FIRST
-    return min(max(bucket, 0), BUCKETS - 1)
+    bucket = int(np.float64(time_s).view(np.int64) >> _DISCARDED_BITS) - _FIRST_CODE
+    return min(max(bucket, 0), BUCKET_COUNT - 1)
 
 
 @cache
 def get_bucket_edges_s() -> Floats:
     """Return the lower edge of each bucket and the upper edge of the last bucket in seconds, as a
     read-only array."""
-    bits: Ints = (np.arange(BUCKETS + 1, dtype=np.int64) + _FIRST) << _DISCARDED_BITS
+    bits: Ints = (np.arange(BUCKET_COUNT + 1, dtype=np.int64) + _FIRST_CODE) << _DISCARDED_BITS
     edges_s = bits.view(np.float64)
     edges_s.flags.writeable = False
     return edges_s
@@ -46,15 +46,15 @@ def compute_quantiles_s(counts: Ints, probabilities: Sequence[float]) -> tuple[f
     """Return several quantiles of a histogram in seconds; `None` for each if the histogram is
     empty."""
     cumulative_counts = np.cumsum(counts)
-    total = int(cumulative_counts[-1])
+    total_count = int(cumulative_counts[-1])
     return tuple(
-        _interpolate_quantile_s(counts, cumulative_counts, probability * total) if total else None
+        _interpolate_quantile_s(counts, cumulative_counts, probability * total_count) if total_count else None
         for probability in probabilities
     )
 
 
 def _interpolate_quantile_s(counts: Ints, cumulative_counts: Ints, rank: float) -> float:
-    bucket = min(int(cumulative_counts.searchsorted(rank, side="left")), BUCKETS - 1)
+    bucket = min(int(cumulative_counts.searchsorted(rank, side="left")), BUCKET_COUNT - 1)
     while counts[bucket] == 0:  # rank 0
         bucket += 1
     edges_s, bucket_fraction = (

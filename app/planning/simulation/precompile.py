@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from app.planning.simulation.activator import make_activator, release_queued, sum_ages_s
+from app.planning.simulation.activator import make_activator, release_queued_requests, sum_ages_s
 from app.planning.simulation.arrivals import iterate_poisson_arrivals
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replica import (
@@ -16,7 +16,7 @@ from app.planning.simulation.replica import (
     simulate_token_latencies,
 )
 from app.planning.simulation.results import compute_busy_s
-from app.planning.simulation.serving import fail_replica, get_totals, serve, set_routable
+from app.planning.simulation.serving import fail_replica, get_totals, serve, set_routable_replicas
 from app.planning.simulation.state import create_fleet
 from app.planning.simulation.steady import simulate_steady
 from app.records.service import BatchService, RequestService, TokenService
@@ -29,7 +29,7 @@ def compile_planner() -> None:
     """Compile the kernels that a plan needs: steady fleets, bursts, and measured stages of one
     replica."""
     simulate_steady(_DESIGN, 0.1, 40, seeds=(1,))
-    next(iterate_poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk=1))
+    next(iterate_poisson_arrivals(np.ones(1), 1.0, np.random.SeedSequence(1), chunk_size=1))
     simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5))
     simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, slow_share=0.1, slow_factor=2.0))
     simulate_request_latencies(_TIMES_S, _NORMALS, RequestService(2, 1.0, 0.5, discipline="processor sharing"))
@@ -41,13 +41,13 @@ def compile_all() -> None:
     compile_planner()
     fleet = create_fleet(_DESIGN, np.random.SeedSequence(1))
     make_activator(fleet, 1)
-    set_routable(fleet, [1])
+    set_routable_replicas(fleet, [1])
     serve(fleet, _TIMES_S, _NORMALS)
     sum_ages_s(fleet, 2.0)
     get_totals(fleet)
     compute_busy_s(fleet, 2.0)
-    set_routable(fleet, [0])
-    release_queued(fleet, 1, 2.0)
+    set_routable_replicas(fleet, [0])
+    release_queued_requests(fleet, 1, 2.0)
     fail_replica(fleet, 0, 2.0)
     ones = np.ones(3, dtype=np.int64)
     simulate_token_latencies(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from app.planning.simulation.compiled import inlined
-from app.planning.simulation.histogram import BUCKETS, find_bucket
+from app.planning.simulation.histogram import BUCKET_COUNT, find_bucket
 from app.planning.simulation.state import (
     ARRIVAL,
     GOOD,
@@ -44,13 +44,13 @@ def get_service_factor(fleet: Fleet, replica: int, normal: float) -> float:
 
 @inlined
 def push_waiting(fleet: Fleet, replica: int, arrival_s: float, normal: float, work_s: float, packed_class: int) -> None:
-    waiting = fleet.counts[replica, WAITING]
-    index = (fleet.counts[replica, HEAD] + waiting) & (fleet.queues.shape[0] - 1)
+    waiting_count = fleet.counts[replica, WAITING]
+    index = (fleet.counts[replica, HEAD] + waiting_count) & (fleet.queues.shape[0] - 1)
     fleet.queues[index, replica, ARRIVAL] = arrival_s
     fleet.queues[index, replica, NORMAL] = normal
     fleet.queues[index, replica, WORK_S] = work_s
     fleet.queues[index, replica, PACKED_CLASS] = packed_class
-    fleet.counts[replica, WAITING] = waiting + 1
+    fleet.counts[replica, WAITING] = waiting_count + 1
     fleet.floats[replica, WAITING_WORK] += work_s
 
 
@@ -59,9 +59,9 @@ def pop_waiting(fleet: Fleet, replica: int) -> None:
     """Remove the oldest waiting request from the queue. An empty queue restarts at index 0, so that
     its entries stay in the CPU cache."""
     head = fleet.counts[replica, HEAD]
-    waiting = fleet.counts[replica, WAITING] - 1
-    fleet.counts[replica, WAITING] = waiting
-    if waiting == 0:
+    waiting_count = fleet.counts[replica, WAITING] - 1
+    fleet.counts[replica, WAITING] = waiting_count
+    if waiting_count == 0:
         fleet.counts[replica, HEAD] = 0
         fleet.floats[replica, WAITING_WORK] = 0.0
     else:
@@ -96,4 +96,4 @@ def record_response(fleet: Fleet, packed_class: int, latency_s: float) -> None:
     else:
         fleet.tallies[class_index, LATE] += 1
     fleet.classes[class_index, SUM + LATENCY] += latency_s
-    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(latency_s)] += 1
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKET_COUNT + find_bucket(latency_s)] += 1

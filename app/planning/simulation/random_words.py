@@ -11,13 +11,13 @@ import numpy as np
 
 from app.planning.simulation.compiled import inlined
 
-_GOLDEN = np.uint64(0x9E3779B97F4A7C15)
-_FIRST, _SECOND = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
+_GOLDEN_GAMMA = np.uint64(0x9E3779B97F4A7C15)
+_FIRST_MULTIPLIER, _SECOND_MULTIPLIER = np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB)
 _30, _27, _31, _11, _32 = np.uint64(30), np.uint64(27), np.uint64(31), np.uint64(11), np.uint64(32)
-_LOW = np.uint64(0xFFFFFFFF)
+_LOW_MASK = np.uint64(0xFFFFFFFF)
 
 
-def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
+def get_child_seed(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
     """Return the child seed with the given number. The result is the same as from `seed.spawn`, but
     the state of `seed` does not change."""
     return np.random.SeedSequence(seed.entropy, spawn_key=(*seed.spawn_key, number))
@@ -25,9 +25,9 @@ def branch(seed: np.random.SeedSequence, number: int) -> np.random.SeedSequence:
 
 @inlined
 def draw_word(stream: np.uint64, number: int) -> np.uint64:
-    word = stream + np.uint64(number) * _GOLDEN
-    word = (word ^ (word >> _30)) * _FIRST
-    word = (word ^ (word >> _27)) * _SECOND
+    word = stream + np.uint64(number) * _GOLDEN_GAMMA
+    word = (word ^ (word >> _30)) * _FIRST_MULTIPLIER
+    word = (word ^ (word >> _27)) * _SECOND_MULTIPLIER
     return word ^ (word >> _31)
 
 
@@ -48,4 +48,4 @@ def draw_from_high_bits(word: np.uint64, bound: int) -> int:
 def draw_from_low_bits(word: np.uint64, bound: int) -> int:
     """Return a random integer in [0, bound) from the lower half of the word. The result is
     independent of `draw_from_high_bits`."""
-    return int(np.int64(((word & _LOW) * np.uint64(bound)) >> _32))
+    return int(np.int64(((word & _LOW_MASK) * np.uint64(bound)) >> _32))

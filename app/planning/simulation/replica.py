@@ -34,13 +34,13 @@ def simulate_request_latencies(
     factors of `unit_normals`; if `None`, they are computed.
     """
     latencies, ends = np.empty(arrivals_s.size), _get_ends(starts, arrivals_s)
-    services_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
+    service_times_s = (look_up_service_factors(unit_normals, service) if factors is None else factors) * service.mean_s
     if service.is_shared:
         max_requests = int(np.diff(ends, prepend=0).max())
         heap, owners = np.empty(max_requests), np.empty(max_requests, dtype=np.int64)
-        simulate_shared(arrivals_s, services_s, ends, service.slots, service.outside_s, heap, owners, latencies)
+        simulate_shared(arrivals_s, service_times_s, ends, service.slots, service.outside_s, heap, owners, latencies)
     else:
-        simulate_requests(arrivals_s, services_s, ends, np.empty(service.slots), service.outside_s, latencies)
+        simulate_requests(arrivals_s, service_times_s, ends, np.empty(service.slots), service.outside_s, latencies)
     return latencies
 
 
@@ -109,9 +109,9 @@ def look_up_service_factors(unit_normals: Floats, service: RequestService | Batc
     """
     if not isinstance(service, RequestService) or not is_two_phase(service):
         return compute_lognormal_factors(unit_normals, service.cv)
-    normals, table = build_two_phase_table(service)
+    grid_normals, table = build_two_phase_table(service)
     factors = np.empty(unit_normals.size)
-    look_up(np.ascontiguousarray(unit_normals), normals[0], normals[1] - normals[0], table, factors)
+    look_up(np.ascontiguousarray(unit_normals), grid_normals[0], grid_normals[1] - grid_normals[0], table, factors)
     return factors
 
 

@@ -30,26 +30,31 @@ def replace_smallest(heap: Floats, value: float) -> None:
 
 @compiled
 def simulate_requests(
-    arrivals_s: Floats, services_s: Floats, ends: Ints, slot_free_times_s: Floats, outside_s: float, latencies_s: Floats
+    arrivals_s: Floats,
+    service_times_s: Floats,
+    ends: Ints,
+    slot_free_times_s: Floats,
+    outside_s: float,
+    latencies_s: Floats,
 ) -> None:
     begin = 0
     for end in ends:
         slot_free_times_s[:] = -np.inf
         for index in range(begin, end):
-            done_s = max(arrivals_s[index], slot_free_times_s[0]) + services_s[index]
+            done_s = max(arrivals_s[index], slot_free_times_s[0]) + service_times_s[index]
             replace_smallest(slot_free_times_s, done_s)
             latencies_s[index] = done_s - arrivals_s[index] + outside_s
         begin = end
 
 
 @inlined
-def push_end(heap: Floats, owners: Ints, size: int, end: float, owner: int) -> None:
+def push_end(heap: Floats, owners: Ints, size: int, end_s: float, owner: int) -> None:
     """Push an end time and its request onto a binary heap of `size` entries."""
     position = size
-    while position > 0 and heap[(position - 1) // 2] > end:
+    while position > 0 and heap[(position - 1) // 2] > end_s:
         heap[position], owners[position] = heap[(position - 1) // 2], owners[(position - 1) // 2]
         position = (position - 1) // 2
-    heap[position], owners[position] = end, owner
+    heap[position], owners[position] = end_s, owner
 
 
 @inlined
@@ -72,7 +77,7 @@ def pop_end(heap: Floats, owners: Ints, size: int) -> None:
 @compiled
 def simulate_shared(
     arrivals_s: Floats,
-    services_s: Floats,
+    service_times_s: Floats,
     ends: Ints,
     cores: int,
     outside_s: float,
@@ -101,7 +106,7 @@ def simulate_shared(
             if index < end:
                 clock_s = clock_s + (end_s - now_s) / max(1.0, size / cores) if size > 0 else 0.0
                 now_s = end_s
-                push_end(heap, owners, size, clock_s + services_s[index], index)
+                push_end(heap, owners, size, clock_s + service_times_s[index], index)
                 size += 1
         begin = end
 
@@ -135,8 +140,10 @@ def simulate_batches(
 def look_up(positions: Floats, first: float, step: float, table: Floats, values: Floats) -> None:
     """Interpolate linearly in a table with evenly spaced arguments. Beyond either end, return the
     value at that end."""
-    last = table.size - 1
+    last_index = table.size - 1
     for index in range(positions.size):
-        table_position = min(max((positions[index] - first) / step, 0.0), last - 1e-9)
-        lower = int(table_position)
-        values[index] = table[lower] + (table[lower + 1] - table[lower]) * (table_position - lower)
+        table_position = min(max((positions[index] - first) / step, 0.0), last_index - 1e-9)
+        lower_index = int(table_position)
+        values[index] = table[lower_index] + (table[lower_index + 1] - table[lower_index]) * (
+            table_position - lower_index
+        )

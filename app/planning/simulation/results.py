@@ -8,7 +8,7 @@ import msgspec
 import numpy as np
 
 from app.planning.simulation.compiled import Floats, Ints, compiled
-from app.planning.simulation.histogram import BUCKETS, compute_quantiles_s
+from app.planning.simulation.histogram import BUCKET_COUNT, compute_quantiles_s
 from app.planning.simulation.state import (
     ARRIVED,
     BATCHES,
@@ -71,14 +71,14 @@ def reset_counts(fleet: Fleet) -> None:
 def get_histogram(fleet: Fleet, latency_index: int = LATENCY) -> Ints:
     """Return the histogram of a latency over all request classes. The latency is LATENCY or, if
     requests have tokens, FIRST_TOKEN or PER_TOKEN."""
-    start = HISTOGRAMS + latency_index * BUCKETS
-    return np.asarray(fleet.tallies[:, start : start + BUCKETS].sum(axis=0))
+    start = HISTOGRAMS + latency_index * BUCKET_COUNT
+    return np.asarray(fleet.tallies[:, start : start + BUCKET_COUNT].sum(axis=0))
 
 
 def summarize_classes(fleets: Sequence[Fleet], classes: slice, percentiles: Sequence[float]) -> ClassOutcome:
     """Summarize the results of the given request classes, pooled over fleets that differ only in
     their seed."""
-    has_tokens = fleets[0].tallies.shape[1] > HISTOGRAMS + BUCKETS
+    has_tokens = fleets[0].tallies.shape[1] > HISTOGRAMS + BUCKET_COUNT
     return ClassOutcome(
         good_share=compute_good_share([fleet.tallies[classes] for fleet in fleets]),
         latency=_summarize_latency(fleets, classes, LATENCY, percentiles),
@@ -88,11 +88,15 @@ def summarize_classes(fleets: Sequence[Fleet], classes: slice, percentiles: Sequ
 
 
 def compute_good_share(tallies: Sequence[Ints]) -> float | None:
-    finished_requests = sum(int(counts[:, GOOD : FAILED + 1].sum()) for counts in tallies)
-    return sum(int(counts[:, GOOD].sum()) for counts in tallies) / finished_requests if finished_requests else None
+    finished_requests = sum(int(fleet_tallies[:, GOOD : FAILED + 1].sum()) for fleet_tallies in tallies)
+    return (
+        sum(int(fleet_tallies[:, GOOD].sum()) for fleet_tallies in tallies) / finished_requests
+        if finished_requests
+        else None
+    )
 
 
-def compute_mean_batch(fleets: Sequence[Fleet]) -> float | None:
+def compute_mean_batch_size(fleets: Sequence[Fleet]) -> float | None:
     """Return the mean batch size: requests per batch, sequences per step for token services, or 1
     for slots."""
     batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
@@ -138,8 +142,8 @@ def _write_busy_s(fleet: Fleet, now_s: float, busy_s: Floats) -> None:
 def _summarize_latency(
     fleets: Sequence[Fleet], classes: slice, latency_index: int, percentiles: Sequence[float]
 ) -> LatencyStatistics:
-    start = HISTOGRAMS + latency_index * BUCKETS
-    histograms = [np.asarray(fleet.tallies[classes, start : start + BUCKETS].sum(axis=0)) for fleet in fleets]
+    start = HISTOGRAMS + latency_index * BUCKET_COUNT
+    histograms = [np.asarray(fleet.tallies[classes, start : start + BUCKET_COUNT].sum(axis=0)) for fleet in fleets]
     total_count = sum(int(counts.sum()) for counts in histograms)
     total_s = sum(float(fleet.classes[classes, SUM + latency_index].sum()) for fleet in fleets)
     probabilities = [percentile / 100 for percentile in percentiles]

@@ -5,7 +5,7 @@ sequences ordered by the number of their last step.
 from __future__ import annotations
 
 from app.planning.simulation.compiled import compiled
-from app.planning.simulation.histogram import BUCKETS, find_bucket
+from app.planning.simulation.histogram import BUCKET_COUNT, find_bucket
 from app.planning.simulation.queueing import get_class
 from app.planning.simulation.state import (
     ARRIVAL,
@@ -130,13 +130,13 @@ def process_prompts(fleet: Fleet, replica: int, tokens: int) -> None:
 @compiled
 def count_unprocessed_tokens(fleet: Fleet, replica: int, max_tokens: int) -> int:
     """Return the number of unprocessed tokens of all prompts, at most `max_tokens`."""
-    unprocessed, width = fleet.counts[replica, UNPROCESSED], fleet.counts[replica, WIDTH]
+    unprocessed_tokens, width = fleet.counts[replica, UNPROCESSED], fleet.counts[replica, WIDTH]
     for step in range(1, fleet.counts[replica, PREFILLING]):
-        if unprocessed >= max_tokens:
+        if unprocessed_tokens >= max_tokens:
             break
         slot = fleet.heaps[replica, (fleet.counts[replica, PREFILL_HEAD] + step) % width, PREFILL]
-        unprocessed += count_input_tokens(fleet, int(fleet.running[replica, slot, PACKED_CLASS]))
-    return int(min(unprocessed, max_tokens))
+        unprocessed_tokens += count_input_tokens(fleet, int(fleet.running[replica, slot, PACKED_CLASS]))
+    return int(min(unprocessed_tokens, max_tokens))
 
 
 @compiled
@@ -216,10 +216,10 @@ def _record_response(fleet: Fleet, replica: int, slot: int, packed_class: int) -
         and time_per_token_s <= fleet.classes[class_index, TOKEN_LIMIT]
     )
     fleet.tallies[class_index, GOOD if is_good else LATE] += 1
-    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKETS + find_bucket(latencies_s[0])] += 1
-    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKETS + find_bucket(latencies_s[1])] += 1
+    fleet.tallies[class_index, HISTOGRAMS + LATENCY * BUCKET_COUNT + find_bucket(latencies_s[0])] += 1
+    fleet.tallies[class_index, HISTOGRAMS + FIRST_TOKEN * BUCKET_COUNT + find_bucket(latencies_s[1])] += 1
     fleet.classes[class_index, SUM + LATENCY] += latencies_s[0]
     fleet.classes[class_index, SUM + FIRST_TOKEN] += latencies_s[1]
     if token_gaps > 0:
-        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKETS + find_bucket(time_per_token_s)] += 1
+        fleet.tallies[class_index, HISTOGRAMS + PER_TOKEN * BUCKET_COUNT + find_bucket(time_per_token_s)] += 1
         fleet.classes[class_index, SUM + PER_TOKEN] += time_per_token_s

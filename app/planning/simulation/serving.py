@@ -62,20 +62,20 @@ from app.planning.simulation.state import (
 )
 from app.records.day import DayTotals
 
-_NO_LENGTHS: Ints = np.empty(0, dtype=np.int64)
+_NO_ROWS: Ints = np.empty(0, dtype=np.int64)
 
 
-def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, lengths: Ints = _NO_LENGTHS) -> None:
+def serve(fleet: Fleet, arrivals_s: Floats, unit_normals: Floats, rows: Ints = _NO_ROWS) -> None:
     """Simulate arrivals, which must be in ascending order within and across calls.
 
-    If `unit_normals` is empty, service times do not vary. `lengths` holds one row number per
-    arrival in the design's pairs of token lengths. If `lengths` is empty, the pairs are drawn.
+    If `unit_normals` is empty, service times do not vary. `rows` holds one row number per
+    arrival in the design's pairs of token lengths. If `rows` is empty, the pairs are drawn.
     Raises ValueError if there are fewer normals than arrivals.
     """
     if 0 < unit_normals.size < arrivals_s.size:
         raise ValueError(f"{arrivals_s.size} arrivals have {unit_normals.size} normals")
     normals = unit_normals if unit_normals.size else np.zeros(1)
-    _serve(fleet, arrivals_s, normals, lengths)
+    _serve(fleet, arrivals_s, normals, rows)
 
 
 def advance_to(fleet: Fleet, now_s: float) -> None:
@@ -104,13 +104,13 @@ def _sum_counts(fleet: Fleet, totals: Ints) -> None:
         totals[HISTOGRAMS] += fleet.counts[replica, WAITING] + fleet.counts[replica, RUNNING]
 
 
-def get_outstanding(fleet: Fleet) -> Ints:
+def get_outstanding_counts(fleet: Fleet) -> Ints:
     """Return the number of requests waiting or running in each replica, as of the last call of
     `advance_to`."""
     return np.asarray(fleet.counts[:, WAITING] + fleet.counts[:, RUNNING])
 
 
-def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
+def set_routable_replicas(fleet: Fleet, replicas: Sequence[int]) -> None:
     """Route new requests only to `replicas`. All other replicas finish their requests.
 
     If `replicas` is empty, all arrivals are dropped.
@@ -121,18 +121,18 @@ def set_routable(fleet: Fleet, replicas: Sequence[int]) -> None:
 
 def fail_replica(fleet: Fleet, replica: int, now_s: float) -> None:
     """Fail all requests of the replica, so that it is empty. The replica still gets new requests,
-    unless excluded by `set_routable`."""
+    unless excluded by `set_routable_replicas`."""
     _fail_requests(fleet, replica, now_s)
 
 
 @compiled
-def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, lengths: Ints) -> None:
+def _serve(fleet: Fleet, arrivals_s: Floats, normals: Floats, rows: Ints) -> None:
     last_normal = normals.size - 1
     for number in range(arrivals_s.size):
         now_s = arrivals_s[number]
         packed_class = _draw_packed_class(fleet)
-        if lengths.size:
-            packed_class = (packed_class & 255) + (lengths[number] << 8)
+        if rows.size:
+            packed_class = (packed_class & 255) + (rows[number] << 8)
         class_index = packed_class & 255
         fleet.tallies[class_index, ARRIVED] += 1
         if fleet.settings[ROUTABLE] == 0:
@@ -189,12 +189,12 @@ def _draw_packed_class(fleet: Fleet) -> int:
     pair of token lengths."""
     packed_class, number = 0, fleet.settings[REQUEST_INDEX]
     if fleet.classes.shape[0] > 1:
-        share = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
-        while packed_class < fleet.classes.shape[0] - 1 and share >= fleet.classes[packed_class, SHARE]:
+        uniform = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[CLASSES]), number))
+        while packed_class < fleet.classes.shape[0] - 1 and uniform >= fleet.classes[packed_class, SHARE]:
             packed_class += 1
     if fleet.settings[PAIRS] > 1:
-        share = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[LENGTHS]), number))
-        packed_class += int(share * fleet.settings[PAIRS]) << 8
+        uniform = convert_to_unit_interval(draw_word(np.uint64(fleet.settings[LENGTHS]), number))
+        packed_class += int(uniform * fleet.settings[PAIRS]) << 8
     return packed_class
 
 

@@ -81,7 +81,7 @@ def push_running(fleet: Fleet, replica: int, done_s: float, arrival_s: float, pa
         parent = (position - 1) // 2
         if running[replica, parent, ENDS] <= done_s:
             break
-        _move(fleet, replica, parent, position)
+        _move_request(fleet, replica, parent, position)
         position = parent
     running[replica, position, ENDS] = done_s
     fleet.running[replica, position, ARRIVAL] = arrival_s
@@ -107,7 +107,7 @@ def pop_running(fleet: Fleet, replica: int) -> None:
             child += 1
         if running[replica, child, ENDS] >= last_s:
             break
-        _move(fleet, replica, child, position)
+        _move_request(fleet, replica, child, position)
         position = child
     running[replica, position, ENDS] = last_s
     fleet.running[replica, position, ARRIVAL] = arrival_s
@@ -115,7 +115,7 @@ def pop_running(fleet: Fleet, replica: int) -> None:
 
 
 @compiled
-def _move(fleet: Fleet, replica: int, origin: int, target: int) -> None:
+def _move_request(fleet: Fleet, replica: int, origin: int, target: int) -> None:
     fleet.running[replica, target, ENDS] = fleet.running[replica, origin, ENDS]
     fleet.running[replica, target, ARRIVAL] = fleet.running[replica, origin, ARRIVAL]
     fleet.running[replica, target, PACKED_CLASS] = int(fleet.running[replica, origin, PACKED_CLASS])

@@ -11,7 +11,7 @@ import numpy as np
 from app.planning.service_models.service_times import FLEET_SIGMA, is_two_phase
 from app.planning.simulation.compiled import Floats, Ints
 from app.planning.simulation.design import ROUTERS, FleetDesign, compute_max_throughput_per_s
-from app.planning.simulation.histogram import BUCKETS
+from app.planning.simulation.histogram import BUCKET_COUNT
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
 # Columns of `floats`: time of the next state change; end of the current or last work (tokens: start
@@ -85,7 +85,7 @@ def create_fleet(design: FleetDesign, seed: np.random.SeedSequence) -> Fleet:
         running=np.empty((replicas, width + (design.queue_limit if has_shared_cores else 0), 3)),
         heaps=_build_heaps(replicas, width if has_tokens else 1),
         classes=_build_classes(design),
-        tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if has_tokens else 1) * BUCKETS), dtype=np.int64),
+        tallies=np.zeros((len(design.classes), HISTOGRAMS + (3 if has_tokens else 1) * BUCKET_COUNT), dtype=np.int64),
         settings=_build_settings(design, seed),
     )
 

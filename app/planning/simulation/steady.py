@@ -14,11 +14,11 @@ from app.planning.service_models.service_times import compute_fleet_normals
 from app.planning.simulation.arrivals import CHUNK_SIZE, split_into_chunks
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.random_words import branch
+from app.planning.simulation.random_words import get_child_seed
 from app.planning.simulation.results import (
     ClassOutcome,
     compute_good_share,
-    compute_mean_batch,
+    compute_mean_batch_size,
     get_histogram,
     reset_counts,
     summarize_classes,
@@ -55,7 +55,7 @@ class SteadyOutcome(msgspec.Struct, frozen=True):
     classes: tuple[ClassOutcome, ...]
     good_share_per_seed: tuple[float | None, ...]
     utilization: float
-    mean_batch: float | None
+    mean_batch_size: float | None
 
 
 def simulate_steady(
@@ -77,17 +77,19 @@ def simulate_steady(
     """
     cell = build_cell(design, max_replicas)
     cell_rate_per_s = rate_per_s * len(cell.services) / len(design.services)
-    chunk = max(1, min(CHUNK_SIZE, requests // 10))
+    chunk_size = max(1, min(CHUNK_SIZE, requests // 10))
 
     def simulate_seed(seed_index: int) -> _SeedResult:
         fleet_seed = np.random.SeedSequence(seeds[seed_index]).spawn(3)[2]
-        gaps, normals = _draw_numbers(seeds[seed_index], requests)
+        gaps, normals = _draw_random_numbers(seeds[seed_index], requests)
         arrival_chunks = (
-            arrivals[seed_index] if arrivals else split_into_chunks(np.cumsum(gaps[:requests] / cell_rate_per_s), chunk)
+            arrivals[seed_index]
+            if arrivals
+            else split_into_chunks(np.cumsum(gaps[:requests] / cell_rate_per_s), chunk_size)
         )
         has_variable_times = any(service.cv > 0 for service in cell.services)
         normals = compute_fleet_normals(normals, cell.services[0])
-        return _simulate(
+        return _simulate_requests(
             create_fleet(cell, fleet_seed),
             _limit_requests(arrival_chunks, requests),
             normals if has_variable_times else normals[:0],
@@ -124,7 +126,7 @@ def summarize(
         else tuple(_summarize_class(fleets, index, percentiles) for index in range(class_count)),
         good_share_per_seed=tuple(compute_good_share([fleet.tallies]) for fleet in fleets),
         utilization=utilization,
-        mean_batch=compute_mean_batch(fleets),
+        mean_batch_size=compute_mean_batch_size(fleets),
     )
 
 
@@ -167,7 +169,7 @@ def build_cell(design: FleetDesign, max_replicas: int = MAX_CELL_REPLICAS) -> Fl
     )
 
 
-def _simulate(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
+def _simulate_requests(fleet: Fleet, arrivals: Iterator[Floats], normals: Floats, requests: int) -> tuple[Fleet, float]:
     """Simulate all requests; return the fleet, and its utilization from the end of the warm-up to
     the last arrival."""
     warm_up_end_s, now_s, served_count, is_warmed_up = 0.0, 0.0, 0, False
@@ -199,31 +201,31 @@ def _is_warmed_up(fleet: Fleet, now_s: float, served_count: int, requests: int) 
 
 
 def _limit_requests(arrival_chunks: Iterator[Floats], requests: int) -> Iterator[Floats]:
-    remaining = requests
+    remaining_requests = requests
     for times_s in arrival_chunks:
         if times_s.size:
-            yield times_s[:remaining]
-        remaining -= times_s.size
-        if remaining <= 0:
+            yield times_s[:remaining_requests]
+        remaining_requests -= times_s.size
+        if remaining_requests <= 0:
             return
 
 
-def _draw_numbers(seed: int, requests: int) -> tuple[Floats, Floats]:
+def _draw_random_numbers(seed: int, requests: int) -> tuple[Floats, Floats]:
     """Return at least `requests` unit exponentials and standard normals.
 
     Shorter simulations use the first numbers of longer ones with the same seed.
     """
-    draw = _draw_cached_numbers if requests <= _MAX_CACHED_REQUESTS else _draw_cached_numbers.__wrapped__
+    draw = _draw_cached_random_numbers if requests <= _MAX_CACHED_REQUESTS else _draw_cached_random_numbers.__wrapped__
     return draw(seed, 1 << (requests - 1).bit_length())
 
 
 @lru_cache(20)
-def _draw_cached_numbers(seed: int, count: int) -> tuple[Floats, Floats]:
+def _draw_cached_random_numbers(seed: int, count: int) -> tuple[Floats, Floats]:
     """Draw unit exponentials and standard normals.
 
     The result is cached, because all simulations of a search use the same numbers. Otherwise
     drawing would take a quarter of the time of a search.
     """
     arrival_seed, service_seed, _ = np.random.SeedSequence(seed).spawn(3)
-    gaps = np.random.Generator(np.random.SFC64(branch(arrival_seed, 0))).standard_exponential(count)
+    gaps = np.random.Generator(np.random.SFC64(get_child_seed(arrival_seed, 0))).standard_exponential(count)
     return gaps, np.random.Generator(np.random.SFC64(service_seed)).standard_normal(count)

@@ -101,12 +101,12 @@ def simulate_tokens(
         while state[PREFILLING] < end or state[DECODING] > 0:
             if state[DECODING] == 0 and state[PREFILLING] == state[ADMITTED]:
                 now_s = max(now_s, requests.arrivals_s[state[ADMITTED]])
-            _admit(requests, end, service, state, now_s)
+            _admit_requests(requests, end, service, state, now_s)
             if state[PREFILLING] == state[ADMITTED]:
                 now_s = _decode(requests, end, service, state, sequences, now_s)
             else:
                 now_s = _prefill(requests, service, state, sequences, now_s, first_tokens_s)
-            _finish(requests, service, state, sequences, now_s, last_tokens_s)
+            _finish_sequences(requests, service, state, sequences, now_s, last_tokens_s)
         begin = end
 
 
@@ -116,7 +116,7 @@ def _count_reserved(requests: TokenRequests, service: TokenService, index: int) 
 
 
 @inlined
-def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
+def _fits_next_request(requests: TokenRequests, end: int, service: TokenService, state: Ints) -> bool:
     """Return whether a sequence is free, and the KV cache has space, for the next request. The
     request may not have arrived yet."""
     index = state[ADMITTED]
@@ -126,8 +126,8 @@ def _fits(requests: TokenRequests, end: int, service: TokenService, state: Ints)
 
 
 @inlined
-def _admit(requests: TokenRequests, end: int, service: TokenService, state: Ints, now_s: float) -> None:
-    while _fits(requests, end, service, state) and requests.arrivals_s[state[ADMITTED]] <= now_s:
+def _admit_requests(requests: TokenRequests, end: int, service: TokenService, state: Ints, now_s: float) -> None:
+    while _fits_next_request(requests, end, service, state) and requests.arrivals_s[state[ADMITTED]] <= now_s:
         index = state[ADMITTED]
         if state[PREFILLING] == index:
             state[UNPROCESSED] = requests.inputs[index]
@@ -148,7 +148,7 @@ def _decode(
     seconds."""
     step_s, growth_s = _compute_step_s(service, state), service.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
-    if _fits(requests, end, service, state):
+    if _fits_next_request(requests, end, service, state):
         wait_s = (requests.arrivals_s[state[ADMITTED]] - now_s) / factor
         steps = count_steps_until(wait_s, step_s, growth_s, steps)
     state[STEP] += steps
@@ -187,7 +187,7 @@ def _prefill(
 
 
 @inlined
-def _finish(
+def _finish_sequences(
     requests: TokenRequests, service: TokenService, state: Ints, sequences: Ints, now_s: float, last_tokens_s: Floats
 ) -> None:
     while state[DECODING] > 0 and sequences[0, 0] <= state[STEP]:
@@ -200,33 +200,33 @@ def _finish(
 
 
 @inlined
-def _push_sequence(sequences: Ints, size: int, end_step: int, index: int) -> None:
-    last_step, request_indices = sequences[0], sequences[1]
+def _push_sequence(sequences: Ints, size: int, last_step: int, index: int) -> None:
+    last_steps, request_indices = sequences[0], sequences[1]
     position = size
     while position > 0:
         parent = (position - 1) // 2
-        if last_step[parent] <= end_step:
+        if last_steps[parent] <= last_step:
             break
-        last_step[position], request_indices[position] = last_step[parent], request_indices[parent]
+        last_steps[position], request_indices[position] = last_steps[parent], request_indices[parent]
         position = parent
-    last_step[position], request_indices[position] = end_step, index
+    last_steps[position], request_indices[position] = last_step, index
 
 
 @inlined
 def _pop_sequence(sequences: Ints, size: int) -> None:
     """Remove the sequence that ends first from the heap. `size` is the number of sequences that
     remain."""
-    last_step, request_indices = sequences[0], sequences[1]
-    end_step, index = last_step[size], request_indices[size]
+    last_steps, request_indices = sequences[0], sequences[1]
+    last_step, index = last_steps[size], request_indices[size]
     position = 0
     while True:
         child = 2 * position + 1
         if child >= size:
             break
-        if child + 1 < size and last_step[child + 1] < last_step[child]:
+        if child + 1 < size and last_steps[child + 1] < last_steps[child]:
             child += 1
-        if last_step[child] >= end_step:
+        if last_steps[child] >= last_step:
             break
-        last_step[position], request_indices[position] = last_step[child], request_indices[child]
+        last_steps[position], request_indices[position] = last_steps[child], request_indices[child]
         position = child
-    last_step[position], request_indices[position] = end_step, index
+    last_steps[position], request_indices[position] = last_step, index

@@ -61,7 +61,7 @@ def advance_tokens(fleet: Fleet, replica: int, end_s: float) -> None:
         if fleet.floats[replica, DONE] > end_s:
             break
         expire_waiting(fleet, replica, fleet.floats[replica, DONE])
-        _admit(fleet, replica)
+        _admit_requests(fleet, replica)
         if fleet.counts[replica, RUNNING] == 0:  # all requests that have arrived have timed out
             continue
         if fleet.counts[replica, PREFILLING] > 0:
@@ -76,7 +76,7 @@ def advance_tokens(fleet: Fleet, replica: int, end_s: float) -> None:
 
 
 @compiled
-def _fits(fleet: Fleet, replica: int) -> bool:
+def _fits_oldest_request(fleet: Fleet, replica: int) -> bool:
     """Return whether a sequence is free, and the KV cache has space, for the oldest waiting
     request."""
     if fleet.counts[replica, WAITING] == 0 or fleet.counts[replica, RUNNING] == fleet.counts[replica, WIDTH]:
@@ -88,8 +88,8 @@ def _fits(fleet: Fleet, replica: int) -> bool:
 
 
 @compiled
-def _admit(fleet: Fleet, replica: int) -> None:
-    while _fits(fleet, replica):
+def _admit_requests(fleet: Fleet, replica: int) -> None:
+    while _fits_oldest_request(fleet, replica):
         head = fleet.counts[replica, HEAD]
         arrival_s = fleet.queues[head, replica, ARRIVAL]
         if arrival_s > fleet.floats[replica, DONE]:
@@ -133,7 +133,7 @@ def _decode(fleet: Fleet, replica: int, end_s: float) -> bool:
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
     steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     change_s = get_expiry_s(fleet, replica)
-    if _fits(fleet, replica):
+    if _fits_oldest_request(fleet, replica):
         change_s = fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL]
     if change_s < math.inf:
         steps = count_steps_until((change_s - now_s) / factor, step_s, growth_s, steps)
@@ -163,7 +163,7 @@ def _compute_earliest_end_s(fleet: Fleet, replica: int) -> float:
             return math.inf
         return float(fleet.queues[fleet.counts[replica, HEAD], replica, ARRIVAL])
     steps = 1
-    if fleet.counts[replica, PREFILLING] == 0 and not _fits(fleet, replica):
+    if fleet.counts[replica, PREFILLING] == 0 and not _fits_oldest_request(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
     duration_s = compute_steps_s(steps, _compute_step_s(fleet, replica), growth_s)

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from app.planning.candidates import Candidate, RejectedOffer, build_fleet, evaluate_offer, list_fleets
+from app.planning.candidates import Candidate, RejectedOffer, build_fleet, evaluate_offer, iterate_fleets
 from app.planning.capacity import Capacity
 from app.planning.latency_curve import build_latency_curve
 from app.planning.rates import Unavailable
@@ -71,7 +71,7 @@ def test_no_spare_is_a_risk() -> None:
 
 def test_larger_fleets_go_up_to_half_as_many_again_inside_the_budget() -> None:
     line = build_latency_curve(curve(100.0))
-    all_fleets = list(list_fleets(candidate(offer()), DEMAND, line, None, TODAY))
+    all_fleets = list(iterate_fleets(candidate(offer()), DEMAND, line, None, TODAY))
     assert [fleet.instances for fleet in all_fleets] == [9, 10, 11, 12, 13]
-    cheap = list(list_fleets(candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
+    cheap = list(iterate_fleets(candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
     assert [fleet.instances for fleet in cheap] == [9, 10]

@@ -36,7 +36,7 @@ def test_saturated_work_in_one_architecture_follows_its_three_figures() -> None:
     ratio = carried("h100-sxm5-80gb", "h100-pcie-80gb", "saturated")
     by_hand = (1513 / 1979) ** 0.6 * (2000 / 3350) ** 0.2 * (350 / 700) ** 0.2
     assert ratio.factor == pytest.approx(by_hand)
-    assert (ratio.sigma, ratio.risk) == (0.13, 2)
+    assert (ratio.sigma, ratio.risk_level) == (0.13, 2)
     assert ratio.low == pytest.approx(350 / 700 / 1.2)
     assert ratio.high == pytest.approx(1513 / 1979 * 1.2)
     assert "of the same architecture" in ratio.reason
@@ -45,7 +45,7 @@ def test_saturated_work_in_one_architecture_follows_its_three_figures() -> None:
 def test_saturated_work_on_another_architecture_follows_peak_and_power() -> None:
     ratio = carried("h100-sxm5-80gb", "l40s", "saturated")
     assert ratio.factor == pytest.approx(math.sqrt(733 / 1979 * 350 / 700))
-    assert (ratio.sigma, ratio.risk) == (0.32, 3)
+    assert (ratio.sigma, ratio.risk_level) == (0.32, 3)
     assert "scaled from NVIDIA H100 SXM5 80 GB of a different architecture" in ratio.reason
 
 

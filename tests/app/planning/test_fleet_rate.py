@@ -17,8 +17,8 @@ from app.planning.fleet_rate import (
     ReplicaRate,
     build_design,
     build_fleet_shape,
-    compute_margin,
-    count_requests,
+    choose_request_count,
+    compute_excess,
     estimate_rate,
     find_highest_rate,
     replay_bursts,
@@ -173,13 +173,13 @@ def test_batches_and_tokens_meet_the_limit_at_the_rate_found(service: ServiceMod
     what = shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
     found = rate(service, what, 2)
     design = build_design(service, what, 2)
-    assert compute_margin(simulate_fleet(design, what, 0.97 * found, 10_000), what) < 0.01
-    assert compute_margin(simulate_fleet(design, what, 1.05 * found, 10_000), what) > 0
+    assert compute_excess(simulate_fleet(design, what, 0.97 * found, 10_000), what) < 0.01
+    assert compute_excess(simulate_fleet(design, what, 1.05 * found, 10_000), what) > 0
 
 
 def test_large_fleets_are_played_as_long_a_replica() -> None:
-    assert count_requests(2, 20_000, 1500) == 20_000
-    assert count_requests(64, 20_000, 1500) == count_requests(500, 20_000, 1500) == 96_000
+    assert choose_request_count(2, 20_000, 1500) == 20_000
+    assert choose_request_count(64, 20_000, 1500) == choose_request_count(500, 20_000, 1500) == 96_000
 
 
 def test_what_is_not_sure_sums_as_squares() -> None:
@@ -271,8 +271,8 @@ def test_a_language_model_whose_queue_grows_misses_even_where_requests_stay_long
     what = shape("ttft_ms.p50 < 1000", router="least-outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),))
     design = build_design(LONG, what, 8)
     saturation_per_s = compute_max_throughput_per_s(LONG, what.lengths)
-    assert compute_margin(simulate_fleet(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
-    assert compute_margin(simulate_fleet(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
+    assert compute_excess(simulate_fleet(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
+    assert compute_excess(simulate_fleet(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
 
 
 def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> None:

@@ -85,7 +85,7 @@ def capacity(per_s: float = ALONE, replicas: int = 1, speed: float = 1.0) -> Cap
 
 def needed(peak_per_s: float, start: Capacity) -> tuple[int, Capacity]:
     asked = demand(peak_per_s)
-    found = FleetSizer(settling_shape(), asked).estimate(MEASURED, start)
+    found = FleetSizer(settling_shape(), asked).estimate_capacity(MEASURED, start)
     return count_instances(asked, found, asked.z), found
 
 
@@ -122,25 +122,25 @@ def test_replicas_that_miss_the_slo_one_by_one_are_planned_where_pooling_meets_i
     )
     asked = demand(200.0)
     settling, measured = FleetSizer(tight, asked), target(fit=fit_of(fitted(near, mean_s=0.01)))
-    previewed = settling.estimate(measured, capacity(0.0))
+    previewed = settling.estimate_capacity(measured, capacity(0.0))
     assert 20 < count_instances(asked, previewed, asked.z) < 40
-    found = settling.simulate(measured, capacity(0.0))
+    found = settling.simulate_capacity(measured, capacity(0.0))
     assert found is not None
     assert 28 <= count_instances(asked, found[0], asked.z) <= 33  # 6.8/s each, by simulation of 32
     alone = FleetSizer(msgspec.structs.replace(tight, router="random"), asked)
-    assert alone.estimate(measured, capacity(0.0)).rate_per_s == 0
+    assert alone.estimate_capacity(measured, capacity(0.0)).rate_per_s == 0
 
 
 def test_without_a_service_model_the_measured_rate_stands() -> None:
     settling, measured = FleetSizer(settling_shape(), demand(2.0)), target()
-    assert settling.estimate(measured, capacity()) == capacity()
-    assert settling.simulate(measured, capacity()) is None
+    assert settling.estimate_capacity(measured, capacity()) == capacity()
+    assert settling.simulate_capacity(measured, capacity()) is None
 
 
 def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
     settling = FleetSizer(settling_shape(), demand(3.0))
-    previewed = settling.estimate(MEASURED, capacity(replicas=2))
-    found = settling.simulate(MEASURED, previewed)
+    previewed = settling.estimate_capacity(MEASURED, capacity(replicas=2))
+    found = settling.simulate_capacity(MEASURED, previewed)
     assert found is not None
     simulated, latencies = found
     assert (simulated.sizing_method, simulated.replicas) == ("simulated", 2)
@@ -152,12 +152,12 @@ def test_what_is_simulated_has_its_own_sigma_and_latencies() -> None:
 
 def test_one_speed_is_played_once_whatever_it_costs_and_another_anew() -> None:
     settling = FleetSizer(settling_shape("random"), demand(0.5))
-    first = settling.simulate(MEASURED, capacity())
-    again = settling.simulate(MEASURED, capacity())
+    first = settling.simulate_capacity(MEASURED, capacity())
+    again = settling.simulate_capacity(MEASURED, capacity())
     assert first is not None
     assert again is not None
     assert again[1] is first[1]
-    faster = settling.simulate(MEASURED, capacity(speed=2.0))
+    faster = settling.simulate_capacity(MEASURED, capacity(speed=2.0))
     assert faster is not None
     assert faster[0].rate_per_s > 1.8 * first[0].rate_per_s
 

@@ -147,7 +147,7 @@ def test_without_a_limit_a_replica_is_not_planned_to_the_brim() -> None:
 def test_the_tightest_of_several_objectives_counts() -> None:
     service = RequestService(2, 1.0, 0.5)
     one, other = objectives(5.0, 0.95), objectives(5.0, 0.99)
-    both = SloObjectives((*one.latency, *other.latency), None)
+    both = SloObjectives((*one.latency_objectives, *other.latency_objectives), None)
     assert estimate_rate_within_slo(service, both, 1, "random") == estimate_rate_within_slo(service, other, 1, "random")
 
 

@@ -7,7 +7,7 @@ from msgspec.structs import replace
 
 from app.planning.demand import compute_rates_per_s
 from app.planning.options import get_candidate
-from app.planning.peak_day import compute_busiest_day_rates, simulate_peak_day
+from app.planning.peak_day import compute_busiest_day_rates_per_s, simulate_peak_day
 from app.planning.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
@@ -19,7 +19,7 @@ ASKED = question(traffic=Traffic(60.0, "custom", DAYTIME, weekly_share=WEEK))
 
 
 def test_the_day_is_that_of_the_weeks_highest_hour() -> None:
-    hours = compute_busiest_day_rates(ASKED)
+    hours = compute_busiest_day_rates_per_s(ASKED)
     assert hours.max() == 60.0
     assert int(hours.argmax()) == 12
 
@@ -27,21 +27,21 @@ def test_the_day_is_that_of_the_weeks_highest_hour() -> None:
 def test_its_hours_hold_all_the_arrivals_of_its_minutes() -> None:
     asked = question()  # all days alike: between unlike days the line over midnight moves some
     minutes = compute_rates_per_s(asked.traffic, datetime.datetime.combine(TODAY, datetime.time()), 24.0)
-    assert compute_busiest_day_rates(asked).sum() * 60 == pytest.approx(minutes.sum())
+    assert compute_busiest_day_rates_per_s(asked).sum() * 60 == pytest.approx(minutes.sum())
 
 
 def test_a_spike_may_make_another_day_the_busiest() -> None:
     sunday = RecurringSpike(at_s=20 * 3600, duration_s=3600, times=9.0, days=(6,))
     spiky = replace(ASKED, traffic=replace(ASKED.traffic, spikes=(sunday,)))
-    assert int(compute_busiest_day_rates(spiky).argmax()) == 20
-    assert compute_busiest_day_rates(spiky)[20] > 60.0
+    assert int(compute_busiest_day_rates_per_s(spiky).argmax()) == 20
+    assert compute_busiest_day_rates_per_s(spiky)[20] > 60.0
 
 
 def played(asked: PlanningInputs) -> tuple[float, list[tuple[float, float, float]]]:
     (best, *_), _ = sized(asked)
     day = simulate_peak_day(best, asked, build_slo_objectives(asked.slo))
     assert [hour.hour for hour in day] == list(range(24))
-    assert [hour.arrivals_per_s for hour in day] == pytest.approx(compute_busiest_day_rates(asked))
+    assert [hour.arrivals_per_s for hour in day] == pytest.approx(compute_busiest_day_rates_per_s(asked))
     assert {hour.instances for hour in day} == {get_candidate(best).instances}
     reported = [(hour.p50_ms or 0.0, hour.p95_ms or 0.0, hour.p99_ms or 0.0) for hour in day]
     return sum(hour.usd for hour in day), reported

@@ -8,7 +8,7 @@ from app.analysis.traces import compute_rate_per_s, select_busiest_rows
 from app.planning.day import simulate_fleet_day
 from app.planning.fleet_rate import build_design, simulate_traffic
 from app.planning.planned_day import DayOptions, simulate_day, summarize_day
-from app.planning.planned_fleet import BIN_S, compute_day_rates, prepare_fleet, prepare_replica
+from app.planning.planned_fleet import BIN_S, compute_day_rates_per_s, prepare_fleet, prepare_replica
 from app.records.day import SimulatedDay
 from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
@@ -27,7 +27,7 @@ STARTS = Operations(ColdStartModel(node_s=60.0))
 def morning(autoscaler: Autoscaler = HPA, operations: Operations = STARTS, hours: slice = slice(5, 7)) -> SimulatedDay:
     """Two hours in which the traffic grows from a tenth to half of its peak."""
     day = DayOptions(TODAY, autoscaler, operations, timeout_s=20.0)
-    rates = compute_day_rates(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
+    rates = compute_day_rates_per_s(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
     design = msgspec.structs.replace(build_design(LAW, FLEET.shape, FLEET.replicas), timeout_s=20.0)
     start_s = hours.start * 3600.0
     outcome = simulate_fleet_day(
@@ -46,7 +46,7 @@ def test_a_static_day_is_paid_and_answered_as_planned() -> None:
     assert len(day.hours) == 24
     assert [hour.hour for hour in day.hours] == list(range(24))
     assert sum(hour.usd for hour in day.hours) == pytest.approx(day.usd)
-    assert day.totals.arrivals == pytest.approx(compute_day_rates(QUESTION, TODAY).sum() * 60, rel=0.01)
+    assert day.totals.arrivals == pytest.approx(compute_day_rates_per_s(QUESTION, TODAY).sum() * 60, rel=0.01)
     assert day.attainment is not None
     assert day.attainment > 0.95
     assert day.target_share == 0.95
@@ -129,7 +129,7 @@ def test_a_language_model_is_played_by_its_tokens() -> None:
     tokens = (TokenLengths(1.0, 500.0, 50.0),)
     asked = question(law, slo="ttft_ms.p95 < 500", traffic=Traffic(8.0, "custom", DAYTIME, tokens=tokens))
     fleet = prepare_fleet(planned(asked), asked, None, None)
-    replica = prepare_replica(fleet, compute_day_rates(asked, TODAY))
+    replica = prepare_replica(fleet, compute_day_rates_per_s(asked, TODAY))
     assert replica.in_flight > 1
     day = simulate_day(fleet, asked, DayOptions(TODAY, Fixed(fleet.replicas), Operations()))
     assert day.p50_ms is not None

@@ -20,9 +20,9 @@ from app.planning.exports.terraform import build_terraform_values
 from app.planning.fleets import plan_fleets
 from app.planning.formatting import format_number
 from app.planning.planned_fleet import (
-    compute_day_rates,
+    compute_day_rates_per_s,
     find_busiest_date,
-    get_required_share,
+    get_target_share,
     is_saturated,
     prepare_fleet,
     prepare_replica,
@@ -106,7 +106,7 @@ def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_repl
 
 def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
     fleet = prepare_fleet(PLAN, QUESTION, None, None)
-    replica = prepare_replica(fleet, compute_day_rates(QUESTION, TODAY))
+    replica = prepare_replica(fleet, compute_day_rates_per_s(QUESTION, TODAY))
     assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_per_s, rel=0.03)
     assert 0.2 * fleet.planned_rate_per_s < replica.in_flight < 0.3 * fleet.planned_rate_per_s
     assert all(count % 2 == 0 and count <= fleet.replicas for count in replica.by_hour)
@@ -121,23 +121,23 @@ def test_the_busiest_day_is_of_the_coming_year() -> None:
     assert find_busiest_date(question(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
     grown = question(traffic=Traffic(60.0, "custom", DAYTIME, 0.2))
     assert find_busiest_date(grown) == TODAY + datetime.timedelta(days=364)
-    assert compute_day_rates(grown, find_busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
+    assert compute_day_rates_per_s(grown, find_busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
 
 
 def test_of_several_limits_of_one_time_the_highest_quantile_evaluates() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
     objectives = select_day_objectives(build_slo_objectives([parse_objective(text) for text in texts]))
-    assert [objective.text for objective in objectives.latency] == [
+    assert [objective.text for objective in objectives.latency_objectives] == [
         "p99 latency < 100 ms",
         "p95 TTFT < 5 ms",
     ]
-    assert get_required_share(objectives) == 0.99
+    assert get_target_share(objectives) == 0.99
     assert [note for note in objectives.notes if note.endswith("is not evaluated over a day.")] == [
         "p50 latency < 10 ms is not evaluated over a day.",
         "mean latency < 20 ms is not evaluated over a day.",
     ]
-    assert get_required_share(build_slo_objectives([parse_objective("goodput_share > 90%")])) == 0.9
-    assert get_required_share(build_slo_objectives([])) is None
+    assert get_target_share(build_slo_objectives([parse_objective("goodput_share > 90%")])) == 0.9
+    assert get_target_share(build_slo_objectives([])) is None
 
 
 def test_more_than_all_can_answer_is_reported() -> None:

@@ -34,7 +34,7 @@ def test_a_time_is_an_objective_in_seconds(
     text: str, shown: str, time: LatencyKind, quantile: float | None, limit_s: float
 ) -> None:
     found = objectives(text)
-    (objective,) = found.latency
+    (objective,) = found.latency_objectives
     assert objective.limit_s == pytest.approx(limit_s)
     assert objective == LatencyObjective(shown, text.partition(" ")[0], time, quantile, objective.limit_s)
     assert (found.share, found.notes) == (None, ())
@@ -55,7 +55,7 @@ def test_a_time_that_is_not_simulated_is_held_as_the_next_longer_and_said(
     text: str, shown: str, time: LatencyKind
 ) -> None:
     found = objectives(text)
-    assert [objective.kind for objective in found.latency] == [time]
+    assert [objective.kind for objective in found.latency_objectives] == [time]
     simulated = {"latency": "the latency of the entire request", "first_token": "TTFT", "per_token": "TPOT"}[time]
     assert found.notes == (f"{shown} is evaluated as a limit on {simulated}.",)
 
@@ -68,7 +68,7 @@ def test_a_goodput_is_the_share_that_is_asked_for() -> None:
 
 def test_errors_and_what_says_nothing_of_a_fleet_are_noted() -> None:
     found = objectives("error_rate < 1%", "throughput_per_s > 10", "latency_ms.max < 90")
-    assert found.latency == ()
+    assert found.latency_objectives == ()
     assert [note.partition(":")[0].partition(" does not apply")[0] for note in found.notes] == [
         "error rate < 1 %", "throughput > 10 req/s", "max latency < 90 ms",
     ]  # fmt: skip

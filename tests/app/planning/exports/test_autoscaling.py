@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from app.planning.exports.autoscaling import build_keda_by_schedule
-from app.planning.exports.scale import Scale, compute_daily_pods, compute_scale
+from app.planning.exports.scale import Scale, compute_hourly_pods, compute_scale
 from app.planning.exports.settings import ExportSettings
 from tests.app.planning.exports.manifest_schemas import check
 from tests.app.planning.exports.planned import planned
@@ -61,9 +61,9 @@ def test_a_day_without_change_is_one_trigger_of_the_least() -> None:
 def test_the_table_is_the_plans() -> None:
     plan = planned()
     document = build_keda_by_schedule(
-        "x", compute_scale(plan), compute_daily_pods(plan), ExportSettings(timezone="Asia/Tokyo")
+        "x", compute_scale(plan), compute_hourly_pods(plan), ExportSettings(timezone="Asia/Tokyo")
     )
-    for hour, pods in enumerate(compute_daily_pods(plan)):
+    for hour, pods in enumerate(compute_hourly_pods(plan)):
         assert pods_at(document, hour * 60 + 30) == pods
     assert {trigger["metadata"]["timezone"] for trigger in document["spec"]["triggers"]} == {"Asia/Tokyo"}
-    assert document["spec"]["maxReplicaCount"] == max(compute_daily_pods(plan))
+    assert document["spec"]["maxReplicaCount"] == max(compute_hourly_pods(plan))

@@ -7,7 +7,7 @@ import random
 import pytest
 
 from app.errors import UsageError
-from app.planning.exports.scale import compute_daily_pods, compute_scale, format_rounded_down
+from app.planning.exports.scale import compute_hourly_pods, compute_scale, format_rounded_down
 from app.records.traffic import Campaign, RecurringSpike
 from tests.app.planning.exports.planned import (
     UNKNOWN,
@@ -40,21 +40,21 @@ def test_a_flat_day_needs_the_peak_all_day() -> None:
     plan = planned(hourly_share=(0.7,) * 24, peak_per_s=5000.0)
     flat = planned(hourly_share=(1.0,) * 24)
     assert compute_scale(flat).min_pods == compute_scale(flat).max_pods == pods_of(flat)
-    assert set(compute_daily_pods(flat)) == {pods_of(flat)}
-    assert set(compute_daily_pods(plan)) == {math.ceil(0.7 * 80) + 16}
+    assert set(compute_hourly_pods(flat)) == {pods_of(flat)}
+    assert set(compute_hourly_pods(plan)) == {math.ceil(0.7 * 80) + 16}
 
 
 def test_a_day_that_grows_is_still_flat_and_a_short_peak_is_carried_whole() -> None:
     flat = planned(hourly_share=(1.0,) * 24, growth_per_year=1.0)
     assert compute_scale(flat).min_pods == compute_scale(flat).max_pods
-    assert set(compute_daily_pods(flat)) == {pods_of(flat)}
+    assert set(compute_hourly_pods(flat)) == {pods_of(flat)}
     short = planned(hourly_share=(0.1,) * 12 + (1.0,) + (0.1,) * 11, peak_per_s=200_000.0)
-    assert compute_daily_pods(short)[12] == pods_of(short)
+    assert compute_hourly_pods(short)[12] == pods_of(short)
 
 
 def test_the_smallest_fleet_never_goes_to_none() -> None:
     plan = planned(peak_per_s=1.0, redundancy=0, hourly_share=(0.0,) * 12 + (1.0,) * 12)
-    assert min(compute_daily_pods(plan)) == compute_scale(plan).min_pods == 1
+    assert min(compute_hourly_pods(plan)) == compute_scale(plan).min_pods == 1
 
 
 def test_growth_does_not_lift_the_quiet_hours_share() -> None:
@@ -68,18 +68,18 @@ def test_growth_does_not_lift_the_quiet_hours_share() -> None:
 def test_the_cache_answers_its_share_of_every_hour() -> None:
     cached = planned(cache_share=0.5, peak_per_s=10_000.0)
     assert compute_scale(cached) == compute_scale(planned())
-    assert compute_daily_pods(cached) == compute_daily_pods(planned())
+    assert compute_hourly_pods(cached) == compute_hourly_pods(planned())
 
 
 def test_a_campaign_is_no_usual_day() -> None:
     always = Campaign(datetime.date(2020, 1, 2), datetime.date(2024, 1, 2), 3.0)
     assert compute_scale(planned(campaigns=(always,))) == compute_scale(planned())
-    assert compute_daily_pods(planned(campaigns=(always,))) == compute_daily_pods(planned())
+    assert compute_hourly_pods(planned(campaigns=(always,))) == compute_hourly_pods(planned())
 
 
 def test_an_hour_of_the_table_carries_the_lines_to_its_neighbours() -> None:
     plan = planned()
-    pods = compute_daily_pods(plan)
+    pods = compute_hourly_pods(plan)
     for hour, needed in enumerate(pods):
         edges = [(WORKDAY[hour] + WORKDAY[(hour + step) % 24]) / 2 for step in (-1, 1)]
         share = max(WORKDAY[hour], *edges)
@@ -89,9 +89,9 @@ def test_an_hour_of_the_table_carries_the_lines_to_its_neighbours() -> None:
 
 def test_a_spike_is_in_its_hour_on_the_table() -> None:
     usual, spiky = planned(), planned(spikes=(RecurringSpike(3 * 3600.0, 600.0, 20.0, days=(2,)),))
-    at_3, peak = compute_daily_pods(spiky)[3], compute_daily_pods(spiky)
+    at_3, peak = compute_hourly_pods(spiky)[3], compute_hourly_pods(spiky)
     assert at_3 == max(peak)
-    assert compute_daily_pods(usual)[3] == min(compute_daily_pods(usual))
+    assert compute_hourly_pods(usual)[3] == min(compute_hourly_pods(usual))
 
 
 def test_a_plan_file_of_0_1_0_is_scaled_by_the_share_of_the_peak_of_each_pod_needed() -> None:

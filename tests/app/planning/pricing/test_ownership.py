@@ -11,7 +11,7 @@ from app.planning.pricing.ownership import (
     compute_owned_cost,
     compute_sinking_fund_factor,
     price_catalog,
-    price_owned,
+    price_owned_offer,
 )
 from app.records.offers import OwnedHardware
 from tests.fakes.offers import catalogue, gpu_offer, offer
@@ -76,7 +76,7 @@ def test_an_owned_offer_gets_its_price_and_others_keep_theirs() -> None:
     rented = offer()
     found = price_catalog(catalogue(mine, rented)).offers
     assert found[0].on_demand_usd_per_hour == pytest.approx(15_914 / 8760)
-    assert found[1] == price_owned(rented) == rented
+    assert found[1] == price_owned_offer(rented) == rented
 
 
 def test_owning_breaks_even_when_the_rent_saved_has_paid_it() -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.options import get_candidate
-from app.planning.pricing.year import WORST_HOURS, count_replicas_by_hour, forecast_year, simulate_year
+from app.planning.pricing.year import WORST_HOUR_COUNT, count_hourly_replicas, forecast_year, simulate_year
 from app.records.offers import PlanLimits
 from app.records.plan import AnnualForecast
 from tests.fakes.offers import curve, question, target
@@ -50,7 +50,7 @@ def test_an_hour_over_the_capacity_by_hand() -> None:
     assert year.mean_utilization.tolist() == [pytest.approx(0.75)]
     assert year.worst_bins[0, :4].tolist() == [119, 120, 0, 180]
     assert year.worst_waits_s[0, :4].tolist() == pytest.approx([1800.0, 1770.0, 0.0, 0.0])
-    assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST_HOURS - 4)
+    assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST_HOUR_COUNT - 4)
 
 
 def test_many_designs_follow_the_recurrence() -> None:
@@ -92,12 +92,12 @@ def test_the_worst_minutes_are_those_of_the_worst_hours() -> None:
     year = simulate_year(rates, np.array([capacity, 1000.0]))
     backlogs = by_the_recurrence(rates, np.full(rates.size, capacity), 60.0)
     hours = backlogs.reshape(-1, 60)
-    order = np.argsort(-hours.max(axis=1), kind="stable")[:WORST_HOURS]
+    order = np.argsort(-hours.max(axis=1), kind="stable")[:WORST_HOUR_COUNT]
     expected = order * 60 + hours[order].argmax(axis=1)
     late = hours[order].max(axis=1) > 0
     assert late.sum() > 3
     assert year.worst_bins[0][late].tolist() == expected[late].tolist()
-    highest = np.sort(rates.reshape(-1, 60).max(axis=1))[::-1][:WORST_HOURS]
+    highest = np.sort(rates.reshape(-1, 60).max(axis=1))[::-1][:WORST_HOUR_COUNT]
     assert rates[year.worst_bins[1]] == pytest.approx(highest)
     assert (year.worst_waits_s[1] == 0).all()
 
@@ -125,7 +125,7 @@ def test_bins_of_another_length_and_a_last_hour_in_part() -> None:
 def test_replicas_carry_the_busiest_minute_of_each_hour() -> None:
     rates = np.repeat([10.0, 95.0, 0.0], 60)
     rates[70] = 101.0
-    assert count_replicas_by_hour(rates, np.array([10.0, 50.0])).tolist() == [[1, 11, 1], [1, 3, 1]]
+    assert count_hourly_replicas(rates, np.array([10.0, 50.0])).tolist() == [[1, 11, 1], [1, 3, 1]]
 
 
 @pytest.mark.process

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.analysis.traces import select_busiest_rows
-from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace
+from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace_arrivals
 from app.planning.simulation.arrivals import Arrivals
 
 
@@ -47,7 +47,7 @@ TRACE = select_busiest_rows(TRACE_S, (np.arange(5, dtype=np.int32), np.arange(5,
 
 
 def replayed(rates: list[float]) -> list[Arrivals]:
-    return list(iterate_trace(np.array(rates), 60.0, 1000.0, 4, TRACE))
+    return list(iterate_trace_arrivals(np.array(rates), 60.0, 1000.0, 4, TRACE))
 
 
 def test_a_trace_at_its_own_rate_arrives_as_recorded_over_and_over() -> None:
@@ -72,7 +72,7 @@ def test_another_rate_is_a_part_of_the_trace_or_several_copies(times: float) -> 
 
 
 def test_service_times_follow_the_tokens_of_the_trace_where_asked() -> None:
-    minutes = list(iterate_trace(np.full(4, 5 / TRACE.window_s), 60.0, 0.0, 4, TRACE, True))
+    minutes = list(iterate_trace_arrivals(np.full(4, 5 / TRACE.window_s), 60.0, 0.0, 4, TRACE, True))
     rows, normals = (np.concatenate([getattr(minute, name) for minute in minutes]) for name in ("rows", "normals"))
     assert all(len(set(normals[rows == row].tolist())) == 1 for row in range(5))
     assert (np.diff([normals[rows == row][0] for row in range(1, 5)]) > 0).all()  # 0 tokens count as 1

@@ -57,8 +57,8 @@ def test_a_fleet_that_may_sleep_begins_asleep_without_traffic() -> None:
     ],
 )
 def test_each_kind_is_at_work(settings: Autoscaler, wanted: int) -> None:
-    decide = build_autoscaler(settings, 3, 1.0, RATES, 60.0)
-    assert decide(FleetView(60.0, 3, 3, in_flight=14.0, utilization=3.0, rate_per_s=90.0)) == wanted
+    compute_desired_replicas = build_autoscaler(settings, 3, 1.0, RATES, 60.0)
+    assert compute_desired_replicas(FleetView(60.0, 3, 3, in_flight=14.0, utilization=3.0, rate_per_s=90.0)) == wanted
 
 
 def test_settings_are_written_and_read_by_their_kind() -> None:

@@ -18,14 +18,14 @@ def followed(state: HpaState, loads: list[tuple[float, float]], wanted: int) -> 
     """A fleet with no cold start, its load a replica given at each time."""
     course = []
     for now_s, each in loads:
-        wanted = state.decide(seen(now_s, wanted, each))
+        wanted = state.compute_desired_replicas(seen(now_s, wanted, each))
         course.append(wanted)
     return course
 
 
 def test_three_replicas_at_150_percent_become_five() -> None:
     state = HpaState(Hpa(target=1.0, max=40, metric="in_flight"), 15.0)
-    assert state.decide(seen(0.0, 3, 1.5)) == 5
+    assert state.compute_desired_replicas(seen(0.0, 3, 1.5)) == 5
 
 
 @pytest.mark.parametrize(("load", "replicas"), [(1.1, 10), (1.101, 12), (0.9, 10), (0.899, 9)])
@@ -47,8 +47,10 @@ def test_on_the_way_down_those_that_start_count_as_at_target_and_those_without_a
 
 def test_it_syncs_every_15_s_on_the_mean_since() -> None:
     state = HpaState(Hpa(target=1.0, max=40, metric="rate"), 5.0)
-    assert state.decide(seen(0.0, 2, 1.0)) == 2
-    assert [state.decide(seen(at_s, 2, each)) for at_s, each in ((5.0, 3.0), (10.0, 3.0), (15.0, 1.5))] == [2, 2, 5]
+    assert state.compute_desired_replicas(seen(0.0, 2, 1.0)) == 2
+    assert [
+        state.compute_desired_replicas(seen(at_s, 2, each)) for at_s, each in ((5.0, 3.0), (10.0, 3.0), (15.0, 1.5))
+    ] == [2, 2, 5]
 
 
 def test_at_most_double_or_four_more_in_15_s() -> None:
@@ -94,14 +96,14 @@ def test_scaling_up_can_be_stabilised_too() -> None:
 def test_the_bounds_hold() -> None:
     state = HpaState(Hpa(target=1.0, min=2, max=6, metric="in_flight"), 15.0)
     assert followed(state, [(0.0, 9.0), (15.0, 9.0)], 4) == [6, 6]
-    assert HpaState(Hpa(target=1.0, min=2, max=6), 15.0).decide(seen(0.0, 1, 0.1)) == 2
-    assert HpaState(Hpa(target=1.0, min=2, max=6), 15.0).decide(seen(0.0, 9, 0.1)) == 6
+    assert HpaState(Hpa(target=1.0, min=2, max=6), 15.0).compute_desired_replicas(seen(0.0, 1, 0.1)) == 2
+    assert HpaState(Hpa(target=1.0, min=2, max=6), 15.0).compute_desired_replicas(seen(0.0, 9, 0.1)) == 6
 
 
 def test_without_a_ready_replica_nothing_is_known_and_a_fleet_at_none_is_left_alone() -> None:
     state = HpaState(Hpa(target=1.0, max=6), 15.0)
-    assert state.decide(seen(0.0, 3, 0.0, ready=0, starting=3)) == 3
-    assert state.decide(FleetView(15.0, 0, 0, 50.0, 0.0, 50.0)) == 0
+    assert state.compute_desired_replicas(seen(0.0, 3, 0.0, ready=0, starting=3)) == 3
+    assert state.compute_desired_replicas(FleetView(15.0, 0, 0, 50.0, 0.0, 50.0)) == 0
 
 
 def keda_seen(now_s: float, wanted: int, total: float, ready: int | None = None) -> FleetView:
@@ -111,20 +113,22 @@ def keda_seen(now_s: float, wanted: int, total: float, ready: int | None = None)
 
 def test_a_request_is_seen_at_the_next_poll() -> None:
     state = KedaState(Keda(target=10.0, max=20), 5.0)
-    assert state.decide(keda_seen(0.0, 0, 0.0)) == 0
-    assert [state.decide(keda_seen(5.0 * step, 0, 3.0)) for step in range(1, 7)] == [0, 0, 0, 0, 0, 1]
+    assert state.compute_desired_replicas(keda_seen(0.0, 0, 0.0)) == 0
+    assert [state.compute_desired_replicas(keda_seen(5.0 * step, 0, 3.0)) for step in range(1, 7)] == [0, 0, 0, 0, 0, 1]
 
 
 def test_it_wakes_to_its_least_replicas_and_its_activation_is_a_threshold() -> None:
-    assert KedaState(Keda(target=10.0, max=20, min=2), 5.0).decide(keda_seen(0.0, 0, 1.0)) == 2
-    assert KedaState(Keda(target=10.0, max=20, activation=5.0), 5.0).decide(keda_seen(0.0, 0, 5.0)) == 0
+    assert KedaState(Keda(target=10.0, max=20, min=2), 5.0).compute_desired_replicas(keda_seen(0.0, 0, 1.0)) == 2
+    assert (
+        KedaState(Keda(target=10.0, max=20, activation=5.0), 5.0).compute_desired_replicas(keda_seen(0.0, 0, 5.0)) == 0
+    )
 
 
 def test_awake_the_sum_over_the_target_counts_and_not_what_is_ready() -> None:
     state = KedaState(Keda(target=10.0, max=20), 15.0)
-    assert state.decide(keda_seen(0.0, 2, 41.0, ready=1)) == 5
+    assert state.compute_desired_replicas(keda_seen(0.0, 2, 41.0, ready=1)) == 5
     near = KedaState(Keda(target=10.0, max=20), 15.0)
-    assert near.decide(keda_seen(0.0, 4, 44.0)) == 4  # a tenth above 40
+    assert near.compute_desired_replicas(keda_seen(0.0, 4, 44.0)) == 4  # a tenth above 40
 
 
 def test_it_sleeps_after_the_cool_down() -> None:
@@ -132,7 +136,7 @@ def test_it_sleeps_after_the_cool_down() -> None:
     wanted, course = 1, {}
     for step in range(25):
         now_s = 15.0 * step
-        wanted = state.decide(keda_seen(now_s, wanted, 5.0 if step == 0 else 0.0))
+        wanted = state.compute_desired_replicas(keda_seen(now_s, wanted, 5.0 if step == 0 else 0.0))
         course[now_s] = wanted
     assert course[300.0] == 1
     assert course[330.0] == 0  # the first poll more than 300 s after the last that saw a request
@@ -140,4 +144,4 @@ def test_it_sleeps_after_the_cool_down() -> None:
 
 def test_with_a_least_it_never_sleeps() -> None:
     state = KedaState(Keda(target=10.0, max=20, min=1), 15.0)
-    assert all(state.decide(keda_seen(15.0 * step, 1, 0.0)) == 1 for step in range(100))
+    assert all(state.compute_desired_replicas(keda_seen(15.0 * step, 1, 0.0)) == 1 for step in range(100))

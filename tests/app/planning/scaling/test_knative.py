@@ -17,16 +17,18 @@ def followed(
     for step in range(1, int(until_s / slot_s) + 1):
         now_s = step * slot_s
         total = in_flight(now_s)
-        wanted = state.decide(FleetView(now_s, wanted, wanted, total, 0.0, total))
+        wanted = state.compute_desired_replicas(FleetView(now_s, wanted, wanted, total, 0.0, total))
         course[now_s] = wanted
     return course
 
 
 def test_the_stable_window_over_seventy_percent_of_the_capacity() -> None:
     state = KnativeState(NO_ACTIVATOR, 2.0, replicas=1)
-    assert state.decide(FleetView(2.0, 1, 1, 13.0, 0.0, 0.0)) == 2  # ⌈13 / 7⌉, panic only from a ratio of 2
+    assert (
+        state.compute_desired_replicas(FleetView(2.0, 1, 1, 13.0, 0.0, 0.0)) == 2
+    )  # ⌈13 / 7⌉, panic only from a ratio of 2
     rate = KnativeState(Knative(capacity=200.0, metric="rate", burst=0.0), 2.0, replicas=1)
-    assert rate.decide(FleetView(2.0, 3, 3, 0.0, 0.0, 700.0)) == 5
+    assert rate.compute_desired_replicas(FleetView(2.0, 3, 3, 0.0, 0.0, 700.0)) == 5
 
 
 def test_it_panics_at_twice_what_is_ready_and_leaves_sixty_seconds_after() -> None:
@@ -39,7 +41,7 @@ def test_it_panics_at_twice_what_is_ready_and_leaves_sixty_seconds_after() -> No
     for step in range(31, 75):
         now_s = 2.0 * step
         total = burst.get(now_s, 7.0)
-        wanted = state.decide(FleetView(now_s, wanted, 1 if now_s <= 66 else 3, total, 0.0, 0.0))
+        wanted = state.compute_desired_replicas(FleetView(now_s, wanted, 1 if now_s <= 66 else 3, total, 0.0, 0.0))
         course[now_s] = (wanted, state.is_panicking)
     assert course[62.0] == (2, True)  # mean of 6 s: (7 + 7 + 21) / 3 = 11.7 over 7 is 2, of 1 ready: panic at once
     assert course[66.0] == (3, True)
@@ -58,9 +60,11 @@ def test_it_begins_in_panic_with_more_than_one_and_halves_at_most() -> None:
 
 def test_going_up_is_limited_by_the_rate() -> None:
     slow = Knative(capacity=10.0, burst=0.0, max_up_rate=1.5)
-    assert KnativeState(slow, 2.0, replicas=1).decide(FleetView(2.0, 3, 3, 700.0, 0.0, 0.0)) == 5  # ⌈4.5⌉
     assert (
-        KnativeState(Knative(capacity=10.0, burst=0.0, max=12), 2.0, replicas=1).decide(
+        KnativeState(slow, 2.0, replicas=1).compute_desired_replicas(FleetView(2.0, 3, 3, 700.0, 0.0, 0.0)) == 5
+    )  # ⌈4.5⌉
+    assert (
+        KnativeState(Knative(capacity=10.0, burst=0.0, max=12), 2.0, replicas=1).compute_desired_replicas(
             FleetView(2.0, 3, 3, 700.0, 0.0, 0.0)
         )
         == 12
@@ -82,17 +86,19 @@ def test_to_none_without_the_grace_where_the_activator_stood_before_the_replica_
 
 def test_the_first_request_wakes_it_between_ticks() -> None:
     state = KnativeState(Knative(capacity=10.0, tick_s=10.0), 1.0, replicas=0)
-    assert state.decide(FleetView(10.0, 0, 0, 0.0, 0.0, 0.0)) == 0
-    assert state.decide(FleetView(11.0, 0, 0, 0.4, 0.0, 0.0)) == 1
+    assert state.compute_desired_replicas(FleetView(10.0, 0, 0, 0.0, 0.0, 0.0)) == 0
+    assert state.compute_desired_replicas(FleetView(11.0, 0, 0, 0.4, 0.0, 0.0)) == 1
 
 
 def test_a_replica_on_its_way_is_not_given_up_when_the_request_has_gone() -> None:
     state = KnativeState(Knative(capacity=10.0), 2.0, replicas=0)
-    assert state.decide(FleetView(2.0, 0, 0, 1.0, 0.0, 0.0)) == 1
+    assert state.compute_desired_replicas(FleetView(2.0, 0, 0, 1.0, 0.0, 0.0)) == 1
     for step in range(2, 60):
-        assert state.decide(FleetView(2.0 * step, 1, 0, 0.0, 0.0, 0.0, starting_replicas=1)) == 1
+        assert state.compute_desired_replicas(FleetView(2.0 * step, 1, 0, 0.0, 0.0, 0.0, starting_replicas=1)) == 1
     # ready at 120 s: active for the stable window, then away
-    course = {2.0 * step: state.decide(FleetView(2.0 * step, 1, 1, 0.0, 0.0, 0.0)) for step in range(60, 92)}
+    course = {
+        2.0 * step: state.compute_desired_replicas(FleetView(2.0 * step, 1, 1, 0.0, 0.0, 0.0)) for step in range(60, 92)
+    }
     assert (course[178.0], course[180.0]) == (1, 0)
 
 

@@ -61,7 +61,7 @@ LIVES_COLD = ColdStartModel(node_s=90.0, image=Transfer(8.0, network=1.0), engin
 
 
 def phases_of(lives: ReplicaPool, number: int, until_s: float) -> list[tuple[float, Phase]]:
-    return [(turn.time_s, turn.phase) for turn in lives.advance(until_s) if turn.replica == number]
+    return [(turn.time_s, turn.phase) for turn in lives.advance(until_s) if turn.replica_number == number]
 
 
 def test_a_replica_is_paid_for_from_provisioning_and_serves_when_ready() -> None:
@@ -86,7 +86,7 @@ def test_nothing_is_paid_while_there_is_no_stock() -> None:
     waits = [lives.start_replica(0, 0.0).phase for _ in range(20)]
     assert waits.count(Phase.WAITING) > 10
     turns = lives.advance(1e5)
-    provisioned = {turn.replica: turn.time_s for turn in turns if turn.phase is Phase.PROVISIONING}
+    provisioned = {turn.replica_number: turn.time_s for turn in turns if turn.phase is Phase.PROVISIONING}
     assert all(at_s % 60.0 == 0 and at_s > 0 for at_s in provisioned.values())
     assert lives.compute_billed_s(1e5)["provisioning"] == pytest.approx(20 * 90.0)
     assert lives.compute_billed_s(1e5)["ready"] == pytest.approx(20 * (1e5 - 90.0) - sum(provisioned.values()))
@@ -111,7 +111,7 @@ def test_one_that_leaves_drains_and_is_paid_for_until_released() -> None:
     lives.remove(1, 62.0)
     assert lives.compute_billed_s(100.0)["draining"] == 12.0
     assert lives.compute_billed_s(100.0)["ready"] == 150.0
-    coming = lives.start_replica(0, 100.0).replica
+    coming = lives.start_replica(0, 100.0).replica_number
     assert lives.drain(coming, 130.0).phase is Phase.GONE
     assert lives.compute_billed_s(200.0)["provisioning"] == 30.0
 
@@ -144,4 +144,4 @@ def test_draws_of_a_replica_do_not_depend_on_the_others() -> None:
     alone.start_replica(0, 0.0)
     beside.start_replica(0, 0.0)
     beside.start_replica(0, 1.0)
-    assert alone.advance(1e4) == [turn for turn in beside.advance(1e4) if turn.replica == 1]
+    assert alone.advance(1e4) == [turn for turn in beside.advance(1e4) if turn.replica_number == 1]

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.planning.scaling.lifecycle import ReplicaPool
-from app.planning.scaling.meters import MinuteMeter, SlotMeter
+from app.planning.scaling.meters import PeriodMeter, SlotMeter
 from app.planning.scaling.operated_fleet import OperatedFleet
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.serving import advance_to, get_totals, serve
@@ -86,7 +86,7 @@ def test_what_comes_is_pending_without_a_container_and_then_starting() -> None:
 
 def test_a_minute_reports_what_finished_in_it_and_what_it_cost() -> None:
     plane, fleet = operated(SERVICE, 2)
-    meter = MinuteMeter(plane, 3.6, 0.0, 10)
+    meter = PeriodMeter(plane, 3.6, 0.0, 10)
     serve(plane, np.array([1.0, 58.0]), np.zeros(2))
     advance_to(plane, 60.0)
     first = meter.read(fleet, 60.0, 2)

@@ -61,5 +61,5 @@ def test_the_forecast_is_for_the_highest_rate_within_the_lead() -> None:
 
 def test_it_decides_at_its_ticks() -> None:
     state = PredictiveState(Predictive(10.0, 0.0, max=9, tick_s=30.0), np.array([10.0, 30.0]), 10.0)
-    course = [state.decide(FleetView(at_s, 1, 1, 0.0, 0.0, 0.0)) for at_s in (0.0, 10.0, 20.0, 30.0)]
+    course = [state.compute_desired_replicas(FleetView(at_s, 1, 1, 0.0, 0.0, 0.0)) for at_s in (0.0, 10.0, 20.0, 30.0)]
     assert course == [1, 1, 1, 3]

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.planning.service_models.closed_loop import RESPONSE_GAP, ClosedLoopSimulation, fit_closed
+from app.planning.service_models.closed_loop import RESPONSE_GAP, ClosedLoopSimulation, fit_closed_loop
 from app.planning.service_models.moments import CannotFitError
 from app.planning.simulation.closed_loop import simulate_closed_requests
 from app.records.planning_inputs import MeasuredLoadPoint
@@ -35,7 +35,7 @@ def test_what_slots_can_do_at_most_is_what_many_clients_see() -> None:
 
 
 def test_a_known_law_is_found_within_the_interval_that_is_reported() -> None:
-    fit = fit_closed([measured(clients) for clients in (1, 2, 4, 8, 16)])
+    fit = fit_closed_loop([measured(clients) for clients in (1, 2, 4, 8, 16)])
     best = fit.services[0]
     assert isinstance(best.service, RequestService)
     assert best.service.slots == LAW.slots
@@ -49,14 +49,14 @@ def test_a_known_law_is_found_within_the_interval_that_is_reported() -> None:
 def test_fewer_than_three_numbers_of_clients_report_no_law() -> None:
     load_points = [measured(2), measured(2), measured(8), replace(measured(4), completed=20)]
     with pytest.raises(CannotFitError, match="at 3 levels of concurrency, but there are 2"):
-        fit_closed(load_points)
+        fit_closed_loop(load_points)
 
 
 def test_a_mean_stands_in_for_a_median_and_little_for_both() -> None:
     known = {"mean": 0.0551}
     alone = [replace(measured(clients), latencies_s={"latency": known}) for clients in (1, 2, 4)]
-    by_mean = fit_closed(alone).services[0].service
-    by_rate = fit_closed([replace(load_point, latencies_s={}) for load_point in alone]).services[0].service
+    by_mean = fit_closed_loop(alone).services[0].service
+    by_rate = fit_closed_loop([replace(load_point, latencies_s={}) for load_point in alone]).services[0].service
     for found in (by_mean, by_rate):
         assert isinstance(found, RequestService)
         assert found.mean_s + found.outside_s == pytest.approx(LAW.mean_s + LAW.outside_s, rel=0.1)

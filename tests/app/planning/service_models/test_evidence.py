@@ -106,15 +106,15 @@ def test_a_model_that_the_load_points_contradict_moves_no_rate() -> None:
 def test_however_unsure_a_model_is_no_plan_is_far_below_what_passed_in_all_repeats() -> None:
     tried = [point(0.5, 3.0), point(0.5, 3.1), point(0.6, 3.0), point(0.6, 5.0), *[point(0.25, 4.5)] * 2]
     evidence = collect_evidence(target(load_points=tried), [SLO])
-    assert evidence.passed_rate_per_s == 0.5
-    assert evidence.scale(2.0).passed_rate_per_s == 1.0
+    assert evidence.always_met_rate_per_s == 0.5
+    assert evidence.scale_rates(2.0).always_met_rate_per_s == 1.0
     unsure = fit_of(fitted(RequestService(1, 0.7, 1.0), mean_s=0.5))
     shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([SLO]), "random")
-    free = simulate_rate(unsure, shape, 1, 1.0, 0.0, msgspec.structs.replace(evidence, passed_rate_per_s=0.0))
+    free = simulate_rate(unsure, shape, 1, 1.0, 0.0, msgspec.structs.replace(evidence, always_met_rate_per_s=0.0))
     held = simulate_rate(unsure, shape, 1, 1.0, 0.0, evidence)
     assert held.rate_per_s * math.exp(-1.2816 * held.sigma) == pytest.approx(0.8 * 0.5, rel=0.01)
     assert free.rate_per_s * math.exp(-1.2816 * free.sigma) < 0.9 * 0.8 * 0.5
-    lucky = msgspec.structs.replace(evidence, passed_rate_per_s=0.64)
+    lucky = msgspec.structs.replace(evidence, always_met_rate_per_s=0.64)
     assert simulate_rate(unsure, shape, 1, 1.0, 0.0, lucky).rate_per_s >= 0.8 * 0.64
 
 
@@ -122,7 +122,9 @@ def test_the_interval_of_contradictory_load_points_reaches_to_what_is_counted_on
     tried = ((0.5, True), (1.0, False), (1.0, True), (1.05, False), (1.1, False), (1.4, False), (1.7, False))
     without = Evidence(tried)
     assert without.interval[1] < 1.15
-    lucky = msgspec.structs.replace(without, tested_rates=(*tried[:-1], (1.5, True), tried[-1]), passed_rate_per_s=1.5)
+    lucky = msgspec.structs.replace(
+        without, tested_rates=(*tried[:-1], (1.5, True), tried[-1]), always_met_rate_per_s=1.5
+    )
     assert 0.8 * 1.5 < lucky.interval[1] < 1.25
 
 
@@ -142,9 +144,9 @@ def sized(
     measured = target(fit=fit_of(fitted(service, mean_s=0.02)), load_points=points)
     start = plan_capacity(replicas)
     settling = FleetSizer(shape, Demand(0.2 * replicas, 0.2, z=0.0, spares=0), slo=[SLO])
-    simulated = settling.simulate(measured, start)
+    simulated = settling.simulate_capacity(measured, start)
     assert simulated is not None
-    return settling.estimate(measured, start).rate_per_s / replicas, simulated[0].rate_per_s / replicas
+    return settling.estimate_capacity(measured, start).rate_per_s / replicas, simulated[0].rate_per_s / replicas
 
 
 def plan_capacity(replicas: int) -> Capacity:

@@ -16,8 +16,8 @@ IN_WORK = (0.3, 1.0, 3.0, 20.0, 500.0)
 def test_every_law_tried_begins_inside_its_bounds_and_near_the_measurement(in_work: float) -> None:
     for law in list_candidate_families(0.02, in_work / 0.02):
         low, high = law.bounds
-        assert all(low <= law.logs)
-        assert all(law.logs <= high)
+        assert all(low <= law.log_parameters)
+        assert all(law.log_parameters <= high)
         assert law.service.outside_s < 0.02
 
 
@@ -55,20 +55,20 @@ def test_nearby_slots_keep_the_highest_rate_and_begin_inside_their_bounds() -> N
         for one in nearby:
             assert one.service.max_per_s == pytest.approx(law.service.max_per_s)  # type: ignore[union-attr]
             low, high = one.bounds
-            assert all(low < one.logs)
-            assert all(one.logs < high)
+            assert all(low < one.log_parameters)
+            assert all(one.log_parameters < high)
 
 
 def test_a_law_moves_only_what_it_names() -> None:
     law = list_candidate_families(0.02, 40.0)[0]
     assert isinstance(law.service, RequestService)
-    there = law.with_logs(np.log([0.5, 0.3, 0.001]))
+    there = law.with_log_parameters(np.log([0.5, 0.3, 0.001]))
     assert law.parameters == ("mean_s", "cv", "outside_s")
     service = there.service
     assert isinstance(service, RequestService)
     assert (service.mean_s, service.cv, service.outside_s) == pytest.approx((0.5, 0.3, 0.001))
     assert service == RequestService(law.service.slots, service.mean_s, service.cv, service.outside_s)
-    assert there.kind == law.kind != list_candidate_families(0.02, 400.0)[0].kind
+    assert there.kind_key == law.kind_key != list_candidate_families(0.02, 400.0)[0].kind_key
     assert with_parameters(RequestService(2, 1.0, 0.5), ("cv",), np.array([math.log(0.7)])).cv == pytest.approx(0.7)
 
 

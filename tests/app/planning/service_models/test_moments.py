@@ -89,7 +89,7 @@ def test_the_cost_of_held_out_load_points_is_that_of_fits_without_them(measured_
         assert isinstance(service, RequestService)
         expected += robust(((math.log(service.mean_s) - held_out.observed_load.logs[0]) / math.hypot(0.05, 0.02)) ** 2)
     (found,) = find_best_fits([law()], stages, stages, max_fits=1, use_held_out=True)
-    assert found.held_out == pytest.approx(expected, rel=0.04)
+    assert found.held_out_cost == pytest.approx(expected, rel=0.04)
 
 
 def test_a_law_at_a_bound_does_not_step_beyond_it_for_a_held_out_point() -> None:
@@ -97,7 +97,7 @@ def test_a_law_at_a_bound_does_not_step_beyond_it_for_a_held_out_point() -> None
     bound = ServiceFamily(RequestService(1, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 2.0)})
     (found,) = find_best_fits([bound], stages, stages, max_fits=1, use_held_out=True)
     expected = sum(robust((math.log(one / 2.0) / math.hypot(0.05, 0.02)) ** 2) for one in CLOSE)
-    assert found.held_out == pytest.approx(expected, rel=0.01)
+    assert found.held_out_cost == pytest.approx(expected, rel=0.01)
 
 
 def test_a_law_that_only_follows_the_noise_of_the_points_is_not_preferred() -> None:

@@ -113,7 +113,7 @@ def load_point(per_s: float | None, p50_s: float = 0.1, completed: int | None = 
 
 def test_holds_at_one_rate_are_one_observation_by_rising_rate() -> None:
     found = group_load_points([load_point(200.0), load_point(100.0, 0.1), load_point(100.3, 0.4), load_point(150.0)])
-    assert [(one.offered_per_s, one.points) for one in found] == [(100.15, 2), (150.0, 1), (200.0, 1)]
+    assert [(one.offered_per_s, one.point_count) for one in found] == [(100.15, 2), (150.0, 1), (200.0, 1)]
     assert found[0].names == ("p50", "p95")
     assert [math.exp(log) for log in found[0].logs] == pytest.approx([0.2, 0.4])  # geometric means
     even = replace(load_point(100.0), gaps="even")

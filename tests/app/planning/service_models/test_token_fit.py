@@ -12,7 +12,7 @@ from app.analysis.token_samples import build_sample_from_pairs
 from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
 from app.planning.service_models.stage_simulation import RESPONSE_GAP, TokenLoad, TokenSimulation
-from app.planning.service_models.token_fit import compute_mean_lengths, fit_tokens, has_token_latencies
+from app.planning.service_models.token_fit import compute_mean_lengths, fit_token_service, has_token_latencies
 from app.planning.simulation.replica import simulate_token_latencies
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import UNLIMITED_TOKENS, TokenService
@@ -37,7 +37,7 @@ def measured(
 
 @pytest.mark.parametrize("loads", [[(r, None) for r in (0.5, 2.0, 5.0, 9.0)], [(None, c) for c in (1, 4, 12, 32)]])
 def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) -> None:
-    fit = fit_tokens([measured(per_s, clients) for per_s, clients in loads])
+    fit = fit_token_service([measured(per_s, clients) for per_s, clients in loads])
     best = fit.services[0]
     assert isinstance(best.service, TokenService)
     for batch in (1, 16):  # what a step takes, alone and in company
@@ -52,13 +52,15 @@ def test_a_known_service_is_found(loads: list[tuple[float | None, int | None]]) 
 
 def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
     narrow = replace(LAW, max_sequences=8)
-    fit = fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)])
+    fit = fit_token_service([measured(None, clients, narrow) for clients in (1, 4, 8, 32)])
     best = fit.services[0].service
     assert isinstance(best, TokenService)
     assert best.max_sequences == 8
     assert best.kv_tokens == 8 * 600
     said = (
-        fit_tokens([measured(None, clients, narrow) for clients in (1, 4, 8, 32)], max_sequences=8).services[0].service
+        fit_token_service([measured(None, clients, narrow) for clients in (1, 4, 8, 32)], max_sequences=8)
+        .services[0]
+        .service
     )
     assert isinstance(said, TokenService)
     assert (said.max_sequences, said.kv_tokens) == (8, UNLIMITED_TOKENS)
@@ -67,9 +69,9 @@ def test_a_limit_that_requests_waited_for_is_found_and_held_as_tokens() -> None:
 def test_too_few_loads_or_untold_lengths_report_nothing() -> None:
     load_points = [measured(per_s) for per_s in (0.5, 2.0)]
     with pytest.raises(CannotFitError, match="at 3 loads, but there are 2"):
-        fit_tokens(load_points)
+        fit_token_service(load_points)
     with pytest.raises(CannotFitError, match="the token counts of prompts and responses are not reported"):
-        fit_tokens([replace(load_point, input_tokens_mean=None) for load_point in load_points])
+        fit_token_service([replace(load_point, input_tokens_mean=None) for load_point in load_points])
 
 
 def test_answers_are_as_long_as_the_latency_has_room_for_where_nobody_counted() -> None:
@@ -126,7 +128,7 @@ def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.Monkey
         return simulate_token_latencies(arrivals_s, *rest)
 
     monkeypatch.setattr(stage_simulation, "simulate_token_latencies", counted)
-    best = fit_tokens([measured_uneven(per_s, LAW) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).services[0]
+    best = fit_token_service([measured_uneven(per_s, LAW) for per_s in (1.0, 2.5, 4.0, 5.5, 7.0, 8.0)]).services[0]
     assert "max_sequences" not in best.parameters
     assert "kv_tokens" not in best.parameters
     assert 0 < played < 6_000_000
@@ -136,6 +138,6 @@ def test_a_fit_plays_no_more_than_a_plan_has_time_for(monkeypatch: pytest.Monkey
 def test_admission_limits_are_found_from_uneven_lengths(limit: str, value: int) -> None:
     law = replace(LAW, **{limit: value})
     rates = (1.0, 2.5, 4.0, 5.5, 7.0, 8.0) if limit == "max_sequences" else (1.0, 2.5, 3.5, 4.4, 5.2, 6.0)
-    best = fit_tokens([measured_uneven(per_s, law) for per_s in rates]).services[0]
+    best = fit_token_service([measured_uneven(per_s, law) for per_s in rates]).services[0]
     assert limit in best.parameters
     assert getattr(best.service, limit) == pytest.approx(value, rel=0.12)

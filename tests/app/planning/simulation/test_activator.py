@@ -5,9 +5,9 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.simulation.activator import make_activator, release_queued, sum_ages_s, sum_latencies_s
+from app.planning.simulation.activator import make_activator, release_queued_requests, sum_ages_s, sum_latencies_s
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.serving import advance_to, get_totals, serve, set_routable
+from app.planning.simulation.serving import advance_to, get_totals, serve, set_routable_replicas
 from app.planning.simulation.state import Fleet, create_fleet
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
@@ -20,15 +20,15 @@ def held(service: ServiceModel, arrivals_s: list[float], queue_limit: int = 10, 
     design = FleetDesign((service, GATE), "random", queue_limit=queue_limit, timeout_s=timeout_s, lengths=((100, 10),))
     fleet = create_fleet(design, np.random.SeedSequence(1))
     make_activator(fleet, 1)
-    set_routable(fleet, [1])
+    set_routable_replicas(fleet, [1])
     serve(fleet, np.array(arrivals_s), NOTHING)
     return fleet
 
 
 def moved(fleet: Fleet, now_s: float, until_s: float) -> None:
     advance_to(fleet, now_s)
-    set_routable(fleet, [0])
-    release_queued(fleet, 1, now_s)
+    set_routable_replicas(fleet, [0])
+    release_queued_requests(fleet, 1, now_s)
     advance_to(fleet, until_s)
 
 
@@ -69,10 +69,10 @@ def test_what_is_let_go_is_spread_by_the_router(router: str) -> None:
     design = FleetDesign((*(RequestService(1, 50.0, 0.0),) * 4, GATE), router, queue_limit=100)  # type: ignore[arg-type]
     fleet = create_fleet(design, np.random.SeedSequence(1))
     make_activator(fleet, 4)
-    set_routable(fleet, [4])
+    set_routable_replicas(fleet, [4])
     serve(fleet, np.linspace(0.0, 1.0, 80), NOTHING)
-    set_routable(fleet, [0, 1, 2, 3])
-    release_queued(fleet, 4, 2.0)
+    set_routable_replicas(fleet, [0, 1, 2, 3])
+    release_queued_requests(fleet, 4, 2.0)
     advance_to(fleet, 2.0)
     each = fleet.counts[:4, 1] + fleet.counts[:4, 2]
     assert each.sum() == 80

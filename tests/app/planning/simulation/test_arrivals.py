@@ -3,7 +3,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals, split_into_chunks, superpose
+from app.planning.simulation.arrivals import iterate_poisson_arrivals, rank_normals, split_into_chunks, superpose_copies
 from app.planning.simulation.compiled import Floats
 
 SEED = np.random.SeedSequence(1)
@@ -42,7 +42,7 @@ def test_modulated_counts_have_the_dispersion_of_their_shape() -> None:  # I(w) 
 
 
 def test_chunks_carry_over_and_keep_their_size() -> None:
-    one, many = (list(iterate_poisson_arrivals(np.full(50, 40.0), 1.0, SEED, chunk=size)) for size in (10**5, 7))
+    one, many = (list(iterate_poisson_arrivals(np.full(50, 40.0), 1.0, SEED, chunk_size=size)) for size in (10**5, 7))
     assert {chunk.size for chunk in many[:-1]} == {7}
     assert sum(chunk.size for chunk in many) == pytest.approx(2000, abs=200)
     np.testing.assert_array_equal(np.concatenate(many), one[0])
@@ -56,7 +56,7 @@ def test_one_seed_gives_the_same_bytes() -> None:
 def test_copies_of_a_trace_keep_the_length_of_its_bursts_and_seldom_coincide() -> None:
     dice = np.random.default_rng(6)
     bursts_s = np.sort(np.repeat(dice.uniform(0, 1000, 100), 20) + dice.uniform(0, 0.5, 2000))
-    summed, rows = superpose(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
+    summed, rows = superpose_copies(bursts_s, 8, 1001.0, np.random.SeedSequence(7))
     assert np.bincount(rows).tolist() == [8] * bursts_s.size
     assert (np.diff(summed) >= 0).all()
     assert summed[-1] < 1001.0
@@ -71,10 +71,10 @@ def test_copies_of_a_trace_keep_the_length_of_its_bursts_and_seldom_coincide() -
 
 def test_a_part_of_a_trace_is_a_random_part_of_its_requests() -> None:
     times_s = np.arange(10_000.0)
-    half, rows = superpose(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
+    half, rows = superpose_copies(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
     assert half.size == pytest.approx(5000, abs=250)
     np.testing.assert_array_equal(half, rows)
-    more, _ = superpose(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
+    more, _ = superpose_copies(times_s, 1.25, 10_000.0, np.random.SeedSequence(1))
     assert more.size == pytest.approx(12_500, abs=250)
 
 

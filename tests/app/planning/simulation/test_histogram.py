@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.histogram import (
-    BUCKETS,
+    BUCKET_COUNT,
     compute_quantile_s,
     compute_quantiles_s,
     find_bucket,
@@ -25,23 +25,23 @@ def test_a_time_is_between_the_edges_of_its_bucket() -> None:
         bucket = find_bucket(float(time_s))
         assert edges_s[bucket] <= time_s < edges_s[bucket + 1]
     assert find_bucket(0.0) == find_bucket(1e-9) == 0
-    assert find_bucket(1e9) == BUCKETS - 1
+    assert find_bucket(1e9) == BUCKET_COUNT - 1
 
 
 @pytest.mark.parametrize("share", [0.0, 0.01, 0.5, 0.99, 0.999, 1.0])
 def test_quantiles_are_within_a_bucket_of_the_exact_ones(share: float) -> None:
     times_s = np.random.default_rng(2).lognormal(-3.0, 1.5, 20_000)
-    counts = np.zeros(BUCKETS, dtype=np.int64)
+    counts = np.zeros(BUCKET_COUNT, dtype=np.int64)
     np.add.at(counts, [find_bucket(float(time_s)) for time_s in times_s], 1)
     assert compute_quantile_s(counts, share) == pytest.approx(np.quantile(times_s, share), rel=0.005)
 
 
 def test_there_is_no_quantile_of_nothing() -> None:
-    assert compute_quantile_s(np.zeros(BUCKETS, dtype=np.int64), 0.5) is None
+    assert compute_quantile_s(np.zeros(BUCKET_COUNT, dtype=np.int64), 0.5) is None
 
 
 def test_several_quantiles_at_once_are_those_one_by_one() -> None:
-    counts = np.random.default_rng(3).integers(0, 3, BUCKETS)
+    counts = np.random.default_rng(3).integers(0, 3, BUCKET_COUNT)
     shares = (0.0, 0.3, 0.5, 0.999, 1.0)
     assert compute_quantiles_s(counts, shares) == tuple(compute_quantile_s(counts, share) for share in shares)
-    assert compute_quantiles_s(np.zeros(BUCKETS, dtype=np.int64), (0.1, 0.9)) == (None, None)
+    assert compute_quantiles_s(np.zeros(BUCKET_COUNT, dtype=np.int64), (0.1, 0.9)) == (None, None)

@@ -4,11 +4,11 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.random_words import (
-    branch,
     convert_to_unit_interval,
     draw_from_high_bits,
     draw_from_low_bits,
     draw_word,
+    get_child_seed,
 )
 
 STREAM = np.uint64(12_345)
@@ -28,5 +28,5 @@ def test_words_are_even_and_their_halves_unrelated() -> None:
 
 def test_a_branch_is_a_childs_and_always_the_same() -> None:
     seed = np.random.SeedSequence(7)
-    states = [branch(seed, 1).generate_state(2).tolist() for _ in range(2)]
+    states = [get_child_seed(seed, 1).generate_state(2).tolist() for _ in range(2)]
     assert states[0] == states[1] == np.random.SeedSequence(7).spawn(2)[1].generate_state(2).tolist()

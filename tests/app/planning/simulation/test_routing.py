@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from app.planning.simulation.design import FleetDesign
-from app.planning.simulation.serving import advance_to, get_outstanding, serve, set_routable
+from app.planning.simulation.serving import advance_to, get_outstanding_counts, serve, set_routable_replicas
 from app.planning.simulation.state import create_fleet
 from app.records.offers import Router
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
@@ -26,23 +26,23 @@ def test_least_work_counts_seconds_and_least_outstanding_counts_heads(slow: Serv
         fleet = create_fleet(FleetDesign((slow, fast), router, lengths=((1, 20),)), np.random.SeedSequence(1))
         serve(fleet, np.array([0.0, 0.1, 0.2]), np.empty(0))
         advance_to(fleet, 0.2)
-        held[router] = get_outstanding(fleet).tolist()
+        held[router] = get_outstanding_counts(fleet).tolist()
     assert held == {"least-work": [1, 2], "least-outstanding": [2, 1]}
 
 
 def test_round_robin_takes_turns_among_the_routable() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 100.0, 0.0),) * 4, "round-robin"), np.random.SeedSequence(1))
-    set_routable(fleet, [0, 2, 3])
+    set_routable_replicas(fleet, [0, 2, 3])
     serve(fleet, np.arange(7.0), np.empty(0))
     advance_to(fleet, 7.0)
-    assert get_outstanding(fleet).tolist() == [3, 0, 2, 2]
+    assert get_outstanding_counts(fleet).tolist() == [3, 0, 2, 2]
 
 
 def test_random_is_even() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1e6, 0.0),) * 5, "random"), np.random.SeedSequence(1))
     serve(fleet, np.arange(20_000.0), np.empty(0))
     advance_to(fleet, 20_000.0)
-    assert np.abs(get_outstanding(fleet) - 4000).max() < 4 * np.sqrt(4000)
+    assert np.abs(get_outstanding_counts(fleet) - 4000).max() < 4 * np.sqrt(4000)
 
 
 def test_designs_under_one_seed_share_their_chances() -> None:
@@ -51,5 +51,5 @@ def test_designs_under_one_seed_share_their_chances() -> None:
     for mean_s in (1e6, 2e6):
         fleet = create_fleet(FleetDesign((RequestService(1, mean_s, 0.0),) * 5, "random"), np.random.SeedSequence(1))
         serve(fleet, np.arange(100.0), np.empty(0))
-        fleets.append(get_outstanding(fleet).tolist())
+        fleets.append(get_outstanding_counts(fleet).tolist())
     assert fleets[0] == fleets[1]

@@ -8,7 +8,7 @@ import pytest
 from app.planning.service_models.service_times import compute_lognormal_factors
 from app.planning.simulation.compiled import Floats
 from app.planning.simulation.design import ROUTERS, FleetDesign, SimulatedClass
-from app.planning.simulation.histogram import BUCKETS, compute_quantile_s, find_bucket
+from app.planning.simulation.histogram import BUCKET_COUNT, compute_quantile_s, find_bucket
 from app.planning.simulation.random_words import convert_to_unit_interval, draw_word
 from app.planning.simulation.replica import (
     simulate_batch_latencies,
@@ -16,7 +16,14 @@ from app.planning.simulation.replica import (
     simulate_token_latencies,
 )
 from app.planning.simulation.results import get_histogram
-from app.planning.simulation.serving import advance_to, fail_replica, get_outstanding, get_totals, serve, set_routable
+from app.planning.simulation.serving import (
+    advance_to,
+    fail_replica,
+    get_outstanding_counts,
+    get_totals,
+    serve,
+    set_routable_replicas,
+)
 from app.planning.simulation.state import FIRST_TOKEN, HISTOGRAMS, LATENCY, LENGTHS, PAIRS, SUM, Fleet, create_fleet
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 
@@ -137,7 +144,7 @@ def test_a_fleet_of_one_is_the_replica(service: ServiceModel) -> None:
             first_s, expected_s = simulate_token_latencies(arrivals_s, *tokens, normals, service)
     fleet = played(FleetDesign((service,), lengths=lengths), arrivals_s, normals, 999)
     assert mean_s(fleet) == pytest.approx(expected_s.mean(), rel=1e-9)
-    counts = np.bincount([find_bucket(float(each)) for each in expected_s], minlength=BUCKETS)
+    counts = np.bincount([find_bucket(float(each)) for each in expected_s], minlength=BUCKET_COUNT)
     assert np.abs(get_histogram(fleet) - counts).sum() <= 4  # a rounding may cross a bucket's edge
     if isinstance(service, TokenService):
         assert fleet.classes[0, SUM + FIRST_TOKEN] == pytest.approx(first_s.sum(), rel=1e-9)
@@ -225,12 +232,12 @@ def test_every_arrival_has_one_outcome(seed: int) -> None:
         if dice.random() < 0.5:
             fail_replica(fleet, int(dice.integers(replicas)), now_s)
         if dice.random() < 0.5:
-            set_routable(fleet, np.flatnonzero(dice.random(replicas) < 0.7).tolist())
+            set_routable_replicas(fleet, np.flatnonzero(dice.random(replicas) < 0.7).tolist())
         advance_to(fleet, now_s)
         counts = get_totals(fleet)
         ended = counts.good + counts.late + counts.dropped + counts.timed_out + counts.failed
         assert counts.arrivals == sent == ended + counts.in_flight
-        assert counts.in_flight == get_outstanding(fleet).sum()
+        assert counts.in_flight == get_outstanding_counts(fleet).sum()
     advance_to(fleet, math.inf)
     counts = get_totals(fleet)
     assert counts.in_flight == 0
@@ -243,11 +250,11 @@ def test_a_killed_replica_fails_what_it_holds_and_starts_again_empty() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),) * 2, "round-robin"), np.random.SeedSequence(1))
     serve(fleet, np.array([0.0, 0.1, 0.2, 0.3]), np.empty(0))
     advance_to(fleet, 0.5)
-    assert get_outstanding(fleet).tolist() == [2, 2]
+    assert get_outstanding_counts(fleet).tolist() == [2, 2]
     fail_replica(fleet, 0, 0.5)
     counts = get_totals(fleet)
     assert (counts.failed, counts.in_flight) == (2, 2)
-    set_routable(fleet, [0])
+    set_routable_replicas(fleet, [0])
     serve(fleet, np.array([1.0]), np.empty(0))
     advance_to(fleet, math.inf)
     assert get_totals(fleet).good == 3
@@ -256,7 +263,7 @@ def test_a_killed_replica_fails_what_it_holds_and_starts_again_empty() -> None:
 
 def test_with_nowhere_to_go_arrivals_are_dropped() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
-    set_routable(fleet, [])
+    set_routable_replicas(fleet, [])
     serve(fleet, np.array([0.0, 0.1]), np.empty(0))
     assert get_totals(fleet).dropped == 2
 
@@ -283,7 +290,7 @@ def test_classes_have_their_share_work_limit_and_histogram() -> None:
     assert fleet.tallies[:, 1].tolist() == [fleet.tallies[0, 0], 0]  # good
     assert fleet.tallies[:, 2].tolist() == [0, fleet.tallies[1, 0]]  # late
     for row, expected_s in ((0, 0.1), (1, 1.0)):
-        assert compute_quantile_s(fleet.tallies[row, HISTOGRAMS : HISTOGRAMS + BUCKETS], 0.5) == pytest.approx(
+        assert compute_quantile_s(fleet.tallies[row, HISTOGRAMS : HISTOGRAMS + BUCKET_COUNT], 0.5) == pytest.approx(
             expected_s, rel=0.005
         )
 

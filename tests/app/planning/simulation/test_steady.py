@@ -49,7 +49,7 @@ def test_weights_send_more_to_the_faster() -> None:
 def test_utilisation_is_the_load() -> None:  # U = λS/c
     outcome = of_sixteen("power-of-two")
     assert outcome.utilization == pytest.approx(0.85, rel=0.01)
-    assert outcome.mean_batch == 1.0
+    assert outcome.mean_batch_size == 1.0
 
 
 def test_a_session_stays_with_its_replica() -> None:
@@ -78,7 +78,7 @@ def test_a_cell_keeps_the_shares_of_faster_and_slower() -> None:
 
 def test_batches_grow_with_the_load_and_tokens_have_times_of_their_own() -> None:
     batches = FleetDesign((BatchService(0.01, 0.001, 32),) * 2, "round-robin")
-    sizes = [simulate_steady(batches, rate_per_s, 50_000, (1,)).mean_batch for rate_per_s in (50.0, 1000.0)]
+    sizes = [simulate_steady(batches, rate_per_s, 50_000, (1,)).mean_batch_size for rate_per_s in (50.0, 1000.0)]
     assert sizes[0] is not None
     assert sizes[1] is not None
     assert 1 <= sizes[0] < 2 < sizes[1]
