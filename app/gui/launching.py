@@ -237,8 +237,8 @@ def _pairs_as_run_state(state: PairsState) -> LiveState:
         name=state.name,
         directory=state.directory,
         phase="" if progress.pair_run is None else format_pair_run(progress.pair_run),
-        done=progress.completed,
-        total=progress.total,
+        completed_count=progress.completed,
+        total_count=progress.total,
         elapsed_s=progress.elapsed_s,
         eta_s=state.eta_s(),
     )

@@ -44,10 +44,10 @@ class RunBar(QObject):
 def progress_line(state: LiveState) -> str:
     """Format the progress of a run on one line, such as "chat: stages, 12/40, 1:05, 2:10 left"."""
     parts = [state.phase] if state.phase else []
-    if state.total is not None:
-        parts.append(f"{state.done}/{state.total}")
-    elif state.done:
-        parts.append(f"{state.done} done")
+    if state.total_count is not None:
+        parts.append(f"{state.completed_count}/{state.total_count}")
+    elif state.completed_count:
+        parts.append(f"{state.completed_count} done")
     parts.append(elapsed(state.elapsed_s))
     if state.eta_s is not None:
         parts.append(f"{elapsed(state.eta_s)} left")

@@ -25,9 +25,9 @@ def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow
     window.show_page("run")
     bench = window.pages.run
     press(qtbot, window.pages.run, "Create scripted server profile")
-    qtbot.waitUntil(bench.header.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(bench.header.start_button.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
-    menu = bench.header.ci.menu()
+    menu = bench.header.ci_button.menu()
     offered: list[str] = []
 
     def read_and_leave() -> None:

@@ -48,7 +48,7 @@ def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
 def start(qtbot: QtBot, window: Window) -> StoredRun:
     """From the page's own button, to the end of the run that Results shows."""
     page = window.pages.run
-    qtbot.waitUntil(page.header.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(page.header.start_button.isEnabled, timeout=20_000)
     press(qtbot, page, "Start (F5)")
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.status == "running", timeout=_PATIENCE_MS)
@@ -86,8 +86,8 @@ def test_an_endpoint_is_tried_loaded_noted_and_shown(open_window: OpenWindow, en
     ended(qtbot, window, run)
     assert [event.text for event in run.events() if isinstance(event, NoteAdded)] == ["the cache is warm now"]
     content = window.pages.results.content()
-    content.tabs.setCurrentWidget(content.validity)
-    qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity)))
+    content.tabs.setCurrentWidget(content.validity_tab)
+    qtbot.waitUntil(lambda: any("the cache is warm now" in text for text in texts_of(content.validity_tab)))
 
 
 @pytest.mark.timing  # asserts the rate that it finds

@@ -30,7 +30,7 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     form = page.form
     for key, text in (("warmup", "1s"), ("min_duration", "200ms"), ("max_duration", "1s"), ("cold_starts", "0")):
         fill_in(qtbot, form.find_part(("load", key)).editor.line, text)
-    qtbot.waitUntil(page.header.start.isEnabled, timeout=20_000)
+    qtbot.waitUntil(page.header.start_button.isEnabled, timeout=20_000)
     qtbot.waitUntil(lambda: "The run measures 1 stage on this machine" in preview.start_summary.text(), timeout=20_000)
     press_key(window, Qt.Key.Key_F5)
     qtbot.waitUntil(shows(window, "live"))

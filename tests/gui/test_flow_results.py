@@ -39,7 +39,7 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
     content = results.content()
     low = results.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
     with qtbot.waitSignal(results.presenter.reevaluated, timeout=PATIENCE_MS):
-        content.overview.axis.linked.select_time_range(low.start_s, low.end_s)
+        content.overview.time_axis.linked.select_time_range(low.start_s, low.end_s)
     shown = results.presenter.displayed_run
     assert shown is not None
     assert [row.name for row in shown.report.stages] == ["low"]
@@ -54,9 +54,9 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
     drawer.path_field.setText(str(tmp_path / "window.html"))
     line = (results.command_line() or "").partition(" --out ")[0]
     assert "--redact prompts" in line
-    qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
+    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=PATIENCE_MS)
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
-        drawer.save.click()
+        drawer.save_button.click()
     page = (tmp_path / "window.html").read_text()
     reported = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
     assert reported.returncode in (0, 4, 10), reported.stderr
@@ -78,10 +78,10 @@ def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
     press_key(window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(drawer.isVisible)
-    qtbot.waitUntil(drawer.save.isEnabled, timeout=PATIENCE_MS)
+    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=PATIENCE_MS)
     fill_in(qtbot, drawer.path_field, str(page))
     press(qtbot, drawer, "Save")
-    qtbot.waitUntil(drawer.open.isEnabled, timeout=PATIENCE_MS)
+    qtbot.waitUntil(drawer.open_button.isEnabled, timeout=PATIENCE_MS)
     press(qtbot, drawer, "Copy summary as Markdown")
     qtbot.waitUntil(lambda: QGuiApplication.clipboard().text().startswith("#"), timeout=PATIENCE_MS)
     assert QGuiApplication.clipboard().text() == (run / "summary.md").read_text()

@@ -101,7 +101,7 @@ application, window, parts = prepare()
 window.show()
 window.navigation.launch_requested.emit(Launch(("run", sys.argv[1]), Path(sys.argv[2]), "test"))
 def look():
-    if window.pages.live.state.done or window.pages.live.state.status == "running":
+    if window.pages.live.state.completed_count or window.pages.live.state.status == "running":
         os.kill(os.getpid(), 9)
 timer = QTimer(interval=50)
 timer.timeout.connect(look)

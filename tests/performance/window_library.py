@@ -36,7 +36,7 @@ def main() -> None:
     rows = tuple(map(_row, range(ROWS)))
     listed = build_listing(Listing(rows))
     _timed(f"{ROWS:,} rows as a frame (in the background)", lambda: build_listing(Listing(rows)))
-    _timed("shown", lambda: _show(application, lambda: tab.show_listed(listed)))
+    _timed("shown", lambda: _show(application, lambda: tab.show_listed_runs(listed)))
     _timed("sorted by size", lambda: tab.table.sortByColumn(6, Qt.SortOrder.AscendingOrder))
     for words in ("s", "scoring", "scoring nightly", ""):
         _timed(f"searched for {words!r}", partial(_show, application, partial(tab.filters.search_field.setText, words)))

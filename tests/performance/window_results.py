@@ -84,20 +84,20 @@ def measure(application: QApplication, directory: Path) -> None:
         wait(lambda: bool(asked))
         took = f"{time.perf_counter() - start:.2f} s, {time.process_time() - busy:.2f} s of CPU"
         print(f"judged again, {name}: {took}, painted")
-    requests = content.requests
+    requests = content.requests_tab
     content.tabs.setCurrentWidget(requests)
     print(f"requests: {wait(lambda: requests.model.rowCount() > 0):.2f} s until they stand, slowest first")
     acts: dict[str, Callable[[], object]] = {
         "sort by latency": lambda: requests.table.sortByColumn(2, Qt.SortOrder.AscendingOrder),
         "sort by time": lambda: requests.table.sortByColumn(0, Qt.SortOrder.AscendingOrder),
-        "filter by least latency": lambda: requests.min_latency.setText("0.5"),
+        "filter by least latency": lambda: requests.min_latency_field.setText("0.5"),
     }
     for name, act in acts.items():
         start = time.perf_counter()
         act()
         QCoreApplication.processEvents()
         print(f"{name}: {1e3 * (time.perf_counter() - start):.0f} ms")
-    requests.min_latency.setText("")
+    requests.min_latency_field.setText("")
     scroll(requests.table.verticalScrollBar())
     collecting.stop()
     page.close()

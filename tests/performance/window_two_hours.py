@@ -40,8 +40,8 @@ def main() -> None:
     for step, reported in groupby(whole_run(stages, STAGE_S), key=_step):
         count += _tell(presenter, step, list(reported))
         now[0] = ZERO_NS + (step + 1) * STEP_S * S
-        body.mark_changed(frozenset(presenter.changed))
-        presenter.changed.clear()
+        body.mark_changed(frozenset(presenter.changed_parts))
+        presenter.changed_parts.clear()
         body.show_state(presenter.state())
         _paint(application, body)
         if step * STEP_S <= WARM_S:

@@ -46,8 +46,8 @@ class EndpointsTab(QWidget):
             self.pane.set_frame(_build_frame(endpoints))
 
     def selected_endpoint(self) -> EndpointUsage | None:
-        row = self.pane.selected_index()
-        return None if row is None else self._endpoints[row]
+        index = self.pane.selected_index()
+        return None if index is None else self._endpoints[index]
 
     def test_again(self) -> None:
         endpoint = self.selected_endpoint()

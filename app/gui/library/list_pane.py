@@ -48,27 +48,27 @@ class ListPane(QWidget):
         super().__init__()
         self._name, self._selection_buttons, self._empty_state = name, tuple(selection_buttons), empty_state
         self.table = _Table(FrameModel(None, *columns), name, max_column_characters=_MAX_COLUMN_CHARACTERS)
-        self.filter = search_field("Filter", f"Filter {name}")
+        self.filter_field = search_field("Filter", f"Filter {name}")
         self.footer = QVBoxLayout()
         layout = vbox(
             label(description, "muted", wrap=True),
-            self.filter,
+            self.filter_field,
             empty_state,
             (self.table, 1),
             within=self,
             margins=(0, 10, 0, 0),
             spacing=8,
         )
-        row = hbox(*selection_buttons, *other_buttons, 1)
-        layout.addLayout(row)
+        button_row = hbox(*selection_buttons, *other_buttons, 1)
+        layout.addLayout(button_row)
         layout.addLayout(self.footer)
         self._has_frame = False
-        self.filter.textChanged.connect(self._apply_filter)
+        self.filter_field.textChanged.connect(self._apply_filter)
         self.table.opened.connect(self.opened)
         self.table.doubleClicked.connect(self.opened)
         self.table.selectionModel().selectionChanged.connect(self._on_selection_changed)
         self.table.frame_model.modelReset.connect(self._on_selection_changed)
-        self._show_state()
+        self._update_state()
 
     def set_frame(self, frame: pd.DataFrame) -> None:
         selected_index = self.selected_index()
@@ -80,7 +80,7 @@ class ListPane(QWidget):
         self._apply_filter()
         if selected_index is not None and selected_index < len(frame):
             self.select(selected_index)
-        self._show_state()
+        self._update_state()
 
     def selected_index(self) -> int | None:
         rows = self.table.selectionModel().selectedRows()
@@ -93,7 +93,7 @@ class ListPane(QWidget):
             self.table.selectRow(visible_row)
 
     def _apply_filter(self) -> None:
-        self.table.set_filter(self.filter.text())
+        self.table.set_filter(self.filter_field.text())
         set_table_description(self.table, self._name)
 
     def _on_selection_changed(self) -> None:
@@ -102,11 +102,11 @@ class ListPane(QWidget):
             action_button.setEnabled(has_selection)
         self.selection_changed.emit()
 
-    def _show_state(self) -> None:
+    def _update_state(self) -> None:
         has_rows = len(self.table.frame_model.frame) > 0
         self._empty_state.setVisible(self._has_frame and not has_rows)
         self.table.setVisible(has_rows)
-        self.filter.setVisible(has_rows)
+        self.filter_field.setVisible(has_rows)
         for action_button in self._selection_buttons:
             action_button.setVisible(has_rows)
             action_button.setEnabled(self.selected_index() is not None)

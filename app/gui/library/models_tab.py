@@ -31,7 +31,7 @@ class ModelCard(QFrame):
         self._path: Path | None = None
         self._title, self._text = label("", "heading"), label("", wrap=True)
         vbox(self._title, self._text, within=self, margins=(14, 10, 14, 10))
-        self._latest: Latest[ModelInspection] = Latest(self, self._show, self._show_error)
+        self._latest_inspection: Latest[ModelInspection] = Latest(self, self._show, self._show_error)
         self.hide()
 
     @property
@@ -45,7 +45,7 @@ class ModelCard(QFrame):
         self._path = path
         self._title.setText(path.name[:_MAX_CHARACTERS])
         self._text.setText("Inspecting model…")
-        self._latest.request(lambda: _inspect(path))
+        self._latest_inspection.request(lambda: _inspect(path))
 
     def _show(self, inspection: ModelInspection) -> None:
         self._text.setText("\n".join(format_inspection(inspection)))
@@ -60,12 +60,12 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
     model = inspection.model
     yield f"Inputs: {_format_values(model.inputs)}. Outputs: {_format_values(model.outputs)}."
     opsets = ", ".join(f"{domain} {version}" for domain, version in model.opsets.items())
-    parameters, nodes = format_count(model.parameters.count), format_count(model.nodes)
-    yield f"{parameters} parameters, {format_size(model.size_bytes)}, opset {opsets}, {nodes} nodes"
+    parameter_count, node_count = format_count(model.parameters.count), format_count(model.nodes)
+    yield f"{parameter_count} parameters, {format_size(model.size_bytes)}, opset {opsets}, {node_count} nodes"
     if model.costs:
         cost = model.costs[0]
-        gflop, memory = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)
-        yield f"Per inference at batch size {cost.batch}: {gflop} GFLOP, {memory} memory"
+        gflop_text, memory_text = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)
+        yield f"Per inference at batch size {cost.batch}: {gflop_text} GFLOP, {memory_text} memory"
     elif model.cost_reason:
         yield f"Cost per inference not available: {model.cost_reason[:200]}"
     fitting_gpus = [gpu.name for gpu in inspection.gpus if gpu.largest_batch is not None]
@@ -79,9 +79,11 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
 
 
 def _format_values(values: tuple[ModelValue, ...]) -> str:
-    texts = [f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_format_shape(value)}" for value in values[:_MAX_VALUES]]
-    hidden_count = len(values) - len(texts)
-    return ", ".join([*texts, *([f"{hidden_count} more"] if hidden_count else [])]) or "none"
+    value_texts = [
+        f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_format_shape(value)}" for value in values[:_MAX_VALUES]
+    ]
+    hidden_count = len(values) - len(value_texts)
+    return ", ".join([*value_texts, *([f"{hidden_count} more"] if hidden_count else [])]) or "none"
 
 
 def _format_shape(value: ModelValue) -> str:
@@ -103,12 +105,12 @@ class ModelsTab(QWidget):
         self._rows: Sequence[RunRow] = ()
         self._models: tuple[ModelUsage, ...] = ()
         self.file_actions = RememberedFileActions("models", "Models (*.onnx)", self)
-        self._benchmark = button("&Benchmark this model", self.benchmark, primary=True)
+        self._benchmark_button = button("&Benchmark this model", self.benchmark, primary=True)
         self.pane = ListPane(
             "Models",
             "ONNX models that are bundled with Sizewise, measured by your runs, or added by you.",
-            (_HEADERS, {"size": format_bytes, "last": format_time, "max_rate": _text_or_na}),
-            [self._benchmark],
+            (_HEADERS, {"size": format_bytes, "last": format_time, "max_rate": _format_text}),
+            [self._benchmark_button],
             [
                 self.file_actions.relocate_button,
                 self.file_actions.forget_button,
@@ -129,8 +131,8 @@ class ModelsTab(QWidget):
         self._find_models()
 
     def selected_model(self) -> ModelUsage | None:
-        row = self.pane.selected_index()
-        return None if row is None else self._models[row]
+        index = self.pane.selected_index()
+        return None if index is None else self._models[index]
 
     def benchmark(self) -> None:
         model = self.selected_model()
@@ -153,7 +155,7 @@ class ModelsTab(QWidget):
     def _on_selection_changed(self) -> None:
         model = self.selected_model()
         has_file = model is not None and model.size_bytes is not None
-        self._benchmark.setEnabled(has_file)
+        self._benchmark_button.setEnabled(has_file)
         added_path = model.path if model is not None and model.origin == "added" else None
         self.file_actions.show_file(added_path, is_missing=not has_file)
         self.card.inspect(_get_existing_path(model))
@@ -175,12 +177,13 @@ _HEADERS = {
 
 
 def _build_frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
-    origins = {"bundled": "bundled", "added": "added", "run": "run"}
+    origin_labels = {"bundled": "bundled", "added": "added", "run": "run"}
     return pd.DataFrame(
         {
             "name": [model.name for model in models],
             "origin": [
-                origins[model.origin] if model.size_bytes is not None else _missing_text(model) for model in models
+                origin_labels[model.origin] if model.size_bytes is not None else _format_missing_file(model)
+                for model in models
             ],
             "size": [model.size_bytes for model in models],
             "runs": [model.run_count for model in models],
@@ -191,9 +194,9 @@ def _build_frame(models: Sequence[ModelUsage]) -> pd.DataFrame:
     )
 
 
-def _missing_text(model: ModelUsage) -> str:
+def _format_missing_file(model: ModelUsage) -> str:
     return "run (file unknown)" if model.path is None else "missing file"
 
 
-def _text_or_na(value: object) -> str:
+def _format_text(value: object) -> str:
     return value if isinstance(value, str) else NOT_AVAILABLE

@@ -54,14 +54,14 @@ class OffersTab(QWidget):
         self._note = label("", "muted", wrap=True)
         self.pane.footer.addWidget(self._note)
         vbox(self.pane, within=self)
-        self._latest: Latest[Prices] = Latest(self, self._show, navigation.notify_error)
+        self._latest_prices: Latest[Prices] = Latest(self, self._show, navigation.notify_error)
 
     @property
     def note(self) -> str:
         return self._note.text()
 
     def enter(self) -> None:
-        self._latest.request(read_prices)
+        self._latest_prices.request(read_prices)
 
     def command_arguments(self) -> tuple[str, ...]:
         return ("offers", "list")
@@ -86,9 +86,9 @@ class OffersTab(QWidget):
         self._note.setText(" ".join(lines))
 
     def _choose_price_list(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", "Price lists (*.csv *.yaml *.yml)")
-        if name:
-            self.open_prices(Path(name))
+        file_name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", "Price lists (*.csv *.yaml *.yml)")
+        if file_name:
+            self.open_prices(Path(file_name))
 
 
 def read_prices() -> Prices:

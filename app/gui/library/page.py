@@ -38,10 +38,10 @@ class LibraryPage(Page):
         self.strip = MessageStrip()
         self._drop_hint = label("", "heading")
         self._drop_hint.hide()
-        self.runs_tab, self.trash = RunsTab(navigation, theme_controller, self.presenter), TrashTab(self.presenter)
-        self.runs_stack = stacked_widget(self.runs_tab, self.trash)
-        self.models, self.endpoints = ModelsTab(navigation), EndpointsTab(navigation)
-        self.offers, self.profiles = OffersTab(navigation), ProfilesTab(navigation)
+        self.runs_tab, self.trash_tab = RunsTab(navigation, theme_controller, self.presenter), TrashTab(self.presenter)
+        self.runs_stack = stacked_widget(self.runs_tab, self.trash_tab)
+        self.models_tab, self.endpoints_tab = ModelsTab(navigation), EndpointsTab(navigation)
+        self.offers_tab, self.profiles_tab = OffersTab(navigation), ProfilesTab(navigation)
         self.tabs = QTabWidget()
         self.tabs.setAccessibleName("Library")
         self.tabs.tabBar().setAccessibleName("Library sections")
@@ -66,13 +66,13 @@ class LibraryPage(Page):
         """Return the directories of the checked runs, or of the selected run if no run is
         checked."""
         selected_run = self.runs_tab.selected_run()
-        return self.runs_tab.checked() or (() if selected_run is None else (Path(selected_run.directory),))
+        return self.runs_tab.checked_directories() or (() if selected_run is None else (Path(selected_run.directory),))
 
     def export(self) -> bool:
         return self.current_tab() is self.runs_stack and self.runs_tab.export()
 
     def undo_stack(self) -> QUndoStack | None:
-        return self.presenter.undo
+        return self.presenter.undo_stack
 
     def current_tab(self) -> QWidget:
         return self.tabs.currentWidget()
@@ -80,11 +80,11 @@ class LibraryPage(Page):
     @property
     def has_read_all_runs(self) -> bool:
         """Whether all stored runs have been read."""
-        return self._listed_runs is not None and not self._listed_runs.unread
+        return self._listed_runs is not None and not self._listed_runs.unread_count
 
     def show_trash(self) -> None:
-        self.runs_stack.setCurrentWidget(self.trash)
-        self.trash.enter()
+        self.runs_stack.setCurrentWidget(self.trash_tab)
+        self.trash_tab.enter()
 
     def show_runs(self) -> None:
         self.runs_stack.setCurrentWidget(self.runs_tab)
@@ -128,50 +128,54 @@ class LibraryPage(Page):
         return shlex.join(["sizewise", *self._command_arguments()])
 
     def _command_arguments(self) -> tuple[str, ...]:
-        current = self.current_tab()
-        if current is self.runs_stack:
-            is_trash_visible = self.runs_stack.currentWidget() is self.trash
+        current_tab = self.current_tab()
+        if current_tab is self.runs_stack:
+            is_trash_visible = self.runs_stack.currentWidget() is self.trash_tab
             return ("runs", "list", "--deleted") if is_trash_visible else self.runs_tab.command_arguments()
-        tab = next(tab for tab in (self.models, self.endpoints, self.offers, self.profiles) if tab is current)
+        tab = next(
+            tab
+            for tab in (self.models_tab, self.endpoints_tab, self.offers_tab, self.profiles_tab)
+            if tab is current_tab
+        )
         return tab.command_arguments()
 
     def filter_field(self) -> QLineEdit | None:
         pane = getattr(self.current_tab(), "pane", None)
-        return self.runs_tab.filters.search_field if pane is None else pane.filter
+        return self.runs_tab.filters.search_field if pane is None else pane.filter_field
 
     def _titled_tabs(self) -> tuple[tuple[QWidget, str], ...]:
         return (
             (self.runs_stack, "&Runs"),
-            (self.models, "&Models"),
-            (self.endpoints, "&Endpoints"),
-            (self.offers, "O&ffers"),
-            (self.profiles, "&Profiles"),
+            (self.models_tab, "&Models"),
+            (self.endpoints_tab, "&Endpoints"),
+            (self.offers_tab, "O&ffers"),
+            (self.profiles_tab, "&Profiles"),
         )
 
     def _connect(self) -> None:
-        self.presenter.listed.connect(self._set_listed)
+        self.presenter.listed.connect(self._set_listed_runs)
         self.presenter.notified.connect(self._show_notice)
         self.presenter.changed.connect(self.navigation.library_changed)
         self.presenter.imported.connect(self._select_imported_run)
         self.runs_tab.trash_requested.connect(self.show_trash)
-        self.trash.closed.connect(self.show_runs)
+        self.trash_tab.closed.connect(self.show_runs)
         self.tabs.currentChanged.connect(self._show_tab)
         self.strip.action_triggered.connect(self._undo)
         self._undo_timer.timeout.connect(self.strip.hide)
         self.navigation.library_changed.connect(self._refresh_if_visible)
 
-    def _set_listed(self, listed_runs: ListedRuns) -> None:
+    def _set_listed_runs(self, listed_runs: ListedRuns) -> None:
         self._listed_runs = listed_runs
         self._show_tab()
 
     def _show_tab(self) -> None:
         """Update the visible tab; hidden tabs are updated when the user switches to them."""
-        current = self.current_tab()
-        if current is self.offers:
-            self.offers.enter()
-        elif self._listed_runs is not None and current in (self.models, self.endpoints, self.profiles):
-            for tab in (self.models, self.endpoints, self.profiles):
-                if tab is current:
+        current_tab = self.current_tab()
+        if current_tab is self.offers_tab:
+            self.offers_tab.enter()
+        elif self._listed_runs is not None and current_tab in (self.models_tab, self.endpoints_tab, self.profiles_tab):
+            for tab in (self.models_tab, self.endpoints_tab, self.profiles_tab):
+                if tab is current_tab:
                     tab.show_runs(self._listed_runs.rows)
 
     def _show_notice(self, notice: Notice, can_undo: bool) -> None:
@@ -183,7 +187,7 @@ class LibraryPage(Page):
 
     def _undo(self) -> None:
         self.strip.hide()
-        self.presenter.undo.undo()
+        self.presenter.undo_stack.undo()
 
     def _select_imported_run(self, directory: Path) -> None:
         self.runs_tab.filters.clear()

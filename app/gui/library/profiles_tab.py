@@ -50,8 +50,8 @@ class ProfilesTab(QWidget):
         self._find_profiles()
 
     def selected_profile(self) -> ProfileUsage | None:
-        row = self.pane.selected_index()
-        return None if row is None else self._profiles[row]
+        index = self.pane.selected_index()
+        return None if index is None else self._profiles[index]
 
     def open(self) -> None:
         profile = self.selected_profile()
@@ -90,11 +90,11 @@ _HEADERS = {
 
 
 def _build_frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
-    origins = {"bundled": "bundled", "added": "added", "run": "run"}
+    origin_labels = {"bundled": "bundled", "added": "added", "run": "run"}
     return pd.DataFrame(
         {
             "name": [profile.name for profile in profiles],
-            "origin": [origins[profile.origin] for profile in profiles],
+            "origin": [origin_labels[profile.origin] for profile in profiles],
             "state": [_format_validation(profile) for profile in profiles],
             "description": [profile.description for profile in profiles],
             "file": [str(profile.path) for profile in profiles],

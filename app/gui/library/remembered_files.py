@@ -21,9 +21,11 @@ _MAX_FILES = 200
 def list_remembered_files(kind: FileKind) -> tuple[Path, ...]:
     """Return the files of one kind that the user added, newest first. Some of the files may no
     longer exist."""
-    value = open_settings().value(f"library/{kind}", [])
-    names = [value] if isinstance(value, str) else value if isinstance(value, list) else []
-    return tuple(Path(str(name)) for name in names[:_MAX_FILES] if name)
+    stored_value = open_settings().value(f"library/{kind}", [])
+    stored_paths = (
+        [stored_value] if isinstance(stored_value, str) else stored_value if isinstance(stored_value, list) else []
+    )
+    return tuple(Path(str(name)) for name in stored_paths[:_MAX_FILES] if name)
 
 
 def remember(kind: FileKind, path: Path) -> None:
@@ -114,5 +116,5 @@ class RememberedFileActions(QObject):
         self.changed.emit()
 
     def _choose_file(self, title: str) -> Path | None:
-        name, _ = QFileDialog.getOpenFileName(self._owner, title, "", self._file_filter)
-        return Path(name) if name else None
+        file_name, _ = QFileDialog.getOpenFileName(self._owner, title, "", self._file_filter)
+        return Path(file_name) if file_name else None

@@ -30,11 +30,11 @@ class RunCard(QFrame):
         self._badge = Badge()
         self._properties = label("", "muted", wrap=True)
         self._notes = label("", "muted", wrap=True)
-        self.title_field, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
+        self.title_field, self.tags_field, self.note_field = QLineEdit(), QLineEdit(), QLineEdit()
         self._build()
         self.title_field.returnPressed.connect(self._emit_title)
-        self.tags.returnPressed.connect(self._emit_tags)
-        self.note.returnPressed.connect(self._emit_note)
+        self.tags_field.returnPressed.connect(self._emit_tags)
+        self.note_field.returnPressed.connect(self._emit_note)
 
     def show_run(self, row: RunRow | None) -> None:
         self.setVisible(row is not None)
@@ -46,8 +46,8 @@ class RunCard(QFrame):
         self.title_field.setPlaceholderText(one_line(row.name or row.run_id, _MAX_CHARACTERS))
         if not self.title_field.hasFocus():
             self.title_field.setText(row.title or "")
-        if not self.tags.hasFocus():
-            self.tags.setText(" ".join(row.tags))
+        if not self.tags_field.hasFocus():
+            self.tags_field.setText(" ".join(row.tags))
         lines = [f"{clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
         earlier_count = len(row.notes) - len(lines)
         if earlier_count > 0:
@@ -63,17 +63,17 @@ class RunCard(QFrame):
         grid.addWidget(self._properties, 1, 0, 1, 3)
         rows = (
             (self.title_field, "T&itle", "", button("&Rename", self._emit_title)),
-            (self.tags, "Ta&gs", "Tags, separated by spaces", button("Set &tags", self._emit_tags)),
-            (self.note, "N&ote", "Add a note…", button("&Add", self._emit_note)),
+            (self.tags_field, "Ta&gs", "Tags, separated by spaces", button("Set &tags", self._emit_tags)),
+            (self.note_field, "N&ote", "Add a note…", button("&Add", self._emit_note)),
         )
-        for row, (field, text, hint, action_button) in enumerate(rows, 2):
-            grid.addWidget(label(text, buddy=field), row, 0)
-            field.setPlaceholderText(hint)
-            field.setAccessibleName(text.replace("&", ""))
+        for row, (field, caption, placeholder, action_button) in enumerate(rows, 2):
+            grid.addWidget(label(caption, buddy=field), row, 0)
+            field.setPlaceholderText(placeholder)
+            field.setAccessibleName(caption.replace("&", ""))
             grid.addWidget(field, row, 1)
             grid.addWidget(action_button, row, 2)
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
-        self.note.setMaxLength(MAX_NOTE_LENGTH)
+        self.note_field.setMaxLength(MAX_NOTE_LENGTH)
         grid.addWidget(self._notes, len(rows) + 2, 0, 1, 3)
         grid.setColumnStretch(1, 1)
         self.hide()
@@ -82,12 +82,12 @@ class RunCard(QFrame):
         self.title_edited.emit(self.title_field.text().strip())
 
     def _emit_tags(self) -> None:
-        self.tags_edited.emit(tuple(dict.fromkeys(self.tags.text().replace(",", " ").split())))
+        self.tags_edited.emit(tuple(dict.fromkeys(self.tags_field.text().replace(",", " ").split())))
 
     def _emit_note(self) -> None:
-        text = self.note.text().strip()
+        text = self.note_field.text().strip()
         if text:
-            self.note.clear()
+            self.note_field.clear()
             self.note_entered.emit(text)
 
 

@@ -16,13 +16,13 @@ COLUMNS = ("name", "when", "target", "outcome", "validity", "max_rate", "size", 
 
 
 class ListedRuns(msgspec.Struct, frozen=True):
-    """Stored runs as a table. `frame` and `texts` (the searchable text) have one entry per run.
-    `unread` is the number of runs that have not been read yet."""
+    """Stored runs as a table. `frame` and `search_texts` have one entry per run.
+    `unread_count` is the number of runs that have not been read yet."""
 
     rows: tuple[RunRow, ...]
-    unread: int
+    unread_count: int
     frame: pd.DataFrame
-    texts: tuple[str, ...]
+    search_texts: tuple[str, ...]
 
     @property
     def bytes_on_disk(self) -> int:
@@ -70,7 +70,7 @@ def build_mask(
             (validity in (None, row.verdict))
             and (tag is None or tag in row.tags)
             and all(term in text for term in terms)
-            for row, text in zip(listed_runs.rows, listed_runs.texts, strict=True)
+            for row, text in zip(listed_runs.rows, listed_runs.search_texts, strict=True)
         ),
         dtype=bool,
         count=len(listed_runs.rows),

@@ -25,12 +25,14 @@ Index = QModelIndex | QPersistentModelIndex
 MAX_CHECKED = 8
 _BASE_FLAGS = Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable | Qt.ItemFlag.ItemIsDragEnabled
 _CHECKABLE_FLAGS = _BASE_FLAGS | Qt.ItemFlag.ItemIsUserCheckable
-_NAME, _OUTCOME, _VALIDITY, _MAX_RATE = (COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate"))
+_NAME_COLUMN, _OUTCOME_COLUMN, _VALIDITY_COLUMN, _MAX_RATE_COLUMN = (
+    COLUMNS.index(name) for name in ("name", "outcome", "validity", "max_rate")
+)
 
 
 class RunsModel(FrameModel):
-    """Qt model of the stored runs. `checked` holds the run directories in the order in which they
-    were checked; the first checked run is the baseline of a comparison."""
+    """Qt model of the stored runs. `checked_directories` holds the run directories in the order in
+    which they were checked; the first checked run is the baseline of a comparison."""
 
     checked_runs_changed = Signal()
 
@@ -40,16 +42,16 @@ class RunsModel(FrameModel):
         theme_controller.changed.connect(self.set_theme)
         role = Qt.ItemDataRole
         self._getters_by_role: dict[int, Callable[[Index], object]] = {
-            int(role.CheckStateRole): self._check_state,
-            int(role.ForegroundRole): self._color,
-            int(role.FontRole): self._font,
-            int(role.ToolTipRole): self._tool_tip,
+            int(role.CheckStateRole): self._get_check_state,
+            int(role.ForegroundRole): self._get_color,
+            int(role.FontRole): self._get_font,
+            int(role.ToolTipRole): self._get_tool_tip,
         }
         self._rows: tuple[RunRow, ...] = ()
-        self._positions: dict[str, int] = {}
+        self._positions_by_directory: dict[str, int] = {}
         self._strikeout_font = QFont()
         self._strikeout_font.setStrikeOut(True)
-        self.checked: list[str] = []
+        self.checked_directories: list[str] = []
 
     def set_theme(self, theme: Theme) -> None:
         """Set the theme, which determines the colors of the outcome and the validity of a run."""
@@ -60,13 +62,15 @@ class RunsModel(FrameModel):
             "plain": QColor(theme.muted),
         }
 
-    def set_listed(self, listed_runs: ListedRuns) -> None:
+    def set_listed_runs(self, listed_runs: ListedRuns) -> None:
         self._rows = listed_runs.rows
-        self._positions = positions = {row.directory: position for position, row in enumerate(listed_runs.rows)}
-        count = len(self.checked)
-        self.checked = [directory for directory in self.checked if directory in positions]
+        self._positions_by_directory = positions = {
+            row.directory: position for position, row in enumerate(listed_runs.rows)
+        }
+        previous_count = len(self.checked_directories)
+        self.checked_directories = [directory for directory in self.checked_directories if directory in positions]
         self.set_frame(listed_runs.frame)
-        if len(self.checked) != count:
+        if len(self.checked_directories) != previous_count:
             self.checked_runs_changed.emit()
 
     def row(self, visible_row: int) -> RunRow:
@@ -74,18 +78,18 @@ class RunsModel(FrameModel):
 
     def find_visible_row(self, directory: str) -> int | None:
         """Return the index of the visible row of a run, or None if the run is filtered out."""
-        row = self._positions.get(directory)
-        visible_rows = [] if row is None else np.flatnonzero(self._order == row).tolist()
+        position = self._positions_by_directory.get(directory)
+        visible_rows = [] if position is None else np.flatnonzero(self._order == position).tolist()
         return visible_rows[0] if visible_rows else None
 
     def uncheck_all(self) -> None:
-        self.checked.clear()
+        self.checked_directories.clear()
         self._emit_checked_runs_changed()
 
     def flags(self, index: Index) -> Qt.ItemFlag:
         if not index.isValid():
             return Qt.ItemFlag.NoItemFlags
-        return _CHECKABLE_FLAGS if index.column() == _NAME else _BASE_FLAGS
+        return _CHECKABLE_FLAGS if index.column() == _NAME_COLUMN else _BASE_FLAGS
 
     def data(self, index: Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         get_value = self._getters_by_role.get(role)
@@ -94,15 +98,17 @@ class RunsModel(FrameModel):
         return get_value(index) if index.isValid() else None
 
     def setData(self, index: Index, value: object, role: int = Qt.ItemDataRole.EditRole) -> bool:
-        if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME:
+        if role != Qt.ItemDataRole.CheckStateRole or not index.isValid() or index.column() != _NAME_COLUMN:
             return False
         directory, is_checked = self.row(index.row()).directory, Qt.CheckState(value) == Qt.CheckState.Checked
-        if is_checked == (directory in self.checked) or (is_checked and len(self.checked) >= MAX_CHECKED):
+        if is_checked == (directory in self.checked_directories) or (
+            is_checked and len(self.checked_directories) >= MAX_CHECKED
+        ):
             return False
         if is_checked:
-            self.checked.append(directory)
+            self.checked_directories.append(directory)
         else:
-            self.checked.remove(directory)
+            self.checked_directories.remove(directory)
         self._emit_checked_runs_changed()
         return True
 
@@ -111,9 +117,9 @@ class RunsModel(FrameModel):
 
     def mimeData(self, indexes: Sequence[QModelIndex]) -> QMimeData:
         rows = sorted({index.row() for index in indexes})
-        data = QMimeData()
-        data.setUrls([QUrl.fromLocalFile(str(Path(self.row(row).directory))) for row in rows])
-        return data
+        mime_data = QMimeData()
+        mime_data.setUrls([QUrl.fromLocalFile(str(Path(self.row(row).directory))) for row in rows])
+        return mime_data
 
     def supportedDragActions(self) -> Qt.DropAction:
         return Qt.DropAction.CopyAction  # a file manager must never move a run out of the library
@@ -121,38 +127,40 @@ class RunsModel(FrameModel):
     def _emit_checked_runs_changed(self) -> None:
         if self.rowCount():
             self.dataChanged.emit(
-                self.index(0, _NAME), self.index(self.rowCount() - 1, _NAME), [Qt.ItemDataRole.CheckStateRole]
+                self.index(0, _NAME_COLUMN),
+                self.index(self.rowCount() - 1, _NAME_COLUMN),
+                [Qt.ItemDataRole.CheckStateRole],
             )
         self.checked_runs_changed.emit()
 
-    def _check_state(self, index: Index) -> Qt.CheckState | None:
-        if index.column() != _NAME:
+    def _get_check_state(self, index: Index) -> Qt.CheckState | None:
+        if index.column() != _NAME_COLUMN:
             return None
-        is_checked = self.row(index.row()).directory in self.checked
+        is_checked = self.row(index.row()).directory in self.checked_directories
         return Qt.CheckState.Checked if is_checked else Qt.CheckState.Unchecked
 
-    def _color(self, index: Index) -> QColor | None:
-        if index.column() not in (_OUTCOME, _VALIDITY):
+    def _get_color(self, index: Index) -> QColor | None:
+        if index.column() not in (_OUTCOME_COLUMN, _VALIDITY_COLUMN):
             return None
         row = self.row(index.row())
-        verdict = row.outcome if index.column() == _OUTCOME else row.verdict or row.state
-        state = "bad" if verdict == "unreadable" else state_for_verdict(verdict or "")
+        status = row.outcome if index.column() == _OUTCOME_COLUMN else row.verdict or row.state
+        state = "bad" if status == "unreadable" else state_for_verdict(status or "")
         return self._colors[state]
 
-    def _font(self, index: Index) -> QFont | None:
+    def _get_font(self, index: Index) -> QFont | None:
         """Return a strikethrough font for the max rate of an INVALID run, otherwise None."""
-        if index.column() != _MAX_RATE or self.row(index.row()).verdict != "INVALID":
+        if index.column() != _MAX_RATE_COLUMN or self.row(index.row()).verdict != "INVALID":
             return None
         return self._strikeout_font
 
-    def _tool_tip(self, index: Index) -> str:
+    def _get_tool_tip(self, index: Index) -> str:
         row = self.row(index.row())
         notes = "\n".join(note.text for note in row.notes[-3:])
         return tool_tip_text(f"{row.directory}\n{notes}" if notes else row.directory)
 
 
 _MAX_COLUMN_CHARACTERS = 36
-_WHEN = COLUMNS.index("when")
+_STARTED_COLUMN = COLUMNS.index("when")
 
 
 class RunsTable(FrameTable):
@@ -161,7 +169,7 @@ class RunsTable(FrameTable):
 
     def __init__(self, model: RunsModel) -> None:
         super().__init__(model, "Stored runs", max_column_characters=_MAX_COLUMN_CHARACTERS)
-        self._runs = model
+        self._runs_model = model
         self.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.setDragEnabled(True)
         self.setDragDropMode(QAbstractItemView.DragDropMode.DragOnly)
@@ -169,7 +177,7 @@ class RunsTable(FrameTable):
 
     def lay_out(self) -> None:
         """Sort the runs newest first, and fit the columns to their contents."""
-        self.sortByColumn(_WHEN, Qt.SortOrder.DescendingOrder)
+        self.sortByColumn(_STARTED_COLUMN, Qt.SortOrder.DescendingOrder)
         self.fit_columns()
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
@@ -185,9 +193,9 @@ class RunsTable(FrameTable):
             self.menu_requested.emit(event.globalPos())
 
     def _toggle_checked(self, row: int) -> None:
-        index = self._runs.index(row, 0)
-        is_checked = self._runs.data(index, Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
-        self._runs.setData(
+        index = self._runs_model.index(row, 0)
+        is_checked = self._runs_model.data(index, Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
+        self._runs_model.setData(
             index, Qt.CheckState.Unchecked if is_checked else Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole
         )
 

@@ -44,9 +44,9 @@ class TaskQueue(QObject):
         function, on_done, on_error = self._pending_tasks.popleft()
         self.is_busy = True
 
-        def handle_outcome(outcome: object) -> None:
+        def handle_result(result: object) -> None:
             self.is_busy = False
-            on_done(outcome)
+            on_done(result)
             self._start_next()
 
         def handle_error(error: Exception) -> None:
@@ -54,7 +54,7 @@ class TaskQueue(QObject):
             on_error(error)
             self._start_next()
 
-        submit(self, function, handle_outcome, handle_error)
+        submit(self, function, handle_result, handle_error)
 
 
 _LISTING_TIMEOUT_S = 0.5
@@ -80,17 +80,17 @@ class RunsPresenter(QObject):
 
     def __init__(self, parent: QObject) -> None:
         super().__init__(parent)
-        self.undo = QUndoStack(self)
+        self.undo_stack = QUndoStack(self)
         self._tasks = TaskQueue(self)
-        self._latest: Latest[ListedRuns] = Latest(self, self._show, self._fail)
-        self._latest_trash: Latest[tuple[DeletedRow, ...]] = Latest(self, self.trash_listed.emit, self._fail)
+        self._latest_listing: Latest[ListedRuns] = Latest(self, self._on_listed, self._notify_error)
+        self._latest_trash: Latest[tuple[DeletedRow, ...]] = Latest(self, self.trash_listed.emit, self._notify_error)
 
     @property
     def is_busy(self) -> bool:
-        return self._latest.is_busy or self._latest_trash.is_busy or self._tasks.is_busy
+        return self._latest_listing.is_busy or self._latest_trash.is_busy or self._tasks.is_busy
 
     def refresh(self) -> None:
-        self._latest.request(lambda: build_listing(list_runs(time_limit_s=_LISTING_TIMEOUT_S)))
+        self._latest_listing.request(lambda: build_listing(list_runs(time_limit_s=_LISTING_TIMEOUT_S)))
 
     def refresh_trash(self) -> None:
         self._latest_trash.request(list_deleted)
@@ -99,41 +99,47 @@ class RunsPresenter(QObject):
         names = [directory.name for directory in directories]
         text = f"{names[0]} deleted." if len(names) == 1 else f"{len(names)} runs deleted."
         notice = Notice("news", text, None, "Deleted runs stay in the trash for 30 days.")
-        self._change("Delete runs", lambda: _delete(directories), lambda: _restore(names), notice)
+        self._push_change("Delete runs", lambda: _delete_runs(directories), lambda: _restore_runs(names), notice)
 
     def restore(self, names: Sequence[str]) -> None:
         notice = Notice("news", f"{', '.join(names)} restored.")
-        self._execute(lambda: _restore(names), lambda _: self._emit_notice(notice))
+        self._execute(lambda: _restore_runs(names), lambda _: self._emit_notice(notice))
 
-    def set_title(self, directory: Path, title: str, previous: str) -> None:
-        """Set the title of a run. Undo restores `previous`, the title before the change."""
-        if title != previous:
-            do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, previous))
-            self._change("Rename run", *do_and_undo, None)
+    def set_title(self, directory: Path, title: str, previous_title: str) -> None:
+        """Set the title of a run. Undo restores `previous_title`, the title before the change."""
+        if title != previous_title:
+            do_and_undo = (lambda: _set_title(directory, title)), (lambda: _set_title(directory, previous_title))
+            self._push_change("Rename run", *do_and_undo, None)
 
     def add_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
-            self._change("Add tags", lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None)
+            self._push_change(
+                "Add tags", lambda: _add_tags(directory, tags), lambda: _remove_tags(directory, tags), None
+            )
 
     def remove_tags(self, directory: Path, tags: Sequence[str]) -> None:
         if tags:
             do_and_undo = (lambda: _remove_tags(directory, tags)), (lambda: _add_tags(directory, tags))
-            self._change("Remove tags", *do_and_undo, None)
+            self._push_change("Remove tags", *do_and_undo, None)
 
     def add_note(self, directory: Path, text: str) -> None:
         self._execute(lambda: _add_note(directory, text), lambda _: self._emit_notice(Notice("news", "Note added.")))
 
     def promote(self, directory: Path) -> None:
-        self._execute(lambda: _promote(directory), lambda message: self._emit_notice(Notice("news", str(message))))
+        self._execute(lambda: _promote_run(directory), lambda message: self._emit_notice(Notice("news", str(message))))
 
     def export(self, directory: Path, path: Path) -> None:
-        self._execute(lambda: _export(directory, path), lambda message: self._emit_notice(Notice("news", str(message))))
+        self._execute(
+            lambda: _export_run(directory, path), lambda message: self._emit_notice(Notice("news", str(message)))
+        )
 
     def import_path(self, path: Path) -> None:
-        self._execute(lambda: _import(path), self._on_imported)
+        self._execute(lambda: _import_run(path), self._on_imported)
 
-    def _change(self, text: str, do: Callable[[], object], undo: Callable[[], object], notice: Notice | None) -> None:
-        self.undo.push(_Change(text, self, (do, undo), notice))
+    def _push_change(
+        self, text: str, do: Callable[[], object], undo: Callable[[], object], notice: Notice | None
+    ) -> None:
+        self.undo_stack.push(_Change(text, self, (do, undo), notice))
 
     def run_change(self, change: _Change, function: Callable[[], object], notice: Notice | None) -> None:
         """Call `function` in the background to execute or revert an undoable change. `notice` is
@@ -146,15 +152,15 @@ class RunsPresenter(QObject):
         self._tasks.add(function, lambda _: self._on_changed(notice, can_undo=notice is not None), handle_error)
 
     def _execute(self, function: Callable[[], object], on_done: Callable[[object], object]) -> None:
-        def handle_outcome(outcome: object) -> None:
-            on_done(outcome)
+        def handle_result(result: object) -> None:
+            on_done(result)
             self._on_changed(None)
 
-        self._tasks.add(function, handle_outcome, self._on_change_error)
+        self._tasks.add(function, handle_result, self._on_change_error)
 
-    def _on_imported(self, outcome: object) -> None:
-        assert isinstance(outcome, tuple)
-        directory, is_new = outcome
+    def _on_imported(self, result: object) -> None:
+        assert isinstance(result, tuple)
+        directory, is_new = result
         text = "{name} imported." if is_new else "{name} is already in the library."
         self._emit_notice(Notice("news", text.format(name=directory.name)))
         self.imported.emit(directory)
@@ -169,18 +175,18 @@ class RunsPresenter(QObject):
     def _emit_notice(self, notice: Notice, *, can_undo: bool = False) -> None:
         self.notified.emit(notice, can_undo)
 
-    def _fail(self, error: Exception) -> None:
+    def _notify_error(self, error: Exception) -> None:
         self.notified.emit(error_notice(error), False)
 
     def _on_change_error(self, error: Exception) -> None:
         """Report an error and refresh the list, because part of the change may have been
         applied."""
-        self._fail(error)
+        self._notify_error(error)
         self.refresh()
 
-    def _show(self, listed_runs: ListedRuns) -> None:
+    def _on_listed(self, listed_runs: ListedRuns) -> None:
         self.listed.emit(listed_runs)
-        if listed_runs.unread:
+        if listed_runs.unread_count:
             self.refresh()
 
 
@@ -205,14 +211,14 @@ class _Change(QUndoCommand):
             self._presenter.run_change(self, self._undo, None)
 
 
-def _delete(directories: Iterable[Path]) -> None:
+def _delete_runs(directories: Iterable[Path]) -> None:
     from app.storage.run_directory import StoredRun
     from app.storage.trash import delete_runs
 
     delete_runs([StoredRun(directory) for directory in directories], datetime.now(UTC))
 
 
-def _restore(names: Iterable[str]) -> None:
+def _restore_runs(names: Iterable[str]) -> None:
     from app.storage.trash import restore_run
 
     for name in names:
@@ -243,7 +249,7 @@ def _add_note(directory: Path, text: str) -> None:
     add_run_note(directory, text, datetime.now(UTC))
 
 
-def _promote(directory: Path) -> str:
+def _promote_run(directory: Path) -> str:
     from app.storage.baselines import promote
     from app.storage.run_directory import StoredRun
 
@@ -251,7 +257,7 @@ def _promote(directory: Path) -> str:
     return f"{result.run_id} is now the baseline of {result.name}."
 
 
-def _export(directory: Path, path: Path) -> str:
+def _export_run(directory: Path, path: Path) -> str:
     from app.storage.run_directory import StoredRun
     from app.wiring.sharing_runs import share_run
 
@@ -259,7 +265,7 @@ def _export(directory: Path, path: Path) -> str:
     return f"{bundle.run_id} exported to {path}."
 
 
-def _import(path: Path) -> tuple[Path, bool]:
+def _import_run(path: Path) -> tuple[Path, bool]:
     from app.wiring.sharing_runs import import_shared_run
 
     return import_shared_run(path)

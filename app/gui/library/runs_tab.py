@@ -19,7 +19,7 @@ from app.gui.theme import ThemeController
 from app.gui.widgets import EmptyState, button, hbox, label, vbox
 from app.reporting.run_rows import RunRow
 
-_REFRESH_MS = 3_000
+_REFRESH_INTERVAL_MS = 3_000
 _BUNDLE_FILTER = " (*.zip);;"
 
 
@@ -37,16 +37,16 @@ class RunsTab(QWidget):
         self.card = RunCard()
         self._status = label("", "muted", wrap=True)
         self._status.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.empty = EmptyState(
+        self.empty_state = EmptyState(
             "No runs yet. Runs that you start in this window or in a terminal are listed here.",
             button("&Start the first run", self._go_home, primary=True),
             button("&Import bundle…", self._choose_bundle),
         )
-        self._no_matches = EmptyState("No matching runs.", button("Show a&ll runs", self.filters.clear))
+        self._no_matches_state = EmptyState("No matching runs.", button("Show a&ll runs", self.filters.clear))
         self._make_buttons()
         self._build()
         self._connect(theme_controller)
-        self._refresh_timer = QTimer(self, interval=_REFRESH_MS)
+        self._refresh_timer = QTimer(self, interval=_REFRESH_INTERVAL_MS)
         self._refresh_timer.timeout.connect(self.presenter.refresh)
 
     # State
@@ -57,14 +57,14 @@ class RunsTab(QWidget):
     def leave(self) -> None:
         self._refresh_timer.stop()
 
-    def show_listed(self, listed_runs: ListedRuns) -> None:
-        previous, self._listed_runs = self._listed_runs, listed_runs
-        if previous is None or previous.rows != listed_runs.rows:
+    def show_listed_runs(self, listed_runs: ListedRuns) -> None:
+        previous_runs, self._listed_runs = self._listed_runs, listed_runs
+        if previous_runs is None or previous_runs.rows != listed_runs.rows:
             selected_run = self.selected_run()
-            self.model.set_listed(listed_runs)
+            self.model.set_listed_runs(listed_runs)
             self.filters.show_tags(sorted({tag for row in listed_runs.rows for tag in row.tags}))
-            self._filter()
-            if previous is None:
+            self._apply_filters()
+            if previous_runs is None:
                 self.table.lay_out()
             self._select_run(self._run_to_select or (None if selected_run is None else selected_run.directory))
             self._run_to_select = None
@@ -81,14 +81,14 @@ class RunsTab(QWidget):
         rows = sorted({index.row() for index in self.table.selectionModel().selectedRows()})
         return tuple(self.model.row(row) for row in rows)
 
-    def checked(self) -> tuple[Path, ...]:
-        return tuple(Path(directory) for directory in self.model.checked)
+    def checked_directories(self) -> tuple[Path, ...]:
+        return tuple(Path(directory) for directory in self.model.checked_directories)
 
     def command_arguments(self) -> tuple[str, ...]:
         """Return the arguments of the equivalent `sizewise` command, which compares the checked
         runs, shows the selected run, or lists the filtered runs."""
-        if len(self.model.checked) > 1:
-            return ("compare", *self.model.checked)
+        if len(self.model.checked_directories) > 1:
+            return ("compare", *self.model.checked_directories)
         rows = self.selected_rows()
         if len(rows) == 1:
             return ("runs", "show", rows[0].directory)
@@ -103,14 +103,12 @@ class RunsTab(QWidget):
         row = self.selected_run()
         if row is None:
             return
-        request = (
-            self._navigation.watch_run_requested if row.state == "running" else self._navigation.open_run_requested
-        )
-        request.emit(Path(row.directory))
+        signal = self._navigation.watch_run_requested if row.state == "running" else self._navigation.open_run_requested
+        signal.emit(Path(row.directory))
 
     def compare(self) -> None:
-        if len(self.model.checked) > 1:
-            self._navigation.comparison_requested.emit(self.checked())
+        if len(self.model.checked_directories) > 1:
+            self._navigation.comparison_requested.emit(self.checked_directories())
 
     def plan(self) -> None:
         rows = self.selected_rows()
@@ -126,11 +124,11 @@ class RunsTab(QWidget):
         row = self.selected_run()
         if row is None:
             return False
-        name, _ = QFileDialog.getSaveFileName(
+        file_name, _ = QFileDialog.getSaveFileName(
             self, "Export run as bundle", f"{row.run_id}.zip", "Bundles" + _BUNDLE_FILTER
         )
-        if name:
-            self.presenter.export(Path(row.directory), Path(name))
+        if file_name:
+            self.presenter.export(Path(row.directory), Path(file_name))
         return True
 
     def promote(self) -> None:
@@ -169,16 +167,16 @@ class RunsTab(QWidget):
     # Layout and connections
 
     def _make_buttons(self) -> None:
-        self._open = button("&Open", self.open, primary=True)
-        self._compare = button("", self.compare)
-        self._plan = button("&Plan from run", self.plan)
-        self._delete = button("De&lete", self.delete)
-        self._trash = button("Tras&h", self.trash_requested.emit)
-        self._more = QToolButton()
-        self._more.setText("Mor&e")
-        self._more.setAccessibleName("More")
-        self._more.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
-        self.menu = QMenu(self._more)
+        self._open_button = button("&Open", self.open, primary=True)
+        self._compare_button = button("", self.compare)
+        self._plan_button = button("&Plan from run", self.plan)
+        self._delete_button = button("De&lete", self.delete)
+        self._trash_button = button("Tras&h", self.trash_requested.emit)
+        self._more_button = QToolButton()
+        self._more_button.setText("Mor&e")
+        self._more_button.setAccessibleName("More")
+        self._more_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.menu = QMenu(self._more_button)
         self._single_run_actions = [
             self.menu.addAction("&Export as bundle…", self.export),
             self.menu.addAction("Set as &baseline", self.promote),
@@ -187,29 +185,36 @@ class RunsTab(QWidget):
         self.menu.addSeparator()
         self.menu.addAction("&Import bundle…", self._choose_bundle)
         self.menu.addAction("&Uncheck all", self.model.uncheck_all)
-        self._more.setMenu(self.menu)
-        self._buttons = (self._open, self._compare, self._plan, self._delete, self._more, self._trash)
+        self._more_button.setMenu(self.menu)
+        self._buttons = (
+            self._open_button,
+            self._compare_button,
+            self._plan_button,
+            self._delete_button,
+            self._more_button,
+            self._trash_button,
+        )
 
     def _build(self) -> None:
-        buttons = hbox(*self._buttons[:-1], (self._status, 1), self._trash)
+        button_row = hbox(*self._buttons[:-1], (self._status, 1), self._trash_button)
         vbox(
             self.filters,
-            self.empty,
-            self._no_matches,
+            self.empty_state,
+            self._no_matches_state,
             (self.table, 1),
-            buttons,
+            button_row,
             self.card,
             within=self,
             margins=(0, 10, 0, 0),
             spacing=8,
         )
-        self.empty.hide()
-        self._no_matches.hide()
+        self.empty_state.hide()
+        self._no_matches_state.hide()
         self._set_status("Loading runs…")
 
     def _connect(self, theme_controller: ThemeController) -> None:
-        self.presenter.listed.connect(self.show_listed)
-        self.filters.changed.connect(self._filter)
+        self.presenter.listed.connect(self.show_listed_runs)
+        self.filters.changed.connect(self._apply_filters)
         self.table.opened.connect(self.open)
         self.table.menu_requested.connect(self._show_menu)
         self.table.selectionModel().selectionChanged.connect(self._update_state)
@@ -218,10 +223,10 @@ class RunsTab(QWidget):
         self.card.tags_edited.connect(self.set_tags)
         self.card.note_entered.connect(self.add_note)
         theme_controller.changed.connect(self._repaint)
-        delete = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
-        delete.activated.connect(self.delete)
+        delete_shortcut = QShortcut(QKeySequence(QKeySequence.StandardKey.Delete), self.table)
+        delete_shortcut.activated.connect(self.delete)
 
-    def _filter(self) -> None:
+    def _apply_filters(self) -> None:
         if self._listed_runs is None:
             return
         filters, selected_run = self.filters.values(), self.selected_run()
@@ -237,13 +242,13 @@ class RunsTab(QWidget):
     def _update_state(self) -> None:
         if self._listed_runs is None:
             return
-        rows, visible_count = len(self._listed_runs.rows), self.model.rowCount()
-        self.empty.setVisible(rows == 0)
-        self.filters.setVisible(rows > 0)
-        self._no_matches.setVisible(rows > 0 and visible_count == 0)
+        run_count, visible_count = len(self._listed_runs.rows), self.model.rowCount()
+        self.empty_state.setVisible(run_count == 0)
+        self.filters.setVisible(run_count > 0)
+        self._no_matches_state.setVisible(run_count > 0 and visible_count == 0)
         self.table.setVisible(visible_count > 0)
         for action_button in self._buttons[:-1]:
-            action_button.setVisible(rows > 0)
+            action_button.setVisible(run_count > 0)
         selected_rows = self.selected_rows()
         self.card.show_run(selected_rows[0] if len(selected_rows) == 1 else None)
         self._update_buttons(selected_rows)
@@ -251,16 +256,16 @@ class RunsTab(QWidget):
         set_table_description(self.table, "Stored runs")
 
     def _update_buttons(self, selected_rows: tuple[RunRow, ...]) -> None:
-        checked = len(self.model.checked)
-        self._compare.setText(f"&Compare {checked} runs" if checked > 1 else "&Compare runs")
-        self._compare.setEnabled(checked > 1)
-        self._compare.setAccessibleName(self._compare.text().replace("&", ""))
-        self._compare.setToolTip(
+        checked_count = len(self.model.checked_directories)
+        self._compare_button.setText(f"&Compare {checked_count} runs" if checked_count > 1 else "&Compare runs")
+        self._compare_button.setEnabled(checked_count > 1)
+        self._compare_button.setAccessibleName(self._compare_button.text().replace("&", ""))
+        self._compare_button.setToolTip(
             f"Check 2 to {MAX_CHECKED} runs to compare them. The run that you check first is the baseline."
         )
-        self._open.setText("&Watch" if selected_rows and selected_rows[0].state == "running" else "&Open")
-        self._open.setEnabled(len(selected_rows) == 1)
-        for action_button in (self._plan, self._delete):
+        self._open_button.setText("&Watch" if selected_rows and selected_rows[0].state == "running" else "&Open")
+        self._open_button.setEnabled(len(selected_rows) == 1)
+        for action_button in (self._plan_button, self._delete_button):
             action_button.setEnabled(bool(selected_rows))
         for action in self._single_run_actions:
             action.setEnabled(len(selected_rows) == 1)
@@ -278,6 +283,6 @@ class RunsTab(QWidget):
         self._navigation.page_requested.emit("home")
 
     def _choose_bundle(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Import bundle", "", "Bundles" + _BUNDLE_FILTER)
-        if name:
-            self.presenter.import_path(Path(name))
+        file_name, _ = QFileDialog.getOpenFileName(self, "Import bundle", "", "Bundles" + _BUNDLE_FILTER)
+        if file_name:
+            self.presenter.import_path(Path(file_name))

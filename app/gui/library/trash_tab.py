@@ -35,18 +35,18 @@ class TrashTab(QWidget):
         formats = {"when": format_time, "size": format_bytes, "days": lambda days: format_count(int(str(days)))}
         self.table = FrameTable(FrameModel(None, headers, formats), "Deleted runs")
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
-        self._empty = EmptyState("The trash is empty. Deleted runs stay here for 30 days.")
-        self._restore = button("&Restore", self.restore, primary=True)
+        self._empty_state = EmptyState("The trash is empty. Deleted runs stay here for 30 days.")
+        self._restore_button = button("&Restore", self.restore, primary=True)
         self._build()
-        presenter.trash_listed.connect(self.show_deleted)
+        presenter.trash_listed.connect(self.show_deleted_runs)
         self.table.selectionModel().selectionChanged.connect(self._update_state)
 
     def enter(self) -> None:
         self._presenter.refresh_trash()
 
-    def show_deleted(self, rows: tuple[DeletedRow, ...]) -> None:
+    def show_deleted_runs(self, rows: tuple[DeletedRow, ...]) -> None:
         self._rows = rows
-        self.table.set_frame(_frame(rows))
+        self.table.set_frame(_build_frame(rows))
         if rows:
             self.table.selectRow(0)
         self._update_state()
@@ -54,11 +54,11 @@ class TrashTab(QWidget):
 
     def restore(self) -> None:
         rows = {index.row() for index in self.table.selectionModel().selectedRows()}
-        names = [self._directory(row) for row in sorted(rows)]
+        names = [self._get_directory_name(row) for row in sorted(rows)]
         if names:
             self._presenter.restore(names)
 
-    def _directory(self, row: int) -> str:
+    def _get_directory_name(self, row: int) -> str:
         return Path(self._rows[self.table.frame_model.frame_row(row)].run.directory).name
 
     def _build(self) -> None:
@@ -73,17 +73,17 @@ class TrashTab(QWidget):
                 1,
             ),
         )
-        row = hbox(self._restore, 1)
-        vbox(header, self._empty, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
+        row = hbox(self._restore_button, 1)
+        vbox(header, self._empty_state, (self.table, 1), row, within=self, margins=(0, 10, 0, 0))
 
     def _update_state(self) -> None:
-        self._empty.setVisible(not self._rows)
+        self._empty_state.setVisible(not self._rows)
         self.table.setVisible(bool(self._rows))
-        self._restore.setVisible(bool(self._rows))
-        self._restore.setEnabled(self.table.selectionModel().hasSelection())
+        self._restore_button.setVisible(bool(self._rows))
+        self._restore_button.setEnabled(self.table.selectionModel().hasSelection())
 
 
-def _frame(rows: tuple[DeletedRow, ...]) -> pd.DataFrame:
+def _build_frame(rows: tuple[DeletedRow, ...]) -> pd.DataFrame:
     now = datetime.now(UTC)
     return pd.DataFrame(
         {

@@ -70,7 +70,7 @@ class LiveBody(QWidget):
             within=side_panel,
             margins=(8, 0, 0, 0),
         )
-        self._side = side_panel
+        self._side_panel = side_panel
         self._fit_side()
         splitter = QSplitter()
         splitter.setChildrenCollapsible(False)
@@ -85,7 +85,7 @@ class LiveBody(QWidget):
             self._fit_side()
 
     def _fit_side(self) -> None:
-        self._side.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_WIDTH_CHARACTERS))
+        self._side_panel.setMinimumWidth(self.fontMetrics().horizontalAdvance("x" * _SIDE_WIDTH_CHARACTERS))
 
     @property
     def is_painting(self) -> bool:
@@ -130,7 +130,7 @@ class LiveBody(QWidget):
 
     def _paint_stages(self) -> None:
         self.ribbon.show_cells(self._presenter.stages.cells())
-        self.controls.show_stage(self._presenter.stages.running)
+        self.controls.show_stage(self._presenter.stages.running_cell)
         self._paint_header()
 
     def _paint_checks(self) -> None:
@@ -143,10 +143,10 @@ class LiveBody(QWidget):
         self.variants.show_variants(self._presenter.variants.lines())
 
     def _paint_header(self) -> None:
-        running = self._presenter.stages.running
-        self.header.show_state(self._state, 0.0 if running is None else running.progress)
+        running_cell = self._presenter.stages.running_cell
+        self.header.show_state(self._state, 0.0 if running_cell is None else running_cell.progress)
 
     def _show_stage(self, _: int) -> None:
-        stage = self.ribbon.current()
+        stage = self.ribbon.selected_stage()
         if stage is not None:
             self.charts.highlight_stage(stage, self._presenter)

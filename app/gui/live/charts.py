@@ -10,7 +10,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.formatting import State
-from app.gui.live.machine import LATENCIES, RATES, views
+from app.gui.live.machine import LATENCIES, RATES, get_view_titles
 from app.gui.live.presenter import LivePresenter
 from app.gui.live.state import Band, StageCell
 from app.gui.theme import ThemeController
@@ -30,11 +30,11 @@ class LiveCharts(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        time = Axis("Time", "s")
-        self.rates = Chart("Request rate", time, Axis("Rate", "req/s"), theme_controller)
-        self.latency = Chart("Latency and send lag", time, Axis("Recent latency", "ms"), theme_controller)
-        self.in_flight = Chart("Requests in flight", time, Axis("Requests in flight"), theme_controller)
-        self.machine = Chart("Machine", time, Axis("Value (unit in legend)"), theme_controller)
+        time_axis = Axis("Time", "s")
+        self.rates = Chart("Request rate", time_axis, Axis("Rate", "req/s"), theme_controller)
+        self.latency = Chart("Latency and send lag", time_axis, Axis("Recent latency", "ms"), theme_controller)
+        self.in_flight = Chart("Requests in flight", time_axis, Axis("Requests in flight"), theme_controller)
+        self.machine = Chart("Machine", time_axis, Axis("Value (unit in legend)"), theme_controller)
         self.linked = LinkedCharts(
             (self.rates, self.latency, self.in_flight, self.machine), has_time_range_selection=False
         )
@@ -49,18 +49,18 @@ class LiveCharts(QWidget):
         self.time_range.setCurrentIndex(len(_TIME_RANGES_S) - 1)
         self.time_range.currentIndexChanged.connect(self._follow)
         self.view.currentIndexChanged.connect(self.view_selected)
-        self._machine_lines: set[str] = set()
+        self._machine_line_names: set[str] = set()
         self._stage: StageCell | None = None
         self._fill_views(has_gpus=False)
         self._build()
         self.clear()
 
     def _build(self) -> None:
-        time_range, machine = (
+        time_range_label, view_label = (
             label("T&ime range", "muted", buddy=self.time_range),
             label("&Machine", "muted", buddy=self.view),
         )
-        row = hbox(time_range, self.time_range, machine, self.view, 1, self.linked.fit_button)
+        row = hbox(time_range_label, self.time_range, view_label, self.view, 1, self.linked.fit_button)
         vbox(row, (self.linked, 1), within=self, spacing=4)
 
     def changeEvent(self, event: QEvent) -> None:
@@ -76,7 +76,7 @@ class LiveCharts(QWidget):
         """Clear the charts before another run is shown."""
         for chart in self.linked.charts:
             chart.clear()
-        self._machine_lines.clear()
+        self._machine_line_names.clear()
         self._stage = None
         self.rates.show()
         self.in_flight.show()
@@ -99,8 +99,10 @@ class LiveCharts(QWidget):
         self._paint_lines(self.rates, RATES, presenter)
 
     def paint_latency(self, presenter: LivePresenter) -> None:
-        limit = presenter.latency_limit()
-        self.latency.set_limit(None if limit is None else limit.limit, "" if limit is None else limit.label)
+        objective = presenter.latency_objective()
+        self.latency.set_limit(
+            None if objective is None else objective.limit, "" if objective is None else objective.label
+        )
         self._set_marks(self.latency, presenter)
         self._paint_lines(self.latency, LATENCIES, presenter)
 
@@ -108,39 +110,41 @@ class LiveCharts(QWidget):
         self._set_marks(self.in_flight, presenter)
         self._paint_lines(self.in_flight, ("in_flight",), presenter)
 
-    def _paint_lines(self, chart: Chart, names: tuple[str, ...], presenter: LivePresenter) -> None:
+    def _paint_lines(self, chart: Chart, columns: tuple[str, ...], presenter: LivePresenter) -> None:
         ring = presenter.series.ring
         if not len(ring):
             return
         chart.set_message("")
         x = ring.x
-        for index, name in enumerate(names):
-            chart.set_line(name, _get_line_name(name), x, ring.column(name), series=index)
+        for index, column in enumerate(columns):
+            chart.set_line(column, _get_line_name(column), x, ring.column(column), series=index)
         chart.apply_changes()
 
     def paint_machine(self, presenter: LivePresenter) -> None:
         machine = presenter.machine
-        if machine.gpus and self.view.count() < len(views(has_gpus=True)):
+        if machine.gpus and self.view.count() < len(get_view_titles(has_gpus=True)):
             self._fill_views(has_gpus=True)
         lines = machine.lines(str(self.view.currentData()))
         self.machine.set_message("" if lines else "Waiting for machine data…")
-        for text in self._machine_lines - {text for text, _, _ in lines}:
-            self.machine.remove(text)
-        self._machine_lines = {text for text, _, _ in lines}
-        for index, (text, x, y) in enumerate(lines):
-            self.machine.set_line(text, text, x, y, series=index)
+        for name in self._machine_line_names - {name for name, _, _ in lines}:
+            self.machine.remove(name)
+        self._machine_line_names = {name for name, _, _ in lines}
+        for index, (name, x, y) in enumerate(lines):
+            self.machine.set_line(name, name, x, y, series=index)
         self._set_marks(self.machine, presenter)
         self.machine.apply_changes()
 
     def _set_marks(self, chart: Chart, presenter: LivePresenter) -> None:
         """Set the bands and markers of a chart. The caller sets them together with the data, so
         that the chart is painted only once."""
-        stages = (*presenter.stages.bands(), *self._stage_band())
-        chart.set_bands(_chart_bands(presenter.machine.bands() if chart is self.machine else stages))
-        is_first_visible = chart is self._first_visible()  # only the first visible chart shows the texts of the markers
+        bands = (*presenter.stages.bands(), *self._stage_band())
+        chart.set_bands(_to_chart_bands(presenter.machine.bands() if chart is self.machine else bands))
+        is_first_visible = (
+            chart is self._first_visible_chart()
+        )  # only the first visible chart shows the texts of the markers
         chart.set_markers([(marker.time_s, marker.text if is_first_visible else "") for marker in presenter.markers])
 
-    def _first_visible(self) -> Chart:
+    def _first_visible_chart(self) -> Chart:
         return self.latency if self.rates.isHidden() else self.rates
 
     def highlight_stage(self, stage: StageCell, presenter: LivePresenter) -> None:
@@ -159,14 +163,14 @@ class LiveCharts(QWidget):
     def _fill_views(self, *, has_gpus: bool) -> None:
         with QSignalBlocker(self.view):
             self.view.clear()
-            for key, text in views(has_gpus=has_gpus).items():
+            for key, text in get_view_titles(has_gpus=has_gpus).items():
                 self.view.addItem(text, key)
 
     def _follow(self, index: int) -> None:
         self.linked.follow(_TIME_RANGES_S[index])
 
 
-def _chart_bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:
+def _to_chart_bands(bands: tuple[Band, ...]) -> list[tuple[float, float, str, State]]:
     return [(band.start_s, band.end_s, band.text, band.state) for band in bands]
 
 

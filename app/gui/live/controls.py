@@ -41,7 +41,7 @@ class RunControls(QWidget):
         self.rate.setStepType(QDoubleSpinBox.StepType.AdaptiveDecimalStepType)
         self.rate.setSuffix(" req/s")
         self.rate.setAccessibleName("Rate of the running stage in req/s")
-        self.change = button("Change &rate", self._emit_rate)
+        self.change_rate_button = button("Change &rate", self._emit_rate)
         self.extension = QDoubleSpinBox()
         self.extension.setRange(1.0, MAX_EXTENSION_S)
         self.extension.setDecimals(0)
@@ -49,18 +49,22 @@ class RunControls(QWidget):
         self.extension.setValue(_DEFAULT_EXTENSION_S)
         self.extension.setSuffix(" s")
         self.extension.setAccessibleName("Extension of the running stage in seconds")
-        self.extend = button("E&xtend", self._emit_extension)
-        self.copy = button("Cop&y", self._copy)
-        self.copy.setAccessibleName("Copy the command that extends the running stage")
+        self.extend_button = button("E&xtend", self._emit_extension)
+        self.copy_button = button("Cop&y", self._copy)
+        self.copy_button.setAccessibleName("Copy the command that extends the running stage")
         for field in (self.rate, self.extension):
             field.valueChanged.connect(self._update_tool_tips)
         self._stage_index: int | None = None
         self._running_stage: StageCell | None = None
         self._run_name = ""
         note = label("&Note", "muted", buddy=self.note)
-        flow = set_flow_layout(self)
-        for group in ((note, self.note), (self.rate, self.change), (self.extension, self.extend, self.copy)):
-            flow.addWidget(_group_widgets(group))
+        flow_layout = set_flow_layout(self)
+        for widgets in (
+            (note, self.note),
+            (self.rate, self.change_rate_button),
+            (self.extension, self.extend_button, self.copy_button),
+        ):
+            flow_layout.addWidget(_group_widgets(widgets))
         self._fit_note()
         self.show_stage(None)
 
@@ -81,9 +85,9 @@ class RunControls(QWidget):
         """Enable the controls that the running stage supports. A rate that the user is typing is
         not overwritten."""
         self._running_stage = stage
-        for widget in (self.rate, self.change):
-            widget.setEnabled(stage is not None and stage.can_change)
-        for widget in (self.extension, self.extend, self.copy):
+        for widget in (self.rate, self.change_rate_button):
+            widget.setEnabled(stage is not None and stage.can_change_rate)
+        for widget in (self.extension, self.extend_button, self.copy_button):
             widget.setEnabled(stage is not None and stage.can_extend)
         self._update_tool_tips()
         if stage is not None and stage.index != self._stage_index:
@@ -98,15 +102,15 @@ class RunControls(QWidget):
     def _update_tool_tips(self) -> None:
         stage = self._running_stage
         command_template, rate = "Command: {line}", f"{self.rate.value():g}/s"
-        change_tip = command_template.format(line=f"sizewise runs rate {shlex.quote(self._run_name)} {rate}")
-        if stage is None or not stage.can_change:
-            change_tip = "The rate of the running stage cannot be changed."
-        extend_tip = command_template.format(line=self.command())
+        change_tool_tip = command_template.format(line=f"sizewise runs rate {shlex.quote(self._run_name)} {rate}")
+        if stage is None or not stage.can_change_rate:
+            change_tool_tip = "The rate of the running stage cannot be changed."
+        extend_tool_tip = command_template.format(line=self.command())
         if stage is None or not stage.can_extend:
-            extend_tip = "Only a stage with a constant rate or fixed concurrency can be extended."
-        self.change.setToolTip(tool_tip_text(change_tip))
-        for widget in (self.extend, self.copy):
-            widget.setToolTip(tool_tip_text(extend_tip))
+            extend_tool_tip = "Only a stage with a constant rate or fixed concurrency can be extended."
+        self.change_rate_button.setToolTip(tool_tip_text(change_tool_tip))
+        for widget in (self.extend_button, self.copy_button):
+            widget.setToolTip(tool_tip_text(extend_tool_tip))
 
     def focus_note(self) -> None:
         self.note.setFocus(Qt.FocusReason.ShortcutFocusReason)

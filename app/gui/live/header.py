@@ -44,9 +44,9 @@ class RunHeader(QFrame):
     def show_state(self, state: LiveState, stage_progress: float) -> None:
         self.name.setText(state.name or "Run")
         self.name.setToolTip("" if state.directory is None else tool_tip_text(str(state.directory)))
-        text, word_state = _format_status(state.status)
+        text, text_state = _format_status(state.status)
         self.status.setText(text)
-        restyle(self.status, word_state)
+        restyle(self.status, text_state)
         _set_badge(self.badge, state.validity or "", "\n".join(state.reasons))
         self.message.setText(_format_message(state))
         self.progress.setText(_format_progress(state))
@@ -58,13 +58,13 @@ class RunHeader(QFrame):
         self.stop.setAccessibleName(self.stop.text().replace("&", ""))
 
 
-def _set_badge(badge: Badge, verdict: str, reasons: str) -> None:
-    if (badge.text(), badge.toolTip()) != (verdict, reasons):
-        badge.show_verdict(verdict, reasons)
+def _set_badge(badge: Badge, validity: str, tool_tip: str) -> None:
+    if (badge.text(), badge.toolTip()) != (validity, tool_tip):
+        badge.show_verdict(validity, tool_tip)
 
 
-def _format_status(state: RunStatus) -> tuple[str, State]:
-    texts: dict[RunStatus, tuple[str, State]] = {
+def _format_status(status: RunStatus) -> tuple[str, State]:
+    styled_texts: dict[RunStatus, tuple[str, State]] = {
         "idle": ("", "plain"),
         "starting": ("Starting…", "plain"),
         "running": ("▶ Running", "plain"),
@@ -73,7 +73,7 @@ def _format_status(state: RunStatus) -> tuple[str, State]:
         "lost": ("✕ Process lost", "bad"),
         "failed": ("✕ Did not start", "bad"),
     }
-    return texts[state]
+    return styled_texts[status]
 
 
 def _format_message(state: LiveState) -> str:
@@ -87,22 +87,22 @@ def _format_message(state: LiveState) -> str:
 
 
 def _format_progress(state: LiveState) -> str:
-    if state.total is not None:
-        return f"{state.done} of {state.total} done"
-    return f"Completed stages: {state.done}" if state.done else ""
+    if state.total_count is not None:
+        return f"{state.completed_count} of {state.total_count} done"
+    return f"Completed stages: {state.completed_count}" if state.completed_count else ""
 
 
 def _format_times(state: LiveState) -> str:
     elapsed_text = elapsed(state.elapsed_s)
     if not state.is_running:
         return f"Duration {elapsed_text}" if state.elapsed_s else ""
-    eta = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
-    return f"Elapsed {elapsed_text}   Remaining {eta}"
+    remaining_text = NOT_AVAILABLE if state.eta_s is None else elapsed(state.eta_s)
+    return f"Elapsed {elapsed_text}   Remaining {remaining_text}"
 
 
 def _compute_progress(state: LiveState, stage_progress: float) -> float:
     """Return the completed share (0 to 1) of the run, or of the running stage if the number of
     stages is unknown."""
-    if not state.total:
+    if not state.total_count:
         return stage_progress
-    return min(1.0, (state.done + stage_progress) / state.total)
+    return min(1.0, (state.completed_count + stage_progress) / state.total_count)

@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.widgets import button, label, tool_tip_text, vbox
 
-_MAX_RUNS_CHECKED = 20
+_MAX_CHECKED_RUNS = 20
 
 
 class LastRuns(msgspec.Struct, frozen=True):
-    running: Path | None = None
-    last: Path | None = None
+    running_directory: Path | None = None
+    last_directory: Path | None = None
 
 
 def find_last_runs() -> LastRuns:
@@ -24,14 +24,14 @@ def find_last_runs() -> LastRuns:
     from app.storage.control import CONTROL
     from app.storage.run_directory import list_stored_runs
 
-    newest = list_stored_runs()[: -_MAX_RUNS_CHECKED - 1 : -1]
-    for run in newest:
+    newest_runs = list_stored_runs()[: -_MAX_CHECKED_RUNS - 1 : -1]
+    for run in newest_runs:
         try:
             if (run.directory / CONTROL).is_dir() and run.is_running:
-                return LastRuns(run.directory, newest[0].directory)
+                return LastRuns(run.directory, newest_runs[0].directory)
         except UsageError:
             continue  # skip a corrupted run
-    return LastRuns(None, newest[0].directory if newest else None)
+    return LastRuns(None, newest_runs[0].directory if newest_runs else None)
 
 
 class IdleView(QWidget):
@@ -50,31 +50,31 @@ class IdleView(QWidget):
             wrap=True,
         )
         self._hint.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self.watch = button("&Watch current run", self._watch, primary=True)
-        self.set_up = button("Set &up a run", self.set_up_requested.emit, primary=True)
-        self.last = button("Open &last run", self._open_last)
+        self.watch_button = button("&Watch current run", self._watch, primary=True)
+        self.set_up_button = button("Set &up a run", self.set_up_requested.emit, primary=True)
+        self.last_button = button("Open &last run", self._open_last)
         layout = vbox(2, (self._text, 0, Qt.AlignmentFlag.AlignHCenter), self._hint, within=self, margins=None)
         layout.addSpacing(12)
-        for widget in (self.watch, self.set_up, self.last):
+        for widget in (self.watch_button, self.set_up_button, self.last_button):
             layout.addWidget(widget, 0, Qt.AlignmentFlag.AlignHCenter)
         layout.addStretch(3)
         self.show_runs(LastRuns())
 
     def show_runs(self, runs: LastRuns) -> None:
         self._runs = runs
-        self.watch.setVisible(runs.running is not None)
-        self.last.setVisible(runs.last is not None and runs.last != runs.running)
-        for widget, run in ((self.watch, runs.running), (self.last, runs.last)):
-            widget.setToolTip("" if run is None else tool_tip_text(run.name))
+        self.watch_button.setVisible(runs.running_directory is not None)
+        self.last_button.setVisible(runs.last_directory is not None and runs.last_directory != runs.running_directory)
+        for widget, directory in ((self.watch_button, runs.running_directory), (self.last_button, runs.last_directory)):
+            widget.setToolTip("" if directory is None else tool_tip_text(directory.name))
 
     def focus_first(self) -> None:
-        first_button = self.set_up if self.watch.isHidden() else self.watch
+        first_button = self.set_up_button if self.watch_button.isHidden() else self.watch_button
         first_button.setFocus(Qt.FocusReason.OtherFocusReason)
 
     def _watch(self) -> None:
-        if self._runs.running is not None:
-            self.watch_requested.emit(self._runs.running)
+        if self._runs.running_directory is not None:
+            self.watch_requested.emit(self._runs.running_directory)
 
     def _open_last(self) -> None:
-        if self._runs.last is not None:
-            self.results_requested.emit(self._runs.last)
+        if self._runs.last_directory is not None:
+            self.results_requested.emit(self._runs.last_directory)

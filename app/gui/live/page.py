@@ -46,9 +46,9 @@ class LivePage(Page):
         self.idle.set_up_requested.connect(self._set_up)
         self.idle.watch_requested.connect(self.watch)
         self.idle.results_requested.connect(navigation.open_run_requested)
-        escape = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
-        escape.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
-        escape.activated.connect(self.stop)
+        escape_shortcut = QShortcut(QKeySequence(Qt.Key.Key_Escape), self)
+        escape_shortcut.setContext(Qt.ShortcutContext.WidgetWithChildrenShortcut)
+        escape_shortcut.activated.connect(self.stop)
 
     def enter(self) -> None:
         if self._body is None:
@@ -98,12 +98,12 @@ class LivePage(Page):
         if self.state.status == "stopping":
             message = "Stop now and cancel in-flight requests?"
             reason = "The run is stopping and waits for responses to in-flight requests."
-            action = "S&top now"
+            action_text = "S&top now"
         else:
             message = "Stop this run?"
             reason = "In-flight requests finish. Results so far are kept."
-            action = "S&top run"
-        self.stop_strip.show_notice(Notice("warning", message, reason, "Press Esc again to stop."), action)
+            action_text = "S&top run"
+        self.stop_strip.show_notice(Notice("warning", message, reason, "Press Esc again to stop."), action_text)
 
     def stop_now(self) -> None:
         """Stop the run without confirmation."""
@@ -157,10 +157,10 @@ class LivePage(Page):
         self.state_changed.emit(state)
 
     def _show_notice(self, run_notice: RunNotice) -> None:
-        action = None
+        action_text = None
         if run_notice.has_results:
-            action = "Show resu&lts so far" if self.state.status == "lost" else "&Show results"
-        self.strip.show_notice(run_notice.notice, action)
+            action_text = "Show resu&lts so far" if self.state.status == "lost" else "&Show results"
+        self.strip.show_notice(run_notice.notice, action_text)
 
     def _on_ended(self, directory: Path, is_started_here: bool) -> None:
         from app.storage.run_directory import RESULT

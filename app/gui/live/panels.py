@@ -38,24 +38,24 @@ class ValidityPanel(QScrollArea):
         self.setWidget(content)
         self._rows: list[tuple[QLabel, QLabel, QLabel]] = []
 
-    def show_checks(self, lines: tuple[CheckRow, ...]) -> None:
-        lines = lines[:_MAX_CHECKS]
-        self._empty.setVisible(not lines)
-        while len(self._rows) < len(lines):
+    def show_checks(self, checks: tuple[CheckRow, ...]) -> None:
+        checks = checks[:_MAX_CHECKS]
+        self._empty.setVisible(not checks)
+        while len(self._rows) < len(checks):
             self._add_row()
         for index, row in enumerate(self._rows):
             for widget in row:
-                widget.setVisible(index < len(lines))
-            if index < len(lines):
-                _fill_row(row, lines[index])
-        warnings = [f"{line.name}: {line.verdict}" for line in lines if line.verdict != "VALID"]
-        self.setAccessibleDescription("; ".join(warnings) or ("All checks passed." if lines else "No checks yet."))
+                widget.setVisible(index < len(checks))
+            if index < len(checks):
+                _fill_row(row, checks[index])
+        warnings = [f"{check.name}: {check.verdict}" for check in checks if check.verdict != "VALID"]
+        self.setAccessibleDescription("; ".join(warnings) or ("All checks passed." if checks else "No checks yet."))
 
     def visible_texts(self) -> list[tuple[str, str, str]]:
         """Return the displayed verdict, observed value and hint of each check."""
         return [
-            (verdict_label.text(), text.text(), "" if hint.isHidden() else hint.text())
-            for verdict_label, text, hint in self._rows
+            (verdict_label.text(), value_label.text(), "" if hint_label.isHidden() else hint_label.text())
+            for verdict_label, value_label, hint_label in self._rows
             if not verdict_label.isHidden()
         ]
 
@@ -68,21 +68,21 @@ class ValidityPanel(QScrollArea):
         self._rows.append(row)
 
 
-def _fill_row(row: tuple[QLabel, QLabel, QLabel], line: CheckRow) -> None:
-    verdict_label, text, hint = row
-    texts: dict[Validity, tuple[str, State]] = {
+def _fill_row(row: tuple[QLabel, QLabel, QLabel], check: CheckRow) -> None:
+    verdict_label, value_label, hint_label = row
+    styled_texts: dict[Validity, tuple[str, State]] = {
         "VALID": ("✓ VALID", "good"),
         "WARN": ("▲ WARN", "warn"),
         "INVALID": ("✕ INVALID", "bad"),
     }
-    verdict_text, state = texts[line.verdict]
+    verdict_text, state = styled_texts[check.verdict]
     verdict_label.setText(verdict_text)
     restyle(verdict_label, state)
-    limit = "" if line.limit is None else f" (limit {format_check_limit(line)})"
-    text.setText(f"{line.name}: {format_check_value(line)}{limit}")
-    advice = line.hint or ""
-    hint.setText(advice if line.verdict != "VALID" else "")
-    hint.setVisible(bool(hint.text()))
+    limit = "" if check.limit is None else f" (limit {format_check_limit(check)})"
+    value_label.setText(f"{check.name}: {format_check_value(check)}{limit}")
+    hint = check.hint or ""
+    hint_label.setText(hint if check.verdict != "VALID" else "")
+    hint_label.setVisible(bool(hint_label.text()))
 
 
 class FailureTable(QWidget):
@@ -95,37 +95,37 @@ class FailureTable(QWidget):
         headers = {"error": "Error", "first_s": "First occurrence", "count": "Requests", "sample": "First example"}
         self.table = FrameTable(FrameModel(headers=headers, formats={"first_s": _format_elapsed}), "Errors")
         self.sample = label("", "muted", wrap=True)
-        self._lines: tuple[ErrorSummary, ...] = ()
+        self._errors: tuple[ErrorSummary, ...] = ()
         self._selected_error: str | None = None
-        self.table.selectionModel().currentChanged.connect(self._on_selected)
+        self.table.selectionModel().currentChanged.connect(self._on_row_selected)
         vbox(self._no_errors, (self.table, 1), self.sample, 0, within=self)
         self.show_failures(())
 
-    def show_failures(self, lines: tuple[ErrorSummary, ...]) -> None:
-        self._no_errors.setVisible(not lines)
-        self.table.setVisible(bool(lines))
-        if not lines:  # another run was opened
+    def show_failures(self, errors: tuple[ErrorSummary, ...]) -> None:
+        self._no_errors.setVisible(not errors)
+        self.table.setVisible(bool(errors))
+        if not errors:  # another run was opened
             self._selected_error = None
-        self._lines = lines
-        rows = [(line.error[:200], line.first_s, line.count, line.sample or "") for line in lines]
+        self._errors = errors
+        rows = [(error.error[:200], error.first_s, error.count, error.sample or "") for error in errors]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "first_s", "count", "sample"]))
         set_table_description(self.table, "Errors by class")
         self._show_sample()
 
-    def _on_selected(self, current: QModelIndex) -> None:
+    def _on_row_selected(self, current: QModelIndex) -> None:
         """Remember the selected error class, because the rows are replaced at every update."""
         if current.isValid():
-            self._selected_error = self._lines[self.table.frame_model.frame_row(current.row())].error
+            self._selected_error = self._errors[self.table.frame_model.frame_row(current.row())].error
             self._show_sample()
 
     def _show_sample(self) -> None:
-        line = next(
-            (failure for failure in self._lines if failure.error == self._selected_error),
-            self._lines[-1] if self._lines else None,
+        error = next(
+            (error_row for error_row in self._errors if error_row.error == self._selected_error),
+            self._errors[-1] if self._errors else None,
         )
-        self.sample.setVisible(line is not None and bool(line.sample))
-        if line is not None:
-            self.sample.setText(f"{line.error[:200]}, first example: {line.sample}")
+        self.sample.setVisible(error is not None and bool(error.sample))
+        if error is not None:
+            self.sample.setText(f"{error.error[:200]}, first example: {error.sample}")
 
 
 class VariantTable(FrameTable):
@@ -133,8 +133,8 @@ class VariantTable(FrameTable):
         headers = {"number": "#", "name": "Variant", "state": "State", "times": "Results"}
         super().__init__(FrameModel(headers=headers), "Variants")
 
-    def show_variants(self, lines: tuple[VariantLine, ...]) -> None:
-        rows = [(line.number, line.name, _format_state(line), line.times) for line in lines]
+    def show_variants(self, variants: tuple[VariantLine, ...]) -> None:
+        rows = [(variant.number, variant.name, _format_state(variant), variant.times) for variant in variants]
         self.set_frame(pd.DataFrame(rows, columns=["number", "name", "state", "times"]))
         set_table_description(self, "Variants of the model")
         self.scrollToBottom()
@@ -144,6 +144,6 @@ def _format_elapsed(seconds: object) -> str:
     return elapsed(float(seconds)) if isinstance(seconds, int | float) else ""
 
 
-def _format_state(line: VariantLine) -> str:
+def _format_state(variant: VariantLine) -> str:
     texts = {"running": "▶ running", "measured": "✓ measured", "ended early": "✕ ended early"}
-    return f"{texts[line.state]}: {line.reason[:200]}" if line.reason else texts[line.state]
+    return f"{texts[variant.state]}: {variant.reason[:200]}" if variant.reason else texts[variant.state]

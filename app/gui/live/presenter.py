@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 Part = Literal["charts", "marks", "machine", "stages", "checks", "failures", "variants"]
 _MAX_MARKERS = 200
 _MAX_MARKER_CHARACTERS = 60
-_STALE_S = 600.0
+_MAX_EVENT_AGE_S = 600.0
 """Maximum age of the last event, in seconds, up to which the elapsed time advances. An older last
 event suggests that the run uses the clock of another machine or has nothing more to report."""
 
@@ -54,7 +54,7 @@ class LivePresenter:
         self.directory, self._name, self._now_ns = directory, name, now_ns
         self._created_ns = now_ns()
         self.status: RunStatus = "idle" if directory is None else "starting"
-        self.failure = ""
+        self.failure_reason = ""
         """Reason why the run did not start, or an empty string."""
         self.progress = RunProgress()
         self.series, self.machine = LiveSeries(), MachineSeries()
@@ -62,7 +62,7 @@ class LivePresenter:
         self.checks, self.failures = LiveChecks(), Failures()
         self.slo: tuple[Objective, ...] = ()
         self.markers: list[Marker] = []
-        self.changed: set[Part] = set()
+        self.changed_parts: set[Part] = set()
         """Parts of the page that have changed since this set was last cleared."""
         self._zero_ns: int | None = None
         self._early_batches: list[pa.RecordBatch] = []
@@ -96,7 +96,7 @@ class LivePresenter:
             self._early_batches.append(batch)
             return
         self.machine.add_batch(batch, self._zero_ns)
-        self.changed.add("machine")
+        self.changed_parts.add("machine")
 
     def mark_ended(self, status: RunStatus) -> None:
         """Mark the run as `lost` or `failed`. No more events are expected."""
@@ -107,7 +107,7 @@ class LivePresenter:
     def is_local(self) -> bool:
         return bool(self.variants.lines())
 
-    def latency_limit(self) -> Objective | None:
+    def latency_objective(self) -> Objective | None:
         """Return the first latency objective of the SLO, which is drawn as a line in the latency
         chart, or None if the SLO has no latency objective."""
         return next((objective for objective in self.slo if objective.metric in ("latency_ms", "service_ms")), None)
@@ -123,9 +123,9 @@ class LivePresenter:
             name=progress.name or self._name,
             directory=self.directory,
             phase=progress.phase,
-            message=self.failure or progress.message,
-            done=progress.completed,
-            total=progress.total,
+            message=self.failure_reason or progress.message,
+            completed_count=progress.completed,
+            total_count=progress.total,
             elapsed_s=max(0.0, (now_ns - start_ns) / 1e9),
             eta_s=progress.estimate_eta_s(now_ns) if is_running else None,
             validity=None if verdict is None else verdict.status,
@@ -139,7 +139,7 @@ class LivePresenter:
         last_ns = self.progress.at_ns
         if last_ns is None:
             return now_ns if self.status == "starting" else self._created_ns
-        is_clock_shared = 0 <= now_ns - last_ns < _STALE_S * 1e9
+        is_clock_shared = 0 <= now_ns - last_ns < _MAX_EVENT_AGE_S * 1e9
         return now_ns if self.status in ("running", "stopping") and is_clock_shared else last_ns
 
     def _to_run_time_s(self, at_ns: int) -> float:
@@ -151,10 +151,10 @@ class LivePresenter:
             self.handle_readings(batch)
 
     def _on_marker_event(self, event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> None:
-        self._add_marker(event.at_ns, _marker_text(event))
+        self._add_marker(event.at_ns, _format_marker(event))
         if isinstance(event, RateChanged | StageExtended):
             self.stages.change(event)
-            self.changed.add("stages")
+            self.changed_parts.add("stages")
 
     def _on_stage_event(self, event: Snapshot | ErrorReported | StageStarted | StageFinished | CallsFinished) -> None:
         zero_ns, time_s = self._zero_ns or 0, self._to_run_time_s(event.at_ns)
@@ -163,30 +163,30 @@ class LivePresenter:
                 self.series.add_snapshot(event, zero_ns)
                 self.stages.update_progress(event)
                 if self.failures.update(event, time_s):
-                    self.changed.add("failures")
-                self.changed.add("charts")
+                    self.changed_parts.add("failures")
+                self.changed_parts.add("charts")
             case ErrorReported(sample=sample):
                 self.failures.add_sample(event, self._to_run_time_s(sample.at_ns))
-                self.changed.add("failures")
+                self.changed_parts.add("failures")
             case StageStarted():
                 self.series.begin(event, zero_ns)
                 self.stages.begin(event, zero_ns)
             case StageFinished() | CallsFinished():
                 self._end_stage(event, time_s)
-        self.changed.add("stages")
+        self.changed_parts.add("stages")
 
     def _end_stage(self, event: StageFinished | CallsFinished, time_s: float) -> None:
         self.stages.end(event, time_s)
         self.checks.add_stage(event.stage)
-        self.changed.update(("marks", "checks"))
+        self.changed_parts.update(("marks", "checks"))
         if isinstance(event, CallsFinished):
             self.variants.add(event)
-            self.changed.add("variants")
+            self.changed_parts.add("variants")
         elif self.failures.add_stage(event, time_s):
-            self.changed.add("failures")
+            self.changed_parts.add("failures")
 
     def _on_variant_event(self, event: VariantStarted | VariantFinished) -> None:
-        self.changed.add("variants")
+        self.changed_parts.add("variants")
         match event:
             case VariantStarted():
                 self.variants.begin(event)
@@ -195,21 +195,21 @@ class LivePresenter:
 
     def _on_check(self, check: Check, at_ns: int) -> None:
         self.checks.add_check(check)
-        self.changed.add("checks")
+        self.changed_parts.add("checks")
         if check.verdict == "INVALID":
             self._add_marker(at_ns, f"INVALID: {check.name}")
 
     def _add_marker(self, at_ns: int, text: str) -> None:
         if len(self.markers) < _MAX_MARKERS:
             self.markers.append(Marker(self._to_run_time_s(at_ns), text[:_MAX_MARKER_CHARACTERS]))
-            self.changed.add("marks")
+            self.changed_parts.add("marks")
 
     def _stop(self, at_ns: int) -> None:
         self.stages.stop(self._to_run_time_s(at_ns))
-        self.changed.update(("stages", "marks", "charts"))
+        self.changed_parts.update(("stages", "marks", "charts"))
 
 
-def _marker_text(event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> str:
+def _format_marker(event: RateChanged | StageExtended | NoteAdded | TargetReady | RateResolved) -> str:
     match event:
         case RateChanged(rate_per_s=rate_per_s):
             return f"rate {format_number(rate_per_s)} req/s"

@@ -11,7 +11,7 @@ from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import tool_tip_text
 
 _GAP, _PADDING = 3, 6
-_DESCRIBED_STAGES = 6
+_MAX_DESCRIBED_STAGES = 6
 """Number of stages in the description for screen readers."""
 
 
@@ -25,7 +25,7 @@ class StageRibbon(QWidget):
         super().__init__()
         self._theme_controller = theme_controller
         self._cells: tuple[StageCell, ...] = ()
-        self._current: int | None = None
+        self._selected_index: int | None = None
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Stages")
@@ -36,12 +36,12 @@ class StageRibbon(QWidget):
         if cells == self._cells:
             return
         self._cells = cells
-        self.setAccessibleDescription("; ".join(_format_description(cell) for cell in cells[-_DESCRIBED_STAGES:]))
+        self.setAccessibleDescription("; ".join(_format_description(cell) for cell in cells[-_MAX_DESCRIBED_STAGES:]))
         self.update()
 
-    def current(self) -> StageCell | None:
+    def selected_stage(self) -> StageCell | None:
         """Return the selected stage, or None if no stage is selected."""
-        return next((cell for cell in self._cells if cell.index == self._current), None)
+        return next((cell for cell in self._cells if cell.index == self._selected_index), None)
 
     def sizeHint(self) -> QSize:
         return QSize(400, 2 * self.fontMetrics().height() + 2 * _PADDING + 2)
@@ -66,12 +66,12 @@ class StageRibbon(QWidget):
             )
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
-        step = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
-        if step is None or not self._cells:
+        offset = {Qt.Key.Key_Left: -1, Qt.Key.Key_Right: 1}.get(Qt.Key(event.key()))
+        if offset is None or not self._cells:
             super().keyPressEvent(event)
             return
         indices = [cell.index for cell in self._cells]
-        position = indices.index(self._current) + step if self._current in indices else len(indices) - 1
+        position = indices.index(self._selected_index) + offset if self._selected_index in indices else len(indices) - 1
         self._select_stage(indices[max(0, min(position, len(indices) - 1))])
 
     def mousePressEvent(self, event: QMouseEvent) -> None:
@@ -88,8 +88,8 @@ class StageRibbon(QWidget):
         self.update()
 
     def _select_stage(self, index: int) -> None:
-        self._current = index
-        cell = self.current()
+        self._selected_index = index
+        cell = self.selected_stage()
         if cell is not None:
             self.setAccessibleDescription(_format_description(cell))
         self.update()
@@ -98,44 +98,46 @@ class StageRibbon(QWidget):
     def _first_x(self) -> int:
         """Return the x position of the first displayed stage, in pixels. If earlier stages are
         hidden, their number is shown to the left of this position."""
-        metrics = self.fontMetrics()
-        max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(metrics) + _GAP))
+        font_metrics = self.fontMetrics()
+        max_cells = max(1, (self.width() + _GAP) // (self._min_cell_width(font_metrics) + _GAP))
         if len(self._cells) <= max_cells:
             return 0
-        return metrics.horizontalAdvance(_format_hidden_count(len(self._cells))) + 2 * _PADDING
+        return font_metrics.horizontalAdvance(_format_hidden_count(len(self._cells))) + 2 * _PADDING
 
     def _cell_rects(self) -> list[tuple[QRect, StageCell]]:
         first_x = self._first_x()
-        available = self.width() - first_x
+        available_width = self.width() - first_x
         min_width = self._min_cell_width(self.fontMetrics())
-        visible = self._cells[-max(1, (available + _GAP) // (min_width + _GAP)) :]
-        if not visible:
+        visible_cells = self._cells[-max(1, (available_width + _GAP) // (min_width + _GAP)) :]
+        if not visible_cells:
             return []
-        width = min(2 * min_width, (available - _GAP * (len(visible) - 1)) // len(visible))
+        width = min(2 * min_width, (available_width - _GAP * (len(visible_cells) - 1)) // len(visible_cells))
         height = self.height()
         return [
             (QRect(first_x + position * (width + _GAP), 0, width, height).adjusted(0, 0, -1, -1), cell)
-            for position, cell in enumerate(visible)
+            for position, cell in enumerate(visible_cells)
         ]
 
     @staticmethod
-    def _min_cell_width(metrics: QFontMetrics) -> int:
-        return metrics.horizontalAdvance("probe 226.3 req/s #3") + 2 * _PADDING
+    def _min_cell_width(font_metrics: QFontMetrics) -> int:
+        return font_metrics.horizontalAdvance("probe 226.3 req/s #3") + 2 * _PADDING
 
     def _paint_cell(self, painter: QPainter, theme: Theme, rect: QRect, cell: StageCell) -> None:
-        is_current = cell.index == self._current and self.hasFocus()
-        painter.setPen(QColor(theme.ink if is_current else theme.grid))
+        has_cursor = cell.index == self._selected_index and self.hasFocus()
+        painter.setPen(QColor(theme.ink if has_cursor else theme.grid))
         painter.setBrush(QColor(theme.raised))
         painter.drawRoundedRect(rect, 4, 4)
         progress_rect = QRect(rect.left() + 1, rect.bottom() - 3, round((rect.width() - 2) * cell.progress), 3)
         painter.fillRect(progress_rect, QColor(_get_color(theme, cell)))
         content_rect = rect.adjusted(_PADDING, _PADDING - 2, -_PADDING, -_PADDING)
-        metrics = painter.fontMetrics()
+        font_metrics = painter.fontMetrics()
         painter.setPen(QColor(theme.ink))
-        name = metrics.elidedText(cell.name, Qt.TextElideMode.ElideRight, content_rect.width())
+        name = font_metrics.elidedText(cell.name, Qt.TextElideMode.ElideRight, content_rect.width())
         painter.drawText(content_rect, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft, name)
         painter.setPen(QColor(_get_color(theme, cell)))
-        state_text = metrics.elidedText(_format_cell(cell), Qt.TextElideMode.ElideRight, content_rect.width())
+        state_text = font_metrics.elidedText(
+            _format_cell_state(cell), Qt.TextElideMode.ElideRight, content_rect.width()
+        )
         painter.drawText(content_rect, Qt.AlignmentFlag.AlignBottom | Qt.AlignmentFlag.AlignLeft, state_text)
 
 
@@ -147,19 +149,19 @@ def _get_color(theme: Theme, cell: StageCell) -> str:
     return theme.muted if cell.is_slo_met is None else theme.good if cell.is_slo_met else theme.warn
 
 
-def _format_cell(cell: StageCell) -> str:
-    rate = f"{cell.rate}  " if cell.rate else ""
+def _format_cell_state(cell: StageCell) -> str:
+    load_text = f"{cell.load_text}  " if cell.load_text else ""
     if cell.end_s is None:
-        return rate + f"▶ {round(100 * cell.progress)} %"
+        return load_text + f"▶ {round(100 * cell.progress)} %"
     if cell.validity == "INVALID":
-        return rate + "✕ INVALID"
+        return load_text + "✕ INVALID"
     if cell.is_slo_met is None:
-        return rate + "done"
-    return rate + ("✓ SLO met" if cell.is_slo_met else "✕ SLO missed")
+        return load_text + "done"
+    return load_text + ("✓ SLO met" if cell.is_slo_met else "✕ SLO missed")
 
 
 def _format_description(cell: StageCell) -> str:
-    return f"{cell.name}: {_format_cell(cell)}"
+    return f"{cell.name}: {_format_cell_state(cell)}"
 
 
 def _format_hidden_count(count: int) -> str:

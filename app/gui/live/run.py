@@ -110,9 +110,9 @@ class LiveRun(QObject):
 
     def _on_slice_finished(self, _: int) -> None:
         presenter = self.presenter
-        if presenter.changed:
-            parts = frozenset(presenter.changed)
-            presenter.changed.clear()
+        if presenter.changed_parts:
+            parts = frozenset(presenter.changed_parts)
+            presenter.changed_parts.clear()
             self.parts_changed.emit(parts)
         if presenter.checks.is_invalid != self._is_invalid:
             self._is_invalid = presenter.checks.is_invalid
@@ -130,16 +130,16 @@ class LiveRun(QObject):
 
     def _emit_state(self) -> None:
         state = self.presenter.state()
-        if self._emitted_state is None or _rounded_to_seconds(state) != _rounded_to_seconds(self._emitted_state):
+        if self._emitted_state is None or _round_to_seconds(state) != _round_to_seconds(self._emitted_state):
             self._emitted_state = state
             self.state_changed.emit(state)
 
-    def _on_finished(self, code: int, message: str) -> None:
+    def _on_finished(self, exit_code: int, message: str) -> None:
         directory = self.directory
         assert directory is not None, "a run must be watched"
         self._on_slice_finished(0)
         has_results = (directory / RESULT).exists()
-        self.notice_emitted.emit(RunNotice(_build_end_notice(self.presenter.state(), code, message), has_results))
+        self.notice_emitted.emit(RunNotice(_build_end_notice(self.presenter.state(), exit_code, message), has_results))
         self.ended.emit(directory, self.engine.is_started_here)
 
     def _on_lost(self) -> None:
@@ -151,7 +151,7 @@ class LiveRun(QObject):
 
     def _on_failed(self, notice: Notice) -> None:
         self.presenter.mark_ended("failed")
-        self.presenter.failure = notice.reason or notice.summary
+        self.presenter.failure_reason = notice.reason or notice.summary
         self._on_slice_finished(0)
         self.notice_emitted.emit(RunNotice(notice))
 
@@ -167,14 +167,14 @@ class LiveRun(QObject):
         self.notice_emitted.emit(RunNotice(error_notice(error)))
 
 
-def _rounded_to_seconds(state: LiveState) -> LiveState:
+def _round_to_seconds(state: LiveState) -> LiveState:
     eta_s = None if state.eta_s is None else float(int(state.eta_s))
     return msgspec.structs.replace(state, elapsed_s=float(int(state.elapsed_s)), eta_s=eta_s)
 
 
-def _build_end_notice(state: LiveState, code: int, message: str) -> Notice:
-    verdict = state.validity or "not checked"
-    if code == 0:
-        return Notice("news", f"Run finished ({verdict}).", message or None)
-    headline = f"Run ended with exit code {code} ({verdict})."
-    return Notice("warning" if code in _WARNING_EXIT_CODES else "error", headline, message or None)
+def _build_end_notice(state: LiveState, exit_code: int, message: str) -> Notice:
+    validity = state.validity or "not checked"
+    if exit_code == 0:
+        return Notice("news", f"Run finished ({validity}).", message or None)
+    headline = f"Run ended with exit code {exit_code} ({validity})."
+    return Notice("warning" if exit_code in _WARNING_EXIT_CODES else "error", headline, message or None)

@@ -78,7 +78,7 @@ needed because events may come from an untrusted file."""
 
 class Failures:
     def __init__(self) -> None:
-        self._first_s: dict[str, float] = {}
+        self._first_times_s: dict[str, float] = {}
         self._samples: dict[str, str] = {}
         self._ended_counts: dict[str, int] = {}
         """Number of errors by class in stages that have ended."""
@@ -105,30 +105,31 @@ class Failures:
         occurrence, because a change of an error count only gives an approximate time."""
         error = event.sample.error
         self._register({error: 1}, time_s)
-        if error in self._first_s and error not in self._samples:
-            self._first_s[error] = time_s
+        if error in self._first_times_s and error not in self._samples:
+            self._first_times_s[error] = time_s
             self._samples[error] = event.sample.text[:_MAX_SAMPLE_CHARACTERS]
 
     def lines(self) -> tuple[ErrorSummary, ...]:
         """Return the error classes in the order of their first occurrence."""
-        sorted_items = sorted(self._first_s.items(), key=lambda item: item[1])
+        first_occurrences = sorted(self._first_times_s.items(), key=lambda item: item[1])
         counts = {
-            error: self._ended_counts.get(error, 0) + self._running_counts.get(error, 0) for error, _ in sorted_items
+            error: self._ended_counts.get(error, 0) + self._running_counts.get(error, 0)
+            for error, _ in first_occurrences
         }
         return tuple(
             ErrorSummary(error=error, first_s=first_s, count=counts[error], sample=self._samples.get(error))
-            for error, first_s in sorted_items
+            for error, first_s in first_occurrences
             if counts[error]
         )
 
     def _register(self, errors: dict[str, int], time_s: float) -> dict[str, int]:
         for error in errors:
-            if error not in self._first_s and len(self._first_s) < _MAX_CLASSES:
-                self._first_s[error] = time_s
-        return {error: count for error, count in errors.items() if error in self._first_s}
+            if error not in self._first_times_s and len(self._first_times_s) < _MAX_CLASSES:
+                self._first_times_s[error] = time_s
+        return {error: count for error, count in errors.items() if error in self._first_times_s}
 
 
-_CHANGEABLE_KINDS = ("steady", "varying", "spike")
+_RATE_CHANGEABLE_KINDS = ("steady", "varying", "spike")
 _EXTENDABLE_KINDS = ("steady", "closed")
 
 
@@ -139,15 +140,15 @@ class LiveStages:
 
     def begin(self, stage: StageStarted, zero_ns: int) -> None:
         self._running = stage
-        is_open = stage.kind in _CHANGEABLE_KINDS and stage.concurrency is None
+        can_change_rate = stage.kind in _RATE_CHANGEABLE_KINDS and stage.concurrency is None
         self._cells[stage.index] = StageCell(
             index=stage.index,
             name=f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name,
-            rate=format_load(stage) or "",
+            load_text=format_load(stage) or "",
             start_s=(stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s,
             end_s=None,
             progress=0.0,
-            can_change=is_open,
+            can_change_rate=can_change_rate,
             rate_per_s=stage.offered_per_s,
             can_extend=stage.kind in _EXTENDABLE_KINDS,
         )
@@ -155,16 +156,18 @@ class LiveStages:
     def update_progress(self, snapshot: Snapshot) -> None:
         stage = self._running
         if stage is not None and stage.index in self._cells:
-            share = compute_stage_elapsed_s(stage, snapshot.at_ns) / max(get_stage_duration_s(stage), 1e-9)
-            self._cells[stage.index] = replace(self._cells[stage.index], progress=share)
+            progress = compute_stage_elapsed_s(stage, snapshot.at_ns) / max(get_stage_duration_s(stage), 1e-9)
+            self._cells[stage.index] = replace(self._cells[stage.index], progress=progress)
 
     def change(self, event: RateChanged | StageExtended) -> None:
         if isinstance(event, StageExtended):
             if self._running is not None and self._running.index == event.index:
                 self._running = replace(self._running, duration_s=event.duration_s)
         elif event.index in self._cells:
-            rate = f"{format_number(event.rate_per_s)} req/s"
-            self._cells[event.index] = replace(self._cells[event.index], rate=rate, rate_per_s=event.rate_per_s)
+            load_text = f"{format_number(event.rate_per_s)} req/s"
+            self._cells[event.index] = replace(
+                self._cells[event.index], load_text=load_text, rate_per_s=event.rate_per_s
+            )
 
     def end(self, event: StageFinished | CallsFinished, time_s: float) -> None:
         index = event.index if isinstance(event, StageFinished) else event.data.index
@@ -176,7 +179,7 @@ class LiveStages:
                 progress=1.0,
                 is_slo_met=event.stage.meets_slo,
                 validity=event.stage.verdict.status,
-                can_change=False,
+                can_change_rate=False,
                 can_extend=False,
             )
 
@@ -185,10 +188,10 @@ class LiveStages:
         self._running = None
         for index, cell in self._cells.items():
             if cell.end_s is None:
-                self._cells[index] = replace(cell, end_s=time_s, can_change=False, can_extend=False)
+                self._cells[index] = replace(cell, end_s=time_s, can_change_rate=False, can_extend=False)
 
     @property
-    def running(self) -> StageCell | None:
+    def running_cell(self) -> StageCell | None:
         return None if self._running is None else self._cells.get(self._running.index)
 
     def cells(self) -> tuple[StageCell, ...]:
@@ -208,19 +211,19 @@ class LiveVariants:
 
     def __init__(self) -> None:
         self._lines: dict[int, VariantLine] = {}
-        self._current = 0
+        self._current_number = 0
 
     def begin(self, event: VariantStarted) -> None:
-        self._current = event.number
+        self._current_number = event.number
         self._lines[event.number] = VariantLine(
             number=event.number, name=event.variant.label, state="running", times=""
         )
 
     def add(self, event: CallsFinished) -> None:
-        line = self._lines.get(self._current)
+        line = self._lines.get(self._current_number)
         if line is not None:
             times = _format_times(event.stage)
-            self._lines[self._current] = replace(line, times=f"{line.times}; {times}" if line.times else times)
+            self._lines[self._current_number] = replace(line, times=f"{line.times}; {times}" if line.times else times)
 
     def end(self, event: VariantFinished) -> None:
         line = self._lines.get(event.number)

@@ -18,7 +18,7 @@ RunStatus = Literal["idle", "starting", "running", "stopping", "finished", "lost
 
 class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     """State of the run for the header of the page, the docks, the toolbar and the status bar.
-    `done` and `total` are numbers of stages, or of variants of a local run."""
+    `completed_count` and `total_count` are numbers of stages, or of variants of a local run."""
 
     status: RunStatus = "idle"
     run_id: str | None = None
@@ -26,8 +26,8 @@ class LiveState(msgspec.Struct, frozen=True, kw_only=True):
     directory: Path | None = None
     phase: str = ""
     message: str = ""
-    done: int = 0
-    total: int | None = None
+    completed_count: int = 0
+    total_count: int | None = None
     elapsed_s: float = 0.0
     eta_s: float | None = None
     validity: Validity | None = None
@@ -45,13 +45,13 @@ class StageCell(msgspec.Struct, frozen=True, kw_only=True):
 
     index: int
     name: str
-    rate: str
+    load_text: str
     start_s: float
     end_s: float | None
     progress: float
     is_slo_met: bool | None = None
     validity: Validity | None = None
-    can_change: bool = False
+    can_change_rate: bool = False
     """Whether the request rate of the stage can be changed."""
     rate_per_s: float | None = None
     can_extend: bool = False

@@ -72,9 +72,9 @@ def format_yaml(content: Mapping[str, object] | Sequence[object]) -> str:
 
 
 def _write_assumptions(name: str, content: Mapping[str, object]) -> Path:
-    folder = runs_home().parent / "assumptions"
-    folder.mkdir(parents=True, exist_ok=True)
+    directory = runs_home().parent / "assumptions"
+    directory.mkdir(parents=True, exist_ok=True)
     slug = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:40] or "assumed"
-    path = folder / f"{slug}.yaml"
+    path = directory / f"{slug}.yaml"
     write_atomically(path, format_yaml(content).encode())
     return path

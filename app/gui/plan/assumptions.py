@@ -62,7 +62,7 @@ class CurveForm(QWidget):
         self.vcpus.setValue(8)
         self.peak = _build_number_field(200.0, _MAX_RATE_PER_S, " req/s")
         self.limit = _build_number_field(100.0, _MAX_LATENCY_MS, " ms")
-        self.points = [
+        self.point_fields = [
             (_build_number_field(rate, _MAX_RATE_PER_S, " req/s"), _build_number_field(latency, _MAX_LATENCY_MS, " ms"))
             for rate, latency in _DEFAULT_POINTS
         ]
@@ -77,14 +77,14 @@ class CurveForm(QWidget):
         ):
             field.setAccessibleName(title.replace("&", ""))
             form.addRow(title, field)
-        points = QFormLayout()
-        points.addRow(label("Request rate", "muted"), label("p95 latency", "muted"))
-        for index, (rate, latency) in enumerate(self.points, 1):
+        points_form = QFormLayout()
+        points_form.addRow(label("Request rate", "muted"), label("p95 latency", "muted"))
+        for index, (rate, latency) in enumerate(self.point_fields, 1):
             rate.setAccessibleName(f"Request rate of point {index}")
             latency.setAccessibleName(f"p95 latency of point {index}")
-            points.addRow(rate, latency)
-        columns = hbox((form, 1), (points, 1))
-        self.plan_button = button("Plan from load curve", self._plan, primary=True)
+            points_form.addRow(rate, latency)
+        columns = hbox((form, 1), (points_form, 1))
+        self.plan_button = button("Plan from load curve", self._request_plan, primary=True)
         vbox(
             label("Enter the p95 latency of one replica at several request rates.", "muted", wrap=True),
             columns,
@@ -105,14 +105,14 @@ class CurveForm(QWidget):
                 self.gpu.addItem(gpu.name, key)
         self.gpu.show_value("l4")
 
-    def _plan(self) -> None:
+    def _request_plan(self) -> None:
         gpu_key = str(self.gpu.currentData() or "")
-        vcpus = ("vcpus", f"{self.vcpus.value():g}")
+        vcpus_setting = ("vcpus", f"{self.vcpus.value():g}")
         curve = CurveAssumptions(
             self.name.text().strip() or "my-model",
-            tuple((rate.value(), latency.value()) for rate, latency in self.points),
+            tuple((rate.value(), latency.value()) for rate, latency in self.point_fields),
             "latency_ms.p95",
-            (("accelerator", gpu_key), vcpus) if gpu_key else (vcpus,),
+            (("accelerator", gpu_key), vcpus_setting) if gpu_key else (vcpus_setting,),
             self.peak.value(),
             self.limit.value(),
         )
@@ -134,8 +134,8 @@ class ModelForm(QWidget):
     def __init__(self) -> None:
         super().__init__()
         self.known_models = ChoiceField(tuple((name, name) for name in _KNOWN_MODELS))
-        self.shape: dict[str, NumberField] = {}
-        names = {
+        self.shape_fields: dict[str, NumberField] = {}
+        titles = {
             "parameters": "Parameters (&billion)",
             "layers": "La&yers",
             "hidden": "&Hidden size",
@@ -147,11 +147,16 @@ class ModelForm(QWidget):
         left_form, right_form = QFormLayout(), QFormLayout()
         _add_field(left_form, "&Model", self.known_models)
         for key in _ARCHITECTURE_KEYS:
-            self.shape[key] = NumberField(0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0)
-            _add_field(left_form, names[key], self.shape[key])
+            self.shape_fields[key] = NumberField(
+                0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0
+            )
+            _add_field(left_form, titles[key], self.shape_fields[key])
         self.precision = ChoiceField(tuple((dtype, dtype) for dtype in ("bf16", "fp16", "fp8", "int8", "fp4")))
         self.peak = _build_number_field(5.0, _MAX_RATE_PER_S, " req/s")
-        self.input, self.output = _build_number_field(900.0, 1e6, " tokens"), _build_number_field(150.0, 1e6, " tokens")
+        self.input_tokens, self.output_tokens = (
+            _build_number_field(900.0, 1e6, " tokens"),
+            _build_number_field(150.0, 1e6, " tokens"),
+        )
         self.ttft, self.tpot = (
             _build_number_field(1000.0, _MAX_LATENCY_MS, " ms"),
             _build_number_field(60.0, _MAX_LATENCY_MS, " ms"),
@@ -159,14 +164,14 @@ class ModelForm(QWidget):
         for title, field in (
             ("P&recision", self.precision),
             ("Peak tra&ffic", self.peak),
-            ("Average &prompt length", self.input),
-            ("&Average output length", self.output),
+            ("Average &prompt length", self.input_tokens),
+            ("&Average output length", self.output_tokens),
             ("p95 &TTFT limit", self.ttft),
             ("p95 TP&OT limit", self.tpot),
         ):
             _add_field(right_form, title, field)
         columns = hbox((left_form, 1), (right_form, 1))
-        self.plan_button = button("Plan for model", self._plan, primary=True)
+        self.plan_button = button("Plan for model", self._request_plan, primary=True)
         instructions = (
             "Copy these values from the model's config.json. The plan is an analytical estimate with wide intervals."
         )
@@ -184,16 +189,16 @@ class ModelForm(QWidget):
     def _show_known_model(self, _: int) -> None:
         values = _KNOWN_MODELS[str(self.known_models.currentData())]
         for key, value in zip(_ARCHITECTURE_KEYS, values, strict=True):
-            self.shape[key].setValue(value / 1e9 if key == "parameters" else value)
+            self.shape_fields[key].setValue(value / 1e9 if key == "parameters" else value)
 
-    def _plan(self) -> None:
-        shape = {key: field.value() for key, field in self.shape.items()}
+    def _request_plan(self) -> None:
+        shape = {key: field.value() for key, field in self.shape_fields.items()}
         model = ModelAssumptions(
             str(self.known_models.currentData()).replace(" ", "-"),
             shape | {"parameters": shape["parameters"] * 1e9},
             str(self.precision.currentData()),
-            self.input.value(),
-            self.output.value(),
+            self.input_tokens.value(),
+            self.output_tokens.value(),
             self.peak.value(),
             self.ttft.value(),
             self.tpot.value(),

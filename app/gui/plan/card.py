@@ -64,9 +64,9 @@ class PlanCard(SideColumn):
         self.savings = Sentences("Savings")
         self.assumptions = Sentences("Assumptions")
         self.blockers = Sentences("Blockers")
-        self.relax_title = label("Smallest sufficient changes", "heading", wrap=True)
+        self.relaxations_title = label("Smallest sufficient changes", "heading", wrap=True)
         self.relaxations = QWidget()
-        self._relax_lines = vbox(within=self.relaxations)
+        self._relaxations_layout = vbox(within=self.relaxations)
         self._build_layout()
 
     def _build_layout(self) -> None:
@@ -77,7 +77,7 @@ class PlanCard(SideColumn):
         content = QWidget()
         vbox(
             self.blockers,
-            self.relax_title,
+            self.relaxations_title,
             self.relaxations,
             self.properties,
             self.reasons,
@@ -104,11 +104,11 @@ class PlanCard(SideColumn):
         is_recommended = plan.recommendation is not None and fleet is plan.recommendation.fleet
         self.back_button.setVisible(not is_recommended and plan.recommendation is not None)
         if plan.recommendation is None:
-            self._show_blocked(state, plan)
+            self._show_blockers(state, plan)
         else:
             self.blockers.set_sentences(())
             self._show_relaxations(())
-            self.relax_title.hide()
+            self.relaxations_title.hide()
         self.properties.set_properties(() if fleet is None else _build_properties(fleet, plan))
         if fleet is not None:
             self._show_fleet(fleet, plan, is_recommended)
@@ -121,10 +121,12 @@ class PlanCard(SideColumn):
         self.show_state(self._state)
 
     def _find_fleet(self, plan: Plan) -> Fleet | None:
-        best = None if plan.recommendation is None else plan.recommendation.fleet
-        if self._selected_offer is None or (best is not None and best.offer == self._selected_offer):
-            return best
-        return next((fleet for fleet in plan.offers if fleet.offer == self._selected_offer), best)
+        recommended_fleet = None if plan.recommendation is None else plan.recommendation.fleet
+        if self._selected_offer is None or (
+            recommended_fleet is not None and recommended_fleet.offer == self._selected_offer
+        ):
+            return recommended_fleet
+        return next((fleet for fleet in plan.offers if fleet.offer == self._selected_offer), recommended_fleet)
 
     def _show_badge(self, state: PlanState) -> None:
         show_badge(self.badge, state)
@@ -139,55 +141,59 @@ class PlanCard(SideColumn):
             self.sentence.setText(f"{fleet.offer} is excluded: {fleet.rejected}")
             return
         text = f"{fleet.instances} × {fleet.offer}: {format_usd(fleet.usd_per_month.value)}/month"
-        self.sentence.setText(_headline(plan, text) if is_recommended else text)
+        self.sentence.setText(_build_headline(plan, text) if is_recommended else text)
 
     def _show_confidence(self, fleet: Fleet | None, plan: Plan | None) -> None:
         texts, caveats = ("", ""), []
         if fleet is not None and plan is not None and fleet.rejected is None:
             texts, caveats = (_format_confidence(fleet, plan), _format_basis(fleet)), _list_caveats(fleet, plan)
-        for line, text in zip((self.confidence, self.based_on), texts, strict=True):
-            line.setText(text)
-            line.setVisible(bool(text))
+        for text_label, text in zip((self.confidence, self.based_on), texts, strict=True):
+            text_label.setText(text)
+            text_label.setVisible(bool(text))
         self.caveats.show_caveats(caveats)
 
     def _show_reasons(self, plan: Plan | None) -> None:
         """Show the reasons for the recommendation. Only the recommended fleet has reasons."""
-        best = None if plan is None else plan.recommendation
-        self.reasons.set_sentences(() if best is None else (sentence(best.binding_constraint), *best.why))
-        self.sensitivity_notes.set_sentences(() if best is None else best.would_change_it)
-        if plan is None or best is None:
+        recommendation = None if plan is None else plan.recommendation
+        self.reasons.set_sentences(
+            () if recommendation is None else (sentence(recommendation.binding_constraint), *recommendation.why)
+        )
+        self.sensitivity_notes.set_sentences(() if recommendation is None else recommendation.would_change_it)
+        if plan is None or recommendation is None:
             self.sensitivity.show_sensitivity(())
         else:
-            self.sensitivity.show_sensitivity(plan.sensitivity, best.fleet.offer)
+            self.sensitivity.show_sensitivity(plan.sensitivity, recommendation.fleet.offer)
         self.alternatives.set_sentences(() if plan is None else _list_alternatives(plan))
         self.savings.set_sentences(() if plan is None else _list_savings(plan))
 
-    def _show_blocked(self, state: PlanState, plan: Plan) -> None:
+    def _show_blockers(self, state: PlanState, plan: Plan) -> None:
         template = "No offer sustains a peak of {peak} req/s within {slo}."
         text = template.format(
             peak=format_plain(plan.traffic.peak_per_s), slo=" and ".join(map(objective_label, plan.slo))
         )
-        self.sentence.setText(_headline(plan, text))
+        self.sentence.setText(_build_headline(plan, text))
         self.title.setText("No recommendation")
         self.basis.show_verdict("")
         self.blockers.set_sentences(list_rejection_reasons(plan))
-        self.relax_title.show()
+        self.relaxations_title.show()
         relaxations = state.relaxations
         self._show_relaxations(relaxations or ())
         if relaxations is None:
-            self.relax_title.setText("Searching for sufficient single changes…")
+            self.relaxations_title.setText("Searching for sufficient single changes…")
         elif relaxations:
-            self.relax_title.setText("Smallest sufficient changes (each on its own)")
+            self.relaxations_title.setText("Smallest sufficient changes (each on its own)")
         else:
-            self.relax_title.setText("No sufficient single change")
+            self.relaxations_title.setText("No sufficient single change")
 
     def _show_relaxations(self, relaxations: tuple[Relaxation, ...]) -> None:
-        clear(self._relax_lines)
+        clear(self._relaxations_layout)
         for relaxation in relaxations:
-            self._relax_lines.addWidget(label(relaxation.text, wrap=True))
-            self._relax_lines.addWidget(button(_format_relaxation(relaxation), partial(self._relax, relaxation)))
+            self._relaxations_layout.addWidget(label(relaxation.text, wrap=True))
+            self._relaxations_layout.addWidget(
+                button(_format_relaxation(relaxation), partial(self._request_relaxation, relaxation))
+            )
 
-    def _relax(self, relaxation: Relaxation) -> None:
+    def _request_relaxation(self, relaxation: Relaxation) -> None:
         values = tuple((key, value) for key, _, value in (change.partition("=") for change in relaxation.changes))
         self.change_requested.emit(Change(_format_relaxation(relaxation), values, relaxation.slo or None))
 
@@ -195,7 +201,7 @@ class PlanCard(SideColumn):
         self.offer_requested.emit("")
 
 
-def _headline(plan: Plan, text: str) -> str:
+def _build_headline(plan: Plan, text: str) -> str:
     """Return the headline. If the capacity is not known, the headline starts with the missing
     measurement."""
     capacity_knowledge = plan.capacity_knowledge
@@ -237,7 +243,7 @@ def _list_caveats(fleet: Fleet, plan: Plan) -> list[Caveat]:
     ]
 
 
-def badge_text(state: PlanState) -> tuple[str, str]:
+def format_badge(state: PlanState) -> tuple[str, str]:
     """Return the text and tooltip of the badge, which show how the result was computed and whether
     a newer result is being computed."""
     if state.plan is None:
@@ -252,7 +258,7 @@ def badge_text(state: PlanState) -> tuple[str, str]:
 
 
 def show_badge(badge: Badge, state: PlanState) -> None:
-    text, tooltip = badge_text(state)
+    text, tooltip = format_badge(state)
     badge.show_verdict(text, tooltip)
     restyle(badge, "good" if state.is_current and state.phase == "simulated" else "plain")
 
@@ -297,9 +303,9 @@ def _build_token_properties(fleet: Fleet) -> list[tuple[str, str]]:
 def _build_energy_properties(fleet: Fleet) -> list[tuple[str, str]]:
     rows = (("Energy", fleet.kwh_per_month, "kWh/month"), ("Carbon", fleet.kg_co2e_per_month, "kg CO2e/month"))
     return [
-        (name, format_quantity(item.value, unit))
-        for name, item, unit in rows
-        if item is not None and item.value is not None
+        (name, format_quantity(quantity.value, unit))
+        for name, quantity, unit in rows
+        if quantity is not None and quantity.value is not None
     ]
 
 

@@ -21,9 +21,9 @@ from app.gui.plan.presenter import create_merge_id
 from app.gui.theme import ThemeController
 
 HOURS = 24
-_HEADROOM = 1.15
+_HEADROOM_FACTOR = 1.15
 _MEDIUM_STEP, _FINE_STEP, _COARSE_STEP = 0.05, 0.01, 0.25
-_HANDLE_PX = 3.5
+_HANDLE_RADIUS_PX = 3.5
 _LABELED_HOURS = (0, 6, 12, 18, 23)
 
 
@@ -45,9 +45,9 @@ class DayCurve(QWidget):
         super().__init__()
         self._theme_controller = theme_controller
         self._rates: tuple[float, ...] = (1.0,) * HOURS
-        self._axis_max = _HEADROOM
+        self._axis_max = _HEADROOM_FACTOR
         self._merge_id: int | None = None
-        self.hour = 12
+        self.selected_hour = 12
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -56,12 +56,12 @@ class DayCurve(QWidget):
         theme_controller.changed.connect(self._repaint)
 
     def sizeHint(self) -> QSize:
-        line = self.fontMetrics().height()
-        return QSize(14 * line, 9 * line)
+        line_height = self.fontMetrics().height()
+        return QSize(14 * line_height, 9 * line_height)
 
     def minimumSizeHint(self) -> QSize:
-        line = self.fontMetrics().height()
-        return QSize(10 * line, 8 * line)
+        line_height = self.fontMetrics().height()
+        return QSize(10 * line_height, 8 * line_height)
 
     def rates(self) -> tuple[float, ...]:
         return self._rates
@@ -69,14 +69,14 @@ class DayCurve(QWidget):
     def set_rates(self, rates: tuple[float, ...]) -> None:
         self._rates = rates
         if self._merge_id is None:
-            self._axis_max = _HEADROOM * max(max(rates), 1e-9)
-        self._describe()
+            self._axis_max = _HEADROOM_FACTOR * max(max(rates), 1e-9)
+        self._update_description()
         self.update()
 
     def select_hour(self, hour: int) -> None:
-        self.hour = min(max(hour, 0), HOURS - 1)
-        self._describe()
-        self.hour_selected.emit(self.hour)
+        self.selected_hour = min(max(hour, 0), HOURS - 1)
+        self._update_description()
+        self.hour_selected.emit(self.selected_hour)
         self.update()
 
     def request_rate(self, hour: int, rate: float, merge_id: int = -1) -> None:
@@ -88,29 +88,29 @@ class DayCurve(QWidget):
 
     def format_hour(self) -> str:
         """Format the selected hour and its request rate."""
-        rate, peak = self._rates[self.hour], max(self._rates)
+        rate, peak = self._rates[self.selected_hour], max(self._rates)
         share = 100 * rate / peak if peak > 0 else 0.0
-        return f"{self.hour:02}:00 – {format_number(rate)} req/s, {share:.0f} % of peak"
+        return f"{self.selected_hour:02}:00 – {format_number(rate)} req/s, {share:.0f} % of peak"
 
     def keyPressEvent(self, event: QKeyEvent) -> None:
         key, peak = event.key(), max(self._rates)
         is_fine_step = bool(event.modifiers() & Qt.KeyboardModifier.ShiftModifier)
-        steps = {
+        steps_by_key = {
             Qt.Key.Key_Up: _FINE_STEP if is_fine_step else _MEDIUM_STEP,
             Qt.Key.Key_Down: -_FINE_STEP if is_fine_step else -_MEDIUM_STEP,
             Qt.Key.Key_PageUp: _COARSE_STEP,
             Qt.Key.Key_PageDown: -_COARSE_STEP,
         }
-        hours = {
-            Qt.Key.Key_Left: self.hour - 1,
-            Qt.Key.Key_Right: self.hour + 1,
+        hours_by_key = {
+            Qt.Key.Key_Left: self.selected_hour - 1,
+            Qt.Key.Key_Right: self.selected_hour + 1,
             Qt.Key.Key_Home: 0,
             Qt.Key.Key_End: HOURS - 1,
         }
-        if key in steps:
-            self.request_rate(self.hour, self._rates[self.hour] + steps[Qt.Key(key)] * peak)
-        elif key in hours:
-            self.select_hour(hours[Qt.Key(key)])
+        if key in steps_by_key:
+            self.request_rate(self.selected_hour, self._rates[self.selected_hour] + steps_by_key[Qt.Key(key)] * peak)
+        elif key in hours_by_key:
+            self.select_hour(hours_by_key[Qt.Key(key)])
         else:
             super().keyPressEvent(event)
 
@@ -135,7 +135,7 @@ class DayCurve(QWidget):
         share = (area.bottom() - position.y()) / max(area.height(), 1.0)
         rate = min(max(share, 0.0), 1.0) * self._axis_max
         assert self._merge_id is not None
-        self.request_rate(self.hour, rate, self._merge_id)
+        self.request_rate(self.selected_hour, rate, self._merge_id)
 
     def _find_hour(self, position: QPointF) -> int:
         area = self._plot_area()
@@ -182,26 +182,26 @@ class DayCurve(QWidget):
 
     def _paint_line(self, painter: QPainter) -> None:
         theme, area = self._theme_controller.theme, self._plot_area()
-        line = [self.point_position(hour) for hour in range(HOURS)]
+        points = [self.point_position(hour) for hour in range(HOURS)]
         fill_color = QColor(theme.series[0])
         fill_color.setAlpha(40)
         painter.setPen(Qt.PenStyle.NoPen)
         painter.setBrush(fill_color)
         painter.drawPolygon(
-            QPolygonF([QPointF(area.left(), area.bottom()), *line, QPointF(area.right(), area.bottom())])
+            QPolygonF([QPointF(area.left(), area.bottom()), *points, QPointF(area.right(), area.bottom())])
         )
         painter.setPen(QPen(QColor(theme.series[0]), 2))
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.drawPolyline(QPolygonF(line))
+        painter.drawPolyline(QPolygonF(points))
         painter.setBrush(QColor(theme.paper))
-        for point in line:
-            painter.drawEllipse(point, _HANDLE_PX, _HANDLE_PX)
+        for point in points:
+            painter.drawEllipse(point, _HANDLE_RADIUS_PX, _HANDLE_RADIUS_PX)
         outline_color = QColor(theme.accent if self.hasFocus() else theme.ink)
         painter.setPen(QPen(outline_color, 2))
         painter.setBrush(QColor(theme.series[0]))
-        painter.drawEllipse(line[self.hour], 1.8 * _HANDLE_PX, 1.8 * _HANDLE_PX)
+        painter.drawEllipse(points[self.selected_hour], 1.8 * _HANDLE_RADIUS_PX, 1.8 * _HANDLE_RADIUS_PX)
 
-    def _describe(self) -> None:
+    def _update_description(self) -> None:
         self.setAccessibleDescription(self.format_hour())
         if self.hasFocus():
             QAccessible.updateAccessibility(QAccessibleEvent(self, QAccessible.Event.DescriptionChanged))

@@ -32,15 +32,15 @@ class EmptyPlan(QScrollArea):
             ),
             wrap=True,
         )
-        self.sweep = button("&Run a sweep", self._request_sweep, primary=True)
-        self.assume = button("&Plan from assumptions", self._update_assumptions)
-        self.assume.setCheckable(True)
-        self.open = button("&Open result or plan file…", self._request_open)
+        self.sweep_button = button("&Run a sweep", self._request_sweep, primary=True)
+        self.assume_button = button("&Plan from assumptions", self._update_assumptions)
+        self.assume_button.setCheckable(True)
+        self.open_button = button("&Open result or plan file…", self._request_open)
         self.assumptions = Assumptions()
         self.assumptions.hide()
         self._runs_title = label("Plan from a run", "heading")
         self._runs_layout = QVBoxLayout()
-        button_row = hbox(self.sweep, self.assume, self.open, 1)
+        button_row = hbox(self.sweep_button, self.assume_button, self.open_button, 1)
         content = QWidget()
         column = vbox(
             self.title,
@@ -68,17 +68,17 @@ class EmptyPlan(QScrollArea):
             )
             self._runs_layout.addWidget(run_button, 0, Qt.AlignmentFlag.AlignLeft)
         self._runs_title.setVisible(bool(runs))
-        self.sweep.setProperty("role", None if runs else "primary")
-        self.sweep.style().unpolish(self.sweep)
-        self.sweep.style().polish(self.sweep)
+        self.sweep_button.setProperty("role", None if runs else "primary")
+        self.sweep_button.style().unpolish(self.sweep_button)
+        self.sweep_button.style().polish(self.sweep_button)
         self.title.setText("Choose a source for the plan" if runs else "No measurements yet")
 
     def show_assumptions(self) -> None:
-        self.assume.setChecked(True)
+        self.assume_button.setChecked(True)
         self._update_assumptions()
 
     def _update_assumptions(self) -> None:
-        is_open = self.assume.isChecked()
+        is_open = self.assume_button.isChecked()
         if is_open:
             self.assumptions.load_gpus()
         self._assumptions_card.setVisible(is_open)

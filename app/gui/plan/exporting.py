@@ -38,11 +38,11 @@ def write_export(
     return _write_files(destination, export_plan(plan, kind, ExportSettings()))
 
 
-def _write_files(folder: Path, files: dict[str, str]) -> tuple[Path, ...]:
+def _write_files(directory: Path, files: dict[str, str]) -> tuple[Path, ...]:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        directory.mkdir(parents=True, exist_ok=True)
         for name, text in files.items():
-            (folder / name).write_text(text, encoding="utf-8", newline="")
+            (directory / name).write_text(text, encoding="utf-8", newline="")
     except OSError as error:
-        raise UsageError(f"cannot write to {folder}: {error.strerror}", hint="Choose another folder.") from error
-    return tuple(folder / name for name in files)
+        raise UsageError(f"cannot write to {directory}: {error.strerror}", hint="Choose another folder.") from error
+    return tuple(directory / name for name in files)

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QDoubleSpinBox, QSlider, QSpinBox, QWidget
 
 from app.gui.widgets import WheelSafeComboBox, handles_wheel
 
-_STEPS = 1000
+_SLIDER_STEPS = 1000
 _MIN_CHARACTERS = 8
 
 
@@ -19,11 +19,11 @@ class NumberField(QDoubleSpinBox):
     """Number field without trailing zeros, which emits its value when the user has finished
     editing."""
 
-    def __init__(self, low: float, high: float, decimals: int, suffix: str = "") -> None:
+    def __init__(self, minimum: float, maximum: float, decimals: int, suffix: str = "") -> None:
         super().__init__()
         self.setLocale(QLocale.c())
         self.setDecimals(decimals)
-        self.setRange(low, high)
+        self.setRange(minimum, maximum)
         self.setSuffix(suffix)
         self.setKeyboardTracking(False)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -49,9 +49,9 @@ class NumberField(QDoubleSpinBox):
 
 
 class CountField(QSpinBox):
-    def __init__(self, low: int, high: int, prefix: str = "") -> None:
+    def __init__(self, minimum: int, maximum: int, prefix: str = "") -> None:
         super().__init__()
-        self.setRange(low, high)
+        self.setRange(minimum, maximum)
         self.setPrefix(prefix)
         self.setKeyboardTracking(False)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -88,7 +88,7 @@ class LogSlider(QSlider):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(Qt.Orientation.Horizontal, parent)
         self.low, self.high = 1.0, 1000.0
-        self.setRange(0, _STEPS)
+        self.setRange(0, _SLIDER_STEPS)
         self.setSingleStep(5)
         self.setPageStep(50)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -99,12 +99,12 @@ class LogSlider(QSlider):
 
     def amount(self) -> float:
         """Return the value of the slider, rounded to three significant digits."""
-        return float(f"{self.low * (self.high / self.low) ** (self.value() / _STEPS):.3g}")
+        return float(f"{self.low * (self.high / self.low) ** (self.value() / _SLIDER_STEPS):.3g}")
 
     def show_amount(self, amount: float) -> None:
-        position = _STEPS * math.log(max(amount, 1e-12) / self.low) / math.log(self.high / self.low)
+        position = _SLIDER_STEPS * math.log(max(amount, 1e-12) / self.low) / math.log(self.high / self.low)
         with QSignalBlocker(self):
-            self.setValue(round(min(max(position, 0), _STEPS)))
+            self.setValue(round(min(max(position, 0), _SLIDER_STEPS)))
 
     def wheelEvent(self, event: QWheelEvent) -> None:
         if handles_wheel(self, event):

@@ -31,14 +31,14 @@ def format_usd(amount: float | None) -> str:
     return NOT_AVAILABLE if amount is None else f"${format_amount(amount)}"
 
 
-def format_hourly_price(amount: float | None) -> str:
+def format_hourly_price(usd_per_hour: float | None) -> str:
     """Format a price per hour with up to four decimals and no trailing zeros."""
-    return NOT_AVAILABLE if amount is None else f"{amount:.4f}".rstrip("0").rstrip(".")
+    return NOT_AVAILABLE if usd_per_hour is None else f"{usd_per_hour:.4f}".rstrip("0").rstrip(".")
 
 
-def format_usd_per_hour(amount: float | None) -> str:
+def format_usd_per_hour(usd_per_hour: float | None) -> str:
     """Format a price per hour, such as `$0.403/h`."""
-    return NOT_AVAILABLE if amount is None else f"${format_hourly_price(amount)}/h"
+    return NOT_AVAILABLE if usd_per_hour is None else f"${format_hourly_price(usd_per_hour)}/h"
 
 
 def format_spread(spread: Spread | None) -> str:
@@ -56,8 +56,8 @@ def format_slo_probabilities(probabilities: SloProbabilities | None) -> str:
     return f"{planned} as planned, {one_fewer} with one instance fewer, {one_more} with one instance more"
 
 
-def format_percent(value: float | None) -> str:
-    return NOT_AVAILABLE if value is None else f"{100 * value:.0f} %"
+def format_percent(share: float | None) -> str:
+    return NOT_AVAILABLE if share is None else f"{100 * share:.0f} %"
 
 
 def format_risk(risk: int) -> str:

@@ -12,7 +12,7 @@ from app.records.offers import Accelerator, Catalog, Offer
 from app.wiring.planning import PlanRequest
 
 HardwareKind = Literal["offer", "card", "cpu"]
-_HARDWARE = "target.hardware."
+_HARDWARE_PREFIX = "target.hardware."
 
 
 class HardwareChoice(msgspec.Struct, frozen=True):
@@ -26,9 +26,12 @@ class HardwareChoice(msgspec.Struct, frozen=True):
     def overrides(self, count: float, replicas: int) -> tuple[str, ...]:
         """Return the keys of `target.hardware` with their values, in the format of `--set`. `count`
         is the number of GPUs or vCPUs; `count` is ignored for instance types."""
-        keys_by_kind = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
-        keys = keys_by_kind.get(self.kind, (f"vcpus={count:g}",))
-        return tuple(f"{_HARDWARE}{key}" for key in (*keys, *([f"replicas={replicas}"] if replicas > 1 else [])))
+        settings_by_kind = {"offer": (f"offer={self.name}",), "card": (f"accelerator={self.name}", f"count={count:g}")}
+        settings = settings_by_kind.get(self.kind, (f"vcpus={count:g}",))
+        return tuple(
+            f"{_HARDWARE_PREFIX}{setting}"
+            for setting in (*settings, *([f"replicas={replicas}"] if replicas > 1 else []))
+        )
 
 
 def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[HardwareChoice, ...]:
@@ -39,17 +42,20 @@ def list_hardware_choices(request: PlanRequest, today: datetime.date) -> tuple[H
 
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
     gpus = [gpu for key, gpu in catalog.accelerators.items() if not key.startswith("cpu-")]
-    offers = {offer.instance: offer for offer in reversed(catalog.offers)}
+    offers_by_instance = {offer.instance: offer for offer in reversed(catalog.offers)}
     return (
         HardwareChoice("cpu", "cpu", "CPU only"),
         *(HardwareChoice("card", gpu.key, _format_gpu(gpu)) for gpu in sorted(gpus, key=lambda gpu: gpu.name)),
-        *(HardwareChoice("offer", name, _format_offer(name, offers[name], catalog)) for name in sorted(offers)),
+        *(
+            HardwareChoice("offer", name, _format_offer(name, offers_by_instance[name], catalog))
+            for name in sorted(offers_by_instance)
+        ),
     )
 
 
 def replace_hardware(request: PlanRequest, overrides: tuple[str, ...]) -> PlanRequest:
     """Return the request with the given hardware, which replaces any hardware set before."""
-    remaining = tuple(override for override in request.overrides if not override.startswith(_HARDWARE))
+    remaining = tuple(override for override in request.overrides if not override.startswith(_HARDWARE_PREFIX))
     return msgspec.structs.replace(request, overrides=(*remaining, *overrides))
 
 

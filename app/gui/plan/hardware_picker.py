@@ -12,7 +12,7 @@ from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.hardware_choices import HardwareChoice
 from app.gui.widgets import button, hbox, label, search_field, vbox
 
-_CHOICE = Qt.ItemDataRole.UserRole
+_CHOICE_ROLE = Qt.ItemDataRole.UserRole
 
 
 class HardwarePicker(QWidget):
@@ -30,13 +30,13 @@ class HardwarePicker(QWidget):
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
         self.title = label("Hardware of this run", "title", wrap=True)
         self.source = label("", "muted", wrap=True)
-        self.filter = search_field("Search GPUs, providers, instance types, vCPUs…", "Search hardware")
-        self.list = QListView()
-        self.list.setModel(self._proxy)
-        self.list.setUniformItemSizes(True)
-        self.list.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
-        self.list.setSpacing(2)
-        self.list.setAccessibleName("Hardware")
+        self.filter_field = search_field("Search GPUs, providers, instance types, vCPUs…", "Search hardware")
+        self.list_view = QListView()
+        self.list_view.setModel(self._proxy)
+        self.list_view.setUniformItemSizes(True)
+        self.list_view.setEditTriggers(QListView.EditTrigger.NoEditTriggers)
+        self.list_view.setSpacing(2)
+        self.list_view.setAccessibleName("Hardware")
         self.count_label = label("", "muted")
         self.count, self.replicas = NumberField(0.1, 10_000, 3), CountField(1, 10_000)
         self.count.setValue(1)
@@ -44,10 +44,10 @@ class HardwarePicker(QWidget):
         self.back_button = button("Choose anoth&er source", self._cancel)
         self._count_caption = QLabel()
         self._build_layout()
-        self.filter.textChanged.connect(self._filter)
-        self.filter.returnPressed.connect(self._focus_list)
-        self.list.activated.connect(self._on_activated)
-        self.list.selectionModel().currentChanged.connect(self._update_selection)
+        self.filter_field.textChanged.connect(self._apply_filter)
+        self.filter_field.returnPressed.connect(self._focus_list)
+        self.list_view.activated.connect(self._on_activated)
+        self.list_view.selectionModel().currentChanged.connect(self._update_selection)
         self._update_selection()
 
     def _build_layout(self) -> None:
@@ -60,16 +60,16 @@ class HardwarePicker(QWidget):
         self._count_caption.setBuddy(self.count)
         self.replicas.setAccessibleName("Replicas")
         count_row = hbox(self._count_caption, self.count, replicas_caption, self.replicas, 1)
-        buttons = hbox(self.plan_button, self.back_button, 1)
-        filter_row = hbox((self.filter, 1), self.count_label)
+        button_row = hbox(self.plan_button, self.back_button, 1)
+        filter_row = hbox((self.filter_field, 1), self.count_label)
         vbox(
             self.title,
             label(intro, wrap=True),
             self.source,
             filter_row,
-            (self.list, 1),
+            (self.list_view, 1),
             count_row,
-            buttons,
+            button_row,
             within=self,
             margins=None,
             spacing=10,
@@ -78,35 +78,35 @@ class HardwarePicker(QWidget):
     def reset_selection(self, sources: tuple[str, ...]) -> None:
         """Clear the hardware choices and the selection, and show the names of the new sources."""
         self.source.setText(f"Source: {', '.join(sources)}"[:400])
-        self.filter.clear()
+        self.filter_field.clear()
         self.model.clear()
         self.count_label.setText("Loading catalog…")
         self._update_selection()
-        self.filter.setFocus()
+        self.filter_field.setFocus()
 
     def show_choices(self, choices: tuple[HardwareChoice, ...]) -> None:
         self.model.clear()
         for choice in choices:
             item = QStandardItem(choice.label)
-            item.setData(choice, _CHOICE)
+            item.setData(choice, _CHOICE_ROLE)
             self.model.appendRow(item)
-        self._filter(self.filter.text())
+        self._apply_filter(self.filter_field.text())
 
-    def _filter(self, text: str) -> None:
+    def _apply_filter(self, text: str) -> None:
         """Show only the hardware choices that contain every word of `text`."""
-        terms = [re.escape(word) for word in text.split()]
-        self._proxy.setFilterRegularExpression("".join(f"(?=.*{word})" for word in terms))
-        visible, total = self._proxy.rowCount(), self.model.rowCount()
-        self.count_label.setText(f"{visible} of {total} options")
+        patterns = [re.escape(term) for term in text.split()]
+        self._proxy.setFilterRegularExpression("".join(f"(?=.*{term})" for term in patterns))
+        visible_count, total_count = self._proxy.rowCount(), self.model.rowCount()
+        self.count_label.setText(f"{visible_count} of {total_count} options")
         self._update_selection()
 
     def _focus_list(self) -> None:
         if self._proxy.rowCount():
-            self.list.setCurrentIndex(self._proxy.index(0, 0))
-            self.list.setFocus()
+            self.list_view.setCurrentIndex(self._proxy.index(0, 0))
+            self.list_view.setFocus()
 
     def selected_choice(self) -> HardwareChoice | None:
-        choice = self.list.currentIndex().data(_CHOICE)
+        choice = self.list_view.currentIndex().data(_CHOICE_ROLE)
         return choice if isinstance(choice, HardwareChoice) else None
 
     def _update_selection(self, *_: QModelIndex) -> None:

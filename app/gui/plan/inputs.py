@@ -57,14 +57,14 @@ class PlanInputs(SideColumn):
 
     def show_state(self, state: PlanState) -> None:
         plan_inputs = state.inputs
-        if plan_inputs is None or state.loaded is None:
+        if plan_inputs is None or state.loaded_sources is None:
             return
-        if self._displayed_sources is not state.loaded:
-            self._displayed_sources = state.loaded
-            self.traffic.reset(state.loaded.traffic_source, state.loaded.inputs.traffic.peak_per_s)
+        if self._displayed_sources is not state.loaded_sources:
+            self._displayed_sources = state.loaded_sources
+            self.traffic.reset(state.loaded_sources.traffic_source, state.loaded_sources.inputs.traffic.peak_per_s)
         self.traffic.show_inputs(plan_inputs, state.edits)
         self.slo.show_slo(
-            state.edits.slo or _list_objective_texts(plan_inputs), _list_objective_texts(state.loaded.inputs)
+            state.edits.slo or _list_objective_texts(plan_inputs), _list_objective_texts(state.loaded_sources.inputs)
         )
         for row in self.rows.values():
             row.show_inputs(plan_inputs, state.edits)

@@ -14,8 +14,8 @@ from app.gui.plan.state import Change, Edits
 from app.gui.widgets import tool_tip_text, vbox
 from app.records.planning_inputs import PlanningInputs
 
-_MAX_ROWS = 8
-_MAX_NAMES = 3
+_MAX_VISIBLE_ROWS = 8
+_MAX_SUMMARY_NAMES = 3
 
 
 class MultiChoiceRow(InputRow):
@@ -41,16 +41,16 @@ class MultiChoiceRow(InputRow):
         self._proxy = QSortFilterProxyModel(self)
         self._proxy.setSourceModel(self.model)
         self._proxy.setFilterCaseSensitivity(Qt.CaseSensitivity.CaseInsensitive)
-        self.filter = QLineEdit()
-        self.filter.setPlaceholderText(f"Search {self.name}")
-        self.filter.setAccessibleName(self.filter.placeholderText())
-        self.filter.textChanged.connect(self._proxy.setFilterFixedString)
-        self.list = QListView()
-        self.list.setModel(self._proxy)
-        self.list.setUniformItemSizes(True)
-        self.list.setAccessibleName(f"{self.name} (choices)")
+        self.filter_field = QLineEdit()
+        self.filter_field.setPlaceholderText(f"Search {self.name}")
+        self.filter_field.setAccessibleName(self.filter_field.placeholderText())
+        self.filter_field.textChanged.connect(self._proxy.setFilterFixedString)
+        self.list_view = QListView()
+        self.list_view.setModel(self._proxy)
+        self.list_view.setUniformItemSizes(True)
+        self.list_view.setAccessibleName(f"{self.name} (choices)")
         self._expanded_content = QWidget()
-        vbox(self.filter, self.list, within=self._expanded_content)
+        vbox(self.filter_field, self.list_view, within=self._expanded_content)
         self.column.addWidget(self._expanded_content)
         self._expanded_content.hide()
 
@@ -60,7 +60,7 @@ class MultiChoiceRow(InputRow):
         names = tuple(sorted({*self._list_all_names(plan_inputs), *checked_names}))
         self._is_updating = True
         if names != self._names:
-            self._fill(names)
+            self._fill_list(names)
         for index, name in enumerate(names):
             state = Qt.CheckState.Checked if name in checked_names else Qt.CheckState.Unchecked
             self.model.item(index).setCheckState(state)
@@ -75,7 +75,7 @@ class MultiChoiceRow(InputRow):
         items = (self.model.item(index) for index in range(self.model.rowCount()))
         return tuple(item.text() for item in items if item.checkState() == Qt.CheckState.Checked)
 
-    def _fill(self, names: tuple[str, ...]) -> None:
+    def _fill_list(self, names: tuple[str, ...]) -> None:
         self._names = names
         self.model.clear()
         for name in names:
@@ -83,9 +83,9 @@ class MultiChoiceRow(InputRow):
             item.setEditable(False)
             item.setCheckable(True)
             self.model.appendRow(item)
-        self.filter.setVisible(len(names) > _MAX_ROWS)
-        rows = min(len(names), _MAX_ROWS)
-        self.list.setMinimumHeight(rows * (self.fontMetrics().height() + 6) + 4)
+        self.filter_field.setVisible(len(names) > _MAX_VISIBLE_ROWS)
+        row_count = min(len(names), _MAX_VISIBLE_ROWS)
+        self.list_view.setMinimumHeight(row_count * (self.fontMetrics().height() + 6) + 4)
 
     def _set_expanded(self, is_expanded: bool) -> None:
         self.expand_button.setArrowType(Qt.ArrowType.DownArrow if is_expanded else Qt.ArrowType.RightArrow)
@@ -102,6 +102,6 @@ class MultiChoiceRow(InputRow):
 def _format_summary(checked_names: tuple[str, ...]) -> str:
     if not checked_names:
         return "all"
-    names = ", ".join(checked_names[:_MAX_NAMES])
-    hidden_count = len(checked_names) - _MAX_NAMES
+    names = ", ".join(checked_names[:_MAX_SUMMARY_NAMES])
+    hidden_count = len(checked_names) - _MAX_SUMMARY_NAMES
     return f"{names} and {hidden_count} more" if hidden_count > 0 else names

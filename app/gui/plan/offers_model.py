@@ -55,11 +55,13 @@ def build_headers() -> dict[str, str]:
 def build_frame(plan: Plan) -> pd.DataFrame:
     """Return a table with one row per fleet: feasible fleets first, sorted by cost."""
     pareto_front = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
-    best = None if plan.recommendation is None else plan.recommendation.fleet.offer
-    marks = {fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in pareto_front}
-    if best is not None:
-        marks[best] = "recommended"
-    rows = [_build_row(fleet, marks.get(fleet.offer)) for fleet in plan.offers]
+    recommended_offer = None if plan.recommendation is None else plan.recommendation.fleet.offer
+    marks_by_offer = {
+        fleet.offer: "Pareto-optimal" for fleet in plan.offers if (fleet.offer, fleet.instances) in pareto_front
+    }
+    if recommended_offer is not None:
+        marks_by_offer[recommended_offer] = "recommended"
+    rows = [_build_row(fleet, marks_by_offer.get(fleet.offer)) for fleet in plan.offers]
     dtypes = {"instances": "Int64", "risk": "int64", "age": "int64"} | dict.fromkeys(_FLOAT_COLUMNS, "float64")
     # set the type of each column explicitly, since pandas would infer it
     columns = list(zip(*rows, strict=True)) or [()] * len(COLUMNS)
@@ -158,7 +160,7 @@ class OffersModel(FrameModel):
 
     def flags(self, index: QModelIndex | QPersistentModelIndex) -> Qt.ItemFlag:
         flags = super().flags(index)
-        return flags | Qt.ItemFlag.ItemIsEditable if self._is_price(index) else flags
+        return flags | Qt.ItemFlag.ItemIsEditable if self._is_price_cell(index) else flags
 
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         if not index.isValid():
@@ -178,7 +180,7 @@ class OffersModel(FrameModel):
         from app.profiles.problems import BadValueError
         from app.profiles.units import parse_usd_per_hour
 
-        if role != Qt.ItemDataRole.EditRole or not self._is_price(index):
+        if role != Qt.ItemDataRole.EditRole or not self._is_price_cell(index):
             return False
         text = str(value).strip().replace(",", "")
         try:
@@ -203,11 +205,11 @@ class OffersModel(FrameModel):
             if is_edited:
                 return f"Custom price (original: {format_usd_per_hour(self._original_prices.get(offer))})"
             return "Double-click or press F2 to edit the price."
-        content = super().data(index, role)
+        text = super().data(index, role)
         is_text = role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)
-        return f"{_EDITED_MARK} {content}" if is_edited and is_text else content
+        return f"{_EDITED_MARK} {text}" if is_edited and is_text else text
 
-    def _is_price(self, index: QModelIndex | QPersistentModelIndex) -> bool:
+    def _is_price_cell(self, index: QModelIndex | QPersistentModelIndex) -> bool:
         return index.isValid() and index.column() == _PRICE_INDEX
 
     @staticmethod

@@ -69,9 +69,9 @@ class CustomOfferForm(QFrame):
             (right_form, "v&CPUs", self.vcpus),
             (right_form, "&Memory", self.memory),
         )
-        for form, name, field in fields:
-            field.setAccessibleName(name.replace("&", ""))
-            form.addRow(name, field)
+        for form, title, field in fields:
+            field.setAccessibleName(title.replace("&", ""))
+            form.addRow(title, field)
         columns = hbox((left_form, 1), (right_form, 1))
         button_row = hbox(1, button("Cancel", self.hide))
         self.add_button = button("Add offer", self._add, primary=True)
@@ -138,10 +138,10 @@ def write_price_list(row: dict[str, object]) -> Path:
     from app.gui.plan.assumption_files import format_yaml
     from app.storage.run_directory import runs_home, write_atomically
 
-    folder = runs_home().parent / "prices"
-    folder.mkdir(parents=True, exist_ok=True)
-    name = re.sub(r"[^a-zA-Z0-9]+", "-", f"{row['provider']}-{row['instance_type']}-{row['region']}").strip("-").lower()
-    path = folder / f"{name or 'offer'}.yaml"
+    directory = runs_home().parent / "prices"
+    directory.mkdir(parents=True, exist_ok=True)
+    stem = re.sub(r"[^a-zA-Z0-9]+", "-", f"{row['provider']}-{row['instance_type']}-{row['region']}").strip("-").lower()
+    path = directory / f"{stem or 'offer'}.yaml"
     write_atomically(path, format_yaml([row]).encode())
     return path
 
@@ -172,16 +172,16 @@ class OffersView(QWidget):
             QAbstractItemView.EditTrigger.DoubleClicked | QAbstractItemView.EditTrigger.EditKeyPressed
         )
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
-        self.filter = search_field("Filter by provider, region, note…", "Filter offers")
+        self.filter_field = search_field("Filter by provider, region, note…", "Filter offers")
         self.count_label = label("", "muted")
         self.reset_button = button("Reset &this price", self._reset_price)
         self.reset_all_button = button("Reset &all prices", self._reset_all_prices)
-        self.prices = tool_button("Pri&ces", "Custom prices")
-        self.menu = QMenu(self.prices)
+        self.prices_button = tool_button("Pri&ces", "Custom prices")
+        self.menu = QMenu(self.prices_button)
         self.form = CustomOfferForm()
         self.form.hide()
         self._build_layout()
-        self.filter.textChanged.connect(self._filter)
+        self.filter_field.textChanged.connect(self._apply_filter)
         self.model.price_requested.connect(self._request_price)
         self.form.price_list_written.connect(self._on_price_list_written)
         self.table.selectionModel().selectionChanged.connect(self._on_selection)
@@ -190,30 +190,30 @@ class OffersView(QWidget):
     def _build_layout(self) -> None:
         self.menu.addAction("&Open price list…", self._choose_price_list)
         self.menu.addAction("&Add custom offer…", self._show_form)
-        self.prices.setMenu(self.menu)
-        self.prices.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
+        self.prices_button.setMenu(self.menu)
+        self.prices_button.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         header = hbox(
             label("Offers", "heading"),
-            (self.filter, 1),
+            (self.filter_field, 1),
             self.count_label,
             self.reset_button,
             self.reset_all_button,
-            self.prices,
+            self.prices_button,
         )
         vbox(header, (self.table, 1), self.form, within=self)
 
     def show_state(self, state: PlanState) -> None:
-        if state.plan is None or state.inputs is None or state.loaded is None or state.plan is self._plan:
+        if state.plan is None or state.inputs is None or state.loaded_sources is None or state.plan is self._plan:
             return
         is_first_plan = self._plan is None
         self._plan = state.plan
         selected_offer = self.selected_offer()
         self.model.set_edited_prices(
-            state.edits.edited_prices, _original_prices(state.loaded.inputs, state.edits.edited_prices)
+            state.edits.edited_prices, _get_original_prices(state.loaded_sources.inputs, state.edits.edited_prices)
         )
         self._is_updating = True
         self.model.set_frame(build_frame(state.plan))
-        self._filter(self.filter.text())
+        self._apply_filter(self.filter_field.text())
         if is_first_plan:
             self.fit_columns()
         self._is_updating = False
@@ -244,16 +244,18 @@ class OffersView(QWidget):
         self._is_updating = False
         self._update_buttons()
 
-    def edit_price(self, offer: str, text: str) -> bool:
-        """Edit the price of an offer as if `text` were typed into the cell. Return whether the
-        price is valid."""
+    def edit_price(self, offer: str, price_text: str) -> bool:
+        """Edit the price of an offer as if `price_text` were typed into the cell. Return whether
+        the price is valid."""
         row = self.model.find_row(offer)
-        return row is not None and self.model.setData(self.model.index(row, COLUMNS.index(PRICE_COLUMN)), text)
+        return row is not None and self.model.setData(self.model.index(row, COLUMNS.index(PRICE_COLUMN)), price_text)
 
-    def _filter(self, text: str) -> None:
+    def _apply_filter(self, text: str) -> None:
         self.table.set_filter(text)
-        visible, total = self.model.rowCount(), len(self.model.frame)
-        self.count_label.setText(f"{visible} of {total} offers" if visible != total else f"{total} offers")
+        visible_count, total_count = self.model.rowCount(), len(self.model.frame)
+        self.count_label.setText(
+            f"{visible_count} of {total_count} offers" if visible_count != total_count else f"{total_count} offers"
+        )
         set_table_description(self.table, "Offers")
         self._update_buttons()
 
@@ -269,9 +271,9 @@ class OffersView(QWidget):
         for reset_button in (self.reset_button, self.reset_all_button):
             reset_button.setVisible(bool(self.model.edited_offers()))
 
-    def _request_price(self, offer: str, text: str) -> None:
-        title = f"Price of {offer}: {format_usd_per_hour(float(text))}"
-        self.change_requested.emit(Change(title, ((f"{PRICE_PREFIX}{offer}", text),)))
+    def _request_price(self, offer: str, price_text: str) -> None:
+        title = f"Price of {offer}: {format_usd_per_hour(float(price_text))}"
+        self.change_requested.emit(Change(title, ((f"{PRICE_PREFIX}{offer}", price_text),)))
 
     def _reset_price(self) -> None:
         offer = self.selected_offer()
@@ -283,9 +285,9 @@ class OffersView(QWidget):
         self.change_requested.emit(Change("Reset all prices", values))
 
     def _choose_price_list(self) -> None:
-        name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_PRICE_LIST_FILTER})")
-        if name:
-            self.price_list_requested.emit(Path(name))
+        file_name, _ = QFileDialog.getOpenFileName(self, "Open price list", "", f"Price lists ({_PRICE_LIST_FILTER})")
+        if file_name:
+            self.price_list_requested.emit(Path(file_name))
 
     def _show_form(self) -> None:
         self.form.open_form()
@@ -307,14 +309,14 @@ class OffersView(QWidget):
                 self.price_list_requested.emit(Path(url.toLocalFile()))
 
 
-def _original_prices(plan_inputs: PlanningInputs, edited_prices: dict[str, str]) -> dict[str, float | None]:
+def _get_original_prices(plan_inputs: PlanningInputs, edited_prices: dict[str, str]) -> dict[str, float | None]:
     return {
         offer.key: _get_price(offer, plan_inputs) for offer in plan_inputs.catalog.offers if offer.key in edited_prices
     }
 
 
 def _get_price(offer: Offer, plan_inputs: PlanningInputs) -> float | None:
-    kind = plan_inputs.limits.price
-    if kind == "spot":
+    price_kind = plan_inputs.limits.price
+    if price_kind == "spot":
         return offer.spot_usd_per_hour
-    return offer.reserved_1y_usd_per_hour if kind == "reserved-1y" else offer.on_demand_usd_per_hour
+    return offer.reserved_1y_usd_per_hour if price_kind == "reserved-1y" else offer.on_demand_usd_per_hour

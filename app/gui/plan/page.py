@@ -35,35 +35,35 @@ class PlanPage(Page):
         super().__init__(navigation, theme_controller)
         self._pending_prices: tuple[Path, ...] = ()
         self._displayed_error: Exception | None = None
-        self._loaded: LoadedSources | None = None
+        self._displayed_sources: LoadedSources | None = None
         self.presenter = PlanPresenter(self)
-        self.bar = SourceBar(self.presenter.undo)
+        self.source_bar = SourceBar(self.presenter.undo_stack)
         self.strip = MessageStrip()
-        self.empty, self.picker = EmptyPlan(), HardwarePicker()
+        self.empty_state, self.hardware_picker = EmptyPlan(), HardwarePicker()
         self._request_without_hardware: PlanRequest | None = None
         self.loading = label("Reading measurements and fitting a service model…", "muted", wrap=True)
         self.workbench = Workbench(self.presenter, theme_controller)
         # with large text in a small window the content scrolls, so that the window can stay small
         self.work_area = scroll_area(self.workbench)
-        self.stack = stacked_widget(self.empty, self.picker, self.loading, self.work_area)
-        vbox(self.bar, self.strip, (self.stack, 1), within=self, spacing=6)
+        self.stack = stacked_widget(self.empty_state, self.hardware_picker, self.loading, self.work_area)
+        vbox(self.source_bar, self.strip, (self.stack, 1), within=self, spacing=6)
         self._connect()
         self.show_state(self.presenter.state)
 
     def _connect(self) -> None:
         self.presenter.changed.connect(self.show_state)
-        self.bar.sources_requested.connect(self.open_sources)
-        self.bar.assumptions_requested.connect(self._open_assumptions)
-        self.bar.closed.connect(self.presenter.close)
-        self.bar.reset_requested.connect(self.presenter.reset)
-        self.bar.export_requested.connect(self.export_to)
-        self.empty.run_selected.connect(self._open_run)
-        self.empty.sweep_requested.connect(self._open_run_page)
-        self.empty.open_requested.connect(self.bar.choose_files)
-        self.empty.assumptions.request_ready.connect(self.presenter.open)
-        self.empty.assumptions.failed.connect(self._notify_error)
-        self.picker.hardware_selected.connect(self.presenter.set_hardware)
-        self.picker.canceled.connect(self.presenter.close)
+        self.source_bar.sources_requested.connect(self.open_sources)
+        self.source_bar.assumptions_requested.connect(self._open_assumptions)
+        self.source_bar.closed.connect(self.presenter.close)
+        self.source_bar.reset_requested.connect(self.presenter.reset)
+        self.source_bar.export_requested.connect(self.export_to)
+        self.empty_state.run_selected.connect(self._open_run)
+        self.empty_state.sweep_requested.connect(self._open_run_page)
+        self.empty_state.open_requested.connect(self.source_bar.choose_files)
+        self.empty_state.assumptions.request_ready.connect(self.presenter.open)
+        self.empty_state.assumptions.failed.connect(self._notify_error)
+        self.hardware_picker.hardware_selected.connect(self.presenter.set_hardware)
+        self.hardware_picker.canceled.connect(self.presenter.close)
         self.navigation.library_changed.connect(self.refresh_runs)
 
     def enter(self) -> None:
@@ -82,8 +82,8 @@ class PlanPage(Page):
     def open_prices(self, path: Path) -> None:
         """Add a price list to the catalog of the open plan, or of the next plan if no plan is
         open."""
-        if self.presenter.state.loaded is not None:
-            self.presenter.add_prices(path)
+        if self.presenter.state.loaded_sources is not None:
+            self.presenter.add_price_list(path)
             return
         self._pending_prices = (*self._pending_prices, path)
         message = f"The prices in {path.name} apply to the next plan."
@@ -93,12 +93,12 @@ class PlanPage(Page):
         return self.presenter.command_line()
 
     def undo_stack(self) -> QUndoStack | None:
-        return self.presenter.undo
+        return self.presenter.undo_stack
 
     def export(self) -> bool:
         if self.presenter.state.plan is None:
             return False
-        self.bar.open_export_menu()
+        self.source_bar.open_export_menu()
         return True
 
     def export_to(self, kind: ExportKind, destination: Path) -> None:
@@ -114,7 +114,7 @@ class PlanPage(Page):
         )
 
     def filter_field(self) -> QLineEdit | None:
-        return self.workbench.offers.filter if self.stack.currentWidget() is self.work_area else None
+        return self.workbench.offers.filter_field if self.stack.currentWidget() is self.work_area else None
 
     def runs(self) -> tuple[Path, ...]:
         request = self.presenter.request()
@@ -122,13 +122,13 @@ class PlanPage(Page):
         return tuple(path for path in paths if (path / "events.jsonl").exists())
 
     def show_state(self, state: PlanState) -> None:
-        self.bar.show_state(state)
+        self.source_bar.show_state(state)
         self._show_error(state)
-        self._warn_assumed_traffic(state.loaded)
+        self._warn_assumed_traffic(state.loaded_sources)
         if state.request_without_hardware is not None:
             self._show_hardware_picker(state.request_without_hardware)
         elif state.phase in ("empty", "failed"):
-            self.stack.setCurrentWidget(self.empty)
+            self.stack.setCurrentWidget(self.empty_state)
         elif state.phase == "loading":
             self.stack.setCurrentWidget(self.loading)
         else:
@@ -136,21 +136,28 @@ class PlanPage(Page):
             self.stack.setCurrentWidget(self.work_area)
 
     def _show_hardware_picker(self, request: PlanRequest) -> None:
-        self.stack.setCurrentWidget(self.picker)
+        self.stack.setCurrentWidget(self.hardware_picker)
         if request is not self._request_without_hardware:
             self._request_without_hardware = request
-            self.picker.reset_selection(tuple(Path(source).name for source in request.sources))
+            self.hardware_picker.reset_selection(tuple(Path(source).name for source in request.sources))
             today = self.presenter.today
-            submit(self, lambda: list_hardware_choices(request, today), self.picker.show_choices, self._notify_error)
+            submit(
+                self,
+                lambda: list_hardware_choices(request, today),
+                self.hardware_picker.show_choices,
+                self._notify_error,
+            )
 
-    def _warn_assumed_traffic(self, loaded: LoadedSources | None) -> None:
-        if loaded is self._loaded:
+    def _warn_assumed_traffic(self, loaded_sources: LoadedSources | None) -> None:
+        if loaded_sources is self._displayed_sources:
             return
-        self._loaded = loaded
-        if loaded is not None and loaded.is_traffic_assumed:
+        self._displayed_sources = loaded_sources
+        if loaded_sources is not None and loaded_sources.is_traffic_assumed:
             template = "The sources do not define the traffic. A peak of {peak} req/s is assumed."
-            peak = f"{loaded.inputs.traffic.peak_per_s:g}"
-            self.strip.show_notice(Notice("warning", template.format(peak=peak), None, "Set the peak under Traffic."))
+            peak_text = f"{loaded_sources.inputs.traffic.peak_per_s:g}"
+            self.strip.show_notice(
+                Notice("warning", template.format(peak=peak_text), None, "Set the peak under Traffic.")
+            )
 
     def _show_error(self, state: PlanState) -> None:
         """Show each new error once, and hide the error when it is resolved."""
@@ -166,8 +173,8 @@ class PlanPage(Page):
         self._displayed_error = state.error
 
     def _show_runs(self, runs: tuple[PlannableRun, ...]) -> None:
-        self.bar.show_runs(runs)
-        self.empty.show_runs(runs)
+        self.source_bar.show_runs(runs)
+        self.empty_state.show_runs(runs)
 
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
         message = f"Exported: {', '.join(map(str, paths))}"
@@ -181,7 +188,7 @@ class PlanPage(Page):
 
     def _open_assumptions(self) -> None:
         self.presenter.close()
-        self.empty.show_assumptions()
+        self.empty_state.show_assumptions()
 
     def _open_run_page(self) -> None:
         self.navigation.page_requested.emit("run")

@@ -45,7 +45,7 @@ class ParetoChart(QWidget):
         self._plan: Plan | None = None
         self._state = PlanState()
         self._selected_offer: str | None = None
-        self._offers: dict[str, tuple[str, ...]] = {}
+        self._offers_by_series: dict[str, tuple[str, ...]] = {}
         self._axes: tuple[str, str] = ("", "")
         self.cost = ChoiceField((("month", "$/month"), ("1k", "$/1k inferences"), ("1m", "$/1M tokens")))
         self.speed = ChoiceField((("latency", "Latency at peak"), ("tokens", "Output throughput per user (tok/s)")))
@@ -62,7 +62,7 @@ class ParetoChart(QWidget):
             axis_row.addWidget(caption)
             axis_row.addWidget(field)
         axis_row.addStretch(1)
-        self._column = vbox(axis_row, (self.chart, 1), self._summary_label, within=self)
+        self._layout = vbox(axis_row, (self.chart, 1), self._summary_label, within=self)
 
     def show_state(self, state: PlanState) -> None:
         self._state = state
@@ -106,9 +106,9 @@ class ParetoChart(QWidget):
     def _remove_stale_series(self, fleets: Sequence[Fleet]) -> None:
         """Remove the series that are no longer needed. All other series are updated in place, so
         that the zoom is preserved."""
-        keys = {*_group_fleets(fleets), _PARETO_FRONT} if fleets else set()
+        series_keys = {*_group_fleets(fleets), _PARETO_FRONT} if fleets else set()
         for series in self.chart.series():
-            if series.key not in keys:
+            if series.key not in series_keys:
                 self.chart.remove(series.key)
         self.chart.clear_region()
         self.chart.set_limit(None)
@@ -129,7 +129,7 @@ class ParetoChart(QWidget):
         previous_chart = self.chart
         self._axes = axes
         self.chart = self._build_chart(axes, plan)
-        self._column.replaceWidget(previous_chart, self.chart)
+        self._layout.replaceWidget(previous_chart, self.chart)
         previous_chart.hide()
         previous_chart.deleteLater()
 
@@ -162,14 +162,14 @@ class ParetoChart(QWidget):
         return (np.nan if cost is None else cost, np.nan if speed is None else speed)
 
     def _draw_fleets(self, fleets: Sequence[Fleet]) -> None:
-        self._offers = {}
+        self._offers_by_series = {}
         for series, (name, group_fleets) in enumerate(_group_fleets(fleets).items()):
             positions = [self._get_position(fleet) for fleet in group_fleets]
-            hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in group_fleets])
+            is_hollow = np.array([fleet.basis not in ("measured", "interpolated") for fleet in group_fleets])
             x, y = np.array(positions).T
-            names = [f"{fleet.instances} × {fleet.offer}" for fleet in group_fleets]
-            self.chart.set_points(name, name, x, y, series=series, hollow=hollow, names=names)
-            self._offers[name] = tuple(fleet.offer for fleet in group_fleets)
+            point_names = [f"{fleet.instances} × {fleet.offer}" for fleet in group_fleets]
+            self.chart.set_points(name, name, x, y, series=series, hollow=is_hollow, names=point_names)
+            self._offers_by_series[name] = tuple(fleet.offer for fleet in group_fleets)
 
     def _draw_pareto_front(self, plan: Plan) -> None:
         positions = sorted(self._get_position(fleet) for fleet in plan.pareto)
@@ -195,22 +195,22 @@ class ParetoChart(QWidget):
             recommended_fleet is None or selected_fleet.offer != recommended_fleet.offer
         ):
             markers.append((self._get_position(selected_fleet)[0], selected_fleet.offer))
-        self.chart.set_markers([mark for mark in markers if not np.isnan(mark[0])])
+        self.chart.set_markers([marker for marker in markers if not np.isnan(marker[0])])
 
     def _draw_region(self, plan: Plan) -> None:
-        limit = _find_limit_ms(self._state, plan)
-        budget = None
+        limit_ms = _find_limit_ms(self._state, plan)
+        budget_usd = None
         if self._state.inputs is not None and self.cost.currentData() == "month":
-            budget = self._state.inputs.limits.budget_usd_per_month
-        if limit is None:
+            budget_usd = self._state.inputs.limits.budget_usd_per_month
+        if limit_ms is None:
             return
-        text = "within SLO" if budget is None else "within SLO and budget"
+        text = "within SLO" if budget_usd is None else "within SLO and budget"
         if self.speed.currentData() == "tokens":
-            self.chart.set_region(None, budget, 1000 / limit, None, text)
-            self.chart.set_limit(1000 / limit, "SLO")
+            self.chart.set_region(None, budget_usd, 1000 / limit_ms, None, text)
+            self.chart.set_limit(1000 / limit_ms, "SLO")
         else:
-            self.chart.set_region(None, budget, None, limit, text)
-            self.chart.set_limit(limit, f"SLO: {limit:g} ms")
+            self.chart.set_region(None, budget_usd, None, limit_ms, text)
+            self.chart.set_limit(limit_ms, f"SLO: {limit_ms:g} ms")
 
     def _format_summary(self, plan: Plan, fleets: Sequence[Fleet]) -> str:
         excluded_count = len(plan.offers) - len(fleets)
@@ -226,7 +226,7 @@ class ParetoChart(QWidget):
         return " ".join(sentences)
 
     def _on_point_selected(self, key: str, index: int) -> None:
-        offers = self._offers.get(key)
+        offers = self._offers_by_series.get(key)
         if offers is not None and index < len(offers):
             self.offer_selected.emit(offers[index])
         elif key == _PARETO_FRONT and self._plan is not None:
@@ -238,8 +238,10 @@ class ParetoChart(QWidget):
 def _group_fleets(fleets: Sequence[Fleet]) -> dict[str, list[Fleet]]:
     """Group the fleets by provider, largest group first. Providers with few fleets are combined
     into one group."""
-    fleet_counts = Counter(fleet.provider for fleet in fleets).most_common()
-    provider_names = [name for name, _ in fleet_counts[: _MAX_PROVIDERS + (len(fleet_counts) == _MAX_PROVIDERS + 1)]]
+    provider_counts = Counter(fleet.provider for fleet in fleets).most_common()
+    provider_names = [
+        name for name, _ in provider_counts[: _MAX_PROVIDERS + (len(provider_counts) == _MAX_PROVIDERS + 1)]
+    ]
     groups: dict[str, list[Fleet]] = {name: [] for name in provider_names}
     for fleet in fleets:
         groups.setdefault(fleet.provider if fleet.provider in provider_names else "other providers", []).append(fleet)

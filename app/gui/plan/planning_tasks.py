@@ -53,13 +53,15 @@ def build_cached_inputs(request: PlanRequest, today: datetime.date) -> PlanningI
     return build_plan_inputs(request, today)
 
 
-def build_edited_inputs(loaded: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
+def build_edited_inputs(loaded_sources: LoadedSources, edits: Edits, today: datetime.date) -> PlanningInputs:
     """Return the plan inputs that `sizewise plan` would build if these edits were command-line
     options."""
-    if edits.prices or (loaded.needs_refit and edits.slo is not None):
-        request = apply_to_request(loaded.request, Edits((), edits.slo if loaded.needs_refit else None, edits.prices))
+    if edits.price_lists or (loaded_sources.needs_refit and edits.slo is not None):
+        request = apply_to_request(
+            loaded_sources.request, Edits((), edits.slo if loaded_sources.needs_refit else None, edits.price_lists)
+        )
         return apply_edits(build_cached_inputs(request, today), edits)
-    return apply_edits(loaded.inputs, edits)
+    return apply_edits(loaded_sources.inputs, edits)
 
 
 def apply_edits(plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
@@ -72,19 +74,19 @@ def apply_edits(plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
 
 
 def compute_plan(
-    loaded: LoadedSources,
+    loaded_sources: LoadedSources,
     edits: Edits,
     today: datetime.date,
     *,
     is_estimate: bool,
     should_continue: ShouldContinue = always_continue,
 ) -> PlanOutcome:
-    plan_inputs = build_edited_inputs(loaded, edits, today)
+    plan_inputs = build_edited_inputs(loaded_sources, edits, today)
     start_s = time.perf_counter()
     plan = plan_fleets(plan_inputs, estimate_only=is_estimate, should_continue=should_continue)
     computation_ms = 1000 * (time.perf_counter() - start_s)
-    has_no_fit = plan.recommendation is None and not is_estimate
-    return PlanOutcome(plan_inputs, plan, find_relaxations(plan_inputs) if has_no_fit else (), computation_ms)
+    is_infeasible = plan.recommendation is None and not is_estimate
+    return PlanOutcome(plan_inputs, plan, find_relaxations(plan_inputs) if is_infeasible else (), computation_ms)
 
 
 def compile_simulator() -> None:
@@ -116,13 +118,13 @@ def _needs_refit(request: PlanRequest) -> bool:
 def _find_traffic_source(request: PlanRequest) -> TrafficSource:
     """Return the profile key that defines the traffic. The overrides of the request take precedence
     over the profiles of the sources; the default is `peak`."""
-    keys = [override.partition("=")[0].split(".") for override in request.overrides]
-    overridden_keys = [key[1] for key in keys if key[0] == "traffic" and len(key) > 1]
-    for key in ("peak", "users", "trace"):
-        if key in overridden_keys:
-            return "peak" if key == "peak" else "users" if key == "users" else "trace"
-    profiles = [_read_traffic_source(source) for source in request.sources]
-    return next((key for key in reversed(profiles) if key is not None), "peak")
+    key_paths = [override.partition("=")[0].split(".") for override in request.overrides]
+    overridden_keys = [key_path[1] for key_path in key_paths if key_path[0] == "traffic" and len(key_path) > 1]
+    for source in ("peak", "users", "trace"):
+        if source in overridden_keys:
+            return "peak" if source == "peak" else "users" if source == "users" else "trace"
+    profile_sources = [_read_traffic_source(source) for source in request.sources]
+    return next((source for source in reversed(profile_sources) if source is not None), "peak")
 
 
 def _read_traffic_source(source: str) -> TrafficSource | None:

@@ -42,15 +42,15 @@ class PlanPresenter(QObject):
     def __init__(self, parent: QObject | None = None, delay_ms: int = SIMULATION_DELAY_MS) -> None:
         super().__init__(parent)
         self.state = PlanState()
-        self.undo = QUndoStack(self)
+        self.undo_stack = QUndoStack(self)
         self._opened_request: PlanRequest | None = None
         self._loader: Latest[LoadedSources] = Latest(self, self._on_loaded, self._on_load_error)
         self._estimator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_estimate, self._on_error)
         self._simulator: Latest[tuple[Edits, PlanOutcome]] = Latest(self, self._on_simulation, self._on_error)
-        self._simulation_canceled = Event()
-        self._pause_timer = QTimer(self, singleShot=True)
+        self._simulation_cancel_event = Event()
+        self._simulation_timer = QTimer(self, singleShot=True)
         self.set_simulation_delay(delay_ms)
-        self._pause_timer.timeout.connect(self._simulate)
+        self._simulation_timer.timeout.connect(self._start_simulation)
 
     @property
     def today(self) -> datetime.date:
@@ -58,19 +58,19 @@ class PlanPresenter(QObject):
 
     def set_simulation_delay(self, delay_ms: int) -> None:
         """Set the time from the last edit to the start of the simulation, in ms."""
-        self._pause_timer.setInterval(delay_ms)
+        self._simulation_timer.setInterval(delay_ms)
 
     def prepare_simulator(self) -> None:
         """Compile the simulator in the background, once."""
         if self.state.simulator_status == "unknown":
-            self._update(simulator_status="compiling")
+            self._update_state(simulator_status="compiling")
             submit(self, compile_simulator, self._on_compiled, self._on_compile_error)
 
     def open(self, request: PlanRequest) -> None:
         """Open other sources. The edits and their undo history are discarded, since they refer to
         the previous sources."""
         self._cancel_pending()
-        self.undo.clear()
+        self.undo_stack.clear()
         self.state = PlanState(phase="loading", simulator_status=self.state.simulator_status)
         self._opened_request = request
         self._emit_state()
@@ -87,30 +87,30 @@ class PlanPresenter(QObject):
         """Close the sources and discard all edits, so that the page shows its empty state."""
         self._cancel_pending()
         self._loader.cancel()
-        self.undo.clear()
+        self.undo_stack.clear()
         self.state = PlanState(simulator_status=self.state.simulator_status)
         self._emit_state()
 
     def apply_change(self, change: Change) -> None:
         """Apply a change as one undo step. A change that has no effect is ignored."""
         new_edits = self.state.edits.with_change(change)
-        if self.state.loaded is not None and new_edits != self.state.edits:
-            self.undo.push(_EditCommand(self, change, self.state.edits, new_edits))
+        if self.state.loaded_sources is not None and new_edits != self.state.edits:
+            self.undo_stack.push(_EditCommand(self, change, self.state.edits, new_edits))
 
     def reset(self) -> None:
         """Reset all edits, as one undo step."""
         if self.state.edits != NO_EDITS:
-            self.undo.push(_EditCommand(self, Change("Reset all edits"), self.state.edits, NO_EDITS))
+            self.undo_stack.push(_EditCommand(self, Change("Reset all edits"), self.state.edits, NO_EDITS))
 
-    def add_prices(self, path: Path) -> None:
+    def add_price_list(self, path: Path) -> None:
         title = f"Price list {path.name}"
-        remaining = tuple(other_path for other_path in self.state.edits.prices if other_path != path)
-        self.apply_change(Change(title, prices=(*remaining, path)))
+        other_price_lists = tuple(other_path for other_path in self.state.edits.price_lists if other_path != path)
+        self.apply_change(Change(title, price_lists=(*other_price_lists, path)))
 
     def request(self) -> PlanRequest | None:
         """Return the request with all edits applied, or None if no sources are loaded."""
-        loaded = self.state.loaded
-        return None if loaded is None else apply_to_request(loaded.request, self.state.edits)
+        loaded_sources = self.state.loaded_sources
+        return None if loaded_sources is None else apply_to_request(loaded_sources.request, self.state.edits)
 
     def command_line(self) -> str | None:
         request = self.request()
@@ -118,68 +118,75 @@ class PlanPresenter(QObject):
 
     def set_edits(self, edits: Edits) -> None:
         """Set the edits and recompute the plan. The undo stack calls this method."""
-        loaded = self.state.loaded
-        if loaded is None:
+        loaded_sources = self.state.loaded_sources
+        if loaded_sources is None:
             return
         self._cancel_pending()
         plan_inputs = self.state.inputs
         try:
-            plan_inputs = apply_edits(self._replace_catalog(loaded.inputs, edits), edits)
+            plan_inputs = apply_edits(self._replace_catalog(loaded_sources.inputs, edits), edits)
         except SizewiseError as error:
             # with price lists, the edit may refer to an offer that is loaded with the next result
-            if not edits.prices:
-                self._update(edits=edits, error=error, is_current=False)
+            if not edits.price_lists:
+                self._update_state(edits=edits, error=error, is_current=False)
                 return
-        self._update(edits=edits, inputs=plan_inputs, error=None, is_current=False, relaxations=None)
-        self._estimate()
+        self._update_state(edits=edits, inputs=plan_inputs, error=None, is_current=False, relaxations=None)
+        self._start_estimate()
 
     def _replace_catalog(self, plan_inputs: PlanningInputs, edits: Edits) -> PlanningInputs:
         """Return the plan inputs with the catalog of the last result, which includes the price
         lists of the edits."""
-        if not edits.prices or self.state.inputs is None:
+        if not edits.price_lists or self.state.inputs is None:
             return plan_inputs
         return msgspec.structs.replace(plan_inputs, catalog=self.state.inputs.catalog)
 
-    def _estimate(self) -> None:
-        assert self.state.loaded is not None
-        self._estimator.request(partial(_compute, self.state.loaded, self.state.edits, self.today, True))
-        self._pause_timer.start()
+    def _start_estimate(self) -> None:
+        assert self.state.loaded_sources is not None
+        self._estimator.request(partial(_compute, self.state.loaded_sources, self.state.edits, self.today, True))
+        self._simulation_timer.start()
 
-    def _simulate(self) -> None:
-        if self.state.loaded is not None:
-            self._simulation_canceled = Event()
+    def _start_simulation(self) -> None:
+        if self.state.loaded_sources is not None:
+            self._simulation_cancel_event = Event()
             self._simulator.request(
-                partial(_compute, self.state.loaded, self.state.edits, self.today, False, self._simulation_canceled)
+                partial(
+                    _compute,
+                    self.state.loaded_sources,
+                    self.state.edits,
+                    self.today,
+                    False,
+                    self._simulation_cancel_event,
+                )
             )
 
     def _cancel_pending(self) -> None:
-        self._pause_timer.stop()
-        self._simulation_canceled.set()
+        self._simulation_timer.stop()
+        self._simulation_cancel_event.set()
         self._estimator.cancel()
         self._simulator.cancel()
 
-    def _on_loaded(self, loaded: LoadedSources) -> None:
-        self._update(phase="planning", loaded=loaded, inputs=loaded.inputs, error=None)
-        self._estimate()
+    def _on_loaded(self, loaded_sources: LoadedSources) -> None:
+        self._update_state(phase="planning", loaded_sources=loaded_sources, inputs=loaded_sources.inputs, error=None)
+        self._start_estimate()
 
     def _on_load_error(self, error: Exception) -> None:
         request_without_hardware = self._opened_request if isinstance(error, NoHardwareError) else None
-        self._update(phase="failed", error=error, request_without_hardware=request_without_hardware)
+        self._update_state(phase="failed", error=error, request_without_hardware=request_without_hardware)
 
-    def _on_estimate(self, outcome: tuple[Edits, PlanOutcome]) -> None:
-        edits, result = outcome
+    def _on_estimate(self, edits_and_outcome: tuple[Edits, PlanOutcome]) -> None:
+        edits, outcome = edits_and_outcome
         has_simulation = self.state.phase == "simulated" and self.state.is_current
         if edits == self.state.edits and not has_simulation:
-            self._show(result, "preview")
+            self._show_outcome(outcome, "preview")
 
-    def _on_simulation(self, outcome: tuple[Edits, PlanOutcome]) -> None:
-        edits, result = outcome
+    def _on_simulation(self, edits_and_outcome: tuple[Edits, PlanOutcome]) -> None:
+        edits, outcome = edits_and_outcome
         if edits == self.state.edits:
-            self._show(result, "simulated")
+            self._show_outcome(outcome, "simulated")
 
-    def _show(self, outcome: PlanOutcome, phase: str) -> None:
+    def _show_outcome(self, outcome: PlanOutcome, phase: str) -> None:
         relaxations = outcome.relaxations if phase == "simulated" else None
-        self._update(
+        self._update_state(
             phase=phase,
             inputs=outcome.inputs,
             plan=outcome.plan,
@@ -190,16 +197,16 @@ class PlanPresenter(QObject):
         )
 
     def _on_error(self, error: Exception) -> None:
-        self._pause_timer.stop()
-        self._update(error=error, is_current=False)
+        self._simulation_timer.stop()
+        self._update_state(error=error, is_current=False)
 
     def _on_compiled(self, _: None) -> None:
-        self._update(simulator_status="ready")
+        self._update_state(simulator_status="ready")
 
     def _on_compile_error(self, error: Exception) -> None:
-        self._update(simulator_status="ready", error=error)
+        self._update_state(simulator_status="ready", error=error)
 
-    def _update(self, **changes: object) -> None:
+    def _update_state(self, **changes: object) -> None:
         self.state = msgspec.structs.replace(self.state, **changes)
         self._emit_state()
 
@@ -208,12 +215,16 @@ class PlanPresenter(QObject):
 
 
 def _compute(
-    loaded: LoadedSources, edits: Edits, today: datetime.date, is_estimate: bool, canceled: Event | None = None
+    loaded_sources: LoadedSources,
+    edits: Edits,
+    today: datetime.date,
+    is_estimate: bool,
+    cancel_event: Event | None = None,
 ) -> tuple[Edits, PlanOutcome]:
-    """Compute a plan. A simulation stops early when `canceled` is set, so that the CPU is free for
-    the next analytical estimate."""
-    should_continue = always_continue if canceled is None else lambda: not canceled.is_set()
-    return edits, compute_plan(loaded, edits, today, is_estimate=is_estimate, should_continue=should_continue)
+    """Compute a plan. A simulation stops early when `cancel_event` is set, so that the CPU is free
+    for the next analytical estimate."""
+    should_continue = always_continue if cancel_event is None else lambda: not cancel_event.is_set()
+    return edits, compute_plan(loaded_sources, edits, today, is_estimate=is_estimate, should_continue=should_continue)
 
 
 class _EditCommand(QUndoCommand):

@@ -29,21 +29,21 @@ class PropertyList(QWidget):
 
     def set_properties(self, properties: Sequence[tuple[str, str]]) -> None:
         while len(self._rows) < len(properties):
-            name, value = label("", "muted", wrap=True), label("", wrap=True)
-            value.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            for column, widget in enumerate((name, value)):
+            name_label, value_label = label("", "muted", wrap=True), label("", wrap=True)
+            value_label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            for column, widget in enumerate((name_label, value_label)):
                 self._grid.addWidget(widget, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
-            self._rows.append((name, value))
-        for index, (name, value) in enumerate(self._rows):
+            self._rows.append((name_label, value_label))
+        for index, (name_label, value_label) in enumerate(self._rows):
             texts = properties[index] if index < len(properties) else ("", "")
-            name.setText(texts[0])
-            value.setText(texts[1])
-            value.setAccessibleName(": ".join(texts))
-            for widget in (name, value):
+            name_label.setText(texts[0])
+            value_label.setText(texts[1])
+            value_label.setAccessibleName(": ".join(texts))
+            for widget in (name_label, value_label):
                 widget.setVisible(index < len(properties))
 
     def texts(self) -> dict[str, str]:
-        return {name.text(): value.text() for name, value in self._rows if name.text()}
+        return {name_label.text(): value_label.text() for name_label, value_label in self._rows if name_label.text()}
 
 
 class Sentences(QWidget):
@@ -59,7 +59,7 @@ class Sentences(QWidget):
         self.hide()
 
     def set_sentences(self, sentences: Sequence[str]) -> None:
-        self._text.setText("\n".join(f"• {line}" for line in sentences))
+        self._text.setText("\n".join(f"• {sentence}" for sentence in sentences))
         self.setVisible(bool(sentences))
 
     def text(self) -> str:
@@ -75,11 +75,11 @@ def list_rejection_reasons(plan: Plan) -> tuple[str, ...]:
     rejections = [
         ((fleet.rejected_by, fleet.rejection), fleet.rejected) for fleet in plan.offers if fleet.rejected is not None
     ]
-    counts = Counter(kind for kind, _ in rejections)
+    counts = Counter(rejection_key for rejection_key, _ in rejections)
     examples = dict(reversed(rejections))
     reasons = [
-        f"{count} offers: {examples[kind]}" if count > 1 else f"1 offer: {examples[kind]}"
-        for kind, count in counts.most_common(_MAX_REASONS)
+        f"{count} offers: {examples[rejection_key]}" if count > 1 else f"1 offer: {examples[rejection_key]}"
+        for rejection_key, count in counts.most_common(_MAX_REASONS)
     ]
     remaining_count = sum(count for _, count in counts.most_common()[_MAX_REASONS:])
     return (*reasons, *([f"{remaining_count} more offers: other reasons"] if remaining_count else []))
@@ -117,33 +117,41 @@ class SensitivityTable(QWidget):
         while len(self._rows) < len(ranges):
             row = (label("", wrap=True), label("", wrap=True), label("", wrap=True))
             self._rows.append(row)
-            for column, cell in enumerate(row):
-                self._grid.addWidget(cell, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
+            for column, cell_label in enumerate(row):
+                self._grid.addWidget(cell_label, len(self._rows), column, Qt.AlignmentFlag.AlignTop)
         for index, row in enumerate(self._rows):
             texts = _format_range(ranges[index], recommended_offer) if index < len(ranges) else ("", "", "")
-            for cell, text in zip(row, texts, strict=True):
-                cell.setText(text)
-                cell.setVisible(index < len(ranges))
+            for cell_label, text in zip(row, texts, strict=True):
+                cell_label.setText(text)
+                cell_label.setVisible(index < len(ranges))
         self.setVisible(bool(ranges))
 
     def texts(self) -> list[tuple[str, str, str]]:
-        return [(a.text(), b.text(), c.text()) for a, b, c in self._rows if a.text()]
+        return [
+            (input_label.text(), low_label.text(), high_label.text())
+            for input_label, low_label, high_label in self._rows
+            if input_label.text()
+        ]
 
 
-def _format_range(item: SensitivityRange, recommended_offer: str | None) -> tuple[str, str, str]:
+def _format_range(sensitivity_range: SensitivityRange, recommended_offer: str | None) -> tuple[str, str, str]:
     return (
-        item.input,
+        sensitivity_range.input,
         _format_range_end(
-            item.low, item.usd_per_month_low, None if item.winner_low == recommended_offer else item.winner_low
+            sensitivity_range.low,
+            sensitivity_range.usd_per_month_low,
+            None if sensitivity_range.winner_low == recommended_offer else sensitivity_range.winner_low,
         ),
         _format_range_end(
-            item.high, item.usd_per_month_high, None if item.winner_high == recommended_offer else item.winner_high
+            sensitivity_range.high,
+            sensitivity_range.usd_per_month_high,
+            None if sensitivity_range.winner_high == recommended_offer else sensitivity_range.winner_high,
         ),
     )
 
 
-def _format_range_end(text: str, cost: float | None, recommended_offer: str | None) -> str:
-    if cost is None:
-        return f"{text}: no offer fits"
-    result = f"{text}: {format_usd(cost)}"
-    return result if recommended_offer is None else f"{result} with {recommended_offer}"
+def _format_range_end(input_text: str, usd_per_month: float | None, cheapest_offer: str | None) -> str:
+    if usd_per_month is None:
+        return f"{input_text}: no offer fits"
+    cost_text = f"{input_text}: {format_usd(usd_per_month)}"
+    return cost_text if cheapest_offer is None else f"{cost_text} with {cheapest_offer}"

@@ -30,7 +30,7 @@ class InputRow(QWidget):
         tooltip = f"Reset {self.name}"
         self._reset_button = tool_button("↺", tooltip, tip=tooltip, flat=True)
         self._reset_button.clicked.connect(self._reset)
-        self.help_text = _get_help(key)
+        self.help_text = _get_help_text(key)
         self.setToolTip(self.help_text)
         self._header = hbox((self._label, 1), self._edited_label, self._reset_button)
         self.column = vbox(self._header, within=self, spacing=2)
@@ -87,9 +87,9 @@ class NumberRow(InputRow):
         self.field.show_value(self._get_value(plan_inputs))
 
     def _request_change(self, value: float) -> None:
-        text = self._format_value(value)
+        value_text = self._format_value(value)
         title = f"{self.name} {self.field.text()}"
-        self.change_requested.emit(Change(title, ((self.key, text),), merge_id=self._merge_id))
+        self.change_requested.emit(Change(title, ((self.key, value_text),), merge_id=self._merge_id))
 
     def _renew_merge_id(self) -> None:
         self._merge_id = create_merge_id()
@@ -119,10 +119,10 @@ class ChoiceRow(InputRow):
         self.change_requested.emit(Change(title, ((self.key, str(self.field.currentData())),)))
 
 
-def _get_help(key: str) -> str:
+def _get_help_text(key: str) -> str:
     """Return the help text of a profile key, as shown in the profile form."""
     section, name = key.split(".")
-    group = profile_fields("http").find_field(section)
-    field = None if group is None else group.find_field(name)
+    section_field = profile_fields("http").find_field(section)
+    field = None if section_field is None else section_field.find_field(name)
     assert field is not None, f"{key} is a key of a profile"
     return field.help

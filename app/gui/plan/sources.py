@@ -16,12 +16,12 @@ _MAX_RUNS_READ = 60
 class PlannableRun(msgspec.Struct, frozen=True):
     directory: Path
     name: str
-    started: str
+    started_text: str
     capacity_text: str
 
     @property
     def label(self) -> str:
-        return f"{self.name} – {self.started} – {self.capacity_text}"
+        return f"{self.name} – {self.started_text} – {self.capacity_text}"
 
 
 def find_plannable_runs() -> tuple[PlannableRun, ...]:
@@ -29,14 +29,14 @@ def find_plannable_runs() -> tuple[PlannableRun, ...]:
     rate are skipped."""
     from app.storage.run_directory import list_stored_runs
 
-    runs: list[PlannableRun] = []
+    plannable_runs: list[PlannableRun] = []
     for run in list_stored_runs()[-_MAX_RUNS_READ:]:
         try:
             plannable_run = _read_plannable_run(run.directory)
         except UsageError:
             continue
-        runs += [plannable_run] if plannable_run is not None else []
-    return tuple(sorted(runs, key=lambda run: run.started, reverse=True)[:_MAX_RUNS])
+        plannable_runs += [plannable_run] if plannable_run is not None else []
+    return tuple(sorted(plannable_runs, key=lambda run: run.started_text, reverse=True)[:_MAX_RUNS])
 
 
 def _read_plannable_run(directory: Path) -> PlannableRun | None:
@@ -44,7 +44,7 @@ def _read_plannable_run(directory: Path) -> PlannableRun | None:
     from app.storage.run_directory import StoredRun
 
     result = StoredRun(directory).result
-    capacity = None if result is None else format_max_rate(result)
-    if result is None or capacity is None:
+    capacity_text = None if result is None else format_max_rate(result)
+    if result is None or capacity_text is None:
         return None
-    return PlannableRun(directory, result.name, clock_time(result.clock.wall_start), capacity)
+    return PlannableRun(directory, result.name, clock_time(result.clock.wall_start), capacity_text)

@@ -26,7 +26,7 @@ class Change(msgspec.Struct, frozen=True):
     title: str
     values: Values = ()
     slo: tuple[str, ...] | None = None
-    prices: tuple[Path, ...] | None = None
+    price_lists: tuple[Path, ...] | None = None
     merge_id: int = -1
 
 
@@ -34,18 +34,18 @@ class Edits(msgspec.Struct, frozen=True):
     """Edits of a plan by the user.
 
     `values` are keys and values of `--set`, including prices of offers. `slo` is `None` if the SLO
-    is unchanged. `prices` are price lists in addition to those of the request.
+    is unchanged. `price_lists` are price lists in addition to those of the request.
     """
 
     values: tuple[tuple[str, str], ...] = ()
     slo: tuple[str, ...] | None = None
-    prices: tuple[Path, ...] = ()
+    price_lists: tuple[Path, ...] = ()
 
     def value(self, key: str) -> str | None:
         return dict(self.values).get(key)
 
     def is_set(self, key: str) -> bool:
-        return self.slo is not None if key == "slo" else any(name == key for name, _ in self.values)
+        return self.slo is not None if key == "slo" else any(edited_key == key for edited_key, _ in self.values)
 
     @property
     def overrides(self) -> tuple[str, ...]:
@@ -65,7 +65,7 @@ class Edits(msgspec.Struct, frozen=True):
         return Edits(
             tuple(values.items()),
             self.slo if change.slo is None else (change.slo or None),
-            self.prices if change.prices is None else change.prices,
+            self.price_lists if change.price_lists is None else change.price_lists,
         )
 
 
@@ -83,7 +83,7 @@ def apply_to_request(request: PlanRequest, edits: Edits) -> PlanRequest:
         request,
         overrides=tuple(overrides.values()),
         slo=request.slo if edits.slo is None else edits.slo,
-        offers=(*request.offers, *edits.prices),
+        offers=(*request.offers, *edits.price_lists),
     )
 
 
@@ -123,7 +123,7 @@ class PlanState(msgspec.Struct, frozen=True):
     """
 
     phase: Phase = "empty"
-    loaded: LoadedSources | None = None
+    loaded_sources: LoadedSources | None = None
     edits: Edits = NO_EDITS
     inputs: PlanningInputs | None = None
     plan: Plan | None = None

@@ -99,20 +99,24 @@ class PeakRow(InputRow):
             self._reset()
             return
         peak = self.rate.value()
-        previous = [field.blockSignals(True) for field in (self.user_count, self.active_share, self.requests_per_user)]
+        was_blocked_before = [
+            field.blockSignals(True) for field in (self.user_count, self.active_share, self.requests_per_user)
+        ]
         self.active_share.setValue(10.0)
         self.requests_per_user.setValue(60.0)
         self.user_count.setValue(max(1.0, round(peak * 600)))
         for field, was_blocked in zip(
-            (self.user_count, self.active_share, self.requests_per_user), previous, strict=True
+            (self.user_count, self.active_share, self.requests_per_user), was_blocked_before, strict=True
         ):
             field.blockSignals(was_blocked)
         self._request_users()
 
     def _request_users(self, _: float = 0.0) -> None:
-        active_percent, per_user = self.active_share.value(), self.requests_per_user.value()
-        users = f"{{count: {self.user_count.value():.0f}, active: {active_percent:g}%, requests: {per_user:g}/h}}"
-        values: Values = (("traffic.peak", "null"), ("traffic.users", users))
+        active_percent, requests_per_user = self.active_share.value(), self.requests_per_user.value()
+        users_text = (
+            f"{{count: {self.user_count.value():.0f}, active: {active_percent:g}%, requests: {requests_per_user:g}/h}}"
+        )
+        values: Values = (("traffic.peak", "null"), ("traffic.users", users_text))
         if self._source == "trace":
             values = (("traffic.trace", "null"), *values)
         title = f"{self.user_count.value():,.0f} users"
@@ -149,25 +153,25 @@ class DayRow(InputRow):
             )
         )
         self.curve = DayCurve(theme_controller)
-        self.hour = CountField(0, HOURS - 1)
-        self.hour.setSuffix(":00")
+        self.hour_field = CountField(0, HOURS - 1)
+        self.hour_field.setSuffix(":00")
         self.rate = NumberField(0, _MAX_RATE_PER_S, 3, " req/s")
         self.share_label = label("", "muted", wrap=True)
         self._merge_id = create_merge_id()
         self.set_field(self.preset)
         self.column.addWidget(self.curve)
-        for field, name in ((self.hour, "Hour of the day"), (self.rate, "Request rate in this hour")):
+        for field, name in ((self.hour_field, "Hour of the day"), (self.rate, "Request rate in this hour")):
             field.setAccessibleName(name)
             field.setToolTip(name)
-        self.column.addLayout(hbox(self.hour, self.rate))
+        self.column.addLayout(hbox(self.hour_field, self.rate))
         self.column.addWidget(self.share_label)
         self.preset.activated.connect(self._request_preset)
         self.curve.rates_requested.connect(self._request_rates)
         self.curve.hour_selected.connect(self._show_hour)
-        self.hour.valueChanged.connect(self.curve.select_hour)
+        self.hour_field.valueChanged.connect(self.curve.select_hour)
         self.rate.valueChanged.connect(self._request_rate)
         self.rate.editingFinished.connect(self._renew_merge_id)
-        self._show_hour(self.curve.hour)
+        self._show_hour(self.curve.selected_hour)
 
     def set_source(self, source: TrafficSource) -> None:
         self._source = source
@@ -177,11 +181,11 @@ class DayRow(InputRow):
         traffic = plan_inputs.traffic
         self.curve.set_rates(tuple(traffic.peak_per_s * share for share in traffic.hourly_share))
         self.preset.show_value(_find_preset(traffic))
-        self._show_hour(self.curve.hour)
+        self._show_hour(self.curve.selected_hour)
 
     def _show_hour(self, hour: int) -> None:
-        with QSignalBlocker(self.hour):
-            self.hour.setValue(hour)
+        with QSignalBlocker(self.hour_field):
+            self.hour_field.setValue(hour)
         self.rate.show_value(self.curve.rates()[hour])
         self.share_label.setText(self.curve.format_hour())
 
@@ -192,14 +196,14 @@ class DayRow(InputRow):
             self.change_requested.emit(Change(title, (("traffic.shape", str(shape)),)))
 
     def _request_rate(self, rate: float) -> None:
-        self.curve.request_rate(self.curve.hour, rate, self._merge_id)
+        self.curve.request_rate(self.curve.selected_hour, rate, self._merge_id)
 
     def _request_rates(self, rates: tuple[float, ...], merge_id: int) -> None:
         peak = max(rates)
         values: Values = (("traffic.shape", format_shape(tuple(rate / peak for rate in rates))),)
         if abs(peak - max(self.curve.rates())) > 1e-9 * peak:
-            source: Values = (("traffic.users", None), *disable_source(self._source))
-            values = (*source, ("traffic.peak", f"{peak!r}/s"), *values)
+            source_values: Values = (("traffic.users", None), *disable_source(self._source))
+            values = (*source_values, ("traffic.peak", f"{peak!r}/s"), *values)
         self.change_requested.emit(Change("Custom daily profile", values, merge_id=merge_id))
 
     def _renew_merge_id(self) -> None:
@@ -220,14 +224,14 @@ class SpikeRow(InputRow):
         self.factor = NumberField(0.1, 1000, 2, " × normal traffic")
         self.start_time = QTimeEdit()
         self.start_time.setDisplayFormat("HH:mm")
-        self.minutes = NumberField(1, 1440, 0, " min")
+        self.duration_minutes = NumberField(1, 1440, 0, " min")
         self.further_spikes_label = label("", "muted", wrap=True)
         self._fields = QWidget()
-        vbox(self.factor, hbox(self.start_time, (self.minutes, 1)), within=self._fields)
+        vbox(self.factor, hbox(self.start_time, (self.duration_minutes, 1)), within=self._fields)
         for field, name in (
             (self.factor, "Multiplier of normal traffic"),
             (self.start_time, "Start time"),
-            (self.minutes, "Duration in minutes"),
+            (self.duration_minutes, "Duration in minutes"),
         ):
             field.setAccessibleName(name)
             field.setToolTip(name)
@@ -236,7 +240,7 @@ class SpikeRow(InputRow):
         self.column.addWidget(self.further_spikes_label)
         self.enabled_check_box.toggled.connect(self._request_change)
         self.factor.valueChanged.connect(self._request_change)
-        self.minutes.valueChanged.connect(self._request_change)
+        self.duration_minutes.valueChanged.connect(self._request_change)
         self.start_time.timeChanged.connect(self._request_change)
         self._is_updating = False
 
@@ -247,7 +251,7 @@ class SpikeRow(InputRow):
         self._is_updating = True
         self.enabled_check_box.setChecked(bool(spikes))
         self.factor.show_value(spike.times)
-        self.minutes.show_value(spike.duration_s / 60)
+        self.duration_minutes.show_value(spike.duration_s / 60)
         self.start_time.setTime(QTime(0, 0).addSecs(int(spike.at_s)))
         self._is_updating = False
         self._fields.setVisible(bool(spikes))
@@ -264,9 +268,11 @@ class SpikeRow(InputRow):
             self.change_requested.emit(Change("No spike", (("traffic.spikes", "[]"),)))
             return
         start_time = self.start_time.time().toString("HH:mm")
-        spike = f'[{{at: "{start_time}", for: {self.minutes.value():g}m, times: {self.factor.value():g}}}]'
+        spike_text = (
+            f'[{{at: "{start_time}", for: {self.duration_minutes.value():g}m, times: {self.factor.value():g}}}]'
+        )
         title = f"Spike {self.factor.value():g} × at {start_time}"
-        self.change_requested.emit(Change(title, (("traffic.spikes", spike),)))
+        self.change_requested.emit(Change(title, (("traffic.spikes", spike_text),)))
 
 
 class TrafficRows(QWidget):

@@ -27,7 +27,7 @@ LayoutMode = Literal["three", "two", "one"]
 """Layout of the workbench, named after its number of columns."""
 _HORIZONTAL, _VERTICAL = Qt.Orientation.Horizontal, Qt.Orientation.Vertical
 _EQUAL_SIZES = (10_000, 10_000)
-_MIN_LINES = 14
+_MIN_PANEL_LINES = 14
 """Minimum height of a stacked panel, in lines of text."""
 
 
@@ -50,9 +50,9 @@ class ResponsiveLayout(QWidget):
         self._panels = panels
         self.layout_mode: LayoutMode = "three"
         self._splitter = self._build_splitter()
-        self._column = vbox(self._splitter, within=self)
+        self._layout = vbox(self._splitter, within=self)
         self._layout_timer = QTimer(self, interval=0, singleShot=True)
-        self._layout_timer.timeout.connect(self._fit)
+        self._layout_timer.timeout.connect(self._update_layout)
 
     def minimumSizeHint(self) -> QSize:
         """Return the minimum size of the one-column layout, since the layout adapts to any greater
@@ -74,14 +74,14 @@ class ResponsiveLayout(QWidget):
             self._layout_timer.start()
         return super().event(event)
 
-    def _fit(self) -> None:
+    def _update_layout(self) -> None:
         layout_mode = self._choose_layout_mode(self.width())
         if layout_mode == self.layout_mode:
             return
         self.layout_mode = layout_mode
         focused_widget, previous_splitter = QApplication.focusWidget(), self._splitter
         self._splitter = self._build_splitter()
-        self._column.replaceWidget(previous_splitter, self._splitter)
+        self._layout.replaceWidget(previous_splitter, self._splitter)
         self._splitter.show()
         previous_splitter.hide()
         previous_splitter.deleteLater()
@@ -89,22 +89,25 @@ class ResponsiveLayout(QWidget):
             focused_widget.setFocus()
 
     def _choose_layout_mode(self, width: int) -> LayoutMode:
-        left, center, right, bottom = map(_get_min_width, self._panels)
-        handle = self._splitter.handleWidth()
-        if left + center + right + 2 * handle <= width:
+        left_width, center_width, right_width, bottom_width = map(_get_min_width, self._panels)
+        handle_width = self._splitter.handleWidth()
+        if left_width + center_width + right_width + 2 * handle_width <= width:
             return "three"
-        return "two" if max(left, right) + handle + max(center, bottom) <= width else "one"
+        return (
+            "two" if max(left_width, right_width) + handle_width + max(center_width, bottom_width) <= width else "one"
+        )
 
     def _build_splitter(self) -> QSplitter:
         left, center, right, bottom = self._panels
-        min_height = _MIN_LINES * self.fontMetrics().lineSpacing() if self.layout_mode == "one" else 0
+        min_height = _MIN_PANEL_LINES * self.fontMetrics().lineSpacing() if self.layout_mode == "one" else 0
         for panel in (left, center, right):
             panel.setMinimumHeight(min_height)
         if self.layout_mode == "one":
             return _create_splitter(_VERTICAL, (right, left, center, bottom), (1, 1, 1, 1))
         if self.layout_mode == "two":
             side_splitter, main_splitter = (
-                _create_splitter(_VERTICAL, pair, (1, 1), _EQUAL_SIZES) for pair in ((left, right), (center, bottom))
+                _create_splitter(_VERTICAL, panels, (1, 1), _EQUAL_SIZES)
+                for panels in ((left, right), (center, bottom))
             )
             return _create_splitter(_HORIZONTAL, (side_splitter, main_splitter), (0, 1), (1, self.width()))
         upper_splitter = _create_splitter(_HORIZONTAL, (left, center, right), (3, 5, 4))
@@ -135,7 +138,7 @@ class Workbench(QWidget):
 
     def __init__(self, presenter: PlanPresenter, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._loaded: object = None
+        self._displayed_sources: object = None
         self.inputs = PlanInputs(theme_controller)
         self.chart = ParetoChart(theme_controller)
         self.card = PlanCard()
@@ -144,15 +147,15 @@ class Workbench(QWidget):
         vbox(self.card.header, (self.panel_layout, 1), within=self, spacing=6)
         for panel in (self.inputs, self.card, self.offers):
             panel.change_requested.connect(presenter.apply_change)
-        self.offers.price_list_requested.connect(presenter.add_prices)
+        self.offers.price_list_requested.connect(presenter.add_price_list)
         self.offers.offer_selected.connect(self.select_offer)
         self.chart.offer_selected.connect(self.select_offer)
         self.card.offer_requested.connect(self.select_offer)
         theme_controller.changed.connect(self.offers.fit_columns, Qt.ConnectionType.QueuedConnection)
 
     def show_state(self, state: PlanState) -> None:
-        if state.loaded is not self._loaded:
-            self._loaded = state.loaded
+        if state.loaded_sources is not self._displayed_sources:
+            self._displayed_sources = state.loaded_sources
             self.select_offer("")
         self.inputs.show_state(state)
         self.chart.show_state(state)

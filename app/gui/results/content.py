@@ -34,9 +34,14 @@ class Content(QWidget):
         super().__init__()
         self._displayed_run: DisplayedRun | None = None
         self._runs_by_tab: dict[Tab, DisplayedRun] = {}
-        self.header, self.drawer, self.verdict = Header(), ExportDrawer(), VerdictCard()
+        self.header, self.drawer, self.verdict_card = Header(), ExportDrawer(), VerdictCard()
         self.tiles, self.overview = Tiles(), OverviewTab(theme_controller)
-        self.requests, self.profile, self.plan, self.validity = RequestsTab(), ProfileTab(), PlanTab(), ValidityTab()
+        self.requests_tab, self.profile_tab, self.plan_tab, self.validity_tab = (
+            RequestsTab(),
+            ProfileTab(),
+            PlanTab(),
+            ValidityTab(),
+        )
         self.all_tabs: tuple[Tab, ...] = (
             VariantsTab(theme_controller),
             self.overview,
@@ -45,12 +50,12 @@ class Content(QWidget):
             TokensTab(theme_controller),
             MachineTab(theme_controller),
             ErrorsTab(),
-            self.requests,
+            self.requests_tab,
             EnvironmentTab(),
-            self.profile,
-            self.validity,
+            self.profile_tab,
+            self.validity_tab,
             ModelTab(),
-            self.plan,
+            self.plan_tab,
             BaselineTab(),
         )
         self.tabs = QTabWidget()
@@ -63,7 +68,7 @@ class Content(QWidget):
         vbox(
             self.header,
             self.drawer,
-            self.verdict,
+            self.verdict_card,
             self.tiles,
             self.header.label_fields,
             (self.tabs, 1),
@@ -71,9 +76,9 @@ class Content(QWidget):
             margins=(0, 0, 8, 0),
             spacing=10,
         )
-        self.tabs.currentChanged.connect(self._fill)
-        self.requests.time_selected.connect(self.show_time)
-        self.verdict.validity_requested.connect(self._show_validity)
+        self.tabs.currentChanged.connect(self._fill_current_tab)
+        self.requests_tab.time_selected.connect(self.show_time)
+        self.verdict_card.validity_requested.connect(self._show_validity)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         """Show a run, replacing the previous run. The selected tab stays selected if it applies to
@@ -99,10 +104,10 @@ class Content(QWidget):
         a rejected re-evaluation."""
         self._displayed_run = displayed_run
         self._runs_by_tab.clear()
-        self.verdict.show_run(displayed_run)
+        self.verdict_card.show_run(displayed_run)
         self.tiles.show_tiles(display_tiles(displayed_run.report))
         self.drawer.show_run(displayed_run)
-        self._fill()
+        self._fill_current_tab()
 
     def show_labels(self, displayed_run: DisplayedRun) -> None:
         """Show the labels of the displayed run after they have changed."""
@@ -111,20 +116,20 @@ class Content(QWidget):
 
     def show_time(self, time_s: float, description: str = "") -> None:
         self.tabs.setCurrentWidget(self.overview)
-        self.overview.axis.show_time(time_s, description)
-        self.scroll_requested.emit(self.overview.axis)
+        self.overview.time_axis.show_time(time_s, description)
+        self.scroll_requested.emit(self.overview.time_axis)
 
     def filter_field(self) -> QLineEdit | None:
         """Return the filter field of the Requests tab, or None if the run has no requests."""
-        if self._displayed_run is None or not self.requests.applies_to(self._displayed_run):
+        if self._displayed_run is None or not self.requests_tab.applies_to(self._displayed_run):
             return None
-        self.tabs.setCurrentWidget(self.requests)
-        return self.requests.min_latency
+        self.tabs.setCurrentWidget(self.requests_tab)
+        return self.requests_tab.min_latency_field
 
     def leave(self) -> None:
         self.drawer.hide()
 
-    def _fill(self, _: int = 0) -> None:
+    def _fill_current_tab(self, _: int = 0) -> None:
         """Fill the current tab, and fit the height of the tab widget to this tab instead of the
         tallest tab."""
         tab = self.tabs.currentWidget()
@@ -140,13 +145,13 @@ class Content(QWidget):
             tab.show_run(self._displayed_run)
 
     def _show_validity(self) -> None:
-        self.tabs.setCurrentWidget(self.validity)
+        self.tabs.setCurrentWidget(self.validity_tab)
         self.tabs.setFocus(Qt.FocusReason.OtherFocusReason)
         self.scroll_requested.emit(self.tabs)
 
 
 def _get_comparison_obstacle(displayed_run: DisplayedRun) -> str | None:
-    if displayed_run.opened.recovery is not None:
+    if displayed_run.opened_run.recovery is not None:
         return "This run was interrupted. It has no result for a comparison or a plan."
     return None
 

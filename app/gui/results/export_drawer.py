@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from app.reporting.redaction import RedactedKind, Redaction
 
 
-_MAX_ROWS_SHOWN = 5
+_MAX_VISIBLE_ROWS = 5
 _MAX_COLUMN_CHARACTERS = 60
 
 
@@ -56,31 +56,31 @@ class ExportContents(QWidget):
         self.no_prompts_label = label("", "muted")
         self.sidecars = QCheckBox("Ra&w data files")
         headers = {"written": "Name", "Occurrences": "Occurrences", "shown": "Exported as"}
-        self.names = FrameTable(
+        self.names_table = FrameTable(
             FrameModel(headers=headers), "Names in the file", max_column_characters=_MAX_COLUMN_CHARACTERS
         )
-        self.names.setToolTip("Only whole names are redacted, including in titles and notes.")
-        self._names: tuple[Redaction, ...] = ()
+        self.names_table.setToolTip("Only whole names are redacted, including in titles and notes.")
+        self._redactions: tuple[Redaction, ...] = ()
         self._has_prompts = True
         self._build()
         self.reset()
-        for checkbox in (self.hosts, self.models, self.prompts, self.sidecars):
-            checkbox.setAccessibleName(checkbox.text().replace("&", ""))
-            checkbox.toggled.connect(self._on_toggled)
+        for check_box in (self.hosts, self.models, self.prompts, self.sidecars):
+            check_box.setAccessibleName(check_box.text().replace("&", ""))
+            check_box.toggled.connect(self._on_toggled)
 
     def reset(self) -> None:
         """Reset the check boxes to their defaults before the names in another run have been
         collected."""
-        for checkbox, is_included in (
+        for check_box, is_included in (
             (self.hosts, True),
             (self.models, True),
             (self.prompts, False),
             (self.sidecars, True),
         ):
-            with QSignalBlocker(checkbox):
-                checkbox.setChecked(is_included)
+            with QSignalBlocker(check_box):
+                check_box.setChecked(is_included)
         self.set_prompts_unavailable_reason(None)
-        self.show_names(())
+        self.show_redactions(())
 
     def set_prompts_unavailable_reason(self, unavailable_reason: str | None) -> None:
         """Enable the check box for prompts. If `unavailable_reason` is set, disable the check box
@@ -89,7 +89,7 @@ class ExportContents(QWidget):
         self.no_prompts_label.setText(unavailable_reason or "")
         self.prompts.setVisible(self._has_prompts)
         self.no_prompts_label.setVisible(not self._has_prompts)
-        self.show_names(self._names)
+        self.show_redactions(self._redactions)
 
     def redacted_kinds(self) -> tuple[RedactedKind, ...]:
         kinds: list[RedactedKind] = [] if self.hosts.isChecked() else ["hosts"]
@@ -99,17 +99,21 @@ class ExportContents(QWidget):
             kinds.append("prompts")
         return tuple(kinds)
 
-    def show_names(self, redactions: tuple[Redaction, ...]) -> None:
-        self._names = redactions
-        redactions = tuple(name for name in redactions if self._has_prompts or name.kind != "prompts")
+    def show_redactions(self, redactions: tuple[Redaction, ...]) -> None:
+        self._redactions = redactions
+        redactions = tuple(redaction for redaction in redactions if self._has_prompts or redaction.kind != "prompts")
         redacted_kinds, unchanged_text = self.redacted_kinds(), "unchanged"
         rows = [
-            (name.original, name.occurrences, name.replacement if name.kind in redacted_kinds else unchanged_text)
-            for name in redactions
+            (
+                redaction.original,
+                redaction.occurrences,
+                redaction.replacement if redaction.kind in redacted_kinds else unchanged_text,
+            )
+            for redaction in redactions
         ]
-        self.names.set_frame(pd.DataFrame(rows, columns=["written", "Occurrences", "shown"]))
-        set_table_description(self.names, "Names included in the file")
-        self.names.setVisible(bool(redactions))
+        self.names_table.set_frame(pd.DataFrame(rows, columns=["written", "Occurrences", "shown"]))
+        set_table_description(self.names_table, "Names included in the file")
+        self.names_table.setVisible(bool(redactions))
         self._fit()
 
     def changeEvent(self, event: QEvent) -> None:
@@ -118,18 +122,18 @@ class ExportContents(QWidget):
             self._fit()
 
     def _on_toggled(self) -> None:
-        self.show_names(self._names)
+        self.show_redactions(self._redactions)
         self.changed.emit()
 
     def _fit(self) -> None:
-        fit_height(self.names, _MAX_ROWS_SHOWN)
+        fit_height(self.names_table, _MAX_VISIBLE_ROWS)
 
     def _build(self) -> None:
         option_row = FlowLayout(gap=16)
         option_row.addWidget(label("Include:", "muted"))
         for widget in (self.hosts, self.models, self.prompts, self.no_prompts_label, self.sidecars):
             option_row.addWidget(widget)
-        vbox(option_row, self.names, within=self)
+        vbox(option_row, self.names_table, within=self)
 
 
 class ExportDrawer(QFrame):
@@ -160,18 +164,18 @@ class ExportDrawer(QFrame):
             )
         self.contents = ExportContents()
         self.status = label("", "muted")
-        self.save = button("&Save", self.save_now, primary=True)
-        self.browse = button("C&hoose…", self._choose_path)
-        self.open = button("&Open", self._open)
-        self.show_folder = button("Show in &folder", self._show_folder)
-        self.copy = button("Cop&y summary as Markdown", self._copy)
+        self.save_button = button("&Save", self.save_now, primary=True)
+        self.browse_button = button("C&hoose…", self._choose_path)
+        self.open_button = button("&Open", self._open)
+        self.show_folder_button = button("Show in &folder", self._show_folder)
+        self.copy_button = button("Cop&y summary as Markdown", self._copy)
         self.close_button = button("Cl&ose", self.hide)
         self._build()
         self.format_box.currentIndexChanged.connect(self._on_option_changed)
         self.contents.changed.connect(self._on_option_changed)
         self._latest_rendering: Latest[bytes] = Latest(self, self._on_rendered, self.failed.emit)
         self._latest_redactions: Latest[tuple[Redaction, ...]] = Latest(
-            self, self.contents.show_names, self.failed.emit
+            self, self.contents.show_redactions, self.failed.emit
         )
         self.hide()
 
@@ -212,10 +216,10 @@ class ExportDrawer(QFrame):
 
     def save_now(self) -> None:
         displayed_run, options = self._displayed_run, self.options()
-        if displayed_run is None or not self.save.isEnabled():
+        if displayed_run is None or not self.save_button.isEnabled():
             return
         path = Path(self.path_field.text()).expanduser()
-        self.save.setEnabled(False)
+        self.save_button.setEnabled(False)
         submit(self, lambda: write_report(displayed_run, options, path), self._on_saved, self._on_error)
 
     def _on_option_changed(self) -> None:
@@ -232,7 +236,7 @@ class ExportDrawer(QFrame):
             ).unavailable_reason
             is None
         )
-        self.save.setEnabled(False)
+        self.save_button.setEnabled(False)
         self._update_open_buttons()
         self.status.setText("Preparing the export…" if is_available else "This format is not available.")
         if is_available:
@@ -246,36 +250,36 @@ class ExportDrawer(QFrame):
     def _show_path(self, default_path: Path) -> None:
         """Show the default path. If the user has entered a path, only its file extension changes to
         that of the new format."""
-        path, previous = Path(self.path_field.text()), self._default_path
+        path, previous_path = Path(self.path_field.text()), self._default_path
         self._default_path = default_path
-        if previous is None or path == previous:
+        if previous_path is None or path == previous_path:
             self.path_field.setText(str(default_path))
-        elif previous.suffix != default_path.suffix:
+        elif previous_path.suffix != default_path.suffix:
             self.path_field.setText(str(path.with_suffix(default_path.suffix)))
 
     def _on_rendered(self, content: bytes) -> None:
         self.status.setText(format_size(len(content)))
-        self.save.setEnabled(True)
+        self.save_button.setEnabled(True)
 
     def _on_error(self, error: Exception) -> None:
-        self.save.setEnabled(True)
+        self.save_button.setEnabled(True)
         self.failed.emit(error)
 
-    def _on_saved(self, exported: ExportedFile) -> None:
-        self._exported_path = exported.path
-        self.save.setEnabled(True)
-        self.status.setText(f"Saved ({format_size(exported.size_bytes)})")
+    def _on_saved(self, exported_file: ExportedFile) -> None:
+        self._exported_path = exported_file.path
+        self.save_button.setEnabled(True)
+        self.status.setText(f"Saved ({format_size(exported_file.size_bytes)})")
         self._update_open_buttons()
-        self.saved.emit(exported)
+        self.saved.emit(exported_file)
 
     def _update_open_buttons(self) -> None:
-        for action_button in (self.open, self.show_folder):
+        for action_button in (self.open_button, self.show_folder_button):
             action_button.setEnabled(self._exported_path is not None)
 
     def _choose_path(self) -> None:
-        name, _ = QFileDialog.getSaveFileName(self, "Save report as", self.path_field.text())
-        if name:
-            self.path_field.setText(name)
+        file_name, _ = QFileDialog.getSaveFileName(self, "Save report as", self.path_field.text())
+        if file_name:
+            self.path_field.setText(file_name)
 
     def _open(self) -> None:
         if self._exported_path is not None:
@@ -302,10 +306,17 @@ class ExportDrawer(QFrame):
         format_row.addWidget(label("Export", "heading"))
         format_row.addWidget(self.format_box)
         format_row.addWidget(self.path_field, 1)
-        format_row.addWidget(self.browse)
-        actions = (self.save, self.open, self.show_folder, self.copy, self.close_button, self.status)
-        height = max(action.sizeHint().height() for action in actions)
-        for action in actions:
-            action.setMinimumHeight(height)
-            action_row.addWidget(action)
+        format_row.addWidget(self.browse_button)
+        action_widgets = (
+            self.save_button,
+            self.open_button,
+            self.show_folder_button,
+            self.copy_button,
+            self.close_button,
+            self.status,
+        )
+        height = max(widget.sizeHint().height() for widget in action_widgets)
+        for widget in action_widgets:
+            widget.setMinimumHeight(height)
+            action_row.addWidget(widget)
         vbox(format_row, self.contents, action_row, within=self, margins=(12, 8, 12, 8))

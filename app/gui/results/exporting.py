@@ -30,11 +30,11 @@ class ExportFormat(msgspec.Struct, frozen=True):
 
 
 class ExportOptions(msgspec.Struct, frozen=True):
-    """Options of an export. `redacted` lists the kinds of names to redact. If `is_report_only` is
-    true, no raw data files are written beside the report."""
+    """Options of an export. `redacted_kinds` lists the kinds of names to redact. If
+    `is_report_only` is true, no raw data files are written beside the report."""
 
     format: str = "html"
-    redacted: tuple[RedactedKind, ...] = ()
+    redacted_kinds: tuple[RedactedKind, ...] = ()
     is_report_only: bool = False
 
 
@@ -61,7 +61,7 @@ def get_default_path(displayed_run: DisplayedRun, options: ExportOptions) -> Pat
     redacted report has a suffix, so that the export never overwrites the original report."""
     path = displayed_run.directory / FORMATS_BY_ID[options.format].file
     stem = path.stem if displayed_run.request.is_as_measured else f"{path.stem}-reevaluated"
-    return path.with_stem(f"{stem}-redacted" if options.redacted else stem)
+    return path.with_stem(f"{stem}-redacted" if options.redacted_kinds else stem)
 
 
 def has_sidecars(displayed_run: DisplayedRun, format_key: str) -> bool:
@@ -70,7 +70,7 @@ def has_sidecars(displayed_run: DisplayedRun, format_key: str) -> bool:
     return (
         FORMATS_BY_ID[format_key].has_linked_files
         and displayed_run.request.is_as_measured
-        and displayed_run.opened.recovery is None
+        and displayed_run.opened_run.recovery is None
     )
 
 
@@ -95,13 +95,15 @@ def find_redactions(displayed_run: DisplayedRun) -> tuple[Redaction, ...]:
 
 def render_report(displayed_run: DisplayedRun, options: ExportOptions) -> bytes:
     """Render the report. Raises UsageError if the format is not available."""
-    return _render(_redact(displayed_run, options).report if options.redacted else displayed_run.report, options.format)
+    return _render(
+        _redact(displayed_run, options).report if options.redacted_kinds else displayed_run.report, options.format
+    )
 
 
 def _redact(displayed_run: DisplayedRun, options: ExportOptions) -> RedactedReport:
     from app.reporting.redaction import redact
 
-    return redact(displayed_run.report, displayed_run.result, options.redacted)
+    return redact(displayed_run.report, displayed_run.result, options.redacted_kinds)
 
 
 def _render(report: Report, format_key: str) -> bytes:
@@ -125,17 +127,20 @@ def write_report(displayed_run: DisplayedRun, options: ExportOptions, path: Path
     from app.storage.checksums import update_checksum
     from app.storage.run_directory import write_atomically
 
-    redacted = _redact(displayed_run, options) if options.redacted else None
-    report = displayed_run.report if redacted is None else redacted.report
+    redacted_report = _redact(displayed_run, options) if options.redacted_kinds else None
+    report = displayed_run.report if redacted_report is None else redacted_report.report
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if has_sidecars(displayed_run, options.format) and not options.is_report_only:
             report = write_sidecars(
-                report, displayed_run.directory, path, None if redacted is None else redacted.build_replacer()
+                report,
+                displayed_run.directory,
+                path,
+                None if redacted_report is None else redacted_report.build_replacer(),
             )
         content = _render(report, options.format)
         write_atomically(path, content)
-        if path.parent.resolve() == displayed_run.directory.resolve() and redacted is None:
+        if path.parent.resolve() == displayed_run.directory.resolve() and redacted_report is None:
             for name in (path.name, *(download.name for download in report.downloads)):
                 update_checksum(displayed_run.directory, name)
     except OSError as error:
@@ -153,8 +158,8 @@ def report_command(
     """Return the command line that produces the same report. `options` and `output_path` are only
     set for a report that is written to a file."""
     arguments = ["sizewise", "report", format_run_name(directory)]
-    for text in request.slo or ():
-        arguments += ["--slo", text]
+    for objective_text in request.slo or ():
+        arguments += ["--slo", objective_text]
     if request.window_s is not None:
         from_s, to_s = (f"{format_plain(time_s).replace(',', '')}s" for time_s in request.window_s)
         arguments += ["--from", from_s, "--to", to_s]
@@ -162,7 +167,7 @@ def report_command(
         arguments.append("--recover")
     if options is not None:
         arguments += [] if options.format == "html" else ["--format", options.format]
-        arguments += ["--redact", ",".join(options.redacted)] if options.redacted else []
+        arguments += ["--redact", ",".join(options.redacted_kinds)] if options.redacted_kinds else []
         arguments += ["--report-only"] if options.is_report_only else []
     if output_path is not None:
         arguments += ["--out", str(output_path)]

@@ -80,20 +80,22 @@ def load_text(row: StageRow) -> str:
 
 
 def invalid_rows(stages: Sequence[StageRow]) -> tuple[int, ...]:
-    return tuple(number for number, row in enumerate(stages) if row.validity == "INVALID")
+    return tuple(row_index for row_index, row in enumerate(stages) if row.validity == "INVALID")
 
 
 def reasons_by_row(stages: Sequence[StageRow]) -> dict[int, str]:
-    return {number: f"{row.validity}: {'; '.join(row.reasons)}" for number, row in enumerate(stages) if row.reasons}
+    return {
+        row_index: f"{row.validity}: {'; '.join(row.reasons)}" for row_index, row in enumerate(stages) if row.reasons
+    }
 
 
 def token_headers() -> dict[str, str]:
-    names = {}
+    titles = {}
     for name in TOKEN_QUANTITIES:
         metric, _, percentile = name.partition("_")
-        names[name] = f"{percentile} {metric.upper()}"
+        titles[name] = f"{percentile} {metric.upper()}"
     return {
-        "stage": "Stage", **names, "coalesced": "Coalesced chunks", "output_tokens": "Tokens per response",
+        "stage": "Stage", **titles, "coalesced": "Coalesced chunks", "output_tokens": "Tokens per response",
         "tokens_per_s": "Token throughput (tok/s)",
     }  # fmt: skip
 
@@ -186,15 +188,15 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
     """Return the table of variants and scenarios, the row indices of INVALID scenarios, and hints
     by row index."""
     rows: list[dict[str, Any]] = []
-    invalid: list[int] = []
+    invalid_rows: list[int] = []
     hints: dict[int, str] = {}
     for variant in local.variants:
         for row in variant.scenarios:
             if row.validity == "INVALID":
-                invalid.append(len(rows))
-            lines = [*row.reasons, *variant.misses, *([variant.bottleneck.sentence] if variant.bottleneck else [])]
-            if lines:
-                hints[len(rows)] = "\n".join(lines)
+                invalid_rows.append(len(rows))
+            hint_lines = [*row.reasons, *variant.misses, *([variant.bottleneck.sentence] if variant.bottleneck else [])]
+            if hint_lines:
+                hints[len(rows)] = "\n".join(hint_lines)
             tried_text = "" if row.tried is None else f" (tried, {row.tried})"
             rows.append(
                 {"variant": variant.name, "state": variant.state, "slo": variant.slo or formatting.NOT_AVAILABLE,
@@ -205,7 +207,7 @@ def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], d
             hints[len(rows)] = variant.reason or ""
             rows.append({"variant": variant.name, "state": variant.state, "scenario": variant.reason or ""})
     columns = ("variant", "state", "slo", "scenario", "p50", "p95", "p99", "throughput", "cost", "calls", "measurement")
-    return _frame(rows, columns), tuple(invalid), hints
+    return _frame(rows, columns), tuple(invalid_rows), hints
 
 
 def offer_frame(plan: PlanSection) -> pd.DataFrame:

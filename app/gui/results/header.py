@@ -34,7 +34,7 @@ class Header(QWidget):
         self.title = label("", "title", wrap=True)
         self.badge = Badge()
         self.details = label("", "muted", wrap=True)
-        self.title_field, self.tags, self.note = QLineEdit(), QLineEdit(), QLineEdit()
+        self.title_field, self.tags_field, self.note_field = QLineEdit(), QLineEdit(), QLineEdit()
         self.notes = label("", wrap=True)
         self.buttons = (
             button("&Export", self.export_requested.emit, primary=True),
@@ -44,8 +44,8 @@ class Header(QWidget):
         )
         self._build()
         self.title_field.editingFinished.connect(self._emit_title)
-        self.tags.editingFinished.connect(self._emit_tags)
-        self.note.returnPressed.connect(self._emit_note)
+        self.tags_field.editingFinished.connect(self._emit_tags)
+        self.note_field.returnPressed.connect(self._emit_note)
         self._labels, self._name = Labels(), ""
         self._properties: tuple[str, ...] = ()
 
@@ -70,17 +70,17 @@ class Header(QWidget):
         self.title.setText(labels.title or self._name)
         self.details.setText(" · ".join((self._name, *self._properties) if labels.title else self._properties))
         self.title_field.setText(labels.title)
-        self.tags.setText(", ".join(labels.tags))
+        self.tags_field.setText(", ".join(labels.tags))
         self.notes.setText("\n".join(f"{clock_time(note.at)}  {note.text}" for note in labels.notes))
         self.notes.setVisible(bool(labels.notes))
 
     def set_actions_enabled(self, comparison_obstacle: str | None, plan_obstacle: str | None) -> None:
         """Enable or disable the compare and plan buttons. Each obstacle is the reason why its
         button is disabled, shown as a tooltip; None enables the button."""
-        _, compare, plan, _ = self.buttons
+        _, compare_button, plan_button, _ = self.buttons
         for action_button, obstacle, description in (
-            (compare, comparison_obstacle, "Compare this run with another run"),
-            (plan, plan_obstacle, "Plan capacity from this run"),
+            (compare_button, comparison_obstacle, "Compare this run with another run"),
+            (plan_button, plan_obstacle, "Plan capacity from this run"),
         ):
             action_button.setEnabled(obstacle is None)
             action_button.setToolTip(tool_tip_text(obstacle or description))
@@ -91,13 +91,13 @@ class Header(QWidget):
             self.title_edited.emit(self.title_field.text())
 
     def _emit_tags(self) -> None:
-        if self.tags.text() != ", ".join(self._labels.tags):
-            self.tags_edited.emit(self.tags.text())
+        if self.tags_field.text() != ", ".join(self._labels.tags):
+            self.tags_edited.emit(self.tags_field.text())
 
     def _emit_note(self) -> None:
-        text = self.note.text().strip()
+        text = self.note_field.text().strip()
         if text:
-            self.note.clear()
+            self.note_field.clear()
             self.note_entered.emit(text)
 
     def _build(self) -> None:
@@ -107,13 +107,13 @@ class Header(QWidget):
             action_button.setMinimumHeight(height)
             title_row.addWidget(action_button, 0, Qt.AlignmentFlag.AlignVCenter)
         label_row = QHBoxLayout()
-        for name, field, placeholder in (
+        for caption, field, placeholder in (
             ("T&itle", self.title_field, ""),
-            ("&Tags", self.tags, "Add tags, e.g. baseline, nightly"),
-            ("&Note", self.note, "Add a note…"),
+            ("&Tags", self.tags_field, "Add tags, e.g. baseline, nightly"),
+            ("&Note", self.note_field, "Add a note…"),
         ):
-            field_label = label(name, "muted", buddy=field)
-            field.setAccessibleName(name.replace("&", ""))
+            field_label = label(caption, "muted", buddy=field)
+            field.setAccessibleName(caption.replace("&", ""))
             field.setPlaceholderText(placeholder)
             label_row.addWidget(field_label)
             label_row.addWidget(field, 1)
@@ -121,5 +121,5 @@ class Header(QWidget):
         vbox(label_row, self.notes, within=self.label_fields, spacing=4)
         self.title_field.setMaxLength(MAX_TITLE_LENGTH)
         self.title_field.setToolTip("Title in lists and reports. Trends use the profile's name.")
-        self.note.setMaxLength(MAX_NOTE_LENGTH)
+        self.note_field.setMaxLength(MAX_NOTE_LENGTH)
         vbox(title_row, self.details, within=self, spacing=4)

@@ -57,11 +57,11 @@ def change_tags(directory: Path, tags: frozenset[str], on_changed: OnLabelsChang
     """Replace the tags of a run. Return the undo command, or None if the tags are unchanged. Raises
     UsageError, without any change, if a tag is invalid."""
     old_labels = read_labels(directory)
-    current_tags = frozenset(old_labels.tags)
-    if tags == current_tags:
+    old_tags = frozenset(old_labels.tags)
+    if tags == old_tags:
         return None
-    new_labels = add_tags(directory, tags - current_tags) if tags - current_tags else old_labels
-    new_labels = remove_tags(directory, current_tags - tags) if current_tags - tags else new_labels
+    new_labels = add_tags(directory, tags - old_tags) if tags - old_tags else old_labels
+    new_labels = remove_tags(directory, old_tags - tags) if old_tags - tags else new_labels
     return LabelCommand("Tags", directory, old_labels, new_labels, on_changed)
 
 

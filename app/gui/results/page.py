@@ -32,7 +32,7 @@ class ResultsPage(Page):
     def __init__(self, navigation: Navigation, theme_controller: ThemeController) -> None:
         super().__init__(navigation, theme_controller)
         self.presenter = ResultsPresenter(self)
-        self._undo = QUndoStack(self)
+        self._undo_stack = QUndoStack(self)
         self._content: Content | None = None
         self._path: Path | None = None
         self._failed_path: Path | None = None
@@ -41,9 +41,9 @@ class ResultsPage(Page):
         self.recent_runs = RecentRuns()
         self.loading = label("", "heading", wrap=True)
         self.loading.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._scroll = scroll_area()
-        self._scroll.setAccessibleName("Run")
-        self._stack = stacked_widget(self.recent_runs, self.loading, self._scroll)
+        self._scroll_area = scroll_area()
+        self._scroll_area.setAccessibleName("Run")
+        self._stack = stacked_widget(self.recent_runs, self.loading, self._scroll_area)
         vbox(self.strip, (self._stack, 1), within=self)
         self._connect()
 
@@ -59,7 +59,9 @@ class ResultsPage(Page):
         """Focus the displayed run, so that keys scroll the page. If no run is open, focus the
         button that opens the Library."""
         is_list_visible = self._stack.currentWidget() is self.recent_runs
-        (self.recent_runs.library if is_list_visible else self._scroll).setFocus(Qt.FocusReason.OtherFocusReason)
+        (self.recent_runs.library_button if is_list_visible else self._scroll_area).setFocus(
+            Qt.FocusReason.OtherFocusReason
+        )
 
     def leave(self) -> None:
         if self._content is not None:
@@ -70,12 +72,12 @@ class ResultsPage(Page):
         self._pending_time_s = None
         self.presenter.open_run(path)
 
-    def show_time(self, seconds: float) -> None:
+    def show_time(self, time_s: float) -> None:
         """Show a time, in seconds from the start of the run. If the run is still being opened, the
         time is shown afterwards."""
-        self._pending_time_s = seconds
+        self._pending_time_s = time_s
         if self.presenter.displayed_run is not None and self._content is not None:
-            self._content.show_time(seconds)
+            self._content.show_time(time_s)
             self._pending_time_s = None
 
     def command_line(self) -> str | None:
@@ -83,31 +85,33 @@ class ResultsPage(Page):
         if displayed_run is None:
             return None
         drawer = None if self._content is None or not self._content.drawer.isVisible() else self._content.drawer
-        export_options, out_path = (None, None) if drawer is None else (drawer.options(), drawer.custom_path())
+        export_options, output_path = (None, None) if drawer is None else (drawer.options(), drawer.custom_path())
         return report_command(
             displayed_run.directory,
             displayed_run.request,
-            displayed_run.opened.recovery is not None,
+            displayed_run.opened_run.recovery is not None,
             export_options,
-            out_path,
+            output_path,
         )
 
     def runs(self) -> tuple[Path, ...]:
         """Return the directory of the displayed run for a comparison. The result is empty if no run
         is displayed, or if the run was interrupted and has no result to compare."""
         displayed_run = self.presenter.displayed_run
-        return () if displayed_run is None or displayed_run.opened.recovery is not None else (displayed_run.directory,)
+        return (
+            () if displayed_run is None or displayed_run.opened_run.recovery is not None else (displayed_run.directory,)
+        )
 
     def export(self) -> bool:
         displayed_run = self.presenter.displayed_run
         if displayed_run is None or self._content is None:
             return False
         self._content.drawer.open_drawer(displayed_run)
-        self._scroll.ensureWidgetVisible(self._content.drawer)
+        self._scroll_area.ensureWidgetVisible(self._content.drawer)
         return True
 
     def undo_stack(self) -> QUndoStack | None:
-        return self._undo
+        return self._undo_stack
 
     def filter_field(self) -> QLineEdit | None:
         if self._content is None or self.presenter.displayed_run is None:
@@ -117,7 +121,7 @@ class ResultsPage(Page):
     def start(self) -> bool:
         """Open the profile of the displayed run on the Run page, so that the user can run the
         profile again (F5). Return False if there is no run or no profile."""
-        if self.presenter.displayed_run is None or not self.presenter.displayed_run.opened.spec_text:
+        if self.presenter.displayed_run is None or not self.presenter.displayed_run.opened_run.spec_text:
             return False
         self._repeat()
         return True
@@ -129,8 +133,8 @@ class ResultsPage(Page):
             from app.gui.results.content import Content
 
             content = self._content = Content(self.theme_controller)
-            self._scroll.setWidget(content)
-            header, slo, axis = content.header, content.overview.slo, content.overview.axis
+            self._scroll_area.setWidget(content)
+            header, slo_editor, time_axis = content.header, content.overview.slo_editor, content.overview.time_axis
             header.export_requested.connect(self.export)
             header.compare_requested.connect(self._compare)
             header.plan_requested.connect(self._plan)
@@ -138,12 +142,12 @@ class ResultsPage(Page):
             header.title_edited.connect(self._change_title)
             header.tags_edited.connect(self._change_tags)
             header.note_entered.connect(self._add_note)
-            slo.edited.connect(self.presenter.request_slo)
-            axis.window_selected.connect(self._select_window)
-            axis.window_cleared.connect(self._clear_window)
-            content.verdict.reset_requested.connect(self.presenter.reset)
-            content.profile.repeat_requested.connect(self._repeat)
-            content.plan.plan_requested.connect(self._plan)
+            slo_editor.edited.connect(self.presenter.request_slo)
+            time_axis.window_selected.connect(self._select_window)
+            time_axis.window_cleared.connect(self._clear_window)
+            content.verdict_card.reset_requested.connect(self.presenter.reset)
+            content.profile_tab.repeat_requested.connect(self._repeat)
+            content.plan_tab.plan_requested.connect(self._plan)
             content.drawer.failed.connect(self._show_error)
             content.scroll_requested.connect(self._scroll_to)
         return self._content
@@ -164,15 +168,15 @@ class ResultsPage(Page):
     def _on_opening(self, path: Path) -> None:
         self._path = path
         self.strip.hide()
-        self._undo.clear()
+        self._undo_stack.clear()
         self.loading.setText(f"Loading {path.name}…")
         self._stack.setCurrentWidget(self.loading)
 
     def _on_opened(self, displayed_run: DisplayedRun) -> None:
         content = self.content()
         content.show_run(displayed_run)
-        self._stack.setCurrentWidget(self._scroll)
-        self._scroll.verticalScrollBar().setValue(0)
+        self._stack.setCurrentWidget(self._scroll_area)
+        self._scroll_area.verticalScrollBar().setValue(0)
         if self.isVisible():
             self._focus_first()
         self.setAccessibleDescription(
@@ -261,7 +265,7 @@ class ResultsPage(Page):
                 self.content().header.show_labels(self.presenter.displayed_run.labels)
             return
         if command is not None:
-            self._undo.push(command)
+            self._undo_stack.push(command)
 
     def _read_labels(self, displayed_run: DisplayedRun) -> None:
         """Read the labels from disk again, because another process may have changed them."""
@@ -295,4 +299,4 @@ class ResultsPage(Page):
         self.navigation.page_requested.emit("home")
 
     def _scroll_to(self, widget: QWidget) -> None:
-        self._scroll.ensureWidgetVisible(widget)
+        self._scroll_area.ensureWidgetVisible(widget)

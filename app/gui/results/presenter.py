@@ -15,7 +15,7 @@ from app.gui.results.state import DisplayedRun, EvaluationRequest
 if TYPE_CHECKING:
     from app.records.bundle import Labels
 
-_DECIMALS = 2
+_WINDOW_DECIMALS = 2
 
 
 class ResultsPresenter(QObject):
@@ -54,25 +54,29 @@ class ResultsPresenter(QObject):
     def request_slo(self, slo: tuple[str, ...] | None) -> None:
         if self.displayed_run is not None:
             is_own_slo = slo is None or slo == self.displayed_run.own_slo
-            self._request(msgspec.structs.replace(self._requested_evaluation, slo=None if is_own_slo else slo))
+            self._request_evaluation(
+                msgspec.structs.replace(self._requested_evaluation, slo=None if is_own_slo else slo)
+            )
 
     def request_window(self, window_s: tuple[float, float] | None) -> None:
         """Re-evaluate the run for a time range in seconds, rounded to 0.01 s as on the command
         line. None selects the whole run."""
         rounded_window_s = (
-            None if window_s is None else (round(max(0.0, window_s[0]), _DECIMALS), round(window_s[1], _DECIMALS))
+            None
+            if window_s is None
+            else (round(max(0.0, window_s[0]), _WINDOW_DECIMALS), round(window_s[1], _WINDOW_DECIMALS))
         )
-        self._request(msgspec.structs.replace(self._requested_evaluation, window_s=rounded_window_s))
+        self._request_evaluation(msgspec.structs.replace(self._requested_evaluation, window_s=rounded_window_s))
 
     def reset(self) -> None:
-        self._request(EvaluationRequest())
+        self._request_evaluation(EvaluationRequest())
 
     def set_labels(self, labels: Labels) -> None:
         """Set the labels of the displayed run, which are also part of its report."""
         if self.displayed_run is not None:
             self.displayed_run = replace_labels(self.displayed_run, labels)
 
-    def _request(self, request: EvaluationRequest) -> None:
+    def _request_evaluation(self, request: EvaluationRequest) -> None:
         displayed_run = self.displayed_run
         if displayed_run is None or request == self._requested_evaluation:
             return
@@ -89,7 +93,7 @@ class ResultsPresenter(QObject):
             self.failed.emit(path, error)
 
     def _on_reevaluated(self, displayed_run: DisplayedRun) -> None:
-        if self.displayed_run is not None and displayed_run.opened is self.displayed_run.opened:
+        if self.displayed_run is not None and displayed_run.opened_run is self.displayed_run.opened_run:
             self.displayed_run = replace_labels(displayed_run, self.displayed_run.labels)
             self.reevaluated.emit(self.displayed_run)
 
@@ -104,8 +108,8 @@ def replace_labels(displayed_run: DisplayedRun, labels: Labels) -> DisplayedRun:
 
     if displayed_run.labels == labels:
         return displayed_run
-    unverified = displayed_run.opened.unverified
-    own_report = apply_labels(displayed_run.own_report, displayed_run.opened.result, labels, unverified)
+    unverified = displayed_run.opened_run.unverified
+    own_report = apply_labels(displayed_run.own_report, displayed_run.opened_run.result, labels, unverified)
     report = (
         own_report
         if displayed_run.report is displayed_run.own_report
@@ -125,7 +129,7 @@ def _open_run(path: Path) -> DisplayedRun:
 
 
 def _reevaluate(displayed_run: DisplayedRun, request: EvaluationRequest) -> DisplayedRun:
-    run = displayed_run.opened
+    run = displayed_run.opened_run
     if request.is_as_measured:
         return msgspec.structs.replace(
             displayed_run, report=displayed_run.own_report, result=run.result, request=request

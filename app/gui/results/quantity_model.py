@@ -25,10 +25,10 @@ class QuantityModel(FrameModel):
     INVALID row are struck through.
     """
 
-    def __init__(self, headers: Mapping[str, str] | None = None, quantities: Sequence[str] = ()) -> None:
-        formats = dict.fromkeys(quantities, format_value)
-        super().__init__(None, headers, formats, dict.fromkeys(quantities, _get_value))
-        self._quantities = frozenset(quantities)
+    def __init__(self, headers: Mapping[str, str] | None = None, quantity_columns: Sequence[str] = ()) -> None:
+        formats = dict.fromkeys(quantity_columns, format_value)
+        super().__init__(None, headers, formats, dict.fromkeys(quantity_columns, _get_value))
+        self._quantity_columns = frozenset(quantity_columns)
         self._invalid_rows: frozenset[int] = frozenset()
         self._hints: Mapping[int, str] = {}
 
@@ -41,15 +41,15 @@ class QuantityModel(FrameModel):
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _ROLE.DisplayRole) -> object:
         if not index.isValid():
             return None
-        is_number = str(self.frame.columns[index.column()]) in self._quantities
+        is_quantity = str(self.frame.columns[index.column()]) in self._quantity_columns
         if role == _ROLE.FontRole:
-            return _create_strikeout_font() if is_number and self._is_struck_through(index) else None
+            return _create_strikeout_font() if is_quantity and self._is_struck_through(index) else None
         if role == _ROLE.ForegroundRole:
-            return _get_gray_brush() if is_number and self._is_undersampled(index) else None
+            return _get_gray_brush() if is_quantity and self._is_undersampled(index) else None
         if role in (_ROLE.ToolTipRole, _ROLE.AccessibleDescriptionRole):
-            hint = self._hint(index)
+            hint = self._get_hint(index)
             return tool_tip_text(hint) if hint is not None and role == _ROLE.ToolTipRole else hint
-        if role == _ROLE.TextAlignmentRole and is_number:
+        if role == _ROLE.TextAlignmentRole and is_quantity:
             return _RIGHT_ALIGNED
         return super().data(index, role)
 
@@ -58,7 +58,7 @@ class QuantityModel(FrameModel):
         if (
             role == _ROLE.TextAlignmentRole
             and is_valid_section
-            and str(self.frame.columns[section]) in self._quantities
+            and str(self.frame.columns[section]) in self._quantity_columns
         ):
             return _RIGHT_ALIGNED
         return super().headerData(section, orientation, role)
@@ -74,7 +74,7 @@ class QuantityModel(FrameModel):
         value = self.frame.iat[self.frame_row(index.row()), index.column()]
         return isinstance(value, Quantity) and value.is_undersampled
 
-    def _hint(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
+    def _get_hint(self, index: QModelIndex | QPersistentModelIndex) -> str | None:
         row = self.frame_row(index.row())
         value = self.frame.iat[row, index.column()]
         lines = [describe_quantity(value)] if isinstance(value, Quantity) else []

@@ -17,9 +17,9 @@ _MAX_CHARACTERS = 80
 
 
 class RecentRun(msgspec.Struct, frozen=True):
-    path: Path
+    directory: Path
     name: str
-    started: str
+    started_text: str
     outcome: str
     max_rate: str | None
 
@@ -29,30 +29,30 @@ def list_recent_runs() -> list[RecentRun]:
     from app.errors import UsageError
     from app.storage.run_directory import list_stored_runs
 
-    runs: list[RecentRun] = []
+    recent_runs: list[RecentRun] = []
     for run in reversed(list_stored_runs()):
-        if len(runs) == _MAX_RUNS:
+        if len(recent_runs) == _MAX_RUNS:
             break
         try:
-            runs.append(_read_recent_run(run.directory))
+            recent_runs.append(_read_recent_run(run.directory))
         except UsageError:
             continue
-    return runs
+    return recent_runs
 
 
-def _read_recent_run(path: Path) -> RecentRun:
+def _read_recent_run(directory: Path) -> RecentRun:
     from app.reporting.run_rows import format_max_rate
     from app.reporting.verdict import build_verdict
     from app.storage.labels import read_labels
     from app.storage.run_directory import StoredRun
 
-    run = StoredRun(path)
+    run = StoredRun(directory)
     result = run.result
     if result is None:
         state = "running" if run.is_running else "interrupted" if run.finished_event is None else "not measured"
-        return RecentRun(path, path.name, "", state, None)
-    name = read_labels(path).title or result.name
-    return RecentRun(path, name, result.clock.wall_start, build_verdict(result).outcome, format_max_rate(result))
+        return RecentRun(directory, directory.name, "", state, None)
+    name = read_labels(directory).title or result.name
+    return RecentRun(directory, name, result.clock.wall_start, build_verdict(result).outcome, format_max_rate(result))
 
 
 class RecentRuns(QWidget):
@@ -70,13 +70,13 @@ class RecentRuns(QWidget):
         self.description_label = label(
             "The verdict, the metrics over time and the requests of the run appear here.", "muted", wrap=True
         )
-        self.library = button("Open the &Library", self.library_requested.emit, primary=True)
-        self.home = button("Go to the &quick check", self.home_requested.emit, primary=True)
-        self.home.hide()
+        self.library_button = button("Open the &Library", self.library_requested.emit, primary=True)
+        self.home_button = button("Go to the &quick check", self.home_requested.emit, primary=True)
+        self.home_button.hide()
         self._list = QWidget()
-        self._rows = vbox(within=self._list)
+        self._rows_layout = vbox(within=self._list)
         layout = vbox(self.heading, self.description_label, self._list, within=self, margins=None, spacing=10)
-        for action_button in (self.library, self.home):
+        for action_button in (self.library_button, self.home_button):
             layout.addWidget(action_button, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch(1)
 
@@ -84,13 +84,13 @@ class RecentRuns(QWidget):
         submit(self, list_recent_runs, self.show_runs, self._show_error)
 
     def show_runs(self, runs: list[RecentRun]) -> None:
-        clear(self._rows)
+        clear(self._rows_layout)
         for run in runs:
             row = _Row(run)
             row.selected.connect(self.run_selected)
-            self._rows.addWidget(row)
-        self.library.setVisible(bool(runs))
-        self.home.setVisible(not runs)
+            self._rows_layout.addWidget(row)
+        self.library_button.setVisible(bool(runs))
+        self.home_button.setVisible(not runs)
         self.description_label.setText(
             "Recent runs are listed below. The Library lists all runs."
             if runs
@@ -107,17 +107,17 @@ class _Row(QFrame):
     def __init__(self, run: RecentRun) -> None:
         super().__init__()
         self.setProperty("role", "card")
-        self._path = run.path
+        self._directory = run.directory
         open_button = QPushButton(run.name[:_MAX_CHARACTERS].replace("&", "&&"))
         open_button.setAccessibleName(f"Open {run.name[:_MAX_CHARACTERS]}")
         open_button.clicked.connect(self._emit_selected)
         hbox(
             open_button,
             Badge(run.outcome),
-            (label(" · ".join(part for part in (run.max_rate, clock_time(run.started)) if part), "muted"), 1),
+            (label(" · ".join(part for part in (run.max_rate, clock_time(run.started_text)) if part), "muted"), 1),
             within=self,
             margins=None,
         )
 
     def _emit_selected(self) -> None:
-        self.selected.emit(self._path)
+        self.selected.emit(self._directory)

@@ -34,22 +34,22 @@ def requests_frame(run: OpenedRun) -> pd.DataFrame:
     if table.num_rows == 0:
         return pd.DataFrame({"at_s": np.empty(0)})
     rows = read_rows(table)
-    order = _row_order(table)
-    names = {stage_data.index: stage_data.name for stage_data in run.data.stage_data}
-    stages = table["stage"].to_numpy()[order]
+    row_order = _compute_row_order(table)
+    stage_names = {stage_data.index: stage_data.name for stage_data in run.data.stage_data}
+    stage_indices = table["stage"].to_numpy()[row_order]
     columns: dict[str, object] = {
         "at_s": (rows.scheduled_ns - run.result.time_zero_ns) / 1e9,
-        "stage": _stage_names(stages, names),
+        "stage": _build_stage_names(stage_indices, stage_names),
     }
     for name in _DURATION_COLUMNS:
         values_ms = compute_duration_ms(rows, name)
         if values_ms is not None and (valid_ms := _mask_invalid_values(values_ms, rows, name)) is not None:
             columns[name] = valid_ms
-    columns["result"] = _categorical(_result_codes(rows), [OK, FAILED, NOT_STARTED])
+    columns["result"] = _build_categorical(_compute_result_codes(rows), [OK, FAILED, NOT_STARTED])
     status = table["status"]
     if status.null_count < len(status):
-        columns["status"] = status.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)[order]
-    columns["error"] = _categorical(np.where(rows.is_failed, rows.error.codes, -1), rows.error.categories)
+        columns["status"] = status.to_pandas().to_numpy(dtype=np.float64, na_value=np.nan)[row_order]
+    columns["error"] = _build_categorical(np.where(rows.is_failed, rows.error.codes, -1), rows.error.categories)
     frame = pd.DataFrame(columns)
     sort_column = next((name for name in ("latency_ms", "service_ms") if name in frame), "at_s")
     return frame.sort_values(sort_column, ascending=False, na_position="last", kind="stable").reset_index(drop=True)
@@ -63,8 +63,8 @@ def build_mask(
     `min_latency_ms` is the minimum latency in ms. Requests without a latency do not match this
     filter.
     """
-    filters = [("stage", stage), ("result", result), ("error", error)]
-    masks = [_equals(frame[name], value) for name, value in filters if value is not None]
+    column_filters = [("stage", stage), ("result", result), ("error", error)]
+    masks = [_build_category_mask(frame[name], value) for name, value in column_filters if value is not None]
     latency_column = next((name for name in ("latency_ms", "service_ms") if name in frame), None)
     if min_latency_ms is not None and latency_column is not None:
         with np.errstate(invalid="ignore"):
@@ -72,31 +72,33 @@ def build_mask(
     return np.logical_and.reduce(masks) if masks else None
 
 
-def _equals(column: pd.Series, value: str) -> Mask:
+def _build_category_mask(column: pd.Series, value: str) -> Mask:
     categories = list(column.cat.categories)
     return np.asarray(column.cat.codes.to_numpy() == (categories.index(value) if value in categories else -2))
 
 
-def _categorical(codes: IntArray, categories: Sequence[str]) -> pd.Categorical:
+def _build_categorical(codes: IntArray, categories: Sequence[str]) -> pd.Categorical:
     return pd.Categorical.from_codes(codes, pd.Index(list(categories), dtype=object))
 
 
-def _row_order(table: pa.Table) -> IntArray:
+def _compute_row_order(table: pa.Table) -> IntArray:
     """Return the row order that `read_rows` uses, as indices of table rows."""
     import pyarrow.compute as pc
 
-    start_ns = pc.coalesce(table["scheduled_ns"], table["sent_ns"]).fill_null(0).to_numpy()
-    return np.argsort(start_ns, kind="stable")
+    starts_ns = pc.coalesce(table["scheduled_ns"], table["sent_ns"]).fill_null(0).to_numpy()
+    return np.argsort(starts_ns, kind="stable")
 
 
-def _stage_names(stages: IntArray, names: dict[int, str]) -> pd.Categorical:
+def _build_stage_names(stage_indices: IntArray, names_by_index: dict[int, str]) -> pd.Categorical:
     """Return the stage name of each row. All repeats of a stage have the same name."""
-    indices = sorted(set(stages.tolist()))
-    categories = list(dict.fromkeys(names.get(index, f"stage {index} (interrupted)") for index in indices))
-    codes_by_index = {index: categories.index(names.get(index, f"stage {index} (interrupted)")) for index in indices}
+    indices = sorted(set(stage_indices.tolist()))
+    categories = list(dict.fromkeys(names_by_index.get(index, f"stage {index} (interrupted)") for index in indices))
+    codes_by_index = {
+        index: categories.index(names_by_index.get(index, f"stage {index} (interrupted)")) for index in indices
+    }
     codes = np.full(max(indices, default=0) + 1, -1, dtype=np.int32)
     codes[indices] = [codes_by_index[index] for index in indices]
-    return _categorical(codes[stages], categories)
+    return _build_categorical(codes[stage_indices], categories)
 
 
 def _mask_invalid_values(values_ms: Floats, rows: StageRows, name: str) -> Floats | None:
@@ -107,7 +109,7 @@ def _mask_invalid_values(values_ms: Floats, rows: StageRows, name: str) -> Float
     return None if np.isnan(valid_ms).all() else valid_ms
 
 
-def _result_codes(rows: StageRows) -> IntArray:
+def _compute_result_codes(rows: StageRows) -> IntArray:
     codes = np.where(rows.is_success, 0, 1).astype(np.int8)
     codes[~rows.was_started] = 2
     return codes

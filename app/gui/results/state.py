@@ -33,7 +33,7 @@ class DisplayedRun(msgspec.Struct, frozen=True):
     the report of the requested re-evaluation. Both are the same object if no re-evaluation was
     requested."""
 
-    opened: OpenedRun
+    opened_run: OpenedRun
     own_report: Report
     report: Report
     result: Result
@@ -42,8 +42,8 @@ class DisplayedRun(msgspec.Struct, frozen=True):
 
     @property
     def directory(self) -> Path:
-        return self.opened.directory
+        return self.opened_run.directory
 
     @property
     def own_slo(self) -> tuple[str, ...]:
-        return tuple(objective.text for objective in self.opened.data.slo)
+        return tuple(objective.text for objective in self.opened_run.data.slo)

@@ -77,8 +77,8 @@ def tile_lines(tile: HeadlineTile) -> list[str]:
     lines = [f"95 % CI: {formatting.with_unit(interval, unit)}"] if interval else []
     if tile.limit is not None:
         lines.append(f"SLO {formatting.format_limit(tile.limit)}")
-    sample = f", n = {formatting.format_count(quantity.n)}" if quantity.n is not None else ""
-    lines.append(f"{quantity.basis}{sample}")
+    sample_size_text = f", n = {formatting.format_count(quantity.n)}" if quantity.n is not None else ""
+    lines.append(f"{quantity.basis}{sample_size_text}")
     return [*lines, *([tile.note] if tile.note else [])]
 
 
@@ -92,7 +92,7 @@ class TileLayout(FlowLayout):
     def _arrange_items(self, area: QRect, *, is_moving: bool) -> int:
         """Arrange the items and return the total height in pixels. If `is_moving` is false, only
         the height is computed."""
-        top, lines = area.y(), self._lines(area.width())
+        top, lines = area.y(), self._distribute_items(area.width())
         for line in lines:
             height = max(item.sizeHint().height() for item in line)
             spare_px = (
@@ -108,7 +108,7 @@ class TileLayout(FlowLayout):
             top += height + _GAP_PX
         return max(0, top - _GAP_PX - area.y())
 
-    def _lines(self, width: int) -> list[list[QLayoutItem]]:
+    def _distribute_items(self, width: int) -> list[list[QLayoutItem]]:
         """Distribute the items evenly over the minimum number of lines, so that the last line is
         not much shorter than the other lines."""
         lines = _fill_lines(self._items, width, len(self._items))

@@ -28,10 +28,10 @@ class TimeAxis(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        time = Axis("Time", "s")
-        self.rates = Chart("Request rate", time, Axis("Rate", "req/s"), theme_controller)
-        self.latency = Chart("Latency", time, Axis("Latency", "ms"), theme_controller)
-        self.in_flight = Chart("Requests in flight", time, Axis("Requests in flight", ""), theme_controller)
+        x_axis = Axis("Time", "s")
+        self.rates = Chart("Request rate", x_axis, Axis("Rate", "req/s"), theme_controller)
+        self.latency = Chart("Latency", x_axis, Axis("Latency", "ms"), theme_controller)
+        self.in_flight = Chart("Requests in flight", x_axis, Axis("Requests in flight", ""), theme_controller)
         self.linked = LinkedCharts((self.rates, self.latency, self.in_flight))
         self.description_label = label("", "muted", wrap=True)
         self._markers: tuple[tuple[float, str], ...] = ()
@@ -48,23 +48,23 @@ class TimeAxis(QWidget):
     def _update_heights(self) -> None:
         """Set the heights of the three charts for the current text size. The page scrolls, not the
         charts."""
-        line = self.fontMetrics().height()
-        for chart, lines in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
-            chart.setMinimumHeight(max(lines * line, chart.minimumSizeHint().height()))
-        heights = sum(chart.minimumHeight() for chart in self.linked.charts)
-        self.linked.setFixedHeight(heights + 3 * line + 12)
+        line_height = self.fontMetrics().height()
+        for chart, line_count in ((self.rates, 12), (self.latency, 12), (self.in_flight, 9)):
+            chart.setMinimumHeight(max(line_count * line_height, chart.minimumSizeHint().height()))
+        total_height = sum(chart.minimumHeight() for chart in self.linked.charts)
+        self.linked.setFixedHeight(total_height + 3 * line_height + 12)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         """Show the whole duration of another run."""
-        self._markers = tuple((time_s, one_line(text)) for time_s, text in displayed_run.opened.notes)
+        self._markers = tuple((time_s, one_line(text)) for time_s, text in displayed_run.opened_run.notes)
         for chart in self.linked.charts:
             chart.clear()
             chart.set_markers(self._markers)
-        load = displayed_run.own_report.load
-        self.setVisible(load is not None)
-        if load is None:
+        load_series = displayed_run.own_report.load
+        self.setVisible(load_series is not None)
+        if load_series is None:
             return
-        self._draw(load, displayed_run.own_report)
+        self._draw(load_series, displayed_run.own_report)
         bands = stage_bands(displayed_run.own_report)
         for chart in self.linked.charts:
             chart.set_bands(bands)
@@ -94,27 +94,27 @@ class TimeAxis(QWidget):
         for chart in self.linked.charts:
             chart.set_markers((*self._markers, (time_s, description or format_duration(time_s))))
 
-    def _draw(self, load: LoadSeries, report: Report) -> None:
-        time_s = np.array(load.at_s)
+    def _draw(self, load_series: LoadSeries, report: Report) -> None:
+        time_s = np.array(load_series.at_s)
         for series, (key, name, values) in enumerate(
             (
-                ("offered", "offered", load.offered_per_s),
-                ("sent", "sent", load.sent_per_s),
-                ("completed", "completed", load.completed_per_s),
-                ("good", "goodput", load.good_per_s),
+                ("offered", "offered", load_series.offered_per_s),
+                ("sent", "sent", load_series.sent_per_s),
+                ("completed", "completed", load_series.completed_per_s),
+                ("good", "goodput", load_series.good_per_s),
             )
         ):
             self.rates.set_line(key, name, time_s, np.array(values), series=series)
-        self.latency.set_line("p50", metric_label(report.times, "p50"), time_s, _to_array(load.p50_ms), series=0)
-        self.latency.set_line("p95", metric_label(report.times, "p95"), time_s, _to_array(load.p95_ms), series=1)
-        if load.ttft_p95_ms:
-            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load.ttft_p95_ms), series=2)
-        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load.in_flight), series=0)
-        if load.lag_p99_ms:
-            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load.lag_p99_ms), series=4)
+        self.latency.set_line("p50", metric_label(report.times, "p50"), time_s, _to_array(load_series.p50_ms), series=0)
+        self.latency.set_line("p95", metric_label(report.times, "p95"), time_s, _to_array(load_series.p95_ms), series=1)
+        if load_series.ttft_p95_ms:
+            self.latency.set_line("ttft", "p95 TTFT", time_s, _to_array(load_series.ttft_p95_ms), series=2)
+        self.in_flight.set_line("in_flight", "in flight", time_s, np.array(load_series.in_flight), series=0)
+        if load_series.lag_p99_ms:
+            self.latency.set_line("lag", "p99 send lag", time_s, _to_array(load_series.lag_p99_ms), series=4)
 
     def _show_instruction(self, displayed_run: DisplayedRun) -> None:
-        unavailable_reason = displayed_run.opened.get_window_problem()
+        unavailable_reason = displayed_run.opened_run.get_window_problem()
         instruction = "Shift-drag on a chart to select a time range. All numbers on this page are recalculated for it."
         self.description_label.setText(unavailable_reason or instruction)
         self.linked.time_range_button.setEnabled(unavailable_reason is None)

@@ -36,7 +36,7 @@ class VerdictCard(QFrame):
         self.details = label("", wrap=True)
         self.stamp = label("", "word", wrap=True)
         restyle(self.stamp, "warn")
-        self.reset = button("Show as &measured", self.reset_requested.emit)
+        self.reset_button = button("Show as &measured", self.reset_requested.emit)
         self.reasons = label("", wrap=True)
         self.checks_button = button("All &checks", self.validity_requested.emit)
         self._build()
@@ -46,12 +46,12 @@ class VerdictCard(QFrame):
         verdict = report.verdict
         self.stamp.setText(verdict.stamp or "")
         self.stamp.setVisible(verdict.stamp is not None)
-        self.reset.setVisible(verdict.stamp is not None)
+        self.reset_button.setVisible(verdict.stamp is not None)
         self.outcome.show_verdict(verdict.outcome, verdict.sentence)
         self.sentence.setText(verdict.headline or verdict.finding)
         plan_decision = decide_plan(report.plan) if report.plan is not None and leads_with_plan(report) else None
         run_decision = decide_run(report)
-        for line, text in (
+        for text_label, text in (
             (self.decision, plan_decision.headline if plan_decision else ""),
             (self.decision_detail, f"{plan_decision.sentence} {plan_decision.evidence}" if plan_decision else ""),
             (self.interval, run_decision.sentence),
@@ -59,8 +59,8 @@ class VerdictCard(QFrame):
             (self.details, " ".join(run_decision.details)),
             (self.reasons, "\n".join(_list_reasons(displayed_run))),
         ):
-            line.setText(text)
-            line.setVisible(bool(text))
+            text_label.setText(text)
+            text_label.setVisible(bool(text))
         self.setAccessibleDescription(f"{verdict.outcome}. {verdict.sentence}")
         restyle(self, state_for_verdict(verdict.outcome))
         self._show_checks(report)
@@ -75,10 +75,10 @@ class VerdictCard(QFrame):
 
     def _build(self) -> None:
         outcome_row = hbox((self.outcome, 0, Qt.AlignmentFlag.AlignTop), (self.sentence, 1))
-        stamp = hbox((self.stamp, 1), (self.reset, 0, Qt.AlignmentFlag.AlignTop))
+        stamp_row = hbox((self.stamp, 1), (self.reset_button, 0, Qt.AlignmentFlag.AlignTop))
         self.checks_button.setFlat(True)
         vbox(
-            stamp,
+            stamp_row,
             self.decision,
             self.decision_detail,
             outcome_row,
@@ -97,7 +97,7 @@ class VerdictCard(QFrame):
 def list_caveats(report: Report) -> list[Caveat]:
     """Return the caveats of a report: the checks of the run and of its plan that are INVALID, then
     those that are WARN, then the notes."""
-    warnings = sorted(list_warnings(report), key=_severity_rank)
+    warnings = sorted(list_warnings(report), key=_get_severity_rank)
     checks = [Caveat(row.name, formatting.format_check_finding(row), row.verdict) for row in warnings]
     return [*checks, *(Caveat("note", note) for note in report.notes)]
 
@@ -106,9 +106,9 @@ def _list_reasons(displayed_run: DisplayedRun) -> list[str]:
     """Return the reasons for the verdict. If the run was interrupted, a description of the missing
     data comes first."""
     reasons = [f"– {reason}" for reason in displayed_run.report.verdict.reasons[:_MAX_REASONS]]
-    recovery = displayed_run.opened.recovery
+    recovery = displayed_run.opened_run.recovery
     return [*([recovery.text] if recovery is not None else []), *reasons]
 
 
-def _severity_rank(row: CheckRow) -> int:
+def _get_severity_rank(row: CheckRow) -> int:
     return 0 if row.verdict == "INVALID" else 1

@@ -27,18 +27,18 @@ class AxisLengths(QWidget):
         self.fields: dict[str, QSpinBox] = {}
         self.hide()
 
-    def show_lengths(self, names: tuple[str, ...], lengths: Mapping[str, int]) -> None:
-        if names != tuple(self.fields):
-            self._build(names)
+    def show_lengths(self, axis_names: tuple[str, ...], lengths: Mapping[str, int]) -> None:
+        if axis_names != tuple(self.fields):
+            self._build(axis_names)
         for name, field in self.fields.items():
             with QSignalBlocker(field):
                 field.setValue(lengths.get(name, 0))
-        self.setVisible(bool(names))
+        self.setVisible(bool(axis_names))
 
-    def _build(self, names: tuple[str, ...]) -> None:
+    def _build(self, axis_names: tuple[str, ...]) -> None:
         clear(self._layout)
         self.fields = {}
-        for name in names:
+        for name in axis_names:
             field = QSpinBox()
             field.setRange(0, MAX_AXIS_LENGTH)
             field.setSpecialValueText("not set")

@@ -39,7 +39,7 @@ class CheckBoxGroup(QWidget):
         self._layout: QLayout = QVBoxLayout(self) if is_vertical else set_flow_layout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self.boxes: dict[str, QCheckBox] = {}
-        self._reasons: dict[str, QWidget] = {}
+        self._reason_labels: dict[str, QWidget] = {}
         self._options: tuple[CheckBoxOption, ...] = ()
 
     def set_options(self, options: Sequence[CheckBoxOption], selected_values: Iterable[str]) -> None:
@@ -57,10 +57,10 @@ class CheckBoxGroup(QWidget):
         }
 
     def _build(self, options: Sequence[CheckBoxOption]) -> None:
-        for widget in (*self.boxes.values(), *self._reasons.values()):
+        for widget in (*self.boxes.values(), *self._reason_labels.values()):
             self._layout.removeWidget(widget)
             widget.deleteLater()
-        self._options, self.boxes, self._reasons = tuple(options), {}, {}
+        self._options, self.boxes, self._reason_labels = tuple(options), {}, {}
         for option in options:
             box = QCheckBox(option.text)
             box.setAccessibleName(f"{self._name}: {option.text}")
@@ -70,10 +70,10 @@ class CheckBoxGroup(QWidget):
             self.boxes[option.value] = box
             self._layout.addWidget(box)
             if self._is_vertical:
-                reason = label(self._format_availability(option), "muted", wrap=True)
-                reason.setContentsMargins(26, 0, 0, 4)
-                self._reasons[option.value] = reason
-                self._layout.addWidget(reason)
+                reason_label = label(self._format_availability(option), "muted", wrap=True)
+                reason_label.setContentsMargins(26, 0, 0, 4)
+                self._reason_labels[option.value] = reason_label
+                self._layout.addWidget(reason_label)
 
     @staticmethod
     def _format_availability(option: CheckBoxOption) -> str:

@@ -39,14 +39,14 @@ class Chooser(QToolButton):
         self.setPopupMode(QToolButton.ToolButtonPopupMode.InstantPopup)
         self.profile_menu = QMenu(self)
         self.profile_menu.setToolTipsVisible(True)
-        self.profile_menu.aboutToShow.connect(self._fill)
+        self.profile_menu.aboutToShow.connect(self._fill_menu)
         self.setMenu(self.profile_menu)
 
     def set_profile(self, title: str, is_saved: bool) -> None:
         self.setText(f"{title[:60]} " if is_saved else f"{title[:60]} (unsaved) ")
         self.setAccessibleName(f"Profile: {self.text().strip()}")
 
-    def _fill(self) -> None:
+    def _fill_menu(self) -> None:
         menu = self.profile_menu
         menu.clear()
         menu.addAction("&Open…", self._profile_actions.choose_profile)
@@ -70,13 +70,15 @@ class Chooser(QToolButton):
 def recent_files(settings: QSettings) -> list[Path]:
     """Return the recently opened files that still exist, newest first."""
     stored_value = settings.value(_RECENT_FILES_KEY, [])
-    names = [stored_value] if isinstance(stored_value, str) else stored_value if isinstance(stored_value, list) else []
-    return [path for name in names if (path := Path(str(name))).is_file()]
+    stored_paths = (
+        [stored_value] if isinstance(stored_value, str) else stored_value if isinstance(stored_value, list) else []
+    )
+    return [path for name in stored_paths if (path := Path(str(name))).is_file()]
 
 
 def add_recent_file(settings: QSettings, path: Path) -> None:
-    names = [str(path), *(str(recent_path) for recent_path in recent_files(settings) if recent_path != path)]
-    settings.setValue(_RECENT_FILES_KEY, names[:_MAX_RECENT_FILES])
+    stored_paths = [str(path), *(str(recent_path) for recent_path in recent_files(settings) if recent_path != path)]
+    settings.setValue(_RECENT_FILES_KEY, stored_paths[:_MAX_RECENT_FILES])
 
 
 def describe_bundled_profiles() -> dict[str, tuple[Path, str]]:
@@ -84,8 +86,8 @@ def describe_bundled_profiles() -> dict[str, tuple[Path, str]]:
     from app.profiles.bundled import bundled_profiles
     from app.profiles.document import read_document
 
-    profiles = {}
+    described_profiles = {}
     for name, path in bundled_profiles().items():
         tree = read_document(path.read_bytes(), name).value
-        profiles[name] = (path, str(tree.get("description", "")))
-    return profiles
+        described_profiles[name] = (path, str(tree.get("description", "")))
+    return described_profiles

@@ -10,7 +10,7 @@ from PySide6.QtCore import QObject, QProcess, Signal
 
 _EXIT_WAIT_MS = 300
 """Time, in ms, that the window waits for the process to exit after a signal."""
-_MAX_BYTES = 4_000_000
+_MAX_OUTPUT_BYTES = 4_000_000
 
 
 class CommandRunner(QObject):
@@ -31,7 +31,7 @@ class CommandRunner(QObject):
     def is_running(self) -> bool:
         return self._process is not None
 
-    def start(self, arguments: Sequence[str], stdin: bytes = b"", folder: Path | None = None) -> None:
+    def start(self, arguments: Sequence[str], stdin: bytes = b"", directory: Path | None = None) -> None:
         """Start a command with `stdin` as its complete standard input. A command that is still
         running is stopped first."""
         self.stop()
@@ -39,8 +39,8 @@ class CommandRunner(QObject):
         self._process = process
         process.setProgram(sys.executable)
         process.setArguments(["-P", "-m", "app", *arguments])
-        if folder is not None:
-            process.setWorkingDirectory(str(folder))
+        if directory is not None:
+            process.setWorkingDirectory(str(directory))
         process.finished.connect(self._on_finished)
         process.errorOccurred.connect(self._on_error)
         process.start()
@@ -59,13 +59,13 @@ class CommandRunner(QObject):
             process.waitForFinished(_EXIT_WAIT_MS)
         process.deleteLater()
 
-    def _on_finished(self, code: int) -> None:
+    def _on_finished(self, exit_code: int) -> None:
         process, self._process = self._process, None
         if process is None:
             return
         stdout, stderr = process.readAllStandardOutput().data(), process.readAllStandardError().data()
         process.deleteLater()
-        self.finished.emit(code, bytes(stdout)[:_MAX_BYTES], bytes(stderr)[:_MAX_BYTES])
+        self.finished.emit(exit_code, bytes(stdout)[:_MAX_OUTPUT_BYTES], bytes(stderr)[:_MAX_OUTPUT_BYTES])
 
     def _on_error(self, error: QProcess.ProcessError) -> None:
         """Emit `finished` if the process could not be started. After any other error, Qt emits the

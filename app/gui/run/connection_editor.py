@@ -35,8 +35,8 @@ class ConnectionEditor(SpecialEditor):
         super().__init__()
         self._document: EditedProfile | None = None
         self._tested_inputs: tuple[object, ...] | None = None
-        self.command = CommandRunner(self)
-        self.command.finished.connect(self._show_result)
+        self.command_runner = CommandRunner(self)
+        self.command_runner.finished.connect(self._show_result)
         self.strip = MessageStrip()
         self.test_button = button("&Test connection", self.run_test)
         self.test_button.setToolTip("Send one test request, as `sizewise profiles try` does.")
@@ -45,10 +45,10 @@ class ConnectionEditor(SpecialEditor):
         self.status_label = label("Sends one test request with this configuration.", "muted", wrap=True)
         self.rows = Rows("Response of the target")
         self._card = card(self.rows)
-        row = hbox(
+        test_row = hbox(
             self.test_button, self.stop_button, (self.badge, 0, Qt.AlignmentFlag.AlignVCenter), (self.status_label, 1)
         )
-        vbox(self.strip, row, self._card, 0, within=self)
+        vbox(self.strip, test_row, self._card, 0, within=self)
         self._clear_result()
 
     def supports_protocol(self, protocol: str | None) -> bool:
@@ -59,7 +59,7 @@ class ConnectionEditor(SpecialEditor):
         tested_inputs = copy.deepcopy((document.value("target"), document.value("workload"), document.path))
         if tested_inputs != self._tested_inputs:
             self._tested_inputs = tested_inputs
-            self.command.stop()
+            self.command_runner.stop()
             self._clear_result()
         self.test_button.setEnabled(bool(document.value("target")))
 
@@ -67,15 +67,15 @@ class ConnectionEditor(SpecialEditor):
         if self._document is None:
             return
         self._clear_result()
-        profile = json.dumps(copy_tree(self._document), ensure_ascii=False).encode()  # JSON is also valid YAML
-        folder = base_directory(self._document)
-        if not confirm_secrets(self, _secrets_to_allow(profile, folder)):
+        profile_json = json.dumps(copy_tree(self._document), ensure_ascii=False).encode()  # JSON is also valid YAML
+        directory = base_directory(self._document)
+        if not confirm_secrets(self, _find_secrets_to_allow(profile_json, directory)):
             self.status_label.setText("No request was sent.")
             return
         self.status_label.setText("Sending test request…")
         self.stop_button.show()
         self.test_button.setEnabled(False)
-        self.command.start(("profiles", "try", "-", "--json", ERROR_JSON), profile, folder)
+        self.command_runner.start(("profiles", "try", "-", "--json", ERROR_JSON), profile_json, directory)
 
     def _clear_result(self) -> None:
         self.strip.hide()
@@ -87,18 +87,18 @@ class ConnectionEditor(SpecialEditor):
         self.test_button.setEnabled(True)
 
     def _stop(self) -> None:
-        self.command.stop()
+        self.command_runner.stop()
         self._clear_result()
         self.strip.show_notice(Notice("news", "Test stopped."))
 
-    def _show_result(self, code: int, stdout: bytes, stderr: bytes) -> None:
+    def _show_result(self, exit_code: int, stdout: bytes, stderr: bytes) -> None:
         self.stop_button.hide()
         self.test_button.setEnabled(True)
         try:
             result = decode_json(stdout, ConnectionTest)
         except msgspec.DecodeError:
             self.status_label.setText("")
-            self.strip.show_notice(error_notice(code, stderr))
+            self.strip.show_notice(error_notice(exit_code, stderr))
             return
         notice = build_result_notice(result)
         self.badge.show_verdict(_BADGE_TEXTS[notice.severity], notice.summary)
@@ -109,11 +109,11 @@ class ConnectionEditor(SpecialEditor):
         self._card.setVisible(result.status is not None or bool(result.response_headers))
 
 
-def _secrets_to_allow(profile: bytes, folder: Path) -> tuple[AllowedSecrets, ...]:
+def _find_secrets_to_allow(profile_json: bytes, directory: Path) -> tuple[AllowedSecrets, ...]:
     """Return the secrets that need the user's consent before the connection test. For an invalid
     profile, the result is empty, since the command reports the error."""
     try:
-        return find_secrets_to_allow(load_profile_text(profile, folder / "profile.yaml"))
+        return find_secrets_to_allow(load_profile_text(profile_json, directory / "profile.yaml"))
     except SizewiseError:
         return ()
 

@@ -37,7 +37,7 @@ class ProfileDocument(QObject):
     def __init__(self, parent: QObject | None = None, clock: Callable[[], float] = time.monotonic) -> None:
         super().__init__(parent)
         self._clock = clock
-        self.stack = QUndoStack(self)
+        self.undo_stack = QUndoStack(self)
         self.path: Path | None = None
         self.directory = Path.cwd()
         self.text = ""
@@ -48,7 +48,7 @@ class ProfileDocument(QObject):
     def open(self, text: str, path: Path | None, directory: Path | None = None) -> None:
         """Open a profile. `directory` is the base directory of relative paths if the profile has no
         file yet."""
-        self.stack.clear()
+        self.undo_stack.clear()
         self.path = path
         self.directory = path.parent if path is not None else directory or Path.cwd()
         self._saved_text = text
@@ -79,12 +79,12 @@ class ProfileDocument(QObject):
         if self.error is not None:
             return
         try:
-            edited = edit(self.text, path, value)
+            edited_text = edit(self.text, path, value)
         except KeyError:  # an editor reported a record that has already been removed
             return
         verb = "Remove" if value is REMOVED else "Set"
-        self._push(edited.text, f"{verb} {format_path(path)}", format_path(path))
-        if edited.is_rewritten:
+        self._push_change(edited_text.text, f"{verb} {format_path(path)}", format_path(path))
+        if edited_text.is_rewritten:
             self.comments_lost.emit()
 
     def set_dotted_value(self, path: str, value: object) -> None:
@@ -93,18 +93,18 @@ class ProfileDocument(QObject):
         self.set_value(parse_path(path), REMOVED if value is None else value)
 
     def set_tree(self, tree: dict[str, Any], title: str) -> None:
-        edited = rewrite(self.text, tree) if self.error is None else None
-        if edited is not None:
-            self._push(edited.text, title, None)
+        edited_text = rewrite(self.text, tree) if self.error is None else None
+        if edited_text is not None:
+            self._push_change(edited_text.text, title, None)
 
     def set_text(self, text: str) -> None:
         """Replace the text with text that the user typed. A pause in typing starts a new undo
         step."""
-        self._push(text, "Edit YAML", _TEXT_FIELD)
+        self._push_change(text, "Edit YAML", _TEXT_FIELD)
 
-    def _push(self, text: str, title: str, field: str | None) -> None:
+    def _push_change(self, text: str, title: str, field: str | None) -> None:
         if text != self.text:
-            self.stack.push(_Change(self, text, title, field, self._clock()))
+            self.undo_stack.push(_Change(self, text, title, field, self._clock()))
 
     def _replace_text(self, text: str) -> None:
         self.text = text
@@ -113,7 +113,7 @@ class ProfileDocument(QObject):
         except ProfileError as error:
             self.error = error
         else:
-            self.error = None if isinstance(tree, dict | None) else _not_a_mapping(self.path)
+            self.error = None if isinstance(tree, dict | None) else _create_not_a_mapping_error(self.path)
             self.tree = tree if isinstance(tree, dict) else {} if tree is None else self.tree
         self.changed.emit()
 
@@ -155,7 +155,7 @@ def parse_path(path: str) -> KeyPath:
     return tuple(int(key) if key.isdecimal() else key for key in path.split("."))
 
 
-def _not_a_mapping(path: Path | None) -> ProfileError:
+def _create_not_a_mapping_error(path: Path | None) -> ProfileError:
     return ProfileError(
         "not a profile: expected `key: value` lines", path=str(path or ""), hint="Start with `sizewise: 1`."
     )

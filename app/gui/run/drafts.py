@@ -27,9 +27,9 @@ def draft_file() -> Path:
 
 
 def save_draft(draft: Draft) -> None:
-    file = draft_file()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(file, msgspec.json.encode(draft))
+    path = draft_file()
+    path.parent.mkdir(parents=True, exist_ok=True)
+    write_atomically(path, msgspec.json.encode(draft))
 
 
 def load_draft() -> Draft | None:

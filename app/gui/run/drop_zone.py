@@ -28,35 +28,37 @@ class DropZone(QFrame):
         self.heading_label = label("", "heading", wrap=True)
         self.detail_label = label("", "muted", wrap=True)
         self.file_button = button("Choose &file…", self.file_requested.emit, primary=True)
-        self.bundled = QComboBox()
-        self.bundled.setAccessibleName("Models bundled with Sizewise")
-        self.bundled.activated.connect(self._select_bundled_model)
-        line = QHBoxLayout(self)
-        texts = vbox(self.heading_label, self.detail_label)
-        line.addLayout(texts, 1)
-        line.addWidget(self.file_button)
-        line.addWidget(self.bundled)
-        self._names: tuple[str, ...] = ()
-        self._text = ("", "")
+        self.bundled_models_box = QComboBox()
+        self.bundled_models_box.setAccessibleName("Models bundled with Sizewise")
+        self.bundled_models_box.activated.connect(self._select_bundled_model)
+        row = QHBoxLayout(self)
+        text_column = vbox(self.heading_label, self.detail_label)
+        row.addLayout(text_column, 1)
+        row.addWidget(self.file_button)
+        row.addWidget(self.bundled_models_box)
+        self._bundled_model_names: tuple[str, ...] = ()
+        self._texts = ("", "")
 
     def show_model(self, path: Path | None, model_count: int) -> None:
         from app.profiles.bundled import bundled_models
 
-        if not self._names:
-            self._names = tuple(bundled_models())
-            self.bundled.addItem("Bundled models")
-            self.bundled.addItems(list(self._names))
+        if not self._bundled_model_names:
+            self._bundled_model_names = tuple(bundled_models())
+            self.bundled_models_box.addItem("Bundled models")
+            self.bundled_models_box.addItems(list(self._bundled_model_names))
         is_bundled = path is not None and bundled_models().get(path.stem) == path
-        self.bundled.setCurrentIndex(1 + self._names.index(path.stem) if is_bundled and path is not None else 0)
+        self.bundled_models_box.setCurrentIndex(
+            1 + self._bundled_model_names.index(path.stem) if is_bundled and path is not None else 0
+        )
         if path is None:
-            self._text = (
+            self._texts = (
                 "Drop a model here",
                 "Use an .onnx file or a bundled model. It is inspected before anything runs.",
             )
         else:
             more_text = f" and {model_count - 1} more" if model_count > 1 else ""
-            self._text = path.name[:120] + more_text, "bundled with Sizewise" if is_bundled else str(path.parent)[:200]
-        self._set_texts(*self._text)
+            self._texts = path.name[:120] + more_text, "bundled with Sizewise" if is_bundled else str(path.parent)[:200]
+        self._set_texts(*self._texts)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
         path = _get_dropped_model(event)
@@ -67,11 +69,11 @@ class DropZone(QFrame):
         self._set_texts(f"Release to use {path.name[:120]}", "This profile will use the model.")
 
     def dragLeaveEvent(self, _: QDragLeaveEvent) -> None:
-        self._set_texts(*self._text)
+        self._set_texts(*self._texts)
 
     def dropEvent(self, event: QDropEvent) -> None:
         path = _get_dropped_model(event)
-        self._set_texts(*self._text)
+        self._set_texts(*self._texts)
         if path is not None:
             event.acceptProposedAction()
             self.dropped.emit(path)
@@ -82,7 +84,7 @@ class DropZone(QFrame):
 
     def _select_bundled_model(self, index: int) -> None:
         if index > 0:
-            self.bundled_model_selected.emit(self._names[index - 1])
+            self.bundled_model_selected.emit(self._bundled_model_names[index - 1])
 
 
 def _get_dropped_model(event: QDropEvent) -> Path | None:

@@ -67,9 +67,9 @@ class SpecialEditor(QWidget):
         raise NotImplementedError
 
 
-def set_min_lines(widget: QWidget, lines: int) -> None:
-    """Set the minimum height of a widget in a scrolling column to `lines` lines of text."""
-    widget.setMinimumHeight(lines * widget.fontMetrics().height())
+def set_min_lines(widget: QWidget, line_count: int) -> None:
+    """Set the minimum height of a widget in a scrolling column to `line_count` lines of text."""
+    widget.setMinimumHeight(line_count * widget.fontMetrics().height())
 
 
 def find_protocol(document: EditedProfile) -> str | None:

@@ -27,53 +27,60 @@ class RunHeader(QWidget):
     def __init__(self, chooser: Chooser) -> None:
         super().__init__()
         self.chooser = chooser
-        self.state = Badge()
-        self.start = button("&Start (F5)", self.start_requested.emit, primary=True)
-        title_row = hbox(chooser, self.state, 1, self.start)
-        self.views = _create_view_buttons()
-        self.views.idClicked.connect(self._select_view)
+        self.state_badge = Badge()
+        self.start_button = button("&Start (F5)", self.start_requested.emit, primary=True)
+        title_row = hbox(chooser, self.state_badge, 1, self.start_button)
+        self.view_buttons = _create_view_buttons()
+        self.view_buttons.idClicked.connect(self._select_view)
         segments = QWidget()
-        hbox(*self.views.buttons(), within=segments, spacing=0)
-        self.source = QPushButton("&YAML")
-        self.source.setCheckable(True)
-        self.source.setAccessibleName("Show YAML")
-        self.source.toggled.connect(self.source_toggled)
-        self.copy = button("&Copy as command", self.copy_requested.emit)
-        self.save = button("Sa&ve", self.save_requested.emit)
-        self.save_as = button("Save &as…", self.save_as_requested.emit)
-        self.ci = tool_button("Export CI &job", menu=self._ci_menu())
+        hbox(*self.view_buttons.buttons(), within=segments, spacing=0)
+        self.yaml_button = QPushButton("&YAML")
+        self.yaml_button.setCheckable(True)
+        self.yaml_button.setAccessibleName("Show YAML")
+        self.yaml_button.toggled.connect(self.source_toggled)
+        self.copy_button = button("&Copy as command", self.copy_requested.emit)
+        self.save_button = button("Sa&ve", self.save_requested.emit)
+        self.save_as_button = button("Save &as…", self.save_as_requested.emit)
+        self.ci_button = tool_button("Export CI &job", menu=self._create_ci_menu())
         action_bar = QWidget()
-        flow = FlowLayout(action_bar)
-        for widget in (segments, self.source, self.copy, self.save, self.save_as, self.ci):
-            flow.addWidget(widget)
+        flow_layout = FlowLayout(action_bar)
+        for widget in (
+            segments,
+            self.yaml_button,
+            self.copy_button,
+            self.save_button,
+            self.save_as_button,
+            self.ci_button,
+        ):
+            flow_layout.addWidget(widget)
         policy = QSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
         policy.setHeightForWidth(True)
         action_bar.setSizePolicy(policy)
         vbox(title_row, action_bar, within=self)
 
     def show_view(self, view: str) -> None:
-        self.views.button(VIEWS.index(view)).setChecked(True)
+        self.view_buttons.button(VIEWS.index(view)).setChecked(True)
 
     def set_start_state(self, blocked_reason: str) -> None:
         """Enable the start button if `blocked_reason` is empty. Otherwise disable the button, with
         the reason as its tooltip and accessible description."""
-        self.start.setEnabled(not blocked_reason)
-        self.start.setToolTip(tool_tip_text(blocked_reason) or "Start the run in the background")
-        self.start.setAccessibleDescription(blocked_reason)
+        self.start_button.setEnabled(not blocked_reason)
+        self.start_button.setToolTip(tool_tip_text(blocked_reason) or "Start the run in the background")
+        self.start_button.setAccessibleDescription(blocked_reason)
 
     def _select_view(self, index: int) -> None:
         self.view_selected.emit(VIEWS[index])
 
-    def _ci_menu(self) -> QMenu:
+    def _create_ci_menu(self) -> QMenu:
         menu = QMenu(self)
-        menu.addAction("&GitHub Actions…", self._github)
-        menu.addAction("Git&Lab…", self._gitlab)
+        menu.addAction("&GitHub Actions…", self._request_github)
+        menu.addAction("Git&Lab…", self._request_gitlab)
         return menu
 
-    def _github(self) -> None:
+    def _request_github(self) -> None:
         self.ci_requested.emit("github")
 
-    def _gitlab(self) -> None:
+    def _request_gitlab(self) -> None:
         self.ci_requested.emit("gitlab")
 
 
@@ -86,13 +93,13 @@ def _create_view_buttons() -> QButtonGroup:
         "Max rate within the SLO (shows search, sweep and objectives first)",
     )
     for index, (name, description) in enumerate(zip(names, descriptions, strict=True)):
-        segment = QPushButton(name)
-        segment.setCheckable(True)
-        segment.setProperty("role", "segment")
-        segment.setAccessibleName(name.replace("&", ""))
-        segment.setAccessibleDescription(description)
-        segment.setToolTip(description)
-        group.addButton(segment, index)
+        view_button = QPushButton(name)
+        view_button.setCheckable(True)
+        view_button.setProperty("role", "segment")
+        view_button.setAccessibleName(name.replace("&", ""))
+        view_button.setAccessibleDescription(description)
+        view_button.setToolTip(description)
+        group.addButton(view_button, index)
     return group
 
 
@@ -100,8 +107,8 @@ class EmptyRun(QWidget):
     def __init__(self, profile_actions: ProfileActions, open_sample: Callable[[], object]) -> None:
         super().__init__()
         self.sample_button = button("Use &sample", open_sample, primary=True)
-        buttons = QWidget()
-        flow = FlowLayout(buttons)
+        button_panel = QWidget()
+        flow_layout = FlowLayout(button_panel)
         for widget in (
             self.sample_button,
             button("Create &endpoint profile", profile_actions.create_endpoint_profile),
@@ -109,10 +116,10 @@ class EmptyRun(QWidget):
             button("Create scripted s&erver profile", profile_actions.create_scripted_profile),
             button("&Open…", profile_actions.choose_profile),
         ):
-            flow.addWidget(widget)
+            flow_layout.addWidget(widget)
         text = (
             "A profile defines the target, the load and the SLO. The sample benchmarks a small model on this machine. "
             "You can also drop an .onnx file or a profile here."
         )
-        panel = card(label("New profile", "title"), label(text, wrap=True), buttons)
+        panel = card(label("New profile", "title"), label(text, wrap=True), button_panel)
         vbox((panel, 0, Qt.AlignmentFlag.AlignTop), 1, within=self, margins=None)

@@ -19,7 +19,7 @@ from app.gui.run.rows import Rows
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
 
-_LINES = 14
+_CHART_LINES = 14
 
 
 class LengthsEditor(SpecialEditor):
@@ -29,34 +29,34 @@ class LengthsEditor(SpecialEditor):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._displayed_inputs: tuple[object, ...] | None = None
-        self._latest = Latest(self, self._show, self._show_error)
+        self._latest_view = Latest(self, self._show, self._show_error)
         self.view = LengthsView()
         self.strip = MessageStrip()
         self.summary_label = label("", "muted", wrap=True)
-        self.inputs = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
-        self.outputs = Chart("Output", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
+        self.prompt_chart = Chart("Prompt", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
+        self.output_chart = Chart("Output", Axis("Tokens"), Axis("Share of requests", "%"), theme_controller)
         self.rows = Rows("Token lengths")
-        charts = hbox((self.inputs, 1), (self.outputs, 1))
+        charts = hbox((self.prompt_chart, 1), (self.output_chart, 1))
         vbox(self.strip, self.summary_label, (charts, 1), self.rows, within=self)
-        for chart in (self.inputs, self.outputs):
+        for chart in (self.prompt_chart, self.output_chart):
             chart.set_message("Sampling…")
         self.update_heights()
 
     def update_heights(self) -> None:
-        for chart in (self.inputs, self.outputs):
-            set_min_lines(chart, _LINES)
+        for chart in (self.prompt_chart, self.output_chart):
+            set_min_lines(chart, _CHART_LINES)
 
     def supports_protocol(self, protocol: str | None) -> bool:
         return protocol is not None and protocol.startswith("openai-")
 
     def show_contents(self, document: EditedProfile) -> None:
-        target, load = document.value("target.protocol"), document.value("load")
-        inputs = copy.deepcopy((target, document.value("workload"), load, document.path))
+        protocol, load = document.value("target.protocol"), document.value("load")
+        inputs = copy.deepcopy((protocol, document.value("workload"), load, document.path))
         if inputs == self._displayed_inputs:
             return
         self._displayed_inputs = inputs
         tree, name = copy_tree(document), display_path(document)
-        self._latest.request(lambda: build_lengths_view(tree, name))
+        self._latest_view.request(lambda: build_lengths_view(tree, name))
 
     def _show(self, view: LengthsView) -> None:
         self.view = view
@@ -66,8 +66,8 @@ class LengthsEditor(SpecialEditor):
         placeholder = (
             view.reason or "The workload sets no output length. The model determines the length of each output."
         )
-        self._draw(self.inputs, view.prompts, placeholder, 0)
-        self._draw(self.outputs, view.outputs, placeholder, 1)
+        self._draw(self.prompt_chart, view.prompts, placeholder, 0)
+        self._draw(self.output_chart, view.outputs, placeholder, 1)
         rows = [("Prompt", _format_histogram(view.prompts))] if view.prompts is not None else []
         rows += [("Output", _format_histogram(view.outputs))] if view.outputs is not None else []
         self.rows.show_rows(rows)

@@ -48,7 +48,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
         try:
             profile = load_profile_tree(dict(tree), path)
         except SizewiseError:
-            profile = load_profile_tree(_keep_workload(tree), path)
+            profile = load_profile_tree(_extract_workload(tree), path)
         if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
@@ -58,8 +58,10 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
         return LengthsView(reason=lengths.reason)
     summary = f"{format_count(lengths.distinct_prompts)} distinct prompts in rotation (seed {profile.load.seed})."
     if lengths.requests_per_session != 1:
-        requests = format_number(lengths.requests_per_session)
-        summary += f" Each session has {requests} requests on average. Every request includes the previous turns."
+        request_count_text = format_number(lengths.requests_per_session)
+        summary += (
+            f" Each session has {request_count_text} requests on average. Every request includes the previous turns."
+        )
     return LengthsView(
         _build_histogram(lengths.input_tokens),
         _build_histogram(lengths.output_tokens) if lengths.output_tokens else None,
@@ -67,7 +69,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
     )
 
 
-def _keep_workload(tree: Mapping[str, Any]) -> dict[str, Any]:
+def _extract_workload(tree: Mapping[str, Any]) -> dict[str, Any]:
     target = tree.get("target")
     protocol = target.get("protocol") if isinstance(target, Mapping) else None
     load = tree.get("load")
@@ -86,8 +88,8 @@ def _build_histogram(lengths: tuple[int, ...]) -> Histogram:
 
     values = np.asarray(lengths)
     shortest, longest = int(values.min()), int(values.max())
-    bins = max(1, min(_MAX_BINS, longest - shortest))
-    counts, edges = np.histogram(values, bins=bins, range=(shortest - 0.5, longest + 0.5))
+    bin_count = max(1, min(_MAX_BINS, longest - shortest))
+    counts, edges = np.histogram(values, bins=bin_count, range=(shortest - 0.5, longest + 0.5))
     median, p95 = np.percentile(values, [50, 95])
     return Histogram(
         edges=tuple(edges.tolist()),

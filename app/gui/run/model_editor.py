@@ -87,20 +87,22 @@ class ModelEditor(SpecialEditor):
 
     def choose_model(self) -> None:
         """Let the user choose a model in a file dialog."""
-        folder = str(base_directory(self._document)) if self._document is not None else ""
+        directory = str(base_directory(self._document)) if self._document is not None else ""
         file_types = "ONNX models (*.onnx);;All files (*)"
-        name = QFileDialog.getOpenFileName(self, "Choose model", folder, file_types)[0]
-        if name:
-            self.set_model(Path(name))
+        file_name = QFileDialog.getOpenFileName(self, "Choose model", directory, file_types)[0]
+        if file_name:
+            self.set_model(Path(file_name))
 
     def set_model(self, path: Path) -> None:
         """Set the model file, as a relative path if the file is in the directory of the profile.
         Axis lengths of the previous model are removed."""
-        folder = None if self._document is None or self._document.path is None else base_directory(self._document)
-        is_in_folder = folder is not None and path.is_relative_to(folder)
+        directory = None if self._document is None or self._document.path is None else base_directory(self._document)
+        is_in_directory = directory is not None and path.is_relative_to(directory)
         if self._axis_lengths():
             self.edited.emit("target.runtime.axes", None)
-        self.edited.emit("target.model", str(path.relative_to(folder)) if is_in_folder and folder else str(path))
+        self.edited.emit(
+            "target.model", str(path.relative_to(directory)) if is_in_directory and directory else str(path)
+        )
 
     def set_bundled_model(self, name: str) -> None:
         if name:
@@ -116,12 +118,12 @@ class ModelEditor(SpecialEditor):
         self._show_notices(state)
         self._fill_tree(() if state.inspection is None else build_tree(state.inspection))
         self._show_axes(state)
-        failures, working_providers = state.failed_providers, state.working_providers
+        failed_providers, working_providers = state.failed_providers, state.working_providers
         options = [
             CheckBoxOption(
                 name,
                 _PROVIDER_NAMES.get(name, name),
-                _get_unavailable_reason(name, working_providers, failures),
+                _get_unavailable_reason(name, working_providers, failed_providers),
                 is_availability_known=working_providers is not None,
             )
             for name in self._listed_providers(state)
@@ -130,18 +132,18 @@ class ModelEditor(SpecialEditor):
         precisions = self._get_selected_values("precision", ("as-is",))
         self.precision.set_options([CheckBoxOption(name, name) for name in PRECISIONS], precisions)
         batches, threads = self._get_numbers("batch"), self._get_numbers("threads")
-        cores = state.cores
+        core_count = state.cores
         thread_options = sorted(
-            {*(number for number in (1, 2, 4, 8, 16, 32) if cores is None or number <= cores), *threads}
+            {*(number for number in (1, 2, 4, 8, 16, 32) if core_count is None or number <= core_count), *threads}
         )
         self.batch.set_options(
             [CheckBoxOption(str(number), str(number)) for number in sorted({*BATCHES, *batches})], map(str, batches)
         )
-        excessive_counts = {number for number in thread_options if cores is not None and number > cores}
+        excessive_counts = {number for number in thread_options if core_count is not None and number > core_count}
         self.threads.set_options(
             [
                 CheckBoxOption(
-                    str(number), str(number), _format_core_limit(cores) if number in excessive_counts else None
+                    str(number), str(number), _format_core_limit(core_count) if number in excessive_counts else None
                 )
                 for number in thread_options
             ],
@@ -185,9 +187,9 @@ class ModelEditor(SpecialEditor):
         if state.inspection is None:
             self.memory.show_rows(())
             return
-        supported_precisions = [item for item in precisions if item in PRECISIONS]
+        supported_precisions = [precision for precision in precisions if precision in PRECISIONS]
         fits = estimate_fits(state.inspection, batches[:12], supported_precisions, state.free_bytes)
-        rows = [(f"{item.precision}, batch {item.batch}", format_fit(item)) for item in fits]
+        rows = [(f"{fit.precision}, batch {fit.batch}", format_fit(fit)) for fit in fits]
         self.memory.show_rows(rows)
 
     def _listed_providers(self, state: InspectionState) -> list[str]:
@@ -243,10 +245,10 @@ class ModelEditor(SpecialEditor):
         }
 
     def _build_layout(self) -> None:
-        variants = QGridLayout()
-        variants.setHorizontalSpacing(16)
-        variants.setColumnStretch(1, 1)
-        for row, (text, boxes) in enumerate(
+        variants_grid = QGridLayout()
+        variants_grid.setHorizontalSpacing(16)
+        variants_grid.setColumnStretch(1, 1)
+        for row, (text, widget) in enumerate(
             (
                 ("Precision", self.precision),
                 ("Batch size", self.batch),
@@ -255,10 +257,10 @@ class ModelEditor(SpecialEditor):
                 ("Estimated memory", self.memory),
             )
         ):
-            variants.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
-            variants.addWidget(boxes, row, 1)
+            variants_grid.addWidget(label(text, "muted"), row, 0, Qt.AlignmentFlag.AlignTop)
+            variants_grid.addWidget(widget, row, 1)
         container = QWidget()
-        container.setLayout(variants)
+        container.setLayout(variants_grid)
         vbox(self.strip, self.drop_zone, self.state, (self.tree, 1), self.axes, card(container), 0, within=self)
         self.update_heights()
 
@@ -289,15 +291,15 @@ def _build_row(node: TreeNode) -> list[QStandardItem]:
 
 
 def _get_unavailable_reason(
-    name: str, working_providers: tuple[str, ...] | None, failures: dict[str, str]
+    name: str, working_providers: tuple[str, ...] | None, failed_providers: dict[str, str]
 ) -> str | None:
     if working_providers is None or name in working_providers:
         return None
-    return failures.get(name) or "not included in this build of ONNX Runtime"
+    return failed_providers.get(name) or "not included in this build of ONNX Runtime"
 
 
-def _format_core_limit(cores: int | None) -> str:
-    return f"more than this machine's {cores} cores"
+def _format_core_limit(core_count: int | None) -> str:
+    return f"more than this machine's {core_count} cores"
 
 
 _PROVIDER_NAMES = {

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from app.wiring.unrunnable_variants import LocalMachine
 
 
-_TOP_OPERATORS = 8
+_MAX_OPERATORS = 8
 _MAX_CHARACTERS = 200
 _GIB = 2**30
 
@@ -48,10 +48,10 @@ def build_tree(inspection: ModelInspection) -> tuple[TreeNode, ...]:
 
 def _build_nodes(metadata: ModelMetadata, inspection: ModelInspection) -> Iterator[TreeNode]:
     yield TreeNode(
-        "Inputs", format_count(len(metadata.inputs)), tuple(_build_value_node(item) for item in metadata.inputs)
+        "Inputs", format_count(len(metadata.inputs)), tuple(_build_value_node(value) for value in metadata.inputs)
     )
     yield TreeNode(
-        "Outputs", format_count(len(metadata.outputs)), tuple(_build_value_node(item) for item in metadata.outputs)
+        "Outputs", format_count(len(metadata.outputs)), tuple(_build_value_node(value) for value in metadata.outputs)
     )
     yield _build_axes_node(metadata)
     opsets = ", ".join(f"{domain} {version}" for domain, version in metadata.opsets.items())
@@ -62,11 +62,11 @@ def _build_nodes(metadata: ModelMetadata, inspection: ModelInspection) -> Iterat
         format_count(len(metadata.external_files))
         if metadata.external_files
         else "none (all weights are in this file)",
-        tuple(TreeNode(_truncate(item.name), format_size(item.size_bytes)) for item in metadata.external_files),
+        tuple(TreeNode(_truncate(file.name), format_size(file.size_bytes)) for file in metadata.external_files),
     )
     parameters = metadata.parameters
-    by_dtype = ", ".join(f"{format_size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
-    yield TreeNode("Parameters", f"{format_count(parameters.count)}{f' ({by_dtype})' if by_dtype else ''}")
+    size_text = ", ".join(f"{format_size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
+    yield TreeNode("Parameters", f"{format_count(parameters.count)}{f' ({size_text})' if size_text else ''}")
     yield _build_costs_node(metadata)
     yield TreeNode("Operators", f"{format_count(metadata.nodes)} nodes", tuple(_build_operator_nodes(metadata)))
     yield from _build_gpus_node(inspection)
@@ -115,10 +115,10 @@ def _build_costs_node(metadata: ModelMetadata) -> TreeNode:
 
 
 def _build_operator_nodes(metadata: ModelMetadata) -> Iterator[TreeNode]:
-    for operator in metadata.operators[:_TOP_OPERATORS]:
+    for operator in metadata.operators[:_MAX_OPERATORS]:
         flops = "" if operator.flops is None else f", {format_amount(operator.flops)} FLOPs" if operator.flops else ""
         yield TreeNode(_truncate(operator.operator), format_count(operator.nodes) + flops)
-    other_operators = metadata.operators[_TOP_OPERATORS:]
+    other_operators = metadata.operators[_MAX_OPERATORS:]
     if other_operators:
         yield TreeNode("other operators", format_count(sum(operator.nodes for operator in other_operators)))
 
@@ -146,8 +146,8 @@ def estimate_fits(
     from app.wiring.inspecting import USABLE_MEMORY_SHARE
     from app.wiring.unrunnable_variants import estimate_memory
 
-    capacities = [("this machine's memory", free_bytes)] if free_bytes is not None else []
-    capacities += [
+    named_capacities = [("this machine's memory", free_bytes)] if free_bytes is not None else []
+    named_capacities += [
         (gpu.name, round(gpu.memory_gib * _GIB * USABLE_MEMORY_SHARE)) for gpu in inspection.gpus if gpu.is_installed
     ]
     fits = []
@@ -155,7 +155,9 @@ def estimate_fits(
         for batch in batches:
             needed_bytes = estimate_memory(inspection.model, batch, precision)
             insufficient_devices = (
-                () if needed_bytes is None else tuple(name for name, capacity in capacities if capacity < needed_bytes)
+                ()
+                if needed_bytes is None
+                else tuple(name for name, capacity in named_capacities if capacity < needed_bytes)
             )
             fits.append(MemoryFit(batch, precision, needed_bytes, insufficient_devices))
     return tuple(fits)
@@ -207,19 +209,19 @@ class ModelInspector(QObject):
         super().__init__(owner)
         self.state = InspectionState()
         self._request: tuple[object, ...] | None = None
-        self._models = Latest(self, self._on_model, self._on_model_error)
-        self._machine = Latest(self, self._on_machine, self._on_machine_error)
+        self._latest_inspection = Latest(self, self._on_model, self._on_model_error)
+        self._latest_machine = Latest(self, self._on_machine, self._on_machine_error)
         self._has_requested_machine = False
 
-    def inspect(self, path: Path | None, axes: dict[str, int]) -> None:
+    def inspect(self, path: Path | None, axis_lengths: dict[str, int]) -> None:
         if not self._has_requested_machine:
             self._has_requested_machine = True
-            self._machine.request(_machine)
-        request = (path, tuple(sorted(axes.items())), _file_version(path))
+            self._latest_machine.request(_inspect_machine)
+        request = (path, tuple(sorted(axis_lengths.items())), _get_file_version(path))
         if request == self._request:
             return
         self._request = request
-        self._models.cancel()
+        self._latest_inspection.cancel()
         is_same_model = path == self.state.path
         self._update(
             path=path,
@@ -228,8 +230,8 @@ class ModelInspector(QObject):
             model_error=None,
         )
         if path is not None:
-            shapes = ShapeOverrides(axes=dict(axes))
-            self._models.request(lambda: _inspection(path, shapes))
+            shapes = ShapeOverrides(axes=dict(axis_lengths))
+            self._latest_inspection.request(lambda: _inspect_model(path, shapes))
 
     def _on_model(self, inspection: ModelInspection) -> None:
         self._update(is_busy=False, inspection=inspection, model_error=None)
@@ -254,23 +256,23 @@ class ModelInspector(QObject):
         self.changed.emit(self.state)
 
 
-def _machine() -> LocalMachine:
+def _inspect_machine() -> LocalMachine:
     from app.wiring.unrunnable_variants import inspect_local_machine
 
     return inspect_local_machine()
 
 
-def _inspection(path: Path, shapes: ShapeOverrides) -> ModelInspection:
+def _inspect_model(path: Path, shapes: ShapeOverrides) -> ModelInspection:
     from app.wiring.inspecting import inspect_with_gpus
 
     return inspect_with_gpus(path, shapes)
 
 
-def _file_version(path: Path | None) -> tuple[int, int] | None:
+def _get_file_version(path: Path | None) -> tuple[int, int] | None:
     """Return the modification time in ns and the size in bytes of a file, to detect when the file
     is rewritten. Return `None` if there is no such file."""
     try:
-        status = None if path is None else path.stat()
+        file_status = None if path is None else path.stat()
     except OSError:
         return None
-    return None if status is None else (status.st_mtime_ns, status.st_size)
+    return None if file_status is None else (file_status.st_mtime_ns, file_status.st_size)

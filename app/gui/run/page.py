@@ -53,7 +53,7 @@ class RunPage(Page):
         self.header = RunHeader(Chooser(profile_actions, describe_bundled_profiles))
         self.error_strip, self.recovery_strip, self.notice_strip = MessageStrip(), MessageStrip(), MessageStrip()
         self.form, self.source = ProfileForm(), SourceView(theme_controller)
-        self.empty = EmptyRun(profile_actions, self.open_sample)
+        self.empty_state = EmptyRun(profile_actions, self.open_sample)
         self._yaml_panel = _build_column(self.source)
         self._special_editors: dict[str, Any] = dict(create_special_editors(navigation, theme_controller))
         self._state: RunPageState | None = None
@@ -64,16 +64,16 @@ class RunPage(Page):
         self._connect()
 
     def _build_layout(self) -> None:
-        self.split = QSplitter(Qt.Orientation.Horizontal)
-        self.split.addWidget(self.form)
-        self.split.addWidget(self._yaml_panel)
-        self.split.setSizes(list(_INITIAL_WIDTHS_PX))
-        self.split.setStretchFactor(0, 3)
-        self.split.setStretchFactor(1, 2)
-        self.split.setChildrenCollapsible(False)
-        self.split.setHandleWidth(12)
-        editing = _build_column(self.header, self.error_strip, self.notice_strip, self.split)
-        self._stack = stacked_widget(self.empty, editing)
+        self.splitter = QSplitter(Qt.Orientation.Horizontal)
+        self.splitter.addWidget(self.form)
+        self.splitter.addWidget(self._yaml_panel)
+        self.splitter.setSizes(list(_INITIAL_WIDTHS_PX))
+        self.splitter.setStretchFactor(0, 3)
+        self.splitter.setStretchFactor(1, 2)
+        self.splitter.setChildrenCollapsible(False)
+        self.splitter.setHandleWidth(12)
+        editing_panel = _build_column(self.header, self.error_strip, self.notice_strip, self.splitter)
+        self._stack = stacked_widget(self.empty_state, editing_panel)
         self.setContentsMargins(16, 12, 16, 8)
         vbox(self.recovery_strip, (self._stack, 1), within=self)
         for key, editor in self._special_editors.items():
@@ -91,7 +91,7 @@ class RunPage(Page):
         document, header = self.presenter.document, self.header
         self.form.edits.edited.connect(self.presenter.apply_edit)
         self.source.edited.connect(document.set_text)
-        self.presenter.changed.connect(self._show)
+        self.presenter.changed.connect(self._show_state)
         document.comments_lost.connect(self._warn_comments_lost)
         document.opened.connect(self._on_opened)
         for editor in self._special_editors.values():
@@ -106,8 +106,8 @@ class RunPage(Page):
         self.error_strip.action_triggered.connect(self._resolve_first_issue)
         self.recovery_strip.action_triggered.connect(self._recover)
         self.notice_strip.action_triggered.connect(self._apply_offered_conversion)
-        header.source.setChecked(str(open_settings().value(_YAML_VISIBLE_KEY, "true")) != "false")
-        self._yaml_panel.setVisible(header.source.isChecked())
+        header.yaml_button.setChecked(str(open_settings().value(_YAML_VISIBLE_KEY, "true")) != "false")
+        self._yaml_panel.setVisible(header.yaml_button.isChecked())
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -124,7 +124,7 @@ class RunPage(Page):
         is_wide = (
             self.contentsRect().width() > form_width_px + _MIN_YAML_CHARACTERS * self.fontMetrics().averageCharWidth()
         )
-        self.split.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
+        self.splitter.setOrientation(Qt.Orientation.Horizontal if is_wide else Qt.Orientation.Vertical)
 
     # Opening
 
@@ -133,7 +133,7 @@ class RunPage(Page):
             self._has_checked_drafts = True
             self._offer_draft()
         if self._stack.currentIndex() == 0:
-            self.empty.sample_button.setFocus()
+            self.empty_state.sample_button.setFocus()
 
     def leave(self) -> None:
         self.presenter.save_draft()
@@ -194,7 +194,7 @@ class RunPage(Page):
 
     # Display
 
-    def _show(self, state: RunPageState) -> None:
+    def _show_state(self, state: RunPageState) -> None:
         document = self.presenter.document
         self._state = state
         self.form.edits.directory = document.directory
@@ -205,18 +205,20 @@ class RunPage(Page):
             editor.show_document(document)
         self.header.chooser.set_profile(state.title, state.is_saved)
         self.header.set_start_state(state.blocked_reason)
-        self.header.save.setEnabled(not state.is_saved or document.path is None)
+        self.header.save_button.setEnabled(not state.is_saved or document.path is None)
         self._show_errors(state)
         self._update_orientation()
 
     def _show_errors(self, state: RunPageState) -> None:
-        self.form.show_problems(tuple(Problem(item.path, _format_field_issue(item)) for item in state.issues))
-        lines = tuple(item.line for item in state.issues if item.line is not None)
+        self.form.show_problems(tuple(Problem(issue.path, _format_field_issue(issue)) for issue in state.issues))
+        error_lines = tuple(issue.line for issue in state.issues if issue.line is not None)
         syntax_error = self.presenter.document.error
-        self.source.show_errors(lines, _format_issue_with_line(state.issues[0]) if syntax_error is not None else "")
+        self.source.show_errors(
+            error_lines, _format_issue_with_line(state.issues[0]) if syntax_error is not None else ""
+        )
         state_text = "Has errors" if state.issues else "Checking…" if not state.is_checked else "No errors"
-        self.header.state.show_verdict(state_text, state.blocked_reason)
-        restyle(self.header.state, "bad" if state.issues else "good" if state.is_checked else "plain")
+        self.header.state_badge.show_verdict(state_text, state.blocked_reason)
+        restyle(self.header.state_badge, "bad" if state.issues else "good" if state.is_checked else "plain")
         if not state.issues:
             self.error_strip.hide()
             return
@@ -240,7 +242,7 @@ class RunPage(Page):
         if issues[0].suggestion is not None:
             self.presenter.fix(issues[0])
         elif self.presenter.document.error is not None or not self.form.reveal(issues[0].path):
-            self.header.source.setChecked(True)
+            self.header.yaml_button.setChecked(True)
             self.source.go_to_line(issues[0].line or 1)
 
     def _warn_comments_lost(self) -> None:
@@ -312,8 +314,8 @@ class RunPage(Page):
             self.save_to(path)
 
     def choose_save_path(self) -> None:
-        suggestion = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
-        file_name, _ = QFileDialog.getSaveFileName(self, "Save profile", suggestion, "YAML (*.yaml *.yml)")
+        suggested_path = str(Path.cwd() / f"{self.presenter.document.tree.get('name') or 'profile'}.yaml")
+        file_name, _ = QFileDialog.getSaveFileName(self, "Save profile", suggested_path, "YAML (*.yaml *.yml)")
         if file_name:
             self.save_to(Path(file_name))
 
@@ -329,29 +331,29 @@ class RunPage(Page):
         return self.form.search
 
     def undo_stack(self) -> QUndoStack | None:
-        return self.presenter.document.stack
+        return self.presenter.document.undo_stack
 
     def export(self) -> bool:
         if self._stack.currentIndex() == 0:
             return False
-        QTimer.singleShot(0, self.header.ci, self.header.ci.showMenu)
+        QTimer.singleShot(0, self.header.ci_button, self.header.ci_button.showMenu)
         return True
 
     def _choose_ci_folder(self, pipeline: str) -> None:
-        folder = QFileDialog.getExistingDirectory(self, "Choose the repository folder for the CI job")
-        if folder:
-            self.export_ci_job(pipeline, Path(folder))
+        directory = QFileDialog.getExistingDirectory(self, "Choose the repository folder for the CI job")
+        if directory:
+            self.export_ci_job(pipeline, Path(directory))
 
-    def export_ci_job(self, pipeline: str, folder: Path) -> None:
+    def export_ci_job(self, pipeline: str, directory: Path) -> None:
         """Export a CI job to a folder. Existing files are not overwritten."""
         pipeline_name = next(name for name in PIPELINES if name == pipeline)
         document = self.presenter.document
         try:
-            paths = write_ci_job(pipeline_name, document.text, document.tree, document.directory, folder)
+            paths = write_ci_job(pipeline_name, document.text, document.tree, document.directory, directory)
         except SizewiseError as error:
             self.navigation.notify_error(error)
             return
-        names = ", ".join(str(path.relative_to(folder)) for path in paths)
+        names = ", ".join(str(path.relative_to(directory)) for path in paths)
         self.navigation.notify("news", f"CI job exported: {names}", None, "Commit both files.")
 
     # Drafts

@@ -50,9 +50,9 @@ class RunPresenter(QObject):
         self._navigation = navigation
         self.document = ProfileDocument(self)
         self._validation: ValidationResult | None = None
-        self._latest_validation: Latest[ValidationResult] = Latest(self, self._on_checked, self._on_check_error)
-        self._check_timer = QTimer(self, singleShot=True, interval=_VALIDATION_DELAY_MS)
-        self._check_timer.timeout.connect(self._check)
+        self._latest_validation: Latest[ValidationResult] = Latest(self, self._on_validated, self._on_validation_error)
+        self._validation_timer = QTimer(self, singleShot=True, interval=_VALIDATION_DELAY_MS)
+        self._validation_timer.timeout.connect(self._validate)
         self._draft_timer = QTimer(self, interval=_DRAFT_INTERVAL_MS)
         self._draft_timer.timeout.connect(self.save_draft)
         self._draft_text: str | None = None
@@ -77,12 +77,12 @@ class RunPresenter(QObject):
         if issues:
             blocked_reason = f"The profile has {len(issues)} errors." if len(issues) > 1 else issues[0].text
         else:
-            blocked_reason = self._unwritable_reason() if is_checked else "Checking the profile…"
+            blocked_reason = self._get_unwritable_reason() if is_checked else "Checking the profile…"
         return RunPageState(
             display_protocol(document.tree), title, document.is_saved, is_checked, issues, blocked_reason
         )
 
-    def _unwritable_reason(self) -> str:
+    def _get_unwritable_reason(self) -> str:
         """Return the reason why the unsaved text must not be written to a file for the run, or an
         empty string if writing is allowed."""
         secret = self._validation.secret if self._validation is not None else None
@@ -120,20 +120,20 @@ class RunPresenter(QObject):
     # Validation
 
     def _on_edit(self) -> None:
-        self._check_timer.start()
+        self._validation_timer.start()
         if not self._draft_timer.isActive():
             self._draft_timer.start()
         self.changed.emit(self.state())
 
-    def _check(self) -> None:
-        text, name = self.document.text, self.display_path
-        self._latest_validation.request(lambda: validate_profile(text, name))
+    def _validate(self) -> None:
+        text, path = self.document.text, self.display_path
+        self._latest_validation.request(lambda: validate_profile(text, path))
 
-    def _on_checked(self, validation: ValidationResult) -> None:
+    def _on_validated(self, validation: ValidationResult) -> None:
         self._validation = validation
         self.changed.emit(self.state())
 
-    def _on_check_error(self, error: Exception) -> None:
+    def _on_validation_error(self, error: Exception) -> None:
         self._navigation.notify_error(error)
 
     # Saving
@@ -209,7 +209,7 @@ class RunPresenter(QObject):
         if source == str(self._draft_file()):
             document, file = self.document, self._draft_file()
             file.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(file, _self_contained_text(document).encode())
+            write_atomically(file, _format_self_contained(document).encode())
             _delete_old_drafts(file.parent)
         return source
 
@@ -226,7 +226,7 @@ class RunPresenter(QObject):
         return runs_home().parent / "drafts" / f"{stem[:40] or 'profile'}-{digest}.yaml"
 
 
-def _self_contained_text(document: ProfileDocument) -> str:
+def _format_self_contained(document: ProfileDocument) -> str:
     """Return the text of the profile with relative paths made absolute, so that the profile works
     in any directory."""
     if document.error is not None:
@@ -236,7 +236,7 @@ def _self_contained_text(document: ProfileDocument) -> str:
     )
 
 
-def _delete_old_drafts(folder: Path) -> None:
-    files = sorted(folder.glob("*.yaml"), key=lambda file: file.stat().st_mtime)
+def _delete_old_drafts(directory: Path) -> None:
+    files = sorted(directory.glob("*.yaml"), key=lambda file: file.stat().st_mtime)
     for file in files[:-_MAX_DRAFTS]:
         file.unlink(missing_ok=True)

@@ -13,7 +13,14 @@ from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, copy_tree, display_path
 from app.gui.run.rows import Rows
-from app.gui.run.work_view import Tile, WorkView, build_tiles, build_work_view, format_start_summary, group_cells
+from app.gui.run.work_view import (
+    Tile,
+    WorkView,
+    build_tiles,
+    build_work_view,
+    format_start_summary,
+    group_unrunnable_variants,
+)
 from app.gui.widgets import clear, label, vbox
 
 _NO_ALIGNMENT = Qt.AlignmentFlag(0)
@@ -27,7 +34,7 @@ class Preview(SpecialEditor):
         super().__init__()
         self._displayed_inputs: tuple[dict[str, Any], str] | None = None
         self._machine: Any = None
-        self._latest = Latest(self, self._show, self._show_error)
+        self._latest_view = Latest(self, self._show, self._show_error)
         self.view = WorkView()
         self.strip = MessageStrip()
         self.start_summary = label("", wrap=True)
@@ -39,8 +46,8 @@ class Preview(SpecialEditor):
         self._tiles_layout.setVerticalSpacing(2)
         self._tiles_layout.setColumnStretch(2, 1)
         self.unrunnable_heading = label("Variants that cannot run on this machine", "heading")
-        self.cells = Rows("Variants that cannot run on this machine")
-        vbox(self.strip, self._tiles, self.start_summary, self.unrunnable_heading, self.cells, 0, within=self)
+        self.unrunnable_rows = Rows("Variants that cannot run on this machine")
+        vbox(self.strip, self._tiles, self.start_summary, self.unrunnable_heading, self.unrunnable_rows, 0, within=self)
         self.unrunnable_heading.hide()
 
     def show_contents(self, document: EditedProfile) -> None:
@@ -48,10 +55,10 @@ class Preview(SpecialEditor):
         if inputs == self._displayed_inputs:
             return
         self._displayed_inputs = inputs
-        tree, name, machine = *inputs, self._machine
+        tree, path, machine = *inputs, self._machine
         if not self.view.work:
             self.start_summary.setText("Estimating…")
-        self._latest.request(lambda: build_work_view(tree, name, machine))
+        self._latest_view.request(lambda: build_work_view(tree, path, machine))
 
     def tiles(self) -> tuple[Tile, ...]:
         """Return the displayed tiles."""
@@ -67,9 +74,9 @@ class Preview(SpecialEditor):
         self._fill_tiles(self.tiles())
         self.start_summary.setText(format_start_summary(view))
         self.start_summary.setVisible(bool(self.start_summary.text()))
-        cells = view.cells or ()
-        self.unrunnable_heading.setVisible(bool(cells))
-        self.cells.show_rows(group_cells(cells))
+        unrunnable_variants = view.unrunnable_variants or ()
+        self.unrunnable_heading.setVisible(bool(unrunnable_variants))
+        self.unrunnable_rows.show_rows(group_unrunnable_variants(unrunnable_variants))
 
     def _fill_tiles(self, tiles: tuple[Tile, ...]) -> None:
         clear(self._tiles_layout)

@@ -21,7 +21,7 @@ from app.gui.run.stage_model import ARRIVAL_PROCESSES
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 
-_LINES = 16
+_CHART_LINES = 16
 DEFAULT_OBJECTIVE = "latency_ms.p95 < 50"
 
 
@@ -30,7 +30,7 @@ class SearchEditor(SpecialEditor):
         super().__init__()
         self._document: EditedProfile | None = None
         self._displayed_inputs: tuple[object, ...] | None = None
-        self._latest = Latest(self, self._show, self._show_error)
+        self._latest_view = Latest(self, self._show, self._show_error)
         self.view = SearchView()
         self.strip = MessageStrip()
         self.strip.action_triggered.connect(self._add_objective)
@@ -48,41 +48,41 @@ class SearchEditor(SpecialEditor):
         self.max_duration.editingFinished.connect(self._edit_max_duration)
         self.repeats.valueChanged.connect(self._edit_repeats)
         self.arrivals.activated.connect(self._edit_arrivals)
-        self.fields = self._make_fields()
+        self.fields = self._create_fields()
         self.summary_label = label("", "muted", wrap=True)
         self.chart = Chart("Search preview", Axis("Probe"), Axis("Rate", "req/s", is_log=True), theme_controller)
         vbox(self.strip, self.search_box, self.fields, self.summary_label, (self.chart, 1), 0, within=self)
         self.update_heights()
 
     def update_heights(self) -> None:
-        set_min_lines(self.chart, _LINES)
+        set_min_lines(self.chart, _CHART_LINES)
 
     def supports_protocol(self, protocol: str | None) -> bool:
         return protocol not in ("local", "locust")
 
     def show_contents(self, document: EditedProfile) -> None:
         self._document = document
-        search = self._search()
+        search = self._get_search()
         self.search_box.setChecked(search is not None)
         for widget in (self.fields, self.summary_label, self.chart):
             widget.setVisible(search is not None)
         if search is None:
             self._displayed_inputs = None
-            self._latest.cancel()
+            self._latest_view.cancel()
             self.strip.hide()
             return
-        self._fill({**DEFAULTS, **{key: value for key, value in search.items() if value is not None}})
+        self._fill_fields({**DEFAULTS, **{key: value for key, value in search.items() if value is not None}})
         slo = read_slo(document.value("slo"))
         inputs = copy.deepcopy((search, slo))
         if inputs != self._displayed_inputs:
             self._displayed_inputs = inputs
-            self._latest.request(lambda: preview_search(search, slo))
+            self._latest_view.request(lambda: preview_search(search, slo))
 
-    def _search(self) -> dict[str, Any] | None:
+    def _get_search(self) -> dict[str, Any] | None:
         search = None if self._document is None else self._document.value("load.search")
         return dict(search) if isinstance(search, dict) else None
 
-    def _fill(self, search: dict[str, Any]) -> None:
+    def _fill_fields(self, search: dict[str, Any]) -> None:
         for field, key in (
             (self.start, "start"),
             (self.step_duration, "step_duration"),
@@ -119,12 +119,12 @@ class SearchEditor(SpecialEditor):
         rates = np.array(view.rates_per_s)
         indices = np.arange(1, len(rates) + 1, dtype=float)
         exceeds_capacity = rates > view.assumed_capacity_per_s
-        names = ["SLO missed" if value else "within SLO" for value in exceeds_capacity]
+        names = ["SLO missed" if exceeds else "within SLO" for exceeds in exceeds_capacity]
         self.chart.set_points(
             "probes", "probes (hollow = SLO missed)", indices, rates, hollow=exceeds_capacity, names=names
         )
-        limit = f"assumed maximum: {format_number(view.assumed_capacity_per_s)} req/s"
-        self.chart.set_limit(view.assumed_capacity_per_s, limit)
+        limit_label = f"assumed maximum: {format_number(view.assumed_capacity_per_s)} req/s"
+        self.chart.set_limit(view.assumed_capacity_per_s, limit_label)
 
     def _show_error(self, error: Exception) -> None:
         self.strip.show_notice(Notice("error", f"Search preview failed: {str(error)[:300]}"))
@@ -139,20 +139,20 @@ class SearchEditor(SpecialEditor):
         self.edited.emit("slo", [*slo, DEFAULT_OBJECTIVE])
 
     def _edit_start(self) -> None:
-        self._edit("start", self.start)
+        self._edit_text("start", self.start)
 
     def _edit_step_duration(self) -> None:
-        self._edit("step_duration", self.step_duration)
+        self._edit_text("step_duration", self.step_duration)
 
     def _edit_max_duration(self) -> None:
-        self._edit("max_duration", self.max_duration)
+        self._edit_text("max_duration", self.max_duration)
 
-    def _edit(self, key: str, field: QLineEdit) -> None:
+    def _edit_text(self, key: str, field: QLineEdit) -> None:
         """Apply the text that the user entered in a field. An empty text removes the key, unless
         the key has a default."""
         text = field.text().strip()
         field.setModified(False)
-        search = self._search() or {}
+        search = self._get_search() or {}
         if text and text != str(search.get(key, DEFAULTS.get(key))):
             self.edited.emit(f"load.search.{key}", text)
         elif not text and key in search and key not in DEFAULTS:
@@ -163,11 +163,11 @@ class SearchEditor(SpecialEditor):
 
     def _edit_arrivals(self) -> None:
         arrivals = self.arrivals.currentText()
-        search = {key: value for key, value in (self._search() or {}).items() if key != "burstiness"}
-        extra = {"burstiness": 2.0} if arrivals == "gamma" else {}
-        self.edited.emit("load.search", {**search, "arrivals": arrivals, **extra})
+        search = {key: value for key, value in (self._get_search() or {}).items() if key != "burstiness"}
+        gamma_settings = {"burstiness": 2.0} if arrivals == "gamma" else {}
+        self.edited.emit("load.search", {**search, "arrivals": arrivals, **gamma_settings})
 
-    def _make_fields(self) -> QWidget:
+    def _create_fields(self) -> QWidget:
         container = QWidget()
         grid = QGridLayout(container)
         grid.setContentsMargins(0, 0, 0, 0)

@@ -11,7 +11,7 @@ from app.records.planned_work import PlannedSearch
 from app.records.search import SearchSpec
 
 DEFAULTS: Mapping[str, Any] = {"arrivals": "poisson", "start": "10/s", "step_duration": "10s", "repeats": 3}
-_ASSUMED_FACTOR = 8.0
+_ASSUMED_CAPACITY_FACTOR = 8.0
 
 
 class SearchView(msgspec.Struct, frozen=True):
@@ -36,17 +36,17 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
         adapter: TypeAdapter[SearchSpec] = TypeAdapter(SearchKeys)
         planned_search = adapter.validate_python({key: value for key, value in search.items() if value is not None})
     except ValidationError as error:
-        first = error.errors()[0]
-        cause = first.get("ctx", {}).get("error")
-        location = ".".join(str(key) for key in first["loc"])
-        return SearchView(problem=f"{location}: {cause or first['msg']}"[:300])
+        first_error = error.errors()[0]
+        cause = first_error.get("ctx", {}).get("error")
+        location = ".".join(str(key) for key in first_error["loc"])
+        return SearchView(problem=f"{location}: {cause or first_error['msg']}"[:300])
     objectives = []
     for text in slo:
         try:
             objectives.append(parse_objective(str(text)))
         except UsageError as error:
             return SearchView(problem=f"SLO: {error}"[:300])
-    capacity_per_s = planned_search.start_per_s * _ASSUMED_FACTOR
+    capacity_per_s = planned_search.start_per_s * _ASSUMED_CAPACITY_FACTOR
     parsed_objectives = tuple(objectives)
     return SearchView(
         simulate_probes(planned_search, parsed_objectives, capacity_per_s),
@@ -68,11 +68,11 @@ def can_fail_rate(slo: Sequence[Any]) -> bool:
 def format_search(planned_search: PlannedSearch) -> str:
     from app.gui.formatting import format_count, format_duration, format_number
 
-    low, high = planned_search.assumed_per_s
-    shortest, longest = map(format_duration, planned_search.duration_s)
-    min_requests, max_requests = (format_count(round(requests)) for requests in planned_search.requests)
+    min_rate_per_s, max_rate_per_s = planned_search.assumed_per_s
+    min_duration, max_duration = map(format_duration, planned_search.duration_s)
+    min_requests, max_requests = (format_count(round(count)) for count in planned_search.requests)
     return (
-        f"Estimate for a max rate of {format_number(low)} to {format_number(high)} req/s: "
-        f"{planned_search.probes[0]} to {planned_search.probes[1]} probes, {shortest} to {longest}, "
+        f"Estimate for a max rate of {format_number(min_rate_per_s)} to {format_number(max_rate_per_s)} req/s: "
+        f"{planned_search.probes[0]} to {planned_search.probes[1]} probes, {min_duration} to {max_duration}, "
         f"{min_requests} to {max_requests} requests. A max rate further from the start rate needs more probes."
     )

@@ -23,8 +23,8 @@ from app.gui.forms.scalars import FreeTextEdit
 from app.gui.theme import Theme, ThemeController
 from app.gui.widgets import label, restyle, vbox
 
-_KEY = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
-_COMMENT = re.compile(r"(?:^|\s)#.*$")
+_KEY_PATTERN = re.compile(r"^\s*(?:- )?([A-Za-z_][\w-]*):(?=\s|$)|([{,]\s*)([A-Za-z_][\w-]*):(?=\s)")
+_COMMENT_PATTERN = re.compile(r"(?:^|\s)#.*$")
 
 
 class SourceView(QWidget):
@@ -32,26 +32,28 @@ class SourceView(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self.text = _YamlEdit(theme_controller)
-        self.text.setAccessibleName("Profile YAML")
-        self.text.textChanged.connect(self._emit_text)
-        self.problem = label("", "word", wrap=True)
-        self.problem.hide()
-        restyle(self.problem, "bad")
+        self.yaml_edit = _YamlEdit(theme_controller)
+        self.yaml_edit.setAccessibleName("Profile YAML")
+        self.yaml_edit.textChanged.connect(self._emit_text)
+        self.problem_label = label("", "word", wrap=True)
+        self.problem_label.hide()
+        restyle(self.problem_label, "bad")
         self._is_updating = False
-        vbox((self.text, 1), self.problem, within=self)
+        vbox((self.yaml_edit, 1), self.problem_label, within=self)
 
     def show_text(self, text: str) -> None:
         """Set the text. Only the differing part is replaced, so that the cursor and the scroll
         position are preserved."""
-        current = self.text.toPlainText()
-        if current == text:
+        current_text = self.yaml_edit.toPlainText()
+        if current_text == text:
             return
-        start = _common_prefix_length(current, text)
-        suffix_length = _common_prefix_length(current[start:][::-1], text[start:][::-1])
-        cursor = QTextCursor(self.text.document())
-        cursor.setPosition(_count_utf16_units(current[:start]))
-        cursor.setPosition(_count_utf16_units(current[: len(current) - suffix_length]), QTextCursor.MoveMode.KeepAnchor)
+        start = _common_prefix_length(current_text, text)
+        suffix_length = _common_prefix_length(current_text[start:][::-1], text[start:][::-1])
+        cursor = QTextCursor(self.yaml_edit.document())
+        cursor.setPosition(_count_utf16_units(current_text[:start]))
+        cursor.setPosition(
+            _count_utf16_units(current_text[: len(current_text) - suffix_length]), QTextCursor.MoveMode.KeepAnchor
+        )
         self._is_updating = True
         cursor.insertText(text[start : len(text) - suffix_length])
         self._is_updating = False
@@ -59,19 +61,19 @@ class SourceView(QWidget):
     def show_errors(self, lines: tuple[int, ...], text: str) -> None:
         """Mark lines with errors (numbered from 1) and show `text` below the editor. Empty
         arguments clear the markers and the text."""
-        self.text.mark_lines(lines)
-        self.problem.setText(text)
-        self.problem.setVisible(bool(text))
+        self.yaml_edit.mark_lines(lines)
+        self.problem_label.setText(text)
+        self.problem_label.setVisible(bool(text))
 
     def go_to_line(self, line: int) -> None:
-        block = self.text.document().findBlockByNumber(line - 1)
-        self.text.setTextCursor(QTextCursor(block))
-        self.text.centerCursor()
-        self.text.setFocus()
+        block = self.yaml_edit.document().findBlockByNumber(line - 1)
+        self.yaml_edit.setTextCursor(QTextCursor(block))
+        self.yaml_edit.centerCursor()
+        self.yaml_edit.setFocus()
 
     def _emit_text(self) -> None:
         if not self._is_updating:
-            self.edited.emit(self.text.toPlainText())
+            self.edited.emit(self.yaml_edit.toPlainText())
 
 
 class _YamlEdit(FreeTextEdit):
@@ -104,8 +106,8 @@ class _YamlEdit(FreeTextEdit):
         self._line_numbers.update()
 
     def line_number_width(self) -> int:
-        digits = max(2, len(str(self.blockCount())))
-        return self.fontMetrics().horizontalAdvance("9" * digits + "● ")
+        digit_count = max(2, len(str(self.blockCount())))
+        return self.fontMetrics().horizontalAdvance("9" * digit_count + "● ")
 
     def paint_line_numbers(self, event: QPaintEvent) -> None:
         painter, theme = QPainter(self._line_numbers), self._theme_controller.theme
@@ -115,10 +117,12 @@ class _YamlEdit(FreeTextEdit):
         top = self.blockBoundingGeometry(block).translated(self.contentOffset()).top()
         height, width = self.fontMetrics().height(), self._line_numbers.width() - 6
         while block.isValid() and top <= event.rect().bottom():
-            number = block.blockNumber() + 1
-            has_error = number in self._error_lines
+            line_number = block.blockNumber() + 1
+            has_error = line_number in self._error_lines
             painter.setPen(QColor(theme.bad if has_error else theme.muted))
-            painter.drawText(0, round(top), width, height, Qt.AlignmentFlag.AlignRight, f"{'●' * has_error} {number}")
+            painter.drawText(
+                0, round(top), width, height, Qt.AlignmentFlag.AlignRight, f"{'●' * has_error} {line_number}"
+            )
             top += self.blockBoundingRect(block).height()
             block = block.next()
         painter.end()
@@ -132,7 +136,7 @@ class _YamlEdit(FreeTextEdit):
 
     def changeEvent(self, event: QEvent) -> None:
         super().changeEvent(event)
-        if event.type() == QEvent.Type.FontChange and hasattr(self, "_numbers"):
+        if event.type() == QEvent.Type.FontChange and hasattr(self, "_line_numbers"):
             self._update_margin()
 
     def _update_margin(self) -> None:
@@ -170,28 +174,28 @@ class _Highlighter(QSyntaxHighlighter):
 
     def __init__(self, document: QTextDocument, theme: Theme) -> None:
         super().__init__(document)
-        self._key, self._comment = QTextCharFormat(), QTextCharFormat()
+        self._key_format, self._comment_format = QTextCharFormat(), QTextCharFormat()
         self.set_theme(theme)
 
     def set_theme(self, theme: Theme) -> None:
-        self._key.setForeground(QColor(theme.accent))
-        self._comment.setForeground(QColor(theme.muted))
-        self._comment.setFontItalic(True)
+        self._key_format.setForeground(QColor(theme.accent))
+        self._comment_format.setForeground(QColor(theme.muted))
+        self._comment_format.setFontItalic(True)
         self.rehighlight()
 
     def highlightBlock(self, text: str) -> None:
-        for match in _KEY.finditer(text):
+        for match in _KEY_PATTERN.finditer(text):
             group = 1 if match[1] is not None else 3
-            self.setFormat(match.start(group), len(match[group]), self._key)
-        comment = _COMMENT.search(text)
+            self.setFormat(match.start(group), len(match[group]), self._key_format)
+        comment = _COMMENT_PATTERN.search(text)
         if comment is not None:
-            self.setFormat(comment.start(), len(text) - comment.start(), self._comment)
+            self.setFormat(comment.start(), len(text) - comment.start(), self._comment_format)
 
 
 def _common_prefix_length(first: str, second: str) -> int:
     """Return the length of the common prefix of two strings."""
-    shorter = min(len(first), len(second))
-    return next((index for index in range(shorter) if first[index] != second[index]), shorter)
+    shorter_length = min(len(first), len(second))
+    return next((index for index in range(shorter_length) if first[index] != second[index]), shorter_length)
 
 
 def _count_utf16_units(text: str) -> int:

@@ -11,35 +11,39 @@ from app.gui.run.stage_line import Stage, find_load_key
 
 ParsedValue = TypeVar("ParsedValue")
 Preset = Literal["constant", "poisson", "closed", "ramp", "spike", "trace"]
-_RAMP = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
+_RAMP_PATTERN = re.compile(r"(.+?)\s*(?:→|->|\bto\b|…)\s*(.+)")
 _RATE_KEYS = ("rate", "ramp", "steps", "spike", "sine", "diurnal")
 _COMMON_KEYS = ("name", "duration", "lead_in", "repeats")
 
 
-def convert_stage(kind: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
+def convert_stage(preset: Preset, stage: Stage, trace: str = "") -> dict[str, Any]:
     """Convert a stage to another load shape with about the same rate. The name, durations and
     repeats of the stage are preserved."""
-    common = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
-    common.setdefault("duration", "30s")
+    common_values = {key: stage[key] for key in _COMMON_KEYS if stage.get(key) is not None}
+    common_values.setdefault("duration", "30s")
     rate = _get_typical_rate(stage)
-    match kind:
+    match preset:
         case "constant" | "poisson":
-            return {**common, "arrivals": kind, "rate": rate}
+            return {**common_values, "arrivals": preset, "rate": rate}
         case "closed":
-            return {**common, "concurrency": 8}
+            return {**common_values, "concurrency": 8}
         case "ramp":
-            return {**common, "arrivals": "poisson", "ramp": {"from": rate, "to": _scale_rate(rate, 4)}}
+            return {**common_values, "arrivals": "poisson", "ramp": {"from": rate, "to": _scale_rate(rate, 4)}}
         case "spike":
-            seconds = _parse_seconds(common["duration"])
-            parts = {
+            seconds = _parse_seconds(common_values["duration"])
+            spike = {
                 "base": rate,
                 "peak": _scale_rate(rate, 5),
                 "at": _format_time(seconds * 0.3),
                 "for": _format_time(seconds * 0.2),
             }
-            return {**common, "arrivals": "poisson", "spike": parts}
+            return {**common_values, "arrivals": "poisson", "spike": spike}
         case "trace":
-            return {**{key: value for key, value in common.items() if key != "duration"}, "trace": trace, "speed": "1x"}
+            return {
+                **{key: value for key, value in common_values.items() if key != "duration"},
+                "trace": trace,
+                "speed": "1x",
+            }
 
 
 def insert_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
@@ -57,17 +61,17 @@ def insert_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
 
 
 def duplicate_stage(stages: Sequence[Stage], index: int) -> list[dict[str, Any]]:
-    copy = {**stages[index], "name": _find_unused_name(stages, str(stages[index].get("name") or "steady"))}
-    return [*map(dict, stages[: index + 1]), copy, *map(dict, stages[index + 1 :])]
+    duplicate = {**stages[index], "name": _find_unused_name(stages, str(stages[index].get("name") or "steady"))}
+    return [*map(dict, stages[: index + 1]), duplicate, *map(dict, stages[index + 1 :])]
 
 
-def remove_stage(stages: Sequence[Stage], position: int) -> list[dict[str, Any]]:
-    return [dict(stage) for index, stage in enumerate(stages) if index != position]
+def remove_stage(stages: Sequence[Stage], removed_index: int) -> list[dict[str, Any]]:
+    return [dict(stage) for index, stage in enumerate(stages) if index != removed_index]
 
 
-def swap_stages(stages: Sequence[Stage], first: int, second: int) -> list[dict[str, Any]]:
+def swap_stages(stages: Sequence[Stage], first_index: int, second_index: int) -> list[dict[str, Any]]:
     new_stages = [dict(stage) for stage in stages]
-    new_stages[first], new_stages[second] = new_stages[second], new_stages[first]
+    new_stages[first_index], new_stages[second_index] = new_stages[second_index], new_stages[first_index]
     return new_stages
 
 
@@ -103,10 +107,10 @@ def set_load(stage: Stage, text: str) -> dict[str, Any]:
     """Set the load of a stage from text: a rate, a share of another stage's rate such as `80% of
     steady`, a ramp such as `10/s → 50/s`, or steps such as `10/s, 20/s`."""
     other_values = {key: value for key, value in stage.items() if key not in (*_RATE_KEYS, "concurrency", "think_time")}
-    if (ramp := _RAMP.fullmatch(text.strip())) is not None:
+    if (ramp := _RAMP_PATTERN.fullmatch(text.strip())) is not None:
         return {**other_values, "ramp": {"from": _format_rate_text(ramp[1]), "to": _format_rate_text(ramp[2])}}
     if "," in text:
-        return {**other_values, "steps": [_format_rate_text(part) for part in text.split(",") if part.strip()]}
+        return {**other_values, "steps": [_format_rate_text(step) for step in text.split(",") if step.strip()]}
     return {**other_values, "rate": _format_rate_text(text)}
 
 
@@ -140,9 +144,9 @@ def _get_typical_rate(stage: Stage) -> str:
     if isinstance(value, str) and _is_rate(value):
         return value
     for load_key, key in (("ramp", "from"), ("spike", "base"), ("sine", "mean"), ("diurnal", "peak")):
-        parts = stage.get(load_key)
-        if isinstance(parts, dict) and _is_rate(str(parts.get(key))):
-            return str(parts[key])
+        load_values = stage.get(load_key)
+        if isinstance(load_values, dict) and _is_rate(str(load_values.get(key))):
+            return str(load_values[key])
     steps = stage.get("steps")
     return next((str(step) for step in steps if _is_rate(str(step))), "10/s") if isinstance(steps, list) else "10/s"
 
@@ -150,19 +154,19 @@ def _get_typical_rate(stage: Stage) -> str:
 def _is_rate(text: str) -> bool:
     from app.profiles.units import parse_rate_per_s
 
-    return _parse_or(lambda: parse_rate_per_s(text), 0.0) > 0
+    return _parse_or_default(lambda: parse_rate_per_s(text), 0.0) > 0
 
 
 def _scale_rate(rate: str, factor: float) -> str:
     from app.profiles.units import format_rate, parse_rate_per_s
 
-    return _parse_or(lambda: format_rate(factor * parse_rate_per_s(rate)), "50/s")
+    return _parse_or_default(lambda: format_rate(factor * parse_rate_per_s(rate)), "50/s")
 
 
 def _parse_seconds(duration: object) -> float:
     from app.profiles.units import parse_duration_s
 
-    return _parse_or(lambda: parse_duration_s(duration), 30.0) or 30.0
+    return _parse_or_default(lambda: parse_duration_s(duration), 30.0) or 30.0
 
 
 def _format_time(seconds: float) -> str:
@@ -171,7 +175,7 @@ def _format_time(seconds: float) -> str:
     return format_duration(round(seconds, 1) or 0.1)
 
 
-def _parse_or(parse: Callable[[], ParsedValue], default: ParsedValue) -> ParsedValue:
+def _parse_or_default(parse: Callable[[], ParsedValue], default: ParsedValue) -> ParsedValue:
     from app.profiles.problems import BadValueError
 
     try:

@@ -31,7 +31,7 @@ class StageHandle(msgspec.Struct, frozen=True):
     """Draggable handle that sets the value `field` of a stage. `start_s` is the start of the stage
     after its lead-in, in seconds from the start of the load."""
 
-    stage: int
+    stage_index: int
     field: Literal["rate", "from", "to", "peak", "duration"]
     x: float
     y: float
@@ -59,7 +59,7 @@ class StageLine(msgspec.Struct, frozen=True):
     """Traces whose rates have not been read yet."""
 
     @property
-    def total_s(self) -> float:
+    def total_duration_s(self) -> float:
         return self.stages[-1].end_s if self.stages else 0.0
 
 
@@ -69,7 +69,7 @@ def find_load_key(stage: Stage) -> str | None:
     return next((load_key for load_key in _LOAD_KEYS if stage.get(load_key) not in (None, [])), None)
 
 
-def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
+def build_stage_line(stages: Sequence[Stage], directory: Path, traces: Mapping[TraceKey, Points]) -> StageLine:
     """Build the timeline of the load stages. Each stage is drawn only once, even if the stage has
     repeats; its rates start after its lead-in.
 
@@ -80,23 +80,27 @@ def build_stage_line(stages: Sequence[Stage], folder: Path, traces: Mapping[Trac
     unread_traces: list[TraceKey] = []
     stage_start_s = 0.0
     for index, stage in enumerate(stages):
-        current, settings = _draw_stage(stage, stage_start_s, folder, traces)
-        drawn_stages.append(current)
+        drawn_stage, settings = _draw_stage(stage, stage_start_s, directory, traces)
+        drawn_stages.append(drawn_stage)
         if settings is not None:
-            handles += _build_handles(index, stage, settings, current)
-        key = get_trace_key(stage, folder)
-        if key is not None and key not in traces and settings is not None:
-            unread_traces.append(key)
-        stage_start_s = current.end_s
+            handles += _build_handles(index, stage, settings, drawn_stage)
+        trace_key = get_trace_key(stage, directory)
+        if trace_key is not None and trace_key not in traces and settings is not None:
+            unread_traces.append(trace_key)
+        stage_start_s = drawn_stage.end_s
     return StageLine(tuple(drawn_stages), tuple(handles), tuple(unread_traces))
 
 
-def get_trace_key(stage: Stage, folder: Path) -> TraceKey | None:
+def get_trace_key(stage: Stage, directory: Path) -> TraceKey | None:
     path = stage.get("trace")
     if not isinstance(path, str) or not path:
         return None
-    copies = stage.get("superpose")
-    return str((folder / path).resolve()), str(stage.get("speed") or "1x"), copies if isinstance(copies, int) else 1
+    copy_count = stage.get("superpose")
+    return (
+        str((directory / path).resolve()),
+        str(stage.get("speed") or "1x"),
+        copy_count if isinstance(copy_count, int) else 1,
+    )
 
 
 def read_trace_rates(key: TraceKey) -> Points:
@@ -121,7 +125,7 @@ def read_trace_rates(key: TraceKey) -> Points:
 
 
 def _draw_stage(
-    stage: Stage, stage_start_s: float, folder: Path, traces: Mapping[TraceKey, Points]
+    stage: Stage, stage_start_s: float, directory: Path, traces: Mapping[TraceKey, Points]
 ) -> tuple[DrawnStage, StageSettings | None]:
     from pydantic import ValidationError
 
@@ -130,14 +134,16 @@ def _draw_stage(
     name = str(stage.get("name") or "steady")[:40]
     try:
         # the trace file itself is read in the background
-        settings = StageSettings.model_validate(dict(stage), context={"directory": folder, "files_must_exist": False})
+        settings = StageSettings.model_validate(
+            dict(stage), context={"directory": directory, "files_must_exist": False}
+        )
     except ValidationError as error:
         return DrawnStage(
             name, stage_start_s, stage_start_s + _get_duration_s(stage), (), name, _format_first_error(error)
         ), None
     start_s = stage_start_s + settings.lead_in_s
-    key = get_trace_key(stage, folder)
-    trace_rates = traces.get(key, ()) if key is not None else ()
+    trace_key = get_trace_key(stage, directory)
+    trace_rates = traces.get(trace_key, ()) if trace_key is not None else ()
     duration_s = settings.duration_s or (
         trace_rates[-1][0] - settings.lead_in_s if trace_rates else _DEFAULT_DURATION_S
     )
@@ -152,13 +158,13 @@ def _draw_stage(
 def _format_label(name: str, settings: StageSettings) -> str:
     from app.profiles.rates import ShareOfStage
 
-    repeats = f" ×{settings.repeats}" if settings.repeats > 1 else ""
+    repeats_text = f" ×{settings.repeats}" if settings.repeats > 1 else ""
     if settings.concurrency is not None:
-        return f"{name}: {settings.concurrency} clients" + repeats
+        return f"{name}: {settings.concurrency} clients" + repeats_text
     if isinstance(settings.rate_per_s, ShareOfStage):
-        share = settings.rate_per_s
-        return f"{name}: {100 * share.share:.4g}% of {share.stage[:30]}" + repeats
-    return name + repeats
+        stage_share = settings.rate_per_s
+        return f"{name}: {100 * stage_share.share:.4g}% of {stage_share.stage[:30]}" + repeats_text
+    return name + repeats_text
 
 
 def _clip(curve: Points, end_s: float) -> Points:
@@ -179,10 +185,10 @@ def _get_duration_s(stage: Stage) -> float:
 
 
 def _format_first_error(error: Any) -> str:
-    first = error.errors()[0]
-    cause = first.get("ctx", {}).get("error")
-    key = ".".join(str(part) for part in first["loc"])
-    message = str(cause) if cause is not None else str(first["msg"])
+    first_error = error.errors()[0]
+    cause = first_error.get("ctx", {}).get("error")
+    key = ".".join(str(name) for name in first_error["loc"])
+    message = str(cause) if cause is not None else str(first_error["msg"])
     return f"{key}: {message}" if key and key not in message else message
 
 
@@ -190,27 +196,27 @@ def _build_handles(index: int, stage: Stage, settings: StageSettings, drawn_stag
     start_s = drawn_stage.end_s - (settings.duration_s or 0.0)
     end_rate = drawn_stage.points[-1][1] if drawn_stage.points else 0.0
 
-    def handle(field: Any, x: float, y: float, label: str, direction: DragAxis) -> StageHandle:
-        return StageHandle(index, field, x, y, f"{drawn_stage.name}, {label}", direction, start_s)
+    def build_handle(field: Any, x: float, y: float, description: str, drag_axis: DragAxis) -> StageHandle:
+        return StageHandle(index, field, x, y, f"{drawn_stage.name}, {description}", drag_axis, start_s)
 
     if settings.duration_s is None:
         return []
     match find_load_key(stage):
         case "rate" if drawn_stage.points:
-            return [handle("rate", drawn_stage.end_s, end_rate, "rate and end time", "both")]
+            return [build_handle("rate", drawn_stage.end_s, end_rate, "rate and end time", "both")]
         case "ramp" if settings.ramp is not None:
             return [
-                handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "start rate", "y"),
-                handle("to", drawn_stage.end_s, settings.ramp.to_per_s, "end rate and end time", "both"),
+                build_handle("from", start_s + 0.04 * settings.duration_s, settings.ramp.from_per_s, "start rate", "y"),
+                build_handle("to", drawn_stage.end_s, settings.ramp.to_per_s, "end rate and end time", "both"),
             ]
         case "spike" if settings.spike is not None:
             spike = settings.spike
             return [
-                handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, "peak", "y"),
-                handle("rate", drawn_stage.end_s, spike.base_per_s, "base rate and end time", "both"),
+                build_handle("peak", start_s + spike.at_s + spike.for_s / 2, spike.peak_per_s, "peak", "y"),
+                build_handle("rate", drawn_stage.end_s, spike.base_per_s, "base rate and end time", "both"),
             ]
         case _:
-            return [handle("duration", drawn_stage.end_s, end_rate, "end time", "x")]
+            return [build_handle("duration", drawn_stage.end_s, end_rate, "end time", "x")]
 
 
 def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float) -> list[dict[str, Any]]:
@@ -219,7 +225,7 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
     from app.profiles.units import format_duration, format_rate
 
     new_stages = [dict(stage) for stage in stages]
-    stage = new_stages[handle.stage]
+    stage = new_stages[handle.stage_index]
     rate = format_rate(max(_round_rate(y), 0.0 if handle.field in ("from", "to") else 0.01))
     match handle.field:
         case "from" | "to":
@@ -239,17 +245,19 @@ def move_handle(stages: Sequence[Stage], handle: StageHandle, x: float, y: float
     return new_stages
 
 
-def _round_duration_s(stage: Stage, requested_s: float) -> float:
+def _round_duration_s(stage: Stage, requested_duration_s: float) -> float:
     """Round a duration in s to a multiple of 0.1 s (below 10 s), 1 s (below 600 s) or 10 s. If the
     stage has a spike, the result is long enough for the spike."""
     from app.profiles.units import parse_duration_s
 
-    min_s = _MIN_DURATION_S
+    min_duration_s = _MIN_DURATION_S
     if find_load_key(stage) == "spike":
-        min_s = 1.05 * (parse_duration_s(stage["spike"]["at"]) + parse_duration_s(stage["spike"]["for"]))
-    duration_s = max(requested_s, min_s)
+        min_duration_s = 1.05 * (parse_duration_s(stage["spike"]["at"]) + parse_duration_s(stage["spike"]["for"]))
+    duration_s = max(requested_duration_s, min_duration_s)
     step_s = 0.1 if duration_s < 10 else 1.0 if duration_s < 600 else 10.0
-    return round(max(step_s, math.ceil(min_s / step_s - 1e-9) * step_s, round(duration_s / step_s) * step_s), 6)
+    return round(
+        max(step_s, math.ceil(min_duration_s / step_s - 1e-9) * step_s, round(duration_s / step_s) * step_s), 6
+    )
 
 
 def _round_rate(rate: float) -> float:

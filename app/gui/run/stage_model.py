@@ -58,10 +58,10 @@ class StageModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
         if role == Qt.ItemDataRole.DisplayRole:
-            titles = (
+            column_titles = (
                 "Stage", "Arrivals", "Rate, or start → end", "Clients", "Duration", "Repeats",
             )  # fmt: skip
-            return titles[section]
+            return column_titles[section]
         if role == Qt.ItemDataRole.ToolTipRole:
             tool_tips = (
                 "Name in results and gates",
@@ -80,7 +80,7 @@ class StageModel(QAbstractTableModel):
         row, column = index.row(), index.column()
         problem = self._problems[row] if row < len(self._problems) else None
         if role in (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.EditRole, Qt.ItemDataRole.AccessibleTextRole):
-            text = self._text(self._stages[row], column)
+            text = self._get_cell_text(self._stages[row], column)
             if role == Qt.ItemDataRole.DisplayRole and column == NAME and problem is not None:
                 return f"⚠ {text}"
             return text
@@ -109,7 +109,7 @@ class StageModel(QAbstractTableModel):
         return True
 
     @staticmethod
-    def _text(stage: Stage, column: int) -> str:
+    def _get_cell_text(stage: Stage, column: int) -> str:
         load_key = find_load_key(stage)
         match column:
             case 0:
@@ -171,10 +171,10 @@ class ArrivalsDelegate(QStyledItemDelegate):
         box = QComboBox(parent)
         box.setAccessibleName("Arrivals of this stage")
         box.addItems(list(ARRIVAL_PROCESSES))
-        box.activated.connect(self._choose)
+        box.activated.connect(self._commit_choice)
         return box
 
-    def _choose(self) -> None:
+    def _commit_choice(self) -> None:
         box = self.sender()
         if isinstance(box, QComboBox):
             self.commitData.emit(box)

@@ -35,15 +35,15 @@ from app.gui.run.stage_model import ARRIVALS, LOAD, ArrivalsDelegate, StageModel
 from app.gui.theme import ThemeController
 from app.gui.widgets import button, label, vbox
 
-_LINES = 18
-_MIN_ROWS, _MAX_ROWS = 2, 8
+_CHART_LINES = 18
+_MIN_VISIBLE_ROWS, _MAX_VISIBLE_ROWS = 2, 8
 
 
 class StagesEditor(SpecialEditor):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._document: EditedProfile | None = None
-        self._line = StageLine((), ())
+        self._stage_line = StageLine((), ())
         self._traces: dict[TraceKey, Points] = {}
         self._latest_traces = Latest(self, self._on_traces, self._on_trace_error)
         self._pending_row = 0
@@ -53,7 +53,7 @@ class StagesEditor(SpecialEditor):
         self.chart.handle_moved.connect(self._drag)
         self.model = StageModel()
         self.model.setParent(self)
-        self.model.changed.connect(self._edit)
+        self.model.changed.connect(self._emit_stages)
         self.table = self._create_table()
         self._buttons = self._create_buttons()
         self.summary_label = label("", "muted", wrap=True)
@@ -62,24 +62,24 @@ class StagesEditor(SpecialEditor):
         self._update_buttons()
 
     def update_heights(self) -> None:
-        set_min_lines(self.chart, _LINES)
-        rows = min(max(self.model.rowCount(), _MIN_ROWS), _MAX_ROWS)
-        row = self.table.fontMetrics().height() + 12
-        self.table.verticalHeader().setDefaultSectionSize(row)
-        self.table.setFixedHeight(row * rows + self.table.horizontalHeader().sizeHint().height() + 4)
+        set_min_lines(self.chart, _CHART_LINES)
+        row_count = min(max(self.model.rowCount(), _MIN_VISIBLE_ROWS), _MAX_VISIBLE_ROWS)
+        row_height = self.table.fontMetrics().height() + 12
+        self.table.verticalHeader().setDefaultSectionSize(row_height)
+        self.table.setFixedHeight(row_height * row_count + self.table.horizontalHeader().sizeHint().height() + 4)
 
     def supports_protocol(self, protocol: str | None) -> bool:
         return protocol != "local"
 
     def show_contents(self, document: EditedProfile) -> None:
         self._document = document
-        stages, folder = read_stages(document), base_directory(document)
-        if (stages, folder) != self._displayed_inputs:
-            self._displayed_inputs = copy.deepcopy(stages), folder
+        stages, directory = read_stages(document), base_directory(document)
+        if (stages, directory) != self._displayed_inputs:
+            self._displayed_inputs = copy.deepcopy(stages), directory
             self._show(stages)
-        rows = len(stages)
-        if rows and not self.table.selectionModel().hasSelection():
-            self.table.selectRow(min(self._pending_row, rows - 1))
+        stage_count = len(stages)
+        if stage_count and not self.table.selectionModel().hasSelection():
+            self.table.selectRow(min(self._pending_row, stage_count - 1))
         self._update_buttons()
 
     @property
@@ -88,16 +88,18 @@ class StagesEditor(SpecialEditor):
         rows = self.table.selectionModel().selectedRows()
         return rows[0].row() if rows else -1
 
-    def convert(self, kind: Preset) -> None:
+    def convert(self, preset: Preset) -> None:
         """Convert the selected stage to another load shape. If there are no stages, a first stage
         of this shape is added."""
-        trace = self._choose_trace() if kind == "trace" else ""
-        if kind == "trace" and not trace:
+        trace = self._choose_trace() if preset == "trace" else ""
+        if preset == "trace" and not trace:
             return
         stages = self.model.stages or [{"name": "steady"}]
-        selected = max(self.selected_row, 0)
-        converted_stage = stage_edits.convert_stage(kind, stages[selected], trace)
-        self._edit([converted_stage if index == selected else dict(stage) for index, stage in enumerate(stages)])
+        selected_index = max(self.selected_row, 0)
+        converted_stage = stage_edits.convert_stage(preset, stages[selected_index], trace)
+        self._emit_stages(
+            [converted_stage if index == selected_index else dict(stage) for index, stage in enumerate(stages)]
+        )
 
     def add(self) -> None:
         index = self.selected_row if self.selected_row >= 0 else len(self.model.stages) - 1
@@ -123,12 +125,12 @@ class StagesEditor(SpecialEditor):
     def _show(self, stages: list[dict[str, Any]]) -> None:
         """Show the stages of the document, or the stages that the current drag would produce."""
         assert self._document is not None
-        self._line = build_stage_line(stages, base_directory(self._document), self._traces)
-        self.model.set_stages(stages, [stage.problem for stage in self._line.stages])
+        self._stage_line = build_stage_line(stages, base_directory(self._document), self._traces)
+        self.model.set_stages(stages, [stage.problem for stage in self._stage_line.stages])
         self._show_problem()
         self.update_heights()
         self._draw()
-        unread_traces = self._line.unread_traces
+        unread_traces = self._stage_line.unread_traces
         if unread_traces:
             self._latest_traces.request(lambda: {key: read_trace_rates(key) for key in unread_traces})
 
@@ -141,7 +143,7 @@ class StagesEditor(SpecialEditor):
         self.strip.show_notice(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
 
     def _show_problem(self) -> None:
-        invalid_stage = next((stage for stage in self._line.stages if stage.problem is not None), None)
+        invalid_stage = next((stage for stage in self._stage_line.stages if stage.problem is not None), None)
         if invalid_stage is None:
             self.strip.hide()
             return
@@ -149,55 +151,64 @@ class StagesEditor(SpecialEditor):
         self.strip.show_notice(Notice("error", message))
 
     def _draw(self) -> None:
-        line, xs, ys = self._line, [0.0], [0.0 if not self._has_rates else np.nan]
-        for drawn_stage in line.stages:
+        stage_line, xs, ys = self._stage_line, [0.0], [0.0 if not self._has_rates else np.nan]
+        for drawn_stage in stage_line.stages:
             xs += [time_s for time_s, _ in drawn_stage.points] or [drawn_stage.start_s, drawn_stage.end_s]
             ys += [rate for _, rate in drawn_stage.points] or [np.nan, np.nan]
         self.chart.set_line("planned", "planned rate", np.array(xs), np.array(ys))
-        states: dict[bool, State] = {True: "bad", False: "plain"}
+        states_by_problem: dict[bool, State] = {True: "bad", False: "plain"}
         self.chart.set_bands(
             [
-                (drawn_stage.start_s, drawn_stage.end_s, drawn_stage.label, states[drawn_stage.problem is not None])
-                for drawn_stage in line.stages
+                (
+                    drawn_stage.start_s,
+                    drawn_stage.end_s,
+                    drawn_stage.label,
+                    states_by_problem[drawn_stage.problem is not None],
+                )
+                for drawn_stage in stage_line.stages
             ]
         )
-        self.chart.set_handles([Handle(handle.x, handle.y, handle.name, handle.drag_axis) for handle in line.handles])
+        self.chart.set_handles(
+            [Handle(handle.x, handle.y, handle.name, handle.drag_axis) for handle in stage_line.handles]
+        )
         has_repeats = any(stage.get("repeats") not in (None, 1) for stage in self.model.stages)
         duration_text = "Duration without repeats: {time}." if has_repeats else "Total duration: {time}."
         hint = "Drag a point, or select it with Page Down and move it with the arrow keys."
         placeholder = "No stages yet. Add a stage, or use a search to find the max rate."
-        summary = duration_text.format(time=format_duration(line.total_s)) + (f" {hint}" if line.handles else "")
-        self.summary_label.setText(summary if line.stages else placeholder)
+        summary = duration_text.format(time=format_duration(stage_line.total_duration_s)) + (
+            f" {hint}" if stage_line.handles else ""
+        )
+        self.summary_label.setText(summary if stage_line.stages else placeholder)
         for widget in (self.chart, self.table):
-            widget.setVisible(bool(line.stages))
+            widget.setVisible(bool(stage_line.stages))
 
     @property
     def _has_rates(self) -> bool:
-        return any(stage.points for stage in self._line.stages)
+        return any(stage.points for stage in self._stage_line.stages)
 
     def _drag(self, index: int, x: float, y: float, is_drag_finished: bool) -> None:
-        if index >= len(self._line.handles):
+        if index >= len(self._stage_line.handles):
             return
-        stages = move_handle(self.model.stages, self._line.handles[index], x, y)
+        stages = move_handle(self.model.stages, self._stage_line.handles[index], x, y)
         self._show(stages)
         if is_drag_finished:
-            self._edit(stages)
+            self._emit_stages(stages)
 
     # Edits
 
-    def _edit(self, stages: list[dict[str, Any]]) -> None:
+    def _emit_stages(self, stages: list[dict[str, Any]]) -> None:
         self.edited.emit("load.stages", stages or None)
 
     def _go_to(self, row: int, stages: list[dict[str, Any]]) -> None:
         self._pending_row = row
-        self._edit(stages)
+        self._emit_stages(stages)
         if self.model.rowCount():
             self.table.selectRow(min(row, self.model.rowCount() - 1))
 
     def _choose_trace(self) -> str:
-        folder = str(base_directory(self._document)) if self._document is not None else ""
-        kinds = "Traces (*.csv *.jsonl *.json *.parquet *.gz);;All files (*)"
-        return QFileDialog.getOpenFileName(self, "Choose trace", folder, kinds)[0]
+        directory = str(base_directory(self._document)) if self._document is not None else ""
+        file_types = "Traces (*.csv *.jsonl *.json *.parquet *.gz);;All files (*)"
+        return QFileDialog.getOpenFileName(self, "Choose trace", directory, file_types)[0]
 
     def _create_table(self) -> QTableView:
         table = QTableView()
@@ -227,45 +238,45 @@ class StagesEditor(SpecialEditor):
         self._update_buttons()
 
     def _create_buttons(self) -> dict[str, QPushButton]:
-        shape = QPushButton("S&hape")
-        shape.setAccessibleName("Shape of the selected stage")
-        menu = QMenu(shape)
+        shape_button = QPushButton("S&hape")
+        shape_button.setAccessibleName("Shape of the selected stage")
+        menu = QMenu(shape_button)
         presets: tuple[tuple[Preset, str], ...] = (
             ("constant", "&Constant arrivals"), ("poisson", "&Poisson arrivals"),
             ("closed", "C&losed loop (fixed concurrency)"),
             ("ramp", "&Ramp"), ("spike", "&Spike"),
             ("trace", "Replay a &trace…"),
         )  # fmt: skip
-        for kind, text in presets:
-            menu.addAction(text).triggered.connect(partial(self._convert_selected, kind))
-        shape.setMenu(menu)
+        for preset, text in presets:
+            menu.addAction(text).triggered.connect(partial(self._convert_selected, preset))
+        shape_button.setMenu(menu)
         return {
             "add": button("&Add stage", self.add),
             "duplicate": button("Du&plicate", self.duplicate),
             "remove": button("Re&move", self.remove),
             "up": button("Move &up", partial(self.move_selected, -1)),
             "down": button("Move do&wn", partial(self.move_selected, 1)),
-            "shape": shape,
+            "shape": shape_button,
         }
 
-    def _convert_selected(self, kind: Preset, _checked: bool = False) -> None:
-        self.convert(kind)
+    def _convert_selected(self, preset: Preset, _checked: bool = False) -> None:
+        self.convert(preset)
 
     def _create_button_row(self) -> QWidget:
         container = QWidget()
-        line = set_flow_layout(container, 6)
-        line.setContentsMargins(0, 0, 0, 0)
+        flow_layout = set_flow_layout(container, 6)
+        flow_layout.setContentsMargins(0, 0, 0, 0)
         for widget in self._buttons.values():
-            line.addWidget(widget)
+            flow_layout.addWidget(widget)
         return container
 
     def _update_buttons(self) -> None:
-        rows, row = self.model.rowCount(), self.selected_row
+        stage_count, selected_row = self.model.rowCount(), self.selected_row
         for name in ("duplicate", "remove"):
-            self._buttons[name].setEnabled(row >= 0)
-        self._buttons["up"].setEnabled(row > 0)
-        self._buttons["down"].setEnabled(0 <= row < rows - 1)
-        self._buttons["shape"].setEnabled(row >= 0 or not rows)
+            self._buttons[name].setEnabled(selected_row >= 0)
+        self._buttons["up"].setEnabled(selected_row > 0)
+        self._buttons["down"].setEnabled(0 <= selected_row < stage_count - 1)
+        self._buttons["shape"].setEnabled(selected_row >= 0 or not stage_count)
 
 
 def read_stages(document: EditedProfile) -> list[dict[str, Any]]:

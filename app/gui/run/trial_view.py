@@ -44,13 +44,13 @@ def build_result_notice(result: ConnectionTest) -> Notice:
     return Notice(severity, message, consequence, result.hint)
 
 
-def error_notice(code: int, stderr: bytes) -> Notice:
+def error_notice(exit_code: int, stderr: bytes) -> Notice:
     """Build the notice for a command that ended without a result. The notice contains the reported
     failure, and up to 4,000 characters of the other output as details."""
-    failure, text = parse_reported_failure(stderr.decode(errors="replace"))
+    failure, other_output = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
-        failure = Failure(code, "The connection test ended unexpectedly.")
-    return Notice("error", failure.message[:_MAX_CHARACTERS], None, failure.hint, text[-4000:] or None)
+        failure = Failure(exit_code, "The connection test ended unexpectedly.")
+    return Notice("error", failure.message[:_MAX_CHARACTERS], None, failure.hint, other_output[-4000:] or None)
 
 
 _PROBLEM_TITLES = {

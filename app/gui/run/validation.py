@@ -64,12 +64,14 @@ def validate_profile(text: str, path: Path) -> ValidationResult:
     try:
         profile = load_profile_text(text.encode(), path)
     except ProfileError as error:
-        return ValidationResult(text, None, tuple(_to_issue(failure) for failure in (error, *error.other_errors)))
-    permission_errors = _permission_errors(
+        return ValidationResult(
+            text, None, tuple(_to_issue(profile_error) for profile_error in (error, *error.other_errors))
+        )
+    permission_issues = _find_permission_issues(
         getattr(profile.target, "all_urls", ()), bool(getattr(profile.target, "permitted", True))
     )
     secret = next(iter(find_secret_keys(text)), None)
-    return ValidationResult(text, profile.name, permission_errors, secret, find_secrets_to_allow(profile))
+    return ValidationResult(text, profile.name, permission_issues, secret, find_secrets_to_allow(profile))
 
 
 def apply_suggestion(tree: dict[str, Any], issue: ProfileIssue) -> dict[str, Any] | None:
@@ -98,22 +100,22 @@ def _to_issue(error: ProfileError) -> ProfileIssue:
     )
 
 
-def _permission_errors(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
+def _find_permission_issues(urls: tuple[str, ...], is_permitted: bool) -> tuple[ProfileIssue, ...]:
     """Return an error if the profile has a public IP address without the required permission. Host
     names are not checked here, because only the run itself resolves them."""
     hosts = [urlsplit(url).hostname or "" for url in urls]
-    public_host = next((host for host in hosts if _is_public(host)), None)
+    public_host = next((host for host in hosts if _is_public_address(host)), None)
     if is_permitted or public_host is None:
         return ()
-    text = f"{public_host} is a public address"
+    cause = f"{public_host} is a public address"
     return (
         ProfileIssue(
-            ("target", "permitted"), text, "Select this check box if you have permission to load-test the host."
+            ("target", "permitted"), cause, "Select this check box if you have permission to load-test the host."
         ),
     )
 
 
-def _is_public(host: str) -> bool:
+def _is_public_address(host: str) -> bool:
     try:
         ip_address(host)
     except ValueError:

@@ -29,7 +29,7 @@ class WorkView(msgspec.Struct, frozen=True):
     cached data to pass to the next call of `build_work_view`."""
 
     work: PlannedWork | None = None
-    cells: tuple[ImpossibleVariant, ...] | None = None
+    unrunnable_variants: tuple[ImpossibleVariant, ...] | None = None
     target: str = ""
     reason: str | None = None
     machine: Any = None
@@ -51,8 +51,8 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
         if not isinstance(profile, LocalProfile):
             return WorkView(work, target=", ".join(profile.target.all_urls))
         machine = machine or inspect_local_machine()
-        cells = find_unrunnable_variants(profile, machine, inspect_models(profile))
-        return WorkView(work, cells, "this machine", machine=machine)
+        unrunnable_variants = find_unrunnable_variants(profile, machine, inspect_models(profile))
+        return WorkView(work, unrunnable_variants, "this machine", machine=machine)
     except SizewiseError as error:
         message = error.problem if isinstance(error, ProfileError) else str(error)
         hint = f" {error.hint}" if error.hint else ""
@@ -68,11 +68,13 @@ def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
     if work.usd is None:
         tiles.append(Tile("Cost", NOT_AVAILABLE, work.usd_reason or ""))
     else:
-        maximum = f"at most ${format_money(work.usd[1])}"
-        tiles.append(Tile("Cost", f"${format_money(work.usd[0])}", maximum))
-    limits = ", ".join(work.limits) or "none"
+        maximum_text = f"at most ${format_money(work.usd[1])}"
+        tiles.append(Tile("Cost", f"${format_money(work.usd[0])}", maximum_text))
+    limits_text = ", ".join(work.limits) or "none"
     tiles.append(
-        Tile("Limits", limits, work.cut_after or "the run ends when the first limit is reached" * bool(work.limits))
+        Tile(
+            "Limits", limits_text, work.cut_after or "the run ends when the first limit is reached" * bool(work.limits)
+        )
     )
     return tuple(tiles)
 
@@ -89,18 +91,18 @@ def format_start_summary(view: WorkView) -> str:
     return f"The run sends {_format_requests(work)} to {destination}, for at most {max_duration}."
 
 
-def group_cells(cells: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
+def group_unrunnable_variants(variants: tuple[ImpossibleVariant, ...]) -> tuple[tuple[str, str], ...]:
     """Group, by reason, the variants that cannot run. Each group has the number of variants, and a
     text with the reason and the first variant as an example."""
-    by_reason: dict[tuple[str, str], list[str]] = {}
-    for cell in cells:
-        by_reason.setdefault((cell.hint, cell.reason), []).append(cell.cell)
+    names_by_reason: dict[tuple[str, str], list[str]] = {}
+    for variant in variants:
+        names_by_reason.setdefault((variant.hint, variant.reason), []).append(variant.cell)
     rows = []
-    for (hint, reason), names in list(by_reason.items())[:_MAX_REASONS]:
+    for (hint, reason), names in list(names_by_reason.items())[:_MAX_REASONS]:
         heading = "1 variant" if len(names) == 1 else f"{format_count(len(names))} variants"
         example = names[0] if len(names) == 1 else f"such as {names[0]}"
         rows.append((heading, f"{reason[:240]} ({hint}): {example[:160]}"))
-    remaining_count = len(by_reason) - len(rows)
+    remaining_count = len(names_by_reason) - len(rows)
     return (*rows, *([("Other variants", f"{remaining_count} more reasons")] if remaining_count > 0 else []))
 
 
@@ -110,19 +112,21 @@ def _format_requests(work: PlannedWork) -> str:
             return "requests in a closed loop"
         more_text = " plus closed-loop requests" if work.closed_stages else ""
         return f"about {format_count(round(work.requests or 0))} requests" + more_text
-    stages = work.requests or 0.0
-    min_count, max_count = (format_count(round(stages + requests)) for requests in work.search.requests)
+    stage_requests = work.requests or 0.0
+    min_count, max_count = (
+        format_count(round(stage_requests + search_requests)) for search_requests in work.search.requests
+    )
     return f"{min_count} to {max_count} requests"
 
 
 def _build_work_tile(work: PlannedWork) -> Tile:
     if work.variants is not None:
-        variants_text = f"{format_count(work.variants)} variants"
-        variants = "1 variant" if work.variants == 1 else variants_text
-        return Tile("Work", variants, _format_stages(work.stages))
+        plural_text = f"{format_count(work.variants)} variants"
+        variants_text = "1 variant" if work.variants == 1 else plural_text
+        return Tile("Work", variants_text, _format_stages(work.stages))
     if work.search is None:
-        relative = f"{work.relative_stages} relative to another stage" if work.relative_stages else ""
-        return Tile("Work", _format_stages(work.stages), relative)
+        relative_text = f"{work.relative_stages} relative to another stage" if work.relative_stages else ""
+        return Tile("Work", _format_stages(work.stages), relative_text)
     min_count, max_count = work.search.probes
     probes = f"{min_count} to {max_count} probes"
     detail = f"after {_format_stages(work.stages)}" if work.stages else "search"
@@ -135,17 +139,17 @@ def _format_stages(count: int) -> str:
 
 def _build_time_tile(work: PlannedWork, now: datetime) -> Tile:
     end_time = (now + timedelta(seconds=work.max_duration_s)).strftime("%H:%M")
-    maximum = f"at most {format_duration(work.max_duration_s)} (until {end_time})"
-    return Tile("Duration", f"about {format_duration(work.duration_s)}", maximum)
+    maximum_text = f"at most {format_duration(work.max_duration_s)} (until {end_time})"
+    return Tile("Duration", f"about {format_duration(work.duration_s)}", maximum_text)
 
 
 def _build_requests_tile(work: PlannedWork) -> Tile:
     name = "Requests"
     if work.search is not None:
-        min_count, max_count = (format_number(rate_per_s) for rate_per_s in work.search.assumed_per_s)
-        low_count, high_count = (format_count(round((work.requests or 0) + count)) for count in work.search.requests)
-        detail = f"for a max rate of {min_count} to {max_count} req/s"
-        return Tile(name, f"{low_count} to {high_count}", detail)
+        min_rate, max_rate = (format_number(rate_per_s) for rate_per_s in work.search.assumed_per_s)
+        min_count, max_count = (format_count(round((work.requests or 0) + count)) for count in work.search.requests)
+        detail = f"for a max rate of {min_rate} to {max_rate} req/s"
+        return Tile(name, f"{min_count} to {max_count}", detail)
     if work.closed_stages:
         request_text = format_count(round(work.requests)) if work.requests else NOT_AVAILABLE
         detail = "plus closed-loop requests"
@@ -156,9 +160,9 @@ def _build_requests_tile(work: PlannedWork) -> Tile:
 def _build_tokens_tile(work: PlannedWork) -> Tile:
     if work.tokens_in is None:
         return Tile("Tokens", NOT_AVAILABLE, work.tokens_reason or "")
-    tokens_in = f"{format_count(round(work.tokens_in))} input"
+    input_text = f"{format_count(round(work.tokens_in))} input"
     if work.search is not None and not work.requests:
         return Tile("Tokens", NOT_AVAILABLE, "depends on the max rate")
     if work.tokens_out is None:
-        return Tile("Tokens", tokens_in, work.tokens_reason or "")
-    return Tile("Tokens", tokens_in, f"{format_count(round(work.tokens_out))} output")
+        return Tile("Tokens", input_text, work.tokens_reason or "")
+    return Tile("Tokens", input_text, f"{format_count(round(work.tokens_out))} output")

@@ -50,19 +50,19 @@ class ProfileTab(Tab):
         self.text.setTabChangesFocus(True)
         self.text.setMinimumHeight(320)
         self.description_label = label("", "muted", wrap=True)
-        row = hbox(
+        button_row = hbox(
             button("Co&py", self._copy),
             button("&Run again", self.repeat_requested.emit, primary=True),
             (self.description_label, 1),
         )
-        self.column.addLayout(row)
+        self.column.addLayout(button_row)
         self.column.addWidget(self.text, 1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
-        return bool(displayed_run.opened.spec_text)
+        return bool(displayed_run.opened_run.spec_text)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        self.text.setPlainText(displayed_run.opened.spec_text[:_MAX_CHARACTERS])
+        self.text.setPlainText(displayed_run.opened_run.spec_text[:_MAX_CHARACTERS])
         parts = ["Full profile including defaults. Secrets are shown as references."]
         if displayed_run.own_report.reproduce.seed is not None:
             parts.append(f"Seed {displayed_run.own_report.reproduce.seed}.")
@@ -95,12 +95,12 @@ class ErrorsTab(Tab):
         if not rows:
             self.description_label.setText("No errors.")
             return
-        failed = format_count(sum(row.count for row in rows))
+        failed_count_text = format_count(sum(row.count for row in rows))
         template = (
             "{count} requests failed or were not sent (including warm-up and failed probes). "
             "Latency covers successful requests only."
         )
-        self.description_label.setText(template.format(count=failed))
+        self.description_label.setText(template.format(count=failed_count_text))
         self.model.set_rows(frames.error_frame(rows))
         fit_columns(self.table)
         fit_height(self.table)
@@ -118,13 +118,13 @@ class ValidityTab(Tab):
                    "hint": "Recommended action"}  # fmt: skip
         self.model = QuantityModel(headers)
         self.table = create_table(self.model, "Checks")
-        self.selftest, self.method = label("", wrap=True), label("", wrap=True)
-        self.files = label("", "muted", wrap=True)
+        self.selftest_label, self.method_label = label("", wrap=True), label("", wrap=True)
+        self.files_label = label("", "muted", wrap=True)
         self.column.addWidget(self.table)
         for heading, text_label in (
-            ("Self-test", self.selftest),
-            ("Method", self.method),
-            ("Files (SHA-256)", self.files),
+            ("Self-test", self.selftest_label),
+            ("Method", self.method_label),
+            ("Files (SHA-256)", self.files_label),
         ):
             self.add_heading(heading)
             self.column.addWidget(text_label)
@@ -136,12 +136,14 @@ class ValidityTab(Tab):
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
         rows = sorted(report.checks, key=lambda row: _VERDICT_RANKS[row.verdict])
-        self.model.set_rows(frames.check_frame(rows), hints={number: row.hint or "" for number, row in enumerate(rows)})
+        self.model.set_rows(
+            frames.check_frame(rows), hints={row_index: row.hint or "" for row_index, row in enumerate(rows)}
+        )
         fit_columns(self.table)
         fit_height(self.table)
-        self.selftest.setText(_format_selftest(report))
-        self.method.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
-        self.files.setText(
+        self.selftest_label.setText(_format_selftest(report))
+        self.method_label.setText("\n".join(f"– {sentence}" for sentence in (*report.method, *report.notes)))
+        self.files_label.setText(
             "\n".join(f"{artifact.path}  {artifact.sha256[:16]}…" for artifact in report.artifacts) or "No files."
         )
 

@@ -33,20 +33,22 @@ class LatencyTab(Tab):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         percentile_axis = Axis("1 in N requests (10: p90, 100: p99, 1,000: p99.9)", "", True)
-        self.spectrum = Chart("Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller)
-        self.ecdf = Chart("Latency distribution (CDF)", Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
+        self.spectrum_chart = Chart(
+            "Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller
+        )
+        self.cdf_chart = Chart("Latency distribution (CDF)", Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
         self.heat_map_chart = HeatMap(
             "Latency heat map", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller
         )
         self.description_label = label("", "muted", wrap=True)
         self.column.addWidget(self.description_label)
         grid = QGridLayout()
-        grid.addWidget(self.spectrum, 0, 0)
-        grid.addWidget(self.ecdf, 0, 1)
+        grid.addWidget(self.spectrum_chart, 0, 0)
+        grid.addWidget(self.cdf_chart, 0, 1)
         grid.addWidget(self.heat_map_chart, 1, 0, 1, 2)
         grid.setColumnStretch(0, 1)
         grid.setColumnStretch(1, 1)
-        for chart in (self.spectrum, self.ecdf, self.heat_map_chart):
+        for chart in (self.spectrum_chart, self.cdf_chart, self.heat_map_chart):
             chart.setMinimumHeight(240)
         self.column.addLayout(grid, 1)
 
@@ -56,36 +58,36 @@ class LatencyTab(Tab):
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
         self._draw_spectrum(report)
-        self._draw_ecdf(report)
+        self._draw_cdf(report)
         self._draw_heat_map(report)
-        n = report.spectra[0].n if report.spectra else 0
+        response_count = report.spectra[0].n if report.spectra else 0
         template = "{count} responses from the stages used for the result."
-        self.description_label.setText(template.format(count=format_count(n)))
+        self.description_label.setText(template.format(count=format_count(response_count)))
 
     def _draw_spectrum(self, report: Report) -> None:
-        self.spectrum.clear()
+        self.spectrum_chart.clear()
         for series, spectrum in enumerate(report.spectra):
             probabilities = np.array(spectrum.share)
-            self.spectrum.set_line(
+            self.spectrum_chart.set_line(
                 spectrum.metric, spectrum.name, 1 / (1 - probabilities), np.array(spectrum.ms), series=series
             )
         limit = report.curve.limit
         if limit is not None and report.curve.metric in _LATENCY_METRICS:
             name = metric_label(report.curve.metric, report.curve.percentile)
-            self.spectrum.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
-        self.spectrum.set_message("" if report.spectra else "No responses in the stages used for the result.")
+            self.spectrum_chart.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
+        self.spectrum_chart.set_message("" if report.spectra else "No responses in the stages used for the result.")
 
-    def _draw_ecdf(self, report: Report) -> None:
-        self.ecdf.clear()
+    def _draw_cdf(self, report: Report) -> None:
+        self.cdf_chart.clear()
         for series, distribution in enumerate(report.distributions):
-            self.ecdf.set_line(
+            self.cdf_chart.set_line(
                 distribution.metric,
                 distribution.name,
                 np.array(distribution.ms),
                 100 * np.array(distribution.share),
                 series=series,
             )
-        self.ecdf.set_message("" if report.distributions else "No responses.")
+        self.cdf_chart.set_message("" if report.distributions else "No responses.")
 
     def _draw_heat_map(self, report: Report) -> None:
         heat_map = report.heat_map
@@ -101,7 +103,7 @@ class TokensTab(Tab):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.ttft_chart = Chart("Time to first token", Axis("Time", "s"), Axis("p95 TTFT", "ms"), theme_controller)
-        self.ecdf = Chart(
+        self.cdf_chart = Chart(
             "Token latency distribution (CDF)", Axis("Token latency", "ms", True), _CDF_AXIS, theme_controller
         )
         self.model = QuantityModel(frames.token_headers(), frames.TOKEN_QUANTITIES)
@@ -112,7 +114,7 @@ class TokensTab(Tab):
         )
         self.column.addWidget(label(explanation, "muted", wrap=True))
         self.column.addWidget(self.table)
-        for chart in (self.ttft_chart, self.ecdf):
+        for chart in (self.ttft_chart, self.cdf_chart):
             chart.setMinimumHeight(220)
             self.column.addWidget(chart, 1)
 
@@ -121,11 +123,11 @@ class TokensTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        stages = {row.name: row for row in report.stages}
+        stages_by_name = {row.name: row for row in report.stages}
         invalid_rows = [
-            number
-            for number, row in enumerate(report.tokens)
-            if row.stage in stages and stages[row.stage].validity == "INVALID"
+            row_index
+            for row_index, row in enumerate(report.tokens)
+            if row.stage in stages_by_name and stages_by_name[row.stage].validity == "INVALID"
         ]
         self.model.set_rows(frames.token_frame(report.tokens), invalid_rows)
         fit_columns(self.table)
@@ -134,11 +136,19 @@ class TokensTab(Tab):
         load = report.load
         has_ttft = load is not None and bool(load.ttft_p95_ms)
         if load is not None and has_ttft:
-            values = np.array([np.nan if item is None else item for item in load.ttft_p95_ms], dtype=np.float64)
+            values = np.array([np.nan if value is None else value for value in load.ttft_p95_ms], dtype=np.float64)
             self.ttft_chart.set_line("ttft", "p95 TTFT", np.array(load.at_s), values, series=0)
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
-        self.ecdf.clear()
-        token_distributions = [item for item in report.distributions if item.metric in ("ttft_ms", "tpot_ms")]
-        for series, item in enumerate(token_distributions):
-            self.ecdf.set_line(item.metric, item.label, np.array(item.ms), 100 * np.array(item.share), series=series)
-        self.ecdf.set_message("" if token_distributions else "No tokens were received.")
+        self.cdf_chart.clear()
+        token_distributions = [
+            distribution for distribution in report.distributions if distribution.metric in ("ttft_ms", "tpot_ms")
+        ]
+        for series, distribution in enumerate(token_distributions):
+            self.cdf_chart.set_line(
+                distribution.metric,
+                distribution.label,
+                np.array(distribution.ms),
+                100 * np.array(distribution.share),
+                series=series,
+            )
+        self.cdf_chart.set_message("" if token_distributions else "No tokens were received.")

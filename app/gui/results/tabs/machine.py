@@ -40,11 +40,11 @@ def throttle_bands(telemetry: pd.DataFrame, start_ns: int) -> tuple[tuple[float,
     throttle_readings = telemetry[telemetry["metric"] == THROTTLE_REASONS]
     bands: list[tuple[float, float, str, State]] = []
     for source, gpu_readings in throttle_readings.groupby("source", observed=True):
-        ordered = gpu_readings.sort_values("at_ns").dropna(subset=["value"])
-        pairs = zip(ordered["at_ns"], ordered["value"], strict=True)
-        readings = [(at_ns, list_throttle_reasons(bits)) for at_ns, bits in pairs]
-        for reasons, period in groupby(readings, key=lambda reading: reading[1]):
-            times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in period]
+        ordered_readings = gpu_readings.sort_values("at_ns").dropna(subset=["value"])
+        timed_bits = zip(ordered_readings["at_ns"], ordered_readings["value"], strict=True)
+        readings = [(at_ns, list_throttle_reasons(bits)) for at_ns, bits in timed_bits]
+        for reasons, period_readings in groupby(readings, key=lambda reading: reading[1]):
+            times_s = [(at_ns - start_ns) / 1e9 for at_ns, _ in period_readings]
             if reasons:
                 text = "{gpu} throttled: {reasons}".format(gpu=source, reasons=", ".join(reasons))
                 bands.append((times_s[0], times_s[-1], text, "warn"))
@@ -66,7 +66,7 @@ class MachineTab(Tab):
         self._theme_controller = theme_controller
         self.description_label = label("", "muted", wrap=True)
         self.charts: list[Chart] = []
-        self._linked: QWidget | None = None
+        self._linked_charts: QWidget | None = None
         self.column.addWidget(self.description_label)
         self.column.addStretch(1)
 
@@ -74,36 +74,30 @@ class MachineTab(Tab):
         return bool(displayed_run.own_report.telemetry)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        if self._linked is not None:
-            self._linked.hide()
-            self._linked.deleteLater()
+        if self._linked_charts is not None:
+            self._linked_charts.hide()
+            self._linked_charts.deleteLater()
         groups = group_by_metric(
-            [
-                telemetry_series
-                for telemetry_series in displayed_run.report.telemetry
-                if telemetry_series.metric != THROTTLE_REASONS
-            ]
+            [series for series in displayed_run.report.telemetry if series.metric != THROTTLE_REASONS]
         )
-        omitted_count = len({telemetry_series.metric for telemetry_series in displayed_run.report.telemetry}) - len(
-            groups
-        )
-        has_gpu = any(telemetry_series.metric.startswith("gpu_") for telemetry_series in displayed_run.report.telemetry)
+        omitted_count = len({series.metric for series in displayed_run.report.telemetry}) - len(groups)
+        has_gpu = any(series.metric.startswith("gpu_") for series in displayed_run.report.telemetry)
         no_gpu_text = "" if has_gpu else "No GPU detected. "
         omitted_text = f"{omitted_count} more metrics are in the HTML report." if omitted_count > 0 else ""
         self.description_label.setText(f"{no_gpu_text}{omitted_text}")
-        self.charts = [self._build_chart(series) for series in groups]
+        self.charts = [self._build_chart(group) for group in groups]
         if not self.charts:
             self.description_label.setText("No machine telemetry in this run.")
             return
-        throttled_bands = throttle_bands(displayed_run.opened.data.telemetry, displayed_run.result.time_zero_ns)
-        for chart, chart_series in zip(self.charts, groups, strict=True):
-            is_gpu = chart_series[0].metric.startswith("gpu_")
-            chart.set_bands(throttled_bands if is_gpu and throttled_bands else stage_bands(displayed_run.report))
-        self._linked = LinkedCharts(self.charts)
-        self._linked.time_range_button.hide()
-        line = self.fontMetrics().height()
-        self._linked.setMinimumHeight(sum(chart.minimumHeight() for chart in self.charts) + 4 * line)
-        self.column.insertWidget(1, self._linked)
+        gpu_bands = throttle_bands(displayed_run.opened_run.data.telemetry, displayed_run.result.time_zero_ns)
+        for chart, group in zip(self.charts, groups, strict=True):
+            is_gpu = group[0].metric.startswith("gpu_")
+            chart.set_bands(gpu_bands if is_gpu and gpu_bands else stage_bands(displayed_run.report))
+        self._linked_charts = LinkedCharts(self.charts)
+        self._linked_charts.time_range_button.hide()
+        line_height = self.fontMetrics().height()
+        self._linked_charts.setMinimumHeight(sum(chart.minimumHeight() for chart in self.charts) + 4 * line_height)
+        self.column.insertWidget(1, self._linked_charts)
 
     def _build_chart(self, series: Sequence[TelemetrySeries]) -> Chart:
         first_series = series[0]
@@ -112,18 +106,20 @@ class MachineTab(Tab):
         chart = Chart(name, Axis("Time", "s"), Axis(name, first_series.unit), self._theme_controller)
         chart.setToolTip(tool_tip_text(first_series.description))
         chart.setMinimumHeight(max(9 * self.fontMetrics().height(), chart.minimumSizeHint().height()))
-        for number, line in enumerate(series[:_MAX_LINES]):
-            values = np.array([np.nan if value is None else value for value in line.values], dtype=np.float64)
-            chart.set_line(line.source, line.source, np.array(line.at_s), values, series=number)
+        for index, source_series in enumerate(series[:_MAX_LINES]):
+            values = np.array([np.nan if value is None else value for value in source_series.values], dtype=np.float64)
+            chart.set_line(
+                source_series.source, source_series.source, np.array(source_series.at_s), values, series=index
+            )
         return chart
 
 
 def group_by_metric(telemetry: Sequence[TelemetrySeries]) -> list[list[TelemetrySeries]]:
     """Group the telemetry series by metric, one group per chart. The most important metrics come
     first; metrics above the maximum number of charts are only shown in the report."""
-    by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)
+    series_by_metric: defaultdict[str, list[TelemetrySeries]] = defaultdict(list)
     for series in telemetry:
-        by_metric[series.metric].append(series)
-    order = [name for name in _IMPORTANT_METRICS if name in by_metric]
-    order += [name for name in by_metric if name not in order]
-    return [by_metric[name] for name in order[:_MAX_CHARTS]]
+        series_by_metric[series.metric].append(series)
+    metrics = [metric for metric in _IMPORTANT_METRICS if metric in series_by_metric]
+    metrics += [metric for metric in series_by_metric if metric not in metrics]
+    return [series_by_metric[metric] for metric in metrics[:_MAX_CHARTS]]

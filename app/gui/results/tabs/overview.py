@@ -16,10 +16,10 @@ class OverviewTab(Tab):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self._own_report: Report | None = None
-        self.slo = SloEditor("SLO (edit to re-evaluate this run)")
-        self.axis = TimeAxis(theme_controller)
-        self.column.addWidget(self.slo)
-        self.column.addWidget(self.axis)
+        self.slo_editor = SloEditor("SLO (edit to re-evaluate this run)")
+        self.time_axis = TimeAxis(theme_controller)
+        self.column.addWidget(self.slo_editor)
+        self.column.addWidget(self.time_axis)
         self.column.addStretch(1)
 
     def applies_to(self, _: DisplayedRun) -> bool:
@@ -28,8 +28,8 @@ class OverviewTab(Tab):
     def show_run(self, displayed_run: DisplayedRun) -> None:
         if displayed_run.own_report is not self._own_report:
             self._own_report = displayed_run.own_report
-            self.slo.clear()
-            self.axis.show_run(displayed_run)
+            self.slo_editor.clear()
+            self.time_axis.show_run(displayed_run)
         slo = displayed_run.own_slo if displayed_run.request.slo is None else displayed_run.request.slo
-        self.slo.show_slo(slo, displayed_run.own_slo, displayed_run.report.objectives)
-        self.axis.show_evaluation(displayed_run)
+        self.slo_editor.show_slo(slo, displayed_run.own_slo, displayed_run.report.objectives)
+        self.time_axis.show_evaluation(displayed_run)

@@ -27,8 +27,8 @@ class PlanTab(Tab):
         self.table = create_table(self.model, "Offers")
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
-        self.open = button("Open in P&lan", self.plan_requested.emit, primary=True)
-        self.column.addWidget(self.open, 0, Qt.AlignmentFlag.AlignLeft)
+        self.open_button = button("Open in P&lan", self.plan_requested.emit, primary=True)
+        self.column.addWidget(self.open_button, 0, Qt.AlignmentFlag.AlignLeft)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
@@ -55,8 +55,8 @@ class BaselineTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
-        self.summary = label("", wrap=True)
-        self.column.addWidget(self.summary)
+        self.summary_label = label("", wrap=True)
+        self.column.addWidget(self.summary_label)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
@@ -66,4 +66,4 @@ class BaselineTab(Tab):
         from reports.comparison_text import build_comparison_summary_lines
 
         if displayed_run.own_report.comparison is not None:
-            self.summary.setText("\n".join(build_comparison_summary_lines(displayed_run.own_report.comparison)))
+            self.summary_label.setText("\n".join(build_comparison_summary_lines(displayed_run.own_report.comparison)))

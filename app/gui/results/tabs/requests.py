@@ -40,8 +40,8 @@ class RequestsTab(Tab):
         self.model = FrameModel(None, headers, {"at_s": _format_time, "status": _format_status, "error": _format_error})
         self.table = FrameTable(self.model, "Requests")
         self.table.setMinimumHeight(_MIN_HEIGHT_PX)
-        self.stage, self.result, self.error = QComboBox(), QComboBox(), QComboBox()
-        self.min_latency = QLineEdit()
+        self.stage_box, self.result_box, self.error_box = QComboBox(), QComboBox(), QComboBox()
+        self.min_latency_field = QLineEdit()
         self.status = label("", "muted", wrap=True)
         self.show_time_button = button("Show on &time axis", self._show_selected_request)
         self._run: OpenedRun | None = None
@@ -50,28 +50,28 @@ class RequestsTab(Tab):
         self._build()
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
-        return int(displayed_run.opened.table.num_rows) > 0
+        return int(displayed_run.opened_run.table.num_rows) > 0
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         """Show the requests. The table is built once per run; selecting a time range only filters
         the table."""
         self._window_s = displayed_run.request.window_s
-        if self._run is displayed_run.opened:
-            self._filter()
+        if self._run is displayed_run.opened_run:
+            self._apply_filters()
             return
-        run = displayed_run.opened
+        run = displayed_run.opened_run
         self._run = run
         self.status.setText("Loading requests…")
 
-        def load() -> tuple[OpenedRun, pd.DataFrame]:
+        def load_frame() -> tuple[OpenedRun, pd.DataFrame]:
             from app.gui.results.requests_frame import requests_frame
 
             return run, requests_frame(run)
 
-        self._latest_frame.request(load)
+        self._latest_frame.request(load_frame)
 
-    def _on_loaded(self, outcome: tuple[OpenedRun, pd.DataFrame]) -> None:
-        run, frame = outcome
+    def _on_loaded(self, run_and_frame: tuple[OpenedRun, pd.DataFrame]) -> None:
+        run, frame = run_and_frame
         if run is not self._run:
             return
         for box, column, all_text in self._list_filters():
@@ -82,32 +82,32 @@ class RequestsTab(Tab):
                     for category in frame[column].cat.categories:
                         box.addItem(str(category), str(category))
         self.table.set_frame(frame)
-        self._filter()
+        self._apply_filters()
 
     def _on_failed(self, error: Exception) -> None:
         self.status.setText(str(error))
 
-    def _filter(self) -> None:
+    def _apply_filters(self) -> None:
         from app.gui.results.requests_frame import build_mask
 
         frame = self.model.frame
         if self._run is None or not len(frame.columns):
             return
         min_latency_ms = self._get_min_latency_ms()
-        is_invalid = bool(self.min_latency.text().strip()) and min_latency_ms is None
-        filters = (self.stage.currentData(), self.result.currentData(), self.error.currentData())
+        is_min_latency_invalid = bool(self.min_latency_field.text().strip()) and min_latency_ms is None
+        filters = (self.stage_box.currentData(), self.result_box.currentData(), self.error_box.currentData())
         mask = build_mask(frame, *filters, min_latency_ms)
         if self._window_s is not None:
             time_s = frame["at_s"].to_numpy()
             is_in_window = (time_s >= self._window_s[0]) & (time_s < self._window_s[1])
             mask = is_in_window if mask is None else mask & is_in_window
         self.model.set_filter(mask)
-        visible_count, total = self.model.rowCount(), len(frame)
-        text = f"{format_count(visible_count)} of {format_count(total)} requests"
+        visible_count, total_count = self.model.rowCount(), len(frame)
+        text = f"{format_count(visible_count)} of {format_count(total_count)} requests"
         window_text = " in the selected time range" if self._window_s is not None else ""
         error_text = (
-            f". The minimum latency {self.min_latency.text()} is not a number. Enter milliseconds, such as 250."
-            if is_invalid
+            f". The minimum latency {self.min_latency_field.text()} is not a number. Enter milliseconds, such as 250."
+            if is_min_latency_invalid
             else ""
         )
         self.status.setText(f"{text}{window_text}{error_text}")
@@ -115,7 +115,9 @@ class RequestsTab(Tab):
 
     def _get_min_latency_ms(self) -> float | None:
         try:
-            return float(self.min_latency.text().replace(",", "")) if self.min_latency.text().strip() else None
+            return (
+                float(self.min_latency_field.text().replace(",", "")) if self.min_latency_field.text().strip() else None
+            )
         except ValueError:
             return None
 
@@ -141,34 +143,36 @@ class RequestsTab(Tab):
 
     def _list_filters(self) -> tuple[tuple[QComboBox, str, str], ...]:
         return (
-            (self.stage, "stage", "All stages"),
-            (self.result, "result", "All results"),
-            (self.error, "error", "All errors"),
+            (self.stage_box, "stage", "All stages"),
+            (self.result_box, "result", "All results"),
+            (self.error_box, "error", "All errors"),
         )
 
     def _build(self) -> None:
-        row = QHBoxLayout()
+        filter_row = QHBoxLayout()
         for box, _, all_text in self._list_filters():
             box.setAccessibleName(all_text)
             box.addItem(all_text, None)
             box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-            box.currentIndexChanged.connect(self._filter)
-            row.addWidget(box)
-        self.min_latency.setPlaceholderText("Minimum latency (ms)")
-        self.min_latency.setAccessibleName("Minimum latency in milliseconds")
-        self.min_latency.setMinimumWidth(self.min_latency.fontMetrics().horizontalAdvance("Minimum latency (ms)  0000"))
-        self.min_latency.textChanged.connect(self._filter)
-        row.addWidget(self.min_latency)
-        row.addStretch(1)
-        row.addWidget(self.show_time_button)
-        self.column.addLayout(row)
+            box.currentIndexChanged.connect(self._apply_filters)
+            filter_row.addWidget(box)
+        self.min_latency_field.setPlaceholderText("Minimum latency (ms)")
+        self.min_latency_field.setAccessibleName("Minimum latency in milliseconds")
+        self.min_latency_field.setMinimumWidth(
+            self.min_latency_field.fontMetrics().horizontalAdvance("Minimum latency (ms)  0000")
+        )
+        self.min_latency_field.textChanged.connect(self._apply_filters)
+        filter_row.addWidget(self.min_latency_field)
+        filter_row.addStretch(1)
+        filter_row.addWidget(self.show_time_button)
+        self.column.addLayout(filter_row)
         self.column.addWidget(self.status)
         self.column.addWidget(self.table, 1)
         self.table.doubleClicked.connect(self._show_request)
         for key in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
-            enter = QShortcut(QKeySequence(key), self.table)
-            enter.setContext(Qt.ShortcutContext.WidgetShortcut)
-            enter.activated.connect(self._show_selected_request)
+            enter_shortcut = QShortcut(QKeySequence(key), self.table)
+            enter_shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
+            enter_shortcut.activated.connect(self._show_selected_request)
 
 
 def _format_time(value: object) -> str:

@@ -50,8 +50,8 @@ class ThroughputTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        limit = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
-        self.description_label.setText(f"Bottleneck: {limit}")
+        bottleneck = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
+        self.description_label.setText(f"Bottleneck: {bottleneck}")
         self.description_label.setVisible(report.max_rate is not None)
         self._draw(report)
         self.stages.set_headers(frames.stage_headers(report))
@@ -64,18 +64,20 @@ class ThroughputTab(Tab):
 
     def _draw(self, report: Report) -> None:
         self.curve.clear()
-        points = [row for row in report.stages if row.kind in _CURVE_KINDS and not row.pooled]
-        points = [row for row in points if _get_rate(row) is not None and row.evaluated.value is not None]
-        self.curve.setVisible(bool(points))
-        if not points:
+        charted_stages = [row for row in report.stages if row.kind in _CURVE_KINDS and not row.pooled]
+        charted_stages = [
+            row for row in charted_stages if _get_rate(row) is not None and row.evaluated.value is not None
+        ]
+        self.curve.setVisible(bool(charted_stages))
+        if not charted_stages:
             return
         name = metric_label(report.curve.metric, report.curve.percentile)
-        passed_stages = [row for row in points if formatting.stage_state(row) == "passed"]
-        x, y = _compute_mean_by_rate(sorted(passed_stages, key=lambda row: _get_rate(row) or 0.0))
+        passed_stages = [row for row in charted_stages if formatting.stage_state(row) == "passed"]
+        x, y = _compute_mean_latencies(sorted(passed_stages, key=lambda row: _get_rate(row) or 0.0))
         if len(x) > 1:
             self.curve.set_line("curve", "within SLO (mean of repeats)", x, y, series=0)
         for series, state in enumerate(_STATES):
-            self._draw_points(state, [row for row in points if formatting.stage_state(row) == state], series)
+            self._draw_points(state, [row for row in charted_stages if formatting.stage_state(row) == state], series)
         if report.curve.limit is not None:
             self.curve.set_limit(report.curve.limit.value, f"SLO {name} {formatting.format_limit(report.curve.limit)}")
         self._draw_markers(report)
@@ -125,7 +127,7 @@ class _Tables(QWidget):
         clear(self._layout)
         if report.knees is not None:
             headers = {"name": "Method", "method": "Description", "at": "Load", "latency": "Mean latency"}
-            self._add(
+            self._add_table(
                 "Saturation point (knee)", QuantityModel(headers, ("at", "latency")), frames.knee_frame(report.knees)
             )
             if report.knees.note:
@@ -134,17 +136,17 @@ class _Tables(QWidget):
             headers = {"stage": "Stage", "jump": "Rate change", "spike": "Duration", "slo_violated": "SLO violated",
                        "backlog_peak": "Max backlog", "drained": "Drain time"}  # fmt: skip
             model = QuantityModel(headers, ("slo_violated", "backlog_peak", "drained"))
-            self._add("Spikes", model, frames.spike_frame(report.spikes))
-        for group in report.groups:
-            headers = {"label": group.column, "requests": "Requests", "share": "Share", "failed": "Failed"}
-            self._add(group.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group))
+            self._add_table("Spikes", model, frames.spike_frame(report.spikes))
+        for group_table in report.groups:
+            headers = {"label": group_table.column, "requests": "Requests", "share": "Share", "failed": "Failed"}
+            self._add_table(group_table.title, QuantityModel(headers, ("p50", "p95")), frames.group_frame(group_table))
         if report.workers:
             headers = {"worker": "Worker", "host": "Host", "sent": "Sent", "cpu": "CPU",
                        "max_lag": "Max send lag", "clock": "Max clock error", "lost": "Disconnected at"}  # fmt: skip
             model = QuantityModel(headers, ("cpu", "max_lag", "clock"))
-            self._add("Load workers", model, frames.worker_frame(report.workers))
+            self._add_table("Load workers", model, frames.worker_frame(report.workers))
 
-    def _add(self, title: str, model: QuantityModel, frame: object) -> None:
+    def _add_table(self, title: str, model: QuantityModel, frame: object) -> None:
         import pandas as pd
 
         assert isinstance(frame, pd.DataFrame)
@@ -161,7 +163,7 @@ def _get_rate(row: StageRow) -> float | None:
     return row.offered.value if row.scheduled_per_s is None else row.scheduled_per_s
 
 
-def _compute_mean_by_rate(rows: list[StageRow]) -> tuple[np.ndarray, np.ndarray]:
+def _compute_mean_latencies(rows: list[StageRow]) -> tuple[np.ndarray, np.ndarray]:
     latencies_by_rate: dict[float, list[float]] = {}
     for row in rows:
         latencies_by_rate.setdefault(_get_rate(row) or 0.0, []).append(row.evaluated.value or 0.0)

@@ -30,11 +30,11 @@ class VariantsTab(Tab):
         self.table = create_table(self.model, "Variants and scenarios")
         self._theme_controller = theme_controller
         self.pareto_chart: Chart | None = None
-        self.bottlenecks = label("", wrap=True)
+        self.bottlenecks_label = label("", wrap=True)
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
         self.add_heading("Bottleneck per variant")
-        self.column.addWidget(self.bottlenecks)
+        self.column.addWidget(self.bottlenecks_label)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
@@ -44,18 +44,18 @@ class VariantsTab(Tab):
         local = displayed_run.report.local
         if local is None:
             return
-        best = f"Best: {local.best}." if local.best else local.best_reason or ""
-        self.description_label.setText(". ".join(part for part in (local.common, best) if part))
+        best_text = f"Best: {local.best}." if local.best else local.best_reason or ""
+        self.description_label.setText(". ".join(part for part in (local.common, best_text) if part))
         frame, invalid_rows, hints = frames.variant_frame(local)
         self.model.set_rows(frame, invalid_rows, hints)
         fit_columns(self.table)
         fit_height(self.table)
-        lines = [
+        bottleneck_lines = [
             f"{variant.name}: {variant.bottleneck.sentence}"
             for variant in local.variants[:_MAX_BOTTLENECKS]
             if variant.bottleneck is not None
         ]
-        self.bottlenecks.setText("\n".join(lines) or "Not available")
+        self.bottlenecks_label.setText("\n".join(bottleneck_lines) or "Not available")
         self._draw(local)
 
     def _draw(self, local: LocalSection) -> None:
@@ -109,8 +109,8 @@ class ModelTab(Tab):
                    "throughput": "Inferences/s"}  # fmt: skip
         self.model = QuantityModel(headers, frames.BATCH_QUANTITIES)
         self.table = create_table(self.model, "Model only, by batch size")
-        self.checks = label("", "muted", wrap=True)
-        for widget in (self.description_label, self.table, self.checks):
+        self.checks_label = label("", "muted", wrap=True)
+        for widget in (self.description_label, self.table, self.checks_label):
             self.column.addWidget(widget)
         self.column.addStretch(1)
 
@@ -124,11 +124,13 @@ class ModelTab(Tab):
         model = displayed_run.own_report.model
         if model is None:
             return
-        cold_starts = [f"{start.name} {format_quantity(start.quantity)}" for start in model.cold_start]
-        accuracy = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
-        text = f"{model.name} on this machine, without a server"
-        self.description_label.setText("; ".join([text, *accuracy, *cold_starts]))
+        cold_start_texts = [
+            f"{cold_start.name} {format_quantity(cold_start.quantity)}" for cold_start in model.cold_start
+        ]
+        accuracy_texts = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
+        heading = f"{model.name} on this machine, without a server"
+        self.description_label.setText("; ".join([heading, *accuracy_texts, *cold_start_texts]))
         self.model.set_rows(frames.batch_frame(model.batches))
         fit_columns(self.table)
         fit_height(self.table)
-        self.checks.setText("\n".join(map(format_check, model.proof)))
+        self.checks_label.setText("\n".join(map(format_check, model.proof)))

@@ -123,11 +123,11 @@ def test_a_line_is_typed_undone_and_done_again(
     qtbot.keyClicks(line, typed)
     assert get_value(joined.document.tree, path) == meant
     assert "# mine" in joined.document.text
-    assert joined.document.stack.count() == 1
-    joined.document.stack.undo()
+    assert joined.document.undo_stack.count() == 1
+    joined.document.undo_stack.undo()
     assert joined.document.text == TEXT
     assert line.text() == str(get_value(joined.document.tree, path) if path[-1] in ("name", "url", "rate") else "")
-    joined.document.stack.redo()
+    joined.document.undo_stack.redo()
     assert line.text() == typed
 
 
@@ -141,8 +141,8 @@ def test_a_choice_a_tick_and_free_yaml(qtbot: QtBot, joined: JoinedForm) -> None
     qtbot.keyClicks(body, "{a: [1, x]}")
     assert joined.document.tree["workload"] == {"method": "POST", "body": {"a": [1, "x"]}}
     assert joined.document.tree["target"]["permitted"] is True
-    while joined.document.stack.canUndo():
-        joined.document.stack.undo()
+    while joined.document.undo_stack.canUndo():
+        joined.document.undo_stack.undo()
     assert joined.document.text == TEXT
     assert (method.currentText(), permitted.isChecked(), body.toPlainText()) == ("GET", False, "")
 
@@ -182,8 +182,8 @@ def test_parts_are_added_and_removed_whole(qtbot: QtBot, joined: JoinedForm) -> 
     assert joined.row("traffic", "peak").editor.line.text() == "900/s"
     qtbot.mouseClick(traffic.remove_button, Qt.MouseButton.LeftButton)
     assert "traffic" not in joined.document.tree
-    joined.document.stack.undo()
-    joined.document.stack.undo()
+    joined.document.undo_stack.undo()
+    joined.document.undo_stack.undo()
     assert joined.document.text == TEXT
 
 

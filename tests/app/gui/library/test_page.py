@@ -62,8 +62,8 @@ def test_words_trust_and_tag_find_what_the_command_finds(
     page = open_page()
     filters = page.runs_tab.filters
     filters.search_field.setText(words)
-    filters.validity.setCurrentIndex(filters.validity.findData(validity))
-    filters.tag.setCurrentIndex(filters.tag.findData(tag))
+    filters.validity_box.setCurrentIndex(filters.validity_box.findData(validity))
+    filters.tag_box.setCurrentIndex(filters.tag_box.findData(tag))
     assert names(page) == found
     line = page.command_line()
     assert line is not None
@@ -87,7 +87,7 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
     assert wanted.args == [(stored[1], stored[0])]
     choose(page, "run-b")
     qtbot.keyClick(table, Qt.Key.Key_Space)
-    assert model.checked == [str(stored[0])]
+    assert model.checked_directories == [str(stored[0])]
 
 
 def test_at_most_eight_runs_are_ticked(nothing_is_left: None, open_page: OpenPage) -> None:
@@ -147,7 +147,7 @@ def test_the_trash_shows_what_was_deleted_and_restores_it(
     page.show_trash()
     settle(qtbot, page)
     assert page.command_line() == "sizewise runs list --deleted"
-    trash = page.trash
+    trash = page.trash_tab
     assert trash.table.frame_model.frame["run_id"].tolist() == ["run-a"]
     trash.restore()
     settle(qtbot, page)
@@ -162,17 +162,17 @@ def test_tags_and_notes_are_written_as_the_command_writes_them(
     page = open_page()
     choose(page, "run-b")
     card = page.runs_tab.card
-    assert card.tags.text() == "l4 nightly"
-    card.tags.setText("nightly, driver=580")
-    qtbot.keyClick(card.tags, Qt.Key.Key_Return)
+    assert card.tags_field.text() == "l4 nightly"
+    card.tags_field.setText("nightly, driver=580")
+    qtbot.keyClick(card.tags_field, Qt.Key.Key_Return)
     settle(qtbot, page)
     assert read_labels(stored[1]).tags == ("driver=580", "nightly")
-    card.note.setText("after the new driver")
-    qtbot.keyClick(card.note, Qt.Key.Key_Return)
+    card.note_field.setText("after the new driver")
+    qtbot.keyClick(card.note_field, Qt.Key.Key_Return)
     settle(qtbot, page)
     assert [note.text for note in read_labels(stored[1]).notes] == ["after the new driver"]
-    card.tags.setText("-wrong")
-    qtbot.keyClick(card.tags, Qt.Key.Key_Return)
+    card.tags_field.setText("-wrong")
+    qtbot.keyClick(card.tags_field, Qt.Key.Key_Return)
     settle(qtbot, page)
     assert "is not a valid tag" in page.strip.text()
 
@@ -186,7 +186,7 @@ def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPa
     settle(qtbot, page)
     assert read_labels(stored[1]).title == "before the new driver"
     assert "before the new driver" in page.runs_tab.model.frame["name"].tolist()
-    page.presenter.undo.undo()
+    page.presenter.undo_stack.undo()
     settle(qtbot, page)
     assert read_labels(stored[1]).title == ""
 
@@ -261,9 +261,9 @@ def test_an_empty_library_says_how_to_begin(
     nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
-    assert page.runs_tab.empty.isVisible()
+    assert page.runs_tab.empty_state.isVisible()
     assert page.runs() == ()
-    first = next(one for one in page.runs_tab.empty.findChildren(QPushButton) if "first run" in one.text())
+    first = next(one for one in page.runs_tab.empty_state.findChildren(QPushButton) if "first run" in one.text())
     with qtbot.waitSignal(navigation.page_requested) as wanted:
         qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
     assert wanted.args == ["home"]

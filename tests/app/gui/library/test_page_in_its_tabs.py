@@ -30,7 +30,7 @@ def test_a_model_is_inspected_when_it_is_chosen_and_benchmarked(
 ) -> None:
     page = open_page()
     show(qtbot, page, 1)
-    tab = page.models
+    tab = page.models_tab
     tab.pane.select(0)
     qtbot.waitUntil(lambda: "367,855 parameters" in tab.card.text, timeout=15_000)
     assert page.command_line() == f"sizewise models inspect {bundled_models()['digits']}"
@@ -48,7 +48,7 @@ def test_a_model_of_ones_own_is_added_relocated_and_forgotten(
     page = open_page()
     bundled = len(bundled_models())
     show(qtbot, page, 1, bundled + 1)
-    tab = page.models
+    tab = page.models_tab
     mine.rename(tmp_path / "moved.onnx")
     tab.file_actions.changed.emit()
     qtbot.waitUntil(lambda: tab.pane.table.frame_model.frame["origin"].iloc[bundled] == "missing file")
@@ -67,8 +67,8 @@ def test_what_is_no_model_says_so(open_page: OpenPage, qtbot: QtBot, tmp_path: P
     remember("models", tmp_path / "bad.onnx")
     page = open_page()
     show(qtbot, page, 1, len(bundled_models()) + 1)
-    page.models.pane.select(len(bundled_models()))
-    qtbot.waitUntil(lambda: "is not" in page.models.card.text, timeout=15_000)
+    page.models_tab.pane.select(len(bundled_models()))
+    qtbot.waitUntil(lambda: "is not" in page.models_tab.card.text, timeout=15_000)
 
 
 def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
@@ -78,7 +78,7 @@ def test_an_endpoint_has_its_last_verdict_and_its_best_rate_and_is_tested_again(
     newest = store("run-e", other, 9)
     page = open_page()
     show(qtbot, page, 2, 2)
-    tab = page.endpoints
+    tab = page.endpoints_tab
     frame = tab.pane.table.frame_model.frame
     assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.urls[0]]
     assert frame["runs"].tolist() == [1, 3]
@@ -95,13 +95,13 @@ def test_offers_are_those_that_the_command_lists_with_their_age(
 ) -> None:
     page = open_page()
     show(qtbot, page, 3)
-    tab = page.offers
+    tab = page.offers_tab
     frame = tab.pane.table.frame_model.frame
     assert main(["offers", "list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
     assert frame["offer"].tolist() == listed
     assert f"{len(listed)} offers." in tab.note
-    tab.pane.filter.setText("aws L4 us-east-1")
+    tab.pane.filter_field.setText("aws L4 us-east-1")
     shown = tab.pane.table.frame_model.visible_frame()
     assert 0 < len(shown) < len(frame)
     assert all("aws/" in one for one in shown["offer"])
@@ -118,8 +118,8 @@ def test_an_imported_price_list_is_reported(
     assert main(["offers", "import", str(prices)]) == 0
     page = open_page()
     show(qtbot, page, 3)
-    assert f"Your price list {prices}" in page.offers.note
-    frame = page.offers.pane.table.frame_model.frame
+    assert f"Your price list {prices}" in page.offers_tab.note
+    frame = page.offers_tab.pane.table.frame_model.frame
     assert frame[frame["overrides"] == "on-demand"]["offer"].tolist() == ["aws/g6.xlarge@us-east-1"]
 
 
@@ -132,7 +132,7 @@ def test_profiles_are_checked_and_opened(
     remember("profiles", wrong)
     page = open_page()
     show(qtbot, page, 4)
-    tab, bundled = page.profiles, len(bundled_profiles())
+    tab, bundled = page.profiles_tab, len(bundled_profiles())
     states = tab.pane.table.frame_model.frame["state"].tolist()
     assert states[:bundled] == ["valid"] * bundled
     assert "wrong.yaml: target must be a mapping" in states[bundled]
@@ -155,4 +155,4 @@ def test_ctrl_f_goes_to_the_filter_of_the_tab_that_is_shown(open_page: OpenPage,
     page = open_page()
     assert page.filter_field() is page.runs_tab.filters.search_field
     page.tabs.setCurrentIndex(3)
-    assert page.filter_field() is page.offers.pane.filter
+    assert page.filter_field() is page.offers_tab.pane.filter_field

@@ -27,35 +27,35 @@ def model(look: ThemeController) -> RunsModel:
 
 def test_it_is_a_model_by_qts_own_rules(model: RunsModel) -> None:
     tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    model.set_listed(listed(20))
+    model.set_listed_runs(listed(20))
     model.sort(0, Qt.SortOrder.DescendingOrder)
     model.set_filter(build_mask(listed(20), "run-1", None, None))
     model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
-    model.set_listed(listed(5))
+    model.set_listed_runs(listed(5))
     tester.deleteLater()
 
 
 def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(model: RunsModel) -> None:
-    model.set_listed(listed(20))
+    model.set_listed_runs(listed(20))
     model.setData(model.index(7, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     model.sort(6, Qt.SortOrder.DescendingOrder)
     checked = [
         row for row in range(20) if model.index(row, 0).data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
     ]
     assert [model.row(row).run_id for row in checked] == ["run-7"]
-    model.set_listed(listed(5))
-    assert model.checked == []
+    model.set_listed_runs(listed(5))
+    assert model.checked_directories == []
 
 
 def test_rows_are_dragged_out_as_folders_and_only_copied(model: RunsModel) -> None:
-    model.set_listed(listed(3))
+    model.set_listed_runs(listed(3))
     data = model.mimeData([model.index(1, 0), model.index(1, 1), model.index(2, 0)])
     assert [Path(url.toLocalFile()).name for url in data.urls()] == ["run-1", "run-2"]
     assert model.supportedDragActions() == Qt.DropAction.CopyAction
 
 
 def test_only_the_first_column_is_ticked(model: RunsModel) -> None:
-    model.set_listed(listed(2))
+    model.set_listed_runs(listed(2))
     assert not model.setData(model.index(0, 1), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     assert not model.index(0, 1).flags() & Qt.ItemFlag.ItemIsUserCheckable
     assert model.index(0, 1).data(Qt.ItemDataRole.CheckStateRole) is None
@@ -63,7 +63,7 @@ def test_only_the_first_column_is_ticked(model: RunsModel) -> None:
 
 def test_a_name_of_another_hand_is_one_bounded_line(model: RunsModel) -> None:
     row = RunRow("run", "/runs/run", name="two\nlines\x1b[31m" + "x" * 10_000, protocol="http", url="http://a\tb")
-    model.set_listed(build_listing(Listing((row,))))
+    model.set_listed_runs(build_listing(Listing((row,))))
     name, target = (str(model.index(0, column).data()) for column in (0, 2))
     assert name.startswith("two lines [31mxx")
     assert len(name) == 200

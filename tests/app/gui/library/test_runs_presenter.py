@@ -31,7 +31,7 @@ def test_a_change_that_failed_is_reported_and_is_not_undone(
     presenter.add_tags(stored[0], ["-wrong"])
     finish(qtbot, presenter)
     assert [notice.severity for notice in reported] == ["error"]
-    presenter.undo.undo()
+    presenter.undo_stack.undo()
     finish(qtbot, presenter)
     assert len(reported) == 1
     assert read_labels(stored[0]).tags == ()
@@ -40,8 +40,8 @@ def test_a_change_that_failed_is_reported_and_is_not_undone(
 def test_an_undo_at_once_comes_after_what_it_undoes(stored: list[Path], presenter: RunsPresenter, qtbot: QtBot) -> None:
     presenter.add_tags(stored[0], ["night"])
     presenter.delete([stored[1], stored[2]])
-    presenter.undo.undo()
-    presenter.undo.undo()
+    presenter.undo_stack.undo()
+    presenter.undo_stack.undo()
     finish(qtbot, presenter)
     assert stored[1].is_dir()
     assert stored[2].is_dir()

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
-from app.gui.live.machine import LiveSeries, MachineSeries, views
+from app.gui.live.machine import LiveSeries, MachineSeries, get_view_titles
 from tests.fakes.live_runs import ZERO_NS, begun, readings, snapshot
 
 
@@ -85,5 +85,5 @@ def test_pages_of_other_servers_are_not_this_machine() -> None:
 
 
 def test_what_can_be_shown_begins_with_the_gpus() -> None:
-    assert next(iter(views(has_gpus=True))) == "gpu_utilization_percent"
-    assert next(iter(views(has_gpus=False))) == "cpu"
+    assert next(iter(get_view_titles(has_gpus=True))) == "gpu_utilization_percent"
+    assert next(iter(get_view_titles(has_gpus=False))) == "cpu"

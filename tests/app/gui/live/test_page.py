@@ -95,13 +95,13 @@ def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Nav
     write_events(runs_home() / "20260101-last", whole_run())
     assert (page.command_line(), page.runs(), page.is_running) == (None, (), False)
     page.enter()
-    qtbot.waitUntil(page.idle.last.isVisible)
-    assert not page.idle.watch.isVisible()
+    qtbot.waitUntil(page.idle.last_button.isVisible)
+    assert not page.idle.watch_button.isVisible()
     with qtbot.waitSignal(navigation.page_requested) as wanted:
-        qtbot.mouseClick(page.idle.set_up, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.idle.set_up_button, Qt.MouseButton.LeftButton)
     assert wanted.args == ["run"]
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
-        qtbot.mouseClick(page.idle.last, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.idle.last_button, Qt.MouseButton.LeftButton)
     assert opened.args == [runs_home() / "20260101-last"]
 
 
@@ -110,8 +110,8 @@ def test_a_run_that_goes_on_is_found_again(page: LivePage, qtbot: QtBot) -> None
     (run / CONTROL).mkdir(parents=True)
     write_events(run, [started(run, os.getpid()), begun(0, 1), snapshot(0, 2, 1)])
     page.enter()
-    qtbot.waitUntil(page.idle.watch.isVisible)
-    qtbot.mouseClick(page.idle.watch, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(page.idle.watch_button.isVisible)
+    qtbot.mouseClick(page.idle.watch_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.state.status == "running")
     assert page.is_running
     assert page.command_line() == "sizewise runs attach 20260101-going"
@@ -271,13 +271,13 @@ def test_a_run_from_start_to_stop(
         qtbot.keyClicks(body.controls.note, "driver updated")
         qtbot.keyClick(body.controls.note, Qt.Key.Key_Return)
         body.controls.rate.setValue(90)
-        qtbot.mouseClick(body.controls.change, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(body.controls.change_rate_button, Qt.MouseButton.LeftButton)
         texts = body.charts.rates.decorations
         body.controls.extension.setValue(20)
         assert body.controls.command() == "sizewise runs extend 20260101-real 20s"
-        qtbot.mouseClick(body.controls.copy, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(body.controls.copy_button, Qt.MouseButton.LeftButton)
         assert QApplication.clipboard().text() == body.controls.command()
-        qtbot.mouseClick(body.controls.extend, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(body.controls.extend_button, Qt.MouseButton.LeftButton)
         reported = {"driver updated", "rate 90 req/s", "extended by 20 s"}
         qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == reported, timeout=20_000)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)

@@ -55,13 +55,13 @@ def test_a_run_goes_on_and_ends() -> None:
     presenter = after(started(), phase, begun(0, 2), ended(0, 12), begun(1, 13), snapshot(1, 15, 13), now_s=16)
     state = presenter.state()
     assert (state.status, state.run_id, state.name) == ("running", "id", "watched")
-    assert (state.done, state.total, state.elapsed_s, state.eta_s) == (1, 4, 16, 27)
+    assert (state.completed_count, state.total_count, state.elapsed_s, state.eta_s) == (1, 4, 16, 27)
     assert state.validity == "VALID"
     presenter.handle_event(finished(20))
     state = presenter.state()
     assert (state.status, state.elapsed_s, state.eta_s, state.is_running) == ("finished", 20, None, False)
-    assert presenter.stages.running is None
-    assert presenter.latency_limit() == SLO[0]
+    assert presenter.stages.running_cell is None
+    assert presenter.latency_objective() == SLO[0]
 
 
 def test_a_clock_that_is_not_the_runs_moves_no_time() -> None:
@@ -76,36 +76,41 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     warm, bad, running = presenter.stages.cells()
     assert (warm.is_slo_met, warm.validity, warm.end_s) == (None, "VALID", 2)
     assert (bad.is_slo_met, bad.validity) == (False, "INVALID")
-    assert (running.progress, running.end_s, running.can_change, running.rate) == (0.5, None, True, "100 req/s")
+    assert (running.progress, running.end_s, running.can_change_rate, running.load_text) == (
+        0.5,
+        None,
+        True,
+        "100 req/s",
+    )
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
 
 def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
     for stage in (replace(begun(0, 1), concurrency=4, offered_per_s=None), begun(0, 1, kind="probe")):
-        running = after(started(), stage).stages.running
+        running = after(started(), stage).stages.running_cell
         assert running is not None
-        assert not running.can_change
-    named = after(started(), replace(begun(0, 1), has_load_in_name=True)).stages.running
+        assert not running.can_change_rate
+    named = after(started(), replace(begun(0, 1), has_load_in_name=True)).stages.running_cell
     assert named is not None
-    assert (named.rate, named.rate_per_s) == ("", 100.0)
-    running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running
+    assert (named.load_text, named.rate_per_s) == ("", 100.0)
+    running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running_cell
     assert running is not None
-    assert (running.rate, running.rate_per_s) == ("250 req/s", 250.0)
+    assert (running.load_text, running.rate_per_s) == ("250 req/s", 250.0)
 
 
 def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
     clients = replace(begun(0, 1, kind="closed"), concurrency=4, offered_per_s=None)
     for stage, may in ((begun(0, 1), True), (clients, True), (begun(0, 1, kind="probe"), False),
                        (begun(0, 1, kind="spike"), False), (begun(0, 1, kind="warmup"), False)):  # fmt: skip
-        running = after(started(), stage).stages.running
+        running = after(started(), stage).stages.running_cell
         assert running is not None
         assert running.can_extend == may
     presenter = after(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
-    running = presenter.stages.running
+    running = presenter.stages.running_cell
     assert running is not None
     assert running.progress == 0.25
     assert [(marker.time_s, marker.text) for marker in presenter.markers] == [(2, "extended by 10 s")]
-    assert presenter.changed >= {"stages", "marks"}
+    assert presenter.changed_parts >= {"stages", "marks"}
 
 
 def test_trust_is_evaluated_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
@@ -180,7 +185,7 @@ def test_variants_report_their_times_and_why_they_ended() -> None:
     assert presenter.is_local
     assert (first.state, second.state, second.reason) == ("measured", "ended early", "killed: out of memory")
     assert first.times == "single-stream: p50 3.99 ms, p95 4.21 ms, 250 inferences/s"
-    assert (presenter.state().done, presenter.state().total) == (2, 2)
+    assert (presenter.state().completed_count, presenter.state().total_count) == (2, 2)
 
 
 def test_readings_from_before_the_first_event_find_their_place() -> None:
@@ -191,23 +196,23 @@ def test_readings_from_before_the_first_event_find_their_place() -> None:
         presenter.handle_readings(second_of_host(second))
     x = presenter.machine.lines("cpu")[0][1]
     assert 1 <= x[0] < 2
-    assert "machine" in presenter.changed
+    assert "machine" in presenter.changed_parts
 
 
 def test_what_changed_is_reported() -> None:
     presenter = after(started())
-    presenter.changed.clear()
+    presenter.changed_parts.clear()
     presenter.handle_event(begun(0, 1))
     presenter.handle_event(snapshot(0, 2, 1))
-    assert presenter.changed == {"stages", "charts"}
-    presenter.changed.clear()
+    assert presenter.changed_parts == {"stages", "charts"}
+    presenter.changed_parts.clear()
     presenter.handle_readings(readings(3, [("host", "host_cpu_percent", 1.0)]))
-    assert presenter.changed == {"machine"}
+    assert presenter.changed_parts == {"machine"}
 
 
 def test_a_lost_engine_leaves_nothing_running() -> None:
     presenter = after(*list(whole_run())[:10])
     presenter.mark_ended("lost")
     assert presenter.state().status == "lost"
-    assert presenter.stages.running is None
+    assert presenter.stages.running_cell is None
     assert all(cell.end_s is not None for cell in presenter.stages.cells())

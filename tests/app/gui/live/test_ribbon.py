@@ -10,7 +10,7 @@ from app.gui.theme import ThemeController
 
 
 def cells(count: int) -> tuple[StageCell, ...]:
-    one = StageCell(index=0, name="", rate="", start_s=0, end_s=1, progress=1, validity="VALID")
+    one = StageCell(index=0, name="", load_text="", start_s=0, end_s=1, progress=1, validity="VALID")
     return tuple(replace(one, index=n, name=f"probe {n}", is_slo_met=n % 2 == 0) for n in range(count))
 
 
@@ -20,7 +20,7 @@ def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: ThemeController) -> 
     ribbon.resize(900, ribbon.sizeHint().height())
     ribbon.show()
     qtbot.keyClick(ribbon, Qt.Key.Key_Left)
-    assert ribbon.current() is None, "there is none yet"
+    assert ribbon.selected_stage() is None, "there is none yet"
     ribbon.show_cells(cells(3))
     assert ribbon.accessibleDescription() == "probe 0: ✓ SLO met; probe 1: ✕ SLO missed; probe 2: ✓ SLO met"
     chosen: list[int] = []

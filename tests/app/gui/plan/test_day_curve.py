@@ -35,7 +35,7 @@ def test_keys_choose_the_hour_and_move_it(qtbot: QtBot, curve: DayCurve) -> None
     reported = wanted(curve)
     curve.select_hour(11)
     qtbot.keyClick(curve, Qt.Key.Key_Left)
-    assert curve.hour == 10
+    assert curve.selected_hour == 10
     qtbot.keyClick(curve, Qt.Key.Key_Up)
     qtbot.keyClick(curve, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
     qtbot.keyClick(curve, Qt.Key.Key_PageDown)

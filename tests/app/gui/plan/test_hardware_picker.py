@@ -25,9 +25,9 @@ def nowhere(tmp_path: Path) -> Path:
 def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
     page.presenter.set_simulation_delay(600_000)
     page.open_sources((nowhere,))
-    qtbot.waitUntil(lambda: page.stack.currentWidget() is page.picker)
-    qtbot.waitUntil(lambda: page.picker.model.rowCount() > 0)
-    return page.picker
+    qtbot.waitUntil(lambda: page.stack.currentWidget() is page.hardware_picker)
+    qtbot.waitUntil(lambda: page.hardware_picker.model.rowCount() > 0)
+    return page.hardware_picker
 
 
 def test_it_asks_where_a_run_does_not_say_it(page: PlanPage, picker: HardwarePicker) -> None:
@@ -39,9 +39,9 @@ def test_it_asks_where_a_run_does_not_say_it(page: PlanPage, picker: HardwarePic
 def test_the_plan_follows_and_says_that_nobody_measured_it(
     page: PlanPage, picker: HardwarePicker, qtbot: QtBot
 ) -> None:
-    qtbot.keyClicks(picker.filter, "g6.2xl 8 aws")
+    qtbot.keyClicks(picker.filter_field, "g6.2xl 8 aws")
     assert picker.count_label.text().startswith("1 of ")
-    qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
+    qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
     assert not picker.count.isVisible()
     qtbot.mouseClick(picker.plan_button, Qt.MouseButton.LeftButton)
     answered(page, qtbot)
@@ -66,24 +66,24 @@ def test_the_plan_follows_and_says_that_nobody_measured_it(
 def test_of_a_card_and_of_a_processor_it_asks_how_many(
     page: PlanPage, picker: HardwarePicker, qtbot: QtBot, text: str, name: str, keys: tuple[str, ...]
 ) -> None:
-    picker.filter.setText(text)
-    qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
+    picker.filter_field.setText(text)
+    qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
     assert picker.count.isVisible()
     assert picker.count.accessibleName() == name
     picker.count.setValue(2)
     with qtbot.waitSignal(picker.hardware_selected) as reported:
-        picker.list.activated.emit(picker.list.currentIndex())
+        picker.list_view.activated.emit(picker.list_view.currentIndex())
     assert reported.args == [tuple(f"target.hardware.{key}" for key in keys)]
     answered(page, qtbot)
 
 
 def test_nothing_found_is_nothing_to_plan_with(picker: HardwarePicker, qtbot: QtBot) -> None:
-    picker.filter.setText("no such thing")
-    qtbot.keyClick(picker.filter, Qt.Key.Key_Return)
+    picker.filter_field.setText("no such thing")
+    qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
     assert picker.count_label.text().startswith("0 of ")
     assert not picker.plan_button.isEnabled()
 
 
 def test_or_something_else_is_planned_from(page: PlanPage, picker: HardwarePicker, qtbot: QtBot) -> None:
     qtbot.mouseClick(picker.back_button, Qt.MouseButton.LeftButton)
-    assert page.stack.currentWidget() is page.empty
+    assert page.stack.currentWidget() is page.empty_state

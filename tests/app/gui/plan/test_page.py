@@ -55,12 +55,12 @@ def assert_the_command_says_the_same(page: PlanPage, capsys: pytest.CaptureFixtu
 
 
 def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBot) -> None:
-    empty = page.empty
+    empty = page.empty_state
     assert empty.title.text() == "No measurements yet"
     with qtbot.waitSignal(page.navigation.page_requested) as reported:
-        qtbot.mouseClick(empty.sweep, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(empty.sweep_button, Qt.MouseButton.LeftButton)
     assert reported.args == ["run"]
-    qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(empty.assume_button, Qt.MouseButton.LeftButton)
     assert empty.assumptions.isVisible()
     assert page.command_line() is None
 
@@ -68,8 +68,8 @@ def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBo
 def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
     page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    empty = page.empty
-    qtbot.mouseClick(empty.assume, Qt.MouseButton.LeftButton)
+    empty = page.empty_state
+    qtbot.mouseClick(empty.assume_button, Qt.MouseButton.LeftButton)
     empty.assumptions.curve.peak.setValue(300.0)
     page.presenter.set_simulation_delay(600_000)  # the whole catalogue takes its time
     qtbot.mouseClick(empty.assumptions.curve.plan_button, Qt.MouseButton.LeftButton)
@@ -95,10 +95,10 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     assert question.traffic.peak_per_s == 75.0
     assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
     assert day.preset.currentText() == "Custom"
-    assert opened.bar.badge.text() == "planning…"
-    qtbot.waitUntil(lambda: opened.bar.badge.text() == "estimate", timeout=20_000)
+    assert opened.source_bar.badge.text() == "planning…"
+    qtbot.waitUntil(lambda: opened.source_bar.badge.text() == "estimate", timeout=20_000)
     simulated(opened, qtbot)
-    assert opened.bar.badge.text() == "simulated"
+    assert opened.source_bar.badge.text() == "simulated"
     assert_the_command_says_the_same(opened, capsys)
 
 

@@ -50,15 +50,15 @@ def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresente
     presenter.apply_change(Change("price", (("price.acme/c4@here", "0.1"),)))
     answered(presenter, qtbot)
     assert recommended(presenter)[0] == "acme/c4@here"
-    presenter.undo.undo()
+    presenter.undo_stack.undo()
     answered(presenter, qtbot)
     assert recommended(presenter) == ("acme/c2@here", 10)
-    presenter.undo.redo()
+    presenter.undo_stack.redo()
     presenter.reset()
     answered(presenter, qtbot)
     assert presenter.state.plan == before
     assert presenter.state.edits == NO_EDITS
-    presenter.undo.undo()
+    presenter.undo_stack.undo()
     assert presenter.state.edits.value("traffic.peak") == "120/s"
     answered(presenter, qtbot)
 
@@ -68,10 +68,10 @@ def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot
     for peak in (70, 80, 90):
         presenter.apply_change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), merge_id=merge_id))
     presenter.apply_change(Change("peak 95", (("traffic.peak", "95/s"),), merge_id=create_merge_id()))
-    assert presenter.undo.count() == 2
-    presenter.undo.undo()
+    assert presenter.undo_stack.count() == 2
+    presenter.undo_stack.undo()
     assert presenter.state.edits.value("traffic.peak") == "90/s"
-    presenter.undo.undo()
+    presenter.undo_stack.undo()
     assert presenter.state.edits == NO_EDITS
     answered(presenter, qtbot)
 
@@ -90,7 +90,7 @@ def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresen
     assert "unknown provider 'nobody'" in str(presenter.state.error)
     assert presenter.state.plan is before
     assert not presenter.state.is_current
-    presenter.undo.undo()
+    presenter.undo_stack.undo()
     answered(presenter, qtbot)
     assert presenter.state.error is None
 

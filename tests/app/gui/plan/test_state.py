@@ -11,7 +11,7 @@ REQUEST = PlanRequest(("a run",), ("traffic.peak=5/s", "target.hardware.vcpus=4"
 
 def test_what_is_edited_stands_for_what_it_was_begun_with() -> None:
     edits = NO_EDITS.with_change(Change("", (("traffic.peak", "9/s"), ("price.acme/c2@here", "0.5"))))
-    edits = edits.with_change(Change("", slo=("latency_ms.p99 < 80",), prices=(Path("mine.csv"),)))
+    edits = edits.with_change(Change("", slo=("latency_ms.p99 < 80",), price_lists=(Path("mine.csv"),)))
     assert shlex.split(build_command(apply_to_request(REQUEST, edits))) == [
         "sizewise", "plan", "a run", "--slo", "latency_ms.p99 < 80", "--offers", "mine.csv",
         "--set", "target.hardware.vcpus=4", "--set", "traffic.peak=9/s", "--set", "price.acme/c2@here=0.5",

@@ -51,7 +51,7 @@ def test_the_page_has_the_numbers_of_the_report_in_its_own_words(
         assert formatting.format_value_unit(tile.quantity) in shown
         assert set(tile_lines(tile)) <= set(shown)
     assert any(report.verdict.sentence.startswith(text.rstrip(".")) for text in shown if len(text) > 20)
-    card = page.content().verdict
+    card = page.content().verdict_card
     order = [card.sentence.text(), decide_run(report).evidence, report.tiles[0].label]
     lines = [next(line for line in page.findChildren(QLabel) if line.text() == text) for text in order]
     tops = [line.mapTo(page, QPoint()).y() for line in lines]
@@ -73,7 +73,7 @@ def test_another_slo_is_evaluated_at_once_and_as_measured_leads_back(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     own = opened(stages)
-    editor, verdict = page.content().overview.slo, page.content().verdict
+    editor, verdict = page.content().overview.slo_editor, page.content().verdict_card
     assert [line.text() for line in editor.lines] == ["latency_ms.p95 < 50", "error_rate < 0.1%"]
     strict = reevaluated(page, qtbot, lambda: editor.lines[0].setText("latency_ms.p95 < 2"))
     assert strict.report.verdict.outcome == "FAIL"
@@ -91,7 +91,7 @@ def test_what_cannot_be_read_as_an_objective_is_reported_beside_it_and_changes_n
     page: ResultsPage, opened: OpenRun, stages: Path
 ) -> None:
     shown = opened(stages)
-    line = page.content().overview.slo.lines[0]
+    line = page.content().overview.slo_editor.lines[0]
     line.setText("latency_ms.p59 < 5")
     assert 'latency_ms has no aggregate "p59"' in line.message.text()
     assert page.presenter.displayed_run is shown
@@ -107,21 +107,21 @@ def test_a_window_makes_every_number_again_and_the_command_line_says_so(
     window = reevaluated(
         page,
         qtbot,
-        lambda: content.overview.axis.linked.select_time_range(middle.start_s + 0.001, middle.start_s + 9.999),
+        lambda: content.overview.time_axis.linked.select_time_range(middle.start_s + 0.001, middle.start_s + 9.999),
     )
     assert [row.name for row in window.report.stages] == ["middle"]
     assert window.report.stages[0].completed < middle.completed
     assert formatting.format_value_unit(window.report.tiles[0].quantity) in texts(page)
-    content.tabs.setCurrentWidget(content.requests)
-    qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
-    assert "in the selected time range" in content.requests.status.text()
+    content.tabs.setCurrentWidget(content.requests_tab)
+    qtbot.waitUntil(lambda: content.requests_tab.model.rowCount() > 0)
+    assert "in the selected time range" in content.requests_tab.status.text()
     command = page.command_line()
     assert command is not None
     assert main([*shlex.split(command)[1:], "--format", "text"]) == 0
     reported = capsys.readouterr().out
     for tile in window.report.tiles:
         assert formatting.format_quantity(tile.quantity).replace(formatting.THIN_SPACE, " ") in reported
-    back = reevaluated(page, qtbot, content.overview.axis.linked.clear_time_range)
+    back = reevaluated(page, qtbot, content.overview.time_axis.linked.clear_time_range)
     assert back.report is own.own_report
 
 
@@ -130,10 +130,10 @@ def test_an_empty_window_is_refused_in_a_sentence_and_the_page_stays(
 ) -> None:
     own = opened(stages)
     with qtbot.waitSignal(page.presenter.rejected, timeout=20_000):
-        page.content().overview.axis.linked.select_time_range(9_000, 9_010)
+        page.content().overview.time_axis.linked.select_time_range(9_000, 9_010)
     assert page.strip.text().startswith("No request was scheduled from 9000 s to 9010 s of the run.")
     assert page.presenter.displayed_run is own
-    assert page.content().overview.axis.linked.time_range() is None
+    assert page.content().overview.time_axis.linked.time_range() is None
 
 
 def test_what_was_noted_while_it_ran_stands_at_its_moment(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
@@ -142,7 +142,7 @@ def test_what_was_noted_while_it_ran_stands_at_its_moment(page: ResultsPage, ope
     with (stages / "events.jsonl").open("ab") as events:
         events.write(line + b"\n")
     opened(stages)
-    rates = page.content().overview.axis.rates
+    rates = page.content().overview.time_axis.rates
     assert [(mark.x, mark.label) for mark in rates.decorations.markers] == [(1.5, "a deploy began")]
     page.show_time(2.0)
     assert [mark.x for mark in rates.decorations.markers] == [1.5, 2.0]
@@ -153,38 +153,38 @@ def test_the_slowest_request_leads_to_its_moment(
 ) -> None:
     opened(stages)
     content = page.content()
-    content.tabs.setCurrentWidget(content.requests)
-    table = content.requests.table
-    qtbot.waitUntil(lambda: content.requests.model.rowCount() > 0)
-    frame = content.requests.model.visible_frame()
+    content.tabs.setCurrentWidget(content.requests_tab)
+    table = content.requests_tab.table
+    qtbot.waitUntil(lambda: content.requests_tab.model.rowCount() > 0)
+    frame = content.requests_tab.model.visible_frame()
     assert frame["latency_ms"].iloc[0] == frame["latency_ms"].max()
     table.setFocus()
     table.selectRow(0)
-    table.setCurrentIndex(content.requests.model.index(0, 0))
+    table.setCurrentIndex(content.requests_tab.model.index(0, 0))
     qtbot.keyClick(table, Qt.Key.Key_Return)
-    assert content.overview.axis.rates.crosshair.x == pytest.approx(frame["at_s"].iloc[0])
+    assert content.overview.time_axis.rates.crosshair.x == pytest.approx(frame["at_s"].iloc[0])
 
 
 def test_requests_are_filtered_by_stage_result_and_least_latency(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     opened(stages)
-    requests = page.content().requests
+    requests = page.content().requests_tab
     page.content().tabs.setCurrentWidget(requests)
     qtbot.waitUntil(lambda: requests.model.rowCount() > 0)
     every = requests.model.rowCount()
-    requests.stage.setCurrentText("low")
+    requests.stage_box.setCurrentText("low")
     low = requests.model.visible_frame()
     assert set(low["stage"]) == {"low"}
     least_ms = round(float(low["latency_ms"].quantile(0.9)), 3)
-    requests.min_latency.setText(f"{least_ms}")
+    requests.min_latency_field.setText(f"{least_ms}")
     assert requests.model.rowCount() == (low["latency_ms"] >= least_ms).sum() < len(low) / 2
-    requests.min_latency.setText("slow")
+    requests.min_latency_field.setText("slow")
     assert "The minimum latency slow is not a number." in requests.status.text()
-    requests.min_latency.setText("")
-    requests.stage.setCurrentIndex(0)
+    requests.min_latency_field.setText("")
+    requests.stage_box.setCurrentIndex(0)
     assert requests.model.rowCount() == every
-    requests.result.setCurrentText("failed")
+    requests.result_box.setCurrentText("failed")
     assert requests.model.rowCount() == 0
 
 
@@ -221,23 +221,23 @@ def test_tags_and_notes_are_kept_and_undone(page: ResultsPage, opened: OpenRun, 
     opened(stages)
     header, undo = page.content().header, page.undo_stack()
     assert undo is not None
-    header.tags.setText("nightly, baseline")
-    header.tags.editingFinished.emit()
+    header.tags_field.setText("nightly, baseline")
+    header.tags_field.editingFinished.emit()
     assert read_labels(stages).tags == ("baseline", "nightly")
-    header.note.setText("the fan was on")
-    qtbot.keyClick(header.note, Qt.Key.Key_Return)
+    header.note_field.setText("the fan was on")
+    qtbot.keyClick(header.note_field, Qt.Key.Key_Return)
     assert [note.text for note in read_labels(stages).notes] == ["the fan was on"]
     assert "the fan was on" in header.notes.text()
     undo.undo()
     undo.undo()
     assert read_labels(stages).tags == ()
-    assert header.tags.text() == ""
+    assert header.tags_field.text() == ""
     undo.redo()
     assert read_labels(stages).tags == ("baseline", "nightly")
-    header.tags.setText("no!tag")
-    header.tags.editingFinished.emit()
+    header.tags_field.setText("no!tag")
+    header.tags_field.editingFinished.emit()
     assert "is not a valid tag" in page.strip.text()
-    assert header.tags.text() == "baseline, nightly"
+    assert header.tags_field.text() == "baseline, nightly"
 
 
 def test_the_report_is_exported_where_one_chooses_and_the_summary_copied(
@@ -248,17 +248,17 @@ def test_the_report_is_exported_where_one_chooses_and_the_summary_copied(
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("markdown"))
     assert page.export()
     assert drawer.path_field.text() == str(stages / "summary.md")
-    qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
+    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
     drawer.path_field.setText(str(tmp_path / "out" / "summary.md"))
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
-        drawer.save.click()
+        drawer.save_button.click()
     assert (tmp_path / "out" / "summary.md").read_text() == render(shown.report, "markdown")
-    assert drawer.open.isEnabled()
-    drawer.copy.click()
+    assert drawer.open_button.isEnabled()
+    drawer.copy_button.click()
     qtbot.waitUntil(lambda: QGuiApplication.clipboard().text() == render(shown.report, "markdown"), timeout=20_000)
     drawer.path_field.setText(str(stages / RESULT / "impossible.md"))
     with qtbot.waitSignal(drawer.failed, timeout=20_000):
-        drawer.save.click()
+        drawer.save_button.click()
     assert page.strip.text().startswith("Cannot write")
 
 
@@ -266,14 +266,14 @@ def test_a_report_of_another_slo_is_not_written_over_the_runs_own(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     opened(stages)
-    reevaluated(page, qtbot, lambda: page.content().overview.slo.lines[0].setText("latency_ms.p95 < 3"))
+    reevaluated(page, qtbot, lambda: page.content().overview.slo_editor.lines[0].setText("latency_ms.p95 < 3"))
     drawer = page.content().drawer
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert page.export()
     assert drawer.path_field.text() == str(stages / "report-reevaluated.json")
-    qtbot.waitUntil(drawer.save.isEnabled, timeout=20_000)
+    qtbot.waitUntil(drawer.save_button.isEnabled, timeout=20_000)
     with qtbot.waitSignal(drawer.saved, timeout=20_000):
-        drawer.save.click()
+        drawer.save_button.click()
     assert json.loads((stages / "report-reevaluated.json").read_text())["verdict"]["sentence"].startswith(
         "Re-evaluated with SLO"
     )
@@ -308,7 +308,7 @@ def test_a_damaged_run_is_reported_of_and_the_others_offered(
 
 def test_with_nothing_open_there_is_nothing_to_do_but_to_choose(page: ResultsPage, qtbot: QtBot) -> None:
     page.enter()
-    qtbot.waitUntil(page.recent_runs.home.isVisible)
+    qtbot.waitUntil(page.recent_runs.home_button.isVisible)
     assert (page.command_line(), page.runs(), page.export(), page.filter_field(), page.start()) == (
         None, (), False, None, False,
     )  # fmt: skip
@@ -336,7 +336,7 @@ def test_a_moment_asked_for_before_the_run_is_there_is_shown_then(
     with qtbot.waitSignal(page.presenter.opened, timeout=20_000):
         page.open_run(stages)
         page.show_time(21.5)
-    assert page.content().overview.axis.rates.crosshair.x == pytest.approx(21.5)
+    assert page.content().overview.time_axis.rates.crosshair.x == pytest.approx(21.5)
 
 
 def test_the_status_bar_is_reported_of_the_shown_runs_trust(

@@ -25,7 +25,7 @@ def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[Connection
     qtbot.addWidget(editor)
     editor.show_document(document)
     editor.show()
-    with qtbot.waitSignal(editor.command.finished, timeout=30_000):
+    with qtbot.waitSignal(editor.command_runner.finished, timeout=30_000):
         qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)
         assert not editor.test_button.isEnabled()
         assert editor.stop_button.isVisible()
@@ -81,6 +81,6 @@ def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
         qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: bool(server.requests), timeout=30_000)
         qtbot.mouseClick(editor.stop_button, Qt.MouseButton.LeftButton)
-    assert not editor.command.is_running
+    assert not editor.command_runner.is_running
     assert editor.strip.text() == "Test stopped."
     assert editor.test_button.isEnabled()

@@ -46,7 +46,7 @@ def document(owner: QWidget, clock: Clock) -> ProfileDocument:
 def test_a_field_keeps_the_comments_and_says_what_it_did(document: ProfileDocument) -> None:
     document.set_dotted_value("load.seed", 8)
     assert document.text == "sizewise: 1\nname: a   # the name\nload: {seed: 8}\n"
-    assert document.stack.undoText() == "Set load.seed"
+    assert document.undo_stack.undoText() == "Set load.seed"
     document.set_dotted_value("load.seed", None)
     assert document.value("load") == {}
     assert (document.value("load.seed"), document.value("nothing.at.all")) == (None, None)
@@ -56,19 +56,19 @@ def test_edits_of_one_field_are_one_step_and_of_two_are_two(document: ProfileDoc
     for seed in (8, 89, 890):
         document.set_dotted_value("load.seed", seed)
     document.set_dotted_value("name", "b")
-    assert document.stack.count() == 2
-    document.stack.undo()
+    assert document.undo_stack.count() == 2
+    document.undo_stack.undo()
     assert document.value("load.seed") == 890
-    document.stack.undo()
+    document.undo_stack.undo()
     assert (document.text, document.is_saved) == (TEXT, True)
-    document.stack.redo()
+    document.undo_stack.redo()
     assert document.value("load.seed") == 890
 
 
 def test_what_is_typed_back_is_no_step_at_all(document: ProfileDocument) -> None:
     document.set_dotted_value("load.seed", 8)
     document.set_dotted_value("load.seed", 7)
-    assert document.stack.count() == 0
+    assert document.undo_stack.count() == 0
     assert document.is_saved
 
 
@@ -76,8 +76,8 @@ def test_a_pause_while_typing_begins_another_step(document: ProfileDocument, clo
     for text, at_s in (("a: 1", 0.0), ("a: 12", 1.0), ("a: 123", 9.0)):
         clock.at_s = at_s
         document.set_text(text)
-    assert document.stack.count() == 2
-    document.stack.undo()
+    assert document.undo_stack.count() == 2
+    document.undo_stack.undo()
     assert document.tree == {"a": 12}
 
 
@@ -91,8 +91,8 @@ def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument
     document.set_text("- a list")
     assert document.error is not None
     assert document.error.hint == "Start with `sizewise: 1`."
-    document.stack.undo()
-    document.stack.undo()
+    document.undo_stack.undo()
+    document.undo_stack.undo()
     assert document.error is None
 
 
@@ -130,10 +130,10 @@ def test_undoing_all_edits_gives_the_same_text(qapp: object, name: str, edits: l
         assert document.tree == read_document(document.text.encode(), "x").value
         seen.append(document.text)
     after = document.text
-    while document.stack.canUndo():
-        document.stack.undo()
+    while document.undo_stack.canUndo():
+        document.undo_stack.undo()
         assert document.text in seen
     assert document.text == text
-    while document.stack.canRedo():
-        document.stack.redo()
+    while document.undo_stack.canRedo():
+        document.undo_stack.redo()
     assert document.text == after

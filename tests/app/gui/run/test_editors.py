@@ -71,7 +71,7 @@ def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: ThemeContr
     assert first is not None
     assert sum(first.shares) == pytest.approx(100)
     assert "tokens, median" in dict(editor.rows.rows)["Prompt"]
-    assert "share" in {one.key for one in editor.outputs.series()}
+    assert "share" in {one.key for one in editor.output_chart.series()}
     editor.show_document(bundled("chat", load__seed=8))
     qtbot.waitUntil(lambda: editor.view.prompts != first, timeout=30_000)
     editor.show_document(bundled("chat", workload={"prompts": {"input_tokens": "many"}}))
@@ -112,8 +112,8 @@ def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> 
     qtbot.addWidget(preview)
     target = {"model": "digits", "threads": [1, 1000]}
     preview.show_document(EditedDocument({"sizewise": 1, "name": "mine", "target": target}, Path("/x/p.yaml")))
-    qtbot.waitUntil(lambda: preview.view.cells is not None, timeout=30_000)
-    ((cell, reason),) = preview.cells.rows
+    qtbot.waitUntil(lambda: preview.view.unrunnable_variants is not None, timeout=30_000)
+    ((cell, reason),) = preview.unrunnable_rows.rows
     assert cell == "1 variant"
     assert reason.endswith("(target.threads): digits cpu as-is, batch 1, 1000 threads")
     assert "measures 2 stages on this machine" in preview.start_summary.text()

@@ -106,8 +106,8 @@ def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, 
     zone.dropEvent(QDropEvent(QPointF(5, 5), action, data, _BUTTON, keys))
     assert edited.document.value("target.model") == "mine.onnx"
     qtbot.waitUntil(lambda: edited.editor.inspector.state.inspection is not None, timeout=30_000)
-    zone.bundled.setCurrentIndex(1)
-    zone.bundled.activated.emit(1)
+    zone.bundled_models_box.setCurrentIndex(1)
+    zone.bundled_models_box.activated.emit(1)
     assert edited.document.value("target.model") == "digits"
     qtbot.waitUntil(lambda: not edited.editor.inspector.state.is_busy, timeout=30_000)
 

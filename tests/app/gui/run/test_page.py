@@ -47,12 +47,12 @@ def checked(qtbot: QtBot, page: RunPage) -> RunPage:
 
 def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: RunPage, navigation: Navigation) -> None:
     assert (page.start(), page.command_line(), page.export(), page.has_unsaved_changes) == (False, None, False, False)
-    assert page.empty.sample_button.hasFocus()
-    qtbot.mouseClick(page.empty.sample_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(page.header.start.isEnabled)
+    assert page.empty_state.sample_button.hasFocus()
+    qtbot.mouseClick(page.empty_state.sample_button, Qt.MouseButton.LeftButton)
+    qtbot.waitUntil(page.header.start_button.isEnabled)
     assert page.command_line() == "sizewise run quickstart"
     with qtbot.waitSignal(navigation.launch_requested) as launched:
-        qtbot.mouseClick(page.header.start, Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(page.header.start_button, Qt.MouseButton.LeftButton)
     assert launched.args is not None
     assert launched.args[0].arguments == ("run", "quickstart")
 
@@ -62,27 +62,27 @@ def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path
     rate = page.form.find_part(("load", "stages", 0, "rate")).editor.line
     rate.selectAll()
     qtbot.keyClicks(rate, "70/s")
-    assert "rate: 70/s, duration" in page.source.text.toPlainText()
-    page.source.text.setPlainText(page.source.text.toPlainText().replace("70/s", "80/s"))
+    assert "rate: 70/s, duration" in page.source.yaml_edit.toPlainText()
+    page.source.yaml_edit.setPlainText(page.source.yaml_edit.toPlainText().replace("70/s", "80/s"))
     assert rate.text() == "80/s"
     assert page.has_unsaved_changes
     stack = page.undo_stack()
     assert stack is not None
     stack.undo()
     stack.undo()
-    assert page.source.text.toPlainText() == RIGHT
+    assert page.source.yaml_edit.toPlainText() == RIGHT
     assert not page.has_unsaved_changes
 
 
 def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    page.source.text.setPlainText(RIGHT + "x: [\n")
-    assert page.source.problem.text().startswith("Line ")
+    page.source.yaml_edit.setPlainText(RIGHT + "x: [\n")
+    assert page.source.problem_label.text().startswith("Line ")
     assert not page.form.isEnabled()
-    assert not page.header.start.isEnabled()
-    page.source.text.setPlainText(RIGHT)
+    assert not page.header.start_button.isEnabled()
+    page.source.yaml_edit.setPlainText(RIGHT)
     assert page.form.isEnabled()
-    qtbot.waitUntil(page.header.start.isEnabled)
+    qtbot.waitUntil(page.header.start_button.isEnabled)
 
 
 def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
@@ -92,14 +92,14 @@ def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBo
     qtbot.keyClicks(row.editor.line, "30")
     qtbot.waitUntil(lambda: "no unit" in row.problem.text())
     assert "Use a value such as 30s" in row.problem.text()
-    assert not page.header.start.isEnabled()
-    assert "no unit" in page.header.start.accessibleDescription()
-    assert page.header.state.text() == "Has errors"
+    assert not page.header.start_button.isEnabled()
+    assert "no unit" in page.header.start_button.accessibleDescription()
+    assert page.header.state_badge.text() == "Has errors"
     page.form.search.setFocus()
     page.error_strip.action_triggered.emit()
     assert row.editor.line.hasFocus()
     qtbot.keyClicks(row.editor.line, "s")
-    qtbot.waitUntil(page.header.start.isEnabled)
+    qtbot.waitUntil(page.header.start_button.isEnabled)
     assert row.problem.text() == ""
     assert page.error_strip.text() == ""
 
@@ -110,7 +110,7 @@ def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine
     checked(qtbot, page)
     assert "Did you mean 'method'?" in page.error_strip.text()
     page.error_strip.action_triggered.emit()
-    qtbot.waitUntil(page.header.start.isEnabled)
+    qtbot.waitUntil(page.header.start_button.isEnabled)
     assert page.presenter.document.tree == read_document(RIGHT.encode(), "x").value
 
 
@@ -126,12 +126,12 @@ def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path
 
 def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
     page.open_profile(mine)
-    page.header.views.button(2).click()
+    page.header.view_buttons.button(2).click()
     assert page.form.sections["promises"].is_open
     assert not page.form.sections["target"].is_open
     page.notice_strip.action_triggered.emit()
     assert "search" in page.presenter.document.tree["load"]
-    page.header.views.button(0).click()
+    page.header.view_buttons.button(0).click()
     page.notice_strip.action_triggered.emit()
     assert page.presenter.state().protocol == "local"
     stack = page.undo_stack()

@@ -123,7 +123,7 @@ def test_another_protocol_is_one_step_to_undo(presenter: RunPresenter) -> None:
     presenter.apply_edit(("target", "protocol"), "openai-chat")
     assert presenter.state().protocol == "openai-chat"
     assert "prompts" in presenter.document.tree["workload"]
-    presenter.document.stack.undo()
+    presenter.document.undo_stack.undo()
     assert presenter.document.text == RIGHT
 
 

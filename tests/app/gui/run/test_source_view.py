@@ -23,29 +23,29 @@ def test_what_is_shown_is_not_reported_and_what_is_typed_is(qtbot: QtBot, view: 
     view.edited.connect(reported.append)
     view.show_text("a: 1\nb: 😀 # two\nc: 34\n")
     assert reported == []
-    view.text.moveCursor(QTextCursor.MoveOperation.End)
-    qtbot.keyClicks(view.text, "d")
+    view.yaml_edit.moveCursor(QTextCursor.MoveOperation.End)
+    qtbot.keyClicks(view.yaml_edit, "d")
     assert reported == ["a: 1\nb: 😀 # two\nc: 34\nd"]
 
 
 def test_the_cursor_stays_where_it_was(view: SourceView) -> None:
-    cursor = view.text.textCursor()
+    cursor = view.yaml_edit.textCursor()
     cursor.setPosition(len("a: 1\nb"))
-    view.text.setTextCursor(cursor)
+    view.yaml_edit.setTextCursor(cursor)
     view.show_text("a: 1\nb: 😀 # two\nc: 😀 3\n")
-    assert view.text.toPlainText() == "a: 1\nb: 😀 # two\nc: 😀 3\n"
-    assert view.text.textCursor().position() == len("a: 1\nb")
+    assert view.yaml_edit.toPlainText() == "a: 1\nb: 😀 # two\nc: 😀 3\n"
+    assert view.yaml_edit.textCursor().position() == len("a: 1\nb")
 
 
 def test_a_wrong_line_is_marked_and_shown(view: SourceView, look: ThemeController) -> None:
     view.show_errors((3,), "Line 3: no")
-    assert [one.cursor.blockNumber() for one in view.text.extraSelections()] == [2]
-    assert not view.problem.isHidden()
+    assert [one.cursor.blockNumber() for one in view.yaml_edit.extraSelections()] == [2]
+    assert not view.problem_label.isHidden()
     view.go_to_line(3)
-    assert view.text.textCursor().blockNumber() == 2
+    assert view.yaml_edit.textCursor().blockNumber() == 2
     view.grab()
     look.set_choice("dark")
     view.grab()
     look.set_choice("light")
     view.show_errors((), "")
-    assert view.problem.isHidden()
+    assert view.problem_label.isHidden()

@@ -26,7 +26,7 @@ def test_stages_follow_each_other_with_their_lead_in() -> None:
     drawn = line(STEADY, {**RAMP, "lead_in": "5s"})
     assert [(one.start_s, one.end_s) for one in drawn.stages] == [(0, 30), (30, 55)]
     assert drawn.stages[1].points == ((35, 0), (55, 50))
-    assert drawn.total_s == 55
+    assert drawn.total_duration_s == 55
 
 
 def test_what_has_no_rate_is_drawn_by_its_time_and_what_is_wrong_says_why() -> None:
@@ -75,7 +75,7 @@ def test_a_trace_is_missing_until_it_was_read(tmp_path: Path) -> None:
     points = read_trace_rates(key)
     then = build_stage_line([stage], tmp_path, {key: points})
     assert then.unread_traces == ()
-    assert then.total_s == pytest.approx(5)
+    assert then.total_duration_s == pytest.approx(5)
     rates = [rate for _, rate in then.stages[0].points]
     assert sum(rates) / len(rates) == pytest.approx(40, rel=0.05)
 

@@ -121,6 +121,6 @@ def test_a_wrong_stage_is_reported_above_and_in_its_row(two: Edited) -> None:
 def test_a_trace_is_read_in_the_background(qtbot: QtBot, look: ThemeController, tmp_path: Path) -> None:
     (tmp_path / "t.csv").write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(101)))
     edited = Edited(qtbot, look, {"trace": "t.csv"}, path=tmp_path / "p.yaml")
-    qtbot.waitUntil(lambda: edited.editor._line.total_s == pytest.approx(10))
+    qtbot.waitUntil(lambda: edited.editor._stage_line.total_duration_s == pytest.approx(10))
     gone = Edited(qtbot, look, {"trace": "none.csv"}, path=tmp_path / "p.yaml")
     qtbot.waitUntil(lambda: gone.editor.strip.text().startswith("The trace cannot be read"))

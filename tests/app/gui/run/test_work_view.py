@@ -4,7 +4,7 @@ from datetime import datetime
 
 import msgspec
 
-from app.gui.run.work_view import WorkView, build_tiles, format_start_summary, group_cells
+from app.gui.run.work_view import WorkView, build_tiles, format_start_summary, group_unrunnable_variants
 from app.records.planned_work import ImpossibleVariant, PlannedSearch, PlannedWork
 
 NOON = datetime(2026, 11, 27, 12, 0)  # noqa: DTZ001 - the window's clock is local
@@ -48,9 +48,9 @@ def test_clients_send_as_much_as_is_answered() -> None:
 def test_impossible_cells_are_reported_by_their_reasons() -> None:
     same = tuple(ImpossibleVariant(cell=f"c{at}", reason="r", hint="target.batch") for at in range(40))
     other = ImpossibleVariant(cell="d", reason="q", hint="target.model")
-    assert group_cells((*same, other)) == (
+    assert group_unrunnable_variants((*same, other)) == (
         ("40 variants", "r (target.batch): such as c0"),
         ("1 variant", "q (target.model): d"),
     )
     many = tuple(msgspec.structs.replace(other, reason=f"q{at}") for at in range(9))
-    assert group_cells(many)[-1] == ("Other variants", "3 more reasons")
+    assert group_unrunnable_variants(many)[-1] == ("Other variants", "3 more reasons")
